@@ -1,0 +1,41 @@
+# mirrord as a container:
+#   docker build -t mirrord .
+#   docker run -v ./conf.d:/etc/mirrord/conf.d:ro -v mirrord:/var/lib/mirrord -p 127.0.0.1:8080:8080 mirrord
+# For a build that can be repeated, pin the base by digest: --build-arg PYTHON=python:3.13-slim-bookworm@sha256:…
+ARG PYTHON=python:3.13-slim-bookworm
+
+FROM ${PYTHON} AS build
+WORKDIR /src
+RUN python -m venv /opt/mirrord
+COPY constraints.txt pyproject.toml README.md ./
+COPY mirrord ./mirrord
+RUN /opt/mirrord/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt .
+
+FROM ${PYTHON}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="mirrord" \
+      org.opencontainers.image.description="Keeps copies of container images, Helm charts and Git repositories close to the people who use them" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends ca-certificates git \
+ && rm -rf /var/lib/apt/lists/* \
+ && install -d -m 0755 /etc/mirrord/conf.d \
+ && install -d -m 0700 -o 65532 -g 65532 /var/lib/mirrord
+COPY --from=build /opt/mirrord /opt/mirrord
+# 0.0.0.0: what is published of a container is its own business; on a bare host the default is 127.0.0.1.
+ENV PATH=/opt/mirrord/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    MIRRORD_LISTEN=0.0.0.0:8080 \
+    STATE_DIRECTORY=/var/lib/mirrord
+USER 65532:65532
+WORKDIR /var/lib/mirrord
+VOLUME ["/var/lib/mirrord"]
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 CMD ["mirrord", "healthcheck"]
+ENTRYPOINT ["mirrord"]
+CMD ["serve", "-c", "/etc/mirrord/conf.d"]

@@ -1,0 +1,94 @@
+"""Content by digest on a local disk: `<folder>/<algorithm>/<two hex digits>/<hex>`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from mirrord import failpoints
+from mirrord.blobs.files import make_folder, storage_errors, sync_folder
+from mirrord.errors import DigestError
+from mirrord.model import Digest
+
+
+class DiskStore:
+    """The embedded default; fulfils `BlobStore`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep content below `folder`, which is made when the first content comes."""
+        self._folder = folder
+
+    def _place(self, digest: Digest) -> Path:
+        return self._folder / digest.algorithm / digest.hex[:2] / digest.hex
+
+    def path(self, digest: Digest) -> Path | None:
+        """Return the file that holds exactly this content, or None."""
+        place = self._place(digest)
+        return place if place.is_file() else None
+
+    async def adopt(self, digest: Digest, file: Path) -> None:
+        """Keep the content of `file`, by a hard link where the file system allows it."""
+        if self.path(digest) is None:
+            await asyncio.to_thread(self._adopt, digest, file)
+
+    async def put(self, digest: Digest, data: bytes) -> None:
+        """Keep a small piece of content."""
+        if Digest.of(data, digest.algorithm) != digest:
+            raise DigestError(f"{len(data)} bytes are not {digest}")
+        if self.path(digest) is None:
+            await asyncio.to_thread(self._put, digest, data)
+
+    def sweep(self) -> None:
+        """Remove what a crash left half copied; call it before the first use."""
+        for stray in self._folder.glob("*/*/.*.tmp"):
+            stray.unlink(missing_ok=True)
+
+    def _adopt(self, digest: Digest, file: Path) -> None:
+        with storage_errors(str(self._folder)):
+            place = self._prepare(digest)
+            with file.open("rb") as content:
+                os.fsync(content.fileno())
+            try:
+                os.link(file, place)
+            except FileExistsError:
+                pass
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+                    raise
+                self._copy(file, place)
+            failpoints.hit("store.linked")
+            sync_folder(place.parent)
+
+    def _put(self, digest: Digest, data: bytes) -> None:
+        with storage_errors(str(self._folder)):
+            place = self._prepare(digest)
+            with self._fresh(place) as fresh:
+                fresh.write_bytes(data)
+            failpoints.hit("store.linked")
+            sync_folder(place.parent)
+
+    def _copy(self, file: Path, place: Path) -> None:
+        with self._fresh(place) as fresh:
+            shutil.copyfile(file, fresh)
+
+    @contextlib.contextmanager
+    def _fresh(self, place: Path) -> Iterator[Path]:
+        fresh = place.parent / f".{place.name}.{secrets.token_hex(4)}.tmp"
+        try:
+            yield fresh
+            with fresh.open("rb") as content:
+                os.fsync(content.fileno())
+            fresh.replace(place)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+    def _prepare(self, digest: Digest) -> Path:
+        place = self._place(digest)
+        make_folder(place.parent)
+        return place

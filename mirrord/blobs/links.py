@@ -1,0 +1,127 @@
+"""Names of the `local` targets: one small JSON file per repository, right without any database.
+
+A repository links digests: its tags name manifests, its manifests refer to further content. What
+a repository does not link is not in it, although another one may hold the same digest
+(CVE-2024-39897: authorise by link, not by existence).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from mirrord import failpoints
+from mirrord.blobs.files import write_durably
+from mirrord.errors import StorageError
+from mirrord.model import Digest
+
+_FILE = "_links.json"  # no path component of a repository starts with an underscore
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A manifest that a repository holds.
+
+    Attributes:
+        media_type: to be served with.
+        size: bytes.
+        refs: digests of the content that it refers to.
+    """
+
+    media_type: str
+    size: int
+    refs: tuple[Digest, ...] = ()
+
+
+@dataclass(frozen=True)
+class Linked:
+    """All that one repository links, at one moment."""
+
+    tags: Mapping[str, Digest] = field(default_factory=dict)
+    manifests: Mapping[Digest, Link] = field(default_factory=dict)
+
+    @cached_property
+    def content(self) -> frozenset[str]:
+        """Digests of everything that is reachable in this repository, manifests and blobs."""
+        return frozenset(self.manifests) | {ref for link in self.manifests.values() for ref in link.refs}
+
+
+class Links:
+    """Reads and writes the files. One process owns the folder (the state lock)."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep the files below `folder`, which is made when the first name comes."""
+        self._folder = folder
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._cache: dict[str, tuple[tuple[int, int, int], Linked]] = {}
+
+    def get(self, repository: str) -> Linked | None:
+        """Return what `repository` (a valid OCI name) links, or None when there is no such repository.
+
+        Raises:
+            StorageError: the file is unreadable; names it.
+        """
+        file = self._folder / repository / _FILE
+        try:
+            stat = file.stat()
+            stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if repository in self._cache and self._cache[repository][0] == stamp:
+                return self._cache[repository][1]
+            linked = _read(json.loads(file.read_bytes()))
+        except (FileNotFoundError, NotADirectoryError):
+            self._cache.pop(repository, None)
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StorageError(f"{file}: {error}") from error
+        self._cache[repository] = (stamp, linked)
+        return linked
+
+    def repositories(self) -> Iterator[str]:
+        """Name every repository."""
+        for file in sorted(self._folder.rglob(_FILE)):
+            yield file.parent.relative_to(self._folder).as_posix()
+
+    async def publish(self, repository: str, manifests: Mapping[Digest, Link], tags: Mapping[str, Digest]) -> None:
+        """Add manifests and set tags in one atomic step: readers see all of it or nothing.
+
+        Every blob and manifest that they refer to MUST be in the store already.
+
+        Raises:
+            StorageError: the disk said no; the old file is untouched.
+        """
+        async with self._locks[repository]:
+            old = self.get(repository) or Linked()
+            new = Linked({**old.tags, **tags}, {**old.manifests, **manifests})
+            if new != old:
+                await asyncio.to_thread(self._write, repository, new)
+
+    def sweep(self) -> None:
+        """Remove what a crash left half written; call it before the first use."""
+        for stray in self._folder.rglob(f".{_FILE}.*.tmp"):
+            stray.unlink(missing_ok=True)
+
+    def _write(self, repository: str, linked: Linked) -> None:
+        manifests = {
+            digest: {"mediaType": link.media_type, "size": link.size, "refs": list(link.refs)}
+            for digest, link in sorted(linked.manifests.items())
+        }
+        document = {"tags": dict(sorted(linked.tags.items())), "manifests": manifests}
+        write_durably(
+            self._folder / repository / _FILE,
+            json.dumps(document, indent=1).encode(),
+            written=lambda: failpoints.hit("links.written"),
+            renamed=lambda: failpoints.hit("links.renamed"),
+        )
+
+
+def _read(document: dict[str, dict[str, object]]) -> Linked:
+    manifests = {
+        Digest.parse(digest): Link(entry["mediaType"], entry["size"], tuple(map(Digest.parse, entry["refs"])))  # type: ignore[index]  # a file of ours; a wrong shape raises and is reported
+        for digest, entry in document["manifests"].items()
+    }
+    return Linked({tag: Digest.parse(str(digest)) for tag, digest in document["tags"].items()}, manifests)

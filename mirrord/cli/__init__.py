@@ -1,0 +1,65 @@
+"""The command line: one small file a command; the only place that prints or exits.
+
+A command is imported only when it is called, so that `mirrord copy` never pays for the daemon.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from mirrord import __version__
+from mirrord.errors import MirrordError, UsageError
+
+COMMANDS = ("copy", "check", "plan", "sync", "publish", "status", "serve", "healthcheck", "demo")
+
+EXIT_CODES = """
+[bold]Exit codes[/bold]
+
+0 done, or nothing to do · 1 failed · 2 partly done · 64 wrong usage · 69 nothing reachable ·
+74 disk or database · 75 try later (busy, rate-limited) · 78 wrong configuration
+"""
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer hands over the flag like this
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,  # noqa: FBT002 - read by its callback
+) -> None:
+    """Keep copies of container images close to the people who use them: read once, written to every target."""
+
+
+def application(*names: str) -> typer.Typer:
+    """Build the command line with these commands."""
+    app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", epilog=EXIT_CODES)
+    app.callback(epilog=EXIT_CODES)(_root)
+    for name in names:
+        module = import_module(f"mirrord.cli.{name}")
+        app.command(name, help=module.HELP)(getattr(module, name))
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and end the process with its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    wanted = next((word for word in given if not word.startswith("-")), "")
+    app = application(*((wanted,) if wanted in COMMANDS else COMMANDS))
+    try:
+        sys.exit(app(given, standalone_mode=False, prog_name="mirrord") or 0)
+    except MirrordError as error:
+        typer.echo(f"mirrord: {error}", err=True)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except typer.TyperException as error:  # what the parser found wrong; it knows how to print itself
+        typer.echo(f"mirrord: {error}", err=True) if not hasattr(error, "show") else error.show()
+        sys.exit(UsageError.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

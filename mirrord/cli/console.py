@@ -1,0 +1,116 @@
+"""What people see: bars on a terminal, quiet lines in a pipe, tables at the end, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mirrord.model import Action, Outcome, Plan, Result, Run
+
+MARKS = {Outcome.DONE: "done", Outcome.KEPT: "there", Outcome.REFUSED: "refused", Outcome.FAILED: "FAILED"}
+
+
+def say(text: str = "") -> None:
+    """Print a line of the answer."""
+    print(text)  # noqa: T201 - the command line prints
+
+
+def note(text: str) -> None:
+    """Print a line beside the answer."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command line prints
+
+
+def say_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Print a document for machines, on one line."""
+    say(json.dumps(document, separators=(",", ":"), default=str))
+
+
+def size(count: float | None) -> str:
+    """Write bytes for people: `248.0 MiB`."""
+    if count is None:
+        return "?"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows in columns as wide as they need; the last column runs on."""
+    lines = [tuple(head), *(tuple(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        say("  ".join(cells).rstrip())
+
+
+def short(digest: str) -> str:
+    """Shorten a digest for a table: `sha256:0123456789ab`."""
+    return digest[:19]
+
+
+def say_plan(plan: Plan, *, explain: bool) -> None:
+    """Print a plan: what would be done, and with `explain` also what is left alone."""
+    steps = [step for step in plan.steps if explain or step.action is not Action.KEEP]
+    kept = sum(step.action is Action.KEEP for step in plan.steps)
+    say(f"{plan.mirror} ({plan.kind}): {len(plan.active)} to do, {kept} up to date")
+    if steps:
+        rows = [
+            (step.action.value, step.target, ", ".join(step.names), short(step.digest), step.reason) for step in steps
+        ]
+        table(("ACTION", "TARGET", "NAMES", "DIGEST", "REASON"), rows)
+    for problem in plan.problems:
+        say(f"problem: {problem}")
+
+
+def say_run(run: Run) -> None:
+    """Print what became of a run."""
+    seconds = (run.finished - run.started).total_seconds()
+    say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {size(run.read)} read")
+    if run.receipts:
+        rows = [
+            (
+                receipt.step.target,
+                ", ".join(receipt.step.names) or receipt.step.item,
+                short(receipt.step.digest),
+                MARKS.get(receipt.outcome, receipt.outcome.value),
+                size(receipt.sent),
+                f"{receipt.seconds:.1f} s",
+                "" if receipt.good else receipt.detail,
+            )
+            for receipt in run.receipts
+        ]
+        table(("TARGET", "NAMES", "DIGEST", "RESULT", "SENT", "TIME", ""), rows)
+    for step in run.plan.steps if run.plan else ():
+        if step.action is Action.REFUSE:
+            say(f"refused: {step.target}: {step.reason}")
+    for problem in run.plan.problems if run.plan else ():
+        say(f"problem: {problem}")
+    if run.error:
+        say(f"error: {run.error}")
+
+
+_EXITS = {
+    Result.SUCCESS: 0,
+    Result.NOOP: 0,
+    Result.PARTIAL: 2,
+    Result.FAILED: 1,
+    Result.DEFERRED: 75,
+    Result.INTERRUPTED: 130,
+}
+
+
+def exit_code(runs: Sequence[Run]) -> int:
+    """Return the exit code of a command that made these runs (DESIGN, Command line)."""
+    results = {run.result for run in runs}
+    if len(results) == 1 and (result := next(iter(results))) is Result.FAILED:
+        codes = {run.code for run in runs} | {receipt.code for run in runs for receipt in run.receipts}
+        if codes - {""} and codes - {""} <= {"unreachable", "stalled"}:
+            return 69
+        return _EXITS[result]
+    if results <= {Result.SUCCESS, Result.NOOP}:
+        return 0
+    return _EXITS[next(iter(results))] if len(results) == 1 else 2

@@ -1,0 +1,85 @@
+"""Shows work under way: one bar for the source and one for each target, or lines where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mirrord.cli.console import note, size
+from mirrord.events import BytesRead, BytesSent, Event, Events, Retrying, StepDone
+from mirrord.model import Outcome
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+SOURCE = "source"
+
+
+@contextmanager
+def shown(events: Events, *, quiet: bool) -> Iterator[None]:
+    """Show what `events` tell until the context ends."""
+    if quiet:
+        yield
+        return
+    if not sys.stderr.isatty():
+        stop = events.listen(_line)
+        try:
+            yield
+        finally:
+            stop()
+        return
+    with _bars() as progress:
+        stop = events.listen(_Bars(progress).hear)
+        try:
+            yield
+        finally:
+            stop()
+
+
+def _line(event: Event) -> None:
+    if isinstance(event, StepDone):
+        receipt = event.receipt
+        good = receipt.outcome in (Outcome.DONE, Outcome.KEPT)
+        sent = f", {size(receipt.sent)} sent" if receipt.sent else ""
+        note(f"{receipt.outcome.value}: {receipt.step.target}: {receipt.detail}{sent if good else ''}")
+    elif isinstance(event, Retrying):
+        note(f"retrying {event.host} in {event.delay:.1f} s: {event.reason}")
+
+
+def _bars() -> Progress:
+    from rich.console import Console  # noqa: PLC0415 - only a terminal pays for rich
+    from rich.progress import (  # noqa: PLC0415 - only a terminal pays for rich
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, console=Console(stderr=True))
+
+
+class _Bars:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+        self._totals: dict[str, dict[str, int]] = {}
+
+    def hear(self, event: Event) -> None:
+        if isinstance(event, BytesRead):
+            self._grow(SOURCE, event.digest, event.count, event.total)
+        elif isinstance(event, BytesSent):
+            self._grow(event.target, event.digest, event.count, event.total)
+        elif isinstance(event, StepDone):
+            receipt = event.receipt
+            self._progress.console.print(f"{receipt.outcome.value}: {receipt.step.target}: {receipt.detail}")
+
+    def _grow(self, name: str, digest: str, count: int, total: int) -> None:
+        if name not in self._bars:
+            self._bars[name] = self._progress.add_task(name, total=0)
+        totals = self._totals.setdefault(name, {})
+        totals[digest] = total
+        self._progress.update(self._bars[name], total=sum(totals.values()), advance=count)

@@ -1,0 +1,156 @@
+"""From text to models: pydantic's errors retold as one line each, with the key, its line and what to write instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mirrord.config.lines import Problems, Trail, Value, nearest
+from mirrord.config.shape import children, schema_of
+
+M = TypeVar("M", bound=BaseModel)
+_SECRET = re.compile("auth|secret|token|password|credential|key", re.IGNORECASE)
+_NAMES = {"model_attributes_type": "model", "int_from_float": "int"}
+_WANTED = {
+    "string": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "tuple": "a list",
+    "set": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+}
+_EXAMPLES = {
+    "int": "6",
+    "float": "0.5",
+    "bool": "true",
+    "list": "[a, b]",
+    "tuple": "[a, b]",
+    "set": "[a, b]",
+    "dict": "{key: value}",
+    "model": "{key: value}",
+}
+
+
+class Strict(BaseModel):
+    """A part of the configuration: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """One of pydantic's errors; `branch` is which form of a union it belongs to, and where the union is."""
+
+    trail: Trail
+    type: str
+    message: str
+    context: Mapping[str, Any]
+    got: object
+    branch: tuple[Trail, str] | None
+
+
+def check(
+    model: type[M], value: Value, trail: Trail, problems: Problems, beside: type[BaseModel] | None = None
+) -> M | None:
+    """Validate the value at `trail`, or note everything that is wrong with it and return None.
+
+    Args:
+        model: what it shall be.
+        value: as read, scalars as text.
+        trail: where it stands.
+        problems: where to note.
+        beside: another model whose keys may stand in the same mapping, for suggestions.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        faults = [_fault(value, details) for details in error.errors(include_url=False)]
+    shapes = [schema_of(found) for found in (model, beside) if found]
+    for fault in _likeliest(faults):
+        known = {name: node for shape in shapes for name, node in children(shape, fault.trail[:-1])}
+        inner = {name for shape in shapes for name, _ in children(shape, fault.trail)}
+        problems.add(trail + fault.trail, _tell(fault, known, inner))
+    return None
+
+
+def _fault(value: Value, details: Mapping[str, Any]) -> _Fault:
+    """Follow pydantic's location through the value; what is not in the value is the name of a union's form."""
+    trail: Trail = ()
+    branch: tuple[Trail, str] | None = None
+    here: object = value
+    for position, part in enumerate(details["loc"]):
+        last = position == len(details["loc"]) - 1
+        inside = isinstance(part, str) and isinstance(here, dict) and part in here
+        inside = inside or (isinstance(part, int) and isinstance(here, list) and part < len(here))
+        if inside:
+            here = here[part]  # type: ignore[index]  # checked just above
+            trail = (*trail, part)
+        elif last and details["type"] == "missing":
+            trail = (*trail, part)
+        elif branch is None:
+            branch = (trail, str(part))
+    return _Fault(trail, details["type"], details["msg"], details.get("ctx", {}), here, branch)
+
+
+def _likeliest(faults: list[_Fault]) -> list[_Fault]:
+    """Keep, of every union, only the errors of the form that the operator most likely meant."""
+    forms: dict[Trail, dict[str, list[_Fault]]] = {}
+    for fault in faults:
+        if fault.branch:
+            forms.setdefault(fault.branch[0], {}).setdefault(fault.branch[1], []).append(fault)
+    kept = {trail: min(branches, key=lambda name: _distance(branches[name])) for trail, branches in forms.items()}
+    return [fault for fault in faults if fault.branch is None or kept[fault.branch[0]] == fault.branch[1]]
+
+
+def _distance(faults: list[_Fault]) -> tuple[int, float]:
+    missing = [str(fault.trail[-1]) for fault in faults if fault.type == "missing"]
+    extra = [str(fault.trail[-1]) for fault in faults if fault.type == "extra_forbidden"]
+    likeness = (SequenceMatcher(None, one, other).ratio() for one in missing for other in extra)
+    return len(faults), -max(likeness, default=0.0)
+
+
+def _tell(fault: _Fault, known: Mapping[str, Mapping[str, Any]], inner: set[str]) -> str:
+    """Say what is wrong and what to write, given the schemas of the keys beside and the names of the keys inside."""
+    name = str(fault.trail[-1]) if fault.trail else ""
+    wanted = _NAMES.get(fault.type, fault.type.rpartition("_")[0])
+    keys = f"{{{min(inner)}: …}}" if inner else _EXAMPLES.get(wanted, "")
+    example = next(iter(known.get(name, {}).get("examples", ())), keys)
+    such = f", such as {example}" if example else ""
+    if fault.type == "extra_forbidden":
+        return f"unknown key; {nearest(name, {key for key in known if key != name})}"
+    if fault.type == "missing":
+        return f"is missing; write {name}: {example or '…'}"
+    if fault.got is None:
+        return f"is empty; write a value{such}, or take the key out"
+    if fault.type.endswith("too_short"):
+        return f"holds nothing; write at least one{such}"
+    if wanted in _WANTED and fault.type.endswith(("_type", "_parsing", "_float")):
+        return f"{_got(fault)} is not {_WANTED[wanted]}; write {_WANTED[wanted]}{such}"
+    return _tell_value(fault)
+
+
+def _tell_value(fault: _Fault) -> str:
+    """Say why a value of the right type will not do."""
+    if fault.type == "value_error":
+        return str(fault.context.get("error", fault.message))
+    if fault.type in ("literal_error", "enum"):
+        words = re.findall(r"'([^']*)'", str(fault.context.get("expected", "")))
+        return f"{_got(fault)} is not possible; {nearest(str(fault.got), set(words))}"
+    message = fault.message.removeprefix("Input should be ").removeprefix("Value should ")
+    return f"{_got(fault)} is not possible; write a value {message[:1].lower()}{message[1:]}"
+
+
+def _got(fault: _Fault) -> str:
+    """Name what was written, unless it may be a secret."""
+    if isinstance(fault.got, dict | list):
+        return "a mapping" if isinstance(fault.got, dict) else "a list"
+    secret = any(isinstance(part, str) and _SECRET.search(part) for part in fault.trail)
+    return "this value" if secret or not isinstance(fault.got, str) else repr(fault.got[:60])

@@ -1,0 +1,91 @@
+"""Which files of a folder are configuration, and reading files without hanging on what is none.
+
+`*.yaml`, regular (or a link to a regular file, as a Kubernetes ConfigMap has), at most 1 MiB each, at most 1000.
+Everything else is passed over with a notice; what is named `*.yaml` and cannot be one is a problem.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from mirrord.errors import ConfigError
+
+MAX_BYTES = 2**20
+MAX_FILES = 1000
+_MAX_NOTICES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What a configuration folder holds.
+
+    Attributes:
+        files: the configuration files in the order in which they are read.
+        notices: what was passed over, one sentence each.
+    """
+
+    files: tuple[Path, ...]
+    notices: tuple[str, ...]
+
+
+def list_folder(folder: Path) -> Folder:
+    """List the configuration files of a folder in lexical order.
+
+    Raises:
+        ConfigError: it is no folder, cannot be read, has no `*.yaml` file or more than 1000.
+    """
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except NotADirectoryError as error:
+        raise ConfigError(f"{folder}: is a file; give the folder it is in") from error
+    except FileNotFoundError as error:
+        raise ConfigError(f"{folder}: does not exist; make it, or give another folder with -c") from error
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be read ({error.strerror}); make it readable for this user") from error
+    # Editors leave `.#x.yaml` and `.x.yaml.swp`, Kubernetes `..data`: a leading dot is never the operator's own file.
+    files = [name for name in names if name.endswith(".yaml") and not name.startswith(".")]
+    if not files:
+        raise ConfigError(f"{folder}: holds no *.yaml file; write one, or give another folder with -c")
+    if len(files) > MAX_FILES:
+        raise ConfigError(f"{folder}: holds {len(files)} *.yaml files, more than {MAX_FILES}; join some of them")
+    others = [name for name in names if name not in set(files) and not name.startswith("..")]
+    return Folder(tuple(folder / name for name in files), _notices(folder, others))
+
+
+def _notices(folder: Path, names: list[str]) -> tuple[str, ...]:
+    told = [f"{folder / name}: skipped, only *.yaml files are read" for name in names[:_MAX_NOTICES]]
+    if len(names) > _MAX_NOTICES:
+        told.append(f"{folder}: {len(names) - _MAX_NOTICES} more files skipped")
+    return tuple(told)
+
+
+def read_file(path: Path, limit: int) -> tuple[bytes, int]:
+    """Return the bytes and the permission bits of a small regular file; never waits for a pipe, never reads a device.
+
+    Raises:
+        ValueError: no regular file, cannot be read, longer than `limit` bytes; says what to do.
+    """
+    try:
+        # Asked before opening as well, because opening a device may already do something.
+        _regular(path.stat())
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            found = os.fstat(file.fileno())
+            _regular(found)
+            data = file.read(limit + 1)
+    except FileNotFoundError as error:
+        raise ValueError("does not exist; make it, or correct the path") from error
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror}); make it readable for this user") from error
+    if len(data) > limit:
+        raise ValueError(f"is longer than {limit} bytes; split it, or give another file")
+    return data, stat.S_IMODE(found.st_mode)
+
+
+def _regular(found: os.stat_result) -> None:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    if not stat.S_ISREG(found.st_mode):
+        kind = kinds.get(stat.S_IFMT(found.st_mode), "a device")
+        raise ValueError(f"is {kind}; only regular files can be read")

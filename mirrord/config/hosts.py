@@ -1,0 +1,177 @@
+"""`hosts:`: how to talk to a host, wherever it appears. Names are compared by equality, so they are made canonical."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from mirrord.config.check import Strict, check
+from mirrord.config.files import read_file
+from mirrord.config.lines import Problems, Trail, Value
+from mirrord.config.secrets import SecretSource, read_secret
+from mirrord.config.units import Rate, parse_rate, sized
+from mirrord.errors import MirrordError, UntrustedError
+from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.trust import Credential, check_url
+
+_HUB = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
+_MAX_PEM = 4 * 2**20
+_SECTION: Trail = ("hosts",)
+
+
+def host_key(text: str) -> str:
+    """Return the one spelling of a host: lower case, IDNA, default port dropped, Docker Hub's names as `docker.io`.
+
+    Raises:
+        ValueError: a URL, a path, a wildcard or no host at all; the text says what to write.
+    """
+    if "://" in text:
+        rest = text.partition("://")[2].strip("/")
+        hint = " and `insecure: true` below it" if text.lower().startswith("http:") else ""
+        raise ValueError(f"is a URL, not a host; write {rest or 'the host alone'}{hint}")
+    if "/" in text:
+        raise ValueError(f"holds a path; write the host alone: {text.partition('/')[0]}")
+    try:
+        origin = check_url(f"https://{text}")
+    except UntrustedError as error:
+        raise ValueError(f"is no host ({error}); write host or host:port, such as registry.example.com:5000") from error
+    return _HUB.get(origin.authority, origin.authority)
+
+
+def _proxy(text: str) -> str:
+    try:
+        origin = check_url(text)
+    except UntrustedError as error:
+        raise ValueError(f"is no proxy ({error}); write such as http://proxy.example.com:3128") from error
+    return str(origin)
+
+
+def _realm(text: str) -> str:
+    try:
+        origin = check_url(text)
+    except UntrustedError as error:
+        raise ValueError(f"is no token realm ({error}); write such as https://auth.example.com") from error
+    if urlsplit(text).path not in ("", "/"):
+        raise ValueError(f"holds a path; write scheme and host alone: {origin}")
+    return str(origin)
+
+
+class Auth(Strict):
+    """`hosts.HOST.auth`; user name `<token>` says that the password is an identity token."""
+
+    username: Annotated[str, Field(min_length=1, examples=["robot"])]
+    password: Annotated[SecretSource, Field(examples=["{env: REGISTRY_TOKEN}"])]
+
+
+class Host(Strict):
+    """One entry of `hosts:`; see `HostPolicy` for what each key does."""
+
+    auth: Annotated[Auth | None, Field(examples=["{username: robot, password: {env: REGISTRY_TOKEN}}"])] = None
+    insecure: bool | None = None
+    ca: Annotated[str | None, Field(examples=["/etc/ssl/private-ca.pem"])] = None
+    certificate: Annotated[str | None, Field(examples=["/etc/mirrord/client.pem"])] = None
+    key: Annotated[str | None, Field(examples=["/etc/mirrord/client.key"])] = None
+    proxy: Annotated[str, AfterValidator(_proxy), Field(examples=["http://proxy.example.com:3128"])] | None = None
+    allow_private: bool = False
+    token_realms: Annotated[
+        tuple[Annotated[str, AfterValidator(_realm)], ...], Field(examples=["[https://auth.example.com]"])
+    ] = ()
+    requests: Annotated[int, Field(ge=1, le=256)] = 8
+    bandwidth: Annotated[Rate, AfterValidator(sized(parse_rate, "1KiB/s", "1TiB/s"))] | None = None
+
+
+def read_hosts(value: Value, problems: Problems, environ: Mapping[str, str]) -> HostBook:
+    """Validate `hosts:` and fetch its secrets; whatever is wrong with a host is noted, and the host left out."""
+    policies: dict[str, HostPolicy] = {}
+    seen: dict[str, Trail] = {}
+    for written, entry in (value if isinstance(value, dict) else {}).items():
+        trail = (*_SECTION, written)
+        if "@" in written:  # somebody put user and password before the host
+            problems.names[trail] = f"***@{written.rpartition('@')[2]}"
+        try:
+            name = host_key(written)
+        except ValueError as error:
+            problems.add(trail, str(error))
+            continue
+        if name in seen:
+            there = f"{problems.spell(seen[name])} at {problems.origin(seen[name])}"
+            problems.add(trail, f"is the same host as {there}; keep one of them")
+        seen.setdefault(name, trail)
+        host = check(Host, entry, trail, problems)
+        if host is not None:
+            policies[name] = _policy(name, host, trail, problems, environ)
+    return HostBook(policies)
+
+
+def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Mapping[str, str]) -> HostPolicy:
+    _check_tls(host, trail, problems)
+    credential = _credential(host.auth, (*trail, "auth"), problems, environ) if host.auth else None
+    _check_realms(host, trail, problems)
+    return HostPolicy(
+        host=name, credential=credential, insecure=host.insecure, ca=host.ca, certificate=host.certificate,
+        key=host.key, proxy=host.proxy, allow_private=host.allow_private, token_realms=host.token_realms,
+        requests=host.requests, bandwidth=host.bandwidth,
+    )  # fmt: skip
+
+
+def _credential(auth: Auth, trail: Trail, problems: Problems, environ: Mapping[str, str]) -> Credential | None:
+    try:
+        secret = read_secret(auth.password, environ)
+    except ValueError as error:
+        problems.add((*trail, "password"), str(error))
+        return None
+    try:
+        return Credential(auth.username, secret)
+    except MirrordError as error:
+        problems.add((*trail, "username"), f"{error}; write the name alone")
+        return None
+
+
+def _check_realms(host: Host, trail: Trail, problems: Problems) -> None:
+    for number, realm in enumerate(host.token_realms):
+        if realm.startswith("http://") and not host.insecure:
+            what = "is not encrypted, and would carry the password; write https://, or `insecure: true` for the host"
+            problems.add((*trail, "token_realms", number), what)
+
+
+def _check_tls(host: Host, trail: Trail, problems: Problems) -> None:
+    """Load what TLS will need, so that a wrong file is found now and not at the first connection."""
+    for key, path in (("ca", host.ca), ("certificate", host.certificate), ("key", host.key)):
+        if path and host.insecure:
+            problems.add((*trail, key), "is of no use with `insecure: true`; keep one of them")
+    if host.key and not host.certificate:
+        problems.add((*trail, "key"), "has no certificate; write `certificate:` beside it")
+    if host.ca and _readable(host.ca, (*trail, "ca"), problems):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(host.ca)
+        except (OSError, ValueError):
+            problems.add((*trail, "ca"), f"{host.ca} holds no PEM certificate; give a file with BEGIN CERTIFICATE")
+    pair = [(key, path) for key, path in (("certificate", host.certificate), ("key", host.key)) if path]
+    if host.certificate and all([_readable(path, (*trail, key), problems) for key, path in pair]):  # noqa: C419 - every one is to be told
+        _check_pair(host, trail, problems)
+
+
+def _check_pair(host: Host, trail: Trail, problems: Problems) -> None:
+    try:
+        # The empty password keeps OpenSSL from asking on the terminal for the one of an encrypted key.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(host.certificate or "", host.key, password="")
+    except (OSError, ValueError):
+        what = "do not hold a PEM certificate and its unencrypted key; give both, in one file or as `key:`"
+        problems.add((*trail, "certificate"), f"{' and '.join(filter(None, (host.certificate, host.key)))} {what}")
+
+
+def _readable(path: str, trail: Trail, problems: Problems) -> bool:
+    if not Path(path).is_absolute():
+        problems.add(trail, f"{path} is not absolute; write the path from / on")
+        return False
+    try:
+        read_file(Path(path), _MAX_PEM)
+    except ValueError as error:
+        problems.add(trail, f"{path} {error}")
+        return False
+    return True

@@ -1,0 +1,193 @@
+"""The only door to YAML: a folder of files becomes a `Configuration`, or one `ConfigError` with every problem.
+
+The files are joined section by section, and nothing is said twice: the same key in two places, in one file or in
+two, is refused with both places. Scalars are kept as the text that was written; the model that wants a number or a flag
+reads it as one. So `no`, `on`, `1.20` and `12:30:45` stay what they look like wherever text is wanted, as in YAML 1.2
+and unlike YAML 1.1. Aliases, tags, second documents and more than 64 levels are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml  # noqa: TID251 - this is the door
+
+from mirrord.config.files import MAX_BYTES, list_folder, read_file
+from mirrord.config.hosts import read_hosts
+from mirrord.config.join import Document, document, join
+from mirrord.config.lines import Problems, Trail, Value
+from mirrord.config.mirrors import read_mirrors, read_targets
+from mirrord.config.settings import Settings, read_settings
+from mirrord.model import Origin
+from mirrord.syncer import Mirror, Syncer, Target
+from mirrord.wire.host import HostBook
+
+MAX_DEPTH = 64
+_NULLS = ("", "~", "null", "Null", "NULL")
+_BLANK = "\t\r\n"
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything the operator wrote, validated.
+
+    Attributes:
+        settings: of the program itself.
+        book: how to talk to the hosts that were written about; its keyring is still nobody's.
+        mirrors: in the order in which they were written.
+        targets: by name, without the built-in `local`.
+        files: what was read, in order.
+        notices: what was passed over, one sentence each.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    book: HostBook = field(default_factory=HostBook)
+    mirrors: tuple[Mirror, ...] = ()
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def load_folder(folder: Path, syncers: Mapping[str, Syncer], environ: Mapping[str, str]) -> Configuration:
+    """Read, join and validate every `*.yaml` of a folder.
+
+    Args:
+        folder: `/etc/mirrord/conf.d` or another.
+        syncers: by kind; they validate their own keys.
+        environ: for `{env: NAME}`, `$CREDENTIALS_DIRECTORY` and `$MIRRORD_LISTEN`.
+
+    Raises:
+        ConfigError: something is wrong; holds every problem, each as `file:line: key: what; what to write instead`.
+    """
+    listing = list_folder(folder)
+    problems = Problems()
+    whole = join([_read(file, problems) for file in listing.files], problems)
+    settings = read_settings(whole.get("settings"), problems, environ)
+    book = read_hosts(whole.get("hosts"), problems, environ)
+    targets = read_targets(whole.get("targets"), syncers, problems)
+    mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems)
+    problems.settle()
+    found = {name: target for name, target in targets.items() if target}
+    return Configuration(settings, book, mirrors, found, listing.files, listing.notices)
+
+
+class _RefusedError(ValueError):
+    """A file cannot be read as the YAML that we take; knows the line."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+def _read(file: Path, problems: Problems) -> Document:
+    """Read one file; when that fails the problem is noted and the file counts as empty."""
+    try:
+        text = read_file(file, MAX_BYTES)[0].decode("utf-8-sig")
+        value, origins = _parse(text, str(file), problems)
+        return document(value, origins, problems)
+    except _RefusedError as refused:
+        problems.add_at(Origin(str(file), refused.line), str(refused))
+    except UnicodeDecodeError as error:
+        problems.add_at(Origin(str(file)), f"is not UTF-8 (byte {error.start}); save it as UTF-8")
+    except ValueError as error:
+        problems.add_at(Origin(str(file)), str(error))
+    problems.partial = True
+    return Document()
+
+
+def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail, Origin]]:
+    try:
+        return _Parser(text, file, problems).document()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        hint = "correct it; texts with { } [ ] , # or ': ' in them want quotes"
+        line = min(mark.line + 1, len(text.splitlines())) if mark else 0  # the end of the text is on no line
+        raise _RefusedError(line, f"is no YAML ({error.problem}); {hint}") from error
+    except yaml.YAMLError as error:
+        bad = next((position for position, char in enumerate(text) if not char.isprintable() and char not in _BLANK), 0)
+        hint = "holds a character that YAML does not allow; write it as an escape inside double quotes"
+        raise _RefusedError(text.count("\n", 0, bad) + 1, hint) from error
+
+
+class _Parser:
+    """Builds values from libyaml's events, which cost nothing to refuse: no object is made before it is looked at."""
+
+    def __init__(self, text: str, file: str, problems: Problems) -> None:
+        self._events: Iterator[yaml.Event] = yaml.parse(text, Loader=_Loader)
+        self._file = file
+        self._problems = problems
+        self._origins: dict[Trail, Origin] = {(): Origin(file, 1)}
+
+    def document(self) -> tuple[Value, dict[Trail, Origin]]:
+        """Return the only document and the lines of its values.
+
+        Raises:
+            _RefusedError: an alias, a tag, a second document, more than 64 levels, a key that is no text.
+            yaml.YAMLError: no YAML at all.
+        """
+        value: Value = None
+        documents = 0
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise _RefusedError(_line(event), "a second document starts here; write it into a file of its own")
+                value = self._value(next(self._events), ())
+        return value, self._origins
+
+    def _value(self, event: yaml.Event, trail: Trail) -> Value:
+        self._allowed(event, trail)
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(trail)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._list(trail)
+        scalar = _scalar(event)
+        return None if not scalar.style and scalar.value in _NULLS else str(scalar.value)
+
+    def _mapping(self, trail: Trail) -> dict[str, Value]:
+        found: dict[str, Value] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            self._allowed(event, trail)
+            if not isinstance(event, yaml.ScalarEvent):
+                raise _RefusedError(_line(event), "a key is a list or a mapping; put quotes around it if it is text")
+            key = str(_scalar(event).value)
+            here = (*trail, key)
+            if key in found:
+                first = self._origins[here].line
+                what = f"{self._problems.spell(here)}: is written twice, first at line {first}; keep one of them"
+                self._problems.add_at(Origin(self._file, _line(event)), what)
+                self._value(next(self._events), (*here, "again"))
+            else:
+                self._origins[here] = Origin(self._file, _line(event))
+                found[key] = self._value(next(self._events), here)
+        return found
+
+    def _list(self, trail: Trail) -> list[Value]:
+        found: list[Value] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            here = (*trail, len(found))
+            self._origins[here] = Origin(self._file, _line(event))
+            found.append(self._value(event, here))
+        return found
+
+    def _allowed(self, event: yaml.Event, trail: Trail) -> None:
+        """Refuse what turns small files into large or surprising values (PyYAML #235, kubernetes #83253)."""
+        if isinstance(event, yaml.AliasEvent):
+            raise _RefusedError(_line(event), f"alias *{event.anchor} is not supported; write the value out")
+        if tag := getattr(event, "tag", None):
+            raise _RefusedError(_line(event), f"tag {tag[:40]} is not supported; take it out, the key knows its type")
+        if len(trail) >= MAX_DEPTH:
+            raise _RefusedError(_line(event), f"is nested more than {MAX_DEPTH} levels deep; write it flatter")
+
+
+def _scalar(event: yaml.Event) -> yaml.ScalarEvent:
+    assert isinstance(event, yaml.ScalarEvent)  # libyaml's grammar leaves nothing else
+    return event
+
+
+def _line(event: yaml.Event) -> int:
+    assert event.start_mark is not None
+    return int(event.start_mark.line) + 1

@@ -1,0 +1,172 @@
+"""`targets:` and `mirrors:`: the envelope is validated here, the rest by the syncer of the kind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+
+from mirrord.config.check import Strict, check
+from mirrord.config.crossing import check_crossings
+from mirrord.config.lines import Problems, Trail, Value, nearest
+from mirrord.config.schedules import Timing
+from mirrord.config.settings import Settings
+from mirrord.config.units import Deadline, Trust
+from mirrord.syncer import LOCAL, Mirror, Syncer, Target
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+E = TypeVar("E", bound=BaseModel)
+Targets = Mapping[str, Target | None]
+"""By name; None for one that was written and is wrong, so that nobody is told that it is unknown."""
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        # No dots: in URLs a first segment with a dot is an upstream host (pull-through).
+        like = re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:63]
+        hint = f", such as {like}" if like else ""
+        raise ValueError(f"{text[:80]!r} is no name; write a-z, 0-9 and -, at most 63 characters{hint}")
+    return text
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Name = Annotated[str, AfterValidator(_name), Field(examples=["craned"])]
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1, examples=["[ghcr, local]"])]
+
+
+class Envelope(Timing):
+    """The keys that mirrors of every kind have; `from` and everything else belong to the kind."""
+
+    name: Name
+    kind: Annotated[str, Field(examples=["image"])]
+    to: Names
+    deadline: Deadline | None = None
+    trust: Trust | None = None
+
+
+class TargetEnvelope(Strict):
+    """The keys that targets of every kind have."""
+
+    kind: Annotated[str, Field(examples=["image"])]
+    to: Annotated[str, Field(min_length=1, examples=["ghcr.io/gocrane/crane"])]
+
+
+def read_targets(value: Value, syncers: Mapping[str, Syncer], problems: Problems) -> Targets:
+    """Validate `targets:`; one that is wrong is noted and stays as None."""
+    entries = value if isinstance(value, dict) else {}
+    return {name: _target(name, entry, syncers, problems) for name, entry in entries.items()}
+
+
+def _target(name: str, entry: Value, syncers: Mapping[str, Syncer], problems: Problems) -> Target | None:
+    trail = ("targets", name)
+    before = problems.count()
+    try:
+        _name(name)
+    except ValueError as error:
+        problems.add(trail, str(error))
+    if name == LOCAL:
+        problems.add(trail, f"{LOCAL!r} is built in for every kind; give this target another name")
+    syncer = _syncer(entry, trail, syncers, problems)
+    envelope, options = _split(entry, trail, TargetEnvelope, syncer.target_spec if syncer else None, problems)
+    if problems.count() > before or envelope is None or options is None:
+        return None
+    return Target(name, envelope.kind, envelope.to, options, problems.origin(trail))
+
+
+def read_mirrors(
+    value: Value, targets: Targets, syncers: Mapping[str, Syncer], settings: Settings, problems: Problems
+) -> tuple[Mirror, ...]:
+    """Validate `mirrors:` and what they are to one another; whatever is wrong is noted, and the mirror left out."""
+    entries = value if isinstance(value, list) else []
+    reader = _Reader(targets, syncers, settings, problems)
+    found: dict[str, Trail] = {}
+    mirrors: list[tuple[Trail, Mirror]] = []
+    for number, entry in enumerate(entries):
+        trail: Trail = ("mirrors", number)
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if isinstance(name, str) and _NAME.fullmatch(name):
+            problems.names[trail] = name
+            first = found.setdefault(name, trail)
+            if first != trail:
+                there = f"the mirror at {problems.origin(first)}"
+                problems.add((*trail, "name"), f"{name!r} is also the name of {there}; rename one of them")
+        if mirror := reader.mirror(entry, trail):
+            mirrors.append((trail, mirror))
+    check_crossings([(trail, mirror) for trail, mirror in mirrors if found[mirror.name] == trail], syncers, problems)
+    return tuple(mirror for _, mirror in mirrors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """What every mirror is read with."""
+
+    targets: Targets
+    syncers: Mapping[str, Syncer]
+    settings: Settings
+    problems: Problems
+
+    def mirror(self, entry: Value, trail: Trail) -> Mirror | None:
+        """Return the mirror, or note what is wrong with it."""
+        before = self.problems.count()
+        syncer = _syncer(entry, trail, self.syncers, self.problems)
+        envelope, spec = _split(entry, trail, Envelope, syncer.spec if syncer else None, self.problems)
+        targets = self._targets(envelope, trail, syncer) if envelope and syncer else ()
+        if envelope is None or spec is None or self.problems.count() > before:
+            return None
+        return Mirror(
+            name=envelope.name,
+            kind=envelope.kind,
+            spec=spec,
+            targets=targets,
+            schedule=envelope.schedule,
+            deadline=self.settings.deadline if envelope.deadline is None else envelope.deadline,
+            trust=self.settings.trust if envelope.trust is None else envelope.trust,
+            origin=self.problems.origin(trail),
+        )
+
+    def _targets(self, envelope: Envelope, trail: Trail, syncer: Syncer) -> tuple[Target, ...]:
+        found: dict[str, Target] = {}
+        for number, name in enumerate(envelope.to):
+            here: Trail = (*trail, "to", number)
+            target = _local(syncer) if name == LOCAL else self.targets.get(name)
+            if name in envelope.to[:number]:
+                self.problems.add(here, f"{name!r} stands there twice; keep one of them")
+            elif target is not None and target.kind != envelope.kind:
+                kinds = f"is of kind {target.kind}, the mirror of kind {envelope.kind}"
+                self.problems.add(here, f"{name!r} {kinds}; name a target of the mirror's kind")
+            elif target is not None:
+                found[name] = target
+            elif name not in self.targets and not self.problems.partial:
+                self.problems.add(here, f"{name[:60]!r} is no target; {nearest(name, {*self.targets, LOCAL})}")
+        return tuple(found.values())
+
+
+def _local(syncer: Syncer) -> Target:
+    return Target(LOCAL, syncer.kind, LOCAL, syncer.target_spec())
+
+
+def _syncer(entry: Value, trail: Trail, syncers: Mapping[str, Syncer], problems: Problems) -> Syncer | None:
+    kind = entry.get("kind") if isinstance(entry, dict) else None
+    if isinstance(kind, str) and kind not in syncers:
+        problems.add((*trail, "kind"), f"{kind[:60]!r} is no kind; {nearest(kind, set(syncers))}")
+    return syncers.get(kind) if isinstance(kind, str) else None
+
+
+def _split(
+    entry: Value, trail: Trail, envelope: type[E], spec: type[BaseModel] | None, problems: Problems
+) -> tuple[E | None, BaseModel | None]:
+    """Validate the keys of the envelope, and all others as the syncer's own."""
+    if not isinstance(entry, dict):
+        example = ", ".join(f"{key}: …" for key in ("kind", "to"))
+        problems.add(trail, f"is no mapping; write {{{example}}}")
+        return None, None
+    own = {key: value for key, value in entry.items() if key in envelope.model_fields}
+    rest: dict[str, Value] = {key: value for key, value in entry.items() if key not in own}
+    outer = check(envelope, own, trail, problems)
+    return outer, check(spec, rest, trail, problems, beside=envelope) if spec else None

@@ -1,0 +1,71 @@
+"""`settings:`: the program itself. Few keys, all with defaults; each one changes something."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from mirrord.config.check import Strict, check
+from mirrord.config.lines import Problems, Value
+from mirrord.config.units import Deadline, Size, Trust, parse_size, sized
+from mirrord.model import Origin
+
+_LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
+
+
+def _listen(text: str) -> str:
+    match = _LISTEN.fullmatch(text)
+    if not match or int(match["port"]) > 65535:
+        raise ValueError(f"{text[:60]!r} is no address to listen on; write host:port, such as 127.0.0.1:8080")
+    return text.lower()
+
+
+class Spool(Strict):
+    """`settings.spool`: content on its way."""
+
+    budget: Annotated[Size, AfterValidator(sized(parse_size, "16MiB", "1024TiB"))] = 20 * 2**30
+
+
+class Log(Strict):
+    """`settings.log`; `auto` is text on a terminal and JSON elsewhere."""
+
+    format: Literal["auto", "json", "text"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(Strict):
+    """`settings`.
+
+    Attributes:
+        listen: `host:port` of the HTTP server; port 0 takes a free one.
+        spool: content on its way.
+        parallel: how many batches of one run are under way at once.
+        trust: seconds for which a digest recorded at a target is believed; a mirror may say otherwise.
+        deadline: seconds after which a run is cancelled; a mirror may say otherwise.
+        log: what is logged, and how.
+    """
+
+    listen: Annotated[str, AfterValidator(_listen), Field(examples=["127.0.0.1:8080"])] = "127.0.0.1:8080"
+    spool: Spool = Spool()
+    parallel: Annotated[int, Field(ge=1, le=64)] = 4
+    trust: Trust = 12 * 3600.0
+    deadline: Deadline = 6 * 3600.0
+    log: Log = Log()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host (an IPv6 address without brackets) and port of `listen`."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+def read_settings(value: Value, problems: Problems, environ: Mapping[str, str]) -> Settings:
+    """Validate `settings:`; `$MIRRORD_LISTEN`, as containers set it, outranks `settings.listen`."""
+    written = dict(value) if isinstance(value, dict) else {}
+    if listen := environ.get("MIRRORD_LISTEN"):
+        written["listen"] = listen
+        problems.origins["settings", "listen"] = Origin("environment MIRRORD_LISTEN")
+    return check(Settings, written, ("settings",), problems) or Settings()

@@ -1,0 +1,120 @@
+"""Durations, sizes and rates as people write them: `6h`, `20GiB`, `40MiB/s`. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {
+    "B": 1,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
+# Lengths are bounded so that no text, however long, becomes an expensive number.
+_NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,6})?"
+_PART = re.compile(rf"({_NUMBER})([smhd])")
+_DURATION = re.compile(rf"(?:{_NUMBER}[smhd]){{1,4}}")
+_SIZE = re.compile(rf"({_NUMBER}) ?([A-Za-z]{{1,3}})")
+
+
+def parse_duration(value: object) -> float:
+    """Return seconds: `90s`, `15m`, `6h`, `1d`, `1h30m`; numbers (from code, not from files) are seconds.
+
+    Raises:
+        ValueError: anything else; the text says what to write.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, str) or not _DURATION.fullmatch(value):
+        raise ValueError(f"{_quote(value)} is no duration; write a number with s, m, h or d, such as 90s, 15m, 6h, 1d")
+    return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value))
+
+
+def parse_size(value: object) -> int:
+    """Return bytes: `20GiB`, `500 MB`; numbers (from code, not from files) are bytes.
+
+    Raises:
+        ValueError: anything else; the text says what to write.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if not match or match[2] not in _BYTES:
+        raise ValueError(f"{_quote(value)} is no size; write a number with a unit ({', '.join(_BYTES)}), such as 20GiB")
+    return int(float(match[1]) * _BYTES[match[2]])
+
+
+def parse_rate(value: object) -> float:
+    """Return bytes a second: `40MiB/s`.
+
+    Raises:
+        ValueError: anything else; the text says what to write.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    size, slash, per = value.partition("/") if isinstance(value, str) else ("", "", "")
+    if not slash or per != "s" or not _SIZE.fullmatch(size):
+        raise ValueError(f"{_quote(value)} is no rate; write bytes a second, such as 40MiB/s")
+    return float(parse_size(size))
+
+
+def spell_duration(seconds: float) -> str:
+    """Write seconds the way `parse_duration` reads them."""
+    for unit, length in reversed(_SECONDS.items()):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:g}s"
+
+
+def between(low: str, high: str) -> Callable[[float], float]:
+    """Return a check that a duration is at least `low` and at most `high`, both as people write them."""
+    least, most = parse_duration(low), parse_duration(high)
+
+    def check(seconds: float) -> float:
+        if not least <= seconds <= most:
+            raise ValueError(f"{spell_duration(seconds)} is outside {low} to {high}; write a duration between them")
+        return seconds
+
+    return check
+
+
+def sized(parse: Callable[[object], float], low: str, high: str) -> Callable[[float], float]:
+    """Return a check that a size or a rate, as read by `parse`, is at least `low` and at most `high`."""
+    least, most = parse(low), parse(high)
+
+    def check(amount: float) -> float:
+        if not least <= amount <= most:
+            raise ValueError(f"is outside {low} to {high}; write something between them")
+        return amount
+
+    return check
+
+
+def _quote(value: object) -> str:
+    return repr(value[:40]) if isinstance(value, str) else "this"
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema({"type": "string", "examples": ["6h"]})]
+"""Seconds, in a model of a syncer's or of ours."""
+
+Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema({"type": "string", "examples": ["20GiB"]})]
+"""Bytes, in a model."""
+
+Rate = Annotated[float, BeforeValidator(parse_rate), WithJsonSchema({"type": "string", "examples": ["40MiB/s"]})]
+"""Bytes a second, in a model."""
+
+Deadline = Annotated[Duration, AfterValidator(between("10s", "30d"))]
+"""Seconds after which a run is cancelled."""
+
+Trust = Annotated[Duration, AfterValidator(between("0s", "366d"))]
+"""Seconds for which a recorded digest is believed; `0s` asks every time."""

@@ -1,0 +1,214 @@
+"""The running daemon, seen from outside: what may be looked at, and what may be asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mirrord import __version__
+from mirrord.config.load import Configuration, load_folder
+from mirrord.daemon.notify import Notifier
+from mirrord.daemon.workshop import Workshop, now
+from mirrord.errors import BusyError, ConfigError, MirrordError
+from mirrord.events import Events, Reloaded
+from mirrord.model import Plan, Run
+from mirrord.report import health
+from mirrord.report.health import Pulse
+from mirrord.report.logs import Logs
+from mirrord.report.metrics import Metrics
+from mirrord.report.status import Facts, Status, status
+from mirrord.schedule import Clock
+from mirrord.syncer import Publication, Serves, Services, Syncer
+
+STORAGE_EVERY = 15.0
+"""Seconds between two looks at whether the record can be written to."""
+
+
+class House:
+    """Fulfils `serve.view.View` and `serve.view.Commands`."""
+
+    def __init__(
+        self,
+        shop: Workshop,
+        logs: Logs,
+        metrics: Metrics,
+        notifier: Notifier,
+        *,
+        folder: Path,
+        state: Path,
+        environ: Mapping[str, str],
+    ) -> None:
+        self._shop, self._logs, self._metrics, self._notifier = shop, logs, metrics, notifier
+        self._folder, self._state, self._environ = folder, state, environ
+        self._started = now()
+        self._ticked = asyncio.get_running_loop().time()
+        self._storage = ""
+        self._configuration_error = ""
+        self._reloading = asyncio.Lock()
+        self.stopping = False
+        self.clock = Clock(shop.runner.tick, now)
+
+    # What may be looked at
+
+    @property
+    def fronts(self) -> Mapping[str, Serves]:
+        """See `View.fronts`."""
+        syncers = self._shop.snapshot.syncers.values()
+        return {syncer.prefix: syncer for syncer in syncers if isinstance(syncer, Serves)}
+
+    @property
+    def events(self) -> Events:
+        """See `Commands.events`."""
+        return self._shop.events
+
+    def services(self) -> Services:
+        """See `View.services`."""
+        return self._shop.snapshot.services
+
+    def pulse(self) -> Pulse:
+        """See `View.pulse`."""
+        return Pulse(
+            tick_age=asyncio.get_running_loop().time() - self._ticked,
+            overdue=self._shop.runner.overdue(),
+            scheduled=self.clock.running,
+            storage=self._storage,
+            stopping=self.stopping,
+        )
+
+    async def status(self) -> Status:
+        """See `View.status`."""
+        facts = Facts(
+            __version__,
+            now(),
+            self._shop.snapshot.configuration.mirrors,
+            running=self._shop.runner.running(),
+            next_runs=self.clock.next_runs(),
+            started=self._started,
+            stopping=self.stopping,
+            configuration_error=self._configuration_error,
+        )
+        try:
+            facts = replace(facts, standing=await self._shop.store.standing())
+        except MirrordError as error:
+            self._storage = str(error)
+        return status(facts)
+
+    def metrics(self) -> bytes:
+        """See `View.metrics`."""
+        self._metrics.lost.set(self._logs.lost)
+        return self._metrics.text(self.clock.next_runs())
+
+    # What may be asked for
+
+    def known(self, mirrors: Sequence[str]) -> Sequence[str]:
+        """See `Commands.known`."""
+        if self.stopping:
+            raise BusyError("mirrord is shutting down; ask again when it is back")
+        snapshot = self._shop.snapshot
+        return [snapshot.mirror(name).name for name in dict.fromkeys(mirrors)] or list(snapshot.names)
+
+    async def sync(self, mirror: str) -> Run:
+        """See `Commands.sync`."""
+        return await self._shop.runner.sync(mirror)
+
+    async def publish(self, mirror: str, publication: Publication) -> Run:
+        """See `Commands.publish`."""
+        return await self._shop.runner.publish(mirror, publication)
+
+    async def plan(self, mirror: str) -> Plan:
+        """See `Commands.plan`."""
+        return await self._shop.runner.plan(mirror)
+
+    async def reload(self) -> None:
+        """See `Commands.reload`. Validates first, then swaps: a bad file changes nothing (bad input 73)."""
+        async with self._reloading:
+            self._notifier.reloading()
+            try:
+                old, syncers = self._shop.snapshot.configuration, self._shop.snapshot.syncers
+                fresh = await asyncio.to_thread(load_folder, self._folder, syncers, self._environ)
+                await self._take(old, fresh, syncers)
+            except MirrordError as error:
+                self._configuration_error = str(error)
+                self.events.emit(Reloaded(str(error)))
+                raise
+            finally:
+                self._notifier.ready(self.summary())
+
+    async def _take(self, old: Configuration, fresh: Configuration, syncers: Mapping[str, Syncer]) -> None:
+        for mirror in fresh.mirrors:
+            if mirror.kind not in syncers:
+                raise ConfigError(f"{mirror.origin}: kind {mirror.kind} is not installed")
+        await self._shop.adopt(fresh)
+        self.clock.replace(fresh.mirrors)
+        self._configuration_error = ""
+        await self.follow()
+        for notice in (*fresh.notices, *_needs_restart(old, fresh)):
+            self._logs.write("warning", "daemon.notice", message=notice)
+        self.events.emit(Reloaded())
+
+    # What it does by itself
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self.clock.start(self._shop.snapshot.configuration.mirrors)
+
+    async def follow(self) -> None:
+        """Let the metrics follow the configuration in use."""
+        try:
+            standing = await self._shop.store.standing()
+        except MirrordError as error:
+            self._storage, standing = str(error), []
+        self._metrics.follow(self._shop.snapshot.configuration.mirrors, standing, now())
+
+    async def after(self, run: Run) -> None:
+        """Take note of a run that ended."""
+        try:
+            standing = await self._shop.store.standing()
+        except MirrordError as error:
+            self._storage = str(error)
+        else:
+            self._metrics.remember(entry for entry in standing if entry.mirror == run.mirror)
+        self._notifier.status(self.summary())
+
+    def summary(self) -> str:
+        """Return one line about everything."""
+        running = sorted(self._shop.runner.running())
+        return f"{len(self._shop.snapshot.names)} mirrors; running: {', '.join(running) or 'none'}"
+
+    async def beat(self, every: float = 1.0) -> None:
+        """Tick for ever: measure the event loop, and feed the watchdog while a restart would not help."""
+        loop = asyncio.get_running_loop()
+        fed = 0.0
+        while True:
+            due = loop.time() + every
+            await asyncio.sleep(every)
+            self._ticked = loop.time()
+            self._metrics.lag.set(max(0.0, self._ticked - due))
+            watchdog = self._notifier.watchdog
+            if watchdog is not None and self._ticked - fed >= watchdog / 3 and health.live(self.pulse()).good:
+                self._notifier.alive()
+                fed = self._ticked
+
+    async def look(self) -> None:
+        """Look after the state for ever: can the record be written to, how much room is left."""
+        while True:
+            try:
+                async with asyncio.timeout(STORAGE_EVERY * 2):
+                    await self._shop.store.check()
+                    usage = await asyncio.to_thread(shutil.disk_usage, self._state)
+                self._storage = ""
+                self._metrics.free.set(usage.free)
+            except TimeoutError:
+                self._storage = f"{self._state}: the disk does not answer"
+            except (MirrordError, OSError) as error:
+                self._storage = str(error)
+            await asyncio.sleep(STORAGE_EVERY)
+
+
+def _needs_restart(old: Configuration, fresh: Configuration) -> list[str]:
+    before, after = old.settings, fresh.settings
+    changed = [name for name in ("listen", "spool", "log") if getattr(before, name) != getattr(after, name)]
+    return [f"settings.{name} changed; it counts from the next start on" for name in changed]

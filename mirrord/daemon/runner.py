@@ -1,0 +1,192 @@
+"""Who runs when: never two runs of one mirror, none past its deadline, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from mirrord import pipeline
+from mirrord.daemon.snapshot import Snapshot
+from mirrord.errors import BusyError, MirrordError, UsageError
+from mirrord.events import Event, Events, Planned, RunFinished, RunSkipped, StepDone
+from mirrord.model import Plan, Run
+from mirrord.record.store import Store
+from mirrord.report.status import Running
+from mirrord.syncer import Mirror, Publication, Publishes
+from mirrord.wire.trust import redact
+
+Corridor = Callable[..., Awaitable[Run]]
+GRACE = 60.0
+"""Seconds that a cancelled run may take to end before the process counts as hanging."""
+
+
+@dataclass(slots=True)
+class _Active:
+    """A run under way; `began` is loop time."""
+
+    mirror: Mirror
+    trigger: str
+    started: datetime
+    began: float
+    steps: int | None = None
+    done: int = 0
+    failed: int = 0
+    ended: Run | None = None
+
+
+class Runner:
+    """Runs mirrors, one run of each at a time."""
+
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        store: Store,
+        events: Events,
+        now: Callable[[], datetime],
+        *,
+        corridor: Corridor = pipeline.run_mirror,
+        after: Callable[[Run], Awaitable[None]] | None = None,
+        grace: float = GRACE,
+    ) -> None:
+        """Take the snapshot anew for each run, call `after` when one has ended."""
+        self._snapshot, self._store, self._events, self._now = snapshot, store, events, now
+        self._corridor, self._after, self._grace = corridor, after, grace
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._active: dict[str, _Active] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+        events.listen(self._hear)
+
+    async def tick(self, mirror: str) -> None:
+        """Start a scheduled run, unless one is under way or wanted already; returns at once."""
+        if self._stopping or self._locks[mirror].locked():
+            self._events.emit(RunSkipped(mirror, "stopping" if self._stopping else "overlap"))
+            return
+        self._task(self._run(mirror, "schedule", None))
+        await asyncio.sleep(0)  # let it take its lock: a second tick in the same moment must see it
+
+    async def sync(self, mirror: str, trigger: str = "command") -> Run:
+        """Run a mirror now, after its run under way if there is one. The run goes on when the caller is cancelled.
+
+        Raises:
+            UsageError: there is no such mirror.
+            BusyError: we are stopping.
+        """
+        self._snapshot().mirror(mirror)
+        return await asyncio.shield(self._task(self._run(mirror, trigger, None)))
+
+    async def publish(self, mirror: str, publication: Publication) -> Run:
+        """Publish one build, after the run under way if there is one.
+
+        Raises:
+            UsageError: there is no such mirror, or its kind cannot publish.
+            BusyError: we are stopping.
+        """
+        current = self._snapshot()
+        if not isinstance(current.syncer(current.mirror(mirror)), Publishes):
+            raise UsageError(f"{mirror}: mirrors of kind {current.mirror(mirror).kind} cannot be published to")
+        return await asyncio.shield(self._task(self._run(mirror, "publish", publication)))
+
+    async def plan(self, mirror: str) -> Plan:
+        """Decide what a run would do now, and do nothing."""
+        current = self._snapshot()
+        found = current.mirror(mirror)
+        async with current.lease():
+            return await pipeline.plan_mirror(found, current.syncer(found), current.services, self._store, self._now())
+
+    def running(self) -> Mapping[str, Running]:
+        """Return the runs under way, by mirror."""
+        return {
+            name: Running(entry.trigger, entry.started, entry.steps, entry.done, entry.failed)
+            for name, entry in self._active.items()
+        }
+
+    def overdue(self) -> tuple[str, ...]:
+        """Return the mirrors whose run outlived its cancellation at the deadline."""
+        now = asyncio.get_running_loop().time()
+        late = [name for name, entry in self._active.items() if now > entry.began + entry.mirror.deadline + self._grace]
+        return tuple(sorted(late))
+
+    async def stop(self, patience: float) -> bool:
+        """Start nothing more, give runs `patience` seconds to end, cancel the others; say whether all ended."""
+        self._stopping = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=patience)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=min(self._grace, 20.0))
+        return not self._tasks
+
+    def _task(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits gets it; a scheduled run has recorded it
+
+    async def _run(self, name: str, trigger: str, publication: Publication | None) -> Run:
+        async with self._locks[name]:
+            if self._stopping:
+                raise BusyError("mirrord is shutting down; ask again when it is back")
+            current = self._snapshot()
+            mirror, syncer = current.mirror(name), current.syncer(current.mirror(name))
+            if publication is not None and isinstance(syncer, Publishes):
+                mirror = syncer.publishing(mirror, publication)
+            active = _Active(mirror, trigger, self._now(), asyncio.get_running_loop().time())
+            self._active[name] = active
+            try:
+                async with current.lease():
+                    run = await self._walk(current, active)
+            finally:
+                del self._active[name]
+        if self._after is not None:
+            await self._after(run)
+        return run
+
+    async def _walk(self, current: Snapshot, active: _Active) -> Run:
+        """Walk the corridor; a failure that it could not put into its run becomes a run here."""
+        mirror = active.mirror
+        try:
+            return await self._corridor(
+                mirror,
+                current.syncer(mirror),
+                current.services,
+                self._store,
+                active.trigger,
+                clock=self._now,
+                parallel=current.configuration.settings.parallel,
+            )
+        except MirrordError as error:  # the record: the disk is full, or broken
+            return self._failed(active, error.code, str(error))
+        except Exception as error:  # noqa: BLE001 - a bug in one syncer must not end the daemon
+            return self._failed(active, MirrordError.code, f"a bug: {error!r}")
+
+    def _failed(self, active: _Active, code: str, error: str) -> Run:
+        if active.ended is not None:
+            return active.ended
+        mirror = active.mirror
+        text = redact(error)
+        run = Run(mirror.name, mirror.kind, active.trigger, active.started, self._now(), error=text, code=code)
+        self._events.emit(RunFinished(run))
+        return run
+
+    def _hear(self, event: Event) -> None:
+        match event:
+            case Planned(plan) if active := self._active.get(plan.mirror):
+                active.steps = len(plan.active)
+            case StepDone(mirror, receipt) if active := self._active.get(mirror):
+                active.done += receipt.good
+                active.failed += not receipt.good
+            case RunFinished(run) if active := self._active.get(run.mirror):
+                active.ended = run
+            case _:
+                pass

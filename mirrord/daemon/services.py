@@ -1,0 +1,61 @@
+"""Builds what syncers may use."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from mirrord.blobs.disk import DiskStore
+from mirrord.blobs.files import storage_errors
+from mirrord.blobs.links import Links
+from mirrord.blobs.pool import SpoolPool
+from mirrord.config.load import Configuration
+from mirrord.events import Events
+from mirrord.syncer import Services
+from mirrord.wire.dockerconfig import DockerKeyring
+from mirrord.wire.host import HostBook
+from mirrord.wire.http import Http
+
+
+@asynccontextmanager
+async def build_services(configuration: Configuration, state: Path | None, events: Events) -> AsyncIterator[Services]:
+    """Build the services over `state`, which the caller has locked, or over a temporary folder when there is none.
+
+    What an earlier process left half done is swept before anything is used.
+
+    Raises:
+        StorageError: the state cannot be written to.
+    """
+    async with AsyncExitStack() as stack:
+        root = state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mirrord-")))
+        await asyncio.to_thread(_prepare, root)
+        spools = SpoolPool(root / "spool", configuration.settings.spool.budget, events)
+        stack.push_async_callback(spools.aclose)
+        blobs, links = (DiskStore(root / "blobs"), Links(root / "repositories")) if state else (None, None)
+        sweeps = [spools.sweep] + ([blobs.sweep, links.sweep] if blobs and links else [])
+        for sweep in sweeps:
+            await asyncio.to_thread(sweep)
+        http = open_http(configuration.book, events)
+        stack.push_async_callback(http.aclose)
+        yield Services(http, spools, events, root / "scratch", blobs, links)
+
+
+def open_http(book: HostBook, events: Events) -> Http:
+    """Make the way out, with docker's own configuration behind the operator's."""
+    return Http(replace(book, keyring=DockerKeyring()), events)
+
+
+def _prepare(root: Path) -> None:
+    with storage_errors(str(root)):
+        scratch = root / "scratch"
+        if scratch.is_symlink() or scratch.is_file():
+            scratch.unlink()
+        elif scratch.exists():
+            shutil.rmtree(scratch)
+        for folder in (scratch, root / "spool"):
+            folder.mkdir(mode=0o700, exist_ok=True)

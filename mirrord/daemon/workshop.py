@@ -1,0 +1,78 @@
+"""Everything that is needed to run mirrors, opened together and closed in the right order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mirrord.config.load import Configuration
+from mirrord.daemon.runner import Runner
+from mirrord.daemon.services import build_services, open_http
+from mirrord.daemon.snapshot import Snapshot
+from mirrord.events import Events
+from mirrord.model import Run
+from mirrord.record.sqlite import SqliteStore
+from mirrord.record.store import Store
+from mirrord.syncer import Syncer
+
+
+def now() -> datetime:
+    """Read the clock of the machine (UTC)."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Workshop:
+    """What is open.
+
+    Attributes:
+        snapshot: the configuration in use; `adopt` replaces it.
+        store: the record.
+        events: what happens.
+        runner: runs mirrors.
+        notices: what was found at opening that a person should know.
+    """
+
+    snapshot: Snapshot
+    store: Store
+    events: Events
+    runner: Runner
+    notices: tuple[str, ...] = ()
+
+    async def adopt(self, configuration: Configuration) -> None:
+        """Use another configuration from now on; runs under way end with the one they began with."""
+        old = self.snapshot
+        services = replace(old.services, http=open_http(configuration.book, self.events))
+        self.snapshot = Snapshot(configuration, old.syncers, services)
+        await old.retire()
+
+
+@asynccontextmanager
+async def open_workshop(
+    configuration: Configuration,
+    syncers: Mapping[str, Syncer],
+    state: Path,
+    events: Events,
+    after: Callable[[Run], Awaitable[None]] | None = None,
+) -> AsyncIterator[Workshop]:
+    """Open all that is needed over `state`, which the caller has locked (`StateLock`).
+
+    Raises:
+        StorageError: the state cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        services = await stack.enter_async_context(build_services(configuration, state, events))
+        store = await SqliteStore.open(state / "mirrord.db", now())
+        stack.push_async_callback(store.close)
+        shop: Workshop
+        snapshot = Snapshot(configuration, syncers, services)
+        runner = Runner(lambda: shop.snapshot, store, events, now, after=after)
+        moved = (f"the record was damaged and a new one begun; the old one is {store.moved}",) if store.moved else ()
+        shop = Workshop(snapshot, store, events, runner, (*configuration.notices, *moved))
+        try:
+            yield shop
+        finally:
+            await shop.snapshot.retire()

@@ -1,0 +1,211 @@
+"""Every error that mirrord raises on purpose.
+
+    MirrordError
+    ├─ ConfigError          a file of the operator's is wrong: names file, line, key and fix
+    ├─ UsageError           a command line or API call is wrong
+    ├─ BusyError            somebody else holds what we need; later it will work
+    ├─ TransportError       we could not get it, or not finish it
+    │  ├─ UnreachableError  no connection: DNS, refused, TLS
+    │  ├─ StalledError      too slow: no bytes, below the minimum throughput, past a deadline
+    │  ├─ BrokenError       the connection ended in the middle of a message
+    │  ├─ ThrottledError    429, or a quota: says when to come back
+    │  └─ ServerError       5xx
+    ├─ RefusedError         the other side understood and said no
+    │  ├─ DeniedError       401 or 403: credentials missing, wrong or not enough
+    │  ├─ MissingError      404: it is not there
+    │  └─ ImmutableError    the tag exists and may not be overwritten
+    ├─ UntrustedError       we refuse to go there: `mirrord.wire.trust` said no
+    ├─ ContentError         what we got is wrong
+    │  ├─ DigestError       bytes and digest (or size) differ
+    │  ├─ TooLargeError     longer than its cap
+    │  └─ UnsupportedError  we know what it is and do not carry it
+    ├─ StorageError         our own disk or database failed
+    └─ GuardError           a guard stopped us before harm was done
+
+The class answers three questions: `retry` (is trying again at once sane?), `code` (a stable
+word for machines) and `exit_code` (what the command line returns, after `sysexits.h`).
+No message may hold a secret: texts from elsewhere go through `mirrord.wire.trust.redact` first.
+"""
+
+from __future__ import annotations
+
+
+class MirrordError(Exception):
+    """Root of all deliberate errors."""
+
+    code = "error"
+    retry = False
+    exit_code = 1
+
+
+class ConfigError(MirrordError):
+    """Configuration is wrong.
+
+    Attributes:
+        problems: one line each, `file:line: key: what is wrong; what to write instead`.
+    """
+
+    code = "config"
+    exit_code = 78
+
+    def __init__(self, *problems: str) -> None:
+        """Keep every problem, so that one run of `mirrord check` shows them all."""
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class UsageError(MirrordError):
+    """The caller asked for something that cannot be asked."""
+
+    code = "usage"
+    exit_code = 64
+
+
+class BusyError(MirrordError):
+    """The state directory, the mirror or the daemon is taken by somebody else."""
+
+    code = "busy"
+    exit_code = 75
+
+
+class TransportError(MirrordError):
+    """We could not get it, or could not finish sending it."""
+
+    code = "transport"
+    retry = True
+    exit_code = 69
+
+
+class UnreachableError(TransportError):
+    """No connection: name resolution, refusal, TLS."""
+
+    code = "unreachable"
+
+
+class StalledError(TransportError):
+    """No bytes, too few bytes a second, or past the deadline."""
+
+    code = "stalled"
+
+
+class BrokenError(TransportError):
+    """The connection ended before the message did."""
+
+    code = "broken"
+
+
+class ThrottledError(TransportError):
+    """The host asked us to come back later (429 or an exhausted quota).
+
+    Attributes:
+        after: seconds to wait, or None when the host did not say.
+    """
+
+    code = "throttled"
+    exit_code = 75
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        """Keep the wait that the host asked for."""
+        super().__init__(message)
+        self.after = after
+
+
+class ServerError(TransportError):
+    """The host failed (5xx).
+
+    Attributes:
+        after: seconds to wait when the host said so (Retry-After on 503), else None.
+    """
+
+    code = "server"
+    exit_code = 1
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        """Keep the wait that the host asked for."""
+        super().__init__(message)
+        self.after = after
+
+
+class RefusedError(MirrordError):
+    """The other side understood the request and said no; the same request will fail again.
+
+    Attributes:
+        status: the HTTP status, or None where there was none.
+    """
+
+    code = "refused"
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        """Keep the status for those who must tell refusals apart."""
+        super().__init__(message)
+        self.status = status
+
+
+class DeniedError(RefusedError):
+    """Credentials are missing, wrong or not enough (401, 403)."""
+
+    code = "denied"
+
+
+class MissingError(RefusedError):
+    """It is not there (404)."""
+
+    code = "missing"
+
+
+class ImmutableError(RefusedError):
+    """The tag exists with other content and may not be overwritten."""
+
+    code = "immutable"
+
+
+class UntrustedError(MirrordError):
+    """Going on would send a secret to, or open a connection to, a place that is not allowed.
+
+    Attributes:
+        reason: stable word: `realm`, `redirect`, `address`, `foreign_layer`, `downgrade`…
+    """
+
+    code = "untrusted"
+
+    def __init__(self, message: str, reason: str) -> None:
+        """Keep the reason as a word for logs and metrics."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class ContentError(MirrordError):
+    """What we got is not what it should be."""
+
+    code = "content"
+
+
+class DigestError(ContentError):
+    """Bytes and digest, or bytes and size, differ. Worth one clean retry: the source may heal."""
+
+    code = "digest_mismatch"
+
+
+class TooLargeError(ContentError):
+    """Longer than its cap; reading stopped there."""
+
+    code = "too_large"
+
+
+class UnsupportedError(ContentError):
+    """Recognised, and not carried (Docker schema 1)."""
+
+    code = "unsupported"
+
+
+class StorageError(MirrordError):
+    """Our own disk or database failed (full, read-only, corrupt)."""
+
+    code = "storage"
+    exit_code = 74
+
+
+class GuardError(MirrordError):
+    """A guard stopped the run before it could do harm."""
+
+    code = "guard"

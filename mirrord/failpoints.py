@@ -1,0 +1,88 @@
+"""Named places where a test may crash or fail the program; no-ops in production.
+
+A durable step calls `hit("room.step")`. Nothing happens unless a test armed that name, in
+process with `arm`, or for a child process through the environment variable
+`MIRRORD_FAILPOINTS` (`name=exit[:skip]` or `name=fail[:skip]`, comma-separated; `skip` hits
+pass before the one that acts). Names are declared here, so that a crash test can walk them all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+NAMES = frozenset(
+    {
+        "spool.chunk",  # a chunk of a blob was written to its spool
+        "spool.verified",  # size and digest were checked, the file is not yet kept
+        "store.linked",  # a blob has its name in the store, the folder is not yet synced
+        "links.written",  # the new tags file is complete beside the old one
+        "links.renamed",  # the new tags file is in place
+        "push.blob",  # a blob is whole at a target
+        "push.manifest",  # a manifest is at a target by digest
+        "push.tag",  # one of the tags of an item was set at a target
+        "record.receipt",  # a receipt was written to the database
+    }
+)
+
+CRASH_STATUS = 137  # as if killed by signal 9
+
+_armed: dict[str, Callable[[], None]] = {}
+
+
+def hit(name: str) -> None:
+    """Act as armed, else do nothing.
+
+    Raises:
+        OSError: when armed to fail.
+    """
+    if _armed and name in _armed:
+        _armed[name]()
+
+
+def arm(name: str, action: Callable[[], None]) -> None:
+    """Call `action` each time `name` is hit, until `disarm`."""
+    if name not in NAMES:
+        message = f"no such failpoint: {name}"
+        raise LookupError(message)
+    _armed[name] = action
+
+
+def disarm() -> None:
+    """Forget all actions."""
+    _armed.clear()
+
+
+def crash() -> None:
+    """End the process at once, as a kill -9 would: no cleanup, no flush."""
+    os._exit(CRASH_STATUS)
+
+
+def fail() -> None:
+    """Fail as a broken disk would."""
+    message = "failpoint"
+    raise OSError(message)
+
+
+def after(skip: int, action: Callable[[], None]) -> Callable[[], None]:
+    """Let `skip` hits pass, then act on each further one."""
+    left = skip
+
+    def counted() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            action()
+
+    return counted
+
+
+def arm_from(text: str) -> None:
+    """Arm what `MIRRORD_FAILPOINTS` names."""
+    for entry in filter(None, text.split(",")):
+        name, _, action = entry.partition("=")
+        verb, _, skip = action.partition(":")
+        arm(name, after(int(skip or 0), {"exit": crash, "fail": fail}[verb]))
+
+
+arm_from(os.environ.get("MIRRORD_FAILPOINTS", ""))

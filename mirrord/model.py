@@ -1,0 +1,299 @@
+"""The values on the belt: what the rooms hand to one another. All frozen, none does I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from mirrord.errors import ContentError
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+
+
+class Hash(Protocol):
+    """What we use of `hashlib`'s objects."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take more bytes."""
+
+    def hexdigest(self) -> str:
+        """Return lower-case hex of all bytes so far."""
+        ...
+
+
+class Digest(str):
+    """`algorithm:hex`, checked: sha256 or sha512 in lower case (image-spec, descriptor.md#digests).
+
+    A `Digest` is safe in a path or a URL. A plain string is not (CVE-2024-3727), so every
+    digest from outside goes through `Digest.parse`.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """Check and wrap.
+
+        Raises:
+            ContentError: not `sha256:` and 64, or `sha512:` and 128, lower-case hex digits.
+        """
+        if not _DIGEST.fullmatch(text):
+            message = f"not a digest: {text[:80]!r} (want sha256:<64 hex> or sha512:<128 hex>)"
+            raise ContentError(message)
+        return cls(text)
+
+    @classmethod
+    def of(cls, data: bytes, algorithm: str = "sha256") -> Digest:
+        """Digest `data`."""
+        return cls(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
+
+    @property
+    def algorithm(self) -> str:
+        """`sha256` or `sha512`."""
+        return self.partition(":")[0]
+
+    @property
+    def hex(self) -> str:
+        """The part after the colon."""
+        return self.partition(":")[2]
+
+    def hasher(self) -> Hash:
+        """Return a fresh hash object of this digest's algorithm."""
+        return hashlib.new(self.algorithm)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that can be mirrored: an image tag, a chart version, a Git ref.
+
+    Attributes:
+        name: what people call it; unique in its mirror.
+        digest: identity of its content, opaque outside its syncer.
+        size: bytes to move when nothing of it is at the target, or None when unknown.
+    """
+
+    name: str
+    digest: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What one place holds, as far as somebody asked."""
+
+    place: str
+    items: tuple[Item, ...] = ()
+
+
+class Action(StrEnum):
+    """What a step does to its target."""
+
+    COPY = "copy"  # content is not known to be there, or the name points elsewhere
+    KEEP = "keep"  # nothing to do; listed so that a plan explains itself
+    REFUSE = "refuse"  # must not be done; the reason says why
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One decision about one item at one target.
+
+    Attributes:
+        action: what to do.
+        item: the item's name.
+        digest: the content the target shall have.
+        target: the target's name in the configuration.
+        names: what the content shall be called there (tags, versions, refs), in publishing order.
+        reason: one sentence, for people.
+        size: bytes that may have to move, or None when only doing will tell.
+        confirmed: the target itself said, for this plan, that it has the content under all names.
+        stays: those of `names` that never move to other content.
+        group: steps of one group are handed to the syncer together (one read, many writes).
+    """
+
+    action: Action
+    item: str
+    digest: str
+    target: str
+    names: tuple[str, ...]
+    reason: str
+    size: int | None = None
+    group: str = ""
+    stays: frozenset[str] = frozenset()
+    confirmed: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether there is something to do."""
+        return self.action in (Action.COPY, Action.DELETE)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All decisions about one mirror, made at one moment.
+
+    Attributes:
+        mirror: name of the mirror.
+        kind: its artifact kind.
+        at: when it was decided.
+        steps: in the order in which they are started.
+        problems: what could not even be decided, one sentence each (an unreadable tag…).
+    """
+
+    mirror: str
+    kind: str
+    at: datetime
+    steps: tuple[Step, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def active(self) -> tuple[Step, ...]:
+        """The steps that do something."""
+        return tuple(step for step in self.steps if step.active)
+
+    @property
+    def groups(self) -> tuple[tuple[Step, ...], ...]:
+        """The active steps, batched by `Step.group`, in order of first appearance."""
+        batches: dict[str, list[Step]] = {}
+        for step in self.active:
+            batches.setdefault(step.group or f"{step.item}\n{step.digest}", []).append(step)
+        return tuple(tuple(batch) for batch in batches.values())
+
+
+class Outcome(StrEnum):
+    """How a step ended."""
+
+    DONE = "done"
+    KEPT = "kept"  # turned out to be there already
+    REFUSED = "refused"  # a rule of ours or of the target forbids it; trying again will not help
+    FAILED = "failed"
+    CANCELLED = "cancelled"  # we were asked to stop; nothing is half published
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a step.
+
+    Attributes:
+        step: the step.
+        outcome: how it ended.
+        detail: one sentence, for people; redacted.
+        code: `MirrordError.code` of what went wrong, or "".
+        sent: bytes of content written to the target for this step.
+        mounted: blobs taken over without sending a byte (mount, or already there).
+        seconds: wall time from start of its batch to the end of this step.
+    """
+
+    step: Step
+    outcome: Outcome
+    detail: str = ""
+    code: str = ""
+    sent: int = 0
+    mounted: int = 0
+    seconds: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        """Whether the target now has what the plan wanted."""
+        return self.outcome in (Outcome.DONE, Outcome.KEPT)
+
+
+class Result(StrEnum):
+    """How a run ended, seen as a whole (the label of `mirrord_sync_runs_total`)."""
+
+    SUCCESS = "success"
+    NOOP = "noop"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    DEFERRED = "deferred"  # rate-limited: nothing is wrong, later it will work
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One pass over one mirror.
+
+    Attributes:
+        mirror: name of the mirror.
+        kind: its artifact kind.
+        trigger: who asked: `schedule`, `command`, `publish`, `start`.
+        started: UTC.
+        finished: UTC.
+        plan: what was decided, or None when surveying already failed.
+        receipts: one for each active step that was started.
+        read: content bytes read from the source.
+        error: why the run as a whole failed, or "".
+        code: `MirrordError.code` of that, or "".
+    """
+
+    mirror: str
+    kind: str
+    trigger: str
+    started: datetime
+    finished: datetime
+    plan: Plan | None = None
+    receipts: tuple[Receipt, ...] = ()
+    read: int = 0
+    error: str = ""
+    code: str = ""
+
+    @property
+    def result(self) -> Result:
+        """The verdict, from the receipts and the error alone."""
+        if self.error or self.plan is None:
+            return {"throttled": Result.DEFERRED, "interrupted": Result.INTERRUPTED}.get(self.code, Result.FAILED)
+        refused = any(step.action is Action.REFUSE for step in self.plan.steps)
+        bad = [receipt for receipt in self.receipts if not receipt.good]
+        if any(receipt.outcome is Outcome.CANCELLED for receipt in bad):
+            return Result.INTERRUPTED
+        if bad or refused or self.plan.problems:
+            kept = any(step.action is Action.KEEP for step in self.plan.steps)
+            return Result.PARTIAL if kept or len(bad) < len(self.receipts) else Result.FAILED
+        return Result.SUCCESS if self.receipts else Result.NOOP
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Receipts by outcome."""
+        return Counter(receipt.outcome.value for receipt in self.receipts)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What we remember to have seen at a target: evidence, not truth.
+
+    Attributes:
+        digest: the item's content there.
+        at: when that was last confirmed by the target itself.
+    """
+
+    digest: str
+    at: datetime
+
+
+Memory = Mapping[tuple[str, str], Known]
+"""(target name, item name) → what is known. Empty when the record was lost: nothing breaks."""
+
+NO_MEMORY: Memory = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where something was written by the operator: for error messages.
+
+    Attributes:
+        file: path of the file, or a word such as `command line`.
+        line: 1-based, or 0 when unknown.
+    """
+
+    file: str = "command line"
+    line: int = field(default=0, compare=False)
+
+    def __str__(self) -> str:
+        """Return `file:line`."""
+        return f"{self.file}:{self.line}" if self.line else self.file

@@ -1,0 +1,1 @@
+"""Room 2, decide: pure functions from what is offered and held to steps with reasons."""

@@ -1,0 +1,43 @@
+"""How branches, commits and pull requests become tags."""
+
+from __future__ import annotations
+
+import re
+
+from mirrord.errors import UsageError
+
+LONGEST = 128  # characters of a tag (distribution-spec, <reference>)
+SHORT_COMMIT = 7  # hex digits of a full commit hash that go into a tag
+
+_NOT_IN_A_TAG = re.compile(r"[^A-Za-z0-9_.-]+")
+_FULL_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
+
+def tag_of(text: str, room: int = LONGEST) -> str:
+    """Turn a branch name into a tag: `feature/x` → `feature-x`.
+
+    Each run of characters that a tag may not have becomes one `-`; a leading `-` or `.` is
+    dropped; what is longer than `room` characters is cut.
+
+    Raises:
+        UsageError: nothing is left.
+    """
+    tag = _NOT_IN_A_TAG.sub("-", text).lstrip("-.")[:room]
+    if not tag:
+        raise UsageError(f"no tag can be made from {text!r}; use letters, digits, `_`, `.` or `-`")
+    return tag
+
+
+def build_tags(branch: str, build: str) -> tuple[str, str]:
+    """Return the tag that stays and the tag that moves: `main`, `abc123` → `main-abc123`, `main`.
+
+    A full commit hash is cut to its first seven digits; any other build name (a short commit, the
+    output of `git describe`) is taken as it is. The branch is cut so that the build always fits.
+    """
+    short = build[:SHORT_COMMIT] if _FULL_COMMIT.fullmatch(build) else tag_of(build, LONGEST - 2)
+    return f"{tag_of(branch, LONGEST - 1 - len(short))}-{short}", tag_of(branch)
+
+
+def pull_request_tags(number: int, build: str) -> tuple[str, str]:
+    """Return the tags of a pull request's build: `7`, `v1-3-gabc` → `pr-7-v1-3-gabc`, `pr-7`."""
+    return build_tags(f"pr-{number}", build)

@@ -1,0 +1,33 @@
+"""Which of the offered names are wanted: literals and globs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import translate
+
+_GLOB = frozenset("*?[")
+_REFERRER = "sha256-"  # the referrers fallback scheme and cosign's tags: follow their subject, are no versions
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether `pattern` can match more than one name."""
+    return bool(_GLOB & set(pattern))
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether `name` equals a literal or matches a glob (`*`, `?`, `[…]`; case counts) of `patterns`."""
+    return any(name == pattern or re.match(translate(pattern), name) is not None for pattern in patterns)
+
+
+def select(offered: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """Return the offered names that some glob wants, in the order of offering, each once.
+
+    Tags of signatures and attestations (`sha256-…`) are taken only by a pattern that says so:
+    they belong to an image and are no version of it (distribution-spec, Referrers Tag Schema).
+    """
+    globs = [pattern for pattern in patterns if is_glob(pattern)]
+    for_referrers = [pattern for pattern in globs if pattern.startswith(_REFERRER)]
+    return tuple(
+        dict.fromkeys(name for name in offered if matches(name, for_referrers if name.startswith(_REFERRER) else globs))
+    )

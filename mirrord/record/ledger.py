@@ -1,0 +1,114 @@
+"""From a run to what is remembered of it. Pure: the stores only keep what these functions return."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from mirrord.model import Action, Known, Outcome, Receipt, Result, Run, Step
+from mirrord.record.store import RunRecord, Standing, TargetRecord
+
+_GOOD = (Result.SUCCESS, Result.NOOP)
+_BAD = (Result.FAILED, Result.PARTIAL)
+_LONGEST = 1000
+
+
+def summarise(run: Run) -> RunRecord:
+    """Reduce a run to its record."""
+    targets = tuple(_at_target(run, name) for name in _target_names(run))
+    code, error = run.code, run.error
+    if not error:
+        code, error = next(((entry.code, entry.error) for entry in targets if entry.error), ("", ""))
+    if not error and run.plan is not None and run.plan.problems:
+        code, error = "content", run.plan.problems[0]
+    return RunRecord(
+        run.mirror,
+        run.kind,
+        run.trigger,
+        run.started,
+        run.finished,
+        run.result,
+        run.read,
+        code,
+        error[:_LONGEST],
+        targets,
+    )
+
+
+def learned(run: Run) -> dict[tuple[str, str], Known | None]:
+    """Say what the good receipts of a run prove: content at a target, or (None) that it is gone."""
+    return {
+        (receipt.step.target, receipt.step.item): None
+        if receipt.step.action is Action.DELETE
+        else Known(receipt.step.digest, run.finished)
+        for receipt in run.receipts
+        if receipt.good
+    }
+
+
+def advance(standing: Standing, result: Result, at: datetime, code: str, error: str) -> Standing:
+    """Move a standing on by one run.
+
+    A run that was put off or interrupted is an attempt, and neither a success nor a failure. Times
+    never go back, whatever the clock of the machine did.
+    """
+    attempt = _later(standing.last_attempt, at)
+    if result in _GOOD:
+        success = _later(standing.last_success, at)
+        return replace(
+            standing, last_success=success, last_attempt=attempt, failures=0, result=result, code="", error=""
+        )
+    failures = standing.failures + (result in _BAD)
+    return replace(standing, last_attempt=attempt, failures=failures, result=result, code=code, error=error)
+
+
+def _later(before: datetime | None, at: datetime) -> datetime:
+    return at if before is None else max(before, at)
+
+
+def _target_names(run: Run) -> list[str]:
+    steps = run.plan.steps if run.plan is not None else ()
+    named = [step.target for step in steps] + [receipt.step.target for receipt in run.receipts]
+    return list(dict.fromkeys(named))
+
+
+def _at_target(run: Run, target: str) -> TargetRecord:
+    steps = [step for step in run.plan.steps if step.target == target] if run.plan is not None else []
+    receipts = [receipt for receipt in run.receipts if receipt.step.target == target]
+    outcomes = [receipt.outcome for receipt in receipts]
+    active = sum(step.active for step in steps)
+    record = TargetRecord(
+        target,
+        Result.NOOP,
+        planned=active,
+        kept=sum(step.action is Action.KEEP for step in steps) + outcomes.count(Outcome.KEPT),
+        done=outcomes.count(Outcome.DONE),
+        refused=sum(step.action is Action.REFUSE for step in steps) + outcomes.count(Outcome.REFUSED),
+        failed=outcomes.count(Outcome.FAILED),
+        cancelled=outcomes.count(Outcome.CANCELLED) + max(0, active - len(receipts)),
+        sent=sum(receipt.sent for receipt in receipts),
+        mounted=sum(receipt.mounted for receipt in receipts),
+    )
+    code, error = _trouble(run, steps, receipts, record)
+    return replace(record, result=_verdict(run, record), code=code, error=error[:_LONGEST])
+
+
+def _verdict(run: Run, record: TargetRecord) -> Result:
+    if record.failed or record.refused:
+        return Result.PARTIAL if record.done or record.kept else Result.FAILED
+    if record.cancelled:
+        # The batch never came to this target: for the reason for which the run ended.
+        return run.result if run.result in (Result.DEFERRED, Result.FAILED) else Result.INTERRUPTED
+    return Result.SUCCESS if record.done else Result.NOOP
+
+
+def _trouble(run: Run, steps: list[Step], receipts: list[Receipt], record: TargetRecord) -> tuple[str, str]:
+    for receipt in receipts:
+        if receipt.outcome in (Outcome.FAILED, Outcome.REFUSED):
+            return receipt.code or "error", f"{receipt.step.item}: {receipt.detail or receipt.outcome.value}"
+    for step in steps:
+        if step.action is Action.REFUSE:
+            return "refused", f"{step.item}: {step.reason}"
+    if record.cancelled:
+        return run.code or "interrupted", run.error or "stopped before everything was done"
+    return "", ""

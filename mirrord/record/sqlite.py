@@ -1,0 +1,120 @@
+"""The record in one SQLite file: a single thread owns the connection, so that the event loop never waits for a disk.
+
+Every change is one `BEGIN IMMEDIATE` transaction in a write-ahead log with full synchronisation: after a
+kill -9 a run is in the record whole or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from mirrord.errors import StorageError
+from mirrord.model import Memory, Run
+from mirrord.record.ledger import learned, summarise
+from mirrord.record.store import RunRecord, Standing
+
+if TYPE_CHECKING:
+    from mirrord.record.rows import Rows
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class SqliteStore:
+    """A `Store` over one file; `await SqliteStore.open(...)` makes one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
+        self._rows: Rows | None = None
+        self.moved: Path | None = None  # where a damaged file was put aside at opening
+
+    @classmethod
+    async def open(cls, path: Path, now: datetime) -> SqliteStore:
+        """Open or make the record at `path`.
+
+        A file that is damaged (or is no database at all) is moved aside to `<name>.corrupt-<time>` and a new
+        record begun; `moved` then says where. Mirrors need no record to be right, so this must not stop them.
+
+        Raises:
+            StorageError: the file is a directory, cannot be read or written, is held by somebody else, or
+                comes from a newer mirrord.
+        """
+        store = cls(path)
+        try:
+            await store._call(store._open, now)
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    def _open(self, now: datetime) -> None:
+        from mirrord.record.engine import DamagedError  # noqa: PLC0415 - SQLAlchemy costs 0.2 s; `copy` never pays
+        from mirrord.record.rows import Rows  # noqa: PLC0415 - likewise
+
+        try:
+            self._rows = Rows.open(self._path)
+        except DamagedError:
+            self.moved = _set_aside(self._path, now)
+            self._rows = Rows.open(self._path)
+
+    async def memory(self, mirror: str) -> Memory:
+        """See `Store.memory`."""
+        return await self._call(self._opened.memory, mirror)
+
+    async def add_run(self, run: Run) -> None:
+        """See `Store.add_run`."""
+        await self._call(self._opened.add_run, summarise(run), learned(run))
+
+    async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
+        """See `Store.runs`."""
+        return await self._call(self._opened.runs, mirror, limit)
+
+    async def standing(self) -> Sequence[Standing]:
+        """See `Store.standing`."""
+        return await self._call(self._opened.standing)
+
+    async def forget(self, mirror: str) -> None:
+        """See `Store.forget`."""
+        await self._call(self._opened.forget, mirror)
+
+    async def check(self) -> None:
+        """See `Store.check`."""
+        await self._call(self._opened.check)
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        if self._rows is not None:
+            rows, self._rows = self._rows, None
+            await self._call(rows.close)
+        self._thread.shutdown(wait=False)
+
+    @property
+    def _opened(self) -> Rows:
+        if self._rows is None:
+            raise StorageError(f"{self._path}: the record is closed")
+        return self._rows
+
+    async def _call(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Run `work` on the record's own thread; once begun it ends, even when the caller is cancelled."""
+        future = asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
+        return await asyncio.shield(future)
+
+
+def _set_aside(path: Path, now: datetime) -> Path:
+    stamp = f"corrupt-{now:%Y%m%dT%H%M%S}"
+    aside = path.with_name(f"{path.name}.{stamp}")
+    try:
+        path.rename(aside)
+        for tail in ("-wal", "-shm"):
+            beside = path.with_name(path.name + tail)
+            if beside.exists():
+                beside.rename(aside.with_name(aside.name + tail))
+    except OSError as error:
+        raise StorageError(f"{path}: damaged, and cannot be moved aside: {error.strerror}") from error
+    return aside

@@ -1,0 +1,141 @@
+"""The port of the record: what it remembers, as values. No database and no clock here.
+
+What a mirror holds can always be read from its targets again; what only the record knows is history:
+when something last worked, and for how long it has not. Losing the record is therefore never fatal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from mirrord.model import Memory, Result, Run
+
+KEEP = 1000
+"""Runs kept for each mirror; older ones are forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRecord:
+    """What one run did at one target.
+
+    Attributes:
+        target: its name in the configuration.
+        result: the verdict for this target alone.
+        planned: steps that had something to do.
+        kept: steps that found the content there, by plan or by doing.
+        done: steps that wrote.
+        refused: steps that a rule forbade, by plan or by doing.
+        failed: steps that failed.
+        cancelled: steps that were stopped, or never started.
+        sent: content bytes written.
+        mounted: blobs taken over without sending a byte.
+        code: error code of the first thing that went wrong, or "".
+        error: the sentence to it, or "".
+    """
+
+    target: str
+    result: Result
+    planned: int = 0
+    kept: int = 0
+    done: int = 0
+    refused: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    sent: int = 0
+    mounted: int = 0
+    code: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run, as remembered.
+
+    Attributes:
+        mirror: name of the mirror.
+        kind: its artifact kind.
+        trigger: who asked.
+        started: UTC.
+        finished: UTC.
+        result: the verdict.
+        read: content bytes read from the source.
+        code: error code of the first thing that went wrong, or "".
+        error: the sentence to it, or "".
+        targets: in the order in which the plan named them.
+    """
+
+    mirror: str
+    kind: str
+    trigger: str
+    started: datetime
+    finished: datetime
+    result: Result
+    read: int = 0
+    code: str = ""
+    error: str = ""
+    targets: tuple[TargetRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a mirror, or one of its targets, has been doing.
+
+    Attributes:
+        mirror: name of the mirror.
+        target: name of the target, or "" for the mirror as a whole.
+        last_success: end of the last good run, or None. Never goes back.
+        last_attempt: end of the last run of any result, or None.
+        failures: failed or partly failed runs since the last good one.
+        result: of the last run, or None.
+        code: error code of the last run, or "" when it was good.
+        error: the sentence to it.
+        items: how many items are known to be there (for the mirror: at any of its targets).
+    """
+
+    mirror: str
+    target: str = ""
+    last_success: datetime | None = None
+    last_attempt: datetime | None = None
+    failures: int = 0
+    result: Result | None = None
+    code: str = ""
+    error: str = ""
+    items: int = 0
+
+
+class Store(Protocol):
+    """What a record MUST offer. Every method raises `StorageError` when the disk or the database fails.
+
+    Implementations MUST never block the event loop, and MUST be usable from many tasks at once.
+    """
+
+    async def memory(self, mirror: str) -> Memory:
+        """Return what is known to be at the targets of `mirror`; empty when nothing is."""
+        ...
+
+    async def add_run(self, run: Run) -> None:
+        """Remember a run and, from its good receipts, what is now at the targets; all of it or nothing."""
+        ...
+
+    async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
+        """Return the newest `limit` runs of `mirror`, newest first."""
+        ...
+
+    async def standing(self) -> Sequence[Standing]:
+        """Return the standing of every mirror and of every target, sorted by mirror and target."""
+        ...
+
+    async def forget(self, mirror: str) -> None:
+        """Forget all about `mirror`."""
+        ...
+
+    async def check(self) -> None:
+        """Show that the record can be written to."""
+        ...
+
+    async def close(self) -> None:
+        """Release the record; it may not be used afterwards."""
+        ...

@@ -1,0 +1,129 @@
+"""The only door to structlog: one line an event, JSON for machines or text for people, on standard output.
+
+Every text passes redaction, loses its control characters and is cut at 4 kB, whoever wrote it: an upstream
+can neither forge a line nor bring a secret into one. A full disk or a closed pipe behind standard output
+loses lines and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import structlog  # noqa: TID251 - this is the door
+
+from mirrord.events import Event
+from mirrord.report.lines import line
+from mirrord.wire.trust import redact
+
+LONGEST = 4096
+"""Characters of one value that are kept."""
+_DEEPEST = 4
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+# C0 and C1 controls, line separators that some viewers break at, and the marks that turn text around.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+class Logs:
+    """Writes lines; listens to events by being called with them."""
+
+    def __init__(
+        self, stream: TextIO, now: Callable[[], datetime], *, style: str = "json", level: str = "info"
+    ) -> None:
+        """Write to `stream` as `json` or `text`, nothing below `level` (`debug`, `info`, `warning`, `error`)."""
+        self.lost = 0  # lines that could not be written
+        self._logger: Any = structlog.wrap_logger(
+            _Writer(stream, self),
+            processors=[
+                structlog.processors.add_log_level,
+                _stamp(now),
+                _clean,
+                structlog.processors.JSONRenderer(ensure_ascii=False) if style == "json" else _text,
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+            cache_logger_on_first_use=False,
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Write the line that `event` is worth, if any."""
+        entry = line(event)
+        if entry is not None:
+            self.write(entry.level, entry.name, **entry.fields)
+
+    def write(self, level: str, name: str, **fields: object) -> None:
+        """Write one line; `name` is one of `lines.NAMES`."""
+        getattr(self._logger, level)(name, **fields)
+
+    def adopt(self) -> Callable[[], None]:
+        """Take over what libraries report by `logging`, from warnings up; returns what ends that."""
+        handler = _Libraries(self)
+        root = logging.getLogger()
+        root.addHandler(handler)
+        return lambda: root.removeHandler(handler)
+
+
+class _Writer:
+    """What structlog writes through."""
+
+    def __init__(self, stream: TextIO, owner: Logs) -> None:
+        self._stream = stream
+        self._owner = owner
+
+    def msg(self, message: str) -> None:
+        try:
+            self._stream.write(message + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # full, or closed
+            self._owner.lost += 1
+
+    debug = info = warning = error = msg
+
+
+class _Libraries(logging.Handler):
+    """Brings warnings of libraries into our log, without their tracebacks: those may hold anything."""
+
+    def __init__(self, logs: Logs) -> None:
+        super().__init__(logging.WARNING)
+        self._logs = logs
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            message += f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        self._logs.write(level, "library", logger=record.name, message=message)
+
+
+def _stamp(now: Callable[[], datetime]) -> Callable[..., MutableMapping[str, Any]]:
+    def stamp(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        time = now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"time": time, "level": fields.pop("level"), "event": fields.pop("event"), **fields}
+
+    return stamp
+
+
+def _clean(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {key: clean(value) for key, value in fields.items()}
+
+
+def clean(value: Any, depth: int = 0) -> Any:
+    """Make a value fit for a line: redacted, without control characters, short, not deep."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if depth < _DEEPEST and isinstance(value, Mapping):
+        return {str(key)[:LONGEST]: clean(entry, depth + 1) for key, entry in list(value.items())[:100]}
+    if depth < _DEEPEST and isinstance(value, list | tuple):
+        return [clean(entry, depth + 1) for entry in value[:100]]
+    # Redact before cutting: half a secret is a secret that redaction no longer knows.
+    text = redact(str(value))
+    short = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", short)
+
+
+def _text(_: object, __: str, fields: MutableMapping[str, Any]) -> str:
+    time, level, event = fields.pop("time"), fields.pop("level"), fields.pop("event")
+    rest = " ".join(f"{key}={value}" for key, value in fields.items() if value not in ("", None))
+    return f"{time} {level:<7} {event:<14} {rest}".rstrip()

@@ -1,0 +1,208 @@
+"""The only door to prometheus_client: events in, Prometheus text out.
+
+Labels hold names that the operator wrote (mirrors, targets) and hosts, never a tag, digest or URL. Hosts
+are bounded besides: an upstream that redirects to ever new names fills one series called `other`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from http import HTTPStatus
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector  # noqa: TID251 - this is the door
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest  # noqa: TID251 - this is the door
+
+from mirrord.events import (
+    BytesRead,
+    BytesSent,
+    Event,
+    Planned,
+    RateLimit,
+    Reloaded,
+    RequestDone,
+    Retrying,
+    RunFinished,
+    RunSkipped,
+    RunStarted,
+    TrustRefused,
+)
+from mirrord.model import Outcome, Result, Run
+from mirrord.report.status import Standing
+from mirrord.syncer import Mirror
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_HOSTS = 64
+_STATUSES = frozenset(int(status) for status in HTTPStatus)
+_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
+_REQUEST_SECONDS = (0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600)
+
+
+class Metrics:
+    """All series of one process, in a registry of its own; listens to events by being called with them."""
+
+    def __init__(self, version: str) -> None:
+        self._registry = CollectorRegistry()
+        self._hosts: set[str] = set()
+        self._targets: dict[str, frozenset[str]] = {}
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        self._gauge("build_info", "Constant 1; the version is the label.", "version").labels(version).set(1)
+        self._runs()
+        self._wire()
+        self._house()
+
+    def _runs(self) -> None:
+        self.success = self._gauge(
+            "sync_last_success_timestamp_seconds", "End of the last good run.", "mirror", "target"
+        )
+        self.attempt = self._gauge("sync_last_attempt_timestamp_seconds", "End of the last run.", "mirror")
+        self.failures = self._gauge("sync_consecutive_failures", "Bad runs since the last good one.", "mirror")
+        self.active = self._gauge("sync_in_progress", "Whether a run is under way.", "mirror")
+        self.next_run = self._gauge("sync_next_run_timestamp_seconds", "When the schedule fires next.", "mirror")
+        self.runs = self._counter("sync_runs", "Runs that ended.", "mirror", "kind", "result")
+        self.skipped = self._counter("sync_runs_skipped", "Ticks that started nothing.", "mirror", "reason")
+        self.duration = Histogram(
+            "mirrord_sync_duration_seconds",
+            "Wall time of runs.",
+            ("mirror",),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.planned = self._counter("items_planned", "Steps with something to do.", "mirror", "kind")
+        self.copied = self._counter("items_copied", "Steps that wrote.", "mirror", "kind")
+        self.kept = self._counter("items_skipped", "Steps that had nothing to do.", "mirror", "kind")
+        self.failed = self._counter("items_failed", "Steps that failed or were refused.", "mirror", "kind")
+
+    def _wire(self) -> None:
+        self.bytes = self._counter("transfer_bytes", "Content bytes; target is empty for reads.", "direction", "target")
+        self.requests = self._counter("upstream_requests", "HTTP exchanges; code 0: no answer.", "host", "code")
+        self.seconds = Histogram(
+            "mirrord_upstream_request_duration_seconds",
+            "Time of HTTP exchanges.",
+            ("host",),
+            buckets=_REQUEST_SECONDS,
+            registry=self._registry,
+        )
+        self.retries = self._counter("upstream_retries", "Requests tried again.", "host", "reason")
+        self.quota = self._gauge("upstream_ratelimit_remaining", "What a host says is left.", "host")
+        self.refused = self._counter("trust_refused", "Secrets not sent and addresses not dialled.", "reason")
+
+    def _house(self) -> None:
+        self.reload = self._gauge("config_last_reload_successful", "Whether the last reload was taken.")
+        self.reloaded = self._gauge("config_last_reload_success_timestamp_seconds", "When it was taken.")
+        self.lag = self._gauge("event_loop_lag_seconds", "How late the last tick of the event loop was.")
+        self.free = self._gauge("storage_free_bytes", "Free space where the state is.")
+        self.lost = self._gauge("log_lines_lost", "Log lines that could not be written.")
+
+    def follow(self, mirrors: Iterable[Mirror], standing: Iterable[Standing], at: datetime) -> None:
+        """Take a configuration: series of mirrors that are gone go, those of new ones appear with what is known."""
+        configured = {mirror.name: frozenset(target.name for target in mirror.targets) for mirror in mirrors}
+        for name in self._targets.keys() - configured.keys():
+            self._drop(name)
+        for name, targets in self._targets.items():
+            for target in targets - configured.get(name, frozenset()):
+                self.success.remove_by_labels({"mirror": name, "target": target})
+        for name in configured.keys() - self._targets.keys():
+            self.active.labels(name).set(0)
+            self.failures.labels(name).set(0)
+        self._targets = configured
+        for entry in standing:
+            self._stand(entry)
+        self.reload.set(1)
+        self.reloaded.set(at.timestamp())
+
+    def text(self, next_runs: Mapping[str, datetime]) -> bytes:
+        """Return all series in the Prometheus text format."""
+        self.next_run.clear()
+        for name, at in next_runs.items():
+            self.next_run.labels(name).set(at.timestamp())
+        return generate_latest(self._registry)
+
+    def __call__(self, event: Event) -> None:
+        """Count `event`."""
+        match event:
+            case BytesRead(count=count):
+                self.bytes.labels("read", "").inc(count)
+            case BytesSent(target=target, count=count):
+                self.bytes.labels("sent", self._target(target)).inc(count)
+            case RequestDone(host, _, status, seconds):
+                code = str(status) if status in _STATUSES or status == 0 else "other"
+                self.requests.labels(self._host(host), code).inc()
+                self.seconds.labels(self._host(host)).observe(seconds)
+            case Retrying(host, reason, _):
+                self.retries.labels(self._host(host), reason).inc()
+            case RateLimit(host, remaining):
+                self.quota.labels(self._host(host)).set(remaining)
+            case TrustRefused(_, reason):
+                self.refused.labels(reason).inc()
+            case Reloaded(error) if error:
+                self.reload.set(0)
+            case _:
+                self._count_run(event)
+
+    def _count_run(self, event: Event) -> None:
+        match event:
+            case RunStarted(mirror=mirror) if mirror in self._targets:
+                self.active.labels(mirror).set(1)
+            case Planned(plan) if plan.mirror in self._targets:
+                self.planned.labels(plan.mirror, plan.kind).inc(len(plan.active))
+            case RunSkipped(mirror, reason) if mirror in self._targets:
+                self.skipped.labels(mirror, reason).inc()
+            case RunFinished(run) if run.mirror in self._targets:
+                self._finish(run)
+            case _:
+                pass
+
+    def _finish(self, run: Run) -> None:
+        labels = (run.mirror, run.kind)
+        counts = run.counts
+        idle = sum(not step.active for step in run.plan.steps) if run.plan else 0
+        self.active.labels(run.mirror).set(0)
+        self.runs.labels(*labels, run.result.value).inc()
+        self.duration.labels(run.mirror).observe((run.finished - run.started).total_seconds())
+        self.copied.labels(*labels).inc(counts.get(Outcome.DONE.value, 0))
+        self.kept.labels(*labels).inc(counts.get(Outcome.KEPT.value, 0) + idle)
+        self.failed.labels(*labels).inc(counts.get(Outcome.FAILED.value, 0) + counts.get(Outcome.REFUSED.value, 0))
+        self.attempt.labels(run.mirror).set(run.finished.timestamp())
+        if run.result in (Result.SUCCESS, Result.NOOP):
+            self.failures.labels(run.mirror).set(0)
+        elif run.result in (Result.FAILED, Result.PARTIAL):
+            self.failures.labels(run.mirror).inc()
+
+    def remember(self, standing: Iterable[Standing]) -> None:
+        """Take over what the record says (after each run, and at start: a restart must not look like a failure)."""
+        for entry in standing:
+            self._stand(entry)
+
+    def _stand(self, entry: Standing) -> None:
+        if entry.mirror not in self._targets or entry.target not in self._targets[entry.mirror] | {""}:
+            return
+        if entry.last_success is not None:
+            self.success.labels(entry.mirror, entry.target).set(entry.last_success.timestamp())
+        if not entry.target:
+            self.failures.labels(entry.mirror).set(entry.failures)
+            if entry.last_attempt is not None:
+                self.attempt.labels(entry.mirror).set(entry.last_attempt.timestamp())
+
+    def _drop(self, mirror: str) -> None:
+        for series in (
+            *(self.success, self.attempt, self.failures, self.active, self.runs, self.skipped),
+            *(self.duration, self.planned, self.copied, self.kept, self.failed),
+        ):
+            series.remove_by_labels({"mirror": mirror})
+
+    def _host(self, host: str) -> str:
+        if host not in self._hosts and len(self._hosts) >= _HOSTS:
+            return "other"
+        self._hosts.add(host)
+        return host
+
+    def _target(self, target: str) -> str:
+        return target if any(target in targets for targets in self._targets.values()) else "other"
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"mirrord_{name}", text, labels, registry=self._registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"mirrord_{name}", text, labels, registry=self._registry)

@@ -1,0 +1,217 @@
+"""One status for people and machines: what each mirror did last, how it stands, when it runs next. Pure.
+
+The result is a plain JSON document; `docs/reference` describes it. Times are RFC 3339 in UTC, or null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol, TypedDict
+
+from mirrord.model import Result
+from mirrord.syncer import Mirror
+
+_PASSING = frozenset({"unreachable", "stalled", "broken", "throttled", "server", "transport", "interrupted", "busy"})
+
+
+class Standing(Protocol):
+    """What a record tells about a mirror (`target` is "") or about one of its targets."""
+
+    @property
+    def mirror(self) -> str:
+        """Name of the mirror."""
+
+    @property
+    def target(self) -> str:
+        """Name of the target, or ""."""
+
+    @property
+    def last_success(self) -> datetime | None:
+        """End of the last good run."""
+
+    @property
+    def last_attempt(self) -> datetime | None:
+        """End of the last run."""
+
+    @property
+    def failures(self) -> int:
+        """Failed runs since the last good one."""
+        ...
+
+    @property
+    def result(self) -> Result | None:
+        """Result of the last run."""
+
+    @property
+    def code(self) -> str:
+        """Error code of the last run, or ""."""
+
+    @property
+    def error(self) -> str:
+        """The sentence to it."""
+
+    @property
+    def items(self) -> int:
+        """Items known to be there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A run under way.
+
+    Attributes:
+        trigger: who asked for it.
+        started: UTC.
+        steps: steps that have something to do; None until the plan is known.
+        done: steps that ended well.
+        failed: steps that did not.
+    """
+
+    trigger: str
+    started: datetime
+    steps: int | None = None
+    done: int = 0
+    failed: int = 0
+
+
+class ErrorStatus(TypedDict):
+    """What went wrong; `permanent` means that waiting will not mend it."""
+
+    code: str
+    message: str
+    permanent: bool
+
+
+class RunningStatus(TypedDict):
+    """A run under way; `steps` is null until its plan is known."""
+
+    trigger: str
+    started: str
+    steps: int | None
+    done: int
+    failed: int
+
+
+class TargetStatus(TypedDict):
+    """One target of one mirror."""
+
+    name: str
+    result: str | None
+    last_success: str | None
+    last_attempt: str | None
+    consecutive_failures: int
+    last_error: ErrorStatus | None
+    items: int
+
+
+class MirrorStatus(TargetStatus):
+    """One mirror; `state` is `running`, `idle`, or `new` when it never ran."""
+
+    kind: str
+    state: str
+    next_run: str | None
+    running: RunningStatus | None
+    targets: list[TargetStatus]
+
+
+class Status(TypedDict):
+    """The whole document; `state` is `ready`, `stopping` or `offline` (asked without a daemon)."""
+
+    version: str
+    state: str
+    now: str
+    started: str | None
+    configuration_error: str
+    mirrors: list[MirrorStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a status is made of.
+
+    Attributes:
+        version: of mirrord.
+        now: UTC.
+        mirrors: all that are configured.
+        standing: from the record; entries of mirrors that are no longer configured are left out.
+        running: by mirror.
+        next_runs: by mirror; a mirror without a schedule has none.
+        started: when the daemon began, or None when there is none.
+        stopping: it was asked to end.
+        configuration_error: why the last reload was refused, or "".
+    """
+
+    version: str
+    now: datetime
+    mirrors: Sequence[Mirror]
+    standing: Iterable[Standing] = ()
+    running: Mapping[str, Running] | None = None
+    next_runs: Mapping[str, datetime] | None = None
+    started: datetime | None = None
+    stopping: bool = False
+    configuration_error: str = ""
+
+
+def status(facts: Facts) -> Status:
+    """Put the facts together."""
+    standing = {(entry.mirror, entry.target): entry for entry in facts.standing}
+    state = "offline" if facts.started is None else "stopping" if facts.stopping else "ready"
+    return {
+        "version": facts.version,
+        "state": state,
+        "now": _iso(facts.now),
+        "started": _maybe(facts.started),
+        "configuration_error": facts.configuration_error,
+        "mirrors": [_mirror(mirror, standing, facts) for mirror in facts.mirrors],
+    }
+
+
+def _mirror(mirror: Mirror, standing: Mapping[tuple[str, str], Standing], facts: Facts) -> MirrorStatus:
+    whole = standing.get((mirror.name, ""))
+    running = (facts.running or {}).get(mirror.name)
+    return {
+        **_target(mirror.name, whole),
+        "kind": mirror.kind,
+        "state": "running" if running else "idle" if whole else "new",
+        "next_run": _maybe((facts.next_runs or {}).get(mirror.name)),
+        "running": _running(running),
+        "targets": [_target(target.name, standing.get((mirror.name, target.name))) for target in mirror.targets],
+    }
+
+
+def _target(name: str, standing: Standing | None) -> TargetStatus:
+    error: ErrorStatus | None = None
+    if standing is not None and standing.error:
+        error = {"code": standing.code, "message": standing.error, "permanent": standing.code not in _PASSING}
+    return {
+        "name": name,
+        "result": standing.result.value if standing and standing.result else None,
+        "last_success": _maybe(standing.last_success if standing else None),
+        "last_attempt": _maybe(standing.last_attempt if standing else None),
+        "consecutive_failures": standing.failures if standing else 0,
+        "last_error": error,
+        "items": standing.items if standing else 0,
+    }
+
+
+def _running(running: Running | None) -> RunningStatus | None:
+    if running is None:
+        return None
+    return {
+        "trigger": running.trigger,
+        "started": _iso(running.started),
+        "steps": running.steps,
+        "done": running.done,
+        "failed": running.failed,
+    }
+
+
+def _maybe(at: datetime | None) -> str | None:
+    return None if at is None else _iso(at)
+
+
+def _iso(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

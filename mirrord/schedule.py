@@ -1,0 +1,97 @@
+"""The only door to APScheduler: a clock that calls back with the name of a mirror, and knows nothing else.
+
+Schedules live in memory and are made from the configuration at every start, so there is no second truth on
+disk. A tick that the process slept through (suspended machine, blocked loop) is made up once, not once for
+each that was missed. Whether a mirror may run at all is not decided here.
+
+APScheduler below 3.11.1 goes backwards when summer time ends (its issue 1036); the dependency excludes it.
+A `cron` in a zone with summer time fires twice, or not at all, in the hour that is repeated or skipped:
+the default zone is UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler  # noqa: TID251 - this is the door
+from apscheduler.triggers.base import BaseTrigger  # noqa: TID251 - this is the door
+from apscheduler.triggers.cron import CronTrigger  # noqa: TID251 - this is the door
+from apscheduler.triggers.interval import IntervalTrigger  # noqa: TID251 - this is the door
+
+from mirrord.syncer import Mirror, Schedule
+
+STAGGER = 3.0
+"""Seconds between the first runs of mirrors with an interval, so that a start is no thundering herd."""
+LATEST = 300.0
+"""The last of them begins at most this many seconds after the start."""
+_GRACE = 3600
+
+
+class Clock:
+    """Calls `tick(name)` when the schedule of a mirror says so."""
+
+    def __init__(self, tick: Callable[[str], Awaitable[None]], now: Callable[[], datetime]) -> None:
+        self._tick = tick
+        self._now = now
+        self._mirrors: dict[str, Schedule] = {}
+        self._scheduler = AsyncIOScheduler(
+            timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": _GRACE}
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether ticks come."""
+        return bool(self._scheduler.running)
+
+    def start(self, mirrors: Iterable[Mirror]) -> None:
+        """Begin to tick for these mirrors. MUST be called in the event loop."""
+        self._scheduler.start()
+        self.replace(mirrors)
+
+    def stop(self) -> None:
+        """Tick no more; runs under way are none of the clock's business."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    def replace(self, mirrors: Iterable[Mirror]) -> None:
+        """Follow a new configuration; a mirror whose schedule did not change keeps its next time."""
+        wanted = {mirror.name: mirror.schedule for mirror in mirrors if mirror.schedule is not None}
+        for name in self._mirrors.keys() - wanted.keys():
+            self._scheduler.remove_job(name)
+        fresh = sorted(name for name, schedule in wanted.items() if self._mirrors.get(name) != schedule)
+        now = self._now()
+        for name, delay in stagger(fresh).items():
+            self._add(name, wanted[name], now + timedelta(seconds=delay))
+        self._mirrors = wanted
+
+    def next_runs(self) -> Mapping[str, datetime]:
+        """Return when each scheduled mirror fires next (UTC)."""
+        jobs = [(str(job.id), job.next_run_time) for job in self._scheduler.get_jobs()]
+        return {name: at.astimezone(UTC) for name, at in jobs if at is not None}
+
+    def next_run(self, mirror: str) -> datetime | None:
+        """Return when `mirror` fires next (UTC), or None."""
+        return self.next_runs().get(mirror)
+
+    def _add(self, name: str, schedule: Schedule, first: datetime) -> None:
+        begin = {"next_run_time": first} if schedule.every is not None else {}
+        self._scheduler.add_job(
+            self._tick, trigger(schedule, first), args=(name,), id=name, name=name, replace_existing=True, **begin
+        )
+
+
+def trigger(schedule: Schedule, first: datetime) -> BaseTrigger:
+    """Make the trigger of a schedule; an interval counts from `first`."""
+    jitter = round(schedule.jitter) or None
+    if schedule.every is not None:
+        return IntervalTrigger(seconds=round(schedule.every), start_date=first, timezone=UTC, jitter=jitter)
+    return CronTrigger.from_crontab(schedule.cron or "", timezone=ZoneInfo(schedule.timezone), jitter=jitter)
+
+
+def stagger(names: Iterable[str]) -> Mapping[str, float]:
+    """Return how many seconds after the start each of these mirrors runs first."""
+    ordered = list(names)
+    step = min(STAGGER, LATEST / max(1, len(ordered)))
+    return {name: (index + 1) * step for index, name in enumerate(ordered)}

@@ -1,0 +1,49 @@
+"""The application: owns every route. What no route takes goes to the front, and what that does not know is 404."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from mirrord.serve.front import Front, oci_error
+from mirrord.serve.paths import refusal
+from mirrord.serve.status import StatusPages
+from mirrord.serve.view import View
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def make_app(view: View) -> web.Application:
+    """Build the application that answers on the public address."""
+    app = web.Application(middlewares=[_guard], client_max_size=64 * 1024)
+    app.add_routes(StatusPages(view).routes())
+    front = Front(view.fronts, view.services)
+
+    async def rest(request: web.Request) -> web.StreamResponse:
+        answer = await front.answer(request, raw_path(request))
+        return answer or web.Response(status=404, text="no such page\n")
+
+    app.router.add_route("*", "/{rest:.*}", rest)
+    return app
+
+
+def raw_path(request: web.BaseRequest) -> str:
+    """Return the path exactly as the client sent it."""
+    return request.raw_path.partition("?")[0]
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse strange targets before anybody looks at them, in words that both people and registry clients read."""
+    path = raw_path(request)
+    refused = refusal(path)
+    if refused is not None:
+        status, reason = refused
+        return web.Response(status=status, body=oci_error("NAME_INVALID", reason), content_type="application/json")
+    try:
+        return await handler(request)
+    except web.HTTPMethodNotAllowed as error:
+        return web.Response(
+            status=405, headers={"Allow": error.headers["Allow"]}, text="only reading is possible here\n"
+        )

@@ -1,0 +1,143 @@
+"""The listening side of HTTP: limits on what a client may send before it has said anything worth hearing.
+
+aiohttp waits for ever for the first request of a connection, and answers 400 to all that is too long. Here a
+connection that has not sent a whole head in ten seconds is closed (bad input 31), and what is too long is
+answered with 414 or 431 (32). The parser refuses ambiguous framing itself (30).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from mirrord.errors import BusyError, UnreachableError, UsageError
+
+HEAD_SECONDS = 10.0
+_LINE = 8190
+_FIELD = 8192  # unlike the other on purpose: the parser's error tells only the limit that was passed
+_LIMITS: dict[str, Any] = {
+    "max_line_size": _LINE,
+    "max_field_size": _FIELD,
+    "max_headers": 100,
+    "keepalive_timeout": 60.0,
+    "lingering_time": 2.0,
+    "access_log": None,
+}
+
+
+class _Connection(RequestHandler):
+    """One connection, with a timer that runs whenever the client owes us a head."""
+
+    __slots__ = ("_head_seconds", "_head_timer")
+
+    def __init__(self, *args: Any, head_seconds: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_seconds = head_seconds
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count > before:
+            self._disarm()
+        elif self._head_timer is None and self._waiter is not None:
+            self._arm()  # the beginning of a further head on a connection that was idle
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if isinstance(exc, LineTooLong) and exc.args[1] == _LINE:
+            status, message = 414, "request target is too long"
+        elif isinstance(exc, LineTooLong) or (exc is not None and "Too many headers" in str(exc)):
+            status, message = 431, "headers are too long or too many"
+        if status < 500:  # the client's fault: say so to the client, not to the log
+            answer = web.Response(status=status, text=f"{message or 'bad request'}\n"[:500])
+            answer.force_close()
+            return answer
+        return super().handle_error(request, status, exc, message)
+
+    def _arm(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._head_timer = loop.call_later(self._head_seconds, self._late)
+
+    def _disarm(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _late(self) -> None:
+        self._head_timer = None
+        self.force_close()
+
+
+class Listener:
+    """An application on one socket."""
+
+    def __init__(self, app: web.Application, *, head_seconds: float = HEAD_SECONDS) -> None:
+        self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=5.0, **_LIMITS)
+        self._head_seconds = head_seconds
+        self._server: asyncio.Server | None = None
+
+    async def listen(self, connection: socket.socket) -> None:
+        """Answer on a bound socket, of whatever family."""
+        await self._runner.setup()
+        server = self._runner.server
+        assert server is not None
+        loop = asyncio.get_running_loop()
+
+        def connect() -> _Connection:
+            return _Connection(server, loop=loop, head_seconds=self._head_seconds, **_LIMITS)
+
+        start = loop.create_unix_server if connection.family == socket.AF_UNIX else loop.create_server
+        self._server = await start(connect, sock=connection)
+
+    async def close(self) -> None:
+        """Accept no more, let the answers under way end for a few seconds, and close."""
+        if self._server is not None:
+            self._server.close()
+        await self._runner.cleanup()
+
+
+def bind(listen: str) -> socket.socket:
+    """Bind `host:port` (`[::1]:8080`, `:8080` for every address), so that a taken port is known before anything starts.
+
+    Raises:
+        UsageError: it cannot be read.
+        BusyError: somebody else listens there.
+        UnreachableError: the address is not of this machine, or may not be used.
+    """
+    host, _, port = listen.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"listen: {listen!r} is not host:port; write something like 127.0.0.1:8080")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            connection.bind(address)
+            connection.listen(1024)
+        except BaseException:
+            connection.close()
+            raise
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise BusyError(f"listen: {listen} is taken by another program; choose another address") from error
+        raise UnreachableError(f"listen: cannot listen on {listen}: {error.strerror}") from error
+    return connection

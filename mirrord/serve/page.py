@@ -1,0 +1,59 @@
+"""The page at `/`: the status as one table, without script, style sheet or picture from anywhere. Pure."""
+
+from __future__ import annotations
+
+from html import escape
+
+from mirrord.report.status import MirrorStatus, Status, TargetStatus
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+"""Content-Security-Policy for the page."""
+
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem}"
+    "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .7rem;border-bottom:1px solid #8884}"
+    ".bad{color:#c22}.sub td:first-child{padding-left:2rem}small{opacity:.7}@media(prefers-color-scheme:dark)"
+    "{body{background:#111;color:#ddd}.bad{color:#f77}}"
+)
+
+
+def page(status: Status) -> str:
+    """Write the page."""
+    rows = "".join(_mirror(mirror) for mirror in status["mirrors"]) or (
+        '<tr><td colspan="6">No mirror is configured.</td></tr>'
+    )
+    problem = status["configuration_error"]
+    warning = f'<p class="bad">The last reload was refused: {escape(problem)}</p>' if problem else ""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>mirrord</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+        f"<h1>mirrord</h1><p>Version {escape(status['version'])}, {escape(status['state'])}, "
+        f"as of {escape(status['now'])}.</p>{warning}"
+        "<table><thead><tr><th>Mirror and targets<th>State<th>Last success<th>Next run<th>Items<th>Last error"
+        f"</tr></thead><tbody>{rows}</tbody></table>"
+        '<p><small><a href="/status">/status</a> is this as JSON, <a href="/metrics">/metrics</a> is for '
+        "Prometheus.</small></p></body></html>\n"
+    )
+
+
+def _mirror(mirror: MirrorStatus) -> str:
+    running = mirror["running"]
+    state = mirror["state"]
+    if running is not None:
+        state = f"running: {running['done']} of {running['steps']} steps" if running["steps"] is not None else "running"
+    own = _row("", f"<b>{escape(mirror['name'])}</b> <small>{escape(mirror['kind'])}</small>", state, mirror)
+    return own + "".join(
+        _row(' class="sub"', escape(entry["name"]), entry["result"] or "", entry) for entry in mirror["targets"]
+    )
+
+
+def _row(attributes: str, name: str, state: str, entry: TargetStatus) -> str:
+    error = entry["last_error"]
+    trouble = f"{escape(error['message'])} <small>({entry['consecutive_failures']} in a row)</small>" if error else ""
+    cells = (name, escape(state), escape(entry["last_success"] or "never"), escape(_next(entry)), str(entry["items"]))
+    return f"<tr{attributes}>" + "".join(f"<td>{cell}</td>" for cell in cells) + f'<td class="bad">{trouble}</td></tr>'
+
+
+def _next(entry: TargetStatus) -> str:
+    value = entry.get("next_run")
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,78 @@
+"""What the faces need from the daemon: two ports, so that they can be tested without one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from mirrord.events import Events
+from mirrord.model import Plan, Run
+from mirrord.report.health import Pulse
+from mirrord.report.status import Status
+from mirrord.syncer import Publication, Serves, Services
+
+
+class View(Protocol):
+    """What may be looked at."""
+
+    def pulse(self) -> Pulse:
+        """Return how the process is."""
+        ...
+
+    async def status(self) -> Status:
+        """Return how the mirrors are; never fails, not even without a record."""
+        ...
+
+    def metrics(self) -> bytes:
+        """Return all series as text."""
+        ...
+
+    def services(self) -> Services:
+        """Return the services that are current."""
+        ...
+
+    @property
+    def fronts(self) -> Mapping[str, Serves]:
+        """Return the syncers that serve, by prefix."""
+        ...
+
+
+class Commands(Protocol):
+    """What may be asked for over the control socket.
+
+    Each raises `UsageError` for a mirror that is not configured, and `BusyError` when the daemon is ending.
+    Work goes on when the one who asked goes away.
+    """
+
+    @property
+    def events(self) -> Events:
+        """Return the port through which progress can be heard."""
+        ...
+
+    def known(self, mirrors: Sequence[str]) -> Sequence[str]:
+        """Return the mirrors that are meant: these, or all when none is named."""
+        ...
+
+    async def sync(self, mirror: str) -> Run:
+        """Run one mirror now; after the run that is under way, if there is one."""
+        ...
+
+    async def publish(self, mirror: str, publication: Publication) -> Run:
+        """Publish one build now."""
+        ...
+
+    async def plan(self, mirror: str) -> Plan:
+        """Plan one mirror, and do nothing."""
+        ...
+
+    async def reload(self) -> None:
+        """Read the configuration again.
+
+        Raises:
+            ConfigError: it is wrong; the old one stays.
+        """
+        ...
+
+    async def status(self) -> Status:
+        """Return how the mirrors are."""
+        ...

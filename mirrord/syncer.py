@@ -1,0 +1,256 @@
+"""The port: what a syncer must offer, what it may offer, and the loader that finds it.
+
+A syncer is a folder under `mirrord.syncers` (or anywhere) and one line in the entry-point group
+`mirrord.syncers.v1`, whose name is the kind and whose value is an object that fulfils `Syncer`.
+The contract suite `mirrord.testing.contract` holds every installed one to these promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from mirrord.blobs.whereabouts import Whereabouts
+from mirrord.errors import ConfigError
+from mirrord.model import Memory, Origin, Plan, Receipt, Step
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from mirrord.blobs.links import Links
+    from mirrord.blobs.pool import SpoolPool
+    from mirrord.blobs.store import BlobStore
+    from mirrord.events import Events
+    from mirrord.wire.http import Http
+
+GROUP = "mirrord.syncers.v1"
+LOCAL = "local"
+"""Name of the built-in target of every kind: kept by mirrord and served by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a mirror writes.
+
+    Attributes:
+        name: its name in the configuration, `local` for the built-in one.
+        kind: artifact kind.
+        to: where, in the syncer's own grammar; `local` for the built-in one.
+        options: the validated remainder (an instance of the syncer's `target_spec`).
+        origin: where it was written.
+    """
+
+    name: str
+    kind: str
+    to: str
+    options: BaseModel
+    origin: Origin = field(default_factory=Origin, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a mirror runs; exactly one of `every` and `cron` is set.
+
+    Attributes:
+        every: seconds between runs, or None.
+        cron: five fields, or None.
+        timezone: IANA name in which `cron` is meant.
+        jitter: at most this many seconds are added at random to each start.
+    """
+
+    every: float | None = None
+    cron: str | None = None
+    timezone: str = "UTC"
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """One entry of `mirrors:`, validated.
+
+    Attributes:
+        name: `[a-z0-9][a-z0-9-]*`.
+        kind: artifact kind.
+        spec: the syncer's own part (an instance of its `spec`): `from` and what it adds.
+        targets: at least one, names unique.
+        schedule: None means only when asked.
+        deadline: seconds after which a run is cancelled.
+        trust: seconds for which a digest recorded at a target is believed without asking again.
+        origin: where it was written.
+    """
+
+    name: str
+    kind: str
+    spec: BaseModel
+    targets: tuple[Target, ...]
+    schedule: Schedule | None = None
+    deadline: float = 6 * 3600.0
+    trust: float = 12 * 3600.0
+    origin: Origin = field(default_factory=Origin, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a syncer may use of the program; built by the composition root, the same for all runs.
+
+    Attributes:
+        http: the only way to other machines.
+        spools: read once, write N: blobs on their way.
+        blobs: content of the `local` targets by digest, or None where there is no state.
+        links: names of the `local` targets, or None where there is no state.
+        whereabouts: which repositories at a host hold a blob, for mounts.
+        scratch: an existing folder for temporary files; swept at start.
+        events: tell what happens.
+    """
+
+    http: Http
+    spools: SpoolPool
+    events: Events
+    scratch: Path
+    blobs: BlobStore | None = None
+    links: Links | None = None
+    whereabouts: Whereabouts = field(default_factory=Whereabouts)
+
+
+class Survey(Protocol):
+    """What a syncer found at the source and at the targets; opaque to everybody else."""
+
+
+@runtime_checkable
+class Session(Protocol):
+    """One run in progress; holds what its batches share."""
+
+    async def execute(self, batch: Sequence[Step]) -> Sequence[Receipt]:
+        """Do the steps of one group; return one receipt each, in any order.
+
+        MUST NOT raise for what befalls a single target: that is a receipt. Raises `MirrordError`
+        when the whole batch cannot be done (the source is gone). MUST be cancellable at every
+        await, and then leave no target half published.
+        """
+        ...
+
+    @property
+    def read(self) -> int:
+        """Content bytes read from the source so far."""
+        ...
+
+
+@runtime_checkable
+class Syncer(Protocol):
+    """What every artifact kind offers. Implementations are stateless and share one instance.
+
+    Attributes:
+        kind: the word in `kind:`; equals the entry point's name.
+        spec: pydantic model of a mirror's own keys (`from` and more); frozen, `extra="forbid"`.
+        target_spec: pydantic model of a target's own keys besides `kind` and `to`.
+    """
+
+    kind: str
+    spec: type[BaseModel]
+    target_spec: type[BaseModel]
+
+    def places(self, mirror: Mirror) -> tuple[str, Mapping[str, str]]:
+        """Return the origin and, by target name, where it goes; canonical, for people and cross-checks.
+
+        MUST be pure, and MUST raise `ConfigError` for an origin or a target that it cannot parse.
+        """
+        ...
+
+    async def survey(self, mirror: Mirror, services: Services, memory: Memory, now: datetime) -> Survey:
+        """Look at the source and at the targets, reading as little as possible; writes nothing."""
+        ...
+
+    def plan(self, mirror: Mirror, survey: Any, now: datetime) -> Plan:
+        """Decide every step, each with its reason. MUST be pure and deterministic."""
+        ...
+
+    def open(
+        self,
+        mirror: Mirror,
+        survey: Any,
+        services: Services,
+    ) -> AbstractAsyncContextManager[Session]:
+        """Begin to execute; leaving the context releases everything, also after an error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A request to publish one build now (`mirrord publish`).
+
+    Attributes:
+        source: `oci:DIR`, `docker-archive:FILE` or a reference.
+        names: what to call it at every target, the one that stays first.
+    """
+
+    source: str
+    names: tuple[str, ...]
+
+
+@runtime_checkable
+class Publishes(Protocol):
+    """A syncer that can publish one build under given names."""
+
+    def publishing(self, mirror: Mirror, publication: Publication) -> Mirror:
+        """Return `mirror` with its source replaced; the rest of the corridor stays the same."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a path of a syncer's `front` stands for.
+
+    Attributes:
+        status: HTTP status.
+        headers: to send as they are.
+        file: bytes to send from this file, or None.
+        body: bytes to send when there is no file.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    file: Path | None = None
+    body: bytes = b""
+
+
+@runtime_checkable
+class Serves(Protocol):
+    """A syncer whose `local` content is served over HTTP (GET and HEAD only)."""
+
+    prefix: str  # such as "/v2/"
+
+    def content(self, path: str, query: Mapping[str, str], services: Services) -> Content:
+        """Map what follows `prefix` (still percent-encoded) to content. Local, quick, never raises for bad input."""
+        ...
+
+
+def load_syncers() -> Mapping[str, Syncer]:
+    """Find all installed syncers.
+
+    Raises:
+        ConfigError: one does not fulfil the port; names the entry point and what it lacks.
+    """
+    return {entry.name: _load(entry) for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name)}
+
+
+def _load(entry: EntryPoint) -> Syncer:
+    syncer = entry.load()
+    missing = [
+        name
+        for name in ("kind", "spec", "target_spec", "places", "survey", "plan", "open")
+        if not hasattr(syncer, name)
+    ]
+    if missing:
+        message = f"syncer {entry.name} ({entry.value}) lacks {', '.join(missing)}"
+        raise ConfigError(message)
+    if syncer.kind != entry.name:
+        message = (
+            f"syncer {entry.value} says kind {syncer.kind!r}, its entry point says {entry.name!r}; make them equal"
+        )
+        raise ConfigError(message)
+    return syncer  # type: ignore[no-any-return]  # checked just above, as far as a loader can

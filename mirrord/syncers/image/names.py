@@ -1,0 +1,93 @@
+"""Where an image mirror reads from and writes to, as references."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from mirrord.errors import ConfigError, MirrordError, UsageError
+from mirrord.syncer import LOCAL, Mirror, Publication, Target
+from mirrord.syncers.image.spec import ImageSpec, Source
+from mirrord.wire.oci.layout import split_tag
+from mirrord.wire.oci.reference import Reference
+
+
+def image_name(mirror: Mirror) -> str:
+    """Return the image's name below a target's prefix, and in the `local` store."""
+    assert isinstance(mirror.spec, ImageSpec)
+    return mirror.spec.name or mirror.name
+
+
+def target_reference(mirror: Mirror, target: Target) -> Reference:
+    """Return the repository that `target` stands for: `<to>/<name>`, or `to` itself when it has `{name}` in it.
+
+    Raises:
+        ConfigError: that is no repository.
+    """
+    name = image_name(mirror)
+    text = target.to if "{" in target.to else f"{target.to.rstrip('/')}/{name}"
+    try:
+        reference = Reference.parse(text.replace("{name}", name).replace("{mirror}", mirror.name))
+    except MirrordError as error:
+        raise ConfigError(f"{target.origin}: targets.{target.name}.to: {error}") from error
+    if reference.tag or reference.digest:
+        raise ConfigError(f"{target.origin}: targets.{target.name}.to: {text} has a tag; write the repository only")
+    return reference
+
+
+def source_reference(mirror: Mirror) -> Reference:
+    """Return the repository that the mirror reads.
+
+    Raises:
+        ConfigError: that is no reference.
+    """
+    assert isinstance(mirror.spec, ImageSpec)
+    try:
+        return Reference.parse(mirror.spec.source.repository or "")
+    except MirrordError as error:
+        raise ConfigError(f"{mirror.origin}: mirrors.{mirror.name}.from.repository: {error}") from error
+
+
+def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
+    """Return origin and targets in canonical spelling."""
+    assert isinstance(mirror.spec, ImageSpec)
+    source = mirror.spec.source
+    files = source.layout or source.archive or source.layouts
+    origin = str(files) if files else source_reference(mirror).name
+    return origin, {target.name: _place(mirror, target) for target in mirror.targets}
+
+
+def _place(mirror: Mirror, target: Target) -> str:
+    return f"{LOCAL}/{image_name(mirror)}" if target.name == LOCAL else target_reference(mirror, target).name
+
+
+def parse_source(text: str, names: tuple[str, ...] = ()) -> Source:
+    """Read a source as the command line takes it: `oci:DIR[:TAG]`, `docker-archive:FILE[:TAG]` or a reference.
+
+    Raises:
+        UsageError: none of these.
+    """
+    scheme, colon, rest = text.partition(":")
+    fields: dict[str, object] = {"repository": text}
+    if colon and scheme in ("oci", "docker-archive"):
+        path, tag = split_tag(rest)
+        fields = {"layout" if scheme == "oci" else "archive": path, "tag": tag}
+    try:
+        if "repository" in fields:
+            Reference.parse(text)
+        return Source.model_validate({**fields, "names": names})
+    except ValidationError as error:
+        raise UsageError(f"{text}: {error.errors()[0]['msg']}") from error
+
+
+def publishing(mirror: Mirror, publication: Publication) -> Mirror:
+    """Put one build in the place of the mirror's source.
+
+    Raises:
+        UsageError: the source or a name cannot be read.
+    """
+    assert isinstance(mirror.spec, ImageSpec)
+    source = parse_source(publication.source, publication.names)
+    return replace(mirror, spec=mirror.spec.model_copy(update={"source": source}))

@@ -1,0 +1,67 @@
+"""What an image mirror found, and what it decides from that. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from mirrord.model import NO_MEMORY, Memory, Plan
+from mirrord.plan.differ import Held, Offer, differ
+from mirrord.syncer import Mirror
+
+if TYPE_CHECKING:
+    from mirrord.blobs.spool import Wanted
+    from mirrord.wire.oci.manifest import Descriptor, Manifest
+
+
+class ImageSource(Protocol):
+    """Where the content of an image is read from; `upstream` has the implementations."""
+
+    async def manifest(self, descriptor: Descriptor) -> Manifest:
+        """Read a manifest by digest, verified.
+
+        Raises:
+            MirrordError: it is not there, wrong, or cannot be got.
+        """
+        ...
+
+    async def wanted(self, blob: Descriptor) -> Wanted:
+        """Say how a blob can be had; nothing is read yet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSurvey:
+    """What is offered and held.
+
+    Attributes:
+        offers: what the source has.
+        sources: item name → where its content is read from.
+        held: what targets said to hold; only what was asked.
+        unasked: target name → why it could not be asked.
+        memory: what the record said.
+        problems: what could not be found out at the source.
+    """
+
+    offers: tuple[Offer, ...]
+    sources: Mapping[str, ImageSource]
+    held: Held = field(default_factory=dict)
+    unasked: Mapping[str, str] = field(default_factory=dict)
+    memory: Memory = field(default_factory=lambda: NO_MEMORY)
+    problems: tuple[str, ...] = ()
+
+
+def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
+    """Decide about every tag at every target."""
+    steps = differ(
+        survey.offers,
+        [target.name for target in mirror.targets],
+        survey.held,
+        survey.memory,
+        now=now,
+        trust=mirror.trust,
+        unasked=survey.unasked,
+    )
+    return Plan(mirror.name, mirror.kind, now, tuple(steps), survey.problems)

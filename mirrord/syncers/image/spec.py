@@ -1,0 +1,93 @@
+"""The image syncer's part of the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from mirrord.config.units import Duration
+from mirrord.wire.oci.reference import valid_repository, valid_tag
+
+
+def _tag(text: str) -> str:
+    if not valid_tag(text):
+        raise ValueError(f"{text[:80]!r} is no tag; write up to 128 letters, digits, `_`, `.` or `-`")
+    return text
+
+
+def _path(text: str) -> str:
+    if not valid_repository(text):
+        raise ValueError(f"{text[:80]!r} is no image name; write lower-case words separated by `/`, such as team/app")
+    return text
+
+
+Tag = Annotated[str, AfterValidator(_tag)]
+ImageName = Annotated[str, AfterValidator(_path)]
+
+
+class Source(BaseModel):
+    """`from:` of an image mirror: exactly one of `repository`, `layout`, `archive`, `layouts`.
+
+    Attributes:
+        repository: a reference; its tag or digest is what is mirrored unless `tags` says more.
+        tags: literal tags and globs to mirror from `repository`.
+        layout: an OCI image layout, a folder or a tar.
+        archive: an archive as `docker save` writes it.
+        tag: which image of a `layout` or an `archive`, when there are several.
+        layouts: a folder of layouts; each one with branch and commit in its annotations is published.
+        names: what the image of a `layout`, an `archive` or a single tag is called at the targets.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repository: str | None = None
+    tags: tuple[str, ...] = ()
+    layout: Path | None = None
+    archive: Path | None = None
+    layouts: Path | None = None
+    tag: str | None = None
+    names: tuple[Tag, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [key for key in ("repository", "layout", "archive", "layouts") if getattr(self, key) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise ValueError(f"needs exactly one of repository, layout, archive, layouts; found {found}")
+        if self.tags and not self.repository:
+            raise ValueError(f"tags goes with repository, not with {given[0]}")
+        if self.tag and not (self.layout or self.archive):
+            raise ValueError(f"tag goes with layout or archive, not with {given[0]}")
+        if self.names and self.layouts:
+            raise ValueError("names does not go with layouts; their names come from their annotations")
+        if self.names and len(self.tags) > 1:
+            raise ValueError("names goes with one tag; mirror several tags under their own names")
+        return self
+
+
+class ImageSpec(BaseModel):
+    """An image mirror's own keys.
+
+    Attributes:
+        source: where images come from (`from:`).
+        name: the image's name at targets that are a prefix (`as:`); by default the mirror's name.
+        publish: `each` target flips when its own content is whole, or all healthy ones `together`.
+        together_wait: seconds that ready targets wait for slower ones.
+        immutable: globs of tags that never move: once recorded everywhere they cost no request.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Source = Field(alias="from")
+    name: ImageName | None = Field(default=None, alias="as")
+    publish: Literal["each", "together"] = "each"
+    together_wait: Duration = 600.0
+    immutable: tuple[str, ...] = ()
+
+
+class ImageTarget(BaseModel):
+    """An image target's own keys besides `kind` and `to`: none yet."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,0 +1,185 @@
+"""One run over images: each blob read once, each target on its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mirrord import failpoints
+from mirrord.blobs.spool import DetachedError, Reader
+from mirrord.errors import ImmutableError, MirrordError
+from mirrord.model import Digest, Outcome, Receipt, Step
+from mirrord.syncer import Services
+from mirrord.syncers.image.plan import ImageSource
+from mirrord.syncers.image.transfer.destinations import Destination
+from mirrord.syncers.image.transfer.tree import Once, read_child, root_descriptor
+from mirrord.transfer.fanout import Delivery, fan_out, together
+from mirrord.wire.oci.manifest import Descriptor, Manifest
+
+UPLOADS = 6  # blobs on their way to one target at once
+
+
+@dataclass(slots=True)
+class _Tally:
+    sent: int = 0
+    blobs: int = 0
+    there: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """One image on its way to one target."""
+
+    source: ImageSource
+    destination: Destination
+    party: str
+    tally: _Tally
+
+
+class ImageSession:
+    """Fulfils `mirrord.syncer.Session`."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, ImageSource],
+        destinations: Mapping[str, Destination],
+        services: Services,
+        patience: float,
+        label: str = "",
+    ) -> None:
+        """Carry the items of `sources` to `destinations`.
+
+        Args:
+            sources: item name → where it is read.
+            destinations: target name → where it is written.
+            services: of the program.
+            patience: seconds that ready targets wait for slower ones before they flip; 0 for not at all.
+            label: put before target names where they are told to others.
+        """
+        self._sources = sources
+        self._destinations = destinations
+        self._services = services
+        self._patience = patience
+        self._label = label
+        self._once = Once()
+        self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(UPLOADS))
+        self._read = 0
+
+    @property
+    def read(self) -> int:
+        """Content bytes read from the source so far."""
+        return self._read
+
+    def _count(self, count: int) -> None:
+        self._read += count
+
+    async def aclose(self) -> None:
+        """Stop what nobody waits for any more."""
+        await self._once.aclose()
+
+    async def execute(self, batch: Sequence[Step]) -> Sequence[Receipt]:
+        """Carry one image to all targets of the batch."""
+        return await fan_out(batch, self._deliver, self._patience)
+
+    async def _deliver(self, delivery: Delivery) -> Receipt:
+        step = delivery.step
+        party = f"{self._label}{step.target}"
+        errand = _Errand(self._sources[step.item], self._destinations[step.target], party, _Tally())
+        root = root_descriptor(Digest.parse(step.digest))
+        with self._services.spools.active(party):
+            manifest = await self._manifest(errand.source, root)
+            await self._carry(errand, manifest, 0)
+        await delivery.gate.ready()
+        await self._publish(errand.destination, manifest, step)
+        return _receipt(step, errand.tally)
+
+    async def _publish(self, destination: Destination, manifest: Manifest, step: Step) -> None:
+        """Set all names in one go, those that stay first: a moving name never stands without them."""
+        for name in step.stays:
+            there = await destination.named(name)
+            if there not in (None, manifest.digest):
+                raise ImmutableError(f"{name} is {there} there and never moves")
+        await destination.publish(manifest, step.names)
+
+    async def _manifest(self, source: ImageSource, descriptor: Descriptor) -> Manifest:
+        return await self._once.do(("read", id(source), descriptor.digest), source.manifest(descriptor))
+
+    async def _carry(self, errand: _Errand, manifest: Manifest, depth: int) -> None:
+        """Write a manifest after everything that it refers to."""
+        destination = errand.destination
+        if await destination.has_manifest(manifest.digest):
+            errand.tally.there += 1
+            return
+        blobs = sorted(manifest.blobs, key=lambda blob: -blob.size)  # the longest first: no long tail at the end
+        await together(
+            *(self._child(errand, child, depth + 1) for child in manifest.children),
+            *(self._blob(errand, blob) for blob in blobs),
+        )
+        await destination.take_manifest(manifest)
+        failpoints.hit("push.manifest")
+
+    async def _child(self, errand: _Errand, child: Descriptor, depth: int) -> None:
+        work = read_child(errand.source, child, depth)
+        manifest = await self._once.do(("read", id(errand.source), child.digest, "child"), work)
+        if manifest is None:
+            await self._blob(errand, child)
+            return
+        key = ("carry", errand.party, child.digest)
+        await self._once.do(key, self._carry(errand, manifest, depth))
+
+    async def _blob(self, errand: _Errand, blob: Descriptor) -> None:
+        await self._once.do(("blob", errand.party, blob.digest), self._bring(errand, blob))
+
+    async def _bring(self, errand: _Errand, blob: Descriptor) -> None:
+        destination = errand.destination
+        if await destination.has_blob(blob) or await self._mounted(destination, blob):
+            errand.tally.there += 1
+        else:
+            async with self._slots[errand.party]:
+                await self._upload(errand, blob)
+            errand.tally.blobs += 1
+            errand.tally.sent += blob.size
+        self._services.whereabouts.saw(destination.host, blob.digest, destination.repository)
+        failpoints.hit("push.blob")
+
+    async def _mounted(self, destination: Destination, blob: Descriptor) -> bool:
+        other = self._services.whereabouts.other(destination.host, blob.digest, destination.repository)
+        return other is not None and await destination.mount(blob, other)
+
+    async def _upload(self, errand: _Errand, blob: Descriptor) -> None:
+        """Send from the spool; when sent away to keep its budget, come back when the others are through."""
+        try:
+            await self._send(errand, blob)
+            return
+        except DetachedError:
+            pass
+        while True:
+            async with self._services.spools.aside(errand.party):
+                try:
+                    await self._send(errand, blob)
+                    return
+                except DetachedError:
+                    continue
+
+    async def _send(self, errand: _Errand, blob: Descriptor) -> None:
+        wanted = replace(await errand.source.wanted(blob), tell=self._count)
+        async with self._services.spools.reader(wanted, errand.party) as reader:
+            try:
+                await errand.destination.take_blob(blob, reader)
+            except MirrordError as error:
+                raise _cause(reader, error) from error
+
+
+def _cause(reader: Reader, error: MirrordError) -> MirrordError:
+    """Return why an upload really broke: what its own body raised comes back as a broken connection."""
+    if reader.detached:
+        return DetachedError("the spool is over its budget")
+    return reader.spool.error or error
+
+
+def _receipt(step: Step, tally: _Tally) -> Receipt:
+    names = ", ".join(step.names) or step.digest
+    detail = f"{names}: {tally.blobs} blobs sent" if tally.blobs else f"{names}: content was there"
+    return Receipt(step, Outcome.DONE, detail, sent=tally.sent, mounted=tally.there)

@@ -1,0 +1,113 @@
+"""Builds on this machine as a source: OCI layouts, and docker archives turned into one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mirrord.blobs.spool import Wanted
+from mirrord.errors import ContentError, MirrordError
+from mirrord.model import Item
+from mirrord.plan.differ import Offer
+from mirrord.plan.naming import build_tags
+from mirrord.syncers.image.spec import Source
+from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout
+from mirrord.wire.oci.manifest import Descriptor, Manifest
+
+CREATED = "org.opencontainers.image.created"
+
+
+class LayoutSource:
+    """Reads manifests and blobs of one layout where they lie; nothing is spooled."""
+
+    def __init__(self, layout: Layout) -> None:
+        """Read from `layout`."""
+        self._layout = layout
+
+    async def manifest(self, descriptor: Descriptor) -> Manifest:
+        """Read a manifest."""
+        return await asyncio.to_thread(self._layout.manifest, descriptor)
+
+    async def wanted(self, blob: Descriptor) -> Wanted:
+        """Point at the blob's place on disk.
+
+        Raises:
+            ContentError: it is not there, or has another size.
+        """
+        file = await asyncio.to_thread(self._layout.blob, blob.digest)
+        if file.size != blob.size:
+            raise ContentError(f"{self._layout.place}: {blob.digest} has {file.size} bytes, not {blob.size}")
+        return Wanted(blob.digest, blob.size, file=file.path, start=file.offset)
+
+
+def single(layout: Layout, descriptor: Descriptor, source: Source) -> Offer:
+    """Offer one image of a layout as a build: of several names all but the last stay (`main-abc123`, `main`)."""
+    tag = source.tag or descriptor.annotations.get(REF_NAME)
+    names = source.names or ((tag,) if tag else ())
+    if not names:
+        raise ContentError(f"{layout.place}: the image has no name; write names: [...] for what to call it")
+    return Offer(Item(names[0], descriptor.digest), names, stays=frozenset(names[:-1]), build=len(names) > 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One build found in a folder of layouts."""
+
+    layout: Layout
+    descriptor: Descriptor
+    branch: str
+    commit: str
+    created: datetime
+
+
+def builds(folder: Path, problems: list[str]) -> Iterator[Build]:
+    """Find every layout below `folder` that says its branch and commit; others become a problem each."""
+    if not folder.is_dir():
+        problems.append(f"{folder}: no such folder; make it, or correct from.layouts")
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not (path.is_dir() or path.suffix == ".tar"):
+            continue
+        try:
+            layout = Layout.open(path)
+            descriptor = layout.resolve()
+            said = layout.annotations(descriptor)
+            if not (said.get(REF_NAME) and said.get(REVISION)):
+                raise ContentError(f"{path}: lacks the annotation {REF_NAME} (branch) or {REVISION} (commit)")
+            yield Build(layout, descriptor, said[REF_NAME], said[REVISION], _created(said.get(CREATED), path))
+        except (MirrordError, OSError) as error:
+            problems.append(str(error))
+
+
+def _created(text: str | None, path: Path) -> datetime:
+    """Return when a build was made: as annotated (RFC 3339), else when its folder last changed."""
+    with contextlib.suppress(ValueError):
+        moment = datetime.fromisoformat(text or "")
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def build_offers(found: Iterable[Build], problems: list[str]) -> Iterator[tuple[Offer, Build]]:
+    """Offer each build under `<branch>-<commit>`, and the newest of each branch also under `<branch>`."""
+    newest: dict[str, Build] = {}
+    branches: dict[str, str] = {}
+    usable: list[tuple[Build, str, str]] = []
+    for build in found:
+        stays, moves = build_tags(build.branch, build.commit)
+        if branches.setdefault(moves, build.branch) != build.branch:
+            problems.append(
+                f"{build.layout.place}: branch {build.branch} and branch {branches[moves]} are both {moves}"
+            )
+            continue
+        if any(stays == other for _, other, _ in usable):
+            problems.append(f"{build.layout.place}: another layout is {stays} too; remove one of them")
+            continue
+        usable.append((build, stays, moves))
+        newest[moves] = max(newest.get(moves, build), build, key=lambda one: one.created)
+    for build, stays, moves in usable:
+        names = (stays, moves) if newest[moves] is build else (stays,)
+        yield Offer(Item(stays, build.descriptor.digest), names, stays=frozenset({stays}), build=True), build

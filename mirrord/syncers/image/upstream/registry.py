@@ -1,0 +1,114 @@
+"""A repository of a registry as a source."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+
+from mirrord.blobs.spool import Opener, Wanted
+from mirrord.errors import MirrordError, MissingError
+from mirrord.model import Digest, Item, Memory
+from mirrord.plan.differ import Offer, remembered
+from mirrord.plan.select import is_glob, matches, select
+from mirrord.syncers.image.spec import Source
+from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.manifest import Descriptor, Manifest
+from mirrord.wire.oci.reference import Reference
+
+
+class RegistrySource:
+    """Reads manifests and blobs of one repository."""
+
+    def __init__(self, repository: Repository) -> None:
+        """Read from `repository`."""
+        self._repository = repository
+
+    async def manifest(self, descriptor: Descriptor) -> Manifest:
+        """GET a manifest by digest."""
+        return await self._repository.get_manifest(descriptor.digest)
+
+    async def wanted(self, blob: Descriptor) -> Wanted:
+        """Offer the blob's embedded data where there is some (image-spec, descriptor.md), else a GET."""
+        if blob.data is not None:
+            return Wanted(blob.digest, blob.size, _embedded(blob.data))
+        return Wanted(blob.digest, blob.size, lambda offset: self._repository.open_blob(blob, offset))
+
+
+def _embedded(data: bytes) -> Opener:
+    async def chunks(offset: int) -> AsyncIterator[bytes]:
+        yield data[offset:]
+
+    @contextlib.asynccontextmanager
+    async def opened(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        yield chunks(offset)
+
+    return opened
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to look for at a registry source.
+
+    Attributes:
+        reference: the repository, perhaps with a tag or a digest.
+        source: the mirror's `from:`.
+        immutable: globs of tags that never move.
+        targets: names of the mirror's targets.
+        memory: what the record says.
+    """
+
+    reference: Reference
+    source: Source
+    immutable: Sequence[str]
+    targets: Sequence[str]
+    memory: Memory
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Literals and globs to look for."""
+        return self.source.tags or (str(self.reference.digest or self.reference.tag or "latest"),)
+
+
+async def offers(repository: Repository, question: Question) -> tuple[list[Offer], list[str]]:
+    """Find the wanted tags: no listing for literals, one HEAD for each tag, none for a settled one.
+
+    Returns:
+        What is offered, and one sentence for each tag that could not be found out.
+    """
+    patterns = question.patterns
+    tags = [pattern for pattern in patterns if not is_glob(pattern)]
+    if len(tags) < len(patterns):
+        listed = [tag async for tag in repository.tags()]
+        tags += [tag for tag in select(listed, patterns) if tag not in tags]
+    found = await asyncio.gather(*(_offer(repository, question, tag) for tag in tags))
+    return [offer for offer in found if isinstance(offer, Offer)], [text for text in found if isinstance(text, str)]
+
+
+async def _offer(repository: Repository, question: Question, tag: str) -> Offer | str:
+    fixed = matches(tag, question.immutable)
+    if fixed and (settled := _settled(question, tag)):
+        return settled
+    try:
+        head = await repository.head_manifest(tag)
+        if head is None:
+            raise MissingError(f"{question.reference.name}:{tag} is not there")
+    except MirrordError as error:
+        return f"{tag}: {error}"
+    names = question.source.names or ((tag,) if ":" not in tag else ())
+    return Offer(Item(tag, head.digest), names, stays=frozenset(names if fixed else ()))
+
+
+def _settled(question: Question, tag: str) -> Offer | None:
+    """Return the offer that the record alone can make: one digest, seen at every target."""
+    digests = {known.digest for target in question.targets if (known := question.memory.get((target, tag)))}
+    if len(digests) != 1:
+        return None
+    names = question.source.names or (tag,)
+    offer = Offer(Item(tag, Digest.parse(digests.pop())), names, stays=frozenset(names), settled=True)
+    return offer if _everywhere(offer, question.targets, question.memory) else None
+
+
+def _everywhere(offer: Offer, targets: Iterable[str], memory: Memory) -> bool:
+    return all(remembered(offer, target, memory) for target in targets)

@@ -1,0 +1,108 @@
+"""One look at the source, and at those targets whose record is not enough."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from mirrord.errors import MirrordError, StorageError
+from mirrord.model import Memory
+from mirrord.plan.differ import Offer, believed, names_to_check
+from mirrord.syncer import LOCAL, Mirror, Services, Target
+from mirrord.syncers.image.names import image_name, source_reference, target_reference
+from mirrord.syncers.image.plan import ImageSource, ImageSurvey
+from mirrord.syncers.image.spec import ImageSpec
+from mirrord.syncers.image.upstream.layout import LayoutSource, build_offers, builds, single
+from mirrord.syncers.image.upstream.registry import Question, RegistrySource, offers
+from mirrord.transfer.fanout import together
+from mirrord.wire.oci.archive import open_archive
+from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.layout import Layout
+
+PATIENCE = 10.0  # seconds for one look at a target; a dead one must not hold up the others
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    target: str
+    held: Mapping[str, str]
+    error: str = ""
+
+
+async def survey(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> ImageSurvey:
+    """Find out what is offered and, where the record is not enough, what the targets hold.
+
+    Raises:
+        MirrordError: the source as a whole cannot be read.
+    """
+    problems: list[str] = []
+    found, sources = await _source(mirror, services, memory, problems)
+    asked = {target.name: _asked(found, target.name, memory, now, mirror.trust) for target in mirror.targets}
+    looks = await asyncio.gather(*(_held(target, asked[target.name], mirror, services) for target in mirror.targets))
+    held = {(look.target, name): digest for look in looks for name, digest in look.held.items()}
+    unasked = {look.target: look.error for look in looks if look.error}
+    return ImageSurvey(tuple(found), sources, held, unasked, memory, tuple(problems))
+
+
+def _asked(found: list[Offer], target: str, memory: Memory, now: datetime, trust: float) -> frozenset[str]:
+    """Return the names at a target that decide, where the record is not enough."""
+    return frozenset(
+        name
+        for offer in found
+        if not believed(offer, target, memory, now=now, trust=trust)
+        for name in names_to_check(offer, target, memory)
+    )
+
+
+async def _source(
+    mirror: Mirror, services: Services, memory: Memory, problems: list[str]
+) -> tuple[list[Offer], Mapping[str, ImageSource]]:
+    assert isinstance(mirror.spec, ImageSpec)
+    source = mirror.spec.source
+    if source.repository:
+        reference = source_reference(mirror)
+        repository = Repository(services.http, reference, services.http.book)
+        names = [target.name for target in mirror.targets]
+        found, unreadable = await offers(repository, Question(reference, source, mirror.spec.immutable, names, memory))
+        problems += unreadable
+        return found, dict.fromkeys((offer.item.name for offer in found), RegistrySource(repository))
+    if source.layouts:
+        pairs = await asyncio.to_thread(
+            lambda folder: [*build_offers(builds(folder, problems), problems)], source.layouts
+        )
+        return [offer for offer, _ in pairs], {offer.item.name: LayoutSource(build.layout) for offer, build in pairs}
+    if source.archive:
+        archive = await open_archive(source.archive, services.scratch, source.tag)
+        offer = single(archive.layout, archive.root, source)
+        return [offer], {offer.item.name: LayoutSource(archive.layout)}
+    assert source.layout is not None
+    layout = await asyncio.to_thread(Layout.open, source.layout, services.scratch)
+    offer = single(layout, layout.resolve(source.tag), source)
+    return [offer], {offer.item.name: LayoutSource(layout)}
+
+
+async def _held(target: Target, names: Collection[str], mirror: Mirror, services: Services) -> _Look:
+    """Ask one target for the names that decide; stop asking at the first failure."""
+    if target.name == LOCAL:
+        if services.links is None:
+            raise StorageError("the local target needs a state directory")
+        linked = services.links.get(image_name(mirror))
+        return _Look(target.name, {name: linked.tags[name] for name in names if name in linked.tags} if linked else {})
+    repository = Repository(services.http, target_reference(mirror, target), services.http.book, push=True)
+    held: dict[str, str] = {}
+
+    async def look(name: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            head = await repository.head_manifest(name)
+        if head:
+            held[name] = head.digest
+
+    try:
+        await together(*(look(name) for name in sorted(names)))
+    except TimeoutError:
+        return _Look(target.name, {}, f"no answer within {PATIENCE:.0f} s")
+    except MirrordError as error:
+        return _Look(target.name, {}, str(error))
+    return _Look(target.name, held)

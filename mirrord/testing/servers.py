@@ -1,0 +1,214 @@
+"""Real servers as child processes on free loopback ports, for tests and demonstrations."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from mirrord.errors import BusyError, UnreachableError
+
+REQUIRE_ALL = "MIRRORD_REQUIRE_TOOLS"
+
+
+def available(tool: str) -> str | None:
+    """Return None when `tool` can be run here, else why not."""
+    return None if shutil.which(tool) else f"{tool} is not installed"
+
+
+def require(*tools: str) -> None:
+    """Skip the running test where one of `tools` is missing; with MIRRORD_REQUIRE_TOOLS=1 fail it instead."""
+    import pytest  # noqa: PLC0415 - servers also run outside tests, where pytest may be missing
+
+    for reason in filter(None, map(available, tools)):
+        if os.environ.get(REQUIRE_ALL) == "1":
+            pytest.fail(f"{reason}, and {REQUIRE_ALL}=1 says it must be")
+        pytest.skip(reason)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One line of a real server's access log."""
+
+    method: str
+    path: str
+    status: int
+
+
+class DockerRegistry:
+    """Debian's `docker-registry` in a temporary folder; an async context manager.
+
+    Attributes:
+        host: `127.0.0.1:PORT`, once started.
+        folder: where it keeps its content.
+        pid: of the child, once started.
+    """
+
+    def __init__(
+        self, *, user: tuple[str, str] | None = None, access_log: bool = False, folder: Path | None = None
+    ) -> None:
+        """Prepare; `user` (name and password) switches Basic authentication on."""
+        self.host = ""
+        self._kept = folder
+        self._user = user
+        self._access_log = access_log
+        self._exit = contextlib.ExitStack()
+        self._process: asyncio.subprocess.Process | None = None
+        self.folder = Path()
+
+    @property
+    def url(self) -> str:
+        """Base URL without a trailing slash."""
+        return f"http://{self.host}"
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child."""
+        assert self._process is not None
+        return self._process.pid
+
+    def hits(self) -> list[Hit]:
+        """Return what the access log says so far; empty unless it was asked for."""
+        found = []
+        for line in (self.folder / "log").read_text(errors="replace").splitlines():
+            head, quote, rest = line.partition('] "')
+            words = rest.split()
+            if quote and head and len(words) > 3 and words[2].startswith("HTTP/"):
+                found.append(Hit(words[0], words[1], int(words[3])))
+        return found
+
+    async def start(self) -> None:
+        """Start and wait until it answers; after `stop` on the same port with the same content.
+
+        Raises:
+            UnreachableError: it is not installed, or ended at once.
+        """
+        missing = available("docker-registry")
+        if missing:
+            raise UnreachableError(f"{missing}; install the Debian package docker-registry")
+        if not self.host:
+            self.folder = self._kept or Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="registry-")))
+        for _ in range(5):  # another program may take the port between our look and the child's bind
+            self.host = self.host or f"127.0.0.1:{free_port()}"
+            await self._spawn()
+            try:
+                await self._ready()
+            except BusyError:
+                self.host = ""
+                continue
+            return
+        raise UnreachableError(f"docker-registry does not start: {self._log_end()}")
+
+    async def stop(self) -> None:
+        """End the child by its id and collect it; content stays until the context ends."""
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(5):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        try:
+            await self.start()
+        except BaseException:
+            self._exit.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop and remove the folder."""
+        await self.stop()
+        self._exit.close()
+
+    async def _spawn(self) -> None:
+        self.folder.joinpath("content").mkdir(parents=True, exist_ok=True)
+        config = self.folder / "config.json"
+        config.write_text(json.dumps(self._config()))  # JSON is YAML
+        with (self.folder / "log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                "docker-registry",
+                "serve",
+                str(config),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={"PATH": os.environ.get("PATH", ""), "OTEL_TRACES_EXPORTER": "none"},
+            )
+
+    def _config(self) -> dict[str, object]:
+        config: dict[str, object] = {
+            "version": 0.1,
+            "log": {"level": "error", "accesslog": {"disabled": not self._access_log}},
+            "storage": {
+                "filesystem": {"rootdirectory": str(self.folder / "content")},
+                "delete": {"enabled": True},
+                "maintenance": {"uploadpurging": {"enabled": False}},
+            },
+            "http": {"addr": self.host},
+            "validation": {"manifests": {"urls": {"allow": ["^https?://"]}}},  # foreign layers are stored as they are
+        }
+        if self._user is not None:
+            passwords = self.folder / "htpasswd"
+            passwords.write_bytes(_htpasswd(*self._user))
+            config["auth"] = {"htpasswd": {"realm": "test", "path": str(passwords)}}
+        return config
+
+    async def _ready(self) -> None:
+        """Ask until it answers.
+
+        Raises:
+            BusyError: it ended before.
+        """
+        assert self._process is not None
+        ended = asyncio.ensure_future(self._process.wait())
+        try:
+            async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+                while not ended.done():
+                    with contextlib.suppress(aiohttp.ClientError):
+                        async with session.get(f"{self.url}/v2/") as answer:
+                            if answer.status in (200, 401):
+                                return
+                    await asyncio.wait([ended], timeout=0.02)
+        except TimeoutError as error:
+            await self.stop()
+            raise UnreachableError(f"docker-registry does not answer: {self._log_end()}") from error
+        finally:
+            ended.cancel()
+        raise BusyError(f"docker-registry ended: {self._log_end()}")
+
+    def _log_end(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")[-500:]
+
+
+def _htpasswd(name: str, password: str) -> bytes:
+    """Return a line with a bcrypt hash; the password goes by standard input, not by argument."""
+    command = ["htpasswd", "-nBi", "-C", "4", name]
+    return subprocess.run(command, input=password.encode(), check=True, capture_output=True).stdout

@@ -1,0 +1,91 @@
+"""One item, many targets: each on its own, and flipping together where that is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+
+from mirrord.errors import MirrordError
+from mirrord.model import Receipt, Step
+from mirrord.transfer.execute import failed
+
+
+class Gate:
+    """Where targets wait for one another before they flip (`publish: together`).
+
+    It opens when every target of the item is whole or has failed, or `patience` seconds after
+    the first one was whole: then those that are ready flip, and slower ones when they are.
+    """
+
+    def __init__(self, parties: int, patience: float) -> None:
+        """Expect `parties` targets. No patience, no waiting (`publish: each`)."""
+        self._missing = parties
+        self._patience = patience
+        self._open = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def ready(self) -> None:
+        """Say that a target is whole, and wait until it may flip."""
+        if self._patience <= 0:
+            return
+        self._timer = self._timer or asyncio.get_running_loop().call_later(self._patience, self._open.set)
+        self.leave()
+        await self._open.wait()
+
+    def leave(self) -> None:
+        """Say that nobody has to wait for one more target."""
+        self._missing -= 1
+        if self._missing <= 0:
+            self._open.set()
+
+    def __enter__(self) -> Self:
+        """Enter; leaving stops the clock."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Stop the clock."""
+        if self._timer:
+            self._timer.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One step under way, as its target's deliverer sees it."""
+
+    step: Step
+    gate: Gate
+
+
+async def fan_out(
+    batch: Sequence[Step], deliver: Callable[[Delivery], Awaitable[Receipt]], patience: float
+) -> tuple[Receipt, ...]:
+    """Deliver one item to all targets of `batch` at once; a target that fails hurts no other."""
+    with Gate(len(batch), patience) as gate:
+        return tuple(await asyncio.gather(*(_one(Delivery(step, gate), deliver) for step in batch)))
+
+
+async def _one(delivery: Delivery, deliver: Callable[[Delivery], Awaitable[Receipt]]) -> Receipt:
+    began = time.monotonic()
+    try:
+        receipt = await deliver(delivery)
+    except MirrordError as error:
+        delivery.gate.leave()  # before the gate nobody waits for it any more; after it this changes nothing
+        receipt = failed(delivery.step, error)
+    return replace(receipt, seconds=time.monotonic() - began)
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Do all at once; when one fails stop the others and raise what it raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except* (MirrordError, TimeoutError) as errors:
+        first: BaseException = errors
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None

@@ -1,0 +1,231 @@
+"""One repository at one registry (OCI distribution-spec v1.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+
+from mirrord.errors import ContentError, DigestError, ImmutableError, RefusedError, UsageError
+from mirrord.model import Digest
+from mirrord.wire.host import HostBook
+from mirrord.wire.http import Http, Incoming
+from mirrord.wire.message import Answer, Call
+from mirrord.wire.oci import tags, upload
+from mirrord.wire.oci.descriptor import MANIFESTS, SCHEMA1, Descriptor
+from mirrord.wire.oci.endpoint import PULL, PUSH, Endpoint, header_digest, header_size
+from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
+from mirrord.wire.oci.profiles import means_immutable
+from mirrord.wire.oci.reference import Reference, valid_tag
+
+_RANGE = re.compile(r"bytes (?P<first>[0-9]{1,18})-[0-9]{1,18}/(?P<total>[0-9]{1,18}|\*)")
+
+
+class Repository:
+    """One repository at one registry.
+
+    `push` says that content will be written to it: then every request asks for the right to push, so that one
+    token serves them all, and the registry's ways to say "not there yet" are taken as that.
+
+    All methods raise `TransportError` when the registry cannot be reached, fails or asks for patience,
+    `UntrustedError` when `mirrord.wire.trust` refuses to go on, and `DeniedError` when credentials do not suffice.
+    """
+
+    def __init__(self, http: Http, reference: Reference, book: HostBook, *, push: bool = False) -> None:
+        self.reference = reference
+        self._endpoint = Endpoint.at(http, reference, book, PUSH if push else PULL)
+        self._missing = self._endpoint.profile.missing if push else frozenset({404})
+
+    async def head_manifest(self, ref: str) -> Descriptor | None:
+        """Return what a tag or digest points to, or None when it is not there.
+
+        One HEAD, which costs no quota at Docker Hub. A registry that leaves out digest, type or size is asked by
+        GET, and its bytes are hashed. Schema 1 is described, not refused: a target may have one under our tag.
+
+        Raises:
+            UsageError: `ref` is neither tag nor digest.
+            DigestError: asked for a digest, the registry answers with another one.
+            ContentError: what is there is no manifest.
+        """
+        call = replace(self._manifest("HEAD", ref), headers={"Accept": ACCEPT})
+        try:
+            try:
+                answer = await self._endpoint.http.fetch(call)
+            except RefusedError as error:
+                if error.status != 405:
+                    raise
+                return (await self.get_manifest(ref)).descriptor
+            return _described(answer, ref, self.reference.name) or (await self.get_manifest(ref)).descriptor
+        except RefusedError as error:
+            if error.status in self._missing:
+                return None
+            raise
+
+    async def get_manifest(self, ref: str) -> Manifest:
+        """Return the manifest of a tag or digest, its bytes checked against every digest that was named.
+
+        Bytes that do not fit are asked for once more: a cache on the way may heal.
+
+        Raises:
+            UsageError: `ref` is neither tag nor digest.
+            MissingError: it is not there.
+            DigestError: the bytes are not those of `ref` or of `Docker-Content-Digest`, twice.
+            UnsupportedError: Docker schema 1.
+            ContentError: no manifest, or an ambiguous one, or one with a Content-Encoding.
+            TooLargeError: more than 4 MiB.
+        """
+        call = replace(self._manifest("GET", ref), headers={"Accept": ACCEPT}, cap=LIMIT)
+        try:
+            return self._parsed(await self._endpoint.http.fetch(call), ref)
+        except DigestError:
+            return self._parsed(await self._endpoint.http.fetch(call), ref)
+
+    async def has_blob(self, digest: Digest) -> int | None:
+        """Return the blob's size (one HEAD), or None when it is not there or the registry does not tell its size."""
+        return await upload.blob_size(self._endpoint, digest)
+
+    @asynccontextmanager
+    async def _blob(self, descriptor: Descriptor, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        call = replace(self._endpoint.call("GET", f"blobs/{descriptor.digest}"), ok=(200, 206))
+        if offset:
+            call = replace(call, headers={"Range": f"bytes={offset}-"})
+        async with self._endpoint.http.stream(call) as incoming:
+            skip = self._skip(incoming, descriptor, offset)
+            yield _without(incoming.chunks(), skip) if skip else incoming.chunks()
+
+    def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Stream a blob from byte `offset` on; the bytes are not hashed here.
+
+        A registry that ignores Range sends everything: the first `offset` bytes are then read and dropped.
+
+        Raises:
+            MissingError: it is not there.
+            DigestError: the length that the registry announces is not the descriptor's.
+            ContentError: encoded, or another part than was asked for.
+        """
+        return self._blob(descriptor, offset)
+
+    async def put_manifest(self, manifest: Manifest, ref: str) -> None:
+        """Push a manifest's bytes under a tag or its digest.
+
+        A tag of a manifest with a sha512 digest is pushed by digest with `?tag=`, else the registry would
+        compute a sha256; where that is not known (no `OCI-Tag` in the answer), by tag as well.
+
+        Raises:
+            UsageError: `ref` is neither tag nor this manifest's digest.
+            ImmutableError: the tag exists and the registry does not let it move.
+            RefusedError: the registry does not take it.
+            DigestError: the registry stored something else than was meant.
+        """
+        is_tag = valid_tag(ref)
+        if not is_tag and ref != manifest.digest:
+            raise UsageError(f"{ref[:140]!a}: neither a tag nor the digest of the manifest to push")
+        if is_tag and manifest.digest.algorithm != "sha256":
+            answer = await self._put(manifest, f"{manifest.digest}?tag={ref}", ref)
+            if ref in (tag.strip() for tag in answer.headers.get("oci-tag", "").split(",")):
+                return
+        await self._put(manifest, ref, ref)
+
+    async def put_blob(self, descriptor: Descriptor, open: Callable[[], AsyncIterator[bytes]]) -> None:  # noqa: A002 - the port's name
+        """Upload a blob; `open` is called once for each attempt and yields exactly `descriptor.size` bytes.
+
+        Raises:
+            DigestError: the registry stored something else than was meant.
+            RefusedError: it does not take the blob.
+        """
+        await upload.put_blob(self._endpoint.pushing(), descriptor, open)
+
+    async def mount(self, digest: Digest, source: str) -> bool:
+        """Take over a blob from repository `source` of the same registry; False when that does not work, whyever.
+
+        Raises:
+            UsageError: `source` is not a repository's path.
+        """
+        return await upload.mount(self._endpoint.pushing(), digest, source)
+
+    def tags(self) -> AsyncIterator[str]:
+        """Yield all tags; see `mirrord.wire.oci.tags.list_tags`.
+
+        Raises:
+            MissingError: the registry knows no such repository.
+            ContentError: a page is no tag list, or the pages go round in a circle.
+            TooLargeError: a page or their number is beyond reason.
+        """
+        return tags.list_tags(self._endpoint)
+
+    def _manifest(self, method: str, ref: str) -> Call:
+        if ":" in ref:
+            Digest.parse(ref)
+        elif not valid_tag(ref):
+            raise UsageError(f"{ref[:140]!a}: neither a tag nor a digest")
+        return self._endpoint.call(method, f"manifests/{ref}")
+
+    async def _put(self, manifest: Manifest, rest: str, ref: str) -> Answer:
+        call = replace(
+            self._endpoint.pushing().call("PUT", f"manifests/{rest}"),
+            headers={"Content-Type": manifest.media_type},
+            body=manifest.body,
+            ok=(201,),
+        )
+        try:
+            answer = await self._endpoint.http.fetch(call)
+        except RefusedError as error:
+            if valid_tag(ref) and means_immutable(error):
+                raise ImmutableError(
+                    f"{self.reference.name}:{ref} may not be overwritten: {error}", error.status
+                ) from error
+            raise
+        stored = header_digest(answer)
+        if stored is not None and stored != Digest.of(manifest.body, stored.algorithm):
+            raise DigestError(f"{self.reference.name}: was sent {manifest.digest} and says it stored {stored}")
+        return answer
+
+    def _parsed(self, answer: Answer, ref: str) -> Manifest:
+        promised = header_digest(answer)
+        wanted = Digest(ref) if ":" in ref else promised
+        try:
+            manifest = Manifest.parse(answer.body, answer.headers.get("content-type", ""), wanted)
+        except ContentError as error:
+            raise type(error)(f"{self.reference.name}: {ref}: {error}") from error
+        if promised is not None and promised != Digest.of(answer.body, promised.algorithm):
+            raise DigestError(f"{self.reference.name}: {ref}: Docker-Content-Digest says {promised}, which it is not")
+        return manifest
+
+    def _skip(self, incoming: Incoming, descriptor: Descriptor, offset: int) -> int:
+        """Check what the registry announces; return how many bytes come before `offset`."""
+        what = f"{self.reference.name}: blob {descriptor.digest}"
+        encoding = incoming.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise ContentError(f"{what}: sent with Content-Encoding {encoding[:40]!a}, which nobody asked for")
+        start, total = 0, incoming.headers.get("content-length", "*")
+        if incoming.status == 206:
+            part = _RANGE.fullmatch(incoming.headers.get("content-range", ""))
+            if part is None or int(part["first"]) != offset:
+                raise ContentError(f"{what}: asked for the bytes from {offset} on, got another part")
+            start, total = offset, part["total"]
+        if total.isdigit() and int(total) != descriptor.size:
+            raise DigestError(f"{what}: has {int(total)} bytes, but {descriptor.size} are in its descriptor")
+        return offset - start
+
+
+def _described(answer: Answer, ref: str, name: str) -> Descriptor | None:
+    """Return what the headers of a HEAD say, or None when they do not say enough."""
+    digest, size = header_digest(answer), header_size(answer)
+    media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if digest is not None and ":" in ref and digest.algorithm == Digest(ref).algorithm and digest != ref:
+        raise DigestError(f"{name}: asked for {ref}, answers with {digest}")
+    if ":" in ref:
+        digest = Digest(ref)
+    if digest is None or size is None or (media_type not in MANIFESTS and media_type not in SCHEMA1):
+        return None
+    return Descriptor(media_type, digest, size)
+
+
+async def _without(chunks: AsyncIterator[bytes], skip: int) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        if skip < len(chunk):
+            yield chunk[skip:]
+            skip = 0
+        else:
+            skip -= len(chunk)

@@ -1,0 +1,157 @@
+"""Descriptors: typed, sized, digested pointers to content (image-spec, descriptor.md), and the types they name."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mirrord.errors import ContentError, DigestError
+from mirrord.model import Digest
+from mirrord.wire.oci.document import check_spelling, mapping, sequence, text, texts
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"  # of an OCI 1.1 draft; ORAS pushed some
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+SCHEMA1 = (
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    "application/vnd.docker.distribution.manifest.v1+json",
+)
+
+INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+IMAGES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+MANIFESTS = INDEXES | IMAGES | {OCI_ARTIFACT}
+_BLOB = re.compile(
+    r"application/vnd\.(?:oci\.image\.(?:layer|config)|oci\.empty|docker\.(?:image\.rootfs|container\.image)"
+    r"|buildkit\.cacheconfig|in-toto|cncf\.helm)[.+/a-z0-9-]*(?:;.*)?"
+    r"|application/(?:octet-stream|x-gzip|gzip|tar|zip|x-tar)"
+)
+_FOREIGN = re.compile(r"\.(?:foreign|nondistributable)\.")
+
+_DESCRIPTOR_KEYS = ("mediaType", "digest", "size", "urls", "data", "platform")
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What an entry of an index runs on (image-index.md); "" and () where nothing was said."""
+
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+    os_version: str = ""
+    os_features: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return `os/architecture[/variant]`, as people write it."""
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A pointer to content, with its identity (image-spec, descriptor.md).
+
+    Attributes:
+        media_type: as written.
+        digest: identity of the content.
+        size: its bytes.
+        annotations: as written.
+        platform: for entries of an index, when given.
+        urls: where else the content may be; never followed unless somebody opted in.
+        data: the content itself when it was embedded; already checked against size and digest.
+        artifact_type: as written, or None.
+    """
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    platform: Platform | None = None
+    urls: tuple[str, ...] = ()
+    data: bytes | None = field(default=None, repr=False)
+    artifact_type: str | None = None
+
+    @property
+    def is_manifest(self) -> bool:
+        """Whether the media type says so. A child of an index for which it does not: try as manifest, then as blob."""
+        return self.media_type in MANIFESTS or self.media_type in SCHEMA1
+
+    @property
+    def is_blob(self) -> bool:
+        """Whether the media type is one that only blobs have (some indexes list layers: BuildKit's caches)."""
+        return _BLOB.fullmatch(self.media_type) is not None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the registry need not have it: a layer with URLs or of a non-distributable type."""
+        return bool(self.urls) or _FOREIGN.search(self.media_type) is not None
+
+
+def read_descriptors(value: object, what: str) -> tuple[Descriptor, ...]:
+    """Read a list of descriptors; `what` names it in messages.
+
+    Raises:
+        ContentError: not a list, or one of them is none (`read_descriptor`).
+    """
+    return tuple(read_descriptor(item, f"{what}[{index}]") for index, item in enumerate(sequence(value, what)))
+
+
+def read_descriptor(value: object, what: str) -> Descriptor:
+    """Read one descriptor of a JSON document; `what` names it in messages.
+
+    Raises:
+        DigestError: its `data` is not what its digest and size say.
+        ContentError: a part is missing, of the wrong type or out of bounds (CVE-2024-3727).
+    """
+    if not isinstance(value, dict):
+        raise ContentError(f"{what}: not a descriptor")
+    check_spelling(value, _DESCRIPTOR_KEYS, what)
+    try:
+        digest = Digest.parse(text(value.get("digest"), f"{what}: digest"))
+    except ContentError as error:
+        raise ContentError(f"{what}: {error}") from error
+    size = value.get("size")
+    if type(size) is not int or not 0 <= size < 2**63:
+        raise ContentError(f"{what}: size is {ascii(size)[:40]}, not a number of bytes")
+    media_type = text(value.get("mediaType"), f"{what}: mediaType")
+    if not media_type.isascii() or not media_type.isprintable() or "/" not in media_type:
+        raise ContentError(f"{what}: mediaType is {ascii(media_type)[:80]}, not a media type")
+    return Descriptor(
+        media_type,
+        digest,
+        size,
+        annotations=texts(value.get("annotations"), f"{what}: annotations"),
+        platform=_platform(value.get("platform"), f"{what}: platform"),
+        urls=tuple(text(url, f"{what}: urls") for url in sequence(value.get("urls"), f"{what}: urls")),
+        data=_embedded(value.get("data"), digest, size, f"{what}: data"),
+        artifact_type=text(value.get("artifactType"), f"{what}: artifactType") or None,
+    )
+
+
+def _embedded(value: object, digest: Digest, size: int, what: str) -> bytes | None:
+    """Decode `data` (descriptor.md: readers should check it against size and digest)."""
+    if value is None:
+        return None
+    try:
+        data = base64.b64decode(text(value, what), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ContentError(f"{what}: not base64") from error
+    if len(data) != size or Digest.of(data, digest.algorithm) != digest:
+        raise DigestError(f"{what}: not the {size} bytes of {digest}")
+    return data
+
+
+def _platform(value: object, what: str) -> Platform | None:
+    found = mapping(value, what)
+    if not found:
+        return None
+    return Platform(
+        os=text(found.get("os"), what),
+        architecture=text(found.get("architecture"), what),
+        variant=text(found.get("variant"), what),
+        os_version=text(found.get("os.version"), what),
+        os_features=tuple(text(item, what) for item in sequence(found.get("os.features"), what)),
+    )

@@ -1,0 +1,135 @@
+"""JSON from strangers, read so that every other reader would read the same.
+
+What two parsers may understand differently is refused (RFC 8259 §4, §8.1; CVE-2021-41190 is such a
+case): duplicate keys, keys that differ from ours only by case (Go's reader takes them), a byte order mark, anything
+but UTF-8, numbers that are none, and nesting that nobody needs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import NoReturn
+
+from mirrord.errors import ContentError
+
+DEPTH = 64
+
+# Possessive, and content with a missing end: a hostile body costs one pass, never two.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def read_object(body: bytes, what: str) -> Mapping[str, object]:
+    """Read `body` as one JSON object; `what` names it in messages.
+
+    Raises:
+        ContentError: it is no JSON object, or one that parsers disagree about.
+    """
+    _check_depth(body, what)
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_number)
+    except ContentError as error:
+        raise ContentError(f"{what}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ContentError(f"{what}: not UTF-8 at byte {error.start}") from error
+    except ValueError as error:
+        raise ContentError(f"{what}: not JSON: {error}{_begins(body)}") from error
+    if not isinstance(value, dict):
+        raise ContentError(f"{what}: not a JSON object{_begins(body)}")
+    return value
+
+
+def check_spelling(value: Mapping[str, object], names: Iterable[str], what: str) -> None:
+    """Refuse keys that are one of `names` but for case.
+
+    Raises:
+        ContentError: there is one: Go's JSON reader would take it, ours would not.
+    """
+    expected = {name.casefold(): name for name in names}
+    for key in value:
+        name = expected.get(key.casefold(), key)
+        if name != key:
+            raise ContentError(f"{what}: key {key!a} differs from {name!r} only by case; readers disagree about it")
+
+
+def text(value: object, what: str) -> str:
+    """Return `value` as text that can be written out again; a missing value is empty.
+
+    Raises:
+        ContentError: not a string, or one with half a surrogate pair.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ContentError(f"{what}: not a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ContentError(f"{what}: half a surrogate pair") from error
+    return value
+
+
+def mapping(value: object, what: str) -> Mapping[str, object]:
+    """Return `value` as an object; a missing value is empty.
+
+    Raises:
+        ContentError: something else.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ContentError(f"{what}: not an object")
+    return value
+
+
+def sequence(value: object, what: str) -> list[object]:
+    """Return `value` as a list; a missing value is empty (Go writes an empty list as null).
+
+    Raises:
+        ContentError: something else.
+    """
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise ContentError(f"{what}: not a list")
+    return value
+
+
+def texts(value: object, what: str) -> Mapping[str, str]:
+    """Return `value` as an object of strings, such as annotations; a missing value is empty.
+
+    Raises:
+        ContentError: something else.
+    """
+    return {text(key, what): text(item, f"{what}: {key[:80]!a}") for key, item in mapping(value, what).items()}
+
+
+def _check_depth(body: bytes, what: str) -> None:
+    depth = 0
+    for byte in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
+        depth += 1 if byte in b"[{" else -1
+        if depth > DEPTH:
+            raise ContentError(f"{what}: nested more than {DEPTH} deep")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ContentError(f"key {twice[:80]!a} twice in one object; readers disagree about it")
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ContentError(f"{name} is not JSON")
+
+
+def _begins(body: bytes) -> str:
+    """Say what a body looks like that should have been JSON: a captive portal's page, most often."""
+    start = body.lstrip()[:16]
+    if start.startswith(b"<"):
+        return " (it looks like a web page; is this host a registry?)"
+    return "" if body else " (it is empty)"

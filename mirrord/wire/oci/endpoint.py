@@ -1,0 +1,104 @@
+"""One repository's part of `/v2/`: its URLs, its token scopes, and where answers may point to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from urllib.parse import urljoin, urlsplit
+
+from mirrord.errors import ContentError, UntrustedError
+from mirrord.model import Digest
+from mirrord.wire.host import HostBook
+from mirrord.wire.http import Http, base_url
+from mirrord.wire.message import Answer, Call
+from mirrord.wire.oci.profiles import Profile, profile_of
+from mirrord.wire.oci.reference import Reference
+from mirrord.wire.trust import check_url, redirect
+
+PULL = "pull"
+PUSH = "pull,push"
+
+
+def scope(path: str, actions: str) -> str:
+    """Return a token scope (distribution's token authentication)."""
+    return f"repository:{path}:{actions}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where one repository answers.
+
+    Attributes:
+        http: how to get there.
+        reference: the repository.
+        base: scheme and authority, without a slash at the end.
+        actions: `PULL` or `PUSH`: what tokens are asked for, so that one token serves all requests of a copy.
+        profile: quirks of the registry.
+    """
+
+    http: Http
+    reference: Reference
+    base: str
+    actions: str
+    profile: Profile
+
+    @classmethod
+    def at(cls, http: Http, reference: Reference, book: HostBook, actions: str) -> Endpoint:
+        """Find the endpoint of a reference's repository."""
+        base = base_url(book, reference.domain, reference.api_host)
+        return cls(http, reference, base, actions, profile_of(reference.domain))
+
+    def pushing(self) -> Endpoint:
+        """Return the same endpoint with the scope for pushing."""
+        return replace(self, actions=PUSH)
+
+    def call(self, method: str, rest: str) -> Call:
+        """Return a request below `/v2/<name>/`; the caller sets what else it needs with `dataclasses.replace`."""
+        return self.call_url(method, f"{self.base}/v2/{self.reference.path}/{rest}")
+
+    def call_url(self, method: str, url: str) -> Call:
+        """Return a request to a URL that the registry gave us. `Http` decides what a foreign host gets to see."""
+        return Call(method, url, self.reference.domain, scope=scope(self.reference.path, self.actions))
+
+    def location(self, answer: Answer) -> str:
+        """Return where an answer's Location points to, resolved against the URL that answered; never rebuilt.
+
+        Raises:
+            ContentError: there is none.
+            UntrustedError: it leads from https to http, or to no proper http(s) URL.
+        """
+        location = answer.headers.get("location")
+        if not location:
+            raise ContentError(f"{self.reference.name}: an upload was started, but the answer does not say where")
+        return redirect((answer.url,), self._encrypted(urljoin(answer.url, location)))
+
+    def link(self, answer: Answer, target: str) -> str:
+        """Return the absolute URL of a Link's target.
+
+        Raises:
+            UntrustedError: it is on another host (reason `link`): pages of a list have no business there.
+        """
+        url = self._encrypted(urljoin(answer.url, target))
+        if check_url(url) != check_url(self.base):
+            raise UntrustedError(f"{self.reference.name}: the next page of the tag list is on another host", "link")
+        return url
+
+    def _encrypted(self, url: str) -> str:
+        """Undo a common mistake: a registry behind a TLS proxy that believes its own URL to be http."""
+        here, there = urlsplit(self.base), urlsplit(url)
+        if (here.scheme, there.scheme) == ("https", "http") and here.netloc == there.netloc:
+            return f"https{url[len('http') :]}"
+        return url
+
+
+def header_digest(answer: Answer) -> Digest | None:
+    """Return `Docker-Content-Digest`, or None when it is missing or none of ours."""
+    try:
+        return Digest.parse(answer.headers.get("docker-content-digest", ""))
+    except ContentError:
+        return None
+
+
+def header_size(answer: Answer) -> int | None:
+    """Return `Content-Length`, or None when it is missing or not a number."""
+    text = answer.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None

@@ -1,0 +1,205 @@
+"""OCI image layouts, read: a folder, or a tar of one (image-spec, image-layout.md).
+
+Opening, `manifest`, `blob` and `annotations` touch the disk for a moment and block: call them in a
+thread. Only `read`, which moves the bulk, is asynchronous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedError, UsageError
+from mirrord.model import Digest
+from mirrord.wire.oci.document import read_object, text
+from mirrord.wire.oci.files import BlobFile
+from mirrord.wire.oci.manifest import DOCKER_LIST, LIMIT, OCI_INDEX, Descriptor, Manifest
+from mirrord.wire.oci.scratch import plain_tar
+from mirrord.wire.oci.tarball import Tarball, index_tar
+
+MARK = "oci-layout"
+INDEX = "index.json"
+REF_NAME = "org.opencontainers.image.ref.name"
+REVISION = "org.opencontainers.image.revision"
+CONTAINERD_NAME = "io.containerd.image.name"  # docker save ≥ 25 writes the whole reference there, the tag in REF_NAME
+_ATTESTATION = "vnd.docker.reference.type"  # buildx marks entries with it that are no image
+
+
+class Layout:
+    """A layout whose index was read; content is read when asked for."""
+
+    def __init__(self, place: Path, tar: Tarball | None = None) -> None:
+        """Read the index of the layout at `place`, or of the one in `tar`; `open` is the usual way in.
+
+        Raises:
+            ContentError: not a layout (says what it is instead), or one with a wrong index.
+        """
+        self.place = place
+        self._tar = tar
+        self._check_mark()
+        index = self._file(INDEX)
+        if index is None:
+            raise ContentError(f"{place}: an OCI layout without {INDEX}; it is incomplete, write it again")
+        parsed = self._parse(index.load(LIMIT), "")
+        if parsed.media_type not in (OCI_INDEX, DOCKER_LIST):
+            raise ContentError(f"{place}: {INDEX} is a {parsed.media_type}, not an index")
+        self._entries = parsed.children
+
+    @classmethod
+    def open(cls, path: Path, scratch: Path | None = None) -> Layout:
+        """Open a folder or a tar, which may be gzip-compressed when there is a `scratch` folder to unpack into.
+
+        Raises:
+            MissingError: nothing is at `path`.
+            ContentError: not a layout, or a damaged or unsafe one.
+            UnsupportedError: compressed in a way we do not read, or a layout of an unknown version.
+            StorageError: it cannot be read.
+        """
+        if path.is_dir():
+            return cls(path)
+        return cls(path, index_tar(plain_tar(path, scratch), links=False))
+
+    def index(self) -> tuple[Descriptor, ...]:
+        """Return the manifests that `index.json` lists, in order; one with two tags is there twice."""
+        return self._entries
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names that `resolve` knows, in order."""
+        listed = (name for entry in self._entries for name in _names(entry))
+        return tuple(dict.fromkeys(listed))
+
+    def resolve(self, name: str | None = None) -> Descriptor:
+        """Find a manifest by its `org.opencontainers.image.ref.name`, or the only one when `name` is None.
+
+        Raises:
+            MissingError: none has this name; lists those that are there.
+            UsageError: several could be meant; lists their names.
+        """
+        found = [entry for entry in self._entries if name is None or name in _names(entry)]
+        if not found:
+            wanted = "no image" if name is None else f"no image named {name!r}"
+            raise MissingError(f"{self.place}: holds {wanted}; {_listed(self.names())}")
+        if len({entry.digest for entry in found}) > 1:
+            wanted = "write which one is meant" if name is None else f"{name!r} is the name of more than one"
+            raise UsageError(f"{self.place}: holds several images, {wanted}; {_listed(self.names())}")
+        return found[0]
+
+    def manifest(self, descriptor: Descriptor) -> Manifest:
+        """Read a manifest or an index; its bytes are what `descriptor` says.
+
+        Raises:
+            MissingError: the layout lacks it.
+            ContentError: its bytes, its size or its form are wrong.
+        """
+        if descriptor.data is not None and not self._has(descriptor.digest):
+            body = descriptor.data
+        else:
+            body = self._checked(descriptor).load(LIMIT)
+        return self._parse(body, descriptor.media_type, descriptor.digest)
+
+    def annotations(self, descriptor: Descriptor) -> Mapping[str, str]:
+        """Return what is annotated: by the entry, else by its manifest, else by all images of an index alike.
+
+        Branch and commit of a build are `org.opencontainers.image.ref.name` and `.revision` here. Buildx
+        puts annotations into each platform's manifest unless it is told otherwise.
+
+        Raises:
+            MissingError: the layout lacks the manifest, or one of its images.
+            ContentError: one of these is wrong.
+        """
+        manifest = self.manifest(descriptor)
+        return {**self._shared(manifest.children), **manifest.annotations, **descriptor.annotations}
+
+    def _shared(self, children: tuple[Descriptor, ...]) -> Mapping[str, str]:
+        images = [child for child in children if child.is_manifest and _ATTESTATION not in child.annotations]
+        found = [{**self.manifest(child).annotations, **child.annotations}.items() for child in images]
+        return dict(set(found[0]).intersection(*found)) if found else {}
+
+    def blob(self, digest: Digest) -> BlobFile:
+        """Return where a blob lies; its bytes are not checked here.
+
+        Raises:
+            MissingError: the layout lacks it.
+            ContentError: something else than a file is there.
+        """
+        found = self._file(blob_name(digest))
+        if found is None:
+            raise MissingError(f"{self.place}: lacks {digest}; the layout is incomplete, write it again")
+        return found
+
+    async def read(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[bytes]:
+        """Read a blob from `offset` on. The size is checked first, the digest is for who takes the bytes.
+
+        Raises:
+            MissingError: the layout lacks it.
+            DigestError: it has another size, or became shorter.
+        """
+        if descriptor.data is not None and not self._has(descriptor.digest):
+            yield descriptor.data[offset:]
+            return
+        async for piece in self._checked(descriptor).chunks(offset):
+            yield piece
+
+    def _check_mark(self) -> None:
+        """Refuse what is no layout (image-layout.md, "oci-layout file")."""
+        mark = self._file(MARK)
+        if mark is None:
+            raise ContentError(f"{self.place}: not an OCI image layout: it has no file {MARK!r}{self._looks_like()}")
+        what = f"{self.place}: {MARK}"
+        version = text(read_object(mark.load(4096), what).get("imageLayoutVersion"), what)
+        if version.partition(".")[0] != "1":
+            raise UnsupportedError(f"{what}: version {version[:40]!r}; 1.x is what we read")
+
+    def _looks_like(self) -> str:
+        if self._file("manifest.json") is not None:
+            return "; it looks like a `docker save` archive: write docker-archive:FILE"
+        nested = any(self.place.glob(f"*/{MARK}")) if self._tar is None else False
+        return "; the folders in it are layouts: name one of them" if nested else ""
+
+    def _parse(self, body: bytes, media_type: str, digest: Digest | None = None) -> Manifest:
+        try:
+            return Manifest.parse(body, media_type, digest)
+        except ContentError as error:
+            raise type(error)(f"{self.place}: {error}") from error
+
+    def _file(self, name: str) -> BlobFile | None:
+        if self._tar is not None:
+            return self._tar.find(name)
+        try:
+            return BlobFile.whole(self.place / name)
+        except MissingError:
+            return None
+
+    def _has(self, digest: Digest) -> bool:
+        return self._file(blob_name(digest)) is not None
+
+    def _checked(self, descriptor: Descriptor) -> BlobFile:
+        found = self.blob(descriptor.digest)
+        if found.size != descriptor.size:
+            raise DigestError(
+                f"{self.place}: {descriptor.digest} has {found.size} bytes, its descriptor says {descriptor.size}"
+            )
+        return found
+
+
+def split_tag(text: str) -> tuple[str, str | None]:
+    """Split `DIR[:TAG]`; a colon before the last `/` belongs to the folder."""
+    path, colon, tag = text.rpartition(":")
+    return (path, tag) if colon and "/" not in tag else (text, None)
+
+
+def blob_name(digest: Digest) -> str:
+    """Return the place of a blob; only a checked digest becomes a path (CVE-2024-3727)."""
+    safe = Digest.parse(digest)
+    return f"blobs/{safe.algorithm}/{safe.hex}"
+
+
+def _names(entry: Descriptor) -> tuple[str, ...]:
+    return tuple(entry.annotations[key] for key in (REF_NAME, CONTAINERD_NAME) if key in entry.annotations)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    if not names:
+        return "nothing in it has a name"
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f"names: {', '.join(ascii(name[:200])[1:-1] for name in names[:20])}{more}"

@@ -1,0 +1,240 @@
+"""What people write to name an image: `nginx`, `ghcr.io/a/b:v1`, `[::1]:5000/x@sha256:…`.
+
+The grammar is the one of the distribution project's `reference` package, with the defaults that
+Docker adds to it; the path is also the `<name>` of distribution-spec, "Pulling manifests". A
+`Reference` that exists is well formed, so its parts are safe in a URL and in a file name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, replace
+
+from mirrord.errors import ContentError, UsageError
+from mirrord.model import Digest
+from mirrord.wire.trust import api_authority
+
+HUB = "docker.io"
+_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+_HUB_SITE = "hub.docker.com"
+
+NAME_LIMIT = 255  # distribution-spec: what clients allow for host, slash and path together
+_TEXT_LIMIT = NAME_LIMIT + len(":") + 128 + len("@sha512:") + 128
+
+_LABEL = r"(?:[a-z0-9]|[a-z0-9][a-z0-9-]*[a-z0-9])"
+_DOMAIN = re.compile(rf"(?P<host>{_LABEL}(?:\.{_LABEL})*|\[(?P<six>[0-9a-f:.]+)\])(?::(?P<port>[0-9]{{1,5}}))?")
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_HUB_PAGE = re.compile(
+    r"(?:(?:_|r|repository/docker)/)?(?P<name>[^/?#]+(?:/[^/?#]+)?)(?:/(?:tags|general))?/?(?:[?#].*)?"
+)
+_USERINFO = re.compile(r"//[^/]*@")
+_DIGEST_LIKE = re.compile(r"(?:sha|md)[0-9]+:")
+_IDENTIFIER = re.compile(r"[0-9a-f]{64}")
+
+
+def valid_tag(text: str) -> bool:
+    """Whether `text` is a tag: up to 128 of `A-Za-z0-9_.-`, the first neither dot nor dash."""
+    return _TAG.fullmatch(text) is not None
+
+
+def valid_repository(path: str) -> bool:
+    """Whether `path` is a repository's `<name>` (distribution-spec, "Pulling manifests")."""
+    return len(path) <= NAME_LIMIT and _PATH.fullmatch(path) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One repository at one registry, and perhaps one manifest of it.
+
+    Attributes:
+        domain: lower-case `host` or `host:port`, as people write it (`docker.io`).
+        path: the repository below it (`library/nginx`).
+        tag: the tag, or None.
+        digest: the digest, or None; with both, the digest rules and the tag is a remark.
+    """
+
+    domain: str
+    path: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    def __post_init__(self) -> None:
+        """Let no malformed reference exist.
+
+        Raises:
+            UsageError: a part breaks the grammar; the text says which, and what to write instead.
+        """
+        _check_domain(self.domain)
+        _check_path(self.path)
+        if self.domain == HUB and "/" not in self.path:
+            raise UsageError(
+                f"{self.name}: Docker Hub has no repository without namespace; write {HUB}/library/{self.path}"
+            )
+        if len(self.name) > NAME_LIMIT:
+            raise UsageError(f"{self.name[:60]}…: host and path have {len(self.name)} characters, at most {NAME_LIMIT}")
+        if self.tag is not None:
+            _check_tag(self.tag)
+        if self.digest is not None:
+            _digest(self.digest)
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read a reference by Docker's rules: no host means Docker Hub, no namespace there means `library`.
+
+        A missing tag stays missing: what it stands for is the caller's decision.
+
+        Raises:
+            UsageError: it is none; the text says what is wrong and what to write instead.
+        """
+        _check_text(text)
+        rest, at, digest = text.partition("@")
+        rest, tag = _split_tag(rest)
+        domain, path = _split_domain(rest)
+        if domain == HUB and "/" not in path:
+            path = f"library/{path}"
+        if at and not _DIGEST_LIKE.match(digest):  # not shown: what stands around an @ may be a password
+            raise UsageError("what follows the @ of an image reference is a digest, and never a host: sha256:<64 hex>")
+        return cls(domain, path, tag, _digest(digest) if at else None)
+
+    @property
+    def name(self) -> str:
+        """`domain/path`: the repository without tag and digest."""
+        return f"{self.domain}/{self.path}"
+
+    @property
+    def api_host(self) -> str:
+        """The `host[:port]` that answers `/v2/`: Docker Hub's differs from its name."""
+        return api_authority(self.domain)
+
+    def with_tag(self, tag: str) -> Reference:
+        """Return the same repository at `tag` (and no digest).
+
+        Raises:
+            UsageError: not a tag.
+        """
+        return replace(self, tag=tag, digest=None)
+
+    def with_digest(self, digest: Digest) -> Reference:
+        """Return the same repository at `digest` (and no tag)."""
+        return replace(self, tag=None, digest=digest)
+
+    def __str__(self) -> str:
+        """Return the canonical text; `parse` reads it back to an equal value."""
+        tag = f":{self.tag}" if self.tag is not None else ""
+        digest = f"@{self.digest}" if self.digest is not None else ""
+        return f"{self.name}{tag}{digest}"
+
+
+def _check_text(text: str) -> None:
+    if not text.strip():
+        raise UsageError("the image reference is empty; write [host/]name[:tag][@digest]")
+    if scheme := _SCHEME.match(text):
+        _check_site(text[scheme.end() :])
+        raise UsageError(f"{_shown(text)}: an image reference has no {scheme[0]} in front; leave it out")
+    _check_site(text)
+    if len(text) > _TEXT_LIMIT:
+        raise UsageError(f"{_shown(text)}: {len(text)} characters are too many for an image reference")
+    if _IDENTIFIER.fullmatch(text):
+        raise UsageError(f"{_shown(text)}: 64 hexadecimal digits are an identifier; write name@sha256:{text[:8]}…")
+
+
+def _check_site(text: str) -> None:
+    """Refuse what was copied from a browser's address bar, and say which reference it meant."""
+    host, _, rest = text.partition("/")
+    if host.lower() != _HUB_SITE:
+        return
+    page = _HUB_PAGE.fullmatch(rest)
+    name = page["name"] if page else ""
+    meant = f"{HUB}/{'' if '/' in name else 'library/'}{name}" if _PATH.fullmatch(name) else f"{HUB}/owner/name"
+    raise UsageError(f"{_shown(text)}: {_HUB_SITE} is Docker Hub's web site, not its registry; write {meant}")
+
+
+def _split_tag(text: str) -> tuple[str, str | None]:
+    head, colon, tail = text.rpartition(":")
+    if not colon or "/" in tail:
+        return text, None
+    return head, tail
+
+
+def _split_domain(text: str) -> tuple[str, str]:
+    first, slash, rest = text.partition("/")
+    domain = first.lower()
+    return (_canonical(domain), rest) if slash and _is_domain(domain) else (HUB, text)
+
+
+def _is_domain(text: str) -> bool:
+    """Docker's rule for telling a host from the first segment of a path."""
+    return "." in text or ":" in text or text == "localhost"
+
+
+def _canonical(domain: str) -> str:
+    """Return the one spelling of a domain, so that two spellings never have two credentials."""
+    if domain in _HUB_ALIASES:
+        return HUB
+    match = _DOMAIN.fullmatch(domain)
+    if match is None:
+        return domain  # the check tells what is wrong with it
+    host, port = match["host"], match["port"]
+    if match["six"]:
+        host = f"[{_six(match['six'], domain).compressed}]"
+    # 443 is what https means anyway; loopback is plain HTTP by default, and `name` alone would be a path.
+    if port == "443" and "." in host and not host.startswith("127."):
+        return host
+    return f"{host}:{int(port)}" if port else host
+
+
+def _six(text: str, domain: str) -> ipaddress.IPv6Address:
+    try:
+        return ipaddress.IPv6Address(text)
+    except ValueError as error:
+        raise UsageError(f"{_shown(domain)}: not an IPv6 address in brackets") from error
+
+
+def _check_domain(domain: str) -> None:
+    match = _DOMAIN.fullmatch(domain)
+    if match is None:
+        raise UsageError(f"{_shown(domain)}: not a registry host; write host, host:port or [ipv6]:port in lower case")
+    if match["six"]:
+        _six(match["six"], domain)
+    if match["port"] and not 0 < int(match["port"]) < 65536:
+        raise UsageError(f"{_shown(domain)}: a port is between 1 and 65535")
+    if domain != _canonical(domain):
+        raise UsageError(f"{_shown(domain)}: not the usual spelling of this host; write {_canonical(domain)}")
+    if not _is_domain(domain):
+        raise UsageError(f"{_shown(domain)}: a registry host has a dot or a port; write {domain}:443")
+
+
+def _check_path(path: str) -> None:
+    if _PATH.fullmatch(path):
+        return
+    if path != path.lower() and _PATH.fullmatch(path.lower()):
+        raise UsageError(f"{_shown(path)}: a repository is lower case; write {path.lower()}")
+    raise UsageError(
+        f"{_shown(path)}: not a repository; write lower-case letters and digits, "
+        "parted by single . or _, by __ or by dashes, in segments parted by /"
+    )
+
+
+def _check_tag(tag: str) -> None:
+    if valid_tag(tag):
+        return
+    if len(tag) > 128:
+        raise UsageError(f"{_shown(tag)}: a tag has at most 128 characters, this one has {len(tag)}")
+    raise UsageError(f"{_shown(tag)}: not a tag; write letters, digits and _.- with neither . nor - in front")
+
+
+def _digest(text: str) -> Digest:
+    try:
+        return Digest.parse(text)
+    except ContentError as error:
+        raise UsageError(str(error)) from error
+
+
+def _shown(text: str) -> str:
+    """Return `text` as a message may show it: quoted, no control characters, no userinfo, not endless."""
+    clean = _USERINFO.sub("//***@", text)
+    return ascii(clean if len(clean) <= 80 else f"{clean[:80]}...")

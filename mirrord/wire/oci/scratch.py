@@ -1,0 +1,168 @@
+"""What is made once from a file of the operator's and kept in a scratch folder for the next time.
+
+The name of the product holds the state of its source, so a changed source is made anew and the
+older product goes. Work in progress has another name; a crash leaves that to the sweep of the
+scratch folder at the next start.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import secrets
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+from mirrord.errors import ContentError, MissingError, StorageError, TooLargeError, UnsupportedError
+from mirrord.wire.oci.files import STEP, BlobFile, ignore, open_regular, write_hashed
+from mirrord.wire.oci.tarball import compression
+
+UNPACKED = 256 * 1024**3  # a bomb of gzip makes 1 GiB from 1 MiB; no image is this long
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The place of one product.
+
+    Attributes:
+        scratch: an existing folder.
+        stem: the same for all states of the source.
+        name: the name for the source as it is now.
+    """
+
+    scratch: Path
+    stem: str
+    name: str
+
+    @classmethod
+    def of(cls, source: Path, scratch: Path, purpose: str) -> Kept:
+        """Name what is made from `source` for `purpose` (which the name distinguishes).
+
+        Raises:
+            MissingError: there is no such file.
+            StorageError: it cannot be looked at.
+        """
+        try:
+            state = source.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise MissingError(f"{source}: no such file") from error
+        except OSError as error:
+            raise StorageError(f"{source}: {error.strerror or error}") from error
+        stem = f"made-{_hash(purpose, str(source.resolve()))}-"
+        marks = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        return cls(scratch, stem, stem + _hash(*map(str, marks)))
+
+    @property
+    def path(self) -> Path:
+        """Where the finished product is, if it is."""
+        return self.scratch / self.name
+
+    def make(self, work: Callable[[Path], None]) -> Path:
+        """Return the product; `work` makes it at the path that it is given, when it is not there yet.
+
+        Raises:
+            StorageError: the disk said no; nothing is left behind.
+        """
+        if self.path.exists():
+            return self.path
+        fresh = self.scratch / f".{secrets.token_hex(8)}.part"
+        try:
+            work(fresh)
+            self._take(fresh)
+        except OSError as error:
+            raise StorageError(f"{self.scratch}: {error.strerror or error}") from error
+        finally:
+            _remove(fresh)
+        for old in self.scratch.glob(f"{self.stem}*"):
+            if old != self.path:
+                _remove(old)
+        return self.path
+
+    def _take(self, fresh: Path) -> None:
+        try:
+            fresh.rename(self.path)
+        except OSError:
+            if not self.path.exists():  # else somebody made the same meanwhile, and theirs is as good
+                raise
+
+
+def plain_tar(path: Path, scratch: Path | None, alive: Callable[[], None] = ignore) -> Path:
+    """Return `path` itself, or what it holds when it is gzip-compressed (unpacked once, into `scratch`). Blocks.
+
+    Raises:
+        MissingError: there is no such file.
+        UnsupportedError: compressed otherwise, or there is no scratch folder.
+        ContentError: the compressed data is damaged.
+        TooLargeError: it never ends.
+        StorageError: the disk said no.
+    """
+    kind = compression(path)
+    if kind is None:
+        return path
+    if kind != "gzip" or scratch is None:
+        raise UnsupportedError(f"{path}: compressed with {kind}; unpack it first and name the plain tar")
+    return Kept.of(path, scratch, "tar").make(lambda fresh: _unpack(path, fresh, alive))
+
+
+def gunzip(part: BlobFile, alive: Callable[[], None] = ignore) -> Iterator[bytes]:
+    """Decompress gzip data of one or more members, in steps. Blocks.
+
+    Raises:
+        ContentError: damaged or cut off.
+        TooLargeError: it never ends.
+    """
+    done = 0
+    with os.fdopen(open_regular(part.path), "rb") as file:
+        bounded = cast("IO[bytes]", _Bounded(file, part))
+        with gzip.GzipFile(fileobj=bounded, mode="rb") as unpacked:
+            while piece := _next(unpacked, part):
+                alive()
+                done += len(piece)
+                if done > UNPACKED:
+                    raise TooLargeError(f"{part.path}: unpacks to more than {UNPACKED} bytes")
+                yield piece
+
+
+def _next(unpacked: gzip.GzipFile, part: BlobFile) -> bytes:
+    try:
+        return unpacked.read(STEP)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ContentError(f"{part.path}: damaged gzip data ({error}); copy it again") from error
+
+
+def _unpack(path: Path, fresh: Path, alive: Callable[[], None]) -> None:
+    with fresh.open("xb") as file:
+        write_hashed(gunzip(BlobFile.whole(path), alive), file)
+
+
+class _Bounded:
+    """The part of a file as a file, as far as GzipFile needs one."""
+
+    def __init__(self, file: IO[bytes], part: BlobFile) -> None:
+        self._file = file
+        self._left = part.size
+        file.seek(part.offset)
+
+    def read(self, count: int) -> bytes:
+        piece = self._file.read(min(count, self._left))
+        self._left -= len(piece)
+        return piece
+
+    def close(self) -> None:
+        """Leave closing to the owner."""
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,79 @@
+"""Tag lists: pages, and the links between them (distribution-spec, "Listing Tags")."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from mirrord.errors import ContentError, TooLargeError
+from mirrord.wire.oci.document import read_object, sequence
+from mirrord.wire.oci.endpoint import Endpoint
+from mirrord.wire.oci.reference import valid_tag
+
+PAGE = 1000  # more is refused by ECR (go-containerregistry#681)
+PAGES = 1000
+PAGE_LIMIT = 8 * 1024 * 1024  # Google's registries ignore `n` and add a map of all manifests
+
+_LINK = re.compile(
+    r'\s*<(?P<target>[^<>]*)>(?P<parameters>(?:\s*;\s*[\w!#$&+.^`|~-]+\s*=\s*(?:"[^"]*"|[^\s",;]*))*)\s*(?:,|\Z)'
+)
+_NEXT = re.compile(r';\s*rel\s*=\s*(?:"(?:[^"]*\s)?next(?:\s[^"]*)?"|next(?=\s*(?:;|\Z)))', re.IGNORECASE)
+
+
+async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
+    """Yield each valid tag once, in the registry's order, page by page; what is no tag is left out.
+
+    Raises:
+        MissingError: the registry knows no such repository.
+        UntrustedError: the next page is on another host.
+        ContentError: a page is no tag list, or the pages go round in a circle.
+        TooLargeError: a page or their number is beyond reason.
+    """
+    what = f"{endpoint.reference.name}: tag list"
+    url: str | None = f"{endpoint.call('GET', 'tags/list').url}?n={PAGE}"
+    visited: set[str] = set()
+    seen: set[str] = set()
+    while url is not None:
+        visited.add(url)
+        answer = await endpoint.http.fetch(replace(endpoint.call_url("GET", url), cap=PAGE_LIMIT))
+        found = read_tags(answer.body, what)
+        fresh = [tag for tag in dict.fromkeys(found) if tag not in seen]
+        seen.update(fresh)
+        for tag in fresh:
+            yield tag
+        target = next_link(answer.headers.get("link", ""), what)
+        url = None if target is None else endpoint.link(answer, target)
+        if url in visited or (url is not None and found and not fresh):
+            raise ContentError(f"{what}: its pages go round in a circle")
+        if url is not None and len(visited) >= PAGES:
+            raise TooLargeError(f"{what}: more than {PAGES} pages")
+
+
+def read_tags(body: bytes, what: str) -> list[str]:
+    """Return the tags of one page. `null` is none; what breaks the grammar of tags cannot be asked for anyway.
+
+    Raises:
+        ContentError: not a tag list.
+    """
+    document = read_object(body, what)
+    if "tags" not in document:
+        raise ContentError(f"{what}: no `tags` in it; is this host a registry?")
+    return [tag for tag in sequence(document["tags"], what) if isinstance(tag, str) and valid_tag(tag)]
+
+
+def next_link(header: str, what: str) -> str | None:
+    """Return the target of `rel="next"` (RFC 8288), or None on the last page.
+
+    Raises:
+        ContentError: not a Link header. Taking it for the end would take a part for the whole list.
+    """
+    position = 0
+    while position < len(header):
+        link = _LINK.match(header, position)
+        if link is None:
+            raise ContentError(f"{what}: malformed Link header")
+        if _NEXT.search(link["parameters"]):
+            return link["target"]
+        position = link.end()
+    return None

@@ -1,0 +1,191 @@
+"""Blobs into a repository: mount, one streaming PUT, or chunks where nothing else passes.
+
+POST and one PUT are two requests a blob (distribution-spec, "POST then PUT"). A session may vanish
+while we pause (regclient/regclient#323) and does not survive half a body, so whatever goes wrong after the
+POST is answered by a new session and the whole body again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import replace
+from functools import partial
+from urllib.parse import quote
+
+from mirrord.errors import BrokenError, DigestError, MirrordError, MissingError, RefusedError, ServerError, UsageError
+from mirrord.model import Digest
+from mirrord.wire.message import Answer, Upload
+from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.endpoint import PULL, Endpoint, header_digest, header_size, scope
+from mirrord.wire.oci.reference import valid_repository
+
+ATTEMPTS = 3
+_TYPE = {"Content-Type": "application/octet-stream"}
+_DAMAGED = ("DIGEST_INVALID", "SIZE_INVALID", "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN")
+
+Source = Callable[[], AsyncIterator[bytes]]
+_Body = Callable[[], AsyncGenerator[bytes, None]]
+
+
+async def blob_size(endpoint: Endpoint, digest: Digest) -> int | None:
+    """Return the size of a blob (one HEAD), or None when it is not there or the registry does not tell.
+
+    Raises:
+        DeniedError: unless the profile says that this is how the registry says "not there".
+    """
+    try:
+        answer = await endpoint.http.fetch(endpoint.call("HEAD", f"blobs/{digest}"))
+    except RefusedError as error:
+        if error.status in endpoint.profile.missing:
+            return None
+        raise
+    found = header_digest(answer)
+    foreign = found is not None and found.algorithm == digest.algorithm and found != digest
+    return None if foreign else header_size(answer)
+
+
+async def put_blob(endpoint: Endpoint, descriptor: Descriptor, source: Source) -> None:
+    """Upload a blob; `source` is called once for each attempt and yields exactly `descriptor.size` bytes.
+
+    Raises:
+        DigestError: the registry stored something else than was meant.
+        RefusedError: it does not take the blob.
+        TransportError: it failed `ATTEMPTS` times, or asks for patience.
+    """
+    broken: list[BaseException] = []
+    body = partial(_noted, source, broken)
+    limit = endpoint.profile.put_limit
+    chunked = limit is not None and descriptor.size > limit
+    for attempt in range(1, ATTEMPTS + 1):
+        session = await _open(endpoint, descriptor.digest)
+        try:
+            done = await (_put_chunks if chunked else _put_whole)(endpoint, session, descriptor, body)
+        except MirrordError as error:
+            too_large = isinstance(error, RefusedError) and error.status == 413
+            hopeful = _vanished(error) or (too_large and not chunked and endpoint.profile.chunk)
+            if attempt == ATTEMPTS or broken or not hopeful:
+                raise
+            chunked = chunked or too_large
+        else:
+            _check(endpoint, done, descriptor)
+            return
+        if not too_large and await blob_size(endpoint, descriptor.digest) == descriptor.size:
+            return  # only the answer was lost
+
+
+async def mount(endpoint: Endpoint, digest: Digest, source: str) -> bool:
+    """Take over a blob from another repository of the same registry, without sending a byte; False when it will not.
+
+    A registry that does not mount opens an upload session instead (distribution-spec, "Mounting a blob from
+    another repository"). It is cancelled, as far as the registry lets us.
+
+    Raises:
+        UsageError: `source` is not a repository's path. A host in it would make registries answer nonsense
+            (google/go-containerregistry#1393).
+    """
+    if not valid_repository(source):
+        raise UsageError(f"{source!a}: not a repository to mount from; write its path without a host")
+    if source == endpoint.reference.path:
+        return False
+    query = f"mount={quote(digest, safe='')}&from={quote(source, safe='')}"
+    call = endpoint.call("POST", f"blobs/uploads/?{query}")
+    # The scope for pushing comes first: a few registries look at the first one only.
+    call = replace(call, scope=f"{call.scope} {scope(source, PULL)}", body=b"", ok=(201, 202), attempts=1)
+    try:
+        answer = await endpoint.http.fetch(call)
+    except MirrordError:
+        return False
+    if answer.status == 201:
+        return header_digest(answer) in (digest, None)
+    with contextlib.suppress(MirrordError):  # many registries want the right to delete for this
+        cancel = endpoint.call_url("DELETE", endpoint.location(answer))
+        await endpoint.http.fetch(replace(cancel, ok=(200, 202, 204), attempts=1))
+    return False
+
+
+async def _open(endpoint: Endpoint, digest: Digest) -> Answer:
+    """Open a session; another algorithm than sha256 has to be announced (distribution-spec, end-4c)."""
+    query = "" if digest.algorithm == "sha256" else f"?digest-algorithm={digest.algorithm}"
+    return await endpoint.http.fetch(replace(endpoint.call("POST", f"blobs/uploads/{query}"), body=b"", ok=(202,)))
+
+
+async def _put_whole(endpoint: Endpoint, session: Answer, descriptor: Descriptor, body: _Body) -> Answer:
+    # An empty body must be a plain `Content-Length: 0`.
+    content = Upload(descriptor.size, body) if descriptor.size else b""
+    call = endpoint.call_url("PUT", _finish(endpoint.location(session), descriptor.digest))
+    return await endpoint.http.fetch(replace(call, headers=_TYPE, body=content, ok=(201,)))
+
+
+async def _put_chunks(endpoint: Endpoint, session: Answer, descriptor: Descriptor, body: _Body) -> Answer:
+    """Send PATCHes, and the last chunk with the PUT: ECR fails on an empty one (cirruslabs/tart#159)."""
+    url = endpoint.location(session)
+    size = max(endpoint.profile.chunk or descriptor.size, _least(session))
+    offset = 0
+    async with contextlib.aclosing(body()) as parts, contextlib.aclosing(_cut(parts, size)) as chunks:
+        async for chunk in chunks:
+            end = offset + len(chunk)
+            # Without `bytes ` in front: the registries' own form (distribution-spec, "Pushing a blob in chunks").
+            headers = {**_TYPE, "Content-Range": f"{offset}-{end - 1}"}
+            if end >= descriptor.size:
+                last = endpoint.call_url("PUT", _finish(url, descriptor.digest))
+                return await endpoint.http.fetch(replace(last, headers=headers, body=chunk, ok=(201,), attempts=1))
+            part = endpoint.call_url("PATCH", url)
+            answer = await endpoint.http.fetch(replace(part, headers=headers, body=chunk, ok=(201, 202), attempts=1))
+            url = endpoint.location(answer)
+            offset = end
+    raise DigestError(f"{descriptor.digest}: ended after {offset} of {descriptor.size} bytes")
+
+
+async def _noted(source: Source, broken: list[BaseException]) -> AsyncGenerator[bytes, None]:
+    """Pass the bytes on; note when it was our own source that failed: a new session does not heal that."""
+    parts = source()
+    try:
+        async for part in parts:
+            yield part
+    except Exception as error:
+        broken.append(error)
+        raise
+    finally:
+        if isinstance(parts, AsyncGenerator):
+            await parts.aclose()
+
+
+async def _cut(parts: AsyncIterator[bytes], size: int) -> AsyncGenerator[bytes, None]:
+    """Regroup into chunks of `size` bytes; the last one may be shorter."""
+    held = bytearray()
+    async for part in parts:
+        held += part
+        while len(held) > size:  # never equal: the last chunk of all must not be handed out too early
+            yield bytes(held[:size])
+            del held[:size]
+    if held:
+        yield bytes(held)
+
+
+def _least(session: Answer) -> int:
+    text = session.headers.get("oci-chunk-min-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0
+
+
+def _finish(url: str, digest: Digest) -> str:
+    """Append the digest; everything else in a Location is the registry's and stays as it is."""
+    return f"{url}{'&' if '?' in url else '?'}digest={quote(digest, safe='')}"
+
+
+def _vanished(error: MirrordError) -> bool:
+    """Whether a new session may help."""
+    match error:
+        case ServerError():
+            return error.after is None  # else the host asked for patience, which is not ours to have
+        case BrokenError() | MissingError():
+            return True
+        case RefusedError():
+            return error.status == 416 or (error.status == 400 and any(code in str(error) for code in _DAMAGED))
+    return False
+
+
+def _check(endpoint: Endpoint, answer: Answer, descriptor: Descriptor) -> None:
+    stored = header_digest(answer)
+    if stored is not None and stored.algorithm == descriptor.digest.algorithm and stored != descriptor.digest:
+        raise DigestError(f"{endpoint.reference.name}: was sent {descriptor.digest} and says it stored {stored}")

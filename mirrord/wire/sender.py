@@ -1,0 +1,149 @@
+"""One request after the other on the wire: which connection pool, which headers, which redirects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from time import monotonic
+from typing import Final
+
+from mirrord import __version__
+from mirrord.errors import BrokenError, MirrordError, StalledError
+from mirrord.events import Events, RequestDone
+from mirrord.wire import trust
+from mirrord.wire.exchange import Feed, Incoming
+from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.lean import httpx
+from mirrord.wire.message import Answer, Call, Limits, Upload
+from mirrord.wire.pace import Bucket
+from mirrord.wire.transport import Route, Tls
+
+Connect = Callable[[Route, Limits], httpx.AsyncBaseTransport]
+
+_AGENT: Final = f"mirrord/{__version__}"
+_STALE: Final = 3  # dead kept connections in a row before it counts as an attempt
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(slots=True)
+class Sender:
+    """Sends what `Http` has decided to send, and follows redirects as `mirrord.wire.trust` allows.
+
+    Attributes:
+        book: hosts.
+        events: told about every exchange.
+        limits: patience.
+        connect: makes the transport of a route.
+    """
+
+    book: HostBook
+    events: Events
+    limits: Limits
+    connect: Connect
+    _transports: dict[Route, httpx.AsyncBaseTransport] = field(default_factory=dict)
+    _buckets: dict[tuple[str, bool], Bucket] = field(default_factory=dict)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        transports, self._transports = self._transports, {}
+        for transport in transports.values():
+            await transport.aclose()
+
+    async def follow(self, call: Call, policy: HostPolicy, authorization: str | None) -> Incoming:
+        """Send, and follow redirects by hand; once away from home no credential is sent any more, not even back."""
+        chain, home, method = [call.url], True, call.method
+        while True:
+            origin = trust.check_url(chain[-1])
+            home = home and trust.belongs(origin, policy)
+            headers = trust.carry(call.headers, home=home)
+            if home and authorization:
+                headers["Authorization"] = authorization
+            incoming = await self._send(replace(call, method=method, url=chain[-1], headers=headers), policy)
+            if incoming.status not in _REDIRECTS or incoming.status in call.ok:
+                return incoming
+            if call.body is not None and incoming.status not in (307, 308):
+                return incoming  # RFC 9110 15.4: the others would turn this into a GET; the status becomes an error
+            await incoming.discard()
+            chain.append(trust.redirect(chain, incoming.headers.get("location")))
+
+    async def ask(self, call: Call, policy: HostPolicy) -> Answer:
+        """Ask a token server that `trust` has allowed; redirects are not followed with what this request holds."""
+        incoming = await self._send(call, policy)
+        try:
+            body = await incoming.read(call.cap)
+        finally:
+            await incoming.aclose()
+        return Answer(incoming.status, incoming.headers, body, incoming.url)
+
+    async def _send(self, call: Call, policy: HostPolicy) -> Incoming:
+        """One request, one answer; again when a kept connection turns out to be dead before the first byte."""
+        transport = self._transport(policy, trust.check_url(call.url))
+        for stale in range(_STALE + 1):
+            request, feed = self._request(call)
+            started = monotonic()
+            try:
+                response = await self._respond(transport, request, feed)
+            except MirrordError as error:
+                self._done(call, 0, started)
+                reused = request.extensions.get("reused") and isinstance(error, BrokenError)
+                if not reused or call.method == "PATCH" or stale == _STALE:
+                    raise
+            else:
+                break
+        done = partial(self._done, call, response.status_code, started)
+        bucket = self._bucket(policy, up=False)
+        headers = dict(response.headers)
+        return Incoming(response.status_code, headers, call.url, response, call, self.limits, bucket, feed, done)
+
+    async def _respond(
+        self, transport: httpx.AsyncBaseTransport, request: httpx.Request, feed: Feed | None
+    ) -> httpx.Response:
+        watch = asyncio.timeout(None)
+        try:
+            async with watch:
+                if feed is not None:
+                    feed.watched_by(watch)
+                return await transport.handle_async_request(request)
+        except BaseException as error:
+            if feed is not None:
+                await feed.aclose()
+                if feed.error is not None:
+                    raise feed.error from error  # our own source failed; the broken connection is only its echo
+            if isinstance(error, TimeoutError) and watch.expired():
+                raise StalledError(f"{request.url.host}: takes no more bytes, or does not answer") from error
+            raise
+
+    def _done(self, call: Call, status: int, started: float) -> None:
+        self.events.emit(RequestDone(call.host, call.method, status, monotonic() - started))
+
+    def _request(self, call: Call) -> tuple[httpx.Request, Feed | None]:
+        headers = {"User-Agent": _AGENT, "Accept-Encoding": "identity", **call.headers}
+        if isinstance(call.body, Upload):
+            bucket = self._bucket(self.book.policy(call.host), up=True)
+            feed = Feed(call.body, call.host, self.limits, bucket)
+            headers["Content-Length"] = str(call.body.size)
+            timeout = {"timeout": {"read": self.limits.answer}}
+            return httpx.Request(call.method, call.url, headers=headers, stream=feed, extensions=timeout), feed
+        return httpx.Request(call.method, call.url, headers=headers, content=call.body), None
+
+    def _transport(self, policy: HostPolicy, origin: trust.Origin) -> httpx.AsyncBaseTransport:
+        """Return the pool for this origin on behalf of `policy`.
+
+        Another origin (a CDN, a token server) is reached as its own policy says; what it does not say is taken
+        from the host that sent us there, except for the client certificate, which proves who we are.
+        """
+        home = trust.belongs(origin, policy)
+        own = policy if home else self.book.policy(origin.authority)
+        ca = own.ca or policy.ca
+        tls = Tls(ca, ca is None or not home, own.certificate, own.key) if origin.scheme == "https" else Tls()
+        route = Route(tls, trust.reach_of(policy), own.proxy or policy.proxy)
+        if route not in self._transports:
+            self._transports[route] = self.connect(route, self.limits)
+        return self._transports[route]
+
+    def _bucket(self, policy: HostPolicy, *, up: bool) -> Bucket | None:
+        if policy.bandwidth is None:
+            return None
+        return self._buckets.setdefault((policy.host, up), Bucket(policy.bandwidth))

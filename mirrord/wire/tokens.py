@@ -1,0 +1,102 @@
+"""Runs the flows of `mirrord.wire.auth`: finds credentials, fetches each token once however many calls need it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final
+from weakref import WeakValueDictionary
+
+from mirrord.wire import auth, grant
+from mirrord.wire.exchange import Incoming
+from mirrord.wire.host import HostBook, HostPolicy, NoKeyring
+from mirrord.wire.message import Answer, Call, Upload
+from mirrord.wire.secret import Credential
+
+Send = Callable[[Call, HostPolicy, str | None], Awaitable[Incoming]]
+Ask = Callable[[Call, HostPolicy], Awaitable[Answer]]
+
+_KEYRING_LASTS: Final = 300.0  # helpers hand out passwords that change (ECR: every twelve hours)
+_SLOW_UPLOAD: Final = 4 * 1024 * 1024  # bytes a second; an upload gets a token that outlives it at this speed
+
+
+@dataclass(slots=True)
+class Tokens:
+    """Desks, credentials and tokens of all hosts.
+
+    Attributes:
+        book: hosts and keyring.
+        ask: performs one request to a token server, whatever its status; follows no redirect.
+        wall: Unix time.
+    """
+
+    book: HostBook
+    ask: Ask
+    wall: Callable[[], float]
+    _desks: dict[str, grant.Desk] = field(default_factory=dict)
+    _known: dict[str, tuple[float, Credential | None]] = field(default_factory=dict)
+    _locks: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = field(default_factory=WeakValueDictionary)
+
+    async def carry_out(self, call: Call, policy: HostPolicy, send: Send) -> Incoming:
+        """Send `call`, with whatever authentication it takes; the answer may still be a refusal."""
+        desk = self._desks.setdefault(policy.host, grant.Desk())
+        need = call.body.size / _SLOW_UPLOAD if isinstance(call.body, Upload) else 0.0
+        flow = auth.authenticate(desk, policy, call.scope, monotonic(), need)
+        incoming: Incoming | None = None
+        told: auth.Told = None
+        try:
+            while True:
+                try:
+                    step = flow.send(told)
+                except StopIteration:
+                    assert incoming is not None
+                    return incoming
+                if isinstance(step, auth.Identify):
+                    told = await self._credential(policy)
+                elif isinstance(step, auth.Need):
+                    told = await self._token(desk, policy, step, need)
+                else:
+                    if incoming is not None:
+                        await incoming.discard()
+                    incoming = await send(call, policy, step.authorization)
+                    challenges = tuple(incoming.response.headers.get_list("www-authenticate"))
+                    told = auth.Reply(incoming.status, challenges, incoming.url, monotonic())
+        except BaseException:
+            if incoming is not None:
+                await incoming.aclose()
+            raise
+
+    async def _token(self, desk: grant.Desk, policy: HostPolicy, need: auth.Need, seconds: float) -> grant.Token:
+        async with self._lock(policy.host, need.scope):
+            kept = desk.token(need.scope, monotonic(), seconds)
+            if kept is not None and kept is not need.reject:
+                return kept
+            credential = await self._credential(policy)
+            flow = grant.obtain(desk, policy, credential, need.scope, now=monotonic(), wall=self.wall())
+            call = next(flow)
+            while True:
+                answer = await self.ask(call, policy)
+                try:
+                    call = flow.send(answer)
+                except StopIteration as done:
+                    token: grant.Token = done.value
+                    return token
+
+    async def _credential(self, policy: HostPolicy) -> Credential | None:
+        """Return the configured credential, else the keyring's; helpers block, so they get a thread."""
+        if policy.credential is not None or isinstance(self.book.keyring, NoKeyring):
+            return policy.credential
+        async with self._lock("", policy.host):
+            until, credential = self._known.get(policy.host, (0.0, None))
+            if monotonic() >= until:
+                credential = await asyncio.to_thread(self.book.keyring.find, policy.host)
+                self._known[policy.host] = (monotonic() + _KEYRING_LASTS, credential)
+            return credential
+
+    def _lock(self, *key: str) -> asyncio.Lock:
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = asyncio.Lock()
+        return lock

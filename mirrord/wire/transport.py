@@ -1,0 +1,240 @@
+"""The httpx transport over aiohttp: one connection pool for one `Route`, with every guard that sits at the socket.
+
+aiohttp carries the bytes because plain httpx 0.28 managed 0.5 k HEAD/s where this manages 3.5 k, with 0.6 of the CPU
+time in bulk (measured on loopback, 2 cores). Nothing here follows redirects, keeps cookies, decodes or retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from socket import AddressFamily
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from yarl import URL
+
+from mirrord.errors import BrokenError, ContentError, MirrordError, RefusedError, StalledError, UnreachableError
+from mirrord.wire import trust
+from mirrord.wire.lean import aiohttp, httpx
+from mirrord.wire.message import KIB, MIB, Limits
+from mirrord.wire.trust import Reach
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractResolver, ResolveResult
+
+_BUFFER = MIB
+_LINE = 32 * KIB  # a presigned Location is longer than aiohttp's 8 KiB
+_AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Whom to believe, and who we are.
+
+    Attributes:
+        ca: PEM file with the operator's authorities, or None.
+        system: believe the system's authorities (always when there is no `ca`).
+        certificate: PEM file with our certificate, or None.
+        key: PEM file with its key when it is elsewhere.
+    """
+
+    ca: str | None = None
+    system: bool = True
+    certificate: str | None = None
+    key: str | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Load the files; blocks for 40 to 90 ms with the system's authorities.
+
+        Raises:
+            UnreachableError: a file is missing or no PEM; names it.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            if self.ca and self.system:
+                context.load_default_certs()
+            if self.certificate:
+                context.load_cert_chain(self.certificate, self.key)
+        except (OSError, ssl.SSLError) as error:
+            files = ", ".join(filter(None, (self.ca, self.certificate, self.key)))
+            message = f"cannot load the TLS files {files}: {error.strerror or error}; check `ca` and `certificate`"
+            raise permanent(UnreachableError(message)) from error
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Everything that two requests must agree on to share a connection pool.
+
+    Attributes:
+        tls: certificates.
+        reach: which addresses may be dialled.
+        proxy: URL of an HTTP proxy, or None. The proxy resolves names: then only literals can be judged here.
+    """
+
+    tls: Tls = field(default_factory=Tls)
+    reach: Reach = field(default_factory=Reach)
+    proxy: str | None = None
+
+
+def permanent(error: MirrordError) -> MirrordError:
+    """Mark one error as not worth an immediate retry although its class is (a certificate does not heal)."""
+    error.retry = False
+    return error
+
+
+class GuardedResolver(aiohttp.abc.AbstractResolver):
+    """Resolves once, has every address judged, and returns what will be dialled: rebinding has no second chance."""
+
+    def __init__(self, inner: AbstractResolver, reach: Reach) -> None:
+        self._inner, self._reach = inner, reach
+
+    async def resolve(
+        self, host: str, port: int = 0, family: AddressFamily = AddressFamily.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return addresses, all of them allowed.
+
+        Raises:
+            UntrustedError: one is not.
+        """
+        results = await self._inner.resolve(host, port, family)
+        trust.check_addresses(host, [result["host"] for result in results], self._reach)
+        return results
+
+    async def close(self) -> None:
+        """Close the inner resolver."""
+        await self._inner.close()
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """Carries out single requests of one `Route`; see `mirrord.errors` for how they fail."""
+
+    def __init__(self, route: Route, limits: Limits, resolver: AbstractResolver | None = None) -> None:
+        self._route, self._limits, self._resolver = route, limits, resolver
+        self._session: aiohttp.ClientSession | None = None
+        self._tls: asyncio.Future[ssl.SSLContext] | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send and return as soon as there are headers; extension `reused` of the request tells of a kept connection.
+
+        Raises:
+            UntrustedError: the address may not be dialled.
+            UnreachableError: no connection.
+            StalledError: no headers in time.
+            BrokenError: the connection ended first.
+        """
+        url = str(request.url)
+        trust.check_literal(trust.check_url(url), self._route.reach)
+        context = await self._context() if request.url.scheme == "https" else None
+        notes = SimpleNamespace(reused=False)
+        try:
+            response = await self._client().request(
+                request.method,
+                URL(url, encoded=True),
+                headers=request.headers.multi_items(),
+                data=(request.content or None) if isinstance(request.stream, httpx.ByteStream) else request.stream,
+                allow_redirects=False,
+                proxy=self._route.proxy,
+                timeout=self._timeout(request),
+                ssl=context or True,
+                trace_request_ctx=notes,
+            )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            request.extensions["reused"] = notes.reused
+            raise _mapped(error, request.url.host) from error
+        if "Transfer-Encoding" in response.headers and "Content-Length" in response.headers:
+            response.close()  # RFC 9112 section 6.1: an attempt at smuggling; the connection is not reused
+            raise ContentError(f"{request.url.host}: both Transfer-Encoding and Content-Length in one answer")
+        return httpx.Response(
+            response.status, headers=response.raw_headers, stream=_Body(response, request), request=request
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = asyncio.ensure_future(asyncio.to_thread(self._route.tls.context))
+        return await asyncio.shield(self._tls)
+
+    def _timeout(self, request: httpx.Request) -> aiohttp.ClientTimeout:
+        read = request.extensions.get("timeout", {}).get("read", self._limits.stall)
+        return aiohttp.ClientTimeout(total=None, connect=self._limits.connect, sock_read=read)
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            inner = self._resolver or aiohttp.ThreadedResolver()
+            guarded = inner if self._route.proxy else GuardedResolver(inner, self._route.reach)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, resolver=guarded, keepalive_timeout=30),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+                read_bufsize=_BUFFER,
+                max_line_size=_LINE,
+                max_field_size=_LINE,
+                skip_auto_headers=_AUTOMATIC,
+                trace_configs=[_reuse_trace()],
+            )
+            # aiohttp would silently send an idempotent request twice, on fresh connections too; Http decides here
+            self._session._retry_connection = False  # noqa: SLF001 - there is no public switch
+        return self._session
+
+
+class _Body(httpx.AsyncByteStream):
+    """The raw body, in pieces as large as have come."""
+
+    def __init__(self, response: aiohttp.ClientResponse, request: httpx.Request) -> None:
+        self._response, self._host, self._sent = response, request.url.host, request.stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        content = self._response.content
+        try:
+            while chunk := await content.readany():
+                yield chunk
+        except (aiohttp.ClientError, OSError) as error:
+            raise _mapped(error, self._host) from error
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it when the body was not read to its end."""
+        if getattr(self._sent, "finished", True):
+            self._response.release()
+        else:  # answered in the middle of an upload: what follows on this connection would still be body
+            self._response.close()
+
+
+def _reuse_trace() -> aiohttp.TraceConfig:
+    async def reused(_: Any, context: SimpleNamespace, __: Any) -> None:
+        context.trace_request_ctx.reused = True
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_reuseconn.append(reused)
+    return config
+
+
+_MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[MirrordError], str], ...] = (
+    ((aiohttp.ConnectionTimeoutError,), UnreachableError, "no connection in time"),
+    ((aiohttp.ServerTimeoutError, TimeoutError), StalledError, "no bytes in time"),
+    ((aiohttp.ClientConnectorDNSError,), UnreachableError, "the name cannot be resolved"),
+    ((aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), UnreachableError, "the proxy refuses"),
+    ((aiohttp.ClientConnectorError,), UnreachableError, "no connection"),
+    ((aiohttp.ClientResponseError,), BrokenError, "an answer that is not HTTP"),
+    ((aiohttp.InvalidURL, ValueError), RefusedError, "the URL cannot be requested"),
+    ((aiohttp.ClientError, OSError), BrokenError, "the connection ended in the middle"),
+)
+
+
+def _mapped(error: Exception, host: str) -> MirrordError:
+    """Translate what aiohttp raises; the texts of its errors may hold URLs and are not repeated."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", "") or "the certificate is refused"
+        return permanent(UnreachableError(f"{host}: TLS: {why}; `ca:` under hosts: adds an authority"))
+    found, text = next((new, text) for kinds, new, text in _MEANINGS if isinstance(error, kinds))
+    detail = error.strerror if isinstance(error, aiohttp.ClientConnectorError) else None
+    return found(f"{host}: {text}{f': {detail}' if detail else ''}")

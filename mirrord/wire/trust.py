@@ -1,0 +1,295 @@
+"""Where a secret may go, and which address may be dialled: every such decision is made here, without I/O.
+
+The whole class of products that mirrord belongs to has leaked credentials through token realms (CVE-2026-33540,
+CVE-2026-48978), redirects and foreign layers (CVE-2020-15157), and has been led into private networks. Hence one
+module, whose refusals are `UntrustedError` with a stable word; hosts are compared by equality, never by prefix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin, urlsplit
+
+from mirrord.errors import UntrustedError
+from mirrord.wire.secret import MASK, Credential, Secret, redact
+
+if TYPE_CHECKING:
+    from mirrord.wire.host import HostPolicy
+
+__all__ = [
+    "MASK", "Credential", "Origin", "Reach", "Secret", "belongs", "carry", "check_addresses", "check_foreign",
+    "check_realm", "check_url", "normal_host", "reach_of", "redact", "redirect", "scheme_of",
+]  # fmt: skip
+
+API_HOSTS: Final[Mapping[str, str]] = {"docker.io": "registry-1.docker.io"}
+"""Where a host's API lives when that is another name (moby's historical split of Docker Hub)."""
+
+TOKEN_REALMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "docker.io": ("https://auth.docker.io",),
+    "docker.elastic.co": ("https://docker-auth.elastic.co",),
+    "registry.gitlab.com": ("https://gitlab.com",),
+}
+"""Token servers outside of their registry's own authority that are public knowledge."""
+
+MAX_HOPS: Final = 10
+SAFE_HEADERS: Final = frozenset(
+    {"accept", "accept-encoding", "content-length", "content-range", "content-type", "if-range", "range", "user-agent"}
+)
+"""All that another origin gets to see; everything else may be a credential (`PRIVATE-TOKEN`, `X-JFrog-Art-Api`)."""
+
+_PORTS: Final = {"http": 80, "https": 443}
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\\]|^[^?]*%(?:[01][0-9a-fA-F]|7[fF])")
+_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?")  # what a resolver may read as a number (WHATWG URL)
+_NAME = re.compile(r"[a-z0-9_.-]+")
+_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port, normalised: what a credential is bound to (RFC 6454).
+
+    Attributes:
+        scheme: `http` or `https`.
+        host: lower-case, IDNA-encoded, without brackets.
+        port: always a number.
+    """
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """`host[:port]`, the default port dropped, IPv6 in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        """Return `scheme://authority`."""
+        return f"{self.scheme}://{self.authority}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which addresses besides the public ones may be dialled.
+
+    Attributes:
+        loopback: 127/8 and ::1.
+        private: everything else that is not public, loopback included.
+    """
+
+    loopback: bool = False
+    private: bool = False
+
+    def __or__(self, other: Reach) -> Reach:
+        """Allow what either allows."""
+        return Reach(self.loopback or other.loopback, self.private or other.private)
+
+
+def check_url(url: str) -> Origin:
+    """Return the origin of `url`.
+
+    Raises:
+        UntrustedError: not plain http(s) with a host that everybody reads alike: control characters (also
+            percent-encoded), userinfo, another scheme, numbers that a resolver may take for an address.
+    """
+    if _UNPRINTABLE.search(url):
+        raise _no("url", "a URL with control characters, spaces or backslashes")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise UntrustedError("refused: a URL that is not well-formed", "url") from error
+    if parts.scheme not in _PORTS:
+        raise _no("scheme", f"a URL with scheme {parts.scheme[:20]!r}; only http and https are followed")
+    if "@" in parts.netloc:
+        raise _no("userinfo", f"a URL to {host} with user name or password in it")
+    return Origin(parts.scheme, normal_host(host), _PORTS[parts.scheme] if port is None else port)
+
+
+@lru_cache(1024)
+def normal_host(host: str) -> str:
+    """Case-fold and IDNA-encode a host name or address; a trailing dot stays, it names another host here.
+
+    Raises:
+        UntrustedError: empty, not encodable, or a number that is no canonical address (`0x7f.1`, `2130706433`).
+    """
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        pass
+    if not host.isascii():
+        import idna  # noqa: PLC0415 - a large table that ASCII names, nearly all there are, never need
+
+        try:
+            host = idna.encode(host, uts46=True).decode()
+        except idna.IDNAError as error:
+            raise UntrustedError("refused: a host name that has no IDNA form", "url") from error
+    host = host.lower()
+    if not _NAME.fullmatch(host):
+        raise _no("url", "a URL without a proper host name")
+    if _NUMERIC.fullmatch(host):
+        raise _no("address", f"the number {host[:60]} as a host; write an address as four decimal numbers")
+    return host
+
+
+def scheme_of(policy: HostPolicy) -> str:
+    """Return `http` or `https`: loopback is plain unless the operator says otherwise, everything else is TLS."""
+    insecure = _is_loopback(policy.host) if policy.insecure is None else policy.insecure
+    return "http" if insecure else "https"
+
+
+def api_authority(host: str) -> str:
+    """Return the authority that serves the API of `host` (`registry-1.docker.io` for `docker.io`)."""
+    return API_HOSTS.get(host, host)
+
+
+def belongs(origin: Origin, policy: HostPolicy) -> bool:
+    """Whether the credentials of `policy.host` may go to `origin`: same authority exactly, never https to http."""
+    if origin.scheme == "http" and scheme_of(policy) == "https":
+        return False
+    own = (policy.host, api_authority(policy.host))
+    return any(origin == _own(host, origin.scheme) for host in own)
+
+
+def reach_of(policy: HostPolicy) -> Reach:
+    """Return which addresses the operator opened by writing about this host."""
+    return Reach(loopback=_is_loopback(policy.host), private=policy.allow_private)
+
+
+def check_addresses(host: str, addresses: Sequence[str], reach: Reach) -> None:
+    """Refuse when any of `addresses` may not be dialled: a mixed answer is an attack, not a choice (DNS rebinding).
+
+    Raises:
+        UntrustedError: with reason `address`.
+    """
+    for text in addresses:
+        address = ip_address(text.partition("%")[0])
+        if not _reachable(address, reach):
+            kind = "loopback" if _plain(address).is_loopback else "private or reserved"
+            raise _no(
+                "address",
+                f"{host} has the {kind} address {text}; write `allow_private: true` under hosts: to allow it",
+            )
+
+
+def check_literal(origin: Origin, reach: Reach) -> None:
+    """Judge a host that is written as an address; names are judged when they are resolved.
+
+    Raises:
+        UntrustedError: with reason `address`.
+    """
+    try:
+        ip_address(origin.host)
+    except ValueError:
+        if _is_loopback(origin.host) and not (reach.loopback or reach.private):
+            raise _no("address", f"{origin.host} from a host that is not itself on this machine") from None
+    else:
+        check_addresses(origin.host, [origin.host], reach)
+
+
+def check_realm(realm: str, home: Origin, policy: HostPolicy) -> Origin:
+    """Return the origin of a token server that may be asked for a token for `policy.host`, with its credentials.
+
+    Allowed are the registry's own authority, `policy.token_realms` and `TOKEN_REALMS`; nothing else, because a
+    registrable domain is shared by strangers (CVE-2026-33540 was fixed with one).
+
+    Raises:
+        UntrustedError: with reason `realm`, or `downgrade` for http after https.
+    """
+    try:
+        origin = check_url(realm)
+    except UntrustedError as error:
+        raise UntrustedError(f"{policy.host} names a token realm that is {error}", "realm") from error
+    if origin.scheme == "http" and home.scheme == "https":
+        raise _no("downgrade", f"{policy.host} names the token realm {origin}, which is not encrypted")
+    if origin.authority == home.authority or origin in _listed(policy):
+        return origin
+    raise _no(
+        "realm",
+        f"{policy.host} names the token realm {origin}; if it is right, write `token_realms: [{origin}]` under hosts:",
+    )
+
+
+def redirect(chain: Sequence[str], location: str | None) -> str:
+    """Return the absolute URL of the next hop; `chain` holds all URLs so far, the newest last.
+
+    Raises:
+        UntrustedError: with reason `location` (missing), `hops`, `loop`, `downgrade`, or one of `check_url`'s.
+    """
+    here = check_url(chain[-1])
+    if not location:
+        raise _no("location", f"{here} redirects without saying where to")
+    if len(chain) > MAX_HOPS:
+        raise _no("hops", f"{here} redirects after {MAX_HOPS} redirects")
+    url = urljoin(chain[-1], location).partition("#")[0]
+    there = check_url(url)
+    if here.scheme == "https" and there.scheme == "http":
+        raise _no("downgrade", f"{here} redirects to {there}, which is not encrypted")
+    if url in chain:
+        raise _no("loop", f"{here} redirects in a circle")
+    return url
+
+
+def carry(headers: Mapping[str, str], *, home: bool) -> dict[str, str]:
+    """Return the headers that may go along: all of them to the host they were meant for, else only `SAFE_HEADERS`."""
+    return {name: value for name, value in headers.items() if home or name.lower() in SAFE_HEADERS}
+
+
+def check_foreign(urls: Sequence[str]) -> None:
+    """Refuse to fetch a layer from the `urls` of its descriptor (CVE-2020-15157, GHSA-qvqc-4c52-x6qp).
+
+    Raises:
+        UntrustedError: with reason `foreign_layer`, if there is any URL.
+    """
+    if urls:
+        raise _no("foreign_layer", f"a layer that is to be fetched from {redact(urls[0][:200])}; it stays a reference")
+
+
+def _no(reason: str, what: str) -> UntrustedError:
+    return UntrustedError(f"refused: {redact(what)}", reason)
+
+
+@lru_cache(1024)
+def _own(authority: str, scheme: str) -> Origin | None:
+    try:
+        return check_url(f"{scheme}://{authority}")
+    except UntrustedError:
+        return None
+
+
+def _listed(policy: HostPolicy) -> set[Origin]:
+    return {check_url(realm) for realm in (*policy.token_realms, *TOKEN_REALMS.get(policy.host, ()))}
+
+
+@lru_cache(1024)
+def _is_loopback(authority: str) -> bool:
+    bare = authority.count(":") > 1 and "[" not in authority  # an IPv6 address, as `Origin.host` has it
+    host = authority if bare else urlsplit(f"//{authority}").hostname or ""
+    try:
+        return _plain(ip_address(host)).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _reachable(address: IPv4Address | IPv6Address, reach: Reach) -> bool:
+    plain = _plain(address)
+    if plain.is_multicast:
+        return False
+    if plain.is_loopback:
+        return reach.loopback or reach.private
+    if reach.private:
+        return True
+    if isinstance(plain, IPv6Address) and (plain.sixtofour or plain.teredo or any(plain in net for net in _NAT64)):
+        return False  # each of them wraps an IPv4 address that a gateway would unwrap
+    return plain.is_global and not plain.is_reserved

@@ -1,0 +1,97 @@
+"""The Dockerfile: builds from what is here, runs as nobody, says how it is."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import mirrord
+
+ROOT = Path(__file__).parents[2]
+
+
+def _instructions() -> list[tuple[str, str]]:
+    """Return the instructions in order, continuation lines joined, comments dropped."""
+    lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")]
+    text = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in text.splitlines() if line.strip()]
+
+
+ALL = _instructions()
+LAST = max(index for index, (word, _) in enumerate(ALL) if word == "FROM")
+BUILD, FINAL = ALL[:LAST], dict(ALL[LAST:])
+
+
+def test_known_instructions() -> None:
+    """Every line begins with an instruction of the Dockerfile reference."""
+    known = {"ARG", "FROM", "WORKDIR", "COPY", "RUN", "LABEL", "ENV", "USER", "VOLUME", "EXPOSE", "STOPSIGNAL"}
+    assert {word for word, _ in ALL} <= known | {"HEALTHCHECK", "ENTRYPOINT", "CMD"}
+
+
+def test_base_is_an_argument() -> None:
+    """Both stages stand on one base, of an exact minor version, that a build can pin by digest."""
+    assert ALL[0] == ("ARG", "PYTHON=python:3.13-slim-bookworm")
+    assert [value.split()[0] for word, value in ALL if word == "FROM"] == ["${PYTHON}", "${PYTHON}"]
+
+
+def test_runs_as_nobody() -> None:
+    """The process runs as a numeric user that is not root, which `runAsNonRoot` can check, and owns its state only."""
+    assert FINAL["USER"] == "65532:65532"
+    assert "install -d -m 0700 -o 65532 -g 65532 /var/lib/mirrord" in FINAL["RUN"]
+    assert json.loads(FINAL["VOLUME"]) == ["/var/lib/mirrord"]
+
+
+def test_entrypoint() -> None:
+    """The program is process 1, gets the signals and tells its health; no shell is in between."""
+    assert json.loads(FINAL["ENTRYPOINT"]) == ["mirrord"]
+    assert json.loads(FINAL["CMD"]) == ["serve", "-c", "/etc/mirrord/conf.d"]
+    assert FINAL["STOPSIGNAL"] == "SIGTERM"
+    options, _, command = FINAL["HEALTHCHECK"].partition(" CMD ")
+    assert json.loads(command) == ["mirrord", "healthcheck"]
+    assert "--timeout=5s" in options
+
+
+def test_environment() -> None:
+    """It listens where a published port reaches it, and keeps its state in the volume."""
+    environment = dict(pair.split("=", 1) for pair in FINAL["ENV"].split())
+    assert environment["MIRRORD_LISTEN"] == f"0.0.0.0:{FINAL['EXPOSE']}"
+    assert environment["STATE_DIRECTORY"] == FINAL["WORKDIR"] == "/var/lib/mirrord"
+    assert environment["PATH"].startswith("/opt/mirrord/bin:")
+
+
+def test_installs_little() -> None:
+    """Only git and the certificates of authorities are added to the base."""
+    installed = re.search(r"apt-get install --yes --no-install-recommends ([a-z -]+) &&", FINAL["RUN"])
+    assert installed
+    assert installed[1].split() == ["ca-certificates", "git"]
+    assert "rm -rf /var/lib/apt/lists/*" in FINAL["RUN"]
+
+
+def test_labels() -> None:
+    """The image says what it is, by the OCI annotation keys, with the version of the program."""
+    labels = dict(re.findall(r'(org\.opencontainers\.image\.\w+)="([^"]*)"', FINAL["LABEL"]))
+    assert {key.rpartition(".")[2] for key in labels} == {"title", "description", "licenses", "version", "revision"}
+    assert ("ARG", f"VERSION={mirrord.__version__}") in ALL
+
+
+COPIED = [name for word, value in BUILD if word == "COPY" for name in value.split()[:-1]]
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_copies_what_is_there(name: str) -> None:
+    """What the build copies is in the repository and not held back by `.dockerignore`."""
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert (ROOT / name).exists()
+    assert rules[0] == "*"
+    assert f"!{name}" in rules
+
+
+@pytest.mark.parametrize("name", [".git", "conf.d", "state", ".env", "tests", "mirrord.db", "id_rsa"])
+def test_nothing_else_reaches_the_builder(name: str) -> None:
+    """State, configuration and secrets beside the sources stay away from the build."""
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    assert not any(fnmatch.fnmatch(name, rule.removeprefix("!")) for rule in rules)

@@ -1,0 +1,279 @@
+"""What is told: health verdicts, the status document, log lines and metrics."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import BaseModel
+
+from mirrord import events as ev
+from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
+from mirrord.record.store import Standing
+from mirrord.report import health
+from mirrord.report.documents import event_document, event_from, plan_document, plan_from, run_document, run_from
+from mirrord.report.health import Pulse
+from mirrord.report.lines import NAMES, line
+from mirrord.report.logs import Logs
+from mirrord.report.metrics import Metrics
+from mirrord.report.status import Facts, Running, status
+from mirrord.serve.page import page
+from mirrord.syncer import Mirror, Target
+from mirrord.wire.trust import Secret
+
+T0 = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
+STEP = Step(Action.COPY, "v1", "sha256:1", "a", ("v1", "main"), "not there", 10, "g")
+
+
+def make_run(outcome: Outcome = Outcome.DONE, name: str = "m", **more: object) -> Run:
+    receipt = Receipt(STEP, outcome, "refused" if outcome is Outcome.FAILED else "", "", 5, 1, 0.5)
+    plan = Plan(name, "image", T0, (STEP,), ())
+    return Run(name, "image", "schedule", T0, T0 + timedelta(seconds=9), plan, (receipt,), 7, **more)  # type: ignore[arg-type] # kwargs
+
+
+class Anything(BaseModel):
+    pass
+
+
+def mirror(name: str = "m", *targets: str) -> Mirror:
+    return Mirror(name, "image", Anything(), tuple(Target(t, "image", t, Anything()) for t in targets or ("a", "b")))
+
+
+EVENTS: list[ev.Event] = [
+    ev.RequestDone("docker.io", "GET", 200, 0.25),
+    ev.Retrying("docker.io", "server", 1.5),
+    ev.TrustRefused("docker.io", "realm"),
+    ev.RateLimit("docker.io", 99),
+    ev.BytesRead("sha256:1", 10, 20),
+    ev.BytesSent("a", "sha256:1", 10, 20),
+    ev.RunStarted("m", "image", "schedule"),
+    ev.Planned(Plan("m", "image", T0, (STEP,), ("v2: unreadable",))),
+    ev.StepDone("m", Receipt(STEP, Outcome.DONE)),
+    ev.StepDone("m", Receipt(STEP, Outcome.FAILED, "refused", "denied")),
+    ev.RunFinished(make_run()),
+    ev.RunSkipped("m", "overlap"),
+    ev.Reloaded(),
+    ev.Reloaded("x.yaml:1: bad"),
+]
+
+
+@pytest.mark.parametrize(
+    ("pulse", "live", "ready", "reason"),
+    [
+        pytest.param(Pulse(), True, True, "ok", id="well"),
+        pytest.param(Pulse(tick_age=31), False, True, "not ticked for 31 s", id="loop"),
+        pytest.param(Pulse(overdue=("m",)), False, True, "cancelled at the deadline: m", id="overdue"),
+        pytest.param(Pulse(storage="disk full"), True, False, "disk full", id="storage"),
+        pytest.param(Pulse(scheduled=False), True, False, "not running", id="schedule"),
+        pytest.param(Pulse(stopping=True), True, False, "shutting down", id="stopping"),
+        pytest.param(Pulse(swept=False), True, False, "still being removed", id="sweep"),
+        pytest.param(Pulse(configured=False), True, False, "not loaded", id="configuration"),
+    ],
+)
+def test_verdicts(pulse: Pulse, live: bool, ready: bool, reason: str) -> None:
+    """Each trouble fails exactly the probe that can mend it, with its reason."""
+    verdicts = health.live(pulse), health.ready(pulse)
+    assert tuple(verdict.good for verdict in verdicts) == (live, ready)
+    assert reason in " ".join(verdict.reason for verdict in verdicts)
+    assert "[-]" in (verdicts[0].verbose() + verdicts[1].verbose()) or reason == "ok"
+
+
+def test_excluded_check() -> None:
+    """A check that is excluded has no say."""
+    assert health.ready(Pulse(storage="full")).without(["storage"]).good
+
+
+def test_status_document() -> None:
+    """The status holds every configured mirror and target, known to the record or not, and nothing else."""
+    standing = [
+        Standing("m", "", T0, T0, 2, Result.PARTIAL, "unreachable", "v1: refused", 3),
+        Standing("m", "a", T0, T0, 0, Result.SUCCESS, items=3),
+        Standing("gone", "", T0, T0),
+    ]
+    running = {"m": Running("command", T0, 4, 1, 1)}
+    facts = Facts("1", T0, [mirror(), mirror("new", "local")], standing, running, {"m": T0}, T0)
+    document = json.loads(json.dumps(status(facts)))
+    assert [entry["name"] for entry in document["mirrors"]] == ["m", "new"]
+    m, new = document["mirrors"]
+    assert (m["state"], m["items"], m["consecutive_failures"], m["next_run"]) == ("running", 3, 2, "2026-11-21T01:02:03Z")
+    assert m["last_error"] == {"code": "unreachable", "message": "v1: refused", "permanent": False}
+    assert [(t["name"], t["last_success"]) for t in m["targets"]] == [("a", "2026-11-21T01:02:03Z"), ("b", None)]
+    assert m["running"] == {"trigger": "command", "started": "2026-11-21T01:02:03Z", "steps": 4, "done": 1, "failed": 1}
+    assert (new["state"], new["last_success"], new["last_error"]) == ("new", None, None)
+    assert document["state"] == "ready"
+    assert status(Facts("1", T0, []))["state"] == "offline"
+
+
+def test_page_escapes() -> None:
+    """Nothing from outside becomes markup (bad input 81), and the page asks for nothing from elsewhere."""
+    standing = [Standing("m", "", T0, T0, 2, Result.FAILED, "content", "<script>alert('x')</script>")]
+    facts = Facts("1", T0, [mirror("m", "<b>")], standing, started=T0, configuration_error="<img src=x>")
+    text = page(status(facts))
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "<img" not in text
+    assert "://" not in text
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_documents_round_trip(event: ev.Event) -> None:
+    """What goes over the control socket comes out as the same value."""
+    assert event_from(json.loads(json.dumps(event_document(event)))) == event
+
+
+def test_run_and_plan_round_trip() -> None:
+    """Runs and plans survive being documents; an unknown event is passed over."""
+    failed = make_run(Outcome.FAILED, error="x", code="server")
+    for run in (make_run(), failed, Run("m", "image", "start", T0, T0, error="x", code="denied")):
+        assert run_from(json.loads(json.dumps(run_document(run)))) == run
+    assert plan_from(plan_document(Plan("m", "image", T0, (STEP,)))) == Plan("m", "image", T0, (STEP,))
+    assert event_from({"event": "Unheard"}) is None
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_one_line_an_event(event: ev.Event, style: str) -> None:
+    """Every event is at most one line, with a name from the list; bytes on their way are none."""
+    stream = io.StringIO()
+    Logs(stream, lambda: T0, style=style, level="debug")(event)
+    lines = stream.getvalue().splitlines()
+    entry = line(event)
+    assert len(lines) == (entry is not None)
+    if entry is not None:
+        assert entry.name in NAMES
+        assert lines[0].startswith("2026-11-21T01:02:03.456Z" if style == "text" else '{"time": "2026-11-21T01:02:03.456Z"')
+
+
+def test_summary_line() -> None:
+    """The one line of a run says how it went, in numbers, and is a warning only when somebody should act."""
+    stream = io.StringIO()
+    logs = Logs(stream, lambda: T0)
+    logs(ev.RunFinished(make_run()))
+    logs(ev.RunFinished(make_run(Outcome.FAILED, error="source is gone", code="missing")))
+    good, bad = (json.loads(text) for text in stream.getvalue().splitlines())
+    assert (good["level"], good["event"], good["result"], good["seconds"]) == ("info", "run.finished", "success", 9.0)
+    assert (good["read"], good["sent"], good["steps"]) == (7, 5, {"done": 1})
+    assert (bad["level"], bad["error_code"], bad["error"]) == ("warning", "missing", "source is gone")
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+@pytest.mark.parametrize(
+    "hostile",
+    ["a\nlevel=error event=forged", "\x1b[31mred\x1b[0m", "a\r\x00b", "x" * 1_000_000, "\u2028next\u202eturned"],
+    ids=["83-newline", "83-ansi", "83-nul", "83-megabyte", "83-unicode"],
+)
+def test_lines_cannot_be_forged(hostile: str, style: str) -> None:
+    """Text from outside stays in its line, without control characters, and short."""
+    stream = io.StringIO()
+    Logs(stream, lambda: T0, style=style)(ev.RunSkipped("m", hostile))
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    assert len(text) < 5000
+    assert not set("\x1b\r\x00\u2028\u202e") & set(text)
+
+
+def test_secrets_stay_out() -> None:
+    """A canary secret is in no line, wherever it comes from (bad input 14)."""
+    canary = Secret("canary-7d1f0e55c2")
+    stream = io.StringIO()
+    logs = Logs(stream, lambda: T0)
+    undo = logs.adopt()
+    try:
+        logs(ev.Reloaded(f"https://u:{canary.reveal()}@h/"))
+        logs(ev.Planned(Plan("m", "image", T0, (), (f"token={canary.reveal()}",))))
+        logging.getLogger("library").warning("got %s", canary.reveal())
+        logs(ev.RunSkipped("m", "x" * 4090 + canary.reveal()))
+    finally:
+        undo()
+    assert "canary" not in stream.getvalue()
+    assert stream.getvalue().count("\n") == 4
+
+
+def test_full_disk_loses_lines_only() -> None:
+    """When standard output cannot be written to, nothing is raised and the loss is counted."""
+    with open("/dev/full", "w", encoding="utf-8") as stream:  # noqa: PTH123 - a device
+        logs = Logs(stream, lambda: T0)
+        logs(ev.Reloaded())
+        assert logs.lost == 1
+        stream.detach().detach().close()  # type: ignore[attr-defined] # what is buffered cannot be flushed
+
+
+def test_levels() -> None:
+    """Below the level nothing is written."""
+    stream = io.StringIO()
+    logs = Logs(stream, lambda: T0, level="warning")
+    logs(ev.RunStarted("m", "image", "schedule"))
+    assert not stream.getvalue()
+    logs(ev.TrustRefused("h", "realm"))
+    assert "trust.refused" in stream.getvalue()
+
+
+def series(metrics: Metrics) -> dict[str, float]:
+    lines = [text for text in metrics.text({"m": T0}).decode().splitlines() if not text.startswith("#")]
+    return {name: float(value) for name, value in (text.rsplit(" ", 1) for text in lines)}
+
+
+def test_metrics_of_a_run() -> None:
+    """A run is counted under the names that operators know."""
+    metrics = Metrics("1.2")
+    metrics.follow([mirror()], [Standing("m", "a", T0, T0), Standing("m", "", T0, T0, 4)], T0)
+    for event in EVENTS:
+        metrics(event)
+    found = series(metrics)
+    assert found['mirrord_build_info{version="1.2"}'] == 1
+    assert found['mirrord_sync_runs_total{kind="image",mirror="m",result="success"}'] == 1
+    assert found['mirrord_sync_last_success_timestamp_seconds{mirror="m",target="a"}'] == T0.timestamp()
+    assert found['mirrord_sync_runs_skipped_total{mirror="m",reason="overlap"}'] == 1
+    assert found['mirrord_sync_consecutive_failures{mirror="m"}'] == 0
+    assert found['mirrord_sync_next_run_timestamp_seconds{mirror="m"}'] == T0.timestamp()
+    assert found['mirrord_transfer_bytes_total{direction="read",target=""}'] == 10
+    assert found['mirrord_transfer_bytes_total{direction="sent",target="a"}'] == 10
+    assert found['mirrord_upstream_requests_total{code="200",host="docker.io"}'] == 1
+    assert found['mirrord_upstream_ratelimit_remaining{host="docker.io"}'] == 99
+    assert found['mirrord_trust_refused_total{reason="realm"}'] == 1
+    assert found["mirrord_config_last_reload_successful"] == 0
+    assert found["mirrord_config_last_reload_success_timestamp_seconds"] == T0.timestamp()
+
+
+def test_number_of_series_is_constant() -> None:
+    """A hundred thousand tags, digests and hosts make no new series (bad input 82)."""
+    metrics = Metrics("1")
+    metrics.follow([mirror()], [], T0)
+
+    def busy(start: int, count: int) -> None:
+        for n in range(start, start + count):
+            step = Step(Action.COPY, f"v{n}", f"sha256:{n}", "a", (f"v{n}",), "new")
+            metrics(ev.StepDone("m", Receipt(step, Outcome.DONE)))
+            metrics(ev.BytesSent("a", f"sha256:{n}", 1, 1))
+            metrics(ev.BytesSent(f"target{n}", f"sha256:{n}", 1, 1))
+            metrics(ev.BytesRead(f"sha256:{n}", 1, 1))
+            metrics(ev.RequestDone(f"h{n}.example", "GET", 200 if n % 2 else 799, 0.1))
+            metrics(ev.RunFinished(make_run(name=f"m{n}")))
+            metrics(ev.RunFinished(make_run()))
+
+    busy(0, 100)
+    before = set(series(metrics))
+    busy(100, 2000)
+    assert set(series(metrics)) == before
+
+
+def test_series_of_removed_mirrors_go() -> None:
+    """A mirror that is no longer configured leaves no series behind; a target neither."""
+    metrics = Metrics("1")
+    metrics.follow([mirror("m", "a", "b"), mirror("n")], [Standing("m", "b", T0, T0), Standing("n", "a", T0, T0)], T0)
+    metrics(ev.RunFinished(make_run(name="n")))
+    metrics.follow([mirror("m", "a")], [], T0)
+    text = metrics.text({}).decode()
+    assert 'mirror="n"' not in text
+    assert 'target="b"' not in text
+
+
+def test_every_metric_has_the_prefix() -> None:
+    """Our own series begin with `mirrord_`; the process's own keep the names that dashboards expect."""
+    names = {name.partition("{")[0] for name in series(Metrics("1"))}
+    assert {name for name in names if not name.startswith("mirrord_")} <= {
+        name for name in names if name.startswith(("process_", "python_"))
+    }

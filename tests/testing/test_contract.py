@@ -1,0 +1,50 @@
+"""Every installed syncer and every store keeps its promises."""
+
+from collections.abc import Awaitable, Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from mirrord.blobs.disk import DiskStore
+from mirrord.blobs.store import BlobStore
+from mirrord.syncer import GROUP, load_syncers
+from mirrord.testing.contract import SCENARIO_CHECKS, Scenario, check_port, check_rooms
+from mirrord.testing.scenarios import SCENARIOS
+from mirrord.testing.store_contract import STORE_CHECKS
+
+INSTALLED = {entry.name: entry.module for entry in entry_points(group=GROUP)}
+STORES: dict[str, Callable[[Path], BlobStore]] = {"disk": DiskStore}
+
+
+@pytest.mark.parametrize("kind", INSTALLED)
+def test_port(kind: str) -> None:
+    """An installed syncer offers the whole port, with closed models."""
+    check_port(kind, load_syncers()[kind])
+
+
+@pytest.mark.parametrize("kind", INSTALLED)
+def test_rooms(kind: str) -> None:
+    """An installed syncer's folder has only named rooms."""
+    check_rooms(INSTALLED[kind])
+
+
+def test_every_shipped_syncer_is_tested() -> None:
+    """Each syncer of ours that is installed has a world to be tested in."""
+    ours = {kind for kind, module in INSTALLED.items() if module.startswith("mirrord.")}
+    assert ours <= set(SCENARIOS)
+
+
+@pytest.mark.parametrize("kind", SCENARIOS)
+@pytest.mark.parametrize("check", SCENARIO_CHECKS, ids=lambda check: check.__name__)
+async def test_syncer(kind: str, check: Callable[[Scenario], Awaitable[None]], tmp_path: Path) -> None:
+    """A syncer keeps each promise of the contract; the check's docstring says which."""
+    async with SCENARIOS[kind](tmp_path) as scenario:
+        await check(scenario)
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("check", STORE_CHECKS, ids=lambda check: check.__name__)
+async def test_store(store: str, check: Callable[[BlobStore, Path], Awaitable[None]], tmp_path: Path) -> None:
+    """A store keeps each promise of its port; the check's docstring says which."""
+    await check(STORES[store](tmp_path / "store"), tmp_path)

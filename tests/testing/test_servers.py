@@ -1,0 +1,64 @@
+"""Real servers start, answer and leave nothing behind."""
+
+import os
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from mirrord.errors import UnreachableError
+from mirrord.testing import DockerRegistry, available, build_image, push, require
+
+
+async def test_starts_and_stops() -> None:
+    """The child answers while the context is open; afterwards process and folder are gone."""
+    require("docker-registry")
+    async with DockerRegistry(access_log=True) as registry:
+        await push(build_image(["linux/amd64"]), registry.url, "a/b", ["main"])
+        pid, folder = registry.pid, registry.folder
+        assert (folder / "content").is_dir()
+        hits = [hit for hit in registry.hits() if hit.method == "PUT" and "/manifests/main" in hit.path]
+        assert [hit.status for hit in hits] == [201]
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert not folder.exists()
+
+
+async def test_dies_and_comes_back(tmp_path: Path) -> None:
+    """Stopped and started again it has its port and its content, and a chosen folder stays."""
+    require("docker-registry")
+    image = build_image(["linux/amd64"])
+    async with DockerRegistry(folder=tmp_path) as registry:
+        await push(image, registry.url, "a/b", ["main"])
+        url = registry.url
+        await registry.stop()
+        await registry.start()
+        assert registry.url == url
+        headers = {"Accept": image.media_type}
+        place = f"{url}/v2/a/b/manifests/main"
+        async with aiohttp.ClientSession() as session, session.get(place, headers=headers) as answer:
+            assert await answer.read() == image.body
+    assert (tmp_path / "content").is_dir()
+
+
+async def test_passwords() -> None:
+    """With a user it lets in who knows the password, and nobody else."""
+    require("docker-registry", "htpasswd")
+    async with DockerRegistry(user=("ann", "pw")) as registry, aiohttp.ClientSession() as session:
+        for headers, status in (({}, 401), ({"Authorization": "Basic YW5uOnB3"}, 200)):
+            async with session.get(f"{registry.url}/v2/", headers=headers) as answer:
+                assert answer.status == status
+
+
+async def test_missing_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is named: as a reason, as a skip, as a failure where all tools are demanded, as an error."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.delenv("MIRRORD_REQUIRE_TOOLS", raising=False)
+    assert available("docker-registry") == "docker-registry is not installed"
+    with pytest.raises(pytest.skip.Exception, match="docker-registry is not installed"):
+        require("docker-registry")
+    monkeypatch.setenv("MIRRORD_REQUIRE_TOOLS", "1")
+    with pytest.raises(pytest.fail.Exception, match="MIRRORD_REQUIRE_TOOLS"):
+        require("docker-registry")
+    with pytest.raises(UnreachableError, match="install the Debian package"):
+        await DockerRegistry().start()

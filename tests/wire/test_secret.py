@@ -1,0 +1,87 @@
+"""Secrets do not show: bad inputs 13 and 14 of the research."""
+
+import base64
+import copy
+from urllib.parse import quote
+
+import pytest
+
+from mirrord.errors import ConfigError
+from mirrord.wire.trust import Credential, Secret, redact
+
+CANARY = "c4nary/%+ü=secret"
+
+
+def test_printing_shows_stars():
+    """Neither str, repr, format nor a dataclass around it shows the value."""
+    secret = Secret(CANARY)
+    shown = f"{secret} {secret!r} {secret!s:>10} {[secret]} {Credential('crane', secret)}"
+    assert "c4nary" not in shown
+    assert secret.reveal() == CANARY
+    assert secret == Secret(CANARY)
+    assert copy.copy(secret) == secret
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        CANARY,
+        quote(CANARY),
+        quote(CANARY, safe=""),
+        base64.b64encode(CANARY.encode()).decode(),
+        base64.b64encode(f"crane:{CANARY}".encode()).decode(),
+    ],
+)
+def test_redact_knows_every_form(form):
+    """The value, its base64, its Basic form and its percent-encoded forms are removed (bad input 14)."""
+    credential = Credential("crane", Secret(CANARY))
+    text = redact(f"before {form} after")
+    assert text == "before *** after"
+    assert credential.basic.removeprefix("Basic ") not in redact(credential.basic)
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("GET https://user:pa55@host/x", "GET https://***@host/x"),
+        ("http://tok@h", "http://***@h"),
+        ("https://h/x?X-Amz-Signature=abc&b=1", "https://h/x?X-Amz-Signature=***&b=1"),
+        ("https://h/x?a=1&sig=ab%2Fc", "https://h/x?a=1&sig=***"),
+        ("https://h/x?token=abc#f", "https://h/x?token=***#f"),
+        ("Authorization: Bearer eyJhbGciOi.J9eyJzdWI.abc123", "Authorization: Bearer ***"),
+        ("basic authentication is required", "basic authentication is required"),
+        ("nothing to hide", "nothing to hide"),
+    ],
+)
+def test_redact_knows_shapes(text, clean):
+    """Userinfo and signatures go even when nobody told us that they are secrets."""
+    assert redact(text) == clean
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\0b", "\x7f", "a\tb"])
+def test_control_characters_are_refused(value):
+    """They would start a new header or a new question to a helper (bad input 13)."""
+    with pytest.raises(ConfigError):
+        Secret(value)
+    with pytest.raises(ConfigError):
+        Credential(value, Secret("x"))
+
+
+def test_odd_secrets_arrive_exactly():
+    """Percent signs, unicode and 8 kB go through unharmed (bad input 13)."""
+    value = "%41ü€" + "x" * 8192
+    basic = Credential("u", Secret(value)).basic.removeprefix("Basic ")
+    assert base64.b64decode(basic).decode() == f"u:{value}"
+
+
+def test_a_short_secret_does_not_blank_out_texts():
+    """Three characters protect nothing and would make every message unreadable."""
+    secret = Secret("the")
+    assert redact("the end") == "the end"
+    assert secret.reveal() == "the"
+
+
+def test_basic_cannot_carry_a_colon_in_the_name():
+    """RFC 7617 section 2."""
+    with pytest.raises(ConfigError):
+        Credential("a:b", Secret("x"))
