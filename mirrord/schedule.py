@@ -36,6 +36,7 @@ class Clock:
         self._tick = tick
         self._now = now
         self._mirrors: dict[str, Schedule] = {}
+        self._running = False
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": _GRACE}
         )
@@ -43,27 +44,34 @@ class Clock:
     @property
     def running(self) -> bool:
         """Whether ticks come."""
-        return bool(self._scheduler.running)
+        return self._running
 
     def start(self, mirrors: Iterable[Mirror]) -> None:
         """Begin to tick for these mirrors. MUST be called in the event loop."""
         self._scheduler.start()
+        self._running = True
         self.replace(mirrors)
 
     def stop(self) -> None:
         """Tick no more; runs under way are none of the clock's business."""
-        if self._scheduler.running:
+        if self._running:
+            self._running = False  # the scheduler itself ends a turn of the event loop later
             self._scheduler.shutdown(wait=False)
 
     def replace(self, mirrors: Iterable[Mirror]) -> None:
         """Follow a new configuration; a mirror whose schedule did not change keeps its next time."""
         wanted = {mirror.name: mirror.schedule for mirror in mirrors if mirror.schedule is not None}
-        for name in self._mirrors.keys() - wanted.keys():
-            self._scheduler.remove_job(name)
         fresh = sorted(name for name, schedule in wanted.items() if self._mirrors.get(name) != schedule)
         now = self._now()
-        for name, delay in stagger(fresh).items():
-            self._add(name, wanted[name], now + timedelta(seconds=delay))
+        firsts = {name: now + timedelta(seconds=delay) for name, delay in stagger(fresh).items()}
+        triggers = {name: trigger(wanted[name], first) for name, first in firsts.items()}  # raises before all changes
+        for name in self._mirrors.keys() - wanted.keys():
+            self._scheduler.remove_job(name)
+        for name, made in triggers.items():
+            begin = {"next_run_time": firsts[name]} if wanted[name].every is not None else {}
+            self._scheduler.add_job(
+                self._tick, trigger=made, args=(name,), id=name, name=name, replace_existing=True, **begin
+            )
         self._mirrors = wanted
 
     def next_runs(self) -> Mapping[str, datetime]:
@@ -75,19 +83,17 @@ class Clock:
         """Return when `mirror` fires next (UTC), or None."""
         return self.next_runs().get(mirror)
 
-    def _add(self, name: str, schedule: Schedule, first: datetime) -> None:
-        begin = {"next_run_time": first} if schedule.every is not None else {}
-        self._scheduler.add_job(
-            self._tick, trigger(schedule, first), args=(name,), id=name, name=name, replace_existing=True, **begin
-        )
-
 
 def trigger(schedule: Schedule, first: datetime) -> BaseTrigger:
     """Make the trigger of a schedule; an interval counts from `first`."""
     jitter = round(schedule.jitter) or None
     if schedule.every is not None:
         return IntervalTrigger(seconds=round(schedule.every), start_date=first, timezone=UTC, jitter=jitter)
-    return CronTrigger.from_crontab(schedule.cron or "", timezone=ZoneInfo(schedule.timezone), jitter=jitter)
+    minute, hour, day, month, weekday = (schedule.cron or "").split()
+    zone = ZoneInfo(schedule.timezone)
+    return CronTrigger(
+        minute=minute, hour=hour, day=day, month=month, day_of_week=weekday, timezone=zone, jitter=jitter
+    )
 
 
 def stagger(names: Iterable[str]) -> Mapping[str, float]:

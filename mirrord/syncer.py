@@ -150,9 +150,20 @@ class Syncer(Protocol):
         target_spec: pydantic model of a target's own keys besides `kind` and `to`.
     """
 
-    kind: str
-    spec: type[BaseModel]
-    target_spec: type[BaseModel]
+    @property
+    def kind(self) -> str:
+        """Return the word in `kind:`."""
+        ...
+
+    @property
+    def spec(self) -> type[BaseModel]:
+        """Return the model of a mirror's own keys."""
+        ...
+
+    @property
+    def target_spec(self) -> type[BaseModel]:
+        """Return the model of a target's own keys."""
+        ...
 
     def places(self, mirror: Mirror) -> tuple[str, Mapping[str, str]]:
         """Return the origin and, by target name, where it goes; canonical, for people and cross-checks.

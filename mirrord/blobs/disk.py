@@ -8,7 +8,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from mirrord import failpoints
@@ -44,10 +44,11 @@ class DiskStore:
         if self.path(digest) is None:
             await asyncio.to_thread(self._put, digest, data)
 
-    def sweep(self) -> None:
-        """Remove what a crash left half copied; call it before the first use."""
-        for stray in self._folder.glob("*/*/.*.tmp"):
-            stray.unlink(missing_ok=True)
+    def sweep(self, linked: Container[str]) -> None:
+        """Remove what a crash left: half copies, and content that no repository links; call it before the first use."""
+        for file in self._folder.glob("*/*/*"):
+            if f"{file.parent.parent.name}:{file.name}" not in linked:
+                file.unlink(missing_ok=True)
 
     def _adopt(self, digest: Digest, file: Path) -> None:
         with storage_errors(str(self._folder)):

@@ -86,6 +86,15 @@ class Links:
         for file in sorted(self._folder.rglob(_FILE)):
             yield file.parent.relative_to(self._folder).as_posix()
 
+    def linked(self) -> frozenset[str]:
+        """Return the digests of everything that some repository links.
+
+        Raises:
+            StorageError: a file is unreadable: then nothing may be taken for unlinked.
+        """
+        found = (self.get(repository) for repository in self.repositories())
+        return frozenset().union(*(links.content for links in found if links))
+
     async def publish(self, repository: str, manifests: Mapping[Digest, Link], tags: Mapping[str, Digest]) -> None:
         """Add manifests and set tags in one atomic step: readers see all of it or nothing.
 

@@ -180,6 +180,8 @@ class SpoolPool:
 
     def _unpinned(self, entry: _Entry) -> None:
         spool = entry.spool
+        if not entry.pins:
+            spool.recent.clear()
         if not entry.pins and entry.task and not entry.task.done():
             spool.error = BrokenError("nobody waits for this blob any more")
             entry.task.cancel()

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import math
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -20,9 +21,11 @@ from mirrord.blobs.files import storage_errors
 from mirrord.errors import BrokenError, DigestError, MirrordError, StorageError, TransportError
 from mirrord.model import Digest
 
-CHUNK = 1 << 20  # bytes handed to a reader at a time
+CHUNK = 1 << 18  # bytes handed to a reader at a time
+RECENT = 8  # pieces kept in memory for readers that keep up: they need not read the file
 WITHHELD = 1 << 16  # bytes kept back until the digest is verified
-TRIES = 5  # reads of a source that break without bringing a CHUNK
+TRIES = 5  # reads of a source that break without bringing PROGRESS bytes
+PROGRESS = 1 << 20
 START_WITHIN = 30.0  # seconds: an upload starts when the source will be through by then
 
 Opener = Callable[[int], AbstractAsyncContextManager[AsyncIterator[bytes]]]
@@ -75,6 +78,7 @@ class Spool:
     error: MirrordError | None = None
     generation: int = 0
     readers: set[Reader] = field(default_factory=set)
+    recent: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=RECENT))
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -82,6 +86,10 @@ class Spool:
         """How many bytes readers may see."""
         size = self.wanted.size
         return size if self.verified else max(0, min(self.written, size - min(WITHHELD, max(1, size // 2))))
+
+    def piece(self, at: int) -> bytes | None:
+        """Return the piece that begins at `at`, if it is still in memory and may be seen."""
+        return next((data for begin, data in self.recent if begin == at and at + len(data) <= self.visible), None)
 
     async def changed(self) -> None:
         """Wait for the next change of anything above."""
@@ -143,6 +151,7 @@ class Spool:
     def _restart(self) -> None:
         self.path.unlink(missing_ok=True)
         self.written = 0
+        self.recent.clear()
         self.generation += 1
         self.announce()
 
@@ -174,7 +183,7 @@ class Spool:
                     if self.written < self.wanted.size:
                         raise BrokenError(f"{self.wanted.digest}: the source ended after {self.written} bytes")
                 except TransportError:
-                    tries = 1 if self.written - before >= CHUNK else tries + 1
+                    tries = 1 if self.written - before >= PROGRESS else tries + 1
                     if tries >= TRIES:
                         raise
         finally:
@@ -199,6 +208,7 @@ class Spool:
                     raise DigestError(f"{self.wanted.digest}: the source sends more than {self.wanted.size} bytes")
                 update(data)
                 _write_at(handle, data, self.written)
+                self.recent.append((self.written, data))
                 failpoints.hit("spool.chunk")
                 self._grown(len(data))
 
@@ -237,21 +247,25 @@ class Reader:
                     raise DetachedError("the spool is over its budget")
                 if spool.error:
                     raise spool.error
-                if generation != spool.generation:
+                if generation != spool.generation and not self.position:
+                    generation = spool.generation  # nothing was handed out: begin again unnoticed
+                elif generation != spool.generation:
                     raise RestartedError(f"{spool.wanted.digest}: the source sent wrong bytes")
                 count = min(CHUNK, spool.visible - self.position)
                 if count <= 0:
                     await spool.changed()
                     continue
-                if handle < 0:
-                    handle = os.open(spool.path, os.O_RDONLY)
-                    stack.callback(os.close, handle)
-                data = os.pread(handle, count, spool.wanted.start + self.position)
+                data = spool.piece(self.position)
+                if data is None:
+                    if handle < 0:
+                        handle = os.open(spool.path, os.O_RDONLY)
+                        stack.callback(os.close, handle)
+                    data = os.pread(handle, count, spool.wanted.start + self.position)
                 if not data:
                     raise StorageError(f"{spool.path}: shorter than it was")
-                yield data
                 self.position += len(data)
                 self.tell(len(data))
+                yield data
 
     def detach(self) -> None:
         """Send this reader away."""

@@ -14,7 +14,7 @@ import typer
 from mirrord import __version__
 from mirrord.errors import MirrordError, UsageError
 
-COMMANDS = ("copy", "check", "plan", "sync", "publish", "status", "serve", "healthcheck", "demo")
+COMMANDS = ("copy", "check", "plan", "sync", "publish", "status", "serve", "healthcheck")
 
 EXIT_CODES = """
 [bold]Exit codes[/bold]

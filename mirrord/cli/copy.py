@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,7 +70,7 @@ async def _copy(source: str, targets: list[str], *, quiet: bool) -> Run:
         events.emit(StepDone("copy", receipt))
 
     with tempfile.TemporaryDirectory(prefix="mirrord-copy-") as folder, shown(events, quiet=quiet):
-        async with Http(HostBook(keyring=DockerKeyring(os.environ)), events) as http:
+        async with Http(HostBook(keyring=DockerKeyring()), events) as http:
             spools = SpoolPool(Path(folder), BUDGET, events)
             services = Services(http, spools, events, Path(folder))
             origin, digest, tag = await _open(source, services)
@@ -98,9 +97,9 @@ async def _open(text: str, services: Services) -> tuple[ImageSource, Digest, str
             layout = await asyncio.to_thread(Layout.open, Path(path), services.scratch)
             root = layout.resolve(tag)
             name = tag or root.annotations.get(REF_NAME, "")
-            return LayoutSource(layout), root.digest, name if valid_tag(name) else None
+            return LayoutSource(layout, root), root.digest, name if valid_tag(name) else None
         archive = await open_archive(Path(path), services.scratch, tag)
-        return LayoutSource(archive.layout), archive.root.digest, tag
+        return LayoutSource(archive.layout, archive.root), archive.root.digest, tag
     reference = Reference.parse(text)
     repository = Repository(services.http, reference, services.http.book)
     head = await repository.head_manifest(reference.digest or reference.tag or "latest")

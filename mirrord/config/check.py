@@ -110,11 +110,13 @@ def _likeliest(faults: list[_Fault]) -> list[_Fault]:
     return [fault for fault in faults if fault.branch is None or kept[fault.branch[0]] == fault.branch[1]]
 
 
-def _distance(faults: list[_Fault]) -> tuple[int, float]:
+def _distance(faults: list[_Fault]) -> tuple[int, int, float]:
+    """Order forms: fewest faults first, then the ones found deepest inside, then the likeliest typo."""
     missing = [str(fault.trail[-1]) for fault in faults if fault.type == "missing"]
     extra = [str(fault.trail[-1]) for fault in faults if fault.type == "extra_forbidden"]
     likeness = (SequenceMatcher(None, one, other).ratio() for one in missing for other in extra)
-    return len(faults), -max(likeness, default=0.0)
+    depth = max(len(fault.trail) for fault in faults)
+    return len(faults), -depth, -max(likeness, default=0.0)
 
 
 def _tell(fault: _Fault, known: Mapping[str, Mapping[str, Any]], inner: set[str]) -> str:

@@ -12,8 +12,8 @@ from mirrord import __version__
 from mirrord.config.load import Configuration, load_folder
 from mirrord.daemon.notify import Notifier
 from mirrord.daemon.workshop import Workshop, now
-from mirrord.errors import BusyError, ConfigError, MirrordError
-from mirrord.events import Events, Reloaded
+from mirrord.errors import BusyError, MirrordError
+from mirrord.events import Event, Events, Reloaded, RunStarted
 from mirrord.model import Plan, Run
 from mirrord.report import health
 from mirrord.report.health import Pulse
@@ -21,7 +21,7 @@ from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Facts, Status, status
 from mirrord.schedule import Clock
-from mirrord.syncer import Publication, Serves, Services, Syncer
+from mirrord.syncer import Publication, Serves, Services
 
 STORAGE_EVERY = 15.0
 """Seconds between two looks at whether the record can be written to."""
@@ -50,6 +50,7 @@ class House:
         self._reloading = asyncio.Lock()
         self.stopping = False
         self.clock = Clock(shop.runner.tick, now)
+        shop.events.listen(self._hear)
 
     # What may be looked at
 
@@ -129,7 +130,7 @@ class House:
             try:
                 old, syncers = self._shop.snapshot.configuration, self._shop.snapshot.syncers
                 fresh = await asyncio.to_thread(load_folder, self._folder, syncers, self._environ)
-                await self._take(old, fresh, syncers)
+                await self._take(old, fresh)
             except MirrordError as error:
                 self._configuration_error = str(error)
                 self.events.emit(Reloaded(str(error)))
@@ -137,12 +138,9 @@ class House:
             finally:
                 self._notifier.ready(self.summary())
 
-    async def _take(self, old: Configuration, fresh: Configuration, syncers: Mapping[str, Syncer]) -> None:
-        for mirror in fresh.mirrors:
-            if mirror.kind not in syncers:
-                raise ConfigError(f"{mirror.origin}: kind {mirror.kind} is not installed")
-        await self._shop.adopt(fresh)
+    async def _take(self, old: Configuration, fresh: Configuration) -> None:
         self.clock.replace(fresh.mirrors)
+        await self._shop.adopt(fresh)
         self._configuration_error = ""
         await self.follow()
         for notice in (*fresh.notices, *_needs_restart(old, fresh)):
@@ -172,6 +170,10 @@ class House:
         else:
             self._metrics.remember(entry for entry in standing if entry.mirror == run.mirror)
         self._notifier.status(self.summary())
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._notifier.status(self.summary())
 
     def summary(self) -> str:
         """Return one line about everything."""

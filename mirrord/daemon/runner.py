@@ -22,6 +22,8 @@ from mirrord.wire.trust import redact
 Corridor = Callable[..., Awaitable[Run]]
 GRACE = 60.0
 """Seconds that a cancelled run may take to end before the process counts as hanging."""
+CANCEL = 20.0
+"""Seconds that cancelled runs may take to end when the process itself ends."""
 
 
 @dataclass(slots=True)
@@ -119,7 +121,7 @@ class Runner:
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=min(self._grace, 20.0))
+            await asyncio.wait(self._tasks, timeout=CANCEL)
         return not self._tasks
 
     def _task(self, work: Any) -> asyncio.Task[Any]:

@@ -75,4 +75,5 @@ async def open_workshop(
         try:
             yield shop
         finally:
+            await runner.stop(0.0)  # nothing may still run on what is closed next; Ctrl-C of a command comes this way
             await shop.snapshot.retire()

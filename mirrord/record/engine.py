@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from sqlalchemy.pool import StaticPool  # noqa: TID251 - this is the door
 from mirrord.errors import StorageError
 
 _BUSY_MILLISECONDS = 5000
+_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.glusterfs", "fuse.sshfs"}
+)
 _DAMAGE = ("malformed", "not a database", "file is encrypted", "unsupported file format")
 
 
@@ -31,7 +36,8 @@ def open_engine(path: Path) -> Engine:
     if path.exists() and not path.is_file():
         raise StorageError(f"{path}: not a file; move it away and mirrord makes a new one")
     engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=StaticPool)
-    event.listen(engine, "connect", _prepare)
+    journal = "TRUNCATE" if on_network(path, _mounts()) else "WAL"
+    event.listen(engine, "connect", partial(_prepare, journal))
     event.listen(engine, "begin", _begin)
     try:
         with storage_errors(path), engine.connect() as link:
@@ -61,14 +67,37 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"{path}: {str(error)[:200]}") from error
 
 
-def _prepare(connection: Any, _: object) -> None:  # the driver's own connection
+def on_network(path: Path, mounts: str) -> bool:
+    """Say whether `path` is on a network file system, by the text of `/proc/self/mountinfo` (proc(5)).
+
+    A write-ahead log needs memory that all who open the file share; across a network there is none, and SQLite
+    does not notice (its "wal.html", section 1).
+    """
+    place = str(path.absolute())
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), left.split(" ")[4])
+        if len(point) >= len(best) and (point in ("/", place) or place.startswith(f"{point}/")):
+            best, kind = point, right.split(" ")[0]
+    return kind in _NETWORK
+
+
+def _mounts() -> str:
+    try:
+        return Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _prepare(journal: str, connection: Any, _: object) -> None:  # the driver's own connection
     # The driver begins its own transactions otherwise, deferred and too late (SQLAlchemy's SQLite notes).
     connection.isolation_level = None
     cursor = connection.cursor()
     try:
         for setting in (
             f"busy_timeout = {_BUSY_MILLISECONDS}",
-            "journal_mode = WAL",
+            f"journal_mode = {journal}",
             "synchronous = FULL",  # NORMAL may lose the last run in a power cut
             "foreign_keys = ON",
         ):

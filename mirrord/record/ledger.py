@@ -36,14 +36,23 @@ def summarise(run: Run) -> RunRecord:
 
 
 def learned(run: Run) -> dict[tuple[str, str], Known | None]:
-    """Say what the good receipts of a run prove: content at a target, or (None) that it is gone."""
-    return {
-        (receipt.step.target, receipt.step.item): None
-        if receipt.step.action is Action.DELETE
-        else Known(receipt.step.digest, run.finished)
-        for receipt in run.receipts
-        if receipt.good
+    """Say what a run proves: content at a target, or (None) that it is gone.
+
+    Good receipts prove it, and so do steps that keep what the target itself had just confirmed. A step that keeps
+    on the strength of our own memory proves nothing: it must not make that memory younger.
+    """
+    steps = run.plan.steps if run.plan is not None else ()
+    at = run.plan.at if run.plan is not None else run.started
+    known: dict[tuple[str, str], Known | None] = {
+        (step.target, step.item): Known(step.digest, at)
+        for step in steps
+        if step.action is Action.KEEP and step.confirmed
     }
+    for receipt in filter(lambda receipt: receipt.good, run.receipts):
+        step = receipt.step
+        gone = step.action is Action.DELETE
+        known[step.target, step.item] = None if gone else Known(step.digest, run.finished)
+    return known
 
 
 def advance(standing: Standing, result: Result, at: datetime, code: str, error: str) -> Standing:

@@ -126,12 +126,12 @@ def event_from(document: Mapping[str, Any]) -> Event | None:
 
 
 def _step(step: Step) -> Document:
-    return asdict(step) | {"action": step.action.value, "names": list(step.names)}
+    return asdict(step) | {"action": step.action.value, "names": list(step.names), "stays": sorted(step.stays)}
 
 
 def _step_from(document: Mapping[str, Any]) -> Step:
-    fields = dict(document) | {"action": Action(document["action"]), "names": tuple(document["names"])}
-    return Step(**fields)
+    names, stays = tuple(document["names"]), frozenset(document["stays"])
+    return Step(**dict(document) | {"action": Action(document["action"]), "names": names, "stays": stays})
 
 
 def _receipt(receipt: Receipt) -> Document:

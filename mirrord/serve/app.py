@@ -22,7 +22,11 @@ def make_app(view: View) -> web.Application:
 
     async def rest(request: web.Request) -> web.StreamResponse:
         answer = await front.answer(request, raw_path(request))
-        return answer or web.Response(status=404, text="no such page\n")
+        if answer is not None:
+            return answer
+        if request.method not in ("GET", "HEAD"):
+            return web.Response(status=405, headers={"Allow": "GET, HEAD"}, text="only reading is possible here\n")
+        return web.Response(status=404, text="no such page\n")
 
     app.router.add_route("*", "/{rest:.*}", rest)
     return app
@@ -36,14 +40,10 @@ def raw_path(request: web.BaseRequest) -> str:
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse strange targets before anybody looks at them, in words that both people and registry clients read."""
-    path = raw_path(request)
-    refused = refusal(path)
-    if refused is not None:
-        status, reason = refused
-        return web.Response(status=status, body=oci_error("NAME_INVALID", reason), content_type="application/json")
-    try:
+    refused = refusal(raw_path(request))
+    if refused is None:
         return await handler(request)
-    except web.HTTPMethodNotAllowed as error:
-        return web.Response(
-            status=405, headers={"Allow": error.headers["Allow"]}, text="only reading is possible here\n"
-        )
+    status, reason = refused
+    answer = web.Response(status=status, body=oci_error("NAME_INVALID", reason), content_type="application/json")
+    answer.force_close()
+    return answer

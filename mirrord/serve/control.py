@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from mirrord.errors import MirrordError, UsageError
+from mirrord.errors import BusyError, MirrordError, UsageError
 from mirrord.events import BytesRead, BytesSent, Event, Planned, RunFinished, RunSkipped, RunStarted, StepDone
 from mirrord.report.documents import Document, event_document, plan_document, run_document
 from mirrord.serve.view import Commands
@@ -95,7 +95,7 @@ class _Control:
             for task in tasks:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-                task.add_done_callback(lambda done: feed.put(done.result()) if not done.cancelled() else feed.put({}))
+                task.add_done_callback(lambda done: feed.put(done.result()))
             await response.prepare(request)
             async for document in feed.documents(len(tasks)):
                 await response.write(json.dumps(document).encode() + b"\n")
@@ -107,6 +107,9 @@ class _Control:
 async def _settled(name: str, work: Callable[[str], Awaitable[Document]]) -> Document:
     try:
         return await work(name)
+    except asyncio.CancelledError:  # not ours: the run was stopped because the daemon ends
+        stopped = BusyError("stopped because mirrord is shutting down; the next run goes on from there")
+        return {"error": error_document(stopped), "mirror": name}
     except MirrordError as error:
         return {"error": error_document(error), "mirror": name}
     except Exception as error:  # noqa: BLE001 - a bug in one mirror's work must reach whoever asked, not vanish
@@ -169,8 +172,7 @@ class _Feed:
         while results:
             document = await self._queue.get()
             results -= "event" not in document
-            if document:
-                yield document
+            yield document
 
 
 async def _asked(request: web.Request) -> Mapping[str, Any]:

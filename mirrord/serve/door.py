@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -21,6 +22,7 @@ from mirrord.errors import BusyError, UnreachableError, UsageError
 HEAD_SECONDS = 10.0
 _LINE = 8190
 _FIELD = 8192  # unlike the other on purpose: the parser's error tells only the limit that was passed
+_LINGER = 2.0
 _LIMITS: dict[str, Any] = {
     "max_line_size": _LINE,
     "max_field_size": _FIELD,
@@ -31,13 +33,29 @@ _LIMITS: dict[str, Any] = {
 }
 
 
+class _LastWord(web.Response):
+    """An answer after which the connection ends, without a reset that would destroy it on its way (RFC 9112 §9.6)."""
+
+    def __init__(self, connection: _Connection, status: int, text: str) -> None:
+        super().__init__(status=status, text=text)
+        self._connection = connection
+        self.force_close()
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send, then let the client finish sending what nobody reads, for a moment."""
+        await super().write_eof(data)
+        await self._connection.linger()
+
+
 class _Connection(RequestHandler):
     """One connection, with a timer that runs whenever the client owes us a head."""
 
-    __slots__ = ("_head_seconds", "_head_timer")
+    __slots__ = ("_deaf", "_gone", "_head_seconds", "_head_timer")
 
     def __init__(self, *args: Any, head_seconds: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._deaf = False
+        self._gone = asyncio.Event()
         self._head_seconds = head_seconds
         self._head_timer: asyncio.TimerHandle | None = None
 
@@ -47,9 +65,12 @@ class _Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._disarm()
+        self._gone.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
         before = self._request_count
         super().data_received(data)
         if self._request_count > before:
@@ -64,11 +85,18 @@ class _Connection(RequestHandler):
             status, message = 414, "request target is too long"
         elif isinstance(exc, LineTooLong) or (exc is not None and "Too many headers" in str(exc)):
             status, message = 431, "headers are too long or too many"
-        if status < 500:  # the client's fault: say so to the client, not to the log
-            answer = web.Response(status=status, text=f"{message or 'bad request'}\n"[:500])
-            answer.force_close()
-            return answer
-        return super().handle_error(request, status, exc, message)
+        if status >= 500:
+            return super().handle_error(request, status, exc, message)
+        self._deaf = True  # the client's fault: say so to the client, not to the log, and hear no more
+        return _LastWord(self, status, f"{message or 'bad request'}\n"[:500])
+
+    async def linger(self) -> None:
+        """Say that we are done sending, and wait until the client is, too."""
+        with suppress(TimeoutError, OSError, RuntimeError):
+            if self.transport is not None and self.transport.can_write_eof():
+                self.transport.write_eof()
+            async with asyncio.timeout(_LINGER):
+                await self._gone.wait()
 
     def _arm(self) -> None:
         loop = asyncio.get_running_loop()
@@ -112,6 +140,12 @@ class Listener:
         await self._runner.cleanup()
 
 
+def address_of(connection: socket.socket) -> str:
+    """Return `host:port` of a bound socket, as one would write it in a URL."""
+    host, port = connection.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def bind(listen: str) -> socket.socket:
     """Bind `host:port` (`[::1]:8080`, `:8080` for every address), so that a taken port is known before anything starts.
 
@@ -121,7 +155,7 @@ def bind(listen: str) -> socket.socket:
         UnreachableError: the address is not of this machine, or may not be used.
     """
     host, _, port = listen.rpartition(":")
-    if not port.isdecimal() or int(port) > 65535:
+    if ":" not in listen or not port.isdecimal() or int(port) > 65535:
         raise UsageError(f"listen: {listen!r} is not host:port; write something like 127.0.0.1:8080")
     host = host.removeprefix("[").removesuffix("]")
     try:

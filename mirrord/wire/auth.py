@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import urljoin
 
 from mirrord.errors import UntrustedError
@@ -16,6 +17,8 @@ from mirrord.wire import challenge, trust
 from mirrord.wire.grant import Desk, Token
 from mirrord.wire.host import HostPolicy
 from mirrord.wire.secret import Credential
+
+_MOST_SCOPES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,8 @@ def authenticate(
     """Yield attempts until one is final; the last `Reply` then stands, whatever its status.
 
     At most three attempts: without or with what we have; with a fresh token; with the scope that a second
-    challenge names. What the host wants is kept in `desk`, so that later calls begin with it.
+    challenge names; a host that goes on inventing scopes is not followed. What the host wants is kept in
+    `desk`, so that later calls begin with it.
 
     Raises:
         UntrustedError: the host names only token servers that must not see us, not even anonymously.
@@ -139,6 +143,8 @@ def _choose(reply: Reply, policy: HostPolicy, credential: Credential | None) -> 
 
 def _next_scope(offer: challenge.Challenge, wanted: str, tried: set[str], *, first: bool) -> str | None:
     named = offer.params.get("scope", "")
+    if len(tried) == _MOST_SCOPES:
+        return None
     if first:
         return wanted or named
     narrow = offer.params.get("error") == "insufficient_scope" and named

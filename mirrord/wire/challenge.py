@@ -12,7 +12,7 @@ MOST: Final = 16
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's word
 _SCHEME = re.compile(rf"[ \t,]*+({_TOKEN})(?:[ \t]++|(?=,)|$)")
-_PARAM = re.compile(rf'[ \t,]*+({_TOKEN})[ \t]*+=[ \t]*+(?:([^",\s]++)|"((?:[^"\\]|\\.)*+)")[ \t]*+(?=,|$)')
+_PARAM = re.compile(rf'[ \t,]*+({_TOKEN})[ \t]*+=[ \t]*+(?:([^",=\s][^",\s]*+)|"((?:[^"\\]|\\.)*+)")[ \t]*+(?=,|$)')
 _TOKEN68 = re.compile(r"[0-9A-Za-z._~+/-]++=*+[ \t]*+(?=,|$)")
 _ESCAPE = re.compile(r"\\(.)")
 

@@ -44,7 +44,7 @@ class DockerKeyring:
         seconds: how long a helper may take.
     """
 
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     seconds: float = HELPER_SECONDS
 
     def find(self, host: str) -> Credential | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from mirrord.errors import BrokenError, StalledError, TooLargeError
@@ -32,8 +32,8 @@ class Feed(httpx.AsyncByteStream):
         self.started = False
         self.finished = False
 
-    def watched_by(self, watch: asyncio.Timeout) -> None:
-        """Let `watch` run out when the target takes nothing for too long; call before sending."""
+    def watched_by(self, watch: asyncio.Timeout | None) -> None:
+        """Let `watch` run out when the target takes nothing for too long; None when it has done its work."""
         self._watch = watch
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -86,7 +86,7 @@ class Feed(httpx.AsyncByteStream):
             raise BrokenError(f"{self._host}: our own source ended {left} bytes early")
 
     def _allow(self, seconds: float | None) -> None:
-        if self._watch is not None and not self._watch.expired():
+        if self._watch is not None:
             self._watch.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
 
 
@@ -110,7 +110,7 @@ class Incoming:
     feed: Feed | None = field(repr=False, default=None)
     on_close: Callable[[], None] | None = field(repr=False, default=None)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the raw bytes as they come, in pieces of up to about 2 MiB; once.
 
         Raises:
@@ -147,11 +147,12 @@ class Incoming:
     async def head(self, size: int) -> bytes:
         """Return the first `size` bytes of the body, or fewer when there are no more."""
         parts: list[bytes] = []
-        async for chunk in self.chunks():
-            parts.append(chunk[:size])
-            size -= len(chunk)
-            if size <= 0:
-                break
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                parts.append(chunk[:size])
+                size -= len(chunk)
+                if size <= 0:
+                    break
         return b"".join(parts)
 
     async def discard(self) -> None:

@@ -6,7 +6,6 @@ Whether a token server may be asked at all was decided before, by `mirrord.wire.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -140,7 +139,7 @@ def parse_token(body: bytes, host: str, now: float) -> Token:
     seconds = data.get("expires_in")
     if seconds is None:
         seconds = LIFETIME
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds != seconds:  # noqa: PLR0124 - NaN
         raise ContentError(f"{host}: the token server's expires_in is no number")
     return Token(Secret(text), now, min(seconds, LONGEST_LIFETIME) if seconds > 0 else LIFETIME)
 

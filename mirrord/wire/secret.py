@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import re
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Final
 from urllib.parse import quote, quote_plus
 from weakref import WeakSet
@@ -41,8 +42,9 @@ class Secret:
         if _CONTROL.search(value):
             raise ConfigError("a secret holds a control character; write it in one line, without tabs")
         self._value = value
-        _live.add(self)
-        _recent.append(self)
+        with _registry:
+            _live.add(self)
+            _recent.append(self)
 
     def reveal(self) -> str:
         """Return the value; the caller sends it and nothing else."""
@@ -69,6 +71,7 @@ class Secret:
         return (self._value, *encoded, quote(self._value, safe=""), quote(self._value), quote_plus(self._value))
 
 
+_registry = Lock()
 _live: WeakSet[Secret] = WeakSet()
 _recent: deque[Secret] = deque(maxlen=256)  # a token that was just replaced may still be on its way into a text
 
@@ -84,7 +87,7 @@ class Credential:
 
     username: str
     password: Secret
-    _basic: Secret | None = None
+    _basic: Secret | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be written in a Basic header (RFC 7617 section 2), and register what it becomes there."""
@@ -105,7 +108,9 @@ class Credential:
 
 def redact(text: str) -> str:
     """Return `text` without any secret: what we hold, userinfo in URLs, signature-like query values, tokens."""
-    forms = {form for secret in {*_live, *_recent} for form in secret.forms() if len(form) >= _SHORTEST}
+    with _registry:  # credential helpers run in threads
+        known = {*_live, *_recent}
+    forms = {form for secret in known for form in secret.forms() if len(form) >= _SHORTEST}
     for form in sorted(forms, key=len, reverse=True):
         if form in text:
             text = text.replace(form, MASK)

@@ -53,17 +53,17 @@ class Sender:
 
     async def follow(self, call: Call, policy: HostPolicy, authorization: str | None) -> Incoming:
         """Send, and follow redirects by hand; once away from home no credential is sent any more, not even back."""
-        chain, home, method = [call.url], True, call.method
+        chain, home = [call.url], True
         while True:
             origin = trust.check_url(chain[-1])
             home = home and trust.belongs(origin, policy)
             headers = trust.carry(call.headers, home=home)
             if home and authorization:
                 headers["Authorization"] = authorization
-            incoming = await self._send(replace(call, method=method, url=chain[-1], headers=headers), policy)
+            incoming = await self._send(replace(call, url=chain[-1], headers=headers), policy)
             if incoming.status not in _REDIRECTS or incoming.status in call.ok:
                 return incoming
-            if call.body is not None and incoming.status not in (307, 308):
+            if call.method not in ("GET", "HEAD") and incoming.status not in (307, 308):
                 return incoming  # RFC 9110 15.4: the others would turn this into a GET; the status becomes an error
             await incoming.discard()
             chain.append(trust.redirect(chain, incoming.headers.get("location")))
@@ -79,7 +79,9 @@ class Sender:
 
     async def _send(self, call: Call, policy: HostPolicy) -> Incoming:
         """One request, one answer; again when a kept connection turns out to be dead before the first byte."""
-        transport = self._transport(policy, trust.check_url(call.url))
+        origin = trust.check_url(call.url)
+        trust.check_literal(origin, trust.reach_of(policy))
+        transport = self._transport(policy, origin)
         for stale in range(_STALE + 1):
             request, feed = self._request(call)
             started = monotonic()
@@ -88,7 +90,7 @@ class Sender:
             except MirrordError as error:
                 self._done(call, 0, started)
                 reused = request.extensions.get("reused") and isinstance(error, BrokenError)
-                if not reused or call.method == "PATCH" or stale == _STALE:
+                if not reused or call.method == "PATCH" or stale == _STALE or (feed is not None and feed.error):
                     raise
             else:
                 break
@@ -100,17 +102,20 @@ class Sender:
     async def _respond(
         self, transport: httpx.AsyncBaseTransport, request: httpx.Request, feed: Feed | None
     ) -> httpx.Response:
+        if feed is None:
+            return await transport.handle_async_request(request)
         watch = asyncio.timeout(None)
         try:
             async with watch:
-                if feed is not None:
-                    feed.watched_by(watch)
-                return await transport.handle_async_request(request)
+                feed.watched_by(watch)
+                try:
+                    return await transport.handle_async_request(request)
+                finally:
+                    feed.watched_by(None)
         except BaseException as error:
-            if feed is not None:
-                await feed.aclose()
-                if feed.error is not None:
-                    raise feed.error from error  # our own source failed; the broken connection is only its echo
+            await feed.aclose()
+            if feed.error is not None and not isinstance(error, asyncio.CancelledError):
+                raise feed.error from error  # our own source failed; the broken connection is only its echo
             if isinstance(error, TimeoutError) and watch.expired():
                 raise StalledError(f"{request.url.host}: takes no more bytes, or does not answer") from error
             raise
@@ -120,13 +125,14 @@ class Sender:
 
     def _request(self, call: Call) -> tuple[httpx.Request, Feed | None]:
         headers = {"User-Agent": _AGENT, "Accept-Encoding": "identity", **call.headers}
+        url = trust.canonical(call.url)
         if isinstance(call.body, Upload):
             bucket = self._bucket(self.book.policy(call.host), up=True)
             feed = Feed(call.body, call.host, self.limits, bucket)
             headers["Content-Length"] = str(call.body.size)
             timeout = {"timeout": {"read": self.limits.answer}}
-            return httpx.Request(call.method, call.url, headers=headers, stream=feed, extensions=timeout), feed
-        return httpx.Request(call.method, call.url, headers=headers, content=call.body), None
+            return httpx.Request(call.method, url, headers=headers, stream=feed, extensions=timeout), feed
+        return httpx.Request(call.method, url, headers=headers, content=call.body), None
 
     def _transport(self, policy: HostPolicy, origin: trust.Origin) -> httpx.AsyncBaseTransport:
         """Return the pool for this origin on behalf of `policy`.

@@ -122,13 +122,13 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Send and return as soon as there are headers; extension `reused` of the request tells of a kept connection.
 
         Raises:
-            UntrustedError: the address may not be dialled.
+            UntrustedError: the name resolves to an address that may not be dialled. Hosts written as addresses
+                never reach a resolver; `Sender` has judged those.
             UnreachableError: no connection.
             StalledError: no headers in time.
             BrokenError: the connection ended first.
         """
         url = str(request.url)
-        trust.check_literal(trust.check_url(url), self._route.reach)
         context = await self._context() if request.url.scheme == "https" else None
         notes = SimpleNamespace(reused=False)
         try:

@@ -7,7 +7,6 @@ module, whose refusals are `UntrustedError` with a stable word; hosts are compar
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,14 +15,16 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit
 
 from mirrord.errors import UntrustedError
+from mirrord.wire.origin import Origin, canonical, check_url, normal_host, untrusted
 from mirrord.wire.secret import MASK, Credential, Secret, redact
 
 if TYPE_CHECKING:
     from mirrord.wire.host import HostPolicy
 
 __all__ = [
-    "MASK", "Credential", "Origin", "Reach", "Secret", "belongs", "carry", "check_addresses", "check_foreign",
-    "check_realm", "check_url", "normal_host", "reach_of", "redact", "redirect", "scheme_of",
+    "MASK", "Credential", "Origin", "Reach", "Secret", "api_authority", "belongs", "canonical", "carry",
+    "check_addresses", "check_foreign", "check_literal", "check_realm", "check_url", "normal_host", "reach_of",
+    "redact", "redirect", "scheme_of",
 ]  # fmt: skip
 
 API_HOSTS: Final[Mapping[str, str]] = {"docker.io": "registry-1.docker.io"}
@@ -42,36 +43,7 @@ SAFE_HEADERS: Final = frozenset(
 )
 """All that another origin gets to see; everything else may be a credential (`PRIVATE-TOKEN`, `X-JFrog-Art-Api`)."""
 
-_PORTS: Final = {"http": 80, "https": 443}
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\\]|^[^?]*%(?:[01][0-9a-fA-F]|7[fF])")
-_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?")  # what a resolver may read as a number (WHATWG URL)
-_NAME = re.compile(r"[a-z0-9_.-]+")
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Scheme, host and port, normalised: what a credential is bound to (RFC 6454).
-
-    Attributes:
-        scheme: `http` or `https`.
-        host: lower-case, IDNA-encoded, without brackets.
-        port: always a number.
-    """
-
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def authority(self) -> str:
-        """`host[:port]`, the default port dropped, IPv6 in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
-
-    def __str__(self) -> str:
-        """Return `scheme://authority`."""
-        return f"{self.scheme}://{self.authority}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,53 +61,6 @@ class Reach:
     def __or__(self, other: Reach) -> Reach:
         """Allow what either allows."""
         return Reach(self.loopback or other.loopback, self.private or other.private)
-
-
-def check_url(url: str) -> Origin:
-    """Return the origin of `url`.
-
-    Raises:
-        UntrustedError: not plain http(s) with a host that everybody reads alike: control characters (also
-            percent-encoded), userinfo, another scheme, numbers that a resolver may take for an address.
-    """
-    if _UNPRINTABLE.search(url):
-        raise _no("url", "a URL with control characters, spaces or backslashes")
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise UntrustedError("refused: a URL that is not well-formed", "url") from error
-    if parts.scheme not in _PORTS:
-        raise _no("scheme", f"a URL with scheme {parts.scheme[:20]!r}; only http and https are followed")
-    if "@" in parts.netloc:
-        raise _no("userinfo", f"a URL to {host} with user name or password in it")
-    return Origin(parts.scheme, normal_host(host), _PORTS[parts.scheme] if port is None else port)
-
-
-@lru_cache(1024)
-def normal_host(host: str) -> str:
-    """Case-fold and IDNA-encode a host name or address; a trailing dot stays, it names another host here.
-
-    Raises:
-        UntrustedError: empty, not encodable, or a number that is no canonical address (`0x7f.1`, `2130706433`).
-    """
-    try:
-        return str(ip_address(host))
-    except ValueError:
-        pass
-    if not host.isascii():
-        import idna  # noqa: PLC0415 - a large table that ASCII names, nearly all there are, never need
-
-        try:
-            host = idna.encode(host, uts46=True).decode()
-        except idna.IDNAError as error:
-            raise UntrustedError("refused: a host name that has no IDNA form", "url") from error
-    host = host.lower()
-    if not _NAME.fullmatch(host):
-        raise _no("url", "a URL without a proper host name")
-    if _NUMERIC.fullmatch(host):
-        raise _no("address", f"the number {host[:60]} as a host; write an address as four decimal numbers")
-    return host
 
 
 def scheme_of(policy: HostPolicy) -> str:
@@ -172,7 +97,7 @@ def check_addresses(host: str, addresses: Sequence[str], reach: Reach) -> None:
         address = ip_address(text.partition("%")[0])
         if not _reachable(address, reach):
             kind = "loopback" if _plain(address).is_loopback else "private or reserved"
-            raise _no(
+            raise untrusted(
                 "address",
                 f"{host} has the {kind} address {text}; write `allow_private: true` under hosts: to allow it",
             )
@@ -188,7 +113,7 @@ def check_literal(origin: Origin, reach: Reach) -> None:
         ip_address(origin.host)
     except ValueError:
         if _is_loopback(origin.host) and not (reach.loopback or reach.private):
-            raise _no("address", f"{origin.host} from a host that is not itself on this machine") from None
+            raise untrusted("address", f"{origin.host} from a host that is not itself on this machine") from None
     else:
         check_addresses(origin.host, [origin.host], reach)
 
@@ -207,10 +132,10 @@ def check_realm(realm: str, home: Origin, policy: HostPolicy) -> Origin:
     except UntrustedError as error:
         raise UntrustedError(f"{policy.host} names a token realm that is {error}", "realm") from error
     if origin.scheme == "http" and home.scheme == "https":
-        raise _no("downgrade", f"{policy.host} names the token realm {origin}, which is not encrypted")
+        raise untrusted("downgrade", f"{policy.host} names the token realm {origin}, which is not encrypted")
     if origin.authority == home.authority or origin in _listed(policy):
         return origin
-    raise _no(
+    raise untrusted(
         "realm",
         f"{policy.host} names the token realm {origin}; if it is right, write `token_realms: [{origin}]` under hosts:",
     )
@@ -224,15 +149,15 @@ def redirect(chain: Sequence[str], location: str | None) -> str:
     """
     here = check_url(chain[-1])
     if not location:
-        raise _no("location", f"{here} redirects without saying where to")
+        raise untrusted("location", f"{here} redirects without saying where to")
     if len(chain) > MAX_HOPS:
-        raise _no("hops", f"{here} redirects after {MAX_HOPS} redirects")
+        raise untrusted("hops", f"{here} redirects after {MAX_HOPS} redirects")
     url = urljoin(chain[-1], location).partition("#")[0]
     there = check_url(url)
     if here.scheme == "https" and there.scheme == "http":
-        raise _no("downgrade", f"{here} redirects to {there}, which is not encrypted")
+        raise untrusted("downgrade", f"{here} redirects to {there}, which is not encrypted")
     if url in chain:
-        raise _no("loop", f"{here} redirects in a circle")
+        raise untrusted("loop", f"{here} redirects in a circle")
     return url
 
 
@@ -248,11 +173,7 @@ def check_foreign(urls: Sequence[str]) -> None:
         UntrustedError: with reason `foreign_layer`, if there is any URL.
     """
     if urls:
-        raise _no("foreign_layer", f"a layer that is to be fetched from {redact(urls[0][:200])}; it stays a reference")
-
-
-def _no(reason: str, what: str) -> UntrustedError:
-    return UntrustedError(f"refused: {redact(what)}", reason)
+        raise untrusted("foreign_layer", f"a layer to be fetched from {redact(urls[0])[:200]}; it stays a reference")
 
 
 @lru_cache(1024)

@@ -14,8 +14,8 @@ from mirrord.config.load import Configuration, load_folder
 from mirrord.config.mirrors import Envelope, TargetEnvelope
 from mirrord.config.settings import Settings
 from mirrord.config.shape import known_keys
-from mirrord.syncer import Syncer
-from mirrord.syncers.image import SYNCER
+from mirrord.syncer import Syncer, load_syncers
+from mirrord.syncers.image.spec import ImageSpec
 
 ROOT = Path(__file__).parents[2]
 MANUAL = (ROOT / "docs/reference/configuration.md").read_text()
@@ -59,7 +59,7 @@ def test_the_examples_load(environ: Mapping[str, str], syncers: Mapping[str, Syn
 
 def test_the_examples_load_with_the_real_syncer(environ: Mapping[str, str]) -> None:
     """The installed image syncer takes its part of the examples as well."""
-    assert_gocrane(load_folder(ROOT / "conf.d", {"image": SYNCER}, environ))
+    assert_gocrane(load_folder(ROOT / "conf.d", load_syncers(), environ))
 
 
 def documented(heading: str) -> set[str]:
@@ -84,4 +84,4 @@ def test_the_manual_is_complete(heading: str, model: type[BaseModel]) -> None:
 
 def test_the_manual_is_complete_for_images() -> None:
     """Every key of an image mirror is in the manual, and every key of the manual exists."""
-    assert documented("### Kind `image`") == known_keys(SYNCER.spec)
+    assert documented("### Kind `image`") == known_keys(ImageSpec)

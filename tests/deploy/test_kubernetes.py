@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -106,7 +105,7 @@ def test_configuration_loads(tmp_path: Path) -> None:
     (tmp_path / "..data").symlink_to("..2026")
     for name, text in config["data"].items():
         (tmp_path / "..2026" / name).write_text(text)
-        os.symlink(f"..data/{name}", tmp_path / name)
+        (tmp_path / name).symlink_to(f"..data/{name}")
     environ = {entry["name"]: entry.get("value", "from-the-secret") for entry in CONTAINER["env"]}
     configuration = load_folder(tmp_path, load_syncers(), environ)
     assert [mirror.name for mirror in configuration.mirrors] == ["craned"]

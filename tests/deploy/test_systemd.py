@@ -13,7 +13,7 @@ from mirrord.errors import ConfigError, UsageError
 from mirrord.testing.servers import require
 
 UNIT = Path(__file__).parents[2] / "systemd" / "mirrord.service"
-OPTIONS = re.findall(r"^(\w+)=(.*)$", UNIT.read_text(), re.MULTILINE)
+OPTIONS: list[tuple[str, str]] = re.findall(r"^(\w+)=(.*)$", UNIT.read_text(), re.MULTILINE)
 
 # What the service must be able to do without: write to memory it runs, as some compiled modules do.
 STRICT = """

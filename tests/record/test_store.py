@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from mirrord import failpoints
 from mirrord.errors import StorageError
 from mirrord.model import Action, Known, Outcome, Plan, Receipt, Result, Run, Step
+from mirrord.record.engine import on_network
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import Store
 from mirrord.testing.store import MemoryStore
@@ -65,6 +67,13 @@ async def test_good_receipts_become_memory(store: Store) -> None:
     at = T0 + timedelta(seconds=9)
     assert await store.memory("m") == {("a", "v1"): Known("sha256:v1", at), ("b", "v1"): Known("sha256:v1", at)}
     assert await store.memory("other") == {}
+
+
+async def test_confirmed_steps_become_memory(store: Store) -> None:
+    """What a target itself confirmed is known anew; what was believed from memory does not get younger."""
+    confirmed = replace(step("v1", "a", Action.KEEP), confirmed=True)
+    await store.add_run(run(steps=(confirmed, step("v2", "a", Action.KEEP)), minute=1))
+    assert await store.memory("m") == {("a", "v1"): Known("sha256:v1", T0 + timedelta(minutes=1))}
 
 
 async def test_deleted_items_are_forgotten(store: Store) -> None:
@@ -218,15 +227,37 @@ async def test_newer_schema_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="newer mirrord") as caught:
         await SqliteStore.open(path, T0)
     assert caught.value.exit_code == 74
-    assert not list(tmp_path.glob("*.corrupt-*"))
+    assert not list(tmp_path.glob("*.corrupt-*"))  # noqa: ASYNC240 - a test
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root writes everywhere")
 async def test_read_only_folder_is_refused(tmp_path: Path) -> None:
     """A folder that cannot be written to is an error with the file's name (bad input 80)."""
-    tmp_path.chmod(0o500)
+    tmp_path.chmod(0o500)  # noqa: ASYNC240 - a test
     with pytest.raises(StorageError, match=r"mirrord\.db"):
         await SqliteStore.open(tmp_path / "mirrord.db", T0)
+
+
+@pytest.mark.parametrize(
+    ("path", "network"),
+    [
+        ("/srv/x", True),
+        ("/srv", True),
+        ("/srvx/y", False),
+        ("/srv/disk/x", False),
+        ("/with space/x", True),
+        ("/x", False),
+    ],
+)
+def test_network_file_systems(path: str, network: bool) -> None:
+    """The file system that counts is the one mounted deepest above the file (bad input 80)."""
+    mounts = (
+        "1 0 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n"
+        "2 1 0:5 / /srv rw shared:1 - nfs4 host:/srv rw\n"
+        "3 2 8:2 / /srv/disk rw - ext4 /dev/sdb1 rw\n"
+        "4 1 0:6 / /with\\040space rw - cifs //host/share rw\n"
+    )
+    assert on_network(Path(path), mounts) is network
 
 
 async def test_failed_write_changes_nothing(tmp_path: Path) -> None:
@@ -252,6 +283,7 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import test_store as t
+from mirrord.record.engine import on_network
 from mirrord.record.sqlite import SqliteStore
 async def main():
     store = await SqliteStore.open(Path(sys.argv[1]), t.T0)

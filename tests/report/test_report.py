@@ -25,7 +25,7 @@ from mirrord.syncer import Mirror, Target
 from mirrord.wire.trust import Secret
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
-STEP = Step(Action.COPY, "v1", "sha256:1", "a", ("v1", "main"), "not there", 10, "g")
+STEP = Step(Action.COPY, "v1", "sha256:1", "a", ("v1", "main"), "not there", 10, "g", frozenset({"v1"}))
 
 
 def make_run(outcome: Outcome = Outcome.DONE, name: str = "m", **more: object) -> Run:
@@ -98,7 +98,12 @@ def test_status_document() -> None:
     document = json.loads(json.dumps(status(facts)))
     assert [entry["name"] for entry in document["mirrors"]] == ["m", "new"]
     m, new = document["mirrors"]
-    assert (m["state"], m["items"], m["consecutive_failures"], m["next_run"]) == ("running", 3, 2, "2026-11-21T01:02:03Z")
+    assert (m["state"], m["items"], m["consecutive_failures"], m["next_run"]) == (
+        "running",
+        3,
+        2,
+        "2026-11-21T01:02:03Z",
+    )
     assert m["last_error"] == {"code": "unreachable", "message": "v1: refused", "permanent": False}
     assert [(t["name"], t["last_success"]) for t in m["targets"]] == [("a", "2026-11-21T01:02:03Z"), ("b", None)]
     assert m["running"] == {"trigger": "command", "started": "2026-11-21T01:02:03Z", "steps": 4, "done": 1, "failed": 1}
@@ -144,7 +149,9 @@ def test_one_line_an_event(event: ev.Event, style: str) -> None:
     assert len(lines) == (entry is not None)
     if entry is not None:
         assert entry.name in NAMES
-        assert lines[0].startswith("2026-11-21T01:02:03.456Z" if style == "text" else '{"time": "2026-11-21T01:02:03.456Z"')
+        assert lines[0].startswith(
+            "2026-11-21T01:02:03.456Z" if style == "text" else '{"time": "2026-11-21T01:02:03.456Z"'
+        )
 
 
 def test_summary_line() -> None:
@@ -194,11 +201,13 @@ def test_secrets_stay_out() -> None:
 
 def test_full_disk_loses_lines_only() -> None:
     """When standard output cannot be written to, nothing is raised and the loss is counted."""
-    with open("/dev/full", "w", encoding="utf-8") as stream:  # noqa: PTH123 - a device
+    with open("/dev/full", "wb", buffering=0) as device:  # noqa: PTH123 - a device
+        stream = io.TextIOWrapper(device, write_through=True)
         logs = Logs(stream, lambda: T0)
         logs(ev.Reloaded())
-        assert logs.lost == 1
-        stream.detach().detach().close()  # type: ignore[attr-defined] # what is buffered cannot be flushed
+        logs(ev.Reloaded())
+        assert logs.lost == 2
+        stream.detach()
 
 
 def test_levels() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -12,7 +13,7 @@ from mirrord.wire.trust import Credential, Secret, redact
 CANARY = "c4nary/%+ü=secret"
 
 
-def test_printing_shows_stars():
+def test_printing_shows_stars() -> None:
     """Neither str, repr, format nor a dataclass around it shows the value."""
     secret = Secret(CANARY)
     shown = f"{secret} {secret!r} {secret!s:>10} {[secret]} {Credential('crane', secret)}"
@@ -32,7 +33,7 @@ def test_printing_shows_stars():
         base64.b64encode(f"crane:{CANARY}".encode()).decode(),
     ],
 )
-def test_redact_knows_every_form(form):
+def test_redact_knows_every_form(form: Any) -> None:
     """The value, its base64, its Basic form and its percent-encoded forms are removed (bad input 14)."""
     credential = Credential("crane", Secret(CANARY))
     text = redact(f"before {form} after")
@@ -53,13 +54,13 @@ def test_redact_knows_every_form(form):
         ("nothing to hide", "nothing to hide"),
     ],
 )
-def test_redact_knows_shapes(text, clean):
+def test_redact_knows_shapes(text: Any, clean: Any) -> None:
     """Userinfo and signatures go even when nobody told us that they are secrets."""
     assert redact(text) == clean
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\0b", "\x7f", "a\tb"])
-def test_control_characters_are_refused(value):
+def test_control_characters_are_refused(value: Any) -> None:
     """They would start a new header or a new question to a helper (bad input 13)."""
     with pytest.raises(ConfigError):
         Secret(value)
@@ -67,21 +68,21 @@ def test_control_characters_are_refused(value):
         Credential(value, Secret("x"))
 
 
-def test_odd_secrets_arrive_exactly():
+def test_odd_secrets_arrive_exactly() -> None:
     """Percent signs, unicode and 8 kB go through unharmed (bad input 13)."""
     value = "%41ü€" + "x" * 8192
     basic = Credential("u", Secret(value)).basic.removeprefix("Basic ")
     assert base64.b64decode(basic).decode() == f"u:{value}"
 
 
-def test_a_short_secret_does_not_blank_out_texts():
+def test_a_short_secret_does_not_blank_out_texts() -> None:
     """Three characters protect nothing and would make every message unreadable."""
     secret = Secret("the")
     assert redact("the end") == "the end"
     assert secret.reveal() == "the"
 
 
-def test_basic_cannot_carry_a_colon_in_the_name():
+def test_basic_cannot_carry_a_colon_in_the_name() -> None:
     """RFC 7617 section 2."""
     with pytest.raises(ConfigError):
         Credential("a:b", Secret("x"))

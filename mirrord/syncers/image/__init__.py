@@ -5,26 +5,41 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from mirrord.errors import StorageError
 from mirrord.model import Memory, Plan
 from mirrord.syncer import LOCAL, Content, Mirror, Publication, Services, Target
 from mirrord.syncers.image.front import content
-from mirrord.syncers.image.names import image_name, places, publishing, target_reference
+from mirrord.syncers.image.names import image_name, places, publishing, spec_of, target_reference
 from mirrord.syncers.image.plan import ImageSurvey, plan
-from mirrord.syncers.image.spec import ImageSpec, ImageTarget
 from mirrord.syncers.image.transfer import Destination, ImageSession, LocalDestination, RegistryDestination
-from mirrord.syncers.image.upstream import survey
+from mirrord.syncers.image.upstream.survey import survey
 from mirrord.wire.oci.client import Repository
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 class ImageSyncer:
     """Fulfils `Syncer`, `Publishes` and `Serves`."""
 
     kind = "image"
-    spec = ImageSpec
-    target_spec = ImageTarget
     prefix = "/v2/"
+
+    @property
+    def spec(self) -> type[BaseModel]:
+        """An image mirror's own keys."""
+        from mirrord.syncers.image.spec import ImageSpec  # noqa: PLC0415 - `mirrord copy` does not pay for pydantic
+
+        return ImageSpec
+
+    @property
+    def target_spec(self) -> type[BaseModel]:
+        """An image target's own keys."""
+        from mirrord.syncers.image.spec import ImageTarget  # noqa: PLC0415 - `mirrord copy` does not pay for pydantic
+
+        return ImageTarget
 
     def places(self, mirror: Mirror) -> tuple[str, Mapping[str, str]]:
         """Return origin and targets in canonical spelling."""
@@ -41,9 +56,9 @@ class ImageSyncer:
     @asynccontextmanager
     async def open(self, mirror: Mirror, survey: ImageSurvey, services: Services) -> AsyncIterator[ImageSession]:
         """Begin a run."""
-        assert isinstance(mirror.spec, ImageSpec)
+        spec = spec_of(mirror)
         destinations = {target.name: _destination(mirror, target, services) for target in mirror.targets}
-        patience = mirror.spec.together_wait if mirror.spec.publish == "together" else 0.0
+        patience = spec.together_wait if spec.publish == "together" else 0.0
         session = ImageSession(survey.sources, destinations, services, patience, f"{mirror.name}/")
         try:
             yield session

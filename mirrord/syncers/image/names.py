@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, cast
 
 from mirrord.errors import ConfigError, MirrordError, UsageError
 from mirrord.syncer import LOCAL, Mirror, Publication, Target
-from mirrord.syncers.image.spec import ImageSpec, Source
 from mirrord.wire.oci.layout import split_tag
 from mirrord.wire.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from mirrord.syncers.image.spec import ImageSpec, Source
+
+
+def spec_of(mirror: Mirror) -> ImageSpec:
+    """Return the mirror's own part as what it is."""
+    return cast("ImageSpec", mirror.spec)
 
 
 def image_name(mirror: Mirror) -> str:
     """Return the image's name below a target's prefix, and in the `local` store."""
-    assert isinstance(mirror.spec, ImageSpec)
-    return mirror.spec.name or mirror.name
+    return spec_of(mirror).name or mirror.name
 
 
 def target_reference(mirror: Mirror, target: Target) -> Reference:
@@ -43,17 +48,15 @@ def source_reference(mirror: Mirror) -> Reference:
     Raises:
         ConfigError: that is no reference.
     """
-    assert isinstance(mirror.spec, ImageSpec)
     try:
-        return Reference.parse(mirror.spec.source.repository or "")
+        return Reference.parse(spec_of(mirror).source.repository or "")
     except MirrordError as error:
         raise ConfigError(f"{mirror.origin}: mirrors.{mirror.name}.from.repository: {error}") from error
 
 
 def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
     """Return origin and targets in canonical spelling."""
-    assert isinstance(mirror.spec, ImageSpec)
-    source = mirror.spec.source
+    source = spec_of(mirror).source
     files = source.layout or source.archive or source.layouts
     origin = str(files) if files else source_reference(mirror).name
     return origin, {target.name: _place(mirror, target) for target in mirror.targets}
@@ -69,6 +72,10 @@ def parse_source(text: str, names: tuple[str, ...] = ()) -> Source:
     Raises:
         UsageError: none of these.
     """
+    from pydantic import ValidationError  # noqa: PLC0415 - `mirrord copy` does not pay for pydantic
+
+    from mirrord.syncers.image.spec import Source  # noqa: PLC0415 - `mirrord copy` does not pay for pydantic
+
     scheme, colon, rest = text.partition(":")
     fields: dict[str, object] = {"repository": text}
     if colon and scheme in ("oci", "docker-archive"):
@@ -88,6 +95,5 @@ def publishing(mirror: Mirror, publication: Publication) -> Mirror:
     Raises:
         UsageError: the source or a name cannot be read.
     """
-    assert isinstance(mirror.spec, ImageSpec)
     source = parse_source(publication.source, publication.names)
-    return replace(mirror, spec=mirror.spec.model_copy(update={"source": source}))
+    return replace(mirror, spec=spec_of(mirror).model_copy(update={"source": source}))

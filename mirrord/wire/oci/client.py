@@ -35,7 +35,6 @@ class Repository:
     def __init__(self, http: Http, reference: Reference, book: HostBook, *, push: bool = False) -> None:
         self.reference = reference
         self._endpoint = Endpoint.at(http, reference, book, PUSH if push else PULL)
-        self._missing = self._endpoint.profile.missing if push else frozenset({404})
 
     async def head_manifest(self, ref: str) -> Descriptor | None:
         """Return what a tag or digest points to, or None when it is not there.
@@ -58,7 +57,7 @@ class Repository:
                 return (await self.get_manifest(ref)).descriptor
             return _described(answer, ref, self.reference.name) or (await self.get_manifest(ref)).descriptor
         except RefusedError as error:
-            if error.status in self._missing:
+            if error.status in self._endpoint.missing:
                 return None
             raise
 

@@ -47,6 +47,11 @@ class Endpoint:
         base = base_url(book, reference.domain, reference.api_host)
         return cls(http, reference, base, actions, profile_of(reference.domain))
 
+    @property
+    def missing(self) -> frozenset[int]:
+        """Statuses that mean "not there". A source that denies is never taken for one that has nothing."""
+        return self.profile.missing if self.actions == PUSH else frozenset({404})
+
     def pushing(self) -> Endpoint:
         """Return the same endpoint with the scope for pushing."""
         return replace(self, actions=PUSH)

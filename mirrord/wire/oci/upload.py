@@ -37,7 +37,7 @@ async def blob_size(endpoint: Endpoint, digest: Digest) -> int | None:
     try:
         answer = await endpoint.http.fetch(endpoint.call("HEAD", f"blobs/{digest}"))
     except RefusedError as error:
-        if error.status in endpoint.profile.missing:
+        if error.status in endpoint.missing:
             return None
         raise
     found = header_digest(answer)
@@ -54,7 +54,7 @@ async def put_blob(endpoint: Endpoint, descriptor: Descriptor, source: Source) -
         TransportError: it failed `ATTEMPTS` times, or asks for patience.
     """
     broken: list[BaseException] = []
-    body = partial(_noted, source, broken)
+    body = partial(_noted, source, descriptor, broken)
     limit = endpoint.profile.put_limit
     chunked = limit is not None and descriptor.size > limit
     for attempt in range(1, ATTEMPTS + 1):
@@ -134,21 +134,30 @@ async def _put_chunks(endpoint: Endpoint, session: Answer, descriptor: Descripto
             answer = await endpoint.http.fetch(replace(part, headers=headers, body=chunk, ok=(201, 202), attempts=1))
             url = endpoint.location(answer)
             offset = end
-    raise DigestError(f"{descriptor.digest}: ended after {offset} of {descriptor.size} bytes")
+    raise DigestError(f"{descriptor.digest}: nothing to send")  # the last chunk returns, and nothing is sent whole
 
 
-async def _noted(source: Source, broken: list[BaseException]) -> AsyncGenerator[bytes, None]:
+async def _noted(source: Source, descriptor: Descriptor, broken: list[BaseException]) -> AsyncGenerator[bytes, None]:
     """Pass the bytes on; note when it was our own source that failed: a new session does not heal that."""
-    parts = source()
+    parts, left = source(), descriptor.size
     try:
         async for part in parts:
+            left -= len(part)
+            if left < 0:
+                break
             yield part
+        _check_whole(descriptor, left)
     except Exception as error:
         broken.append(error)
         raise
     finally:
         if isinstance(parts, AsyncGenerator):
             await parts.aclose()
+
+
+def _check_whole(descriptor: Descriptor, left: int) -> None:
+    if left:
+        raise DigestError(f"{descriptor.digest}: our source has not the {descriptor.size} bytes of its descriptor")
 
 
 async def _cut(parts: AsyncIterator[bytes], size: int) -> AsyncGenerator[bytes, None]:

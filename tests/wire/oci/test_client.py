@@ -11,8 +11,8 @@ from mirrord.errors import (
     ContentError,
     DeniedError,
     DigestError,
-    MissingError,
     MirrordError,
+    MissingError,
     TooLargeError,
     UnsupportedError,
     UsageError,
@@ -155,7 +155,7 @@ async def test_schema_1_is_described_but_not_fetched(http: Http, registry: Regis
     described = await repo.head_manifest("old")
     assert described is not None
     assert described.media_type == image.media_type
-    with pytest.raises(UnsupportedError, match="a/b: old: .*schema 1"):
+    with pytest.raises(UnsupportedError, match=r"a/b: old: .*schema 1"):
         await repo.get_manifest("old")
 
 
@@ -333,7 +333,7 @@ async def test_one_token_serves_a_repository(push: bool, actions: str) -> None:
 
 
 async def test_denied_is_not_missing(http: Http, registry: Registry) -> None:
-    """401 and 403 mean that we may not know, unless the registry's profile says otherwise, and then for targets only."""
+    """401 and 403 mean that we may not know; only a profile may say otherwise, and for targets only."""
     registry.faults.on("HEAD", "", times=None).status(403)
     repo = repository(http, registry, push=True)
     with pytest.raises(DeniedError):

@@ -11,12 +11,15 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mirrord.errors import (
     ContentError,
     DigestError,
     MirrordError,
     MissingError,
+    StorageError,
     TooLargeError,
     UnsupportedError,
     UsageError,
@@ -26,6 +29,7 @@ from mirrord.testing.images import OCI_INDEX, Image, build_artifact, build_image
 from mirrord.testing.layouts import write_layout, write_layout_tar
 from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout
 from mirrord.wire.oci.manifest import Descriptor
+from mirrord.wire.oci.scratch import plain_tar
 
 IMAGES: dict[str, Callable[[], Image]] = {
     "index": build_image,
@@ -103,6 +107,21 @@ def test_names(tmp_path: Path) -> None:
         layout.resolve()
     with pytest.raises(MissingError, match=r"'v2'.*main, v1"):
         layout.resolve("v2")
+
+
+def test_names_of_docker(tmp_path: Path) -> None:
+    """Docker 25 saves `a:latest` and `b:latest` under one tag; the whole reference tells them apart."""
+    folder = tmp_path / "layout"
+    for name in "ab":
+        write_layout(build_image(seed=name), folder, "latest", add=True)
+    document = json.loads((folder / "index.json").read_bytes())
+    for name, entry in zip("ab", document["manifests"], strict=True):
+        entry["annotations"]["io.containerd.image.name"] = f"docker.io/library/{name}:latest"
+    (folder / "index.json").write_text(json.dumps(document))
+    layout = Layout.open(folder)
+    assert layout.resolve("docker.io/library/b:latest").digest == build_image(seed="b").digest
+    with pytest.raises(UsageError, match=r"'latest' is the name of more than one.*docker\.io/library/a:latest"):
+        layout.resolve("latest")
 
 
 def test_one_image_with_two_tags(tmp_path: Path) -> None:
@@ -349,3 +368,43 @@ async def test_file_changed_while_reading(tmp_path: Path) -> None:
     os.truncate(path, layout.blob(blob.digest).offset + 1_100_000)
     with pytest.raises(DigestError, match="changed while it was read"):
         await _bytes(pieces)
+
+
+def test_stopped_while_unpacking(tmp_path: Path) -> None:
+    """Whoever is asked to stop stops between two steps, and leaves nothing half unpacked."""
+    path, scratch = tmp_path / "x.tar.gz", tmp_path / "scratch"
+    scratch.mkdir()
+    path.write_bytes(gzip.compress(bytes(8 << 20)))
+    calls = []
+
+    def alive() -> None:
+        calls.append(len(list(scratch.iterdir())))
+        if len(calls) == 3:
+            raise InterruptedError
+
+    with pytest.raises(StorageError):
+        plain_tar(path, scratch, alive)
+    assert calls == [1, 1, 1]
+    assert list(scratch.iterdir()) == []
+
+
+SAMPLE = build_image(("linux/amd64",), layers=1, layer_size=100)
+
+
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 6000), st.integers(0, 255)), max_size=8),
+    keep=st.integers(0, 20_000),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_damaged_tars_never_surprise(changes: list[tuple[int, int]], keep: int, tmp_path: Path) -> None:
+    """However a tar is damaged: its content is right, or there is an error of ours."""
+    body = bytearray(write_layout_tar(SAMPLE, tmp_path / "x.tar", "v1").read_bytes())
+    for place, value in changes:
+        body[place % len(body)] = value
+    (tmp_path / "x.tar").write_bytes(body[:keep] if keep < 12_000 else body)
+    try:
+        layout = Layout.open(tmp_path / "x.tar")
+        content = asyncio.run(_content(layout, layout.resolve("v1")))
+    except MirrordError:
+        return
+    assert content.keys() == _all(SAMPLE).keys()

@@ -1,7 +1,7 @@
 """What people write to name an image."""
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mirrord.errors import MirrordError, UsageError
@@ -173,6 +173,7 @@ DIGESTS = st.binary(max_size=4).flatmap(
 )
 
 
+@settings(deadline=None)  # a loaded machine is no failure
 @given(DOMAIN, PATH, st.none() | TAG, st.none() | DIGESTS)
 def test_text_and_value_are_the_same(domain: str, path: str, tag: str | None, digest: Digest | None) -> None:
     """Every reference reads back from its text to an equal value."""
@@ -180,6 +181,7 @@ def test_text_and_value_are_the_same(domain: str, path: str, tag: str | None, di
     assert Reference.parse(str(reference)) == reference
 
 
+@settings(deadline=None)  # a loaded machine is no failure
 @given(st.text() | st.from_regex(r"[a-zA-Z0-9./:@\[\]_ -]{0,40}", fullmatch=True))
 @example("[::ffff:1.2.3.4]:443/x")
 @example("localhost:00443/x")

@@ -8,15 +8,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mirrord.blobs.spool import Wanted
 from mirrord.errors import ContentError, MirrordError
 from mirrord.model import Item
 from mirrord.plan.differ import Offer
 from mirrord.plan.naming import build_tags
-from mirrord.syncers.image.spec import Source
 from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout
 from mirrord.wire.oci.manifest import Descriptor, Manifest
+
+if TYPE_CHECKING:
+    from mirrord.syncers.image.spec import Source
 
 CREATED = "org.opencontainers.image.created"
 
@@ -24,13 +27,15 @@ CREATED = "org.opencontainers.image.created"
 class LayoutSource:
     """Reads manifests and blobs of one layout where they lie; nothing is spooled."""
 
-    def __init__(self, layout: Layout) -> None:
-        """Read from `layout`."""
+    def __init__(self, layout: Layout, root: Descriptor) -> None:
+        """Read the image `root` of `layout`."""
         self._layout = layout
+        self._root = root
 
     async def manifest(self, descriptor: Descriptor) -> Manifest:
-        """Read a manifest."""
-        return await asyncio.to_thread(self._layout.manifest, descriptor)
+        """Read a manifest; for the root a descriptor without size will do."""
+        known = self._root if descriptor.digest == self._root.digest else descriptor
+        return await asyncio.to_thread(self._layout.manifest, known)
 
     async def wanted(self, blob: Descriptor) -> Wanted:
         """Point at the blob's place on disk.

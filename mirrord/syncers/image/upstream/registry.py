@@ -6,16 +6,19 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mirrord.blobs.spool import Opener, Wanted
 from mirrord.errors import MirrordError, MissingError
 from mirrord.model import Digest, Item, Memory
 from mirrord.plan.differ import Offer, remembered
 from mirrord.plan.select import is_glob, matches, select
-from mirrord.syncers.image.spec import Source
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.manifest import Descriptor, Manifest
 from mirrord.wire.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from mirrord.syncers.image.spec import Source
 
 
 class RegistrySource:

@@ -11,9 +11,8 @@ from mirrord.errors import MirrordError, StorageError
 from mirrord.model import Memory
 from mirrord.plan.differ import Offer, believed, names_to_check
 from mirrord.syncer import LOCAL, Mirror, Services, Target
-from mirrord.syncers.image.names import image_name, source_reference, target_reference
+from mirrord.syncers.image.names import image_name, source_reference, spec_of, target_reference
 from mirrord.syncers.image.plan import ImageSource, ImageSurvey
-from mirrord.syncers.image.spec import ImageSpec
 from mirrord.syncers.image.upstream.layout import LayoutSource, build_offers, builds, single
 from mirrord.syncers.image.upstream.registry import Question, RegistrySource, offers
 from mirrord.transfer.fanout import together
@@ -59,28 +58,31 @@ def _asked(found: list[Offer], target: str, memory: Memory, now: datetime, trust
 async def _source(
     mirror: Mirror, services: Services, memory: Memory, problems: list[str]
 ) -> tuple[list[Offer], Mapping[str, ImageSource]]:
-    assert isinstance(mirror.spec, ImageSpec)
-    source = mirror.spec.source
+    spec = spec_of(mirror)
+    source = spec.source
     if source.repository:
         reference = source_reference(mirror)
         repository = Repository(services.http, reference, services.http.book)
         names = [target.name for target in mirror.targets]
-        found, unreadable = await offers(repository, Question(reference, source, mirror.spec.immutable, names, memory))
+        found, unreadable = await offers(repository, Question(reference, source, spec.immutable, names, memory))
         problems += unreadable
         return found, dict.fromkeys((offer.item.name for offer in found), RegistrySource(repository))
     if source.layouts:
         pairs = await asyncio.to_thread(
             lambda folder: [*build_offers(builds(folder, problems), problems)], source.layouts
         )
-        return [offer for offer, _ in pairs], {offer.item.name: LayoutSource(build.layout) for offer, build in pairs}
+        return [offer for offer, _ in pairs], {
+            offer.item.name: LayoutSource(build.layout, build.descriptor) for offer, build in pairs
+        }
     if source.archive:
         archive = await open_archive(source.archive, services.scratch, source.tag)
         offer = single(archive.layout, archive.root, source)
-        return [offer], {offer.item.name: LayoutSource(archive.layout)}
+        return [offer], {offer.item.name: LayoutSource(archive.layout, archive.root)}
     assert source.layout is not None
     layout = await asyncio.to_thread(Layout.open, source.layout, services.scratch)
-    offer = single(layout, layout.resolve(source.tag), source)
-    return [offer], {offer.item.name: LayoutSource(layout)}
+    root = layout.resolve(source.tag)
+    offer = single(layout, root, source)
+    return [offer], {offer.item.name: LayoutSource(layout, root)}
 
 
 async def _held(target: Target, names: Collection[str], mirror: Mirror, services: Services) -> _Look:

@@ -26,7 +26,7 @@ from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.serve.app import make_app
 from mirrord.serve.control import make_control
-from mirrord.serve.door import Listener, bind
+from mirrord.serve.door import Listener, address_of, bind
 from mirrord.serve.remote import SOCKET, bind_control
 from mirrord.syncer import load_syncers
 
@@ -78,7 +78,7 @@ async def serve(
         for notice in shop.notices:
             logs.write("warning", "daemon.notice", message=notice)
         await _open(stack, house, public, state)
-        address = "{}:{}".format(*public.getsockname()[:2])
+        address = address_of(public)
         logs.write("info", "daemon.ready", address=address, version=__version__, mirrors=len(shop.snapshot.names))
         await _until_told(house, logs, notifier)
         await _end(house, shop, logs, stop_timeout)

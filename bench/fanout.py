@@ -1,0 +1,98 @@
+"""Copy one two-platform image from one registry to three: mirrord beside `skopeo copy --all` three times in parallel.
+
+Real docker-registry servers on loopback, fresh targets for every run, the order alternates.
+Prints medians and ratios (mirrord / skopeo): wall, CPU of the clients, peak memory, source bytes.
+
+    python bench/fanout.py [--size MIB] [--runs N] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import sys
+import time
+from contextlib import AsyncExitStack
+
+from mirrord.testing.images import build_image
+from mirrord.testing.pushing import push
+from mirrord.testing.servers import DockerRegistry
+
+TARGETS = 3
+LAYERS = 4  # of each platform
+
+
+async def measure(commands: list[list[str]]) -> dict[str, float]:
+    """Run commands at once; return wall seconds, CPU seconds and the sum of their peak memory in MiB."""
+    began = time.perf_counter()
+    pids = [os.posix_spawnp(argv[0], argv, os.environ, file_actions=SILENT) for argv in commands]
+    ends = await asyncio.gather(*(asyncio.to_thread(os.wait4, pid, 0) for pid in pids))
+    wall = time.perf_counter() - began
+    assert all(status == 0 for _, status, _ in ends), [status for _, status, _ in ends]
+    cpu = sum(usage.ru_utime + usage.ru_stime for _, _, usage in ends)
+    return {"wall": wall, "cpu": cpu, "memory": sum(usage.ru_maxrss for _, _, usage in ends) / 1024}
+
+
+SILENT = [
+    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+]
+
+
+async def once(tool: str, source: DockerRegistry) -> dict[str, float]:
+    """Copy to three fresh registries with one tool."""
+    async with AsyncExitStack() as stack:
+        targets = [await stack.enter_async_context(DockerRegistry()) for _ in range(TARGETS)]
+        before = len(source.hits())
+        names = [f"{target.host}/bench/app:v1" for target in targets]
+        if tool == "mirrord":
+            commands = [[sys.executable, "-m", "mirrord", "copy", f"{source.host}/bench/app:v1", *names]]
+        else:
+            flags = ["--all", "--src-tls-verify=false", "--dest-tls-verify=false", "--insecure-policy"]
+            commands = [
+                ["skopeo", "copy", *flags, f"docker://{source.host}/bench/app:v1", f"docker://{name}"] for name in names
+            ]
+        found = await measure(commands)
+        hits = source.hits()[before:]
+        found["requests"] = len(hits)
+        found["blob GETs"] = sum(hit.method == "GET" and "/blobs/" in hit.path for hit in hits)
+        return found
+
+
+async def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=248, help="MiB of the whole image (default 248)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each tool (default 3)")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    given = parser.parse_args()
+    assert shutil.which("skopeo"), "skopeo is not installed"
+    image = build_image(layers=LAYERS, layer_size=given.size * (1 << 20) // LAYERS // 2)
+    async with DockerRegistry(access_log=True) as source:
+        await push(image, source.url, "bench/app", ["v1"])
+        results: dict[str, list[dict[str, float]]] = {"mirrord": [], "skopeo": []}
+        for number in range(given.runs):
+            for tool in sorted(results, reverse=number % 2 == 1):
+                results[tool].append(await once(tool, source))
+    medians = {
+        tool: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for tool, runs in results.items()
+    }
+    ratios = {key: medians["mirrord"][key] / medians["skopeo"][key] for key in medians["mirrord"]}
+    blobs = len(image.blobs)
+    times = medians["mirrord"]["blob GETs"] / blobs
+    if given.json:
+        print(json.dumps({"medians": medians, "ratios": ratios, "source reads per blob": times}))
+        return
+    print(f"{given.size} MiB, {blobs} blobs, 1 -> {TARGETS}, medians of {given.runs}")
+    print(f"{'':12}{'mirrord':>12}{'3 x skopeo':>12}{'ratio':>8}")
+    for key, ratio in ratios.items():
+        print(f"{key:12}{medians['mirrord'][key]:>12.2f}{medians['skopeo'][key]:>12.2f}{ratio:>8.2f}")
+    print(f"every blob left the source {times:.2f} times with mirrord")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,37 @@
+"""`mirrord healthcheck`: for containers without curl."""
+
+from __future__ import annotations
+
+import http.client
+from typing import Annotated
+
+import typer
+
+from mirrord.cli.console import note, say
+
+HELP = """Ask a running daemon whether it is alive; exit code 0 when it is, 1 when not.
+
+Looks at [cyan]MIRRORD_LISTEN[/cyan], else 127.0.0.1:8080.
+"""
+
+PATIENCE = 5.0  # seconds
+
+
+def healthcheck(
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where it listens.", envvar="MIRRORD_LISTEN")
+    ] = "127.0.0.1:8080",
+) -> int:
+    """Run the command and return its exit code."""
+    host, _, port = listen.rpartition(":")
+    reachable = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "::1", "::": "::1"}.get(host, host.strip("[]"))  # noqa: S104 - a wildcard is not an address to ask
+    try:
+        connection = http.client.HTTPConnection(reachable, int(port), timeout=PATIENCE)
+        connection.request("GET", "/livez")
+        answer = connection.getresponse()
+        text = answer.read(4096).decode(errors="replace").strip()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        note(f"{listen}: {error}")
+        return 1
+    say(text)
+    return 0 if answer.status == 200 else 1

@@ -1,0 +1,121 @@
+"""Does work where it belongs: in the daemon that holds the state, else here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from mirrord import __version__
+from mirrord.cli.progress import shown
+from mirrord.config.load import Configuration, load_folder
+from mirrord.daemon import StateLock, Workshop, open_workshop
+from mirrord.errors import BusyError, UnreachableError
+from mirrord.events import Events
+from mirrord.model import Plan, Run
+from mirrord.report.status import Facts, Status, status
+from mirrord.serve.remote import ControlClient
+from mirrord.syncer import Publication, load_syncers
+
+_Answer = TypeVar("_Answer")
+
+
+class Hand(Protocol):
+    """What does the work."""
+
+    async def sync(self, mirrors: Sequence[str], events: Events) -> Sequence[Run]:
+        """Run these mirrors, or all."""
+        ...
+
+    async def publish(self, mirror: str, publication: Publication, events: Events) -> Run:
+        """Publish one build."""
+        ...
+
+    async def plan(self, mirrors: Sequence[str]) -> Sequence[Plan]:
+        """Plan these mirrors, or all."""
+        ...
+
+    async def status(self) -> Status:
+        """Say how everything stands."""
+        ...
+
+
+class _Here:
+    """Works in this process, over a state that it has locked."""
+
+    def __init__(self, shop: Workshop) -> None:
+        self._shop = shop
+
+    async def sync(self, mirrors: Sequence[str], events: Events) -> Sequence[Run]:  # noqa: ARG002 - the workshop's own
+        return await asyncio.gather(*(self._shop.runner.sync(name) for name in mirrors or self._shop.snapshot.names))
+
+    async def publish(self, mirror: str, publication: Publication, events: Events) -> Run:  # noqa: ARG002 - the workshop's own
+        return await self._shop.runner.publish(mirror, publication)
+
+    async def plan(self, mirrors: Sequence[str]) -> Sequence[Plan]:
+        return [await self._shop.runner.plan(name) for name in mirrors or self._shop.snapshot.names]
+
+    async def status(self) -> Status:
+        mirrors = self._shop.snapshot.configuration.mirrors
+        return status(Facts(__version__, datetime.now(UTC), mirrors, await self._shop.store.standing()))
+
+
+def configuration(folder: Path) -> Configuration:
+    """Read the configuration with all installed syncers.
+
+    Raises:
+        ConfigError: it is wrong.
+    """
+    return load_folder(folder, load_syncers(), dict(os.environ))
+
+
+@asynccontextmanager
+async def _hand(folder: Callable[[], Path], state: Path, events: Events) -> AsyncIterator[Hand]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(StateLock(state))
+        except BusyError as busy:
+            client = ControlClient(state)
+            try:
+                await client.status()
+            except UnreachableError:
+                raise busy from None
+            yield client
+            return
+        syncers = load_syncers()
+        read = await asyncio.to_thread(load_folder, folder(), syncers, dict(os.environ))
+        async with open_workshop(read, syncers, state, events) as shop:
+            try:
+                yield _Here(shop)
+            finally:
+                await shop.runner.stop(0)
+
+
+async def standing(folder: Callable[[], Path], state: Path) -> Status:
+    """Ask the daemon that holds `state` how everything stands, or read the record.
+
+    Raises:
+        ConfigError: there is no daemon, and the configuration is wrong.
+        BusyError: another command holds the state.
+    """
+    async with _hand(folder, state, Events()) as hand:
+        return await hand.status()
+
+
+async def work(
+    do: Callable[[Hand, Events], Awaitable[_Answer]], folder: Callable[[], Path], state: Path, *, quiet: bool
+) -> _Answer:
+    """Let the daemon that holds `state` do it, or do it here; show progress unless `quiet`.
+
+    Raises:
+        ConfigError: there is no daemon, and the configuration is wrong.
+        BusyError: another command holds the state.
+    """
+    events = Events()
+    async with _hand(folder, state, events) as hand:
+        with shown(events, quiet=quiet):
+            return await do(hand, events)

@@ -1,0 +1,37 @@
+"""`mirrord plan`: what would `sync` do, and why?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mirrord.cli.console import say_json, say_plan
+from mirrord.cli.house import work
+from mirrord.cli.options import Config, Json, Names, State, config_folder, state_folder
+from mirrord.daemon import run
+from mirrord.report.documents import plan_document
+
+HELP = """Show every step that [cyan]sync[/cyan] would do now, each with its reason. Writes nothing anywhere.
+
+Exit code 0 when everything could be decided, 2 when something could not.
+"""
+
+
+def plan(
+    names: Names = None,
+    config: Config = None,
+    state: State = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show also what is up to date, and why.")] = False,  # noqa: FBT002 - a flag
+    json: Json = False,  # noqa: FBT002 - a flag
+) -> int:
+    """Run the command and return its exit code."""
+    plans = run(
+        work(lambda hand, _: hand.plan(names or ()), lambda: config_folder(config), state_folder(state), quiet=json)
+    )
+    for found in plans:
+        if json:
+            say_json(plan_document(found))
+        else:
+            say_plan(found, explain=explain)
+    return 2 if any(found.problems for found in plans) else 0

@@ -1,0 +1,76 @@
+"""`mirrord publish`: one build to every target of a mirror, under its branch and its commit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mirrord.cli.console import exit_code, say_json, say_run
+from mirrord.cli.house import work
+from mirrord.cli.options import Config, Json, State, config_folder, state_folder
+from mirrord.daemon import run
+from mirrord.errors import UsageError
+from mirrord.plan.naming import build_tags, pull_request_tags
+from mirrord.report.documents import run_document
+from mirrord.syncer import Publication
+
+HELP = """Publish one build to every target of the mirror NAME.
+
+A branch build gets the tag [cyan]<branch>-<commit>[/cyan], which never moves, and the tag [cyan]<branch>[/cyan], which
+moves to it; a pull request gets [cyan]pr-<n>-<build>[/cyan] and [cyan]pr-<n>[/cyan]. Content goes first, by digest;
+then each target gets both tags in one go. Full commit hashes are cut to seven digits; a branch
+[cyan]feature/x[/cyan] becomes [cyan]feature-x[/cyan].
+
+  mirrord publish craned --layout build/craned --branch main --commit "$(git rev-parse HEAD)"
+  mirrord publish craned --archive craned.tar --pr 7 --describe "$(git describe --tags --always)"
+"""
+
+
+def publish(  # noqa: PLR0917 - each one is an option of the command line
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The mirror whose targets are written.")],
+    layout: Annotated[str | None, typer.Option(metavar="DIR[:TAG]", help="An OCI image layout, folder or tar.")] = None,
+    archive: Annotated[str | None, typer.Option(metavar="FILE[:TAG]", help="An archive of `docker save`.")] = None,
+    image: Annotated[str | None, typer.Option(metavar="REF", help="An image in a registry.")] = None,
+    branch: Annotated[str | None, typer.Option(metavar="B", help="The branch that was built.")] = None,
+    commit: Annotated[str | None, typer.Option(metavar="C", help="Its commit.")] = None,
+    describe: Annotated[str | None, typer.Option(metavar="D", help="Or what `git describe` says.")] = None,
+    pr: Annotated[int | None, typer.Option(metavar="N", min=1, help="The pull request that was built.")] = None,
+    config: Config = None,
+    state: State = None,
+    json: Json = False,  # noqa: FBT002 - a flag
+) -> int:
+    """Run the command and return its exit code."""
+    publication = Publication(_source(layout, archive, image), _names(branch, pr, commit, describe))
+    ended = run(
+        work(
+            lambda hand, events: hand.publish(name, publication, events),
+            lambda: config_folder(config),
+            state_folder(state),
+            quiet=json,
+        )
+    )
+    if json:
+        say_json(run_document(ended))
+    else:
+        say_run(ended)
+    return exit_code([ended])
+
+
+def _source(layout: str | None, archive: str | None, image: str | None) -> str:
+    given = [text for text in (layout, archive, image) if text]
+    if len(given) != 1:
+        raise UsageError("name the build by exactly one of --layout, --archive, --image")
+    scheme = "oci:" if layout else "docker-archive:" if archive else ""
+    return scheme + given[0]
+
+
+def _names(branch: str | None, pr: int | None, commit: str | None, describe: str | None) -> tuple[str, str]:
+    build = commit or describe
+    if not build or (commit and describe):
+        raise UsageError("say which build it is by exactly one of --commit and --describe")
+    if branch and pr is None:
+        return build_tags(branch, build)
+    if pr is not None and not branch:
+        return pull_request_tags(pr, build)
+    raise UsageError("say where it comes from by exactly one of --branch and --pr")

@@ -1,0 +1,27 @@
+"""`mirrord serve`: the daemon."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mirrord import daemon
+from mirrord.cli.options import Config, State, config_folder, state_folder
+
+HELP = """Run the scheduler, the status endpoint and the read-only registry of what is kept locally, until SIGTERM.
+
+SIGHUP reads the configuration again: a wrong one is refused and the old one stays. SIGTERM lets runs end;
+a second one does not. Listens on 127.0.0.1:8080 unless the configuration or [cyan]MIRRORD_LISTEN[/cyan] says otherwise.
+
+  /status (JSON) · / (page) · /livez /readyz /startupz /healthz · /metrics · /v2/ (registry)
+"""
+
+
+def serve(
+    config: Config = None,
+    state: State = None,
+    listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Listen there.")] = None,
+) -> int:
+    """Run the daemon and return its exit code."""
+    return daemon.run(daemon.serve(config_folder(config), state_folder(state), listen))

@@ -1,0 +1,73 @@
+"""`mirrord status`: how everything stands."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from mirrord.cli.console import say, say_json, table
+from mirrord.cli.house import standing
+from mirrord.cli.options import Config, Json, State, config_folder, state_folder
+from mirrord.daemon import run
+from mirrord.report.status import Status, TargetStatus
+
+HELP = """Show for each mirror and target when it last succeeded, what is wrong, and when it runs next.
+
+Asks the daemon that holds the state, or reads the record. Exit code 0 when every last run was good, 1 when not.
+"""
+
+EVERY = 2.0  # seconds between two looks
+
+
+def status(
+    config: Config = None,
+    state: State = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until Ctrl-C.")] = False,  # noqa: FBT002 - a flag
+    json: Json = False,  # noqa: FBT002 - a flag
+) -> int:
+    """Run the command and return its exit code."""
+    while True:
+        found = run(standing(lambda: config_folder(config), state_folder(state)))
+        if json:
+            say_json(found)
+        else:
+            if watch:
+                say("\x1b[H\x1b[2J")
+            _show(found)
+        if not watch:
+            return 1 if any(_bad(mirror) for mirror in found["mirrors"]) else 0
+        time.sleep(EVERY)
+
+
+def _bad(mirror: TargetStatus) -> bool:
+    return mirror["result"] not in (None, "success", "noop")
+
+
+def _show(found: Status) -> None:
+    now = datetime.fromisoformat(found["now"])
+    rows: list[tuple[str, ...]] = []
+    for mirror in found["mirrors"]:
+        following = f"in {_span(now, mirror['next_run'])}" if mirror["next_run"] else "when asked"
+        rows.append((mirror["name"], "", *_cells(mirror, now), "running" if mirror["running"] else following))
+        rows += [("", target["name"], *_cells(target, now), "") for target in mirror["targets"]]
+    table(("MIRROR", "TARGET", "LAST", "SUCCESS", "ITEMS", "NEXT"), rows)
+    for mirror in found["mirrors"]:
+        for target in (mirror, *mirror["targets"]):
+            if target["last_error"]:
+                say(f"{mirror['name']}: {target['name']}: {target['last_error']['message']}")
+
+
+def _cells(entry: TargetStatus, now: datetime) -> tuple[str, str, str]:
+    success = f"{_span(now, entry['last_success'])} ago" if entry["last_success"] else "never"
+    return entry["result"] or "-", success, str(entry["items"])
+
+
+def _span(now: datetime, text: str | None) -> str:
+    seconds = abs(int((datetime.fromisoformat(text or "") - now).total_seconds()))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,32 @@
+"""`mirrord sync`: bring mirrors up to date now."""
+
+from __future__ import annotations
+
+from mirrord.cli.console import exit_code, say_json, say_run
+from mirrord.cli.house import work
+from mirrord.cli.options import Config, Json, Names, State, config_folder, state_folder
+from mirrord.daemon import run
+from mirrord.report.documents import run_document
+
+HELP = """Bring mirrors up to date now. A daemon that holds the state does the work; else this command does.
+
+Exit code 0 done or nothing to do, 1 failed, 2 partly, 69 nothing reachable, 75 rate-limited or busy.
+"""
+
+
+def sync(names: Names = None, config: Config = None, state: State = None, json: Json = False) -> int:  # noqa: FBT002 - a flag
+    """Run the command and return its exit code."""
+    runs = run(
+        work(
+            lambda hand, events: hand.sync(names or (), events),
+            lambda: config_folder(config),
+            state_folder(state),
+            quiet=json,
+        )
+    )
+    for ended in runs:
+        if json:
+            say_json(run_document(ended))
+        else:
+            say_run(ended)
+    return exit_code(runs)

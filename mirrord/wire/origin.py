@@ -1,0 +1,108 @@
+"""Reads URLs and host names so that everybody who handles them later reads them alike.
+
+What two readers could take differently (CVE-2020-5260, and every parser differential since) is refused, not guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from mirrord.errors import UntrustedError
+from mirrord.wire.secret import redact
+
+_PORTS: Final = {"http": 80, "https": 443}
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\\]|^[^?]*%(?:[01][0-9a-fA-F]|7[fF])")
+_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?")  # what a resolver may read as a number (WHATWG URL)
+_NAME = re.compile(r"[a-z0-9_.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port, normalised: what a credential is bound to (RFC 6454).
+
+    Attributes:
+        scheme: `http` or `https`.
+        host: lower-case, IDNA-encoded, without brackets.
+        port: always a number.
+    """
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """`host[:port]`, the default port dropped, IPv6 in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        """Return `scheme://authority`."""
+        return f"{self.scheme}://{self.authority}"
+
+
+@lru_cache(512)
+def check_url(url: str) -> Origin:
+    """Return the origin of `url`.
+
+    Raises:
+        UntrustedError: not plain http(s) with a host that everybody reads alike: control characters (also
+            percent-encoded), userinfo, another scheme, numbers that a resolver may take for an address.
+    """
+    if _UNPRINTABLE.search(url):
+        raise untrusted("url", "a URL with control characters, spaces or backslashes")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise UntrustedError("refused: a URL that is not well-formed", "url") from error
+    if parts.scheme not in _PORTS:
+        raise untrusted("scheme", f"a URL with scheme {parts.scheme[:20]!r}; only http and https are followed")
+    if "@" in parts.netloc:
+        raise untrusted("userinfo", f"a URL to {host} with user name or password in it")
+    return Origin(parts.scheme, normal_host(host), _PORTS[parts.scheme] if port is None else port)
+
+
+def canonical(url: str) -> str:
+    """Return `url` with its origin spelled as `check_url` understood it, so that nobody else understands it otherwise.
+
+    Raises:
+        UntrustedError: as `check_url`.
+    """
+    return f"{check_url(url)}{url.partition('#')[0][url.index('//') + 2 + len(urlsplit(url).netloc) :]}"
+
+
+@lru_cache(1024)
+def normal_host(host: str) -> str:
+    """Case-fold and IDNA-encode a host name or address; a trailing dot stays, it names another host here.
+
+    Raises:
+        UntrustedError: empty, not encodable, or a number that is no canonical address (`0x7f.1`, `2130706433`).
+    """
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        pass
+    if not host.isascii():
+        import idna  # noqa: PLC0415 - a large table that ASCII names, nearly all there are, never need
+
+        try:
+            host = idna.encode(host, uts46=True).decode()
+        except idna.IDNAError as error:
+            raise UntrustedError("refused: a host name that has no IDNA form", "url") from error
+    host = host.lower()
+    if not _NAME.fullmatch(host):
+        raise untrusted("url", "a URL without a proper host name")
+    if _NUMERIC.fullmatch(host):
+        raise untrusted("address", f"the number {host[:60]} as a host; write an address as four decimal numbers")
+    return host
+
+
+def untrusted(reason: str, what: str) -> UntrustedError:
+    """Return the refusal of `what`, redacted."""
+    return UntrustedError(f"refused: {redact(what)}", reason)

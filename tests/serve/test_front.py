@@ -1,0 +1,322 @@
+"""The public application over real sockets: health, status, metrics, the front, and hostile clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mirrord.errors import BusyError, UnreachableError, UsageError
+from mirrord.report.health import Pulse
+from mirrord.report.metrics import Metrics
+from mirrord.report.status import Facts, Status, status
+from mirrord.serve.app import make_app
+from mirrord.serve.door import Listener, bind
+from mirrord.syncer import Content, Serves, Services
+
+T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
+SIZE = 3_000_000
+
+
+class FakeFront:
+    """Serves one file and one text, and remembers what it was asked."""
+
+    prefix = "/v2/"
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.asked: list[tuple[str, Mapping[str, str]]] = []
+
+    def content(self, path: str, query: Mapping[str, str], services: Services) -> Content:
+        self.asked.append((path, query))
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "ETag": '"sha256:1"',
+            "Docker-Content-Digest": "sha256:1",
+        }
+        if path == "blob":
+            return Content(200, headers | {"Content-Length": "7"}, self.file)
+        if path == "gone":
+            return Content(200, headers, self.file.with_name("gone"))
+        return Content(200, {"Content-Type": "application/json"}, body=b"{}")
+
+
+class FakeView:
+    """A daemon in good health, unless `now` says otherwise."""
+
+    def __init__(self, front: FakeFront) -> None:
+        self.fronts: Mapping[str, Serves] = {front.prefix: front}
+        self.now = Pulse()
+
+    def pulse(self) -> Pulse:
+        return self.now
+
+    async def status(self) -> Status:
+        return status(Facts("1.2.3", T0, [], started=T0))
+
+    def metrics(self) -> bytes:
+        return Metrics("1").text({})
+
+    def services(self) -> Any:
+        return None
+
+
+class Served:
+    """A listening application."""
+
+    def __init__(self, view: FakeView, front: FakeFront, port: int) -> None:
+        self.view, self.front, self.port = view, front, port
+
+    async def raw(self, data: bytes, *, close: bool = True) -> bytes:
+        """Send bytes, return all that comes back until the server closes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(data)
+            if close:
+                writer.write_eof()
+            return await asyncio.wait_for(reader.read(), 30)
+        except ConnectionError:
+            return b""
+        finally:
+            writer.close()
+
+    async def ask(self, method: str, target: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        lines = "".join(f"{key.replace('_', '-')}: {value}\r\n" for key, value in headers.items())
+        request = f"{method} {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{lines}\r\n"
+        head, _, body = (await self.raw(request.encode("latin-1"), close=False)).partition(b"\r\n\r\n")
+        first, *rest = head.decode("latin-1").split("\r\n")
+        fields = {key.lower(): value for key, value in (line.split(": ", 1) for line in rest)}
+        return int(first.split()[1]), fields, body
+
+
+@asynccontextmanager
+async def serving(tmp_path: Path, head_seconds: float = 10.0) -> AsyncIterator[Served]:
+    file = tmp_path / "blob"
+    file.write_bytes(os.urandom(SIZE))
+    front = FakeFront(file)
+    view = FakeView(front)
+    listener = Listener(make_app(view), head_seconds=head_seconds)
+    connection = bind("127.0.0.1:0")
+    await listener.listen(connection)
+    try:
+        yield Served(view, front, connection.getsockname()[1])
+    finally:
+        await listener.close()
+        connection.close()
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    async with serving(tmp_path) as made:
+        yield made
+
+
+async def test_probes(served: Served) -> None:
+    """Probes decide by status code, for GET and HEAD, and explain themselves when asked."""
+    for path in ("/livez", "/readyz", "/startupz", "/healthz"):
+        assert (await served.ask("GET", path))[0] == 200
+        assert (await served.ask("HEAD", path))[::2] == (200, b"")
+    served.view.now = Pulse(overdue=("m",), storage="disk full")
+    assert (await served.ask("GET", "/livez"))[0] == 503
+    code, _, body = await served.ask("GET", "/readyz?verbose")
+    assert code == 503
+    assert b"[-]storage disk full" in body
+    assert b"[+]schedule ok" in body
+    assert (await served.ask("GET", "/readyz?exclude=storage"))[0] == 200
+
+
+async def test_status_metrics_page(served: Served) -> None:
+    """Status is JSON, metrics are Prometheus text, and the page may load nothing from anywhere."""
+    code, headers, body = await served.ask("GET", "/status")
+    assert (code, headers["content-type"]) == (200, "application/json; charset=utf-8")
+    assert json.loads(body)["version"] == "1.2.3"
+    code, headers, body = await served.ask("GET", "/metrics")
+    assert headers["content-type"].startswith("text/plain; version=")
+    assert b"mirrord_build_info" in body
+    code, headers, body = await served.ask("GET", "/")
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert b"No mirror is configured" in body
+
+
+@pytest.mark.parametrize("path", ["/status", "/", "/livez", "/metrics"])
+async def test_reading_only(served: Served, path: str) -> None:
+    """Nothing can be posted to the public address."""
+    assert (await served.ask("POST", path))[0] == 405
+
+
+async def test_unknown_page(served: Served) -> None:
+    """What nobody owns is 404, and nothing of the path comes back."""
+    code, _, body = await served.ask("GET", "/<script>")
+    assert (code, b"script" in body) == (404, False)
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST", "PATCH", "DELETE", "OPTIONS"])
+async def test_front_is_read_only(served: Served, method: str) -> None:
+    """Whatever is not reading is 405 UNSUPPORTED, and the syncer is not even asked (bad input 34)."""
+    code, headers, body = await served.ask(method, "/v2/a/manifests/x", Content_Length="0")
+    assert (code, headers["allow"]) == (405, "GET, HEAD")
+    assert json.loads(body)["errors"][0]["code"] == "UNSUPPORTED"
+    assert served.front.asked == []
+
+
+async def test_front_passes_the_raw_path(served: Served) -> None:
+    """The syncer gets what follows its prefix as the client sent it, and the first of several query values."""
+    assert (await served.ask("GET", "/v2/a%2Db/tags/list?n=1&n=2&last=x"))[0] == 200
+    assert (await served.ask("GET", "/v2"))[0] == 200
+    assert served.front.asked == [("a%2Db/tags/list", {"n": "1", "last": "x"}), ("", {})]
+
+
+@pytest.mark.parametrize(
+    ("header", "code", "part", "span"),
+    [
+        pytest.param("", 200, slice(0, SIZE), "", id="whole"),
+        pytest.param("bytes=0-", 206, slice(0, SIZE), f"bytes 0-{SIZE - 1}/{SIZE}", id="29-whole"),
+        pytest.param("bytes=5-9", 206, slice(5, 10), f"bytes 5-9/{SIZE}", id="29-part"),
+        pytest.param("bytes=-7", 206, slice(SIZE - 7, SIZE), f"bytes {SIZE - 7}-{SIZE - 1}/{SIZE}", id="29-suffix"),
+        pytest.param("bytes=0-1,3-4", 200, slice(0, SIZE), "", id="29-multi"),
+        pytest.param(f"bytes={SIZE}-", 416, slice(0, 0), f"bytes */{SIZE}", id="29-beyond"),
+    ],
+)
+async def test_files(served: Served, header: str, code: int, part: slice, span: str) -> None:
+    """Files come byte for byte, whole or in the part that was asked for."""
+    headers = {"Range": header} if header else {}
+    found, fields, body = await served.ask("GET", "/v2/blob", **headers)
+    assert (found, fields.get("content-range", "")) == (code, span)
+    assert body == served.front.file.read_bytes()[part]
+    assert int(fields["content-length"]) == len(body)
+    assert fields["accept-ranges"] == "bytes"
+    if code != 416:
+        assert fields["docker-content-digest"] == "sha256:1"
+
+
+async def test_conditions(served: Served) -> None:
+    """A client that has the file gets 304; a range of another entity is the whole file."""
+    assert (await served.ask("GET", "/v2/blob", If_None_Match='"sha256:1"'))[::2] == (304, b"")
+    assert (await served.ask("GET", "/v2/blob", Range="bytes=0-1", If_Range='"sha256:1"'))[0] == 206
+    assert (await served.ask("GET", "/v2/blob", Range="bytes=0-1", If_Range='"other"'))[0] == 200
+
+
+async def test_head_of_file(served: Served) -> None:
+    """HEAD tells the size and sends nothing."""
+    code, fields, body = await served.ask("HEAD", "/v2/blob")
+    assert (code, fields["content-length"], body) == (200, str(SIZE), b"")
+
+
+async def test_file_that_is_gone(served: Served) -> None:
+    """A file that was collected between look-up and sending is 404."""
+    code, _, body = await served.ask("GET", "/v2/gone")
+    assert (code, json.loads(body)["errors"][0]["code"]) == (404, "BLOB_UNKNOWN")
+
+
+async def test_symlinks_are_not_followed(served: Served) -> None:
+    """A link where content should be is not followed."""
+    served.front.file.with_name("gone").symlink_to("/etc/passwd")
+    assert (await served.ask("GET", "/v2/gone"))[0] == 404
+
+
+async def test_keep_alive_after_file(served: Served) -> None:
+    """A connection serves on after a file was sent past the event loop."""
+    one = b"GET /v2/blob HTTP/1.1\r\nHost: h\r\nRange: bytes=0-99999\r\n\r\n"
+    last = b"GET /v2/blob HTTP/1.1\r\nHost: h\r\nRange: bytes=-3\r\nConnection: close\r\n\r\n"
+    got = await served.raw(one * 3 + last, close=False)
+    content = served.front.file.read_bytes()
+    assert got.count(b"206 Partial Content") == 4
+    assert got.count(content[:100_000]) == 3
+    assert got.endswith(content[-3:])
+
+
+async def test_client_that_leaves(served: Served) -> None:
+    """A client that leaves in the middle of a file harms nobody."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(b"GET /v2/blob HTTP/1.1\r\nHost: h\r\n\r\n")
+    await reader.readexactly(1000)
+    writer.transport.abort()
+    assert (await served.ask("GET", "/livez"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/v2/../../etc/passwd", "/v2/%2e%2e/x", "/v2/%2e%2e%2fx", "/v2//x", "/v2/a\\b", "/v2/a%00b", "/v2/" + "a/" * 256],
+    ids=lambda target: f"21-{target[4:20]}",
+)
+async def test_strange_targets(served: Served, target: str) -> None:
+    """A strange target is refused before the syncer sees it, and nothing is touched on disk."""
+    before = sorted(served.front.file.parent.rglob("*"))
+    assert (await served.ask("GET", target))[0] == 400
+    assert served.front.asked == []
+    assert sorted(served.front.file.parent.rglob("*")) == before
+
+
+G = b"GET /v2/ HTTP/1.1\r\nHost: h\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "codes"),
+    [
+        pytest.param(
+            b"P" + G[1:] + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", {400}, id="30-te-cl"
+        ),
+        pytest.param(G + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", {400}, id="30-te-identity"),
+        pytest.param(G + b"X-A: b\r\n folded\r\n\r\n", {400}, id="30-obs-fold"),
+        pytest.param(G + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", {400}, id="30-two-lengths"),
+        pytest.param(G + b"X A: b\r\n\r\n", {400}, id="30-space-in-name"),
+        pytest.param(G + b"X-A : b\r\n\r\n", {400}, id="30-space-before-colon"),
+        pytest.param(G + b"Content-Length: +3\r\n\r\nabc", {400}, id="30-signed-length"),
+        pytest.param(b"GET /v2/\x00 HTTP/1.1\r\nHost: h\r\n\r\n", {400}, id="21-raw-nul"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00", {400}, id="30-tls-hello"),
+        pytest.param(b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\n\r\n", {414}, id="32-1MB-url"),
+        pytest.param(b"GET /" + b"a" * 5_000 + b" HTTP/1.1\r\nHost: h\r\n\r\n", {414}, id="32-5kB-url"),
+        pytest.param(G + b"X: " + b"a" * 65_536 + b"\r\n\r\n", {431}, id="32-64kB-header"),
+        pytest.param(G + b"".join(b"X%d: a\r\n" % n for n in range(10_000)) + b"\r\n", {431}, id="32-10000-headers"),
+    ],
+)
+async def test_raw_heads(served: Served, data: bytes, codes: set[int]) -> None:
+    """Ambiguous or oversized heads are refused with the right status, and the connection is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(data)
+    try:
+        answer = await asyncio.wait_for(reader.read(65536), 30)
+        assert int(answer.split()[1]) in codes
+        assert await asyncio.wait_for(reader.read(), 30) == b""
+    except ConnectionResetError:
+        pytest.fail("no answer before the connection was reset")
+    finally:
+        writer.close()
+    assert served.front.asked == []
+    assert (await served.ask("GET", "/livez"))[0] == 200
+
+
+async def test_slow_heads_are_cut(tmp_path: Path) -> None:
+    """A connection that never sends a whole head is closed, first or later on, and others are served meanwhile (31)."""
+    async with serving(tmp_path, head_seconds=0.2) as served:
+        streams = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(50)]
+        for reader, writer in streams[:25]:
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert (await reader.readuntil(b"ok\n")).startswith(b"HTTP/1.1 200 OK")
+        for _, writer in streams:
+            writer.write(b"GET /livez HTTP/1.1\r\nX-Slow: ")
+        assert (await served.ask("GET", "/livez"))[0] == 200
+        for reader, writer in streams:
+            assert await asyncio.wait_for(reader.read(), 30) == b""
+            writer.close()
+
+
+def test_listening_errors() -> None:
+    """Addresses that cannot be listened on are errors with the next step, not tracebacks."""
+    first = bind("127.0.0.1:0")
+    try:
+        with pytest.raises(BusyError, match="taken by another program"):
+            bind(f"127.0.0.1:{first.getsockname()[1]}")
+    finally:
+        first.close()
+    with pytest.raises(UsageError, match="host:port"):
+        bind("8080")
+    with pytest.raises(UnreachableError, match="cannot listen"):
+        bind("192.0.2.1:0")

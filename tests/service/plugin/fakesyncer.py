@@ -1,0 +1,94 @@
+"""A tiny syncer, installed as others are: copies files from a folder to folders.
+
+Files in the source folder steer it: `hang` waits while it is there, `bug` raises what no syncer may raise.
+They are no items.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mirrord.model import Action, Memory, Outcome, Plan, Receipt, Step
+from mirrord.syncer import Content, Mirror, Publication, Services
+
+STEERING = {"hang", "bug"}
+
+
+class Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    from_: str = Field(alias="from")
+
+
+class TargetSpec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Session:
+    read = 0
+
+    def __init__(self, mirror: Mirror, source: Path) -> None:
+        self._mirror, self._source = mirror, source
+
+    async def execute(self, batch: Sequence[Step]) -> Sequence[Receipt]:
+        targets = {target.name: Path(target.to) for target in self._mirror.targets}
+        receipts = []
+        for step in batch:
+            data = (self._source / step.item).read_bytes()
+            (targets[step.target] / step.item).write_bytes(data)
+            self.read += len(data)
+            receipts.append(Receipt(step, Outcome.DONE, sent=len(data)))
+        await steered(self._source)
+        return receipts
+
+
+async def steered(source: Path) -> None:
+    if (source / "bug").exists():
+        raise RuntimeError("a syncer may not raise this")
+    while (source / "hang").exists():  # noqa: ASYNC110 - see below
+        await asyncio.sleep(0.02)  # a file is the only gate that a test can open in another process
+
+
+class FakeSyncer:
+    kind = "fake"
+    spec = Spec
+    target_spec = TargetSpec
+    prefix = "/fake/"
+
+    def places(self, mirror: Mirror) -> tuple[str, Mapping[str, str]]:
+        return mirror.spec.from_, {target.name: target.to for target in mirror.targets}  # type: ignore[attr-defined]
+
+    async def survey(self, mirror: Mirror, services: Services, memory: Memory, now: datetime) -> dict[str, str]:
+        source = Path(mirror.spec.from_)  # type: ignore[attr-defined]
+        files = [file for file in sorted(source.iterdir()) if file.name not in STEERING]  # noqa: ASYNC240 - a double
+        return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+    def plan(self, mirror: Mirror, survey: dict[str, str], now: datetime) -> Plan:
+        steps = []
+        for name, digest in survey.items():
+            for target in mirror.targets:
+                there = Path(target.to) / name
+                same = there.exists() and hashlib.sha256(there.read_bytes()).hexdigest() == digest
+                action, reason = (Action.KEEP, "same content") if same else (Action.COPY, "not there")
+                steps.append(Step(action, name, f"sha256:{digest}", target.name, (name,), reason))
+        return Plan(mirror.name, "fake", now, tuple(steps))
+
+    @asynccontextmanager
+    async def open(self, mirror: Mirror, survey: object, services: Services) -> AsyncIterator[Session]:
+        yield Session(mirror, Path(mirror.spec.from_))  # type: ignore[attr-defined]
+
+    def publishing(self, mirror: Mirror, publication: Publication) -> Mirror:
+        return replace(mirror, spec=Spec(**{"from": publication.source}))
+
+    def content(self, path: str, query: Mapping[str, str], services: Services) -> Content:
+        return Content(200, {"Content-Type": "text/plain"}, body=f"fake {path}".encode())
+
+
+SYNCER = FakeSyncer()

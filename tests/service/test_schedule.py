@@ -1,0 +1,115 @@
+"""The clock: when what fires first, and next."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from pydantic import BaseModel
+
+from mirrord.schedule import LATEST, Clock, stagger, trigger
+from mirrord.syncer import Mirror, Schedule
+
+
+class Nothing(BaseModel):
+    pass
+
+
+def mirror(name: str, **schedule: object) -> Mirror:
+    plan = Schedule(**schedule) if schedule else None  # type: ignore[arg-type]  # kwargs
+    return Mirror(name, "fake", Nothing(), (), plan)
+
+
+async def nothing(_: str) -> None:
+    return
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def test_stagger() -> None:
+    """First runs are spread over a few seconds each, and over a few minutes in all, however many there are."""
+    few = stagger(["a", "b", "c"])
+    assert list(few) == ["a", "b", "c"]
+    assert len(set(few.values())) == 3
+    many = stagger([str(n) for n in range(10_000)])
+    assert max(many.values()) <= LATEST
+    assert len(set(many.values())) == 10_000
+    assert stagger([]) == {}
+
+
+async def test_first_and_next_runs() -> None:
+    """Intervals run soon after the start, one after the other; a cron waits; without a schedule nothing runs."""
+    clock = Clock(nothing, now)
+    started = now()
+    clock.start([mirror("b", every=3600.0), mirror("a", every=3600.0), mirror("c", cron="0 0 1 1 *"), mirror("d")])
+    try:
+        runs = clock.next_runs()
+        assert sorted(runs) == ["a", "b", "c"]
+        assert started < runs["a"] < runs["b"] < started + timedelta(minutes=1)
+        assert (runs["c"].month, runs["c"].day, runs["c"].hour, runs["c"].tzinfo) == (1, 1, 0, UTC)
+        assert clock.next_run("d") is None
+    finally:
+        clock.stop()
+    assert not clock.running
+
+
+async def test_ticks() -> None:
+    """A tick calls back with the name of the mirror, in the event loop."""
+    ticked: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def tick(name: str) -> None:
+        ticked.set_result(name)
+
+    clock = Clock(tick, lambda: now() - timedelta(hours=0.5))  # everything is late: made up once
+    clock.start([mirror("a", every=3600.0)])
+    try:
+        assert await asyncio.wait_for(ticked, 20) == "a"
+    finally:
+        clock.stop()
+
+
+async def test_replace() -> None:
+    """A reload keeps the next time of what did not change, moves what did, and drops what is gone."""
+    clock = Clock(nothing, now)
+    clock.start([mirror("a", every=3600.0), mirror("b", every=3600.0), mirror("c", every=3600.0)])
+    try:
+        before = clock.next_runs()
+        clock.replace([mirror("a", every=3600.0), mirror("b", cron="0 0 1 1 *"), mirror("n", every=60.0)])
+        after = clock.next_runs()
+        assert sorted(after) == ["a", "b", "n"]
+        assert after["a"] == before["a"]
+        assert after["b"].month == 1
+    finally:
+        clock.stop()
+    clock.stop()
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
+def test_summer_time_ends_and_begins(zone: str) -> None:
+    """Through both changes of the year an hourly cron goes forward and never gets stuck (fault F31)."""
+    cron = trigger(Schedule(cron="17 * * * *", timezone=zone), datetime(2026, 1, 1, tzinfo=UTC))
+    at = datetime(2026, 3, 1, tzinfo=ZoneInfo(zone))
+    times: list[datetime] = []
+    while at < datetime(2026, 11, 30, tzinfo=ZoneInfo(zone)):
+        fired = cron.get_next_fire_time(times[-1] if times else None, at)
+        assert fired is not None
+        times.append(fired)
+        at = fired.astimezone(UTC) + timedelta(seconds=1)
+    gaps = {later.astimezone(UTC) - earlier.astimezone(UTC) for earlier, later in pairwise(times)}
+    assert min(gaps) > timedelta(0)
+    assert max(gaps) <= timedelta(hours=2)
+
+
+def test_cron_in_its_zone() -> None:
+    """A cron means the wall clock of its zone; by default UTC."""
+    at = datetime(2026, 7, 1, tzinfo=UTC)
+    berlin = trigger(Schedule(cron="0 3 * * *", timezone="Europe/Berlin"), at).get_next_fire_time(None, at)
+    plain = trigger(Schedule(cron="0 3 * * *"), at).get_next_fire_time(None, at)
+    assert berlin is not None
+    assert plain is not None
+    assert (berlin.astimezone(UTC).hour, plain.astimezone(UTC).hour) == (1, 3)

@@ -1,0 +1,478 @@
+"""Writing to a repository: blobs, mounts, manifests, and registries that lose their sessions."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mirrord.errors import (
+    BrokenError,
+    ContentError,
+    DeniedError,
+    DigestError,
+    ImmutableError,
+    MirrordError,
+    MissingError,
+    RefusedError,
+    ServerError,
+    ThrottledError,
+    UntrustedError,
+    UsageError,
+)
+from mirrord.model import Digest
+from mirrord.testing import Auth, Fault, Immutable, Registry, build_image, push
+from mirrord.testing.tls import Authority
+from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.http import Http
+from mirrord.wire.message import Limits
+from mirrord.wire.oci import endpoint
+from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.manifest import OCI_MANIFEST, Descriptor, Manifest
+from mirrord.wire.oci.profiles import DEFAULT, Profile
+from mirrord.wire.oci.reference import Reference
+from mirrord.wire.trust import Credential, Secret
+
+DATA = bytes(range(256)) * 1024
+UPLOADS = "/blobs/uploads/"
+
+
+class Source:
+    """A body that counts how often it was opened and closed."""
+
+    def __init__(self, data: bytes, step: int = 65536) -> None:
+        self.data, self.step, self.opened, self.closed = data, step, 0, 0
+
+    async def open(self) -> AsyncIterator[bytes]:
+        self.opened += 1
+        try:
+            for start in range(0, len(self.data), self.step):
+                yield self.data[start : start + self.step]
+        finally:
+            self.closed += 1
+
+
+def blob(data: bytes = DATA, algorithm: str = "sha256") -> Descriptor:
+    return Descriptor("application/octet-stream", Digest.of(data, algorithm), len(data))
+
+
+@pytest.fixture
+async def registry() -> AsyncIterator[Registry]:
+    async with Registry() as registry:
+        yield registry
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[Http]:
+    async with Http(HostBook(), limits=Limits(attempts=1), jitter=lambda: 0.0) as http:
+        yield http
+
+
+@pytest.fixture
+def repo(http: Http, registry: Registry) -> Repository:
+    return Repository(http, Reference(registry.host, "a/b"), HostBook(), push=True)
+
+
+@pytest.fixture
+def profile(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def use(**quirks: Any) -> None:
+        quirky: Profile = replace(DEFAULT, **quirks)
+        monkeypatch.setattr(endpoint, "profile_of", lambda _: quirky)
+
+    return use
+
+
+def requests(registry: Registry) -> list[str]:
+    return [exchange.method for exchange in registry.log]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+@pytest.mark.parametrize("data", [b"", b"x", DATA], ids=["empty", "one", "many"])
+async def test_two_requests_a_blob(absolute: bool, algorithm: str, data: bytes) -> None:
+    """A blob is one POST and one PUT with its Content-Length, wherever the Location points and whatever its digest."""
+    async with Registry(absolute_locations=absolute) as registry, Http(HostBook()) as http:
+        repo = Repository(http, Reference(registry.host, "a/b"), HostBook())
+        await repo.put_blob(blob(data, algorithm), Source(data).open)
+        assert registry.blobs[Digest.of(data, algorithm)] == data
+        assert requests(registry) == ["POST", "PUT"]
+        start, put = registry.log
+        assert start.query == ("" if algorithm == "sha256" else "digest-algorithm=sha512")
+        assert put.headers["content-length"] == str(len(data))
+        assert "transfer-encoding" not in put.headers
+        assert "_state=" in put.query  # the Location's own query was kept
+
+
+async def test_body_of_the_wrong_length(repo: Repository, registry: Registry) -> None:
+    """36: a source that has more or less than its descriptor says leaves nothing behind, and is not asked again."""
+    for size in (len(DATA) - 1, len(DATA) + 1):
+        source = Source(DATA)
+        with pytest.raises(DigestError, match="our source"):
+            await repo.put_blob(replace(blob(), size=size), source.open)
+        assert (source.opened, source.closed) == (1, 1)
+    assert registry.blobs == {}
+
+
+async def test_source_that_fails(repo: Repository, registry: Registry) -> None:
+    """An error of our own source comes through as it is, without a second session."""
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield DATA[:1000]
+        raise BrokenError("the source broke")
+
+    with pytest.raises(BrokenError, match="the source broke"):
+        await repo.put_blob(blob(), broken)
+    assert registry.count("POST", UPLOADS) == 1
+
+
+async def test_location_is_needed(repo: Repository, registry: Registry) -> None:
+    """A session without Location is an error that says so."""
+    registry.faults.on("POST", UPLOADS).header("Location", None)
+    with pytest.raises(ContentError, match="does not say where"):
+        await repo.put_blob(blob(), Source(DATA).open)
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "http://u:p@127.0.0.1/x", "gopher://x/"])
+async def test_location_that_nobody_should_follow(repo: Repository, registry: Registry, location: str) -> None:
+    """8: a Location that is no plain http(s) URL is refused before a byte of the blob is sent."""
+    registry.faults.on("POST", UPLOADS).header("Location", location)
+    source = Source(DATA)
+    with pytest.raises(UntrustedError):
+        await repo.put_blob(blob(), source.open)
+    assert source.opened == 0
+
+
+async def test_location_on_another_host() -> None:
+    """An upload may go to another host: it gets the content, and no credential."""
+    async with Registry(auth=Auth(basic=("ann", "pw-canary"))) as registry, Registry() as storage:
+        book = HostBook({registry.host: HostPolicy(registry.host, Credential("ann", Secret("pw-canary")))})
+        async with Http(book) as http:
+            session = "/v2/a/b/blobs/uploads/00000001?_state=s1.0"
+            registry.faults.on("POST", UPLOADS).header("Location", f"{storage.url}{session}")
+            registry.faults.scripted[-1].times = None  # the first answer asks for credentials
+            await _open_session(storage)
+            repo = Repository(http, Reference(registry.host, "a/b"), book)
+            await repo.put_blob(blob(), Source(DATA).open)
+        assert storage.blobs[blob().digest] == DATA
+        assert all("authorization" not in exchange.headers for exchange in storage.log)
+
+
+async def _open_session(registry: Registry) -> None:
+    async with Http(HostBook()) as http:
+        at = endpoint.Endpoint.at(http, Reference(registry.host, "a/b"), HostBook(), endpoint.PUSH)
+        await http.fetch(replace(at.call("POST", "blobs/uploads/"), ok=(202,)))
+
+
+async def test_registry_that_thinks_it_is_http(tmp_path: Path) -> None:
+    """A registry behind a TLS proxy that gives out http Locations of its own host is reached by https all the same."""
+    authority = Authority(tmp_path)
+    async with Registry(tls=authority.server()) as registry:
+        book = HostBook({registry.host: HostPolicy(registry.host, insecure=False, ca=str(authority.ca))})
+        registry.protocol.uploads.prefix = f"http://{registry.host}"
+        async with Http(book) as http:
+            await Repository(http, Reference(registry.host, "a/b"), book).put_blob(blob(), Source(DATA).open)
+        assert registry.blobs[blob().digest] == DATA
+
+
+async def test_location_that_downgrades(tmp_path: Path) -> None:
+    """8: an https registry cannot send an upload to another host in the clear."""
+    authority = Authority(tmp_path)
+    async with Registry(tls=authority.server()) as registry, Registry() as other:
+        book = HostBook({registry.host: HostPolicy(registry.host, insecure=False, ca=str(authority.ca))})
+        registry.faults.on("POST", UPLOADS).header("Location", f"{other.url}/v2/a/b/blobs/uploads/1")
+        async with Http(book) as http:
+            with pytest.raises(UntrustedError):
+                await Repository(http, Reference(registry.host, "a/b"), book).put_blob(blob(), Source(DATA).open)
+        assert other.log == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(lambda fault: fault.status(404), id="404-session-gone"),
+        pytest.param(lambda fault: fault.status(416), id="416"),
+        pytest.param(lambda fault: fault.status(500), id="500"),
+        pytest.param(lambda fault: fault.status(503), id="503"),
+        pytest.param(lambda fault: fault.refuse_after(70_000, 502), id="502-mid-way"),
+        pytest.param(
+            lambda fault: fault.status(400, b'{"errors":[{"code":"DIGEST_INVALID","message":"x"}]}'), id="400-damaged"
+        ),
+        pytest.param(lambda fault: fault.close(), id="reset"),
+    ],
+)
+async def test_lost_session(repo: Repository, registry: Registry, fault: Callable[[Fault], Fault]) -> None:
+    """A session that is lost, however, costs a new POST and the whole body again (regclient#323)."""
+    fault(registry.faults.on("PUT", UPLOADS))
+    source = Source(DATA)
+    await repo.put_blob(blob(), source.open)
+    assert registry.blobs[blob().digest] == DATA
+    # A connection that was kept and turns out to be dead is replaced in place, without a new session.
+    assert registry.count("POST", UPLOADS) == len({exchange.path for exchange in registry.select("PUT", UPLOADS)})
+    assert registry.count("PUT", UPLOADS) == 2
+    assert source.opened == source.closed
+
+
+async def test_lost_sessions_are_bounded(repo: Repository, registry: Registry) -> None:
+    """Three sessions, then the error."""
+    registry.faults.on("PUT", UPLOADS, times=None).status(500)
+    with pytest.raises(ServerError):
+        await repo.put_blob(blob(), Source(DATA).open)
+    assert registry.count("POST", UPLOADS) == 3
+    assert registry.blobs == {}
+
+
+async def test_lost_answer(repo: Repository, registry: Registry) -> None:
+    """When only the answer was lost, a HEAD finds the blob and nothing is sent again."""
+    registry.faults.on("PUT", UPLOADS).close_mid_header()
+    await repo.put_blob(blob(), Source(DATA).open)
+    assert registry.count("POST", UPLOADS) == 1
+    assert requests(registry)[-1] == "HEAD"
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (403, DeniedError),
+        (400, RefusedError),
+        (409, RefusedError),
+        (200, RefusedError),
+        (202, RefusedError),
+        (204, RefusedError),
+    ],
+)
+async def test_refusals_are_final(repo: Repository, registry: Registry, status: int, error: type[MirrordError]) -> None:
+    """What a registry refuses is not sent again; anything but 201 is a refusal: a portal says 200 to everything."""
+    registry.faults.on("PUT", UPLOADS, times=None).status(status)
+    with pytest.raises(error, match=f"status {status}"):
+        await repo.put_blob(blob(), Source(DATA).open)
+    assert registry.count("POST", UPLOADS) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_patience_is_not_ours(repo: Repository, registry: Registry, status: int) -> None:
+    """A registry that says when to come back is not asked again at once."""
+    registry.faults.on("PUT", UPLOADS).status(status, headers={"Retry-After": "900"})
+    with pytest.raises((ThrottledError, ServerError)) as caught:
+        await repo.put_blob(blob(), Source(DATA).open)
+    assert getattr(caught.value, "after", None) == 900
+    assert registry.count("POST", UPLOADS) == 1
+
+
+async def test_unknown_repository_is_not_a_lost_session(repo: Repository, registry: Registry) -> None:
+    """A 404 on POST means that there is no such repository."""
+    registry.faults.on("POST", UPLOADS).status(404)
+    with pytest.raises(MissingError):
+        await repo.put_blob(blob(), Source(DATA).open)
+    assert registry.count("POST", UPLOADS) == 1
+
+
+@pytest.mark.parametrize(("read", "posts"), [(0, 2), (70_000, 3)], ids=["session-lives", "session-spoilt"])
+async def test_token_that_ends_during_an_upload(read: int, posts: int) -> None:
+    """A 401 to a PUT brings a new token and the body again, in a new session if the old one is spoilt."""
+    async with Registry(auth=Auth(bearer=("ann", "pw"))) as registry:
+        book = HostBook({registry.host: HostPolicy(registry.host, Credential("ann", Secret("pw")))})
+        challenge = f'Bearer realm="{registry.url}/token",scope="repository:a/b:pull,push"'
+        registry.faults.on("PUT", UPLOADS).refuse_after(read, 401, headers={"WWW-Authenticate": challenge})
+        source = Source(DATA)
+        async with Http(book) as http:
+            await Repository(http, Reference(registry.host, "a/b"), book).put_blob(blob(), source.open)
+        assert registry.blobs[blob().digest] == DATA
+        assert registry.count("POST", UPLOADS) == posts  # one of them without a token
+        assert source.opened == source.closed
+
+
+async def test_registry_that_stores_something_else(repo: Repository, registry: Registry) -> None:
+    """A Docker-Content-Digest that differs is an error, for blobs and for manifests."""
+    registry.faults.on("PUT", "", times=None).header("Docker-Content-Digest", Digest.of(b"other"))
+    with pytest.raises(DigestError, match="says it stored"):
+        await repo.put_blob(blob(), Source(DATA).open)
+    image = build_image(["linux/amd64"])
+    await push(image, registry, "a/b")
+    with pytest.raises(DigestError, match="says it stored"):
+        await repo.put_manifest(Manifest.parse(image.body, image.media_type), "v1")
+
+
+async def test_proxy_that_limits_bodies(repo: Repository, registry: Registry, profile: Callable[..., None]) -> None:
+    """After 413 the blob goes in chunks, each at its offset, the last one with the PUT."""
+    profile(chunk=100_000)
+    repo = Repository(repo._endpoint.http, repo.reference, HostBook(), push=True)
+    registry.faults.on("PUT", UPLOADS).status(413)
+    source = Source(DATA, step=30_000)
+    await repo.put_blob(blob(), source.open)
+    assert registry.blobs[blob().digest] == DATA
+    assert requests(registry) == ["POST", "PUT", "POST", "PATCH", "PATCH", "PUT"]
+    ranges = [exchange.headers.get("content-range") for exchange in registry.log[3:]]
+    assert ranges == ["0-99999", "100000-199999", "200000-262143"]
+    assert source.opened == source.closed
+
+
+@pytest.mark.parametrize("size", [0, 99_999, 100_000, 100_001, 200_000])
+async def test_registry_that_wants_chunks(
+    http: Http, registry: Registry, profile: Callable[..., None], size: int
+) -> None:
+    """Above the profile's limit blobs go in chunks at once (harbor#23015), the last chunk being full or not."""
+    profile(chunk=50_000, put_limit=100_000)
+    repo = Repository(http, Reference(registry.host, "a/b"), HostBook())
+    data = DATA[:size]
+    await repo.put_blob(blob(data), Source(data).open)
+    assert registry.blobs[Digest.of(data)] == data
+    assert registry.count("PATCH", UPLOADS) == (0 if size <= 100_000 else -(-size // 50_000) - 1)
+
+
+async def test_chunks_are_as_long_as_the_registry_wants(
+    http: Http, registry: Registry, profile: Callable[..., None]
+) -> None:
+    """`OCI-Chunk-Min-Length` is honoured (distribution-spec, "Pushing a blob in chunks")."""
+    profile(chunk=1000, put_limit=0)
+    registry.faults.on("POST", UPLOADS).header("OCI-Chunk-Min-Length", "200000")
+    await Repository(http, Reference(registry.host, "a/b"), HostBook()).put_blob(blob(), Source(DATA).open)
+    assert registry.count("PATCH", UPLOADS) == 1
+
+
+async def test_chunks_that_are_lost(http: Http, registry: Registry, profile: Callable[..., None]) -> None:
+    """A chunk that fails costs a new session, from the first byte on; a source that ends early is an error."""
+    profile(chunk=100_000, put_limit=0)
+    repo = Repository(http, Reference(registry.host, "a/b"), HostBook())
+    registry.faults.on("PATCH", UPLOADS, skip=1).status(416)
+    await repo.put_blob(blob(), Source(DATA).open)
+    assert registry.blobs[blob().digest] == DATA
+    assert registry.count("POST", UPLOADS) == 2
+    with pytest.raises(DigestError, match="our source"):
+        await repo.put_blob(replace(blob(), size=len(DATA) + 1), Source(DATA).open)
+
+
+async def test_registry_without_chunks(http: Http, registry: Registry, profile: Callable[..., None]) -> None:
+    """Where chunks are known to be broken, 413 is final."""
+    profile(chunk=None)
+    registry.faults.on("PUT", UPLOADS).status(413)
+    with pytest.raises(RefusedError, match="status 413"):
+        await Repository(http, Reference(registry.host, "a/b"), HostBook()).put_blob(blob(), Source(DATA).open)
+
+
+@pytest.mark.parametrize(("target", "missing"), [(True, True), (False, False)], ids=["target", "source"])
+async def test_denied_that_means_missing(
+    http: Http, registry: Registry, profile: Callable[..., None], target: bool, missing: bool
+) -> None:
+    """Where a profile says that 403 means "not there yet", it does at targets; at sources it stays a denial."""
+    profile(missing=frozenset({403, 404}))
+    registry.faults.on("HEAD", "", times=None).status(403)
+    repo = Repository(http, Reference(registry.host, "a/b"), HostBook(), push=target)
+    for question in (repo.head_manifest("v1"), repo.has_blob(blob().digest)):
+        if missing:
+            assert await question is None
+        else:
+            with pytest.raises(DeniedError):
+                await question
+
+
+async def test_mount(repo: Repository, registry: Registry) -> None:
+    """A blob of another repository is taken over by one request and no byte."""
+    registry.content.put_blob("base/image", DATA)
+    assert await repo.mount(blob().digest, "base/image")
+    assert await repo.has_blob(blob().digest) == len(DATA)
+    assert requests(registry) == ["POST", "HEAD"]
+    assert registry.received() == 0
+
+
+async def test_mount_that_opens_a_session(repo: Repository, registry: Registry) -> None:
+    """A registry that will not mount opens a session; it is closed again, and the answer is no."""
+    assert not await repo.mount(blob().digest, "base/image")
+    assert requests(registry) == ["POST", "DELETE"]
+    assert registry.protocol.uploads.open == {}
+    registry.faults.on("DELETE", UPLOADS).status(401)
+    assert not await repo.mount(blob().digest, "base/image")
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 405, 500, 200])
+async def test_mount_that_fails(repo: Repository, registry: Registry, status: int) -> None:
+    """Whatever goes wrong with a mount only means that the blob has to be sent; it is not tried twice."""
+    registry.faults.on("POST", UPLOADS, times=None).status(status)
+    assert not await repo.mount(blob().digest, "base/image")
+    assert registry.count("POST", UPLOADS) == 1
+
+
+async def test_mount_needs_a_repository(repo: Repository, registry: Registry) -> None:
+    """A host in the source is refused (go-containerregistry#1393), and mounting from itself is no request."""
+    for source in ("reg.io:5000/x", "../x", "", "A"):
+        with pytest.raises(UsageError):
+            await repo.mount(blob().digest, source)
+    assert not await repo.mount(blob().digest, "a/b")
+    assert registry.log == []
+
+
+async def test_mount_asks_for_both_scopes() -> None:
+    """The token for a mount names the push scope first, since a few registries look at the first one only."""
+    async with Registry(auth=Auth(bearer=("ann", "pw"))) as registry:
+        registry.content.put_blob("base/image", DATA)
+        book = HostBook({registry.host: HostPolicy(registry.host, Credential("ann", Secret("pw")))})
+        async with Http(book) as http:
+            assert await Repository(http, Reference(registry.host, "a/b"), book).mount(blob().digest, "base/image")
+        assert registry.auth is not None
+        assert registry.auth.asked[-1] == ("repository:a/b:pull,push", "repository:base/image:pull")
+
+
+@pytest.mark.parametrize("docker", [False, True])
+async def test_manifests_by_digest_and_tag(repo: Repository, registry: Registry, docker: bool) -> None:
+    """A manifest's bytes arrive unchanged under its own Content-Type, by digest and by tag."""
+    image = build_image(docker=docker)
+    await push(image, registry, "other")
+    for digest, data in image.blobs.items():
+        registry.content.put_blob("a/b", data, digest)
+    for digest, (media_type, body) in image.manifests.items():
+        await repo.put_manifest(Manifest.parse(body, media_type), digest)
+    await repo.put_manifest(Manifest.parse(image.body, image.media_type), "v1")
+    assert registry.manifests["a/b"] == dict(image.manifests)
+    assert registry.tags["a/b"] == {"v1": image.digest}
+    assert registry.count("*", "") == len(image.manifests) + 1
+
+
+async def test_manifest_under_a_wrong_name(repo: Repository, registry: Registry) -> None:
+    """A manifest is pushed under a tag or its own digest, nothing else."""
+    image = build_image(["linux/amd64"])
+    for ref in (Digest.of(b"other"), "a/b", "", "../x"):
+        with pytest.raises(UsageError):
+            await repo.put_manifest(Manifest.parse(image.body, image.media_type), ref)
+    assert registry.log == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_tag_of_a_sha512_manifest(repo: Repository, registry: Registry, known: bool) -> None:
+    """A tag of a sha512 manifest goes along with the digest; where that is not known, by tag as well."""
+    image = build_image(["linux/amd64"], algorithm="sha512")
+    await push(image, registry, "a/b")
+    if known:
+        registry.faults.on("PUT", r"\?tag=").header("OCI-Tag", "v0, v1")
+    await repo.put_manifest(Manifest.parse(image.body, image.media_type, image.digest), "v1")
+    assert [exchange.target for exchange in registry.log] == [
+        f"/v2/a/b/manifests/{image.digest}?tag=v1",
+        *([] if known else ["/v2/a/b/manifests/v1"]),
+    ]
+
+
+async def test_manifest_to_a_host_that_says_yes_to_everything(repo: Repository, registry: Registry) -> None:
+    """201 is the only good answer to a PUT."""
+    image = build_image(["linux/amd64"])
+    registry.faults.on("PUT", "manifests", times=None).status(200)
+    with pytest.raises(RefusedError, match="status 200"):
+        await repo.put_manifest(Manifest.parse(image.body, image.media_type), "v1")
+
+
+@pytest.mark.parametrize("status", [400, 403, 405, 409, 412])
+async def test_immutable_tag(repo: Repository, registry: Registry, status: int) -> None:
+    """A registry that does not let a tag move gets an error of its own, without a second try."""
+    registry.protocol.immutable = Immutable(status=status)
+    old, new = build_image(["linux/amd64"], seed="old"), build_image(["linux/amd64"], seed="new")
+    await push(old, registry, "a/b", ["v1"])
+    await push(new, registry, "a/b")
+    with pytest.raises(ImmutableError, match="v1 may not be overwritten"):
+        await repo.put_manifest(Manifest.parse(new.body, new.media_type), "v1")
+    assert registry.count("PUT", "manifests/v1") == 1
+    assert registry.tags["a/b"]["v1"] == old.digest
+
+
+async def test_other_refusals_of_a_tag(repo: Repository, registry: Registry) -> None:
+    """A manifest that lacks its blobs is refused by the registry as such, with its own words."""
+    image = build_image(["linux/amd64"])
+    with pytest.raises(MissingError, match="MANIFEST_BLOB_UNKNOWN"):
+        await repo.put_manifest(Manifest.parse(image.body, OCI_MANIFEST), "v1")

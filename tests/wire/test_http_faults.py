@@ -1,0 +1,288 @@
+"""`Http` against servers that misbehave: drips, stalls, truncation, encoders, broken framing (F13 to F16, 30, 41)."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from mirrord.errors import BrokenError, ContentError, RefusedError, StalledError, UnreachableError
+from mirrord.events import RequestDone
+from mirrord.wire.http import Call, Http, Limits, Upload
+
+IMPATIENT = Limits(stall=0.15, answer=0.15, attempts=1)
+FAST_ONLY = Limits(window=0.05, floor=1e12, attempts=1)
+
+
+def saying(*parts: Any, then: Any = None) -> Any:
+    """Talk: read one request head, say `parts`, wait for `then` if there is one, hang up."""
+
+    async def talk(reader: Any, writer: Any) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        if then is not None:
+            await then.wait()
+
+    return talk
+
+
+async def read(http: Http, server: Any, **more: Any) -> Any:
+    async with http.stream(Call("GET", server.url, server.host, **more)) as incoming:
+        return b"".join([chunk async for chunk in incoming.chunks()])
+
+
+async def test_a_drip_is_given_up(raw: Any, client: Any) -> None:
+    """A byte now and then keeps every simple timeout quiet; the minimum throughput does not care (F14)."""
+
+    async def talk(reader: Any, writer: Any) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.005)  # the drip itself, not synchronisation
+
+    server = await raw(talk)
+    with pytest.raises(StalledError, match="bytes a second"):
+        await read(client(limits=FAST_ONLY), server)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [(), (b"HTTP/1.1 200 OK\r\nConte",), (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",)],
+    ids=["before", "in-headers", "in-body"],
+)
+async def test_15_silence_is_given_up(raw: Any, client: Any, said: Any) -> None:
+    """Before the headers, within them, within the body (F15)."""
+    server = await raw(saying(*said, then=asyncio.Event()))
+    with pytest.raises(StalledError):
+        await read(client(limits=IMPATIENT), server)
+
+
+async def test_a_deadline_ends_everything(raw: Any, http: Http) -> None:
+    """Also a stream that makes progress, and also when retries are left."""
+    server = await raw(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", then=asyncio.Event()))
+    with pytest.raises(StalledError, match="not done within"):
+        await read(http, server, deadline=0.1)
+    with pytest.raises(StalledError, match="not done within"):
+        await http.fetch(Call("GET", server.url, server.host, deadline=0.1))
+
+
+async def test_16_truncated_bodies_are_noticed(raw: Any, http: Http, told: Any) -> None:
+    """Fewer bytes than Content-Length are an error, tried again by `fetch`, told by `stream` (F16)."""
+    server = await raw(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"))
+    with pytest.raises(BrokenError):
+        await read(http, server)
+    assert server.connections == 1
+    with pytest.raises(BrokenError):
+        await http.fetch(Call("GET", server.url, server.host))
+    assert server.connections == 5
+    assert [event.status for event in told if isinstance(event, RequestDone)] == [200] * 5
+
+
+async def test_a_body_without_length_ends_where_it_ends(raw: Any, http: Http) -> None:
+    """Nothing can be told from that; callers compare digests."""
+    server = await raw(saying(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc"))
+    assert await read(http, server) == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("head", "error"),
+    [
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n3\r\nabc\r\n0\r\n\r\n", (ContentError, BrokenError)),
+        (b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", (ContentError, BrokenError)),
+        (b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", BrokenError),
+        (b"Content-Length: x\r\n\r\nabc", BrokenError),
+        (b"Content-Length: -1\r\n\r\nabc", BrokenError),
+        (b"Bad Name: 3\r\nContent-Length: 3\r\n\r\nabc", BrokenError),
+        (b"X: " + b"y" * 200_000 + b"\r\nContent-Length: 3\r\n\r\nabc", BrokenError),
+        (b"".join(b"X-%d: y\r\n" % n for n in range(10_000)) + b"Content-Length: 3\r\n\r\nabc", BrokenError),
+    ],
+    ids=["30-te-cl", "30-cl-te", "30-two-cl", "30-cl-word", "30-cl-negative", "30-name", "32-long", "32-many"],
+)
+async def test_broken_framing_is_refused(raw: Any, client: Any, head: Any, error: Any) -> None:
+    """What two readers could frame differently is no answer (bad inputs 30 and 32, seen from the client)."""
+    server = await raw(saying(b"HTTP/1.1 200 OK\r\n" + head))
+    with pytest.raises(error):
+        await client(limits=Limits(attempts=1)).fetch(Call("GET", server.url, server.host))
+
+
+@pytest.mark.parametrize("said", [b"", b"HT", b"SSH-2.0-x\r\n", b"\x16\x03\x01\x00"], ids=["none", "cut", "ssh", "tls"])
+async def test_what_is_not_http_is_broken(raw: Any, client: Any, said: Any) -> None:
+    """Another protocol, or nothing."""
+    server = await raw(saying(said))
+    with pytest.raises(BrokenError):
+        await client(limits=Limits(attempts=1)).fetch(Call("GET", server.url, server.host))
+
+
+@pytest.mark.parametrize(
+    "encoding", ["gzip", "br", "deflate, gzip", ", ".join(["gzip"] * 3000)], ids=["gzip", "br", "two", "3000"]
+)
+async def test_41_encoded_bodies_are_refused_unread(serve: Any, http: Http, encoding: Any) -> None:
+    """Refused by the header alone: the body has not even been sent (bad input 41)."""
+    never = asyncio.Event()
+
+    async def handle(request: Any) -> Any:
+        response = web.StreamResponse(headers={"Content-Encoding": encoding, "Content-Length": "100"})
+        await response.prepare(request)
+        await never.wait()
+        return response
+
+    server = await serve(handle)
+    async with asyncio.timeout(10):
+        with pytest.raises(ContentError, match="Content-Encoding"):
+            await http.fetch(Call("GET", server.url, server.host))
+        with pytest.raises(ContentError, match="Content-Encoding"):
+            await read(http, server)
+
+
+async def test_encoded_bodies_stay_encoded_when_asked_for(serve: Any, http: Http) -> None:
+    """A caller that allows encodings gets the bytes as sent, under its cap: no bomb goes off here."""
+    bomb = gzip.compress(b"\0" * 1_000_000)
+    server = await serve(lambda _: _encoded(bomb))
+    answer = await http.fetch(Call("GET", server.url, server.host, encoded=True))
+    assert answer.body == bomb
+
+
+async def _encoded(body: Any) -> Any:
+    return web.Response(body=body, headers={"Content-Encoding": "gzip"})
+
+
+async def test_a_handshake_that_stalls_is_no_connection(raw: Any, client: Any) -> None:
+    """TLS belongs to connecting, and to its patience (F13)."""
+    server = await raw(saying(then=asyncio.Event()))
+    with pytest.raises(UnreachableError, match="in time"):
+        await client(limits=Limits(connect=0.1, attempts=1)).fetch(Call("GET", f"https://{server.host}/", server.host))
+
+
+async def test_nobody_listens(raw: Any, client: Any) -> None:
+    """A refused connection is `UnreachableError`, after the attempts that were allowed."""
+    server = await raw(saying())
+    http = client(limits=Limits(attempts=2))
+    with pytest.raises(UnreachableError):
+        await http.fetch(Call("GET", "http://127.0.0.1:1/", "127.0.0.1:1"))
+    assert server.connections == 0
+
+
+class Source:
+    """A body that notes whether it was closed."""
+
+    def __init__(self, *parts: bytes, size: int | None = None, wait: asyncio.Event | None = None) -> None:
+        self.parts, self.wait, self.closed, self.opened = parts, wait, 0, 0
+        self.upload = Upload(sum(map(len, parts)) if size is None else size, self.open)
+
+    async def open(self) -> AsyncIterator[bytes]:
+        self.opened += 1
+        try:
+            for part in self.parts:
+                if self.wait is not None:
+                    await self.wait.wait()
+                yield part
+        finally:
+            self.closed += 1
+
+
+async def test_a_target_that_stops_reading_is_given_up(raw: Any, client: Any) -> None:
+    """The upload stalls, not we: `StalledError`, and the source is closed."""
+    server = await raw(saying(then=asyncio.Event()))
+    source = Source(*[b"x" * 1_000_000] * 64)
+    with pytest.raises(StalledError):
+        await client(limits=IMPATIENT).fetch(Call("PUT", server.url, server.host, body=source.upload))
+    assert source.closed == source.opened == 1
+
+
+async def test_a_target_that_reads_slowly_is_given_up(raw: Any, client: Any) -> None:
+    """Below the minimum throughput although never silent."""
+
+    async def talk(reader: Any, _: Any) -> None:
+        while await reader.read(20_000):  # noqa: ASYNC110 - slowness is the subject here
+            await asyncio.sleep(0.001)
+
+    server = await raw(talk)
+    source = Source(*[b"x" * 1_000_000] * 64)
+    with pytest.raises(StalledError, match="takes less"):
+        await client(limits=FAST_ONLY).fetch(Call("PUT", server.url, server.host, body=source.upload))
+    assert source.closed == 1
+
+
+async def test_a_slow_source_is_not_held_against_the_target(serve: Any, client: Any) -> None:
+    """The target waits for our source much longer than its own patience would be, and nothing happens to it."""
+    gate = asyncio.Event()
+    source = Source(b"a", b"b", wait=gate)
+
+    async def handle(request: Any) -> Any:
+        return web.Response(body=await request.read())
+
+    server = await serve(handle)
+    task = asyncio.create_task(client(limits=IMPATIENT).fetch(Call("PUT", server.url, server.host, body=source.upload)))
+    asyncio.get_running_loop().call_later(3 * IMPATIENT.stall, gate.set)  # longer than the limit under test
+    assert (await task).body == b"ab"
+
+
+async def test_no_answer_after_an_upload_is_given_up(raw: Any, client: Any) -> None:
+    """After the last byte another, longer patience counts."""
+
+    async def talk(reader: Any, _: Any) -> None:
+        await reader.readuntil(b"abc")
+        await asyncio.Event().wait()
+
+    server = await raw(talk)
+    with pytest.raises(StalledError):
+        await client(limits=IMPATIENT).fetch(Call("PUT", server.url, server.host, body=Source(b"abc").upload))
+
+
+async def test_our_own_source_s_error_comes_out(serve: Any, http: Http) -> None:
+    """Not the broken connection that it caused; and it is not tried again."""
+
+    class OwnError(Exception):
+        pass
+
+    async def failing() -> Any:
+        yield b"a"
+        raise OwnError
+
+    async def handle(request: Any) -> Any:
+        return web.Response(body=await request.read())
+
+    server = await serve(handle)
+    with pytest.raises(OwnError):
+        await http.fetch(Call("PUT", server.url, server.host, body=Upload(5, failing)))
+    assert len(server.requests) <= 1
+
+
+@pytest.mark.parametrize("size", [2, 5], ids=["longer", "shorter"])
+async def test_a_source_of_another_size_is_an_error(serve: Any, http: Http, size: Any) -> None:
+    """36: one byte more or less than announced never becomes an upload."""
+    whole = []
+
+    async def handle(request: Any) -> Any:
+        whole.append(await request.read())
+        return web.Response()
+
+    server = await serve(handle)
+    with pytest.raises(BrokenError, match="our own source"):
+        await http.fetch(Call("PUT", server.url, server.host, body=Source(b"ab", b"c", size=size).upload))
+    assert whole == []
+
+
+async def test_an_early_answer_ends_the_upload(raw: Any, client: Any) -> None:
+    """A refusal in the middle of the body is heard, the source closed, the connection not used again."""
+
+    async def talk(reader: Any, writer: Any) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 409 Conflict\r\nContent-Length: 2\r\n\r\nno")
+        await asyncio.Event().wait()
+
+    server = await raw(talk)
+    source = Source(*[b"x" * 1_000_000] * 64)
+    http = client()
+    with pytest.raises(RefusedError, match="status 409"):
+        await http.fetch(Call("PUT", server.url, server.host, body=source.upload))
+    assert (source.opened, source.closed) == (1, 1)
+    with pytest.raises(RefusedError, match="status 409"):
+        await http.fetch(Call("GET", server.url, server.host))
+    assert server.connections == 2
