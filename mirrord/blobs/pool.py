@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mirrord.blobs.files import storage_errors
-from mirrord.blobs.spool import Reader, Spool, Wanted
+from mirrord.blobs.spool import DetachedError, Reader, Spool, Wanted
 from mirrord.errors import BrokenError, ContentError, DigestError, StorageError
 from mirrord.events import BytesRead, BytesSent, Events
 from mirrord.model import Digest
@@ -98,6 +98,7 @@ class SpoolPool:
 
         Raises:
             StorageError: the blob is larger than the whole budget.
+            DetachedError: sent away to keep the budget; come back in `aside`.
         """
         entry = await self._entry(wanted, party)
         entry.pins += 1
@@ -109,7 +110,12 @@ class SpoolPool:
         reader = Reader(entry.spool, party, loop.time(), tell=tell)
         entry.spool.readers.add(reader)
         try:
-            yield reader
+            async with asyncio.timeout(None) as reader.watch:
+                yield reader
+        except TimeoutError as error:
+            if not reader.detached:
+                raise
+            raise DetachedError("the spool is over its budget") from error
         finally:
             if reader.finished:
                 entry.fastest = min(entry.fastest, loop.time() - reader.began)

@@ -229,6 +229,7 @@ class Reader:
     position: int = 0
     detached: bool = False
     tell: Callable[[int], None] = lambda _count: None
+    watch: asyncio.Timeout | None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the blob from its first byte, as far as it may be seen, then wait for more.
@@ -268,9 +269,11 @@ class Reader:
                 yield data
 
     def detach(self) -> None:
-        """Send this reader away."""
+        """Send this reader away, also from a target that takes nothing and so never asks for a next chunk."""
         self.detached = True
         self.spool.announce()
+        if self.watch:
+            self.watch.reschedule(asyncio.get_running_loop().time())
 
     @property
     def finished(self) -> bool:

@@ -11,6 +11,9 @@ from mirrord.syncer import Mirror, load_syncers
 HELP = """Read the configuration and say everything that is wrong with it; start nothing.
 
 Each problem is one line: file, line, key, what is wrong and what to write instead.
+
+  $ mirrord check --config ./conf.d
+
 Exit code 0 when all is well, 78 when not.
 """
 

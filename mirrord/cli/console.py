@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mirrord.model import Action, Outcome, Plan, Result, Run
+from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
 
 MARKS = {Outcome.DONE: "done", Outcome.KEPT: "there", Outcome.REFUSED: "refused", Outcome.FAILED: "FAILED"}
 
@@ -52,36 +52,42 @@ def short(digest: str) -> str:
     return digest[:19]
 
 
+def names_of(step: Step) -> str:
+    """Write what a step calls its content: `main-0123abc, main`, or that it has no name there."""
+    return ", ".join(step.names) or "(by digest)"
+
+
 def say_plan(plan: Plan, *, explain: bool) -> None:
     """Print a plan: what would be done, and with `explain` also what is left alone."""
     steps = [step for step in plan.steps if explain or step.action is not Action.KEEP]
     kept = sum(step.action is Action.KEEP for step in plan.steps)
     say(f"{plan.mirror} ({plan.kind}): {len(plan.active)} to do, {kept} up to date")
     if steps:
-        rows = [
-            (step.action.value, step.target, ", ".join(step.names), short(step.digest), step.reason) for step in steps
-        ]
+        rows = [(step.action.value, step.target, names_of(step), short(step.digest), step.reason) for step in steps]
         table(("ACTION", "TARGET", "NAMES", "DIGEST", "REASON"), rows)
     for problem in plan.problems:
         say(f"problem: {problem}")
 
 
-def say_run(run: Run) -> None:
-    """Print what became of a run."""
+def say_run(run: Run, *, kept: bool = False) -> None:
+    """Print what became of a run, with `kept` also where there was nothing to do."""
     seconds = (run.finished - run.started).total_seconds()
-    say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {size(run.read)} read")
-    if run.receipts:
+    keep = [step for step in run.plan.steps if step.action is Action.KEEP] if run.plan else []
+    there = f", {len(keep)} up to date" if keep else ""
+    say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {size(run.read)} read{there}")
+    receipts = (*run.receipts, *(Receipt(step, Outcome.KEPT) for step in keep if kept))
+    if receipts:
         rows = [
             (
                 receipt.step.target,
-                ", ".join(receipt.step.names) or receipt.step.item,
+                names_of(receipt.step),
                 short(receipt.step.digest),
                 MARKS.get(receipt.outcome, receipt.outcome.value),
                 size(receipt.sent),
                 f"{receipt.seconds:.1f} s",
                 "" if receipt.good else receipt.detail,
             )
-            for receipt in run.receipts
+            for receipt in receipts
         ]
         table(("TARGET", "NAMES", "DIGEST", "RESULT", "SENT", "TIME", ""), rows)
     for step in run.plan.steps if run.plan else ():

@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from mirrord.cli.console import note, say
+from mirrord.errors import UsageError
 
 HELP = """Ask a running daemon whether it is alive; exit code 0 when it is, 1 when not.
 
 Looks at [cyan]MIRRORD_LISTEN[/cyan], else 127.0.0.1:8080.
+
+  $ mirrord healthcheck --listen 127.0.0.1:8080
 """
 
 PATIENCE = 5.0  # seconds
@@ -24,14 +27,16 @@ def healthcheck(
 ) -> int:
     """Run the command and return its exit code."""
     host, _, port = listen.rpartition(":")
+    if ":" not in listen or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"{listen!r} is not host:port; write something like 127.0.0.1:8080")
     reachable = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "::1", "::": "::1"}.get(host, host.strip("[]"))  # noqa: S104 - a wildcard is not an address to ask
     try:
         connection = http.client.HTTPConnection(reachable, int(port), timeout=PATIENCE)
         connection.request("GET", "/livez")
         answer = connection.getresponse()
         text = answer.read(4096).decode(errors="replace").strip()
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        note(f"{listen}: {error}")
+    except (OSError, http.client.HTTPException) as error:
+        note(f"{listen}: no daemon answers: {getattr(error, 'strerror', None) or error}")
         return 1
     say(text)
     return 0 if answer.status == 200 else 1

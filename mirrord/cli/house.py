@@ -73,8 +73,15 @@ def configuration(folder: Path) -> Configuration:
     return load_folder(folder, load_syncers(), dict(os.environ))
 
 
+def _check_place(folder: Callable[[], Path], state: Path) -> None:
+    """Let whoever is in the wrong place have an error, not an empty state directory beside it."""
+    if not state.exists():
+        folder()
+
+
 @asynccontextmanager
 async def _hand(folder: Callable[[], Path], state: Path, events: Events) -> AsyncIterator[Hand]:
+    _check_place(folder, state)
     with ExitStack() as stack:
         try:
             stack.enter_context(StateLock(state))

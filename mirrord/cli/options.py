@@ -22,7 +22,7 @@ State = Annotated[
     Path | None, typer.Option(metavar="DIR", help="State directory; default $STATE_DIRECTORY, then ./state.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Mirrors; all when none is named.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Mirrors; all when none is named.")]
 
 
 def config_folder(given: Path | None) -> Path:

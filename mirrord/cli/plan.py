@@ -14,7 +14,9 @@ from mirrord.report.documents import plan_document
 
 HELP = """Show every step that [cyan]sync[/cyan] would do now, each with its reason. Writes nothing anywhere.
 
-Exit code 0 when everything could be decided, 2 when something could not.
+  $ mirrord plan --explain craned
+
+Exit code 0 when everything could be decided, 2 when something at a source could not be read.
 """
 
 
@@ -29,9 +31,9 @@ def plan(
     plans = run(
         work(lambda hand, _: hand.plan(names or ()), lambda: config_folder(config), state_folder(state), quiet=json)
     )
-    for found in plans:
-        if json:
-            say_json(plan_document(found))
-        else:
+    if json:
+        say_json({"plans": [plan_document(found) for found in plans]})
+    else:
+        for found in plans:
             say_plan(found, explain=explain)
     return 2 if any(found.problems for found in plans) else 0

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mirrord.cli.console import note, size
+from mirrord.cli.console import MARKS, note, size
 from mirrord.events import BytesRead, BytesSent, Event, Events, Retrying, StepDone
-from mirrord.model import Outcome
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -40,12 +39,17 @@ def shown(events: Events, *, quiet: bool) -> Iterator[None]:
 
 def _line(event: Event) -> None:
     if isinstance(event, StepDone):
-        receipt = event.receipt
-        good = receipt.outcome in (Outcome.DONE, Outcome.KEPT)
-        sent = f", {size(receipt.sent)} sent" if receipt.sent else ""
-        note(f"{receipt.outcome.value}: {receipt.step.target}: {receipt.detail}{sent if good else ''}")
+        note(_told(event))
     elif isinstance(event, Retrying):
         note(f"retrying {event.host} in {event.delay:.1f} s: {event.reason}")
+
+
+def _told(event: StepDone) -> str:
+    """Write a line about a step: `done: app: ghcr: main: 6 blobs sent (1.2 MiB)`."""
+    receipt = event.receipt
+    sent = f" ({size(receipt.sent)})" if receipt.good and receipt.sent else ""
+    where = [text for text in (event.mirror, receipt.step.target) if text]
+    return ": ".join([MARKS.get(receipt.outcome, receipt.outcome.value), *where, f"{receipt.detail}{sent}"])
 
 
 def _bars() -> Progress:
@@ -74,8 +78,7 @@ class _Bars:
         elif isinstance(event, BytesSent):
             self._grow(event.target, event.digest, event.count, event.total)
         elif isinstance(event, StepDone):
-            receipt = event.receipt
-            self._progress.console.print(f"{receipt.outcome.value}: {receipt.step.target}: {receipt.detail}")
+            self._progress.console.print(_told(event), markup=False, highlight=False)
 
     def _grow(self, name: str, digest: str, count: int, total: int) -> None:
         if name not in self._bars:

@@ -22,8 +22,10 @@ moves to it; a pull request gets [cyan]pr-<n>-<build>[/cyan] and [cyan]pr-<n>[/c
 then each target gets both tags in one go. Full commit hashes are cut to seven digits; a branch
 [cyan]feature/x[/cyan] becomes [cyan]feature-x[/cyan].
 
-  mirrord publish craned --layout build/craned --branch main --commit "$(git rev-parse HEAD)"
-  mirrord publish craned --archive craned.tar --pr 7 --describe "$(git describe --tags --always)"
+  $ mirrord publish craned --layout build/craned --branch main --commit $SHA
+  $ mirrord publish craned --archive craned.tar --pr 7 --commit $SHA
+
+Exit code 0 when every target has the build, 2 when some have, 1 when none, 64 when the names do not fit.
 """
 
 

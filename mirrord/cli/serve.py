@@ -14,7 +14,11 @@ HELP = """Run the scheduler, the status endpoint and the read-only registry of w
 SIGHUP reads the configuration again: a wrong one is refused and the old one stays. SIGTERM lets runs end;
 a second one does not. Listens on 127.0.0.1:8080 unless the configuration or [cyan]MIRRORD_LISTEN[/cyan] says otherwise.
 
-  /status (JSON) · / (page) · /livez /readyz /startupz /healthz · /metrics · /v2/ (registry)
+  $ mirrord serve --config /etc/mirrord/conf.d --state /var/lib/mirrord
+
+Answers at / (page), /status (JSON), /metrics, /livez, /readyz, /startupz, /healthz and /v2/ (registry).
+Exit code 0 after SIGTERM, 75 when the state directory or the address is taken, 78 when the configuration
+is wrong.
 """
 
 

@@ -16,7 +16,11 @@ from mirrord.report.status import Status, TargetStatus
 
 HELP = """Show for each mirror and target when it last succeeded, what is wrong, and when it runs next.
 
-Asks the daemon that holds the state, or reads the record. Exit code 0 when every last run was good, 1 when not.
+Asks the daemon that holds the state, or reads the record.
+
+  $ mirrord status --watch
+
+Exit code 0 when every last run was good, 1 when not.
 """
 
 EVERY = 2.0  # seconds between two looks
@@ -55,9 +59,12 @@ def _show(found: Status) -> None:
         rows += [("", target["name"], *_cells(target, now), "") for target in mirror["targets"]]
     table(("MIRROR", "TARGET", "LAST", "SUCCESS", "ITEMS", "NEXT"), rows)
     for mirror in found["mirrors"]:
-        for target in (mirror, *mirror["targets"]):
+        told = {target["last_error"]["message"] for target in mirror["targets"] if target["last_error"]}
+        own = mirror["last_error"]
+        for target in (*([mirror] if own and own["message"] not in told else []), *mirror["targets"]):
             if target["last_error"]:
-                say(f"{mirror['name']}: {target['name']}: {target['last_error']['message']}")
+                where = mirror["name"] if target is mirror else f"{mirror['name']}: {target['name']}"
+                say(f"{where}: {target['last_error']['message']}")
 
 
 def _cells(entry: TargetStatus, now: datetime) -> tuple[str, str, str]:

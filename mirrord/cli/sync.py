@@ -10,6 +10,8 @@ from mirrord.report.documents import run_document
 
 HELP = """Bring mirrors up to date now. A daemon that holds the state does the work; else this command does.
 
+  $ mirrord sync craned base
+
 Exit code 0 done or nothing to do, 1 failed, 2 partly, 69 nothing reachable, 75 rate-limited or busy.
 """
 
@@ -24,9 +26,9 @@ def sync(names: Names = None, config: Config = None, state: State = None, json: 
             quiet=json,
         )
     )
-    for ended in runs:
-        if json:
-            say_json(run_document(ended))
-        else:
+    if json:
+        say_json({"runs": [run_document(ended) for ended in runs]})
+    else:
+        for ended in runs:
             say_run(ended)
     return exit_code(runs)

@@ -15,11 +15,11 @@ class Offer:
 
     Attributes:
         item: the thing itself.
-        names: what to call it, in publishing order: names that stay come first.
+        names: what to call it, in publishing order: names that stay come first; none: it is kept by digest alone.
         stays: those of `names` that never move to other content once they are set.
         settled: its name never moves at the source and its record is believed for ever.
-        build: published once; when its record or its staying name says that this was done, the
-            moving names are left alone (they may have moved on since).
+        build: published once; when its record says that this was done, the moving names are left
+            alone (they may have moved on since).
     """
 
     item: Item
@@ -30,7 +30,7 @@ class Offer:
 
 
 Held = Mapping[tuple[str, str], str]
-"""(target name, name there) → digest there; absent when it is not there or was not asked."""
+"""(target name, name or digest there) → digest there; absent when it is not there or was not asked."""
 
 
 def believed(offer: Offer, target: str, memory: Memory, *, now: datetime, trust: float) -> Known | None:
@@ -48,10 +48,10 @@ def remembered(offer: Offer, target: str, memory: Memory) -> bool:
 
 
 def names_to_check(offer: Offer, target: str, memory: Memory) -> tuple[str, ...]:
-    """Return the names whose content at the target decides about the step."""
+    """Return the names whose content at the target decides about the step: its digest when it has none."""
     if offer.build and remembered(offer, target, memory):
         return tuple(name for name in offer.names if name in offer.stays) or offer.names
-    return offer.names
+    return offer.names or (offer.item.digest,)
 
 
 def differ(

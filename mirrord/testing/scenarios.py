@@ -14,7 +14,7 @@ from mirrord.blobs.pool import SpoolPool
 from mirrord.events import Events
 from mirrord.model import Digest
 from mirrord.syncer import LOCAL, Mirror, Services, Syncer, Target
-from mirrord.syncers.image import SYNCER
+from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing.contract import Opening, Scenario
 from mirrord.testing.images import Image, build_image
 from mirrord.testing.pushing import push

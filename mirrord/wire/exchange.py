@@ -20,21 +20,27 @@ class Feed(httpx.AsyncByteStream):
 
     Attributes:
         error: what our own source raised; it explains the broken request better than the transport can.
-        started: whether anything of the body was taken by the transport.
-        finished: whether all of it was.
+        finished: whether the transport has taken all of it.
     """
 
     def __init__(self, upload: Upload, host: str, limits: Limits, bucket: Bucket | None) -> None:
         self._upload, self._host, self._limits, self._bucket = upload, host, limits, bucket
         self._watch: asyncio.Timeout | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._since = 0.0
+        self._patience: float | None = None
         self._running: AsyncGenerator[bytes, None] | None = None
         self.error: BaseException | None = None
-        self.started = False
         self.finished = False
 
     def watched_by(self, watch: asyncio.Timeout | None) -> None:
         """Let `watch` run out when the target takes nothing for too long; None when it has done its work."""
         self._watch = watch
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if watch is not None:
+            self._look()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Open the upload and begin."""
@@ -77,7 +83,6 @@ class Feed(httpx.AsyncByteStream):
                 await asyncio.sleep(delay)
             self._allow(self._limits.stall)
             before = clock()
-            self.started = True
             yield chunk
             if not pulse.beat(clock() - before, len(chunk)):
                 raise StalledError(f"{self._host}: takes less than {self._limits.floor:.0f} bytes a second")
@@ -86,8 +91,18 @@ class Feed(httpx.AsyncByteStream):
             raise BrokenError(f"{self._host}: our own source ended {left} bytes early")
 
     def _allow(self, seconds: float | None) -> None:
-        if self._watch is not None:
-            self._watch.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+        """Give the other side so long from now; None while it is our turn. Runs for every chunk: sets no timer."""
+        self._since, self._patience = asyncio.get_running_loop().time(), seconds
+
+    def _look(self) -> None:
+        """Let the watch run out when the other side's time is over, else look again when it could be."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        left = self._limits.stall if self._patience is None else self._since + self._patience - now
+        if left <= 0 and self._watch is not None:
+            self._watch.reschedule(now)
+            return
+        self._timer = loop.call_later(left, self._look)
 
 
 @dataclass(slots=True)

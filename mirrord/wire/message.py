@@ -22,10 +22,12 @@ class Caps:
     token: int = MIB
     error: int = 64 * KIB
     page: int = MIB
-    index: int = 64 * MIB
 
 
 CAPS: Final = Caps()
+
+RETRIABLE: Final = frozenset({408, 429, 499, 500, 502, 503, 504, *range(520, 528)})
+"""Statuses after which the same request may succeed: go-containerregistry's list, and Cloudflare's own ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +130,18 @@ def refusal(call: Call, status: int, headers: Mapping[str, str], body: bytes, af
     text = f"{call.host}: {call.method} {_path(call.url)}: status {status}{': ' + said if said else ''}"
     if status == 429:
         return ThrottledError(text, after)
-    if status >= 500 or status in (408, 499):
-        return ServerError(text, after)
+    if status >= 500 or status in RETRIABLE:
+        error = ServerError(text, after)
+        return error if status in RETRIABLE else permanent(error)  # 501, 505, 507… stay as they are
     if status in (401, 403):
         return DeniedError(f"{text} (credentials for {call.host} are missing, wrong or not enough)", status)
     return (MissingError if status == 404 else RefusedError)(text, status)
+
+
+def permanent(error: MirrordError) -> MirrordError:
+    """Mark one error as not worth an immediate retry although its class is (a certificate does not heal)."""
+    error.retry = False
+    return error
 
 
 def _path(url: str) -> str:

@@ -13,9 +13,6 @@ from typing import Final
 from mirrord.errors import MirrordError, ServerError, ThrottledError, UnreachableError
 from mirrord.wire.message import Limits
 
-RETRIABLE: Final = frozenset({408, 429, 499, 500, 502, 503, 504, 522})
-"""Statuses after which the same request may succeed (the list of go-containerregistry)."""
-
 LONGEST_WAIT: Final = 3600.0
 _FIRST: Final = 0.5
 _CEILING: Final = 300.0

@@ -7,6 +7,7 @@ time in bulk (measured on loopback, 2 cores). Nothing here follows redirects, ke
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from yarl import URL
 from mirrord.errors import BrokenError, ContentError, MirrordError, RefusedError, StalledError, UnreachableError
 from mirrord.wire import trust
 from mirrord.wire.lean import aiohttp, httpx
-from mirrord.wire.message import KIB, MIB, Limits
+from mirrord.wire.message import KIB, MIB, Limits, permanent
 from mirrord.wire.trust import Reach
 
 if TYPE_CHECKING:
@@ -81,12 +82,6 @@ class Route:
     proxy: str | None = None
 
 
-def permanent(error: MirrordError) -> MirrordError:
-    """Mark one error as not worth an immediate retry although its class is (a certificate does not heal)."""
-    error.retry = False
-    return error
-
-
 class GuardedResolver(aiohttp.abc.AbstractResolver):
     """Resolves once, has every address judged, and returns what will be dialled: rebinding has no second chance."""
 
@@ -145,7 +140,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             request.extensions["reused"] = notes.reused
-            raise _mapped(error, request.url.host) from error
+            raise _mapped(error, request.url.netloc.decode()) from error
         if "Transfer-Encoding" in response.headers and "Content-Length" in response.headers:
             response.close()  # RFC 9112 section 6.1: an attempt at smuggling; the connection is not reused
             raise ContentError(f"{request.url.host}: both Transfer-Encoding and Content-Length in one answer")
@@ -191,7 +186,7 @@ class _Body(httpx.AsyncByteStream):
     """The raw body, in pieces as large as have come."""
 
     def __init__(self, response: aiohttp.ClientResponse, request: httpx.Request) -> None:
-        self._response, self._host, self._sent = response, request.url.host, request.stream
+        self._response, self._host, self._sent = response, request.url.netloc.decode(), request.stream
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         content = self._response.content
@@ -236,5 +231,11 @@ def _mapped(error: Exception, host: str) -> MirrordError:
         why = getattr(error.certificate_error, "verify_message", "") or "the certificate is refused"
         return permanent(UnreachableError(f"{host}: TLS: {why}; `ca:` under hosts: adds an authority"))
     found, text = next((new, text) for kinds, new, text in _MEANINGS if isinstance(error, kinds))
-    detail = error.strerror if isinstance(error, aiohttp.ClientConnectorError) else None
+    detail = _why(error) if isinstance(error, aiohttp.ClientConnectorError) else None
     return found(f"{host}: {text}{f': {detail}' if detail else ''}")
+
+
+def _why(error: aiohttp.ClientConnectorError) -> str | None:
+    """Return the system's words for it; asyncio and uvloop put their own, and the address again, in their place."""
+    number = error.os_error.errno
+    return os.strerror(number) if number and number > 0 else error.strerror

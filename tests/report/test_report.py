@@ -31,7 +31,7 @@ STEP = Step(Action.COPY, "v1", "sha256:1", "a", ("v1", "main"), "not there", 10,
 def make_run(outcome: Outcome = Outcome.DONE, name: str = "m", **more: object) -> Run:
     receipt = Receipt(STEP, outcome, "refused" if outcome is Outcome.FAILED else "", "", 5, 1, 0.5)
     plan = Plan(name, "image", T0, (STEP,), ())
-    return Run(name, "image", "schedule", T0, T0 + timedelta(seconds=9), plan, (receipt,), 7, **more)  # type: ignore[arg-type] # kwargs
+    return Run(name, "image", "schedule", T0, T0 + timedelta(seconds=9), plan, (receipt,), 7, **more)  # type: ignore[arg-type]  # fields by keyword
 
 
 class Anything(BaseModel):

@@ -23,7 +23,9 @@ from mirrord.report import health
 from mirrord.report.health import Pulse
 from mirrord.syncer import Mirror, Publication, Services, Target
 from mirrord.testing.store import MemoryStore
+from mirrord.wire.trust import Secret
 
+CANARY = Secret("canary-51c0ffee")
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
@@ -63,7 +65,7 @@ class GatedSyncer:
                         raise
                     self.deaf -= 1
             if self.bug:
-                raise RuntimeError("unexpected")
+                raise RuntimeError(f"unexpected {CANARY.reveal()}")
         finally:
             self.now -= 1
 
@@ -192,8 +194,9 @@ async def test_bug_in_a_syncer(house: House) -> None:
     house.syncer.bug = True
     house.syncer.gate.set()
     run = await house.runner.sync("m")
+    assert CANARY.reveal() not in run.error
     assert (run.result, run.code) == (Result.FAILED, "error")
-    assert "unexpected" in run.error
+    assert "unexpected ***" in run.error
     assert [entry.code for entry in await house.store.runs("m")] == ["error"]
     assert house.count(RunFinished) == 1
     house.syncer.bug = False

@@ -61,6 +61,7 @@ async def test_an_answer_has_everything(serve: Any, http: Http, told: Any) -> No
         (409, RefusedError, 1), (416, RefusedError, 1), (302, RefusedError, 1), (201, RefusedError, 1),
         (408, ServerError, 4), (429, ThrottledError, 4), (499, ServerError, 4), (500, ServerError, 4),
         (502, ServerError, 4), (503, ServerError, 4), (504, ServerError, 4), (522, ServerError, 4),
+        (501, ServerError, 1), (507, ServerError, 1),
     ],
 )  # fmt: skip
 async def test_statuses_become_errors(serve: Any, http: Http, status: int, kind: Any, tries: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from mirrord.config.units import Duration
+from mirrord.plan.select import is_glob
 from mirrord.wire.oci.reference import valid_repository, valid_tag
 
 
@@ -62,7 +63,7 @@ class Source(BaseModel):
             raise ValueError(f"tag goes with layout or archive, not with {given[0]}")
         if self.names and self.layouts:
             raise ValueError("names does not go with layouts; their names come from their annotations")
-        if self.names and len(self.tags) > 1:
+        if self.names and (len(self.tags) > 1 or any(map(is_glob, self.tags))):
             raise ValueError("names goes with one tag; mirror several tags under their own names")
         return self
 

@@ -106,18 +106,17 @@ class LayoutWriter:
         with self._storage():
             self._folder.mkdir(parents=True, exist_ok=True)
             with _locked(self._folder):
-                foreign = [path for path in self._folder.iterdir() if not path.name.startswith(".")]
-                if foreign and not (self._folder / MARK).exists() and foreign != [self._folder / "blobs"]:
+                if not (self._folder / MARK).exists() and not _holds(self._folder) <= {"blobs"}:
                     raise UsageError(f"{self._folder}: holds something else than an OCI layout; name a new folder")
                 (self._folder / "blobs").mkdir(exist_ok=True)
                 _sweep(self._folder)
-                for name, body in ((INDEX, index_body([])), (MARK, MARK_BODY)):
+                for name, body in ((MARK, MARK_BODY), (INDEX, index_body([]))):
                     if not (self._folder / name).exists():
                         _replace(self._folder / name, body)
 
     def _head(self, ref: str) -> Descriptor | None:
-        if not self._folder.is_dir() or not any(self._folder.iterdir()):
-            return None
+        if not (self._folder / INDEX).exists() and _holds(self._folder) <= {"blobs", MARK, INDEX}:
+            return None  # not a layout yet: it is being made right now, or its making was cut short
         layout = Layout.open(self._folder)
         try:
             if ":" not in ref:
@@ -240,6 +239,11 @@ def _sweep(folder: Path) -> None:
         with contextlib.suppress(OSError), part.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             part.unlink()
+
+
+def _holds(folder: Path) -> set[str]:
+    """Name what lies in a folder that may not be there, hidden files left out."""
+    return {path.name for path in folder.iterdir() if path.name[0] != "."} if folder.is_dir() else set()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mirrord import failpoints
-from mirrord.blobs.spool import DetachedError, Reader
+from mirrord.blobs.spool import DetachedError, Reader, RestartedError
 from mirrord.errors import ImmutableError, MirrordError
 from mirrord.model import Digest, Outcome, Receipt, Step
 from mirrord.syncer import Services
@@ -167,9 +167,16 @@ class ImageSession:
         wanted = replace(await errand.source.wanted(blob), tell=self._count)
         async with self._services.spools.reader(wanted, errand.party) as reader:
             try:
-                await errand.destination.take_blob(blob, reader)
-            except MirrordError as error:
-                raise _cause(reader, error) from error
+                await _take(errand.destination, blob, reader)
+            except RestartedError:  # the source lied once and is read anew: what it says now is right, or an error
+                await _take(errand.destination, blob, reader)
+
+
+async def _take(destination: Destination, blob: Descriptor, reader: Reader) -> None:
+    try:
+        await destination.take_blob(blob, reader)
+    except MirrordError as error:
+        raise _cause(reader, error) from error
 
 
 def _cause(reader: Reader, error: MirrordError) -> MirrordError:

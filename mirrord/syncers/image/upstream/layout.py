@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirrord.blobs.spool import Wanted
-from mirrord.errors import ContentError, MirrordError
-from mirrord.model import Item
+from mirrord.errors import ContentError, MirrordError, MissingError
+from mirrord.model import Digest, Item
 from mirrord.plan.differ import Offer
 from mirrord.plan.naming import build_tags
+from mirrord.syncers.image.upstream.embedded import embedded
 from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout
 from mirrord.wire.oci.manifest import Descriptor, Manifest
 
@@ -38,12 +39,18 @@ class LayoutSource:
         return await asyncio.to_thread(self._layout.manifest, known)
 
     async def wanted(self, blob: Descriptor) -> Wanted:
-        """Point at the blob's place on disk.
+        """Point at the blob's place on disk, or at its embedded data when it is not there.
 
         Raises:
-            ContentError: it is not there, or has another size.
+            MissingError: it is neither there nor embedded.
+            ContentError: it has another size.
         """
-        file = await asyncio.to_thread(self._layout.blob, blob.digest)
+        try:
+            file = await asyncio.to_thread(self._layout.blob, blob.digest)
+        except MissingError:
+            if blob.data is None:
+                raise
+            return Wanted(blob.digest, blob.size, embedded(blob.data))
         if file.size != blob.size:
             raise ContentError(f"{self._layout.place}: {blob.digest} has {file.size} bytes, not {blob.size}")
         return Wanted(blob.digest, blob.size, file=file.path, start=file.offset)
@@ -55,7 +62,26 @@ def single(layout: Layout, descriptor: Descriptor, source: Source) -> Offer:
     names = source.names or ((tag,) if tag else ())
     if not names:
         raise ContentError(f"{layout.place}: the image has no name; write names: [...] for what to call it")
-    return Offer(Item(names[0], descriptor.digest), names, stays=frozenset(names[:-1]), build=len(names) > 1)
+    item = Item(names[0], descriptor.digest, tree_size(layout, descriptor))
+    return Offer(item, names, stays=frozenset(names[:-1]), build=len(names) > 1)
+
+
+def tree_size(layout: Layout, root: Descriptor) -> int:
+    """Add up the blobs of an image, each once; only manifests are read.
+
+    Raises:
+        MirrordError: a manifest of it is missing or wrong.
+    """
+    sizes: dict[Digest, int] = {}
+    left, seen = [root], {root.digest}
+    while left:
+        manifest = layout.manifest(left.pop())
+        sizes |= {blob.digest: blob.size for blob in manifest.blobs}
+        sizes |= {child.digest: child.size for child in manifest.children if not child.is_manifest}
+        inner = [child for child in manifest.children if child.is_manifest and child.digest not in seen]
+        seen.update(child.digest for child in inner)
+        left += inner
+    return sum(sizes.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +93,7 @@ class Build:
     branch: str
     commit: str
     created: datetime
+    size: int
 
 
 def builds(folder: Path, problems: list[str]) -> Iterator[Build]:
@@ -83,7 +110,8 @@ def builds(folder: Path, problems: list[str]) -> Iterator[Build]:
             said = layout.annotations(descriptor)
             if not (said.get(REF_NAME) and said.get(REVISION)):
                 raise ContentError(f"{path}: lacks the annotation {REF_NAME} (branch) or {REVISION} (commit)")
-            yield Build(layout, descriptor, said[REF_NAME], said[REVISION], _created(said.get(CREATED), path))
+            made, size = _created(said.get(CREATED), path), tree_size(layout, descriptor)
+            yield Build(layout, descriptor, said[REF_NAME], said[REVISION], made, size)
         except (MirrordError, OSError) as error:
             problems.append(str(error))
 
@@ -102,7 +130,11 @@ def build_offers(found: Iterable[Build], problems: list[str]) -> Iterator[tuple[
     branches: dict[str, str] = {}
     usable: list[tuple[Build, str, str]] = []
     for build in found:
-        stays, moves = build_tags(build.branch, build.commit)
+        try:
+            stays, moves = build_tags(build.branch, build.commit)
+        except MirrordError as error:
+            problems.append(f"{build.layout.place}: {error}")
+            continue
         if branches.setdefault(moves, build.branch) != build.branch:
             problems.append(
                 f"{build.layout.place}: branch {build.branch} and branch {branches[moves]} are both {moves}"
@@ -115,4 +147,5 @@ def build_offers(found: Iterable[Build], problems: list[str]) -> Iterator[tuple[
         newest[moves] = max(newest.get(moves, build), build, key=lambda one: one.created)
     for build, stays, moves in usable:
         names = (stays, moves) if newest[moves] is build else (stays,)
-        yield Offer(Item(stays, build.descriptor.digest), names, stays=frozenset({stays}), build=True), build
+        item = Item(stays, build.descriptor.digest, build.size)
+        yield Offer(item, names, stays=frozenset({stays}), build=True), build

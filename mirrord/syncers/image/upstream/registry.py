@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mirrord.blobs.spool import Opener, Wanted
-from mirrord.errors import MirrordError, MissingError
+from mirrord.blobs.spool import Wanted
+from mirrord.errors import MirrordError, MissingError, TransportError
 from mirrord.model import Digest, Item, Memory
 from mirrord.plan.differ import Offer, remembered
 from mirrord.plan.select import is_glob, matches, select
+from mirrord.syncers.image.upstream.embedded import embedded
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.manifest import Descriptor, Manifest
 from mirrord.wire.oci.reference import Reference
@@ -35,19 +35,8 @@ class RegistrySource:
     async def wanted(self, blob: Descriptor) -> Wanted:
         """Offer the blob's embedded data where there is some (image-spec, descriptor.md), else a GET."""
         if blob.data is not None:
-            return Wanted(blob.digest, blob.size, _embedded(blob.data))
+            return Wanted(blob.digest, blob.size, embedded(blob.data))
         return Wanted(blob.digest, blob.size, lambda offset: self._repository.open_blob(blob, offset))
-
-
-def _embedded(data: bytes) -> Opener:
-    async def chunks(offset: int) -> AsyncIterator[bytes]:
-        yield data[offset:]
-
-    @contextlib.asynccontextmanager
-    async def opened(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
-        yield chunks(offset)
-
-    return opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +62,22 @@ class Question:
         """Literals and globs to look for."""
         return self.source.tags or (str(self.reference.digest or self.reference.tag or "latest"),)
 
+    def names(self, found: str) -> tuple[str, ...]:
+        """Return what a tag or a digest of the source is called at the targets; a digest alone has no name."""
+        if self.source.names:
+            return self.source.names
+        called = self.reference.tag if ":" in found else found
+        return (called,) if called else ()
+
 
 async def offers(repository: Repository, question: Question) -> tuple[list[Offer], list[str]]:
     """Find the wanted tags: no listing for literals, one HEAD for each tag, none for a settled one.
 
     Returns:
         What is offered, and one sentence for each tag that could not be found out.
+
+    Raises:
+        TransportError: not a single one could be found out, because the registry is not there or asks for patience.
     """
     patterns = question.patterns
     tags = [pattern for pattern in patterns if not is_glob(pattern)]
@@ -86,10 +85,13 @@ async def offers(repository: Repository, question: Question) -> tuple[list[Offer
         listed = [tag async for tag in repository.tags()]
         tags += [tag for tag in select(listed, patterns) if tag not in tags]
     found = await asyncio.gather(*(_offer(repository, question, tag) for tag in tags))
-    return [offer for offer in found if isinstance(offer, Offer)], [text for text in found if isinstance(text, str)]
+    failures = [(tag, error) for tag, error in zip(tags, found, strict=True) if isinstance(error, MirrordError)]
+    if failures and len(failures) == len(found) and all(isinstance(error, TransportError) for _, error in failures):
+        raise failures[0][1]
+    return [offer for offer in found if isinstance(offer, Offer)], [f"{tag}: {error}" for tag, error in failures]
 
 
-async def _offer(repository: Repository, question: Question, tag: str) -> Offer | str:
+async def _offer(repository: Repository, question: Question, tag: str) -> Offer | MirrordError:
     fixed = matches(tag, question.immutable)
     if fixed and (settled := _settled(question, tag)):
         return settled
@@ -98,8 +100,8 @@ async def _offer(repository: Repository, question: Question, tag: str) -> Offer 
         if head is None:
             raise MissingError(f"{question.reference.name}:{tag} is not there")
     except MirrordError as error:
-        return f"{tag}: {error}"
-    names = question.source.names or ((tag,) if ":" not in tag else ())
+        return error
+    names = question.names(tag)
     return Offer(Item(tag, head.digest), names, stays=frozenset(names if fixed else ()))
 
 
@@ -108,7 +110,7 @@ def _settled(question: Question, tag: str) -> Offer | None:
     digests = {known.digest for target in question.targets if (known := question.memory.get((target, tag)))}
     if len(digests) != 1:
         return None
-    names = question.source.names or (tag,)
+    names = question.names(tag)
     offer = Offer(Item(tag, Digest.parse(digests.pop())), names, stays=frozenset(names), settled=True)
     return offer if _everywhere(offer, question.targets, question.memory) else None
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from mirrord.blobs.links import Linked
 from mirrord.errors import MirrordError, StorageError
 from mirrord.model import Memory
 from mirrord.plan.differ import Offer, believed, names_to_check
@@ -21,6 +22,7 @@ from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.layout import Layout
 
 PATIENCE = 10.0  # seconds for one look at a target; a dead one must not hold up the others
+LOOKS = 8  # at one target at once: the patience is for the target's answer, not for our own queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +78,12 @@ async def _source(
         }
     if source.archive:
         archive = await open_archive(source.archive, services.scratch, source.tag)
-        offer = single(archive.layout, archive.root, source)
+        offer = await asyncio.to_thread(single, archive.layout, archive.root, source)
         return [offer], {offer.item.name: LayoutSource(archive.layout, archive.root)}
     assert source.layout is not None
     layout = await asyncio.to_thread(Layout.open, source.layout, services.scratch)
     root = layout.resolve(source.tag)
-    offer = single(layout, root, source)
+    offer = await asyncio.to_thread(single, layout, root, source)
     return [offer], {offer.item.name: LayoutSource(layout, root)}
 
 
@@ -90,13 +92,15 @@ async def _held(target: Target, names: Collection[str], mirror: Mirror, services
     if target.name == LOCAL:
         if services.links is None:
             raise StorageError("the local target needs a state directory")
-        linked = services.links.get(image_name(mirror))
-        return _Look(target.name, {name: linked.tags[name] for name in names if name in linked.tags} if linked else {})
+        linked = services.links.get(image_name(mirror)) or Linked()
+        known: Mapping[str, str] = {**{digest: digest for digest in linked.manifests}, **linked.tags}
+        return _Look(target.name, {name: known[name] for name in names if name in known})
     repository = Repository(services.http, target_reference(mirror, target), services.http.book, push=True)
     held: dict[str, str] = {}
+    slots = asyncio.Semaphore(LOOKS)
 
     async def look(name: str) -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with slots, asyncio.timeout(PATIENCE):
             head = await repository.head_manifest(name)
         if head:
             held[name] = head.digest

@@ -1,0 +1,168 @@
+"""`mirrord demo`: see it work, on this machine alone.
+
+The only part of the program that uses `mirrord.testing`: a demonstration needs registries and an image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mirrord.cli.console import exit_code, say, say_run, short, size, table
+from mirrord.cli.progress import shown
+from mirrord.daemon import run
+from mirrord.errors import DigestError
+from mirrord.events import Events
+from mirrord.model import Receipt
+from mirrord.plan.naming import build_tags
+from mirrord.serve.remote import ControlClient
+from mirrord.syncer import Publication
+from mirrord.wire.host import HostBook
+from mirrord.wire.http import Http
+from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from mirrord.testing.stage import Stage
+
+HELP = """Show everything at work, on this machine alone: no account, no configuration, nothing is left behind.
+
+Starts four registries and the daemon on loopback, builds an image for linux/amd64 and linux/arm64, publishes it from
+one registry to the three others and to the embedded store as [cyan]main[/cyan] and [cyan]main-<commit>[/cyan], and
+leaves all of it running until Ctrl-C. The registries are Debian's [cyan]docker-registry[/cyan] where it is installed.
+"""
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End when everything is published and checked.")] = False,  # noqa: FBT002 - a flag
+) -> int:
+    """Run the command and return its exit code."""
+    return run(_demo(once=once))
+
+
+async def _demo(*, once: bool) -> int:
+    """Play; a signal in the middle is 130, one at the end is how a person says that it was enough."""
+    _end_on_signals()
+    try:
+        async with AsyncExitStack() as stack:
+            code = await _play(stack, once=once)
+    except asyncio.CancelledError:
+        return 130
+    return code
+
+
+def _end_on_signals() -> None:
+    """Cancel the command on the first signal; further ones do not stop it from cleaning up."""
+    work, told = asyncio.current_task(), False
+    assert work is not None
+
+    def tell() -> None:
+        nonlocal told
+        if not told:
+            told = True
+            work.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, tell)
+
+
+async def _play(stack: AsyncExitStack, *, once: bool) -> int:
+    from mirrord.testing.stage import daemon_ended, open_stage  # noqa: PLC0415 - only a demonstration needs doubles
+
+    say("Starting four registries and the daemon, on 127.0.0.1 alone ...")
+    stage = await stack.enter_async_context(open_stage())
+    _introduce(stage)
+    code = await _publish(stage)
+    if code or once:
+        return code
+    _invite(stage)
+    try:
+        await daemon_ended(stage)
+    except asyncio.CancelledError:
+        say("\nCleaning up.")
+    return 0
+
+
+def _introduce(stage: Stage) -> None:
+    kind = (
+        f"in-process registries of mirrord.testing ({stage.stand_in})" if stage.stand_in else "docker-registry servers"
+    )
+    places = {"source": stage.source, **stage.targets}
+    say(f"Four {kind}: {', '.join(f'{name} {place.host}' for name, place in places.items())}")
+    blobs = len(stage.image.blobs)
+    say(f"At the source waits an image for linux/amd64 and linux/arm64: {blobs} blobs, {size(stage.image.size)}")
+
+
+async def _publish(stage: Stage) -> int:
+    """Publish through the daemon, as `mirrord publish` does, and ask every target what it has."""
+    commit = stage.image.digest.hex[:40]
+    say(f"\n$ mirrord publish {stage.mirror} --image {stage.origin} --branch main --commit {commit}")
+    sys.stdout.flush()
+    events, names = Events(), build_tags("main", commit)
+    with shown(events, quiet=False):
+        ended = await ControlClient(stage.state).publish(stage.mirror, Publication(stage.origin, names), events)
+    if code := exit_code([ended]):
+        say_run(ended)
+        return code
+    await _verify(stage, names)
+    say()
+    _tell(stage.places, {receipt.step.target: receipt for receipt in ended.receipts})
+    blobs, reads = len(stage.image.blobs), stage.reads
+    say(f"\nEvery digest was asked for again and is the source's. {blobs} blobs, {reads} reads at the source.")
+    return 0
+
+
+async def _verify(stage: Stage, names: tuple[str, ...]) -> None:
+    """Ask every place for every name.
+
+    Raises:
+        DigestError: one of them has something else.
+    """
+    async with Http(HostBook()) as http:
+        for place in stage.places.values():
+            for name in names:
+                found = await Repository(http, Reference.parse(place), http.book).head_manifest(name)
+                if found is None or found.digest != stage.image.digest:
+                    there = found.digest if found else "missing"
+                    raise DigestError(f"{place}:{name} is {there}, not {stage.image.digest}")
+
+
+def _tell(places: Mapping[str, str], receipts: Mapping[str, Receipt]) -> None:
+    rows = [
+        (
+            name,
+            place,
+            ", ".join(receipts[name].step.names),
+            short(receipts[name].step.digest),
+            size(receipts[name].sent),
+        )
+        for name, place in places.items()
+    ]
+    table(("TARGET", "WHERE", "TAGS", "DIGEST", "BYTES"), rows)
+
+
+def _invite(stage: Stage) -> None:
+    program = "mirrord" if shutil.which("mirrord") else sys.argv[0]
+    state = shlex.quote(str(stage.state))
+    first = next(iter(stage.targets.values())).host
+    say(f"""
+Status   http://{stage.address}/   (JSON: /status, Prometheus: /metrics)
+Log      {stage.folder}/daemon.log
+Config   {stage.folder}/conf.d/demo.yaml
+
+Try, in another terminal:
+  {program} status --state {state}
+  {program} sync --state {state}
+  skopeo inspect --tls-verify=false docker://{first}/mirror/{stage.mirror}:main
+  podman pull --tls-verify=false {stage.address}/{stage.mirror}:main
+
+Ctrl-C ends the daemon and the registries, and removes {stage.folder}.""")
+    sys.stdout.flush()

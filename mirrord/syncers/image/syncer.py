@@ -1,0 +1,74 @@
+"""Assembles the image syncer from its rooms."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from mirrord.errors import StorageError
+from mirrord.model import Memory, Plan
+from mirrord.syncer import LOCAL, Content, Mirror, Publication, Services, Target
+from mirrord.syncers.image.front import content
+from mirrord.syncers.image.names import image_name, places, publishing, spec_of, target_reference
+from mirrord.syncers.image.plan import ImageSurvey, plan
+from mirrord.syncers.image.spec import ImageSpec, ImageTarget
+from mirrord.syncers.image.transfer.destinations import Destination, RegistryDestination
+from mirrord.syncers.image.transfer.local import LocalDestination
+from mirrord.syncers.image.transfer.session import ImageSession
+from mirrord.syncers.image.upstream.survey import survey
+from mirrord.wire.oci.client import Repository
+
+
+class ImageSyncer:
+    """Fulfils `Syncer`, `Publishes` and `Serves`."""
+
+    kind = "image"
+    prefix = "/v2/"
+    spec = ImageSpec
+    target_spec = ImageTarget
+
+    def places(self, mirror: Mirror) -> tuple[str, Mapping[str, str]]:
+        """Return origin and targets in canonical spelling."""
+        return places(mirror)
+
+    async def survey(self, mirror: Mirror, services: Services, memory: Memory, now: datetime) -> ImageSurvey:
+        """Look at the source, and at targets whose record is not enough."""
+        return await survey(mirror, services, memory, now)
+
+    def plan(self, mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
+        """Decide about every tag at every target."""
+        return plan(mirror, survey, now)
+
+    @asynccontextmanager
+    async def open(self, mirror: Mirror, survey: ImageSurvey, services: Services) -> AsyncIterator[ImageSession]:
+        """Begin a run."""
+        spec = spec_of(mirror)
+        destinations = {target.name: _destination(mirror, target, services) for target in mirror.targets}
+        patience = spec.together_wait if spec.publish == "together" else 0.0
+        session = ImageSession(survey.sources, destinations, services, patience, f"{mirror.name}/")
+        try:
+            yield session
+        finally:
+            await session.aclose()
+
+    def publishing(self, mirror: Mirror, publication: Publication) -> Mirror:
+        """Put one build in the place of the mirror's source."""
+        return publishing(mirror, publication)
+
+    def content(self, path: str, query: Mapping[str, str], services: Services) -> Content:
+        """Serve the `local` store as a read-only registry."""
+        return content(path, query, services)
+
+
+def _destination(mirror: Mirror, target: Target, services: Services) -> Destination:
+    if target.name != LOCAL:
+        reference = target_reference(mirror, target)
+        client = Repository(services.http, reference, services.http.book, push=True)
+        return RegistryDestination(client, reference.domain, reference.path)
+    if services.blobs is None or services.links is None:
+        raise StorageError("the local target needs a state directory; give --state")
+    return LocalDestination(services.blobs, services.links, image_name(mirror), services.scratch)
+
+
+SYNCER = ImageSyncer()

@@ -1,0 +1,206 @@
+"""What `mirrord demo` stands on: four registries, an image in one of them, a configuration, and the real daemon.
+
+Everything listens on free ports of 127.0.0.1, lives in one temporary folder, and is gone when the context ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mirrord.errors import MirrordError, UnreachableError
+from mirrord.syncer import LOCAL
+from mirrord.testing.images import Image, build_image
+from mirrord.testing.pushing import push
+from mirrord.testing.registry import Registry
+from mirrord.testing.servers import DockerRegistry, available
+
+PLATFORMS = ("linux/amd64", "linux/arm64")
+LAYERS, LAYER_SIZE = 3, 8 << 20  # of each platform, the lowest one shared: 40 MiB in all
+TARGETS = ("east", "west", "north")
+REPOSITORY, TAG, MIRROR = "team/app", "main", "app"
+PATIENCE = 20.0  # seconds that the daemon may take to start, or to end
+
+CONFIGURATION = """\
+settings: {{listen: "127.0.0.1:0"}}
+hosts:
+  {source}: {{bandwidth: 24MiB/s}}  # slow on purpose, so that there is something to see
+targets:
+{targets}
+mirrors:
+  - name: {mirror}
+    kind: image
+    from: {{repository: "{image}"}}
+    to: [{names}, local]
+    every: 1m
+"""
+
+# What would reach into the machine's own mirrord, or ask for its credentials.
+FOREIGN = ("MIRRORD_LISTEN", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC")
+ACCOUNTS = ("DOCKER_AUTH_CONFIG",)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What is there.
+
+    Attributes:
+        folder: holds `conf.d`, `state` and `daemon.log`.
+        image: what was pushed to `team/app:main` at `source`.
+        source: where it is read from.
+        targets: where it goes, by name in the configuration.
+        address: `host:port` of the daemon.
+        daemon: done when the daemon ended.
+        stand_in: why the registries are doubles in this process, or "" when they are real servers.
+    """
+
+    folder: Path
+    image: Image
+    source: Registry | DockerRegistry
+    targets: Mapping[str, Registry | DockerRegistry]
+    address: str
+    daemon: asyncio.Future[int]
+    stand_in: str
+
+    @property
+    def state(self) -> Path:
+        """The daemon's state directory."""
+        return self.folder / "state"
+
+    @property
+    def mirror(self) -> str:
+        """Name of the mirror."""
+        return MIRROR
+
+    @property
+    def origin(self) -> str:
+        """What the mirror reads, as a reference."""
+        return f"{self.source.host}/{REPOSITORY}:{TAG}"
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """Where it goes: a repository for each target, the embedded store among them."""
+        elsewhere = {name: f"{registry.host}/mirror/{MIRROR}" for name, registry in self.targets.items()}
+        return {**elsewhere, LOCAL: f"{self.address}/{MIRROR}"}
+
+    @property
+    def reads(self) -> int:
+        """How often the source was asked for a blob."""
+        if isinstance(self.source, Registry):
+            return self.source.count("GET", "/blobs/sha256:")
+        return sum(hit.method == "GET" and "/blobs/sha256:" in hit.path for hit in self.source.hits())
+
+
+@contextlib.asynccontextmanager
+async def open_stage() -> AsyncIterator[Stage]:
+    """Start everything; end and remove everything when the context ends.
+
+    Raises:
+        UnreachableError: a registry or the daemon does not start; the text says what it said.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mirrord-demo-")))
+        stand_in = available("docker-registry") or ""
+        registries = [await _registry(stack, double=bool(stand_in)) for _ in (None, *TARGETS)]
+        source, targets = registries[0], dict(zip(TARGETS, registries[1:], strict=True))
+        image = await asyncio.to_thread(
+            build_image, PLATFORMS, layers=LAYERS, layer_size=LAYER_SIZE, seed="demo", shared_layers=1
+        )
+        await push(image, source.url, REPOSITORY, [TAG])
+        await asyncio.to_thread(_configure, folder, source.host, targets)
+        address, daemon = await stack.enter_async_context(_daemon(folder))
+        yield Stage(folder, image, source, targets, address, daemon, stand_in)
+
+
+async def _registry(stack: contextlib.AsyncExitStack, *, double: bool) -> Registry | DockerRegistry:
+    if double:
+        return await stack.enter_async_context(Registry())
+    return await stack.enter_async_context(DockerRegistry(access_log=True))
+
+
+def _configure(folder: Path, source: str, targets: Mapping[str, Registry | DockerRegistry]) -> None:
+    (folder / "conf.d").mkdir()
+    lines = [f"  {name}: {{kind: image, to: {registry.host}/mirror}}" for name, registry in targets.items()]
+    text = CONFIGURATION.format(
+        source=source,
+        targets="\n".join(lines),
+        names=", ".join(targets),
+        mirror=MIRROR,
+        image=f"{source}/{REPOSITORY}:{TAG}",
+    )
+    (folder / "conf.d" / "demo.yaml").write_text(text)
+
+
+@contextlib.asynccontextmanager
+async def _daemon(folder: Path) -> AsyncIterator[tuple[str, asyncio.Future[int]]]:
+    """Run `mirrord serve` in a session of its own: a Ctrl-C at the terminal is ours to pass on, in order."""
+    environ = {name: value for name, value in os.environ.items() if name not in FOREIGN + ACCOUNTS}
+    log = folder / "daemon.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mirrord", "serve"),
+            *("-c", str(folder / "conf.d"), "--state", str(folder / "state")),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environ | {"DOCKER_CONFIG": str(folder / "docker")},
+            start_new_session=True,
+        )
+    ended = asyncio.ensure_future(process.wait())
+    try:
+        yield await _address(log, ended), ended
+    finally:
+        await _end(process, ended)
+
+
+async def _address(log: Path, ended: asyncio.Future[int]) -> str:
+    """Wait until the daemon says where it listens."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            while not ended.done():
+                if address := _said(log):
+                    return address
+                await asyncio.wait([ended], timeout=0.05)
+    raise UnreachableError(f"the daemon does not start: {_last_words(log)}")
+
+
+def _said(log: Path) -> str:
+    """Return the address from the log, or "" while it is not there."""
+    for line in log.read_text().splitlines():
+        with contextlib.suppress(ValueError):
+            document = json.loads(line)
+            if document.get("event") == "daemon.ready":
+                return str(document["address"])
+    return ""
+
+
+def _last_words(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:].strip()
+
+
+async def _end(process: asyncio.subprocess.Process, ended: asyncio.Future[int]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    await asyncio.wait([ended], timeout=PATIENCE)
+    if not ended.done():
+        process.kill()
+    await ended
+
+
+async def daemon_ended(stage: Stage) -> None:
+    """Wait until the daemon ends by itself, which it should not.
+
+    Raises:
+        MirrordError: it did; holds the end of its log.
+    """
+    status = await asyncio.shield(stage.daemon)
+    raise MirrordError(f"the daemon ended with status {status}: {_last_words(stage.folder / 'daemon.log')}")

@@ -1,0 +1,140 @@
+"""`mirrord demo`: it works, it says what it uses, and it leaves nothing behind however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from mirrord.testing.servers import require
+
+STARTS = ("python3", "sh", "env", "htpasswd")  # all that PATH has in these tests, and docker-registry where wanted
+
+
+def environment(tmp_path: Path, *tools: str) -> dict[str, str]:
+    """Return an environment whose temporary folder and PATH are the test's own."""
+    for name in ("tmp", "bin"):
+        (tmp_path / name).mkdir()
+    for tool in (*STARTS, *tools):
+        if found := shutil.which(tool):
+            (tmp_path / "bin" / tool).symlink_to(found)
+    return {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "PATH": str(tmp_path / "bin"), "HOME": str(tmp_path)}
+
+
+@asynccontextmanager
+async def demo(env: Mapping[str, str], *flags: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the command in a session of its own; it is gone at the end."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mirrord", "demo", *flags),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=env,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.wait(), 60)
+        process._transport.close()  # type: ignore[attr-defined]  # else its pipes warn when collected
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
+    output, _ = await asyncio.wait_for(process.communicate(), 100)
+    return process.returncode or 0, output.decode()
+
+
+async def said(process: asyncio.subprocess.Process, pattern: str) -> str:
+    """Return all that it says up to a line that matches."""
+    assert process.stdout is not None
+    text = ""
+    async with asyncio.timeout(100):
+        while not re.search(pattern, text):
+            line = await process.stdout.readline()
+            assert line, text
+            text += line.decode()
+    return text
+
+
+def listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
+def table_of(text: str) -> dict[str, list[str]]:
+    """Return the rows of the table by target."""
+    lines = text.partition("TARGET ")[2].splitlines()[1:]
+    return {row[0]: row[1:] for line in lines if (row := re.split(r"\s{2,}", line.strip())) and len(row) == 5}
+
+
+@pytest.mark.parametrize("server", ["docker-registry", ""], ids=["real", "in-process"])
+async def test_once_publishes_checks_and_ends(tmp_path: Path, server: str) -> None:
+    """With `--once` one image gets to three registries and the embedded store under both tags, then all is gone."""
+    if server:
+        require(server)
+    async with demo(environment(tmp_path, *filter(None, [server])), "--once") as process:
+        status, text = await ended(process)
+    assert status == 0, text
+    rows = table_of(text)
+    assert list(rows) == ["east", "west", "north", "local"], text
+    assert len({digest for _, _, digest, _ in rows.values()}) == 1
+    for _, tags, _, sent in rows.values():
+        assert re.fullmatch(r"main-[0-9a-f]{7}, main", tags)
+        assert sent == "40.0 MiB"
+    assert "7 blobs, 7 reads at the source" in text
+    assert ("docker-registry servers" if server else "in-process registries of mirrord.testing") in text
+    assert not any(listens(address) for address in re.findall(r"127\.0\.0\.1:\d+", text))
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+async def test_it_stays_until_told_to_end(tmp_path: Path, number: signal.Signals) -> None:
+    """Without `--once` the daemon answers at the printed address until Ctrl-C, which is exit code 0 and cleans up."""
+    async with demo(environment(tmp_path)) as process:
+        text = await said(process, r"Ctrl-C ends")
+        found = re.search(r"http://(127\.0\.0\.1:\d+)/", text)
+        assert found, text
+        assert listens(found[1])
+        process.send_signal(number)
+        status, rest = await ended(process)
+    assert status == 0, text + rest
+    assert not any(listens(address) for address in re.findall(r"127\.0\.0\.1:\d+", text))
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+async def test_a_signal_in_the_middle_cleans_up(tmp_path: Path) -> None:
+    """Ctrl-C while it publishes is exit code 130, and nothing is left behind."""
+    async with demo(environment(tmp_path)) as process:
+        text = await said(process, r"\$ mirrord publish")
+        process.send_signal(signal.SIGINT)
+        status, rest = await ended(process)
+    assert status == 130, text + rest
+    assert "Traceback" not in rest
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+async def test_a_registry_that_does_not_start_is_told(tmp_path: Path) -> None:
+    """When a server cannot be started the command says what it said, exits 69, and nothing is left behind."""
+    env = environment(tmp_path)
+    broken = tmp_path / "bin" / "docker-registry"
+    broken.write_text("#!/bin/sh\necho 'no such storage driver' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    async with demo(env, "--once") as process:
+        status, text = await ended(process)
+    assert status == 69, text
+    assert "no such storage driver" in text
+    assert "Traceback" not in text
+    assert list((tmp_path / "tmp").iterdir()) == []

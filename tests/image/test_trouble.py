@@ -1,0 +1,249 @@
+"""What goes wrong on the way: uploads are sent again from the spool, sources are resumed, lies go nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mirrord.blobs.spool import WITHHELD
+from mirrord.errors import BrokenError
+from mirrord.events import BytesRead, Event
+from mirrord.model import Digest, Outcome, Result
+from mirrord.syncer import LOCAL
+from mirrord.testing import Auth, Fault, Image, Moment, Registry, build_image, push
+from mirrord.testing.world import World, by_target, open_world
+
+MIB = 1 << 20
+PLACE = "mirror/app"
+ONE = ["linux/amd64"]
+
+
+def big(size: int = 3 * MIB, layers: int = 1) -> Image:
+    return build_image(ONE, layers=layers, layer_size=size)
+
+
+async def filled(world: World, image: Image) -> Registry:
+    source = await world.registry("source")
+    await push(image, source, "team/app", ["main"])
+    return source
+
+
+def main_of(source: Registry) -> dict[str, str]:
+    return {"repository": f"{source.host}/team/app:main"}
+
+
+def layer(image: Image, number: int = 0) -> str:
+    """Return the hex digits of a layer's digest: they stand in paths and in queries."""
+    return Digest(image.layers[number]).hex
+
+
+def unauthorized(target: Registry) -> Fault:
+    assert target.auth is not None
+    challenge = {"WWW-Authenticate": f'Bearer realm="{target.url}/token",service="registry.test",error="invalid_token"'}
+    return target.faults.on("PUT", "/blobs/uploads/").do(target.auth.expire).refuse_after(MIB, 401, challenge)
+
+
+def failing(target: Registry) -> Fault:
+    return target.faults.on("PUT", "/blobs/uploads/").refuse_after(MIB, 503)
+
+
+def answer_lost(target: Registry) -> Fault:
+    return target.faults.on("PUT", "/blobs/uploads/").close_mid_header()
+
+
+def reset(target: Registry) -> Fault:
+    return target.faults.on("PUT", "/blobs/uploads/").close()
+
+
+@pytest.mark.parametrize("break_", [unauthorized, failing, answer_lost, reset])
+async def test_a_failed_upload_is_sent_again_from_the_spool(
+    world: World, break_: Callable[[Registry], Fault]
+) -> None:
+    """401, 5xx or a reset in the middle of an upload costs the target a second one, and the source nothing."""
+    image = big()
+    source, good = await filled(world, image), await world.registry("good")
+    bad = await world.registry("bad", auth=Auth(bearer=("", "")))
+    happened = break_(bad)
+    run = await world.run(world.mirror(main_of(source), good, bad))
+    assert happened.hits == 1
+    assert run.result is Result.SUCCESS, run.receipts
+    assert (source.count("GET", "/blobs/"), run.read) == (2, image.size)
+    assert bad.tags == good.tags == {PLACE: {"main": image.digest}}
+    assert bad.protocol.uploads.open.keys() <= {1, 2}
+
+
+async def test_a_broken_source_is_resumed_where_it_broke(world: World) -> None:
+    """A source that breaks in the middle is asked for the rest by Range, and the targets notice nothing."""
+    image = big()
+    source, target = await filled(world, image), await world.registry("one")
+    source.faults.on("GET", layer(image)).truncate(2 * MIB)
+    run = await world.run(world.mirror(main_of(source), target, LOCAL))
+    assert run.result is Result.SUCCESS
+    first, second = source.select("GET", layer(image))
+    assert "range" not in first.headers
+    assert 0 < int(second.headers["range"].removeprefix("bytes=").rstrip("-")) <= 2 * MIB
+    assert second.status == 206
+    assert target.count("PUT", layer(image)) == 1
+    assert target.content.dangling() == []
+
+
+async def test_a_lying_source_completes_no_upload(world: World) -> None:
+    """Wrong bytes at the very end: no target ever has them as a blob, no tag is set, and the error says digest."""
+    image = big()
+    source, targets = await filled(world, image), [await world.registry(name) for name in ("one", "two")]
+    source.faults.on("GET", layer(image), times=None).corrupt(-1)
+    run = await world.run(world.mirror(main_of(source), *targets, LOCAL))
+    assert run.result is Result.FAILED
+    assert {receipt.code for receipt in run.receipts} == {"digest_mismatch"}
+    for target in targets:
+        assert image.layers[0] not in target.blobs
+        assert (target.tags, target.manifests) == ({}, {})
+        size = len(image.blobs[image.layers[0]])
+        assert all(put.received < size for put in target.select("PUT", layer(image)))
+    assert world.local_tags() == {}
+    assert world.services.blobs is not None
+    assert world.services.blobs.path(Digest(image.layers[0])) is None
+    assert not any(layer(image) in file.name for file in world.spooled())
+
+
+async def test_a_source_that_heals_is_read_twice(world: World) -> None:
+    """Wrong bytes once: the blob is read anew from its start, sent anew, and all is well (fault F17)."""
+    image = big()
+    source, target = await filled(world, image), await world.registry("one")
+    source.faults.on("GET", layer(image)).corrupt(100)
+    run = await world.run(world.mirror(main_of(source), target, LOCAL))
+    assert run.result is Result.SUCCESS, run.receipts
+    assert [exchange.headers.get("range") for exchange in source.select("GET", layer(image))] == [None, None]
+    assert target.content.dangling() == []
+
+
+async def test_the_last_chunk_is_withheld(world: World) -> None:
+    """While the last byte of a blob is not there, targets have all but the last 64 KiB of it."""
+    image = big()
+    size = len(image.blobs[image.layers[0]])
+    source, target = await filled(world, image), await world.registry("one")
+    held = source.faults.on("GET", layer(image)).stall(after=size - 1)
+    running = asyncio.ensure_future(world.run(world.mirror(main_of(source), target)))
+    put = await target.wait(Moment.FIRST_RECEIVED, "PUT", layer(image))
+    while put.received < size - WITHHELD - 1:
+        await asyncio.sleep(0)
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert put.received <= size - WITHHELD
+    held.release()
+    assert (await running).result is Result.SUCCESS
+
+
+async def test_the_budget_outranks_reading_once(tmp_path: Path) -> None:
+    """A hanging target is sent away so that the spool stays within its budget, is served later, and gets everything."""
+    image = big(6 * MIB, layers=3)
+    budget = 14 * MIB
+    async with open_world(tmp_path, budget=budget) as world:
+        source, fast = await filled(world, image), await world.registry("fast")
+        slow = await world.registry("slow", socket_buffer=4096)
+        slow.faults.on("PUT", "/blobs/uploads/", times=None).hold()
+        most = 0
+
+        def watch(event: Event) -> None:
+            nonlocal most
+            if isinstance(event, BytesRead):
+                most = max(most, sum(file.stat().st_size for file in world.spooled()))
+
+        world.services.events.listen(watch)
+        running = asyncio.ensure_future(world.run(world.mirror(main_of(source), fast, slow, LOCAL)))
+        await fast.wait(Moment.ENDED, "PUT", "/manifests/main")
+        assert PLACE not in slow.tags
+        slow.faults.clear()
+        run = await running
+        assert run.result is Result.SUCCESS, run.receipts
+        assert fast.tags == slow.tags == {PLACE: {"main": image.digest}}
+        assert slow.content.dangling() == []
+        assert budget - 3 * MIB < most <= budget
+        assert len(image.blobs) < source.count("GET", "/blobs/") <= 2 * len(image.blobs)
+
+
+async def test_a_blob_beyond_the_budget_names_the_setting(tmp_path: Path) -> None:
+    """A layer that can never fit fails with the setting to raise; an image that fits goes on."""
+    image, small = big(), build_image(ONE, seed="small")
+    async with open_world(tmp_path, budget=MIB) as world:
+        source, target = await filled(world, image), await world.registry("one")
+        await push(small, source, "team/app", ["small"])
+        mirror = world.mirror({"repository": f"{source.host}/team/app", "tags": ["main", "small"]}, target)
+        run = await world.run(mirror)
+        receipts = {receipt.step.item: receipt for receipt in run.receipts}
+        assert (receipts["main"].code, receipts["small"].outcome) == ("storage", Outcome.DONE)
+        assert "spool.budget" in receipts["main"].detail
+        assert target.tags == {PLACE: {"small": small.digest}}
+
+
+async def test_a_run_past_its_deadline_is_cancelled(world: World) -> None:
+    """A run that hangs ends at its deadline, says so, and leaves no tag where content is missing."""
+    image = big()
+    source, target = await filled(world, image), await world.registry("one")
+    target.faults.on("PUT", "/blobs/uploads/", times=None).hold()
+    run = await world.run(world.mirror(main_of(source), target, deadline=0.2))
+    assert (run.result, run.code) == (Result.FAILED, "stalled")
+    assert "deadline" in run.error
+    assert target.tags == {}
+    target.faults.clear()
+    assert (await world.run(world.mirror(main_of(source), target))).result is Result.SUCCESS
+
+
+async def test_a_target_that_heals_is_served_by_the_next_run(world: World) -> None:
+    """What a dead target missed is brought when it is back, and only there."""
+    image = big()
+    source, good, back = await filled(world, image), await world.registry("good"), await world.registry("back")
+    mirror = world.mirror(main_of(source), good, back)
+    await back.stop()
+    assert (await world.run(mirror)).result is Result.PARTIAL
+    await back.start()
+    world.wire.exchanges.clear()
+    run = await world.run(mirror)
+    assert run.result is Result.SUCCESS
+    assert list(by_target(run)) == ["back"]
+    assert (good.log, source.count("GET", "/blobs/")) == ([], 0)
+    assert back.tags == {PLACE: {"main": image.digest}}
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "result", "code"),
+    [
+        (429, {"Retry-After": "3000"}, Result.DEFERRED, "throttled"),
+        (503, {"Retry-After": "3000"}, Result.FAILED, "server"),
+        (403, {}, Result.FAILED, ""),
+    ],
+)
+async def test_a_source_that_cannot_be_read(
+    world: World, status: int, headers: dict[str, str], result: Result, code: str
+) -> None:
+    """A source that asks for patience puts the run off; one that fails or denies fails it; no target is changed."""
+    source, target = await filled(world, big()), await world.registry("one")
+    source.faults.on("*", "", times=None).status(status, headers=headers)
+    run = await world.run(world.mirror(main_of(source), target))
+    assert (run.result, run.code) == (result, code)
+    assert target.tags == {}
+    assert run.error or (run.plan is not None and "403" in run.plan.problems[0])
+
+
+async def test_a_tag_that_is_missing_is_told(world: World) -> None:
+    """A missing tag is one sentence in the plan; the others go on."""
+    image = big()
+    source, target = await filled(world, image), await world.registry("one")
+    run = await world.run(world.mirror({"repository": f"{source.host}/team/app", "tags": ["main", "gone"]}, target))
+    assert run.plan is not None
+    assert run.plan.problems == (f"gone: {source.host}/team/app:gone is not there",)
+    assert target.tags == {PLACE: {"main": image.digest}}
+
+
+async def test_a_source_that_only_breaks_is_given_up(world: World) -> None:
+    """A source that breaks without bringing anything is tried a few times, then every target hears why."""
+    image = big()
+    source, target = await filled(world, image), await world.registry("one")
+    source.faults.on("GET", layer(image), times=None).truncate(0)
+    run = await world.run(world.mirror(main_of(source), target, LOCAL))
+    assert {receipt.code for receipt in run.receipts} == {BrokenError.code}
+    assert 1 < source.count("GET", layer(image)) < 30
+    assert target.tags == {}

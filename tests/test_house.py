@@ -1,0 +1,399 @@
+"""The walls of the house: who may import what, how long things may get, what every line owes its reader."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import subprocess
+import sys
+import tokenize
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from mirrord import errors, failpoints
+
+ROOT = Path(__file__).parents[1]
+LONGEST_MODULE, LONGEST_TEST_FILE, LONGEST_FUNCTION = 300, 500, 60
+
+# Third-party package → the modules (or folders of modules) that may import it. Nothing else may be imported at all.
+DOORS = {
+    "httpx": {"mirrord.wire.lean"},
+    "aiohttp": {"mirrord.wire.lean", "mirrord.wire.transport", "mirrord.serve"},
+    "idna": {"mirrord.wire.origin"},
+    "yarl": {"mirrord.wire.transport"},
+    "yaml": {"mirrord.config.load"},
+    "pydantic": {"mirrord.config", "mirrord.syncer", "mirrord.syncers"},
+    "apscheduler": {"mirrord.schedule"},
+    "sqlalchemy": {"mirrord.record"},
+    "structlog": {"mirrord.report.logs"},
+    "prometheus_client": {"mirrord.report.metrics"},
+    "uvloop": {"mirrord.daemon.lifetime"},
+    "rich": {"mirrord.cli"},
+    "typer": {"mirrord.cli"},
+}
+# What the standard library has that goes to other machines, starts programs, or reads objects out of bytes.
+STANDARD_DOORS = {
+    "subprocess": {"mirrord.wire.dockerconfig"},  # credential helpers
+    "sqlite3": {"mirrord.record"},
+    "logging": {"mirrord.report.logs"},
+    "http.client": {"mirrord.cli.healthcheck"},  # a probe has to start quickly
+    "http.server": set[str](),
+    "urllib.request": set[str](),
+    "ftplib": set[str](),
+    "smtplib": set[str](),
+    "xmlrpc": set[str](),
+    "pickle": set[str](),
+    "marshal": set[str](),
+    "shelve": set[str](),
+    "ctypes": set[str](),
+    "multiprocessing": set[str](),
+}
+# A demonstration starts the daemon as a user would.
+DEMO = "mirrord.cli.demo"
+VAGUE = frozenset({"utils", "util", "helpers", "helper", "common", "base", "manager", "misc", "shared"})
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def python_files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+SERVICE = [path for path in python_files("mirrord") if not module_name(path).startswith("mirrord.testing")]
+TESTING = python_files("mirrord/testing")
+TESTS = python_files("tests")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield dotted names of everything that a file imports, wherever in the file."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def within(name: str, rooms: set[str]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def tracked() -> list[Path]:
+    """Return every text file of the repository (what is ignored by git is nobody's business)."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def run(*command: str) -> None:
+    """Run a tool of the same environment in the root folder, and fail with what it printed."""
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False, timeout=110
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+# Tools
+
+
+def test_the_walls_stand() -> None:
+    """No module imports from a floor above it, from a stranger beside it, or I/O where it decides."""
+    run("-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))")
+
+
+def test_style() -> None:
+    """Ruff with all its rules has nothing to say."""
+    run("-m", "ruff", "check", "--no-cache", ".")
+
+
+def test_format() -> None:
+    """Every file looks as the formatter writes it."""
+    run("-m", "ruff", "format", "--check", "--no-cache", ".")
+
+
+def test_types() -> None:
+    """Every value is what strict mypy thinks it is, in the service, its tests and its benchmarks."""
+    run("-m", "mypy")
+
+
+# Doors
+
+
+@pytest.mark.parametrize("package", sorted(DOORS))
+def test_a_dependency_has_one_door(package: str) -> None:
+    """A third-party package is imported where it was decided, and it is imported there."""
+    users = {module_name(path) for path in SERVICE if any(name.partition(".")[0] == package for name in imported(path))}
+    assert {name for name in users if not within(name, DOORS[package])} == set()
+    assert {room for room in DOORS[package] if not any(within(name, {room}) for name in users)} == set()
+
+
+@pytest.mark.parametrize("package", sorted(STANDARD_DOORS))
+def test_a_dangerous_part_of_the_standard_library_has_one_door(package: str) -> None:
+    """What starts programs, dials, or loads objects is used where it was decided, and nowhere else."""
+    users = {module_name(path) for path in SERVICE if any(within(name, {package}) for name in imported(path))}
+    assert {name for name in users if not within(name, STANDARD_DOORS[package])} - {DEMO} == set()
+
+
+def test_nothing_else_is_imported() -> None:
+    """The service uses the standard library, itself, and the packages that have a door."""
+    known = {*sys.stdlib_module_names, *DOORS, "mirrord"}
+    found = {name.partition(".")[0] for path in SERVICE for name in imported(path)}
+    assert found <= known
+
+
+def test_every_dependency_is_declared_and_pinned() -> None:
+    """What has a door is a declared dependency with a version in constraints.txt, and no declared one is unused."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[<>=;\[ ]", entry)[0] for entry in project["dependencies"]}
+    named = {"pyyaml" if name == "yaml" else name.replace("_", "-") for name in DOORS}
+    assert declared == named
+    development = {re.split(r"[<>=;\[ ]", entry)[0] for entry in project["optional-dependencies"]["dev"]}
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line) for line in lines)
+    assert {name.lower() for name in declared | development} <= {line.partition("==")[0] for line in lines}
+
+
+def test_the_web_server_is_for_serving() -> None:
+    """`aiohttp.web` is imported in `serve` only; outside it aiohttp is a client's transport."""
+    users = {module_name(path) for path in SERVICE if any(within(name, {"aiohttp.web"}) for name in imported(path))}
+    assert users
+    assert all(within(name, {"mirrord.serve"}) for name in users)
+
+
+def test_the_lean_client_stays_on_the_wire() -> None:
+    """What `wire.lean` hands on is taken by the modules behind the door `wire.http`, and by nobody else."""
+    rooms = {"mirrord.wire.http", "mirrord.wire.sender", "mirrord.wire.exchange", "mirrord.wire.transport"}
+    users = {module_name(path) for path in SERVICE if "mirrord.wire.lean" in imported(path)}
+    assert users <= rooms
+
+
+def test_only_the_command_line_prints_and_exits() -> None:
+    """`print` and `sys.exit` are called under `mirrord.cli` only: everything else returns, raises or emits events."""
+    calls = {
+        f"{module_name(path)}: {ast.unparse(node.func)}"
+        for path in SERVICE
+        if not within(module_name(path), {"mirrord.cli"})
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.exit", "exit", "quit")
+    }
+    assert calls == set()
+
+
+def test_secrets_are_revealed_where_headers_and_forms_are_made() -> None:
+    """`Secret.reveal` is called by the three modules that put a credential into a request."""
+    users = {
+        module_name(path)
+        for path in SERVICE
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and node.attr == "reveal"
+    }
+    assert users == {"mirrord.wire.auth", "mirrord.wire.grant", "mirrord.wire.secret"}
+
+
+def test_copy_loads_only_what_it_needs() -> None:
+    """`mirrord copy` starts without configuration, database, scheduler, web server, logs, metrics or progress bars."""
+    heavy = ("pydantic", "yaml", "sqlalchemy", "apscheduler", "structlog", "rich", "prometheus_client", "aiohttp.web")
+    code = f"import sys, mirrord.cli, mirrord.cli.copy; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_doubles_are_loaded_by_the_demonstration_only_when_it_runs() -> None:
+    """The command line as a whole can be loaded, for `--help` too, without `mirrord.testing`."""
+    code = (
+        "import sys; from mirrord.cli import COMMANDS, application; application(*COMMANDS);"
+        "print([name for name in sys.modules if name.startswith('mirrord.testing')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# Sizes, names, words
+
+
+def test_modules_are_short() -> None:
+    """No module has more than 300 lines, no file of tests more than 500."""
+    limits = [(path, LONGEST_MODULE) for path in [*SERVICE, *TESTING, *python_files("bench")]]
+    limits += [(path, LONGEST_TEST_FILE) for path in TESTS]
+    long = {
+        f"{path.relative_to(ROOT)}: {count}"
+        for path, limit in limits
+        if (count := len(path.read_text().splitlines())) > limit
+    }
+    assert long == set()
+
+
+def test_functions_are_short() -> None:
+    """No function has more than 60 lines, in the service or beside it."""
+    long = {
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in [*SERVICE, *TESTING, *TESTS, *python_files("bench")]
+        for node in functions(path)
+        if (node.end_lineno or 0) - node.lineno + 1 > LONGEST_FUNCTION
+    }
+    assert long == set()
+
+
+def test_names_say_something() -> None:
+    """No module is called after nothing in particular."""
+    assert {module_name(path) for path in SERVICE + TESTING if path.stem.strip("_") in VAGUE} == set()
+
+
+def test_everything_public_is_described() -> None:
+    """Every module, public class and public function of the package has a docstring that is a sentence."""
+    silent = []
+    for path in SERVICE + TESTING:
+        nodes = [tree(path), *(node for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef))]
+        for owner in nodes:
+            if isinstance(owner, ast.ClassDef) and owner.name.startswith("_"):
+                continue
+            public = [node for node in owner.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+            described = [owner, *(node for node in public if not node.name.startswith("_"))]
+            for node in described:
+                text = ast.get_docstring(node) or ""
+                if not re.match(r"\S.*[.?!:;)`…,\w\"]", text):
+                    silent.append(f"{path.relative_to(ROOT)}: {getattr(node, 'name', 'module')}")
+    assert silent == []
+
+
+def test_every_test_states_its_promise() -> None:
+    """Each test has a docstring: the promise that is broken when it fails."""
+    silent = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in TESTS
+        for node in functions(path)
+        if node.name.startswith("test_") and not ast.get_docstring(node)
+    ]
+    assert silent == []
+
+
+def comments(path: Path) -> Iterator[tuple[int, str]]:
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def test_nothing_is_left_for_later() -> None:
+    """No comment promises work, and no function stands in for one that is missing."""
+    words = re.compile("TODO|FIXME|XXX|HACK")
+    left = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in [*SERVICE, *TESTING, *TESTS, *python_files("bench")]
+        for line, text in comments(path)
+        if words.search(text)
+    ]
+    left += [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in [*SERVICE, *TESTING]
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Name) and node.id == "NotImplemented" + "Error"
+    ]
+    assert left == []
+
+
+def test_exceptions_to_rules_give_their_reason() -> None:
+    """A `noqa` and a `type: ignore` name their rule, and say why on the same line."""
+    told = re.compile(r"# noqa: [A-Z]+[0-9]+(, ?[A-Z]+[0-9]+)* - \S|# type: ignore\[[a-z-]+(, ?[a-z-]+)*\]  # \S")
+    mute = [
+        f"{path.relative_to(ROOT)}:{line}: {text}"
+        for path in [*SERVICE, *TESTING, *TESTS, *python_files("bench")]
+        for line, text in comments(path)
+        if re.search(r"# ?(noqa|type: ?ignore)", text) and not told.search(text)
+    ]
+    assert mute == []
+
+
+def test_ruff_exclusions_give_their_reason() -> None:
+    """Every rule that is switched off for all files says why, on its line."""
+    text = (ROOT / "pyproject.toml").read_text()
+    block = text.partition("\nignore = [\n")[2].partition("\n]")[0]
+    assert block
+    assert [line for line in block.splitlines() if not re.search(r'^  "[A-Z0-9]+",\s+# \S', line)] == []
+
+
+def test_nothing_ties_the_tree_to_one_machine_or_one_index() -> None:
+    """No file names a path of a build machine or the host of a package index."""
+    machine = re.compile(r"(?<![\w}./-])/(work|root|home/\w+)/\w")
+    index = re.compile(
+        "py" r"pi\.(org|python)|python" r"hosted\.org|npm" r"js\.org|proxy\." r"golang\.org", re.IGNORECASE
+    )
+    tied = []
+    for path in tracked():
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        tied += [
+            f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}"
+            for number, line in enumerate(text.splitlines(), 1)
+            if machine.search(line) or index.search(line)
+        ]
+    assert tied == []
+
+
+# What must match
+
+
+def test_failpoints_are_declared_and_placed() -> None:
+    """Every declared failpoint is hit somewhere, and every one that is hit is declared: a crash test walks them all."""
+    hit = {
+        node.args[0].value
+        for path in SERVICE
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("failpoints.hit", "hit")
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert hit == failpoints.NAMES
+
+
+def test_every_syncer_folder_is_an_entry_point() -> None:
+    """A folder under `syncers` and a line in the entry-point group are the same thing, by the same name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    folders = {path.parent.name for path in (ROOT / "mirrord/syncers").glob("*/__init__.py")}
+    points = project["entry-points"]["mirrord.syncers.v1"]
+    assert points == {name: f"mirrord.syncers.{name}:SYNCER" for name in folders}
+
+
+def test_the_error_tree_is_drawn_as_it_is() -> None:
+    """The drawing on top of `errors.py` shows every class below its parent."""
+    drawn: dict[str, str] = {}
+    stack: list[tuple[int, str]] = []
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.match(r"^([ │├└─]*)([A-Z]\w+Error)\b", line)
+        if not found:
+            continue
+        depth = len(found[1])
+        while stack and stack[-1][0] >= depth:
+            stack.pop()
+        drawn[found[2]] = stack[-1][1] if stack else "Exception"
+        stack.append((depth, found[2]))
+    kinds = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
+    assert drawn == {name: kind.__bases__[0].__name__ for name, kind in kinds.items()}
+
+
+def test_every_public_error_code_is_its_own() -> None:
+    """No two errors share a code: what goes over the control socket comes back as what it was."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = [kind.code for kind in kinds if issubclass(kind, errors.MirrordError)]
+    assert len(codes) == len(set(codes))
