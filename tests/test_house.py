@@ -96,6 +96,19 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
             yield node
 
 
+Described = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def described(owner: ast.Module | ast.ClassDef) -> Iterator[Described]:
+    """Yield a module or class and everything public in it."""
+    yield owner
+    for node in owner.body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from described(node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield node
+
+
 def tracked() -> list[Path]:
     """Return every text file of the repository (what is ignored by git is nobody's business)."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
@@ -261,18 +274,12 @@ def test_names_say_something() -> None:
 
 def test_everything_public_is_described() -> None:
     """Every module, public class and public function of the package has a docstring that is a sentence."""
-    silent = []
-    for path in SERVICE + TESTING:
-        nodes = [tree(path), *(node for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef))]
-        for owner in nodes:
-            if isinstance(owner, ast.ClassDef) and owner.name.startswith("_"):
-                continue
-            public = [node for node in owner.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-            described = [owner, *(node for node in public if not node.name.startswith("_"))]
-            for node in described:
-                text = ast.get_docstring(node) or ""
-                if not re.match(r"\S.*[.?!:;)`…,\w\"]", text):
-                    silent.append(f"{path.relative_to(ROOT)}: {getattr(node, 'name', 'module')}")
+    silent = [
+        f"{path.relative_to(ROOT)}: {getattr(node, 'name', 'module')}"
+        for path in SERVICE + TESTING
+        for node in described(tree(path))
+        if not re.match(r"\S.*[.?!:;)`…,\w\"]", ast.get_docstring(node) or "")
+    ]
     assert silent == []
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mirrord.blobs.files import storage_errors
-from mirrord.blobs.spool import DetachedError, Reader, Spool, Wanted
+from mirrord.blobs.spool import DetachedError, Reader, Spool
+from mirrord.blobs.wanted import Wanted
 from mirrord.errors import BrokenError, ContentError, DigestError, StorageError
 from mirrord.events import BytesRead, BytesSent, Events
 from mirrord.model import Digest

@@ -12,14 +12,13 @@ import math
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mirrord import failpoints
 from mirrord.blobs.files import storage_errors
+from mirrord.blobs.wanted import Wanted
 from mirrord.errors import BrokenError, DigestError, MirrordError, StorageError, TransportError
-from mirrord.model import Digest
 
 CHUNK = 1 << 18  # bytes handed to a reader at a time
 RECENT = 8  # pieces kept in memory for readers that keep up: they need not read the file
@@ -27,9 +26,6 @@ WITHHELD = 1 << 16  # bytes kept back until the digest is verified
 TRIES = 5  # reads of a source that break without bringing PROGRESS bytes
 PROGRESS = 1 << 20
 START_WITHIN = 30.0  # seconds: an upload starts when the source will be through by then
-
-Opener = Callable[[int], AbstractAsyncContextManager[AsyncIterator[bytes]]]
-"""Opens the source at an offset."""
 
 
 class DetachedError(MirrordError):
@@ -42,27 +38,6 @@ class RestartedError(TransportError):
     """The source sent wrong bytes and is read again from the start; send again from the start."""
 
     code = "restarted"
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A blob, and where it can be had.
-
-    Attributes:
-        digest: what it must be.
-        size: how long it must be, in bytes.
-        open: opens the source at an offset, or None when there is a file.
-        file: a local file that holds it (a layout, the local store), read in place; not verified.
-        start: where in that file it begins.
-        tell: called with each number of bytes that came from the source.
-    """
-
-    digest: Digest
-    size: int
-    open: Opener | None = None
-    file: Path | None = None
-    start: int = 0
-    tell: Callable[[int], None] = lambda _count: None
 
 
 @dataclass(eq=False)
@@ -270,10 +245,10 @@ class Reader:
 
     def detach(self) -> None:
         """Send this reader away, also from a target that takes nothing and so never asks for a next chunk."""
+        if self.watch and not self.detached:
+            self.watch.reschedule(asyncio.get_running_loop().time())
         self.detached = True
         self.spool.announce()
-        if self.watch:
-            self.watch.reschedule(asyncio.get_running_loop().time())
 
     @property
     def finished(self) -> bool:
@@ -298,6 +273,8 @@ class Reader:
             if self.spool.error:
                 raise self.spool.error
             await self.spool.changed()
+        self.position = self.spool.wanted.size
+        self.tell(self.position)
         return self.spool.path
 
 

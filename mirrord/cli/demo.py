@@ -38,6 +38,10 @@ HELP = """Show everything at work, on this machine alone: no account, no configu
 Starts four registries and the daemon on loopback, builds an image for linux/amd64 and linux/arm64, publishes it from
 one registry to the three others and to the embedded store as [cyan]main[/cyan] and [cyan]main-<commit>[/cyan], and
 leaves all of it running until Ctrl-C. The registries are Debian's [cyan]docker-registry[/cyan] where it is installed.
+
+  $ mirrord demo --once
+
+Exit code 0 when everything was published and checked, 1 when not.
 """
 
 
@@ -150,7 +154,7 @@ def _tell(places: Mapping[str, str], receipts: Mapping[str, Receipt]) -> None:
 
 
 def _invite(stage: Stage) -> None:
-    program = "mirrord" if shutil.which("mirrord") else sys.argv[0]
+    program = "mirrord" if shutil.which("mirrord") else f"{sys.executable} -m mirrord"
     state = shlex.quote(str(stage.state))
     first = next(iter(stage.targets.values())).host
     say(f"""

@@ -1,9 +1,9 @@
 """A small world for tests of mirrors: doubles on one wire, real services, a record, and a clock that stands still.
 
-    async with open_world(tmp_path) as world:
-        source, one = await world.registry("source"), await world.registry("one")
-        await push(build_image(), source, "team/app", ["main"])
-        run = await world.run(world.mirror({"repository": f"{source.host}/team/app:main"}, one, LOCAL))
+async with open_world(tmp_path) as world:
+source, one = await world.registry("source"), await world.registry("one")
+await push(build_image(), source, "team/app", ["main"])
+run = await world.run(world.mirror({"repository": f"{source.host}/team/app:main"}, one, LOCAL))
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from mirrord.blobs.pool import SpoolPool
-from mirrord.blobs.spool import WITHHELD, RestartedError, Wanted
+from mirrord.blobs.spool import WITHHELD, RestartedError
+from mirrord.blobs.wanted import Wanted
 from mirrord.errors import BrokenError, DigestError, StorageError
 from mirrord.events import BytesRead, BytesSent, Events
 from mirrord.model import Digest
-
 
 MIB = 1 << 20
 

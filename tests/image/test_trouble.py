@@ -154,7 +154,9 @@ async def test_the_budget_outranks_reading_once(tmp_path: Path) -> None:
 
         world.services.events.listen(watch)
         running = asyncio.ensure_future(world.run(world.mirror(main_of(source), fast, slow, LOCAL)))
-        await fast.wait(Moment.ENDED, "PUT", "/manifests/main")
+        waiting = asyncio.ensure_future(fast.wait(Moment.ENDED, "PUT", "/manifests/main"))
+        await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+        assert not running.done(), running.result().receipts
         assert PLACE not in slow.tags
         slow.faults.clear()
         run = await running

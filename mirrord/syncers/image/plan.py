@@ -12,7 +12,7 @@ from mirrord.plan.differ import Held, Offer, differ
 from mirrord.syncer import Mirror
 
 if TYPE_CHECKING:
-    from mirrord.blobs.spool import Wanted
+    from mirrord.blobs.wanted import Wanted
     from mirrord.wire.oci.manifest import Descriptor, Manifest
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mirrord.blobs.spool import Wanted
+from mirrord.blobs.wanted import Wanted
 from mirrord.errors import ContentError, MirrordError, MissingError
 from mirrord.model import Digest, Item
 from mirrord.plan.differ import Offer

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mirrord.blobs.spool import Wanted
+from mirrord.blobs.wanted import Wanted
 from mirrord.errors import MirrordError, MissingError, TransportError
 from mirrord.model import Digest, Item, Memory
 from mirrord.plan.differ import Offer, remembered

@@ -1,0 +1,34 @@
+"""A blob that somebody wants, and where it can be had. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mirrord.model import Digest
+
+Opener = Callable[[int], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+"""Opens the source at an offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A blob, and where it can be had.
+
+    Attributes:
+        digest: what it must be.
+        size: how long it must be, in bytes.
+        open: opens the source at an offset, or None when there is a file.
+        file: a local file that holds it (a layout, the local store), read in place; not verified.
+        start: where in that file it begins.
+        tell: called with each number of bytes that came from the source.
+    """
+
+    digest: Digest
+    size: int
+    open: Opener | None = None
+    file: Path | None = None
+    start: int = 0
+    tell: Callable[[int], None] = lambda _count: None

@@ -1,0 +1,88 @@
+"""`mirrord copy` takes docker's own credentials, from wherever docker keeps them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+
+from mirrord.testing import Auth, DockerRegistry, Registry, build_image, push, require
+from mirrord.testing.commands import Desk
+
+USER, PASSWORD = "robot$team", 'p:ä/s s"%2F\\'  # whatever a password may hold
+
+
+def config(host: str, user: str = USER, password: str = PASSWORD) -> str:
+    secret = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return json.dumps({"auths": {host: {"auth": secret}}})
+
+
+def written(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(text)
+    return folder
+
+
+async def test_basic_at_a_real_registry(desk: Desk) -> None:
+    """`DOCKER_CONFIG` opens a docker-registry with htpasswd; without it the copy fails, and says what is missing."""
+    require("docker-registry", "htpasswd")
+    image = build_image(layer_size=50_000)
+    async with Registry() as source, DockerRegistry(user=(USER, PASSWORD)) as target:
+        await push(image, source, "a", ["v1"])
+        words = ("copy", f"{source.host}/a:v1", f"{target.host}/a")
+        denied = await desk.run(*words)
+        assert denied.status == 1
+        assert f"credentials for {target.host} are missing, wrong or not enough" in denied.err
+        folder = written(desk.folder / "docker", config(target.host))
+        assert (await desk.run(*words, DOCKER_CONFIG=str(folder))).status == 0
+        again = await desk.run(*words, DOCKER_CONFIG=str(folder))
+        assert again.out.startswith("copy: noop in ")
+
+
+@pytest.mark.parametrize("way", ["DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "home", "helper"])
+async def test_bearer(desk: Desk, way: str) -> None:
+    """A registry with tokens is opened by each of docker's ways, at the source and at the target."""
+    image = build_image(layer_size=50_000)
+    auth = {"bearer": (USER, PASSWORD)}
+    async with Registry(auth=Auth(**auth)) as source, Registry(auth=Auth(**auth)) as target:
+        await push(image, source, "a", ["v1"])
+        both = json.loads(config(source.host))
+        both["auths"] |= json.loads(config(target.host))["auths"]
+        environ = {}
+        if way == "DOCKER_CONFIG":
+            environ[way] = str(written(desk.folder / "docker", json.dumps(both)))
+        elif way == "DOCKER_AUTH_CONFIG":
+            environ[way] = json.dumps(both)
+        elif way == "home":
+            written(desk.folder / "home" / ".docker", json.dumps(both))
+        else:
+            written(desk.folder / "home" / ".docker", '{"credsStore": "test"}')
+            environ["PATH"] = f"{helper(desk.folder)}:{desk.environ['PATH']}"
+        said = await desk.run("copy", f"{source.host}/a:v1", f"{target.host}/x/a", **environ)
+        assert said.status == 0, said
+        assert target.tags["x/a"] == {"v1": image.digest}
+
+
+def helper(folder: Path) -> Path:
+    """Write a credential helper as docker starts it: the host on standard input, the answer as JSON."""
+    program = folder / "bin" / "docker-credential-test"
+    program.parent.mkdir()
+    answer = json.dumps({"Username": USER, "Secret": PASSWORD})
+    (folder / "answer.json").write_text(answer)
+    program.write_text(
+        f"#!/bin/sh\nread host\ncase $host in 127.0.0.1:*) cat '{folder}/answer.json';; *) exit 1;; esac\n"
+    )
+    program.chmod(0o755)
+    return program.parent
+
+
+async def test_damaged_docker_configuration(desk: Desk) -> None:
+    """A `config.json` that is none ends the copy with a line that names it, never its content."""
+    folder = written(desk.folder / "docker", '{"auths": {"h": {"auth": "canary-1234"')
+    async with Registry(auth=Auth(bearer=(USER, PASSWORD))) as source:
+        said = await desk.run("copy", f"{source.host}/a:v1", "oci:out", DOCKER_CONFIG=str(folder))
+    assert said.status == 78
+    assert str(folder / "config.json") in said.err
+    assert "canary-1234" not in said.err

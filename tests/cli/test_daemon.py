@@ -1,0 +1,105 @@
+"""Commands beside a running daemon: they ask it, over the control socket in the state directory."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from mirrord.testing import Registry, build_image, push
+from mirrord.testing.commands import Desk
+from mirrord.testing.layouts import write_layout
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def configured(desk: Desk, source: Registry, target: Registry) -> None:
+    desk.configure(
+        "settings: {listen: '127.0.0.1:0'}\n"
+        f"targets: {{one: {{kind: image, to: {target.host}/mirror}}}}\n"
+        f"mirrors: [{{name: app, kind: image, from: {{repository: {source.host}/a, tags: [v1]}}, to: [one, local]}}]\n"
+    )
+
+
+async def test_commands_reach_the_daemon(desk: Desk) -> None:
+    """`plan`, `sync`, `publish`, `status` and `healthcheck` are answered by the daemon, even without configuration."""
+    image = build_image(layer_size=50_000)
+    write_layout(image, desk.folder / "build")
+    async with Registry() as source, Registry() as target:
+        await push(image, source, "a", ["v1"])
+        configured(desk, source, target)
+        async with desk.serving() as daemon:
+            (desk.folder / "conf.d").rename(desk.folder / "gone")
+            planned = await desk.run("plan", "--json")
+            assert [step["names"] for step in planned.document["plans"][0]["steps"]] == [["v1"], ["v1"]]
+            assert target.select("PUT|POST|PATCH", "") == []
+            synced = await desk.run("sync")
+            assert synced.status == 0
+            assert sorted(line.rpartition(": ")[0] for line in synced.err.splitlines()) == [
+                *("done: app: local: v1", "done: app: one: v1")
+            ]
+            named = ("--layout", str(desk.folder / "build"), "--branch", "main", "--commit", COMMIT)
+            published = await desk.run("publish", "app", *named)
+            assert published.status == 0, published
+            assert sorted(target.tags["mirror/app"]) == ["main", "main-0123456", "v1"]
+            status = await desk.run("status", "--json")
+            assert (status.document["state"], status.document["mirrors"][0]["result"]) == ("ready", "success")
+            assert (await desk.run("healthcheck", "--listen", daemon.address)).status == 0
+            unknown = await desk.run("sync", "nobody")
+            assert (unknown.status, unknown.out) == (64, "")
+            assert [line["trigger"] for line in daemon.lines if line["event"] == "run.finished"] == [
+                "command",
+                "publish",
+            ]
+
+
+async def test_wrong_usage_reaches_the_user(desk: Desk) -> None:
+    """What the daemon refuses has the same exit code and the same words as without it; a busy address is 75."""
+    async with Registry() as source, Registry() as target:
+        configured(desk, source, target)
+        alone = await desk.run("publish", "app", "--image", "A/b", "--pr", "7", "--commit", COMMIT)
+        async with desk.serving() as daemon:
+            asked = await desk.run("publish", "app", "--image", "A/b", "--pr", "7", "--commit", COMMIT)
+            taken = await desk.run("serve", "--state", "other", "--listen", daemon.address)
+            second = await desk.run("serve")
+        assert (asked.status, asked.err) == (alone.status, alone.err)
+        assert asked.status == 64
+        assert taken.status == 75
+        assert daemon.address in taken.err
+        assert second.status == 75
+        assert str(daemon.process.pid) in second.err
+
+
+async def test_two_commands_at_once(desk: Desk) -> None:
+    """While a command holds the state, a second one ends with 75 and names it; then it can."""
+    async with Registry() as source, Registry() as target:
+        await push(build_image(), source, "a", ["v1"])
+        configured(desk, source, target)
+        gate = source.faults.on("GET", "/blobs/", times=None).hold()
+        async with desk.started("sync") as first:
+            await gate.reached.wait()
+            for command in ("sync", "plan", "status"):
+                busy = await desk.run(command)
+                assert busy.status == 75, busy
+                assert str(first.pid) in busy.err
+            source.faults.clear()
+            await first.communicate()
+            assert first.returncode == 0
+        assert (await desk.run("sync")).status == 0
+
+
+async def test_ctrl_c(desk: Desk) -> None:
+    """Ctrl-C ends a command with 130, publishes nothing by halves, and the next one goes on."""
+    async with Registry() as source, Registry() as target:
+        await push(build_image(), source, "a", ["v1"])
+        configured(desk, source, target)
+        gate = source.faults.on("GET", "/blobs/", times=None).stall(after=100)
+        async with desk.started("sync") as first:
+            await gate.reached.wait()
+            first.send_signal(signal.SIGINT)
+            out, err = await asyncio.wait_for(first.communicate(), 60)
+            assert first.returncode == 130, (out, err)
+            assert b"Traceback" not in err
+        assert target.tags == {}
+        assert target.content.dangling() == []
+        source.faults.clear()
+        assert (await desk.run("sync")).status == 0

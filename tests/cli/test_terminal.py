@@ -1,0 +1,70 @@
+"""What a person sees on a terminal: bars while it works, then the table."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from mirrord.testing import Registry, build_image, push
+from mirrord.testing.commands import Desk
+
+
+async def on_a_terminal(desk: Desk, *arguments: str | Path) -> tuple[int, str, str]:
+    """Run a command whose standard error is a terminal; returns its status, standard output, and what was drawn."""
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mirrord", *map(str, arguments)),
+        cwd=desk.folder,
+        env={**desk.environ, "TERM": "xterm-256color", "COLUMNS": "120"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    drawn = asyncio.create_task(asyncio.to_thread(_drain, ours))
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode(), await drawn
+
+
+def _drain(terminal: int) -> str:
+    drawn = b""
+    try:
+        while piece := os.read(terminal, 65536):
+            drawn += piece
+    except OSError:  # how the kernel says that the other end was closed
+        pass
+    finally:
+        os.close(terminal)
+    return drawn.decode()
+
+
+async def test_bars(desk: Desk) -> None:
+    """One bar for the source and one for each target, and a line for each that is done; the table goes to the pipe."""
+    image = build_image(layer_size=300_000)
+    async with Registry() as source, Registry() as one, Registry() as two:
+        await push(image, source, "a", ["v1"])
+        words = ("copy", f"{source.host}/a:v1", f"{one.host}/a", f"{two.host}/a")
+        status, out, drawn = await on_a_terminal(desk, *words)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
+    assert status == 0, drawn
+    assert "\x1b[" in drawn
+    bars = [line for line in re.split(r"[\r\n]+", plain) if "━" in line]
+    for name in ("source", f"{one.host}/a:v1", f"{two.host}/a:v1"):
+        assert any(line.startswith(name) and "1.2/1.2 MB" in line for line in bars), plain
+    assert f"done: {one.host}/a:v1: v1: 6 blobs sent" in plain
+    assert "\x1b" not in out
+    assert out.splitlines()[1].split()[:2] == ["TARGET", "NAMES"]
+
+
+async def test_json_is_quiet(desk: Desk) -> None:
+    """With `--json` nothing is drawn, even on a terminal."""
+    async with Registry() as source, Registry() as one:
+        await push(build_image(), source, "a", ["v1"])
+        status, out, drawn = await on_a_terminal(desk, "copy", "--json", f"{source.host}/a:v1", f"{one.host}/a")
+    assert (status, drawn) == (0, "")
+    assert out.startswith("{")

@@ -1,0 +1,50 @@
+"""Which tags are wanted."""
+
+from __future__ import annotations
+
+import pytest
+
+from mirrord.plan.select import is_glob, matches, select
+
+OFFERED = ("latest", "main", "v1", "v1.1", "v2-rc1", "V3", "sha256-abc.sig")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "found"),
+    [
+        (["*"], ("latest", "main", "v1", "v1.1", "v2-rc1", "V3")),
+        (["v*"], ("v1", "v1.1", "v2-rc1")),
+        (["[vV]?"], ("v1", "V3")),
+        (["v?.?", "m*"], ("main", "v1.1")),
+        (["v[!1]*"], ("v2-rc1",)),
+        (["main"], ()),
+        (["sha256-*"], ("sha256-abc.sig",)),
+        (["sha256-*", "v1*"], ("v1", "v1.1", "sha256-abc.sig")),
+        (["x*"], ()),
+        ([], ()),
+    ],
+    ids=str,
+)
+def test_select(patterns: list[str], found: tuple[str, ...]) -> None:
+    """Globs choose among what is offered, in its order; literals are asked for by name, signatures only by their own."""
+    assert select(OFFERED, patterns) == found
+
+
+def test_each_once() -> None:
+    """A registry that lists a tag twice, or two globs that want it, give it once."""
+    assert select(["v1", "v1"], ["v*", "*1"]) == ("v1",)
+
+
+@pytest.mark.parametrize(("text", "glob"), [("v1", False), ("v*", True), ("v?", True), ("v[12]", True), ("v]", False)])
+def test_is_glob(text: str, glob: bool) -> None:
+    """`*`, `?` and `[` make a pattern."""
+    assert is_glob(text) is glob
+
+
+@pytest.mark.parametrize(
+    ("name", "patterns", "found"),
+    [("v1", ["v1"], True), ("v1", ["v"], False), ("v1", ["V*"], False), ("v1x", ["v?"], False), ("[a", ["[a"], True)],
+)
+def test_matches(name: str, patterns: list[str], found: bool) -> None:
+    """A literal wants exactly itself, a glob the whole name, and case counts."""
+    assert matches(name, patterns) is found

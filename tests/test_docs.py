@@ -1,0 +1,285 @@
+"""What is written for people must match the program: commands, options, keys, routes, series, links, examples.
+
+The command tables of README.md and docs/reference/cli.md are made from the program. To write them anew after a change:
+MIRRORD_WRITE_DOCS=1 pytest tests/test_docs.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from mirrord import errors
+from mirrord.cli import COMMANDS, application
+from mirrord.config.load import load_folder
+from mirrord.report import lines, status
+from mirrord.report.metrics import Metrics
+from mirrord.serve.status import StatusPages
+from mirrord.syncer import load_syncers
+from mirrord.testing import Registry, build_image, push
+
+ROOT = Path(__file__).parents[1]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS]
+CONFIGURATION = {"settings", "hosts", "targets", "mirrors"}
+PROGRAM: Any = typer.main.get_command(application(*COMMANDS))
+
+
+def pages() -> list[Any]:
+    return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES]
+
+
+def fences(page: Path, *languages: str) -> Iterator[str]:
+    for found in re.finditer(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        if found[1] in languages:
+            yield found[2]
+
+
+def section(page: str, heading: str) -> str:
+    text = (ROOT / page).read_text().partition(f"\n{heading}\n")[2]
+    assert text, heading
+    return re.split(r"\n##+ ", text)[0]
+
+
+def first_column(text: str) -> set[str]:
+    return set(re.findall(r"^\| `([^`|]+)` \|", text, re.MULTILINE))
+
+
+# The command line
+
+
+def plain(text: str) -> str:
+    """Write help texts for Markdown: what a terminal shows in colour is code."""
+    return re.sub(r"\[cyan\](.*?)\[/cyan\]", r"`\1`", text)
+
+
+def command_table() -> str:
+    first = {name: plain(PROGRAM.commands[name].help.split("\n\n")[0]) for name in COMMANDS}
+    rows = [f"| `mirrord {name}` | {text} |" for name, text in first.items()]
+    return "\n".join(["| command | |", "|---|---|", *rows]) + "\n"
+
+
+def parameters(command: Any) -> Iterator[str]:
+    for parameter in command.params:
+        variable = f" Environment: `{parameter.envvar}`." if getattr(parameter, "envvar", None) else ""
+        names = f"`{parameter.metavar}`"
+        if parameter.param_type_name == "option":
+            value = "" if parameter.is_flag else f" {parameter.metavar}"
+            names = ", ".join(f"`{name}{value}`" for name in parameter.opts)
+        yield f"| {names} | {plain(parameter.help)}{variable} |"
+
+
+def usage(name: str, command: Any) -> str:
+    words = [f"mirrord {name}"]
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            word = parameter.metavar + ("..." if parameter.nargs == -1 else "")
+            words.append(word if parameter.required else f"[{word}]")
+    return " ".join([*words, "[OPTIONS]"])
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    for paragraph in text.strip().split("\n\n"):
+        if paragraph.startswith("  "):
+            examples = [line.strip() for line in paragraph.splitlines()]
+            yield "\n".join(["```console", *examples, "```"])
+        else:
+            yield plain(" ".join(paragraph.split()))
+
+
+def reference() -> str:
+    parts = [
+        "# Command line",
+        "Made from the program; `mirrord COMMAND --help` says the same. `--json` prints one line for machines: the",
+        'same values, and errors as `{"error": {"code": ..., "message": ...}}`. [Exit codes](exit-codes.md).',
+        "\n" + command_table().rstrip(),
+    ]
+    for name in COMMANDS:
+        command = PROGRAM.commands[name]
+        parts += [f"\n## `{name}`", f"\n```text\n{usage(name, command)}\n```"]
+        parts += [f"\n{paragraph}" for paragraph in paragraphs(command.help)]
+        parts.append("\n" + "\n".join(["| option | meaning |", "|---|---|", *parameters(command)]))
+    parts.insert(1, "")
+    return "\n".join(parts) + "\n"
+
+
+def must_be(page: Path, wanted: str) -> None:
+    if os.environ.get("MIRRORD_WRITE_DOCS"):
+        page.write_text(wanted)
+    assert page.read_text() == wanted, f"write it anew: MIRRORD_WRITE_DOCS=1 pytest {Path(__file__).name}"
+
+
+def test_the_reference_of_commands_is_made_from_the_program() -> None:
+    """docs/reference/cli.md says what the program says: every command, option, default and exit code."""
+    must_be(ROOT / "docs/reference/cli.md", reference())
+
+
+def test_the_readme_lists_the_commands() -> None:
+    """README.md has a line for every command, in the program's own words."""
+    readme = ROOT / "README.md"
+    begin, end = "<!-- commands -->\n", "<!-- /commands -->\n"
+    head, _, rest = readme.read_text().partition(begin)
+    must_be(readme, f"{head}{begin}{command_table()}{end}{rest.partition(end)[2]}")
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Yield the words of every `mirrord` command that a page tells people to type."""
+    typed = [line[2:] for text in fences(page, "console") for line in text.splitlines() if line.startswith("$ ")]
+    typed += [line for text in fences(page, "sh") for line in text.splitlines()]
+    typed += re.findall(r"(?:- |run: )(mirrord .*)", "\n".join(fences(page, "yaml")))
+    typed += [code for code in re.findall(r"`(mirrord [^`]+)`", page.read_text()) if "NAME" not in code]
+    for line in typed:
+        words = shlex.split(re.sub(r'"\$[^"]*"', "1", line), comments=True)
+        if words[:1] == ["mirrord"]:
+            yield words[1:]
+
+
+@pytest.mark.parametrize("page", pages())
+def test_commands_can_be_typed(page: Path) -> None:
+    """Every command in a text exists, with these options, and its arguments are understood."""
+    for words in commands(page):
+        if words in (["--version"], ["COMMAND", "--help"]) or words[1:] == []:
+            assert words[0] in ("--version", "COMMAND", *COMMANDS), words
+            continue
+        PROGRAM.commands[words[0]].make_context(words[0], words[1:])
+
+
+# Configuration
+
+
+@pytest.mark.parametrize("page", pages())
+def test_configurations_load(page: Path, tmp_path: Path) -> None:
+    """Every configuration in a text is taken by the program without a problem or a notice; other YAML is YAML."""
+    for number, text in enumerate(fences(page, "yaml")):
+        found = yaml.safe_load(text)
+        assert isinstance(found, dict)
+        if not set(found) <= CONFIGURATION:
+            continue
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        (folder / "conf.yaml").write_text(text)
+        environ = dict.fromkeys(re.findall(r"\{env: (\w+)\}", text), "not-a-secret")
+        for name in re.findall(r"\{credential: ([\w-]+)\}", text):
+            (tmp_path / name).write_text("not-a-secret-either")
+            (tmp_path / name).chmod(0o400)
+        loaded = load_folder(folder, load_syncers(), {**environ, "CREDENTIALS_DIRECTORY": str(tmp_path)})
+        assert loaded.notices == ()
+
+
+def test_the_readme_shows_a_real_configuration() -> None:
+    """README.md has a whole configuration with both kinds of mirror, in not much more than twenty lines."""
+    text = next(text for text in fences(ROOT / "README.md", "yaml"))
+    assert set(yaml.safe_load(text)) == CONFIGURATION
+    assert len(text.splitlines()) <= 22
+
+
+# HTTP, metrics, logs, errors
+
+
+def test_routes_are_documented() -> None:
+    """Every route and every front is in docs/reference/http.md, and nothing else."""
+    served = {route.path for route in StatusPages(None).routes()}  # type: ignore[arg-type]  # routes need no view
+    prefixes = {syncer.prefix for syncer in load_syncers().values() if hasattr(syncer, "prefix")}
+    assert first_column(section("docs/reference/http.md", "## Routes")) == served | prefixes
+
+
+def test_the_status_document_is_documented() -> None:
+    """Every key of /status is in docs/reference/http.md, and nothing else."""
+    text = section("docs/reference/http.md", "## `/status`")
+    whole, _, mirror = text.partition("Each mirror:")
+    assert first_column(whole) == set(status.Status.__annotations__)
+    assert first_column(mirror) == {*status.MirrorStatus.__annotations__, *status.TargetStatus.__annotations__}
+    inner = (status.TargetStatus, status.ErrorStatus, status.RunningStatus)
+    assert all(f"`{key}`" in mirror for kind in inner for key in kind.__annotations__)
+
+
+def test_metrics_are_documented() -> None:
+    """Every series is in docs/reference/http.md with its labels, and nothing else."""
+    metrics = Metrics("0")
+    names = set(re.findall(r"^# HELP (mirrord_\w+)", metrics.text({}).decode(), re.MULTILINE))
+    text = section("docs/reference/http.md", "## Metrics")
+    assert {name for name in first_column(text) if name.startswith("mirrord_")} == names
+    for name in names:
+        series: Any = metrics._registry._names_to_collectors[name]
+        row = next(line for line in text.splitlines() if f"`{name}`" in line)
+        assert re.findall(r"`(\w+)`", row.split("|")[2]) == list(series._labelnames), name
+
+
+@pytest.mark.parametrize("page", pages())
+def test_series_in_texts_exist(page: Path) -> None:
+    """Every series that a text names, in an alert for instance, is one that the program has."""
+    known = set(re.findall(r"^# HELP (mirrord_\w+)", Metrics("0").text({}).decode(), re.MULTILINE))
+    assert set(re.findall(r"\bmirrord_[a-z_]+[a-z]\b", page.read_text())) <= known
+
+
+def test_log_lines_are_documented() -> None:
+    """Every event name is in docs/reference/http.md, and nothing else."""
+    assert first_column(section("docs/reference/http.md", "## Log lines")) == lines.NAMES
+
+
+def test_exit_and_error_codes_are_documented() -> None:
+    """docs/reference/exit-codes.md has every exit code and every error code, and which ones are tried again."""
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.MirrordError)]
+    exits = {int(code) for code in first_column(section("docs/reference/exit-codes.md", "## Exit codes"))}
+    assert exits == {0, 2, 130, *(kind.exit_code for kind in kinds)}
+    text = section("docs/reference/exit-codes.md", "## Error codes")
+    told = dict(re.findall(r"^\| `(\w+)` \| (yes|no) \|", text, re.MULTILINE))
+    assert told == {kind.code: "yes" if kind.retry else "no" for kind in kinds}
+
+
+# Links and examples
+
+
+@pytest.mark.parametrize("page", pages())
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link leads to a file or folder that is there."""
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not link.startswith(("http://", "https://")):
+            assert (page.parent / link).exists(), link
+
+
+def test_every_page_can_be_found() -> None:
+    """Every page of docs is linked from README.md, or from a folder that it links."""
+    readme = (ROOT / "README.md").read_text()
+    lost = [str(page.relative_to(ROOT)) for page in DOCS if f"({page.relative_to(ROOT)})" not in readme]
+    assert [page for page in lost if not page.startswith("docs/adr/")] == []
+
+
+def test_decisions_are_numbered() -> None:
+    """ADRs are numbered without a gap, and their headings carry the number."""
+    found = sorted((ROOT / "docs/adr").glob("*.md"))
+    assert [path.name[:4] for path in found] == [f"{number:04}" for number in range(1, len(found) + 1)]
+    assert all(path.read_text().startswith(f"# {number}. ") for number, path in enumerate(found, 1))
+
+
+async def test_the_copy_of_the_readme_works(tmp_path: Path) -> None:
+    """The README's `mirrord copy` does what its output says, typed as it stands there (on free ports)."""
+    text = next(text for text in fences(ROOT / "README.md", "console") if text.startswith("$ mirrord copy"))
+    async with Registry() as source, Registry() as one, Registry() as other:
+        image = build_image()
+        await push(image, source, "team/app", ["v1"])
+        line = text.splitlines()[0].removeprefix("$ ")
+        for port, registry in ((5000, source), (5001, one), (5002, other)):
+            line = line.replace(f"127.0.0.1:{port}", registry.host)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", *shlex.split(line)), cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output
+        assert one.tags == {"team/app": {"v1": image.digest}}
+        assert other.tags == {"mirror/app": {"stable": image.digest}}
+        assert source.count("GET", "/blobs/") == len(image.blobs)
+    assert (tmp_path / "out" / "index.json").is_file()
+    words = output.decode().split()
+    assert [word for word in text.splitlines()[2].split() if word not in words] == []

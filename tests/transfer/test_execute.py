@@ -1,0 +1,131 @@
+"""Running a plan: every active step gets one receipt, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from mirrord.errors import GuardError, ImmutableError, MirrordError, MissingError, UnsupportedError, UntrustedError
+from mirrord.model import Action, Outcome, Plan, Receipt, Step
+from mirrord.transfer.execute import execute, failed
+
+NOW = datetime(2024, 5, 17, 12, tzinfo=UTC)
+
+
+def step(item: str, target: str = "t", action: Action = Action.COPY) -> Step:
+    return Step(action, item, "sha256:x", target, (item,), "why", group=item)
+
+
+def plan(*steps: Step) -> Plan:
+    return Plan("m", "fake", NOW, steps)
+
+
+class Session:
+    """A syncer's session: works as it is told, and remembers what it was handed."""
+
+    read = 0
+
+    def __init__(self, act: Callable[[Sequence[Step]], None] = lambda _: None) -> None:
+        self.batches: list[tuple[str, ...]] = []
+        self.running = self.most = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self._act = act
+
+    async def execute(self, batch: Sequence[Step]) -> Sequence[Receipt]:
+        self.batches.append(tuple(f"{one.item}@{one.target}" for one in batch))
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await asyncio.sleep(0)
+            await self.gate.wait()
+            self._act(batch)
+            return [Receipt(one, Outcome.DONE) for one in batch]
+        finally:
+            self.running -= 1
+
+
+async def test_batches_in_order() -> None:
+    """Steps of one group go together, in the plan's order; steps without anything to do are left out."""
+    session, told = Session(), list[Receipt]()
+    kept = step("v0", action=Action.KEEP)
+    receipts = await execute(plan(kept, step("v1", "a"), step("v2"), step("v1", "b")), session, 1, told.append)
+    assert session.batches == [("v1@a", "v1@b"), ("v2@t",)]
+    assert [*receipts] == told
+    assert {(receipt.step.item, receipt.step.target) for receipt in receipts} == {("v1", "a"), ("v1", "b"), ("v2", "t")}
+
+
+@pytest.mark.parametrize("parallel", [1, 3, 50])
+async def test_at_most_so_many_at_once(parallel: int) -> None:
+    """No more groups are under way than was said, and all get done."""
+    session = Session()
+    receipts = await execute(plan(*(step(f"v{n}") for n in range(10))), session, parallel, lambda _: None)
+    assert len(receipts) == 10
+    assert session.most == min(parallel, 10)
+
+
+async def test_nothing_to_do() -> None:
+    """An empty plan needs no session at all."""
+    assert await execute(plan(), Session(), 4, lambda _: None) == ()
+
+
+async def test_a_batch_that_cannot_be_done() -> None:
+    """An error of a whole batch becomes a receipt for each of its steps, and the other batches go on."""
+
+    def act(batch: Sequence[Step]) -> None:
+        if batch[0].item == "v1":
+            raise MissingError("gone")
+
+    receipts = await execute(plan(step("v1", "a"), step("v1", "b"), step("v2")), Session(act), 1, lambda _: None)
+    assert [(one.step.item, one.outcome, one.code, one.detail) for one in receipts] == [
+        ("v1", Outcome.FAILED, "missing", "gone"),
+        ("v1", Outcome.FAILED, "missing", "gone"),
+        ("v2", Outcome.DONE, "", ""),
+    ]
+
+
+async def test_cancelling_keeps_what_was_told() -> None:
+    """Cancelling stops what runs and starts nothing more; receipts that were told stand."""
+    session, told = Session(), list[Receipt]()
+    running = asyncio.ensure_future(execute(plan(*(step(f"v{n}") for n in range(4))), session, 1, told.append))
+    while not told:
+        await asyncio.sleep(0)
+    session.gate.clear()
+    while len(session.batches) < len(told) + 1:
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert 1 <= len(told) < 4
+    assert (session.running, len(session.batches)) == (0, len(told) + 1)
+
+
+async def test_a_bug_is_not_hidden() -> None:
+    """What no syncer may raise ends the run."""
+
+    def act(batch: Sequence[Step]) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ExceptionGroup):
+        await execute(plan(step("v1")), Session(act), 1, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ImmutableError("no", 400), Outcome.REFUSED),
+        (GuardError("no"), Outcome.REFUSED),
+        (UnsupportedError("no"), Outcome.REFUSED),
+        (UntrustedError("no", "realm"), Outcome.REFUSED),
+        (MissingError("no", 404), Outcome.FAILED),
+        (MirrordError("no"), Outcome.FAILED),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_refused_or_failed(error: MirrordError, outcome: Outcome) -> None:
+    """What a rule forbids is refused, everything else failed; the text and the code are kept."""
+    receipt = failed(step("v1"), error)
+    assert (receipt.outcome, receipt.code, receipt.detail) == (outcome, error.code, "no")
