@@ -83,14 +83,6 @@ class Item:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """What one place holds, as far as somebody asked."""
-
-    place: str
-    items: tuple[Item, ...] = ()
-
-
 class Action(StrEnum):
     """What a step does to its target."""
 
@@ -173,7 +165,6 @@ class Outcome(StrEnum):
     KEPT = "kept"  # turned out to be there already
     REFUSED = "refused"  # a rule of ours or of the target forbids it; trying again will not help
     FAILED = "failed"
-    CANCELLED = "cancelled"  # we were asked to stop; nothing is half published
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +241,8 @@ class Run:
             return {"throttled": Result.DEFERRED, "interrupted": Result.INTERRUPTED}.get(self.code, Result.FAILED)
         refused = any(step.action is Action.REFUSE for step in self.plan.steps)
         bad = [receipt for receipt in self.receipts if not receipt.good]
-        if any(receipt.outcome is Outcome.CANCELLED for receipt in bad):
-            return Result.INTERRUPTED
+        if bad and len(bad) == len(self.receipts) and all(receipt.code == "throttled" for receipt in bad):
+            return Result.DEFERRED
         if bad or refused or self.plan.problems:
             kept = any(step.action is Action.KEEP for step in self.plan.steps)
             return Result.PARTIAL if kept or len(bad) < len(self.receipts) else Result.FAILED

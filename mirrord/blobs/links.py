@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mirrord import failpoints
 from mirrord.blobs.files import write_durably
-from mirrord.errors import StorageError
+from mirrord.errors import ContentError, StorageError
 from mirrord.model import Digest
 
 _FILE = "_links.json"  # no path component of a repository starts with an underscore
@@ -76,7 +76,7 @@ class Links:
         except (FileNotFoundError, NotADirectoryError):
             self._cache.pop(repository, None)
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ContentError) as error:
             raise StorageError(f"{file}: {error}") from error
         self._cache[repository] = (stamp, linked)
         return linked

@@ -73,15 +73,14 @@ def configuration(folder: Path) -> Configuration:
     return load_folder(folder, load_syncers(), dict(os.environ))
 
 
-def _check_place(folder: Callable[[], Path], state: Path) -> None:
-    """Let whoever is in the wrong place have an error, not an empty state directory beside it."""
-    if not state.exists():
-        folder()
+def _read_early(folder: Callable[[], Path], state: Path) -> Configuration | None:
+    """Read the configuration before there is a state directory: who has it wrong finds none left behind."""
+    return None if state.exists() else configuration(folder())
 
 
 @asynccontextmanager
 async def _hand(folder: Callable[[], Path], state: Path, events: Events) -> AsyncIterator[Hand]:
-    _check_place(folder, state)
+    early = await asyncio.to_thread(_read_early, folder, state)
     with ExitStack() as stack:
         try:
             stack.enter_context(StateLock(state))
@@ -93,9 +92,8 @@ async def _hand(folder: Callable[[], Path], state: Path, events: Events) -> Asyn
                 raise busy from None
             yield client
             return
-        syncers = load_syncers()
-        read = await asyncio.to_thread(load_folder, folder(), syncers, dict(os.environ))
-        async with open_workshop(read, syncers, state, events) as shop:
+        read = await asyncio.to_thread(configuration, folder()) if early is None else early
+        async with open_workshop(read, load_syncers(), state, events) as shop:
             try:
                 yield _Here(shop)
             finally:

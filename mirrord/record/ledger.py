@@ -94,7 +94,7 @@ def _at_target(run: Run, target: str) -> TargetRecord:
         done=outcomes.count(Outcome.DONE),
         refused=sum(step.action is Action.REFUSE for step in steps) + outcomes.count(Outcome.REFUSED),
         failed=outcomes.count(Outcome.FAILED),
-        cancelled=outcomes.count(Outcome.CANCELLED) + max(0, active - len(receipts)),
+        cancelled=max(0, active - len(receipts)),
         sent=sum(receipt.sent for receipt in receipts),
         mounted=sum(receipt.mounted for receipt in receipts),
     )

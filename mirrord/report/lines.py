@@ -65,8 +65,7 @@ def line(event: Event) -> Line | None:  # noqa: C901, PLR0911 - one case an even
             fields |= {"digest": step.digest, "outcome": receipt.outcome.value, "sent": receipt.sent}
             if receipt.good:
                 return Line("info" if receipt.outcome is Outcome.DONE else "debug", "step.done", fields)
-            level = "info" if receipt.outcome is Outcome.CANCELLED else "warning"
-            return Line(level, "step.failed", fields | {"error_code": receipt.code, "error": receipt.detail})
+            return Line("warning", "step.failed", fields | {"error_code": receipt.code, "error": receipt.detail})
         case RunStarted(mirror, kind, trigger):
             return Line("info", "run.started", {"mirror": mirror, "kind": kind, "trigger": trigger})
         case Planned(plan):

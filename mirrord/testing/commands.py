@@ -86,18 +86,18 @@ class Desk:
         file.write_text(text)
         return file
 
-    async def run(self, *arguments: str | Path, seconds: float = PATIENCE, **environ: str) -> Said:
+    async def run(self, *arguments: str | Path, **environ: str) -> Said:
         """Run one command to its end.
 
         Raises:
-            StalledError: it took longer than `seconds`, and was killed.
+            StalledError: it took longer than `PATIENCE`, and was killed.
         """
         async with self.started(*arguments, **environ) as process:
             try:
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(PATIENCE):
                     out, err = await process.communicate()
             except TimeoutError as error:
-                raise StalledError(f"mirrord {' '.join(map(str, arguments))} did not end in {seconds:g} s") from error
+                raise StalledError(f"mirrord {' '.join(map(str, arguments))} did not end in {PATIENCE:g} s") from error
             return Said(process.returncode or 0, out.decode(), err.decode())
 
     @asynccontextmanager

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 READ_AHEAD = 512 * 1024
+LONGEST_HEADER = 64 * 1024  # a password of 8 kB is 11 kB in base64; registries written in Go take 1 MiB
 
 
 async def listen(
@@ -37,6 +38,7 @@ async def listen(
                 handler,
                 handler_cancellation=True,
                 read_bufsize=buffer or READ_AHEAD,
+                max_field_size=LONGEST_HEADER,
                 auto_decompress=False,
                 access_log=None,
             ),

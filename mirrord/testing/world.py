@@ -22,7 +22,7 @@ from mirrord.events import Events
 from mirrord.model import Plan, Receipt, Run
 from mirrord.pipeline import plan_mirror, run_mirror
 from mirrord.syncer import LOCAL, Mirror, Services, Syncer, Target
-from mirrord.syncers.image import SYNCER
+from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing.exchange import Wire
 from mirrord.testing.registry import Registry
 from mirrord.testing.servers import DockerRegistry
@@ -91,8 +91,10 @@ class World:
 
     async def run(self, mirror: Mirror) -> Run:
         """Run a mirror once, and remember."""
-        clock = lambda: self.now  # noqa: E731 - a function of two words
-        return await run_mirror(mirror, IMAGE, self.services, self.store, "command", clock=clock, parallel=self.parallel)
+        services, parallel = self.services, self.parallel
+        return await run_mirror(
+            mirror, IMAGE, services, self.store, "command", clock=lambda: self.now, parallel=parallel
+        )
 
     def later(self, **span: float) -> None:
         """Let time pass, as `timedelta` takes it."""

@@ -45,12 +45,12 @@ async def test_basic_at_a_real_registry(desk: Desk) -> None:
 async def test_bearer(desk: Desk, way: str) -> None:
     """A registry with tokens is opened by each of docker's ways, at the source and at the target."""
     image = build_image(layer_size=50_000)
-    auth = {"bearer": (USER, PASSWORD)}
-    async with Registry(auth=Auth(**auth)) as source, Registry(auth=Auth(**auth)) as target:
+    doors = Auth(bearer=(USER, PASSWORD)), Auth(bearer=(USER, PASSWORD))
+    async with Registry(auth=doors[0]) as source, Registry(auth=doors[1]) as target:
         await push(image, source, "a", ["v1"])
         both = json.loads(config(source.host))
         both["auths"] |= json.loads(config(target.host))["auths"]
-        environ = {}
+        environ: dict[str, str] = {}
         if way == "DOCKER_CONFIG":
             environ[way] = str(written(desk.folder / "docker", json.dumps(both)))
         elif way == "DOCKER_AUTH_CONFIG":

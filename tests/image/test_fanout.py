@@ -33,7 +33,7 @@ def blob_gets(registry: Registry) -> list[str]:
 
 
 async def test_each_blob_is_read_once(world: World) -> None:
-    """Three registries and the local store get an image from exactly one GET for each of its blobs, 1.00 times its bytes."""
+    """Three registries and the local store get an image from one GET for each blob: 1.00 times its bytes."""
     image = build_image(layer_size=LAYER, shared_layers=1)
     source = await filled(world, image)
     targets = [await world.registry(name) for name in ("one", "two", "three")]
@@ -84,7 +84,7 @@ async def test_pull_and_push_overlap(world: World) -> None:
 
 
 async def test_slow_dead_and_immutable_targets_hurt_nobody(world: World) -> None:
-    """With one target that hangs, one dead and one that refuses overwriting, the others are complete and flip at once."""
+    """One target hangs, one is dead, one refuses overwriting: the others are complete, and flip at once."""
     old, image = build_image(seed="old"), build_image(layer_size=LAYER)
     source = await filled(world, image)
     good, slow = await world.registry("good"), await world.registry("slow")

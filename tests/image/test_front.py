@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from mirrord.model import Digest
 from mirrord.syncer import LOCAL, Content, Serves
-from mirrord.syncers.image import SYNCER
+from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Image, build_image
 from mirrord.testing.layouts import write_layout
 from mirrord.testing.world import World, open_world
@@ -26,7 +27,8 @@ async def stored(tmp_path: Path) -> AsyncIterator[World]:
     async with open_world(tmp_path) as world:
         for name, image in (("team/app", IMAGE), ("other", OTHER)):
             folder = write_layout(image, tmp_path / name)
-            mirror = world.mirror({"layout": folder, "names": ["main"]}, LOCAL, **{"as": name})
+            more: dict[str, Any] = {"as": name}
+            mirror = world.mirror({"layout": folder, "names": ["main"]}, LOCAL, **more)
             await world.run(mirror)
         yield world
 
@@ -196,7 +198,7 @@ async def test_tags_come_in_pages(world: World) -> None:
         ({"n": "-1"}, 400, None),
         ({"n": "x"}, 400, None),
         ({"n": "9" * 30}, 400, None),
-        ({"n": "١"}, 400, None),
+        ({"n": "\u0661"}, 400, None),
         ({"last": "\x00\n"}, 200, ["main"]),
     ],
     ids=str,

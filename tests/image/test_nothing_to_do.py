@@ -1,4 +1,4 @@
-"""What a run costs when nothing has changed: one HEAD per source tag, and at targets nothing for as long as they are trusted."""
+"""What a run costs when nothing has changed: one HEAD per source tag, and nothing at targets that are trusted."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from mirrord import failpoints
 from mirrord.model import Action, Outcome, Result
 from mirrord.syncer import LOCAL, Mirror, Publication
-from mirrord.syncers.image import SYNCER
+from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Fault, Image, Immutable, Moment, Registry, build_image, push
 from mirrord.testing.layouts import write_layout
 from mirrord.testing.servers import free_port
@@ -48,7 +48,10 @@ async def test_content_comes_before_names(world: World) -> None:
     assert (await world.run(world.mirror(main_of(source), target))).result is Result.SUCCESS
     puts = {exchange.path.rpartition("/")[2]: exchange for exchange in target.select("PUT", "/manifests/")}
     assert puts.keys() == {*image.manifests, "main"}
-    blobs = {exchange.query.rpartition("digest=")[2].replace("%3A", ":"): exchange for exchange in target.select("PUT", "/uploads/")}
+    blobs = {
+        exchange.query.rpartition("digest=")[2].replace("%3A", ":"): exchange
+        for exchange in target.select("PUT", "/uploads/")
+    }
     order = [*image.manifests, "main"]
     for digest in order[:-2]:
         document = image.document(digest)
@@ -71,9 +74,7 @@ async def test_each_target_flips_when_it_is_whole(world: World) -> None:
 
 
 async def test_together_nobody_flips_before_all_are_whole(world: World) -> None:
-    """`publish: together`: no tag is set anywhere while one healthy target lacks content, and then all are; a dead one
-    holds nobody up.
-    """
+    """`publish: together`: no tag anywhere while a healthy target lacks content; a dead one holds nobody up."""
     source, names = await filled(world, build_image()), ("one", "two", "slow")
     one, two, slow = [await world.registry(name) for name in names]
     held = uploads_of(slow)
@@ -117,6 +118,18 @@ async def test_the_commit_tag_is_set_before_the_branch_tag(world: World) -> None
         assert stays.at(Moment.ENDED) < moves.at(Moment.STARTED)
         assert target.tags == {PLACE: {"main-c1": image.digest, "main": image.digest}}
     assert world.local_tags() == {"main-c1": image.digest, "main": image.digest}
+
+
+async def test_only_the_first_of_several_names_stays(world: World) -> None:
+    """Of `v1.2.1, v1.2, latest` the first never moves, and the others follow the next build."""
+    images = [build_image(seed=f"patch {number}") for number in range(2)]
+    target = await world.registry("one")
+    for number, image in enumerate(images):
+        folder = write_layout(image, world.folder / f"patch-{number}")
+        run = await world.run(world.mirror({"layout": folder, "names": [f"v1.2.{number}", "v1.2", "latest"]}, target))
+        assert run.result is Result.SUCCESS
+    old, new = (str(image.digest) for image in images)
+    assert target.tags == {PLACE: {"v1.2.0": old, "v1.2.1": new, "v1.2": new, "latest": new}}
 
 
 async def test_a_failing_commit_tag_keeps_the_branch_tag(world: World) -> None:

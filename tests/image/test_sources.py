@@ -6,6 +6,7 @@ import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from mirrord.errors import ConfigError, MirrordError
 from mirrord.model import Result
 from mirrord.syncer import LOCAL
-from mirrord.syncers.image import SYNCER
+from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Image, build_image, build_nested, push
 from mirrord.testing.layouts import write_docker_archive, write_layout, write_layout_tar
 from mirrord.testing.world import World
@@ -37,7 +38,7 @@ CREATED = "org.opencontainers.image.created"
         ("", {"tags": ["[vm]*"]}, {"v1", "v2", "main"}),
         ("", {"tags": ["sha256-*"]}, {"sha256-abc.sig"}),
     ],
-    ids=str,
+    ids=lambda value: " ".join(sorted(value)) if isinstance(value, set) else str(value),  # pytest-xdist wants one order
 )
 async def test_registry_sources(world: World, rest: str, keys: dict[str, list[str]], tags: set[str]) -> None:
     """Tags, digests, globs and other names arrive under the names that were asked for, with the source's content."""
@@ -135,7 +136,7 @@ async def test_docker_archives_are_deterministic(world: World) -> None:
 
 
 async def test_archives_with_several_images(world: World) -> None:
-    """Of an archive that holds a name, that name is what it is called; a wrong one is told with those that are there."""
+    """An image of an archive is chosen and called by its name; a wrong one is told, with those that are there."""
     file = write_docker_archive(build_image(["linux/amd64"]), world.folder / "saved.tar", "team/app:v1")
     assert (await world.run(world.mirror({"archive": file, "tag": "v1"}, LOCAL))).result is Result.SUCCESS
     assert world.local_tags().keys() == {"v1"}
@@ -193,7 +194,7 @@ async def test_bad_layouts_are_problems(world: World) -> None:
     run = await world.run(world.mirror({"layouts": builds}, LOCAL))
     assert run.result is Result.PARTIAL
     assert run.plan is not None
-    bad = {name for name in ("unnamed", "half", "strange", "twice", "zz-two", "torn", "empty", "junk.tar")}
+    bad = {"unnamed", "half", "strange", "twice", "zz-two", "torn", "empty", "junk.tar"}
     assert {Path(problem.split(":")[0]).name for problem in run.plan.problems} == bad
     assert world.local_tags().keys() == {"main-1111111", "main", "feature-x-3333333", "feature-x"}
     assert world.local_tags()["main"] == good.digest
@@ -247,7 +248,8 @@ def test_sources_that_make_no_sense(world: World, source: dict[str, object], wor
 )
 def test_places(world: World, keys: dict[str, str], places: dict[str, str], found: dict[str, str]) -> None:
     """The image is called `<to>/<name>` at a target, unless `to` says where the name goes."""
-    mirror = world.mirror({"repository": "nginx"}, LOCAL, places=places, **keys)
+    more: dict[str, Any] = dict(keys)
+    mirror = world.mirror({"repository": "nginx"}, LOCAL, places=places, **more)
     assert SYNCER.places(mirror) == ("docker.io/library/nginx", {LOCAL: f"local/{keys.get('as', 'app')}", **found})
 
 

@@ -13,7 +13,9 @@ from mirrord.errors import BrokenError
 from mirrord.events import BytesRead, Event
 from mirrord.model import Digest, Outcome, Result
 from mirrord.syncer import LOCAL
+from mirrord.syncers.image.upstream import survey
 from mirrord.testing import Auth, Fault, Image, Moment, Registry, build_image, push
+from mirrord.testing.layouts import write_layout
 from mirrord.testing.world import World, by_target, open_world
 
 MIB = 1 << 20
@@ -59,9 +61,7 @@ def reset(target: Registry) -> Fault:
 
 
 @pytest.mark.parametrize("break_", [unauthorized, failing, answer_lost, reset])
-async def test_a_failed_upload_is_sent_again_from_the_spool(
-    world: World, break_: Callable[[Registry], Fault]
-) -> None:
+async def test_a_failed_upload_is_sent_again_from_the_spool(world: World, break_: Callable[[Registry], Fault]) -> None:
     """401, 5xx or a reset in the middle of an upload costs the target a second one, and the source nothing."""
     image = big()
     source, good = await filled(world, image), await world.registry("good")
@@ -128,7 +128,7 @@ async def test_the_last_chunk_is_withheld(world: World) -> None:
     held = source.faults.on("GET", layer(image)).stall(after=size - 1)
     running = asyncio.ensure_future(world.run(world.mirror(main_of(source), target)))
     put = await target.wait(Moment.FIRST_RECEIVED, "PUT", layer(image))
-    while put.received < size - WITHHELD - 1:
+    while put.received < size - WITHHELD - 1:  # noqa: ASYNC110 - what a double has received has no event
         await asyncio.sleep(0)
     for _ in range(200):
         await asyncio.sleep(0)
@@ -208,6 +208,38 @@ async def test_a_target_that_heals_is_served_by_the_next_run(world: World) -> No
     assert list(by_target(run)) == ["back"]
     assert (good.log, source.count("GET", "/blobs/")) == ([], 0)
     assert back.tags == {PLACE: {"main": image.digest}}
+
+
+async def test_a_target_that_never_answers_holds_nobody_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target that hangs when it is asked what it has is given up after a while, and the plan says so."""
+    monkeypatch.setattr(survey, "PATIENCE", 0.05)
+    source, good, deaf = await filled(world, big()), await world.registry("good"), await world.registry("deaf")
+    deaf.faults.on("HEAD", "/manifests/main").hold()
+    run = await world.run(world.mirror(main_of(source), good, deaf))
+    assert run.plan is not None
+    assert {step.target: step.reason for step in run.plan.steps} == {
+        "good": "main not there",
+        "deaf": "not known what is there: no answer within 0 s",
+    }
+    assert run.result is Result.SUCCESS
+    assert good.tags == deaf.tags
+
+
+async def test_names_are_asked_a_few_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The patience for a target's answer does not run while a question waits for its turn."""
+    monkeypatch.setattr(survey, "LOOKS", 2)
+    target = await world.registry("one")
+    folder = write_layout(big(1000), world.folder / "build")
+    asked = world.mirror({"layout": folder, "names": [f"v{number}" for number in range(30)]}, target)
+    held = target.faults.on("HEAD", "/manifests/", times=None).hold()
+    planning = asyncio.ensure_future(world.plan(asked))
+    await held.reached.wait()
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert target.count("HEAD", "/manifests/") <= 2
+    held.release()
+    await planning
+    assert target.count("HEAD", "/manifests/") == 30
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def offered(draw: st.DrawFn) -> list[Offer]:
 def test_doing_the_steps_reaches_the_state_and_then_nothing_is_left(
     offers: list[Offer], held: Held, memory: Memory
 ) -> None:
-    """After all copies every name stands for the offered content, except where it was refused; again nothing is done."""
+    """After all copies every name stands for the offered content, except where refused; again nothing is done."""
     steps = [*differ(offers, ["t", "u"], held, memory, now=NOW, trust=DAY, unasked={})]
     assert len(steps) == 2 * len(offers)
     after = dict(held)

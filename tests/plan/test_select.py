@@ -26,7 +26,7 @@ OFFERED = ("latest", "main", "v1", "v1.1", "v2-rc1", "V3", "sha256-abc.sig")
     ids=str,
 )
 def test_select(patterns: list[str], found: tuple[str, ...]) -> None:
-    """Globs choose among what is offered, in its order; literals are asked for by name, signatures only by their own."""
+    """Globs choose among what is offered, in its order; literals are asked for by name, signatures by their own."""
     assert select(OFFERED, patterns) == found
 
 

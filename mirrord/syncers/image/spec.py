@@ -38,7 +38,8 @@ class Source(BaseModel):
         archive: an archive as `docker save` writes it.
         tag: which image of a `layout` or an `archive`, when there are several.
         layouts: a folder of layouts; each one with branch and commit in its annotations is published.
-        names: what the image of a `layout`, an `archive` or a single tag is called at the targets.
+        names: what the image of a `layout`, an `archive` or a single tag is called at the targets; of several
+            names for a `layout` or an `archive` the first one never moves to other content.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

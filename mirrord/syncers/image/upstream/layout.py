@@ -57,13 +57,13 @@ class LayoutSource:
 
 
 def single(layout: Layout, descriptor: Descriptor, source: Source) -> Offer:
-    """Offer one image of a layout as a build: of several names all but the last stay (`main-abc123`, `main`)."""
+    """Offer one image of a layout as a build: the first of several names stays (`main-abc123`, `main`)."""
     tag = source.tag or descriptor.annotations.get(REF_NAME)
     names = source.names or ((tag,) if tag else ())
     if not names:
         raise ContentError(f"{layout.place}: the image has no name; write names: [...] for what to call it")
     item = Item(names[0], descriptor.digest, tree_size(layout, descriptor))
-    return Offer(item, names, stays=frozenset(names[:-1]), build=len(names) > 1)
+    return Offer(item, names, stays=frozenset(names[:1] if len(names) > 1 else ()), build=len(names) > 1)
 
 
 def tree_size(layout: Layout, root: Descriptor) -> int:

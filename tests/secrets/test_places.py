@@ -1,0 +1,75 @@
+"""What a secret may be and where it may stand, seen from the command line (bad inputs 13 and 15)."""
+
+from __future__ import annotations
+
+from mirrord.testing import Auth, Registry, build_image, push
+from mirrord.testing.canary import Canary
+from mirrord.testing.commands import Desk
+
+
+async def test_exactly_as_it_is(desk: Desk) -> None:
+    """Percent signs, quotes, umlauts and 8 kB arrive unchanged; one newline at the end of a file is not part of it."""
+    short, long = Canary.make("robot"), Canary.make("robot", 8000)
+    async with (
+        Registry(auth=Auth(bearer=("robot", short.text))) as source,
+        Registry(auth=Auth(basic=("robot", long.text))) as target,
+    ):
+        await push(build_image(), source, "a", ["v1"])
+        file = desk.folder / "secret"
+        file.write_text(f"{long.text}\n")
+        file.chmod(0o400)
+        desk.configure(
+            "hosts:\n"
+            f"  '{source.host}': {{auth: {{username: robot, password: {{env: SHORT}}}}}}\n"
+            f"  '{target.host}': {{auth: {{username: robot, password: {{file: {file}}}}}}}\n"
+            f"targets: {{t: {{kind: image, to: {target.host}/m}}}}\n"
+            f"mirrors: [{{name: app, kind: image, from: {{repository: {source.host}/a, tags: [v1]}}, to: t}}]\n"
+        )
+        said = await desk.run("sync", SHORT=short.text)
+        assert said.status == 0, said
+        assert target.tags["m/app"]["v1"] == source.tags["a"]["v1"]
+
+
+async def test_refused(desk: Desk) -> None:
+    """Each secret that cannot be used ends with 78 and a line with its place and its fault, never with its content."""
+    canary = Canary.make("robot")
+    cases = {
+        "newline": ("{env: NEWLINE}", "control characters"),
+        "header": ("{env: HEADER}", "control characters"),
+        "absent": ("{env: ABSENT}", "ABSENT is not set"),
+        "void": ("{env: VOID}", "is empty"),
+        "open": (f"{{file: {desk.folder}/open}}", "has mode 0644"),
+        "nobody": (f"{{file: {desk.folder}/nobody}}", str(desk.folder / "nobody")),
+        "relative": ("{file: secret}", "not absolute"),
+        "plain": (f"'{canary.text[:32]}'", "may not stand in the configuration"),
+        "unit": ("{credential: unit}", "$CREDENTIALS_DIRECTORY is not set"),
+    }
+    (desk.folder / "open").write_text(canary.text)
+    (desk.folder / "open").chmod(0o644)
+    desk.configure(
+        "hosts:\n"
+        + "".join(
+            f"  {name}.example: {{auth: {{username: robot, password: {where}}}}}\n"
+            for name, (where, _) in cases.items()
+        )
+    )
+    environ = {"NEWLINE": f"{canary.text}\n{canary.text}", "HEADER": f"{canary.text}\r\nX-Evil: 1", "VOID": ""}
+    for command in (("check",), ("sync", "--json"), ("serve",)):
+        said = await desk.run(*command, **environ)
+        assert said.status == 78
+        assert canary.heard(said.out + said.err) == []
+        lines = said.err.removeprefix("mirrord: ").splitlines()
+        assert len(lines) == len(cases)
+        for number, (name, (_, fault)) in enumerate(cases.items()):
+            assert lines[number].startswith(f"conf.d/a.yaml:{number + 2}: hosts.{name}.example.auth"), lines[number]
+            assert fault in lines[number]
+    assert not (desk.folder / "state").exists()
+
+
+def test_the_canary_sings() -> None:
+    """The check itself hears whole secrets and parts of them, in every form."""
+    canary = Canary.make("robot", 8000)
+    for form in canary.forms():
+        assert canary.heard(f"x{form}y")
+        assert canary.heard(form[:1000])
+    assert canary.heard("nothing at all") == []
