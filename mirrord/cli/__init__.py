@@ -74,9 +74,10 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if not hasattr(
-            error, "show"
-        ):  # what typer's parser finds wrong knows how to show itself; it has no public class
+        # What typer's parser finds wrong knows how to show itself; it has no public class.
+        if not hasattr(error, "show"):
             raise
         error.show()
         sys.exit(UsageError.exit_code)
+    finally:
+        gc.freeze()  # what lives now goes with the process: the interpreter need not look for cycles in it once more
