@@ -5,6 +5,7 @@ It shares no code with what it judges but the parser of manifests and the two cl
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,7 +31,22 @@ async def walk(registry: DockerRegistry, repository: str) -> Mapping[str, str]:
                 return {}
             names = (await answer.json(content_type=None))["tags"] or []
         seen: set[str] = set()
+        for name in names:
+            await _settled(session, f"{base}/manifests/{name}")
         return {name: await _walk_tree(session, base, name, seen) for name in names}
+
+
+async def _settled(session: aiohttp.ClientSession, url: str) -> None:
+    """Wait, for five seconds at most, until a registry has ended what a client asked that is dead by now.
+
+    docker-registry lists a tag as soon as its folder is there, some files before it resolves. Nothing tells when
+    it is through, hence the looking again.
+    """
+    for _ in range(100):
+        async with session.head(url, headers={"Accept": ACCEPT}) as answer:
+            if answer.status == 200:
+                return
+        await asyncio.sleep(0.05)
 
 
 async def _walk_tree(session: aiohttp.ClientSession, base: str, name: str, seen: set[str]) -> str:

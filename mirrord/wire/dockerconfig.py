@@ -80,7 +80,9 @@ class DockerKeyring:
         return Path(home) / ".docker" / "config.json" if home else None
 
     def _in(self, config: dict[str, Any], host: str, origin: str) -> Credential | None:
-        keys = HUB_KEYS if host == "docker.io" else (host, f"https://{host}", f"https://{host}/v1/", f"https://{host}/v2/")
+        keys = (
+            HUB_KEYS if host == "docker.io" else (host, f"https://{host}", f"https://{host}/v1/", f"https://{host}/v2/")
+        )
         helpers = _mapping(config.get("credHelpers"))
         for helper in (*(helpers.get(key) for key in keys), config.get("credsStore")):
             if isinstance(helper, str) and helper:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.cli import room as module
 from mirrord.cli.room import PREFIX, room, sweep
 
 
@@ -91,12 +90,12 @@ def test_a_sweep_in_the_middle_of_making(parent: Path, monkeypatch: pytest.Monke
     def lock(handle: int, how: int) -> None:
         if moment == "after the lock" and not disturbed:
             disturbed.append("x")
-            monkeypatch.setattr(module.fcntl, "flock", true_lock)
+            monkeypatch.setattr(fcntl, "flock", true_lock)
             sweep(parent)
         true_lock(handle, how)
 
     monkeypatch.setattr(tempfile, "mkdtemp", make)
-    monkeypatch.setattr(module.fcntl, "flock", lock)
+    monkeypatch.setattr(fcntl, "flock", lock)
     with room() as work:
         assert disturbed
         assert work.is_dir()

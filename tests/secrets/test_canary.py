@@ -110,11 +110,13 @@ async def world(desk: Desk) -> AsyncIterator[World]:
         for name in names:
             tls = Authority(desk.folder).server() if name == "tls" else None
             registries[name] = await stack.enter_async_context(Registry(auth=auths[name], tls=tls))
-        for code in (403, 500):
-            echo = "; ".join(canaries[f"e{code}"].forms())  # a registry that tells everybody what it was told
-            body = json.dumps({"errors": [{"code": "DENIED", "message": echo}]}).encode()
-            headers = {"Retry-After": "0", "X-Echo": canaries[f"e{code}"].text[:16]}
-            registries[f"e{code}"].faults.on("*", "", times=None).status(code, body, headers)
+        for name, code, pattern in (("e403", 403, "^/v2/."), ("e500", 500, "^/v2/."), ("wrong", 401, "^/token")):
+            raw, *_, encoded, basic, _ = canaries[name].forms()  # a registry that tells everybody what it was told
+            for method, echo in (("GET", raw), ("POST", encoded), ("PUT|PATCH", basic)):
+                told = [{"code": "DENIED", "message": f"told {echo}"}]
+                headers = {"Retry-After": "0", "WWW-Authenticate": f'Basic realm="{raw[:32]}"'}
+                fault = registries[name].faults.on(method, pattern, times=None)
+                fault.status(code, json.dumps({"errors": told}).encode(), headers if code != 403 else {})
         registries["redirect"].faults.on("POST", "/blobs/uploads/", times=None).redirect(
             f"{thief.url}/v2/x/blobs/uploads/"
         )
@@ -145,8 +147,8 @@ async def test_commands(world: World) -> None:
     for name, words in {
         "realm": "names the token realm",
         "wrong": "are missing, wrong or not enough",
-        "e403": "status 403",
-        "e500": "status 500",
+        "e403": "told ***",
+        "e500": "told ***",
         "tls": "TLS",
         "proxy": "the proxy",
     }.items():
@@ -162,7 +164,7 @@ async def test_daemon(world: World) -> None:
     """The log, `/status`, `/metrics`, the page, the state directory and the control socket of a daemon."""
     async with world.desk.serving(**world.environ) as daemon:
         synced = await world.run("sync", status=2)
-        assert "status 403" in synced
+        assert "told ***" in synced
         world.said.append(command_lines())
         async with aiohttp.ClientSession() as session:
             for path in ("/", "/status", "/metrics", "/livez?verbose", "/v2/app/tags/list"):
