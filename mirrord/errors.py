@@ -19,6 +19,7 @@
     │  ├─ DigestError       bytes and digest (or size) differ
     │  ├─ TooLargeError     longer than its cap
     │  └─ UnsupportedError  we know what it is and do not carry it
+    ├─ DeadlineError        a run was not through in its time
     ├─ StorageError         our own disk or database failed
     └─ GuardError           a guard stopped us before harm was done
 
@@ -196,6 +197,12 @@ class UnsupportedError(ContentError):
     """Recognised, and not carried (Docker schema 1)."""
 
     code = "unsupported"
+
+
+class DeadlineError(MirrordError):
+    """A run was not through when its deadline came; what it had done by then stands."""
+
+    code = "deadline"
 
 
 class StorageError(MirrordError):

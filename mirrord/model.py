@@ -221,6 +221,7 @@ class Run:
         read: content bytes read from the source.
         error: why the run as a whole failed, or "".
         code: `MirrordError.code` of that, or "".
+        places: target name → `Known.place`.
     """
 
     mirror: str
@@ -233,10 +234,13 @@ class Run:
     read: int = 0
     error: str = ""
     code: str = ""
+    places: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def result(self) -> Result:
         """The verdict, from the receipts and the error alone."""
+        if self.code == "deadline" and any(receipt.good for receipt in self.receipts):
+            return Result.PARTIAL
         if self.error or self.plan is None:
             return {"throttled": Result.DEFERRED, "interrupted": Result.INTERRUPTED}.get(self.code, Result.FAILED)
         refused = any(step.action is Action.REFUSE for step in self.plan.steps)
@@ -261,10 +265,12 @@ class Known:
     Attributes:
         digest: the item's content there.
         at: when that was last confirmed by the target itself.
+        place: where that was (origin and address); what was seen at one place says nothing about another.
     """
 
     digest: str
     at: datetime
+    place: str = ""
 
 
 Memory = Mapping[tuple[str, str], Known]

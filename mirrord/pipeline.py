@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from mirrord import events
-from mirrord.errors import MirrordError, StalledError
-from mirrord.model import Plan, Receipt, Run
+from mirrord.errors import DeadlineError, MirrordError
+from mirrord.model import Memory, Plan, Receipt, Run
 from mirrord.record.store import Store
 from mirrord.syncer import Mirror, Services, Syncer
 from mirrord.transfer.execute import execute
@@ -22,8 +22,19 @@ async def plan_mirror(mirror: Mirror, syncer: Syncer, services: Services, store:
     Raises:
         MirrordError: the source as a whole cannot be read.
     """
-    memory = await store.memory(mirror.name)
+    memory = believable(await store.memory(mirror.name), places(mirror, syncer))
     return syncer.plan(mirror, await syncer.survey(mirror, services, memory, now), now)
+
+
+def places(mirror: Mirror, syncer: Syncer) -> Mapping[str, str]:
+    """Return, by target, what a record must have been made of to count: the origin and the target's address."""
+    origin, targets = syncer.places(mirror)
+    return {name: f"{origin} > {place}" for name, place in targets.items()}
+
+
+def believable(memory: Memory, now_at: Mapping[str, str]) -> Memory:
+    """Leave out what was seen at a place that is no longer meant: the operator changed `from`, `to` or `as`."""
+    return {key: known for key, known in memory.items() if known.place == now_at.get(key[0])}
 
 
 async def run_mirror(
@@ -35,15 +46,18 @@ async def run_mirror(
     *,
     clock: Callable[[], datetime],
     parallel: int,
+    home: Mirror | None = None,
 ) -> Run:
     """Decide, do, remember, tell. What goes wrong is in the run; only cancellation raises.
 
+    `home` is the mirror as configured, when `mirror` is that one with its source replaced: both share a record.
     A cancelled pass is remembered as interrupted, with the receipts that it had until then.
     """
     tell = services.events.emit
     tell(events.RunStarted(mirror.name, mirror.kind, trigger))
     receipts: list[Receipt] = []
     run = Run(mirror.name, mirror.kind, trigger, clock(), clock(), error="stopped half-way", code="interrupted")
+    run = replace(run, places=places(home or mirror, syncer))
 
     def done(receipt: Receipt) -> None:
         receipts.append(receipt)
@@ -51,7 +65,8 @@ async def run_mirror(
 
     try:
         async with asyncio.timeout(mirror.deadline):
-            survey = await syncer.survey(mirror, services, await store.memory(mirror.name), run.started)
+            memory = believable(await store.memory(mirror.name), run.places)
+            survey = await syncer.survey(mirror, services, memory, run.started)
             run = replace(run, plan=syncer.plan(mirror, survey, run.started))
             assert run.plan is not None
             tell(events.Planned(run.plan))
@@ -65,7 +80,7 @@ async def run_mirror(
         run = replace(run, error=str(error), code=error.code)
     except TimeoutError:
         late = f"cancelled at its deadline of {mirror.deadline:.0f} s; raise it, or see what was slow"
-        run = replace(run, error=late, code=StalledError.code)
+        run = replace(run, error=late, code=DeadlineError.code)
     except Exception as error:
         run = replace(run, error=redact(f"a bug: {error!r}"), code=MirrordError.code)
         raise

@@ -1,8 +1,9 @@
 """The only door to APScheduler: a clock that calls back with the name of a mirror, and knows nothing else.
 
 Schedules live in memory and are made from the configuration at every start, so there is no second truth on
-disk. A tick that the process slept through (suspended machine, blocked loop) is made up once, not once for
-each that was missed. Whether a mirror may run at all is not decided here.
+disk. Of the ticks that the process slept through (suspended machine, blocked loop) the newest is made up when
+it is less than an hour late; the others, and one that is later still, are dropped, and the mirror waits for its
+next tick. Whether a mirror may run at all is not decided here.
 
 APScheduler below 3.11.1 goes backwards when summer time ends (its issue 1036); the dependency excludes it.
 A `cron` in a zone with summer time fires twice, or not at all, in the hour that is repeated or skipped:
@@ -26,7 +27,7 @@ STAGGER = 3.0
 """Seconds between the first runs of mirrors with an interval, so that a start is no thundering herd."""
 LATEST = 300.0
 """The last of them begins at most this many seconds after the start."""
-_GRACE = 3600
+_GRACE = 3600  # seconds by which a tick may be late
 
 
 class Clock:

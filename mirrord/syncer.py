@@ -7,7 +7,7 @@ The contract suite `mirrord.testing.contract` holds every installed one to these
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -118,6 +118,10 @@ class Services:
     whereabouts: Whereabouts = field(default_factory=Whereabouts)
 
 
+Tell = Callable[[Receipt], None]
+"""Hears how a step ended."""
+
+
 class Survey(Protocol):
     """What a syncer found at the source and at the targets; opaque to everybody else."""
 
@@ -126,8 +130,8 @@ class Survey(Protocol):
 class Session(Protocol):
     """One run in progress; holds what its batches share."""
 
-    async def execute(self, batch: Sequence[Step]) -> Sequence[Receipt]:
-        """Do the steps of one group; return one receipt each, in any order.
+    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
+        """Do the steps of one group; tell one receipt each, as soon as its step has ended.
 
         MUST NOT raise for what befalls a single target: that is a receipt. Raises `MirrordError`
         when the whole batch cannot be done (the source is gone). MUST be cancellable at every

@@ -34,11 +34,12 @@ class _Entry:
 
 
 class SpoolPool:
-    """Single-flight reading, a bounded cache of verified blobs, and the budget.
+    """Single-flight reading, a bounded cache of whole blobs, and the budget.
 
     Whole blobs stay in `folder` as `<algorithm>-<hex>` until the budget needs their room, the
     one used longest ago first; unfinished ones end in `.part`, are taken up by the next reader
-    of the same blob, and swept at start.
+    of the same blob, and swept at start. What an earlier process left is hashed before use:
+    nothing here is flushed, so a power cut leaves names over wrong bytes.
     """
 
     def __init__(self, folder: Path, budget: int, events: Events, grace: float = GRACE) -> None:
@@ -49,11 +50,11 @@ class SpoolPool:
         self._grace = grace
         self._entries: dict[Digest, _Entry] = {}
         self._news = asyncio.Event()
-        self._active: Counter[str] = Counter()
+        self._active: Counter[tuple[str, str]] = Counter()
         self._aside: Counter[str] = Counter()
 
     def sweep(self) -> None:
-        """Remove unfinished blobs and take stock of the whole ones; call it before the first use."""
+        """Remove unfinished blobs and take stock of the others, unverified; call it before the first use."""
         with storage_errors(str(self._folder)):
             for file in sorted(self._folder.iterdir(), key=lambda f: f.lstat().st_mtime):
                 try:
@@ -62,7 +63,7 @@ class SpoolPool:
                     file.unlink()
                     continue
                 size = file.stat().st_size
-                self._entries[digest] = _Entry(Spool(Wanted(digest, size), file, 0.0, written=size, verified=True))
+                self._entries[digest] = _Entry(Spool(Wanted(digest, size), file, 0.0))
         self._make_room(0)
 
     @property
@@ -71,22 +72,28 @@ class SpoolPool:
         return sum(entry.charged for entry in self._entries.values())
 
     @contextlib.contextmanager
-    def active(self, party: str) -> Iterator[None]:
-        """Say that `party` (a target) is at work: those who were sent away wait for it."""
-        self._active[party] += 1
+    def active(self, party: str, group: str) -> Iterator[None]:
+        """Say that `party` (a target) is at work for `group` (a mirror): those of it who were sent away wait."""
+        self._active[group, party] += 1
         try:
             yield
         finally:
-            self._active[party] -= 1
+            self._active[group, party] -= 1
             self._announce()
 
     @contextlib.asynccontextmanager
-    async def aside(self, party: str) -> AsyncIterator[None]:
-        """Wait until nobody is at work who was not sent away too, then go on without pushing others."""
+    async def aside(self, party: str, group: str) -> AsyncIterator[None]:
+        """Wait until nobody of `group` is at work who was not sent away too, then go on without pushing others.
+
+        Other groups are not waited for: a mirror that is always busy would starve this one.
+        """
         self._aside[party] += 1
         self._announce()
         try:
-            while any(count > 0 and not self._aside[name] for name, count in self._active.items()):
+            while any(
+                count > 0 and theirs == group and not self._aside[name]
+                for (theirs, name), count in self._active.items()
+            ):
                 await self._news.wait()
             yield
         finally:
@@ -98,7 +105,8 @@ class SpoolPool:
         """Lend a reader of the blob to `party`, starting to read the source if nobody does yet.
 
         Raises:
-            StorageError: the blob is larger than the whole budget.
+            StorageError: the blob is larger than the whole budget, or the disk said no.
+            DigestError: the blob is known, and has another size than is wanted.
             DetachedError: sent away to keep the budget; come back in `aside`.
         """
         entry = await self._entry(wanted, party)
@@ -136,19 +144,44 @@ class SpoolPool:
         if need > self._budget:
             raise StorageError(f"{wanted.digest} has {need} bytes, more than spool.budget ({self._budget}); raise it")
         while True:
-            entry = self._entries.pop(wanted.digest, None)
-            if entry and not entry.spool.error:
-                self._entries[wanted.digest] = entry  # to the end: used last
+            entry = self._known(wanted)
+            if entry and entry.spool.wanted.size == wanted.size:
                 return entry
-            if self._make_room(need):
+            if entry is None and self._make_room(need):
                 return self._begin(wanted)
             if not self._aside[party]:
                 self._detach_laggards(party)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), self._grace / 4)
 
+    def _known(self, wanted: Wanted) -> _Entry | None:
+        """Return what is there or on its way, perhaps in another size that has still to prove right or wrong."""
+        entry = self._entries.pop(wanted.digest, None)
+        if entry is None or entry.spool.error:
+            return None
+        if entry.task is None:
+            self._recall(entry, wanted)
+            return None
+        self._entries[wanted.digest] = entry  # to the end: used last
+        size = entry.spool.wanted.size
+        if entry.spool.verified and size != wanted.size:
+            raise DigestError(f"{wanted.digest} has {size} bytes, not {wanted.size} as its descriptor says")
+        return entry
+
+    def _recall(self, entry: _Entry, wanted: Wanted) -> None:
+        """Let what an earlier process left be taken up as if it were unfinished, so that it is hashed first."""
+        spool = entry.spool
+        with storage_errors(str(spool.path)), contextlib.suppress(FileNotFoundError):
+            if spool.wanted.size == wanted.size and wanted.file is None:
+                spool.path.rename(self._part(wanted.digest))
+            else:
+                spool.path.unlink()
+
+    def _part(self, digest: Digest) -> Path:
+        return self._folder / f"{digest.algorithm}-{digest.hex}.part"
+
     def _begin(self, wanted: Wanted) -> _Entry:
-        path = wanted.file or self._folder / f"{wanted.digest.algorithm}-{wanted.digest.hex}.part"
+        path = wanted.file or self._part(wanted.digest)
 
         def tell(count: int) -> None:
             self._events.emit(BytesRead(wanted.digest, count, wanted.size))
@@ -162,7 +195,8 @@ class SpoolPool:
         spool = entry.spool
         await spool.fill()
         if spool.verified and spool.wanted.file is None:
-            spool.path = spool.path.replace(spool.path.with_suffix(""))  # no await since `verified`: nobody saw it
+            with contextlib.suppress(OSError):  # it serves under its old name as well, and is swept at start
+                spool.path = spool.path.replace(spool.path.with_suffix(""))  # no await since `verified`: nobody saw it
         self._announce()
 
     def _make_room(self, need: int) -> bool:
@@ -177,12 +211,17 @@ class SpoolPool:
         return self.used + need <= self._budget
 
     def _detach_laggards(self, party: str) -> None:
-        """Send away readers of whole blobs who need far longer than the first of their blob did."""
+        """Send away readers of whole blobs who need far longer than the first of their blob did.
+
+        Where none is through yet, those who need longer still than they had since the blob was whole: a slow
+        target that alone lacks a blob must not hold up all others. Everybody has the grace to show its pace.
+        """
         now = asyncio.get_running_loop().time()
         for entry in self._entries.values():
-            patience = max(self._grace, entry.fastest)
-            for reader in entry.spool.readers if entry.spool.verified and not entry.spool.wanted.file else ():
-                if reader.party != party and entry.fastest < math.inf and reader.remaining(now) > patience:
+            for reader in entry.spool.readers if entry.spool.verified and entry.charged else ():
+                had = now - max(entry.spool.ended, reader.began)
+                patience = max(self._grace, entry.fastest if entry.fastest < math.inf else had)
+                if reader.party != party and had > self._grace and reader.remaining(now) > patience:
                     reader.detach()
 
     def _unpinned(self, entry: _Entry) -> None:

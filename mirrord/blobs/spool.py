@@ -50,6 +50,7 @@ class Spool:
     tell: Callable[[int], None] = lambda _count: None
     written: int = 0
     verified: bool = False
+    ended: float = math.inf
     error: MirrordError | None = None
     generation: int = 0
     readers: set[Reader] = field(default_factory=set)
@@ -103,6 +104,9 @@ class Spool:
         except asyncio.CancelledError:
             self.error = BrokenError("nobody waits for this blob any more")
             raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, readers must hear of it: they would wait for ever
+            self.error = MirrordError(f"a bug: {type(error).__name__} while {self.wanted.digest} was read")
+            self.error.__cause__ = error
         finally:
             self.announce()
 
@@ -115,7 +119,7 @@ class Spool:
             self._restart()  # once: the source may have healed (a proxy's bad copy, a torn write)
             await self._attempt()
         failpoints.hit("spool.verified")
-        self.verified = True
+        self.verified, self.ended = True, asyncio.get_running_loop().time()
 
     async def _attempt(self) -> None:
         hasher = self.wanted.digest.hasher()
@@ -165,15 +169,15 @@ class Spool:
             os.close(handle)
 
     async def _take_up(self, handle: int, update: Callable[[bytes], None]) -> None:
-        """Hash what an earlier, broken attempt left, so that the source is asked for the rest only."""
-        left = os.fstat(handle).st_size
-        if left >= self.wanted.size:
+        """Hash what an earlier attempt or process left, so that the source is asked for the rest only."""
+        left, at = os.fstat(handle).st_size, 0
+        if left > self.wanted.size:
             os.ftruncate(handle, 0)
             left = 0
-        while self.written < left:
-            data = await asyncio.to_thread(os.pread, handle, CHUNK, self.written)
+        while at < left and (data := await asyncio.to_thread(os.pread, handle, CHUNK, at)):
             update(data)
-            self.written += len(data)
+            at += len(data)
+        self.written = at  # not before: nobody is handed old bytes that may still turn out to be wrong
 
     async def _read_on(self, handle: int, update: Callable[[bytes], None]) -> None:
         assert self.wanted.open is not None
@@ -202,6 +206,7 @@ class Reader:
     party: str
     began: float
     position: int = 0
+    taken: int = 0
     detached: bool = False
     tell: Callable[[int], None] = lambda _count: None
     watch: asyncio.Timeout | None = None
@@ -212,10 +217,11 @@ class Reader:
         Raises:
             DetachedError: sent away by the pool.
             RestartedError: what was yielded so far was wrong.
+            StorageError: the spool's file cannot be read.
             MirrordError: the source failed.
         """
         spool, generation = self.spool, self.spool.generation
-        self.position = 0
+        self.position = self.taken = 0
         with contextlib.ExitStack() as stack:
             handle = -1
             while self.position < spool.wanted.size or not spool.verified:
@@ -233,15 +239,17 @@ class Reader:
                     continue
                 data = spool.piece(self.position)
                 if data is None:
-                    if handle < 0:
-                        handle = os.open(spool.path, os.O_RDONLY)
-                        stack.callback(os.close, handle)
-                    data = os.pread(handle, count, spool.wanted.start + self.position)
+                    with storage_errors(str(spool.path)):
+                        if handle < 0:
+                            handle = os.open(spool.path, os.O_RDONLY)
+                            stack.callback(os.close, handle)
+                        data = os.pread(handle, count, spool.wanted.start + self.position)
                 if not data:
                     raise StorageError(f"{spool.path}: shorter than it was")
                 self.position += len(data)
                 self.tell(len(data))
                 yield data
+                self.taken = self.position  # not before: a stuck target has its chunk in hand and asks for no other
 
     def detach(self) -> None:
         """Send this reader away, also from a target that takes nothing and so never asks for a next chunk."""
@@ -257,9 +265,9 @@ class Reader:
 
     def remaining(self, now: float) -> float:
         """Return how many seconds it needs for the rest at the pace it has shown; infinite when it has none."""
-        if self.position <= 0:
+        if self.taken <= 0:
             return math.inf
-        return (self.spool.wanted.size - self.position) * (now - self.began) / self.position
+        return (self.spool.wanted.size - self.taken) * (now - self.began) / self.taken
 
     async def whole(self) -> Path:
         """Wait until the blob is verified and return the spool's own file.
@@ -273,7 +281,7 @@ class Reader:
             if self.spool.error:
                 raise self.spool.error
             await self.spool.changed()
-        self.position = self.spool.wanted.size
+        self.position = self.taken = self.spool.wanted.size
         self.tell(self.position)
         return self.spool.path
 

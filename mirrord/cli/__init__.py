@@ -56,6 +56,16 @@ def flowing(text: str) -> str:
     return "\n\n".join(part if part.startswith("  ") else part.replace("\n", " ") for part in paragraphs)
 
 
+def _clean(text: str, *typed: str) -> str:
+    """Take secrets out of what goes to a terminal, and out of the words in it that were typed; the last door."""
+    from mirrord.wire.secret import redact, unnamed  # noqa: PLC0415 - only failures pay for this
+
+    for word in typed:
+        if "@" in word:
+            text = text.replace(word, unnamed(word))
+    return redact(text)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
     gc.set_threshold(GARBAGE)
@@ -66,8 +76,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(app(given, standalone_mode=False, prog_name="mirrord") or 0)
     except MirrordError as error:
         if "--json" in given:
-            typer.echo(dumps({"error": {"code": error.code, "message": str(error)}}))
-        typer.echo(f"mirrord: {error}", err=True)
+            typer.echo(dumps({"error": {"code": error.code, "message": _clean(str(error))}}))
+        typer.echo(_clean(f"mirrord: {error}"), err=True)
         sys.exit(error.exit_code)
     except typer.Abort:
         sys.exit(130)
@@ -77,6 +87,8 @@ def main(arguments: list[str] | None = None) -> None:
         # What typer's parser finds wrong knows how to show itself; it has no public class.
         if not hasattr(error, "show"):
             raise
+        said = str(getattr(error, "message", ""))
+        error.message = _clean(said, *given)  # type: ignore[attr-defined]  # it repeats what was typed
         error.show()
         sys.exit(UsageError.exit_code)
     finally:

@@ -110,13 +110,16 @@ _EXITS = {
 
 
 def exit_code(runs: Sequence[Run]) -> int:
-    """Return the exit code of a command that made these runs (DESIGN, Command line)."""
+    """Return the exit code of a command that made these runs (DESIGN, Command line).
+
+    69 when nothing was reachable, 75 when everything was put off; 1 when nothing at all came of it.
+    """
     results = {run.result for run in runs}
-    if len(results) == 1 and (result := next(iter(results))) is Result.FAILED:
-        codes = {run.code for run in runs} | {receipt.code for run in runs for receipt in run.receipts}
-        if codes - {""} and codes - {""} <= {"unreachable", "stalled"}:
-            return 69
-        return _EXITS[result]
     if results <= {Result.SUCCESS, Result.NOOP}:
         return 0
-    return _EXITS[next(iter(results))] if len(results) == 1 else 2
+    if results & {Result.SUCCESS, Result.NOOP, Result.PARTIAL}:
+        return _EXITS[Result.PARTIAL]
+    codes = ({run.code for run in runs} | {receipt.code for run in runs for receipt in run.receipts}) - {""}
+    if results == {Result.FAILED} and codes and codes <= {"unreachable", "stalled"}:
+        return 69
+    return _EXITS[results.pop()] if len(results) == 1 else _EXITS[Result.FAILED]

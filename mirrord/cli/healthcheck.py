@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mirrord.cli.console import note, say
+from mirrord.cli.console import note, say, say_json
+from mirrord.cli.options import Json
 from mirrord.errors import UsageError
 
 HELP = """Ask a running daemon whether it is alive; exit code 0 when it is, 1 when not.
@@ -24,6 +25,7 @@ def healthcheck(
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where it listens.", envvar="MIRRORD_LISTEN")
     ] = "127.0.0.1:8080",
+    json: Json = False,  # noqa: FBT002 - a flag
 ) -> int:
     """Run the command and return its exit code."""
     host, _, port = listen.rpartition(":")
@@ -36,7 +38,17 @@ def healthcheck(
         answer = connection.getresponse()
         text = answer.read(4096).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        note(f"{listen}: no daemon answers: {getattr(error, 'strerror', None) or error}")
-        return 1
-    say(text)
-    return 0 if answer.status == 200 else 1
+        why = getattr(error, "strerror", None) or error
+        return _told(1, f"{listen}: no daemon answers: {why}", answered=False, json=json)
+    return _told(0 if answer.status == 200 else 1, text, answered=True, json=json)
+
+
+def _told(status: int, text: str, *, answered: bool, json: bool) -> int:
+    """Print what was found and return the exit code."""
+    if json:
+        say_json({"alive": status == 0, "said": text})
+    elif answered:
+        say(text)
+    else:
+        note(text)
+    return status

@@ -51,13 +51,21 @@ class _Here:
         self._shop = shop
 
     async def sync(self, mirrors: Sequence[str], events: Events) -> Sequence[Run]:  # noqa: ARG002 - the workshop's own
-        return await asyncio.gather(*(self._shop.runner.sync(name) for name in mirrors or self._shop.snapshot.names))
+        snapshot = self._shop.snapshot
+        wanted = snapshot.chosen(mirrors)
+        free = asyncio.Semaphore(snapshot.configuration.settings.parallel)
+
+        async def one(name: str) -> Run:
+            async with free:
+                return await self._shop.runner.sync(name)
+
+        return await asyncio.gather(*map(one, wanted))
 
     async def publish(self, mirror: str, publication: Publication, events: Events) -> Run:  # noqa: ARG002 - the workshop's own
         return await self._shop.runner.publish(mirror, publication)
 
     async def plan(self, mirrors: Sequence[str]) -> Sequence[Plan]:
-        return [await self._shop.runner.plan(name) for name in mirrors or self._shop.snapshot.names]
+        return [await self._shop.runner.plan(name) for name in self._shop.snapshot.chosen(mirrors)]
 
     async def status(self) -> Status:
         mirrors = self._shop.snapshot.configuration.mirrors

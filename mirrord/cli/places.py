@@ -14,6 +14,7 @@ from mirrord.syncers.image.transfer.destinations import Destination, RegistryDes
 from mirrord.syncers.image.upstream.registry import RegistrySource
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.reference import Reference, valid_tag
+from mirrord.wire.secret import unnamed
 
 _SOURCES = "a reference, oci:DIR[:TAG] or docker-archive:FILE[:TAG]"
 _TARGETS = "a reference or oci:DIR[:TAG]"
@@ -69,7 +70,7 @@ def open_target(text: str, tag: str | None, services: Services) -> Place:
     if scheme == "oci":
         return _folder(rest, tag)
     if scheme == "docker-archive":
-        raise UsageError(f"{text}: an archive can be read but not written; write {_TARGETS}")
+        raise UsageError(f"{unnamed(text)}: an archive can be read but not written; write {_TARGETS}")
     reference = _reference(text, _TARGETS)
     if reference.digest:
         raise UsageError(f"{text}: a target has no digest; the image keeps its own")
@@ -82,9 +83,11 @@ def open_target(text: str, tag: str | None, services: Services) -> Place:
 def _reference(text: str, wanted: str) -> Reference:
     scheme, colon, rest = text.partition(":")
     if rest.startswith("//"):
-        raise UsageError(f"{text}: is a URL; write {rest[2:] or wanted}")
+        place = unnamed(text)
+        better = rest[2:] if place == text else "the reference alone, and `docker login` for the credentials"
+        raise UsageError(f"{place}: is a URL; write {better or wanted}")
     if colon and scheme in _ELSEWHERE:
-        raise UsageError(f"{text}: {scheme}: is not known here; write {wanted}")
+        raise UsageError(f"{unnamed(text)}: {scheme}: is not known here; write {wanted}")
     return Reference.parse(text)
 
 

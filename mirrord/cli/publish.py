@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -63,8 +64,10 @@ def _source(layout: str | None, archive: str | None, image: str | None) -> str:
     given = [text for text in (layout, archive, image) if text]
     if len(given) != 1:
         raise UsageError("name the build by exactly one of --layout, --archive, --image")
-    scheme = "oci:" if layout else "docker-archive:" if archive else ""
-    return scheme + given[0]
+    if image:
+        return image
+    # A daemon works in another directory than the one in which the path was typed.
+    return ("oci:" if layout else "docker-archive:") + str(Path.cwd() / given[0])
 
 
 def _names(branch: str | None, pr: int | None, commit: str | None, describe: str | None) -> tuple[str, str]:

@@ -91,8 +91,6 @@ def read_hosts(value: Value, problems: Problems, environ: Mapping[str, str]) -> 
     seen: dict[str, Trail] = {}
     for written, entry in (value if isinstance(value, dict) else {}).items():
         trail = (*_SECTION, written)
-        if "@" in written:  # somebody put user and password before the host
-            problems.names[trail] = f"***@{written.rpartition('@')[2]}"
         try:
             name = host_key(written)
         except ValueError as error:

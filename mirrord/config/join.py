@@ -30,7 +30,8 @@ def document(value: Value, origins: Mapping[Trail, Origin], problems: Problems) 
     for name, section in value.items():
         wanted, spelt = (list, "a list") if name == "mirrors" else (dict, "a mapping")
         if name not in SECTIONS:
-            problems.add_at(origins[name,], f"{name[:60]}: unknown section; {nearest(name, SECTIONS)}")
+            shown = problems.spell((name[:60],))
+            problems.add_at(origins[name,], f"{shown}: unknown section; {nearest(name, SECTIONS)}")
         elif section is not None and not isinstance(section, wanted):
             problems.add_at(origins[name,], f"{name}: is not {spelt}; write {spelt}")
         elif section is not None:

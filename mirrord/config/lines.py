@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -13,6 +14,13 @@ from mirrord.wire.trust import redact
 Trail = tuple[str | int, ...]
 """The way to a value from the top: keys of mappings and positions in lists."""
 
+_SECRET_KEY = re.compile(r"pass(word|wd|phrase)?|secret|(identity_?|access_?)?token", re.IGNORECASE)
+_PLACES = ("env", "file", "credential")
+# Up to the last @: a password may hold any character. Bounded, because a file may hold a megabyte of colons.
+_USER = re.compile(r"(?<![^\s/'\"@])[^\s/'\"@:]{1,256}:(?!//)[^\s'\"]{0,1024}@(?!sha\d+:)")
+# `password:x`, without the blank, is one key.
+_RUN_ON = re.compile(rf"((?:{_SECRET_KEY.pattern})[:=]).+", re.DOTALL | re.IGNORECASE)
+
 Value = None | str | list["Value"] | dict[str, "Value"]
 """What a file holds. Scalars stay text: the model that wants a number or a flag reads it as one."""
 
@@ -23,6 +31,23 @@ def nearest(word: str, known: Mapping[str, object] | set[str] | tuple[str, ...])
     if close := get_close_matches(word[:80].lower(), folded, n=1, cutoff=0.6):
         return f"did you mean {folded[close[0]]!r}?"
     return f"known are {', '.join(sorted(known))}" if known else "none is known here"
+
+
+def _nameless(text: str) -> str:
+    """Return `text` with `***` for every `user:password` before an `@`, wherever somebody wrote one."""
+    return _USER.sub("***@", text)
+
+
+def _shown(part: str | int, above: Trail) -> str | int:
+    """Return a part of a trail as it may be told: what stands below `password` and the like may be one itself."""
+    if isinstance(part, int):
+        return part
+    # The first two parts are a section and a name that somebody chose: a target may be called `token`.
+    below = any(isinstance(key, str) and _SECRET_KEY.fullmatch(key) for key in above[2:])
+    if below and part not in _PLACES:
+        return "***"
+    user, at, rest = part.rpartition("@")
+    return _RUN_ON.sub(r"\1***", f"***@{rest}" if at and user else part)
 
 
 @dataclass(slots=True)
@@ -48,10 +73,10 @@ class Problems:
         return Origin("configuration")
 
     def spell(self, trail: Trail) -> str:
-        """Write the trail as people do: `mirrors.craned.to[0]`."""
+        """Write the trail as people do, `mirrors.craned.to[0]`, without what may be a secret."""
         text = ""
         for length, part in enumerate(trail, start=1):
-            name = self.names.get(trail[:length], part)
+            name = _shown(self.names.get(trail[:length], part), trail[: length - 1])
             text += f"[{name}]" if isinstance(name, int) else f".{name}" if text else name
         return text
 
@@ -75,5 +100,5 @@ class Problems:
         """
         if self._found:
             ordered = sorted(self._found, key=lambda found: (found[0].file, found[0].line))
-            lines = (redact(f"{origin}: {what}") for origin, what in ordered)
+            lines = (f"{redact(str(origin))}: {_nameless(redact(what))}" for origin, what in ordered)
             raise ConfigError(*dict.fromkeys(" ".join(line.split()) for line in lines))

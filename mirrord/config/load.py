@@ -8,6 +8,7 @@ and unlike YAML 1.1. Aliases, tags, second documents and more than 64 levels are
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,11 +106,16 @@ def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail,
         mark = error.problem_mark or error.context_mark
         hint = "correct it; texts with { } [ ] , # or ': ' in them want quotes"
         line = min(mark.line + 1, len(text.splitlines())) if mark else 0  # the end of the text is on no line
-        raise _RefusedError(line, f"is no YAML ({error.problem}); {hint}") from error
+        raise _RefusedError(line, f"is no YAML ({_quoteless(error.problem)}); {hint}") from error
     except yaml.YAMLError as error:
         bad = next((position for position, char in enumerate(text) if not char.isprintable() and char not in _BLANK), 0)
         hint = "holds a character that YAML does not allow; write it as an escape inside double quotes"
         raise _RefusedError(text.count("\n", 0, bad) + 1, hint) from error
+
+
+def _quoteless(problem: str | None) -> str:
+    """Return what the parser says without the words that it cites: one may be a part of a password."""
+    return re.sub(r"'[^']{2,}'", "…", problem or "")
 
 
 class _Parser:
@@ -174,11 +180,16 @@ class _Parser:
         return found
 
     def _allowed(self, event: yaml.Event, trail: Trail) -> None:
-        """Refuse what turns small files into large or surprising values (PyYAML #235, kubernetes #83253)."""
+        """Refuse what turns small files into large or surprising values (PyYAML #235, kubernetes #83253).
+
+        No name is told: `password: *hunter2` and `password: !hunter2` are passwords that somebody did not quote.
+        """
         if isinstance(event, yaml.AliasEvent):
-            raise _RefusedError(_line(event), f"alias *{event.anchor} is not supported; write the value out")
-        if tag := getattr(event, "tag", None):
-            raise _RefusedError(_line(event), f"tag {tag[:40]} is not supported; take it out, the key knows its type")
+            what = "aliases (*name) are not supported; write the value out, in quotes if it begins with *"
+            raise _RefusedError(_line(event), what)
+        if getattr(event, "tag", None):
+            what = "tags (!name) are not supported; take it out, or write the value in quotes if it begins with !"
+            raise _RefusedError(_line(event), what)
         if len(trail) >= MAX_DEPTH:
             raise _RefusedError(_line(event), f"is nested more than {MAX_DEPTH} levels deep; write it flatter")
 

@@ -27,7 +27,8 @@ def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         # No dots: in URLs a first segment with a dot is an upstream host (pull-through).
         like = re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:63]
-        hint = f", such as {like}" if like else ""
+        # Before an `@` stands a password, as often as not.
+        hint = f", such as {like}" if like and "@" not in text else ""
         raise ValueError(f"{text[:80]!r} is no name; write a-z, 0-9 and -, at most 63 characters{hint}")
     return text
 

@@ -42,7 +42,7 @@ class Settings(Strict):
     Attributes:
         listen: `host:port` of the HTTP server; port 0 takes a free one.
         spool: content on its way.
-        parallel: how many batches of one run are under way at once.
+        parallel: how many batches of one run, and how many mirrors of one command, are under way at once.
         trust: seconds for which a digest recorded at a target is believed; a mirror may say otherwise.
         deadline: seconds after which a run is cancelled; a mirror may say otherwise.
         log: what is logged, and how.
@@ -54,12 +54,6 @@ class Settings(Strict):
     trust: Trust = 12 * 3600.0
     deadline: Deadline = 6 * 3600.0
     log: Log = Log()
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host (an IPv6 address without brackets) and port of `listen`."""
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
 
 
 def read_settings(value: Value, problems: Problems, environ: Mapping[str, str]) -> Settings:

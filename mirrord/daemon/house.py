@@ -104,12 +104,16 @@ class House:
 
     # What may be asked for
 
+    @property
+    def parallel(self) -> int:
+        """See `Commands.parallel`."""
+        return self._shop.snapshot.configuration.settings.parallel
+
     def known(self, mirrors: Sequence[str]) -> Sequence[str]:
         """See `Commands.known`."""
         if self.stopping:
             raise BusyError("mirrord is shutting down; ask again when it is back")
-        snapshot = self._shop.snapshot
-        return [snapshot.mirror(name).name for name in dict.fromkeys(mirrors)] or list(snapshot.names)
+        return self._shop.snapshot.chosen(mirrors)
 
     async def sync(self, mirror: str) -> Run:
         """See `Commands.sync`."""

@@ -24,6 +24,7 @@ GRACE = 60.0
 """Seconds that a cancelled run may take to end before the process counts as hanging."""
 CANCEL = 20.0
 """Seconds that cancelled runs may take to end when the process itself ends."""
+_STOPPING = "mirrord is shutting down; ask again when it is back"
 
 
 @dataclass(slots=True)
@@ -79,6 +80,8 @@ class Runner:
             BusyError: we are stopping.
         """
         self._snapshot().mirror(mirror)
+        if self._stopping:
+            raise BusyError(_STOPPING)
         return await asyncio.shield(self._task(self._run(mirror, trigger, None)))
 
     async def publish(self, mirror: str, publication: Publication) -> Run:
@@ -138,7 +141,7 @@ class Runner:
     async def _run(self, name: str, trigger: str, publication: Publication | None) -> Run:
         async with self._locks[name]:
             if self._stopping:
-                raise BusyError("mirrord is shutting down; ask again when it is back")
+                raise BusyError(_STOPPING)
             current = self._snapshot()
             mirror, syncer = current.mirror(name), current.syncer(current.mirror(name))
             if publication is not None and isinstance(syncer, Publishes):
@@ -166,6 +169,7 @@ class Runner:
                 active.trigger,
                 clock=self._now,
                 parallel=current.configuration.settings.parallel,
+                home=current.mirror(mirror.name),
             )
         except MirrordError as error:  # the record: the disk is full, or broken
             return self._failed(active, error.code, str(error))

@@ -39,6 +39,14 @@ class Snapshot:
         hint = f"; did you mean {near[0]}?" if near else "; `mirrord status` lists them"
         raise UsageError(f"no mirror is called {name[:80]!r}{hint}")
 
+    def chosen(self, names: Sequence[str]) -> Sequence[str]:
+        """Return these mirrors, each once, or all; nothing may start before every name is known to be right.
+
+        Raises:
+            UsageError: there is none of one of the names; suggests one.
+        """
+        return [self.mirror(name).name for name in dict.fromkeys(names)] or self.names
+
     def syncer(self, mirror: Mirror) -> Syncer:
         """Return the syncer of a mirror."""
         return self.syncers[mirror.kind]

@@ -44,14 +44,15 @@ def learned(run: Run) -> dict[tuple[str, str], Known | None]:
     steps = run.plan.steps if run.plan is not None else ()
     at = run.plan.at if run.plan is not None else run.started
     known: dict[tuple[str, str], Known | None] = {
-        (step.target, step.item): Known(step.digest, at)
+        (step.target, step.item): Known(step.digest, at, run.places.get(step.target, ""))
         for step in steps
         if step.action is Action.KEEP and step.confirmed
     }
     for receipt in filter(lambda receipt: receipt.good, run.receipts):
         step = receipt.step
         gone = step.action is Action.DELETE
-        known[step.target, step.item] = None if gone else Known(step.digest, run.finished)
+        place = run.places.get(step.target, "")
+        known[step.target, step.item] = None if gone else Known(step.digest, run.finished, place)
     return known
 
 

@@ -58,7 +58,10 @@ class Rows:
     def memory(self, mirror: str) -> Memory:
         """Read what is known at the targets of `mirror`."""
         query = select(tables.known).where(tables.known.c.mirror == mirror)
-        return {(row["target"], row["item"]): Known(row["digest"], _when(row["at"])) for row in self._read(query)}
+        return {
+            (row["target"], row["item"]): Known(row["digest"], _when(row["at"]), row["place"])
+            for row in self._read(query)
+        }
 
     def add_run(self, record: RunRecord, learned: Mapping[tuple[str, str], Known | None]) -> None:
         """Write one run, its targets, what it proved, and the standings that follow; all or nothing."""
@@ -107,15 +110,6 @@ class Rows:
         query = select(tables.standing).order_by(tables.standing.c.mirror, tables.standing.c.target)
         return [_standing(row, items.get((row["mirror"], row["target"]), 0)) for row in self._read(query)]
 
-    def forget(self, mirror: str) -> None:
-        """Delete every row of `mirror`."""
-
-        def change(link: Connection) -> None:
-            for table in (tables.runs, tables.known, tables.standing):
-                link.execute(delete(table).where(table.c.mirror == mirror))
-
-        self._write(change)
-
     def _adopt(self, link: Connection) -> None:
         """Make missing tables, or refuse those of a newer version."""
         tables.metadata.create_all(link)
@@ -148,8 +142,8 @@ def _learn(link: Connection, mirror: str, target: str, item: str, known: Known |
     table = tables.known
     link.execute(delete(table).where(table.c.mirror == mirror, table.c.target == target, table.c.item == item))
     if known is not None:
-        row = {"mirror": mirror, "target": target, "item": item, "digest": known.digest, "at": _micros(known.at)}
-        link.execute(insert(table).values(row))
+        row = {"mirror": mirror, "target": target, "item": item, "digest": known.digest}
+        link.execute(insert(table).values(row | {"at": _micros(known.at), "place": known.place}))
 
 
 def _advance(link: Connection, record: RunRecord, entry: TargetRecord | None) -> None:

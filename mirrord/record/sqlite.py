@@ -79,10 +79,6 @@ class SqliteStore:
         """See `Store.standing`."""
         return await self._call(self._opened.standing)
 
-    async def forget(self, mirror: str) -> None:
-        """See `Store.forget`."""
-        await self._call(self._opened.forget, mirror)
-
     async def check(self) -> None:
         """See `Store.check`."""
         await self._call(self._opened.check)

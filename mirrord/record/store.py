@@ -128,10 +128,6 @@ class Store(Protocol):
         """Return the standing of every mirror and of every target, sorted by mirror and target."""
         ...
 
-    async def forget(self, mirror: str) -> None:
-        """Forget all about `mirror`."""
-        ...
-
     async def check(self) -> None:
         """Show that the record can be written to."""
         ...

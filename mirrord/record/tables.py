@@ -54,6 +54,7 @@ known = Table(
     Column("item", String(1024), primary_key=True),
     Column("digest", String(255), nullable=False),
     Column("at", BigInteger, nullable=False),
+    Column("place", Text, nullable=False),
 )
 
 standing = Table(

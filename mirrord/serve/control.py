@@ -86,12 +86,13 @@ class _Control:
     async def _stream(
         self, request: web.Request, names: Sequence[str], work: Callable[[str], Awaitable[Document]]
     ) -> web.StreamResponse:
-        """Work on all mirrors at once and tell what happens; the work ends even when nobody listens any more."""
+        """Work on the mirrors, some at once, and tell what happens; work goes on when nobody listens any more."""
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
         feed = _Feed(frozenset(names))
         quiet = self._commands.events.listen(feed)
         try:
-            tasks = [asyncio.create_task(_settled(name, work)) for name in names]
+            free = asyncio.Semaphore(self._commands.parallel)
+            tasks = [asyncio.create_task(_settled(name, work, free)) for name in names]
             for task in tasks:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -104,9 +105,10 @@ class _Control:
         return response
 
 
-async def _settled(name: str, work: Callable[[str], Awaitable[Document]]) -> Document:
+async def _settled(name: str, work: Callable[[str], Awaitable[Document]], free: asyncio.Semaphore) -> Document:
     try:
-        return await work(name)
+        async with free:
+            return await work(name)
     except asyncio.CancelledError:  # not ours: the run was stopped because the daemon ends
         stopped = BusyError("stopped because mirrord is shutting down; the next run goes on from there")
         return {"error": error_document(stopped), "mirror": name}

@@ -49,6 +49,11 @@ class Commands(Protocol):
         """Return the port through which progress can be heard."""
         ...
 
+    @property
+    def parallel(self) -> int:
+        """Return how many mirrors of one command are worked on at once."""
+        ...
+
     def known(self, mirrors: Sequence[str]) -> Sequence[str]:
         """Return the mirrors that are meant: these, or all when none is named."""
         ...

@@ -98,7 +98,7 @@ async def run_once(scenario: Scenario, memory: Memory = NO_MEMORY, now: datetime
     async with syncer.open(mirror, survey, services) as session:
         assert isinstance(session, Session), f"{type(session)} lacks execute or read"
         for batch in plan.groups:
-            receipts += await session.execute(batch)
+            await session.execute(batch, receipts.append)
         return Pass(plan, tuple(receipts), session.read)
 
 

@@ -59,13 +59,6 @@ class MemoryStore:
         self._usable()
         return [replace(entry, items=self._items(*key)) for key, entry in sorted(self._standing.items())]
 
-    async def forget(self, mirror: str) -> None:
-        """See `Store.forget`."""
-        self._usable()
-        self._runs = [entry for entry in self._runs if entry.mirror != mirror]
-        self._known.pop(mirror, None)
-        self._standing = {key: value for key, value in self._standing.items() if key[0] != mirror}
-
     async def check(self) -> None:
         """See `Store.check`."""
         self._usable()

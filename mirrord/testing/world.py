@@ -21,7 +21,7 @@ from mirrord.blobs.pool import SpoolPool
 from mirrord.events import Events
 from mirrord.model import Plan, Receipt, Run
 from mirrord.pipeline import plan_mirror, run_mirror
-from mirrord.syncer import LOCAL, Mirror, Services, Syncer, Target
+from mirrord.syncer import LOCAL, Mirror, Publication, Publishes, Services, Syncer, Target
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing.exchange import Wire
 from mirrord.testing.registry import Registry
@@ -91,9 +91,17 @@ class World:
 
     async def run(self, mirror: Mirror) -> Run:
         """Run a mirror once, and remember."""
-        services, parallel = self.services, self.parallel
+        return await self._walk(mirror, mirror)
+
+    async def publish(self, mirror: Mirror, source: str, *names: str) -> Run:
+        """Publish one build to the targets of `mirror` under `names`, the one that stays first."""
+        assert isinstance(IMAGE, Publishes)
+        return await self._walk(IMAGE.publishing(mirror, Publication(source, names)), mirror)
+
+    async def _walk(self, mirror: Mirror, home: Mirror) -> Run:
+        services, clock, parallel = self.services, lambda: self.now, self.parallel
         return await run_mirror(
-            mirror, IMAGE, services, self.store, "command", clock=lambda: self.now, parallel=parallel
+            mirror, IMAGE, services, self.store, "command", clock=clock, parallel=parallel, home=home
         )
 
     def later(self, **span: float) -> None:

@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from mirrord.errors import MirrordError
 from mirrord.model import Outcome, Plan, Receipt, Step
-from mirrord.syncer import Session
+from mirrord.syncer import Session, Tell
 
 
-async def execute(plan: Plan, session: Session, parallel: int, tell: Callable[[Receipt], None]) -> tuple[Receipt, ...]:
+async def execute(plan: Plan, session: Session, parallel: int, tell: Tell) -> None:
     """Hand each group of the plan to `session`, at most `parallel` at a time, in the plan's order.
 
-    `tell` hears of each receipt as soon as its batch has ended. Cancelling this call cancels
+    `tell` hears of each receipt as soon as its step has ended, once. Cancelling this call cancels
     what runs and raises; receipts told until then stand.
     """
-    receipts: list[Receipt] = []
     batches = iter(plan.groups)
 
     async def work() -> None:
         for batch in batches:
-            for receipt in await _batch(session, batch):
-                receipts.append(receipt)
-                tell(receipt)
+            await _batch(session, batch, tell)
 
     async with asyncio.TaskGroup() as workers:
         for _ in range(min(parallel, len(plan.groups))):
             workers.create_task(work())
-    return tuple(receipts)
 
 
-async def _batch(session: Session, batch: Sequence[Step]) -> Sequence[Receipt]:
+async def _batch(session: Session, batch: Sequence[Step], tell: Tell) -> None:
+    left = list(batch)
+
+    def told(receipt: Receipt) -> None:
+        left.remove(receipt.step)
+        tell(receipt)
+
     try:
-        return await session.execute(batch)
+        await session.execute(batch, told)
     except MirrordError as error:
-        return tuple(failed(step, error) for step in batch)
+        for step in tuple(left):
+            told(failed(step, error))
 
 
 def failed(step: Step, error: MirrordError) -> Receipt:

@@ -11,7 +11,9 @@ from typing import Any, Self
 
 from mirrord.errors import MirrordError
 from mirrord.model import Receipt, Step
+from mirrord.syncer import Tell
 from mirrord.transfer.execute import failed
+from mirrord.wire.trust import redact
 
 
 class Gate:
@@ -61,21 +63,26 @@ class Delivery:
 
 
 async def fan_out(
-    batch: Sequence[Step], deliver: Callable[[Delivery], Awaitable[Receipt]], patience: float
-) -> tuple[Receipt, ...]:
-    """Deliver one item to all targets of `batch` at once; a target that fails hurts no other."""
+    batch: Sequence[Step], deliver: Callable[[Delivery], Awaitable[Receipt]], patience: float, tell: Tell
+) -> None:
+    """Deliver one item to all targets of `batch` at once, and tell each receipt; a target that fails hurts no other."""
     with Gate(len(batch), patience) as gate:
-        return tuple(await asyncio.gather(*(_one(Delivery(step, gate), deliver) for step in batch)))
+        async with asyncio.TaskGroup() as group:
+            for step in batch:
+                group.create_task(_one(Delivery(step, gate), deliver, tell))
 
 
-async def _one(delivery: Delivery, deliver: Callable[[Delivery], Awaitable[Receipt]]) -> Receipt:
+async def _one(delivery: Delivery, deliver: Callable[[Delivery], Awaitable[Receipt]], tell: Tell) -> None:
     began = time.monotonic()
     try:
         receipt = await deliver(delivery)
     except MirrordError as error:
         delivery.gate.leave()  # before the gate nobody waits for it any more; after it this changes nothing
         receipt = failed(delivery.step, error)
-    return replace(receipt, seconds=time.monotonic() - began)
+    except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
+        delivery.gate.leave()
+        receipt = failed(delivery.step, MirrordError(redact(f"a bug: {error!r}")))
+    tell(replace(receipt, seconds=time.monotonic() - began))
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:

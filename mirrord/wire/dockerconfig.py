@@ -7,7 +7,6 @@ Order: `DOCKER_AUTH_CONFIG` (the JSON itself), then `config.json` in `DOCKER_CON
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -64,7 +63,7 @@ class DockerKeyring:
         found = []
         inline = self.environ.get("DOCKER_AUTH_CONFIG")
         if inline:
-            found.append(("DOCKER_AUTH_CONFIG", _parsed("DOCKER_AUTH_CONFIG", inline.encode())))
+            found.append(("DOCKER_AUTH_CONFIG", _parsed("DOCKER_AUTH_CONFIG", os.fsencode(inline))))
         path = self._path()
         if path is not None:
             data = _content(path)
@@ -165,7 +164,7 @@ def _written(entry: dict[str, Any], origin: str) -> Credential | None:
 def _decoded(encoded: str) -> str | None:
     try:
         return base64.b64decode(encoded, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not ASCII, not base64, or not UTF-8 inside
         return None  # the error would carry what it could not decode
 
 

@@ -15,9 +15,10 @@ from time import time  # noqa: TID251 - a default argument, for nothing but Retr
 from types import TracebackType
 from typing import Self, TypeVar
 
-from mirrord.errors import ContentError, MirrordError, StalledError, UntrustedError
+from mirrord.errors import ContentError, MirrordError, UntrustedError
 from mirrord.events import Events, RateLimit, Retrying, TrustRefused
 from mirrord.wire import trust
+from mirrord.wire.deadline import Deadline
 from mirrord.wire.exchange import Incoming
 from mirrord.wire.host import HostBook
 from mirrord.wire.lanes import Lanes
@@ -97,11 +98,11 @@ class Http:
         lane = Lane.UP if isinstance(call.body, Upload) else Lane.SMALL
 
         async def attempt() -> Answer:
-            async with self._lane(call.host).slot(lane), self._opened(call) as incoming:
+            async with deadline.free(self._lane(call.host).slot(lane)), self._opened(call) as incoming:
                 body = await incoming.read(call.cap)
                 return Answer(incoming.status, incoming.headers, body, incoming.url)
 
-        async with self._within(call):
+        async with Deadline(call, self._limits) as deadline:
             return await self._persist(call, attempt)
 
     @asynccontextmanager
@@ -110,27 +111,16 @@ class Http:
 
         Tries again only until there are headers; whoever reads the body resumes it. Raises as `fetch`.
         """
-        async with self._within(call), AsyncExitStack() as held:
+        async with Deadline(call, self._limits, content=True) as deadline, AsyncExitStack() as held:
 
             async def attempt() -> Incoming:
                 async with AsyncExitStack() as stack:
-                    await stack.enter_async_context(self._lane(call.host).slot(Lane.DOWN))
+                    await stack.enter_async_context(deadline.free(self._lane(call.host).slot(Lane.DOWN)))
                     incoming = await stack.enter_async_context(self._opened(call))
                     held.push_async_exit(stack.pop_all())
                     return incoming
 
             yield await self._persist(call, attempt)
-
-    @asynccontextmanager
-    async def _within(self, call: Call) -> AsyncIterator[None]:
-        limit = asyncio.timeout(call.deadline)
-        try:
-            async with limit:
-                yield
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise StalledError(f"{call.host}: {call.method} not done within {call.deadline:.0f} s") from error
 
     async def _persist(self, call: Call, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Try until it works or `decide` gives up."""

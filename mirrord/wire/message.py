@@ -40,6 +40,8 @@ class Limits:
         window: stretch of time over which the minimum throughput is measured.
         floor: minimum throughput, bytes a second over each `window`.
         answer: from the last byte of an upload to the answer (a registry may have to copy the blob first).
+        small: for a whole exchange that carries no content (manifests, tags, tokens, the start of an upload), tries
+            and waits included, time in line at the host not; see `Call.deadline`.
         attempts: how often a request is tried in all.
         patience: longest that one call waits between its tries, in all; a host that wants more gets its
             request back as `ThrottledError` with the time to come back.
@@ -50,6 +52,7 @@ class Limits:
     window: float = 60.0
     floor: float = 1024.0
     answer: float = 300.0
+    small: float = 300.0
     attempts: int = 4
     patience: float = 60.0
 
@@ -80,7 +83,9 @@ class Call:
         scope: token scopes, separated by spaces (`repository:a/b:pull,push`), "" for none.
         ok: statuses that are answers; every other becomes an error.
         cap: longest body that is read into memory.
-        deadline: seconds for the whole exchange, retries included, or None.
+        deadline: seconds for the whole exchange, retries included, time in line at the host not; None stands for
+            `Limits.small`, and for none where content flows (an `Upload`, `Http.stream`): there the minimum
+            throughput ends what makes no progress.
         attempts: tries in all when other than `Limits.attempts`. An `Upload` is in any case only tried again in
             place when nothing of it was consumed, since an upload session may not survive half a body.
         encoded: whether a Content-Encoding is accepted; the body stays as it was sent.

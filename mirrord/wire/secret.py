@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import base64
 import re
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Final
 from urllib.parse import quote, quote_plus
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from mirrord.errors import ConfigError
 
 MASK: Final = "***"
 _SHORTEST: Final = 4  # a shorter secret would blank out ordinary words, and protects nothing
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_USERINFO = re.compile(r"(?<=://)[^/\s?#]*@")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_USERINFO = re.compile(
+    r"(?:(?<=://)|(?<=:/))(?:[^/\s?#]*@"  # one slash: what a file system makes of two
+    # A password may hold a slash, unescaped by mistake; what follows `host:port/` is a path.
+    r"|(?!\[|[^\s/@?#:]*:\d+(?:[/?#\s]|\Z))[^\s/@?#:]+:[^\s\"'<>]*@)"
+)
+_DIGEST = re.compile(r"@[a-z0-9]+:[0-9a-f]{32,}\Z")
 _QUERY = re.compile(
     r"(?i)(?<=[?&;])((?:x-(?:amz|goog|ms|oss)-[a-z-]*|(?:access_|refresh_|id_|auth_|private_)?token|sig|signature|"
     r"password|passwd|secret|api_?key|key-pair-id|policy|credential)=)[^&\s\"'<>#;]+"
@@ -33,18 +40,20 @@ class Secret:
 
     Raises:
         ConfigError: the value holds control characters; in a header they would start another one
-            (CVE-2020-5260 is the same hole in credential helpers).
+            (CVE-2020-5260 is the same hole in credential helpers). Or lone surrogates, which no text on the wire
+            can hold; Python makes them of bytes that are not UTF-8.
     """
 
-    __slots__ = ("__weakref__", "_value")
+    __slots__ = ("__weakref__", "_forms", "_value")
 
     def __init__(self, value: str) -> None:
         if _CONTROL.search(value):
             raise ConfigError("a secret holds a control character; write it in one line, without tabs")
+        if _SURROGATE.search(value):
+            raise ConfigError("a secret is not UTF-8; write it in UTF-8, or take another one")
         self._value = value
-        with _registry:
-            _live.add(self)
-            _recent.append(self)
+        self._forms: tuple[str, ...] | None = None
+        _known.add(self)
 
     def reveal(self) -> str:
         """Return the value; the caller sends it and nothing else."""
@@ -65,15 +74,41 @@ class Secret:
         return hash(self._value)
 
     def forms(self) -> tuple[str, ...]:
-        """Return every way in which HTTP would write the value."""
-        raw = self._value.encode()
-        encoded = base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()
-        return (self._value, *encoded, quote(self._value, safe=""), quote(self._value), quote_plus(self._value))
+        """Return every way in which HTTP would write the value; worked out once."""
+        if self._forms is None:
+            raw = self._value.encode()
+            encoded = base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()
+            quoted = quote(self._value, safe=""), quote(self._value), quote_plus(self._value)
+            self._forms = (self._value, *encoded, *quoted)
+        return self._forms
 
 
-_registry = Lock()
-_live: WeakSet[Secret] = WeakSet()
-_recent: deque[Secret] = deque(maxlen=256)  # a token that was just replaced may still be on its way into a text
+class _Known:
+    """All secrets that live, and those that just did: a replaced token may still be on its way into a text."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()  # credential helpers run in threads
+        self._live: WeakValueDictionary[int, Secret] = WeakValueDictionary()  # equal ones are kept: one may go first
+        self._recent: deque[Secret] = deque(maxlen=256)
+        self._forms: list[str] | None = None
+
+    def add(self, secret: Secret) -> None:
+        with self._lock:
+            self._live[id(secret)] = secret
+            self._recent.append(secret)
+            self._forms = None
+
+    def forms(self, longest: int) -> list[str]:
+        """Return every form of up to `longest` characters, longest first: a text cannot hold more than itself."""
+        with self._lock:
+            if self._forms is None:  # sorted for each new secret, not for each line of a log
+                secrets = (*self._live.values(), *self._recent)
+                known = {form for secret in secrets for form in secret.forms() if len(form) >= _SHORTEST}
+                self._forms = sorted(known, key=len)
+            return self._forms[: bisect_right(self._forms, longest, key=len)][::-1]
+
+
+_known = _Known()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +126,8 @@ class Credential:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be written in a Basic header (RFC 7617 section 2), and register what it becomes there."""
-        if _CONTROL.search(self.username) or ":" in self.username:
-            raise ConfigError("a user name holds a colon or a control character; HTTP Basic cannot carry it")
+        if _CONTROL.search(self.username) or _SURROGATE.search(self.username) or ":" in self.username:
+            raise ConfigError("a user name holds a colon, a control character or no UTF-8; HTTP Basic cannot carry it")
         object.__setattr__(self, "_basic", Secret(f"{self.username}:{self.password.reveal()}"))
 
     @property
@@ -108,12 +143,22 @@ class Credential:
 
 def redact(text: str) -> str:
     """Return `text` without any secret: what we hold, userinfo in URLs, signature-like query values, tokens."""
-    with _registry:  # credential helpers run in threads
-        known = {*_live, *_recent}
-    forms = {form for secret in known for form in secret.forms() if len(form) >= _SHORTEST}
-    for form in sorted(forms, key=len, reverse=True):
+    for form in _known.forms(len(text)):
         if form in text:
             text = text.replace(form, MASK)
     text = _USERINFO.sub(f"{MASK}@", text)
     text = _QUERY.sub(rf"\1{MASK}", text)
     return _HEADER.sub(rf"\1 {MASK}", text)
+
+
+def unnamed(text: str) -> str:
+    """Return what somebody wrote where a reference belongs, without what may be a user name and password.
+
+    Everything up to the last `@` goes, whatever it holds: nobody said where a password ends. A digest stays.
+    """
+    digest = _DIGEST.search(text)
+    place = text[: digest.start()] if digest else text
+    before, at, after = place.rpartition("@")
+    scheme, slashes, _ = before.partition("://")
+    start = f"{scheme}{slashes}" if slashes else ""
+    return redact(f"{start}{MASK}@{after}{digest[0] if digest else ''}" if at else text)

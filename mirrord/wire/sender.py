@@ -13,6 +13,7 @@ from mirrord import __version__
 from mirrord.errors import BrokenError, MirrordError, StalledError
 from mirrord.events import Events, RequestDone
 from mirrord.wire import trust
+from mirrord.wire.deadline import Deadline
 from mirrord.wire.exchange import Feed, Incoming
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.lean import httpx
@@ -70,17 +71,18 @@ class Sender:
 
     async def ask(self, call: Call, policy: HostPolicy) -> Answer:
         """Ask a token server that `trust` has allowed; redirects are not followed with what this request holds."""
-        incoming = await self._send(call, policy)
-        try:
-            body = await incoming.read(call.cap)
-        finally:
-            await incoming.aclose()
-        return Answer(incoming.status, incoming.headers, body, incoming.url)
+        async with Deadline(call, self.limits):  # its own: an upload that waits for the token has none
+            incoming = await self._send(call, policy)
+            try:
+                body = await incoming.read(call.cap)
+            finally:
+                await incoming.aclose()
+            return Answer(incoming.status, incoming.headers, body, incoming.url)
 
     async def _send(self, call: Call, policy: HostPolicy) -> Incoming:
         """One request, one answer; again when a kept connection turns out to be dead before the first byte."""
         origin = trust.check_url(call.url)
-        trust.check_literal(origin, trust.reach_of(policy))
+        trust.check_literal(origin, self._reach(policy, origin))
         transport = self._transport(policy, origin)
         for stale in range(_STALE + 1):
             request, feed = self._request(call)
@@ -103,7 +105,16 @@ class Sender:
         self, transport: httpx.AsyncBaseTransport, request: httpx.Request, feed: Feed | None
     ) -> httpx.Response:
         if feed is None:
-            return await transport.handle_async_request(request)
+            # aiohttp's timeouts begin anew with every byte: headers that drip, or 1xx without end, would never end.
+            seconds = self.limits.connect + self.limits.stall + len(request.content) / max(self.limits.floor, 1.0)
+            limit = asyncio.timeout(seconds)
+            try:
+                async with limit:
+                    return await transport.handle_async_request(request)
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise
+                raise StalledError(f"{request.url.host}: no headers within {seconds:.0f} s") from error
         watch = asyncio.timeout(None)
         try:
             async with watch:
@@ -144,10 +155,16 @@ class Sender:
         own = policy if home else self.book.policy(origin.authority)
         ca = own.ca or policy.ca
         tls = Tls(ca, ca is None or not home, own.certificate, own.key) if origin.scheme == "https" else Tls()
-        route = Route(tls, trust.reach_of(policy), own.proxy or policy.proxy)
+        route = Route(tls, self._reach(policy, origin), own.proxy or policy.proxy)
         if route not in self._transports:
             self._transports[route] = self.connect(route, self.limits)
         return self._transports[route]
+
+    def _reach(self, policy: HostPolicy, origin: trust.Origin) -> trust.Reach:
+        """Return what may be dialled for `policy`: more than its own, where the operator opened exactly this origin."""
+        own = self.book.policies.get(origin.authority)
+        reach = trust.reach_of(policy)
+        return reach | trust.reach_of(own) if own is not None and own.allow_private else reach
 
     def _bucket(self, policy: HostPolicy, *, up: bool) -> Bucket | None:
         if policy.bandwidth is None:

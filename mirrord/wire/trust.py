@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MASK", "Credential", "Origin", "Reach", "Secret", "api_authority", "belongs", "canonical", "carry",
-    "check_addresses", "check_foreign", "check_literal", "check_realm", "check_url", "normal_host", "reach_of",
+    "check_addresses", "check_literal", "check_realm", "check_url", "normal_host", "reach_of",
     "redact", "redirect", "scheme_of",
 ]  # fmt: skip
 
@@ -164,16 +164,6 @@ def redirect(chain: Sequence[str], location: str | None) -> str:
 def carry(headers: Mapping[str, str], *, home: bool) -> dict[str, str]:
     """Return the headers that may go along: all of them to the host they were meant for, else only `SAFE_HEADERS`."""
     return {name: value for name, value in headers.items() if home or name.lower() in SAFE_HEADERS}
-
-
-def check_foreign(urls: Sequence[str]) -> None:
-    """Refuse to fetch a layer from the `urls` of its descriptor (CVE-2020-15157, GHSA-qvqc-4c52-x6qp).
-
-    Raises:
-        UntrustedError: with reason `foreign_layer`, if there is any URL.
-    """
-    if urls:
-        raise untrusted("foreign_layer", f"a layer to be fetched from {redact(urls[0])[:200]}; it stays a reference")
 
 
 @lru_cache(1024)

@@ -46,7 +46,10 @@ async def take(pool: SpoolPool, wanted: Wanted, party: str, pace: int) -> bytes:
     away = False
     while True:
         try:
-            async with pool.aside(party) if away else contextlib.nullcontext(), pool.reader(wanted, party) as reader:
+            async with (
+                pool.aside(party, "m/") if away else contextlib.nullcontext(),
+                pool.reader(wanted, party) as reader,
+            ):
                 parts = []
                 async for chunk in reader.chunks():
                     parts.append(chunk)
@@ -70,7 +73,7 @@ async def test_everybody_gets_everything_within_the_budget(tmp_path: Path, seed:
     async def party(name: str, pace: int) -> None:
         nonlocal largest
         order = dice.sample(range(BLOBS), BLOBS)
-        with pool.active(name):
+        with pool.active(name, "m/"):
             for group in (order[:4], order[4:8], order[8:]):
                 found = await asyncio.gather(
                     *(

@@ -219,16 +219,16 @@ async def test_laggard_is_sent_away_for_the_budget(tmp_path: Path) -> None:
     first, second = Source(data_of(2 * MIB, 1)), Source(data_of(2 * MIB, 2))
 
     async def slow() -> tuple[bool, bytes]:
-        with pool.active("slow"):
+        with pool.active("slow", "m/"):
             with contextlib.suppress(DetachedError):
                 async with pool.reader(first.wanted(), "slow") as reader:
                     await anext(reader.chunks())
                     await asyncio.Event().wait()  # a target that takes nothing any more
-            async with pool.aside("slow"):
+            async with pool.aside("slow", "m/"):
                 return reader.detached, await drain(pool, first.wanted(), "slow")
 
     async def fast() -> bytes:
-        with pool.active("fast"):
+        with pool.active("fast", "m/"):
             await drain(pool, first.wanted(), "fast")
             return await drain(pool, second.wanted(), "fast")
 

@@ -6,6 +6,7 @@ import asyncio
 import signal
 
 from mirrord.testing import Registry, build_image, push
+from mirrord.testing.auth import Auth
 from mirrord.testing.commands import Desk
 from mirrord.testing.layouts import write_layout
 
@@ -67,6 +68,36 @@ async def test_wrong_usage_reaches_the_user(desk: Desk) -> None:
         assert daemon.address in taken.err
         assert second.status == 75
         assert str(daemon.process.pid) in second.err
+
+
+async def test_publish_from_another_folder(desk: Desk) -> None:
+    """A relative path means the folder in which the command was typed, not the one in which the daemon runs."""
+    image = build_image(layer_size=50_000)
+    elsewhere = desk.folder / "ci"
+    write_layout(image, elsewhere / "build")
+    async with Registry() as source, Registry() as target:
+        configured(desk, source, target)
+        async with desk.serving():
+            named = ("--layout", "build", "--branch", "main", "--commit", COMMIT)
+            said = await Desk(elsewhere).run("publish", "app", *named, "--state", desk.folder / "state")
+        assert said.status == 0, said
+        assert target.tags["mirror/app"]["main"] == image.digest
+
+
+async def test_reload_takes_new_credentials(desk: Desk) -> None:
+    """What `hosts:` says after a reload counts for the next run."""
+    async with Registry(auth=Auth(basic=("robot", "correct horse"))) as source, Registry() as target:
+        await push(build_image(layer_size=50_000), source, "a", ["v1"])
+        configured(desk, source, target)
+        async with desk.serving(REGISTRY_TOKEN="correct horse") as daemon:
+            assert (await desk.run("sync")).status != 0
+            auth = "{username: robot, password: {env: REGISTRY_TOKEN}}"
+            desk.configure(f"hosts: {{'{source.host}': {{auth: {auth}}}}}\n", "b.yaml")
+            daemon.process.send_signal(signal.SIGHUP)
+            await daemon.logged("reload.done")
+            said = await desk.run("sync")
+            assert said.status == 0, said
+            assert "v1" in target.tags["mirror/app"]
 
 
 async def test_two_commands_at_once(desk: Desk) -> None:

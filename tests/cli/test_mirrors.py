@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from itertools import groupby
 
 import pytest
 
@@ -192,6 +194,38 @@ def test_unknown_mirror(desk: Desk, typed: Typed) -> None:
     assert failed.document["error"]["code"] == "usage"
 
 
+async def test_a_wrong_name_starts_nothing(desk: Desk) -> None:
+    """When one of the names is wrong, nothing is done for the right ones either."""
+    async with Registry() as source, Registry() as one:
+        await push(built(), source, "team/app", ["v1"])
+        configured(desk, source, one=one.host)
+        source.forget()
+        said = await desk.run("sync", "app", "typo", "--json")
+        assert (said.status, said.document["error"]["code"]) == (64, "usage")
+        assert source.log == one.log == []
+        assert (await desk.run("status", "--json")).document["mirrors"][0]["last_attempt"] is None
+
+
+@pytest.mark.parametrize("daemon", [False, True], ids=["alone", "daemon"])
+async def test_mirrors_take_turns(desk: Desk, daemon: bool) -> None:
+    """Of all mirrors of one command, `settings.parallel` are worked on at once."""
+    async with Registry() as source, Registry() as one, AsyncExitStack() as stack:
+        mirrors = []
+        for name in ("a", "b", "c"):
+            await push(built(name), source, name, ["v1"])
+            mirrors.append(f"{{name: {name}, kind: image, from: {{repository: '{source.host}/{name}:v1'}}, to: [o]}}")
+        desk.configure(
+            "settings: {parallel: 1, listen: '127.0.0.1:0'}\n"
+            f"targets: {{o: {{kind: image, to: {one.host}/m}}}}\nmirrors: [{', '.join(mirrors)}]\n"
+        )
+        if daemon:
+            await stack.enter_async_context(desk.serving())
+        source.forget()
+        assert (await desk.run("sync")).status == 0
+    asked = [exchange.path.split("/")[2] for exchange in source.select("GET|HEAD", "/(manifests|blobs)/")]
+    assert [name for name, _ in groupby(asked)] == ["a", "b", "c"]
+
+
 def test_state_that_cannot_be_used(desk: Desk, typed: Typed) -> None:
     """74 when the state directory is no directory; the line names it and says what to do."""
     desk.configure(TARGETS + GOOD)
@@ -252,3 +286,6 @@ async def test_healthcheck(desk: Desk, dead: str) -> None:
     said = await desk.run("healthcheck", "--listen", dead)
     assert (said.status, said.err) == (1, f"{dead}: no daemon answers: Connection refused\n")
     assert "127.0.0.1:8080" in one_line(await desk.run("healthcheck", MIRRORD_LISTEN="bogus"), 64)
+    said = await desk.run("healthcheck", "--listen", dead, "--json")
+    assert (said.status, said.document["alive"], said.err) == (1, False, "")
+    assert "Connection refused" in said.document["said"]

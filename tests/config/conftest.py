@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
@@ -86,8 +84,7 @@ def syncers() -> Mapping[str, Syncer]:
 @pytest.fixture(autouse=True)
 def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test elsewhere may have made `token` a secret, and our messages hold that word."""
-    monkeypatch.setattr(secret, "_live", WeakSet())
-    monkeypatch.setattr(secret, "_recent", deque(maxlen=256))
+    monkeypatch.setattr(secret, "_known", secret._Known())
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def test_everything_can_be_written(load: Load) -> None:
         "settings: {listen: '[::1]:0', spool: {budget: 1.5GiB}, parallel: 8, trust: 0s, "
         "deadline: 1h30m, log: {format: json, level: debug}}"
     ).settings
-    assert settings.address == ("::1", 0)
+    assert settings.listen == "[::1]:0"
     assert (settings.spool.budget, settings.parallel, settings.trust, settings.deadline) == (3 * 2**29, 8, 0.0, 5400.0)
     assert (settings.log.format, settings.log.level) == ("json", "debug")
 
@@ -38,8 +38,8 @@ def test_everything_can_be_written(load: Load) -> None:
 def test_the_environment_outranks_listen(load: Load, refusal: Refusal) -> None:
     """MIRRORD_LISTEN, as containers set it, wins; an empty one says nothing; a wrong one is named."""
     written = "settings: {listen: 127.0.0.1:1}"
-    assert load(written, {"MIRRORD_LISTEN": "0.0.0.0:8080"}).settings.address == ("0.0.0.0", 8080)
-    assert load(written, {"MIRRORD_LISTEN": ""}).settings.address == ("127.0.0.1", 1)
+    assert load(written, {"MIRRORD_LISTEN": "0.0.0.0:8080"}).settings.listen == "0.0.0.0:8080"
+    assert load(written, {"MIRRORD_LISTEN": ""}).settings.listen == "127.0.0.1:1"
     (problem,) = refusal(written, {"MIRRORD_LISTEN": "8080"})
     assert problem.startswith(
         "environment MIRRORD_LISTEN: settings.listen: '8080' is no address to listen on; write host:port"

@@ -25,10 +25,10 @@ BOMB = "a: &a [x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        pytest.param(BOMB, 2, "alias *a is not supported", id="T3.7-alias-bomb"),
-        pytest.param("settings: &s {parallel: 2}\nhosts: {<<: *s}", 2, "alias *s", id="merge-key"),
-        pytest.param("settings: !!python/object/apply:os.system [id]", 1, "tag tag:yaml.org,2002:python/", id="tag"),
-        pytest.param("settings: {listen: !x 1}", 1, "tag !x is not supported", id="own-tag"),
+        pytest.param(BOMB, 2, "aliases (*name) are not supported", id="T3.7-alias-bomb"),
+        pytest.param("settings: &s {parallel: 2}\nhosts: {<<: *s}", 2, "aliases (*name)", id="merge-key"),
+        pytest.param("settings: !!python/object/apply:os.system [id]", 1, "tags (!name) are not supported", id="tag"),
+        pytest.param("settings: {listen: !x 1}", 1, "tags (!name) are not supported", id="own-tag"),
         pytest.param("settings: {}\n---\nsettings: {}", 2, "a second document starts here", id="two-documents"),
         pytest.param("\nx: " + "[" * 20_000, 2, "nested more than 64 levels", id="T3.7-depth"),
         pytest.param("settings: {? [a] : b}", 1, "a key is a list or a mapping", id="key-is-a-list"),
@@ -123,6 +123,55 @@ def test_a_broken_file_does_not_hide_problems_of_others_nor_make_some_up(refusal
         a="targets: [", b="mirrors: [{name: m, kind: image, from: {layouts: /x}, to: t}]\nsettings: {parallel: 0}"
     )
     assert [problem.partition(" ")[0] for problem in problems] == ["a.yaml:1:", "b.yaml:2:"]
+
+
+HOST = "hosts: {r.example: {auth: {username: robot, password: %s}}}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(HOST % "{hunter2}", id="mapping"),
+        pytest.param(HOST % "{hunter2: {env: X}, env: Y}", id="mapping-of-two"),
+        pytest.param(HOST % "{hunter2: 1, hunter2: 2}", id="mapping-twice"),
+        pytest.param(HOST % "*hunter2", id="alias"),
+        pytest.param(HOST % "!hunter2", id="tag"),
+        pytest.param(HOST % "!hunter2!x y", id="tag-handle"),
+        pytest.param(HOST % "%hunter2", id="directive"),
+        pytest.param(HOST % "@hunter2", id="reserved"),
+        pytest.param(HOST % "hunter2", id="plain"),
+        pytest.param(HOST % "[hunter2]", id="list"),
+        pytest.param("hosts: {r.example: {auth: {username: robot, password:hunter2}}}", id="run-on"),
+        pytest.param("hosts: {r.example: {Password=hunter2}}", id="run-on-equals"),
+        pytest.param("hosts: {'robot:hunter2@r.example': {}, 'robot:hunter2@r.example': {}}", id="host-twice"),
+        pytest.param("hosts: {'robot:hun/hunter2@r.example': {}}", id="host-with-slash"),
+        pytest.param("hosts: {'https://robot:hunter2@r.example': {}}", id="host-as-url"),
+        pytest.param("'robot:hunter2@r.example': {}", id="section"),
+        pytest.param("targets: {'robot:hunter2@r.example': {kind: image, to: x}}", id="target"),
+        pytest.param("settings: {listen: 'robot:hunter2@r.example'}", id="value"),
+    ],
+)
+def test_a_password_in_the_wrong_place_is_not_repeated(refusal: Refusal, text: str) -> None:
+    """A password that was written into the configuration, however it was, is in no message about it (75)."""
+    problems = "\n".join(refusal(text))
+    assert "main.yaml:1: " in problems
+    assert "hunter2" not in problems
+
+
+def test_a_password_in_two_files_is_not_repeated(refusal: Refusal) -> None:
+    """A host with user and password that stands in two files is told without them, at both places."""
+    text = "hosts: {'robot:hunter2@r.example': {}}"
+    problems = refusal(a=text, b=text)
+    assert "b.yaml:1: hosts.***@r.example: is also written at a.yaml:1; keep one of them" in problems
+    assert "hunter2" not in "".join(problems)
+
+
+@pytest.mark.parametrize("name", ["token", "secret", "password"])
+def test_names_that_only_look_secret_are_told(refusal: Refusal, name: str) -> None:
+    """A target or a host may be called `token`; its wrong keys are told all the same."""
+    assert refusal(f"targets: {{{name}: {{kind: image, to: x, aip: y}}}}") == (
+        f"main.yaml:1: targets.{name}.aip: unknown key; did you mean 'api'?",
+    )
 
 
 WORDS = [

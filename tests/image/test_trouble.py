@@ -187,7 +187,7 @@ async def test_a_run_past_its_deadline_is_cancelled(world: World) -> None:
     source, target = await filled(world, image), await world.registry("one")
     target.faults.on("PUT", "/blobs/uploads/", times=None).hold()
     run = await world.run(world.mirror(main_of(source), target, deadline=0.2))
-    assert (run.result, run.code) == (Result.FAILED, "stalled")
+    assert (run.result, run.code) == (Result.FAILED, "deadline")
     assert "deadline" in run.error
     assert target.tags == {}
     target.faults.clear()

@@ -35,9 +35,7 @@ THROTTLED = Receipt(COPY, Outcome.FAILED, code="throttled")
         ((COPY,), (DONE,), "stopped half-way", "interrupted", Result.INTERRUPTED),
     ],
 )
-def test_verdict(
-    steps: tuple[Step, ...], receipts: tuple[Receipt, ...], error: str, code: str, result: Result
-) -> None:
+def test_verdict(steps: tuple[Step, ...], receipts: tuple[Receipt, ...], error: str, code: str, result: Result) -> None:
     """A run is what its steps, receipts and error make it, nothing else."""
     run = Run("m", "image", "command", NOW, NOW, Plan("m", "image", NOW, steps), receipts, error=error, code=code)
     assert run.result is result

@@ -138,16 +138,6 @@ async def test_batch_that_never_started(store: Store) -> None:
     assert (b.target, b.result, b.last_success) == ("b", Result.INTERRUPTED, None)
 
 
-async def test_forget(store: Store) -> None:
-    """Forgetting one mirror leaves the others."""
-    await store.add_run(run(done("v1")))
-    await store.add_run(run(done("v1"), mirror="n"))
-    await store.forget("m")
-    assert await store.memory("m") == {}
-    assert await store.runs("m") == []
-    assert {entry.mirror for entry in await store.standing()} == {"n"}
-
-
 async def test_many_tasks(store: Store) -> None:
     """Runs added at the same time are all kept."""
     await asyncio.gather(*(store.add_run(run(done(f"v{n}"), minute=n)) for n in range(20)))

@@ -73,3 +73,23 @@ def test_the_canary_sings() -> None:
         assert canary.heard(f"x{form}y")
         assert canary.heard(form[:1000])
     assert canary.heard("nothing at all") == []
+
+
+async def test_typed_on_the_command_line(desk: Desk) -> None:
+    """A password in a place where none belongs is not repeated, whatever stands around it."""
+    for typed in (
+        "https://user:hunter2@reg.example/a/b",
+        "https://user:hunter2/x@reg.example/a",
+        "docker-daemon:user:hunter2@reg.example/a",
+        "docker-archive:https://user:hunter2@reg.example/a",
+        "user:hunter2@reg.example/a",
+    ):
+        for arguments in (
+            ("copy", typed, "oci:out"),
+            ("copy", "--json", "reg.example/a", typed),
+            ("status", typed, "x"),
+        ):
+            said = await desk.run(*arguments)
+            assert said.status != 0
+            assert "hunter2" not in said.out + said.err, (arguments, said)
+            assert "Traceback" not in said.err

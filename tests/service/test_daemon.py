@@ -194,6 +194,22 @@ async def test_stop_cancels_what_does_not_end(place: Any) -> None:
         assert (await ControlClient(place.state).sync(["m"], Events()))[0].result is Result.NOOP
 
 
+async def test_stop_lets_runs_end(place: Any) -> None:
+    """After SIGTERM a run under way goes on to its end, and whoever asked for it hears how it ended."""
+    source = place.source("m", "one", "hang")
+    place.configure("m")
+    async with place.daemon() as daemon:
+        asking = asyncio.create_task(ControlClient(place.state).sync(["m"], Events()))
+        await daemon.logged("run.planned")
+        daemon.kill(signal.SIGTERM)
+        await daemon.logged("daemon.stopping")
+        assert (await daemon.get("/readyz"))[0] == 503
+        (source / "hang").unlink()
+        assert [run.result for run in await asking] == [Result.SUCCESS]
+        assert await daemon.end() == 0
+        assert daemon.named("run.finished")[0]["result"] == "success"
+
+
 async def test_second_sigterm(place: Any) -> None:
     """A second SIGTERM ends at once, as the signal would have."""
     place.source("m", "one", "hang")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +50,9 @@ class GatedSyncer:
         self.gate, self.entered = asyncio.Event(), asyncio.Semaphore(0)
         self.deaf, self.now, self.most, self.bug = 0, 0, 0, False
         self.seen: list[Services] = []
+
+    def places(self, mirror: Mirror) -> tuple[str, Mapping[str, str]]:
+        return "here", {}
 
     async def survey(self, mirror: Mirror, services: Services, memory: object, now: datetime) -> None:
         self.now += 1
@@ -166,7 +169,7 @@ async def test_deadline() -> None:
     """A run past its deadline is cancelled and counts as a failure; the next one may start."""
     house = House(deadline=0.02)
     run = await house.runner.sync("m")
-    assert (run.result, run.code) == (Result.FAILED, "stalled")
+    assert (run.result, run.code) == (Result.FAILED, "deadline")
     assert "raise it" in run.error
     assert (await house.store.standing())[0].failures == 1
     assert house.runner.overdue() == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -71,6 +72,39 @@ async def test_ticks() -> None:
         assert await asyncio.wait_for(ticked, 20) == "a"
     finally:
         clock.stop()
+
+
+async def test_missed_ticks_are_made_up_once() -> None:
+    """However many ticks were slept through, one run makes up for them."""
+    ticked: list[str] = []
+    first = asyncio.Event()
+
+    async def tick(name: str) -> None:
+        ticked.append(name)
+        first.set()
+
+    clock = Clock(tick, lambda: now() - timedelta(minutes=30))
+    clock.start([mirror("a", every=60.0)])
+    try:
+        await asyncio.wait_for(first.wait(), 20)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert ticked == ["a"]
+        assert clock.next_runs()["a"] > now() - timedelta(seconds=1)
+    finally:
+        clock.stop()
+
+
+@pytest.mark.parametrize("kind", [{"every": 3600.0}, {"cron": "0 3 * * *"}], ids=["every", "cron"])
+def test_jitter(kind: dict[str, Any]) -> None:
+    """`jitter` spreads the starts of a schedule over that many seconds; without it they are on time."""
+    at = datetime(2026, 7, 1, tzinfo=UTC)
+    plain = trigger(Schedule(**kind), at).get_next_fire_time(None, at)
+    spread = trigger(Schedule(**kind, jitter=300.0), at)
+    assert plain is not None
+    starts = {fired for _ in range(20) if (fired := spread.get_next_fire_time(None, at))}
+    assert len(starts) > 1
+    assert all(abs(fired - plain) <= timedelta(seconds=300) for fired in starts)
 
 
 async def test_replace() -> None:

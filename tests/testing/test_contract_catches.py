@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from mirrord.model import Action, Outcome, Plan, Receipt, Step
-from mirrord.syncer import Mirror, Services, Syncer, Target
+from mirrord.syncer import Mirror, Services, Syncer, Target, Tell
 from mirrord.testing.contract import SCENARIO_CHECKS, check_port, check_rooms
 
 SOURCE = {"a": "1", "b": "2"}
@@ -31,7 +31,11 @@ class NoteSession:
     def __init__(self, world: "World", lie: str) -> None:
         self.world, self.lie, self.read = world, lie, 0
 
-    async def execute(self, batch: Sequence[Step]) -> Sequence[Receipt]:
+    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
+        for receipt in await self._receipts(batch):
+            tell(receipt)
+
+    async def _receipts(self, batch: Sequence[Step]) -> Sequence[Receipt]:
         receipts = []
         for step in batch:
             self.read += 1

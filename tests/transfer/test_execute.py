@@ -10,6 +10,7 @@ import pytest
 
 from mirrord.errors import GuardError, ImmutableError, MirrordError, MissingError, UnsupportedError, UntrustedError
 from mirrord.model import Action, Outcome, Plan, Receipt, Step
+from mirrord.syncer import Tell
 from mirrord.transfer.execute import execute, failed
 
 NOW = datetime(2024, 5, 17, 12, tzinfo=UTC)
@@ -35,7 +36,7 @@ class Session:
         self.gate.set()
         self._act = act
 
-    async def execute(self, batch: Sequence[Step]) -> Sequence[Receipt]:
+    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
         self.batches.append(tuple(f"{one.item}@{one.target}" for one in batch))
         self.running += 1
         self.most = max(self.most, self.running)
@@ -43,7 +44,8 @@ class Session:
             await asyncio.sleep(0)
             await self.gate.wait()
             self._act(batch)
-            return [Receipt(one, Outcome.DONE) for one in batch]
+            for one in batch:
+                tell(Receipt(one, Outcome.DONE))
         finally:
             self.running -= 1
 
@@ -52,24 +54,26 @@ async def test_batches_in_order() -> None:
     """Steps of one group go together, in the plan's order; steps without anything to do are left out."""
     session, told = Session(), list[Receipt]()
     kept = step("v0", action=Action.KEEP)
-    receipts = await execute(plan(kept, step("v1", "a"), step("v2"), step("v1", "b")), session, 1, told.append)
+    await execute(plan(kept, step("v1", "a"), step("v2"), step("v1", "b")), session, 1, told.append)
     assert session.batches == [("v1@a", "v1@b"), ("v2@t",)]
-    assert [*receipts] == told
-    assert {(receipt.step.item, receipt.step.target) for receipt in receipts} == {("v1", "a"), ("v1", "b"), ("v2", "t")}
+    assert {(receipt.step.item, receipt.step.target) for receipt in told} == {("v1", "a"), ("v1", "b"), ("v2", "t")}
 
 
 @pytest.mark.parametrize("parallel", [1, 3, 50])
 async def test_at_most_so_many_at_once(parallel: int) -> None:
     """No more groups are under way than was said, and all get done."""
     session = Session()
-    receipts = await execute(plan(*(step(f"v{n}") for n in range(10))), session, parallel, lambda _: None)
-    assert len(receipts) == 10
+    told: list[Receipt] = []
+    await execute(plan(*(step(f"v{n}") for n in range(10))), session, parallel, told.append)
+    assert len(told) == 10
     assert session.most == min(parallel, 10)
 
 
 async def test_nothing_to_do() -> None:
     """An empty plan needs no session at all."""
-    assert await execute(plan(), Session(), 4, lambda _: None) == ()
+    told: list[Receipt] = []
+    await execute(plan(), Session(), 4, told.append)
+    assert told == []
 
 
 async def test_a_batch_that_cannot_be_done() -> None:
@@ -79,7 +83,8 @@ async def test_a_batch_that_cannot_be_done() -> None:
         if batch[0].item == "v1":
             raise MissingError("gone")
 
-    receipts = await execute(plan(step("v1", "a"), step("v1", "b"), step("v2")), Session(act), 1, lambda _: None)
+    receipts: list[Receipt] = []
+    await execute(plan(step("v1", "a"), step("v1", "b"), step("v2")), Session(act), 1, receipts.append)
     assert [(one.step.item, one.outcome, one.code, one.detail) for one in receipts] == [
         ("v1", Outcome.FAILED, "missing", "gone"),
         ("v1", Outcome.FAILED, "missing", "gone"),

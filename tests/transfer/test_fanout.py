@@ -41,18 +41,21 @@ async def settle() -> None:
 async def test_each() -> None:
     """Without patience every target flips as soon as it is whole."""
     targets = Targets()
-    running = asyncio.ensure_future(fan_out(STEPS, targets.deliver, 0.0))
+    told: list[Receipt] = []
+    running = asyncio.ensure_future(fan_out(STEPS, targets.deliver, 0.0, told.append))
     for name in "bca":
         targets.whole[name].set()
         await settle()
         assert targets.flipped[-1] == name
-    assert [receipt.step.target for receipt in await running] == ["a", "b", "c"]
+    await running
+    assert [receipt.step.target for receipt in told] == ["b", "c", "a"]
 
 
 async def test_together() -> None:
     """With patience nobody flips before the last one is whole."""
     targets = Targets()
-    running = asyncio.ensure_future(fan_out(STEPS, targets.deliver, 600.0))
+    told: list[Receipt] = []
+    running = asyncio.ensure_future(fan_out(STEPS, targets.deliver, 600.0, told.append))
     for name in "ab":
         targets.whole[name].set()
         await settle()
@@ -72,24 +75,56 @@ async def test_failures_hold_nobody_up() -> None:
             raise ServerError("boom")
         return await targets.deliver(delivery)
 
-    running = asyncio.ensure_future(fan_out(STEPS, deliver, 600.0))
+    told: list[Receipt] = []
+    running = asyncio.ensure_future(fan_out(STEPS, deliver, 600.0, told.append))
     targets.whole["a"].set()
     targets.whole["b"].set()
     await settle()
     assert targets.flipped == []
     targets.whole["c"].set()
-    receipts = await running
-    assert [(receipt.outcome, receipt.code) for receipt in receipts] == [
-        (Outcome.DONE, ""),
-        (Outcome.DONE, ""),
-        (Outcome.FAILED, "server"),
-    ]
+    await running
+    assert {receipt.step.target: (receipt.outcome, receipt.code) for receipt in told} == {
+        "a": (Outcome.DONE, ""),
+        "b": (Outcome.DONE, ""),
+        "c": (Outcome.FAILED, "server"),
+    }
+
+
+async def test_a_bug_at_one_target_is_its_own() -> None:
+    """What nobody foresaw at one target is that target's failure; the others are delivered."""
+    told: list[Receipt] = []
+
+    async def deliver(delivery: Delivery) -> Receipt:
+        if delivery.step.target == "a":
+            raise KeyError("nobody foresaw this")
+        await settle()
+        return Receipt(delivery.step, Outcome.DONE)
+
+    await fan_out(STEPS, deliver, 0.0, told.append)
+    assert {receipt.step.target: receipt.outcome for receipt in told} == {
+        "a": Outcome.FAILED,
+        "b": Outcome.DONE,
+        "c": Outcome.DONE,
+    }
+
+
+async def test_receipts_are_told_at_once() -> None:
+    """A target that is done is told while another still works, so that a run cut short knows of it."""
+    targets, told = Targets(), list[Receipt]()
+    running = asyncio.ensure_future(fan_out(STEPS, targets.deliver, 0.0, told.append))
+    targets.whole["b"].set()
+    await settle()
+    assert [receipt.step.target for receipt in told] == ["b"]
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 async def test_patience_ends() -> None:
     """When patience ends those that are whole flip, and a late one flips when it is whole, without waiting again."""
     targets = Targets()
-    running = asyncio.ensure_future(fan_out(STEPS, targets.deliver, 0.01))
+    told: list[Receipt] = []
+    running = asyncio.ensure_future(fan_out(STEPS, targets.deliver, 0.01, told.append))
     targets.whole["a"].set()
     await targets.news.wait()
     assert targets.flipped == ["a"]

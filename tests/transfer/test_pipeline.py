@@ -110,7 +110,7 @@ async def test_a_deadline(world: World) -> None:
     folder = write_layout(build_image(), world.folder / "build")
     late = world.mirror({"layout": folder, "names": ["main"]}, target, deadline=0.05)
     run = await run_mirror(late, IMAGE, world.services, world.store, "schedule", clock=lambda: world.now, parallel=1)
-    assert (run.result, run.code, run.trigger, run.receipts) == (Result.FAILED, "stalled", "schedule", ())
+    assert (run.result, run.code, run.trigger, run.receipts) == (Result.FAILED, "deadline", "schedule", ())
     assert "deadline" in run.error
 
 

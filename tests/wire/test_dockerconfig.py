@@ -62,7 +62,9 @@ def test_docker_hub_has_many_names(keyring: Any, key: Any) -> None:
     assert found(keyring({"auths": {key: {"auth": basic("u:p")}}}), "docker.io") == ("u", "p")
 
 
-@pytest.mark.parametrize("key", ["reg.example.evil.test", "xreg.example", "reg.example:443", "https://reg.example.evil.test"])
+@pytest.mark.parametrize(
+    "key", ["reg.example.evil.test", "xreg.example", "reg.example:443", "https://reg.example.evil.test"]
+)
 def test_10_hosts_are_matched_exactly(keyring: Any, key: Any) -> None:
     """No prefix, no suffix (bad input 10)."""
     assert found(keyring({"auths": {key: {"auth": basic("u:p")}}}), "reg.example") is None
@@ -107,8 +109,8 @@ def test_the_host_is_never_an_argument(keyring: Any, tmp_path: Any) -> None:
         "exit 1",
         "echo nonsense",
         "echo '[]'",
-        "echo '{\"Username\":1,\"Secret\":2}'",
-        "echo '{\"Username\":\"u\"}'",
+        'echo \'{"Username":1,"Secret":2}\'',
+        'echo \'{"Username":"u"}\'',
         "sleep 60",
     ],
     ids=["fails", "no-json", "no-object", "no-text", "no-secret", "hangs"],
@@ -138,9 +140,12 @@ def test_13_no_second_question_in_a_host(keyring: Any, tmp_path: Any, host: str)
 @pytest.mark.parametrize(
     "config",
     [b"{", b"[]", b"\xff", b"[" * 100_000, json.dumps({"auths": {"a": {"auth": "%%%"}}}).encode(),
+     json.dumps({"auths": {"a": {"auth": "c4nary\u00fc"}}}).encode(),
+     json.dumps({"auths": {"a": {"username": "u", "password": "c4nary\ud800"}}}).encode(),
+     json.dumps({"auths": {"a": {"username": "c4nary\ud800", "password": "p"}}}).encode(),
      json.dumps({"auths": {"a": {"auth": basic("u:c4nary\np")}}}).encode(),
      json.dumps({"auths": {"a": {"username": "u:c4nary", "password": "c4nary"}}}).encode()],
-    ids=["json", "list", "bytes", "deep", "base64", "newline", "colon"],
+    ids=["json", "list", "bytes", "deep", "base64", "no-ascii", "surrogate", "surrogate-name", "newline", "colon"],
 )  # fmt: skip
 def test_broken_files_are_named_not_quoted(keyring: Any, config: Any, tmp_path: Any) -> None:
     """The message says which file, and repeats nothing of it (bad inputs 13 and 14)."""
@@ -168,3 +173,9 @@ def test_no_configuration_at_all(tmp_path: Any) -> None:
 def test_printing_a_keyring_shows_no_environment() -> None:
     """`DOCKER_AUTH_CONFIG` is a secret in itself."""
     assert "c4nary" not in repr(DockerKeyring({"DOCKER_AUTH_CONFIG": "c4nary"}))
+
+
+def test_an_environment_that_is_not_utf_8() -> None:
+    """What the system hands over as lone surrogates is named like any other broken configuration."""
+    with pytest.raises(ConfigError, match="DOCKER_AUTH_CONFIG: not a JSON object"):
+        DockerKeyring({"DOCKER_AUTH_CONFIG": '{"\udcff": 1}'}).find("a")

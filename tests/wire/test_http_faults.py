@@ -10,6 +10,7 @@ from aiohttp import web
 
 from mirrord.errors import BrokenError, ContentError, RefusedError, StalledError, UnreachableError
 from mirrord.events import RequestDone
+from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http import Call, Http, Limits, Upload
 
 IMPATIENT = Limits(stall=0.15, answer=0.15, attempts=1)
@@ -70,6 +71,80 @@ async def test_a_deadline_ends_everything(raw: Any, http: Http) -> None:
         await read(http, server, deadline=0.1)
     with pytest.raises(StalledError, match="not done within"):
         await http.fetch(Call("GET", server.url, server.host, deadline=0.1))
+
+
+@pytest.mark.parametrize("drip", [b"x", b"HTTP/1.1 102 Processing\r\n\r\n"], ids=["headers", "interim"])
+async def test_14_headers_that_never_end(raw: Any, client: Any, drip: bytes) -> None:
+    """Bytes of headers, or interim answers, keep every timeout between bytes quiet; the wait for all of them ends."""
+
+    async def talk(reader: Any, writer: Any) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Drip: " if drip == b"x" else b"")
+        while True:
+            writer.write(drip)
+            await writer.drain()
+            await asyncio.sleep(0.005)  # the drip itself, not synchronisation
+
+    server = await raw(talk)
+    patience = Limits(connect=0.1, stall=0.2, attempts=1)
+    async with asyncio.timeout(30):  # else a test that fails would never end
+        for body in (None, b"manifest"):
+            with pytest.raises(StalledError, match="no headers within"):
+                await client(limits=patience).fetch(Call("PUT", server.url, server.host, body=body))
+        with pytest.raises(StalledError, match="no headers within"):
+            await read(client(limits=patience), server)
+
+
+async def test_small_exchanges_end(raw: Any, client: Any) -> None:
+    """A call that asks for no deadline has one, a token's too, unless content flows."""
+
+    async def talk(reader: Any, writer: Any) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b" /token" not in head and b" /small" not in head:
+            realm = f'WWW-Authenticate: Bearer realm="http://{server.host}/token"'.encode()
+            writer.write(b"HTTP/1.1 401 No\r\nConnection: close\r\nContent-Length: 0\r\n" + realm + b"\r\n\r\n")
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.005)  # the drip itself, not synchronisation
+
+    server = await raw(talk)
+    limits = Limits(small=0.1, attempts=1)
+    async with asyncio.timeout(30):  # else a test that fails would never end
+        with pytest.raises(StalledError, match="GET not done within"):
+            await client(limits=limits).fetch(Call("GET", f"{server.url}/small", server.host, cap=100_000))
+        with pytest.raises(StalledError, match="GET not done within"):
+            await read(client(limits=limits), server, scope="repository:a:pull")
+    content = Call("GET", f"{server.url}/small", server.host)
+    async with client(limits=limits).stream(content) as incoming:
+        length = 0
+        async for chunk in incoming.chunks():
+            length += len(chunk)
+            if length > 40:
+                break
+
+
+async def test_waiting_in_line_is_no_delay_of_the_host(serve: Any, client: Any) -> None:
+    """However long a call waits for its turn, its time begins with it."""
+    held, asked = asyncio.Event(), asyncio.Event()
+
+    async def handle(request: web.Request) -> web.Response:
+        if request.path == "/first":
+            asked.set()
+            await held.wait()
+        return web.Response(text="done")
+
+    server = await serve(handle)
+    http = client(HostBook({server.host: HostPolicy(server.host, requests=1)}), Limits(small=0.3))
+    first = asyncio.create_task(http.fetch(Call("GET", f"{server.url}/first", server.host, deadline=30.0)))
+    await asked.wait()
+    second = asyncio.create_task(http.fetch(Call("GET", f"{server.url}/second", server.host)))
+    done, _ = await asyncio.wait([second], timeout=0.5)  # longer than its own time, all of it in line
+    assert not done
+    held.set()
+    assert [(await task).body for task in (first, second)] == [b"done", b"done"]
 
 
 async def test_16_truncated_bodies_are_noticed(raw: Any, http: Http, told: Any) -> None:

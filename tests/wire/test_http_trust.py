@@ -114,7 +114,6 @@ async def test_once_away_credentials_do_not_come_back(serve: Any, client: Any) -
             return web.Response(status=307, headers={"Location": away.url})
         return web.Response()
 
-
     async def back(request: Any) -> Any:
         return await redirecting(f"{server.url}/admin")(request)
 
@@ -263,9 +262,7 @@ async def test_a_refused_upload_is_sent_again_with_a_new_token(registry: Any, cl
         for _ in range(50):
             yield b"x" * 100_000
 
-    answer = await http.fetch(
-        Call("PUT", f"{url}/up", host, scope=SCOPE, body=Upload(5_000_000, body), cap=6_000_000)
-    )
+    answer = await http.fetch(Call("PUT", f"{url}/up", host, scope=SCOPE, body=Upload(5_000_000, body), cap=6_000_000))
     assert len(answer.body) == 5_000_000
     assert len(opened) == 2
 

@@ -2,12 +2,14 @@
 
 import base64
 import copy
+import gc
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from mirrord.errors import ConfigError
+from mirrord.wire.secret import unnamed
 from mirrord.wire.trust import Credential, Secret, redact
 
 CANARY = "c4nary/%+ü=secret"
@@ -49,6 +51,11 @@ def test_redact_knows_every_form(form: Any) -> None:
         ("https://h/x?X-Amz-Signature=abc&b=1", "https://h/x?X-Amz-Signature=***&b=1"),
         ("https://h/x?a=1&sig=ab%2Fc", "https://h/x?a=1&sig=***"),
         ("https://h/x?token=abc#f", "https://h/x?token=***#f"),
+        ("GET https://user:pa/5@5/x@host/x", "GET https://***@host/x"),
+        ("https:/user:pa55@host/x: no such file", "https:/***@host/x: no such file"),
+        ("https://h:5000/a@sha256:ab", "https://h:5000/a@sha256:ab"),
+        ("https://[::1]:5000/a@sha256:ab", "https://[::1]:5000/a@sha256:ab"),
+        ("https://h/a@b https://h:1", "https://h/a@b https://h:1"),
         ("Authorization: Bearer eyJhbGciOi.J9eyJzdWI.abc123", "Authorization: Bearer ***"),
         ("basic authentication is required", "basic authentication is required"),
         ("nothing to hide", "nothing to hide"),
@@ -66,6 +73,60 @@ def test_control_characters_are_refused(value: Any) -> None:
         Secret(value)
     with pytest.raises(ConfigError):
         Credential(value, Secret("x"))
+
+
+@pytest.mark.parametrize("value", ["pa55\ud800", "\udcff", "a\udfffb"])
+def test_lone_surrogates_are_refused(value: Any) -> None:
+    """They cannot be sent, and one of them kept would break every later `redact` (bad input 13)."""
+    with pytest.raises(ConfigError, match="UTF-8"):
+        Secret(value)
+    with pytest.raises(ConfigError, match="UTF-8"):
+        Credential(value, Secret("x"))
+    assert redact("still at work") == "still at work"
+
+
+def test_equal_secrets_are_known_until_the_last_one_goes() -> None:
+    """A secret that lives stays known when an equal one goes, however many came after."""
+    first, second = Secret(CANARY), Secret(CANARY)
+    del first
+    others = [Secret(f"other-secret-{number}") for number in range(300)]
+    gc.collect()
+    assert redact(second.reveal()) == "***"
+    assert redact(others[0].reveal()) == "***"
+
+
+def test_forms_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of a log costs no encoding of secrets that were there before it."""
+    secrets = [Secret(f"token-{number}-" + "x" * 2000) for number in range(50)]
+    redact("a first line")
+    encoded: list[bytes] = []
+    plain = base64.b64encode
+
+    def encode(raw: bytes, *more: Any) -> bytes:
+        encoded.append(raw)
+        return plain(raw, *more)
+
+    monkeypatch.setattr(base64, "b64encode", encode)
+    new = Secret("the newest one")
+    assert redact(f"{new.reveal()} {secrets[7].reveal()}") == "*** ***"
+    monkeypatch.setattr(Secret, "forms", lambda _: pytest.fail("nothing is new"))
+    assert redact("a third line") == "a third line"
+    assert set(encoded) == {b"the newest one"}
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("https://user:hun/ter@2@reg/a", "https://***@reg/a"),
+        ("docker-daemon:user:hunter2@reg/a", "***@reg/a"),
+        ("https://user:12/34@reg/a@sha256:" + "0" * 64, "https://***@reg/a@sha256:" + "0" * 64),
+        ("https://reg/a@sha256:" + "0" * 64, "https://reg/a@sha256:" + "0" * 64),
+        ("https://reg/a:v1", "https://reg/a:v1"),
+    ],
+)
+def test_what_stands_for_a_reference_is_shown_without_userinfo(text: Any, clean: Any) -> None:
+    """Up to the last `@` everything may be a password; a digest is none."""
+    assert unnamed(text) == clean
 
 
 def test_odd_secrets_arrive_exactly() -> None:

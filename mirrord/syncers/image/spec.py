@@ -88,6 +88,14 @@ class ImageSpec(BaseModel):
     together_wait: Duration = 600.0
     immutable: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _no_key_without_effect(self) -> Self:
+        if self.immutable and not self.source.repository:
+            raise ValueError("immutable goes with from.repository; layouts and archives are always looked at")
+        if "together_wait" in self.model_fields_set and self.publish != "together":
+            raise ValueError("together_wait goes with `publish: together`; write that too, or take the key out")
+        return self
+
 
 class ImageTarget(BaseModel):
     """An image target's own keys besides `kind` and `to`: none yet."""

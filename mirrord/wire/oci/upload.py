@@ -13,14 +13,24 @@ from dataclasses import replace
 from functools import partial
 from urllib.parse import quote
 
-from mirrord.errors import BrokenError, DigestError, MirrordError, MissingError, RefusedError, ServerError, UsageError
+from mirrord.errors import (
+    BrokenError,
+    DigestError,
+    MirrordError,
+    MissingError,
+    RefusedError,
+    ServerError,
+    UnsupportedError,
+    UsageError,
+)
 from mirrord.model import Digest
-from mirrord.wire.message import Answer, Upload
+from mirrord.wire.message import MIB, Answer, Upload
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.endpoint import PULL, Endpoint, header_digest, header_size, scope
 from mirrord.wire.oci.reference import valid_repository
 
 ATTEMPTS = 3
+LONGEST_CHUNK = 64 * MIB  # what one upload may hold in memory
 _TYPE = {"Content-Type": "application/octet-stream"}
 _DAMAGED = ("DIGEST_INVALID", "SIZE_INVALID", "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN")
 
@@ -120,18 +130,19 @@ async def _put_whole(endpoint: Endpoint, session: Answer, descriptor: Descriptor
 async def _put_chunks(endpoint: Endpoint, session: Answer, descriptor: Descriptor, body: _Body) -> Answer:
     """Send PATCHes, and the last chunk with the PUT: ECR fails on an empty one (cirruslabs/tart#159)."""
     url = endpoint.location(session)
-    size = max(endpoint.profile.chunk or descriptor.size, _least(session))
+    size = max(endpoint.profile.chunk or descriptor.size, _least(endpoint, session))
     offset = 0
     async with contextlib.aclosing(body()) as parts, contextlib.aclosing(_cut(parts, size)) as chunks:
         async for chunk in chunks:
             end = offset + len(chunk)
             # Without `bytes ` in front: the registries' own form (distribution-spec, "Pushing a blob in chunks").
             headers = {**_TYPE, "Content-Range": f"{offset}-{end - 1}"}
+            content = Upload(len(chunk), partial(_once, chunk))  # not bytes: those are small, and have a deadline
             if end >= descriptor.size:
                 last = endpoint.call_url("PUT", _finish(url, descriptor.digest))
-                return await endpoint.http.fetch(replace(last, headers=headers, body=chunk, ok=(201,), attempts=1))
+                return await endpoint.http.fetch(replace(last, headers=headers, body=content, ok=(201,), attempts=1))
             part = endpoint.call_url("PATCH", url)
-            answer = await endpoint.http.fetch(replace(part, headers=headers, body=chunk, ok=(201, 202), attempts=1))
+            answer = await endpoint.http.fetch(replace(part, headers=headers, body=content, ok=(201, 202), attempts=1))
             url = endpoint.location(answer)
             offset = end
     raise DigestError(f"{descriptor.digest}: nothing to send")  # the last chunk returns, and nothing is sent whole
@@ -172,9 +183,23 @@ async def _cut(parts: AsyncIterator[bytes], size: int) -> AsyncGenerator[bytes, 
         yield bytes(held)
 
 
-def _least(session: Answer) -> int:
+def _least(endpoint: Endpoint, session: Answer) -> int:
+    """Return the shortest chunk that the registry takes (distribution-spec, "Pushing a blob in chunks").
+
+    Raises:
+        UnsupportedError: it is more than we hold in memory.
+    """
     text = session.headers.get("oci-chunk-min-length", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0
+    digits = text.lstrip("0") if text.isascii() and text.isdigit() else ""
+    if len(digits) > 9 or int(digits or 0) > LONGEST_CHUNK:
+        raise UnsupportedError(
+            f"{endpoint.reference.name}: wants chunks of at least {digits[:20]} bytes; {LONGEST_CHUNK} are the most"
+        )
+    return int(digits or 0)
+
+
+async def _once(chunk: bytes) -> AsyncGenerator[bytes, None]:
+    yield chunk
 
 
 def _finish(url: str, digest: Digest) -> str:

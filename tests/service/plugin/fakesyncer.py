@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from mirrord.model import Action, Memory, Outcome, Plan, Receipt, Step
-from mirrord.syncer import Content, Mirror, Publication, Services
+from mirrord.syncer import Content, Mirror, Publication, Services, Tell
 
 STEERING = {"hang", "bug"}
 
@@ -37,16 +37,16 @@ class Session:
     def __init__(self, mirror: Mirror, source: Path) -> None:
         self._mirror, self._source = mirror, source
 
-    async def execute(self, batch: Sequence[Step]) -> Sequence[Receipt]:
+    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
         targets = {target.name: Path(target.to) for target in self._mirror.targets}
-        receipts = []
         for step in batch:
             data = (self._source / step.item).read_bytes()
             (targets[step.target] / step.item).write_bytes(data)
             self.read += len(data)
-            receipts.append(Receipt(step, Outcome.DONE, sent=len(data)))
-        await steered(self._source)
-        return receipts
+            receipt = Receipt(step, Outcome.DONE, sent=len(data))
+            if step is batch[-1]:
+                await steered(self._source)
+            tell(receipt)
 
 
 async def steered(source: Path) -> None:

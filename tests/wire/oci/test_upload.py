@@ -18,6 +18,7 @@ from mirrord.errors import (
     RefusedError,
     ServerError,
     ThrottledError,
+    UnsupportedError,
     UntrustedError,
     UsageError,
 )
@@ -328,6 +329,19 @@ async def test_chunks_are_as_long_as_the_registry_wants(
     registry.faults.on("POST", UPLOADS).header("OCI-Chunk-Min-Length", "200000")
     await Repository(http, Reference(registry.host, "a/b"), HostBook()).put_blob(blob(), Source(DATA).open)
     assert registry.count("PATCH", UPLOADS) == 1
+
+
+@pytest.mark.parametrize("least", ["67108865", "99999999999", "9" * 5000])
+async def test_chunks_that_nobody_can_hold(
+    http: Http, registry: Registry, profile: Callable[..., None], least: str
+) -> None:
+    """A registry does not get to choose how much memory we need: above 64 MiB a chunk it gets none."""
+    profile(chunk=1000, put_limit=0)
+    registry.faults.on("POST", UPLOADS).header("OCI-Chunk-Min-Length", least)
+    repo = Repository(http, Reference(registry.host, "a/b"), HostBook())
+    with pytest.raises(UnsupportedError, match="67108864 are the most"):
+        await repo.put_blob(blob(), Source(DATA).open)
+    assert registry.count("PATCH|PUT", ".") == 0
 
 
 async def test_chunks_that_are_lost(http: Http, registry: Registry, profile: Callable[..., None]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mirrord.blobs.files import storage_errors
+from mirrord.blobs.holding import whole
 from mirrord.blobs.links import Link, Linked, Links
 from mirrord.blobs.spool import Reader
 from mirrord.blobs.store import BlobStore
@@ -36,8 +37,8 @@ class LocalDestination:
         return self._linked.tags.get(name)
 
     async def has_manifest(self, digest: Digest) -> bool:
-        """Look into the repository's file: what it links is whole."""
-        return digest in self._fresh or digest in self._linked.manifests
+        """Look into the repository's file, and whether the store still has all that is reached from there."""
+        return digest in self._fresh or whole(self._linked, self._store, digest)
 
     async def has_blob(self, blob: Descriptor) -> bool:
         """Look into the store."""

@@ -11,10 +11,10 @@ from mirrord import failpoints
 from mirrord.blobs.spool import DetachedError, Reader, RestartedError
 from mirrord.errors import ImmutableError, MirrordError
 from mirrord.model import Digest, Outcome, Receipt, Step
-from mirrord.syncer import Services
+from mirrord.syncer import Services, Tell
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.syncers.image.transfer.destinations import Destination
-from mirrord.syncers.image.transfer.tree import Once, read_child, root_descriptor
+from mirrord.syncers.image.transfer.tree import Manifests, Once, read_child, root_descriptor
 from mirrord.transfer.fanout import Delivery, fan_out, together
 from mirrord.wire.oci.manifest import Descriptor, Manifest
 
@@ -64,6 +64,7 @@ class ImageSession:
         self._patience = patience
         self._label = label
         self._once = Once()
+        self._manifests = Manifests(self._once)
         self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(UPLOADS))
         self._read = 0
 
@@ -79,16 +80,16 @@ class ImageSession:
         """Stop what nobody waits for any more."""
         await self._once.aclose()
 
-    async def execute(self, batch: Sequence[Step]) -> Sequence[Receipt]:
+    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
         """Carry one image to all targets of the batch."""
-        return await fan_out(batch, self._deliver, self._patience)
+        await fan_out(batch, self._deliver, self._patience, tell)
 
     async def _deliver(self, delivery: Delivery) -> Receipt:
         step = delivery.step
         party = f"{self._label}{step.target}"
         errand = _Errand(self._sources[step.item], self._destinations[step.target], party, _Tally())
         root = root_descriptor(Digest.parse(step.digest))
-        with self._services.spools.active(party):
+        with self._services.spools.active(party, self._label):
             manifest = await self._manifest(errand.source, root)
             await self._carry(errand, manifest, 0)
         await delivery.gate.ready()
@@ -104,7 +105,9 @@ class ImageSession:
         await destination.publish(manifest, step.names)
 
     async def _manifest(self, source: ImageSource, descriptor: Descriptor) -> Manifest:
-        return await self._once.do(("read", id(source), descriptor.digest), source.manifest(descriptor))
+        manifest = await self._manifests.read(("read", id(source), descriptor.digest), source.manifest(descriptor))
+        assert manifest is not None
+        return manifest
 
     async def _carry(self, errand: _Errand, manifest: Manifest, depth: int) -> None:
         """Write a manifest after everything that it refers to."""
@@ -122,7 +125,7 @@ class ImageSession:
 
     async def _child(self, errand: _Errand, child: Descriptor, depth: int) -> None:
         work = read_child(errand.source, child, depth)
-        manifest = await self._once.do(("read", id(errand.source), child.digest, "child"), work)
+        manifest = await self._manifests.read(("read", id(errand.source), child.digest, "child"), work)
         if manifest is None:
             await self._blob(errand, child)
             return
@@ -156,7 +159,7 @@ class ImageSession:
         except DetachedError:
             pass
         while True:
-            async with self._services.spools.aside(errand.party):
+            async with self._services.spools.aside(errand.party, self._label):
                 try:
                     await self._send(errand, blob)
                     return

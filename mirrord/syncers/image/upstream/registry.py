@@ -101,17 +101,24 @@ async def _offer(repository: Repository, question: Question, tag: str) -> Offer 
             raise MissingError(f"{question.reference.name}:{tag} is not there")
     except MirrordError as error:
         return error
-    names = question.names(tag)
-    return Offer(Item(tag, head.digest), names, stays=frozenset(names if fixed else ()))
+    return _named(question, tag, head.digest, fixed=fixed)
+
+
+def _named(question: Question, tag: str, digest: Digest, *, fixed: bool, settled: bool = False) -> Offer:
+    """Offer what a tag stands for. Several names of its own make it a build: the first one stays, as of a layout."""
+    names, build = question.names(tag), len(question.source.names) > 1
+    item = question.source.names[0] if question.source.names else tag
+    stays = names if fixed else names[:1] if build else ()
+    return Offer(Item(item, digest), names, stays=frozenset(stays), settled=settled, build=build)
 
 
 def _settled(question: Question, tag: str) -> Offer | None:
     """Return the offer that the record alone can make: one digest, seen at every target."""
-    digests = {known.digest for target in question.targets if (known := question.memory.get((target, tag)))}
+    item = question.source.names[0] if question.source.names else tag
+    digests = {known.digest for target in question.targets if (known := question.memory.get((target, item)))}
     if len(digests) != 1:
         return None
-    names = question.names(tag)
-    offer = Offer(Item(tag, Digest.parse(digests.pop())), names, stays=frozenset(names), settled=True)
+    offer = _named(question, tag, Digest.parse(digests.pop()), fixed=True, settled=True)
     return offer if _everywhere(offer, question.targets, question.memory) else None
 
 

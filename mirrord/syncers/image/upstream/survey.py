@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from mirrord.blobs.holding import whole
 from mirrord.blobs.links import Linked
 from mirrord.errors import MirrordError, StorageError
 from mirrord.model import Memory
@@ -39,6 +40,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         MirrordError: the source as a whole cannot be read.
     """
     problems: list[str] = []
+    memory = await asyncio.to_thread(_evident, mirror, services, memory)
     found, sources = await _source(mirror, services, memory, problems)
     asked = {target.name: _asked(found, target.name, memory, now, mirror.trust) for target in mirror.targets}
     looks = await asyncio.gather(*(_held(target, asked[target.name], mirror, services) for target in mirror.targets))
@@ -87,14 +89,29 @@ async def _source(
     return [offer], {offer.item.name: LayoutSource(layout, root)}
 
 
+def _evident(mirror: Mirror, services: Services, memory: Memory) -> Memory:
+    """Leave out what the record says of the local store and a look proves wrong: our own disk needs no belief."""
+    remembered = {known.digest for (target, _), known in memory.items() if target == LOCAL}
+    if services.links is None or services.blobs is None or not remembered:
+        return memory
+    linked = services.links.get(image_name(mirror)) or Linked()
+    lost = {digest for digest in remembered if not whole(linked, services.blobs, digest)}
+    return {key: known for key, known in memory.items() if key[0] != LOCAL or known.digest not in lost}
+
+
+def _local(names: Collection[str], mirror: Mirror, services: Services) -> Mapping[str, str]:
+    """Look up names in the local store; what is linked and not whole is not there."""
+    if services.links is None or services.blobs is None:
+        raise StorageError("the local target needs a state directory")
+    linked = services.links.get(image_name(mirror)) or Linked()
+    known: Mapping[str, str] = {**{digest: digest for digest in linked.manifests}, **linked.tags}
+    return {name: known[name] for name in names if name in known and whole(linked, services.blobs, known[name])}
+
+
 async def _held(target: Target, names: Collection[str], mirror: Mirror, services: Services) -> _Look:
     """Ask one target for the names that decide; stop asking at the first failure."""
     if target.name == LOCAL:
-        if services.links is None:
-            raise StorageError("the local target needs a state directory")
-        linked = services.links.get(image_name(mirror)) or Linked()
-        known: Mapping[str, str] = {**{digest: digest for digest in linked.manifests}, **linked.tags}
-        return _Look(target.name, {name: known[name] for name in names if name in known})
+        return _Look(target.name, await asyncio.to_thread(_local, names, mirror, services))
     repository = Repository(services.http, target_reference(mirror, target), services.http.book, push=True)
     held: dict[str, str] = {}
     slots = asyncio.Semaphore(LOOKS)

@@ -1,0 +1,131 @@
+"""The pool's budget: who is sent away for it, who is not, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.spool import DetachedError
+from mirrord.blobs.wanted import Wanted
+from mirrord.events import Events
+from mirrord.model import Digest
+
+MIB = 1 << 20
+FIRST, SECOND = bytes(2 * MIB), b"x" * (2 * MIB)
+FOREVER = 3600.0
+
+
+def wanted(data: bytes) -> Wanted:
+    @contextlib.asynccontextmanager
+    async def opener(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def chunks() -> AsyncIterator[bytes]:
+            for at in range(offset, len(data), 100_000):
+                yield data[at : at + 100_000]
+
+        yield chunks()
+
+    return Wanted(Digest.of(data), len(data), opener)
+
+
+async def drain(pool: SpoolPool, data: bytes, party: str) -> bytes:
+    async with pool.reader(wanted(data), party) as reader:
+        return b"".join([chunk async for chunk in reader.chunks()])
+
+
+async def asked_for_room(pool: SpoolPool, data: bytes, party: str) -> asyncio.Task[bytes]:
+    """Return a reader that has found no room, and has looked once for somebody to send away."""
+    task = asyncio.create_task(drain(pool, data, party))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not task.done()
+    return task
+
+
+@pytest.mark.parametrize(
+    ("data", "share"), [(FIRST, 1000), (FIRST, 2), (FIRST[:50_000], 1)], ids=["first", "half", "only"]
+)
+async def test_a_reader_that_nobody_else_shares_is_sent_away_too(tmp_path: Path, data: bytes, share: int) -> None:
+    """A stuck target that alone lacks a blob does not hold up another that needs the room, with a chunk in hand."""
+    pool = SpoolPool(tmp_path, 2 * MIB + 10_000, Events(), grace=0.02)
+    stuck = asyncio.Event()
+
+    async def slow() -> bool:
+        with contextlib.suppress(DetachedError):
+            async with pool.reader(wanted(data), "slow") as reader:
+                async for _ in reader.chunks():
+                    if reader.position >= reader.spool.wanted.size // share:
+                        stuck.set()
+                        await asyncio.Event().wait()
+        return reader.detached
+
+    async with asyncio.timeout(30):
+        taking = asyncio.create_task(slow())
+        await stuck.wait()
+        assert await drain(pool, SECOND, "fast") == SECOND
+        assert await taking
+
+
+async def test_a_reader_that_has_had_no_grace_stays(tmp_path: Path) -> None:
+    """Whoever has only just begun with a whole blob is not sent away, although it has shown no pace yet."""
+    pool = SpoolPool(tmp_path, 3 * MIB, Events(), grace=FOREVER)
+    async with pool.reader(wanted(FIRST), "new") as reader:
+        await reader.whole()
+        reader.taken = 0
+        reader.spool.ended -= 2 * FOREVER  # whole for long, in the cache
+        task = await asked_for_room(pool, SECOND, "other")
+        assert not reader.detached
+    assert await task == SECOND
+
+
+async def test_a_lone_reader_that_is_nearly_done_stays(tmp_path: Path) -> None:
+    """When nobody was through first, a reader with less to do than it has had time is left to end."""
+    pool = SpoolPool(tmp_path, 3 * MIB, Events(), grace=0.0)
+    async with pool.reader(wanted(FIRST), "steady") as reader:
+        await reader.whole()
+        reader.taken = len(FIRST) - 1000
+        reader.spool.ended -= FOREVER
+        reader.began -= FOREVER
+        task = await asked_for_room(pool, SECOND, "other")
+        assert not reader.detached
+        task.cancel()
+
+
+async def test_a_reader_that_is_nearly_done_stays(tmp_path: Path) -> None:
+    """Behind the first one to be through, a reader that needs no more than a grace for the rest is not sent away."""
+    pool = SpoolPool(tmp_path, 3 * MIB, Events(), grace=FOREVER)
+    async with pool.reader(wanted(FIRST), "second") as reader:
+        chunks = reader.chunks()
+        taken = len(await anext(chunks))
+        assert await drain(pool, FIRST, "first") == FIRST
+        while taken < len(FIRST) - 300_000:
+            taken += len(await anext(chunks))
+        reader.spool.ended -= 2 * FOREVER
+        reader.began -= 2 * FOREVER
+        task = await asked_for_room(pool, SECOND, "first")
+        assert not reader.detached
+        assert taken + sum([len(chunk) async for chunk in chunks]) == len(FIRST)
+    assert await task == SECOND
+
+
+async def test_only_the_own_mirror_is_waited_for(tmp_path: Path) -> None:
+    """Whoever was sent away waits for its own mirror's targets, not for a mirror that never rests."""
+    pool = SpoolPool(tmp_path, MIB, Events())
+    served = asyncio.Event()
+
+    async def away() -> None:
+        async with pool.aside("mine/slow", "mine/"):
+            served.set()
+
+    with pool.active("other/target", "other/"), pool.active("mine/slow", "mine/"):
+        with pool.active("mine/fast", "mine/"):
+            waiting = asyncio.create_task(away())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert not served.is_set()
+        async with asyncio.timeout(30):
+            await waiting

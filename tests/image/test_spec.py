@@ -1,0 +1,39 @@
+"""What an image mirror's own keys may say together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mirrord.syncers.image.spec import ImageSpec
+
+REPOSITORY = {"repository": "r.example/a:v1"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        pytest.param({"from": {"layout": "/x"}, "immutable": ["v*"]}, "immutable goes with", id="immutable-layout"),
+        pytest.param({"from": {"archive": "/x"}, "immutable": ["v*"]}, "immutable goes with", id="immutable-archive"),
+        pytest.param({"from": {"layouts": "/x"}, "immutable": ["v*"]}, "immutable goes with", id="immutable-layouts"),
+        pytest.param({"from": REPOSITORY, "together_wait": "5m"}, "together_wait goes with", id="wait-by-default"),
+        pytest.param(
+            {"from": REPOSITORY, "together_wait": "5m", "publish": "each"}, "together_wait goes with", id="wait-each"
+        ),
+    ],
+)
+def test_keys_without_effect_are_refused(keys: dict[str, Any], said: str) -> None:
+    """A key that would change nothing is an error, and says with what it goes (67)."""
+    with pytest.raises(ValidationError, match=said):
+        ImageSpec.model_validate(keys)
+
+
+def test_keys_that_go_together() -> None:
+    """The same keys are taken where they count."""
+    spec = ImageSpec.model_validate(
+        {"from": REPOSITORY, "immutable": ["v*"], "publish": "together", "together_wait": "5m"}
+    )
+    assert (spec.immutable, spec.together_wait) == (("v*",), 300.0)
+    assert ImageSpec.model_validate({"from": {"layout": "/x"}}).immutable == ()

@@ -1,0 +1,46 @@
+"""The heartbeat: when the watchdog is fed, and when not."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from mirrord.daemon.house import House
+from mirrord.daemon.notify import Notifier
+from mirrord.events import Events
+
+
+class Fed(Notifier):
+    """Counts instead of telling systemd."""
+
+    def __init__(self) -> None:
+        super().__init__({"WATCHDOG_USEC": "1"})
+        self.count = 0
+
+    def alive(self) -> None:
+        self.count += 1
+
+
+async def test_the_watchdog_starves_when_a_restart_would_help() -> None:
+    """While a run hangs after its cancellation the watchdog is not fed; when it has ended, it is again."""
+    overdue = ["m"]
+    beats: asyncio.Queue[float] = asyncio.Queue()
+    runner = SimpleNamespace(tick=None, overdue=lambda: tuple(overdue))
+    shop = cast("Any", SimpleNamespace(runner=runner, events=Events()))
+    metrics = cast("Any", SimpleNamespace(lag=SimpleNamespace(set=beats.put_nowait)))
+    notifier = Fed()
+    house = House(shop, cast("Any", None), metrics, notifier, folder=Path(), state=Path(), environ={})
+    beating = asyncio.create_task(house.beat(every=0.001))
+    try:
+        for _ in range(5):
+            await beats.get()
+        assert notifier.count == 0
+        overdue.clear()
+        for _ in range(5):
+            await beats.get()
+        assert notifier.count > 0
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)

@@ -1,0 +1,86 @@
+"""What `Http` knows about hosts while it works: how far each may be followed, how long each token will do."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from mirrord.errors import UntrustedError
+from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.http import Call, Upload
+
+STORE = "10.1.2.3:9000"
+
+
+class Played(httpx.AsyncBaseTransport):
+    """Every host, played by one function; keeps what was asked."""
+
+    def __init__(self, play: Any) -> None:
+        self.play, self.asked = play, list[httpx.Request]()
+
+    async def handle_async_request(self, request: Any) -> Any:
+        self.asked.append(request)
+        return self.play(request)
+
+
+@pytest.mark.parametrize(
+    ("store", "followed"),
+    [
+        (HostPolicy(STORE, insecure=False, allow_private=True), True),
+        (HostPolicy(STORE, insecure=False), False),
+        (None, False),
+    ],
+    ids=["opened", "written", "unknown"],
+)
+async def test_19_a_redirect_to_a_private_store_that_the_operator_opened(
+    client: Any, store: Any, followed: Any
+) -> None:
+    """`allow_private` counts where it is written: at the host that is private, whoever leads there (bad input 19)."""
+    reaches: list[Any] = []
+
+    def play(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "reg.example":
+            return httpx.Response(307, headers={"Location": f"https://{STORE}/blob"})
+        return httpx.Response(200, content=b"blob")
+
+    played = Played(play)
+    book = HostBook({} if store is None else {STORE: store})
+
+    def connect(route: Any, _: Any) -> Played:
+        reaches.append(route.reach)
+        return played
+
+    http = client(book, connect=connect)
+    call = Call("GET", "https://reg.example/v2/a/blobs/x", "reg.example")
+    if followed:
+        assert (await http.fetch(call)).body == b"blob"
+        assert [reach.private for reach in reaches] == [False, True]  # the way to the registry is no wider
+    else:
+        with pytest.raises(UntrustedError, match=r"10\.1\.2\.3 has the private or reserved address"):
+            await http.fetch(call)
+        assert len(played.asked) == 1
+
+
+@pytest.mark.parametrize(("size", "tokens"), [(1, 1), (75 * 4 * 1024 * 1024, 2)], ids=["short", "long"])
+async def test_a_token_outlives_its_upload(client: Any, monkeypatch: Any, size: int, tokens: int) -> None:
+    """A token with 70 seconds left does for a short upload; before one of 75 seconds a new one is fetched."""
+    now, given = [1000.0], list[str]()
+    monkeypatch.setattr("mirrord.wire.tokens.monotonic", lambda: now[0])
+
+    def play(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/token":
+            given.append(f"token-{len(given)}")
+            return httpx.Response(200, content=json.dumps({"token": given[-1], "expires_in": 100}).encode())
+        if request.headers.get("Authorization") is None:
+            return httpx.Response(401, headers={"WWW-Authenticate": 'Bearer realm="https://reg.example/token"'})
+        return httpx.Response(200)
+
+    played = Played(play)
+    http = client(connect=lambda *_: played)
+    call = Call("GET", "https://reg.example/v2/", "reg.example", scope="repository:a:push")
+    await http.fetch(call)
+    now[0] += 30
+    await http.fetch(Call("PUT", call.url, call.host, scope=call.scope, body=Upload(size, lambda: pytest.fail("read"))))
+    assert len(given) == tokens
+    assert played.asked[-1].headers["Authorization"] == f"Bearer token-{tokens - 1}"
