@@ -75,7 +75,9 @@ def say_run(run: Run, *, kept: bool = False) -> None:
     keep = [step for step in run.plan.steps if step.action is Action.KEEP] if run.plan else []
     there = f", {len(keep)} up to date" if keep else ""
     say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {size(run.read)} read{there}")
+    turn = {step: number for number, step in enumerate(run.plan.steps if run.plan else ())}
     receipts = (*run.receipts, *(Receipt(step, Outcome.KEPT) for step in keep if kept))
+    receipts = tuple(sorted(receipts, key=lambda receipt: turn[receipt.step]))  # as planned, whoever was through first
     if receipts:
         rows = [
             (

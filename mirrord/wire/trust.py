@@ -16,13 +16,13 @@ from urllib.parse import urljoin, urlsplit
 
 from mirrord.errors import UntrustedError
 from mirrord.wire.origin import Origin, canonical, check_url, normal_host, untrusted
-from mirrord.wire.secret import MASK, Credential, Secret, redact
+from mirrord.wire.secret import Credential, Secret, redact
 
 if TYPE_CHECKING:
     from mirrord.wire.host import HostPolicy
 
 __all__ = [
-    "MASK", "Credential", "Origin", "Reach", "Secret", "api_authority", "belongs", "canonical", "carry",
+    "Credential", "Origin", "Reach", "Secret", "api_authority", "belongs", "canonical", "carry",
     "check_addresses", "check_literal", "check_realm", "check_url", "normal_host", "reach_of",
     "redact", "redirect", "scheme_of",
 ]  # fmt: skip
