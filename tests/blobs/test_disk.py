@@ -118,6 +118,7 @@ async def test_sweep(store: DiskStore, tmp_path: Path) -> None:
     assert not half.exists()
 
 
-def test_sweeping_nothing(store: DiskStore) -> None:
-    """A store that was never used can be swept."""
-    store.sweep(set())
+def test_sweeping_nothing(tmp_path: Path) -> None:
+    """A store that was never used can be swept, which makes no folder."""
+    DiskStore(tmp_path / "never").sweep(set())
+    assert not (tmp_path / "never").exists()
