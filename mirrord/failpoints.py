@@ -18,9 +18,15 @@ NAMES = frozenset(
         "store.linked",  # a blob has its name in the store, the folder is not yet synced
         "links.written",  # the new tags file is complete beside the old one
         "links.renamed",  # the new tags file is in place
+        "notes.written",  # a syncer's note is complete beside the old one
+        "notes.renamed",  # a syncer's note is in place
+        "git.fetched",  # upstream's refs are in the incoming namespace
+        "git.backed_up",  # what is about to be overwritten has its backup refs
+        "git.adopted",  # the served refs are moved
         "push.blob",  # a blob is whole at a target
         "push.manifest",  # a manifest is at a target by digest
         "push.tag",  # one of the tags of an item was set at a target
+        "git.pushed",  # a push of Git refs ended, nobody has looked yet what came of it
         "record.receipt",  # a receipt was written to the database
     }
 )

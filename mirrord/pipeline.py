@@ -11,7 +11,7 @@ from mirrord import events
 from mirrord.errors import DeadlineError, MirrordError
 from mirrord.model import Memory, Plan, Receipt, Run
 from mirrord.record.store import Store
-from mirrord.syncer import Mirror, Services, Syncer
+from mirrord.syncer import Measures, Mirror, Services, Syncer
 from mirrord.transfer.execute import execute
 from mirrord.wire.trust import redact
 
@@ -23,7 +23,9 @@ async def plan_mirror(mirror: Mirror, syncer: Syncer, services: Services, store:
         MirrordError: the source as a whole cannot be read.
     """
     memory = believable(await store.memory(mirror.name), places(mirror, syncer))
-    return syncer.plan(mirror, await syncer.survey(mirror, services, memory, now), now)
+    survey = await syncer.survey(mirror, services, memory, now)
+    plan = syncer.plan(mirror, survey, now)
+    return await syncer.measured(mirror, survey, plan, services) if isinstance(syncer, Measures) else plan
 
 
 def places(mirror: Mirror, syncer: Syncer) -> Mapping[str, str]:

@@ -82,6 +82,7 @@ class Mirror:
         schedule: None means only when asked.
         deadline: seconds after which a run is cancelled.
         trust: seconds for which a digest recorded at a target is believed without asking again.
+        allow: this one run goes on in spite of the guard against accidents at the source (`sync --allow`).
         origin: where it was written.
     """
 
@@ -92,6 +93,7 @@ class Mirror:
     schedule: Schedule | None = None
     deadline: float = 6 * 3600.0
     trust: float = 12 * 3600.0
+    allow: bool = False
     origin: Origin = field(default_factory=Origin, compare=False)
 
 
@@ -104,6 +106,7 @@ class Services:
         spools: read once, write N: blobs on their way.
         blobs: content of the `local` targets by digest, or None where there is no state.
         links: names of the `local` targets, or None where there is no state.
+        keep: an existing folder that lasts, or None where there is no state; each kind has its own folder below it.
         whereabouts: which repositories at a host hold a blob, for mounts.
         scratch: an existing folder for temporary files; swept at start.
         events: tell what happens.
@@ -115,6 +118,7 @@ class Services:
     scratch: Path
     blobs: BlobStore | None = None
     links: Links | None = None
+    keep: Path | None = None
     whereabouts: Whereabouts = field(default_factory=Whereabouts)
 
 
@@ -217,31 +221,46 @@ class Publishes(Protocol):
         ...
 
 
+@runtime_checkable
+class Measures(Protocol):
+    """A syncer that can say how many bytes the steps of a plan would move, when asking for that costs requests."""
+
+    async def measured(self, mirror: Mirror, survey: Any, plan: Plan, services: Services) -> Plan:
+        """Return the plan with sizes, as far as they can be had; for people who look at plans, not for runs."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Content:
-    """What a path of a syncer's `front` stands for.
+class Backup:
+    """Something that a run overwrote or deleted, and that can be brought back.
 
     Attributes:
-        status: HTTP status.
-        headers: to send as they are.
-        file: bytes to send from this file, or None.
-        body: bytes to send when there is no file.
+        name: what people call it; unique in its mirror.
+        item: the item that it was.
+        digest: its content then.
+        why: one clause: when, and what became of it.
     """
 
-    status: int
-    headers: Mapping[str, str]
-    file: Path | None = None
-    body: bytes = b""
+    name: str
+    item: str
+    digest: str
+    why: str
 
 
 @runtime_checkable
-class Serves(Protocol):
-    """A syncer whose `local` content is served over HTTP (GET and HEAD only)."""
+class Restores(Protocol):
+    """A syncer that keeps what its runs overwrite and delete."""
 
-    prefix: str  # such as "/v2/"
+    async def backups(self, mirror: Mirror, services: Services) -> Sequence[Backup]:
+        """List what can be brought back, the newest first, and what was brought back and outranks upstream."""
+        ...
 
-    def content(self, path: str, query: Mapping[str, str], services: Services) -> Content:
-        """Map what follows `prefix` (still percent-encoded) to content. Local, quick, never raises for bad input."""
+    async def restore(self, mirror: Mirror, services: Services, name: str, *, release: bool) -> None:
+        """Let a backup outrank upstream from the next run on, or with `release` no longer.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
         ...
 
 

@@ -95,17 +95,21 @@ class Links:
         found = (self.get(repository) for repository in self.repositories())
         return frozenset().union(*(links.content for links in found if links))
 
-    async def publish(self, repository: str, manifests: Mapping[Digest, Link], tags: Mapping[str, Digest]) -> None:
+    async def publish(
+        self, repository: str, manifests: Mapping[Digest, Link], tags: Mapping[str, Digest], *, exactly: bool = False
+    ) -> None:
         """Add manifests and set tags in one atomic step: readers see all of it or nothing.
 
-        Every blob and manifest that they refer to MUST be in the store already.
+        Every blob and manifest that they refer to MUST be in the store already. With `exactly` the repository
+        then holds these and nothing else.
 
         Raises:
             StorageError: the disk said no; the old file is untouched.
         """
         async with self._locks[repository]:
             old = self.get(repository) or Linked()
-            new = Linked({**old.tags, **tags}, {**old.manifests, **manifests})
+            kept = Linked() if exactly else old
+            new = Linked({**kept.tags, **tags}, {**kept.manifests, **manifests})
             if new != old:
                 await asyncio.to_thread(self._write, repository, new)
 

@@ -16,7 +16,7 @@ import typer
 from mirrord import __version__
 from mirrord.errors import MirrordError, UsageError
 
-COMMANDS = ("copy", "check", "plan", "sync", "publish", "status", "serve", "healthcheck", "demo")
+COMMANDS = ("copy", "check", "plan", "sync", "publish", "restore", "status", "serve", "healthcheck", "raw-url", "demo")
 
 GARBAGE = 20_000  # objects between two looks for cycles: the default of 700 costs 6 % of a copy and finds nothing
 
@@ -37,7 +37,7 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - typer hands over the flag 
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,  # noqa: FBT002 - read by its callback
 ) -> None:
-    """Keep copies of container images close to the people who use them: read once, written to every target."""
+    """Keep copies of images, charts and Git repositories close to their users: read once, written to every target."""
 
 
 def application(*names: str) -> typer.Typer:
@@ -45,8 +45,9 @@ def application(*names: str) -> typer.Typer:
     app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", epilog=flowing(EXIT_CODES))
     app.callback(epilog=flowing(EXIT_CODES))(_root)
     for name in names:
-        module = import_module(f"mirrord.cli.{name}")
-        app.command(name, help=flowing(module.HELP))(getattr(module, name))
+        word = name.replace("-", "_")
+        module = import_module(f"mirrord.cli.{word}")
+        app.command(name, help=flowing(module.HELP))(getattr(module, word))
     return app
 
 

@@ -26,18 +26,21 @@ from mirrord.plan.naming import build_tags
 from mirrord.serve.remote import ControlClient
 from mirrord.syncer import Publication
 from mirrord.wire.host import HostBook
-from mirrord.wire.http import Http
+from mirrord.wire.http import Call, Http
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.reference import Reference
 
 if TYPE_CHECKING:
     from mirrord.testing.stage import Stage
 
+CHARTS = "charts"
+
 HELP = """Show everything at work, on this machine alone: no account, no configuration, nothing is left behind.
 
-Starts four registries and the daemon on loopback, builds an image for linux/amd64 and linux/arm64, publishes it from
-one registry to the three others and to the embedded store as [cyan]main[/cyan] and [cyan]main-<commit>[/cyan], and
-leaves all of it running until Ctrl-C. The registries are Debian's [cyan]docker-registry[/cyan] where it is installed.
+Starts four registries, a chart repository and the daemon on loopback, builds an image for linux/amd64 and linux/arm64,
+publishes it from one registry to the three others and to the embedded store as [cyan]main[/cyan] and
+[cyan]main-<commit>[/cyan], mirrors the charts, and leaves all of it running until Ctrl-C. The registries are Debian's
+[cyan]docker-registry[/cyan] where it is installed.
 
   $ mirrord demo --once
 
@@ -84,7 +87,7 @@ async def _play(stack: AsyncExitStack, *, once: bool) -> int:
     say("Starting four registries and the daemon, on 127.0.0.1 alone ...")
     stage = await stack.enter_async_context(open_stage())
     _introduce(stage)
-    code = await _publish(stage)
+    code = await _publish(stage) or await _sync_charts(stage)
     if code or once:
         return code
     _invite(stage)
@@ -121,6 +124,24 @@ async def _publish(stage: Stage) -> int:
     _tell(stage.places, {receipt.step.target: receipt for receipt in ended.receipts})
     blobs, reads = len(stage.image.blobs), stage.reads
     say(f"\nEvery digest was asked for again and is the source's. {blobs} blobs, {reads} reads at the source.")
+    return 0
+
+
+async def _sync_charts(stage: Stage) -> int:
+    """Mirror the chart repository, and get every archive from mirrord as helm would."""
+    say(f"\n$ mirrord sync {CHARTS}")
+    sys.stdout.flush()
+    events = Events()
+    (ended,) = await ControlClient(stage.state).sync([CHARTS], events)
+    say_run(ended)
+    if code := exit_code([ended]):
+        return code
+    async with Http(HostBook()) as http:
+        for file, data in stage.charts.files.items():
+            if file.endswith(".tgz"):
+                call = Call("GET", f"http://{stage.address}/helm/{CHARTS}/{file}", stage.address, cap=len(data))
+                if (await http.fetch(call)).body != data:
+                    raise DigestError(f"{file} is not the source's")
     return 0
 
 
@@ -161,6 +182,8 @@ def _invite(stage: Stage) -> None:
 Status   http://{stage.address}/   (JSON: /status, Prometheus: /metrics)
 Log      {stage.folder}/daemon.log
 Config   {stage.folder}/conf.d/demo.yaml
+
+Charts   helm repo add demo http://{stage.address}/helm/{CHARTS} && helm search repo demo
 
 Try, in another terminal:
   {program} status --state {state}

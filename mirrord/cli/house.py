@@ -19,7 +19,7 @@ from mirrord.events import Events
 from mirrord.model import Plan, Run
 from mirrord.report.status import Facts, Status, status
 from mirrord.serve.remote import ControlClient
-from mirrord.syncer import Publication, load_syncers
+from mirrord.syncer import Backup, Publication, load_syncers
 
 _Answer = TypeVar("_Answer")
 
@@ -27,12 +27,20 @@ _Answer = TypeVar("_Answer")
 class Hand(Protocol):
     """What does the work."""
 
-    async def sync(self, mirrors: Sequence[str], events: Events) -> Sequence[Run]:
-        """Run these mirrors, or all."""
+    async def sync(self, mirrors: Sequence[str], events: Events, *, allow: bool = False) -> Sequence[Run]:
+        """Run these mirrors, or all; with `allow` in spite of their guards."""
         ...
 
     async def publish(self, mirror: str, publication: Publication, events: Events) -> Run:
         """Publish one build."""
+        ...
+
+    async def backups(self, mirror: str) -> Sequence[Backup]:
+        """List what runs of one mirror overwrote or deleted."""
+        ...
+
+    async def restore(self, mirror: str, backup: str, events: Events, *, release: bool) -> Run:
+        """Let a backup outrank upstream, or no longer, and run the mirror."""
         ...
 
     async def plan(self, mirrors: Sequence[str]) -> Sequence[Plan]:
@@ -50,19 +58,31 @@ class _Here:
     def __init__(self, shop: Workshop) -> None:
         self._shop = shop
 
-    async def sync(self, mirrors: Sequence[str], events: Events) -> Sequence[Run]:  # noqa: ARG002 - the workshop's own
+    async def sync(
+        self,
+        mirrors: Sequence[str],
+        events: Events,  # noqa: ARG002 - the workshop's own
+        *,
+        allow: bool = False,
+    ) -> Sequence[Run]:
         snapshot = self._shop.snapshot
         wanted = snapshot.chosen(mirrors)
         free = asyncio.Semaphore(snapshot.configuration.settings.parallel)
 
         async def one(name: str) -> Run:
             async with free:
-                return await self._shop.runner.sync(name)
+                return await self._shop.runner.sync(name, allow=allow)
 
         return await asyncio.gather(*map(one, wanted))
 
     async def publish(self, mirror: str, publication: Publication, events: Events) -> Run:  # noqa: ARG002 - the workshop's own
         return await self._shop.runner.publish(mirror, publication)
+
+    async def backups(self, mirror: str) -> Sequence[Backup]:
+        return await self._shop.runner.backups(mirror)
+
+    async def restore(self, mirror: str, backup: str, events: Events, *, release: bool) -> Run:  # noqa: ARG002 - the workshop's own
+        return await self._shop.runner.restore(mirror, backup, release=release)
 
     async def plan(self, mirrors: Sequence[str]) -> Sequence[Plan]:
         return [await self._shop.runner.plan(name) for name in self._shop.snapshot.chosen(mirrors)]

@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from mirrord.cli.console import exit_code, say_json, say_run
 from mirrord.cli.house import work
 from mirrord.cli.options import Config, Json, Names, State, config_folder, state_folder
 from mirrord.daemon import run
+from mirrord.errors import UsageError
 from mirrord.report.documents import run_document
+
+Allow = Annotated[bool, typer.Option("--allow", help="Go on although the source looks emptied or rewritten.")]
 
 HELP = """Bring mirrors up to date now. A daemon that holds the state does the work; else this command does.
 
   $ mirrord sync craned base
 
+A run that is refused because the source looks emptied or rewritten says so, and changes nothing. When that is
+what upstream meant, go on with
+
+  $ mirrord sync grafana --allow
+
 Exit code 0 done or nothing to do, 1 failed, 2 partly, 69 nothing reachable, 75 rate-limited or busy.
 """
 
 
-def sync(names: Names = None, config: Config = None, state: State = None, json: Json = False) -> int:  # noqa: FBT002 - a flag
-    """Run the command and return its exit code."""
+def sync(
+    names: Names = None,
+    config: Config = None,
+    state: State = None,
+    json: Json = False,  # noqa: FBT002 - a flag
+    allow: Allow = False,  # noqa: FBT002 - a flag
+) -> int:
+    """Run the command and return its exit code.
+
+    Raises:
+        UsageError: `--allow` without a name.
+    """
+    if allow and not names:
+        raise UsageError("--allow goes with the names of the mirrors that it is meant for")
     runs = run(
         work(
-            lambda hand, events: hand.sync(names or (), events),
+            lambda hand, events: hand.sync(names or (), events, allow=allow),
             lambda: config_folder(config),
             state_folder(state),
             quiet=json,

@@ -21,7 +21,8 @@ from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Facts, Status, status
 from mirrord.schedule import Clock
-from mirrord.syncer import Publication, Serves, Services
+from mirrord.serving import Serves
+from mirrord.syncer import Backup, Publication, Services
 
 STORAGE_EVERY = 15.0
 """Seconds between two looks at whether the record can be written to."""
@@ -58,7 +59,7 @@ class House:
     def fronts(self) -> Mapping[str, Serves]:
         """See `View.fronts`."""
         syncers = self._shop.snapshot.syncers.values()
-        return {syncer.prefix: syncer for syncer in syncers if isinstance(syncer, Serves)}
+        return {prefix: syncer for syncer in syncers if isinstance(syncer, Serves) for prefix in syncer.prefixes}
 
     @property
     def events(self) -> Events:
@@ -115,13 +116,21 @@ class House:
             raise BusyError("mirrord is shutting down; ask again when it is back")
         return self._shop.snapshot.chosen(mirrors)
 
-    async def sync(self, mirror: str) -> Run:
+    async def sync(self, mirror: str, *, allow: bool = False) -> Run:
         """See `Commands.sync`."""
-        return await self._shop.runner.sync(mirror)
+        return await self._shop.runner.sync(mirror, allow=allow)
 
     async def publish(self, mirror: str, publication: Publication) -> Run:
         """See `Commands.publish`."""
         return await self._shop.runner.publish(mirror, publication)
+
+    async def backups(self, mirror: str) -> Sequence[Backup]:
+        """See `Commands.backups`."""
+        return await self._shop.runner.backups(mirror)
+
+    async def restore(self, mirror: str, name: str, *, release: bool) -> Run:
+        """See `Commands.restore`."""
+        return await self._shop.runner.restore(mirror, name, release=release)
 
     async def plan(self, mirror: str) -> Plan:
         """See `Commands.plan`."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from mirrord.events import Event, Events, Planned, RunFinished, RunSkipped, Step
 from mirrord.model import Plan, Run
 from mirrord.record.store import Store
 from mirrord.report.status import Running
-from mirrord.syncer import Mirror, Publication, Publishes
+from mirrord.syncer import Backup, Mirror, Publication, Publishes, Restores
 from mirrord.wire.trust import redact
 
 Corridor = Callable[..., Awaitable[Run]]
@@ -69,11 +69,13 @@ class Runner:
         if self._stopping or self._locks[mirror].locked():
             self._events.emit(RunSkipped(mirror, "stopping" if self._stopping else "overlap"))
             return
-        self._task(self._run(mirror, "schedule", None))
+        self._task(self._run(mirror, "schedule"))
         await asyncio.sleep(0)  # let it take its lock: a second tick in the same moment must see it
 
-    async def sync(self, mirror: str, trigger: str = "command") -> Run:
+    async def sync(self, mirror: str, trigger: str = "command", *, allow: bool = False) -> Run:
         """Run a mirror now, after its run under way if there is one. The run goes on when the caller is cancelled.
+
+        With `allow` it goes on in spite of the guard against accidents at the source.
 
         Raises:
             UsageError: there is no such mirror.
@@ -82,7 +84,7 @@ class Runner:
         self._snapshot().mirror(mirror)
         if self._stopping:
             raise BusyError(_STOPPING)
-        return await asyncio.shield(self._task(self._run(mirror, trigger, None)))
+        return await asyncio.shield(self._task(self._run(mirror, trigger, allow=allow)))
 
     async def publish(self, mirror: str, publication: Publication) -> Run:
         """Publish one build, after the run under way if there is one.
@@ -102,6 +104,38 @@ class Runner:
         found = current.mirror(mirror)
         async with current.lease():
             return await pipeline.plan_mirror(found, current.syncer(found), current.services, self._store, self._now())
+
+    async def backups(self, mirror: str) -> Sequence[Backup]:
+        """List what runs of a mirror overwrote or deleted.
+
+        Raises:
+            UsageError: there is no such mirror, or its kind keeps nothing.
+        """
+        current = self._snapshot()
+        found, syncer = self._restoring(current, mirror)
+        async with current.lease():
+            return await syncer.backups(found, current.services)
+
+    async def restore(self, mirror: str, name: str, *, release: bool) -> Run:
+        """Let a backup outrank upstream, or no longer, and run the mirror.
+
+        Raises:
+            UsageError: there is no such mirror or backup, or its kind keeps nothing.
+            BusyError: we are stopping.
+        """
+        current = self._snapshot()
+        found, syncer = self._restoring(current, mirror)
+        async with self._locks[mirror], current.lease():
+            await syncer.restore(found, current.services, name, release=release)
+        return await self.sync(mirror, "restore", allow=True)
+
+    @staticmethod
+    def _restoring(current: Snapshot, name: str) -> tuple[Mirror, Restores]:
+        mirror = current.mirror(name)
+        syncer = current.syncer(mirror)
+        if not isinstance(syncer, Restores):
+            raise UsageError(f"{name}: mirrors of kind {mirror.kind} keep nothing that could be brought back")
+        return mirror, syncer
 
     def running(self) -> Mapping[str, Running]:
         """Return the runs under way, by mirror."""
@@ -138,7 +172,9 @@ class Runner:
         if not task.cancelled():
             task.exception()  # whoever waits gets it; a scheduled run has recorded it
 
-    async def _run(self, name: str, trigger: str, publication: Publication | None) -> Run:
+    async def _run(
+        self, name: str, trigger: str, publication: Publication | None = None, *, allow: bool = False
+    ) -> Run:
         async with self._locks[name]:
             if self._stopping:
                 raise BusyError(_STOPPING)
@@ -146,6 +182,7 @@ class Runner:
             mirror, syncer = current.mirror(name), current.syncer(current.mirror(name))
             if publication is not None and isinstance(syncer, Publishes):
                 mirror = syncer.publishing(mirror, publication)
+            mirror = replace(mirror, allow=allow)
             active = _Active(mirror, trigger, self._now(), asyncio.get_running_loop().time())
             self._active[name] = active
             try:

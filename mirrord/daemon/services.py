@@ -37,13 +37,14 @@ async def build_services(configuration: Configuration, state: Path | None, event
         spools = SpoolPool(root / "spool", configuration.settings.spool.budget, events)
         stack.push_async_callback(spools.aclose)
         blobs, links = (DiskStore(root / "blobs"), Links(root / "repositories")) if state else (None, None)
+        keep = root if state else None
         await asyncio.to_thread(spools.sweep)
         if blobs and links:
             await asyncio.to_thread(links.sweep)
             await asyncio.to_thread(blobs.sweep, await asyncio.to_thread(links.linked))
         http = open_http(configuration.book, events)
         stack.push_async_callback(http.aclose)
-        yield Services(http, spools, events, root / "scratch", blobs, links)
+        yield Services(http, spools, events, root / "scratch", blobs, links, keep)
 
 
 def open_http(book: HostBook, events: Events) -> Http:

@@ -27,6 +27,7 @@ from mirrord.events import (
     TrustRefused,
 )
 from mirrord.model import Action, Outcome, Plan, Receipt, Run, Step
+from mirrord.syncer import Backup
 
 Document = dict[str, Any]
 
@@ -37,6 +38,11 @@ _FLAT: Mapping[str, type[Any]] = {
         *(Retrying, RunSkipped, RunStarted, TrustRefused),
     )
 }
+
+
+def backup_document(backup: Backup) -> Document:
+    """Write a backup as a document."""
+    return asdict(backup)
 
 
 def plan_document(plan: Plan) -> Document:

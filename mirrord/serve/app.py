@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from mirrord.serve.cgi import Programs
 from mirrord.serve.front import Front, oci_error
 from mirrord.serve.paths import refusal
 from mirrord.serve.status import StatusPages
@@ -14,11 +15,11 @@ from mirrord.serve.view import View
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(view: View) -> web.Application:
-    """Build the application that answers on the public address."""
+def make_app(view: View, programs: Programs | None = None) -> web.Application:
+    """Build the application that answers on the public address; `programs` are those of the fronts."""
     app = web.Application(middlewares=[_guard], client_max_size=64 * 1024)
     app.add_routes(StatusPages(view).routes())
-    front = Front(view.fronts, view.services)
+    front = Front(view.fronts, view.services, programs)
 
     async def rest(request: web.Request) -> web.StreamResponse:
         answer = await front.answer(request, raw_path(request))

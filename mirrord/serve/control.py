@@ -16,7 +16,7 @@ from aiohttp import web
 
 from mirrord.errors import BusyError, MirrordError, UsageError
 from mirrord.events import BytesRead, BytesSent, Event, Planned, RunFinished, RunSkipped, RunStarted, StepDone
-from mirrord.report.documents import Document, event_document, plan_document, run_document
+from mirrord.report.documents import Document, backup_document, event_document, plan_document, run_document
 from mirrord.serve.view import Commands
 from mirrord.syncer import Publication
 from mirrord.wire.trust import redact
@@ -35,6 +35,8 @@ def make_control(commands: Commands) -> web.Application:
             web.post("/sync", control.sync),
             web.post("/plan", control.plan),
             web.post("/publish", control.publish),
+            web.post("/backups", control.backups),
+            web.post("/restore", control.restore),
             web.post("/reload", control.reload),
         ]
     )
@@ -54,10 +56,11 @@ class _Control:
         return web.json_response({"reloaded": True})
 
     async def sync(self, request: web.Request) -> web.StreamResponse:
-        names = self._commands.known(_names(await _asked(request)))
+        asked = await _asked(request)
+        names, allow = self._commands.known(_names(asked)), asked.get("allow") is True
 
         async def run(name: str) -> Document:
-            return {"run": run_document(await self._commands.sync(name))}
+            return {"run": run_document(await self._commands.sync(name, allow=allow))}
 
         return await self._stream(request, names, run)
 
@@ -82,6 +85,23 @@ class _Control:
             return {"run": run_document(await self._commands.publish(name, publication))}
 
         return await self._stream(request, names, run)
+
+    async def backups(self, request: web.Request) -> web.Response:
+        (name,) = self._commands.known([str((await _asked(request)).get("mirror"))])
+        return web.json_response({"backups": [backup_document(one) for one in await self._commands.backups(name)]})
+
+    async def restore(self, request: web.Request) -> web.StreamResponse:
+        asked = await _asked(request)
+        match asked:
+            case {"mirror": str(mirror), "backup": str(backup)}:
+                release = asked.get("release") is True
+            case _:
+                raise UsageError("restore wants {mirror, backup}")
+
+        async def run(name: str) -> Document:
+            return {"run": run_document(await self._commands.restore(name, backup, release=release))}
+
+        return await self._stream(request, self._commands.known([mirror]), run)
 
     async def _stream(
         self, request: web.Request, names: Sequence[str], work: Callable[[str], Awaitable[Document]]

@@ -20,6 +20,7 @@ from aiohttp.web_protocol import RequestHandler
 from mirrord.errors import BusyError, UnreachableError, UsageError
 
 HEAD_SECONDS = 10.0
+GRACE = 5.0
 _LINE = 8190
 _FIELD = 8192  # unlike the other on purpose: the parser's error tells only the limit that was passed
 _LINGER = 2.0
@@ -29,6 +30,7 @@ _LIMITS: dict[str, Any] = {
     "max_headers": 100,
     "keepalive_timeout": 60.0,
     "lingering_time": 2.0,
+    "auto_decompress": False,  # a small body must not become a large one in here
     "access_log": None,
 }
 
@@ -90,6 +92,10 @@ class _Connection(RequestHandler):
         self._deaf = True  # the client's fault: say so to the client, not to the log, and hear no more
         return _LastWord(self, status, f"{message or 'bad request'}\n"[:500])
 
+    async def gone(self) -> None:
+        """Wait until the connection is no more."""
+        await self._gone.wait()
+
     async def linger(self) -> None:
         """Say that we are done sending, and wait until the client is, too."""
         with suppress(TimeoutError, OSError, RuntimeError):
@@ -115,8 +121,9 @@ class _Connection(RequestHandler):
 class Listener:
     """An application on one socket."""
 
-    def __init__(self, app: web.Application, *, head_seconds: float = HEAD_SECONDS) -> None:
-        self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=5.0, **_LIMITS)
+    def __init__(self, app: web.Application, *, head_seconds: float = HEAD_SECONDS, grace: float = GRACE) -> None:
+        """Prepare; answers under way have `grace` seconds to end when it closes."""
+        self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=grace, **_LIMITS)
         self._head_seconds = head_seconds
         self._server: asyncio.Server | None = None
 
@@ -138,6 +145,12 @@ class Listener:
         if self._server is not None:
             self._server.close()
         await self._runner.cleanup()
+
+
+async def departure(request: web.BaseRequest) -> None:
+    """Wait until the client that sent `request` is gone, on a connection of a `Listener`."""
+    assert isinstance(request.protocol, _Connection)
+    await request.protocol.gone()
 
 
 def address_of(connection: socket.socket) -> str:

@@ -10,34 +10,50 @@ from typing import BinaryIO
 
 from aiohttp import web
 
+from mirrord.serve.cgi import Programs
+from mirrord.serve.negotiation import tag_of, wants_gzip, with_vary
 from mirrord.serve.ranges import Span, UnsatisfiableError, applies, parse_range, unchanged
 from mirrord.serve.sendfile import send_file
-from mirrord.syncer import Content, Serves, Services
+from mirrord.serving import Asked, Content, Serves
+from mirrord.syncer import Services
+
+_READING = ("GET", "HEAD")
 
 
 class Front:
     """Answers for all syncers that serve, by the longest prefix that fits."""
 
-    def __init__(self, fronts: Mapping[str, Serves], services: Callable[[], Services]) -> None:
+    def __init__(
+        self, fronts: Mapping[str, Serves], services: Callable[[], Services], programs: Programs | None = None
+    ) -> None:
         """Serve `fronts` (by prefix, such as `/v2/`) with whatever services are current."""
         self._fronts = sorted(fronts.items(), key=lambda entry: len(entry[0]), reverse=True)
         self._services = services
+        self._programs = programs or Programs()
 
     async def answer(self, request: web.Request, path: str) -> web.StreamResponse | None:
         """Answer a request for a raw path that passed `paths.refusal`; None when no syncer owns it."""
         for prefix, syncer in self._fronts:
             if path.startswith(prefix) or path == prefix.rstrip("/"):
-                if request.method not in ("GET", "HEAD"):
+                if request.method not in (*_READING, "POST"):
                     return unsupported(request.method)
-                query = {key: request.query[key] for key in request.query}  # the first of several wins
-                content = syncer.content(path[len(prefix) :], query, self._services())
+                content = await syncer.content(_asked(request, prefix, path), self._services())
+                if content.program is not None:
+                    return await self._programs.answer(request, content.program, content.headers)
+                if request.method not in _READING and content.status < 400:
+                    return unsupported(request.method)
                 return await _send(request, content)
         return None
 
 
+def _asked(request: web.Request, prefix: str, path: str) -> Asked:
+    query = {key: request.query[key] for key in request.query}  # the first of several wins
+    return Asked(request.method, prefix, path[len(prefix) :], query, request.raw_path.partition("?")[2])
+
+
 def unsupported(method: str) -> web.Response:
     """Refuse whatever is not reading (distribution-spec, error code UNSUPPORTED)."""
-    body = oci_error("UNSUPPORTED", f"{method[:20]} is not supported: this registry is read-only")
+    body = oci_error("UNSUPPORTED", f"{method[:20]} is not supported: everything here is read-only")
     return web.Response(status=405, headers={"Allow": "GET, HEAD"}, body=body, content_type="application/json")
 
 
@@ -48,37 +64,95 @@ def oci_error(code: str, message: str) -> bytes:
 
 async def _send(request: web.Request, content: Content) -> web.StreamResponse:
     headers = {key: value for key, value in content.headers.items() if key.lower() != "content-length"}
-    lower = {key.lower(): value for key, value in headers.items()}
     headers.setdefault("X-Content-Type-Options", "nosniff")
-    if content.status == 200 and unchanged(request.headers.get("If-None-Match"), lower.get("etag")):
-        return web.Response(status=304, headers=headers)
+    if content.gzipped is not None:
+        headers = with_vary(headers, "Accept-Encoding")
+    if content.status == 200 and content.gzipped is not None and _may_pack(request):
+        packed = _open(content.gzipped)
+        if packed is not None:
+            headers = _packed(headers)
+            with packed:
+                return _same(request, headers) or await _send_file(request, 200, headers, packed)
+    same = _same(request, headers) if content.status == 200 else None
+    if same is not None:
+        return same
     if content.file is None:
+        return _send_body(request, content, headers)
+    file = _open(content.file)
+    if file is None:  # collected between the look-up and now
+        return web.Response(status=404, body=oci_error("BLOB_UNKNOWN", "gone"), content_type="application/json")
+    with file:
+        return await _send_file(request, content.status, headers, file)
+
+
+def _may_pack(request: web.Request) -> bool:
+    """Say whether to send the compressed form: parts are parts of the plain one."""
+    return "Range" not in request.headers and wants_gzip(request.headers.get("Accept-Encoding"))
+
+
+def _packed(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of the compressed form."""
+    forms = {key: tag_of(value, "gzip") if key.lower() == "etag" else value for key, value in headers.items()}
+    return {**forms, "Content-Encoding": "gzip"}
+
+
+def _etag(headers: Mapping[str, str]) -> str | None:
+    return next((value for key, value in headers.items() if key.lower() == "etag"), None)
+
+
+def _same(request: web.Request, headers: Mapping[str, str]) -> web.Response | None:
+    if not unchanged(request.headers.get("If-None-Match"), _etag(headers)):
+        return None
+    kept = {key: value for key, value in headers.items() if key != "Content-Encoding"}  # there is no content
+    return web.Response(status=304, headers=kept)
+
+
+def _open(path: Path) -> BinaryIO | None:
+    try:
+        return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    except OSError:
+        return None
+
+
+def _part(request: web.Request, status: int, etag: str | None, size: int) -> Span | None:
+    """Return the part that is asked for, or None for the whole."""
+    if status != 200 or request.method != "GET" or not applies(request.headers.get("If-Range"), etag):
+        return None
+    return parse_range(request.headers.get("Range"), size)
+
+
+def _beyond(headers: Mapping[str, str], size: int) -> web.Response:
+    vary = {"Vary": headers["Vary"]} if "Vary" in headers else {}
+    return web.Response(status=416, headers={"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes", **vary})
+
+
+def _send_body(request: web.Request, content: Content, headers: Mapping[str, str]) -> web.Response:
+    """Send what is in memory; in parts, when it has a tag by which the parts can be told to belong together."""
+    etag, size = _etag(headers), len(content.body)
+    if etag is None:
         return web.Response(status=content.status, headers=headers, body=content.body)
     try:
-        file = _open(content.file)
-    except OSError:  # collected between the look-up and now
-        return web.Response(status=404, body=oci_error("BLOB_UNKNOWN", "gone"), content_type="application/json")
-    try:
-        return await _send_file(request, content.status, headers, lower.get("etag"), file)
-    finally:
-        file.close()
-
-
-def _open(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+        span = _part(request, content.status, etag, size)
+    except UnsatisfiableError:
+        return _beyond(headers, size)
+    headers = {**headers, "Accept-Ranges": "bytes"}
+    if span is None:
+        return web.Response(status=content.status, headers=headers, body=content.body)
+    part = content.body[span.offset : span.offset + span.count]
+    return web.Response(status=206, headers={**headers, "Content-Range": span.content_range(size)}, body=part)
 
 
 async def _send_file(
-    request: web.Request, status: int, headers: Mapping[str, str], etag: str | None, file: BinaryIO
+    request: web.Request, status: int, headers: Mapping[str, str], file: BinaryIO
 ) -> web.StreamResponse:
     size = os.fstat(file.fileno()).st_size
-    ranged = status == 200 and request.method == "GET" and applies(request.headers.get("If-Range"), etag)
     try:
-        span = parse_range(request.headers.get("Range"), size) if ranged else None
+        span = _part(request, status, _etag(headers), size)
     except UnsatisfiableError:
-        return web.Response(status=416, headers={"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"})
+        return _beyond(headers, size)
     response = web.StreamResponse(status=206 if span else status, headers=headers)
-    response.headers["Accept-Ranges"] = "bytes"
+    if "Content-Encoding" not in headers:
+        response.headers["Accept-Ranges"] = "bytes"
     if span:
         response.headers["Content-Range"] = span.content_range(size)
     part = span or Span(0, size)

@@ -18,7 +18,7 @@ from mirrord.events import Events
 from mirrord.model import Plan, Run
 from mirrord.report.documents import event_from, plan_from, run_from
 from mirrord.report.status import Status
-from mirrord.syncer import Publication
+from mirrord.syncer import Backup, Publication
 
 SOCKET = "control.sock"
 _LONGEST_PATH = 100  # bytes; the kernel takes 107
@@ -65,14 +65,24 @@ class ControlClient:
     def __init__(self, state: Path) -> None:
         self._path = state / SOCKET
 
-    async def sync(self, mirrors: Sequence[str], events: Events) -> Sequence[Run]:
+    async def sync(self, mirrors: Sequence[str], events: Events, *, allow: bool = False) -> Sequence[Run]:
         """Run these mirrors, or all; what happens meanwhile is emitted into `events`."""
-        return await self._runs("/sync", {"mirrors": list(mirrors)}, events)
+        return await self._runs("/sync", {"mirrors": list(mirrors), "allow": allow}, events)
 
     async def publish(self, mirror: str, publication: Publication, events: Events) -> Run:
         """Publish one build."""
         asked = {"mirror": mirror, "source": publication.source, "names": list(publication.names)}
         return (await self._runs("/publish", asked, events))[0]
+
+    async def backups(self, mirror: str) -> Sequence[Backup]:
+        """List what runs of one mirror overwrote or deleted."""
+        (document,) = _good([document async for document in self._lines("/backups", {"mirror": mirror})])
+        return [Backup(**found) for found in document["backups"]]
+
+    async def restore(self, mirror: str, backup: str, events: Events, *, release: bool) -> Run:
+        """Let a backup outrank upstream, or no longer, and run the mirror."""
+        asked = {"mirror": mirror, "backup": backup, "release": release}
+        return (await self._runs("/restore", asked, events))[0]
 
     async def plan(self, mirrors: Sequence[str]) -> Sequence[Plan]:
         """Plan these mirrors, or all."""

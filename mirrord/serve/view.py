@@ -9,7 +9,8 @@ from mirrord.events import Events
 from mirrord.model import Plan, Run
 from mirrord.report.health import Pulse
 from mirrord.report.status import Status
-from mirrord.syncer import Publication, Serves, Services
+from mirrord.serving import Serves
+from mirrord.syncer import Backup, Publication, Services
 
 
 class View(Protocol):
@@ -58,12 +59,20 @@ class Commands(Protocol):
         """Return the mirrors that are meant: these, or all when none is named."""
         ...
 
-    async def sync(self, mirror: str) -> Run:
-        """Run one mirror now; after the run that is under way, if there is one."""
+    async def sync(self, mirror: str, *, allow: bool = False) -> Run:
+        """Run one mirror now, after the run that is under way if there is one; with `allow` in spite of its guard."""
         ...
 
     async def publish(self, mirror: str, publication: Publication) -> Run:
         """Publish one build now."""
+        ...
+
+    async def backups(self, mirror: str) -> Sequence[Backup]:
+        """List what runs of one mirror overwrote or deleted."""
+        ...
+
+    async def restore(self, mirror: str, name: str, *, release: bool) -> Run:
+        """Let a backup outrank upstream, or no longer, and run the mirror."""
         ...
 
     async def plan(self, mirror: str) -> Plan:

@@ -8,39 +8,17 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from mirrord.blobs.disk import DiskStore
-from mirrord.blobs.links import Links
-from mirrord.blobs.pool import SpoolPool
-from mirrord.events import Events
 from mirrord.model import Digest
 from mirrord.syncer import LOCAL, Mirror, Services, Syncer, Target
 from mirrord.syncers.image.syncer import SYNCER
+from mirrord.testing.chart_scenario import chart_scenario
 from mirrord.testing.contract import Opening, Scenario
 from mirrord.testing.images import Image, build_image
+from mirrord.testing.opening import open_services
 from mirrord.testing.pushing import push
 from mirrord.testing.registry import Registry
-from mirrord.wire.host import HostBook
-from mirrord.wire.http import Http
 
 LAYER = 200_000
-SPOOL = 64 << 20
-
-
-@contextlib.asynccontextmanager
-async def open_services(
-    folder: Path, book: HostBook | None = None, events: Events | None = None
-) -> AsyncIterator[Services]:
-    """Build real services with their state below `folder`."""
-    heard = events or Events()
-    for name in ("spool", "scratch"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    async with Http(book or HostBook(), heard) as http:
-        spools = SpoolPool(folder / "spool", SPOOL, heard)
-        store, links = DiskStore(folder / "blobs"), Links(folder / "links")
-        try:
-            yield Services(http, spools, heard, folder / "scratch", store, links)
-        finally:
-            await spools.aclose()
 
 
 class ImageScenario:
@@ -123,5 +101,5 @@ async def image_scenario(folder: Path) -> AsyncIterator[Scenario]:
         yield scenario
 
 
-SCENARIOS: Mapping[str, Opening] = {"image": image_scenario}
+SCENARIOS: Mapping[str, Opening] = {"helm": chart_scenario, "image": image_scenario}
 """By kind. A syncer from elsewhere brings its own and calls the checks itself."""

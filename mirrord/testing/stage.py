@@ -1,4 +1,4 @@
-"""What `mirrord demo` stands on: four registries, an image in one of them, a configuration, and the real daemon.
+"""What `mirrord demo` stands on: registries with an image, a chart repository, a configuration, and the real daemon.
 
 Everything listens on free ports of 127.0.0.1, lives in one temporary folder, and is gone when the context ends.
 """
@@ -19,6 +19,8 @@ from pathlib import Path
 
 from mirrord.errors import MirrordError, UnreachableError
 from mirrord.syncer import LOCAL
+from mirrord.testing.chart_repository import ChartRepository
+from mirrord.testing.charts import build_chart
 from mirrord.testing.images import Image, build_image
 from mirrord.testing.pushing import push
 from mirrord.testing.registry import Registry
@@ -27,7 +29,8 @@ from mirrord.testing.servers import DockerRegistry, available
 PLATFORMS = ("linux/amd64", "linux/arm64")
 LAYERS, LAYER_SIZE = 3, 8 << 20  # of each platform, the lowest one shared: 40 MiB in all
 TARGETS = ("east", "west", "north")
-REPOSITORY, TAG, MIRROR = "team/app", "main", "app"
+REPOSITORY, TAG, MIRROR, CHARTS = "team/app", "main", "app", "charts"
+VERSIONS = (("app", "1.0.0"), ("app", "1.1.0"), ("app-dashboard", "0.3.0"))
 PATIENCE = 20.0  # seconds that the daemon may take to start, or to end
 
 CONFIGURATION = """\
@@ -42,6 +45,10 @@ mirrors:
     from: {{repository: "{image}"}}
     to: [{names}, local]
     every: 1m
+  - name: {charts}
+    kind: helm
+    from: {repository}
+    to: local
 """
 
 # What would reach into the machine's own mirrord, or ask for its credentials.
@@ -58,6 +65,7 @@ class Stage:
         image: what was pushed to `team/app:main` at `source`.
         source: where it is read from.
         targets: where it goes, by name in the configuration.
+        charts: a chart repository with a few versions.
         address: `host:port` of the daemon.
         daemon: done when the daemon ended.
         stand_in: why the registries are doubles in this process, or "" when they are real servers.
@@ -67,6 +75,7 @@ class Stage:
     image: Image
     source: Registry | DockerRegistry
     targets: Mapping[str, Registry | DockerRegistry]
+    charts: ChartRepository
     address: str
     daemon: asyncio.Future[int]
     stand_in: str
@@ -116,9 +125,12 @@ async def open_stage() -> AsyncIterator[Stage]:
             build_image, PLATFORMS, layers=LAYERS, layer_size=LAYER_SIZE, seed="demo", shared_layers=1
         )
         await push(image, source.url, REPOSITORY, [TAG])
-        await asyncio.to_thread(_configure, folder, source.host, targets)
+        charts = await stack.enter_async_context(ChartRepository())
+        for name, version in VERSIONS:
+            charts.add(build_chart(name, version))
+        await asyncio.to_thread(_configure, folder, source.host, targets, charts.url)
         address, daemon = await stack.enter_async_context(_daemon(folder))
-        yield Stage(folder, image, source, targets, address, daemon, stand_in)
+        yield Stage(folder, image, source, targets, charts, address, daemon, stand_in)
 
 
 async def _registry(stack: contextlib.AsyncExitStack, *, double: bool) -> Registry | DockerRegistry:
@@ -127,7 +139,7 @@ async def _registry(stack: contextlib.AsyncExitStack, *, double: bool) -> Regist
     return await stack.enter_async_context(DockerRegistry(access_log=True))
 
 
-def _configure(folder: Path, source: str, targets: Mapping[str, Registry | DockerRegistry]) -> None:
+def _configure(folder: Path, source: str, targets: Mapping[str, Registry | DockerRegistry], charts: str) -> None:
     (folder / "conf.d").mkdir()
     lines = [f"  {name}: {{kind: image, to: {registry.host}/mirror}}" for name, registry in targets.items()]
     text = CONFIGURATION.format(
@@ -136,6 +148,8 @@ def _configure(folder: Path, source: str, targets: Mapping[str, Registry | Docke
         names=", ".join(targets),
         mirror=MIRROR,
         image=f"{source}/{REPOSITORY}:{TAG}",
+        charts=CHARTS,
+        repository=charts,
     )
     (folder / "conf.d" / "demo.yaml").write_text(text)
 

@@ -21,6 +21,7 @@ from mirrord.blobs.pool import SpoolPool
 from mirrord.events import Events
 from mirrord.model import Plan, Receipt, Run
 from mirrord.pipeline import plan_mirror, run_mirror
+from mirrord.serving import Asked, Content
 from mirrord.syncer import LOCAL, Mirror, Publication, Publishes, Services, Syncer, Target
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing.exchange import Wire
@@ -107,6 +108,10 @@ class World:
     def later(self, **span: float) -> None:
         """Let time pass, as `timedelta` takes it."""
         self.now += timedelta(**span)
+
+    async def local(self, path: str) -> Content:
+        """Return what the local store has under a path below `/v2/`."""
+        return await SYNCER.content(Asked("GET", "/v2/", path, {}), self.services)
 
     def local_tags(self, repository: str = "app") -> dict[str, str]:
         """Return the tags that the local store has."""

@@ -24,6 +24,8 @@ class HostPolicy:
         allow_private: private, link-local… addresses may be dialled (loopback literals are always allowed
             when the operator wrote them as host).
         token_realms: further `https://host` origins to which this host's credentials may be sent for a token.
+        ssh_key: file with the private key for Git over ssh, or None.
+        known_hosts: file with the host's keys for Git over ssh; None for the machine's own.
         requests: how many requests may be under way at once.
         bandwidth: bytes a second for content, or None.
     """
@@ -37,6 +39,8 @@ class HostPolicy:
     proxy: str | None = None
     allow_private: bool = False
     token_realms: tuple[str, ...] = ()
+    ssh_key: str | None = None
+    known_hosts: str | None = None
     requests: int = 8
     bandwidth: float | None = None
 

@@ -145,7 +145,8 @@ class Http:
     async def _opened(self, call: Call) -> AsyncIterator[Incoming]:
         """One attempt up to an answer whose status is in `call.ok`."""
         policy = self._book.policy(call.host)
-        if trust.belongs(trust.check_url(call.url), policy):
+        # Who brings an `Authorization` of its own (the APIs of Git hosts) knows better than a challenge.
+        if "Authorization" not in call.headers and trust.belongs(trust.check_url(call.url), policy):
             incoming = await self._tokens.carry_out(call, policy, self._sender.follow)
         else:
             incoming = await self._sender.follow(call, policy, None)

@@ -140,6 +140,10 @@ class Credential:
         """The value of an `Authorization: Basic` header (RFC 7617); secret."""
         return "Basic " + base64.b64encode(f"{self.username}:{self.password.reveal()}".encode()).decode()
 
+    def token(self, scheme: str) -> str:
+        """Return the value of an `Authorization` header that carries the password alone (`Bearer`, `token`); secret."""
+        return f"{scheme} {self.password.reveal()}"
+
 
 def redact(text: str) -> str:
     """Return `text` without any secret: what we hold, userinfo in URLs, signature-like query values, tokens."""

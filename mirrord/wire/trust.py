@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from mirrord.wire.host import HostPolicy
 
 __all__ = [
-    "Credential", "Origin", "Reach", "Secret", "api_authority", "belongs", "canonical", "carry",
+    "Credential", "Origin", "Reach", "Secret", "api_authority", "api_owner", "belongs", "canonical", "carry",
     "check_addresses", "check_literal", "check_realm", "check_url", "normal_host", "reach_of",
     "redact", "redirect", "scheme_of",
 ]  # fmt: skip
 
 API_HOSTS: Final[Mapping[str, str]] = {"docker.io": "registry-1.docker.io"}
 """Where a host's API lives when that is another name (moby's historical split of Docker Hub)."""
+
+FORGE_APIS: Final[Mapping[str, str]] = {"api.github.com": "github.com", "api.cnb.cool": "cnb.cool"}
+"""Hosts that serve nothing but the API of one Git host, by public knowledge: the same people, the same credentials."""
 
 TOKEN_REALMS: Final[Mapping[str, tuple[str, ...]]] = {
     "docker.io": ("https://auth.docker.io",),
@@ -74,11 +77,22 @@ def api_authority(host: str) -> str:
     return API_HOSTS.get(host, host)
 
 
+def api_owner(host: str) -> str:
+    """Return the host whose credentials the API at `host` may see: of `FORGE_APIS` the Git host, else `host` itself.
+
+    A fixed table, because a name that begins with `api.` says nothing about who answers there.
+    """
+    return FORGE_APIS.get(host, host)
+
+
 def belongs(origin: Origin, policy: HostPolicy) -> bool:
-    """Whether the credentials of `policy.host` may go to `origin`: same authority exactly, never https to http."""
+    """Whether the credentials of `policy.host` may go to `origin`: same authority exactly, never https to http.
+
+    Its API counts as the same authority where `API_HOSTS` or `FORGE_APIS` say so.
+    """
     if origin.scheme == "http" and scheme_of(policy) == "https":
         return False
-    own = (policy.host, api_authority(policy.host))
+    own = (policy.host, api_authority(policy.host), *(api for api, host in FORGE_APIS.items() if host == policy.host))
     return any(origin == _own(host, origin.scheme) for host in own)
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from mirrord.model import Digest, Outcome, Result
 from mirrord.syncer import LOCAL
-from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import (
     DockerRegistry,
     Image,
@@ -78,12 +77,12 @@ async def test_every_byte_arrives(world: World, kind: str) -> None:
     assert target.manifests[PLACE] == dict(image.manifests)
     assert target.blobs == dict(image.blobs)
     for digest, (media_type, body) in image.manifests.items():
-        answer = SYNCER.content(f"app/manifests/{digest}", {}, world.services)
+        answer = await world.local(f"app/manifests/{digest}")
         assert (answer.status, answer.headers["Content-Type"]) == (200, media_type)
         assert answer.file is not None
         assert answer.file.read_bytes() == body
     for digest, data in image.blobs.items():
-        answer = SYNCER.content(f"app/blobs/{digest}", {}, world.services)
+        answer = await world.local(f"app/blobs/{digest}")
         assert answer.file is not None
         assert answer.file.read_bytes() == data
 

@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from mirrord.model import Digest
-from mirrord.syncer import LOCAL, Content, Serves
+from mirrord.serving import Asked, Content, Serves
+from mirrord.syncer import LOCAL
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Image, build_image
 from mirrord.testing.layouts import write_layout
@@ -33,8 +34,8 @@ async def stored(tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
-def ask(world: World, path: str, **query: str) -> Content:
-    return SYNCER.content(path, query, world.services)
+async def ask(world: World, path: str, method: str = "GET", **query: str) -> Content:
+    return await SYNCER.content(Asked(method, "/v2/", path, query), world.services)
 
 
 def code_of(answer: Content) -> str:
@@ -50,42 +51,42 @@ def layers(image: Image) -> list[str]:
     return [layer["digest"] for layer in image.document()["layers"]]
 
 
-def test_port(stored: World) -> None:
+async def test_port(stored: World) -> None:
     """The image syncer serves below `/v2/`, and the root says that this is a registry."""
     assert isinstance(SYNCER, Serves)
-    assert SYNCER.prefix == "/v2/"
-    answer = ask(stored, "")
+    assert SYNCER.prefixes == ("/v2/",)
+    answer = await ask(stored, "")
     assert (answer.status, answer.body) == (200, b"{}")
     assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
 
 
 @pytest.mark.parametrize("reference", ["main", str(IMAGE.digest)])
-def test_manifests(stored: World, reference: str) -> None:
+async def test_manifests(stored: World, reference: str) -> None:
     """A manifest is served by tag and by digest, with its own media type and its digest."""
-    answer = ask(stored, f"team/app/manifests/{reference}")
+    answer = await ask(stored, f"team/app/manifests/{reference}")
     assert (answer.status, read(answer)) == (200, IMAGE.body)
     assert answer.headers["Content-Type"] == IMAGE.media_type
     assert answer.headers["Docker-Content-Digest"] == IMAGE.digest
     assert answer.headers["ETag"] == f'"{IMAGE.digest}"'
 
 
-def test_blobs(stored: World) -> None:
+async def test_blobs(stored: World) -> None:
     """Every blob of a linked image is served from its file; a percent-encoded path means the same."""
     for digest, data in IMAGE.blobs.items():
         for path in (f"team/app/blobs/{digest}", f"team%2Fapp/blobs/{digest.replace(':', '%3A')}"):
-            assert read(ask(stored, path)) == data
+            assert read(await ask(stored, path)) == data
 
 
-def test_blobs_of_other_repositories_are_not_here(stored: World) -> None:
+async def test_blobs_of_other_repositories_are_not_here(stored: World) -> None:
     """Bad input 25: what another repository has is 404 here, although the store holds it (CVE-2024-39897)."""
     foreign = layers(OTHER)[-1]
     assert stored.services.blobs is not None
     assert stored.services.blobs.path(Digest(foreign)) is not None
     for kind, code in (("blobs", "BLOB_UNKNOWN"), ("manifests", "MANIFEST_UNKNOWN")):
         digest = foreign if kind == "blobs" else OTHER.digest
-        answer = ask(stored, f"team/app/{kind}/{digest}")
+        answer = await ask(stored, f"team/app/{kind}/{digest}")
         assert (answer.status, code_of(answer)) == (404, code)
-        assert ask(stored, f"other/{kind}/{digest}").status == 200
+        assert (await ask(stored, f"other/{kind}/{digest}")).status == 200
 
 
 @pytest.mark.parametrize(
@@ -114,10 +115,10 @@ def test_blobs_of_other_repositories_are_not_here(stored: World) -> None:
     ],
     ids=lambda path: f"21-{path[:24]}",
 )
-def test_strange_paths(stored: World, path: str) -> None:
+async def test_strange_paths(stored: World, path: str) -> None:
     """Bad input 21: what is no name by the grammar is 404, in the specification's form, and nothing is made on disk."""
     before = sorted(stored.folder.rglob("*"))
-    answer = ask(stored, path)
+    answer = await ask(stored, path)
     assert (answer.status, answer.file) == (404, None)
     assert code_of(answer) in {"NAME_INVALID", "NAME_UNKNOWN", "MANIFEST_UNKNOWN", "UNSUPPORTED"}
     assert path.encode() not in answer.body or len(path) < 200
@@ -138,36 +139,43 @@ def test_strange_paths(stored: World, path: str) -> None:
     ids=lambda value: f"22-{str(value)[:20]}",
 )
 @pytest.mark.parametrize("kind", ["manifests", "blobs"])
-def test_strange_references(stored: World, kind: str, reference: str, status: int) -> None:
+async def test_strange_references(stored: World, kind: str, reference: str, status: int) -> None:
     """Bad input 22: only a well-formed digest or tag is looked up, everything else is refused."""
-    answer = ask(stored, f"team/app/{kind}/{reference}")
+    answer = await ask(stored, f"team/app/{kind}/{reference}")
     assert (answer.status, answer.file) == (status, None)
     if status == 400:
         assert code_of(answer) == "DIGEST_INVALID"
 
 
-def test_unknown_names(stored: World) -> None:
+async def test_reading_only(stored: World) -> None:
+    """Bad input 34: nothing can be posted, wherever it is posted to."""
+    for path in ("", "team/app/blobs/uploads/", "team/app/manifests/main"):
+        answer = await ask(stored, path, "POST")
+        assert (answer.status, code_of(answer)) == (405, "UNSUPPORTED")
+
+
+async def test_unknown_names(stored: World) -> None:
     """A repository that is not mirrored here, and a tag that is not there, are told apart."""
-    assert code_of(ask(stored, "team/none/manifests/main")) == "NAME_UNKNOWN"
-    assert code_of(ask(stored, "team/app/manifests/none")) == "MANIFEST_UNKNOWN"
-    assert code_of(ask(stored, "team/manifests/main")) == "NAME_UNKNOWN"
-    assert code_of(ask(stored, f"team/app/manifests/{'a' * 129}")) == "MANIFEST_UNKNOWN"
+    assert code_of(await ask(stored, "team/none/manifests/main")) == "NAME_UNKNOWN"
+    assert code_of(await ask(stored, "team/app/manifests/none")) == "MANIFEST_UNKNOWN"
+    assert code_of(await ask(stored, "team/manifests/main")) == "NAME_UNKNOWN"
+    assert code_of(await ask(stored, f"team/app/manifests/{'a' * 129}")) == "MANIFEST_UNKNOWN"
 
 
-def test_content_that_is_gone(stored: World) -> None:
+async def test_content_that_is_gone(stored: World) -> None:
     """A blob that is linked but was lost is 404 and says that it will come back, never an error of ours."""
     assert stored.services.blobs is not None
     path = stored.services.blobs.path(Digest(layers(IMAGE)[0]))
     assert path is not None
     path.unlink()
-    answer = ask(stored, f"team/app/blobs/{layers(IMAGE)[0]}")
+    answer = await ask(stored, f"team/app/blobs/{layers(IMAGE)[0]}")
     assert (answer.status, code_of(answer)) == (404, "BLOB_UNKNOWN")
 
 
-def test_an_unreadable_store(stored: World) -> None:
+async def test_an_unreadable_store(stored: World) -> None:
     """A links file that is damaged is 500 in the specification's form, without a path in it."""
     (stored.folder / "repositories" / "team" / "app" / "_links.json").write_text("{")
-    answer = ask(stored, "team/app/manifests/main")
+    answer = await ask(stored, "team/app/manifests/main")
     assert (answer.status, code_of(answer)) == (500, "UNKNOWN")
     assert str(stored.folder).encode() not in answer.body
 
@@ -177,11 +185,11 @@ async def test_tags_come_in_pages(world: World) -> None:
     tags = [f"v{number}" for number in range(25)]
     folder = write_layout(IMAGE, world.folder / "build")
     await world.run(world.mirror({"layout": folder, "names": tags}, LOCAL))
-    assert json.loads(ask(world, "app/tags/list").body) == {"name": "app", "tags": sorted(tags)}
+    assert json.loads((await ask(world, "app/tags/list")).body) == {"name": "app", "tags": sorted(tags)}
     found: list[str] = []
     query = {"n": "10"}
     while query:
-        answer = ask(world, "app/tags/list", **query)
+        answer = await ask(world, "app/tags/list", **query)
         found += json.loads(answer.body)["tags"]
         link = answer.headers.get("Link", "")
         assert link == "" or link.endswith('; rel="next"')
@@ -203,17 +211,17 @@ async def test_tags_come_in_pages(world: World) -> None:
     ],
     ids=str,
 )
-def test_strange_pages(stored: World, query: dict[str, str], status: int, tags: list[str] | None) -> None:
+async def test_strange_pages(stored: World, query: dict[str, str], status: int, tags: list[str] | None) -> None:
     """Strange page numbers are refused, strange marks are harmless."""
-    answer = ask(stored, "team/app/tags/list", **query)
+    answer = await ask(stored, "team/app/tags/list", **query)
     assert answer.status == status
     assert tags is None or json.loads(answer.body)["tags"] == tags
     assert "Link" not in answer.headers
 
 
-def test_without_a_store(stored: World) -> None:
+async def test_without_a_store(stored: World) -> None:
     """Where there is no state nothing is here, and nothing breaks."""
     bare = type(stored.services)(
         stored.services.http, stored.services.spools, stored.services.events, stored.services.scratch
     )
-    assert SYNCER.content("team/app/manifests/main", {}, bare).status == 404
+    assert (await SYNCER.content(Asked("GET", "/v2/", "team/app/manifests/main", {}), bare)).status == 404

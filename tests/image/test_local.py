@@ -9,7 +9,6 @@ import pytest
 
 from mirrord.model import Action, Digest
 from mirrord.syncer import LOCAL, Mirror
-from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Registry, build_image, push
 from mirrord.testing.world import World
 
@@ -51,7 +50,7 @@ async def test_a_lost_file_comes_back(world: World, number: int, keys: dict[str,
         read = source.count("GET", "/blobs/")
         await world.run(mirror)
         assert file_of(world, digest) is not None
-        assert SYNCER.content(f"app/blobs/{digest}", {}, world.services).status == 200
+        assert (await world.local(f"app/blobs/{digest}")).status == 200
         assert source.count("GET", "/blobs/") - read <= 1
 
 

@@ -199,7 +199,7 @@ async def test_early_commits_stay(world: World) -> None:
     for image in (old, new):
         assert target.manifests[PLACE].keys() >= image.manifests.keys()
         for reference in (image.digest, "main-c1" if image is old else "main-c2"):
-            answer = SYNCER.content(f"app/manifests/{reference}", {}, world.services)
+            answer = await world.local(f"app/manifests/{reference}")
             assert answer.file is not None
             assert answer.file.read_bytes() == image.body
 

@@ -64,7 +64,7 @@ async def test_a_digest_without_a_name(world: World) -> None:
     assert (await world.run(mirror)).result is Result.SUCCESS
     assert target.tags == {}
     assert target.manifests[PLACE].keys() == image.manifests.keys()
-    assert SYNCER.content(f"app/manifests/{image.digest}", {}, world.services).status == 200
+    assert (await world.local(f"app/manifests/{image.digest}")).status == 200
     assert (await world.run(mirror)).result is Result.NOOP
 
 

@@ -19,40 +19,47 @@ from mirrord.report.metrics import Metrics
 from mirrord.report.status import Facts, Status, status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
-from mirrord.syncer import Content, Serves, Services
+from mirrord.serving import Asked, Content, Serves
+from mirrord.syncer import Services
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
 SIZE = 3_000_000
+PACKED = b"the same, but smaller"  # the front does not look into it
 
 
 class FakeFront:
-    """Serves one file and one text, and remembers what it was asked."""
+    """Serves one file, one that is there compressed too, and texts; remembers what it was asked."""
 
-    prefix = "/v2/"
+    prefixes = ("/v2/", "/other/")
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.asked: list[tuple[str, Mapping[str, str]]] = []
+        self.asked: list[Asked] = []
 
-    def content(self, path: str, query: Mapping[str, str], services: Services) -> Content:
-        self.asked.append((path, query))
+    async def content(self, asked: Asked, services: Services) -> Content:
+        self.asked.append(asked)
         headers = {
             "Content-Type": "application/octet-stream",
             "ETag": '"sha256:1"',
             "Docker-Content-Digest": "sha256:1",
         }
-        if path == "blob":
-            return Content(200, headers | {"Content-Length": "7"}, self.file)
-        if path == "gone":
-            return Content(200, headers, self.file.with_name("gone"))
-        return Content(200, {"Content-Type": "application/json"}, body=b"{}")
+        gone = self.file.with_name("gone")
+        known = {
+            "blob": Content(200, headers | {"Content-Length": "7"}, self.file),
+            "gone": Content(200, headers, gone),
+            "text": Content(200, headers, self.file, self.file.with_name("blob.gz")),
+            "half": Content(200, headers | {"Vary": "Origin"}, self.file, gone),
+            "small": Content(200, headers, body=b"0123456789"),
+            "closed": Content(403, {"Content-Type": "text/plain"}, body=b"never\n"),
+        }
+        return known.get(asked.path) or Content(200, {"Content-Type": "application/json"}, body=b"{}")
 
 
 class FakeView:
     """A daemon in good health, unless `now` says otherwise."""
 
     def __init__(self, front: FakeFront) -> None:
-        self.fronts: Mapping[str, Serves] = {front.prefix: front}
+        self.fronts: Mapping[str, Serves] = dict.fromkeys(front.prefixes, front)
         self.now = Pulse()
 
     def pulse(self) -> Pulse:
@@ -100,6 +107,7 @@ class Served:
 async def serving(tmp_path: Path, head_seconds: float = 10.0) -> AsyncIterator[Served]:
     file = tmp_path / "blob"
     file.write_bytes(os.urandom(SIZE))
+    file.with_name("blob.gz").write_bytes(PACKED)
     front = FakeFront(file)
     view = FakeView(front)
     listener = Listener(make_app(view), head_seconds=head_seconds)
@@ -157,7 +165,7 @@ async def test_unknown_page(served: Served) -> None:
     assert (code, b"script" in body) == (404, False)
 
 
-@pytest.mark.parametrize("method", ["PUT", "POST", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
 async def test_front_is_read_only(served: Served, method: str) -> None:
     """Whatever is not reading is 405 UNSUPPORTED, and the syncer is not even asked (bad input 34)."""
     code, headers, body = await served.ask(method, "/v2/a/manifests/x", Content_Length="0")
@@ -166,11 +174,23 @@ async def test_front_is_read_only(served: Served, method: str) -> None:
     assert served.front.asked == []
 
 
+async def test_posting_needs_a_program(served: Served) -> None:
+    """A POST that no program answers is 405, or the syncer's own refusal (bad input 34)."""
+    code, headers, _ = await served.ask("POST", "/v2/blob", Content_Length="0")
+    assert (code, headers["allow"]) == (405, "GET, HEAD")
+    assert (await served.ask("POST", "/v2/closed", Content_Length="0"))[::2] == (403, b"never\n")
+
+
 async def test_front_passes_the_raw_path(served: Served) -> None:
     """The syncer gets what follows its prefix as the client sent it, and the first of several query values."""
     assert (await served.ask("GET", "/v2/a%2Db/tags/list?n=1&n=2&last=x"))[0] == 200
     assert (await served.ask("GET", "/v2"))[0] == 200
-    assert served.front.asked == [("a%2Db/tags/list", {"n": "1", "last": "x"}), ("", {})]
+    assert (await served.ask("HEAD", "/other/x"))[0] == 200
+    assert served.front.asked == [
+        Asked("GET", "/v2/", "a%2Db/tags/list", {"n": "1", "last": "x"}, "n=1&n=2&last=x"),
+        Asked("GET", "/v2/", "", {}),
+        Asked("HEAD", "/other/", "x", {}),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -201,6 +221,56 @@ async def test_conditions(served: Served) -> None:
     assert (await served.ask("GET", "/v2/blob", If_None_Match='"sha256:1"'))[::2] == (304, b"")
     assert (await served.ask("GET", "/v2/blob", Range="bytes=0-1", If_Range='"sha256:1"'))[0] == 206
     assert (await served.ask("GET", "/v2/blob", Range="bytes=0-1", If_Range='"other"'))[0] == 200
+
+
+TAG, PACKED_TAG = '"sha256:1"', '"sha256:1-gzip"'
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_gzip_for_who_asks(served: Served, method: str) -> None:
+    """The compressed form goes to who accepts it, with its own size and tag; both forms tell caches of each other."""
+    for accepted, tag, size in (("gzip", PACKED_TAG, len(PACKED)), ("br", TAG, SIZE), ("gzip;q=0", TAG, SIZE)):
+        code, fields, body = await served.ask(method, "/v2/text", Accept_Encoding=accepted)
+        assert (code, fields["etag"], fields["vary"]) == (200, tag, "Accept-Encoding")
+        assert fields.get("content-encoding") == ("gzip" if tag == PACKED_TAG else None)
+        assert (fields["content-length"], len(body)) == (str(size), size if method == "GET" else 0)
+
+
+async def test_each_form_has_its_own_conditions(served: Served) -> None:
+    """304 is for who has the form that it would get; parts are parts of the plain form (RFC 9110 §8.8.3.3)."""
+    for accepted, tag, code in (("gzip", PACKED_TAG, 304), ("", TAG, 304), ("gzip", TAG, 200), ("", PACKED_TAG, 200)):
+        found, fields, _ = await served.ask("GET", "/v2/text", Accept_Encoding=accepted, If_None_Match=tag)
+        assert (found, fields["vary"]) == (code, "Accept-Encoding")
+        assert code == 200 or fields["etag"] == tag
+        assert code == 200 or "content-encoding" not in fields
+    code, fields, body = await served.ask("GET", "/v2/text", Accept_Encoding="gzip", Range="bytes=0-4")
+    assert (code, body, fields["etag"]) == (206, served.front.file.read_bytes()[:5], TAG)
+    request = {"Accept_Encoding": "gzip", "Range": "bytes=3-", "If_Range": PACKED_TAG}
+    code, fields, body = await served.ask("GET", "/v2/text", **request)
+    assert (code, fields["etag"], len(body)) == (200, TAG, SIZE)
+
+
+async def test_a_compressed_file_that_is_gone(served: Served) -> None:
+    """Without the compressed file the plain one is sent, and what the syncer said of the answer stays."""
+    code, fields, body = await served.ask("GET", "/v2/half", Accept_Encoding="gzip")
+    assert (code, len(body), fields["vary"], fields["etag"]) == (200, SIZE, "Origin, Accept-Encoding", TAG)
+
+
+@pytest.mark.parametrize(
+    ("header", "code", "part"),
+    [
+        ("bytes=2-4", 206, b"234"),
+        ("bytes=-2", 206, b"89"),
+        ("bytes=10-", 416, b""),
+        ("bytes=1-2,4-5", 200, b"0123456789"),
+    ],
+)
+async def test_parts_of_what_is_in_memory(served: Served, header: str, code: int, part: bytes) -> None:
+    """Content without a file is served in parts, too."""
+    found, fields, body = await served.ask("GET", "/v2/small", Range=header)
+    assert (found, body) == (code, part)
+    assert fields["accept-ranges"] == "bytes"
+    assert (await served.ask("HEAD", "/v2/small"))[1]["content-length"] == "10"
 
 
 async def test_head_of_file(served: Served) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mirrord.serve.negotiation import tag_of, wants_gzip, with_vary
 from mirrord.serve.paths import refusal
 from mirrord.serve.ranges import Span, UnsatisfiableError, applies, parse_range, unchanged
 
@@ -86,3 +87,45 @@ def test_conditions() -> None:
     assert unchanged("*", '"a"')
     assert not unchanged('"b"', '"a"')
     assert not unchanged(None, '"a"')
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        (None, False),
+        ("", False),
+        ("gzip", True),
+        ("GZip", True),
+        ("x-gzip", True),
+        ("deflate, gzip;q=0.5, br", True),
+        ("gzip;q=0", False),
+        ("gzip;q=0.000", False),
+        ("gzip; q=0.001", True),
+        ("gzip;Q=1.000", True),
+        ("gzip;q=1.5", False),
+        ("gzip;q=x", False),
+        ("gzip;level=9", False),
+        ("identity", False),
+        ("identity, gzip", True),
+        ("identity;q=1, gzip;q=0.5", False),
+        ("identity;q=0.5, gzip;q=0.5", True),
+        ("*", True),
+        ("*;q=0", False),
+        ("*, gzip;q=0", False),
+        ("identity, *;q=0.1", False),
+        ("br", False),
+        (",".join(["br"] * 5000) + ",gzip", False),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_accepted_codings(header: str | None, wanted: bool) -> None:
+    """Gzip is for who accepts it and does not prefer the plain form (RFC 9110 §12.5.3)."""
+    assert wants_gzip(header) is wanted
+
+
+def test_tags_and_fields_of_forms() -> None:
+    """Each form has a tag of its own, weak ones too, and `Vary` grows."""
+    assert tag_of('"a"', "gzip") == '"a-gzip"'
+    assert tag_of('W/"a"', "gzip") == 'W/"a-gzip"'
+    assert with_vary({}, "Accept-Encoding") == {"Vary": "Accept-Encoding"}
+    assert with_vary({"vary": "Origin", "A": "b"}, "Accept-Encoding") == {"A": "b", "Vary": "Origin, Accept-Encoding"}

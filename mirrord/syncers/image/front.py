@@ -15,7 +15,8 @@ from urllib.parse import quote, unquote
 from mirrord.blobs.links import Linked
 from mirrord.errors import ContentError, StorageError
 from mirrord.model import Digest
-from mirrord.syncer import Content, Services
+from mirrord.serving import Asked, Content
+from mirrord.syncer import Services
 from mirrord.wire.oci.reference import valid_repository, valid_tag
 
 _ROUTE = re.compile(r"(?P<name>.+)/(?P<verb>manifests|blobs|tags)/(?P<reference>[^/]+)")
@@ -24,18 +25,20 @@ _LONGEST = 1024  # characters of a path; a name has at most 255, a reference at 
 _PAGE = 1000  # tags on a page when the client does not say
 
 
-def content(path: str, query: Mapping[str, str], services: Services) -> Content:
+def content(asked: Asked, services: Services) -> Content:
     """Map what follows `/v2/` to content."""
-    if not path:
+    if asked.method == "POST":
+        return refusal(405, "UNSUPPORTED", "this registry is read-only")
+    if not asked.path:
         return _answer(200, {}, {})
-    route = _ROUTE.fullmatch(unquote(path)) if len(path) <= _LONGEST else None
+    route = _ROUTE.fullmatch(unquote(asked.path)) if len(asked.path) <= _LONGEST else None
     if not route or not valid_repository(route["name"]):
         return refusal(404, "NAME_INVALID", "not a repository name by the grammar of the distribution specification")
     try:
         linked = services.links.get(route["name"]) if services.links else None
         if linked is None:
             return refusal(404, "NAME_UNKNOWN", f"{route['name']} is not mirrored here")
-        return _VERBS[route["verb"]](route, linked, query, services)
+        return _VERBS[route["verb"]](route, linked, asked.query, services)
     except StorageError:
         return refusal(500, "UNKNOWN", "the store cannot be read; the log says why")
 

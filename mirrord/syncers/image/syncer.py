@@ -8,7 +8,8 @@ from datetime import datetime
 
 from mirrord.errors import StorageError
 from mirrord.model import Memory, Plan
-from mirrord.syncer import LOCAL, Content, Mirror, Publication, Services, Target
+from mirrord.serving import Asked, Content
+from mirrord.syncer import LOCAL, Mirror, Publication, Services, Target
 from mirrord.syncers.image.front import content
 from mirrord.syncers.image.names import image_name, places, publishing, spec_of, target_reference
 from mirrord.syncers.image.plan import ImageSurvey, plan
@@ -24,7 +25,7 @@ class ImageSyncer:
     """Fulfils `Syncer`, `Publishes` and `Serves`."""
 
     kind = "image"
-    prefix = "/v2/"
+    prefixes = ("/v2/",)
     spec = ImageSpec
     target_spec = ImageTarget
 
@@ -56,9 +57,9 @@ class ImageSyncer:
         """Put one build in the place of the mirror's source."""
         return publishing(mirror, publication)
 
-    def content(self, path: str, query: Mapping[str, str], services: Services) -> Content:
+    async def content(self, asked: Asked, services: Services) -> Content:
         """Serve the `local` store as a read-only registry."""
-        return content(path, query, services)
+        return content(asked, services)
 
 
 def _destination(mirror: Mirror, target: Target, services: Services) -> Destination:

@@ -17,7 +17,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from mirrord.model import Action, Memory, Outcome, Plan, Receipt, Step
-from mirrord.syncer import Content, Mirror, Publication, Services, Tell
+from mirrord.serving import Asked, Content
+from mirrord.syncer import Mirror, Publication, Services, Tell
 
 STEERING = {"hang", "bug"}
 
@@ -60,7 +61,7 @@ class FakeSyncer:
     kind = "fake"
     spec = Spec
     target_spec = TargetSpec
-    prefix = "/fake/"
+    prefixes = ("/fake/",)
 
     def places(self, mirror: Mirror) -> tuple[str, Mapping[str, str]]:
         return mirror.spec.from_, {target.name: target.to for target in mirror.targets}  # type: ignore[attr-defined]  # its own model
@@ -87,8 +88,8 @@ class FakeSyncer:
     def publishing(self, mirror: Mirror, publication: Publication) -> Mirror:
         return replace(mirror, spec=Spec(**{"from": publication.source}))
 
-    def content(self, path: str, query: Mapping[str, str], services: Services) -> Content:
-        return Content(200, {"Content-Type": "text/plain"}, body=f"fake {path}".encode())
+    async def content(self, asked: Asked, services: Services) -> Content:
+        return Content(200, {"Content-Type": "text/plain"}, body=f"fake {asked.path}".encode())
 
 
 SYNCER = FakeSyncer()

@@ -1,0 +1,214 @@
+"""Semantic versions and ranges of them, read as helm reads them (Masterminds/semver), ordered as semver.org says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mirrord.errors import ContentError, UsageError
+
+LONGEST_VERSION = 256  # characters, as in helm
+LONGEST_RANGE = 512
+MOST_GROUPS = 32
+
+Precedence = tuple[int, int, int, int, tuple[tuple[int, int, str], ...]]
+
+_IDENTIFIERS = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
+_EXTRA = rf"(?:-({_IDENTIFIERS}))?(?:\+({_IDENTIFIERS}))?"
+_LOOSE = re.compile(rf"v?([0-9]+)(?:\.([0-9]+))?(?:\.([0-9]+))?{_EXTRA}")
+_STRICT = re.compile(rf"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*){_EXTRA}")
+_HYPHEN = re.compile(r"(\S+)\s+-\s+(\S+)")
+_TERM = re.compile(
+    r"(=|!=|>|<|>=|=>|<=|=<|~|~>|\^)?\s*"
+    rf"v?([0-9]+|[xX*])(?:\.([0-9]+|[xX*]))?(?:\.([0-9]+|[xX*]))?{_EXTRA}(?=[\s,]|$)"
+)
+_BETWEEN = re.compile(r"\s*,\s*|\s+")
+_SPELLINGS = {"": "=", "=>": ">=", "=<": "<=", "~>": "~"}
+_TOO_BIG = 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A semantic version that remembers how it was written.
+
+    Equal are versions that were written the same; `precedence` compares as semver does.
+
+    Attributes:
+        text: as it was written.
+        precedence: sorts by semver 2.0.0 §11; the same for versions that differ in build metadata or spelling only.
+    """
+
+    text: str
+    precedence: Precedence = field(compare=False, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """Read as helm reads versions: a `v` in front, missing parts and zeros in front of numbers are fine.
+
+        Raises:
+            ContentError: that is no version.
+        """
+        return cls._read(text, _LOOSE)
+
+    @classmethod
+    def parse_strict(cls, text: str) -> Version:
+        """Read by the letter of semver 2.0.0.
+
+        Raises:
+            ContentError: that is no semantic version.
+        """
+        return cls._read(text, _STRICT)
+
+    @classmethod
+    def _read(cls, text: str, grammar: re.Pattern[str]) -> Version:
+        found = grammar.fullmatch(text) if len(text) <= LONGEST_VERSION else None
+        if found is None:
+            raise ContentError(f"not a semantic version: {text[:80]!r} (want 1.2.3, 1.2.3-rc.1 or 1.2.3+build)")
+        major, minor, patch, pre, _build = found.groups()
+        numbers = int(major), int(minor or 0), int(patch or 0)
+        if max(numbers) >= _TOO_BIG:
+            raise ContentError(f"not a semantic version: {text[:80]!r} (a number in it is too big)")
+        if not pre:
+            return cls(text, (*numbers, 1, ()))
+        return cls(text, (*numbers, 0, tuple(_identifier(part, text) for part in pre.split("."))))
+
+    @property
+    def prerelease(self) -> bool:
+        """Whether it comes before its release: `1.2.3-rc.1`."""
+        return not self.precedence[3]
+
+    @property
+    def order(self) -> tuple[Precedence, str]:
+        """Sorts completely: by precedence, and versions that semver holds for equal by their text."""
+        return self.precedence, self.text
+
+    def __str__(self) -> str:
+        """Return the version as it was written."""
+        return self.text
+
+
+def _identifier(part: str, text: str) -> tuple[int, int, str]:
+    """Rank one identifier of a pre-release: numbers by value and below words (semver 2.0.0 §11.4)."""
+    if not part.isdigit():
+        return 1, 0, part
+    if part[0] == "0" and len(part) > 1:
+        raise ContentError(f"not a semantic version: {text[:80]!r} (a number after `-` begins with 0)")
+    return (0, int(part), "") if int(part) < _TOO_BIG else (1, 0, part)
+
+
+def valid_version(text: str) -> bool:
+    """Whether helm takes `text` as a chart's version."""
+    try:
+        Version.parse(text)
+    except ContentError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """One comparison: `>=1.2`.
+
+    Attributes:
+        sign: one of `=`, `!=`, `>`, `<`, `>=`, `<=`, `~`, `^`.
+        bound: what is compared with; parts that were left open count as 0.
+        fixed: how many of the three numbers were written: 1 for `1.x`, 0 for `*`.
+    """
+
+    sign: str
+    bound: Version
+    fixed: int
+
+    def allows(self, version: Version) -> bool:
+        have, want, fixed = version.precedence, self.bound.precedence, self.fixed
+        same = have[:fixed] == want[:fixed]
+        answers = {
+            "=": have == want if fixed == 3 else same and have >= want,
+            "!=": have != want if fixed == 3 else not same,
+            ">": have > want if fixed == 3 else have[:fixed] > want[:fixed],
+            "<": have < want,
+            ">=": have >= want,
+            "<=": have <= want if fixed == 3 else have[:fixed] <= want[:fixed],
+            "~": have >= want and (self._open() or have[: min(fixed, 2)] == want[: min(fixed, 2)]),
+            "^": have >= want and have[: self._caret()] == want[: self._caret()],
+        }
+        return answers[self.sign]
+
+    def _open(self) -> bool:
+        """Whether this is `~0.0.0`, which helm reads as `>=0.0.0`."""
+        return self.fixed == 3 and self.bound.precedence[:3] == (0, 0, 0)
+
+    def _caret(self) -> int:
+        """Count the numbers that `^` holds: up to the first that is not 0."""
+        leading = next((count for count, number in enumerate(self.bound.precedence[:3], 1) if number), 3)
+        return min(leading, self.fixed)
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """Which versions are wanted: `>=1.2 <2 || ^3.1`, `~1.2`, `1.x`, `1.2 - 1.4`, `!=1.3.1`.
+
+    Pre-releases are outside every range, except where a group (what is between two `||`) names one: `>=1.2-0`.
+    `*` is every version also behind a sign: `^*` and `<=*` allow all, `>*` and `!=*` none (helm differs there).
+
+    Attributes:
+        text: as it was written.
+    """
+
+    text: str
+    _groups: tuple[tuple[_Term, ...], ...] = field(compare=False, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Constraint:
+        """Read a range as helm's `--version` takes it.
+
+        Raises:
+            UsageError: that is no range.
+        """
+        groups = text.split("||")
+        if len(text) > LONGEST_RANGE or len(groups) > MOST_GROUPS:
+            raise UsageError(f"a range of versions has at most {LONGEST_RANGE} characters and {MOST_GROUPS} groups")
+        return cls(text, tuple(_group(_HYPHEN.sub(r">=\1 <=\2", group).strip(), text) for group in groups))
+
+    def allows(self, version: Version, *, prereleases: bool = False) -> bool:
+        """Whether `version` is in the range; with `prereleases`, pre-releases need not be named by it."""
+        return any(
+            all(term.allows(version) for term in group)
+            for group in self._groups
+            if prereleases or not version.prerelease or any(term.bound.prerelease for term in group)
+        )
+
+    def __str__(self) -> str:
+        """Return the range as it was written."""
+        return self.text
+
+
+def _group(text: str, whole: str) -> tuple[_Term, ...]:
+    terms: list[_Term] = []
+    position = 0
+    while found := _TERM.match(text, position):
+        terms.append(_term(found, whole))
+        if found.end() == len(text):
+            return tuple(terms)
+        between = _BETWEEN.match(text, found.end())
+        position = between.end() if between else found.end()
+    hint = "write it as in `>=1.2 <2 || ^3.1`, `~1.2`, `1.x` or `1.2 - 1.4`"
+    raise UsageError(f"not a range of versions: {whole[:80]!r}; {hint}")
+
+
+def _term(found: re.Match[str], whole: str) -> _Term:
+    sign, *numbers, pre, _build = found.groups(default="")
+    fixed = next((count for count, number in enumerate(numbers) if not number.isdigit()), 3)
+    core = ".".join([*numbers[:fixed], "0", "0", "0"][:3])
+    try:
+        bound = Version.parse(f"{core}-{pre}" if pre else core)
+    except ContentError as error:
+        raise UsageError(f"not a range of versions: {whole[:80]!r}; {error}") from error
+    return _Term(_SPELLINGS.get(sign, sign), bound, fixed)
+
+
+def newest(versions: Iterable[Version], count: int, *, prereleases: bool = False) -> tuple[Version, ...]:
+    """Return the `count` newest versions, newest first; pre-releases count only when asked for (charts-syncer#217)."""
+    wanted = [version for version in versions if prereleases or not version.prerelease]
+    return tuple(sorted(wanted, key=lambda version: version.order, reverse=True)[: max(count, 0)])

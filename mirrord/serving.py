@@ -1,0 +1,77 @@
+"""The second port: what a syncer may offer besides, for its `local` content to be served over HTTP, read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from mirrord.syncer import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request for something that is kept here.
+
+    Attributes:
+        method: `GET`, `HEAD` or `POST`.
+        prefix: which of `Serves.prefixes` it is.
+        path: what follows the prefix, still percent-encoded.
+        query: decoded; the first of several wins.
+        raw_query: as it came.
+    """
+
+    method: str
+    prefix: str
+    path: str
+    query: Mapping[str, str]
+    raw_query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A CGI program (RFC 3875) that answers a request.
+
+    Attributes:
+        argv: the program and its arguments.
+        env: its whole environment, besides what only the request can tell.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a path of a syncer's `front` stands for.
+
+    Attributes:
+        status: HTTP status.
+        headers: to send as they are.
+        file: bytes to send from this file, or None.
+        gzipped: the same bytes, compressed, for who accepts that; or None.
+        body: bytes to send when there is no file.
+        program: answers in place of all of these, or None; only a program gets to see a POST.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    file: Path | None = None
+    gzipped: Path | None = None
+    body: bytes = b""
+    program: Program | None = None
+
+
+@runtime_checkable
+class Serves(Protocol):
+    """A syncer whose `local` content is served over HTTP, read-only."""
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Return where, such as `/v2/`."""
+        ...
+
+    async def content(self, asked: Asked, services: Services) -> Content:
+        """Map a path to content that is kept here; never raises for bad input."""
+        ...

@@ -1,0 +1,196 @@
+"""What one chart version is called: in an index, on a target, in a file name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, cast
+
+from mirrord.errors import ConfigError, MirrordError
+from mirrord.model import Digest
+from mirrord.syncer import LOCAL, Mirror, Target
+from mirrord.wire.oci.reference import Reference
+from mirrord.wire.trust import check_url
+
+if TYPE_CHECKING:
+    from mirrord.syncers.helm.spec import HelmSpec, HelmTarget
+
+INDEX = "index.yaml"
+CHARTS = "charts"
+PROVENANCE = ".prov"
+OCI = "oci://"
+
+_RFC_3339 = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?(?:Z|([+-])([0-9]{2}):([0-9]{2}))"
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def valid_name(name: str) -> bool:
+    """Whether `name` may name a chart: letters, digits, `.`, `_`, `-`, and never a path (CVE-2026-35206).
+
+    A chart's name becomes a file name and a part of a URL, and is text of somebody else's.
+    """
+    return len(name) <= 250 and _NAME.fullmatch(name) is not None
+
+
+def oci_tag(version: str) -> str:
+    """Return the tag that `helm push` gives a version: `+` is not allowed in tags and becomes `_`."""
+    return version.replace("+", "_")
+
+
+def instant(created: str) -> tuple[datetime, str] | None:
+    """Read RFC 3339 as strictly as helm does (RFC 3339 §5.6): the second in UTC and the digits of its fraction.
+
+    Both together sort by time, to the nanosecond. None: that is no such time, and helm rejects an index for it.
+    """
+    found = _RFC_3339.fullmatch(created)
+    if found is None:
+        return None
+    clock, fraction, sign, hours, minutes = found.groups()
+    try:
+        second = datetime.fromisoformat(clock).replace(tzinfo=UTC)
+        if sign:
+            offset = timedelta(hours=int(hours), minutes=int(minutes))
+            second = second.replace(tzinfo=timezone(offset if sign == "+" else -offset)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return second, (fraction or "").rstrip("0")
+
+
+@dataclass(frozen=True, slots=True)
+class ChartVersion:
+    """One entry of an index, validated.
+
+    Attributes:
+        name: of the chart; a safe file name.
+        version: exactly as written, `v` and all: it is the identity, and semver only its order (charts-syncer#284).
+        digest: of the archive, or None when the index has none.
+        urls: where the archive can be had, exactly as written; helm uses the first.
+        created: RFC 3339 exactly as written, or None.
+        deprecated: whether the chart is.
+        entry: every key that helm allows, as plain data: texts, flags, numbers nowhere, lists and mappings.
+    """
+
+    name: str
+    version: str
+    digest: Digest | None
+    urls: tuple[str, ...]
+    created: str | None
+    deprecated: bool
+    entry: Mapping[str, object] = field(hash=False, repr=False)
+
+    @property
+    def file(self) -> str:
+        """The archive's file name, as `helm package` makes it: `.prov` files name the archive by it."""
+        return f"{self.name}-{self.version}.tgz"
+
+    @property
+    def item(self) -> str:
+        """What plans, reports and the record call it."""
+        return f"{self.name}-{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something in an index that helm would not have taken.
+
+    Attributes:
+        where: the chart and version, or the place in the file when these are what is wrong.
+        what: one clause: what is wrong.
+        left_out: whether the entry was left out; otherwise it was put right.
+    """
+
+    where: str
+    what: str
+    left_out: bool
+
+    def __str__(self) -> str:
+        """Return one sentence for people."""
+        return f"{self.where}: {self.what}; {'left out' if self.left_out else 'put right'}"
+
+
+def repository_of(mirror: Mirror) -> str:
+    """Return the repository of the `local` store that holds a mirror's charts; no image can be called so."""
+    return f"_helm/{mirror.name}"
+
+
+def source_of(mirror: Mirror) -> str:
+    """Return the URL of the repository that a mirror reads, without a slash at its end.
+
+    Raises:
+        ConfigError: that is no URL of a chart repository.
+    """
+    return _url(spec_of(mirror).source.strip(), f"{mirror.origin}: mirrors.{mirror.name}.from")
+
+
+def spec_of(mirror: Mirror) -> HelmSpec:
+    """Return the mirror's own part as what it is."""
+    return cast("HelmSpec", mirror.spec)
+
+
+def api_of(mirror: Mirror, target: Target) -> str:
+    """Return what is spoken at a target: `local`, `directory`, `oci`, `coding` or `chartmuseum`.
+
+    Raises:
+        ConfigError: nobody can tell.
+    """
+    if target.name == LOCAL:
+        return LOCAL
+    place = place_of(mirror, target)
+    said = cast("HelmTarget", target.options).api
+    where = f"{target.origin}: targets.{target.name}"
+    if is_oci(place) or place.startswith("/"):
+        found = "oci" if is_oci(place) else "directory"
+        if said not in (None, found):
+            raise ConfigError(f"{where}.api: {place} is no place for {said!r}; take `api` out")
+        return found
+    if said not in ("coding", "chartmuseum"):
+        raise ConfigError(f"{where}.api: say what {place} speaks: `coding` or `chartmuseum`")
+    return said
+
+
+def place_of(mirror: Mirror, target: Target) -> str:
+    """Return where a target is: a URL, `oci://…`, or an absolute path.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if target.name == LOCAL:
+        return f"{LOCAL}/{repository_of(mirror)}"
+    text = target.to.replace("{mirror}", mirror.name).replace("{name}", mirror.name).rstrip("/")
+    if text.startswith("/"):
+        return text
+    return _url(text, f"{target.origin}: targets.{target.name}.to")
+
+
+def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
+    """Return origin and targets in canonical spelling.
+
+    Raises:
+        ConfigError: one of them cannot be read, or a target's `api` does not fit.
+    """
+    for target in mirror.targets:
+        api_of(mirror, target)
+    return source_of(mirror), {target.name: place_of(mirror, target) for target in mirror.targets}
+
+
+def is_oci(url: str) -> bool:
+    """Whether a URL leads to an OCI registry."""
+    return url[: len(OCI)].lower() == OCI
+
+
+def _url(text: str, where: str) -> str:
+    text = text.rstrip("/")
+    try:
+        if not is_oci(text):
+            check_url(text)
+            return text
+        reference = Reference.parse(text[len(OCI) :])
+    except MirrordError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    if reference.tag or reference.digest:
+        raise ConfigError(f"{where}: {text} has a tag; write the repository only")
+    return text

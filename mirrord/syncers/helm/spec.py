@@ -1,0 +1,69 @@
+"""The Helm syncer's part of the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from mirrord.config.units import Duration
+from mirrord.errors import MirrordError
+from mirrord.plan.semver import Constraint
+
+
+def _range(text: str) -> str:
+    try:
+        Constraint.parse(text)
+    except MirrordError as error:
+        raise ValueError(f"{error}; write a range such as `>=1.2 <2` or `^3.1`") from error
+    return text
+
+
+Range = Annotated[str, AfterValidator(_range)]
+
+
+class HelmSpec(BaseModel):
+    """A chart mirror's own keys.
+
+    Attributes:
+        source: URL of a classic chart repository (`from:`).
+        charts: globs of chart names.
+        versions: semver range, as helm reads it.
+        newest: only so many of each chart, the newest ones; stable ones unless `prereleases` says otherwise.
+        prereleases: take pre-releases too; by default only when `newest` is not given.
+        min_age: seconds since `created` before a version is taken: time for a bad release to be withdrawn.
+        deprecated: take charts that are marked deprecated.
+        removed: `keep` what upstream no longer lists, or `delete` it.
+        changed: what to do when upstream changes the digest of a version that is there: `keep` ours,
+            `replace` it, or `fail`.
+        max_loss: refuse an index that lost more than this share of its versions (0 to 1).
+        index: write `index.yaml` as `yaml`, or as `json`, which helm 3.13 and later read nine times as fast.
+        pass_credentials: send the repository's credentials also to other hosts that its index names.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(alias="from")
+    charts: tuple[str, ...] = ("*",)
+    versions: Range | None = None
+    newest: int | None = Field(default=None, ge=1)
+    prereleases: bool | None = None
+    min_age: Duration = 0.0
+    deprecated: bool = True
+    removed: Literal["keep", "delete"] = "keep"
+    changed: Literal["keep", "replace", "fail"] = "keep"
+    max_loss: float = Field(default=0.2, ge=0, le=1)
+    index: Literal["yaml", "json"] = "yaml"
+    pass_credentials: bool = False
+
+
+class HelmTarget(BaseModel):
+    """A chart target's own keys besides `kind` and `to`.
+
+    Attributes:
+        api: what is spoken there; `oci` for `oci://` and `directory` for a path are understood without it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    api: Literal["coding", "chartmuseum", "directory", "oci"] | None = None

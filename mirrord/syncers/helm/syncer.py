@@ -1,0 +1,193 @@
+"""Assembles the Helm syncer from its rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from mirrord.blobs.notes import Notes
+from mirrord.model import Action, Digest, Memory, Plan
+from mirrord.serving import Asked, Content
+from mirrord.syncer import LOCAL, Mirror, Services
+from mirrord.syncers.helm.front import content
+from mirrord.syncers.helm.names import INDEX, ChartVersion, instant, is_oci, places, repository_of, source_of, spec_of
+from mirrord.syncers.helm.plan import INDEX_ITEM, HelmSurvey, choose, plan, ripe
+from mirrord.syncers.helm.spec import HelmSpec, HelmTarget
+from mirrord.syncers.helm.transfer.session import Errand, HelmSession
+from mirrord.syncers.helm.transfer.shelves import Reader, look, open_target
+from mirrord.syncers.helm.upstream.fetch import ChartSource
+from mirrord.syncers.helm.upstream.poll import extras, poll
+from mirrord.syncers.helm.upstream.reading import Index, read_index
+from mirrord.syncers.helm.upstream.registry import poll_registry
+
+
+class HelmSyncer:
+    """Fulfils `Syncer`, `Measures` and `Serves`."""
+
+    kind = "helm"
+    prefixes = ("/helm/",)
+    spec = HelmSpec
+    target_spec = HelmTarget
+
+    def places(self, mirror: Mirror) -> tuple[str, Mapping[str, str]]:
+        """Return origin and targets in canonical spelling."""
+        return places(mirror)
+
+    async def survey(self, mirror: Mirror, services: Services, memory: Memory, now: datetime) -> HelmSurvey:  # noqa: ARG002 - a chart's own digest says more than a record
+        """Ask upstream for its index; unless that is as it was when all was done, see what the targets hold."""
+        notes, setup = _notes(services), _setup(mirror)
+        known = notes.read(mirror.name) if notes else {}
+        fresh = known.get("setup") == setup and _fresh(mirror, services, known, now)
+        spec, url = spec_of(mirror), source_of(mirror)
+        asked = known if fresh else {}
+        if is_oci(url):
+            polled = await poll_registry(services.http, url, spec, asked, now)
+        else:
+            polled = await poll(services.http, url, asked)
+        if polled.index is None:
+            said = f"upstream is as it was at {known['at']}: {known.get('versions', 'all')} versions, all there"
+            return HelmSurvey(unchanged=said, facts=polled.facts)
+        items = notes.read(f"{mirror.name}.items") if notes else {}
+        survey = await _compared(mirror, services, polled.index, now)
+        form = _form(setup, survey)
+        return replace(
+            survey,
+            previous=frozenset(items) if items else None,
+            rewrite=notes is not None and known.get("form") != form,
+            facts={**polled.facts, "setup": setup, "form": form, "at": now.isoformat(timespec="seconds")},
+        )
+
+    def plan(self, mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
+        """Decide about every chart version at every target."""
+        return plan(mirror, survey, now)
+
+    async def measured(self, mirror: Mirror, survey: HelmSurvey, plan: Plan, services: Services) -> Plan:
+        """Ask the source how long the archives are that would be copied, a thousand of them at most."""
+        source = ChartSource(services.http, source_of(mirror), pass_credentials=spec_of(mirror).pass_credentials)
+        copied = {step.item for step in plan.steps if step.action is Action.COPY}
+        charts = {entry.item: entry for entry in survey.entries if entry.item in copied}
+        asked = list(charts.values())[:MEASURED]
+        free = asyncio.Semaphore(AT_ONCE)
+
+        async def size(chart: ChartVersion) -> int | None:
+            async with free:
+                return await source.size(chart)
+
+        sizes = dict(zip((one.item for one in asked), await asyncio.gather(*map(size, asked)), strict=True))
+        steps = [replace(step, size=sizes.get(step.item)) if step.active else step for step in plan.steps]
+        return replace(plan, steps=tuple(steps))
+
+    @asynccontextmanager
+    async def open(self, mirror: Mirror, survey: HelmSurvey, services: Services) -> AsyncIterator[HelmSession]:
+        """Begin a run; when all of it was done, note by what the next one will know that nothing changed."""
+        spec, at = spec_of(mirror), datetime.fromisoformat(survey.facts["at"])
+        choices = {} if survey.unchanged else await asyncio.to_thread(choose, survey.entries, spec, at)
+        targets = {
+            target.name: open_target(mirror, target, services, Reader(_entries))
+            for target in mirror.targets
+            if target.name in survey.shelves
+        }
+        errand = Errand(mirror.name, spec.index == "json", survey, choices, targets)
+        source = ChartSource(
+            services.http,
+            source_of(mirror),
+            pass_credentials=spec.pass_credentials,
+            tell=lambda count: session.count(count),  # noqa: PLW0108 - the session comes after its source
+        )
+        session = HelmSession(errand, source, services)
+        yield session
+        notes = _notes(services)
+        if notes and survey.unchanged:
+            if notes.read(mirror.name) != survey.facts:  # the same bytes under another ETag
+                await notes.write(mirror.name, survey.facts)
+        elif notes:
+            await _note(notes, mirror, survey, at, session)
+
+    async def content(self, asked: Asked, services: Services) -> Content:
+        """Serve what the `local` store holds."""
+        return await content(asked, services)
+
+
+def _entries(data: bytes) -> tuple[ChartVersion, ...]:
+    return read_index(data).entries
+
+
+async def _compared(mirror: Mirror, services: Services, index: Index, now: datetime) -> HelmSurvey:
+    choices = await asyncio.to_thread(choose, index.entries, spec_of(mirror), now)
+    (shelves, unasked), beside = await asyncio.gather(
+        look(mirror, services, [choice.chart for choice in choices.values()], _entries),
+        _extras(mirror, services, index),
+    )
+    return HelmSurvey(
+        index.entries,
+        shelves,
+        unasked,
+        problems=tuple(map(str, index.problems)),
+        extras=beside,
+        public_keys=index.public_keys,
+        annotations=dict(index.annotations),
+    )
+
+
+async def _extras(mirror: Mirror, services: Services, index: Index) -> Mapping[str, bytes]:
+    url = source_of(mirror)
+    return {} if is_oci(url) else await extras(services.http, url, index)
+
+
+def _notes(services: Services) -> Notes | None:
+    return Notes(services.keep / "helm") if services.keep else None
+
+
+def _setup(mirror: Mirror) -> str:
+    """Return a fingerprint of all that decides what a run makes of the same index."""
+    return hashlib.sha256(repr((FORM, spec_of(mirror), places(mirror))).encode()).hexdigest()
+
+
+def _form(setup: str, survey: HelmSurvey) -> str:
+    """Return a fingerprint of all that an index of ours shows besides its entries."""
+    beside = {name: Digest.of(data) for name, data in survey.extras.items()}
+    shown = (setup, sorted(beside.items()), survey.public_keys, sorted(survey.annotations.items()))
+    return hashlib.sha256(repr(shown).encode()).hexdigest()
+
+
+MEASURED = 1000
+AT_ONCE = 16
+FORM = 1
+"""Raised when the same index would be published in another form: then all of them are written anew."""
+
+
+def _fresh(mirror: Mirror, services: Services, known: Mapping[str, str], now: datetime) -> bool:
+    """Whether what is known can still be believed: recent, no withheld version ripe by now, our own copy there."""
+    try:
+        until = datetime.fromisoformat(known["at"]) + timedelta(seconds=mirror.trust)
+        if now >= min(until, datetime.fromisoformat(known["ripe"]) if "ripe" in known else until):
+            return False
+    except (KeyError, ValueError):
+        return False
+    if all(target.name != LOCAL for target in mirror.targets):
+        return True
+    linked = services.links.get(repository_of(mirror)) if services.links else None
+    index = linked.tags.get(INDEX) if linked else None
+    return bool(index and services.blobs and services.blobs.path(index))
+
+
+async def _note(notes: Notes, mirror: Mirror, survey: HelmSurvey, at: datetime, session: HelmSession) -> None:
+    """Note what upstream lists, and that all of it was done; or at least that all indexes have their form."""
+    decided = await asyncio.to_thread(plan, mirror, survey, at)
+    refused = [step for step in decided.steps if step.action is Action.REFUSE]
+    if not any(step.item == INDEX_ITEM for step in refused):
+        await notes.write(f"{mirror.name}.items", {entry.item: "" for entry in survey.entries})
+    if refused or not session.whole:
+        await notes.write(mirror.name, {"form": survey.facts["form"]} if session.shown else {})
+        return
+    unripe = [instant(one.created or "") for one in survey.entries if not ripe(one, spec_of(mirror), at)]
+    later = [made[0] + timedelta(seconds=spec_of(mirror).min_age) for made in unripe if made]
+    facts = {**survey.facts, "versions": str(len({step.item for step in decided.steps}) - 1)}
+    await notes.write(mirror.name, facts | ({"ripe": min(later).isoformat()} if later else {}))
+
+
+SYNCER = HelmSyncer()

@@ -1,0 +1,1 @@
+"""Carries charts: archives first, then the index that names them."""

@@ -1,0 +1,64 @@
+"""Coding's chart repositories, and every server that takes an archive by POST to the repository's own URL.
+
+The protocol is that of Coding's helm plugin: the raw archive as body, Basic authentication, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from mirrord import failpoints
+from mirrord.blobs.spool import Reader
+from mirrord.errors import RefusedError
+from mirrord.model import Digest
+from mirrord.syncers.helm.names import ChartVersion
+from mirrord.syncers.helm.transfer.listed import PAUSES, ServedIndex, upload
+from mirrord.syncers.helm.transfer.target import IndexFile, Reading
+from mirrord.wire.http import Http
+from mirrord.wire.message import Call, Upload
+
+
+class CodingTarget:
+    """One repository at Coding. Whether a version may be replaced is a setting of the repository there."""
+
+    provenance = False
+    oldest_first = False
+
+    def __init__(self, http: Http, url: str, reading: Reading, pauses: Sequence[float] = PAUSES) -> None:
+        """Write to `url` (`https://<team>-helm.pkg.coding.net/<project>/<repository>`)."""
+        self._http = http
+        self._index = ServedIndex(http, url, reading, pauses)
+        self._put: dict[str, Digest] = {}
+        self.place = self._index.url
+
+    async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:  # noqa: ARG002 - the port's signature
+        """Read its index."""
+        return await self._index.read()
+
+    async def put(
+        self,
+        chart: ChartVersion,
+        reader: Reader,
+        prov: bytes | None,  # noqa: ARG002 - Coding has no place for it
+        *,
+        replace: bool = False,  # noqa: ARG002 - Coding has no such switch
+    ) -> None:
+        """POST the archive; "exists" is success when the index shows the same digest."""
+        wanted = reader.spool.wanted
+        headers = {"Content-Type": "application/octet-stream"}
+        body = Upload(wanted.size, reader.chunks)
+        call = Call("POST", self._index.url, self._index.host, headers=headers, body=body, ok=(200, 201, 202, 204))
+        try:
+            await upload(self._http, call, reader)
+        except RefusedError as error:
+            if error.status != 409 and not (error.status == 400 and "exist" in str(error).lower()):
+                raise
+            await self._index.settle(chart.item, wanted.digest, error)
+        failpoints.hit("push.tag")
+        self._put[chart.item] = wanted.digest
+
+    async def finish(self, index: IndexFile) -> None:  # noqa: ARG002 - Coding makes its own
+        """Wait until Coding's own index lists what was put."""
+        if self._put:
+            await self._index.confirm(self._put)
+        self._put.clear()

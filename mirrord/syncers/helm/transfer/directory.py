@@ -1,0 +1,205 @@
+"""A plain folder as a chart repository, for a web server or an air gap: `index.yaml` and `charts/`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from mirrord import failpoints
+from mirrord.blobs.files import storage_errors, sync_folder
+from mirrord.blobs.spool import Reader
+from mirrord.errors import BusyError, ContentError, ImmutableError, StorageError
+from mirrord.model import Digest
+from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE, ChartVersion, valid_name
+from mirrord.syncers.helm.transfer.target import IndexFile, Reading
+
+
+GONE: Final = ".gone"
+"""Names what no index lists any more and what is still to be removed."""
+
+
+class DirectoryTarget:
+    """A folder that is ours to write; files get the permissions that the umask gives, so that others may serve them.
+
+    A new version is in place before any index lists it. Where a version is replaced, its new archive waits
+    beside the old one until the index is written: only between two renames could a crash leave the one without
+    the other, and the next run puts that right.
+    """
+
+    provenance = True
+    oldest_first = False
+
+    def __init__(self, folder: Path, reading: Reading) -> None:
+        """Write to `folder`, which is made when the first chart comes; `reading` reads its index."""
+        self._folder = folder
+        self._charts = folder / CHARTS
+        self._reading = reading
+        self._waiting: dict[Path, Path] = {}
+        self._put: dict[str, Digest] = {}
+        self.place = str(folder)
+
+    async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
+        """Read the index; a listed file that is gone is not there, one of `charts` that is not listed is hashed."""
+        return await asyncio.to_thread(self._held, charts)
+
+    async def put(self, chart: ChartVersion, reader: Reader, prov: bytes | None, *, replace: bool = False) -> None:
+        """Write the files beside their places, make them durable, then rename them, the archive last."""
+        place, digest = self._charts / chart.file, reader.spool.wanted.digest
+        there = await asyncio.to_thread(self._digest, place)
+        if there not in (None, digest) and not replace:
+            raise ImmutableError(f"{self.place}: {chart.item} is {there} there, not {digest}")
+        waits = there not in (None, digest)
+        with storage_errors(self.place):
+            self._charts.mkdir(parents=True, exist_ok=True)
+            if prov is not None:
+                await self._settle(_once(prov), self._charts / f"{chart.file}{PROVENANCE}", waits=waits)
+            if there != digest:
+                await self._settle(reader.chunks(), place, waits=waits)
+        self._put[chart.item] = digest
+
+    async def finish(self, index: IndexFile) -> None:
+        """Rename the index into place when all that it lists is there; then remove what only the old one listed."""
+        await asyncio.to_thread(self._finish, index)
+
+    async def _settle(self, chunks: AsyncIterator[bytes], place: Path, *, waits: bool) -> None:
+        fresh = self._beside(place)
+        try:
+            with fresh.open("wb") as out:
+                async for chunk in chunks:
+                    out.write(chunk)
+            await asyncio.to_thread(_sync, fresh)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+        if waits:
+            self._waiting[place] = fresh
+        else:
+            fresh.replace(place)
+
+    def _beside(self, place: Path) -> Path:
+        return place.parent / f".{secrets.token_hex(8)}.tmp"
+
+    def _held(self, charts: Collection[ChartVersion]) -> Mapping[str, Digest]:
+        with storage_errors(self.place):
+            files = {file.name for file in self._charts.iterdir()} if self._charts.is_dir() else set()
+            held = {item: digest for item, digest in self._listed().items() if f"{item}.tgz" in files}
+            for chart in charts:  # a run that was killed before its index leaves archives that need not come again
+                digest = None if chart.item in held else self._digest(self._charts / chart.file)
+                if digest is not None:
+                    held[chart.item] = digest
+            return held
+
+    def _listed(self) -> Mapping[str, Digest]:
+        """Read the index that is there; one that cannot be read lists nothing, and will be replaced."""
+        try:
+            return self._reading((self._folder / INDEX).read_bytes())
+        except (FileNotFoundError, ContentError):
+            return {}
+
+    def _digest(self, place: Path) -> Digest | None:
+        try:
+            with storage_errors(str(place)), place.open("rb") as file:
+                return Digest(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
+        except StorageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+
+    def _finish(self, index: IndexFile) -> None:
+        with storage_errors(self.place), self._locked():
+            old = self._listed()
+            others = old.keys() - (old.keys() if index.knew is None else index.knew) - {one.item for one in index.charts}
+            if others:
+                names = ", ".join(sorted(others)[:5])
+                raise BusyError(f"{self.place}: somebody else published {names} meanwhile; the next run lists both")
+            self._check(index, {**old, **self._put})
+            gone = self._gone(old.keys(), index)
+            files = {**index.extras, f"{INDEX}.gz": index.packed(), INDEX: index.data}  # the index is the last one
+            fresh = {place: beside for name, data in files.items() for place, beside in self._prepared(name, data)}
+            self._flip(fresh)
+            if (self._folder / INDEX).read_bytes() != index.data:
+                raise StorageError(f"{self.place}: what was written is not what is read back; look at the disk")
+            self._sweep(gone)
+
+    def _flip(self, fresh: Mapping[Path, Path]) -> None:
+        """Rename replaced archives into place, then the index: nothing else happens in between."""
+        failpoints.hit("links.written")
+        for place, beside in self._waiting.items():
+            beside.replace(place)
+        sync_folder(self._charts)
+        for place, beside in fresh.items():
+            beside.replace(place)
+        failpoints.hit("links.renamed")
+        sync_folder(self._folder)
+        self._waiting.clear()
+        self._put.clear()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other programs from publishing here between our look and our rename."""
+        self._charts.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with contextlib.suppress(OSError):  # a file system that cannot lock: then only the look protects
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _check(self, index: IndexFile, known: Mapping[str, Digest]) -> None:
+        """Refuse an index that lists a file that is not there, or another one."""
+        for chart in index.charts:
+            place = self._charts / chart.file
+            there = known.get(chart.item) if place.is_file() else None
+            there = there or self._digest(place)
+            if there is None or chart.digest not in (None, there):
+                raise ContentError(f"{self.place}: the new index lists {chart.item}, whose archive is not there")
+
+    def _prepared(self, name: str, data: bytes) -> Iterator[tuple[Path, Path]]:
+        """Write a file beside its place, and make it durable, unless it is there already."""
+        place = self._folder / name
+        if place.is_file() and place.read_bytes() == data:
+            return
+        fresh = self._beside(place)
+        fresh.write_bytes(data)
+        _sync(fresh)
+        yield place, fresh
+
+    def _gone(self, listed: Collection[str], index: IndexFile) -> Collection[str]:
+        """Return what will have to go, also of a run that was killed before it came to that; write it down first."""
+        journal = self._charts / GONE
+        earlier = journal.read_text().split("\n") if journal.is_file() else []
+        gone = {*listed, *earlier} - {chart.item for chart in index.charts}
+        gone = {item for item in gone if valid_name(item.replace("+", "-"))}  # text of whoever wrote the old index
+        if gone:
+            fresh = self._beside(journal)
+            fresh.write_text("\n".join(sorted(gone)))
+            _sync(fresh)
+            fresh.replace(journal)
+        return gone
+
+    def _sweep(self, gone: Collection[str]) -> None:
+        """Remove archives that the new index does not list any more, and what a crash left half written."""
+        for item in gone:
+            for end in (".tgz", f".tgz{PROVENANCE}"):
+                (self._charts / f"{item}{end}").unlink(missing_ok=True)
+        (self._charts / GONE).unlink(missing_ok=True)
+        for folder in (self._folder, self._charts):
+            for stray in folder.glob(".*.tmp"):
+                stray.unlink(missing_ok=True)
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as content:
+        os.fsync(content.fileno())
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

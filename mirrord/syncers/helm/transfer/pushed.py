@@ -1,0 +1,150 @@
+"""What `helm push` makes of a chart: config, annotations and manifest, byte for byte (helm pkg/registry).
+
+Only the time differs: helm takes that of the file, mirrord that of the index, so that a manifest can be made again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from mirrord.errors import ContentError
+from mirrord.syncers.helm.names import ChartVersion
+from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
+from mirrord.wire.oci.manifest import Manifest
+
+CONFIG: Final = "application/vnd.cncf.helm.config.v1+json"
+CHART: Final = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+CHART_BEFORE: Final = "application/tar+gzip"  # of helm 3.6 and earlier
+PROVENANCE: Final = "application/vnd.cncf.helm.chart.provenance.v1.prov"
+
+_PREFIX = "org.opencontainers.image."
+_FIXED = frozenset({f"{_PREFIX}title", f"{_PREFIX}version"})
+# In the order of helm's structures, and whether helm cleans the text (Metadata.Validate, Dependency.Validate).
+_METADATA = (
+    "name", "home", "sources", "version", "description", "keywords", "maintainers", "icon", "apiVersion", "condition",
+    "tags", "appVersion", "deprecated", "annotations", "kubeVersion", "dependencies", "type",
+)  # fmt: skip
+_RAW = frozenset({"version", "apiVersion", "type", "annotations", "import-values", "alias"})
+_MAINTAINER = ("name", "email", "url")
+_DEPENDENCY = ("name", "version", "repository", "condition", "tags", "enabled", "import-values", "alias")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+def config_of(entry: Mapping[str, object]) -> bytes:
+    """Return the config blob: Go's JSON of the chart's metadata, empty fields left out."""
+    return _go_json(_metadata(entry))
+
+
+def manifest_of(
+    chart: ChartVersion, entry: Mapping[str, object], config: Descriptor, layers: Sequence[Descriptor]
+) -> Manifest:
+    """Return the manifest; the same for the same chart, whoever makes it and whenever.
+
+    Args:
+        chart: for the time.
+        entry: the chart's metadata.
+        config: of the config blob.
+        layers: archive and provenance, in any order.
+    """
+    body = {
+        "schemaVersion": 2,
+        "config": _descriptor(config),
+        "layers": [_descriptor(layer) for layer in sorted(layers, key=lambda layer: layer.digest)],
+        "annotations": annotations_of(entry, chart.created),
+    }
+    return Manifest.parse(_go_json(body), OCI_MANIFEST)
+
+
+def annotations_of(entry: Mapping[str, object], created: str | None) -> Mapping[str, str]:
+    """Return the manifest's annotations; those of the chart win, except over name and version."""
+    metadata = _metadata(entry)
+    sources, people = metadata.get("sources", []), metadata.get("maintainers", [])
+    made = {
+        "description": metadata.get("description", ""),
+        "title": metadata.get("name", ""),
+        "version": metadata.get("version", ""),
+        "url": metadata.get("home", ""),
+        "created": _created(created),
+        "source": sources[0] if sources else "",
+        "authors": ", ".join(_author(one) for one in people),
+    }
+    found = {f"{_PREFIX}{key}": value for key, value in made.items() if value.strip()}
+    found |= {key: value for key, value in metadata.get("annotations", {}).items() if key not in _FIXED}
+    return dict(sorted(found.items()))
+
+
+def chart_layer(manifest: Manifest) -> Descriptor | None:
+    """Return the archive of a chart's manifest, or None when it is no chart's."""
+    return next((blob for blob in manifest.blobs if blob.media_type in (CHART, CHART_BEFORE)), None)
+
+
+def _author(person: Mapping[str, str]) -> str:
+    email = person.get("email", "")
+    return person.get("name", "") + (f" ({email})" if email else "")
+
+
+def _created(text: str | None) -> str:
+    """Return the time as helm writes it where the clock is UTC: to the second."""
+    parts = _TIME.fullmatch(text or "")
+    if parts is None:
+        return ""
+    zone = "+00:00" if parts[2] in "Zz" else parts[2]
+    try:
+        moment = datetime.fromisoformat(f"{parts[1].upper()}{zone}")
+    except ValueError:
+        return ""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _metadata(entry: Mapping[str, object]) -> dict[str, Any]:
+    found = _fields(entry, _METADATA)
+    for key, order in (("maintainers", _MAINTAINER), ("dependencies", _DEPENDENCY)):
+        if key in found:
+            found[key] = [_fields(one, order) for one in found[key]]
+    for dependency in found.get("dependencies", ()):  # the only two that Go writes even when they are empty
+        given = {"name": "", "repository": "", **dependency}
+        dependency.clear()
+        dependency.update({key: _ordered(given[key]) for key in _DEPENDENCY if key in given})
+    return {key: _ordered(value) if key == "annotations" else value for key, value in found.items()}
+
+
+def _fields(mapping: object, order: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(mapping, Mapping):
+        raise ContentError("the chart's metadata is not what helm would have taken")
+    return {key: mapping[key] if key in _RAW else _clean(mapping[key]) for key in order if mapping.get(key)}
+
+
+def _ordered(value: object) -> object:
+    """Sort the keys of mappings as Go does; those of its structures are in order already."""
+    if isinstance(value, Mapping):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _clean(value: object) -> object:
+    """Do what helm does to texts before it uses them: white space becomes a space, the unprintable goes."""
+    if isinstance(value, str):
+        return "".join(" " if c.isspace() and c not in "\x1c\x1d\x1e\x1f" else c for c in value if _shown(c))
+    if isinstance(value, list | tuple):
+        return [_clean(one) for one in value]
+    return value
+
+
+def _shown(c: str) -> bool:
+    return c.isprintable() or (c.isspace() and c not in "\x1c\x1d\x1e\x1f")
+
+
+def _descriptor(descriptor: Descriptor) -> dict[str, object]:
+    return {"mediaType": descriptor.media_type, "digest": str(descriptor.digest), "size": descriptor.size}
+
+
+def _go_json(value: object) -> bytes:
+    """Return what Go's `json.Marshal` writes: no white space, and `<`, `>`, `&` escaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for c in "<>&\u2028\u2029":
+        text = text.replace(c, f"\\u{ord(c):04x}")
+    return text.encode("utf-8", "replace")

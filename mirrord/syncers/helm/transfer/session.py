@@ -1,0 +1,232 @@
+"""One run over charts: each archive fetched and checked once, put to every target, the indexes last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from mirrord.blobs.spool import DetachedError, RestartedError
+from mirrord.blobs.wanted import Wanted
+from mirrord.errors import MirrordError
+from mirrord.model import Action, Digest, Outcome, Receipt, Step
+from mirrord.syncer import Services, Tell
+from mirrord.syncers.helm.names import ChartVersion
+from mirrord.syncers.helm.plan import INDEX_ITEM, Choice, HelmSurvey, listing
+from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
+from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile
+from mirrord.syncers.helm.transfer.turns import Turn
+from mirrord.transfer.execute import failed
+from mirrord.transfer.fanout import Delivery, fan_out
+
+
+class Archive(Protocol):
+    """An archive that is here and checked."""
+
+    @property
+    def wanted(self) -> Wanted:
+        """Return its file."""
+        ...
+
+    async def provenance(self) -> bytes | None:
+        """Return its `.prov`, checked, or None."""
+        ...
+
+
+class Archives(Protocol):
+    """Where archives come from; `upstream.fetch` has the implementation."""
+
+    def archive(
+        self, chart: ChartVersion, scratch: Path, also: frozenset[Digest], here: Path | None
+    ) -> AbstractAsyncContextManager[Archive]:
+        """Get one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What a session is about.
+
+    Attributes:
+        mirror: the mirror's name.
+        json: whether indexes are written as JSON.
+        survey: what was found.
+        choices: what is wanted, by item.
+        targets: by name.
+    """
+
+    mirror: str
+    json: bool
+    survey: HelmSurvey
+    choices: Mapping[str, Choice]
+    targets: Mapping[str, ChartTarget]
+
+
+class HelmSession:
+    """Fulfils `mirrord.syncer.Session`."""
+
+    def __init__(self, errand: Errand, archives: Archives, services: Services) -> None:
+        """Carry what `errand` says."""
+        self._errand = errand
+        self._archives = archives
+        self._services = services
+        self._read = 0
+        self._put = defaultdict[str, dict[str, Digest]](dict)
+        self._moving = 0
+        self._still = asyncio.Event()
+        self._still.set()
+        self._lines: dict[str, Turn] = {}
+        self._finished: set[str] = set()
+        self.whole = True
+
+    @property
+    def read(self) -> int:
+        """Bytes of archives that were fetched so far."""
+        return self._read
+
+    @property
+    def shown(self) -> bool:
+        """Whether every index of ours has the form that it should have, whatever it lists."""
+        survey = self._errand.survey
+        ours = {name for name, shelf in survey.shelves.items() if shelf.own is not None}
+        return not survey.unasked and (not survey.rewrite or ours <= self._finished)
+
+    def count(self, count: int) -> None:
+        """Hear of bytes that came."""
+        self._read += count
+
+    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
+        """Carry one chart version to all targets of the batch, or publish all indexes once nothing moves any more."""
+
+        def told(receipt: Receipt) -> None:
+            self.whole &= receipt.good
+            tell(receipt)
+
+        if batch[0].group == INDEX_ITEM:
+            await self._still.wait()
+            await asyncio.gather(*(self._finish(steps, told) for steps in _by_target(batch).values()))
+            return
+        turns = {step.target: self._turn(step.target) for step in batch}
+        with self._busy():
+            try:
+                await self._carry(batch, turns, told)
+            except MirrordError:
+                self.whole = False
+                raise
+            finally:
+                for turn in turns.values():
+                    turn.leave()
+
+    @contextlib.contextmanager
+    def _busy(self) -> Iterator[None]:
+        self._moving += 1
+        self._still.clear()
+        try:
+            yield
+        finally:
+            self._moving -= 1
+            if not self._moving:
+                self._still.set()
+
+    def _turn(self, target: str) -> Turn:
+        """Get in line at a target that must see the oldest first."""
+        if not self._errand.targets[target].oldest_first:
+            return Turn(None)
+        turn = self._lines[target] = Turn(self._lines.get(target))
+        return turn
+
+    async def _carry(self, batch: Sequence[Step], turns: Mapping[str, Turn], tell: Tell) -> None:
+        item = batch[0].item
+        choice = self._errand.choices[item]
+        also = frozenset(one.digest for one in choice.rivals if one.digest)
+        here = self._here(choice)
+        async with self._archives.archive(choice.chart, self._services.scratch, also, here) as found:
+            wanted = found.wanted
+            keeps = any(self._errand.targets[step.target].provenance for step in batch)
+            prov = await found.provenance() if keeps else None
+            chart = choice.entry(wanted.digest)
+
+            async def deliver(delivery: Delivery) -> Receipt:
+                step = delivery.step
+                turn = turns[step.target]
+                await turn.come()
+                try:
+                    target = self._errand.targets[step.target]
+                    await self._send(target, step, chart, wanted, prov if target.provenance else None)
+                finally:
+                    turn.leave()
+                self._put[step.target][item] = wanted.digest
+                signed = ", signed" if prov is not None and target.provenance else ""
+                return Receipt(step, Outcome.DONE, f"{chart.file}: {wanted.size} bytes{signed}", sent=wanted.size)
+
+            await fan_out(batch, deliver, 0.0, tell)
+
+    def _here(self, choice: Choice) -> Path | None:
+        """Return the archive when our own store has it: some other target, or mirror, brought it."""
+        digest, store = choice.chart.digest, self._services.blobs
+        held = (shelf.held.get(choice.chart.item) for shelf in self._errand.survey.shelves.values())
+        return store.path(digest) if digest and store and digest in held else None
+
+    async def _send(
+        self, target: ChartTarget, step: Step, chart: ChartVersion, wanted: Wanted, prov: bytes | None
+    ) -> None:
+        party, group = f"{self._errand.mirror}/{step.target}", f"{self._errand.mirror}/"
+        replaces = step.item in self._errand.survey.shelves[step.target].held
+
+        async def send() -> None:
+            async with self._services.spools.reader(wanted, party) as reader:
+                try:
+                    await target.put(chart, reader, prov, replace=replaces)
+                except MirrordError as error:
+                    if reader.detached:
+                        raise DetachedError("the spool is over its budget") from error
+                    raise reader.spool.error or error from error
+
+        for _ in range(2):
+            with contextlib.suppress(DetachedError, RestartedError):
+                with self._services.spools.active(party, group):
+                    await send()
+                return
+        async with self._services.spools.aside(party, group):
+            await send()
+
+    async def _finish(self, steps: Sequence[Step], tell: Tell) -> None:
+        """Publish the index of one target; what is to be deleted there is listed no more."""
+        name = steps[0].target
+        try:
+            if name in self._errand.survey.unasked:
+                raise self._errand.survey.unasked[name]
+            index = await asyncio.to_thread(self._index, name, steps)
+            await self._errand.targets[name].finish(index)
+            self._finished.add(name)
+        except MirrordError as error:
+            for step in steps:
+                tell(failed(step, error))
+            return
+        for step in steps:
+            listed = f"index lists {len(index.charts)} versions"
+            gone = f"{step.item} is listed no more"
+            tell(Receipt(step, Outcome.DONE, gone if step.action is Action.DELETE else listed))
+
+    def _index(self, name: str, steps: Sequence[Step]) -> IndexFile:
+        survey = self._errand.survey
+        shelf = survey.shelves[name]
+        deleted = {step.item for step in steps if step.action is Action.DELETE}
+        charts = listing(shelf, self._errand.choices, self._put[name], deleted)
+        if shelf.own is None:
+            return IndexFile(b"", charts)
+        emit = emit_json if self._errand.json else emit_yaml
+        data = emit(charts, public_keys=survey.public_keys, annotations=survey.annotations)
+        return IndexFile(data, charts, survey.extras, frozenset(shelf.own))
+
+
+def _by_target(batch: Sequence[Step]) -> Mapping[str, list[Step]]:
+    found = defaultdict[str, list[Step]](list)
+    for step in batch:
+        found[step.target].append(step)
+    return found

@@ -1,0 +1,98 @@
+"""Places that charts can be published to, all with the same few verbs."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mirrord.blobs.spool import Reader
+from mirrord.model import Digest
+from mirrord.syncers.helm.names import ChartVersion
+
+Reading = Callable[[bytes], Mapping[str, Digest]]
+"""Reads an index: item names, and the digests of their archives as far as it tells them.
+
+Raises ContentError when the bytes are no index.
+"""
+
+GZIP = "application/gzip"
+TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFile:
+    """An index that is ready to be published.
+
+    Attributes:
+        data: its bytes, YAML or JSON.
+        charts: what it lists, every one with the digest of its archive.
+        extras: small files that belong beside it, by name (`pubkey.gpg`, `artifacthub-repo.yml`).
+        knew: items that the index listed which this one was made from, None when nobody knows: should somebody else
+            have added others since, they must not be lost.
+    """
+
+    data: bytes = field(repr=False)
+    charts: tuple[ChartVersion, ...]
+    extras: Mapping[str, bytes] = field(default_factory=dict, hash=False, repr=False)
+    knew: frozenset[str] | None = field(default=None, repr=False)
+
+    @property
+    def media_type(self) -> str:
+        """The Content-Type to serve it with; helm itself looks at the content (helm/helm#12245)."""
+        return "application/json" if self.data.startswith(b"{") else "application/yaml"
+
+    def packed(self) -> bytes:
+        """Return `index.yaml.gz`: the same for the same data, since it holds no time."""
+        return gzip.compress(self.data, 6, mtime=0)
+
+
+class ChartTarget(Protocol):
+    """One chart repository at one place.
+
+    Archives come first, each by `put`, several at once unless `oldest_first`; then `finish` shows the new index.
+    Whatever goes wrong before leaves the old index, with every file that it lists.
+
+    Attributes:
+        place: where it is, for people.
+        provenance: whether it keeps `.prov` files.
+        oldest_first: whether charts must be put one after the other, the oldest first.
+    """
+
+    place: str
+    provenance: bool
+    oldest_first: bool
+
+    async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
+        """Return the digests of the archives that are there, by item; empty when there is no repository yet.
+
+        `charts` says what the caller wants to know about: a place without an index of its own (a registry)
+        tells of these only.
+
+        Raises:
+            ContentError: what is there is no index.
+            MirrordError: it cannot be asked.
+        """
+        ...
+
+    async def put(self, chart: ChartVersion, reader: Reader, prov: bytes | None, *, replace: bool = False) -> None:
+        """Write an archive, and its provenance where it is kept; both are whole on return.
+
+        Another archive under the same version is replaced only when `replace` says so. Equal content is success.
+
+        Raises:
+            ImmutableError: the version is there with other content.
+            MirrordError: as `Reader.chunks`, or what the place said; nothing is half written then.
+        """
+        ...
+
+    async def finish(self, index: IndexFile) -> None:
+        """Show the new index in one atomic step and read it back; where the server makes it, wait for it.
+
+        Raises:
+            ContentError: a file that the index lists is not there; the old index stays.
+            BusyError: somebody else published meanwhile; their index stays.
+            MirrordError: it could not be written; the old index stays.
+        """
+        ...

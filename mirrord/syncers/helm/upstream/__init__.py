@@ -1,0 +1,1 @@
+"""Looks at chart repositories: reads what strangers wrote, entry by entry."""

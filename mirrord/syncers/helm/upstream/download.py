@@ -1,0 +1,101 @@
+"""Brings one file of unknown length to disk: hashed on the way, resumed where it broke, never longer than its cap."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from mirrord.blobs.files import storage_errors
+from mirrord.blobs.wanted import Opener
+from mirrord.errors import ContentError, DigestError, TooLargeError, TransportError
+from mirrord.model import Digest
+from mirrord.wire.http import Call, Http, Incoming
+
+TRIES: Final = 4
+"""Reads of a source that break without bringing PROGRESS bytes."""
+PROGRESS: Final = 1 << 20
+
+_RANGE = re.compile(r"bytes (?P<first>[0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
+
+
+async def verified(
+    source: Opener, file: Path, digests: Collection[Digest], cap: int, tell: Callable[[int], None]
+) -> tuple[Digest, int]:
+    """Bring a file that has one of `digests` (any, when there are none); return its digest and size.
+
+    Other bytes are asked for once more, from the start: a cache on the way, or a half replaced file, may heal.
+
+    Raises:
+        DigestError: it has none of them, twice.
+        TooLargeError: longer than `cap`.
+        TransportError: it cannot be had, or not to its end.
+        StorageError: it cannot be written.
+    """
+    for last in (False, True):
+        with storage_errors(str(file)), file.open("wb") as out:
+            digest, size = await _bring(source, out, cap, tell)
+        if not digests or digest in digests:
+            return digest, size
+        if last:
+            break
+    raise DigestError(f"got {size} bytes with digest {digest}, but the index says {' or '.join(sorted(digests))}")
+
+
+async def _bring(source: Opener, out: BinaryIO, cap: int, tell: Callable[[int], None]) -> tuple[Digest, int]:
+    hasher, size, tries = hashlib.sha256(), 0, 0
+    while True:
+        before, opened = size, False
+        try:
+            async with source(size) as chunks:
+                opened = True
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > cap:
+                        raise TooLargeError(f"more than {cap} bytes, which no chart has")
+                    hasher.update(chunk)
+                    out.write(chunk)
+                    tell(len(chunk))
+            return Digest(f"sha256:{hasher.hexdigest()}"), size
+        except TransportError as error:
+            tries = 1 if size - before >= PROGRESS else tries + 1
+            if not opened or not error.retry or tries >= TRIES:  # to be opened was tried often enough below
+                raise
+
+
+@asynccontextmanager
+async def from_offset(http: Http, call: Call, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Stream what `call` asks for, from byte `offset` on, also from a server that ignores Range.
+
+    The bytes are taken as they are: some servers say `Content-Encoding: gzip` of a .tgz because of its name.
+
+    Raises:
+        ContentError: another part was sent than was asked for.
+        MirrordError: as `Http.stream`.
+    """
+    headers = {**call.headers, "Range": f"bytes={offset}-"} if offset else call.headers
+    ranged = replace(call, headers=headers, ok=(200, 206), encoded=True)
+    async with http.stream(ranged) as incoming:
+        skip = offset - _start(incoming, offset, call.host)
+        yield _without(incoming.chunks(), skip) if skip else incoming.chunks()
+
+
+def _start(incoming: Incoming, offset: int, host: str) -> int:
+    """Return the number of the first byte that is sent."""
+    if incoming.status == 200:
+        return 0
+    part = _RANGE.fullmatch(incoming.headers.get("content-range", ""))
+    if part is None or int(part["first"]) != offset:
+        raise ContentError(f"{host}: was asked for the bytes from {offset} on, and sends another part")
+    return offset
+
+
+async def _without(chunks: AsyncIterator[bytes], skip: int) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        if skip < len(chunk):
+            yield chunk[skip:]
+        skip = max(0, skip - len(chunk))

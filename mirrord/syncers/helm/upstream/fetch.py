@@ -1,0 +1,245 @@
+"""Gets chart archives: hashed while they stream to scratch, compared, and only then looked into.
+
+A whole archive is checked before any target sees a byte of it, so what goes into the spools are files that are right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from mirrord.blobs.wanted import Opener, Wanted
+from mirrord.errors import (
+    ContentError,
+    DeniedError,
+    DigestError,
+    MirrordError,
+    RefusedError,
+    TooLargeError,
+)
+from mirrord.model import Digest
+from mirrord.syncers.helm.names import ChartVersion, is_oci
+from mirrord.syncers.helm.upstream.archive import check_archive
+from mirrord.syncers.helm.upstream.download import from_offset, verified
+from mirrord.syncers.helm.upstream.location import Location, home, locate, locate_oci
+from mirrord.syncers.helm.upstream.provenance import LIMIT as LONGEST_PROVENANCE
+from mirrord.syncers.helm.upstream.provenance import check_provenance, is_signed
+from mirrord.wire.http import Call, Http
+from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.manifest import Manifest
+from mirrord.wire.secret import Credential
+
+LONGEST: Final = 100 << 20
+"""Bytes of an archive: what helm's loader lets it unpack to."""
+
+CHART_LAYERS: Final = ("application/vnd.cncf.helm.chart.content.v1.tar+gzip", "application/tar+gzip")
+PROVENANCE_LAYER: Final = "application/vnd.cncf.helm.chart.provenance.v1.prov"
+
+_ACCEPT = "application/gzip, application/octet-stream, */*;q=0.5"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An archive that is here, and is what it should be.
+
+    Attributes:
+        chart: the entry that it is of.
+        wanted: its file, for a SpoolPool; gone when the context of `ChartSource.archive` is left.
+    """
+
+    chart: ChartVersion
+    wanted: Wanted
+    _provenance: Callable[[], Awaitable[bytes | None]] = field(repr=False)
+
+    async def provenance(self) -> bytes | None:
+        """Return the `.prov` beside the archive byte for byte, or None when there is none.
+
+        Raises:
+            ContentError: there is one, and it is not of this archive.
+            TooLargeError: there is one of more than 1 MiB.
+            TransportError: nobody can say whether there is one.
+        """
+        body = await self._provenance()
+        if body is not None:
+            check_provenance(body, self.chart.file, self.wanted.digest)
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an archive is: what messages call it, how to open it, how to get its provenance."""
+
+    name: str
+    open: Opener
+    provenance: Callable[[], Awaitable[bytes | None]]
+
+
+class ChartSource:
+    """The archives of one repository.
+
+    Args:
+        http: the way to other machines.
+        repository: the repository's URL: the folder that holds index.yaml, or `oci://host/path`.
+        pass_credentials: send the repository's credentials to other hosts that its index names, as helm's
+            `--pass-credentials` does (GHSA-56hp-xqp3-w2jf).
+        tell: called with each number of bytes that came.
+    """
+
+    def __init__(
+        self,
+        http: Http,
+        repository: str,
+        *,
+        pass_credentials: bool = False,
+        tell: Callable[[int], None] = lambda _count: None,
+    ) -> None:
+        self._http, self._repository, self._tell = http, repository, tell
+        self._pass_credentials = pass_credentials
+        self._known: dict[str, Credential | None] = {}
+
+    @asynccontextmanager
+    async def archive(
+        self, chart: ChartVersion, scratch: Path, also: Collection[Digest] = (), here: Path | None = None
+    ) -> AsyncIterator[Fetched]:
+        """Get an archive into `scratch`, check it, and lend it.
+
+        Its digest must be the entry's or one of `also` (other entries of the same version: the bytes decide which of
+        them is right); an entry without digest takes what comes. `here` is a file that has the entry's digest and was
+        checked before: then the archive is not fetched again.
+
+        Raises:
+            MissingError: it is listed and not there.
+            DeniedError: credentials are missing, wrong, or not sent to that host.
+            UntrustedError: the entry leads to where it must not.
+            DigestError: it has another digest.
+            TooLargeError: longer than 100 MiB, or it unpacks to more than helm takes.
+            ContentError: no archive, or not of this chart, or the entry names no place to get it from.
+            TransportError: it cannot be had now.
+        """
+        place = await self._place(chart)
+        if here is not None and chart.digest is not None:
+            size = (await asyncio.to_thread(here.stat)).st_size
+            yield Fetched(chart, Wanted(chart.digest, size, file=here), place.provenance)
+            return
+        digests = {one for one in (chart.digest, *also) if one is not None}
+        file = scratch / f"{secrets.token_hex(12)}.tgz"
+        try:
+            try:
+                digest, size = await verified(place.open, file, digests, LONGEST, self._tell)
+            except (DigestError, TooLargeError) as error:
+                raise type(error)(f"{place.name}: {error}") from error
+            await asyncio.to_thread(check_archive, file, chart)
+            yield Fetched(chart, Wanted(digest, size, file=file), place.provenance)
+        finally:
+            file.unlink(missing_ok=True)
+
+    async def size(self, chart: ChartVersion) -> int | None:
+        """Ask how long an archive is; None when nobody says."""
+        try:
+            if is_oci(chart.urls[0]):
+                reference = locate_oci(self._repository, chart.urls[0], chart.version, self._http.book)
+                repository = Repository(self._http, reference, self._http.book)
+                layer = _layer(await repository.get_manifest(reference.digest or reference.tag or ""), CHART_LAYERS)
+                return layer.size if layer else None
+            location = locate(self._repository, chart.urls[0], self._http.book)
+            call = Call("HEAD", location.url, location.host, headers=await self._headers(location))
+            length = (await self._http.fetch(call)).headers.get("content-length", "")
+        except (MirrordError, IndexError):
+            return None
+        return int(length) if length.isascii() and length.isdigit() else None
+
+    async def _place(self, chart: ChartVersion) -> _Place:
+        """Find out where the archive is; helm looks at the first URL only, and so do we."""
+        if not chart.urls:
+            raise ContentError(f"{chart.item}: its entry has no URL")
+        try:
+            if is_oci(chart.urls[0]):
+                return await self._in_registry(chart)
+            location = locate(self._repository, chart.urls[0], self._http.book)
+        except ContentError as error:
+            raise type(error)(f"{chart.item}: {error}") from error
+        calls = [
+            Call("GET", one.url, one.host, headers=await self._headers(one), cap=LONGEST_PROVENANCE)
+            for one in (location, location.provenance)
+        ]
+        return _Place(str(location), partial(self._open, calls[0], location), partial(self._beside, calls[1]))
+
+    @asynccontextmanager
+    async def _open(self, call: Call, location: Location, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        try:
+            async with from_offset(self._http, call, offset) as chunks:
+                yield chunks
+        except DeniedError as error:
+            if not location.foreign or self._pass_credentials:
+                raise
+            raise DeniedError(
+                f"{error}; the credentials of {self._repository_host} are not sent there: write credentials for "
+                f"{location.host} under hosts:, or `pass_credentials: true` to send it the repository's",
+                error.status,
+            ) from error
+
+    async def _beside(self, call: Call) -> bytes | None:
+        """Get the provenance; whatever a server says instead of one means that there is none (S3 says 403)."""
+        try:
+            answer = await self._http.fetch(call)
+        except RefusedError:
+            return None
+        except TooLargeError as error:
+            raise TooLargeError(f"{call.host}: a provenance file of more than {LONGEST_PROVENANCE} bytes") from error
+        return answer.body if is_signed(answer.body) else None
+
+    async def _in_registry(self, chart: ChartVersion) -> _Place:
+        reference = locate_oci(self._repository, chart.urls[0], chart.version, self._http.book)
+        repository = Repository(self._http, reference, self._http.book)
+        manifest = await repository.get_manifest(reference.digest or reference.tag or "")
+        layer = _layer(manifest, CHART_LAYERS)
+        if layer is None:
+            raise ContentError(f"{reference} is no chart: no layer of its manifest is an archive")
+
+        async def provenance() -> bytes | None:
+            prov = _layer(manifest, (PROVENANCE_LAYER,))
+            return None if prov is None else await _small(repository, prov)
+
+        return _Place(str(reference), partial(repository.open_blob, layer), provenance)
+
+    async def _headers(self, location: Location) -> Mapping[str, str]:
+        """Return the request's headers; with the repository's credentials where another host shall get them."""
+        headers = {"Accept": _ACCEPT}
+        if location.foreign and self._pass_credentials and await self._credential(location.host) is None:
+            credential = await self._credential(self._repository_host)
+            if credential is not None and not credential.identity:
+                headers["Authorization"] = credential.basic
+        return headers
+
+    async def _credential(self, host: str) -> Credential | None:
+        if host not in self._known:
+            book = self._http.book
+            self._known[host] = book.policy(host).credential or await asyncio.to_thread(book.keyring.find, host)
+        return self._known[host]
+
+    @property
+    def _repository_host(self) -> str:
+        return home(self._repository, self._http.book).authority
+
+
+def _layer(manifest: Manifest, types: Collection[str]) -> Descriptor | None:
+    return next((blob for blob in manifest.blobs if blob.media_type in types), None)
+
+
+async def _small(repository: Repository, descriptor: Descriptor) -> bytes:
+    if descriptor.size > LONGEST_PROVENANCE:
+        raise TooLargeError(f"{repository.reference}: a provenance of more than {LONGEST_PROVENANCE} bytes")
+    body = b""
+    async with repository.open_blob(descriptor) as chunks:
+        async for chunk in chunks:
+            body += chunk
+    if Digest.of(body, descriptor.digest.algorithm) != descriptor.digest:
+        raise DigestError(f"{repository.reference}: its provenance is not {descriptor.digest}")
+    return body

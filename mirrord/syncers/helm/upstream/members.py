@@ -1,0 +1,234 @@
+"""The files in a chart archive, read from a stream of gzip and tar, bounded, and never written anywhere.
+
+Python's `tarfile` is not used on what strangers made: damaged headers have sent it round in circles and its filters
+were bypassed (CVE-2024-6232, CVE-2025-8194, CVE-2025-4517). A member that two readers might take for different things
+is refused. Limits are those of helm's loader (CVE-2025-32386: a chart that unpacks to 800 times its size).
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from mirrord.errors import ContentError, TooLargeError
+
+TOTAL: Final = 100 << 20
+"""Bytes that an archive may unpack to."""
+SINGLE: Final = 5 << 20
+"""Bytes of one file in it."""
+MEMBERS: Final = 20_000
+"""Members, folders and extended headers included; the largest real charts have hundreds."""
+
+_STEP = 1 << 16
+_EXTENDED = 1 << 20  # longest extended header: as in Go's archive/tar
+_BLOCK = 512
+_NUMBER = re.compile(rb"[ \0]*([0-7]*)[ \0]*")
+_DRIVE = re.compile(r"[A-Za-z]:[/\\]")
+_RECORD = re.compile(rb"([1-9][0-9]{0,7}) ")
+_EMPTY_KINDS = {
+    "1": "a hard link",
+    "2": "a symbolic link",
+    "3": "a device",
+    "4": "a device",
+    "6": "a pipe",
+    "S": "a sparse file",
+}
+
+
+def files(archive: BinaryIO, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Yield those files of a chart archive whose names are `wanted`; all of it is read and checked. Blocks.
+
+    Names are handed out without the top folder, which helm drops, and with `/` between their parts.
+
+    Raises:
+        ContentError: damaged, cut off, followed by something else, or with a member that no chart needs (a link,
+            a device, an absolute name, `..`, a file outside of the top folder); names the member.
+        TooLargeError: a limit of this module.
+    """
+    tape = _Tape(_inflated(archive))
+    extended: dict[str, str] = {}
+    count = 0
+    while (block := tape.read(_BLOCK)).strip(b"\0"):
+        count += 1
+        if count > MEMBERS:
+            raise TooLargeError(f"more than {MEMBERS} members")
+        header = _Header.parse(block)
+        if header.kind in "xgLK":
+            extended |= _extension(header, tape)
+            continue
+        name, size = _merged(header, extended)
+        extended = {}
+        inner = _inner(name)
+        if header.kind == "5":
+            continue
+        if header.kind not in "07":
+            raise ContentError(f"member {name[:200]!a} is {_EMPTY_KINDS.get(header.kind, 'of an unknown kind')}")
+        if not inner:
+            raise ContentError(f"member {name[:200]!a} lies outside of the chart's folder")
+        if size > SINGLE:
+            raise TooLargeError(f"member {name[:200]!a} has {size} bytes, at most {SINGLE} are allowed")
+        if wanted(inner):
+            yield inner, tape.content(size)
+        else:
+            tape.skip(size)
+    tape.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """One block before a member (POSIX.1-1988 ustar, and what GNU tar makes of it)."""
+
+    name: str
+    size: int
+    kind: str
+
+    @classmethod
+    def parse(cls, block: bytes) -> _Header:
+        if len(block) < _BLOCK:
+            raise ContentError("cut off in the header of a member")
+        if sum(block) - sum(block[148:156]) + 8 * 0x20 != _number(block[148:156]):
+            raise ContentError("damaged: the header of a member has another check sum")
+        name = _text(block[:100])
+        if block[257:263] == b"ustar\0" and (prefix := _text(block[345:500])):
+            name = f"{prefix}/{name}"
+        kind = chr(block[156])
+        if kind == "\0":  # before POSIX a folder was a name with a slash at its end
+            kind = "5" if name.endswith("/") else "0"
+        return cls(name, _number(block[124:136]), kind)
+
+
+class _Tape:
+    """What comes out of the decompressor, handed out in the pieces that tar is made of."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._held = b""
+        self._at = 0  # in what is held
+
+    def read(self, count: int) -> bytes:
+        """Return the next `count` bytes, or fewer at the end."""
+        return b"".join(self._pull(count))
+
+    def content(self, size: int) -> bytes:
+        """Return the content of a member."""
+        data = self.read(size)
+        self._past(size, len(data))
+        return data
+
+    def skip(self, size: int) -> None:
+        """Drop the content of a member."""
+        self._past(size, sum(map(len, self._pull(size))))
+
+    def finish(self) -> None:
+        """Read to the end, where only zeros may be: helm stops at the first empty block, other readers go on.
+
+        Raises:
+            ContentError: there is something.
+        """
+        while self._at < len(self._held) or self._next():
+            if self.read(_STEP).strip(b"\0"):
+                raise ContentError("something follows the end of the archive")
+
+    def _pull(self, count: int) -> Iterator[bytes]:
+        while count and (self._at < len(self._held) or self._next()):
+            piece = self._held[self._at : self._at + count]
+            self._at += len(piece)
+            count -= len(piece)
+            yield piece
+
+    def _next(self) -> bool:
+        self._held, self._at = next(self._pieces, b""), 0
+        return bool(self._held)
+
+    def _past(self, size: int, got: int) -> None:
+        padding = -size % _BLOCK
+        if got < size or len(self.read(padding)) < padding:
+            raise ContentError("cut off in the content of a member")
+
+
+def _inflated(archive: BinaryIO) -> Iterator[bytes]:
+    """Decompress gzip of one or more members (RFC 1952) in small pieces."""
+    engine, total, data = zlib.decompressobj(31), 0, b""
+    while data := data or archive.read(_STEP):
+        if engine.eof:
+            engine = zlib.decompressobj(31)
+        try:
+            piece = engine.decompress(data, _STEP)
+        except zlib.error as error:
+            raise ContentError("damaged gzip data, or something that is no archive") from error
+        data = engine.unused_data if engine.eof else engine.unconsumed_tail
+        total += len(piece)
+        if total > TOTAL:
+            raise TooLargeError(f"unpacks to more than {TOTAL} bytes")
+        if piece:
+            yield piece
+    if not engine.eof:
+        raise ContentError("gzip data that is cut off")
+
+
+def _extension(header: _Header, tape: _Tape) -> Mapping[str, str]:
+    """Return what an extended header says about the next member; global ones say nothing, as in Go's archive/tar."""
+    if header.size > _EXTENDED:
+        raise TooLargeError(f"an extended header has {header.size} bytes, at most {_EXTENDED} are allowed")
+    data = tape.content(header.size)
+    if header.kind == "x":
+        return _records(data)
+    return {"path": _text(data)} if header.kind == "L" else {}
+
+
+def _records(data: bytes) -> Mapping[str, str]:
+    """Parse lines of `<length> <key>=<value>` (POSIX.1-2001, pax)."""
+    found, at = {}, 0
+    while at < len(data):
+        length = _RECORD.match(data, at)
+        end = at + int(length[1]) if length else 0
+        if length is None or not length.end() < end <= len(data) or data[end - 1 : end] != b"\n":
+            raise ContentError("damaged: an extended header that cannot be read")
+        key, _, value = data[length.end() : end - 1].decode("utf-8", "replace").partition("=")
+        if key.startswith("GNU.sparse."):
+            raise ContentError("a sparse file, which no chart needs")
+        found[key] = value
+        at = end
+    return found
+
+
+def _merged(header: _Header, extended: Mapping[str, str]) -> tuple[str, int]:
+    size = extended.get("size")
+    if size and not (size.isascii() and size.isdigit() and len(size) < 20):
+        raise ContentError("damaged: an extended header with a size that is no number")
+    return extended.get("path") or header.name, int(size) if size else header.size
+
+
+def _inner(name: str) -> str:
+    """Return a member's name below the top folder, "" when it has none there.
+
+    Backslashes separate when there are any: archives made on Windows have them, and helm reads them so.
+    """
+    if name.startswith(("/", "\\")) or _DRIVE.match(name):
+        raise ContentError(f"member {name[:200]!a} has an absolute name")
+    if "\0" in name or ("/" in name and "\\" in name):
+        raise ContentError(f"member {name[:200]!a} has a name that can be read in two ways")
+    parts = name.replace("\\", "/").split("/")
+    if ".." in parts:
+        raise ContentError(f"member {name[:200]!a} leads out of the chart")
+    inner = "/".join(part for part in parts[1:] if part not in ("", "."))
+    if _DRIVE.match(inner):
+        raise ContentError(f"member {name[:200]!a} has an absolute name")
+    return inner
+
+
+def _text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode("utf-8", "replace")
+
+
+def _number(field: bytes) -> int:
+    """Read an octal number, or a binary one as GNU tar writes it when there is no room for octal."""
+    if field[0] & 0x80:
+        return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
+    octal = _NUMBER.fullmatch(field)
+    if octal is None:
+        raise ContentError("damaged: the header of a member holds no number where one must be")
+    return int(octal[1] or b"0", 8)

@@ -1,0 +1,102 @@
+"""One look at a classic repository: one request when nothing changed, and then nothing is parsed either."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from mirrord.errors import ContentError, RefusedError, ServerError, TooLargeError
+from mirrord.model import Digest
+from mirrord.syncers.helm.names import INDEX
+from mirrord.syncers.helm.upstream.location import locate
+from mirrord.syncers.helm.upstream.reading import Index, read_index
+from mirrord.wire.http import Call, Http
+from mirrord.wire.message import KIB, MIB
+
+LARGEST: Final = 64 * MIB
+"""Bytes of an index, unpacked; bitnami's, the largest known, had 28 MiB."""
+
+LARGEST_EXTRA: Final = 256 * KIB
+EXTRAS: Final = ("artifacthub-repo.yml", "pubkey.gpg")
+"""What repositories keep beside their index for people and for Artifact Hub; most have none of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What a look brought.
+
+    Attributes:
+        index: what upstream lists, or None when it is the same as before.
+        facts: by which the next look will know whether something changed.
+    """
+
+    index: Index | None
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+async def poll(http: Http, repository: str, known: Mapping[str, str]) -> Polled:
+    """Ask for the index, unless it is as `known` has it (the facts of an earlier look; {} asks in any case).
+
+    Raises:
+        ContentError: what came is no index; says what it is instead.
+        TooLargeError: it is made to be too much.
+        MirrordError: it cannot be had.
+    """
+    location = locate(repository, INDEX, http.book)
+    headers = {"Accept-Encoding": "gzip", "Accept": "application/yaml, application/json, */*;q=0.5"}
+    asked = {"If-None-Match": known.get("etag"), "If-Modified-Since": known.get("modified")}
+    headers |= {name: value for name, value in asked.items() if value}
+    call = Call("GET", location.url, location.host, headers=headers, ok=(200, 304), cap=LARGEST, encoded=True)
+    answer = await http.fetch(call)
+    if answer.status == 304:
+        return Polled(None, known)
+    encoding = answer.headers.get("content-encoding", "").lower()
+    try:
+        data = await asyncio.to_thread(_unpacked, answer.body, encoding)
+        digest = Digest.of(data)
+        told = {"etag": answer.headers.get("etag", ""), "modified": answer.headers.get("last-modified", "")}
+        facts = {"digest": str(digest)} | {name: value for name, value in told.items() if value}
+        if digest == known.get("digest"):
+            return Polled(None, {**known, **facts})
+        return Polled(await asyncio.to_thread(read_index, data), facts)
+    except ContentError as error:
+        raise type(error)(f"{location}: {error}; what was mirrored before stays") from error
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes:
+    """Undo the Content-Encoding, never beyond the limit (800 x bombs exist: CVE-2025-32386)."""
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "x-gzip"):
+        raise ContentError(f"{INDEX} comes with Content-Encoding {encoding[:40]!r}, which nobody asked for")
+    unzip = zlib.decompressobj(wbits=31)
+    try:
+        data = unzip.decompress(body, LARGEST + 1)
+    except zlib.error as error:
+        raise ContentError(f"{INDEX} is damaged: {error}") from error
+    if len(data) > LARGEST:
+        raise TooLargeError(f"{INDEX} unpacks to more than {LARGEST} bytes")
+    if not unzip.eof:
+        raise ContentError(f"{INDEX} is cut off: its compression does not end")
+    return data
+
+
+async def extras(http: Http, repository: str, index: Index) -> Mapping[str, bytes]:
+    """Return the small files beside the index that exist, by name."""
+    keys = [key for key in index.public_keys if key.isascii() and key.replace("-", "").replace(".", "").isalnum()]
+    names = dict.fromkeys((*EXTRAS, *keys[:20]))
+    found = await asyncio.gather(*(_extra(http, repository, name) for name in names))
+    return {name: data for name, data in zip(names, found, strict=True) if data}
+
+
+async def _extra(http: Http, repository: str, name: str) -> bytes:
+    location = locate(repository, name, http.book)
+    try:
+        answer = await http.fetch(Call("GET", location.url, location.host, cap=LARGEST_EXTRA))
+    except (RefusedError, TooLargeError, ServerError):  # some servers answer 500 for what is not there
+        return b""
+    html = answer.body.lstrip()[:1] == b"<"  # many servers answer 200 with a page
+    return b"" if html else answer.body
