@@ -16,22 +16,20 @@ import gzip
 import hashlib
 import http.client
 import json
-import multiprocessing
 import os
 import re
-import resource
 import statistics
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+import uvloop
 
+from mirrord.config.settings import Settings
 from mirrord.model import Result
 from mirrord.syncer import LOCAL
 from mirrord.syncers.helm.plan import HelmSurvey, Shelf
@@ -40,14 +38,15 @@ from mirrord.syncers.helm.upstream.reading import read_index
 from mirrord.testing.chartprograms import helms
 from mirrord.testing.chartruns import HELM, NOW, ChartRuns, open_chart_runs
 from mirrord.testing.charts import build_chart, build_index
+from mirrord.testing.chartslow import SPAWN, slow_repository
 from mirrord.wire.host import HostBook
 
 CUT = Path(__file__).parents[1] / "tests" / "helm" / "data" / "grafana-cut.yaml.gz"
 SIZES = {"4 MB": 4_020_000, "16 MB": 16_080_000}
 ROUND_TRIP = 0.020  # seconds
-PARALLEL = 8  # `settings.parallel` of a default configuration
+SIZE = 40_000  # bytes of an archive, as most have
+PARALLEL = Settings().parallel
 POLLS = 50
-SPAWN = multiprocessing.get_context("spawn")
 
 
 def grow(text: str, size: int) -> bytes:
@@ -87,17 +86,17 @@ def _answer(pipe: Connection, work: Callable[..., Any], arguments: tuple[Any, ..
 def clocked(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     """Return what `work` returns, and what it took: wall, CPU seconds, MiB by which the process grew."""
     gc.collect()
-    before, cpu, began = _peak(), time.process_time(), time.perf_counter()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before, cpu, began = _memory("VmRSS"), time.process_time(), time.perf_counter()
     found = work()
-    return found, {
-        "wall": time.perf_counter() - began,
-        "cpu": time.process_time() - cpu,
-        "memory": _peak() - before,
-    }
+    took = {"wall": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+    return found, {**took, "memory": _memory("VmHWM") - before}
 
 
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _memory(name: str) -> float:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
 
 
 def index_work(file: str) -> dict[str, dict[str, float]]:
@@ -122,7 +121,9 @@ def helm_loads(binary: str, file: Path, home: Path) -> dict[str, float]:
     config.mkdir(exist_ok=True)
     (cache / "bench-index.yaml").unlink(missing_ok=True)
     (cache / "bench-index.yaml").symlink_to(file)
-    (config / "repositories.yaml").write_text("apiVersion: ''\nrepositories: [{name: bench, url: http://127.0.0.1:9}]\n")
+    (config / "repositories.yaml").write_text(
+        "apiVersion: ''\nrepositories: [{name: bench, url: http://127.0.0.1:9}]\n"
+    )
     env = {**os.environ, "HOME": str(home), "HELM_CACHE_HOME": str(cache.parent), "HELM_CONFIG_HOME": str(config)}
     began = time.perf_counter()
     process = subprocess.Popen(  # the chart is asked for by a version that none has: the index is all that is read
@@ -136,47 +137,6 @@ def helm_loads(binary: str, file: Path, home: Path) -> dict[str, float]:
     process.stderr.close()
     assert "not found" in said, said
     return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss / 1024}
-
-
-def serve(pipe: Connection, count: int) -> None:
-    """Be a repository whose every answer takes a round trip; charts of 40 kB, the size of most."""
-    charts = [build_chart(f"chart-{n % 20}", f"1.{n}.0", {"files/pad": os.urandom(40_000)}) for n in range(count)]
-    files = {f"/charts/{chart.file}": chart.data for chart in charts}
-    files["/index.yaml"] = build_index(chart.entry() for chart in charts)
-    tag = f'"{hashlib.sha256(files["/index.yaml"]).hexdigest()}"'
-
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        await asyncio.sleep(ROUND_TRIP)
-        data = files.get(request.path)
-        if data is None:
-            return web.Response(status=404)
-        if request.headers.get("If-None-Match") == tag:
-            return web.Response(status=304)
-        return web.Response(body=data, headers={"ETag": tag} if request.path == "/index.yaml" else {})
-
-    async def work() -> None:
-        runner = web.ServerRunner(web.Server(handle))
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        assert site._server is not None
-        pipe.send(f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}")  # type: ignore[attr-defined]  # a real server
-        await asyncio.to_thread(pipe.recv)
-
-    asyncio.run(work())
-
-
-@contextmanager
-def serving(count: int) -> Iterator[str]:
-    """Run `serve` in a process; give its URL."""
-    ours, theirs = SPAWN.Pipe()
-    child = SPAWN.Process(target=serve, args=(theirs, count))
-    child.start()
-    try:
-        yield ours.recv()
-    finally:
-        ours.send(None)
-        child.join()
 
 
 def mirror_work(url: str, folder: str) -> dict[str, dict[str, float]]:
@@ -197,11 +157,12 @@ def mirror_work(url: str, folder: str) -> dict[str, dict[str, float]]:
                 spent.append(time.process_time() - cpu)
             return {"first": first, "poll": {"cpu": statistics.median(spent)}}
 
-    return asyncio.run(work())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the daemon does
+        return runner.run(work())
 
 
-def serial_work(url: str, folder: str) -> dict[str, float]:
-    """Take index and archives one after the other over one connection, and verify them: the fastest that serial can be."""
+def serial_work(url: str, folder: str, *beside: str) -> dict[str, float]:
+    """Take everything one after the other over one connection, and verify it: the fastest that serial can be."""
     began = time.perf_counter()
     connection = http.client.HTTPConnection(url.removeprefix("http://"))
 
@@ -214,6 +175,8 @@ def serial_work(url: str, folder: str) -> dict[str, float]:
         assert entry.digest is not None
         assert hashlib.sha256(data).hexdigest() == entry.digest.hex
         Path(folder, entry.file).write_bytes(data)
+        for end in beside:
+            get(f"/{entry.urls[0]}{end}")
     return {"wall": time.perf_counter() - began}
 
 
@@ -255,17 +218,19 @@ def measure_indexes(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def measure_downloads(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Measure 200 new charts, and polls."""
-    ours, theirs = [], []
-    with serving(given.charts) as url:
+    ours, theirs, bare = [], [], []
+    with slow_repository(given.charts, SIZE, ROUND_TRIP) as url:
         for number in range(given.runs):
             place = folder / f"run-{number}"
             (place / "serial").mkdir(parents=True)
-            theirs.append(measured(serial_work, url, str(place / "serial")))
+            theirs.append(measured(serial_work, url, str(place / "serial"), ".prov"))
+            bare.append(measured(serial_work, url, str(place / "serial")))
             ours.append(measured(mirror_work, url, str(place)))
     return {
         "mirrord": median([run["first"] for run in ours]),
         "poll": median([run["poll"] for run in ours]),
         "serial": median(theirs),
+        "serial without provenance": median(bare),
     }
 
 
@@ -278,10 +243,11 @@ def show(found: dict[str, Any], given: argparse.Namespace) -> None:
         for binary in helms():
             wall, cpu = (steps["parse"][key] / steps[binary][key] for key in ("wall", "cpu"))
             print(f"  parse / {binary}: {wall:.2f} of its time, {cpu:.2f} of its CPU")
-    ours, serial = found["downloads"]["mirrord"], found["downloads"]["serial"]
-    print(f"{given.charts} new charts, {ROUND_TRIP * 1000:.0f} ms round trips: {ours['wall']:.2f} s "
-          f"({ours['cpu']:.2f} s CPU); one after the other {serial['wall']:.2f} s; "
-          f"ratio {ours['wall'] / serial['wall']:.2f}")  # fmt: skip
+    downloads = found["downloads"]
+    ours = downloads["mirrord"]
+    print(f"{given.charts} new charts, {ROUND_TRIP:.3f} s round trips: {ours['wall']:.2f} s, {ours['cpu']:.2f} s CPU")
+    for name in ("serial", "serial without provenance"):
+        print(f"  {name}: {downloads[name]['wall']:.2f} s; ratio {ours['wall'] / downloads[name]['wall']:.2f}")
     print(f"a poll when nothing changed: {found['downloads']['poll']['cpu'] * 1000:.1f} ms CPU")
 
 

@@ -190,7 +190,7 @@ def test_the_readme_shows_a_real_configuration() -> None:
 def test_routes_are_documented() -> None:
     """Every route and every front is in docs/reference/http.md, and nothing else."""
     served = {route.path for route in StatusPages(None).routes()}  # type: ignore[arg-type]  # routes need no view
-    prefixes = {syncer.prefix for syncer in load_syncers().values() if hasattr(syncer, "prefix")}
+    prefixes = {prefix for syncer in load_syncers().values() for prefix in getattr(syncer, "prefixes", ())}
     assert first_column(section("docs/reference/http.md", "## Routes")) == served | prefixes
 
 

@@ -24,9 +24,10 @@ LONGEST_MODULE, LONGEST_TEST_FILE, LONGEST_FUNCTION = 300, 500, 60
 DOORS = {
     "httpx": {"mirrord.wire.lean"},
     "aiohttp": {"mirrord.wire.lean", "mirrord.wire.transport", "mirrord.serve"},
+    "git": {"mirrord.wire.git.command"},
     "idna": {"mirrord.wire.origin"},
     "yarl": {"mirrord.wire.transport"},
-    "yaml": {"mirrord.config.load"},
+    "yaml": {"mirrord.config.load", "mirrord.syncers.helm.upstream.events"},  # the latter sees events only, no objects
     "pydantic": {"mirrord.config", "mirrord.syncer", "mirrord.syncers"},
     "apscheduler": {"mirrord.schedule"},
     "sqlalchemy": {"mirrord.record"},
@@ -38,7 +39,8 @@ DOORS = {
 }
 # What the standard library has that goes to other machines, starts programs, or reads objects out of bytes.
 STANDARD_DOORS = {
-    "subprocess": {"mirrord.wire.dockerconfig"},  # credential helpers
+    "asyncio.subprocess": {"mirrord.serve.cgi"},
+    "subprocess": {"mirrord.wire.dockerconfig", "mirrord.wire.git.command"},  # credential helpers; git
     "sqlite3": {"mirrord.record"},
     "logging": {"mirrord.report.logs"},
     "http.client": {"mirrord.cli.healthcheck"},  # a probe has to start quickly
@@ -179,7 +181,8 @@ def test_every_dependency_is_declared_and_pinned() -> None:
     """What has a door is a declared dependency with a version in constraints.txt, and no declared one is unused."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[<>=;\[ ]", entry)[0] for entry in project["dependencies"]}
-    named = {"pyyaml" if name == "yaml" else name.replace("_", "-") for name in DOORS}
+    called = {"yaml": "pyyaml", "git": "gitpython"}
+    named = {called.get(name, name.replace("_", "-")) for name in DOORS}
     assert declared == named
     development = {re.split(r"[<>=;\[ ]", entry)[0] for entry in project["optional-dependencies"]["dev"]}
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]

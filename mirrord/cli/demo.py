@@ -33,14 +33,14 @@ from mirrord.wire.oci.reference import Reference
 if TYPE_CHECKING:
     from mirrord.testing.stage import Stage
 
-CHARTS = "charts"
+CHARTS, CODE = "charts", "code"
 
 HELP = """Show everything at work, on this machine alone: no account, no configuration, nothing is left behind.
 
-Starts four registries, a chart repository and the daemon on loopback, builds an image for linux/amd64 and linux/arm64,
-publishes it from one registry to the three others and to the embedded store as [cyan]main[/cyan] and
-[cyan]main-<commit>[/cyan], mirrors the charts, and leaves all of it running until Ctrl-C. The registries are Debian's
-[cyan]docker-registry[/cyan] where it is installed.
+Starts four registries, a chart repository, three Git hosts and the daemon on loopback, builds an image for linux/amd64
+and linux/arm64, publishes it from one registry to the three others and to the embedded store as [cyan]main[/cyan] and
+[cyan]main-<commit>[/cyan], mirrors the charts and a Git repository, and leaves all of it running until Ctrl-C. The
+registries are Debian's [cyan]docker-registry[/cyan] where it is installed.
 
   $ mirrord demo --once
 
@@ -87,7 +87,7 @@ async def _play(stack: AsyncExitStack, *, once: bool) -> int:
     say("Starting four registries and the daemon, on 127.0.0.1 alone ...")
     stage = await stack.enter_async_context(open_stage())
     _introduce(stage)
-    code = await _publish(stage) or await _sync_charts(stage)
+    code = await _publish(stage) or await _sync_charts(stage) or await _sync_code(stage)
     if code or once:
         return code
     _invite(stage)
@@ -145,6 +145,21 @@ async def _sync_charts(stage: Stage) -> int:
     return 0
 
 
+async def _sync_code(stage: Stage) -> int:
+    """Mirror the Git repository, and compare what its hosts have with upstream."""
+    say(f"\n$ mirrord sync {CODE}")
+    sys.stdout.flush()
+    (ended,) = await ControlClient(stage.state).sync([CODE], Events())
+    say_run(ended)
+    if code := exit_code([ended]):
+        return code
+    wanted = stage.code.refs(f"team/{CODE}.git")
+    for name, forge in stage.forges.items():
+        if forge.refs(f"mirror/{CODE}.git") != wanted:
+            raise DigestError(f"{name} has other branches and tags than upstream")
+    return 0
+
+
 async def _verify(stage: Stage, names: tuple[str, ...]) -> None:
     """Ask every place for every name.
 
@@ -184,6 +199,9 @@ Log      {stage.folder}/daemon.log
 Config   {stage.folder}/conf.d/demo.yaml
 
 Charts   helm repo add demo http://{stage.address}/helm/{CHARTS} && helm search repo demo
+
+Code     git clone http://{stage.address}/git/{CODE}.git
+Raw      curl http://{stage.address}/raw/{CODE}/main/README.md
 
 Try, in another terminal:
   {program} status --state {state}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,6 +82,8 @@ class Host(Strict):
     token_realms: Annotated[
         tuple[Annotated[str, AfterValidator(_realm)], ...], Field(examples=["[https://auth.example.com]"])
     ] = ()
+    ssh_key: Annotated[str | None, Field(examples=["/etc/mirrord/id_ed25519"])] = None
+    known_hosts: Annotated[str | None, Field(examples=["/etc/mirrord/known_hosts"])] = None
     requests: Annotated[int, Field(ge=1, le=256)] = 8
     bandwidth: Annotated[Rate, AfterValidator(sized(parse_rate, "1KiB/s", "1TiB/s"))] | None = None
 
@@ -110,10 +113,11 @@ def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Ma
     _check_tls(host, trail, problems)
     credential = _credential(host.auth, (*trail, "auth"), problems, environ) if host.auth else None
     _check_realms(host, trail, problems)
+    _check_ssh(host, trail, problems)
     return HostPolicy(
         host=name, credential=credential, insecure=host.insecure, ca=host.ca, certificate=host.certificate,
         key=host.key, proxy=host.proxy, allow_private=host.allow_private, token_realms=host.token_realms,
-        requests=host.requests, bandwidth=host.bandwidth,
+        ssh_key=host.ssh_key, known_hosts=host.known_hosts, requests=host.requests, bandwidth=host.bandwidth,
     )  # fmt: skip
 
 
@@ -152,6 +156,19 @@ def _check_tls(host: Host, trail: Trail, problems: Problems) -> None:
     pair = [(key, path) for key, path in (("certificate", host.certificate), ("key", host.key)) if path]
     if host.certificate and all([_readable(path, (*trail, key), problems) for key, path in pair]):  # noqa: C419 - every one is to be told
         _check_pair(host, trail, problems)
+
+
+def _check_ssh(host: Host, trail: Trail, problems: Problems) -> None:
+    if host.known_hosts:
+        _readable(host.known_hosts, (*trail, "known_hosts"), problems)
+    if not host.ssh_key or not _readable(host.ssh_key, (*trail, "ssh_key"), problems):
+        return
+    path = Path(host.ssh_key)
+    if b"PRIVATE KEY-----" not in path.read_bytes():
+        problems.add((*trail, "ssh_key"), f"{path} holds no private key; give the file without .pub")
+    status = path.stat()
+    if status.st_uid == os.geteuid() and status.st_mode & 0o077:  # what ssh would say, and not do it
+        problems.add((*trail, "ssh_key"), f"{path} can be read by others, so ssh refuses it; chmod 600 {path}")
 
 
 def _check_pair(host: Host, trail: Trail, problems: Problems) -> None:

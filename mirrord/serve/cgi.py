@@ -263,7 +263,15 @@ async def _end(process: Process) -> None:
 async def _reap(process: Process) -> None:
     while process.stdout is not None and await process.stdout.read(_PIECE):
         pass  # a pipe that is not read to its end is never closed
-    await process.wait()
+    if await process.wait() < 0:
+        await asyncio.to_thread(_reap_orphans, process.pid)
+
+
+def _reap_orphans(group: int) -> None:
+    """Take leave of what a program had started: as the first process of a container we are its parent now."""
+    with contextlib.suppress(ChildProcessError):  # they are somebody else's
+        while True:
+            os.waitpid(-group, 0)
 
 
 def _refusal(status: int, reason: str, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -2,7 +2,7 @@
 
     python -m mirrord.testing.chartcut grafana-index.yaml.gz tests/helm/data/grafana-cut.yaml.gz
 
-The lines that stay are upstream's own. Odd are: two entries of one version, a `v` before the version, `appVersion: null`.
+The lines that stay are upstream's own. Odd are: two entries of one version, a `v` before it, `appVersion: null`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def cut(index: str) -> str:
     entries, _, end = rest.rpartition("\ngenerated:")
     names = list(_CHART.finditer(entries))
     ends = [name.start() for name in names[1:]] + [len(entries) + 1]
-    kept = [name[0] + "\n" + _few(f"{entries}\n"[name.end() + 1 : until]) for name, until in zip(names, ends, strict=True)]
+    kept = [
+        name[0] + "\n" + _few(f"{entries}\n"[name.end() + 1 : until]) for name, until in zip(names, ends, strict=True)
+    ]
     return f"{top}entries:\n{''.join(kept)}generated:{end}"
 
 

@@ -1,8 +1,8 @@
 """A world in which whole runs of chart mirrors are driven: a repository, targets of every kind, and a clock.
 
-    async with open_chart_runs(tmp_path) as runs:
-        mirror = runs.mirror(source.url, local=LOCAL, site=tmp_path / "site")
-        done = await runs.run(mirror)
+async with open_chart_runs(tmp_path) as runs:
+    mirror = runs.mirror(source.url, local=LOCAL, site=tmp_path / "site")
+    done = await runs.run(mirror)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mirrord.blobs.pool import SpoolPool
 from mirrord.events import Events
 from mirrord.model import Digest, Plan, Receipt, Run
 from mirrord.pipeline import plan_mirror, run_mirror
-from mirrord.syncer import LOCAL, Mirror, Services, Syncer, Target
+from mirrord.syncer import Mirror, Services, Syncer, Target
 from mirrord.syncers.helm.names import CHARTS, INDEX, OCI
 from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.testing.chartservers import ChartMuseumServer, CodingServer
@@ -63,19 +63,24 @@ class ChartRuns:
     parallel: int = 4
 
     def mirror(
-        self, source: str, *, name: str = "app", trust: float = 12 * 3600.0, keys: Mapping[str, Any] | None = None,
+        self,
+        source: str,
+        *,
+        name: str = "app",
+        trust: float = 12 * 3600.0,
+        keys: Mapping[str, Any] | None = None,
+        also: Mapping[str, Place] | None = None,
         **targets: Place,
-    ) -> Mirror:  # fmt: skip
-        """Make a mirror of `source`; `targets` are doubles, real registries, folders or `local`; `keys` the mirror's."""
+    ) -> Mirror:
+        """Make a mirror of `source` with further `keys`; `targets` are doubles, real registries, folders or `local`."""
         spec = HELM.spec.model_validate({"from": source, **(keys or {})})
-        return Mirror(name, "helm", spec, tuple(_target(*one) for one in targets.items()), deadline=60.0, trust=trust)
+        made = tuple(_target(*one) for one in {**(also or {}), **targets}.items())
+        return Mirror(name, "helm", spec, made, deadline=60.0, trust=trust)
 
     async def run(self, mirror: Mirror) -> Run:
         """Run a mirror once, and remember."""
         clock = lambda: self.now  # noqa: E731 - as short as a name
-        return await run_mirror(
-            mirror, HELM, self.services, self.store, "command", clock=clock, parallel=self.parallel
-        )
+        return await run_mirror(mirror, HELM, self.services, self.store, "command", clock=clock, parallel=self.parallel)
 
     async def plan(self, mirror: Mirror) -> Plan:
         """Decide what a run would do."""
@@ -118,7 +123,9 @@ def receipts(run: Run) -> Mapping[tuple[str, str], Receipt]:
 
 
 @contextlib.asynccontextmanager
-async def open_chart_runs(folder: Path, *, book: HostBook | None = None, state: bool = True) -> AsyncIterator[ChartRuns]:
+async def open_chart_runs(
+    folder: Path, *, book: HostBook | None = None, state: bool = True
+) -> AsyncIterator[ChartRuns]:
     """Build a world with its state below `folder`; the same again after a restart."""
     events = Events()
     for name in ("spool", "scratch"):
@@ -164,7 +171,7 @@ def run_until(folder: Path, source: str, stop: int | str, keys: Mapping[str, Any
                 failpoints.arm(stop, failpoints.crash)
             else:
                 sys.addaudithook(count)
-            run = await runs.run(runs.mirror(source, keys=keys, **targets))
+            run = await runs.run(runs.mirror(source, keys=keys, also=targets))
             os._exit(0 if not run.error and all(receipt.good for receipt in run.receipts) else 1)
 
     asyncio.run(work())

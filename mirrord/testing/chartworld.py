@@ -108,7 +108,7 @@ class ChartWorld:
     async def target(self, kind: str, **options: object) -> ChartTarget:
         """Make a target of one of `KINDS`, with a double of its server where it needs one; again after a restart."""
         makers: Mapping[str, Callable[[], ChartTarget]] = {
-            "local": lambda: LocalTarget(self.store, self.links, REPOSITORY, self.folder),
+            "local": lambda: LocalTarget(self.store, self.links, REPOSITORY),
             "directory": lambda: DirectoryTarget(self.folder / "site", read_entries),
         }
         if kind in makers:

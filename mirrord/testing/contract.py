@@ -26,7 +26,7 @@ from pydantic import BaseModel
 from mirrord.model import NO_MEMORY, Action, Known, Memory, Plan, Receipt, Step
 from mirrord.syncer import Mirror, Services, Session, Syncer
 
-ROOMS = frozenset({"__init__", "syncer", "spec", "names", "plan", "upstream", "transfer", "front"})
+ROOMS = frozenset({"__init__", "syncer", "spec", "names", "plan", "upstream", "transfer", "front", "kept"})
 NOW = datetime(2024, 5, 17, 12, tzinfo=UTC)
 
 

@@ -1,4 +1,4 @@
-"""What `mirrord demo` stands on: registries with an image, a chart repository, a configuration, and the real daemon.
+"""What `mirrord demo` stands on: registries, a chart repository, Git hosts, a configuration, and the real daemon.
 
 Everything listens on free ports of 127.0.0.1, lives in one temporary folder, and is gone when the context ends.
 """
@@ -21,6 +21,8 @@ from mirrord.errors import MirrordError, UnreachableError
 from mirrord.syncer import LOCAL
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
+from mirrord.testing.githost import GitHost
+from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.images import Image, build_image
 from mirrord.testing.pushing import push
 from mirrord.testing.registry import Registry
@@ -29,7 +31,9 @@ from mirrord.testing.servers import DockerRegistry, available
 PLATFORMS = ("linux/amd64", "linux/arm64")
 LAYERS, LAYER_SIZE = 3, 8 << 20  # of each platform, the lowest one shared: 40 MiB in all
 TARGETS = ("east", "west", "north")
-REPOSITORY, TAG, MIRROR, CHARTS = "team/app", "main", "app", "charts"
+REPOSITORY, TAG, MIRROR, CHARTS, CODE = "team/app", "main", "app", "charts", "code"
+FORGES = ("gitea", "forge")
+README = b"# app\n\nMirrored by mirrord.\n"
 VERSIONS = (("app", "1.0.0"), ("app", "1.1.0"), ("app-dashboard", "0.3.0"))
 PATIENCE = 20.0  # seconds that the daemon may take to start, or to end
 
@@ -39,6 +43,7 @@ hosts:
   {source}: {{bandwidth: 24MiB/s}}  # slow on purpose, so that there is something to see
 targets:
 {targets}
+{forges}
 mirrors:
   - name: {mirror}
     kind: image
@@ -49,6 +54,10 @@ mirrors:
     kind: helm
     from: {repository}
     to: local
+  - name: {code}
+    kind: git
+    from: {upstream}
+    to: [gitea, forge, local]
 """
 
 # What would reach into the machine's own mirrord, or ask for its credentials.
@@ -66,6 +75,8 @@ class Stage:
         source: where it is read from.
         targets: where it goes, by name in the configuration.
         charts: a chart repository with a few versions.
+        code: a Git host with a repository of two branches and a tag.
+        forges: Git hosts that it goes to.
         address: `host:port` of the daemon.
         daemon: done when the daemon ended.
         stand_in: why the registries are doubles in this process, or "" when they are real servers.
@@ -76,6 +87,8 @@ class Stage:
     source: Registry | DockerRegistry
     targets: Mapping[str, Registry | DockerRegistry]
     charts: ChartRepository
+    code: GitHost
+    forges: Mapping[str, GitHost]
     address: str
     daemon: asyncio.Future[int]
     stand_in: str
@@ -128,9 +141,13 @@ async def open_stage() -> AsyncIterator[Stage]:
         charts = await stack.enter_async_context(ChartRepository())
         for name, version in VERSIONS:
             charts.add(build_chart(name, version))
-        await asyncio.to_thread(_configure, folder, source.host, targets, charts.url)
+        hosts = [await stack.enter_async_context(GitHost(folder / "git" / name)) for name in (CODE, *FORGES)]
+        code, forges = hosts[0], dict(zip(FORGES, hosts[1:], strict=True))
+        await asyncio.to_thread(_commit, code, forges)
+        text = _configuration(source.host, targets, charts.url, code.url(f"team/{CODE}.git"), forges)
+        await asyncio.to_thread(_configure, folder, text)
         address, daemon = await stack.enter_async_context(_daemon(folder))
-        yield Stage(folder, image, source, targets, charts, address, daemon, stand_in)
+        yield Stage(folder, image, source, targets, charts, code, forges, address, daemon, stand_in)
 
 
 async def _registry(stack: contextlib.AsyncExitStack, *, double: bool) -> Registry | DockerRegistry:
@@ -139,18 +156,40 @@ async def _registry(stack: contextlib.AsyncExitStack, *, double: bool) -> Regist
     return await stack.enter_async_context(DockerRegistry(access_log=True))
 
 
-def _configure(folder: Path, source: str, targets: Mapping[str, Registry | DockerRegistry], charts: str) -> None:
-    (folder / "conf.d").mkdir()
+def _commit(code: GitHost, forges: Mapping[str, GitHost]) -> None:
+    upstream = Upstream(code.create(f"team/{CODE}.git"))
+    upstream.commit("main", {"README.md": README, "docs/install.md": b"pip install .\n"})
+    upstream.tag("v1.0.0", "main", annotated=True)
+    upstream.commit("feature/faster", {"README.md": b"# app\n\nFaster.\n"}, parent=upstream.refs()["refs/heads/main"])
+    for forge in forges.values():
+        forge.create(f"mirror/{CODE}.git")
+
+
+def _configuration(
+    source: str,
+    targets: Mapping[str, Registry | DockerRegistry],
+    charts: str,
+    upstream: str,
+    forges: Mapping[str, GitHost],
+) -> str:
     lines = [f"  {name}: {{kind: image, to: {registry.host}/mirror}}" for name, registry in targets.items()]
-    text = CONFIGURATION.format(
+    hosts = [f'  {name}: {{kind: git, to: "{forge.base}/mirror/{{name}}.git"}}' for name, forge in forges.items()]
+    return CONFIGURATION.format(
         source=source,
         targets="\n".join(lines),
+        forges="\n".join(hosts),
         names=", ".join(targets),
         mirror=MIRROR,
         image=f"{source}/{REPOSITORY}:{TAG}",
         charts=CHARTS,
         repository=charts,
+        code=CODE,
+        upstream=upstream,
     )
+
+
+def _configure(folder: Path, text: str) -> None:
+    (folder / "conf.d").mkdir()
     (folder / "conf.d" / "demo.yaml").write_text(text)
 
 

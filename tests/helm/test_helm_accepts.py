@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from mirrord.model import Result
 from mirrord.syncer import LOCAL
+from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.testing import DockerRegistry, Registry, require
 from mirrord.testing.chart_repository import INDEX, ChartRepository
 from mirrord.testing.chartprograms import HELMS, Helm, helm, helms
 from mirrord.testing.chartruns import CHARTS_AT, ChartRuns, open_chart_runs, site, sound
 from mirrord.testing.charts import Chart, build_chart
+from mirrord.testing.frontserver import open_front
 from mirrord.testing.signing import GpgSigner
 
 BINARIES = helms() or HELMS[-1:]
@@ -178,10 +180,10 @@ async def test_helm_loads_what_is_published(row: str, source: ChartRepository, r
     assert any(problem in one for one in run.plan.problems) if problem else not run.plan.problems
     if not helms():
         return
-    async with ChartRepository() as served, AsyncExitStack() as stack:
-        served.files |= site(folder)
+    async with ChartRepository() as server, AsyncExitStack() as stack:
+        server.files |= site(folder)
         ready = [await stack.enter_async_context(helm(binary)) for binary in BINARIES]
-        found = await asyncio.gather(*(listed_by(one, served.url) for one in ready))
+        found = await asyncio.gather(*(listed_by(one, server.url) for one in ready))
     assert found == [wanted] * len(BINARIES)
 
 
@@ -193,8 +195,8 @@ def signer(tmp_path_factory: pytest.TempPathFactory) -> object:
         yield made
 
 
-def real_chart(version: str, **files: str) -> Chart:
-    manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: made-by-{{ .Chart.Version | replace \"+\" \"_\" }}}\n"
+def real_chart(version: str) -> Chart:
+    manifest = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: made-by-{{ .Chart.Version | replace "+" "_" }}}\n'
     return build_chart("app", version, {"templates/map.yaml": manifest.encode()})
 
 
@@ -207,22 +209,28 @@ async def signed(source: ChartRepository, signer: GpgSigner) -> ChartRepository:
 
 
 @pytest.fixture
+def keyring(signer: GpgSigner, tmp_path: Path) -> Path:
+    file = tmp_path / "keyring"
+    file.write_bytes(signer.keyring())
+    return file
+
+
+@asynccontextmanager
 async def cluster() -> AsyncIterator[str]:
-    """What helm 3 asks a cluster before it installs, even with `--dry-run=client`."""
-    core = {"kind": "APIResourceList", "groupVersion": "v1", "resources": []}
+    """Answer what helm 3 asks a cluster before it installs, even with `--dry-run=client`."""
     maps = {"name": "configmaps", "kind": "ConfigMap", "namespaced": True, "verbs": ["get"]}
     answers: dict[str, dict[str, object]] = {
         "/version": {"major": "1", "minor": "30", "gitVersion": "v1.30.0"},
         "/api": {"kind": "APIVersions", "versions": ["v1"]},
         "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
-        "/api/v1": {**core, "resources": [maps]},
+        "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": [maps]},
     }
     async with ChartRepository() as server:
         server.files |= {path: json.dumps(answer).encode() for path, answer in answers.items()}
         yield server.url
 
 
-async def check_use(run: Helm, chart: str, folder: Path, keyring: Path, cluster: str, *flags: str) -> None:
+async def check_use(run: Helm, chart: str, folder: Path, keyring: Path, *flags: str) -> None:
     """Let helm do with a published chart what people do: pull it, with verification, render it, install it."""
     for version in ("1.1.0", "2.0.0+up.1"):
         said = ("--version", version, *flags)
@@ -230,53 +238,67 @@ async def check_use(run: Helm, chart: str, folder: Path, keyring: Path, cluster:
         assert pulled.status == 0, pulled.output
         assert "Signed by:" in pulled.output
         assert (folder / f"app-{version}.tgz").read_bytes() == real_chart(version).data
-        for command in (("template",), ("install", "--dry-run=client", "--disable-openapi-validation", "--kube-apiserver", cluster)):
-            made = await run(*command, "x", chart, *said)
-            assert made.status == 0, made.output
-            assert f"made-by-{version.replace('+', '_')}" in made.output
+        async with cluster() as api:
+            install = ("install", "--dry-run=client", "--disable-openapi-validation", "--kube-apiserver", api)
+            for command in (("template",), install):
+                made = await run(*command, "x", chart, *said)
+                assert made.status == 0, made.output
+                assert f"made-by-{version.replace('+', '_')}" in made.output
 
 
-@pytest.mark.parametrize("form", ["yaml", "json"])
+@asynccontextmanager
+async def served(place: str, runs: ChartRuns) -> AsyncIterator[str]:
+    """Serve what was published: the folder by a plain web server, or the local store by mirrord's own."""
+    if place == "mirrord":
+        async with open_front(runs.services, SYNCER) as url:
+            yield f"{url}/helm/app"
+        return
+    async with ChartRepository(path="/charts") as server:
+        server.files |= site(runs.folder / "site")
+        yield server.url
+
+
+@pytest.mark.parametrize("what", ["yaml in a folder", "json in a folder", "yaml by mirrord", "json by mirrord"])
 @pytest.mark.parametrize("binary", BINARIES)
-async def test_helm_uses_a_served_folder(
-    binary: str, form: str, signed: ChartRepository, signer: GpgSigner, runs: ChartRuns, cluster: str
+async def test_helm_uses_a_repository(
+    binary: str, what: str, signed: ChartRepository, keyring: Path, runs: ChartRuns
 ) -> None:
-    """helm adds the published repository, verifies signatures with it, renders and installs from it."""
+    """Real helm adds the published repository, verifies signatures with it, renders and installs from it."""
     require(binary)
-    folder, keyring = runs.folder / "site", runs.folder / "keyring"
-    keyring.write_bytes(signer.keyring())
-    run = await runs.run(runs.mirror(signed.url, keys={"index": form}, site=folder))
-    assert run.result is Result.SUCCESS
-    async with ChartRepository(path="/helm/app") as served, helm(binary) as helm_:
-        served.files |= site(folder)
-        assert len(await listed_by(helm_, served.url)) == 4
-        await check_use(helm_, "mirror/app", runs.folder, keyring, cluster)
+    form, *_, place = what.split()
+    mirror = runs.mirror(signed.url, keys={"index": form}, site=runs.folder / "site", local=LOCAL)
+    assert (await runs.run(mirror)).result is Result.SUCCESS
+    async with served(place, runs) as url, helm(binary) as helm_:
+        assert len(await listed_by(helm_, url)) == 4
+        await check_use(helm_, "mirror/app", runs.folder, keyring)
         newest = await helm_("search", "repo", "mirror/app", "--output", "json")
         assert json.loads(newest.output)[0]["version"] == "2.0.0+up.1"
-        served.files |= {INDEX: served.files[INDEX]}
         assert (await helm_("repo", "update")).status == 0
 
 
 @pytest.mark.parametrize("binary", BINARIES)
 @pytest.mark.parametrize("server", [Registry, DockerRegistry], ids=["double", "docker-registry"])
 async def test_helm_uses_a_registry(
-    binary: str, server: Callable[[], Registry | DockerRegistry], signed: ChartRepository, signer: GpgSigner,
-    runs: ChartRuns, cluster: str,
-) -> None:  # fmt: skip
-    """helm pulls, verifies, renders and installs from a registry that charts were mirrored to, and back from it."""
+    binary: str,
+    server: Callable[[], Registry | DockerRegistry],
+    signed: ChartRepository,
+    keyring: Path,
+    runs: ChartRuns,
+) -> None:
+    """Real helm pulls, verifies, renders and installs from a registry that charts were mirrored to, and back from it."""
     require(binary)
     if server is DockerRegistry:
         require("docker-registry")
-    keyring = runs.folder / "keyring"
-    keyring.write_bytes(signer.keyring())
     async with server() as registry, helm(binary) as helm_:
         run = await runs.run(runs.mirror(signed.url, registry=registry))
         assert run.result is Result.SUCCESS, run
         chart = f"oci://{registry.host}/{CHARTS_AT}/app"
-        await check_use(helm_, chart, runs.folder, keyring, cluster, "--plain-http")
+        await check_use(helm_, chart, runs.folder, keyring, "--plain-http")
         newest = await helm_("show", "chart", chart, "--plain-http")
         assert "version: 2.0.0" in newest.output
         assert (await runs.run(runs.mirror(chart, name="back", local=LOCAL))).result is Result.SUCCESS
-        assert sound(runs.local("back")) == {f"app-{one['version']}": f"sha256:{one['digest']}" for one in signed.entries}
+        assert sound(runs.local("back")) == {
+            f"app-{one['version']}": f"sha256:{one['digest']}" for one in signed.entries
+        }
         first = real_chart("1.0.0")
         assert runs.local("back")[f"charts/{first.file}.prov"] == signed.files[f"charts/{first.file}.prov"]

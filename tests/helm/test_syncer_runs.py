@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +139,16 @@ async def test_changed_upstream(changed: str, source: ChartRepository, runs: Cha
     """Another digest under the same version is told, and taken only when `changed: replace` says so."""
     again = build_chart("app", "1.0.0", metadata={"description": "packaged again"})
     async with CodingServer(overwrite=True) as coding, ChartMuseumServer() as museum, Registry() as registry:
-        targets = {"coding": coding, "museum": museum, "registry": registry, "site": runs.folder / "site"}
-        mirror = runs.mirror(source.url, keys={"changed": changed}, local=LOCAL, **targets)
+        folder = runs.folder / "site"
+        mirror = runs.mirror(
+            source.url,
+            keys={"changed": changed},
+            local=LOCAL,
+            coding=coding,
+            museum=museum,
+            registry=registry,
+            site=folder,
+        )
         await runs.run(mirror)
         source.entries.clear()
         source.add(again, prov=again.provenance(SIGNER))
@@ -183,7 +191,7 @@ async def test_50_one_version_twice(right: int | None, source: ChartRepository, 
     assert (await runs.run(runs.mirror(source.url, local=LOCAL))).receipts == ()
 
 
-WRONG = {
+WRONG: dict[str, tuple[str, Callable[[dict[str, bytes]], object]]] = {
     "55 listed and not there": ("missing", lambda files: files.pop(f"charts/{A2.file}")),
     "35 other bytes": ("digest_mismatch", lambda files: files.update({f"charts/{A2.file}": A1.data})),
     "54 cut off": ("digest_mismatch", lambda files: files.update({f"charts/{A2.file}": A2.data[:-9]})),
@@ -327,7 +335,7 @@ async def test_11_another_host_wants_credentials(runs: ChartRuns) -> None:
 @pytest.mark.parametrize("kind", ["local", "site"])
 async def test_a_lost_file_is_healed(kind: str, source: ChartRepository, runs: ChartRuns) -> None:
     """An archive that is gone from our own disk is fetched again, and only that one."""
-    mirror = runs.mirror(source.url, trust=3600, **{kind: LOCAL if kind == "local" else runs.folder / "site"})
+    mirror = runs.mirror(source.url, trust=3600, also={kind: LOCAL if kind == "local" else runs.folder / "site"})
     await runs.run(mirror)
     store = runs.services.blobs
     assert store is not None

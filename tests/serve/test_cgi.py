@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from mirrord.serving import Asked, Content, Program
 from mirrord.syncer import Services
 from mirrord.testing.frontserver import Shown
 
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, prctl(2)
 OK = "Content-Type: text/plain\\r\\n\\r\\n"
 
 
@@ -232,6 +234,25 @@ async def test_a_client_that_leaves(tmp_path: Path) -> None:
             assert running(tmp_path)
             writer.transport.abort()
             await ended(served)
+
+
+async def test_no_zombies(tmp_path: Path) -> None:
+    """Where orphans become our children, as those of a container's first process do, none stays behind unburied."""
+    prctl = ctypes.CDLL(None).prctl
+    assert prctl(SUBREAPER, 1, 0, 0, 0) == 0
+    try:
+        async with site(tmp_path) as served:
+            pipe, never = fifo(tmp_path, "ready"), fifo(tmp_path, "never")
+            served.scripts.shell("family", f"printf '{OK}'; (cat {never}; :) & echo > {pipe}; wait")
+            _, writer = await served.connect(b"GET /run/family HTTP/1.1\r\nHost: h\r\n\r\n")
+            await asyncio.to_thread(pipe.read_bytes)
+            family = running(tmp_path)
+            writer.transport.abort()
+            await ended(served)
+            assert family
+            assert [pid for pid in family if Path(f"/proc/{pid}").exists()] == []
+    finally:
+        prctl(SUBREAPER, 0, 0, 0, 0)
 
 
 async def test_a_daemon_that_stops(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The `local` store as a classic chart repository, below `/helm/<mirror>/`.
 
 Every name is looked up among those that the mirror's last publication linked, all of them in one step: who has read
-an index finds every archive that it lists. Of what a client sends only a mirror's name, by its grammar, gets into a path.
+an index finds every archive that it lists. Of what a client sends, only a mirror's name gets into a path.
 """
 
 from __future__ import annotations

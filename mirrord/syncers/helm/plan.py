@@ -20,6 +20,7 @@ INDEX_ITEM: Final = "index"
 """The item that stands for a target's index: its step is the last one, and shows all the others."""
 
 SHOWN = 5  # names in a sentence
+TOGETHER = 4  # versions in a batch: charts are so small that their round trips are what takes time
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +169,9 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     choices = choose(survey.entries, spec, now)
     steps = [
         step
-        for item, choice in choices.items()
+        for number, choice in enumerate(choices.values())
         for target, shelf in survey.shelves.items()
-        for step in (_step(item, choice, target, shelf, spec),)
+        for step in (_step(choice, target, shelf, spec, str(number // TOGETHER)),)
     ]
     steps += [
         step for target, shelf in survey.shelves.items() for step in _removed(target, shelf, choices, survey, spec)
@@ -191,7 +192,8 @@ def _index(target: str, action: Action, reason: str) -> Step:
     return Step(action, INDEX_ITEM, "", target, (INDEX,), reason, group=INDEX_ITEM)
 
 
-def _step(item: str, choice: Choice, target: str, shelf: Shelf, spec: HelmSpec) -> Step:
+def _step(choice: Choice, target: str, shelf: Shelf, spec: HelmSpec, group: str) -> Step:
+    item = choice.chart.item
     there = shelf.held.get(item)
     wanted = choice.chart.digest
     action, reason = Action.COPY, "not there"
@@ -203,7 +205,7 @@ def _step(item: str, choice: Choice, target: str, shelf: Shelf, spec: HelmSpec) 
         action, reason = _CHANGED[spec.changed]
         reason = f"upstream changed its digest from {there} to {wanted}: {reason}"
     names = (choice.chart.file,)
-    return Step(action, item, str(there if action is Action.KEEP else wanted or ""), target, names, reason, group=item)
+    return Step(action, item, str(there if action is Action.KEEP else wanted or ""), target, names, reason, group=group)
 
 
 _CHANGED: Final = {

@@ -20,7 +20,6 @@ from mirrord.model import Digest
 from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE, ChartVersion, valid_name
 from mirrord.syncers.helm.transfer.target import IndexFile, Reading
 
-
 GONE: Final = ".gone"
 """Names what no index lists any more and what is still to be removed."""
 
@@ -115,7 +114,9 @@ class DirectoryTarget:
     def _finish(self, index: IndexFile) -> None:
         with storage_errors(self.place), self._locked():
             old = self._listed()
-            others = old.keys() - (old.keys() if index.knew is None else index.knew) - {one.item for one in index.charts}
+            others = (
+                old.keys() - (old.keys() if index.knew is None else index.knew) - {one.item for one in index.charts}
+            )
             if others:
                 names = ", ".join(sorted(others)[:5])
                 raise BusyError(f"{self.place}: somebody else published {names} meanwhile; the next run lists both")

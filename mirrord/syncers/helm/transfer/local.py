@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
@@ -27,9 +26,7 @@ class LocalTarget:
     provenance = True
     oldest_first = False
 
-    def __init__(
-        self, store: BlobStore, links: Links, repository: str, scratch: Path, reading: Reading | None = None
-    ) -> None:
+    def __init__(self, store: BlobStore, links: Links, repository: str, reading: Reading | None = None) -> None:
         """Keep content in `store`, and the names of `repository` (`_helm/<mirror>`) in `links`.
 
         `reading` gets to see the index that is there whenever it is asked what is held.
@@ -38,7 +35,6 @@ class LocalTarget:
         self._store = store
         self._links = links
         self._repository = repository
-        self._scratch = scratch
         self._tags: dict[str, Digest] = {}
         self._made: dict[Digest, Link] = {}
         self.place = f"local {repository}"
@@ -72,7 +68,7 @@ class LocalTarget:
         there = self._linked.tags.get(name)
         if there not in (None, wanted.digest) and self._store.path(there) and not replace:
             raise ImmutableError(f"{self.place}: {chart.item} is {there} there, not {wanted.digest}")
-        await self._keep(reader)
+        await self._store.adopt(wanted.digest, await reader.whole())  # linked, not copied: nobody writes to it any more
         self._made[wanted.digest] = Link(GZIP, wanted.size)
         self._tags[name] = wanted.digest
         self._tags.pop(f"{name}{PROVENANCE}", None)
@@ -115,19 +111,3 @@ class LocalTarget:
         await self._store.put(digest, data)
         self._made[digest] = Link(media_type, len(data))
         self._tags[name] = digest
-
-    async def _keep(self, reader: Reader) -> None:
-        """Link the spool's file; copy when the spool reads somebody else's file in place."""
-        wanted = reader.spool.wanted
-        file = await reader.whole()
-        if wanted.file is None:
-            await self._store.adopt(wanted.digest, file)
-            return
-        copy = self._scratch / f"{wanted.digest.hex}.{secrets.token_hex(4)}"
-        try:
-            with storage_errors(str(copy)), copy.open("wb") as out:
-                async for chunk in reader.chunks():
-                    out.write(chunk)
-            await self._store.adopt(wanted.digest, copy)
-        finally:
-            copy.unlink(missing_ok=True)

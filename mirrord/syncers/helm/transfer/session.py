@@ -22,7 +22,7 @@ from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile
 from mirrord.syncers.helm.transfer.turns import Turn
 from mirrord.transfer.execute import failed
-from mirrord.transfer.fanout import Delivery, fan_out
+from mirrord.transfer.fanout import Delivery, fan_out, together
 
 
 class Archive(Protocol):
@@ -42,7 +42,7 @@ class Archives(Protocol):
     """Where archives come from; `upstream.fetch` has the implementation."""
 
     def archive(
-        self, chart: ChartVersion, scratch: Path, also: frozenset[Digest], here: Path | None
+        self, chart: ChartVersion, scratch: Path, also: frozenset[Digest], here: Path | None, *, signed: bool
     ) -> AbstractAsyncContextManager[Archive]:
         """Get one."""
         ...
@@ -101,7 +101,7 @@ class HelmSession:
         self._read += count
 
     async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
-        """Carry one chart version to all targets of the batch, or publish all indexes once nothing moves any more."""
+        """Carry some chart versions to their targets at once, or publish all indexes once nothing moves any more."""
 
         def told(receipt: Receipt) -> None:
             self.whole &= receipt.good
@@ -109,18 +109,28 @@ class HelmSession:
 
         if batch[0].group == INDEX_ITEM:
             await self._still.wait()
-            await asyncio.gather(*(self._finish(steps, told) for steps in _by_target(batch).values()))
+            await asyncio.gather(*(self._finish(steps, told) for steps in _by(batch, "target").values()))
             return
-        turns = {step.target: self._turn(step.target) for step in batch}
         with self._busy():
-            try:
-                await self._carry(batch, turns, told)
-            except MirrordError:
-                self.whole = False
-                raise
-            finally:
-                for turn in turns.values():
-                    turn.leave()
+            items = [(steps, {step.target: self._turn(step.target) for step in steps}) for steps in _by(batch).values()]
+            await together(*(self._attend(steps, turns, told) for steps, turns in items))
+
+    async def _attend(self, steps: Sequence[Step], turns: Mapping[str, Turn], tell: Tell) -> None:
+        """Carry one version; when it cannot be had, that is a receipt for each of its targets."""
+        left = list(steps)
+
+        def told(receipt: Receipt) -> None:
+            left.remove(receipt.step)
+            tell(receipt)
+
+        try:
+            await self._carry(steps, turns, told)
+        except MirrordError as error:
+            for step in tuple(left):
+                told(failed(step, error))
+        finally:
+            for turn in turns.values():
+                turn.leave()
 
     @contextlib.contextmanager
     def _busy(self) -> Iterator[None]:
@@ -145,9 +155,9 @@ class HelmSession:
         choice = self._errand.choices[item]
         also = frozenset(one.digest for one in choice.rivals if one.digest)
         here = self._here(choice)
-        async with self._archives.archive(choice.chart, self._services.scratch, also, here) as found:
+        keeps = any(self._errand.targets[step.target].provenance for step in batch)
+        async with self._archives.archive(choice.chart, self._services.scratch, also, here, signed=keeps) as found:
             wanted = found.wanted
-            keeps = any(self._errand.targets[step.target].provenance for step in batch)
             prov = await found.provenance() if keeps else None
             chart = choice.entry(wanted.digest)
 
@@ -225,8 +235,8 @@ class HelmSession:
         return IndexFile(data, charts, survey.extras, frozenset(shelf.own))
 
 
-def _by_target(batch: Sequence[Step]) -> Mapping[str, list[Step]]:
+def _by(batch: Sequence[Step], key: str = "item") -> Mapping[str, list[Step]]:
     found = defaultdict[str, list[Step]](list)
     for step in batch:
-        found[step.target].append(step)
+        found[getattr(step, key)].append(step)
     return found

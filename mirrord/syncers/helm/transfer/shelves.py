@@ -50,7 +50,7 @@ def open_target(mirror: Mirror, target: Target, services: Services, reading: Rea
     if api == LOCAL:
         if services.blobs is None or services.links is None:
             raise StorageError("the local target needs a state directory; give --state")
-        return LocalTarget(services.blobs, services.links, repository_of(mirror), services.scratch, reading)
+        return LocalTarget(services.blobs, services.links, repository_of(mirror), reading)
     if api == "directory":
         return DirectoryTarget(Path(place), reading)
     if api == "oci":

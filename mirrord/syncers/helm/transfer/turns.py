@@ -6,12 +6,16 @@ import asyncio
 
 
 class Turn:
-    """One place in a line. It comes when everybody before has left, also those who left early."""
+    """One place in a line. It comes when everybody before has left, also those who left early.
+
+    Attributes:
+        left: done when this one, and everybody before, has left.
+    """
 
     def __init__(self, before: Turn | None) -> None:
         """Stand behind `before`; None is the front, and also where there is no line at all."""
-        self._before = before._left if before else None
-        self._left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._before = before.left if before else None
+        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def come(self) -> None:
         """Wait until it is our turn."""
@@ -26,5 +30,5 @@ class Turn:
             self._before.add_done_callback(lambda _: self._pass())
 
     def _pass(self) -> None:
-        if not self._left.done():
-            self._left.set_result(None)
+        if not self.left.done():
+            self.left.set_result(None)

@@ -106,13 +106,20 @@ class ChartSource:
 
     @asynccontextmanager
     async def archive(
-        self, chart: ChartVersion, scratch: Path, also: Collection[Digest] = (), here: Path | None = None
+        self,
+        chart: ChartVersion,
+        scratch: Path,
+        also: Collection[Digest] = (),
+        here: Path | None = None,
+        *,
+        signed: bool = False,
     ) -> AsyncIterator[Fetched]:
         """Get an archive into `scratch`, check it, and lend it.
 
         Its digest must be the entry's or one of `also` (other entries of the same version: the bytes decide which of
         them is right); an entry without digest takes what comes. `here` is a file that has the entry's digest and was
-        checked before: then the archive is not fetched again.
+        checked before: then the archive is not fetched again. With `signed` its provenance is asked for at the same
+        time, since many charts are so small that they cost one round trip.
 
         Raises:
             MissingError: it is listed and not there.
@@ -124,21 +131,22 @@ class ChartSource:
             TransportError: it cannot be had now.
         """
         place = await self._place(chart)
-        if here is not None and chart.digest is not None:
-            size = (await asyncio.to_thread(here.stat)).st_size
-            yield Fetched(chart, Wanted(chart.digest, size, file=here), place.provenance)
-            return
-        digests = {one for one in (chart.digest, *also) if one is not None}
-        file = scratch / f"{secrets.token_hex(12)}.tgz"
-        try:
+        async with _ahead(place.provenance, early=signed) as provenance:
+            if here is not None and chart.digest is not None:
+                size = (await asyncio.to_thread(here.stat)).st_size
+                yield Fetched(chart, Wanted(chart.digest, size, file=here), provenance)
+                return
+            digests = {one for one in (chart.digest, *also) if one is not None}
+            file = scratch / f"{secrets.token_hex(12)}.tgz"
             try:
-                digest, size = await verified(place.open, file, digests, LONGEST, self._tell)
-            except (DigestError, TooLargeError) as error:
-                raise type(error)(f"{place.name}: {error}") from error
-            await asyncio.to_thread(check_archive, file, chart)
-            yield Fetched(chart, Wanted(digest, size, file=file), place.provenance)
-        finally:
-            file.unlink(missing_ok=True)
+                try:
+                    digest, size = await verified(place.open, file, digests, LONGEST, self._tell)
+                except (DigestError, TooLargeError) as error:
+                    raise type(error)(f"{place.name}: {error}") from error
+                await asyncio.to_thread(check_archive, file, chart)
+                yield Fetched(chart, Wanted(digest, size, file=file), provenance)
+            finally:
+                file.unlink(missing_ok=True)
 
     async def size(self, chart: ChartVersion) -> int | None:
         """Ask how long an archive is; None when nobody says."""
@@ -227,6 +235,22 @@ class ChartSource:
     @property
     def _repository_host(self) -> str:
         return home(self._repository, self._http.book).authority
+
+
+@asynccontextmanager
+async def _ahead(
+    ask: Callable[[], Awaitable[bytes | None]], *, early: bool
+) -> AsyncIterator[Callable[[], Awaitable[bytes | None]]]:
+    """Give what asks; with `early` the answer is on its way already, and nobody is left waiting for it at the end."""
+    if not early:
+        yield ask
+        return
+    asked = asyncio.ensure_future(ask())
+    try:
+        yield lambda: asyncio.shield(asked)
+    finally:
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
 
 
 def _layer(manifest: Manifest, types: Collection[str]) -> Descriptor | None:

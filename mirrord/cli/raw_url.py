@@ -1,0 +1,98 @@
+"""`mirrord raw-url`: where else is this file?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from mirrord.cli.console import note, say_json, table
+from mirrord.cli.house import configuration
+from mirrord.cli.options import Config, Json, config_folder
+from mirrord.errors import MissingError, UsageError
+from mirrord.syncer import LOCAL, Mirror, Target
+from mirrord.syncers.git.names import forge_at, places, repository_name, target_address
+from mirrord.wire.forges.known import FORGES, canonical, parse_page
+from mirrord.wire.forges.port import Page, joined, short
+from mirrord.wire.secret import unnamed
+
+HELP = """Turn the URL of a file on GitHub, Gitee, Coding, CNB… into its raw URLs at every mirror.
+
+The page of the file will do, and so will its raw URL; the repository may be the origin of a mirror or one of its
+targets. Nothing is asked of any host: the configuration alone says where mirrors are.
+
+  $ mirrord raw-url https://github.com/gocrane/helm-charts/blob/main/README.md
+
+Exit code 0 when there is at least one, 1 when no mirror has this repository.
+"""
+
+Url = Annotated[str, typer.Argument(metavar="URL", help="The page of a file, or its raw URL.")]
+_GIT = "git"
+_ANYWHERE = {"0.0.0.0": "localhost", "[::]": "localhost"}  # noqa: S104 - what is listened on, told as what to open
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """One more place of a file; no URL where the host has none."""
+
+    mirror: str
+    target: str
+    url: str | None
+
+
+def raw_url(url: Url, config: Config = None, json: Json = False) -> int:  # noqa: FBT002 - a flag
+    """Run the command and return its exit code."""
+    page = _page(url)
+    found = configuration(config_folder(config))
+    copies = [copy for mirror in found.mirrors for copy in _copies(mirror, page, found.settings.listen)]
+    if json:
+        rows = [{"mirror": copy.mirror, "target": copy.target, "url": copy.url} for copy in copies]
+        say_json({"ref": page.ref, "path": page.path, "copies": rows})
+        return 0 if any(copy.url for copy in copies) else MissingError.exit_code
+    if not copies:
+        known = ", ".join(_origins(found.mirrors)) or "none"
+        raise MissingError(f"no mirror has {page.address}; Git mirrors here are of: {known}")
+    if silent := [copy for copy in copies if not copy.url]:
+        names = ", ".join(f"{copy.mirror} at {copy.target}" for copy in silent)
+        note(f"no raw URLs are known of: {names}")
+    table(("MIRROR", "TARGET", "URL"), [(copy.mirror, copy.target, copy.url) for copy in copies if copy.url])
+    return 0 if len(silent) < len(copies) else MissingError.exit_code
+
+
+def _page(url: str) -> Page:
+    """Read what was typed.
+
+    Raises:
+        UsageError: it is the URL of no file in a repository that is known by its form.
+    """
+    page = parse_page(url)
+    if page is None:
+        hosts = ", ".join(name for name in FORGES if name != "plain")
+        raise UsageError(f"{unnamed(url)}: is no page or raw URL of a known kind of host ({hosts})")
+    if not page.path:
+        raise UsageError(f"{unnamed(url)}: names a repository, not a file; open the file there, and take its address")
+    return page
+
+
+def _copies(mirror: Mirror, page: Page, listen: str) -> Iterator[_Copy]:
+    """Yield where a mirror has the file, when it is of this repository or writes to it."""
+    if mirror.kind != _GIT:
+        return
+    origin, targets = places(mirror)
+    if canonical(page.address) in (origin, *targets.values()):
+        for target in mirror.targets:
+            yield _Copy(mirror.name, target.name, _url(mirror, target, page, listen))
+
+
+def _url(mirror: Mirror, target: Target, page: Page, listen: str) -> str | None:
+    if target.name != LOCAL:
+        return forge_at(mirror, target).raw_url(target_address(mirror, target), page.ref, page.path)
+    host, _, port = listen.rpartition(":")
+    path = joined("raw", repository_name(mirror), short(page.ref), page.path)
+    return f"http://{_ANYWHERE.get(host, host)}:{port}/{path}"
+
+
+def _origins(mirrors: Sequence[Mirror]) -> Iterator[str]:
+    return (places(mirror)[0] for mirror in mirrors if mirror.kind == _GIT)

@@ -1,0 +1,112 @@
+"""One file of a cache at one ref: `/raw/<name>/<ref>/<path>`.
+
+The entity tag is the blob's id, so it is the same at every ref that has this content. A link is its text, as on other
+hosts: to follow it would give one file the tag of another. A Git LFS pointer stands for its object, when that is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+from weakref import WeakKeyDictionary
+
+from mirrord.errors import MissingError
+from mirrord.serving import Content
+from mirrord.syncer import Services
+from mirrord.syncers.git.front.kinds import LOOK, headers_of
+from mirrord.syncers.git.front.shelf import Shelf
+from mirrord.syncers.git.front.words import refusal
+from mirrord.wire.git.command import Git
+from mirrord.wire.git.history import LINK, SUBMODULE, History
+from mirrord.wire.http import Http
+
+LARGEST: Final = 32 << 20
+SMALL: Final = 64 << 10  # what is kept in memory while it is sent
+_POINTER: Final = re.compile(
+    rb"version https://git-lfs\.github\.com/spec/v1\n(?:ext-.*\n)*oid sha256:([0-9a-f]{64})\nsize ([0-9]{1,19})\n?"
+)
+_LONGEST_POINTER: Final = 1024
+_SECONDS: Final = 30.0
+_NO_FILE: Final = {
+    "tree": "this is a folder; folders are not listed",
+    SUBMODULE: "this is a submodule: its files are in another repository",
+}
+_FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
+_ASK_AGAIN: Final = {"Cache-Control": "no-cache"}
+
+_means: WeakKeyDictionary[Http, tuple[Git, Shelf]] = WeakKeyDictionary()
+
+
+async def raw(services: Services, cache: Path, rest: str) -> Content:
+    """Map what follows the name of a repository to content.
+
+    Raises:
+        MirrordError: the cache cannot be read.
+    """
+    segments = [unquote(segment, errors="surrogateescape") for segment in rest.split("/")]
+    if len(segments) < 2 or not all(segments) or any("\n" in one or "\0" in one or "/" in one for one in segments):
+        return refusal(404, "write /raw/NAME/REF/PATH of a file; folders are not listed")
+    git, shelf = _means_of(services)
+    try:
+        async with asyncio.timeout(_SECONDS):
+            return await _found(History(git, cache), shelf, cache, segments)
+    except MissingError as error:
+        return refusal(404, str(error))
+    except TimeoutError:
+        return refusal(503, "this takes too long; try again later")
+
+
+async def _found(history: History, shelf: Shelf, cache: Path, segments: Sequence[str]) -> Content:
+    commit, path = await history.resolve(segments)
+    entry = await history.entry(commit, path)
+    reason = _NO_FILE.get(entry.kind) or _NO_FILE.get(entry.mode)
+    if reason:
+        return refusal(404, reason)
+    if entry.size > LARGEST:
+        return refusal(413, f"this file has {entry.size} bytes, more than the {LARGEST} that are served; clone instead")
+    told = {"ETag": f'"{entry.oid}"', **(_FOREVER if commit == segments[0] else _ASK_AGAIN)}
+    name = path.rpartition("/")[2]
+    if entry.size > SMALL:
+        file = await shelf.file(entry.oid, lambda: history.blob(entry.oid, LARGEST))
+        start = await asyncio.to_thread(_start, file) or b""
+        return Content(200, {**headers_of(name, start), **told}, file=file)
+    data = await history.blob(entry.oid, SMALL)
+    if entry.mode == LINK:
+        return Content(200, {**headers_of("", data), **told}, body=data)
+    pointer = _POINTER.fullmatch(data) if entry.size <= _LONGEST_POINTER else None
+    if pointer:
+        return await _large(cache, name, pointer, told)
+    return Content(200, {**headers_of(name, data[:LOOK]), **told}, body=data)
+
+
+async def _large(cache: Path, name: str, pointer: re.Match[bytes], told: Mapping[str, str]) -> Content:
+    """Return an object of Git LFS, whatever its size: it is a file already (git-lfs specification, local storage)."""
+    oid, size = pointer[1].decode(), int(pointer[2])
+    file = cache / "lfs" / "objects" / oid[:2] / oid[2:4] / oid
+    start = await asyncio.to_thread(_start, file, size)
+    if start is None:
+        return refusal(404, "this file is kept in Git LFS, and its object is not here (`lfs: true` brings it)")
+    return Content(200, {**headers_of(name, start), **told, "ETag": f'"{oid}"'}, file=file)
+
+
+def _means_of(services: Services) -> tuple[Git, Shelf]:
+    """Return what starts git and what keeps blobs, the same for the same services."""
+    found = _means.get(services.http)
+    if found is None:
+        git = Git(services.scratch / "git-front", services.http.book)
+        found = _means[services.http] = git, Shelf(services.scratch / "raw")
+    return found
+
+
+def _start(file: Path, size: int | None = None) -> bytes | None:
+    try:
+        if size is not None and file.lstat().st_size != size:
+            return None
+        with file.open("rb") as opened:
+            return opened.read(LOOK)
+    except OSError:
+        return None

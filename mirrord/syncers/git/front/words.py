@@ -1,0 +1,10 @@
+"""What the front says when it has nothing to give."""
+
+from __future__ import annotations
+
+from mirrord.serving import Content
+
+
+def refusal(status: int, reason: str) -> Content:
+    """Return a short text for people; `git` shows the status only."""
+    return Content(status, {"Content-Type": "text/plain; charset=utf-8"}, body=f"{reason}\n".encode())

@@ -1,0 +1,227 @@
+"""What is kept of one mirror between runs: its cache, and a note that answers for it while nothing changes.
+
+The note lies in the cache's own folder, so that it cannot outlive it. It is taken away before any ref changes and
+written when all have changed: after a kill -9 there is no note, and git is asked. A run that has nothing to do reads
+the note, and starts no process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from mirrord.blobs.files import storage_errors
+from mirrord.blobs.notes import Notes
+from mirrord.errors import StorageError, UsageError
+from mirrord.syncer import LOCAL, Backup, Mirror, Services
+from mirrord.syncers.git.names import FOLDER, MARK, repository_name
+from mirrord.wire.git.address import Address
+from mirrord.wire.git.command import Git
+from mirrord.wire.git.maintenance import maintain
+from mirrord.wire.git.refs import HEADS, TAGS, Refs
+from mirrord.wire.git.repository import BACKUP, HELD, INCOMING, STAMP, Cache
+from mirrord.wire.http import Http
+
+_NOTE: Final = "mirrord"
+_WATCHED: Final = ("HEAD", "packed-refs", "refs/heads", "refs/tags", "refs/mirrord")
+
+_programs: WeakKeyDictionary[Http, Git] = WeakKeyDictionary()
+_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+
+def lock_of(key: str) -> asyncio.Lock:
+    """Return the one lock of this process for a cache or a destination; it lasts as long as somebody has it."""
+    return _locks.setdefault(key, asyncio.Lock())
+
+
+def git_of(services: Services) -> Git:
+    """Return what starts git, one for all runs with the same services."""
+    found = _programs.get(services.http)
+    if found is None:
+        found = _programs[services.http] = Git(services.scratch / "git-home", services.http.book)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The refs of a cache.
+
+    Attributes:
+        incoming: upstream's branches and tags as last fetched.
+        served: what was last accepted, and its default branch; None when there is no cache.
+        held: restored refs by the name that they override.
+        oldest: when the oldest backup was made (`%Y%m%dT%H%M%SZ`), "" when there is none.
+    """
+
+    incoming: Mapping[str, str] = field(default_factory=dict)
+    served: Refs | None = None
+    held: Mapping[str, str] = field(default_factory=dict)
+    oldest: str = ""
+
+
+def cache_folder(mirror: str, services: Services) -> Path:
+    """Return where the cache of a mirror is, there or not.
+
+    Raises:
+        StorageError: there is no state directory.
+    """
+    if services.keep is None:
+        raise StorageError("a Git mirror needs a state directory for its cache; give --state")
+    return services.keep / FOLDER / f"{mirror}.git"
+
+
+class Kept:
+    """The cache of one mirror and its note. Every change of refs goes through here."""
+
+    def __init__(self, mirror: Mirror, services: Services) -> None:
+        """Look at nothing yet.
+
+        Raises:
+            StorageError: there is no state directory.
+        """
+        self.folder = cache_folder(mirror.name, services)
+        self.git = git_of(services)
+        self.cache = Cache(self.git, self.folder)
+        self.lock = lock_of(str(self.folder))
+        self._local = repository_name(mirror) if any(target.name == LOCAL for target in mirror.targets) else None
+        self._notes = Notes(self.folder)
+
+    async def known(self) -> Known:
+        """Return the refs of the cache, from the note while it is good."""
+        found = await asyncio.to_thread(self._noted)
+        return found if found is not None else await self._read()
+
+    async def fetch(self, source: Address) -> int:
+        """Bring upstream's refs into the cache, and return about how many bytes came."""
+        await self.cache.prepare()
+        await self._forget()
+        return await self.cache.fetch(source)
+
+    async def adopt(self, wanted: Refs, backups: Mapping[str, str], stamp: str) -> None:
+        """Serve what is wanted from now on."""
+        await self.cache.prepare()
+        await self._forget()
+        await self.cache.adopt(wanted.refs, wanted.head, backups, stamp)
+        await self._read()
+
+    async def backups(self) -> Sequence[Backup]:
+        """List what can be brought back, the newest first, after what was brought back and outranks upstream."""
+        known = await self.known()
+        if known.served is None:
+            return ()
+        held = [Backup(ref, ref, oid, "brought back; outranks upstream") for ref, oid in sorted(known.held.items())]
+        kept = await self.cache.backups()
+        return [*held, *(Backup(one.name, one.ref, one.oid, f"until {one.stamp}") for one in kept)]
+
+    async def restore(self, name: str) -> None:
+        """Let a backup outrank upstream's ref, from the next run on.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        kept = await self.cache.backups() if await asyncio.to_thread(self.folder.exists) else ()
+        found = next((one for one in kept if one.name == name), None)
+        if found is None:
+            raise UsageError(f"{name[:200]} is no backup of this mirror; `mirrord restore` without it lists them")
+        await self._forget()
+        await self.cache.hold(found.ref, found.oid)
+
+    async def release(self, ref: str) -> None:
+        """Let upstream decide about a ref again, from the next run on.
+
+        Raises:
+            UsageError: it was not brought back.
+        """
+        if ref not in (await self.known()).held:
+            raise UsageError(f"{ref[:200]} was not brought back; `mirrord restore` lists what was, as full names")
+        await self._forget()
+        await self.cache.release(ref)
+
+    async def care(self, now: datetime, backups: float) -> None:
+        """Serve it under its name when `local` is a target, forget old backups, pack, and check once a month.
+
+        Costs no process while nothing is due.
+
+        Args:
+            now: of the pass.
+            backups: seconds for which they are kept.
+
+        Raises:
+            ContentError: objects are damaged.
+            MirrordError: git or the disk said no.
+        """
+        if not await asyncio.to_thread(self.folder.exists):
+            return
+        await asyncio.to_thread(self._mark)
+        edge = now - timedelta(seconds=backups)
+        known = await self.known()
+        if known.oldest and known.oldest < edge.strftime(STAMP):
+            await self._forget()
+            await self.cache.expire(edge)
+        await maintain(self.git, self.cache, now)
+        await self.known()
+
+    def _mark(self) -> None:
+        """Leave the name under which the front serves it; what a crash cuts short is put right by the next run."""
+        mark = self.folder / MARK
+        with storage_errors(str(mark)):
+            if self._local is None:
+                mark.unlink(missing_ok=True)
+            elif not mark.is_file() or mark.read_text() != self._local:
+                mark.write_text(self._local)
+
+    async def _forget(self) -> None:
+        if await asyncio.to_thread(self._notes.read, _NOTE):
+            await self._notes.write(_NOTE, {})
+
+    async def _read(self) -> Known:
+        """Ask git, and note what it says."""
+        if not await asyncio.to_thread(self.folder.exists):
+            return Known()
+        await self.cache.prepare()
+        sealed = await asyncio.to_thread(self._seal)
+        refs, head = await self.cache.refs(), await self.cache.head()
+        served = Refs({name: oid for name, oid in refs.items() if name.startswith((HEADS, TAGS))}, head)
+        stamps = (name.removeprefix(BACKUP).partition("/")[0] for name in refs if name.startswith(BACKUP))
+        oldest = min(stamps, default="")
+        known = Known(_below(refs, INCOMING), served, _below(refs, HELD), oldest)
+        facts = {"seal": sealed, "head": head, "oldest": oldest, "served": _written(served.refs)}
+        await self._notes.write(_NOTE, {**facts, "incoming": _written(known.incoming), "held": _written(known.held)})
+        return known
+
+    def _noted(self) -> Known | None:
+        note = self._notes.read(_NOTE)
+        try:
+            if note["seal"] != self._seal():
+                return None
+            served = Refs(json.loads(note["served"]), note["head"] or None)
+            return Known(json.loads(note["incoming"]), served, json.loads(note["held"]), note["oldest"])
+        except (KeyError, ValueError):
+            return None
+
+    def _seal(self) -> str:
+        """Tell the state of the files that change with refs: what somebody did by hand is seen too, mostly."""
+        seen = []
+        for name in _WATCHED:
+            try:
+                found = (self.folder / name).stat()
+            except OSError:
+                seen.append("-")
+            else:
+                seen.append(f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}")
+        return " ".join(seen)
+
+
+def _below(refs: Mapping[str, str], namespace: str) -> Mapping[str, str]:
+    found = ((f"refs/{name.removeprefix(namespace)}", oid) for name, oid in refs.items() if name.startswith(namespace))
+    return {name: oid for name, oid in found if name.startswith((HEADS, TAGS))}
+
+
+def _written(refs: Mapping[str, str]) -> str:
+    return json.dumps(dict(refs))

@@ -1,0 +1,105 @@
+"""Where a Git mirror reads from and writes to, as addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, cast
+
+from mirrord.errors import ConfigError, MirrordError
+from mirrord.syncer import LOCAL, Mirror, Target
+from mirrord.wire.forges.known import canonical, forge_of
+from mirrord.wire.git.address import Address
+
+if TYPE_CHECKING:
+    from mirrord.syncers.git.spec import GitSpec, GitTarget
+    from mirrord.wire.forges.port import Forge
+
+
+FOLDER: Final = "git"
+"""Where the caches are, in the state directory."""
+MARK: Final = "mirrord-serve"
+"""In the folder of a cache: the name under which it is served, in UTF-8."""
+
+
+def spec_of(mirror: Mirror) -> GitSpec:
+    """Return the mirror's own part as what it is."""
+    return cast("GitSpec", mirror.spec)
+
+
+def options_of(target: Target) -> GitTarget:
+    """Return the target's own part as what it is."""
+    return cast("GitTarget", target.options)
+
+
+def repository_name(mirror: Mirror) -> str:
+    """Return what the repository is called at targets with `{name}`, and in `local` (`/git/<name>.git`)."""
+    return spec_of(mirror).name or mirror.name
+
+
+def source_address(mirror: Mirror) -> Address:
+    """Return the address that the mirror reads.
+
+    Raises:
+        ConfigError: that is no address of a repository.
+    """
+    return _read(spec_of(mirror).source, None, f"{mirror.origin}: mirrors.{mirror.name}.from")
+
+
+def target_address(mirror: Mirror, target: Target) -> Address:
+    """Return the address that `target` stands for.
+
+    `{name}` and `{mirror}` in `to` are replaced. A `to` without them is one repository when it ends in `.git`, and
+    else the place under which the repository gets its name, as for images.
+
+    Raises:
+        ConfigError: that is no address, or not of the form that repositories have at this kind of host.
+    """
+    name, where = repository_name(mirror), f"{target.origin}: targets.{target.name}.to"
+    text = target.to.strip()
+    if "{" not in text and not text.endswith(".git"):
+        text = f"{text.rstrip('/')}{'' if text.endswith(':') else '/'}{{name}}"
+    text = text.replace("{name}", name).replace("{mirror}", mirror.name)
+    if "{" in text or "}" in text:
+        raise ConfigError(
+            f"{where}: {target.to[:80]!r} has braces around something unknown; write {{name}} or {{mirror}}"
+        )
+    return _read(text, options_of(target).host, where)
+
+
+def forge_at(mirror: Mirror, target: Target) -> Forge:
+    """Return which kind of host a target is on.
+
+    Raises:
+        ConfigError: as `target_address`.
+    """
+    return forge_of(target_address(mirror, target), options_of(target).host)
+
+
+def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
+    """Return origin and targets in canonical spelling: one for all ways to write a repository.
+
+    Raises:
+        ConfigError: one of them cannot be read.
+    """
+    return canonical(source_address(mirror)), {target.name: _place(mirror, target) for target in mirror.targets}
+
+
+def _place(mirror: Mirror, target: Target) -> str:
+    if target.name == LOCAL:
+        # A file system may not tell capital letters apart, and a URL that differs by them only is nobody's friend.
+        return f"{LOCAL}/{repository_name(mirror).casefold()}"
+    return canonical(target_address(mirror, target), options_of(target).host)
+
+
+def _read(text: str, word: str | None, where: str) -> Address:
+    try:
+        address = Address.parse(text)
+        forge = forge_of(address, word)
+        if forge.name != "plain" and not address.path.endswith(".git"):
+            # Some hosts answer the short form with a redirect, which is not followed with a credential.
+            address = Address.parse(f"{text.rstrip('/')}.git")
+    except MirrordError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    if not forge.fits(address):
+        raise ConfigError(f"{where}: {address} is no repository at {forge.name}; write {forge.form} behind the host")
+    return address

@@ -1,0 +1,10 @@
+"""What a Git mirror found, and what it decides from that. Pure."""
+
+from mirrord.syncers.git.plan.guard import accident, guard
+from mirrord.syncers.git.plan.steps import DEFAULT_BRANCH, EVERYTHING, GROUP, plan
+from mirrord.syncers.git.plan.survey import GitSurvey, backups, questions, wanted
+
+__all__ = [
+    "DEFAULT_BRANCH", "EVERYTHING", "GROUP", "GitSurvey", "accident", "backups", "guard", "plan",
+    "questions", "wanted",
+]  # fmt: skip

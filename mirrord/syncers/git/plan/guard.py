@@ -1,0 +1,115 @@
+"""Tells an accident at upstream from a day's work: what would wipe a mirror stops until somebody looked.
+
+`git fetch --prune` of an emptied repository succeeds and deletes every branch; the push after it deletes them at every
+destination. Seven requests to one forge since 2020 ask for this guard (go-gitea/gitea#14076); grokmirror refuses a
+manifest that shrank by 5 %. A repository that vanished is no case for the guard: the survey fails, nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mirrord.syncer import Mirror
+from mirrord.syncers.git.names import spec_of
+from mirrord.syncers.git.plan.survey import GitSurvey, choose, tip
+from mirrord.wire.git.refs import HEADS, Refs, Relation
+
+_NAMED = 3
+
+
+def guard(mirror: Mirror, survey: GitSurvey) -> str:
+    """Say why upstream looks like an accident, or "" when it does not or there is nothing to compare it with."""
+    return accident(mirror, survey, survey.baseline, choose(mirror, survey).refs)
+
+
+def accident(mirror: Mirror, survey: GitSurvey, before: Refs | None, after: Refs) -> str:
+    """Say why going from `before` to `after` looks like an accident, or "".
+
+    - Everything is gone.
+    - None of several branches goes on: another repository has taken the name.
+    - The default branch begins another history, or is gone and the new one does not contain it; with `rewrites: block`
+      also when it was rewritten.
+    - More is lost or rewritten than `max_loss` allows. A branch counts as lost when the new default branch does not
+      have its commits (a merged branch that is tidied away is no loss), a tag always. One ref is let pass in
+      repositories of any size: of two branches one is half. With `max_loss: 0` none is.
+
+    What `refs:` takes out and what was restored by hand is the operator's own doing, and does not count.
+    """
+    if before is None or not before.refs:
+        return ""
+    if not after.refs:
+        if survey.upstream.refs:
+            return f"`refs:` selects none of upstream's {len(survey.upstream.refs)} branches and tags any more"
+        return f"upstream is empty; it had {_count(len(before.refs), 'branch or tag', 'branches and tags')}"
+    return (
+        _replaced(survey, before, after)
+        or _default_branch(survey, before, after, follow=spec_of(mirror).rewrites == "follow")
+        or _losses(survey, before, after, spec_of(mirror).max_loss)
+    )
+
+
+def _replaced(survey: GitSurvey, before: Refs, after: Refs) -> str:
+    branches = [name for name in before.refs if name.startswith(HEADS)]
+    if len(branches) < 2 or any(_survives(survey, name, before, after) for name in branches):
+        return ""
+    return f"upstream was replaced: none of its {len(branches)} branches goes on from what it was"
+
+
+def _default_branch(survey: GitSurvey, before: Refs, after: Refs, *, follow: bool) -> str:
+    old, name = tip(before), before.head
+    if old is None or name is None or name in survey.held_back:
+        return ""
+    new, end = after.refs.get(name), tip(after)
+    if survey.goes_on(old, new) or survey.goes_on(old, end):
+        return ""
+    if new is not None and survey.relation(old, new) is Relation.UNRELATED:
+        return (
+            f"upstream's default branch {_short(name)} was replaced: {new[:7]} has no history in common with {old[:7]}"
+        )
+    if new is not None and follow and survey.relation(old, new) is Relation.REWRITTEN:
+        return ""
+    if new is not None:
+        return f"upstream's default branch {_short(name)} was rewritten: {new[:7]} does not contain {old[:7]}"
+    successor = f"{_short(after.head)} does not contain it" if after.head else "there is no other"
+    return f"upstream's default branch {_short(name)} is gone, and {successor}"
+
+
+def _losses(survey: GitSurvey, before: Refs, after: Refs, max_loss: float) -> str:
+    gone = [
+        name
+        for name, old in before.refs.items()
+        if name not in after.refs
+        and name not in survey.upstream.refs
+        and not (name.startswith(HEADS) and survey.goes_on(old, tip(after)))
+    ]
+    rewritten = [
+        name
+        for name, old in before.refs.items()
+        if (new := after.refs.get(name)) is not None and not survey.goes_on(old, new) and name not in survey.held_back
+    ]
+    lost = len(gone) + len(rewritten)
+    if lost <= (max(1.0, max_loss * len(before.refs)) if max_loss else 0):
+        return ""
+    did = [f"lost {len(gone)}"] if gone else []
+    did += [f"rewrote {len(rewritten)}"] if rewritten else []
+    of = f"of {_count(len(before.refs), 'branch or tag', 'branches and tags')}"
+    named = _some([*gone, *rewritten])
+    return f"upstream {' and '.join(did)} {of} ({named}), more than max_loss of {max_loss:.0%} allows"
+
+
+def _survives(survey: GitSurvey, name: str, before: Refs, after: Refs) -> bool:
+    gone_on = survey.goes_on(before.refs[name], after.refs.get(name) or tip(after))
+    return gone_on or name in survey.held_back or (name not in after.refs and name in survey.upstream.refs)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(_short, names[:_NAMED])) + more
+
+
+def _short(name: str) -> str:
+    return name.removeprefix(HEADS).removeprefix("refs/")
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

@@ -1,0 +1,187 @@
+"""Wanted refs x held refs → steps, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from mirrord.model import Action, Plan, Step
+from mirrord.syncer import LOCAL, Mirror, Target
+from mirrord.syncers.git.names import forge_at, options_of
+from mirrord.syncers.git.plan.guard import accident, guard
+from mirrord.syncers.git.plan.survey import GitSurvey, backups, choose
+from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation
+
+EVERYTHING = "refs"
+"""The item that stands for all refs of a target together."""
+DEFAULT_BRANCH = "HEAD"
+"""The item that stands for a target's default branch; its digest is the full name of the branch."""
+GROUP = "push"
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What every decision of one plan is made with."""
+
+    mirror: Mirror
+    survey: GitSurvey
+    after: Refs
+    names: tuple[str, ...]
+    objects: frozenset[str]
+    kept: Mapping[str, str]
+    fingerprint: str
+
+
+def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
+    """Decide about every ref at every target; when the guard speaks, about none."""
+    choice = choose(mirror, survey)
+    problems = (*survey.problems, *choice.problems)
+    blocked = "" if mirror.allow else guard(mirror, survey)
+    if blocked:
+        steps = [_everything(target, Action.REFUSE, _allow(mirror, blocked), "") for target in mirror.targets]
+        return Plan(mirror.name, mirror.kind, now, tuple(steps), problems)
+    objects = frozenset(choice.refs.refs.values())
+    refused = {
+        target.name: reason for target in mirror.targets if (reason := _refusal(mirror, survey, target, choice.refs))
+    }
+    kept = backups(mirror, survey, frozenset(refused))
+    names = tuple(sorted(choice.refs.refs))
+    desk = _Desk(mirror, survey, choice.refs, names, objects, kept, choice.refs.fingerprint)
+    decided: list[Step] = []
+    for target in mirror.targets:
+        if target.name in refused:
+            decided.append(_everything(target, Action.REFUSE, refused[target.name], ""))
+        elif target.name in survey.unasked:
+            reason = f"not known what is there: {survey.unasked[target.name]}"
+            decided.append(_everything(target, Action.COPY, reason, desk.fingerprint))
+        else:
+            decided += _steps(desk, target)
+    return Plan(mirror.name, mirror.kind, now, tuple(decided), problems)
+
+
+def _refusal(mirror: Mirror, survey: GitSurvey, target: Target, after: Refs) -> str:
+    """Say why a target must not be written, or ""."""
+    if target.name == LOCAL:
+        return ""
+    if unasked := survey.unasked.get(target.name):
+        blind = target.name not in survey.known and not mirror.allow
+        return f"not known what is there, so nothing is overwritten: {unasked}" if blind else ""
+    held = survey.targets.get(target.name)
+    if held is None:
+        return _missing(mirror, target)
+    why = "" if mirror.allow or not held.refs else _stranger(mirror, survey, target, held, after)
+    return _allow(mirror, why) if why else ""
+
+
+def _stranger(mirror: Mirror, survey: GitSurvey, target: Target, held: Refs, after: Refs) -> str:
+    """Say why what a target holds should not be replaced by what is wanted, or ""."""
+    if not after.refs:
+        return f"upstream has no branches or tags, and {_many(len(held.refs))} there would be deleted"
+    if target.name not in survey.known and not _related(survey, held, after):
+        return f"{_many(len(held.refs))} there and upstream have nothing in common: it may be another repository"
+    # Without a cache the target itself is the only witness of what upstream used to be.
+    why = "" if survey.baseline is not None else accident(mirror, survey, held, after)
+    return f"nothing is known of earlier runs, and compared with what is there, {why}" if why else ""
+
+
+def _missing(mirror: Mirror, target: Target) -> str:
+    if not options_of(target).create:
+        return "there is no such repository; make it there, or write `create: true` at the target"
+    forge = forge_at(mirror, target)
+    if not forge.creates:
+        return f"there is no such repository, and a {forge.name} host cannot be asked to make one; make it there"
+    return ""
+
+
+def _related(survey: GitSurvey, held: Refs, after: Refs) -> bool:
+    """Whether any ref there points into the history that is wanted, or that was served before."""
+    end = after.refs.get(after.head or "")
+    ours = {*after.refs.values(), *(survey.served.refs.values() if survey.served else ())}
+    return any(oid in ours or survey.goes_on(oid, after.refs.get(name) or end) for name, oid in held.refs.items())
+
+
+def _steps(desk: _Desk, target: Target) -> Iterator[Step]:
+    """Yield what is pushed, then the default branch, then what is deleted: the order in which it can be done."""
+    found = desk.survey.served if target.name == LOCAL else desk.survey.targets.get(target.name)
+    held: Mapping[str, str] = found.refs if found else {}
+    created = "created"
+    if found is None and target.name != LOCAL:
+        created = f"created, and so is the {options_of(target).visibility} repository"
+    same = 0
+    name, after = target.name, desk.after.refs
+    for ref in desk.names:
+        old, new = held.get(ref), after[ref]
+        if old == new:
+            same += 1
+            continue
+        reason = created if old is None else _change(desk, ref, old, new)
+        yield Step(Action.COPY, ref, new, name, (ref,), reason, group=GROUP)
+    head, note = _default_branch(desk, target, found)
+    if head:
+        yield Step(Action.COPY, DEFAULT_BRANCH, desk.after.head or "", name, (DEFAULT_BRANCH,), head, group=GROUP)
+    gone = sorted(held.keys() - after.keys())
+    for ref in gone:
+        yield Step(Action.DELETE, ref, held[ref], name, (ref,), _deletion(desk, ref, held[ref]), group=GROUP)
+    whole = same == len(after) and not gone and not head
+    if same or whole:
+        yield _everything(target, Action.KEEP, f"{_as_upstream(same)}{note}", desk.fingerprint, confirmed=whole)
+
+
+def _change(desk: _Desk, ref: str, old: str, new: str) -> str:
+    forward = desk.survey.goes_on(old, new)
+    if forward and not ref.startswith(TAGS):
+        return f"fast-forward from {old[:7]}"
+    return f"{'moved' if forward else 'forced'}: {old[:7]} is overwritten{_keeping(desk, ref, old)}"
+
+
+def _deletion(desk: _Desk, ref: str, old: str) -> str:
+    if ref in desk.survey.upstream.refs:
+        why = "not selected by `refs:`"
+    else:
+        served = desk.survey.served
+        why = "no longer upstream" if served and ref in served.refs else "not upstream"
+    return f"{why}: {old[:7]} is deleted{_keeping(desk, ref, old)}"
+
+
+def _keeping(desk: _Desk, ref: str, old: str) -> str:
+    """Say whether a backup is kept; what is told here is what `backups` returns."""
+    if desk.kept.get(ref) == old:
+        return ", kept as backup"
+    if old in desk.objects:
+        return ""
+    end = desk.after.refs.get(ref) or desk.after.refs.get(desk.after.head or "")
+    unknown = end is None or desk.survey.relation(old, end) is Relation.UNKNOWN
+    return ", and is nowhere else that is known" if unknown else ""
+
+
+def _default_branch(desk: _Desk, target: Target, found: Refs | None) -> tuple[str, str]:
+    """Return why the default branch is to be set, or "", and what to say when it should be and cannot."""
+    new, old = desk.after.head, found.head if found else None
+    blind = found is not None and bool(found.refs) and old is None  # old servers do not tell
+    if new is None or new == old or blind or options_of(target).default_branch == "keep":
+        return "", ""
+    branch = new.removeprefix(HEADS)
+    was = f", it was {old.removeprefix('refs/heads/')}" if old else ""
+    if target.name == LOCAL or forge_at(desk.mirror, target).switches:
+        return f"the default branch becomes {branch}{was}", ""
+    return "", f"; the default branch should be {branch}{was}: set it there by hand" if was else ""
+
+
+def _everything(target: Target, action: Action, reason: str, digest: str, *, confirmed: bool = False) -> Step:
+    group = GROUP if action is Action.COPY else ""
+    return Step(action, EVERYTHING, digest, target.name, (EVERYTHING,), reason, group=group, confirmed=confirmed)
+
+
+def _as_upstream(number: int) -> str:
+    if not number:
+        return "upstream has no branches or tags"
+    return f"{_many(number)} {'is' if number == 1 else 'are'} as upstream"
+
+
+def _many(number: int) -> str:
+    return f"{number} ref{'' if number == 1 else 's'}"
+
+
+def _allow(mirror: Mirror, why: str) -> str:
+    return f"{why}; when that is meant, run `mirrord sync {mirror.name} --allow`"

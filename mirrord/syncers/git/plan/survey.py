@@ -1,0 +1,158 @@
+"""What was found at upstream, here and at the targets; which refs are wanted; what has to be asked about ancestry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from fnmatch import translate
+
+from mirrord.syncer import LOCAL, Mirror
+from mirrord.syncers.git.names import spec_of
+from mirrord.syncers.git.spec import ALL_REFS
+from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation, valid_ref
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+_GOES_ON = frozenset({Relation.SAME, Relation.FORWARD})
+
+
+@dataclass(frozen=True, slots=True)
+class GitSurvey:
+    """What was found.
+
+    Attributes:
+        upstream: what the source says it has, all of it.
+        served: what is served here since the last accepted run, restored refs laid over; None: there is no cache.
+        targets: target name → what it holds; None: there is no such repository. `local` need not be among them.
+        held_back: restored refs, which override upstream's until they are released.
+        unasked: target name → why it could not be asked.
+        relations: what became of an object: (old, new) → relation; `questions` says which are needed.
+        first: nothing was ever accepted, so that there is nothing to compare upstream with.
+        known: targets that the record knows as written by this mirror, where they are now. Any other one is only
+            written when it has something in common with upstream.
+        problems: what could not be found out, one sentence each.
+        at: when the pass began.
+        read: bytes that had to be fetched from upstream.
+    """
+
+    upstream: Refs
+    served: Refs | None = None
+    targets: Mapping[str, Refs | None] = field(default_factory=dict)
+    held_back: Mapping[str, str] = field(default_factory=dict)
+    unasked: Mapping[str, str] = field(default_factory=dict)
+    relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
+    first: bool = False
+    known: frozenset[str] = frozenset()
+    problems: tuple[str, ...] = ()
+    at: datetime = _NEVER
+    read: int = 0
+
+    @property
+    def baseline(self) -> Refs | None:
+        """What upstream is compared with by the guard, or None when earlier runs left nothing."""
+        return None if self.first else self.served
+
+    def relation(self, old: str, new: str) -> Relation:
+        """Return what `new` is to `old`; what was not asked is not known."""
+        return Relation.SAME if old == new else self.relations.get((old, new), Relation.UNKNOWN)
+
+    def goes_on(self, old: str, new: str | None) -> bool:
+        """Whether everything that `old` has is in `new` too."""
+        return new is not None and self.relation(old, new) in _GOES_ON
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which refs are mirrored, and what is wrong with those that cannot be."""
+
+    refs: Refs
+    problems: tuple[str, ...] = ()
+
+
+def tip(refs: Refs) -> str | None:
+    """Return what the default branch points to, or None when there is none."""
+    return refs.refs.get(refs.head) if refs.head else None
+
+
+def choose(mirror: Mirror, survey: GitSurvey) -> Choice:
+    """Select upstream's refs by `refs:`, and lay the restored ones over them.
+
+    A ref that Git would not accept is left out and named: one bad name must not stop all others.
+    """
+    selects = _selector(spec_of(mirror).refs)
+    chosen, problems = {}, []
+    for name, oid in survey.upstream.refs.items():
+        if selects(name):
+            if valid_ref(name):
+                chosen[name] = oid
+            else:
+                problems.append(f"upstream has a ref that Git does not accept, left out: {name[:80]!r}")
+    if survey.upstream.refs and not chosen and not problems:
+        problems.append(f"`refs:` selects none of upstream's {len(survey.upstream.refs)} branches and tags")
+    for name, oid in survey.held_back.items():
+        for other in [one for one in chosen if one.startswith(f"{name}/") or name.startswith(f"{one}/")]:
+            del chosen[other]
+            problems.append(f"{other} cannot stand beside {name}, which was restored; release that one first")
+        chosen[name] = oid
+    head = survey.upstream.head
+    return Choice(replace(survey.upstream, refs=chosen, head=head if head in chosen else None), tuple(problems))
+
+
+def wanted(mirror: Mirror, survey: GitSurvey) -> Refs:
+    """Return what shall be served and pushed: upstream as `refs:` selects it, restored refs laid over it."""
+    return choose(mirror, survey).refs
+
+
+def questions(mirror: Mirror, survey: GitSurvey) -> tuple[tuple[str, str], ...]:
+    """Return the pairs (old, new) whose relation the decisions need; `survey` has no relations yet.
+
+    For a changed ref: what it was and what it shall be. For a ref that goes: whether the default branch has it.
+    """
+    after = wanted(mirror, survey)
+    end = tip(after)
+    asked: dict[tuple[str, str], None] = {}
+    for before in (survey.served, *survey.targets.values()):
+        if before is None:
+            continue
+        for name, old in before.refs.items():
+            new = after.refs.get(name) or end
+            if new is not None and new != old:
+                asked[old, new] = None
+        old_tip = tip(before)
+        if old_tip and end and old_tip != end:
+            asked[old_tip, end] = None
+    return tuple(asked)
+
+
+def backups(mirror: Mirror, survey: GitSurvey, refused: frozenset[str] = frozenset()) -> Mapping[str, str]:
+    """Return what would be lost and is here, so that it can be kept: ref → object that it points to until now.
+
+    That is what is overwritten by force or deleted in the served refs, and at targets that drifted, as far as the
+    object is in the cache. A tag is kept whenever it moves: its own object is in no later history.
+    Of several objects for one ref the served one is kept.
+    """
+    if not spec_of(mirror).backups:
+        return {}
+    after = wanted(mirror, survey)
+    end = tip(after)
+    kept: dict[str, str] = {}
+    held = [refs for name, refs in survey.targets.items() if name not in refused and name != LOCAL]
+    for number, before in enumerate((survey.served, *held)):
+        for name, old in before.refs.items() if before else ():
+            new = after.refs.get(name)
+            if new == old or name in kept:
+                continue
+            here = number == 0 or (new or end) is None or survey.relation(old, new or end or "") is not Relation.UNKNOWN
+            if here and (new is None or name.startswith(TAGS) or not survey.goes_on(old, new)):
+                kept[name] = old
+    return kept
+
+
+def _selector(patterns: tuple[str, ...]) -> Callable[[str], object]:
+    """Return what tells whether a ref is selected; compiled once, for thousands of refs."""
+    if patterns == ALL_REFS:
+        return lambda name: name.startswith((HEADS, TAGS))
+    taken = re.compile("|".join(translate(one) for one in patterns if not one.startswith("^")))
+    left = re.compile("|".join(translate(one[1:]) for one in patterns if one.startswith("^")) or r"(?!)")
+    return lambda name: taken.match(name) and not left.match(name)

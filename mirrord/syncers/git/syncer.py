@@ -1,0 +1,66 @@
+"""Assembles the Git syncer from its rooms."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from mirrord.model import Memory, Plan
+from mirrord.serving import Asked, Content
+from mirrord.syncer import Backup, Mirror, Services
+from mirrord.syncers.git.front import PREFIXES, content
+from mirrord.syncers.git.kept import Kept
+from mirrord.syncers.git.names import places
+from mirrord.syncers.git.plan import GitSurvey, guard, plan
+from mirrord.syncers.git.spec import GitSpec, GitTarget
+from mirrord.syncers.git.transfer.session import GitSession
+from mirrord.syncers.git.upstream.survey import survey
+
+
+class GitSyncer:
+    """Fulfils `Syncer`, `Restores` and `Serves`."""
+
+    kind = "git"
+    prefixes = PREFIXES
+    spec = GitSpec
+    target_spec = GitTarget
+
+    def places(self, mirror: Mirror) -> tuple[str, Mapping[str, str]]:
+        """Return origin and targets in canonical spelling."""
+        return places(mirror)
+
+    async def survey(self, mirror: Mirror, services: Services, memory: Memory, now: datetime) -> GitSurvey:
+        """Look at upstream and at every target; bring the cache up to date."""
+        return await survey(mirror, services, memory, now)
+
+    def plan(self, mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
+        """Decide about every ref at every target, or about none when upstream looks like an accident."""
+        return plan(mirror, survey, now)
+
+    @asynccontextmanager
+    async def open(self, mirror: Mirror, survey: GitSurvey, services: Services) -> AsyncIterator[GitSession]:
+        """Begin a run."""
+        blocked = not mirror.allow and bool(guard(mirror, survey))
+        session = GitSession(mirror, survey, services, blocked=blocked)
+        yield session
+        await session.finish()
+
+    async def content(self, asked: Asked, services: Services) -> Content:
+        """Serve clones and single files of the mirrors with `local` among their targets."""
+        return await content(asked, services)
+
+    async def backups(self, mirror: Mirror, services: Services) -> Sequence[Backup]:
+        """List what runs overwrote or deleted, the newest first, after what was brought back."""
+        kept = Kept(mirror, services)
+        async with kept.lock:
+            return await kept.backups()
+
+    async def restore(self, mirror: Mirror, services: Services, name: str, *, release: bool) -> None:
+        """Let a backup outrank upstream from the next run on, or with `release` no longer."""
+        kept = Kept(mirror, services)
+        async with kept.lock:
+            await (kept.release(name) if release else kept.restore(name))
+
+
+SYNCER = GitSyncer()

@@ -1,0 +1,1 @@
+"""Bringing refs to the targets."""

@@ -1,0 +1,225 @@
+"""One repository at one host, as a run writes to it: made, pushed to, switched, and looked at afterwards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from mirrord.errors import BrokenError, MirrordError, MissingError, RefusedError
+from mirrord.failpoints import hit
+from mirrord.wire.forges.port import Forge
+from mirrord.wire.git.address import Address
+from mirrord.wire.git.command import Git
+from mirrord.wire.git.failures import per_ref, words
+from mirrord.wire.git.lsrefs import ls_refs
+from mirrord.wire.git.porcelain import Became, RefResult
+from mirrord.wire.git.push import Change, push
+from mirrord.wire.git.refs import HEADS, Refs
+from mirrord.wire.http import Http
+
+ALONE: Final = 8  # refs that failed together are tried one by one up to this many: each may send all content again
+_PASSES: Final = re.compile(r"failed to (?:report|update)|lock|unable to|cannot|internal|time", re.IGNORECASE)
+_HOOK: Final = re.compile(r"hook|declined|denied|unpack", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a mirror's refs go.
+
+    Attributes:
+        address: of the repository.
+        forge: the kind of host it is on.
+        git: starts git.
+        http: asks hosts.
+        folder: the cache that is pushed from.
+    """
+
+    address: Address
+    forge: Forge
+    git: Git
+    http: Http
+    folder: Path
+
+    async def look(self) -> Refs | None:
+        """Return what is there, or None when there is no such repository.
+
+        Raises:
+            MirrordError: it cannot be asked.
+        """
+        try:
+            return await ls_refs(self.git, self.http, self.address)
+        except MissingError:
+            return None
+
+    async def make(self, visibility: str, description: str) -> str:
+        """Make the repository, empty. Return what people should know, or "".
+
+        Raises:
+            MirrordError: it could not be made.
+        """
+        return await self.forge.create(self.http, self.address, visibility, description)
+
+    async def switch(self, branch: str) -> None:
+        """Make a branch (full name) the default one.
+
+        Raises:
+            MirrordError: the host did not.
+        """
+        await self.forge.set_default_branch(self.http, self.address, branch.removeprefix(HEADS))
+
+    def explained(self, error: MirrordError) -> MirrordError:
+        """Add the next step that this kind of host is known for."""
+        hint = self.forge.explain(str(error))
+        if hint is None or hint in str(error):
+            return error
+        told = f"{error}; {hint}"
+        return type(error)(told, error.status) if isinstance(error, RefusedError) else RefusedError(told)
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What shall change at a destination.
+
+    Attributes:
+        held: what was seen there.
+        changes: of refs.
+        head: the branch that shall become the default one, or None when that stays.
+        spared: refs that stay although the cache has them otherwise.
+    """
+
+    held: Refs
+    changes: tuple[Change, ...]
+    head: str | None = None
+    spared: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Delivery:
+    """Carries out one errand, and keeps what became of each ref.
+
+    Attributes:
+        to: where.
+        after: what the destination showed when it was last looked at.
+        results: what git said, by ref.
+        errors: why a ref (or `HEAD`) is not what it shall be.
+    """
+
+    to: Destination
+    after: Refs = field(default_factory=lambda: Refs({}))
+    results: dict[str, RefResult] = field(default_factory=dict)
+    errors: dict[str, MirrordError] = field(default_factory=dict)
+
+    async def carry(self, errand: Errand) -> None:
+        """Push what is new, switch the default branch, delete what it was: a host keeps its default branch.
+
+        Raises:
+            MirrordError: what came of it could not be seen.
+        """
+        self.after = errand.held
+        gone = {change.ref for change in errand.changes if change.new is None}
+        leaving = gone & {errand.held.head} if errand.head else set[str]()
+        await self._bring([one for one in errand.changes if one.ref not in leaving], errand.spared | leaving)
+        if errand.head and self.after.head != errand.head:
+            await self._switch(errand.head, leaving)
+        last = [one for one in errand.changes if one.ref in leaving and one.ref not in self.errors]
+        await self._bring(last, errand.spared)
+
+    async def _switch(self, branch: str, leaving: Collection[str]) -> None:
+        try:
+            if branch not in self.after.refs:
+                raise RefusedError(f"{branch} is not there, so it cannot become the default branch")
+            await self.to.switch(branch)
+        except MirrordError as error:
+            for name in ("HEAD", *leaving):
+                self.errors[name] = error
+        else:
+            await self._see()
+
+    async def _bring(self, changes: Sequence[Change], spared: frozenset[str] | set[str]) -> None:
+        """Push, look, and push once more what failed and may work alone."""
+        if not changes:
+            return
+        await self._push(changes, spared)
+        await self._see()
+        again = self._again([one for one in changes if not self.arrived(one)], changes)
+        for batch in again:
+            there = {one.ref for one in changes} - {one.ref for one in batch}
+            await self._push(batch, spared | {ref for ref in there if ref in self.errors})
+        if again:
+            await self._see()
+
+    async def _push(self, changes: Sequence[Change], spared: Iterable[str]) -> None:
+        for change in changes:
+            self.errors.pop(change.ref, None)
+        try:
+            pushed = await push(self.to.git, self.to.folder, self.to.address, changes, spared=frozenset(spared))
+        except MirrordError as error:
+            why = self.to.explained(error)
+            self.errors |= dict.fromkeys((change.ref for change in changes), why)
+            return
+        hit("git.pushed")
+        named = {change.ref for change in changes}
+        for result in pushed.results:
+            if result.ref in named:
+                self.results[result.ref] = result
+                if not result.ok:
+                    self.errors[result.ref] = self._refusal(result, pushed.words)
+
+    def _refusal(self, result: RefResult, said: str) -> MirrordError:
+        """Put the host's own words to a reason that says nothing (`pre-receive hook declined`)."""
+        reason = result.reason
+        told = "\n".join(line for line in said.splitlines() if line.startswith("remote:"))
+        if told and _HOOK.search(reason):
+            reason = f"{reason}: {words(told)}"
+        return self.to.explained(per_ref(result.ref, reason))
+
+    async def _see(self) -> None:
+        self.after = await self.to.look() or Refs({})
+
+    def arrived(self, change: Change) -> bool:
+        """Whether the destination shows what it shall have."""
+        return self.after.refs.get(change.ref) == change.new
+
+    def _again(self, left: Sequence[Change], changes: Sequence[Change]) -> Sequence[Sequence[Change]]:
+        """Return what to push once more: what failed in passing together, what was refused all together one by one.
+
+        A hook refuses all refs of a push for one of them; the others go through alone (gitaly#2451).
+        """
+        if not left:
+            return ()
+        passing = [one for one in left if self._passes(one.ref)]
+        if passing:
+            return (passing,)
+        refused = all(one.ref in self.results and self.results[one.ref].remote for one in left)
+        if refused and len(left) == len(changes) and 1 < len(left) <= ALONE:
+            return [[one] for one in left]
+        return ()
+
+    def _passes(self, ref: str) -> bool:
+        """Whether what befell a ref may be over when it is tried again at once."""
+        error, result = self.errors.get(ref), self.results.get(ref)
+        if result is not None and not result.ok:
+            return bool(_PASSES.search(result.reason))
+        return error is None or error.retry
+
+    def error_of(self, change: Change) -> MirrordError | None:
+        """Return why a change is not there, or None when it is."""
+        if self.arrived(change):
+            return None
+        return self.errors.get(change.ref) or BrokenError(
+            f"{change.ref}: {self.to.address.host} was told, and does not show it; the next run tries again"
+        )
+
+    def was_there(self, change: Change) -> bool:
+        """Whether the destination had it already when the push came."""
+        result = self.results.get(change.ref)
+        return result is not None and result.became is Became.SAME
+
+
+def differing(wanted: Refs, held: Refs) -> frozenset[str]:
+    """Return the refs that are not the same in both."""
+    names = wanted.refs.keys() | held.refs.keys()
+    return frozenset(name for name in names if wanted.refs.get(name) != held.refs.get(name))

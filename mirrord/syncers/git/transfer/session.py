@@ -1,0 +1,162 @@
+"""One run over a repository: the served refs first, then every destination on its own, from the one cache."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from mirrord.errors import MirrordError
+from mirrord.model import Receipt, Step
+from mirrord.syncer import Mirror, Services, Target, Tell
+from mirrord.syncers.git.kept import Kept, lock_of
+from mirrord.syncers.git.names import forge_at, options_of, source_address, spec_of, target_address
+from mirrord.syncers.git.plan import GitSurvey, backups, plan, questions, wanted
+from mirrord.syncers.git.transfer.destinations import Delivery, Destination, Errand, differing
+from mirrord.syncers.git.transfer.parcel import Objects, Parcel, done
+from mirrord.transfer.execute import failed
+from mirrord.wire.git.lfs import fetch_objects, push_objects, tracking
+from mirrord.wire.git.push import Change
+from mirrord.wire.git.refs import Refs
+from mirrord.wire.git.repository import STAMP
+from mirrord.wire.trust import redact
+
+
+class GitSession:
+    """Fulfils `mirrord.syncer.Session`."""
+
+    def __init__(self, mirror: Mirror, survey: GitSurvey, services: Services, *, blocked: bool) -> None:
+        """Begin a run over what `survey` found; `blocked` when the guard spoke."""
+        self._mirror, self._survey, self._services = mirror, survey, services
+        self._kept = Kept(mirror, services)
+        self._wanted = wanted(mirror, survey)
+        self._blocked = blocked
+        self._adopted = False
+
+    @property
+    def read(self) -> int:
+        """Bytes that the fetch brought."""
+        return self._survey.read
+
+    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
+        """Serve what is wanted, then push it to all targets at once, and tell what became of each ref.
+
+        Raises:
+            MirrordError: the cache cannot be changed; no target was touched.
+        """
+        targets = {target.name: target for target in self._mirror.targets}
+        names = dict.fromkeys(step.target for step in batch)
+        parcels = [Parcel(targets[name], tuple(step for step in batch if step.target == name)) for name in names]
+        async with lock_of(f"{self._kept.folder} is pushed from"):
+            parcels = await self._completed(parcels)
+            await self._adopt(frozenset(targets) - {parcel.target.name for parcel in parcels if parcel.work})
+            objects = await self._objects(parcels)
+            async with asyncio.TaskGroup() as group:
+                for parcel in parcels:
+                    group.create_task(self._deliver(parcel, objects, tell))
+
+    async def finish(self) -> None:
+        """Serve what is wanted, when no target had to be told of it, and take care of the cache.
+
+        Raises:
+            MirrordError: the cache cannot be changed, or is damaged.
+        """
+        async with lock_of(f"{self._kept.folder} is pushed from"):
+            if not self._blocked and not self._adopted:
+                await self._adopt(frozenset(target.name for target in self._mirror.targets))
+            async with self._kept.lock:
+                await self._kept.care(self._survey.at, spec_of(self._mirror).backups)
+
+    async def _adopt(self, refused: frozenset[str]) -> None:
+        served, wanted = self._survey.served, self._wanted
+        self._adopted = True
+        kept = backups(self._mirror, self._survey, refused)
+        if served is None or kept or (served.refs, served.head) != (wanted.refs, wanted.head):
+            async with self._kept.lock:
+                await self._kept.adopt(wanted, kept, self._survey.at.strftime(STAMP))
+
+    async def _completed(self, parcels: Sequence[Parcel]) -> list[Parcel]:
+        """Look once more at targets that could not be seen, and plan for them what they show now."""
+        blind = [parcel for parcel in parcels if parcel.blind]
+        if not blind:
+            return list(parcels)
+        looks = await asyncio.gather(*(self._look(parcel) for parcel in blind))
+        seen = {parcel.target.name: look for parcel, look in zip(blind, looks, strict=True)}
+        fresh = {name: look for name, look in seen.items() if not isinstance(look, MirrordError)}
+        unasked = {name: why for name, why in self._survey.unasked.items() if name not in fresh}
+        survey = replace(self._survey, targets={**self._survey.targets, **fresh}, unasked=unasked)
+        self._survey = replace(survey, relations=await self._kept.cache.relations(questions(self._mirror, survey)))
+        steps = plan(self._mirror, self._survey, self._survey.at).steps
+        return [parcel.planned(steps, seen.get(parcel.target.name)) for parcel in parcels]
+
+    async def _look(self, parcel: Parcel) -> Refs | MirrordError | None:
+        try:
+            return await self._destination(parcel.target).look()
+        except MirrordError as error:
+            return error
+
+    async def _objects(self, parcels: Sequence[Parcel]) -> Objects:
+        """Bring the LFS objects of what is pushed into the cache."""
+        tips = {step.digest for parcel in parcels for step in parcel.work if parcel.moves(step)}
+        if not spec_of(self._mirror).lfs or not tips:
+            return Objects()
+        using = await tracking(self._kept.git, self._kept.folder, tips)
+        try:
+            if using:
+                await fetch_objects(self._kept.git, self._kept.folder, source_address(self._mirror), using)
+        except MirrordError as error:
+            return Objects(using, error)
+        return Objects(using)
+
+    async def _deliver(self, parcel: Parcel, objects: Objects, tell: Tell) -> None:
+        """Do what is to be done at one target; what befalls it hurts no other."""
+        try:
+            receipts = await self._outcomes(parcel, objects)
+        except MirrordError as error:
+            receipts = [failed(step, error) for step in parcel.work]
+        except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
+            receipts = [failed(step, MirrordError(redact(f"a bug: {error!r}"))) for step in parcel.work]
+        for receipt in parcel.told(receipts):
+            tell(receipt)
+
+    async def _outcomes(self, parcel: Parcel, objects: Objects) -> list[Receipt]:
+        if not parcel.away:
+            lacking = f"its LFS objects could not be had: {objects.error}" if objects.error else ""
+            return [done(step, lacking if step.digest in objects.tips else "") for step in parcel.work]
+        destination, held = self._destination(parcel.target), self._survey.targets.get(parcel.target.name)
+        async with lock_of(str(destination.address)):
+            note = ""
+            if held is None:
+                note = await destination.make(options_of(parcel.target).visibility, self._description)
+            delivery = Delivery(destination)
+            changes = parcel.changes(held or Refs({}))
+            stuck = await self._stuck(destination, changes, objects)
+            named = frozenset(change.ref for change in changes) - stuck.keys()
+            todo = tuple(change for change in changes if change.ref in named)
+            spared = differing(self._wanted, held or Refs({})) - named
+            await delivery.carry(Errand(held or Refs({}), todo, parcel.head, spared))
+            delivery.errors |= stuck
+        return [parcel.receipt(step, delivery, note) for step in parcel.work]
+
+    async def _stuck(
+        self, destination: Destination, changes: Sequence[Change], objects: Objects
+    ) -> Mapping[str, MirrordError]:
+        """Bring LFS objects to a destination; return the refs that must not follow, because theirs are not there."""
+        using = {change.ref: change.new for change in changes if change.new in objects.tips}
+        error = objects.error
+        if using and error is None:
+            tips = frozenset(filter(None, using.values()))
+            try:
+                await push_objects(self._kept.git, self._kept.folder, destination.address, tips)
+            except MirrordError as caught:
+                error = destination.explained(caught)
+        return dict.fromkeys(using, error) if error else {}
+
+    @property
+    def _description(self) -> str:
+        return f"Mirror of {source_address(self._mirror)}"
+
+    def _destination(self, target: Target) -> Destination:
+        kept, http = self._kept, self._services.http
+        forge = forge_at(self._mirror, target)
+        return Destination(target_address(self._mirror, target), forge, kept.git, http, kept.folder)

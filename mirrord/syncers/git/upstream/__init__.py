@@ -1,0 +1,1 @@
+"""Looking at upstream, at the cache and at the targets."""

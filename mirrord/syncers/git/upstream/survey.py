@@ -1,0 +1,118 @@
+"""One look at upstream and one at each target; the cache is brought up to date when upstream changed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from mirrord.errors import BrokenError, MirrordError, MissingError, UnsupportedError
+from mirrord.model import Memory
+from mirrord.syncer import LOCAL, Mirror, Services, Target
+from mirrord.syncers.git.kept import Kept, Known, git_of
+from mirrord.syncers.git.names import source_address, target_address
+from mirrord.syncers.git.plan import GitSurvey, questions
+from mirrord.transfer.fanout import together
+from mirrord.wire.git.address import Address
+from mirrord.wire.git.lsrefs import ls_refs
+from mirrord.wire.git.refs import Refs, valid_ref
+
+PATIENCE = 60.0  # seconds for one look at a target; a dead one must not hold up the others
+_SHA1 = 40
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    held: Refs | None = None
+    error: str = ""
+
+
+async def survey(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> GitSurvey:
+    """Find out what upstream and the targets have; nothing that is served or at a target changes.
+
+    Costs one request at upstream and one at each target while nothing changes, and starts no process then.
+
+    Raises:
+        MissingError: upstream is gone; what was mirrored stays.
+        MirrordError: upstream cannot be read.
+    """
+    kept = Kept(mirror, services)
+    looks: dict[str, _Look] = {}
+    source = _Source(mirror, services, kept)
+
+    async def look(target: Target) -> None:
+        looks[target.name] = await _look(mirror, target, services)
+
+    async with kept.lock:
+        await together(source.read(), *(look(target) for target in mirror.targets if target.name != LOCAL))
+    found = GitSurvey(
+        upstream=source.refs,
+        served=source.known.served,
+        targets={name: one.held for name, one in looks.items() if not one.error},
+        held_back=source.known.held,
+        unasked={name: one.error for name, one in looks.items() if one.error},
+        first=source.known.served is None or not source.known.served.refs,
+        known=frozenset(name for name, _ in memory),
+        at=now,
+        read=source.bytes,
+    )
+    asked = questions(mirror, found)
+    return replace(found, relations=await kept.cache.relations(asked)) if asked else found
+
+
+@dataclass(slots=True)
+class _Source:
+    """Upstream, and a cache that has what upstream says.
+
+    Attributes:
+        refs: what upstream has.
+        known: what the cache has.
+        bytes: about how much had to be fetched for that.
+    """
+
+    mirror: Mirror
+    services: Services
+    kept: Kept
+    refs: Refs = field(default_factory=lambda: Refs({}))
+    known: Known = field(default_factory=Known)
+    bytes: int = 0
+
+    async def read(self) -> None:
+        """Ask, and fetch what the cache lacks."""
+        source = source_address(self.mirror)
+        self.refs = await _ask(source, self.services)
+        self.known = await self.kept.known()
+        if self._behind():
+            self.bytes = await self.kept.fetch(source)
+            self.known = await self.kept.known()
+        if self._behind():
+            self.refs = await _ask(source, self.services)  # it moved between the look and the fetch
+        if self._behind():
+            raise BrokenError(f"{source} changes while it is fetched; the next run tries again")
+
+    def _behind(self) -> bool:
+        """Compare with what git fetches: a name that it does not accept stays away, and the plan says so."""
+        return self.known.incoming != {name: oid for name, oid in self.refs.refs.items() if valid_ref(name)}
+
+
+async def _ask(source: Address, services: Services) -> Refs:
+    try:
+        refs = await ls_refs(git_of(services), services.http, source)
+    except MissingError as error:
+        raise MissingError(f"{error}; what was mirrored stays as it is", error.status) from error
+    if any(len(oid) != _SHA1 for oid in refs.refs.values()):
+        raise UnsupportedError(f"{source} is a SHA-256 repository; it cannot be mirrored to SHA-1 repositories")
+    return refs
+
+
+async def _look(mirror: Mirror, target: Target, services: Services) -> _Look:
+    address = target_address(mirror, target)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return _Look(await ls_refs(git_of(services), services.http, address))
+    except MissingError:
+        return _Look()
+    except TimeoutError:
+        return _Look(error=f"no answer within {PATIENCE:.0f} s")
+    except MirrordError as error:
+        return _Look(error=str(error))

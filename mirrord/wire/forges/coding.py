@@ -1,0 +1,164 @@
+"""Coding (e.coding.net): one endpoint for everything, whose errors come with status 200; it ends in September 2028."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from mirrord.errors import ContentError, DeniedError, MissingError, RefusedError
+from mirrord.wire.forges.api import Api, Document, Fetches, base, needed, text
+from mirrord.wire.forges.port import Location, Page, explained, joined, page, repository_of, short, web_host
+from mirrord.wire.git.address import Address
+from mirrord.wire.trust import redact
+
+HOST: Final = "e.coding.net"
+_DOMAIN: Final = "coding.net"
+_FILES: Final = frozenset({"files", "raw", "tree", "blob"})
+_HINTS: Final = (
+    (
+        r"force push|强制推送|DenyForcePush|non-fast-forward",
+        "switch `deny force push` off in the repository's push settings",
+    ),
+    (
+        r"CheckCommitAuthor|commit author|提交者|作者",
+        "switch the check of commit authors off in the repository's push settings",
+    ),
+    (r"protected branch|保护分支", "let the token's owner push to the protected branch"),
+    (r"RPC failed|HTTP 413", "the push is too large for one request; use ssh://git@e.coding.net/… for this target"),
+    (r"exceeds|超出|容量", "the team's storage is used up; Coding frees it two weeks after a deletion"),
+    (
+        r"AuthFailure|Authentication failed|令牌|status 401",
+        "give the token `project:depot`; look at its expiry and IP list too",
+    ),
+)
+_GONE: Final = re.compile(r"not.?found|no(?:t|n).?exist|不存在", re.IGNORECASE)
+_DENIED: Final = re.compile(r"auth|permission|unauthorized|forbidden|权限|令牌", re.IGNORECASE)
+_THERE: Final = re.compile(r"exist|duplicate|已存在|重复", re.IGNORECASE)
+
+
+class Coding:
+    """Repositories called `TEAM/PROJECT/NAME`; its pages are at TEAM.coding.net."""
+
+    name: Final = "coding"
+    form: Final = "TEAM/PROJECT/NAME"
+    creates: Final = True
+    switches: Final = True
+
+    def __init__(self) -> None:
+        """Build it once; there is no state."""
+        self._api = Api("token", self.explain)
+
+    def fits(self, address: Address) -> bool:
+        """Whether it is `TEAM/PROJECT/NAME`."""
+        return len(repository_of(address)) == 3
+
+    def raw_url(self, address: Address, ref: str, path: str) -> str | None:
+        """Return the raw URL at the team's host; since 2022 it wants a login even for public repositories."""
+        host = web_host(address)
+        if not (self.fits(address) and host.startswith("e.")):
+            return None
+        team, project, name = repository_of(address)
+        rest = joined("p", project, "d", name, "git/raw", short(ref), path)
+        return f"https://{team}.{host.removeprefix('e.')}/{rest}?download=false"
+
+    def parse_page(self, url: str) -> Page | None:
+        """Read `/public/PROJECT/NAME/git/files/…` and `/p/PROJECT/d/NAME/git/raw|tree/…` of a team, and clone URLs."""
+        place = Location.of(url)
+        if place is None or not place.host.endswith(f".{_DOMAIN}"):
+            return None
+        words = place.words
+        if place.host == HOST:
+            return page(HOST, words[:3])
+        team = place.host.removesuffix(f".{_DOMAIN}")
+        if words[:1] == ("public",):
+            project, name, rest = words[1:2], words[2:3], words[3:]
+        elif words[:1] == ("p",) and words[2:3] == ("d",):
+            project, name, rest = words[1:2], words[3:4], words[4:]
+        else:
+            return None
+        named = (team, *(project or ("",)), *(name or ("",)))
+        return page(HOST, named, rest[2:] if rest[:1] == ("git",) and rest[1:2] and rest[1] in _FILES else ())
+
+    def explain(self, text: str) -> str | None:
+        """Return the next step for refusals of pushes and of the API."""
+        return explained(text, _HINTS)
+
+    async def exists(self, http: Fetches, address: Address) -> bool | None:
+        """Ask for the repository by team, project and name."""
+        return await self._depot(http, address) is not None
+
+    async def create(self, http: Fetches, address: Address, visibility: str, description: str) -> str:
+        """Make the repository in its project, which has to be there."""
+        _, project, name = repository_of(address)
+        answer = await self._act(http, address, "DescribeCodingProjects", ProjectName=project)
+        listed = _mapping(answer.get("Data")).get("ProjectList")
+        # The search finds every project whose name begins so; only the one of exactly this name will do.
+        found = [one for one in listed if text(one, "Name") == project] if isinstance(listed, list) else []
+        if not found:
+            told = f"{web_host(address)}: the token sees no project {project!r}"
+            raise MissingError(f"{told}; make it at Coding, or give the token access to it")
+        number = int(needed(found[0], web_host(address), "Id"))
+        shared = visibility == "public"
+        try:
+            await self._act(
+                http, address, "CreateGitDepot",
+                ProjectId=number, DepotName=name, Description=description, Shared=shared,
+            )  # fmt: skip
+        except RefusedError as error:
+            if not _THERE.search(str(error)) or await self._depot(http, address) is None:
+                raise
+        return ""
+
+    async def default_branch(self, http: Fetches, address: Address) -> str | None:
+        """Return the default branch."""
+        try:
+            path = "/".join(repository_of(address))
+            return text(await self._act(http, address, "DescribeDepotDefaultBranch", DepotPath=path), "BranchName")
+        except MissingError:
+            return None
+
+    async def set_default_branch(self, http: Fetches, address: Address, branch: str) -> None:
+        """Make `branch` the default one; Coding wants to be told who does it."""
+        host = web_host(address)
+        depot = await self._depot(http, address)
+        if depot is None:
+            raise MissingError(f"{host}: there is no repository {'/'.join(repository_of(address))}")
+        user = await self._act(http, address, "DescribeCodingCurrentUser")
+        numbers = {"DepotId": int(needed(depot, host, "Id")), "UserId": int(needed(user, host, "User", "Id"))}
+        await self._act(http, address, "ModifyDefaultBranch", BranchName=branch, **numbers)
+
+    async def _depot(self, http: Fetches, address: Address) -> Document | None:
+        team, project, name = repository_of(address)
+        try:
+            answer = await self._act(
+                http, address, "DescribeDepotByNameInfo", TeamGk=team, ProjectName=project, DepotName=name
+            )
+        except MissingError:
+            return None
+        depot = _mapping(answer.get("Depot"))
+        return depot if text(depot, "Id") else None
+
+    async def _act(self, http: Fetches, address: Address, action: str, **arguments: object) -> Document:
+        """Carry out one action, and find the error in an answer that calls itself a success."""
+        host = web_host(address)
+        url = f"{base(http.book, host)}/open-api?Action={action}"
+        document = {"Action": action, **arguments}
+        said = await self._api.ask(http, "POST", url, document, makes=action.startswith("Create"))
+        answer = _mapping(said.get("Response"))
+        if "Error" in answer:
+            code, words = text(answer, "Error", "Code") or "", text(answer, "Error", "Message") or ""
+            raise self._error(f"{host}: {action}: {code}: {words}", f"{code} {words}")
+        if not answer:
+            raise ContentError(f"{host}: {action}: the answer has no Response; has the API changed?")
+        return answer
+
+    def _error(self, told: str, said: str) -> RefusedError:
+        hint = self.explain(said)
+        message = redact(f"{told[:900]}; {hint}" if hint else told[:900])
+        if _GONE.search(said):
+            return MissingError(message)
+        return (DeniedError if _DENIED.search(said) else RefusedError)(message)
+
+
+def _mapping(value: object) -> Document:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,62 @@
+"""Which kinds of hosts there are, and which kind a host is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from mirrord.errors import UsageError
+from mirrord.wire.forges.cnb import Cnb
+from mirrord.wire.forges.coding import Coding
+from mirrord.wire.forges.gitea import Gitea
+from mirrord.wire.forges.gitee import Gitee
+from mirrord.wire.forges.github import GitHub
+from mirrord.wire.forges.gitlab import GitLab
+from mirrord.wire.forges.plain import Plain
+from mirrord.wire.forges.port import Forge, Page, repository_of, web_host
+from mirrord.wire.git.address import Address
+
+# Those that know their hosts come first: the others take a URL by its form, on whatever host.
+_ALL: Final[tuple[Forge, ...]] = (GitHub(), Gitee(), Coding(), Cnb(), GitLab(), Gitea(), Plain())
+FORGES: Final[Mapping[str, Forge]] = {forge.name: forge for forge in _ALL}
+_HOSTS: Final[Mapping[str, str]] = {
+    "github.com": "github",
+    "gitee.com": "gitee",
+    "e.coding.net": "coding",
+    "cnb.cool": "cnb",
+    "gitlab.com": "gitlab",
+    "gitea.com": "gitea",
+    "codeberg.org": "gitea",
+}
+
+
+def forge_of(address: Address, word: str | None = None) -> Forge:
+    """Return what kind of host an address is on: as `word` (`host:`) says, else by its name, else plain."""
+    return FORGES[word or _HOSTS.get(web_host(address), "plain")]
+
+
+def parse_page(url: str) -> Page | None:
+    """Read a page, raw or clone URL of any known kind of host, or return None.
+
+    Raises:
+        MirrordError: its host is known, and it names no repository.
+    """
+    for forge in _ALL:
+        page = forge.parse_page(url)
+        if page is None:
+            continue
+        if not forge.fits(page.address):
+            told = f"{page.address.host}: the URL names no repository {forge.form}"
+            raise UsageError(f"{told}; open a file there, and take its address")
+        return page
+    return None
+
+
+def canonical(address: Address, word: str | None = None) -> str:
+    """Return one spelling for every way to write a repository: no scheme, no user, no `.git`.
+
+    Known kinds of hosts do not tell capital letters apart; a plain one may.
+    """
+    path = "/".join(repository_of(address))
+    known = forge_of(address, word).name != "plain"
+    return f"{web_host(address)}/{path.casefold() if known else path}"

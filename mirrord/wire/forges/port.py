@@ -1,0 +1,203 @@
+"""What a host of Git repositories offers besides Git itself; one small module for each kind of host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import quote, unquote, urlsplit
+
+from mirrord.errors import UsageError
+from mirrord.wire.forges.api import Fetches
+from mirrord.wire.git.address import Address
+from mirrord.wire.git.refs import HEADS, TAGS
+
+SSH_HOSTS = {"ssh.github.com": "github.com", "altssh.gitlab.com": "gitlab.com"}
+"""Where hosts take SSH on port 443."""
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What somebody has in a browser: a repository, and perhaps a file in it.
+
+    Where a branch ends and a path begins in a URL only the repository knows (`feature/x/docs/a.md`). Nobody needs to:
+    every host writes both one after the other, so that the words can be put into another host's URL as they are.
+
+    Attributes:
+        address: the repository, as it is cloned.
+        words: the segments of ref and path, decoded; empty for the repository itself.
+        kind: `branch`, `tag` or `commit` where the URL says so, else "".
+    """
+
+    address: Address
+    words: tuple[str, ...] = ()
+    kind: str = ""
+
+    @property
+    def ref(self) -> str:
+        """The ref as far as one can tell: the first word, a full name when the URL says of which kind it is."""
+        first = self.words[0] if self.words else ""
+        return {"branch": HEADS, "tag": TAGS}.get(self.kind, "") + first
+
+    @property
+    def path(self) -> str:
+        """Everything after the first word."""
+        return "/".join(self.words[1:])
+
+
+class Forge(Protocol):
+    """One kind of host. Implementations are stateless; the first six members are pure."""
+
+    @property
+    def name(self) -> str:
+        """Return the word in `host:`."""
+        ...
+
+    @property
+    def form(self) -> str:
+        """Return how its repositories are called, for people: `OWNER/NAME`."""
+        ...
+
+    @property
+    def creates(self) -> bool:
+        """Return whether a missing repository can be made by its API."""
+        ...
+
+    @property
+    def switches(self) -> bool:
+        """Return whether the default branch can be set by its API."""
+        ...
+
+    def fits(self, address: Address) -> bool:
+        """Whether an address has the form of this host's repositories."""
+        ...
+
+    def raw_url(self, address: Address, ref: str, path: str) -> str | None:
+        """Return the URL of a file's bytes, or None where there is none. `ref` may be short or a full name."""
+        ...
+
+    def parse_page(self, url: str) -> Page | None:
+        """Read a page, raw or clone URL of this host; None: it is somebody else's.
+
+        Raises:
+            MirrordError: it is this host's, and names no repository that can be cloned.
+        """
+        ...
+
+    def explain(self, text: str) -> str | None:
+        """Return the next step for a refusal that this host is known for, or None."""
+        ...
+
+    async def exists(self, http: Fetches, address: Address) -> bool | None:
+        """Ask whether the repository is there; None: the host cannot be asked."""
+        ...
+
+    async def create(self, http: Fetches, address: Address, visibility: str, description: str) -> str:
+        """Make the repository, empty; one that is there already is left alone. Return what people should know, or "".
+
+        Raises:
+            DeniedError: the credential is missing or not enough.
+            MirrordError: it could not be made.
+        """
+        ...
+
+    async def default_branch(self, http: Fetches, address: Address) -> str | None:
+        """Return the short name of the default branch, or None when there is none or the host cannot be asked."""
+        ...
+
+    async def set_default_branch(self, http: Fetches, address: Address, branch: str) -> None:
+        """Make `branch` (short name) the default one.
+
+        Raises:
+            MirrordError: the host did not.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A URL taken apart; query and fragment (`?raw=true`, `#L10`) are dropped."""
+
+    host: str
+    words: tuple[str, ...]
+
+    @classmethod
+    def of(cls, url: str) -> Location | None:
+        """Take `url` apart, or return None for what no browser would open."""
+        try:
+            parts = urlsplit(url)
+            port = "" if parts.port in (None, 80, 443) else f":{parts.port}"
+        except ValueError:
+            return None
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            return None
+        return cls(parts.hostname.removeprefix("www.") + port, tuple(map(unquote, parts.path.strip("/").split("/"))))
+
+
+def repository_of(address: Address) -> tuple[str, ...]:
+    """Return the words of a repository's path, decoded, without `.git`."""
+    path = address.path if address.scheme == "ssh" else unquote(address.path)
+    return tuple(path.removesuffix(".git").split("/"))
+
+
+def web_host(address: Address) -> str:
+    """Return `host[:port]` of the host's pages: an SSH port says nothing about them."""
+    if address.scheme != "ssh":
+        return address.host
+    host = re.sub(r":\d+\Z", "", address.host)
+    return SSH_HOSTS.get(host, host)
+
+
+def web(address: Address) -> str:
+    """Return `scheme://host` of the host's pages."""
+    return f"{'http' if address.scheme == 'http' else 'https'}://{web_host(address)}"
+
+
+def short(ref: str) -> str:
+    """Return a branch or tag without the namespace."""
+    return ref.removeprefix(HEADS).removeprefix(TAGS)
+
+
+def kind_of(ref: str) -> str:
+    """Return `branch`, `tag` or `commit`; a short name is taken for a branch."""
+    if ref.startswith(TAGS):
+        return "tag"
+    return "commit" if _COMMIT.fullmatch(ref) else "branch"
+
+
+def joined(*words: str) -> str:
+    """Write words (each may hold slashes) as one path of a URL, percent-encoded, without a slash in front."""
+    return "/".join(quote(word.strip("/"), safe="/") for word in words if word)
+
+
+def clone_url(host: str, words: Sequence[str]) -> Address:
+    """Return the address under which a repository of a page is cloned.
+
+    Raises:
+        MirrordError: a word is missing, or nothing that an address may hold.
+    """
+    path = "/".join(words).removesuffix(".git")
+    if not all(words) or not path:
+        raise UsageError(f"{host}: the URL names no repository; open the file there, and take its address")
+    return Address.parse(f"https://{host}/{quote(path)}.git")
+
+
+def page(host: str, words: Sequence[str], rest: Sequence[str] = (), kind: str = "") -> Page:
+    """Return the page of a repository; `refs/heads/…` and `refs/tags/…` in front of the rest say of which kind it is.
+
+    Raises:
+        MirrordError: as `clone_url`.
+    """
+    rest = tuple(word for word in rest if word)
+    if any(word in (".", "..") for word in rest):
+        raise UsageError(f"{host}: the URL has `.` or `..` in its path; write the path as it is in the repository")
+    if len(rest) > 2 and rest[0] == "refs" and rest[1] in ("heads", "tags"):
+        kind, rest = ("branch" if rest[1] == "heads" else "tag"), rest[2:]
+    return Page(clone_url(host, words), rest, kind)
+
+
+def explained(text: str, hints: Sequence[tuple[str, str]]) -> str | None:
+    """Return the first hint whose pattern is found in `text` (case does not count)."""
+    return next((hint for pattern, hint in hints if re.search(pattern, text, re.IGNORECASE)), None)

@@ -1,0 +1,142 @@
+"""Asks a repository what its branches and tags are: one request by protocol v2, or `git ls-remote`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from mirrord.errors import ContentError, MissingError, RefusedError
+from mirrord.wire.git.address import Address, check
+from mirrord.wire.git.command import Git
+from mirrord.wire.git.environment import basic
+from mirrord.wire.git.pktline import lines, request
+from mirrord.wire.git.refs import HEADS, TAGS, Refs, valid_oid
+from mirrord.wire.http import Call, Http
+from mirrord.wire.message import MIB
+from mirrord.wire.secret import redact
+
+LARGEST: Final = 256 * MIB  # bytes; a million refs have about 70 MB
+_DEADLINE: Final = 600.0  # seconds for `git ls-remote`; a list of a million refs takes one
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+_GONE: Final = (410, 451)
+_OTHER_PROTOCOL: Final = (400, 405, 406, 415, 501)
+_ADVERTISEMENT: Final = "application/x-git-upload-pack-advertisement"
+_TYPE: Final = "application/x-git-upload-pack-result"
+
+
+async def ls_refs(git: Git, http: Http, address: Address, *, folder: Path | None = None) -> Refs:
+    """Return the branches, tags and HEAD of a repository; nothing hidden, nothing else.
+
+    Over http(s) that is one POST on a connection that stays open (8 ms where `git ls-remote` takes 26 ms and two
+    requests). Servers without protocol v2, and ssh, are asked through git.
+
+    Raises:
+        MissingError: there is no such repository (404), or no longer (410, 451).
+        RefusedError: it was moved; redirects are not followed.
+        DeniedError: the credential is missing or wrong.
+        MirrordError: it cannot be asked.
+    """
+    if address.scheme != "ssh":
+        check(address, git.book.policy(address.host))
+        found = await _by_http(http, address, git)
+        if found is not None:
+            return found
+    args = ["ls-remote", "--symref", "--", address.url, "HEAD", f"{HEADS}*", f"{TAGS}*"]
+    output = await git.run(args, folder=folder, remote=address, limit=LARGEST, deadline=_DEADLINE)
+    refs = _read_listing(output.out)
+    if not refs.refs and address.scheme != "ssh":
+        await _expect_git(http, address, git)
+    return refs
+
+
+async def _expect_git(http: Http, address: Address, git: Git) -> None:
+    """Refuse an empty list unless a Git server sent it: git takes any page with status 200 for a list (dumb protocol).
+
+    Raises:
+        ContentError: a login page, a captive portal, another kind of address.
+    """
+    url = f"{address.url}/info/refs?service=git-upload-pack"
+    answer = await http.fetch(Call("GET", url, address.host, headers=await _authorization(git, address), cap=MIB))
+    if answer.headers.get("content-type", "").partition(";")[0].strip() != _ADVERTISEMENT:
+        raise ContentError(f"{address}: answers, and not as Git does: a login page, or another kind of address")
+
+
+async def _by_http(http: Http, address: Address, git: Git) -> Refs | None:
+    """Ask by protocol v2; None when the server does not speak it."""
+    arguments = ("peel", "symrefs", "ref-prefix HEAD", f"ref-prefix {HEADS}", f"ref-prefix {TAGS}")
+    call = Call(
+        "POST",
+        f"{address.url}/git-upload-pack",
+        address.host,
+        headers={
+            "Accept": _TYPE,
+            "Content-Type": "application/x-git-upload-pack-request",
+            "Git-Protocol": "version=2",
+            **await _authorization(git, address),
+        },
+        body=request("ls-refs", (), arguments),
+        ok=(200, *_REDIRECTS),
+        cap=LARGEST,
+    )
+    try:
+        answer = await http.fetch(call)
+    except RefusedError as error:
+        if error.status in _OTHER_PROTOCOL:
+            return None
+        if error.status in _GONE:
+            text = f"{error} (the host says that it is gone for good; nothing is deleted)"
+            raise MissingError(text, error.status) from error
+        raise
+    if answer.status in _REDIRECTS:
+        raise RefusedError(_moved(address, answer.headers.get("location", "")), answer.status)
+    if answer.headers.get("content-type", "").partition(";")[0].strip() != _TYPE:
+        return None
+    try:
+        return _read_v2(lines(answer.body))
+    except ContentError:
+        return None  # an older protocol's answer, or nonsense: git has the last word
+
+
+def _moved(address: Address, location: str) -> str:
+    """Say where to; a redirect is not followed, since repositories are renamed and their names taken by others."""
+    there = redact(location.partition("?")[0].removesuffix("/git-upload-pack"))[:300]
+    where = f" to {there}" if there.isprintable() and there else ""
+    return f"{address}: moved{where}; if that is right, write the new address"
+
+
+async def _authorization(git: Git, address: Address) -> dict[str, str]:
+    credential = await git.credential(address.host)
+    return {} if credential is None else {"Authorization": basic(address, credential)}
+
+
+def _read_v2(found: Iterable[bytes]) -> Refs:
+    """Read lines such as `<oid> <name> symref-target:<name> peeled:<oid>`."""
+    refs, peeled, head = dict[str, str](), dict[str, str](), None
+    for line in found:
+        oid, _, rest = line.decode("utf-8", "surrogateescape").partition(" ")
+        name, *attributes = rest.split(" ")
+        told = dict(attribute.partition(":")[::2] for attribute in attributes)
+        if name == "HEAD":
+            head = told.get("symref-target") or head
+        elif not valid_oid(oid):
+            raise ContentError(f"{oid[:80]!a} is no object id")
+        elif name.startswith((HEADS, TAGS)):
+            refs[name] = oid
+            if "peeled" in told:
+                peeled[name] = told["peeled"]
+    return Refs(refs, head, peeled)
+
+
+def _read_listing(out: bytes) -> Refs:
+    """Read what `git ls-remote --symref` writes."""
+    refs, peeled, head = dict[str, str](), dict[str, str](), None
+    for line in out.decode("utf-8", "surrogateescape").splitlines():
+        oid, _, name = line.partition("\t")
+        if oid.startswith("ref: "):
+            head = oid[len("ref: ") :] if name == "HEAD" else head
+        elif name.endswith("^{}"):
+            peeled[name[: -len("^{}")]] = oid
+        elif name.startswith((HEADS, TAGS)) and valid_oid(oid):
+            refs[name] = oid
+    return Refs(refs, head, peeled)

@@ -1,0 +1,49 @@
+"""Git's packet lines (gitprotocol-common): four hex digits of length, then the payload. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from mirrord.errors import ContentError
+
+FLUSH: Final = b"0000"
+DELIMITER: Final = b"0001"
+
+
+def encode(line: str) -> bytes:
+    """Write one line with its line feed."""
+    payload = line.encode() + b"\n"
+    return f"{len(payload) + 4:04x}".encode() + payload
+
+
+def request(command: str, capabilities: Iterable[str], arguments: Iterable[str]) -> bytes:
+    """Write a command of protocol v2 (gitprotocol-v2)."""
+    head = [encode(f"command={command}"), *map(encode, capabilities)]
+    return b"".join([*head, DELIMITER, *map(encode, arguments), FLUSH])
+
+
+def lines(body: bytes) -> Iterator[bytes]:
+    """Read the lines before the first flush, without their line feeds.
+
+    Raises:
+        ContentError: that is no sequence of packet lines, or it is cut off, or it is the server's error (`ERR`).
+    """
+    at = 0
+    while True:
+        try:
+            size = int(body[at : at + 4], 16)
+        except ValueError as error:
+            raise ContentError(f"no packet line at byte {at}: {body[at : at + 20]!a}") from error
+        if size == 0:
+            return
+        if size in (1, 2):
+            at += 4
+            continue
+        if size == 3 or at + size > len(body):
+            raise ContentError("the list of refs is cut off")
+        line = body[at + 4 : at + size].removesuffix(b"\n")
+        if line.startswith(b"ERR "):
+            raise ContentError(f"the server said: {line[4:200].decode('utf-8', 'replace')}")
+        yield line
+        at += size

@@ -1,0 +1,58 @@
+"""Refs of a repository: what they are called, what they point to, and how two states of one relate. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+HEADS = "refs/heads/"
+TAGS = "refs/tags/"
+
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)|\.$|/$")
+_OID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+class Relation(StrEnum):
+    """How what a ref shall point to follows from what it points to."""
+
+    SAME = "same"
+    FORWARD = "forward"  # the old commit is an ancestor of the new one
+    REWRITTEN = "rewritten"  # it is not: a force push, or a tag that moved
+    UNRELATED = "unrelated"  # not even a common ancestor: another history
+    UNKNOWN = "unknown"  # the old object is not here, so nobody can say
+
+
+def valid_ref(name: str) -> bool:
+    """Whether `name` is a full ref name by the rules of git-check-ref-format(1)."""
+    return name.startswith("refs/") and len(name) <= 4096 and name.count("/") >= 2 and not _FORBIDDEN.search(name)
+
+
+def valid_oid(text: str) -> bool:
+    """Whether `text` is an object id in full: 40 (SHA-1) or 64 (SHA-256) lower-case hex digits."""
+    return _OID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Refs:
+    """Branches and tags of a repository at one moment.
+
+    Attributes:
+        refs: full name → object id (hex) of the ref itself: the tag object for an annotated tag.
+        head: the branch that HEAD points to, by its full name, there or not; None when nobody said.
+        peeled: tag → commit, for annotated tags, where the server told.
+    """
+
+    refs: Mapping[str, str]
+    head: str | None = None
+    peeled: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over names, ids and HEAD: equal for equal states."""
+        lines = [f"{name} {oid}\n" for name, oid in sorted(self.refs.items())]
+        return hashlib.sha256(
+            "".join([*lines, f"HEAD {self.head or ''}\n"]).encode("utf-8", "surrogateescape")
+        ).hexdigest()

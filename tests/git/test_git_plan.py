@@ -1,0 +1,308 @@
+"""Every ref at every target gets its step and its reason, before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from mirrord.model import Action, Plan
+from mirrord.syncer import LOCAL, Mirror, Target
+from mirrord.syncers.git.plan import GitSurvey, backups, plan, questions, wanted
+from mirrord.syncers.git.spec import GitSpec, GitTarget
+from mirrord.wire.git.refs import Refs, Relation
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+FORWARD, REWRITTEN, UNKNOWN = Relation.FORWARD, Relation.REWRITTEN, Relation.UNKNOWN
+PLACES = {
+    "gitee": "https://gitee.com/finops/{name}",
+    "coding": "https://e.coding.net/finops/gocrane/{name}",
+    "cnb": "https://cnb.cool/finops/{name}",
+    "bare": "https://git.example.com/{name}.git",
+    LOCAL: LOCAL,
+}
+
+
+def oid(word: str) -> str:
+    return word.encode().hex().ljust(40, "0")[:40]
+
+
+def refs(head: str | None = "main", **names: str) -> Refs:
+    """Return branches (`main="a"`) and tags (`tag_v1="a"`); HEAD points to `head`."""
+    full = {
+        f"refs/tags/{name[4:]}" if name.startswith("tag_") else f"refs/heads/{name}": oid(word)
+        for name, word in names.items()
+    }
+    return Refs(full, f"refs/heads/{head}" if head else None)
+
+
+def mirror(*targets: str, options: Mapping[str, Any] | None = None, allow: bool = False, **keys: Any) -> Mirror:
+    spec = GitSpec.model_validate({"from": "https://github.com/gocrane/crane", **keys})
+    made = GitTarget.model_validate(options or {})
+    names = targets or ("gitee",)
+    return Mirror("crane", "git", spec, tuple(Target(name, "git", PLACES[name], made) for name in names), allow=allow)
+
+
+def survey(upstream: Refs, served: Refs | None = None, *ways: tuple[str, str, Relation], **rest: Any) -> GitSurvey:
+    relations = {(oid(old), oid(new)): relation for old, new, relation in ways}
+    return GitSurvey(upstream, served, relations=relations, **{"known": frozenset(PLACES), **rest})
+
+
+def told(decided: Plan, target: str = "gitee") -> list[tuple[str, str, str]]:
+    """Return action, item and reason of every step at a target."""
+    return [(step.action.value, step.item, step.reason) for step in decided.steps if step.target == target]
+
+
+def test_nothing_to_do() -> None:
+    """A target that has everything is one confirmed step; so is the local store."""
+    state = refs(main="a", tag_v1="b")
+    found = survey(state, state, targets={"gitee": state})
+    decided = plan(mirror("gitee", LOCAL), found, NOW)
+    assert told(decided) == told(decided, LOCAL) == [("keep", "refs", "2 refs are as upstream")]
+    assert {(step.digest, step.confirmed) for step in decided.steps} == {(state.fingerprint, True)}
+    assert decided.groups == ()
+
+
+def test_changes() -> None:
+    """Created, forwarded, forced, moved and deleted refs are told apart, with what is kept and what stays the same."""
+    before = refs(main="a", x="b", gone="c", same="s", tag_v1="d")
+    after = refs(main="e", x="f", new="g", same="s", tag_v1="h")
+    ways = [("a", "e", FORWARD), ("b", "f", REWRITTEN), ("c", "e", REWRITTEN), ("d", "h", FORWARD)]
+    decided = plan(mirror(max_loss=1), survey(after, before, *ways, targets={"gitee": before}), NOW)
+    assert told(decided) == [
+        ("copy", "refs/heads/main", "fast-forward from 6100000"),
+        ("copy", "refs/heads/new", "created"),
+        ("copy", "refs/heads/x", "forced: 6200000 is overwritten, kept as backup"),
+        ("copy", "refs/tags/v1", "moved: 6400000 is overwritten, kept as backup"),
+        ("delete", "refs/heads/gone", "no longer upstream: 6300000 is deleted, kept as backup"),
+        ("keep", "refs", "1 ref is as upstream"),
+    ]
+    assert {step.group for step in decided.active} == {"push"}
+    assert [step.digest for step in decided.active][:2] == [oid("e"), oid("g")]
+    assert not decided.steps[-1].confirmed
+
+
+def test_first_mirror() -> None:
+    """An empty target and a missing one get everything; the missing repository is made as the target says."""
+    found = survey(refs(main="a"), None, targets={"gitee": Refs({}), "coding": None}, known=frozenset())
+    decided = plan(mirror("gitee", "coding", LOCAL, options={"visibility": "public"}), found, NOW)
+    assert told(decided) == [
+        ("copy", "refs/heads/main", "created"),
+        ("copy", "HEAD", "the default branch becomes main"),
+    ]
+    assert told(decided, "coding")[0][2] == "created, and so is the public repository"
+    assert told(decided, LOCAL) == told(decided)
+
+
+def test_drift_heals() -> None:
+    """What somebody did at a target is undone, whatever it is, and says what is lost by that."""
+    state = refs(main="a", y="b")
+    there = refs(main="stranger", y="old", extra="b", other="known")
+    ways = [("old", "b", FORWARD), ("known", "a", REWRITTEN)]
+    decided = plan(mirror(), survey(state, state, *ways, targets={"gitee": there}), NOW)
+    assert told(decided) == [
+        ("copy", "refs/heads/main", "forced: 7374726 is overwritten, and is nowhere else that is known"),
+        ("copy", "refs/heads/y", "fast-forward from 6f6c640"),
+        ("delete", "refs/heads/extra", "not upstream: 6200000 is deleted"),
+        ("delete", "refs/heads/other", "not upstream: 6b6e6f7 is deleted, kept as backup"),
+    ]
+
+
+def test_backups_are_what_is_said() -> None:
+    """What is lost here, or at a target and known here, is kept, the served one first; with `backups: 0s` nothing."""
+    served, after = refs(main="a", x="b", tag_v="t"), refs(main="c", x="d", tag_v="u")
+    there = refs(main="a", x="z", old="k", lost="l")
+    ways = [
+        ("a", "c", FORWARD),
+        ("b", "d", REWRITTEN),
+        ("z", "d", REWRITTEN),
+        ("k", "c", REWRITTEN),
+        ("t", "u", FORWARD),
+    ]
+    found = survey(after, served, *ways, targets={"gitee": there, "coding": None})
+    kept = {"refs/heads/x": oid("b"), "refs/tags/v": oid("t"), "refs/heads/old": oid("k")}
+    assert backups(mirror(), found) == kept
+    assert backups(mirror(), found, frozenset({"gitee"})) == {ref: kept[ref] for ref in ("refs/heads/x", "refs/tags/v")}
+    assert backups(mirror(backups="0s"), found) == {}
+
+
+@pytest.mark.parametrize("allow", [False, True])
+def test_a_strangers_repository_is_not_overwritten(allow: bool) -> None:
+    """A target that was never written and has nothing in common with upstream is refused, this one alone."""
+    there = refs(main="x", tag_v1="y")
+    found = survey(refs(main="a"), None, targets={"gitee": there, "coding": Refs({})}, known=frozenset())
+    decided = plan(mirror("gitee", "coding", allow=allow), found, NOW)
+    actions = [step.action for step in decided.steps if step.target == "gitee"]
+    if allow:
+        assert actions == [Action.COPY, Action.DELETE]
+    else:
+        (step,) = [step for step in decided.steps if step.target == "gitee"]
+        assert "2 refs there and upstream have nothing in common" in step.reason
+        assert step.reason.endswith("`mirrord sync crane --allow`")
+        assert step.action is Action.REFUSE
+    assert told(decided, "coding")[0][:2] == ("copy", "refs/heads/main")
+
+
+@pytest.mark.parametrize(
+    ("there", "ways"),
+    [
+        (refs(main="a"), []),
+        (refs(main="old"), [("old", "a", FORWARD)]),
+        (refs(main="old", stray="x"), [("old", "a", FORWARD)]),
+        (refs(None, other="a", main="old"), [("old", "a", FORWARD)]),
+    ],
+)
+def test_a_lost_cache_is_no_accident(there: Refs, ways: list[tuple[str, str, Relation]]) -> None:
+    """Without a cache and without a record, targets at upstream's history are gone on with."""
+    decided = plan(mirror(), survey(refs(main="a"), None, *ways, targets={"gitee": there}, known=frozenset()), NOW)
+    assert Action.REFUSE not in {step.action for step in decided.steps}
+
+
+def test_without_a_cache_the_target_is_the_witness() -> None:
+    """Upstream lost half of what a target has, and nobody knows better: that target is refused."""
+    there = refs(main="a", **{f"b{number}": f"b{number}" for number in range(9)})
+    found = survey(refs(main="a"), None, targets={"gitee": there})
+    assert "compared with what is there, upstream lost 9 of 10" in plan(mirror(), found, NOW).steps[0].reason
+    empty = survey(Refs({}), None, targets={"gitee": there})
+    assert "10 refs there would be deleted" in plan(mirror(), empty, NOW).steps[0].reason
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "told_"),
+    [
+        ({"create": False}, "gitee", "write `create: true`"),
+        ({}, "bare", "a plain host cannot be asked to make one"),
+    ],
+)
+def test_missing_repositories(options: dict[str, Any], target: str, told_: str) -> None:
+    """A repository that is not there and cannot be made is refused with what to do."""
+    (step,) = plan(mirror(target, options=options), survey(refs(main="a"), targets={target: None}), NOW).steps
+    assert (step.action, told_ in step.reason) == (Action.REFUSE, True)
+
+
+def test_unasked_targets() -> None:
+    """A target that does not answer is pushed to when it is known as ours, and left alone when not."""
+    state = refs(main="a")
+    found = survey(state, state, unasked={"gitee": "gitee.com: no connection"})
+    (step,) = plan(mirror(), found, NOW).steps
+    assert (step.action, step.item, step.digest) == (Action.COPY, "refs", state.fingerprint)
+    assert step.reason == "not known what is there: gitee.com: no connection"
+    strange = survey(state, state, unasked={"gitee": "gitee.com: no connection"}, known=frozenset())
+    assert plan(mirror(), strange, NOW).steps[0].action is Action.REFUSE
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "head", "expected"),
+    [
+        ("gitee", {}, "master", ("copy", "HEAD", "the default branch becomes main, it was master")),
+        ("gitee", {"default_branch": "keep"}, "master", ("keep", "refs", "2 refs are as upstream")),
+        ("gitee", {}, None, ("keep", "refs", "2 refs are as upstream")),
+        (
+            "cnb",
+            {},
+            "master",
+            (
+                "keep",
+                "refs",
+                "2 refs are as upstream; the default branch should be main, it was master: set it there by hand",
+            ),
+        ),
+    ],
+)
+def test_default_branch(target: str, options: dict[str, Any], head: str | None, expected: tuple[str, ...]) -> None:
+    """The default branch follows upstream where the host has an API for it, and only when it is known to differ."""
+    state = refs(main="a", master="a")
+    found = survey(state, state, targets={target: Refs(state.refs, f"refs/heads/{head}" if head else None)})
+    assert expected in told(plan(mirror(target, options=options), found, NOW), target)
+
+
+def test_the_default_branch_moves_before_the_old_one_goes() -> None:
+    """New branch, default branch, deletion: hosts refuse to delete the branch that HEAD points to."""
+    found = survey(refs("main", main="a"), refs("master", master="a"), targets={"gitee": refs("master", master="a")})
+    assert [item for _, item, _ in told(plan(mirror(), found, NOW))] == ["refs/heads/main", "HEAD", "refs/heads/master"]
+
+
+def test_selection() -> None:
+    """`refs:` decides what is mirrored: the rest is taken from targets, with the reason."""
+    upstream = refs(main="a", **{"bot/x": "b"}, tag_v1="c")
+    found = survey(upstream, refs(main="a", tag_v1="c"), targets={"gitee": upstream})
+    one = mirror(refs=["refs/heads/*", "^refs/heads/bot/*"])
+    assert list(wanted(one, found).refs) == ["refs/heads/main"]
+    assert told(plan(one, found, NOW)) == [
+        (
+            "delete",
+            "refs/heads/bot/x",
+            "not selected by `refs:`: 6200000 is deleted, and is nowhere else that is known",
+        ),
+        ("delete", "refs/tags/v1", "not selected by `refs:`: 6300000 is deleted, kept as backup"),
+        ("keep", "refs", "1 ref is as upstream"),
+    ]
+    nothing = mirror(refs=["refs/heads/release/*"])
+    assert plan(nothing, survey(upstream), NOW).problems == ("`refs:` selects none of upstream's 3 branches and tags",)
+
+
+def test_restored_refs_override_upstream() -> None:
+    """A restored ref is served and pushed in place of upstream's; what cannot stand beside it is left out and named."""
+    upstream = refs(main="b", **{"dev/x": "c"})
+    held = {"refs/heads/main": oid("a"), "refs/heads/dev": oid("d")}
+    found = survey(upstream, held_back=held)
+    assert wanted(mirror(), found).refs == held
+    (problem,) = plan(mirror(), found, NOW).problems
+    assert problem == "refs/heads/dev/x cannot stand beside refs/heads/dev, which was restored; release that one first"
+
+
+@pytest.mark.parametrize("name", ["refs/heads/..", "refs/heads/a\nb", "refs/heads/x.lock", "refs/heads/a b"])
+def test_58_bad_names(name: str) -> None:
+    """A ref that Git does not accept is left out and named, and all others are mirrored."""
+    upstream = Refs({name: oid("x"), "refs/heads/-x": oid("a"), "refs/heads/A": oid("a"), "refs/heads/a": oid("b")})
+    found = survey(upstream)
+    assert set(wanted(mirror(), found).refs) == {"refs/heads/-x", "refs/heads/A", "refs/heads/a"}
+    assert len(plan(mirror(), found, NOW).problems) == 1
+
+
+def test_an_empty_upstream_is_no_error() -> None:
+    """A repository without a commit is mirrored as what it is."""
+    found = survey(Refs({}, "refs/heads/main"), None, targets={"gitee": Refs({})})
+    assert told(plan(mirror(), found, NOW)) == [("keep", "refs", "upstream has no branches or tags")]
+
+
+def test_asking_and_planning_agree() -> None:
+    """Whatever the plan looks up was asked for: no relation is missed that the survey could have had."""
+    upstream = refs(main="e", x="f", tag_v="t2")
+    served, there = refs(main="a", x="b", gone="c", tag_v="t1"), refs("master", master="m", x="z", gone="c")
+    found = survey(upstream, served, targets={"gitee": there, "coding": None})
+
+    class Asked(dict[tuple[str, str], Relation]):
+        def get(self, pair: Any, default: Any = None) -> Any:
+            assert pair in asked
+            return REWRITTEN
+
+    asked = set(questions(mirror("gitee", "coding"), found))
+    full = survey(upstream, served, targets=found.targets)
+    object.__setattr__(full, "relations", Asked())
+    for one in (mirror("gitee", "coding", max_loss=1, rewrites="follow"), mirror("gitee", "coding", allow=True)):
+        plan(one, full, NOW)
+
+
+def test_thousands_of_refs_are_planned_at_once() -> None:
+    """5 000 refs at three targets take a handful of look-ups each, all new, all moved or none."""
+    state = Refs({f"refs/tags/v{number}": oid(str(number)) for number in range(5000)}, None)
+    moved = Refs({name: oid(f"x{name[-4:]}") for name in state.refs}, None)
+    targets = ("gitee", "coding", "cnb")
+
+    class Counted(dict[tuple[str, str], Relation]):
+        looked = 0
+
+        def get(self, pair: Any, default: Any = None) -> Any:
+            self.looked += 1
+            return default
+
+    for held in (Refs({}), moved, state):
+        found = survey(state, held, targets=dict.fromkeys(targets, held))
+        relations = Counted()
+        object.__setattr__(found, "relations", relations)
+        decided = plan(mirror(*targets, allow=True), found, NOW)
+        assert len(decided.steps) == (3 if held is state else 15_000)
+        assert relations.looked <= 4 * 15_000

@@ -1,0 +1,248 @@
+"""What a run does besides pushing: repositories that are made, default branches, LFS, what is kept between runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+
+import pytest
+
+from mirrord.errors import DeniedError
+from mirrord.model import Action, Outcome, Result
+from mirrord.syncer import LOCAL
+from mirrord.syncers.git.names import MARK
+from mirrord.testing.githost import GitHost
+from mirrord.testing.gitrepos import Upstream
+from mirrord.testing.gitworld import GitWorld, receipts
+from mirrord.wire.forges import known
+from mirrord.wire.forges.api import Fetches
+from mirrord.wire.forges.plain import Plain
+from mirrord.wire.git.address import Address
+
+NAME = "team/app.git"
+MAIN, DEV = "refs/heads/main", "refs/heads/dev"
+
+
+@dataclass(slots=True)
+class Clerk(Plain):
+    """A forge's API, as far as it can be seen in the repositories of a host."""
+
+    host: GitHost
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    denies: bool = False
+    creates: bool = True  # type: ignore[misc]  # a plain host cannot, this one can
+    switches: bool = True  # type: ignore[misc]  # as above
+
+    async def create(self, http: Fetches, address: Address, visibility: str, description: str) -> str:
+        self.asked.append(("create", address.path, visibility, description))
+        if self.denies:
+            raise DeniedError(f"{address.host}: may not")
+        self.host.create(address.path, head="main")
+        return "it waits for a review"
+
+    async def set_default_branch(self, http: Fetches, address: Address, branch: str) -> None:
+        self.asked.append(("switch", branch))
+        if self.denies:
+            raise DeniedError(f"{address.host}: may not")
+        Upstream(self.host.path(address.path)).head(branch)
+
+
+@dataclass(slots=True)
+class Scene:
+    """One upstream and one destination with an API."""
+
+    world: GitWorld
+    source: GitHost
+    upstream: Upstream
+    there: GitHost
+    clerk: Clerk
+
+    @property
+    def places(self) -> dict[str, str]:
+        return {"one": self.there.url(NAME)}
+
+
+@pytest.fixture
+async def scene(world: GitWorld, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """Build it; every host is of the kind that the clerk serves."""
+    source, there = await world.host("source"), await world.host("one")
+    upstream = Upstream(source.create(NAME))
+    first = upstream.commit("main", {"README.md": b"one\n"})
+    upstream.commit("dev", {"dev.txt": b"dev\n"}, parent=first)
+    clerk = Clerk(there)
+    monkeypatch.setitem(known.FORGES, "plain", clerk)
+    return Scene(world, source, upstream, there, clerk)
+
+
+async def test_a_missing_destination_is_made(scene: Scene) -> None:
+    """A repository that is not there is made, private, and filled; what the host says about it is told."""
+    mirror = scene.world.mirror(scene.source.url(NAME), scene.places)
+    run = await scene.world.run(mirror)
+    assert run.result is Result.SUCCESS, run.receipts
+    assert scene.there.refs(NAME) == scene.upstream.refs()
+    assert scene.clerk.asked == [("create", NAME, "private", f"Mirror of {scene.source.url(NAME)}")]
+    assert "it waits for a review" in receipts(run, "one")[MAIN].detail
+
+
+async def test_a_destination_that_cannot_be_made_fails_alone(scene: Scene) -> None:
+    """When the host does not make the repository, all its refs say why; `local` has everything."""
+    scene.clerk.denies = True
+    mirror = scene.world.mirror(scene.source.url(NAME), scene.places, local=LOCAL)
+    run = await scene.world.run(mirror)
+    assert run.result is Result.PARTIAL
+    assert {one.code for one in receipts(run, "one").values()} == {"denied"}
+    assert {one.outcome for one in receipts(run, "local").values()} == {Outcome.DONE}
+
+
+async def test_without_create_nothing_is_made(scene: Scene) -> None:
+    """`create: false` leaves a missing repository missing."""
+    mirror = scene.world.mirror(scene.source.url(NAME), scene.places, options={"create": False})
+    run = await scene.world.run(mirror)
+    assert run.result is Result.FAILED
+    assert scene.clerk.asked == []
+
+
+async def test_a_renamed_default_branch_is_followed(scene: Scene) -> None:
+    """`main` becomes `trunk` upstream: the new branch is pushed, made the default one, and then the old one goes."""
+    mirror = scene.world.mirror(scene.source.url(NAME), scene.places, local=LOCAL)
+    await scene.world.run(mirror)
+    scene.clerk.asked.clear()
+    upstream = scene.upstream
+    upstream.set("refs/heads/trunk", upstream.refs()[MAIN])
+    upstream.head("trunk")
+    upstream.delete(MAIN)
+    run = await scene.world.run(mirror)
+    assert run.result is Result.SUCCESS, run.receipts
+    assert scene.clerk.asked == [("switch", "trunk")]
+    assert scene.there.head(NAME) == "refs/heads/trunk"
+    assert scene.there.refs(NAME) == upstream.refs()
+    assert (await scene.world.kept(mirror).cache.served()).head == "refs/heads/trunk"
+    assert (await scene.world.run(mirror)).result is Result.NOOP
+
+
+async def test_a_default_branch_that_cannot_be_switched_keeps_the_old_one(scene: Scene) -> None:
+    """When the API says no, the new branch is there, the old one stays, and both say why."""
+    mirror = scene.world.mirror(scene.source.url(NAME), scene.places)
+    await scene.world.run(mirror)
+    old = scene.upstream.refs()[MAIN]
+    scene.upstream.set("refs/heads/trunk", old)
+    scene.upstream.head("trunk")
+    scene.upstream.delete(MAIN)
+    scene.clerk.denies = True
+    run = await scene.world.run(mirror)
+    told = receipts(run, "one")
+    assert run.result is Result.PARTIAL
+    assert {ref: one.outcome for ref, one in told.items()} == {
+        "refs/heads/trunk": Outcome.DONE,
+        "HEAD": Outcome.FAILED,
+        MAIN: Outcome.FAILED,
+    }
+    assert scene.there.refs(NAME)[MAIN] == old
+
+
+async def test_a_plain_host_keeps_its_default_branch_and_says_so(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an API the host refuses to delete its default branch: that ref is refused with the next step."""
+    monkeypatch.setitem(known.FORGES, "plain", Plain())
+    scene.there.create(NAME)
+    mirror = scene.world.mirror(scene.source.url(NAME), scene.places)
+    await scene.world.run(mirror)
+    scene.upstream.set("refs/heads/trunk", scene.upstream.refs()[MAIN])
+    scene.upstream.head("trunk")
+    scene.upstream.delete(MAIN)
+    for _ in range(2):
+        run = await scene.world.run(mirror)
+        told = receipts(run, "one")[MAIN]
+        assert (told.step.action, told.outcome) == (Action.DELETE, Outcome.REFUSED)
+        assert "HEAD" in told.detail
+        assert run.result is Result.PARTIAL
+    assert "refs/heads/trunk" in scene.there.refs(NAME)
+
+
+async def test_a_lost_cache_is_made_again(scene: Scene) -> None:
+    """Without its cache a mirror fetches anew and finds every destination as it shall be."""
+    mirror = scene.world.mirror(scene.source.url(NAME), scene.places, local=LOCAL)
+    await scene.world.run(mirror)
+    shutil.rmtree(scene.world.kept(mirror).folder)
+    run = await scene.world.run(mirror)
+    assert not run.error
+    assert {receipt.step.target for receipt in run.receipts} == {"local"}
+    assert (await scene.world.kept(mirror).cache.served()).refs == scene.upstream.refs()
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"seal": "x"}', '{"served": 1}'])
+async def test_a_damaged_note_is_no_note(scene: Scene, damage: str) -> None:
+    """What is noted beside the cache is believed when it is whole and of this very state; else git is asked."""
+    mirror = scene.world.mirror(scene.source.url(NAME), local=LOCAL)
+    await scene.world.run(mirror)
+    kept = scene.world.kept(mirror)
+    note = kept.folder / "mirrord.json"
+    good = json.loads(note.read_text())
+    note.write_text(damage)
+    known_again = await kept.known()
+    assert known_again.served is not None
+    assert known_again.served.refs == scene.upstream.refs()
+    assert json.loads(note.read_text()) == good
+
+
+async def test_what_somebody_did_to_the_cache_is_seen(scene: Scene) -> None:
+    """A ref that was moved in the cache by hand is put right by the next run."""
+    mirror = scene.world.mirror(scene.source.url(NAME), local=LOCAL)
+    await scene.world.run(mirror)
+    cache = Upstream(scene.world.kept(mirror).folder)
+    cache.set(MAIN, scene.upstream.refs()[DEV])
+    assert (await scene.world.run(mirror)).result is Result.SUCCESS
+    assert cache.refs()[MAIN] == scene.upstream.refs()[MAIN]
+
+
+async def test_local_is_marked_as_served_and_unmarked(scene: Scene) -> None:
+    """Only a mirror with `local` among its targets leaves the name under which it is served."""
+    mirror = scene.world.mirror(scene.source.url(NAME), scene.places, keys={"as": "crane"}, local=LOCAL)
+    await scene.world.run(mirror)
+    mark = scene.world.kept(mirror).folder / MARK
+    assert mark.read_text() == "crane"
+    await scene.world.run(scene.world.mirror(scene.source.url(NAME), scene.places))
+    assert not mark.exists()
+
+
+async def test_backups_go_when_their_time_is_over(scene: Scene) -> None:
+    """What was overwritten is kept as long as the mirror says, and not longer."""
+    mirror = scene.world.mirror(scene.source.url(NAME), keys={"backups": "10d"}, local=LOCAL)
+    await scene.world.run(mirror)
+    scene.upstream.rewrite("dev")
+    await scene.world.run(mirror)
+    scene.world.later(days=8)
+    await scene.world.run(mirror)
+    assert set(await scene.world.backups(mirror)) == {DEV}
+    scene.world.later(days=2)
+    await scene.world.run(mirror)
+    assert await scene.world.backups(mirror) == {}
+
+
+async def test_a_restored_ref_overrides_upstream_until_it_is_released(scene: Scene) -> None:
+    """What was held goes everywhere in the place of upstream's, and upstream's comes back when it is released."""
+    scene.there.create(NAME)
+    mirror = scene.world.mirror(scene.source.url(NAME), scene.places, local=LOCAL)
+    await scene.world.run(mirror)
+    old = scene.upstream.refs()[DEV]
+    scene.upstream.rewrite("dev")
+    await scene.world.run(mirror)
+    kept = scene.world.kept(mirror)
+    (backup,) = await kept.backups()
+    assert (backup.item, backup.digest) == (DEV, old)
+    await kept.restore(backup.name)
+    assert (await scene.world.run(mirror)).result is Result.SUCCESS
+    assert scene.there.refs(NAME)[DEV] == old
+    await kept.release(DEV)
+    assert (await scene.world.run(mirror)).result is Result.SUCCESS
+    assert scene.there.refs(NAME) == scene.upstream.refs()
+
+
+async def test_selected_refs_only(scene: Scene) -> None:
+    """`refs:` decides what goes out; what is taken out later goes away there."""
+    scene.there.create(NAME)
+    only = scene.world.mirror(scene.source.url(NAME), scene.places, keys={"refs": ["refs/heads/main"]})
+    await scene.world.run(only)
+    assert set(scene.there.refs(NAME)) == {MAIN}
+    await scene.world.run(scene.world.mirror(scene.source.url(NAME), scene.places))
+    assert set(scene.there.refs(NAME)) == {MAIN, DEV}

@@ -1,0 +1,198 @@
+"""Asking a repository for its refs: one request, any server, and nothing that is believed unread."""
+
+import pytest
+
+from mirrord.errors import BrokenError, ContentError, DeniedError, MissingError, TooLargeError, UntrustedError
+from mirrord.testing.githost import GitHost
+from mirrord.testing.gitrepos import Upstream
+from mirrord.wire.git import lsrefs
+from mirrord.wire.git.address import Address
+from mirrord.wire.git.command import Git
+from mirrord.wire.git.lsrefs import ls_refs
+from mirrord.wire.git.pktline import encode, lines, request
+from mirrord.wire.git.refs import Refs
+from mirrord.wire.host import HostBook
+from mirrord.wire.http import Http, Limits
+
+RESULT = {"Content-Type": "application/x-git-upload-pack-result"}
+ONE = "1" * 40
+
+
+@pytest.fixture
+async def host(tmp_path):
+    async with GitHost(tmp_path / "host") as made:
+        yield made
+
+
+@pytest.fixture
+def upstream(host):
+    made = Upstream(host.create("team/app.git"))
+    made.commit("main", {"README.md": b"hello\n"})
+    made.commit("feature/x", {"x": b"x\n"})
+    made.tag("v1", "main", annotated=True)
+    made.tag("v0", "main")
+    return made
+
+
+@pytest.fixture
+async def ask(tmp_path, host):
+    git = Git(tmp_path / "home", HostBook())
+    async with Http(HostBook(), limits=Limits(attempts=1)) as http:
+
+        async def ask(name="team/app.git"):
+            return await ls_refs(git, http, Address.parse(host.url(name)))
+
+        yield ask
+
+
+def told(upstream):
+    return {name: oid for name, oid in upstream.refs().items() if name.startswith(("refs/heads/", "refs/tags/"))}
+
+
+async def test_one_request(ask, host, upstream):
+    """Branches, tags, what tags point to, and the default branch come with a single request."""
+    upstream.set("refs/pull/1/head", upstream.refs()["refs/heads/main"])
+    refs = await ask()
+    assert refs.refs == told(upstream)
+    assert refs.head == "refs/heads/main"
+    assert refs.peeled == {"refs/tags/v1": upstream.refs()["refs/heads/main"]}
+    assert [one.method for one in host.log] == ["POST"]
+    assert host.log[0].headers["git-protocol"] == "version=2"
+
+
+async def test_hidden_refs_are_not_sent(ask, host, upstream):
+    """The server is asked for branches and tags alone: a thousand pull requests cost nothing."""
+    await ask()
+    before = host.log[-1].sent
+    for number in range(50):
+        upstream.set(f"refs/pull/{number}/head", upstream.refs()["refs/heads/main"])
+    await ask()
+    assert host.log[-1].sent == before
+
+
+async def test_both_ways_agree(ask, host, upstream, monkeypatch):
+    """What `git ls-remote` finds is the same: it stands in where protocol v2 is not spoken."""
+    fast = await ask()
+    host.faults.on("POST", "git-upload-pack").status(400)
+    slow = await ask()
+    assert (slow.refs, slow.head, slow.peeled) == (fast.refs, fast.head, fast.peeled)
+    assert slow.fingerprint == fast.fingerprint
+
+
+async def test_a_server_of_the_old_protocol(ask, host, upstream):
+    """A server that knows protocol v0 alone is asked through git."""
+    upstream.git("config", "protocol.version", "0")
+    upstream.git("config", "uploadpack.advertiseRefInWant", "false")
+    host.faults.on("POST", "git-upload-pack").status(200, encode("ERR no such command"), RESULT)
+    assert (await ask()).refs == told(upstream)
+
+
+async def test_an_empty_repository(ask, host):
+    """A repository without refs is a state, not an error."""
+    host.create("team/new.git")
+    assert await ask("team/new.git") == Refs({})
+
+
+async def test_an_empty_repository_of_the_old_protocol(ask, host):
+    """An empty list is believed where a Git server sent it, in whatever protocol."""
+    host.create("team/new.git")
+    host.faults.on("POST", "git-upload-pack").status(400)
+    assert (await ask("team/new.git")).refs == {}
+
+
+async def test_it_is_missing(ask):
+    """A repository that is not there is missing, after one request."""
+    with pytest.raises(MissingError):
+        await ask("team/none.git")
+
+
+@pytest.mark.parametrize("status", [410, 451])
+async def test_f44_gone_for_good(ask, host, upstream, status):
+    """Fault 44: gone and blocked for legal reasons are missing too; nothing must be deleted for it."""
+    host.faults.on("POST", "git-upload-pack").status(status)
+    with pytest.raises(MissingError, match="nothing is deleted"):
+        await ask()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_denied(ask, host, upstream, status):
+    """Who may not see it is told so, and not asked again through git."""
+    host.faults.on("POST", "git-upload-pack", times=None).status(status)
+    with pytest.raises(DeniedError):
+        await ask()
+    assert host.count("GET") == 0
+
+
+async def test_f44_a_login_page(ask, host, upstream):
+    """Fault 44: a host that answers everything with a page is no empty repository."""
+    host.faults.on("*", "app.git", times=None).status(200, b"<html>log in", {"Content-Type": "text/html"})
+    with pytest.raises(ContentError):
+        await ask()
+
+
+BODIES = {
+    "empty": b"",
+    "no-length": b"zzzz",
+    "negative": b"-001",
+    "reserved": b"0003",
+    "cut-in-a-line": b"00ff" + ONE.encode(),
+    "no-flush": encode(f"{ONE} refs/heads/main"),
+    "no-oid": encode("nonsense refs/heads/main") + b"0000",
+    "error": encode("ERR access denied") + b"0000",
+    "version-1": encode("version 1") + encode(f"{ONE} HEAD\0symref=HEAD:refs/heads/main") + b"0000",
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+async def test_60_garbage(ask, host, upstream, body):
+    """Bad input 60: a list that is garbage or cut off is not believed in part; git has the last word."""
+    host.faults.on("POST", "git-upload-pack").status(200, body, RESULT)
+    assert (await ask()).refs == told(upstream)
+    assert host.count("GET") == 1
+
+
+@pytest.mark.parametrize("body", list(BODIES.values())[:4], ids=list(BODIES)[:4])
+async def test_60_garbage_for_git_too(ask, host, upstream, body):
+    """Bad input 60: where git cannot make sense of it either, it is an error, never an empty repository."""
+    host.faults.on("*", "app.git", times=None).status(200, body, RESULT)
+    with pytest.raises((ContentError, BrokenError)):
+        await ask()
+
+
+async def test_58_odd_names(ask, host, upstream):
+    """Bad input 58: what looks like an option or a command is a name like every other; bytes that are no UTF-8 too."""
+    oid = upstream.refs()["refs/heads/main"]
+    names = ["refs/heads/-x", "refs/heads/--upload-pack=x", "refs/heads/a;b$(id)", "refs/heads/HEAD", "refs/heads/Main"]
+    for name in names:
+        upstream.set(name, oid)
+    (upstream.path / "refs" / "heads" / "\udcff").write_text(f"{oid}\n")
+    refs = await ask()
+    assert {*names, "refs/heads/\udcff"} <= set(refs.refs)
+    host.faults.on("POST", "git-upload-pack").status(400)
+    assert (await ask()).refs == refs.refs
+
+
+async def test_58_head_outside(ask, host, upstream):
+    """Bad input 58: a HEAD that is detached, or points outside of branches, is told as it is."""
+    upstream.git("update-ref", "--no-deref", "HEAD", upstream.refs()["refs/heads/main"])
+    assert (await ask()).head is None
+
+
+async def test_too_many_refs(ask, host, upstream, monkeypatch):
+    """The list has a cap; a longer one is refused, not read into memory."""
+    monkeypatch.setattr(lsrefs, "LARGEST", 100)
+    with pytest.raises(TooLargeError):
+        await ask()
+
+
+async def test_57_plain_http(tmp_path):
+    """Bad input 57: nothing is sent in plain HTTP to a host that nobody marked."""
+    async with Http(HostBook()) as http:
+        with pytest.raises(UntrustedError, match="insecure: true"):
+            await ls_refs(Git(tmp_path / "home", HostBook()), http, Address.parse("http://git.example/x"))
+
+
+def test_packet_lines():
+    """A request is written as gitprotocol-v2 has it, and lines are read up to the flush."""
+    assert request("ls-refs", (), ("peel",)) == b"0014command=ls-refs\n0001" + b"0009peel\n" + b"0000"
+    assert list(lines(encode("a") + b"0001" + encode("b") + b"0000" + b"junk")) == [b"a", b"b"]
