@@ -28,10 +28,10 @@ async def execute(plan: Plan, session: Session, parallel: int, tell: Tell) -> No
 
 
 async def _batch(session: Session, batch: Sequence[Step], tell: Tell) -> None:
-    left = list(batch)
+    left = dict.fromkeys(batch)  # a batch may have thousands of steps: each has to be found at once
 
     def told(receipt: Receipt) -> None:
-        left.remove(receipt.step)
+        del left[receipt.step]
         tell(receipt)
 
     try:

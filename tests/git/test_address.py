@@ -1,5 +1,7 @@
 """Addresses of repositories: three transports, one spelling, nothing that a program could take for an order."""
 
+from __future__ import annotations
+
 import pytest
 
 from mirrord.errors import UntrustedError, UsageError
@@ -22,14 +24,14 @@ TAKEN = [
 
 
 @pytest.mark.parametrize(("text", "url", "host"), TAKEN, ids=[row[0] for row in TAKEN])
-def test_taken(text, url, host):
+def test_taken(text: str, url: str, host: str) -> None:
     """What people write is taken, and spelled in one way."""
     address = Address.parse(text)
     assert (address.url, str(address), address.host) == (url, url, host)
     assert Address.parse(address.url) == address
 
 
-def test_two_spellings():
+def test_two_spellings() -> None:
     """Both spellings of an ssh address are the same repository for whoever compares them."""
     assert Address.parse("git@github.com:a/b") == Address.parse("ssh://git@github.com/a/b")
 
@@ -47,7 +49,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: f"57-{text[:40]!a}")
-def test_57_refused(text):
+def test_57_refused(text: str) -> None:
     """Bad input 57: other transports, options, control characters and detours are refused before any process starts."""
     with pytest.raises(UsageError) as caught:
         Address.parse(text)
@@ -66,7 +68,7 @@ def test_57_refused(text):
         "-https://git:hunter2@h/x",
     ],
 )
-def test_66_no_password_in_an_address(text):
+def test_66_no_password_in_an_address(text: str) -> None:
     """Bad input 66: a password in an address is refused, and not repeated; the text says where it belongs."""
     with pytest.raises(UsageError) as caught:
         Address.parse(text)
@@ -84,12 +86,12 @@ def test_66_no_password_in_an_address(text):
         ("ssh://git.example/x", HostPolicy("git.example")),
     ],
 )
-def test_57_encrypted_or_allowed(text, policy):
+def test_57_encrypted_or_allowed(text: str, policy: HostPolicy) -> None:
     """Loopback and hosts that the operator marked may be spoken to in plain HTTP."""
     check(Address.parse(text), policy)
 
 
-def test_57_plain_http():
+def test_57_plain_http() -> None:
     """Bad input 57: `http://` to anybody else is refused, and the text says what to write."""
-    with pytest.raises(UntrustedError, match="write https://, or `insecure: true` for git.example"):
+    with pytest.raises(UntrustedError, match=r"write https://, or `insecure: true` for git\.example"):
         check(Address.parse("http://git.example/x"), HostPolicy("git.example"))

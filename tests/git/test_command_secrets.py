@@ -1,6 +1,9 @@
 """Credentials of Git hosts: where they go, and that they are nowhere else."""
 
+from __future__ import annotations
+
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,36 +21,36 @@ from mirrord.wire.trust import Credential, Secret
 
 
 @pytest.fixture
-def canary():
+def canary() -> Canary:
     return Canary.make("robot")
 
 
 @pytest.fixture
-async def host(tmp_path, canary):
+async def host(tmp_path: Path, canary: Canary) -> AsyncIterator[GitHost]:
     async with GitHost(tmp_path / "host", user=(canary.user, canary.text)) as made:
         Upstream(made.create("team/app.git")).commit("main", {"README.md": b"hello\n"})
         yield made
 
 
 @pytest.fixture
-async def other(tmp_path):
+async def other(tmp_path: Path) -> AsyncIterator[GitHost]:
     async with GitHost(tmp_path / "other") as made:
         Upstream(made.create("team/app.git")).commit("main", {"README.md": b"hello\n"})
         yield made
 
 
 @pytest.fixture
-def book(host, canary):
+def book(host: GitHost, canary: Canary) -> HostBook:
     credential = Credential(canary.user, Secret(canary.text))
     return HostBook({host.host: HostPolicy(host.host, credential=credential)})
 
 
 @pytest.fixture
-def git(tmp_path, book):
+def git(tmp_path: Path, book: HostBook) -> Git:
     return Git(tmp_path / "home", book)
 
 
-def command_lines():
+def command_lines() -> list[bytes]:
     """Return the arguments of every process of this machine."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
@@ -58,7 +61,7 @@ def command_lines():
     return found
 
 
-async def test_a_token_is_in_no_argument_and_no_file(tmp_path, git, host, canary):
+async def test_a_token_is_in_no_argument_and_no_file(tmp_path: Path, git: Git, host: GitHost, canary: Canary) -> None:
     """While git and its helpers run with a token, no process shows it; afterwards no file and no output has it."""
     folder = tmp_path / "a.git"
     await git.run(["init", "--quiet", "--bare", "--", str(folder)])
@@ -66,8 +69,7 @@ async def test_a_token_is_in_no_argument_and_no_file(tmp_path, git, host, canary
     fault = host.faults.on("POST", "git-upload-pack").hold()
     args = ["fetch", "--no-write-fetch-head", "--", remote.url, "+refs/heads/*:refs/heads/*"]
     running = asyncio.create_task(git.run(args, folder=folder, remote=remote))
-    while not host.count("POST"):
-        await asyncio.sleep(0.01)
+    await fault.reached.wait()
     lines = command_lines()
     assert sum(remote.url.encode() in line for line in lines) >= 2, "git and its helper are among them"
     assert not any(canary.heard(line) for line in lines)
@@ -78,14 +80,14 @@ async def test_a_token_is_in_no_argument_and_no_file(tmp_path, git, host, canary
     assert not canary.heard_below(tmp_path / "home")
 
 
-async def test_one_request_less(git, host):
+async def test_one_request_less(git: Git, host: GitHost) -> None:
     """The credential goes along at once: no request is refused first."""
     remote = Address.parse(host.url("team/app.git"))
     await git.run(["ls-remote", "--heads", "--", remote.url], remote=remote)
     assert [(one.method, "authorization" in one.headers) for one in host.log] == [("GET", True), ("POST", True)]
 
 
-async def test_a_host_that_repeats_the_token(git, host, canary):
+async def test_a_host_that_repeats_the_token(git: Git, host: GitHost, canary: Canary) -> None:
     """What a host says is told without the token, even when it repeats it."""
     host.faults.on("GET", "info/refs").status(403, f"wrong: {canary.text}".encode(), {"Content-Type": "text/plain"})
     remote = Address.parse(host.url("team/app.git"))
@@ -97,7 +99,7 @@ async def test_a_host_that_repeats_the_token(git, host, canary):
 
 @pytest.mark.parametrize("code", [301, 302, 307, 308])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_redirect_is_not_followed(git, host, other, method, code):
+async def test_a_redirect_is_not_followed(git: Git, host: GitHost, other: GitHost, method: str, code: int) -> None:
     """A host that redirects is told as moved; nothing, let alone the token, reaches the other one."""
     host.faults.on(method, "app.git").redirect(other.url("team/app.git/info/refs?service=git-upload-pack"), code)
     remote = Address.parse(host.url("team/app.git"))
@@ -108,7 +110,9 @@ async def test_a_redirect_is_not_followed(git, host, other, method, code):
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-async def test_a_redirect_of_the_list_is_not_followed(git, book, host, other, code):
+async def test_a_redirect_of_the_list_is_not_followed(
+    git: Git, book: HostBook, host: GitHost, other: GitHost, code: int
+) -> None:
     """The same for our own request, which says where to."""
     host.faults.on("POST", "app.git").redirect(other.url("team/new.git/git-upload-pack?token=x"), code)
     async with Http(book) as http:
@@ -118,14 +122,14 @@ async def test_a_redirect_of_the_list_is_not_followed(git, book, host, other, co
     assert (caught.value.status, other.log, len(host.log)) == (code, [], 1)
 
 
-async def test_the_token_of_one_host_stays_there(git, other):
+async def test_the_token_of_one_host_stays_there(git: Git, other: GitHost) -> None:
     """Another host gets nothing, although its address differs in the port alone."""
     remote = Address.parse(other.url("team/app.git"))
     await git.run(["ls-remote", "--", remote.url], remote=remote)
     assert all("authorization" not in one.headers for one in other.log)
 
 
-async def test_without_a_token(tmp_path, host):
+async def test_without_a_token(tmp_path: Path, host: GitHost) -> None:
     """Without a credential nobody is asked for one: git ends, and the text says what to write."""
     git = Git(tmp_path / "home", HostBook())
     remote = Address.parse(host.url("team/app.git"))
@@ -133,15 +137,15 @@ async def test_without_a_token(tmp_path, host):
         await git.run(["ls-remote", "--", remote.url], remote=remote)
 
 
-async def test_a_keyring(tmp_path, host, canary):
+async def test_a_keyring(tmp_path: Path, host: GitHost, canary: Canary) -> None:
     """Credentials that are not in the configuration come from the keyring, asked for exactly this host."""
 
     class Keyring:
-        def find(self, host):
+        def find(self, host: str) -> Credential | None:
             asked.append(host)
             return Credential(canary.user, Secret(canary.text))
 
-    asked = []
+    asked = list[str]()
     git = Git(tmp_path / "home", HostBook(keyring=Keyring()))
     remote = Address.parse(host.url("team/app.git"))
     await git.run(["ls-remote", "--", remote.url], remote=remote)

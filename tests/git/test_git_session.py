@@ -238,6 +238,32 @@ async def test_a_restored_ref_overrides_upstream_until_it_is_released(scene: Sce
     assert scene.there.refs(NAME) == scene.upstream.refs()
 
 
+async def test_bit_rot_is_found_by_a_push_and_healed(scene: Scene) -> None:
+    """A pack with a flipped byte fails at a host that needs it; the next run begins the cache anew, and all is well."""
+    for number in range(40):
+        scene.upstream.commit("main", {f"file{number}": bytes(range(256)) * 8})
+    mirror = scene.world.mirror(scene.source.url(NAME), local=LOCAL)
+    await scene.world.run(mirror)
+    kept = scene.world.kept(mirror)
+    Upstream(kept.folder).git("repack", "-q", "-a", "-d")
+    (pack,) = kept.folder.glob("objects/pack/*.pack")
+    pack.chmod(0o600)
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    pack.write_bytes(data)
+    scene.there.create(NAME)
+    wider = scene.world.mirror(scene.source.url(NAME), scene.places, local=LOCAL)
+    run = await scene.world.run(wider)
+    assert receipts(run, "one")[MAIN].code == run.code == "content"
+    assert "damaged" in run.error
+    assert MAIN not in scene.there.refs(NAME)
+    run = await scene.world.run(wider)
+    assert run.result is Result.SUCCESS, (run.error, run.receipts)
+    assert scene.there.refs(NAME) == scene.upstream.refs()
+    Upstream(scene.there.path(NAME)).git("fsck", "--strict")
+    Upstream(kept.folder).git("fsck", "--strict")
+
+
 async def test_selected_refs_only(scene: Scene) -> None:
     """`refs:` decides what goes out; what is taken out later goes away there."""
     scene.there.create(NAME)

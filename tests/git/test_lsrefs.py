@@ -1,5 +1,10 @@
 """Asking a repository for its refs: one request, any server, and nothing that is believed unread."""
 
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
 import pytest
 
 from mirrord.errors import BrokenError, ContentError, DeniedError, MissingError, TooLargeError, UntrustedError
@@ -17,15 +22,17 @@ from mirrord.wire.http import Http, Limits
 RESULT = {"Content-Type": "application/x-git-upload-pack-result"}
 ONE = "1" * 40
 
+Ask = Callable[..., Awaitable[Refs]]
+
 
 @pytest.fixture
-async def host(tmp_path):
+async def host(tmp_path: Path) -> AsyncIterator[GitHost]:
     async with GitHost(tmp_path / "host") as made:
         yield made
 
 
 @pytest.fixture
-def upstream(host):
+def upstream(host: GitHost) -> Upstream:
     made = Upstream(host.create("team/app.git"))
     made.commit("main", {"README.md": b"hello\n"})
     made.commit("feature/x", {"x": b"x\n"})
@@ -35,21 +42,21 @@ def upstream(host):
 
 
 @pytest.fixture
-async def ask(tmp_path, host):
+async def ask(tmp_path: Path, host: GitHost) -> AsyncIterator[Ask]:
     git = Git(tmp_path / "home", HostBook())
     async with Http(HostBook(), limits=Limits(attempts=1)) as http:
 
-        async def ask(name="team/app.git"):
+        async def ask(name: str = "team/app.git") -> Refs:
             return await ls_refs(git, http, Address.parse(host.url(name)))
 
         yield ask
 
 
-def told(upstream):
+def told(upstream: Upstream) -> dict[str, str]:
     return {name: oid for name, oid in upstream.refs().items() if name.startswith(("refs/heads/", "refs/tags/"))}
 
 
-async def test_one_request(ask, host, upstream):
+async def test_one_request(ask: Ask, host: GitHost, upstream: Upstream) -> None:
     """Branches, tags, what tags point to, and the default branch come with a single request."""
     upstream.set("refs/pull/1/head", upstream.refs()["refs/heads/main"])
     refs = await ask()
@@ -60,7 +67,7 @@ async def test_one_request(ask, host, upstream):
     assert host.log[0].headers["git-protocol"] == "version=2"
 
 
-async def test_hidden_refs_are_not_sent(ask, host, upstream):
+async def test_hidden_refs_are_not_sent(ask: Ask, host: GitHost, upstream: Upstream) -> None:
     """The server is asked for branches and tags alone: a thousand pull requests cost nothing."""
     await ask()
     before = host.log[-1].sent
@@ -70,7 +77,7 @@ async def test_hidden_refs_are_not_sent(ask, host, upstream):
     assert host.log[-1].sent == before
 
 
-async def test_both_ways_agree(ask, host, upstream, monkeypatch):
+async def test_both_ways_agree(ask: Ask, host: GitHost, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `git ls-remote` finds is the same: it stands in where protocol v2 is not spoken."""
     fast = await ask()
     host.faults.on("POST", "git-upload-pack").status(400)
@@ -79,7 +86,7 @@ async def test_both_ways_agree(ask, host, upstream, monkeypatch):
     assert slow.fingerprint == fast.fingerprint
 
 
-async def test_a_server_of_the_old_protocol(ask, host, upstream):
+async def test_a_server_of_the_old_protocol(ask: Ask, host: GitHost, upstream: Upstream) -> None:
     """A server that knows protocol v0 alone is asked through git."""
     upstream.git("config", "protocol.version", "0")
     upstream.git("config", "uploadpack.advertiseRefInWant", "false")
@@ -87,27 +94,27 @@ async def test_a_server_of_the_old_protocol(ask, host, upstream):
     assert (await ask()).refs == told(upstream)
 
 
-async def test_an_empty_repository(ask, host):
+async def test_an_empty_repository(ask: Ask, host: GitHost) -> None:
     """A repository without refs is a state, not an error."""
     host.create("team/new.git")
     assert await ask("team/new.git") == Refs({})
 
 
-async def test_an_empty_repository_of_the_old_protocol(ask, host):
+async def test_an_empty_repository_of_the_old_protocol(ask: Ask, host: GitHost) -> None:
     """An empty list is believed where a Git server sent it, in whatever protocol."""
     host.create("team/new.git")
     host.faults.on("POST", "git-upload-pack").status(400)
     assert (await ask("team/new.git")).refs == {}
 
 
-async def test_it_is_missing(ask):
+async def test_it_is_missing(ask: Ask) -> None:
     """A repository that is not there is missing, after one request."""
     with pytest.raises(MissingError):
         await ask("team/none.git")
 
 
 @pytest.mark.parametrize("status", [410, 451])
-async def test_f44_gone_for_good(ask, host, upstream, status):
+async def test_f44_gone_for_good(ask: Ask, host: GitHost, upstream: Upstream, status: int) -> None:
     """Fault 44: gone and blocked for legal reasons are missing too; nothing must be deleted for it."""
     host.faults.on("POST", "git-upload-pack").status(status)
     with pytest.raises(MissingError, match="nothing is deleted"):
@@ -115,7 +122,7 @@ async def test_f44_gone_for_good(ask, host, upstream, status):
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_denied(ask, host, upstream, status):
+async def test_denied(ask: Ask, host: GitHost, upstream: Upstream, status: int) -> None:
     """Who may not see it is told so, and not asked again through git."""
     host.faults.on("POST", "git-upload-pack", times=None).status(status)
     with pytest.raises(DeniedError):
@@ -123,7 +130,7 @@ async def test_denied(ask, host, upstream, status):
     assert host.count("GET") == 0
 
 
-async def test_f44_a_login_page(ask, host, upstream):
+async def test_f44_a_login_page(ask: Ask, host: GitHost, upstream: Upstream) -> None:
     """Fault 44: a host that answers everything with a page is no empty repository."""
     host.faults.on("*", "app.git", times=None).status(200, b"<html>log in", {"Content-Type": "text/html"})
     with pytest.raises(ContentError):
@@ -144,7 +151,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-async def test_60_garbage(ask, host, upstream, body):
+async def test_60_garbage(ask: Ask, host: GitHost, upstream: Upstream, body: bytes) -> None:
     """Bad input 60: a list that is garbage or cut off is not believed in part; git has the last word."""
     host.faults.on("POST", "git-upload-pack").status(200, body, RESULT)
     assert (await ask()).refs == told(upstream)
@@ -152,14 +159,14 @@ async def test_60_garbage(ask, host, upstream, body):
 
 
 @pytest.mark.parametrize("body", list(BODIES.values())[:4], ids=list(BODIES)[:4])
-async def test_60_garbage_for_git_too(ask, host, upstream, body):
+async def test_60_garbage_for_git_too(ask: Ask, host: GitHost, upstream: Upstream, body: bytes) -> None:
     """Bad input 60: where git cannot make sense of it either, it is an error, never an empty repository."""
     host.faults.on("*", "app.git", times=None).status(200, body, RESULT)
     with pytest.raises((ContentError, BrokenError)):
         await ask()
 
 
-async def test_58_odd_names(ask, host, upstream):
+async def test_58_odd_names(ask: Ask, host: GitHost, upstream: Upstream) -> None:
     """Bad input 58: what looks like an option or a command is a name like every other; bytes that are no UTF-8 too."""
     oid = upstream.refs()["refs/heads/main"]
     names = ["refs/heads/-x", "refs/heads/--upload-pack=x", "refs/heads/a;b$(id)", "refs/heads/HEAD", "refs/heads/Main"]
@@ -172,27 +179,27 @@ async def test_58_odd_names(ask, host, upstream):
     assert (await ask()).refs == refs.refs
 
 
-async def test_58_head_outside(ask, host, upstream):
+async def test_58_head_outside(ask: Ask, host: GitHost, upstream: Upstream) -> None:
     """Bad input 58: a HEAD that is detached, or points outside of branches, is told as it is."""
     upstream.git("update-ref", "--no-deref", "HEAD", upstream.refs()["refs/heads/main"])
     assert (await ask()).head is None
 
 
-async def test_too_many_refs(ask, host, upstream, monkeypatch):
+async def test_too_many_refs(ask: Ask, host: GitHost, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """The list has a cap; a longer one is refused, not read into memory."""
     monkeypatch.setattr(lsrefs, "LARGEST", 100)
     with pytest.raises(TooLargeError):
         await ask()
 
 
-async def test_57_plain_http(tmp_path):
+async def test_57_plain_http(tmp_path: Path) -> None:
     """Bad input 57: nothing is sent in plain HTTP to a host that nobody marked."""
     async with Http(HostBook()) as http:
         with pytest.raises(UntrustedError, match="insecure: true"):
             await ls_refs(Git(tmp_path / "home", HostBook()), http, Address.parse("http://git.example/x"))
 
 
-def test_packet_lines():
+def test_packet_lines() -> None:
     """A request is written as gitprotocol-v2 has it, and lines are read up to the flush."""
     assert request("ls-refs", (), ("peel",)) == b"0014command=ls-refs\n0001" + b"0009peel\n" + b"0000"
     assert list(lines(encode("a") + b"0001" + encode("b") + b"0000" + b"junk")) == [b"a", b"b"]

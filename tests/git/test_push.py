@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -34,8 +34,8 @@ class Sender:
     git: Git
     cache: Upstream
 
-    async def push(self, host: GitHost, wanted: Sequence[Change], spared: Collection[str] = ()) -> Pushed:
-        return await push(self.git, self.cache.path, Address.parse(host.url(NAME)), wanted, spared=spared)
+    async def push(self, host: GitHost, wanted: Sequence[Change]) -> Pushed:
+        return await push(self.git, self.cache.path, Address.parse(host.url(NAME)), wanted)
 
 
 @pytest.fixture
@@ -96,20 +96,25 @@ async def test_what_is_pushed_is_what_was_decided(sender: Sender, host: GitHost)
     assert host.refs(NAME) == expected
 
 
-async def test_many_are_one_push_with_what_is_spared_left_alone(sender: Sender, host: GitHost) -> None:
-    """Wildcards with `--prune`: one request, everything as in the cache, but for refs that are spared."""
+async def test_many_go_in_batches_and_nothing_else_changes(
+    sender: Sender, host: GitHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of refs alone: two requests for each, every change arrives, and no other ref is touched."""
+    monkeypatch.setattr("mirrord.wire.git.push.BATCH", 30)
     there = Upstream(host.path(NAME))
-    for name in ("main", "old", "stays"):
+    for name in ("dev/under", "old", "stays"):
         there.commit(name, {"c": b"c"}, parent=None)
     before = host.refs(NAME)
     for number in range(EXPLICIT):
-        sender.cache.tag(f"t{number}", "main")
+        sender.cache.tag(f"t{number}", "main", annotated=not number % 2)
+    wanted = [change for change in changes(sender.cache, before) if change.ref != "refs/heads/stays"]
     host.forget()
-    pushed = await sender.push(host, changes(sender.cache, before), spared={MAIN, "refs/heads/stays"})
-    assert host.count("POST", "git-receive-pack") == 1
-    spared = {name: before[name] for name in (MAIN, "refs/heads/stays")}
-    assert host.refs(NAME) == {**sender.cache.refs(), **spared}
+    pushed = await sender.push(host, wanted)
+    assert (host.count("GET", "git-receive-pack"), host.count("POST", "git-receive-pack")) == (3, 3)
+    assert host.refs(NAME) == {**sender.cache.refs(), "refs/heads/stays": before["refs/heads/stays"]}
     assert {result.became for result in pushed.results} == {Became.CREATED, Became.DELETED}
+    assert {result.ref for result in pushed.results} == {change.ref for change in wanted}
+    assert pushed.error is None
 
 
 async def test_bookkeeping_and_hidden_refs_are_never_pushed(sender: Sender, host: GitHost) -> None:

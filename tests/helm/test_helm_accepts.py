@@ -285,7 +285,7 @@ async def test_helm_uses_a_registry(
     keyring: Path,
     runs: ChartRuns,
 ) -> None:
-    """Real helm pulls, verifies, renders and installs from a registry that charts were mirrored to, and back from it."""
+    """Real helm pulls, verifies, renders and installs from a registry that charts went to; and they come back."""
     require(binary)
     if server is DockerRegistry:
         require("docker-registry")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,20 +19,24 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from mirrord.blobs.files import storage_errors
 from mirrord.blobs.notes import Notes
-from mirrord.errors import StorageError, UsageError
+from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.syncer import LOCAL, Backup, Mirror, Services
 from mirrord.syncers.git.names import FOLDER, MARK, repository_name
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
-from mirrord.wire.git.maintenance import maintain
+from mirrord.wire.git.maintenance import CHECKED, check, maintain
 from mirrord.wire.git.refs import HEADS, TAGS, Refs
+from mirrord.wire.git.repair import DAMAGED
 from mirrord.wire.git.repository import BACKUP, HELD, INCOMING, STAMP, Cache
+from mirrord.wire.git.view import VIEWS
 from mirrord.wire.http import Http
 
 _NOTE: Final = "mirrord"
-_WATCHED: Final = ("HEAD", "packed-refs", "refs/heads", "refs/tags", "refs/mirrord")
+_WATCHED: Final = ("HEAD", "packed-refs", "refs/heads", "refs/tags", "refs/mirrord", DAMAGED)
 
 _programs: WeakKeyDictionary[Http, Git] = WeakKeyDictionary()
+_recent: dict[Path, tuple[str, Known]] = {}
+"""By folder: what was read of the note last, and the seal it had then."""
 _locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
 
@@ -143,7 +148,7 @@ class Kept:
         await self._forget()
         await self.cache.release(ref)
 
-    async def care(self, now: datetime, backups: float) -> None:
+    async def care(self, now: datetime, backups: float, *, suspect: bool) -> None:
         """Serve it under its name when `local` is a target, forget old backups, pack, and check once a month.
 
         Costs no process while nothing is due.
@@ -151,32 +156,46 @@ class Kept:
         Args:
             now: of the pass.
             backups: seconds for which they are kept.
+            suspect: something that was pushed looked damaged.
 
         Raises:
-            ContentError: objects are damaged.
+            ContentError: objects are damaged; the next run begins the cache anew.
             MirrordError: git or the disk said no.
         """
         if not await asyncio.to_thread(self.folder.exists):
             return
-        await asyncio.to_thread(self._mark)
+        await asyncio.to_thread(self._mark, now)
+        await asyncio.to_thread(shutil.rmtree, self.folder / VIEWS, ignore_errors=True)
         edge = now - timedelta(seconds=backups)
         known = await self.known()
         if known.oldest and known.oldest < edge.strftime(STAMP):
             await self._forget()
             await self.cache.expire(edge)
-        await maintain(self.git, self.cache, now)
+        try:
+            if suspect:
+                await check(self.git, self.cache)
+            await maintain(self.git, self.cache, now)
+        except MirrordError:
+            await self._forget()
+            raise
         await self.known()
 
-    def _mark(self) -> None:
-        """Leave the name under which the front serves it; what a crash cuts short is put right by the next run."""
-        mark = self.folder / MARK
+    def _mark(self, now: datetime) -> None:
+        """Leave the name under which the front serves it, and when it was new: every object was looked at by then.
+
+        What a crash cuts short is put right by the next run.
+        """
+        mark, checked = self.folder / MARK, self.folder / CHECKED
         with storage_errors(str(mark)):
             if self._local is None:
                 mark.unlink(missing_ok=True)
             elif not mark.is_file() or mark.read_text() != self._local:
                 mark.write_text(self._local)
+            if not checked.exists():
+                checked.write_text(f"{now:%Y-%m}")
 
     async def _forget(self) -> None:
+        _recent.pop(self.folder, None)
         if await asyncio.to_thread(self._notes.read, _NOTE):
             await self._notes.write(_NOTE, {})
 
@@ -196,14 +215,19 @@ class Kept:
         return known
 
     def _noted(self) -> Known | None:
+        seal, recent = self._seal(), _recent.get(self.folder)
+        if recent is not None and recent[0] == seal:
+            return recent[1]
         note = self._notes.read(_NOTE)
         try:
-            if note["seal"] != self._seal():
+            if note["seal"] != seal:
                 return None
             served = Refs(json.loads(note["served"]), note["head"] or None)
-            return Known(json.loads(note["incoming"]), served, json.loads(note["held"]), note["oldest"])
+            known = Known(json.loads(note["incoming"]), served, json.loads(note["held"]), note["oldest"])
         except (KeyError, ValueError):
             return None
+        _recent[self.folder] = (seal, known)
+        return known
 
     def _seal(self) -> str:
         """Tell the state of the files that change with refs: what somebody did by hand is seen too, mostly."""

@@ -1,18 +1,28 @@
-"""Reads single files out of a bare repository: what a path of a URL names, and its bytes."""
+"""Reads single files out of a bare repository: what a path of a URL names, and its bytes.
+
+One git process for each question. Names from outside reach it on its standard input, never as arguments.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mirrord.errors import MissingError
-from mirrord.wire.git.command import Git
+from mirrord.errors import MissingError, TooLargeError
+from mirrord.wire.git.command import OUTPUT, Git
 from mirrord.wire.git.refs import HEADS, TAGS, valid_oid, valid_ref
 
 LINK: Final = "120000"
 SUBMODULE: Final = "160000"
+TREE: Final = "40000"
+_DEEPEST: Final = 64  # segments that the name of a branch may have; each is asked for
+_KINDS: Final = {TREE: "tree", SUBMODULE: "commit"}
+_LARGEST_FOLDER: Final = 16 * 2**20  # bytes of a tree object: some 300 000 files
+_TREE: Final = re.compile(rb"[0-9a-f]+ tree (\d+)\n")
+_BLOB: Final = re.compile(rb"\n[0-9a-f]+ blob (\d+)\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +58,13 @@ class History:
         Raises:
             MissingError: nothing here is called so.
         """
-        names = ["/".join(segments[:count]) for count in range(len(segments) - 1, 0, -1)]
-        refs = [(f"{space}{name}", name) for name in names for space in (HEADS, TAGS)]
-        asked = [(ref, name) for ref, name in refs if valid_ref(ref)]
+        names = ["/".join(segments[:count]) for count in range(min(len(segments) - 1, _DEEPEST), 0, -1)]
+        asked = [(ref, name) for name in names for ref in (f"{HEADS}{name}", f"{TAGS}{name}") if valid_ref(ref)]
         if segments and segments[0] == "HEAD":
             asked.append(("HEAD", "HEAD"))
-        stdin = "".join(f"{ref}^{{commit}}\n" for ref, _ in asked).encode("utf-8", "surrogateescape")
-        args = ["cat-file", "--batch-check=%(objectname)"]
-        out = (
-            (await self._git.run(args, folder=self._folder, stdin=stdin)).out.decode("utf-8", "replace")
-            if asked
-            else ""
-        )
-        for line, (_, name) in zip(out.splitlines(), asked, strict=False):
+        stdin = "".join(f"{ref}^{{commit}}\n" for ref, _ in asked)
+        lines = (await self._asked("--batch-check=%(objectname)", stdin)).decode("utf-8", "replace").split("\n")
+        for line, (_, name) in zip(lines, asked, strict=False):
             if valid_oid(line):
                 return line, "/".join(segments[name.count("/") + 1 :])
         if len(segments) > 1 and valid_oid(segments[0]) and await self._contained(segments[0]):
@@ -79,19 +83,52 @@ class History:
         Raises:
             MissingError: there is no such path.
         """
-        args = ["--literal-pathspecs", "ls-tree", "-z", "-l", "--full-tree", commit, "--", path.strip("/")]
-        out = (await self._git.run(args, folder=self._folder)).out.decode("utf-8", "surrogateescape")
-        for line in filter(None, out.split("\0")):
-            facts, _, name = line.partition("\t")
-            if name == path.strip("/"):
-                mode, kind, oid, size = facts.split()
-                return Entry(mode, kind, oid, int(size) if size.isdigit() else 0)
-        raise MissingError("no such file in that commit")
+        folder, _, name = path.strip("/").rpartition("/")
+        parts = path.strip("/").split("/")
+        if not valid_oid(commit) or "\n" in path or not {"", ".", ".."}.isdisjoint(parts):
+            raise MissingError("no such file in that commit")
+        asked = f"contents {commit}:{folder}\ninfo {commit}:{path.strip('/')}\n"
+        try:
+            out = await self._asked("--batch-command", asked, _LARGEST_FOLDER)
+        except TooLargeError as error:  # most likely a big file that the path treats as a folder
+            raise MissingError("no such file in that commit") from error
+        folder_told = _TREE.match(out)
+        if not folder_told:
+            raise MissingError("no such file in that commit")
+        end = folder_told.end() + int(folder_told[1])
+        mode, oid = _found(out[folder_told.end() : end], name.encode("utf-8", "surrogateescape"), len(commit) // 2)
+        file_told = _BLOB.match(out, end)
+        return Entry(mode.zfill(6), _KINDS.get(mode, "blob"), oid, int(file_told[1]) if file_told else 0)
 
     async def blob(self, oid: str, limit: int) -> bytes:
         """Return the bytes of a blob of at most `limit` bytes.
 
         Raises:
+            MissingError: `oid` is no object id.
             TooLargeError: it is longer.
         """
+        if not valid_oid(oid):
+            raise MissingError("no such object")
         return (await self._git.run(["cat-file", "blob", oid], folder=self._folder, limit=limit)).out
+
+    async def _asked(self, form: str, stdin: str, limit: int = OUTPUT) -> bytes:
+        if not stdin:
+            return b""
+        data = stdin.encode("utf-8", "surrogateescape")
+        return (await self._git.run(["cat-file", form], folder=self._folder, stdin=data, limit=limit)).out
+
+
+def _found(tree: bytes, name: bytes, width: int) -> tuple[str, str]:
+    """Find a name in a tree object, which is a row of `<mode> <name>`, a zero byte and `width` bytes of object id.
+
+    Raises:
+        MissingError: it is not there.
+    """
+    place = 0
+    while place < len(tree):
+        end = tree.index(b"\0", place)
+        mode, _, found = tree[place:end].partition(b" ")
+        place = end + 1 + width
+        if found == name:
+            return mode.decode(), tree[end + 1 : place].hex()
+    raise MissingError("no such file in that commit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from mirrord.wire.message import MIB
 from mirrord.wire.secret import redact
 
 LARGEST: Final = 256 * MIB  # bytes; a million refs have about 70 MB
+REMEMBERED: Final = MIB  # bytes of an answer; that of 15 000 refs
 _DEADLINE: Final = 600.0  # seconds for `git ls-remote`; a list of a million refs takes one
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _GONE: Final = (410, 451)
@@ -93,7 +95,7 @@ async def _by_http(http: Http, address: Address, git: Git) -> Refs | None:
     if answer.headers.get("content-type", "").partition(";")[0].strip() != _TYPE:
         return None
     try:
-        return _read_v2(lines(answer.body))
+        return _remembered(answer.body) if len(answer.body) <= REMEMBERED else _read_v2(lines(answer.body))
     except ContentError:
         return None  # an older protocol's answer, or nonsense: git has the last word
 
@@ -108,6 +110,12 @@ def _moved(address: Address, location: str) -> str:
 async def _authorization(git: Git, address: Address) -> dict[str, str]:
     credential = await git.credential(address.host)
     return {} if credential is None else {"Authorization": basic(address, credential)}
+
+
+@lru_cache(32)
+def _remembered(body: bytes) -> Refs:
+    """Read an answer once: most are the same day after day, and the same at upstream and at its mirrors."""
+    return _read_v2(lines(body))
 
 
 def _read_v2(found: Iterable[bytes]) -> Refs:

@@ -3,40 +3,67 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from mirrord.errors import ContentError
+from mirrord.errors import ContentError, MirrordError
+from mirrord.wire.git.bare import INCOMING
 from mirrord.wire.git.command import Git
+from mirrord.wire.git.damage import damage, doubtful
+from mirrord.wire.git.repair import DAMAGED, disk
 from mirrord.wire.git.repository import Cache
+from mirrord.wire.git.sizes import sizes
 
 PACKS: Final = 20
 LOOSE: Final = 2000
 LOOSE_REFS: Final = 200
 DAYS: Final = 28
+KEPT: Final = timedelta(days=14)  # objects that nothing refers to: somebody may be reading them
 CHECKED: Final = "mirrord-checked"
-"""A file in the repository: the month in which every object was last looked at."""
+"""A file in the repository: the month (`2024-05`) in which every object was last looked at."""
 
 
 async def maintain(git: Git, cache: Cache, now: datetime) -> None:
-    """Pack what is in many pieces; on the repository's own day of the month drop what nothing refers to, and check all.
+    """Pack what is in many pieces; once a month look at every object, and drop what nothing refers to.
+
+    Costs no process while nothing is due.
 
     Raises:
-        ContentError: objects are damaged. The repository is marked, and begun anew with the next fetch.
-        MirrordError: git said no.
+        ContentError: objects are damaged. The repository is marked so, and begun anew with the next run.
+        MirrordError: git or the disk said no.
     """
-    packs, loose, refs = await asyncio.to_thread(_pieces, cache.folder)
-    if refs > LOOSE_REFS:
-        await git.run(["pack-refs", "--all"], folder=cache.folder)
-    if packs > PACKS or loose > LOOSE:
-        await git.run(["repack", "--quiet", "-d", "--geometric=2", "--write-midx"], folder=cache.folder)
-    checked = cache.folder / CHECKED
-    if now.day >= day_of(cache.folder.name) and await asyncio.to_thread(_read, checked) != f"{now:%Y-%m}":
-        await git.run(["gc", "--quiet", "--prune=2.weeks.ago"], folder=cache.folder)
+    try:
+        await _pack(git, cache.folder)
+    except MirrordError as error:
+        if doubtful(error):
+            await check(git, cache)
+        raise
+    if await asyncio.to_thread(_due, cache.folder, now):
         await check(git, cache)
-        await asyncio.to_thread(checked.write_text, f"{now:%Y-%m}")
+        await _drop(git, cache.folder, now - KEPT)
+        await asyncio.to_thread(_write, cache.folder / CHECKED, f"{now:%Y-%m}")
+
+
+async def check(git: Git, cache: Cache) -> None:
+    """Look at every object.
+
+    Raises:
+        ContentError: objects are damaged or missing. The repository is marked so, and begun anew with the next run.
+        MirrordError: it could not be looked at.
+    """
+    found = await damage(git, cache.folder)
+    if found:
+        await _condemn(cache, found)
+        raise ContentError(f"{cache.folder.name}: the copy here is damaged, and fetched anew ({found})")
+
+
+async def _condemn(cache: Cache, why: str) -> None:
+    """Have a repository begun anew: with its `incoming` refs gone, the next run fetches even if upstream rests."""
+    await asyncio.to_thread(_write, cache.folder / DAMAGED, why)
+    await cache.update({}, await cache.refs(INCOMING))
 
 
 def day_of(name: str) -> int:
@@ -44,26 +71,31 @@ def day_of(name: str) -> int:
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % DAYS + 1
 
 
-async def check(git: Git, cache: Cache) -> None:
-    """Look at every object; only that finds bit rot in a pack.
+async def _pack(git: Git, folder: Path) -> None:
+    found = await asyncio.to_thread(sizes, folder)
+    if found.refs > LOOSE_REFS:
+        await git.run(["pack-refs", "--all"], folder=folder)
+    if found.packs > PACKS or found.loose > LOOSE:
+        await git.run(["repack", "--quiet", "-d", "--geometric=2", "--write-midx"], folder=folder)
 
-    Raises:
-        ContentError: objects are damaged or missing.
+
+async def _drop(git: Git, folder: Path, before: datetime) -> None:
+    """Pack everything anew, without what nothing referred to `before` then; younger ones go to a pack of their own.
+
+    As loose files (git's default until 2.41) they would look like something to pack with every run.
     """
-    output = await git.run(["fsck", "--no-dangling", "--no-progress"], folder=cache.folder, ok=tuple(range(256)))
-    if output.status & 0b1011:  # 1 damaged, 2 missing, 8 a bad pack; 4 stands for a reference that names neither
-        raise ContentError(f"{cache.folder.name}: {output.err[:300] or 'objects are damaged'}")
+    args = ["gc", "--quiet", f"--prune={before:%Y-%m-%dT%H:%M:%S%z}"]
+    await git.run(args, folder=folder, config={"gc.cruftPacks": "true"})
 
 
-def _pieces(folder: Path) -> tuple[int, int, int]:
-    objects = folder / "objects"
-    packs = sum(1 for _ in objects.glob("pack/*.pack"))
-    loose = sum(1 for _ in objects.glob("??/*"))
-    return packs, loose, sum(1 for path in (folder / "refs").rglob("*") if path.is_file())
+def _due(folder: Path, now: datetime) -> bool:
+    """Whether the look of this month is due."""
+    last = ""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        last = (folder / CHECKED).read_text()
+    return now.day >= day_of(folder.name) and last != f"{now:%Y-%m}"
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+def _write(path: Path, text: str) -> None:
+    with disk(path):
+        path.write_text(text)

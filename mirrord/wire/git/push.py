@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from mirrord.errors import MirrordError
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git, Output
 from mirrord.wire.git.failures import classify
 from mirrord.wire.git.porcelain import RefResult, parse_porcelain
+from mirrord.wire.git.view import view
 
+BATCH = 500
 EXPLICIT = 50  # refs named one by one; beyond, each costs a walk over all refs (500 of 20 000: 6 s, a wildcard 2.4 s)
 EVERYTHING = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _PUSH = ("push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules")
@@ -38,40 +43,73 @@ class Pushed:
     Attributes:
         results: what git says of each ref; the truth is what the destination shows afterwards.
         words: what git and the host said besides, redacted.
+        error: why it ended before all refs had a result, or None.
     """
 
     results: tuple[RefResult, ...]
     words: str = ""
+    error: MirrordError | None = None
 
 
 async def push(
-    git: Git,
-    folder: Path,
-    address: Address,
-    changes: Sequence[Change],
-    *,
-    spared: Collection[str] = (),
-    deadline: float | None = None,
+    git: Git, folder: Path, address: Address, changes: Sequence[Change], *, deadline: float | None = None
 ) -> Pushed:
-    """Bring the changes to a destination.
+    """Bring the changes, and nothing else, to a destination.
 
     A few are named one by one, each with a lease on what was seen there: what moved since then is not overwritten
-    unseen. (`+` or `--force` would silently defeat the lease.) Many go as wildcards with `--prune`, so that the
-    destination gets exactly the heads and tags of the cache, but for those that are `spared`.
+    unseen. (`+` or `--force` would silently defeat the lease.) Many go in batches, forced, each from a view of its
+    refs alone; refs that make room for others (`dev` for `dev/x`) are deleted first, all others last.
 
-    Never `--atomic`: one protected branch, or `dev` giving way to `dev/x`, would fail everything.
+    Never `--atomic`: one protected branch would fail everything.
 
     Raises:
         MirrordError: the push as a whole failed, so that there is no result of any ref.
     """
-    few = len(changes) <= EXPLICIT
-    options = [f"--force-with-lease={change.ref}:{change.old or ''}" for change in changes] if few else ["--prune"]
-    specs = [_spec(change) for change in changes] if few else [*EVERYTHING, *(f"^{ref}" for ref in sorted(spared))]
-    args = [*_PUSH, *options, "--", address.url, *specs]
-    output = await git.run(args, folder=folder, remote=address, ok=(0, 1), deadline=deadline)
+    if len(changes) <= EXPLICIT:
+        leases = [f"--force-with-lease={change.ref}:{change.old or ''}" for change in changes]
+        return await _push(git, folder, address, [*leases, "--", address.url, *map(_spec, changes)], deadline)
+    done: list[Pushed] = []
+    for batch in _batches(changes):
+        refs = {change.ref: change.new for change in batch if change.new is not None}
+        gone = [_spec(change) for change in batch if change.new is None]
+        specs = [*(EVERYTHING if refs else ()), *gone]
+        try:
+            with ExitStack() as stack:
+                place = await asyncio.to_thread(stack.enter_context, view(folder, refs))
+                done.append(await _push(git, place, address, ["--", address.url, *specs], deadline))
+        except MirrordError as error:
+            if not done:
+                raise
+            done.append(Pushed((), error=error))
+            break
+    words = "\n".join(dict.fromkeys(one.words for one in done if one.words))
+    return Pushed(tuple(result for one in done for result in one.results), words, done[-1].error)
+
+
+async def _push(git: Git, folder: Path, address: Address, args: Sequence[str], deadline: float | None) -> Pushed:
+    output = await git.run([*_PUSH, *args], folder=folder, remote=address, ok=(0, 1), deadline=deadline)
     results = parse_porcelain(output.out)
     _check(output, results, address)
     return Pushed(results, output.err)
+
+
+def _batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
+    """Yield what goes together: deletions in the way, then what is set, branches first, all other deletions last."""
+    kept = sorted((change for change in changes if change.new is not None), key=lambda change: change.ref)
+    gone = [change for change in changes if change.new is None]
+    folders = {folder for change in kept for folder in _folders(change.ref)}
+    names = {change.ref for change in kept}
+    blocking = [change for change in gone if change.ref in folders or names.intersection(_folders(change.ref))]
+    left = [change for change in gone if change not in blocking] if blocking else gone
+    for many in (blocking, [*kept, *left]):
+        for start in range(0, len(many), BATCH):
+            yield many[start : start + BATCH]
+
+
+def _folders(ref: str) -> Iterator[str]:
+    """Yield the names under which a ref lies: `refs/heads/a` for `refs/heads/a/b`."""
+    while "/" in (ref := ref.rpartition("/")[0]):
+        yield ref
 
 
 def _spec(change: Change) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property, lru_cache
 
 HEADS = "refs/heads/"
 TAGS = "refs/tags/"
@@ -25,6 +26,7 @@ class Relation(StrEnum):
     UNKNOWN = "unknown"  # the old object is not here, so nobody can say
 
 
+@lru_cache(65536)
 def valid_ref(name: str) -> bool:
     """Whether `name` is a full ref name by the rules of git-check-ref-format(1)."""
     return name.startswith("refs/") and len(name) <= 4096 and name.count("/") >= 2 and not _FORBIDDEN.search(name)
@@ -35,7 +37,7 @@ def valid_oid(text: str) -> bool:
     return _OID.fullmatch(text) is not None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Refs:
     """Branches and tags of a repository at one moment.
 
@@ -49,7 +51,7 @@ class Refs:
     head: str | None = None
     peeled: Mapping[str, str] = field(default_factory=dict, compare=False)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over names, ids and HEAD: equal for equal states."""
         lines = [f"{name} {oid}\n" for name, oid in sorted(self.refs.items())]

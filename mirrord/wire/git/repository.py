@@ -2,44 +2,38 @@
 
 Three namespaces: `refs/heads` and `refs/tags` are what was accepted, what is served and what is pushed;
 `refs/mirrord/incoming` is what upstream had when it was last fetched; `refs/mirrord/backup` and `refs/mirrord/held`
-keep what was overwritten or deleted. Nothing under `refs/mirrord` is ever shown to a client or pushed. One task at a
-time writes (`Cache.lock`); the lock of the state directory keeps other processes away.
+keep what was overwritten or deleted. Nothing under `refs/mirrord` is advertised to a client, and nothing is pushed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from itertools import count
 from typing import Final
 
 from mirrord import failpoints
-from mirrord.errors import ContentError, MirrordError
+from mirrord.errors import ContentError, MirrordError, RefusedError, TooLargeError
 from mirrord.wire.git.address import Address
-from mirrord.wire.git.command import Git
+from mirrord.wire.git.ancestry import Pair, relate
+from mirrord.wire.git.bare import INCOMING, OURS, Bare
+from mirrord.wire.git.damage import damage, doubtful
+from mirrord.wire.git.reclone import reclone
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation
-from mirrord.wire.git.repair import CONFIG, repair, size
+from mirrord.wire.git.repair import DAMAGED
+from mirrord.wire.git.sizes import sizes
 
-OURS: Final = "refs/mirrord/"
-INCOMING: Final = "refs/mirrord/incoming/"
-BACKUP: Final = "refs/mirrord/backup/"
-HELD: Final = "refs/mirrord/held/"
+__all__ = ["BACKUP", "HELD", "INCOMING", "STAMP", "Cache", "Kept"]
+
+BACKUP: Final = f"{OURS}backup/"
+HELD: Final = f"{OURS}held/"
 STAMP: Final = "%Y%m%dT%H%M%SZ"
 
-_REFSPECS = (f"+{HEADS}*:{INCOMING}heads/*", f"+{TAGS}*:{INCOMING}tags/*")
-_FETCH = ("fetch", "--quiet", "--prune", "--no-tags", "--force", "--no-write-fetch-head", "--no-auto-maintenance")
 _AT_ONCE = 8
-# What old histories hold and nobody can put right any more; everything else that fsck finds is refused.
-_HISTORIC = (
-    *("badDate", "badDateOverflow", "badEmail", "badFilemode", "badName", "badTimezone", "duplicateEntries"),
-    *("emptyName", "fullPathname", "missingEmail", "missingNameBeforeEmail", "missingSpaceBeforeDate"),
-    *("missingSpaceBeforeEmail", "missingTaggerEntry", "multipleAuthors", "treeNotSorted", "zeroPaddedDate"),
-    *("zeroPaddedFilemode", "nullSha1", "gitmodulesMissing", "gitmodulesParse"),
-)
-_CHECKS: Final = {"fetch.fsckObjects": "true", **{f"fetch.fsck.{name}": "warn" for name in _HISTORIC}}
+_FEW: Final = 64  # pairs asked one by one (6 ms each, however long the history is); more are answered by one walk
+_WALK: Final = 256 * 2**20  # bytes that name the commits of one walk: three million of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +41,7 @@ class Kept:
     """A ref that was overwritten or deleted.
 
     Attributes:
-        stamp: when, as `STAMP`.
+        stamp: when, as `STAMP`; with a number behind a dot where one moment needs several.
         ref: its full name then.
         oid: what it pointed to.
     """
@@ -62,141 +56,105 @@ class Kept:
         return f"{self.stamp}/{self.ref.removeprefix('refs/')}"
 
 
-class Cache:
+class Cache(Bare):
     """One bare repository; its folder is made on first use."""
-
-    def __init__(self, git: Git, folder: Path) -> None:
-        """Keep it in `folder`."""
-        self._git, self.folder = git, folder
-        self.lock = asyncio.Lock()
-
-    async def prepare(self, head: str = f"{HEADS}main") -> None:
-        """Make it, or put right what a crash left; after this, git can work with it.
-
-        Raises:
-            StorageError: the disk said no.
-        """
-        if await asyncio.to_thread(repair, self.folder, head):
-            return
-        fresh = self.folder.with_name(f"{self.folder.name}.new")
-        await asyncio.to_thread(shutil.rmtree, fresh, ignore_errors=True)
-        await asyncio.to_thread(self.folder.parent.mkdir, parents=True, exist_ok=True)
-        await self._git.run(["init", "--quiet", "--bare", "--template=", "--initial-branch=main", "--", str(fresh)])
-        await asyncio.to_thread(self._place, fresh)
-
-    def _place(self, fresh: Path) -> None:
-        (fresh / "config").write_text(CONFIG)
-        shutil.rmtree(self.folder, ignore_errors=True)  # it has no objects, or no refs: nothing of it is left
-        fresh.rename(self.folder)
-
-    async def refs(self, *under: str) -> Mapping[str, str]:
-        """Return refs by full name, in one call."""
-        args = ["for-each-ref", "--format=%(objectname) %(refname)", *(under or ("refs/",))]
-        out = (await self._git.run(args, folder=self.folder)).out.decode("utf-8", "surrogateescape")
-        return {name: oid for oid, _, name in (line.partition(" ") for line in out.splitlines())}
 
     async def served(self) -> Refs:
         """Return what was accepted last, held refs laid over."""
         return Refs(await self.refs(HEADS, TAGS), await self.head())
 
-    async def incoming(self) -> Mapping[str, str]:
+    async def incoming(self) -> Refs:
         """Return what upstream had when it was last fetched, by the names that refs have there."""
-        return _renamed(await self.refs(INCOMING), INCOMING)
+        return Refs(_renamed(await self.refs(INCOMING), INCOMING))
 
     async def held(self) -> Mapping[str, str]:
         """Return the refs that were restored and outrank upstream's."""
         return _renamed(await self.refs(HELD), HELD)
 
-    async def head(self) -> str:
-        """Return what HEAD points to."""
-        out = (await self._git.run(["symbolic-ref", "--quiet", "HEAD"], folder=self.folder)).out
-        return out.decode("utf-8", "surrogateescape").strip()
-
     async def fetch(self, address: Address, *, deadline: float | None = None) -> int:
         """Bring upstream's branches and tags into `incoming`; return by how many bytes the repository grew.
 
-        A repository that turns out to be damaged is begun anew: upstream has it all. Backups whose objects only
-        the damaged one had stay in `<folder>.damaged`.
+        A repository that turns out to be damaged is begun anew: upstream has nearly all of it, and the rest is carried
+        over. What upstream itself has damaged is refused, and costs no second transfer.
 
         Raises:
             ContentError: what upstream sends is damaged or dangerous.
             MirrordError: it cannot be had.
         """
-        before = await asyncio.to_thread(size, self.folder)
+        before = (await asyncio.to_thread(sizes, self.folder)).bytes
         try:
-            await self._fetch(address, deadline)
-        except ContentError:
-            await self._anew(address, deadline)
+            if await asyncio.to_thread((self.folder / DAMAGED).exists):
+                raise ContentError(f"{self.folder.name} is known to be damaged")
+            await self.bring(address, deadline)
+        except MirrordError as error:
+            if not await self._at_fault(error):
+                raise
+            await self.renew(address, deadline=deadline)
+            before = 0
         failpoints.hit("git.fetched")
-        return max(0, await asyncio.to_thread(size, self.folder) - before)
+        return max(0, (await asyncio.to_thread(sizes, self.folder)).bytes - before)
 
-    async def _fetch(self, address: Address, deadline: float | None) -> None:
-        args = [*_FETCH, "--no-recurse-submodules", "--", address.url, *_REFSPECS]
-        await self._git.run(args, folder=self.folder, remote=address, config=_CHECKS, deadline=deadline)
+    async def renew(self, address: Address, *, deadline: float | None = None) -> None:
+        """Begin it anew from upstream; what upstream has no more is carried over as far as it is whole.
 
-    async def _anew(self, address: Address, deadline: float | None) -> None:
-        try:
-            old, head = await self.refs(), await self.head()
-        except MirrordError:
-            old, head = {}, f"{HEADS}main"
-        fresh = Cache(self._git, self.folder.with_name(f"{self.folder.name}.again"))
-        await asyncio.to_thread(shutil.rmtree, fresh.folder, ignore_errors=True)
-        try:
-            await fresh.prepare()
-            await fresh._fetch(address, deadline)
-            there = await fresh.known(old.values())
-            kept = {name: oid for name, oid in old.items() if oid in there and not name.startswith(INCOMING)}
-            await fresh.update(kept, ())
-            await fresh.point(head)
-        except BaseException:
-            await asyncio.to_thread(shutil.rmtree, fresh.folder, ignore_errors=True)
-            raise
-        lost = any(oid not in there for name, oid in old.items() if name.startswith((BACKUP, HELD)))
-        await asyncio.to_thread(self._swap, fresh.folder, keep=lost)
+        Raises:
+            ContentError: the default branch cannot be had from anywhere.
+            MirrordError: upstream cannot be had; everything stays as it is.
+        """
+        await reclone(self._git, self, lambda fresh: fresh.bring(address, deadline))
 
-    def _swap(self, fresh: Path, *, keep: bool) -> None:
-        damaged = self.folder.with_name(f"{self.folder.name}.damaged")
-        shutil.rmtree(damaged, ignore_errors=True)
-        for note in self.folder.glob("mirrord-*"):
-            shutil.copy2(note, fresh)
-        self.folder.rename(damaged)
-        fresh.rename(self.folder)
-        if not keep:
-            shutil.rmtree(damaged, ignore_errors=True)
+    async def _at_fault(self, error: MirrordError) -> bool:
+        """Whether a fetch failed because of what we have: git's words alone do not tell our objects from upstream's."""
+        if not doubtful(error):
+            return False
+        marked = await asyncio.to_thread((self.folder / DAMAGED).exists)
+        return marked or bool(await damage(self._git, self.folder))
 
-    async def known(self, oids: Iterable[str]) -> frozenset[str]:
-        """Return those objects that are here."""
-        asked = sorted(set(oids))
-        stdin = "".join(f"{oid}\n" for oid in asked).encode()
-        args = ["cat-file", "--batch-check=%(objectname)", "--buffer"]
-        out = (await self._git.run(args, folder=self.folder, stdin=stdin)).out.decode()
-        return frozenset(line for line in out.splitlines() if not line.endswith(" missing"))
+    async def relations(self, pairs: Iterable[Pair]) -> Mapping[Pair, Relation]:
+        """Say for pairs (old, new) of objects how the one follows from the other; tags stand for their commits."""
+        found = {pair: Relation.SAME if pair[0] == pair[1] else Relation.UNKNOWN for pair in pairs}
+        asked = [pair for pair, relation in found.items() if relation is Relation.UNKNOWN]
+        commits = await self.commits(oid for pair in asked for oid in pair)
+        peeled: dict[Pair, Pair] = {}
+        for old, new in asked:
+            if old in commits and new in commits:
+                before, after = commits[old], commits[new]
+                if before and after:
+                    peeled[old, new] = before, after
+                else:
+                    found[old, new] = Relation.UNRELATED  # a tag of a file or a tree, which has no history
+        answers = await self._descent(frozenset(peeled.values()))
+        return {**found, **{pair: answers[commits] for pair, commits in peeled.items()}}
 
-    async def relations(self, pairs: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Relation]:
-        """Say for pairs (old, new) of objects how the one follows from the other."""
-        asked = {pair for pair in pairs if pair[0] != pair[1]}
-        there = await self.known(old for old, _ in asked) if asked else frozenset()
+    async def _descent(self, pairs: Collection[Pair]) -> Mapping[Pair, Relation]:
+        if len(pairs) > _FEW:
+            tips = "".join(f"{commit}\n" for commit in {commit for pair in pairs for commit in pair})
+            args = ["rev-list", "--topo-order", "--reverse", "--parents", "--stdin"]
+            try:
+                walk = await self._git.run(args, folder=self.folder, stdin=tips.encode(), limit=_WALK)
+                return await asyncio.to_thread(relate, walk.out, pairs)
+            except TooLargeError:  # a longer history than any known: slowly, then
+                pass
         free = asyncio.Semaphore(_AT_ONCE)
 
-        async def relate(old: str, new: str) -> Relation:
-            if old not in there:
-                return Relation.UNKNOWN
+        async def one(old: str, new: str) -> Relation:
             async with free:
-                ahead = await self._ancestry("--is-ancestor", old, new)
-                related = ahead or await self._ancestry(old, new)
-            return Relation.FORWARD if ahead else Relation.REWRITTEN if related else Relation.UNRELATED
+                if old == new or await self._has_base("--is-ancestor", old, new):
+                    return Relation.FORWARD
+                return Relation.REWRITTEN if await self._has_base(old, new) else Relation.UNRELATED
 
-        ordered = sorted(asked)
-        found = await asyncio.gather(*(relate(*pair) for pair in ordered))
-        return {**dict.fromkeys(pairs, Relation.SAME), **dict(zip(ordered, found, strict=True))}
+        ordered = sorted(pairs)
+        return dict(zip(ordered, await asyncio.gather(*(one(*pair) for pair in ordered)), strict=True))
 
-    async def _ancestry(self, *asked: str) -> bool:
-        """Ask `git merge-base`; what is no commit has no ancestors."""
-        args = ["merge-base", *asked]
-        return (await self._git.run(args, folder=self.folder, ok=(0, 1, 128))).status == 0
+    async def _has_base(self, *asked: str) -> bool:
+        return (await self._git.run(["merge-base", *asked], folder=self.folder, ok=(0, 1))).status == 0
 
     async def adopt(self, wanted: Mapping[str, str], head: str | None, backups: Mapping[str, str], stamp: str) -> None:
         """Make `wanted` what is served and pushed; whatever it overwrites is backed up before.
+
+        One transaction moves the refs. Only where `dev` gives way to `dev/x`, or the other way round, git cannot delete
+        and create in one; then those that stand in the way go first. Killed between the two, the next run creates what
+        is missing, and the backups are there.
 
         Args:
             wanted: branches and tags by full name.
@@ -208,37 +166,30 @@ class Cache:
             MirrordError: git said no; what was served before still is, or the next run goes on from there.
         """
         if backups:
-            await self.update({f"{BACKUP}{stamp}/{ref.removeprefix('refs/')}": oid for ref, oid in backups.items()}, ())
+            await self.update(_places(stamp, backups, await self.refs(BACKUP)))
             failpoints.hit("git.backed_up")
         now = await self.refs(HEADS, TAGS)
-        gone = now.keys() - wanted.keys()
         changed = {ref: oid for ref, oid in wanted.items() if now.get(ref) != oid}
-        blocking = {
-            ref for ref in gone if any(new.startswith(f"{ref}/") or ref.startswith(f"{new}/") for new in changed)
-        }
-        if blocking:  # `dev` and `dev/x` cannot pass one another in one transaction
+        gone = now.keys() - wanted.keys()
+        blocking = _in_the_way(gone, changed)
+        if blocking:
             await self.update({}, blocking)
         await self.update(changed, gone - blocking)
         if head:
             await self.point(head)
         failpoints.hit("git.adopted")
 
-    async def update(self, refs: Mapping[str, str], gone: Iterable[str]) -> None:
-        """Set and delete refs in one transaction."""
-        lines = [f"update {ref}\0{oid}\0\0" for ref, oid in sorted(refs.items())]
-        lines += [f"delete {ref}\0\0" for ref in sorted(gone)]
-        if lines:
-            stdin = "".join(lines).encode("utf-8", "surrogateescape")
-            await self._git.run(["update-ref", "--stdin", "-z"], folder=self.folder, stdin=stdin)
-
-    async def point(self, head: str) -> None:
-        """Let HEAD point to a branch, by its full name."""
-        if head.startswith(HEADS) and head != await self.head():
-            await self._git.run(["symbolic-ref", "--", "HEAD", head], folder=self.folder)
-
     async def hold(self, ref: str, oid: str) -> None:
-        """Let a ref outrank upstream's."""
-        await self.update({f"{HELD}{ref.removeprefix('refs/')}": oid}, ())
+        """Let a ref outrank upstream's.
+
+        Raises:
+            RefusedError: another restored ref stands in its way (`dev` and `dev/x`).
+        """
+        others = await self.held()
+        blocking = _in_the_way(others.keys() - {ref}, {ref})
+        if blocking:
+            raise RefusedError(f"{ref} cannot stand beside {min(blocking)}, which was restored; release that one first")
+        await self.update({f"{HELD}{ref.removeprefix('refs/')}": oid})
 
     async def release(self, ref: str) -> None:
         """Let upstream decide about a ref again."""
@@ -260,8 +211,33 @@ class Cache:
         return len(old)
 
 
-def _inside(ref: str, folder: str) -> bool:
-    return ref.startswith(f"{folder}/")
+def _places(stamp: str, backups: Mapping[str, str], taken: Mapping[str, str]) -> Mapping[str, str]:
+    """Choose names for backups: below `stamp`, or below `stamp.1`… where that has the name for something else.
+
+    It has when two runs fall into one second, and when `dev` was lost here and `dev/x` at a destination.
+    """
+    held, chosen = dict(taken), dict[str, str]()
+    folders = {parent for name in held for parent in _parents(name)}
+    for ref, oid in sorted(backups.items()):
+        for number in count():
+            name = f"{BACKUP}{stamp}{f'.{number}' if number else ''}/{ref.removeprefix('refs/')}"
+            if held.get(name, oid) == oid and name not in folders and not held.keys() & _parents(name):
+                break
+        held[name] = chosen[name] = oid
+        folders |= _parents(name)
+    return chosen
+
+
+def _in_the_way(standing: Collection[str], coming: Collection[str]) -> frozenset[str]:
+    """Return the refs that must go before others can come: files where those need folders, or below their names."""
+    folders = {parent for ref in coming for parent in _parents(ref)}
+    names = frozenset(coming)
+    return frozenset(ref for ref in standing if ref in folders or not names.isdisjoint(_parents(ref)))
+
+
+def _parents(ref: str) -> frozenset[str]:
+    parts = ref.split("/")
+    return frozenset("/".join(parts[:length]) for length in range(1, len(parts)))
 
 
 def _renamed(refs: Mapping[str, str], prefix: str) -> Mapping[str, str]:

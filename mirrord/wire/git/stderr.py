@@ -38,7 +38,9 @@ class Said:
         return redact("\n".join(map(_read, self._lines)))[:LONGEST]
 
     def _take(self, line: bytes) -> None:
-        line = line[:_LINE].rstrip()
+        if len(line) >= _LINE:
+            line = line[:_LINE].rpartition(b" ")[0]  # at a blank: half a secret would not be known as one
+        line = line.rstrip()
         if line in self._seen or not line or _PROGRESS.match(line):
             return
         self._seen.add(line)

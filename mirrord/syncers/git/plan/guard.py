@@ -35,7 +35,7 @@ def accident(mirror: Mirror, survey: GitSurvey, before: Refs | None, after: Refs
 
     What `refs:` takes out and what was restored by hand is the operator's own doing, and does not count.
     """
-    if before is None or not before.refs:
+    if before is None or not before.refs or (before.refs, before.head) == (after.refs, after.head):
         return ""
     if not after.refs:
         if survey.upstream.refs:

@@ -110,7 +110,9 @@ def _steps(desk: _Desk, target: Target) -> Iterator[Step]:
         created = f"created, and so is the {options_of(target).visibility} repository"
     same = 0
     name, after = target.name, desk.after.refs
-    for ref in desk.names:
+    names = () if held == after else desk.names
+    same = 0 if names else len(after)
+    for ref in names:
         old, new = held.get(ref), after[ref]
         if old == new:
             same += 1

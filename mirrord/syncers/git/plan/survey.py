@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -80,23 +81,37 @@ def choose(mirror: Mirror, survey: GitSurvey) -> Choice:
 
     A ref that Git would not accept is left out and named: one bad name must not stop all others.
     """
-    selects = _selector(spec_of(mirror).refs)
+    asked = (survey.upstream, spec_of(mirror).refs, survey.held_back)
+    for upstream, patterns, held, choice in _chosen:
+        if upstream is asked[0] and (patterns, held) == asked[1:]:
+            return choice
+    choice = _choose(*asked)
+    _chosen.append((*asked, choice))
+    return choice
+
+
+_chosen: deque[tuple[Refs, tuple[str, ...], Mapping[str, str], Choice]] = deque(maxlen=16)
+"""The last choices: one plan asks for the same one seven times, and the next run mostly again."""
+
+
+def _choose(upstream: Refs, patterns: tuple[str, ...], held_back: Mapping[str, str]) -> Choice:
+    selects = _selector(patterns)
     chosen, problems = {}, []
-    for name, oid in survey.upstream.refs.items():
+    for name, oid in upstream.refs.items():
         if selects(name):
             if valid_ref(name):
                 chosen[name] = oid
             else:
                 problems.append(f"upstream has a ref that Git does not accept, left out: {name[:80]!r}")
-    if survey.upstream.refs and not chosen and not problems:
-        problems.append(f"`refs:` selects none of upstream's {len(survey.upstream.refs)} branches and tags")
-    for name, oid in survey.held_back.items():
+    if upstream.refs and not chosen and not problems:
+        problems.append(f"`refs:` selects none of upstream's {len(upstream.refs)} branches and tags")
+    for name, oid in held_back.items():
         for other in [one for one in chosen if one.startswith(f"{name}/") or name.startswith(f"{one}/")]:
             del chosen[other]
             problems.append(f"{other} cannot stand beside {name}, which was restored; release that one first")
         chosen[name] = oid
-    head = survey.upstream.head
-    return Choice(replace(survey.upstream, refs=chosen, head=head if head in chosen else None), tuple(problems))
+    head = upstream.head
+    return Choice(replace(upstream, refs=chosen, head=head if head in chosen else None), tuple(problems))
 
 
 def wanted(mirror: Mirror, survey: GitSurvey) -> Refs:
@@ -113,7 +128,7 @@ def questions(mirror: Mirror, survey: GitSurvey) -> tuple[tuple[str, str], ...]:
     end = tip(after)
     asked: dict[tuple[str, str], None] = {}
     for before in (survey.served, *survey.targets.values()):
-        if before is None:
+        if before is None or (before.refs, before.head) == (after.refs, after.head):
             continue
         for name, old in before.refs.items():
             new = after.refs.get(name) or end
@@ -139,6 +154,8 @@ def backups(mirror: Mirror, survey: GitSurvey, refused: frozenset[str] = frozens
     kept: dict[str, str] = {}
     held = [refs for name, refs in survey.targets.items() if name not in refused and name != LOCAL]
     for number, before in enumerate((survey.served, *held)):
+        if before is not None and before.refs == after.refs:
+            continue
         for name, old in before.refs.items() if before else ():
             new = after.refs.get(name)
             if new == old or name in kept:

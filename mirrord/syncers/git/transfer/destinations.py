@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -87,13 +87,11 @@ class Errand:
         held: what was seen there.
         changes: of refs.
         head: the branch that shall become the default one, or None when that stays.
-        spared: refs that stay although the cache has them otherwise.
     """
 
     held: Refs
     changes: tuple[Change, ...]
     head: str | None = None
-    spared: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -121,16 +119,17 @@ class Delivery:
         self.after = errand.held
         gone = {change.ref for change in errand.changes if change.new is None}
         leaving = gone & {errand.held.head} if errand.head else set[str]()
-        await self._bring([one for one in errand.changes if one.ref not in leaving], errand.spared | leaving)
+        await self._bring([one for one in errand.changes if one.ref not in leaving])
         if errand.head and self.after.head != errand.head:
             await self._switch(errand.head, leaving)
         last = [one for one in errand.changes if one.ref in leaving and one.ref not in self.errors]
-        await self._bring(last, errand.spared)
+        await self._bring(last)
 
     async def _switch(self, branch: str, leaving: Collection[str]) -> None:
         try:
             if branch not in self.after.refs:
-                raise RefusedError(f"{branch} is not there, so it cannot become the default branch")
+                missing = RefusedError(f"{branch} is not there, so it cannot become the default branch")
+                raise self.errors.get(branch, missing)
             await self.to.switch(branch)
         except MirrordError as error:
             for name in ("HEAD", *leaving):
@@ -138,24 +137,23 @@ class Delivery:
         else:
             await self._see()
 
-    async def _bring(self, changes: Sequence[Change], spared: frozenset[str] | set[str]) -> None:
+    async def _bring(self, changes: Sequence[Change]) -> None:
         """Push, look, and push once more what failed and may work alone."""
         if not changes:
             return
-        await self._push(changes, spared)
+        await self._push(changes)
         await self._see()
         again = self._again([one for one in changes if not self.arrived(one)], changes)
         for batch in again:
-            there = {one.ref for one in changes} - {one.ref for one in batch}
-            await self._push(batch, spared | {ref for ref in there if ref in self.errors})
+            await self._push(batch)
         if again:
             await self._see()
 
-    async def _push(self, changes: Sequence[Change], spared: Iterable[str]) -> None:
+    async def _push(self, changes: Sequence[Change]) -> None:
         for change in changes:
             self.errors.pop(change.ref, None)
         try:
-            pushed = await push(self.to.git, self.to.folder, self.to.address, changes, spared=frozenset(spared))
+            pushed = await push(self.to.git, self.to.folder, self.to.address, changes)
         except MirrordError as error:
             why = self.to.explained(error)
             self.errors |= dict.fromkeys((change.ref for change in changes), why)
@@ -167,6 +165,9 @@ class Delivery:
                 self.results[result.ref] = result
                 if not result.ok:
                     self.errors[result.ref] = self._refusal(result, pushed.words)
+        if pushed.error is not None:
+            left = named - {result.ref for result in pushed.results}
+            self.errors |= dict.fromkeys(left, self.to.explained(pushed.error))
 
     def _refusal(self, result: RefResult, said: str) -> MirrordError:
         """Put the host's own words to a reason that says nothing (`pre-receive hook declined`)."""
@@ -217,9 +218,3 @@ class Delivery:
         """Whether the destination had it already when the push came."""
         result = self.results.get(change.ref)
         return result is not None and result.became is Became.SAME
-
-
-def differing(wanted: Refs, held: Refs) -> frozenset[str]:
-    """Return the refs that are not the same in both."""
-    names = wanted.refs.keys() | held.refs.keys()
-    return frozenset(name for name in names if wanted.refs.get(name) != held.refs.get(name))

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from mirrord.errors import MirrordError
+from mirrord.errors import ContentError, MirrordError
 from mirrord.model import Receipt, Step
 from mirrord.syncer import Mirror, Services, Target, Tell
 from mirrord.syncers.git.kept import Kept, lock_of
 from mirrord.syncers.git.names import forge_at, options_of, source_address, spec_of, target_address
 from mirrord.syncers.git.plan import GitSurvey, backups, plan, questions, wanted
-from mirrord.syncers.git.transfer.destinations import Delivery, Destination, Errand, differing
+from mirrord.syncers.git.transfer.destinations import Delivery, Destination, Errand
 from mirrord.syncers.git.transfer.parcel import Objects, Parcel, done
 from mirrord.transfer.execute import failed
 from mirrord.wire.git.lfs import fetch_objects, push_objects, tracking
@@ -31,7 +31,7 @@ class GitSession:
         self._kept = Kept(mirror, services)
         self._wanted = wanted(mirror, survey)
         self._blocked = blocked
-        self._adopted = False
+        self._adopted = self._suspect = False
 
     @property
     def read(self) -> int:
@@ -65,7 +65,7 @@ class GitSession:
             if not self._blocked and not self._adopted:
                 await self._adopt(frozenset(target.name for target in self._mirror.targets))
             async with self._kept.lock:
-                await self._kept.care(self._survey.at, spec_of(self._mirror).backups)
+                await self._kept.care(self._survey.at, spec_of(self._mirror).backups, suspect=self._suspect)
 
     async def _adopt(self, refused: frozenset[str]) -> None:
         served, wanted = self._survey.served, self._wanted
@@ -116,6 +116,7 @@ class GitSession:
             receipts = [failed(step, error) for step in parcel.work]
         except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
             receipts = [failed(step, MirrordError(redact(f"a bug: {error!r}"))) for step in parcel.work]
+        self._suspect |= any(receipt.code == ContentError.code for receipt in receipts)
         for receipt in parcel.told(receipts):
             tell(receipt)
 
@@ -133,8 +134,7 @@ class GitSession:
             stuck = await self._stuck(destination, changes, objects)
             named = frozenset(change.ref for change in changes) - stuck.keys()
             todo = tuple(change for change in changes if change.ref in named)
-            spared = differing(self._wanted, held or Refs({})) - named
-            await delivery.carry(Errand(held or Refs({}), todo, parcel.head, spared))
+            await delivery.carry(Errand(held or Refs({}), todo, parcel.head))
             delivery.errors |= stuck
         return [parcel.receipt(step, delivery, note) for step in parcel.work]
 

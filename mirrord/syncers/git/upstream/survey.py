@@ -92,6 +92,8 @@ class _Source:
 
     def _behind(self) -> bool:
         """Compare with what git fetches: a name that it does not accept stays away, and the plan says so."""
+        if self.known.incoming == self.refs.refs:
+            return False
         return self.known.incoming != {name: oid for name, oid in self.refs.refs.items() if valid_ref(name)}
 
 
@@ -100,7 +102,7 @@ async def _ask(source: Address, services: Services) -> Refs:
         refs = await ls_refs(git_of(services), services.http, source)
     except MissingError as error:
         raise MissingError(f"{error}; what was mirrored stays as it is", error.status) from error
-    if any(len(oid) != _SHA1 for oid in refs.refs.values()):
+    if len(next(iter(refs.refs.values()), "")) not in (0, _SHA1):  # a repository has one kind of ids
         raise UnsupportedError(f"{source} is a SHA-256 repository; it cannot be mirrored to SHA-1 repositories")
     return refs
 

@@ -1,0 +1,98 @@
+"""A bare repository on our disk: made, put right, read and changed by git, and by nobody else meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from mirrord.wire.git.address import Address
+from mirrord.wire.git.command import Git
+from mirrord.wire.git.damage import HISTORIC
+from mirrord.wire.git.refs import HEADS, TAGS, valid_oid, valid_ref
+from mirrord.wire.git.repair import begin, repair, take_place
+
+OURS: Final = "refs/mirrord/"
+INCOMING: Final = "refs/mirrord/incoming/"
+
+_REFSPECS = (f"+{HEADS}*:{INCOMING}heads/*", f"+{TAGS}*:{INCOMING}tags/*")
+_FETCH = ("fetch", "--quiet", "--prune", "--no-tags", "--force", "--no-write-fetch-head", "--no-auto-maintenance")
+_CHECKS: Final = {"fetch.fsckObjects": "true", **{f"fetch.fsck.{name}": "warn" for name in HISTORIC}}
+
+
+class Bare:
+    """One bare repository; its folder is made on first use.
+
+    Whoever calls what changes it sees to it that nobody else does at that time. Reading is always allowed.
+    """
+
+    def __init__(self, git: Git, folder: Path) -> None:
+        """Keep it in `folder`."""
+        self._git, self.folder = git, folder
+
+    async def prepare(self, head: str = f"{HEADS}main") -> None:
+        """Make it, or put right what a crash left; after this, git can work with it.
+
+        Args:
+            head: what HEAD shall point to when nobody knows any more.
+
+        Raises:
+            StorageError: the disk said no.
+        """
+        stranded = await asyncio.to_thread(repair, self.folder, head)
+        if stranded is None:
+            fresh = await asyncio.to_thread(begin, self.folder)
+            await self._git.run(["init", "--quiet", "--bare", "--template=", "--initial-branch=main", "--", str(fresh)])
+            await asyncio.to_thread(take_place, fresh, self.folder)
+        for pack in stranded or ():  # without its index git does not see a pack, and fetches all of it once more
+            output = await self._git.run(["index-pack", str(pack)], folder=self.folder, ok=tuple(range(256)))
+            if output.status:
+                await asyncio.to_thread(pack.unlink, missing_ok=True)
+
+    async def refs(self, *under: str) -> Mapping[str, str]:
+        """Return refs by full name, in one call: all, or those below the names of `under`."""
+        args = ["for-each-ref", "--format=%(objectname) %(refname)", *(under or ("refs/",))]
+        out = (await self._git.run(args, folder=self.folder)).out.decode("utf-8", "surrogateescape")
+        return {name: oid for oid, _, name in (line.partition(" ") for line in out.split("\n")) if name}
+
+    async def head(self) -> str:
+        """Return what HEAD points to."""
+        out = (await self._git.run(["symbolic-ref", "--quiet", "HEAD"], folder=self.folder)).out
+        return out.decode("utf-8", "surrogateescape").removesuffix("\n")
+
+    async def commits(self, oids: Iterable[str]) -> Mapping[str, str | None]:
+        """Return those objects that are here, each with the commit that it is or that it is a tag of, or None."""
+        asked = sorted(filter(valid_oid, set(oids)))
+        if not asked:
+            return {}
+        stdin = "".join(f"{oid}\n{oid}^{{commit}}\n" for oid in asked).encode()
+        args = ["cat-file", "--batch-check=%(objectname)", "--buffer"]
+        lines = (await self._git.run(args, folder=self.folder, stdin=stdin)).out.decode().split("\n")
+        told = [line if valid_oid(line) else None for line in lines]
+        return {oid: told[2 * place + 1] for place, oid in enumerate(asked) if told[2 * place]}
+
+    async def update(self, refs: Mapping[str, str], gone: Iterable[str] = ()) -> None:
+        """Set and delete refs in one transaction: all or none."""
+        lines = [f"update {ref}\0{oid}\0\0" for ref, oid in sorted(refs.items())]
+        lines += [f"delete {ref}\0\0" for ref in sorted(gone)]
+        if lines:
+            stdin = "".join(lines).encode("utf-8", "surrogateescape")
+            await self._git.run(["update-ref", "--stdin", "-z"], folder=self.folder, stdin=stdin)
+
+    async def point(self, head: str) -> None:
+        """Let HEAD point to a branch, by its full name; anything else is left alone."""
+        if head.startswith(HEADS) and valid_ref(head) and head != await self.head():
+            await self._git.run(["symbolic-ref", "--", "HEAD", head], folder=self.folder)
+
+    async def bring(self, address: Address, deadline: float | None) -> None:
+        """Fetch the branches and tags of `address` into `INCOMING`; what is gone there goes here too.
+
+        Not `--atomic`: that fails for ever when `dev` gives way to `dev/x`.
+
+        Raises:
+            ContentError: what came, or what is here, is damaged or dangerous.
+            MirrordError: it cannot be had.
+        """
+        args = [*_FETCH, "--no-recurse-submodules", "--", address.url, *_REFSPECS]
+        await self._git.run(args, folder=self.folder, remote=address, config=_CHECKS, deadline=deadline)

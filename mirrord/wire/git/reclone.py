@@ -1,0 +1,86 @@
+"""Begins a damaged repository anew: all from upstream, and the rest from the damaged one as far as it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from pathlib import Path
+
+from mirrord.errors import ContentError, MirrordError
+from mirrord.wire.git.bare import INCOMING, Bare
+from mirrord.wire.git.command import Git
+from mirrord.wire.git.refs import HEADS
+from mirrord.wire.git.repair import again, disk, swap
+
+
+async def reclone(git: Git, old: Bare, fill: Callable[[Bare], Awaitable[None]]) -> None:
+    """Put a new repository in the place of `old`: `fill` brings upstream's refs, all others are carried over.
+
+    Refs whose objects can be had from nobody any more are gone, and only those. The damaged repository stays as it is
+    until the new one is complete.
+
+    Raises:
+        ContentError: the default branch cannot be carried over: upstream lost its history, at the same time.
+        MirrordError: upstream cannot be had.
+    """
+    fresh = Bare(git, again(old.folder))
+    try:
+        await asyncio.to_thread(shutil.rmtree, fresh.folder, ignore_errors=True)
+        await fresh.prepare()
+        await fill(fresh)
+        await _carry_over(git, old, fresh)
+    except BaseException:
+        await asyncio.to_thread(shutil.rmtree, fresh.folder, ignore_errors=True)
+        raise
+    await asyncio.to_thread(swap, fresh.folder, old.folder)
+
+
+async def _carry_over(git: Git, old: Bare, fresh: Bare) -> None:
+    """Set the refs that are not upstream's."""
+    refs, head = await _refs(old)
+    kept = {name: oid for name, oid in refs.items() if not name.startswith(INCOMING)}
+    there = set(await fresh.commits(kept.values()))
+    there |= await _rescued(git, old.folder, fresh, set(kept.values()) - there)
+    if kept.get(head, "") not in {*there, ""}:
+        raise ContentError(
+            f"{old.folder} is damaged, and upstream no longer has what was served as {head}; to begin anew with what "
+            "upstream has now, remove that folder"
+        )
+    await fresh.update({name: oid for name, oid in kept.items() if oid in there})
+    await fresh.point(head)
+
+
+async def _refs(old: Bare) -> tuple[Mapping[str, str], str]:
+    try:
+        return await old.refs(), await old.head()
+    except MirrordError:
+        return {}, f"{HEADS}main"
+
+
+async def _rescued(git: Git, damaged: Path, fresh: Bare, oids: Collection[str]) -> frozenset[str]:
+    """Bring objects over that upstream has no more, with all that belongs to them; return those that were whole."""
+    if not oids:
+        return frozenset()
+    if await _taken(git, damaged, fresh, oids):
+        return frozenset(oids)
+    return frozenset([oid for oid in sorted(oids) if await _taken(git, damaged, fresh, [oid])])
+
+
+async def _taken(git: Git, damaged: Path, fresh: Bare, oids: Collection[str]) -> bool:
+    """Write one pack with what `oids` need and the new repository lacks; git checks each object that it copies."""
+    bases = frozenset((await fresh.refs()).values())
+    stdin = "".join([*(f"{oid}\n" for oid in sorted(oids)), *(f"^{oid}\n" for oid in sorted(bases))]).encode()
+    alternates = fresh.folder / "objects" / "info" / "alternates"
+    await asyncio.to_thread(_lend, alternates, damaged / "objects")
+    try:
+        args = ["pack-objects", "--quiet", "--revs", "--non-empty", str(fresh.folder / "objects" / "pack" / "pack")]
+        return (await git.run(args, folder=fresh.folder, stdin=stdin, ok=(0, 128))).status == 0
+    finally:
+        await asyncio.to_thread(alternates.unlink, missing_ok=True)
+
+
+def _lend(alternates: Path, objects: Path) -> None:
+    with disk(alternates):
+        alternates.parent.mkdir(exist_ok=True)
+        alternates.write_text(f"{objects.absolute()}\n")

@@ -1,0 +1,193 @@
+"""Raw files out of a cache: which ref and path a URL means, what is there, and its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mirrord.errors import MissingError, TooLargeError
+from mirrord.testing.gitcache import CacheScene, open_scene
+from mirrord.wire.git.history import LINK, SUBMODULE, Entry, History
+
+DEEP = "a/b/c d/\u00fc\u2028.txt"
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[CacheScene]:
+    """Serve branches with slashes, tags of the same names, a link, a submodule, folders."""
+    async with open_scene(tmp_path) as made:
+        up = made.upstream
+        main = up.commit("main", {"README.md": b"main\n", DEEP: b"deep\n", "x tree": b"1\n", "run.sh": b"#!\n"})
+        up.commit("feature", {"README.md": b"feature\n", "x/y": b"of feature\n"}, parent=None)
+        up.tag("release", main, annotated=True)
+        up.commit("release/1.0", {"f": b"branch release/1.0\n"}, parent=None)
+        up.tag("main", up.commit("main2", {"README.md": b"tag main\n"}, parent=None))
+        blob, link = (up.git("hash-object", "-w", "--stdin", stdin=data).strip() for data in (b"x\n", b"../secret"))
+        tree = f"120000 blob {link}\tlink\n100755 blob {blob}\trun\n160000 commit {main}\tmodule\n"
+        tree_id = up.git("mktree", "--missing", stdin=tree.encode()).strip()
+        commit = up.git("-c", "user.name=a", "-c", "user.email=a@b", "commit-tree", "-m", "odd", tree_id).strip()
+        up.set("refs/heads/odd", commit)
+        await made.turn()
+        yield made
+
+
+@pytest.fixture
+def history(scene: CacheScene) -> History:
+    """Read the cache."""
+    return History(scene.git, scene.cache.folder)
+
+
+async def text(history: History, url: str) -> str:
+    commit, path = await history.resolve(url.split("/"))
+    return (await history.blob((await history.entry(commit, path)).oid, 1000)).decode()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("main/README.md", "main\n"),  # a branch before a tag
+        ("feature/README.md", "feature\n"),
+        ("feature/x/y", "of feature\n"),
+        ("release/1.0/f", "branch release/1.0\n"),  # the longest name wins
+        ("release/README.md", "main\n"),  # an annotated tag stands for its commit
+        (f"main/{DEEP}", "deep\n"),
+        ("main/x tree", "1\n"),
+        ("HEAD/README.md", "main\n"),
+    ],
+)
+async def test_a_path_begins_with_a_ref(history: History, url: str, expected: str) -> None:
+    """Branches and tags may hold slashes: the longest one that exists is meant."""
+    assert await text(history, url) == expected
+
+
+async def test_the_longest_branch_wins(scene: CacheScene, history: History) -> None:
+    """A tag `release` and a branch below that name do not hide each other."""
+    scene.upstream.commit("release/2.0/hot", {"f": b"hot\n"}, parent=None)
+    await scene.turn()
+    assert await text(history, "release/2.0/hot/f") == "hot\n"
+    assert await text(history, "release/README.md") == "main\n"
+
+
+async def test_a_commit_is_shown_when_a_served_ref_contains_it(scene: CacheScene, history: History) -> None:
+    """Full ids of what is served work; what only a backup or upstream's newest state has is not shown."""
+    main = scene.upstream.refs()["refs/heads/main"]
+    assert await text(history, f"{main}/README.md") == "main\n"
+    hidden = scene.upstream.commit("secret", {"s": b"secret\n"}, parent=None)
+    await scene.fetch()
+    for oid in (hidden, hidden[:12], "1" * 40, scene.upstream.git("rev-parse", "main:README.md").strip(), "-" * 40):
+        with pytest.raises(MissingError):
+            await history.resolve([oid, "s"])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nope/f",
+        "refs/heads/main/f",
+        "mirrord/incoming/heads/main/f",
+        "main",
+        "",
+        "main^/f",
+        "main~1/f",
+        "@/f",
+        "main:x/f",
+    ],
+)
+async def test_what_is_no_served_ref_is_missing(history: History, url: str) -> None:
+    """Only branches, tags, HEAD and full ids are names; git's other ways to name a commit are not."""
+    with pytest.raises(MissingError):
+        await history.resolve(url.split("/"))
+
+
+async def test_a_path_of_thousands_of_segments_asks_little(scene: CacheScene, history: History) -> None:
+    """No path makes git look for more than some dozens of names."""
+    asked: list[bytes] = []
+    real = scene.git.run
+
+    async def counted(args: list[str], **options: object) -> object:
+        asked.append(bytes(options.get("stdin", b"")))  # type: ignore[call-overload]  # bytes it is
+        return await real(args, **options)
+
+    scene.git.run = counted  # type: ignore[method-assign, assignment]  # a test looks on
+    with pytest.raises(MissingError):
+        await history.resolve(["nope"] * 4000)
+    assert max(stdin.count(b"\n") for stdin in asked) <= 128
+
+
+@pytest.mark.parametrize(
+    ("path", "mode", "kind"),
+    [("link", LINK, "blob"), ("module", SUBMODULE, "commit"), ("run", "100755", "blob")],
+)
+async def test_kinds_are_told_and_not_followed(history: History, path: str, mode: str, kind: str) -> None:
+    """A link is its text, a submodule a commit of another repository."""
+    commit, rest = await history.resolve(["odd", path])
+    entry = await history.entry(commit, rest)
+    assert (entry.mode, entry.kind) == (mode, kind)
+    assert entry.size == {"link": 9, "run": 2, "module": 0}[path]
+    if path == "link":
+        assert await history.blob(entry.oid, 100) == b"../secret"
+
+
+async def test_a_folder_is_told(scene: CacheScene, history: History) -> None:
+    """Its id and kind, no size."""
+    commit, _ = await history.resolve(["main", "a"])
+    oid = scene.upstream.git("rev-parse", "refs/heads/main:a/b").strip()
+    assert await history.entry(commit, "a/b") == Entry("040000", "tree", oid, 0)
+    assert await history.entry(commit, "/a/b/") == Entry("040000", "tree", oid, 0)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "nope",
+        "a/nope",
+        "README.md/x",
+        "..",
+        "a/../README.md",
+        "./README.md",
+        "",
+        "a//b",
+        "a\nb",
+        "readme.md",
+        "nope tree/x",
+    ],
+)
+async def test_a_path_that_is_not_there_is_missing(history: History, path: str) -> None:
+    """No file, or no name that a tree can hold: missing, whatever it looks like to a file system."""
+    commit, _ = await history.resolve(["main", "x"])
+    with pytest.raises(MissingError):
+        await history.entry(commit, path)
+
+
+async def test_a_large_file_is_no_folder(scene: CacheScene, history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path through a large file does not make us read it."""
+    monkeypatch.setattr("mirrord.wire.git.history._LARGEST_FOLDER", 1000)
+    scene.upstream.commit("main", {"big": bytes(100_000)})
+    await scene.turn()
+    commit, _ = await history.resolve(["main", "x"])
+    with pytest.raises(MissingError):
+        await history.entry(commit, "big/x")
+
+
+async def test_a_blob_is_read_up_to_its_limit(scene: CacheScene, history: History) -> None:
+    """So many bytes and no more; and only by an object id."""
+    commit, _ = await history.resolve(["main", "x"])
+    entry = await history.entry(commit, "README.md")
+    assert await history.blob(entry.oid, entry.size) == b"main\n"
+    with pytest.raises(TooLargeError):
+        await history.blob(entry.oid, entry.size - 1)
+    with pytest.raises(MissingError):
+        await history.blob("HEAD:README.md", 100)
+
+
+async def test_each_question_is_one_process(scene: CacheScene, history: History) -> None:
+    """Names from outside travel on standard input: the arguments are the same for every path."""
+    scene.git.ran.clear()
+    await text(history, f"main/{DEEP}")
+    assert [ran[:2] for ran in scene.git.ran] == [
+        ("cat-file", "--batch-check=%(objectname)"),
+        ("cat-file", "--batch-command"),
+        ("cat-file", "blob"),
+    ]
