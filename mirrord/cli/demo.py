@@ -147,6 +147,9 @@ async def _sync_charts(stage: Stage) -> int:
 
 async def _sync_code(stage: Stage) -> int:
     """Mirror the Git repository, and compare what its hosts have with upstream."""
+    if stage.code is None:
+        say("\ngit is not installed: mirroring a repository is left out")
+        return 0
     say(f"\n$ mirrord sync {CODE}")
     sys.stdout.flush()
     (ended,) = await ControlClient(stage.state).sync([CODE], Events())

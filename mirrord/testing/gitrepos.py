@@ -1,4 +1,4 @@
-"""Real repositories for tests: the same commits each time, made by `git fast-import`.
+r"""Real repositories for tests: the same commits each time, made by `git fast-import`.
 
 upstream = Upstream(host.create("team/app.git"))
 upstream.commit("main", {"README.md": b"hello\n"})
@@ -92,7 +92,7 @@ class Upstream:
 
     def many(self, refs: int, size: int, *, commits: int = 50) -> None:
         """Fill it: `size` bytes that nothing compresses over `commits` commits of `main`, and `refs` refs to them."""
-        noise = random.Random(7)  # noqa: S311 - the same bytes each time
+        noise = random.Random(7)
         each, parts = size // commits, [b"reset refs/heads/main\n"]
         for number in range(1, commits + 1):
             data, message = noise.randbytes(each), f"commit {number}".encode()
@@ -115,7 +115,7 @@ class Upstream:
     def _run(self, arguments: Iterable[str], stdin: bytes) -> bytes:
         environ = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
         command = ["git", "-C", str(self.path), *arguments]
-        return subprocess.run(command, input=stdin, check=True, capture_output=True, env=environ).stdout  # noqa: S603 - fixed words of tests
+        return subprocess.run(command, input=stdin, check=True, capture_output=True, env=environ).stdout
 
 
 def lfs_pointer(data: bytes) -> bytes:

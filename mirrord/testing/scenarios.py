@@ -13,6 +13,7 @@ from mirrord.syncer import LOCAL, Mirror, Services, Syncer, Target
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing.chart_scenario import chart_scenario
 from mirrord.testing.contract import Opening, Scenario
+from mirrord.testing.git_scenario import git_scenario
 from mirrord.testing.images import Image, build_image
 from mirrord.testing.opening import open_services
 from mirrord.testing.pushing import push
@@ -101,5 +102,5 @@ async def image_scenario(folder: Path) -> AsyncIterator[Scenario]:
         yield scenario
 
 
-SCENARIOS: Mapping[str, Opening] = {"helm": chart_scenario, "image": image_scenario}
+SCENARIOS: Mapping[str, Opening] = {"git": git_scenario, "helm": chart_scenario, "image": image_scenario}
 """By kind. A syncer from elsewhere brings its own and calls the checks itself."""

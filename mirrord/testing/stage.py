@@ -54,6 +54,9 @@ mirrors:
     kind: helm
     from: {repository}
     to: local
+"""
+
+GIT = """\
   - name: {code}
     kind: git
     from: {upstream}
@@ -75,7 +78,7 @@ class Stage:
         source: where it is read from.
         targets: where it goes, by name in the configuration.
         charts: a chart repository with a few versions.
-        code: a Git host with a repository of two branches and a tag.
+        code: a Git host with a repository of two branches and a tag; None where git is not installed.
         forges: Git hosts that it goes to.
         address: `host:port` of the daemon.
         daemon: done when the daemon ended.
@@ -87,7 +90,7 @@ class Stage:
     source: Registry | DockerRegistry
     targets: Mapping[str, Registry | DockerRegistry]
     charts: ChartRepository
-    code: GitHost
+    code: GitHost | None
     forges: Mapping[str, GitHost]
     address: str
     daemon: asyncio.Future[int]
@@ -141,10 +144,12 @@ async def open_stage() -> AsyncIterator[Stage]:
         charts = await stack.enter_async_context(ChartRepository())
         for name, version in VERSIONS:
             charts.add(build_chart(name, version))
-        hosts = [await stack.enter_async_context(GitHost(folder / "git" / name)) for name in (CODE, *FORGES)]
-        code, forges = hosts[0], dict(zip(FORGES, hosts[1:], strict=True))
-        await asyncio.to_thread(_commit, code, forges)
-        text = _configuration(source.host, targets, charts.url, code.url(f"team/{CODE}.git"), forges)
+        names = () if available("git") else (CODE, *FORGES)
+        hosts = {name: await stack.enter_async_context(GitHost(folder / "git" / name)) for name in names}
+        code, forges = hosts.get(CODE), {name: hosts[name] for name in FORGES if name in hosts}
+        if code is not None:
+            await asyncio.to_thread(_commit, code, forges)
+        text = _configuration(source.host, targets, charts.url, code, forges)
         await asyncio.to_thread(_configure, folder, text)
         address, daemon = await stack.enter_async_context(_daemon(folder))
         yield Stage(folder, image, source, targets, charts, code, forges, address, daemon, stand_in)
@@ -169,12 +174,12 @@ def _configuration(
     source: str,
     targets: Mapping[str, Registry | DockerRegistry],
     charts: str,
-    upstream: str,
+    code: GitHost | None,
     forges: Mapping[str, GitHost],
 ) -> str:
     lines = [f"  {name}: {{kind: image, to: {registry.host}/mirror}}" for name, registry in targets.items()]
     hosts = [f'  {name}: {{kind: git, to: "{forge.base}/mirror/{{name}}.git"}}' for name, forge in forges.items()]
-    return CONFIGURATION.format(
+    text = CONFIGURATION.format(
         source=source,
         targets="\n".join(lines),
         forges="\n".join(hosts),
@@ -183,9 +188,8 @@ def _configuration(
         image=f"{source}/{REPOSITORY}:{TAG}",
         charts=CHARTS,
         repository=charts,
-        code=CODE,
-        upstream=upstream,
     )
+    return text if code is None else text + GIT.format(code=CODE, upstream=code.url(f"team/{CODE}.git"))
 
 
 def _configure(folder: Path, text: str) -> None:

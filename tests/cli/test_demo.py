@@ -18,7 +18,13 @@ import pytest
 
 from mirrord.testing.servers import require
 
-STARTS = ("python3", "sh", "env", "htpasswd")  # all that PATH has in these tests, and docker-registry where wanted
+STARTS = (
+    "python3",
+    "sh",
+    "env",
+    "git",
+    "htpasswd",
+)  # all that PATH has in these tests, and docker-registry where wanted
 
 
 def environment(tmp_path: Path, *tools: str) -> dict[str, str]:
@@ -76,7 +82,7 @@ def listens(address: str) -> bool:
 
 def table_of(text: str) -> dict[str, list[str]]:
     """Return the rows of the table by target."""
-    lines = text.partition("TARGET ")[2].splitlines()[1:]
+    lines = text.partition("TARGET ")[2].partition("\n\n")[0].splitlines()[1:]
     return {row[0]: row[1:] for line in lines if (row := re.split(r"\s{2,}", line.strip())) and len(row) == 5}
 
 
@@ -95,6 +101,9 @@ async def test_once_publishes_checks_and_ends(tmp_path: Path, server: str) -> No
         assert re.fullmatch(r"main-[0-9a-f]{7}, main", tags)
         assert sent == "40.0 MiB"
     assert "7 blobs, 7 reads at the source" in text
+    assert re.search(r"charts: success .*\n.*\n(local +app.*done.*\n){3}local +index.yaml +done", text), text
+    assert re.search(r"code: success", text), text
+    assert len(re.findall(r"^(?:gitea|forge|local) +refs/.*done", text, re.MULTILINE)) == 9
     assert ("docker-registry servers" if server else "in-process registries of mirrord.testing") in text
     assert not any(listens(address) for address in re.findall(r"127\.0\.0\.1:\d+", text))
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -113,6 +122,17 @@ async def test_it_stays_until_told_to_end(tmp_path: Path, number: signal.Signals
     assert status == 0, text + rest
     assert not any(listens(address) for address in re.findall(r"127\.0\.0\.1:\d+", text))
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+async def test_without_git_the_rest_is_shown(tmp_path: Path) -> None:
+    """Where git is not installed its part is left out, and the output says so."""
+    env = environment(tmp_path)
+    (tmp_path / "bin" / "git").unlink()
+    async with demo(env, "--once") as process:
+        status, text = await ended(process)
+    assert status == 0, text
+    assert "git is not installed" in text
+    assert "charts: success" in text
 
 
 async def test_a_signal_in_the_middle_cleans_up(tmp_path: Path) -> None:

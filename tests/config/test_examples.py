@@ -14,8 +14,7 @@ from mirrord.config.load import Configuration, load_folder
 from mirrord.config.mirrors import Envelope, TargetEnvelope
 from mirrord.config.settings import Settings
 from mirrord.config.shape import known_keys
-from mirrord.syncer import Syncer, load_syncers
-from mirrord.syncers.image.spec import ImageSpec
+from mirrord.syncer import load_syncers
 
 ROOT = Path(__file__).parents[2]
 MANUAL = (ROOT / "docs/reference/configuration.md").read_text()
@@ -26,17 +25,18 @@ def environ(tmp_path: Path) -> Mapping[str, str]:
     token = tmp_path / "ghcr-token"
     token.write_text("not-a-real-token\n")
     token.chmod(0o440)
-    tokens = {"DOCKERHUB_TOKEN": "neither-real", "CODING_TOKEN": "nor-this-one"}
+    tokens = {"DOCKERHUB_TOKEN": "neither-real", "CODING_TOKEN": "nor-this-one", "GITEE_TOKEN": "nor-that"}
     return {**tokens, "CREDENTIALS_DIRECTORY": str(tmp_path)}
 
 
 def assert_gocrane(configuration: Configuration) -> None:
-    assert [mirror.name for mirror in configuration.mirrors] == ["craned", "metric-adapter", "crane-agent", "dashboard"]
-    for mirror in configuration.mirrors:
+    images = [mirror for mirror in configuration.mirrors if mirror.kind == "image"]
+    assert [mirror.name for mirror in images] == ["craned", "metric-adapter", "crane-agent", "dashboard"]
+    for mirror in images:
         assert [target.name for target in mirror.targets] == ["dockerhub", "coding", "ghcr", "local"]
         assert mirror.schedule
         assert mirror.schedule.every == 60
-    assert {name: target.to for name, target in configuration.targets.items()} == {
+    assert {name: target.to for name, target in configuration.targets.items() if target.kind == "image"} == {
         "dockerhub": "docker.io/gocrane",
         "coding": "finops-docker.pkg.coding.net/gocrane/crane",
         "ghcr": "ghcr.io/gocrane/crane",
@@ -46,20 +46,32 @@ def assert_gocrane(configuration: Configuration) -> None:
     assert all(policies[host].credential for host in ("docker.io", "finops-docker.pkg.coding.net", "ghcr.io"))
 
 
-def test_the_examples_load(environ: Mapping[str, str], syncers: Mapping[str, Syncer]) -> None:
+def test_the_examples_load(environ: Mapping[str, str]) -> None:
     """Every file of conf.d loads without a problem and says what the GoCrane project publishes."""
-    configuration = load_folder(ROOT / "conf.d", syncers, environ)
+    configuration = load_folder(ROOT / "conf.d", load_syncers(), environ)
     assert_gocrane(configuration)
     assert configuration.notices == ()
-    sources = [mirror.spec.model_dump()["from_"] for mirror in configuration.mirrors]
-    assert {source["layouts"] for source in sources} == {
-        f"/var/lib/mirrord/builds/{mirror.name}" for mirror in configuration.mirrors
+    images = [mirror for mirror in configuration.mirrors if mirror.kind == "image"]
+    assert {str(mirror.spec.model_dump()["source"]["layouts"]) for mirror in images} == {
+        f"/var/lib/mirrord/builds/{mirror.name}" for mirror in images
     }
 
 
-def test_the_examples_load_with_the_real_syncer(environ: Mapping[str, str]) -> None:
-    """The installed image syncer takes its part of the examples as well."""
-    assert_gocrane(load_folder(ROOT / "conf.d", load_syncers(), environ))
+def test_the_examples_mirror_charts_and_repositories(environ: Mapping[str, str]) -> None:
+    """Three chart repositories go to Coding every six hours; five repositories daily, three of them to Gitee too."""
+    configuration = load_folder(ROOT / "conf.d", load_syncers(), environ)
+    charts = {mirror.name: mirror for mirror in configuration.mirrors if mirror.kind == "helm"}
+    assert set(charts) == {"gocrane", "prometheus-community", "grafana"}
+    for mirror in charts.values():
+        assert [target.name for target in mirror.targets] == ["coding-charts", "local"]
+        assert mirror.schedule
+        assert mirror.schedule.every == 6 * 3600
+    code = {mirror.name: mirror for mirror in configuration.mirrors if mirror.kind == "git"}
+    assert set(code) == {"crane", "helm-charts", "crane-scheduler", "api", "fadvisor"}
+    to = {name: [target.name for target in mirror.targets] for name, mirror in code.items()}
+    assert {name for name, targets in to.items() if "gitee" in targets} == {"crane", "helm-charts", "crane-scheduler"}
+    assert all({"coding-git", "local"} <= set(targets) for targets in to.values())
+    assert all(mirror.schedule and mirror.schedule.cron for mirror in code.values())
 
 
 def documented(heading: str) -> set[str]:
@@ -73,7 +85,6 @@ def documented(heading: str) -> set[str]:
     [
         ("## `settings`", Settings),
         ("## `hosts`", Host),
-        ("## `targets`", TargetEnvelope),
         ("## `mirrors`", Envelope),
     ],
 )
@@ -82,6 +93,13 @@ def test_the_manual_is_complete(heading: str, model: type[BaseModel]) -> None:
     assert documented(heading) == known_keys(model)
 
 
-def test_the_manual_is_complete_for_images() -> None:
-    """Every key of an image mirror is in the manual, and every key of the manual exists."""
-    assert documented("### Kind `image`") == known_keys(ImageSpec)
+def test_the_manual_is_complete_for_targets() -> None:
+    """Every key of a target, whatever its kind, is in the manual, and every key of the manual exists."""
+    own = (known_keys(syncer.target_spec) for syncer in load_syncers().values())
+    assert documented("## `targets`") == known_keys(TargetEnvelope).union(*own)
+
+
+@pytest.mark.parametrize("kind", load_syncers())
+def test_the_manual_is_complete_for_each_kind(kind: str) -> None:
+    """Every key of a mirror of this kind is in the manual, and every key of the manual exists."""
+    assert documented(f"### Kind `{kind}`") == known_keys(load_syncers()[kind].spec)

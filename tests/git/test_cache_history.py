@@ -72,11 +72,16 @@ async def test_the_longest_branch_wins(scene: CacheScene, history: History) -> N
 
 async def test_a_commit_is_shown_when_a_served_ref_contains_it(scene: CacheScene, history: History) -> None:
     """Full ids of what is served work; what only a backup or upstream's newest state has is not shown."""
-    main = scene.upstream.refs()["refs/heads/main"]
-    assert await text(history, f"{main}/README.md") == "main\n"
+    old = scene.upstream.refs()["refs/heads/main"]
+    scene.upstream.commit("main", {"README.md": b"newer\n"})
+    await scene.turn()
+    assert await text(history, f"{old}/README.md") == "main\n"
     hidden = scene.upstream.commit("secret", {"s": b"secret\n"}, parent=None)
+    above = scene.upstream.commit("above", {"s": b"secret\n"}, parent=old)
     await scene.fetch()
-    for oid in (hidden, hidden[:12], "1" * 40, scene.upstream.git("rev-parse", "main:README.md").strip(), "-" * 40):
+    tag = scene.upstream.refs()["refs/tags/release"]
+    blob = scene.upstream.git("rev-parse", f"{old}:README.md").strip()
+    for oid in (hidden, above, old[:12], "1" * 40, blob, tag, "-" * 40):
         with pytest.raises(MissingError):
             await history.resolve([oid, "s"])
 

@@ -20,8 +20,8 @@ from mirrord.serving import Asked, Content, Serves
 from mirrord.syncer import Services
 from mirrord.syncers.git.front import PREFIXES, content
 from mirrord.syncers.git.front.raw import LARGEST, SMALL
-from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.front.shelf import Shelf
+from mirrord.syncers.git.names import MARK
 from mirrord.testing.frontserver import open_front
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.testing.opening import open_services

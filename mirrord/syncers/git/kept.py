@@ -35,8 +35,8 @@ _NOTE: Final = "mirrord"
 _WATCHED: Final = ("HEAD", "packed-refs", "refs/heads", "refs/tags", "refs/mirrord", DAMAGED)
 
 _programs: WeakKeyDictionary[Http, Git] = WeakKeyDictionary()
-_recent: dict[Path, tuple[str, Known]] = {}
-"""By folder: what was read of the note last, and the seal it had then."""
+_recent: dict[Path, tuple[tuple[str, str], Known]] = {}
+"""By folder: what was read of the note last, and the state of repository and note then."""
 _locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
 
@@ -215,8 +215,8 @@ class Kept:
         return known
 
     def _noted(self) -> Known | None:
-        seal, recent = self._seal(), _recent.get(self.folder)
-        if recent is not None and recent[0] == seal:
+        seal, noted, recent = self._seal(), _stamp(self.folder / f"{_NOTE}.json"), _recent.get(self.folder)
+        if recent is not None and recent[0] == (seal, noted):
             return recent[1]
         note = self._notes.read(_NOTE)
         try:
@@ -226,20 +226,21 @@ class Kept:
             known = Known(json.loads(note["incoming"]), served, json.loads(note["held"]), note["oldest"])
         except (KeyError, ValueError):
             return None
-        _recent[self.folder] = (seal, known)
+        _recent[self.folder] = ((seal, noted), known)
         return known
 
     def _seal(self) -> str:
         """Tell the state of the files that change with refs: what somebody did by hand is seen too, mostly."""
-        seen = []
-        for name in _WATCHED:
-            try:
-                found = (self.folder / name).stat()
-            except OSError:
-                seen.append("-")
-            else:
-                seen.append(f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}")
-        return " ".join(seen)
+        return " ".join(_stamp(self.folder / name) for name in _WATCHED)
+
+
+def _stamp(path: Path) -> str:
+    """Tell the state of a file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return "-"
+    return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
 
 
 def _below(refs: Mapping[str, str], namespace: str) -> Mapping[str, str]:

@@ -62,20 +62,24 @@ class History:
         asked = [(ref, name) for name in names for ref in (f"{HEADS}{name}", f"{TAGS}{name}") if valid_ref(ref)]
         if segments and segments[0] == "HEAD":
             asked.append(("HEAD", "HEAD"))
-        stdin = "".join(f"{ref}^{{commit}}\n" for ref, _ in asked)
+        commit = segments[0] if len(segments) > 1 and valid_oid(segments[0]) else ""
+        stdin = "".join(f"{ref}^{{commit}}\n" for ref, _ in [*asked, *([(commit, commit)] if commit else [])])
         lines = (await self._asked("--batch-check=%(objectname)", stdin)).decode("utf-8", "replace").split("\n")
         for line, (_, name) in zip(lines, asked, strict=False):
             if valid_oid(line):
                 return line, "/".join(segments[name.count("/") + 1 :])
-        if len(segments) > 1 and valid_oid(segments[0]) and await self._contained(segments[0]):
-            return segments[0], "/".join(segments[1:])
+        if commit and lines[len(asked)] == commit and await self._contained(commit):
+            return commit, "/".join(segments[1:])
         raise MissingError("no branch, tag or commit of that name")
 
-    async def _contained(self, oid: str) -> bool:
-        """Whether a branch or tag contains a commit: what only a backup holds is not shown."""
-        args = ["for-each-ref", "--count=1", f"--contains={oid}", HEADS, TAGS]
-        output = await self._git.run(args, folder=self._folder, ok=(0, 1, 128, 129))
-        return bool(output.out) and not output.status
+    async def _contained(self, commit: str) -> bool:
+        """Whether a branch or tag contains a commit: what only a backup holds is not shown.
+
+        It is when nothing of it is left without what they contain. (`for-each-ref --contains` walks for each ref: 11 s
+        for 3 200 tags of 200 000 commits.)
+        """
+        args = ["rev-list", "--max-count=1", "--stdin", "--not", "--branches", "--tags"]
+        return not (await self._git.run(args, folder=self._folder, stdin=f"{commit}\n".encode())).out
 
     async def entry(self, commit: str, path: str) -> Entry:
         """Find out what a path is in a commit; links and submodules are told, and not followed.

@@ -71,10 +71,19 @@ def day_of(name: str) -> int:
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % DAYS + 1
 
 
-async def _pack(git: Git, folder: Path) -> None:
-    found = await asyncio.to_thread(sizes, folder)
-    if found.refs > LOOSE_REFS:
+async def pack_refs(git: Git, folder: Path) -> None:
+    """Put refs into one file when there are many; whoever reads them meanwhile sees them all.
+
+    Raises:
+        MirrordError: git said no.
+    """
+    if (await asyncio.to_thread(sizes, folder)).refs > LOOSE_REFS:
         await git.run(["pack-refs", "--all"], folder=folder)
+
+
+async def _pack(git: Git, folder: Path) -> None:
+    await pack_refs(git, folder)
+    found = await asyncio.to_thread(sizes, folder)
     if found.packs > PACKS or found.loose > LOOSE:
         await git.run(["repack", "--quiet", "-d", "--geometric=2", "--write-midx"], folder=folder)
 

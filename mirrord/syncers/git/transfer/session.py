@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from mirrord.syncers.git.transfer.destinations import Delivery, Destination, Err
 from mirrord.syncers.git.transfer.parcel import Objects, Parcel, done
 from mirrord.transfer.execute import failed
 from mirrord.wire.git.lfs import fetch_objects, push_objects, tracking
+from mirrord.wire.git.maintenance import pack_refs
 from mirrord.wire.git.push import Change
 from mirrord.wire.git.refs import Refs
 from mirrord.wire.git.repository import STAMP
@@ -52,6 +54,7 @@ class GitSession:
             await self._adopt(frozenset(targets) - {parcel.target.name for parcel in parcels if parcel.work})
             objects = await self._objects(parcels)
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._tidy())  # while the hosts are busy with what they get
                 for parcel in parcels:
                     group.create_task(self._deliver(parcel, objects, tell))
 
@@ -66,6 +69,10 @@ class GitSession:
                 await self._adopt(frozenset(target.name for target in self._mirror.targets))
             async with self._kept.lock:
                 await self._kept.care(self._survey.at, spec_of(self._mirror).backups, suspect=self._suspect)
+
+    async def _tidy(self) -> None:
+        with contextlib.suppress(MirrordError):  # the next look at the cache says what is wrong with it
+            await pack_refs(self._kept.git, self._kept.folder)
 
     async def _adopt(self, refused: frozenset[str]) -> None:
         served, wanted = self._survey.served, self._wanted
