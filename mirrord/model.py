@@ -107,6 +107,7 @@ class Step:
         confirmed: the target itself said, for this plan, that it has the content under all names.
         stays: those of `names` that never move to other content.
         group: steps of one group are handed to the syncer together (one read, many writes).
+        passing: what is there is asked anew each time, so there is nothing to remember of it.
     """
 
     action: Action
@@ -119,6 +120,7 @@ class Step:
     group: str = ""
     stays: frozenset[str] = frozenset()
     confirmed: bool = False
+    passing: bool = False
 
     @property
     def active(self) -> bool:

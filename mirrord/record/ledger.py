@@ -48,7 +48,7 @@ def learned(run: Run) -> dict[tuple[str, str], Known | None]:
         for step in steps
         if step.action is Action.KEEP and step.confirmed
     }
-    for receipt in filter(lambda receipt: receipt.good, run.receipts):
+    for receipt in filter(lambda receipt: receipt.good and not receipt.step.passing, run.receipts):
         step = receipt.step
         gone = step.action is Action.DELETE
         place = run.places.get(step.target, "")

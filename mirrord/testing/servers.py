@@ -21,6 +21,7 @@ import aiohttp
 from mirrord.errors import BusyError, UnreachableError
 
 REQUIRE_ALL = "MIRRORD_REQUIRE_TOOLS"
+WITHOUT = "MIRRORD_WITHOUT_TOOLS"
 
 
 def available(tool: str) -> str | None:
@@ -29,11 +30,18 @@ def available(tool: str) -> str | None:
 
 
 def require(*tools: str) -> None:
-    """Skip the running test where one of `tools` is missing; with MIRRORD_REQUIRE_TOOLS=1 fail it instead."""
+    """Skip the running test where one of `tools` is missing; with MIRRORD_REQUIRE_TOOLS=1 fail it instead.
+
+    What MIRRORD_WITHOUT_TOOLS names, separated by commas, cannot be had on this machine, and stays a skip.
+    """
     import pytest  # noqa: PLC0415 - servers also run outside tests, where pytest may be missing
 
-    for reason in filter(None, map(available, tools)):
-        if os.environ.get(REQUIRE_ALL) == "1":
+    without = os.environ.get(WITHOUT, "").split(",")
+    for tool in tools:
+        reason = available(tool)
+        if reason is None:
+            continue
+        if os.environ.get(REQUIRE_ALL) == "1" and tool not in without:
             pytest.fail(f"{reason}, and {REQUIRE_ALL}=1 says it must be")
         pytest.skip(reason)
 

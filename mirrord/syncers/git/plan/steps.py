@@ -32,6 +32,11 @@ class _Desk:
     kept: Mapping[str, str]
     fingerprint: str
 
+    @property
+    def witnesses(self) -> frozenset[str | None]:
+        """Return the refs that are remembered of a target: one is enough to know that it was written."""
+        return frozenset((self.after.head, *self.names[:1]))
+
 
 def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
     """Decide about every ref at every target; when the guard speaks, about none."""
@@ -118,13 +123,18 @@ def _steps(desk: _Desk, target: Target) -> Iterator[Step]:
             same += 1
             continue
         reason = created if old is None else _change(desk, ref, old, new)
-        yield Step(Action.COPY, ref, new, name, (ref,), reason, group=GROUP)
+        passing = ref not in desk.witnesses
+        yield Step(Action.COPY, ref, new, name, (ref,), reason, group=GROUP, passing=passing)
     head, note = _default_branch(desk, target, found)
     if head:
-        yield Step(Action.COPY, DEFAULT_BRANCH, desk.after.head or "", name, (DEFAULT_BRANCH,), head, group=GROUP)
+        yield Step(
+            Action.COPY, DEFAULT_BRANCH, desk.after.head or "", name, (DEFAULT_BRANCH,), head, group=GROUP, passing=True
+        )
     gone = sorted(held.keys() - after.keys())
     for ref in gone:
-        yield Step(Action.DELETE, ref, held[ref], name, (ref,), _deletion(desk, ref, held[ref]), group=GROUP)
+        yield Step(
+            Action.DELETE, ref, held[ref], name, (ref,), _deletion(desk, ref, held[ref]), group=GROUP, passing=True
+        )
     whole = same == len(after) and not gone and not head
     if same or whole:
         yield _everything(target, Action.KEEP, f"{_as_upstream(same)}{note}", desk.fingerprint, confirmed=whole)
