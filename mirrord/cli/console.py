@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
 
+MOST: Final = 60  # rows about what went well
 MARKS = {Outcome.DONE: "done", Outcome.KEPT: "there", Outcome.REFUSED: "refused", Outcome.FAILED: "FAILED"}
 
 
@@ -60,13 +62,36 @@ def names_of(step: Step) -> str:
 def say_plan(plan: Plan, *, explain: bool) -> None:
     """Print a plan: what would be done, and with `explain` also what is left alone."""
     steps = [step for step in plan.steps if explain or step.action is not Action.KEEP]
-    kept = sum(step.action is Action.KEEP for step in plan.steps)
-    say(f"{plan.mirror} ({plan.kind}): {len(plan.active)} to do, {kept} up to date")
+    counts = Counter(step.action for step in plan.steps)
+    refused = f", {counts[Action.REFUSE]} refused" if counts[Action.REFUSE] else ""
+    say(f"{plan.mirror} ({plan.kind}): {len(plan.active)} to do, {counts[Action.KEEP]} up to date{refused}")
     if steps:
-        rows = [(step.action.value, step.target, names_of(step), short(step.digest), step.reason) for step in steps]
-        table(("ACTION", "TARGET", "NAMES", "DIGEST", "REASON"), rows)
+        sized = any(step.size is not None for step in steps)
+        rows = [
+            (
+                step.action.value,
+                step.target,
+                names_of(step),
+                short(step.digest),
+                *_bytes(step, sized=sized),
+                step.reason,
+            )
+            for step in steps
+        ]
+        table(("ACTION", "TARGET", "NAMES", "DIGEST", *(("BYTES",) if sized else ()), "REASON"), rows)
     for problem in plan.problems:
         say(f"problem: {problem}")
+
+
+def _bytes(step: Step, *, sized: bool) -> tuple[str, ...]:
+    return (("" if step.size is None else size(step.size)),) if sized else ()
+
+
+def _shown(receipts: Sequence[Receipt]) -> Sequence[Receipt]:
+    """Return what a person reads: all that went wrong, and of what went well as much as fits two screens."""
+    good = [receipt for receipt in receipts if receipt.good][:MOST]
+    few = {id(receipt) for receipt in good}
+    return [receipt for receipt in receipts if not receipt.good or id(receipt) in few]
 
 
 def say_run(run: Run, *, kept: bool = False) -> None:
@@ -78,7 +103,8 @@ def say_run(run: Run, *, kept: bool = False) -> None:
     turn = {step: number for number, step in enumerate(run.plan.steps if run.plan else ())}
     receipts = (*run.receipts, *(Receipt(step, Outcome.KEPT) for step in keep if kept))
     receipts = tuple(sorted(receipts, key=lambda receipt: turn[receipt.step]))  # as planned, whoever was through first
-    if receipts:
+    shown = _shown(receipts)
+    if shown:
         rows = [
             (
                 receipt.step.target,
@@ -89,9 +115,11 @@ def say_run(run: Run, *, kept: bool = False) -> None:
                 f"{receipt.seconds:.1f} s",
                 "" if receipt.good else receipt.detail,
             )
-            for receipt in receipts
+            for receipt in shown
         ]
         table(("TARGET", "NAMES", "DIGEST", "RESULT", "SENT", "TIME", ""), rows)
+        if len(shown) < len(receipts):
+            say(f"and {len(receipts) - len(shown)} more that went well; --json has them all")
     for step in run.plan.steps if run.plan else ():
         if step.action is Action.REFUSE:
             say(f"refused: {step.target}: {step.reason}")

@@ -356,3 +356,18 @@ def _by_name(entries: list[dict[str, object]]) -> dict[str, list[object]]:
     for entry in entries:
         found.setdefault(str(entry["name"]), []).append(entry)
     return found
+
+
+async def test_one_of_several_versions_may_go(source: ChartRepository, runs: ChartRuns) -> None:
+    """A small repository that withdraws one version is no accident, unless `max_loss: 0` says that any loss is one."""
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        source.add(build_chart("app", version))
+    strict = runs.mirror(source.url, name="strict", keys={"max_loss": 0}, local=LOCAL)
+    mirror = runs.mirror(source.url, keys={"removed": "delete"}, local=LOCAL)
+    for one in (mirror, strict):
+        await runs.run(one)
+    source.entries.pop(0)
+    source.publish()
+    assert (await runs.run(mirror)).result is Result.SUCCESS
+    assert set(sound(runs.local())) == {"app-1.1.0", "app-1.2.0"}
+    assert (await runs.run(strict)).result is Result.FAILED

@@ -151,7 +151,7 @@ def guard(survey: HelmSurvey, spec: HelmSpec) -> str:
     if before is None and spec.removed == "delete":
         before = frozenset(item for shelf in survey.shelves.values() for item in shelf.own or ())
     lost = (before or frozenset()) - {entry.item for entry in survey.entries}
-    if not before or len(lost) <= spec.max_loss * len(before):
+    if not before or len(lost) <= (max(1.0, spec.max_loss * len(before)) if spec.max_loss and len(before) > 1 else 0):
         return ""
     share = f"{len(lost)} of {len(before)}"
     return f"upstream's index lost {share} versions ({_some(lost)}), more than max_loss of {spec.max_loss:.0%} allows"

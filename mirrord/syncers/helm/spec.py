@@ -36,7 +36,8 @@ class HelmSpec(BaseModel):
         removed: `keep` what upstream no longer lists, or `delete` it.
         changed: what to do when upstream changes the digest of a version that is there: `keep` ours,
             `replace` it, or `fail`.
-        max_loss: refuse an index that lost more than this share of its versions (0 to 1).
+        max_loss: refuse an index that lost more than this share of its versions (0 to 1); one of several may always be
+            lost, except with 0.
         index: write `index.yaml` as `yaml`, or as `json`, which helm 3.13 and later read nine times as fast.
         pass_credentials: send the repository's credentials also to other hosts that its index names.
     """

@@ -1,0 +1,38 @@
+"""What people read of plans and runs: as much as helps, and all that went wrong."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from mirrord.cli.console import MOST, say_plan, say_run
+from mirrord.model import Action, Outcome, Plan, Receipt, Run, Step
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def step(number: int, action: Action = Action.COPY, size: int | None = None) -> Step:
+    return Step(action, f"item{number}", "sha256:0", "one", (f"item{number}",), "not there", size)
+
+
+def test_a_plan_shows_bytes_where_they_are_known(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes have a column as soon as one step has some; refusals are counted beside what is to do."""
+    say_plan(Plan("app", "helm", NOW, (step(1, size=2048), step(2), step(3, Action.REFUSE))), explain=False)
+    text = capsys.readouterr().out
+    assert "2 to do, 0 up to date, 1 refused" in text
+    assert "BYTES" in text
+    assert "2.0 KiB" in text
+    say_plan(Plan("app", "helm", NOW, (step(1),)), explain=False)
+    assert "BYTES" not in capsys.readouterr().out
+
+
+def test_a_long_run_is_cut_and_failures_never_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of thousands of good receipts a screenful is shown, with the number of the others; every bad one is shown."""
+    steps = tuple(step(number) for number in range(MOST + 40))
+    outcomes = [Outcome.FAILED if number % 10 == 9 else Outcome.DONE for number in range(len(steps))]
+    receipts = tuple(Receipt(one, outcome, "no") for one, outcome in zip(steps, outcomes, strict=True))
+    say_run(Run("app", "git", "command", NOW, NOW, Plan("app", "git", NOW, steps), receipts))
+    text = capsys.readouterr().out
+    assert text.count("FAILED") == outcomes.count(Outcome.FAILED)
+    assert f"and {outcomes.count(Outcome.DONE) - MOST} more that went well" in text
