@@ -108,6 +108,7 @@ class Step:
         stays: those of `names` that never move to other content.
         group: steps of one group are handed to the syncer together (one read, many writes).
         passing: what is there is asked anew each time, so there is nothing to remember of it.
+        count: how many items it stands for.
     """
 
     action: Action
@@ -121,6 +122,7 @@ class Step:
     stays: frozenset[str] = frozenset()
     confirmed: bool = False
     passing: bool = False
+    count: int = 1
 
     @property
     def active(self) -> bool:

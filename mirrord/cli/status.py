@@ -12,7 +12,7 @@ from mirrord.cli.console import say, say_json, table
 from mirrord.cli.house import standing
 from mirrord.cli.options import Config, Json, State, config_folder, state_folder
 from mirrord.daemon import run
-from mirrord.report.status import Status, TargetStatus
+from mirrord.report.status import Status, TargetStatus, told
 
 HELP = """Show for each mirror and target when it last succeeded, what is wrong, and when it runs next.
 
@@ -55,16 +55,19 @@ def _show(found: Status) -> None:
     rows: list[tuple[str, ...]] = []
     for mirror in found["mirrors"]:
         following = f"in {_span(now, mirror['next_run'])}" if mirror["next_run"] else "when asked"
-        rows.append((mirror["name"], "", *_cells(mirror, now), "running" if mirror["running"] else following))
-        rows += [("", target["name"], *_cells(target, now), "") for target in mirror["targets"]]
-    table(("MIRROR", "TARGET", "LAST", "SUCCESS", "ITEMS", "NEXT"), rows)
+        rows.append((mirror["name"], "", *_cells(mirror, now), "running" if mirror["running"] else following, ""))
+        rows += [
+            ("", target["name"], *_cells(target, now), "", told(target["last_run"])) for target in mirror["targets"]
+        ]
+    table(("MIRROR", "TARGET", "LAST", "SUCCESS", "ITEMS", "NEXT", "LAST RUN"), rows)
     for mirror in found["mirrors"]:
-        told = {target["last_error"]["message"] for target in mirror["targets"] if target["last_error"]}
+        said = {target["last_error"]["message"] for target in mirror["targets"] if target["last_error"]}
         own = mirror["last_error"]
-        for target in (*([mirror] if own and own["message"] not in told else []), *mirror["targets"]):
+        for target in (*([mirror] if own and own["message"] not in said else []), *mirror["targets"]):
             if target["last_error"]:
                 where = mirror["name"] if target is mirror else f"{mirror['name']}: {target['name']}"
-                say(f"{where}: {target['last_error']['message']}")
+                for text in target["troubles"] or [target["last_error"]["message"]]:
+                    say(f"{where}: {text}")
 
 
 def _cells(entry: TargetStatus, now: datetime) -> tuple[str, str, str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 
 from mirrord.model import Action, Known, Outcome, Receipt, Result, Run, Step
-from mirrord.record.store import RunRecord, Standing, TargetRecord
+from mirrord.record.store import LastRun, RunRecord, Standing, TargetRecord
 
 _GOOD = (Result.SUCCESS, Result.NOOP)
 _BAD = (Result.FAILED, Result.PARTIAL)
 _LONGEST = 1000
+_SENTENCE, _TOLD = 300, 20
 
 
 def summarise(run: Run) -> RunRecord:
@@ -33,6 +35,26 @@ def summarise(run: Run) -> RunRecord:
         error[:_LONGEST],
         targets,
     )
+
+
+def last_runs(run: Run) -> dict[str, LastRun]:
+    """Count what a run did at each target, and say what went wrong there."""
+    return {name: _last_run(run, name) for name in _target_names(run)}
+
+
+def _last_run(run: Run, target: str) -> LastRun:
+    steps = [step for step in run.plan.steps if step.target == target] if run.plan is not None else []
+    receipts = [receipt for receipt in run.receipts if receipt.step.target == target]
+    counts: Counter[str] = Counter()
+    for step in steps:
+        if step.action in (Action.KEEP, Action.REFUSE):
+            counts["kept" if step.action is Action.KEEP else "refused"] += step.count
+    for receipt in receipts:
+        deleted = receipt.outcome is Outcome.DONE and receipt.step.action is Action.DELETE
+        counts["deleted" if deleted else receipt.outcome.value] += receipt.step.count
+    told = [f"{step.item}: {step.reason}" for step in steps if step.action is Action.REFUSE]
+    told += [f"{one.step.item}: {one.detail or one.outcome.value}" for one in receipts if not one.good]
+    return LastRun(troubles=tuple(text[:_SENTENCE] for text in told[:_TOLD]), **counts)
 
 
 def learned(run: Run) -> dict[tuple[str, str], Known | None]:

@@ -16,7 +16,7 @@ from mirrord.model import Known, Memory, Result
 from mirrord.record import tables
 from mirrord.record.engine import open_engine, storage_errors
 from mirrord.record.ledger import advance
-from mirrord.record.store import KEEP, RunRecord, Standing, TargetRecord
+from mirrord.record.store import KEEP, LastRun, RunRecord, Standing, TargetRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -63,7 +63,9 @@ class Rows:
             for row in self._read(query)
         }
 
-    def add_run(self, record: RunRecord, learned: Mapping[tuple[str, str], Known | None]) -> None:
+    def add_run(
+        self, record: RunRecord, learned: Mapping[tuple[str, str], Known | None], last: Mapping[str, LastRun]
+    ) -> None:
         """Write one run, its targets, what it proved, and the standings that follow; all or nothing."""
 
         def change(link: Connection) -> None:
@@ -77,6 +79,8 @@ class Rows:
                 failpoints.hit("record.receipt")
             for part in (None, *record.targets):
                 _advance(link, record, part)
+            for target, done in last.items():
+                _keep_last(link, record.mirror, target, done)
             self._trim(link, record.mirror)
 
         self._write(change)
@@ -107,8 +111,10 @@ class Rows:
             )
         )
         items |= {(row["mirror"], ""): int(row["items"]) for row in distinct}
+        last = {(row["mirror"], row["target"]): _last_run(row) for row in self._read(select(tables.last_run))}
         query = select(tables.standing).order_by(tables.standing.c.mirror, tables.standing.c.target)
-        return [_standing(row, items.get((row["mirror"], row["target"]), 0)) for row in self._read(query)]
+        found = [_standing(row, items.get((row["mirror"], row["target"]), 0)) for row in self._read(query)]
+        return [replace(entry, last=last.get((entry.mirror, entry.target))) for entry in found]
 
     def _adopt(self, link: Connection) -> None:
         """Make missing tables, or refuse those of a newer version."""
@@ -159,11 +165,23 @@ def _advance(link: Connection, record: RunRecord, entry: TargetRecord | None) ->
         part.error,
     )
     fields = asdict(after)
-    del fields["items"]
+    del fields["items"], fields["last"]
     for name in ("last_success", "last_attempt"):
         fields[name] = None if fields[name] is None else _micros(fields[name])
     link.execute(delete(table).where(*mine))
     link.execute(insert(table).values(fields))
+
+
+def _keep_last(link: Connection, mirror: str, target: str, last: LastRun) -> None:
+    table = tables.last_run
+    link.execute(delete(table).where(table.c.mirror == mirror, table.c.target == target))
+    lines = "\n".join(" ".join(text.splitlines()) for text in last.troubles)
+    link.execute(insert(table).values(asdict(last) | {"mirror": mirror, "target": target, "troubles": lines}))
+
+
+def _last_run(row: RowMapping) -> LastRun:
+    counts = {name: row[name] for name in ("done", "deleted", "kept", "refused", "failed")}
+    return LastRun(troubles=tuple(filter(None, row["troubles"].split("\n"))), **counts)
 
 
 def _row_of(record: RunRecord) -> dict[str, object]:

@@ -80,6 +80,27 @@ class RunRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class LastRun:
+    """What the last run did at one target, in items.
+
+    Attributes:
+        done: were written.
+        deleted: were deleted.
+        kept: were up to date.
+        refused: a rule of ours or of the target forbade them.
+        failed: did not get there.
+        troubles: one sentence for each of the first refused and failed ones, in the target's own words.
+    """
+
+    done: int = 0
+    deleted: int = 0
+    kept: int = 0
+    refused: int = 0
+    failed: int = 0
+    troubles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How a mirror, or one of its targets, has been doing.
 
@@ -93,6 +114,7 @@ class Standing:
         code: error code of the last run, or "" when it was good.
         error: the sentence to it.
         items: how many items are known to be there (for the mirror: at any of its targets).
+        last: what the last run did there; None for the mirror as a whole, and when nobody knows.
     """
 
     mirror: str
@@ -104,6 +126,7 @@ class Standing:
     code: str = ""
     error: str = ""
     items: int = 0
+    last: LastRun | None = None
 
 
 class Store(Protocol):

@@ -57,6 +57,15 @@ known = Table(
     Column("place", Text, nullable=False),
 )
 
+last_run = Table(
+    "last_run",
+    metadata,
+    Column("mirror", String(255), primary_key=True),
+    Column("target", String(255), primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in ("done", "deleted", "kept", "refused", "failed")),
+    Column("troubles", Text, nullable=False),  # one sentence a line
+)
+
 standing = Table(
     "standing",
     metadata,

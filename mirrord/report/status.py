@@ -8,12 +8,46 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol, TypedDict
+from typing import Protocol, TypedDict, cast
 
 from mirrord.model import Result
 from mirrord.syncer import Mirror
 
 _PASSING = frozenset({"unreachable", "stalled", "broken", "throttled", "server", "transport", "interrupted", "busy"})
+
+
+class LastRun(Protocol):
+    """What the last run did at a target, in items."""
+
+    @property
+    def done(self) -> int:
+        """Items that were written."""
+        ...
+
+    @property
+    def deleted(self) -> int:
+        """Items that were deleted."""
+        ...
+
+    @property
+    def kept(self) -> int:
+        """Items that were up to date."""
+        ...
+
+    @property
+    def refused(self) -> int:
+        """Items that a rule forbade."""
+        ...
+
+    @property
+    def failed(self) -> int:
+        """Items that did not get there."""
+        ...
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """One sentence for each of the first refused and failed ones."""
+        ...
 
 
 class Standing(Protocol):
@@ -57,6 +91,10 @@ class Standing(Protocol):
         """Items known to be there."""
         ...
 
+    @property
+    def last(self) -> LastRun | None:
+        """What the last run did there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -95,8 +133,18 @@ class RunningStatus(TypedDict):
     failed: int
 
 
+class LastRunStatus(TypedDict):
+    """What the last run did, in items."""
+
+    done: int
+    deleted: int
+    kept: int
+    refused: int
+    failed: int
+
+
 class TargetStatus(TypedDict):
-    """One target of one mirror."""
+    """One target of one mirror; `last_run` is null for the mirror as a whole."""
 
     name: str
     result: str | None
@@ -105,6 +153,8 @@ class TargetStatus(TypedDict):
     consecutive_failures: int
     last_error: ErrorStatus | None
     items: int
+    last_run: LastRunStatus | None
+    troubles: list[str]
 
 
 class MirrorStatus(TargetStatus):
@@ -186,6 +236,7 @@ def _target(name: str, standing: Standing | None) -> TargetStatus:
     error: ErrorStatus | None = None
     if standing is not None and standing.error:
         error = {"code": standing.code, "message": standing.error, "permanent": standing.code not in _PASSING}
+    last = standing.last if standing else None
     return {
         "name": name,
         "result": standing.result.value if standing and standing.result else None,
@@ -193,8 +244,29 @@ def _target(name: str, standing: Standing | None) -> TargetStatus:
         "last_attempt": _maybe(standing.last_attempt if standing else None),
         "consecutive_failures": standing.failures if standing else 0,
         "last_error": error,
-        "items": standing.items if standing else 0,
+        "items": max(standing.items, last.done + last.kept if last else 0) if standing else 0,
+        "last_run": _last_run(last),
+        "troubles": list(last.troubles) if last else [],
     }
+
+
+def _last_run(last: LastRun | None) -> LastRunStatus | None:
+    if last is None:
+        return None
+    return {
+        "done": last.done,
+        "deleted": last.deleted,
+        "kept": last.kept,
+        "refused": last.refused,
+        "failed": last.failed,
+    }
+
+
+def told(last: LastRunStatus | None) -> str:
+    """Return counts for people: `3 pushed · 1 deleted · 3221 up to date`."""
+    words = {"done": "written", "deleted": "deleted", "kept": "up to date", "refused": "refused", "failed": "failed"}
+    counts = cast("Mapping[str, int]", last or {})
+    return " · ".join(f"{counts[key]} {word}" for key, word in words.items() if counts.get(key))
 
 
 def _running(running: Running | None) -> RunningStatus | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from mirrord.report.status import MirrorStatus, Status, TargetStatus
+from mirrord.report.status import MirrorStatus, Status, TargetStatus, told
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 """Content-Security-Policy for the page."""
@@ -29,8 +29,8 @@ def page(status: Status) -> str:
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
         f"<h1>mirrord</h1><p>Version {escape(status['version'])}, {escape(status['state'])}, "
         f"as of {escape(status['now'])}.</p>{warning}"
-        "<table><thead><tr><th>Mirror and targets<th>State<th>Last success<th>Next run<th>Items<th>Last error"
-        f"</tr></thead><tbody>{rows}</tbody></table>"
+        "<table><thead><tr><th>Mirror and targets<th>State<th>Last success<th>Next run<th>Items<th>Last run"
+        f"<th>Last error</tr></thead><tbody>{rows}</tbody></table>"
         '<p><small><a href="/status">/status</a> is this as JSON, <a href="/metrics">/metrics</a> is for '
         "Prometheus.</small></p></body></html>\n"
     )
@@ -50,7 +50,8 @@ def _mirror(mirror: MirrorStatus) -> str:
 def _row(attributes: str, name: str, state: str, entry: TargetStatus) -> str:
     error = entry["last_error"]
     trouble = f"{escape(error['message'])} <small>({entry['consecutive_failures']} in a row)</small>" if error else ""
-    cells = (name, escape(state), escape(entry["last_success"] or "never"), escape(_next(entry)), str(entry["items"]))
+    next_run, last = escape(_next(entry)), escape(told(entry["last_run"]))
+    cells = (name, escape(state), escape(entry["last_success"] or "never"), next_run, str(entry["items"]), last)
     return f"<tr{attributes}>" + "".join(f"<td>{cell}</td>" for cell in cells) + f'<td class="bad">{trouble}</td></tr>'
 
 

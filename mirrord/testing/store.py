@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mirrord.errors import StorageError
 from mirrord.model import Known, Memory, Run
-from mirrord.record.ledger import advance, learned, summarise
+from mirrord.record.ledger import advance, last_runs, learned, summarise
 from mirrord.record.store import KEEP, RunRecord, Standing, TargetRecord
 
 
@@ -42,12 +42,16 @@ class MemoryStore:
             known.pop(key, None)
             if value is not None:
                 known[key] = value
+        last = {
+            target: replace(one, troubles=tuple(" ".join(text.splitlines()) for text in one.troubles))
+            for target, one in last_runs(run).items()
+        }
         parts: list[tuple[str, RunRecord | TargetRecord]] = [("", record)]
         parts += [(entry.target, entry) for entry in record.targets]
         for target, part in parts:
             before = self._standing.get((run.mirror, target), Standing(run.mirror, target))
             after = advance(before, part.result, run.finished, part.code, part.error)
-            self._standing[run.mirror, target] = after
+            self._standing[run.mirror, target] = replace(after, last=last.get(target, after.last))
 
     async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
         """See `Store.runs`."""

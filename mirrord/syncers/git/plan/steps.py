@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mirrord.model import Action, Plan, Step
@@ -137,7 +137,8 @@ def _steps(desk: _Desk, target: Target) -> Iterator[Step]:
         )
     whole = same == len(after) and not gone and not head
     if same or whole:
-        yield _everything(target, Action.KEEP, f"{_as_upstream(same)}{note}", desk.fingerprint, confirmed=whole)
+        kept = _everything(target, Action.KEEP, f"{_as_upstream(same)}{note}", desk.fingerprint, confirmed=whole)
+        yield replace(kept, count=same)
 
 
 def _change(desk: _Desk, ref: str, old: str, new: str) -> str:

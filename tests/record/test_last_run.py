@@ -1,0 +1,83 @@
+"""What the last run did at each target is remembered in items, with the target's own words."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mirrord.model import Action, Outcome, Plan, Receipt, Run, Step
+from mirrord.record.sqlite import SqliteStore
+from mirrord.record.store import LastRun
+from mirrord.report.status import Facts, status, told
+from mirrord.syncer import Mirror, Target
+from mirrord.syncers.image.spec import ImageSpec, ImageTarget
+from mirrord.testing.store import MemoryStore
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def step(item: str, action: Action = Action.COPY, reason: str = "created", count: int = 1) -> Step:
+    return Step(action, item, "0" * 40, "gitee", (item,), reason, count=count)
+
+
+def ended(*more: Step) -> Run:
+    """Return a run that wrote one ref, deleted one, and was refused one by the host."""
+    main, old, wild = step("refs/heads/main"), step("refs/tags/old", Action.DELETE), step("refs/heads/wild")
+    plan = Plan("crane", "git", NOW, (main, old, wild, *more))
+    receipts = (
+        Receipt(main, Outcome.DONE),
+        Receipt(old, Outcome.DONE),
+        Receipt(wild, Outcome.REFUSED, "GE007: protected branch\nsee the manual", "refused"),
+    )
+    return Run("crane", "git", "command", NOW, NOW, plan, receipts)
+
+
+KEPT = step("refs", Action.KEEP, "3221 refs are as upstream", 3221)
+EXPECTED = LastRun(1, 1, 3221, 1, 0, ("refs/heads/wild: GE007: protected branch see the manual",))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "memory"])
+async def test_counts_and_words_of_the_last_run(kind: str, tmp_path: Path) -> None:
+    """Written, deleted, up to date and refused items are counted for each target; a later run takes their place."""
+    store = MemoryStore() if kind == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", NOW)
+    await store.add_run(ended(KEPT))
+    found = {entry.target: entry.last for entry in await store.standing()}
+    assert found == {"": None, "gitee": EXPECTED}
+    await store.add_run(Run("crane", "git", "command", NOW, NOW, Plan("crane", "git", NOW, (KEPT,))))
+    assert {entry.target: entry.last for entry in await store.standing()}["gitee"] == LastRun(kept=3221)
+    await store.close()
+
+
+async def test_a_record_of_before_gets_what_it_lacks(tmp_path: Path) -> None:
+    """A database from before these counts is taken as it is, and counts from the next run on."""
+    path = tmp_path / "mirrord.db"
+    store = await SqliteStore.open(path, NOW)
+    await store.add_run(ended())
+    await store.close()
+    with closing(sqlite3.connect(path)) as link:
+        link.execute("DROP TABLE last_run")
+        link.commit()
+    store = await SqliteStore.open(path, NOW)
+    assert {entry.target: entry.last for entry in await store.standing()} == {"": None, "gitee": None}
+    await store.add_run(ended(KEPT))
+    assert {entry.target: entry.last for entry in await store.standing()}["gitee"] == EXPECTED
+    await store.close()
+
+
+async def test_the_status_tells_them() -> None:
+    """`/status` has the counts, and the sentences; people read them in words."""
+    store = MemoryStore()
+    await store.add_run(ended(KEPT))
+    target = Target("gitee", "image", "x", ImageTarget())
+    mirror = Mirror("crane", "image", ImageSpec.model_validate({"from": {"repository": "a/b"}}), (target,))
+    (found,) = status(Facts("1", NOW, [mirror], await store.standing()))["mirrors"]
+    (there,) = found["targets"]
+    assert there["last_run"] == {"done": 1, "deleted": 1, "kept": 3221, "refused": 1, "failed": 0}
+    assert there["troubles"] == list(EXPECTED.troubles)
+    assert there["items"] == 3222
+    assert told(there["last_run"]) == "1 written · 1 deleted · 3221 up to date · 1 refused"
+    assert (found["last_run"], found["troubles"], told(None)) == (None, [], "")
