@@ -66,8 +66,14 @@ def _show(found: Status) -> None:
         for target in (*([mirror] if own and own["message"] not in said else []), *mirror["targets"]):
             if target["last_error"]:
                 where = mirror["name"] if target is mirror else f"{mirror['name']}: {target['name']}"
-                for text in target["troubles"] or [target["last_error"]["message"]]:
+                for text in _troubles(target, target["last_error"]["message"]):
                     say(f"{where}: {text}")
+
+
+def _troubles(entry: TargetStatus, message: str) -> list[str]:
+    last, listed = entry["last_run"], entry["troubles"]
+    more = last["refused"] + last["failed"] - len(listed) if last and listed else 0
+    return [*(listed or [message]), *([f"and {more} more refused or failed"] if more > 0 else [])]
 
 
 def _cells(entry: TargetStatus, now: datetime) -> tuple[str, str, str]:

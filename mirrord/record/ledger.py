@@ -54,7 +54,7 @@ def _last_run(run: Run, target: str) -> LastRun:
         counts["deleted" if deleted else receipt.outcome.value] += receipt.step.count
     told = [f"{step.item}: {step.reason}" for step in steps if step.action is Action.REFUSE]
     told += [f"{one.step.item}: {one.detail or one.outcome.value}" for one in receipts if not one.good]
-    return LastRun(troubles=tuple(text[:_SENTENCE] for text in told[:_TOLD]), **counts)
+    return LastRun(troubles=tuple(" ".join(text.split())[:_SENTENCE] for text in told[:_TOLD]), **counts)
 
 
 def learned(run: Run) -> dict[tuple[str, str], Known | None]:

@@ -175,8 +175,8 @@ def _advance(link: Connection, record: RunRecord, entry: TargetRecord | None) ->
 def _keep_last(link: Connection, mirror: str, target: str, last: LastRun) -> None:
     table = tables.last_run
     link.execute(delete(table).where(table.c.mirror == mirror, table.c.target == target))
-    lines = "\n".join(" ".join(text.splitlines()) for text in last.troubles)
-    link.execute(insert(table).values(asdict(last) | {"mirror": mirror, "target": target, "troubles": lines}))
+    fields = asdict(last) | {"mirror": mirror, "target": target, "troubles": "\n".join(last.troubles)}
+    link.execute(insert(table).values(fields))
 
 
 def _last_run(row: RowMapping) -> LastRun:

@@ -89,7 +89,7 @@ class LastRun:
         kept: were up to date.
         refused: a rule of ours or of the target forbade them.
         failed: did not get there.
-        troubles: one sentence for each of the first refused and failed ones, in the target's own words.
+        troubles: one line for each of the first refused and failed ones, in the target's own words.
     """
 
     done: int = 0

@@ -222,13 +222,17 @@ def status(facts: Facts) -> Status:
 def _mirror(mirror: Mirror, standing: Mapping[tuple[str, str], Standing], facts: Facts) -> MirrorStatus:
     whole = standing.get((mirror.name, ""))
     running = (facts.running or {}).get(mirror.name)
+    own = _target(mirror.name, whole)
+    targets = [_target(target.name, standing.get((mirror.name, target.name))) for target in mirror.targets]
     return {
-        **_target(mirror.name, whole),
+        **own,
+        # Not all that is counted at a target is remembered one by one.
+        "items": max([own["items"], *(target["items"] for target in targets)]),
         "kind": mirror.kind,
         "state": "running" if running else "idle" if whole else "new",
         "next_run": _maybe((facts.next_runs or {}).get(mirror.name)),
         "running": _running(running),
-        "targets": [_target(target.name, standing.get((mirror.name, target.name))) for target in mirror.targets],
+        "targets": targets,
     }
 
 
@@ -263,7 +267,7 @@ def _last_run(last: LastRun | None) -> LastRunStatus | None:
 
 
 def told(last: LastRunStatus | None) -> str:
-    """Return counts for people: `3 pushed · 1 deleted · 3221 up to date`."""
+    """Return counts for people: `3 written · 1 deleted · 3221 up to date`."""
     words = {"done": "written", "deleted": "deleted", "kept": "up to date", "refused": "refused", "failed": "failed"}
     counts = cast("Mapping[str, int]", last or {})
     return " · ".join(f"{counts[key]} {word}" for key, word in words.items() if counts.get(key))

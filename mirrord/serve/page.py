@@ -20,7 +20,7 @@ _STYLE = (
 def page(status: Status) -> str:
     """Write the page."""
     rows = "".join(_mirror(mirror) for mirror in status["mirrors"]) or (
-        '<tr><td colspan="6">No mirror is configured.</td></tr>'
+        '<tr><td colspan="7">No mirror is configured.</td></tr>'
     )
     problem = status["configuration_error"]
     warning = f'<p class="bad">The last reload was refused: {escape(problem)}</p>' if problem else ""

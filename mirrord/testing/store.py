@@ -42,10 +42,7 @@ class MemoryStore:
             known.pop(key, None)
             if value is not None:
                 known[key] = value
-        last = {
-            target: replace(one, troubles=tuple(" ".join(text.splitlines()) for text in one.troubles))
-            for target, one in last_runs(run).items()
-        }
+        last = last_runs(run)
         parts: list[tuple[str, RunRecord | TargetRecord]] = [("", record)]
         parts += [(entry.target, entry) for entry in record.targets]
         for target, part in parts:

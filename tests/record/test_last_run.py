@@ -52,6 +52,22 @@ async def test_counts_and_words_of_the_last_run(kind: str, tmp_path: Path) -> No
     await store.close()
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "memory"])
+async def test_what_was_refused_is_told_within_bounds(kind: str, tmp_path: Path) -> None:
+    """Refusals of the plan and failures are counted all; twenty are told, each in one line of 300 characters."""
+    store = MemoryStore() if kind == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", NOW)
+    bad = tuple(step(f"refs/tags/v{number}") for number in range(30))
+    steps = (step("refs", Action.REFUSE, "two\r\nlines\x85and\u2028more"), *bad, step("late"))
+    receipts = tuple(Receipt(one, Outcome.FAILED, "x" * 1000, "server") for one in bad)
+    await store.add_run(Run("crane", "git", "command", NOW, NOW, Plan("crane", "git", NOW, steps), receipts))
+    last = {entry.target: entry.last for entry in await store.standing()}["gitee"]
+    assert last is not None
+    assert (last.done, last.kept, last.refused, last.failed) == (0, 0, 1, 30)
+    assert last.troubles[0] == "refs: two lines and more"
+    assert [len(text) for text in last.troubles[1:]] == [300] * 19
+    await store.close()
+
+
 async def test_a_record_of_before_gets_what_it_lacks(tmp_path: Path) -> None:
     """A database from before these counts is taken as it is, and counts from the next run on."""
     path = tmp_path / "mirrord.db"
@@ -80,4 +96,4 @@ async def test_the_status_tells_them() -> None:
     assert there["troubles"] == list(EXPECTED.troubles)
     assert there["items"] == 3222
     assert told(there["last_run"]) == "1 written · 1 deleted · 3221 up to date · 1 refused"
-    assert (found["last_run"], found["troubles"], told(None)) == (None, [], "")
+    assert (found["last_run"], found["troubles"], found["items"], told(None)) == (None, [], 3222, "")

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from mirrord import events as ev
 from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
-from mirrord.record.store import Standing
+from mirrord.record.store import LastRun, Standing
 from mirrord.report import health
 from mirrord.report.documents import event_document, event_from, plan_document, plan_from, run_document, run_from
 from mirrord.report.health import Pulse
@@ -25,7 +25,7 @@ from mirrord.syncer import Mirror, Target
 from mirrord.wire.trust import Secret
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
-STEP = Step(Action.COPY, "v1", "sha256:1", "a", ("v1", "main"), "not there", 10, "g", frozenset({"v1"}))
+STEP = Step(Action.COPY, "v1", "sha256:1", "a", ("v1", "main"), "not there", 10, "g", frozenset({"v1"}), count=3)
 
 
 def make_run(outcome: Outcome = Outcome.DONE, name: str = "m", **more: object) -> Run:
@@ -121,6 +121,15 @@ def test_page_escapes() -> None:
     assert "&lt;script&gt;" in text
     assert "<img" not in text
     assert "://" not in text
+
+
+def test_page_counts() -> None:
+    """The page shows what the last run did at each target; without a mirror its one cell is as wide as the table."""
+    standing = [Standing("m", "a", T0, T0, result=Result.SUCCESS, last=LastRun(3, 1, 3221, 1))]
+    text = page(status(Facts("1", T0, [mirror("m", "a")], standing)))
+    assert "<td>3 written · 1 deleted · 3221 up to date · 1 refused</td>" in text
+    empty = page(status(Facts("1", T0, [])))
+    assert f'colspan="{empty.count("<th>")}"' in empty
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
