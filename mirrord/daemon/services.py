@@ -33,6 +33,7 @@ async def build_services(configuration: Configuration, state: Path | None, event
     """
     async with AsyncExitStack() as stack:
         root = state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mirrord-")))
+        root = root.absolute()  # other programs work on it too, and in folders of their own
         await asyncio.to_thread(_prepare, root)
         spools = SpoolPool(root / "spool", configuration.settings.spool.budget, events)
         stack.push_async_callback(spools.aclose)
