@@ -264,6 +264,15 @@ class Restores(Protocol):
         ...
 
 
+@runtime_checkable
+class Remarks(Protocol):
+    """A syncer that depends on programs of the machine."""
+
+    async def remarks(self, mirrors: int) -> Sequence[str]:
+        """Say what is wrong with them, a sentence each, to whoever has that many mirrors of this kind."""
+        ...
+
+
 def load_syncers() -> Mapping[str, Syncer]:
     """Find all installed syncers.
 
@@ -277,17 +286,13 @@ def load_syncers() -> Mapping[str, Syncer]:
 
 def _load(entry: EntryPoint) -> Syncer:
     syncer = entry.load()
-    missing = [
-        name
-        for name in ("kind", "spec", "target_spec", "places", "survey", "plan", "open")
-        if not hasattr(syncer, name)
-    ]
+    wanted = ("kind", "spec", "target_spec", "places", "survey", "plan", "open")
+    missing = [name for name in wanted if not hasattr(syncer, name)]
     if missing:
         message = f"syncer {entry.name} ({entry.value}) lacks {', '.join(missing)}"
         raise ConfigError(message)
     if syncer.kind != entry.name:
-        message = (
-            f"syncer {entry.value} says kind {syncer.kind!r}, its entry point says {entry.name!r}; make them equal"
-        )
+        kinds = f"says kind {syncer.kind!r}, its entry point says {entry.name!r}"
+        message = f"syncer {entry.value} {kinds}; make them equal"
         raise ConfigError(message)
     return syncer  # type: ignore[no-any-return]  # checked just above, as far as a loader can

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from mirrord.events import Events
 from mirrord.model import Run
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import Store
-from mirrord.syncer import Syncer
+from mirrord.syncer import Remarks, Syncer
 
 
 def now() -> datetime:
@@ -71,9 +72,17 @@ async def open_workshop(
         snapshot = Snapshot(configuration, syncers, services)
         runner = Runner(lambda: shop.snapshot, store, events, now, after=after)
         moved = (f"the record was damaged and a new one begun; the old one is {store.moved}",) if store.moved else ()
-        shop = Workshop(snapshot, store, events, runner, (*configuration.notices, *moved))
+        notices = (*configuration.notices, *moved, *await _remarks(configuration, syncers))
+        shop = Workshop(snapshot, store, events, runner, notices)
         try:
             yield shop
         finally:
             await runner.stop(0.0)  # nothing may still run on what is closed next; Ctrl-C of a command comes this way
             await shop.snapshot.retire()
+
+
+async def _remarks(configuration: Configuration, syncers: Mapping[str, Syncer]) -> tuple[str, ...]:
+    """Ask the syncers in use about the programs that they need."""
+    many = Counter(mirror.kind for mirror in configuration.mirrors)
+    asked = [(syncer, many[kind]) for kind, syncer in syncers.items() if many[kind] and isinstance(syncer, Remarks)]
+    return tuple([said for syncer, mirrors in asked for said in await syncer.remarks(mirrors)])

@@ -32,7 +32,7 @@ from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git import command, process
 from mirrord.wire.git.address import Address
-from mirrord.wire.git.command import Git, outdated, version
+from mirrord.wire.git.command import Git, version
 from mirrord.wire.git.environment import PASSED, basic
 from mirrord.wire.git.process import Child
 from mirrord.wire.host import HostBook, HostPolicy
@@ -233,6 +233,32 @@ async def test_nothing_moves(monkeypatch: pytest.MonkeyPatch) -> None:
         command._judged(ended, "fetch", (0,), 100, "h")
 
 
+@pytest.mark.parametrize(
+    ("limits", "kind"), [({"stall": 0.05}, StalledError), ({"deadline": 0.5}, DeadlineError)], ids=["stall", "deadline"]
+)
+async def test_f40_given_up(
+    git: Git, host: GitHost, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], kind: type[MirrordError]
+) -> None:
+    """Fault 40: a transfer that stands still, or takes too long, ends with its helpers; a deadline is final."""
+    fault = host.faults.on("POST", "git-upload-pack").hold()
+    remote = Address.parse(host.url("team/app.git"))
+    started = list[int]()
+    begin = git._start
+
+    def start(*args: Any) -> process.Process:
+        made = begin(*args)
+        started.append(made.pid)
+        return made
+
+    monkeypatch.setattr(git, "_start", start)
+    with pytest.raises(kind, match=r"127\.0\.0\.1:\d+: .*ended") as caught:
+        await git.run(["ls-remote", "--heads", "--", remote.url], remote=remote, **limits)
+    fault.release()
+    assert caught.value.retry == (kind is StalledError)
+    (leader,) = started
+    assert gone(leader)
+
+
 async def test_a_host_that_stalls(git: Git, host: GitHost) -> None:
     """A host that sends nothing is given up after `stall` seconds, by curl's own patience."""
     fault = host.faults.on("GET", "info/refs").hold()
@@ -326,25 +352,6 @@ async def test_nul_in_an_argument(git: Git) -> None:
 def test_version() -> None:
     """The version of the git that is installed is known."""
     assert version() >= (2, 30)
-
-
-@pytest.mark.parametrize(
-    ("found", "old"),
-    [
-        ((2, 39, 5), True),
-        ((2, 43, 6), True),
-        ((2, 43, 7), False),
-        ((2, 45, 3), True),
-        ((2, 49, 0), True),
-        ((2, 50, 0), True),
-        ((2, 50, 1), False),
-        ((2, 51), False),
-        ((), True),
-    ],
-)
-def test_versions_with_known_holes(found: tuple[int, ...], old: bool) -> None:
-    """CVE-2025-48384 and its sisters are known by version; a reason to warn, as distributions patch older ones."""
-    assert outdated(found) == old
 
 
 def test_importing_is_cheap() -> None:

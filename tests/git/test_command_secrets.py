@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -78,6 +79,31 @@ async def test_a_token_is_in_no_argument_and_no_file(tmp_path: Path, git: Git, h
     assert not canary.heard(output.err)
     assert not canary.heard_below(folder)
     assert not canary.heard_below(tmp_path / "home")
+
+
+async def test_a_token_is_in_no_argument_of_a_slow_push(
+    tmp_path: Path, git: Git, host: GitHost, canary: Canary
+) -> None:
+    """All along a push that takes its time no process shows the token, and neither words nor files have it after."""
+    folder = tmp_path / "a.git"
+    await git.run(["init", "--quiet", "--bare", "--", str(folder)])
+    Upstream(folder).commit("main", {"big": random.Random(1).randbytes(3 << 20)})  # more than one piece
+    host.create("team/copy.git")
+    host.rate = 4e6
+    remote = Address.parse(host.url("team/copy.git"))
+    args = ["push", "--porcelain", "--", remote.url, "+refs/heads/*:refs/heads/*"]
+    running = asyncio.create_task(git.run(args, folder=folder, remote=remote))
+    seen = set[bytes]()
+    while not running.done():
+        seen |= set(await asyncio.to_thread(command_lines))
+    output = await running
+    ours = [line for line in seen if remote.url.encode() in line]
+    assert {line.split(b"\0")[0].rpartition(b"/")[2] for line in ours} >= {b"git", b"git-remote-http"}
+    assert not any(canary.heard(line) for line in seen)
+    assert host.refs("team/copy.git") == Upstream(folder).refs()
+    assert not canary.heard(output.err)
+    assert not canary.heard(output.out)
+    assert not canary.heard_below(tmp_path)
 
 
 async def test_one_request_less(git: Git, host: GitHost) -> None:

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from mirrord.errors import BrokenError, ContentError, DeniedError, MissingError, TooLargeError, UntrustedError
+from mirrord.testing.exchange import Exchange
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git import lsrefs
@@ -92,6 +94,41 @@ async def test_a_server_of_the_old_protocol(ask: Ask, host: GitHost, upstream: U
     upstream.git("config", "uploadpack.advertiseRefInWant", "false")
     host.faults.on("POST", "git-upload-pack").status(200, encode("ERR no such command"), RESULT)
     assert (await ask()).refs == told(upstream)
+
+
+async def test_a_real_server_of_the_old_protocol(tmp_path: Path) -> None:
+    """The same with a server that never heard of `Git-Protocol`: what it makes of our request is not believed."""
+
+    class Old(GitHost):
+        def _environ(self, exchange: Exchange) -> dict[str, str]:
+            return {name: value for name, value in super()._environ(exchange).items() if name != "GIT_PROTOCOL"}
+
+    async with Old(tmp_path / "old") as host, Http(HostBook(), limits=Limits(attempts=1)) as http:
+        made = Upstream(host.create("team/app.git"))
+        made.commit("main", {"README.md": b"hello\n"})
+        made.tag("v1", "main", annotated=True)
+        refs = await ls_refs(Git(tmp_path / "home", HostBook()), http, Address.parse(host.url("team/app.git")))
+    assert (refs.refs, refs.head) == (made.refs(), "refs/heads/main")
+    assert refs.peeled == {"refs/tags/v1": made.refs()["refs/heads/main"]}
+
+
+async def test_the_connection_stays_open(tmp_path: Path) -> None:
+    """Looking again, also at another repository of the host, needs no new connection: nothing but one round trip."""
+    peers = list[object]()
+
+    class Noting(GitHost):
+        async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+            assert request.transport is not None
+            peers.append(request.transport.get_extra_info("peername"))
+            return await super()._handle(request)
+
+    async with Noting(tmp_path / "noting") as host, Http(HostBook(), limits=Limits(attempts=1)) as http:
+        git = Git(tmp_path / "home", HostBook())
+        for name in ("one.git", "two.git", "one.git"):
+            if not host.path(name).exists():
+                Upstream(host.create(name)).commit("main", {"README.md": b"hello\n"})
+            await ls_refs(git, http, Address.parse(host.url(name)))
+    assert (len(peers), len(set(peers))) == (3, 1)
 
 
 async def test_an_empty_repository(ask: Ask, host: GitHost) -> None:

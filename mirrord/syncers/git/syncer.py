@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -16,10 +17,12 @@ from mirrord.syncers.git.plan import GitSurvey, guard, plan
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.syncers.git.transfer.session import GitSession
 from mirrord.syncers.git.upstream.survey import survey
+from mirrord.wire.git.command import version
+from mirrord.wire.git.installed import remarks
 
 
 class GitSyncer:
-    """Fulfils `Syncer`, `Restores` and `Serves`."""
+    """Fulfils `Syncer`, `Restores`, `Serves` and `Remarks`."""
 
     kind = "git"
     prefixes = PREFIXES
@@ -61,6 +64,10 @@ class GitSyncer:
         kept = Kept(mirror, services)
         async with kept.lock:
             await (kept.release(name) if release else kept.restore(name))
+
+    async def remarks(self, mirrors: int) -> Sequence[str]:
+        """Tell when git is missing, too old, or older than its security fixes."""
+        return remarks(await asyncio.to_thread(version), mirrors)
 
 
 SYNCER = GitSyncer()

@@ -34,8 +34,6 @@ from mirrord.wire.trust import Credential
 
 OUTPUT: Final = 64 * 2**20
 AT_ONCE: Final = 64  # git processes; each has a thread, and waits in it
-FLOOR: Final = ((2, 43, 7), (2, 44, 4), (2, 45, 4), (2, 46, 4), (2, 47, 3), (2, 48, 2), (2, 49, 1), (2, 50, 1))
-"""Versions that closed CVE-2025-48384, -48385 and -48386, by line of releases; distributions patch older ones."""
 _BACKSTOP: Final = 10  # times `stall`: longer than whatever curl and ssh can end by themselves
 
 
@@ -190,12 +188,6 @@ def version() -> tuple[int, ...]:
         return ()
     found = re.search(r"\d+(?:\.\d+)+", told)
     return tuple(map(int, found[0].split("."))) if found else ()
-
-
-def outdated(found: tuple[int, ...]) -> bool:
-    """Whether a git of that version lacks fixes of 2025, unless its distribution put them in: a reason to warn."""
-    line = next((floor for floor in FLOOR if floor[:2] == found[:2]), None)
-    return found < line if line else found < FLOOR[-1]
 
 
 def _gitpython() -> Any:

@@ -1,0 +1,35 @@
+"""What a person should know about the git of this machine, when mirrors depend on it. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+OLDEST: Final = (2, 37)
+"""The first git that keeps to the addresses that were judged (`http.curloptResolve`)."""
+FLOOR: Final = ((2, 43, 7), (2, 44, 4), (2, 45, 4), (2, 46, 4), (2, 47, 3), (2, 48, 2), (2, 49, 1), (2, 50, 1))
+"""Versions that closed CVE-2025-48384, -48385 and -48386, by line of releases; distributions patch older ones."""
+
+
+def outdated(found: tuple[int, ...]) -> bool:
+    """Whether a git of that version lacks fixes of 2025, unless its distribution put them in: a reason to warn."""
+    line = next((floor for floor in FLOOR if floor[:2] == found[:2]), None)
+    return found < line if line else found < FLOOR[-1]
+
+
+def remarks(found: tuple[int, ...], mirrors: int) -> tuple[str, ...]:
+    """Return what to tell whoever has `mirrors` Git mirrors on a machine with that version; () when all is well.
+
+    Args:
+        found: the version, or () when there is no git.
+        mirrors: how many depend on it.
+    """
+    name = "git " + ".".join(map(str, found))
+    if not found:
+        many = "1 mirror needs" if mirrors == 1 else f"{mirrors} mirrors need"
+        return (f"git is not installed, and {many} it; install it (2.39 or newer)",)
+    if found < OLDEST:
+        return (f"{name} is too old to be held to the addresses that were checked; install 2.39 or newer",)
+    if outdated(found):
+        told = "lacks the fixes of CVE-2025-48384, -48385 and -48386, unless your distribution put them in"
+        return (f"{name} {told}; see its security notes, or install {'.'.join(map(str, FLOOR[-1]))} or newer",)
+    return ()
