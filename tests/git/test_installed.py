@@ -77,4 +77,9 @@ async def test_a_machine_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyP
 async def test_nobody_pays_for_what_is_not_mirrored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Git mirrors nobody asks for the version."""
     monkeypatch.setattr(syncer, "version", lambda: pytest.fail("asked"))
-    assert await notices(tmp_path, "mirrors: [{name: app, kind: image, from: {repository: h.example/a, tags: [v1]}, to: [local]}]") == ()
+    assert (
+        await notices(
+            tmp_path, "mirrors: [{name: app, kind: image, from: {repository: h.example/a, tags: [v1]}, to: [local]}]"
+        )
+        == ()
+    )
