@@ -11,7 +11,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -25,7 +25,7 @@ from mirrord.syncers.git.names import FOLDER, MARK, repository_name
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.maintenance import CHECKED, check, maintain
-from mirrord.wire.git.refs import HEADS, TAGS, Refs
+from mirrord.wire.git.refs import HEADS, TAGS, Refs, alike
 from mirrord.wire.git.repair import DAMAGED
 from mirrord.wire.git.repository import BACKUP, HELD, INCOMING, STAMP, Cache
 from mirrord.wire.git.view import VIEWS
@@ -102,6 +102,18 @@ class Kept:
         found = await asyncio.to_thread(self._noted)
         return found if found is not None else await self._read()
 
+    def recognised(self, known: Known, refs: Mapping[str, str]) -> Known:
+        """Put `refs` in the place of states that equal them, for the next run too: comparing them is free then."""
+        served = known.served
+        if served is None or served.refs is refs or not alike(served.refs, refs):
+            return known
+        incoming = refs if alike(known.incoming, refs) else known.incoming
+        settled = replace(known, incoming=incoming, served=replace(served, refs=refs))
+        stamps, recent = _recent.get(self.folder, (None, None))
+        if stamps is not None and recent is known:
+            _recent[self.folder] = (stamps, settled)
+        return settled
+
     async def fetch(self, source: Address) -> int:
         """Bring upstream's refs into the cache, and return about how many bytes came."""
         await self.cache.prepare()
@@ -162,29 +174,32 @@ class Kept:
             ContentError: objects are damaged; the next run begins the cache anew.
             MirrordError: git or the disk said no.
         """
-        if not await asyncio.to_thread(self.folder.exists):
+        if not await asyncio.to_thread(self._tidied, now):
             return
-        await asyncio.to_thread(self._mark, now)
-        await asyncio.to_thread(shutil.rmtree, self.folder / VIEWS, ignore_errors=True)
         edge = now - timedelta(seconds=backups)
         known = await self.known()
-        if known.oldest and known.oldest < edge.strftime(STAMP):
+        expired = bool(known.oldest) and known.oldest < edge.strftime(STAMP)
+        if expired:
             await self._forget()
             await self.cache.expire(edge)
         try:
             if suspect:
                 await check(self.git, self.cache)
-            await maintain(self.git, self.cache, now)
+            if await maintain(self.git, self.cache, now) or expired:
+                await self.known()
         except MirrordError:
             await self._forget()
             raise
-        await self.known()
 
-    def _mark(self, now: datetime) -> None:
-        """Leave the name under which the front serves it, and when it was new: every object was looked at by then.
+    def _tidied(self, now: datetime) -> bool:
+        """Put the cache's folder in order, and return whether there is one.
 
+        The name under which the front serves it is left there, and when it was new: every object was looked at by then.
         What a crash cuts short is put right by the next run.
         """
+        if not self.folder.exists():
+            return False
+        shutil.rmtree(self.folder / VIEWS, ignore_errors=True)
         mark, checked = self.folder / MARK, self.folder / CHECKED
         with storage_errors(str(mark)):
             if self._local is None:
@@ -193,6 +208,7 @@ class Kept:
                 mark.write_text(self._local)
             if not checked.exists():
                 checked.write_text(f"{now:%Y-%m}")
+        return True
 
     async def _forget(self) -> None:
         _recent.pop(self.folder, None)

@@ -15,7 +15,7 @@ from mirrord.wire.git.command import Git
 from mirrord.wire.git.damage import damage, doubtful
 from mirrord.wire.git.repair import DAMAGED, disk
 from mirrord.wire.git.repository import Cache
-from mirrord.wire.git.sizes import sizes
+from mirrord.wire.git.sizes import Sizes, sizes
 
 PACKS: Final = 20
 LOOSE: Final = 2000
@@ -26,8 +26,10 @@ CHECKED: Final = "mirrord-checked"
 """A file in the repository: the month (`2024-05`) in which every object was last looked at."""
 
 
-async def maintain(git: Git, cache: Cache, now: datetime) -> None:
+async def maintain(git: Git, cache: Cache, now: datetime) -> bool:
     """Pack what is in many pieces; once a month look at every object, and drop what nothing refers to.
+
+    Returns whether there was anything to do.
 
     Costs no process while nothing is due.
 
@@ -35,16 +37,18 @@ async def maintain(git: Git, cache: Cache, now: datetime) -> None:
         ContentError: objects are damaged. The repository is marked so, and begun anew with the next run.
         MirrordError: git or the disk said no.
     """
+    found, due = await asyncio.to_thread(_state, cache.folder, now)
     try:
-        await _pack(git, cache.folder)
+        packed = await _pack(git, cache.folder, found)
     except MirrordError as error:
         if doubtful(error):
             await check(git, cache)
         raise
-    if await asyncio.to_thread(_due, cache.folder, now):
+    if due:
         await check(git, cache)
         await _drop(git, cache.folder, now - KEPT)
         await asyncio.to_thread(_write, cache.folder / CHECKED, f"{now:%Y-%m}")
+    return packed or due
 
 
 async def check(git: Git, cache: Cache) -> None:
@@ -81,11 +85,13 @@ async def pack_refs(git: Git, folder: Path) -> None:
         await git.run(["pack-refs", "--all"], folder=folder)
 
 
-async def _pack(git: Git, folder: Path) -> None:
-    await pack_refs(git, folder)
-    found = await asyncio.to_thread(sizes, folder)
+async def _pack(git: Git, folder: Path, found: Sizes) -> bool:
+    commands = [["pack-refs", "--all"]] if found.refs > LOOSE_REFS else []
     if found.packs > PACKS or found.loose > LOOSE:
-        await git.run(["repack", "--quiet", "-d", "--geometric=2", "--write-midx"], folder=folder)
+        commands.append(["repack", "--quiet", "-d", "--geometric=2", "--write-midx"])
+    for args in commands:
+        await git.run(args, folder=folder)
+    return bool(commands)
 
 
 async def _drop(git: Git, folder: Path, before: datetime) -> None:
@@ -95,6 +101,10 @@ async def _drop(git: Git, folder: Path, before: datetime) -> None:
     """
     args = ["gc", "--quiet", f"--prune={before:%Y-%m-%dT%H:%M:%S%z}"]
     await git.run(args, folder=folder, config={"gc.cruftPacks": "true"})
+
+
+def _state(folder: Path, now: datetime) -> tuple[Sizes, bool]:
+    return sizes(folder), _due(folder, now)
 
 
 def _due(folder: Path, now: datetime) -> bool:

@@ -37,6 +37,11 @@ def valid_oid(text: str) -> bool:
     return _OID.fullmatch(text) is not None
 
 
+def alike(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether two states have the same refs; at once when they are one object, as an idle run arranges it."""
+    return one is other or one == other
+
+
 @dataclass(frozen=True)
 class Refs:
     """Branches and tags of a repository at one moment.
@@ -52,9 +57,19 @@ class Refs:
     peeled: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Return the names in order."""
+        return tuple(sorted(self.refs))
+
+    @cached_property
+    def objects(self) -> frozenset[str]:
+        """Return what they point to."""
+        return frozenset(self.refs.values())
+
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over names, ids and HEAD: equal for equal states."""
-        lines = [f"{name} {oid}\n" for name, oid in sorted(self.refs.items())]
+        lines = [f"{name} {self.refs[name]}\n" for name in self.names]
         return hashlib.sha256(
             "".join([*lines, f"HEAD {self.head or ''}\n"]).encode("utf-8", "surrogateescape")
         ).hexdigest()

@@ -11,7 +11,7 @@ from mirrord.syncer import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, options_of
 from mirrord.syncers.git.plan.guard import accident, guard
 from mirrord.syncers.git.plan.survey import GitSurvey, backups, choose
-from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation
+from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation, alike
 
 EVERYTHING = "refs"
 """The item that stands for all refs of a target together."""
@@ -27,15 +27,12 @@ class _Desk:
     mirror: Mirror
     survey: GitSurvey
     after: Refs
-    names: tuple[str, ...]
-    objects: frozenset[str]
     kept: Mapping[str, str]
-    fingerprint: str
 
     @property
     def witnesses(self) -> frozenset[str | None]:
         """Return the refs that are remembered of a target: one is enough to know that it was written."""
-        return frozenset((self.after.head, *self.names[:1]))
+        return frozenset((self.after.head, *self.after.names[:1]))
 
 
 def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
@@ -46,20 +43,18 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
     if blocked:
         steps = [_everything(target, Action.REFUSE, _allow(mirror, blocked), "") for target in mirror.targets]
         return Plan(mirror.name, mirror.kind, now, tuple(steps), problems)
-    objects = frozenset(choice.refs.refs.values())
     refused = {
         target.name: reason for target in mirror.targets if (reason := _refusal(mirror, survey, target, choice.refs))
     }
     kept = backups(mirror, survey, frozenset(refused))
-    names = tuple(sorted(choice.refs.refs))
-    desk = _Desk(mirror, survey, choice.refs, names, objects, kept, choice.refs.fingerprint)
+    desk = _Desk(mirror, survey, choice.refs, kept)
     decided: list[Step] = []
     for target in mirror.targets:
         if target.name in refused:
             decided.append(_everything(target, Action.REFUSE, refused[target.name], ""))
         elif target.name in survey.unasked:
             reason = f"not known what is there: {survey.unasked[target.name]}"
-            decided.append(_everything(target, Action.COPY, reason, desk.fingerprint))
+            decided.append(_everything(target, Action.COPY, reason, choice.refs.fingerprint))
         else:
             decided += _steps(desk, target)
     return Plan(mirror.name, mirror.kind, now, tuple(decided), problems)
@@ -113,11 +108,10 @@ def _steps(desk: _Desk, target: Target) -> Iterator[Step]:
     created = "created"
     if found is None and target.name != LOCAL:
         created = f"created, and so is the {options_of(target).visibility} repository"
-    same = 0
     name, after = target.name, desk.after.refs
-    names = () if held == after else desk.names
-    same = 0 if names else len(after)
-    for ref in names:
+    equal = alike(held, after)
+    same = len(after) if equal else 0
+    for ref in () if equal else desk.after.names:
         old, new = held.get(ref), after[ref]
         if old == new:
             same += 1
@@ -130,14 +124,14 @@ def _steps(desk: _Desk, target: Target) -> Iterator[Step]:
         yield Step(
             Action.COPY, DEFAULT_BRANCH, desk.after.head or "", name, (DEFAULT_BRANCH,), head, group=GROUP, passing=True
         )
-    gone = sorted(held.keys() - after.keys())
+    gone = () if equal else sorted(held.keys() - after.keys())
     for ref in gone:
         yield Step(
             Action.DELETE, ref, held[ref], name, (ref,), _deletion(desk, ref, held[ref]), group=GROUP, passing=True
         )
     whole = same == len(after) and not gone and not head
     if same or whole:
-        kept = _everything(target, Action.KEEP, f"{_as_upstream(same)}{note}", desk.fingerprint, confirmed=whole)
+        kept = _everything(target, Action.KEEP, f"{_as_upstream(same)}{note}", desk.after.fingerprint, confirmed=whole)
         yield replace(kept, count=same)
 
 
@@ -161,7 +155,7 @@ def _keeping(desk: _Desk, ref: str, old: str) -> str:
     """Say whether a backup is kept; what is told here is what `backups` returns."""
     if desk.kept.get(ref) == old:
         return ", kept as backup"
-    if old in desk.objects:
+    if old in desk.after.objects:
         return ""
     end = desk.after.refs.get(ref) or desk.after.refs.get(desk.after.head or "")
     unknown = end is None or desk.survey.relation(old, end) is Relation.UNKNOWN

@@ -12,7 +12,7 @@ from fnmatch import translate
 from mirrord.syncer import LOCAL, Mirror
 from mirrord.syncers.git.names import spec_of
 from mirrord.syncers.git.spec import ALL_REFS
-from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation, valid_ref
+from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation, alike, valid_ref
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _GOES_ON = frozenset({Relation.SAME, Relation.FORWARD})
@@ -111,7 +111,8 @@ def _choose(upstream: Refs, patterns: tuple[str, ...], held_back: Mapping[str, s
             problems.append(f"{other} cannot stand beside {name}, which was restored; release that one first")
         chosen[name] = oid
     head = upstream.head
-    return Choice(replace(upstream, refs=chosen, head=head if head in chosen else None), tuple(problems))
+    refs = upstream.refs if alike(chosen, upstream.refs) else chosen
+    return Choice(replace(upstream, refs=refs, head=head if head in chosen else None), tuple(problems))
 
 
 def wanted(mirror: Mirror, survey: GitSurvey) -> Refs:
@@ -154,7 +155,7 @@ def backups(mirror: Mirror, survey: GitSurvey, refused: frozenset[str] = frozens
     kept: dict[str, str] = {}
     held = [refs for name, refs in survey.targets.items() if name not in refused and name != LOCAL]
     for number, before in enumerate((survey.served, *held)):
-        if before is not None and before.refs == after.refs:
+        if before is not None and alike(before.refs, after.refs):
             continue
         for name, old in before.refs.items() if before else ():
             new = after.refs.get(name)

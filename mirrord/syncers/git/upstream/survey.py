@@ -15,7 +15,7 @@ from mirrord.syncers.git.plan import GitSurvey, questions
 from mirrord.transfer.fanout import together
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.lsrefs import ls_refs
-from mirrord.wire.git.refs import Refs, valid_ref
+from mirrord.wire.git.refs import Refs, alike, valid_ref
 
 PATIENCE = 60.0  # seconds for one look at a target; a dead one must not hold up the others
 _SHA1 = 40
@@ -89,10 +89,11 @@ class _Source:
             self.refs = await _ask(source, self.services)  # it moved between the look and the fetch
         if self._behind():
             raise BrokenError(f"{source} changes while it is fetched; the next run tries again")
+        self.known = self.kept.recognised(self.known, self.refs.refs)
 
     def _behind(self) -> bool:
         """Compare with what git fetches: a name that it does not accept stays away, and the plan says so."""
-        if self.known.incoming == self.refs.refs:
+        if alike(self.known.incoming, self.refs.refs):
             return False
         return self.known.incoming != {name: oid for name, oid in self.refs.refs.items() if valid_ref(name)}
 
