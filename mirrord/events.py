@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mirrord.model import Plan, Receipt, Run
 
 
-@dataclass(frozen=True, slots=True)
-class RequestDone:
+class RequestDone(NamedTuple):
     """One HTTP exchange ended; `status` is 0 when no answer came."""
 
     host: str
@@ -22,8 +22,7 @@ class RequestDone:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Retrying:
+class Retrying(NamedTuple):
     """A request is tried again after `delay` seconds; `reason` is an error code."""
 
     host: str
@@ -31,43 +30,38 @@ class Retrying:
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class TrustRefused:
+class TrustRefused(NamedTuple):
     """`wire.trust` refused to send a secret or to dial; `reason` is a stable word."""
 
     host: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimit:
+class RateLimit(NamedTuple):
     """A host told its budget (`ratelimit-remaining`)."""
 
     host: str
     remaining: int
 
 
-@dataclass(frozen=True, slots=True)
-class BytesRead:
-    """`count` content bytes came from the source for `digest`, `total` bytes in all."""
+class BytesRead(NamedTuple):
+    """`fresh` content bytes came from the source for `digest`, `total` bytes in all."""
 
     digest: str
-    count: int
+    fresh: int
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class BytesSent:
-    """`count` content bytes of `digest` went to `target`, `total` bytes in all."""
+class BytesSent(NamedTuple):
+    """`fresh` content bytes of `digest` went to `target`, `total` bytes in all."""
 
     target: str
     digest: str
-    count: int
+    fresh: int
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(NamedTuple):
     """A pass over a mirror began."""
 
     mirror: str
@@ -75,38 +69,33 @@ class RunStarted:
     trigger: str
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """The whole plan is known; doing begins."""
 
     plan: Plan
 
 
-@dataclass(frozen=True, slots=True)
-class StepDone:
+class StepDone(NamedTuple):
     """A step ended."""
 
     mirror: str
     receipt: Receipt
 
 
-@dataclass(frozen=True, slots=True)
-class RunFinished:
+class RunFinished(NamedTuple):
     """A pass ended."""
 
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class RunSkipped:
+class RunSkipped(NamedTuple):
     """A tick found the mirror still running, or held back."""
 
     mirror: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reloaded:
+class Reloaded(NamedTuple):
     """A new configuration was validated and taken (`error` is "") or refused."""
 
     error: str = ""

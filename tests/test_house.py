@@ -22,7 +22,6 @@ LONGEST_MODULE, LONGEST_TEST_FILE, LONGEST_FUNCTION = 300, 500, 60
 
 # Third-party package → the modules (or folders of modules) that may import it. Nothing else may be imported at all.
 DOORS = {
-    "httpx": {"mirrord.wire.lean"},
     "aiohttp": {"mirrord.wire.lean", "mirrord.wire.transport", "mirrord.serve"},
     "git": {"mirrord.wire.git.command"},
     "idna": {"mirrord.wire.origin"},

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mirrord.errors import MissingError, UsageError
 from mirrord.model import Digest
@@ -22,8 +22,7 @@ _ELSEWHERE = ("containers-storage", "dir", "docker-daemon", "oci-archive", "sif"
 """What other tools write before a colon; taken for a name, it would be pushed to Docker Hub."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A source that is there: what it is called, its content, and the tag that targets without one get."""
 
     source: ImageSource
@@ -31,8 +30,7 @@ class Opened:
     tag: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A target: its canonical name, where to write, and under which names."""
 
     name: str

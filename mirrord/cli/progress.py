@@ -74,9 +74,9 @@ class _Bars:
 
     def hear(self, event: Event) -> None:
         if isinstance(event, BytesRead):
-            self._grow(SOURCE, event.digest, event.count, event.total)
+            self._grow(SOURCE, event.digest, event.fresh, event.total)
         elif isinstance(event, BytesSent):
-            self._grow(event.target, event.digest, event.count, event.total)
+            self._grow(event.target, event.digest, event.fresh, event.total)
         elif isinstance(event, StepDone):
             self._progress.console.print(_told(event), markup=False, highlight=False)
 

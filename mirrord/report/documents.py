@@ -111,7 +111,7 @@ def event_document(event: Event) -> Document:
         case RunFinished(run):
             return {"event": "RunFinished", "run": run_document(run)}
         case _:
-            return {"event": type(event).__name__, **asdict(event)}
+            return {"event": type(event).__name__, **event._asdict()}
 
 
 def event_from(document: Mapping[str, Any]) -> Event | None:

@@ -122,9 +122,9 @@ class Metrics:
     def __call__(self, event: Event) -> None:
         """Count `event`."""
         match event:
-            case BytesRead(count=count):
+            case BytesRead(fresh=count):
                 self.bytes.labels("read", "").inc(count)
-            case BytesSent(target=target, count=count):
+            case BytesSent(target=target, fresh=count):
                 self.bytes.labels("sent", self._target(target)).inc(count)
             case RequestDone(host, _, status, seconds):
                 code = str(status) if status in _STATUSES or status == 0 else "other"

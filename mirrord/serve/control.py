@@ -172,12 +172,7 @@ class _Feed:
 
     def _count(self, key: tuple[str, str], event: BytesRead | BytesSent) -> None:
         before = self._bytes.get(key)
-        count = event.count + (before.count if before else 0)
-        self._bytes[key] = (
-            BytesRead(event.digest, count, event.total)
-            if isinstance(event, BytesRead)
-            else BytesSent(event.target, event.digest, count, event.total)
-        )
+        self._bytes[key] = event._replace(fresh=event.fresh + (before.fresh if before else 0))
         time = asyncio.get_running_loop().time()
         if time - self._bytes_at >= _BYTES_EVERY:
             self._bytes_at = time

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urljoin
 
 from mirrord.errors import UntrustedError
@@ -21,8 +21,7 @@ from mirrord.wire.secret import Credential
 _MOST_SCOPES: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """Send the request with this `Authorization`; answer with a `Reply`."""
 
     authorization: str | None = field(repr=False)
@@ -33,8 +32,7 @@ class Identify:
     """Find our credential for the host; answer with it or None."""
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """Get a token, from `Desk.tokens` or by `grant.obtain`; answer with it.
 
     Attributes:
@@ -46,8 +44,7 @@ class Need:
     reject: Token | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What an attempt brought.
 
     Attributes:

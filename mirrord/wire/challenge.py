@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 LONGEST: Final = 16 * 1024
 MOST: Final = 16
@@ -17,8 +16,7 @@ _TOKEN68 = re.compile(r"[0-9A-Za-z._~+/-]++=*+[ \t]*+(?=,|$)")
 _ESCAPE = re.compile(r"\\(.)")
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(NamedTuple):
     """One way to authenticate that a server offers.
 
     Attributes:

@@ -8,12 +8,12 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from mirrord.errors import BrokenError, StalledError, TooLargeError
-from mirrord.wire.lean import httpx
 from mirrord.wire.message import CAPS, Call, Limits, Upload
 from mirrord.wire.pace import Bucket, Pulse
+from mirrord.wire.request import Response
 
 
-class Feed(httpx.AsyncByteStream):
+class Feed:
     """An `Upload` on its way out: exact length, paced, and given up when the other side stops taking it.
 
     Time in which our own source has nothing to send is not held against the target.
@@ -118,7 +118,7 @@ class Incoming:
     status: int
     headers: Mapping[str, str]
     url: str
-    response: httpx.Response = field(repr=False)
+    response: Response = field(repr=False)
     call: Call = field(repr=False)
     limits: Limits = field(repr=False)
     bucket: Bucket | None = field(repr=False, default=None)
@@ -136,7 +136,7 @@ class Incoming:
         clock = asyncio.get_running_loop().time
         pulse = Pulse(self.limits.floor, self.limits.window)
         before = clock()
-        async for chunk in self.response.stream:  # type: ignore[union-attr]  # AiohttpTransport's streams are async
+        async for chunk in self.response.chunks():
             now = clock()
             if not pulse.beat(now - before, len(chunk)):
                 raise StalledError(f"{self.call.host}: sends less than {self.limits.floor:.0f} bytes a second")

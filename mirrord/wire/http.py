@@ -1,7 +1,7 @@
 """The only way to other machines: deadlines, minimum throughput, caps, redirects, retries, trust, redaction.
 
-httpx alone does none of these safely (measured on 0.28.1: a drip is never timed out, decoders chain without limit,
-custom headers follow a redirect to strangers). Callers see values of `mirrord.wire.message` and the error tree.
+No client library does these safely (measured: a drip is never timed out, decoders chain without limit, custom headers
+follow a redirect to strangers). Callers see values of `mirrord.wire.message` and the error tree.
 """
 
 from __future__ import annotations

@@ -1,37 +1,22 @@
-"""httpx and aiohttp, imported without what they do at import for programs that mirrord is not.
+"""aiohttp, imported without the two TLS contexts with all authorities of the system that its import builds (90 ms).
 
-Measured on 2 cores, Python 3.11, warm: `import httpx` also imports its command line (click and rich, 66 ms);
-`import aiohttp` builds two TLS contexts with all authorities of the system (90 ms). `mirrord copy` between
-loopback registries needs neither, and has to start within 0.35 s. The rest of `mirrord.wire` takes both from here.
+`mirrord copy` between loopback registries needs neither, and has to start within 0.35 s. `mirrord.wire` takes aiohttp
+from here.
 """
 
 from __future__ import annotations
 
 import ssl
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["aiohttp", "httpx"]
+__all__ = ["aiohttp"]
 
 
 def _bare_context(*_: Any, **__: Any) -> ssl.SSLContext:
     """Return a context that trusts nobody: should aiohttp ever use it, the handshake fails."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-@contextmanager
-def _without_command_line() -> Iterator[None]:
-    name = "httpx._main"
-    absent = name not in sys.modules
-    if absent:
-        sys.modules[name] = None  # type: ignore[assignment]  # documented: makes that import fail; httpx foresees it
-    try:
-        yield
-    finally:
-        if absent:
-            del sys.modules[name]
 
 
 @contextmanager
@@ -48,7 +33,5 @@ def _without_authorities() -> Iterator[None]:
             del ssl.SSLContext.set_default_verify_paths
 
 
-with _without_command_line():
-    import httpx  # noqa: TID251 - this module stands before the door
 with _without_authorities():
     import aiohttp

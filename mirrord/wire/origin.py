@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
+from string import punctuation
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from mirrord.errors import UntrustedError
 from mirrord.wire.secret import redact
@@ -71,10 +72,13 @@ def check_url(url: str) -> Origin:
 def canonical(url: str) -> str:
     """Return `url` with its origin spelled as `check_url` understood it, so that nobody else understands it otherwise.
 
+    The rest stays as it was written (a signature may cover it), but for what is not ASCII: that is percent-encoded.
+
     Raises:
         UntrustedError: as `check_url`.
     """
-    return f"{check_url(url)}{url.partition('#')[0][url.index('//') + 2 + len(urlsplit(url).netloc) :]}"
+    rest = url.partition("#")[0][url.index("//") + 2 + len(urlsplit(url).netloc) :]
+    return f"{check_url(url)}{quote(rest, safe=punctuation)}"
 
 
 @lru_cache(1024)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from mirrord.errors import MirrordError, ServerError, ThrottledError, UnreachableError
 from mirrord.wire.message import Limits
@@ -52,8 +52,7 @@ class Repeat(StrEnum):
     UNSENT = "unsent"  # only when nothing of its body can have been consumed
 
 
-@dataclass(frozen=True, slots=True)
-class RetryDecision:
+class RetryDecision(NamedTuple):
     """Whether to try again.
 
     Attributes:
@@ -154,8 +153,7 @@ class Lane(StrEnum):
     UP = "up"
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """How many requests of each lane are under way at one host."""
 
     small: int = 0

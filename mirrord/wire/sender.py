@@ -16,12 +16,12 @@ from mirrord.wire import trust
 from mirrord.wire.deadline import Deadline
 from mirrord.wire.exchange import Feed, Incoming
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.lean import httpx
 from mirrord.wire.message import Answer, Call, Limits, Upload
 from mirrord.wire.pace import Bucket
+from mirrord.wire.request import Request, Response, Transport
 from mirrord.wire.transport import Route, Tls
 
-Connect = Callable[[Route, Limits], httpx.AsyncBaseTransport]
+Connect = Callable[[Route, Limits], Transport]
 
 _AGENT: Final = f"mirrord/{__version__}"
 _STALE: Final = 3  # dead kept connections in a row before it counts as an attempt
@@ -43,7 +43,7 @@ class Sender:
     events: Events
     limits: Limits
     connect: Connect
-    _transports: dict[Route, httpx.AsyncBaseTransport] = field(default_factory=dict)
+    _transports: dict[Route, Transport] = field(default_factory=dict)
     _buckets: dict[tuple[str, bool], Bucket] = field(default_factory=dict)
 
     async def aclose(self) -> None:
@@ -85,42 +85,40 @@ class Sender:
         trust.check_literal(origin, self._reach(policy, origin))
         transport = self._transport(policy, origin)
         for stale in range(_STALE + 1):
-            request, feed = self._request(call)
+            request, feed = self._request(call, origin)
             started = monotonic()
             try:
                 response = await self._respond(transport, request, feed)
             except MirrordError as error:
                 self._done(call, 0, started)
-                reused = request.extensions.get("reused") and isinstance(error, BrokenError)
+                reused = request.reused and isinstance(error, BrokenError)
                 if not reused or call.method == "PATCH" or stale == _STALE or (feed is not None and feed.error):
                     raise
             else:
                 break
-        done = partial(self._done, call, response.status_code, started)
+        done = partial(self._done, call, response.status, started)
         bucket = self._bucket(policy, up=False)
-        headers = dict(response.headers)
-        return Incoming(response.status_code, headers, call.url, response, call, self.limits, bucket, feed, done)
+        return Incoming(response.status, response.headers, call.url, response, call, self.limits, bucket, feed, done)
 
-    async def _respond(
-        self, transport: httpx.AsyncBaseTransport, request: httpx.Request, feed: Feed | None
-    ) -> httpx.Response:
+    async def _respond(self, transport: Transport, request: Request, feed: Feed | None) -> Response:
         if feed is None:
+            body = request.body if isinstance(request.body, bytes) else b""
             # aiohttp's timeouts begin anew with every byte: headers that drip, or 1xx without end, would never end.
-            seconds = self.limits.connect + self.limits.stall + len(request.content) / max(self.limits.floor, 1.0)
+            seconds = self.limits.connect + self.limits.stall + len(body) / max(self.limits.floor, 1.0)
             limit = asyncio.timeout(seconds)
             try:
                 async with limit:
-                    return await transport.handle_async_request(request)
+                    return await transport.send(request)
             except TimeoutError as error:
                 if not limit.expired():
                     raise
-                raise StalledError(f"{request.url.host}: no headers within {seconds:.0f} s") from error
+                raise StalledError(f"{request.authority}: no headers within {seconds:.0f} s") from error
         watch = asyncio.timeout(None)
         try:
             async with watch:
                 feed.watched_by(watch)
                 try:
-                    return await transport.handle_async_request(request)
+                    return await transport.send(request)
                 finally:
                     feed.watched_by(None)
         except BaseException as error:
@@ -128,24 +126,23 @@ class Sender:
             if feed.error is not None and not isinstance(error, asyncio.CancelledError):
                 raise feed.error from error  # our own source failed; the broken connection is only its echo
             if isinstance(error, TimeoutError) and watch.expired():
-                raise StalledError(f"{request.url.host}: takes no more bytes, or does not answer") from error
+                raise StalledError(f"{request.authority}: takes no more bytes, or does not answer") from error
             raise
 
     def _done(self, call: Call, status: int, started: float) -> None:
         self.events.emit(RequestDone(call.host, call.method, status, monotonic() - started))
 
-    def _request(self, call: Call) -> tuple[httpx.Request, Feed | None]:
+    def _request(self, call: Call, origin: trust.Origin) -> tuple[Request, Feed | None]:
         headers = {"User-Agent": _AGENT, "Accept-Encoding": "identity", **call.headers}
         url = trust.canonical(call.url)
         if isinstance(call.body, Upload):
             bucket = self._bucket(self.book.policy(call.host), up=True)
             feed = Feed(call.body, call.host, self.limits, bucket)
             headers["Content-Length"] = str(call.body.size)
-            timeout = {"timeout": {"read": self.limits.answer}}
-            return httpx.Request(call.method, url, headers=headers, stream=feed, extensions=timeout), feed
-        return httpx.Request(call.method, url, headers=headers, content=call.body), None
+            return Request(call.method, url, origin.authority, headers, feed, self.limits.answer), feed
+        return Request(call.method, url, origin.authority, headers, call.body), None
 
-    def _transport(self, policy: HostPolicy, origin: trust.Origin) -> httpx.AsyncBaseTransport:
+    def _transport(self, policy: HostPolicy, origin: trust.Origin) -> Transport:
         """Return the pool for this origin on behalf of `policy`.
 
         Another origin (a CDN, a token server) is reached as its own policy says; what it does not say is taken

@@ -61,8 +61,7 @@ class Tokens:
                     if incoming is not None:
                         await incoming.discard()
                     incoming = await send(call, policy, step.authorization)
-                    challenges = tuple(incoming.response.headers.get_list("www-authenticate"))
-                    told = auth.Reply(incoming.status, challenges, incoming.url, monotonic())
+                    told = auth.Reply(incoming.status, incoming.response.challenges, incoming.url, monotonic())
         except BaseException:
             if incoming is not None:
                 await incoming.aclose()

@@ -258,8 +258,8 @@ async def test_everything_is_told(tmp_path: Path) -> None:
     events = Events()
     read: list[int] = []
     sent: list[int] = []
-    events.listen(lambda event: read.append(event.count) if isinstance(event, BytesRead) else None)
-    events.listen(lambda event: sent.append(event.count) if isinstance(event, BytesSent) else None)
+    events.listen(lambda event: read.append(event.fresh) if isinstance(event, BytesRead) else None)
+    events.listen(lambda event: sent.append(event.fresh) if isinstance(event, BytesSent) else None)
     source = Source(data_of(3 * MIB))
     pool = SpoolPool(tmp_path, 10 * MIB, events)
     await asyncio.gather(*(drain(pool, source.wanted(), f"t{n}") for n in range(2)))

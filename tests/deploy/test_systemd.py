@@ -21,7 +21,7 @@ import ctypes, os
 refused = ctypes.CDLL(None, use_errno=True).prctl(65, 1, 0, 0, 0)  # PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN
 if refused:
     raise SystemExit(77)
-import aiohttp, apscheduler, httpx, pydantic, prometheus_client, sqlalchemy, sqlite3, ssl, structlog, uvloop, yaml
+import aiohttp, apscheduler, pydantic, prometheus_client, sqlalchemy, sqlite3, ssl, structlog, uvloop, yaml
 uvloop.run(__import__("asyncio").sleep(0))
 pydantic.create_model("M", x=(int, ...))(x=1)
 sqlalchemy.create_engine("sqlite://").connect().close()

@@ -3,25 +3,15 @@
 import json
 from typing import Any
 
-import httpx
 import pytest
 
 from mirrord.errors import UntrustedError
+from mirrord.testing.played import Played, Said
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http import Call, Upload
+from mirrord.wire.request import Request
 
 STORE = "10.1.2.3:9000"
-
-
-class Played(httpx.AsyncBaseTransport):
-    """Every host, played by one function; keeps what was asked."""
-
-    def __init__(self, play: Any) -> None:
-        self.play, self.asked = play, list[httpx.Request]()
-
-    async def handle_async_request(self, request: Any) -> Any:
-        self.asked.append(request)
-        return self.play(request)
 
 
 @pytest.mark.parametrize(
@@ -39,10 +29,10 @@ async def test_19_a_redirect_to_a_private_store_that_the_operator_opened(
     """`allow_private` counts where it is written: at the host that is private, whoever leads there (bad input 19)."""
     reaches: list[Any] = []
 
-    def play(request: httpx.Request) -> httpx.Response:
-        if request.url.host == "reg.example":
-            return httpx.Response(307, headers={"Location": f"https://{STORE}/blob"})
-        return httpx.Response(200, content=b"blob")
+    def play(request: Request) -> Said:
+        if request.authority == "reg.example":
+            return Said(307, {"location": f"https://{STORE}/blob"})
+        return Said(body=b"blob")
 
     played = Played(play)
     book = HostBook({} if store is None else {STORE: store})
@@ -68,13 +58,13 @@ async def test_a_token_outlives_its_upload(client: Any, monkeypatch: Any, size: 
     now, given = [1000.0], list[str]()
     monkeypatch.setattr("mirrord.wire.tokens.monotonic", lambda: now[0])
 
-    def play(request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/token":
+    def play(request: Request) -> Said:
+        if request.url.startswith("https://reg.example/token"):
             given.append(f"token-{len(given)}")
-            return httpx.Response(200, content=json.dumps({"token": given[-1], "expires_in": 100}).encode())
+            return Said(body=json.dumps({"token": given[-1], "expires_in": 100}).encode())
         if request.headers.get("Authorization") is None:
-            return httpx.Response(401, headers={"WWW-Authenticate": 'Bearer realm="https://reg.example/token"'})
-        return httpx.Response(200)
+            return Said(401, {"www-authenticate": 'Bearer realm="https://reg.example/token"'})
+        return Said()
 
     played = Played(play)
     http = client(connect=lambda *_: played)

@@ -7,13 +7,13 @@ import json
 import ssl
 from typing import Any, ClassVar
 
-import httpx
 import pytest
 import trustme
 from aiohttp import abc, web
 
 from mirrord.errors import DeniedError, MirrordError, UnreachableError, UntrustedError
 from mirrord.events import TrustRefused
+from mirrord.testing.played import Played, Said
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http import Call, Limits, Upload
 from mirrord.wire.transport import AiohttpTransport, Tls
@@ -44,15 +44,15 @@ class Names(abc.AbstractResolver):
         """Nothing is open."""
 
 
-class Either(httpx.AsyncBaseTransport):
+class Either:
     """One host is played by a double, all others are reached."""
 
     def __init__(self, host: str, double: Any, real: Any) -> None:
         self.host, self.double, self.real = host, double, real
 
-    async def handle_async_request(self, request: Any) -> Any:
-        transport = self.double if request.url.host == self.host else self.real
-        return await transport.handle_async_request(request)
+    async def send(self, request: Any) -> Any:
+        transport = self.double if request.authority == self.host else self.real
+        return await transport.send(request)
 
     async def aclose(self) -> None:
         await self.real.aclose()
@@ -169,8 +169,7 @@ async def test_8_a_public_host_cannot_lead_us_home(serve: Any, client: Any, targ
     connect, _ = knowing(inner_test=["127.0.0.1"], localhost=["127.0.0.1"])
 
     def public_first(route: Any, limits: Any) -> Any:  # the public registry is a double, everything behind it is real
-        location = {"Location": f"http://{target}:{port}/"}
-        registry = httpx.MockTransport(lambda _: httpx.Response(307, headers=location, content=b""))
+        registry = Played(lambda _: Said(307, {"location": f"http://{target}:{port}/"}))
         return Either("registry.test", registry, connect(route, limits))
 
     http = client(booked("registry.test", insecure=True), connect=public_first)

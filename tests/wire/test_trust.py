@@ -223,3 +223,16 @@ def test_strangers_see_only_harmless_headers() -> None:
 def test_loopback_is_plain_by_default(policy: Any, scheme: Any) -> None:
     """As docker does."""
     assert trust.scheme_of(policy) == scheme
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("https://Registry.Example:443/v2/?a=%2f&b={c}|'\"#part", "https://registry.example/v2/?a=%2f&b={c}|'\""),
+        ("https://registry.example/v2/ä?b=é", "https://registry.example/v2/%C3%A4?b=%C3%A9"),
+        ("http://[::0:1]:80", "http://[::1]"),
+    ],
+)
+def test_a_url_goes_out_as_it_was_written(written: str, sent: str) -> None:
+    """What a signature may cover is not respelled; only the origin is, and what is not ASCII is percent-encoded."""
+    assert trust.canonical(written) == sent
