@@ -70,6 +70,23 @@ async def test_the_longest_branch_wins(scene: CacheScene, history: History) -> N
     assert await text(history, "release/README.md") == "main\n"
 
 
+async def test_a_full_name_means_itself(scene: CacheScene, history: History) -> None:
+    """`refs/heads/…` and `refs/tags/…` tell a branch from a tag, and win over a branch that is really called so."""
+    assert await text(history, "refs/heads/main/README.md") == "main\n"
+    assert await text(history, "refs/tags/main/README.md") == "tag main\n"
+    assert await text(history, "refs/heads/release/1.0/f") == "branch release/1.0\n"
+    scene.upstream.commit("refs/heads/main/x", {"f": b"odd\n"}, parent=None)
+    scene.upstream.commit("refs/heads/only", {"f": b"only\n"}, parent=None)
+    await scene.turn()
+    assert await text(history, "refs/heads/main/x tree") == "1\n"
+    assert await history.resolve(["refs", "heads", "main", "x", "f"]) == await history.resolve(["main", "x", "f"])
+    assert await text(history, "refs/heads/refs/heads/main/x/f") == "odd\n"
+    assert await text(history, "refs/heads/only/f") == "only\n"
+    for hidden in ("refs/mirrord/incoming/heads/main", "refs/heads", "refs/heads/none"):
+        with pytest.raises(MissingError):
+            await history.resolve([*hidden.split("/"), "README.md"])
+
+
 async def test_a_commit_is_shown_when_a_served_ref_contains_it(scene: CacheScene, history: History) -> None:
     """Full ids of what is served work; what only a backup or upstream's newest state has is not shown."""
     old = scene.upstream.refs()["refs/heads/main"]
@@ -90,7 +107,7 @@ async def test_a_commit_is_shown_when_a_served_ref_contains_it(scene: CacheScene
     "url",
     [
         "nope/f",
-        "refs/heads/main/f",
+        "refs/heads/release/f",
         "mirrord/incoming/heads/main/f",
         "main",
         "",

@@ -291,7 +291,7 @@ async def test_what_a_browser_could_run_is_a_download(site: Site) -> None:
 
 
 async def test_names_with_slashes(site: Site) -> None:
-    """The longest ref that fits is meant, a branch before a tag of its name."""
+    """The longest ref that fits is meant, a branch before a tag of its name; full names say which of them."""
     upstream = cache(site.services, "refs")
     tips = {
         name: upstream.commit(name.replace("/", "-"), {"who": name.encode(), "x/who": b"under x"}) for name in NAMES
@@ -304,6 +304,9 @@ async def test_names_with_slashes(site: Site) -> None:
         "feature/who": b"feature",
         "feature/x/who": b"feature/x",
         "main/who": b"main",
+        "refs/heads/feature/x/who": b"under x",
+        "refs/tags/feature/x/who": b"feature/x",
+        "refs/tags/main/who": b"v1.0.0",
     }
     for path, data in expected.items():
         assert (await site.get(f"/raw/refs/{path}"))[2] == data, path

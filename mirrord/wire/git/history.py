@@ -53,13 +53,15 @@ class History:
         """Find the commit that the beginning of a path names; return it and the rest of the path.
 
         Branches and tags may hold slashes: the longest one that exists wins, a branch before a tag, as people mean
-        them in URLs of `raw` files. Then `HEAD`, and full commit ids that a branch or a tag contains.
+        them in URLs of `raw` files. A full name (`refs/heads/main`) always means itself, also where a branch is called
+        so (gitrevisions(7) has the same order). Then `HEAD`, and full commit ids that a branch or a tag contains.
 
         Raises:
             MissingError: nothing here is called so.
         """
         names = ["/".join(segments[:count]) for count in range(min(len(segments) - 1, _DEEPEST), 0, -1)]
-        asked = [(ref, name) for name in names for ref in (f"{HEADS}{name}", f"{TAGS}{name}") if valid_ref(ref)]
+        asked = [(name, name) for name in names if name.startswith((HEADS, TAGS)) and valid_ref(name)]
+        asked += [(ref, name) for name in names for ref in (f"{HEADS}{name}", f"{TAGS}{name}") if valid_ref(ref)]
         if segments and segments[0] == "HEAD":
             asked.append(("HEAD", "HEAD"))
         commit = segments[0] if len(segments) > 1 and valid_oid(segments[0]) else ""
