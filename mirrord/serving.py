@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -36,10 +36,13 @@ class Program:
     Attributes:
         argv: the program and its arguments.
         env: its whole environment, besides what only the request can tell.
+        admit: sees the whole body of a request, out of its coding, before the program is started with that; what it
+            returns is the answer then, and None lets the program answer. None: the body is streamed as it comes.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
+    admit: Callable[[bytes], Awaitable[Content | None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 A program gets `PATH` and what RFC 3875 §4.1 says, nothing else of this process's environment, and of the request's
 headers those that are named here: a header `Proxy` must never become `HTTP_PROXY` (CVE-2016-5385). Request bodies come
 out of their transfer coding, but keep their content coding: what is compressed is expanded by the program, if at all.
+Only where somebody must admit a body before the program gets it, it is read whole and handed on plain.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import contextlib
 import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import web
 
+from mirrord.serve.bodies import admitted
 from mirrord.serve.door import departure
 from mirrord.serving import Program
 
@@ -100,6 +102,12 @@ class Programs:
         return True
 
     async def _run(self, request: web.Request, program: Program, headers: Mapping[str, str]) -> web.StreamResponse:
+        body: bytes | None = None
+        if program.admit is not None:
+            judged = await admitted(request, program.admit, self._largest, self._stall)
+            if isinstance(judged, web.Response):
+                return judged
+            body = judged
         stdin = PIPE if request.body_exists else DEVNULL
         try:
             process = await asyncio.create_subprocess_exec(
@@ -107,7 +115,7 @@ class Programs:
                 stdin=stdin,
                 stdout=PIPE,
                 stderr=DEVNULL,
-                env={**environment(request), **program.env},
+                env={**environment(request, body), **program.env},
                 cwd="/",
                 start_new_session=True,
                 limit=_PIECE,
@@ -115,16 +123,18 @@ class Programs:
         except OSError:
             return _refusal(500, "the program behind this address cannot be started")
         try:
-            return await _Exchange(request, process, headers, self._largest).run(self._stall)
+            return await _Exchange(request, process, headers, self._largest, body).run(self._stall)
         finally:
             await _end(process)
 
 
-def environment(request: web.BaseRequest) -> dict[str, str]:
-    """Return what a request says, as RFC 3875 §4.1 names it, and the search path."""
+def environment(request: web.BaseRequest, body: bytes | None = None) -> dict[str, str]:
+    """Return what a request says, as RFC 3875 §4.1 names it, and the search path; `body` when it was read already."""
     given = request.headers
     passed = {f"HTTP_{name.upper().replace('-', '_')}": given.get(name) for name in _PASSED}
     passed |= {"CONTENT_TYPE": given.get("Content-Type"), "CONTENT_LENGTH": given.get("Content-Length")}
+    if body is not None:
+        passed |= {"HTTP_CONTENT_ENCODING": None, "CONTENT_LENGTH": str(len(body))}
     told = {key: value for key, value in passed.items() if value and value.isascii() and value.isprintable()}
     socket = request.transport.get_extra_info("sockname") if request.transport else None
     host, port = socket[:2] if isinstance(socket, tuple) else ("localhost", 0)
@@ -145,8 +155,11 @@ def environment(request: web.BaseRequest) -> dict[str, str]:
 class _Exchange:
     """One program that runs for one request."""
 
-    def __init__(self, request: web.Request, process: Process, headers: Mapping[str, str], largest: int) -> None:
+    def __init__(
+        self, request: web.Request, process: Process, headers: Mapping[str, str], largest: int, body: bytes | None
+    ) -> None:
         self._request, self._process, self._headers, self._largest = request, process, headers, largest
+        self._body = body
         self._response: web.StreamResponse | None = None
         self._fault: web.Response | None = None
 
@@ -172,10 +185,18 @@ class _Exchange:
         if not self._watch.expired():
             self._watch.reschedule(asyncio.get_running_loop().time() + self._stall)
 
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        if self._body is None:
+            async for piece in self._request.content.iter_any():
+                yield piece
+            return
+        for start in range(0, len(self._body), _PIECE):
+            yield self._body[start : start + _PIECE]
+
     async def _feed(self, stdin: asyncio.StreamWriter) -> None:
         count = 0
         try:
-            async for piece in self._request.content.iter_any():
+            async for piece in self._pieces():
                 count += len(piece)
                 if count > self._largest:
                     self._refuse(_refusal(413, f"a request may have {self._largest} bytes"))

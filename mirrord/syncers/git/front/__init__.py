@@ -13,6 +13,7 @@ from mirrord.syncers.git.front.clone import clone
 from mirrord.syncers.git.front.raw import raw
 from mirrord.syncers.git.front.served import served_cache
 from mirrord.syncers.git.front.words import refusal
+from mirrord.syncers.git.kept import git_of
 
 PREFIXES: Final = ("/git/", "/raw/")
 _CLONE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,254}?)(?:\.git)?(?:/(?P<rest>.*))?")
@@ -31,7 +32,7 @@ async def _clone(asked: Asked, services: Services) -> Content:
     cache = await asyncio.to_thread(served_cache, services.keep, found["name"]) if found else None
     if found is None or cache is None:
         return refusal(404, "no such repository is served here")
-    return clone(asked, cache, found["rest"] or "")
+    return clone(asked, git_of(services), cache, found["rest"] or "")
 
 
 async def _raw(asked: Asked, services: Services) -> Content:
