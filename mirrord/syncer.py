@@ -264,15 +264,6 @@ class Restores(Protocol):
         ...
 
 
-@runtime_checkable
-class Remarks(Protocol):
-    """A syncer that depends on programs of the machine."""
-
-    async def remarks(self, mirrors: int) -> Sequence[str]:
-        """Say what is wrong with them, a sentence each, to whoever has that many mirrors of this kind."""
-        ...
-
-
 def load_syncers() -> Mapping[str, Syncer]:
     """Find all installed syncers.
 

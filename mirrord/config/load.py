@@ -9,7 +9,7 @@ and unlike YAML 1.1. Aliases, tags, second documents and more than 64 levels are
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from mirrord.config.lines import Problems, Trail, Value
 from mirrord.config.mirrors import read_mirrors, read_targets
 from mirrord.config.settings import Settings, read_settings
 from mirrord.model import Origin
+from mirrord.remarks import Remarks
 from mirrord.syncer import Mirror, Syncer, Target
 from mirrord.wire.host import HostBook
 
@@ -41,7 +42,7 @@ class Configuration:
         mirrors: in the order in which they were written.
         targets: by name, without the built-in `local`.
         files: what was read, in order.
-        notices: what was passed over, one sentence each.
+        notices: what was passed over or has no effect, one sentence each.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -72,7 +73,15 @@ def load_folder(folder: Path, syncers: Mapping[str, Syncer], environ: Mapping[st
     mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems)
     problems.settle()
     found = {name: target for name, target in targets.items() if target}
-    return Configuration(settings, book, mirrors, found, listing.files, listing.notices)
+    notices = (*listing.notices, *_unheeded(mirrors, syncers, book))
+    return Configuration(settings, book, mirrors, found, listing.files, notices)
+
+
+def _unheeded(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer], book: HostBook) -> tuple[str, ...]:
+    """Ask the syncers about keys without effect; each is told once, however many mirrors it is about."""
+    asked = [(mirror, syncers[mirror.kind]) for mirror in mirrors]
+    told = [said for mirror, syncer in asked if isinstance(syncer, Remarks) for said in syncer.unheeded(mirror, book)]
+    return tuple(dict.fromkeys(told))
 
 
 class _RefusedError(ValueError):

@@ -17,7 +17,8 @@ from mirrord.events import Events
 from mirrord.model import Run
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import Store
-from mirrord.syncer import Remarks, Syncer
+from mirrord.remarks import Remarks
+from mirrord.syncer import Syncer
 
 
 def now() -> datetime:

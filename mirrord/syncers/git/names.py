@@ -13,6 +13,7 @@ from mirrord.wire.git.address import Address
 if TYPE_CHECKING:
     from mirrord.syncers.git.spec import GitSpec, GitTarget
     from mirrord.wire.forges.port import Forge
+    from mirrord.wire.host import HostBook
 
 
 FOLDER: Final = "git"
@@ -82,6 +83,25 @@ def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
         ConfigError: one of them cannot be read.
     """
     return canonical(source_address(mirror)), {target.name: _place(mirror, target) for target in mirror.targets}
+
+
+def unheeded(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
+    """Return what is to be told about keys under `hosts:` that git and ssh cannot heed.
+
+    Raises:
+        ConfigError: as `target_address`.
+    """
+    remote = [target_address(mirror, target) for target in mirror.targets if target.name != LOCAL]
+    told = []
+    for address in (source_address(mirror), *remote):
+        policy, where = book.policy(address.host), f"hosts.{address.host}"
+        if policy.bandwidth is not None:
+            what = "has no effect on Git, which knows no such limit; limit it in the network, or remove the key"
+            told.append(f"{where}.bandwidth: {what}")
+        if policy.proxy is not None and address.scheme == "ssh":
+            what = "has no effect on Git over ssh, which connects directly; write an https:// address"
+            told.append(f"{where}.proxy: {what}")
+    return tuple(told)
 
 
 def _place(mirror: Mirror, target: Target) -> str:

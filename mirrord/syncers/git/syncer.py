@@ -12,13 +12,14 @@ from mirrord.serving import Asked, Content
 from mirrord.syncer import Backup, Mirror, Services
 from mirrord.syncers.git.front import PREFIXES, content
 from mirrord.syncers.git.kept import Kept
-from mirrord.syncers.git.names import places
+from mirrord.syncers.git.names import places, unheeded
 from mirrord.syncers.git.plan import GitSurvey, guard, plan
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.syncers.git.transfer.session import GitSession
 from mirrord.syncers.git.upstream.survey import survey
 from mirrord.wire.git.command import version
 from mirrord.wire.git.installed import remarks
+from mirrord.wire.host import HostBook
 
 
 class GitSyncer:
@@ -68,6 +69,10 @@ class GitSyncer:
     async def remarks(self, mirrors: int) -> Sequence[str]:
         """Tell when git is missing, too old, or older than its security fixes."""
         return remarks(await asyncio.to_thread(version), mirrors)
+
+    def unheeded(self, mirror: Mirror, book: HostBook) -> Sequence[str]:
+        """Tell which keys under `hosts:` git and ssh cannot heed."""
+        return unheeded(mirror, book)
 
 
 SYNCER = GitSyncer()

@@ -1,0 +1,61 @@
+"""Keys under `hosts:` that git and ssh cannot heed are told when the configuration is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mirrord.cli import main
+from mirrord.config.load import load_folder
+from mirrord.syncer import load_syncers
+
+BANDWIDTH = "has no effect on Git, which knows no such limit; limit it in the network, or remove the key"
+PROXY = "has no effect on Git over ssh, which connects directly; write an https:// address"
+HOSTS = """
+targets:
+  ssh: {kind: git, to: "git@ssh.example.com:x/b.git"}
+  other: {kind: git, to: "ssh://git@other.example:2222/c.git"}
+hosts:
+  git.example.com: {bandwidth: 1MiB/s, proxy: "http://proxy.example:3128"}
+  ssh.example.com: {bandwidth: 2MiB/s, proxy: "http://proxy.example:3128"}
+  "other.example:2222": {proxy: "http://proxy.example:3128"}
+  registry.example.com: {bandwidth: 1MiB/s, proxy: "http://proxy.example:3128"}
+mirrors:
+"""
+GIT = """
+  - {name: a, kind: git, from: "https://git.example.com/a.git", to: [local]}
+  - {name: b, kind: git, from: "https://git.example.com/b.git", to: ssh}
+  - {name: c, kind: git, from: "https://plain.example/c.git", to: other}
+"""
+IMAGE = "  - {name: i, kind: image, from: {repository: registry.example.com/i, tags: [v1]}, to: [local]}\n"
+
+
+def notices(folder: Path, text: str) -> tuple[str, ...]:
+    (folder / "a.yaml").write_text(text)
+    return load_folder(folder, load_syncers(), {}).notices
+
+
+def test_each_key_is_told_once(tmp_path: Path) -> None:
+    """`bandwidth` of any Git host and `proxy` of one over ssh are told, once for all mirrors; other hosts are not."""
+    assert notices(tmp_path, HOSTS + GIT + IMAGE) == (
+        f"hosts.git.example.com.bandwidth: {BANDWIDTH}",
+        f"hosts.ssh.example.com.bandwidth: {BANDWIDTH}",
+        f"hosts.ssh.example.com.proxy: {PROXY}",
+        f"hosts.other.example:2222.proxy: {PROXY}",
+    )
+
+
+def test_nothing_is_told_without_git(tmp_path: Path) -> None:
+    """Where only images are mirrored from such hosts, all is well."""
+    assert notices(tmp_path, HOSTS + IMAGE) == ()
+
+
+def test_check_tells_and_is_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`mirrord check` says it and exits with 0: the rest of the configuration works."""
+    (tmp_path / "a.yaml").write_text(HOSTS + GIT)
+    with pytest.raises(SystemExit) as end:
+        main(["check", "--config", str(tmp_path)])
+    assert not end.value.code
+    said = capsys.readouterr()
+    assert f"hosts.ssh.example.com.proxy: {PROXY}" in " ".join((said.out + said.err).split())
