@@ -12,7 +12,8 @@ from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.testing.gitworld import GitWorld, open_git_world, receipts
 from mirrord.testing.lfshost import LfsHost
 from mirrord.wire.git.address import Address
-from mirrord.wire.git.lfs import lfs_config, tracking
+from mirrord.wire.git.attributes import tracking
+from mirrord.wire.git.lfs import lfs_config
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.trust import Credential, Secret
 
@@ -54,6 +55,20 @@ async def test_objects_arrive_with_their_refs(scene: Scene) -> None:
     assert run.result is Result.SUCCESS, run.receipts
     assert scene.there.objects == {(NAME, scene.oid): BIG}
     assert scene.there.refs(NAME) == scene.upstream.refs()
+
+
+async def test_attributes_in_a_folder_count(scene: Scene) -> None:
+    """Objects go before refs, too, where only a `.gitattributes` in a folder says that there are some."""
+    scene.upstream.delete("refs/heads/main")
+    scene.upstream.commit("dev", {"assets/f.bin": lfs_pointer(BIG), "assets/.gitattributes": ATTRIBUTES})
+    scene.upstream.head("dev")
+    scene.there.refuses = True
+    mirror = scene.world.mirror(scene.source.url(NAME), one=scene.there.url(NAME))
+    assert not receipts(await scene.world.run(mirror), "one")[DEV].good
+    assert scene.there.refs(NAME) == {}
+    scene.there.refuses = False
+    assert (await scene.world.run(mirror)).result is Result.SUCCESS
+    assert scene.there.objects == {(NAME, scene.oid): BIG}
 
 
 async def test_credentials_reach_the_lfs_server_of_their_host_only(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -124,7 +139,7 @@ async def test_a_lfsconfig_in_the_repository_sends_nobody_elsewhere(scene: Scene
 
 
 async def test_only_tips_that_say_so_use_lfs(scene: Scene) -> None:
-    """A tip uses LFS when the `.gitattributes` at its top says so in an attribute, not in a pattern or a comment."""
+    """A tip uses LFS when a `.gitattributes` anywhere says so in an attribute, not in a pattern or a comment."""
     commit, git = scene.upstream.commit, scene.world.kept(scene.world.mirror(scene.source.url(NAME), local=LOCAL)).git
     tips = {
         "attribute": commit("a", {".gitattributes": b"# all\n*.psd  filter=lfs -text\n"}, parent=None),
@@ -133,11 +148,26 @@ async def test_only_tips_that_say_so_use_lfs(scene: Scene) -> None:
         "other": commit("d", {".gitattributes": b"*.psd filter=lfs2\n"}, parent=None),
         "none": commit("e", {"a": b"a"}, parent=None),
         "folder": commit("f", {".gitattributes/x": b"*.psd filter=lfs\n"}, parent=None),
+        "below": commit("g", {"assets/big/.gitattributes": b"*.psd filter=lfs\n", ".gitattributes": b"a text\n"}),
+        "same file": commit("h", {"é/.gitattributes": b"*.psd filter=lfs\n"}, parent=None),
+        "like": commit("i", {"x/.gitattributes.old": b"*.psd filter=lfs\n"}, parent=None),
         "tag": scene.upstream.tag("t", "a", annotated=True),
         "blob": scene.upstream.git("rev-parse", "e:a").strip(),
     }
+    tips["unchanged"] = commit("g", {"a": b"a"})
+    tips["changed"] = commit("g", {"assets/big/.gitattributes": b"*.psd text\n"})
+    tips["elsewhere"] = commit("g", {"other/.gitattributes": b"*.psd filter=lfs\n"})
+    tips["tree"] = scene.upstream.git("rev-parse", "h^{tree}").strip()
     using = await tracking(git, scene.upstream.path, tips.values())
-    assert {name for name, tip in tips.items() if tip in using} == {"attribute", "tag"}
+    expected = {"attribute", "tag", "below", "same file", "unchanged", "elsewhere", "tree"}
+    assert {name for name, tip in tips.items() if tip in using} == expected
+    for name, tip in tips.items():  # each alone gives the same answer
+        assert bool(await tracking(git, scene.upstream.path, [tip])) == (name in expected), name
+    assert (
+        await tracking(git, scene.upstream.path, [tips["blob"]])
+        == await tracking(git, scene.upstream.path, [])
+        == frozenset()
+    )
 
 
 @pytest.mark.parametrize(

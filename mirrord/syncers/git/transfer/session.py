@@ -16,7 +16,8 @@ from mirrord.syncers.git.plan import GitSurvey, backups, plan, questions, wanted
 from mirrord.syncers.git.transfer.destinations import Delivery, Destination, Errand
 from mirrord.syncers.git.transfer.parcel import Objects, Parcel, done
 from mirrord.transfer.execute import failed
-from mirrord.wire.git.lfs import fetch_objects, push_objects, tracking
+from mirrord.wire.git.attributes import tracking
+from mirrord.wire.git.lfs import fetch_objects, push_objects
 from mirrord.wire.git.maintenance import pack_refs
 from mirrord.wire.git.push import Change
 from mirrord.wire.git.refs import Refs
