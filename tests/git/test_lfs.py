@@ -150,7 +150,9 @@ async def test_only_tips_that_say_so_use_lfs(scene: Scene) -> None:
         "folder": commit("f", {".gitattributes/x": b"*.psd filter=lfs\n"}, parent=None),
         "below": commit("g", {"assets/big/.gitattributes": b"*.psd filter=lfs\n", ".gitattributes": b"a text\n"}),
         "same file": commit("h", {"é/.gitattributes": b"*.psd filter=lfs\n"}, parent=None),
-        "like": commit("i", {"x/.gitattributes.old": b"*.psd filter=lfs\n"}, parent=None),
+        "like": commit(
+            "i", {"x/.gitattributes.old": b"* filter=lfs\n", "x/my.gitattributes": b"* filter=lfs\n"}, parent=None
+        ),
         "tag": scene.upstream.tag("t", "a", annotated=True),
         "blob": scene.upstream.git("rev-parse", "e:a").strip(),
     }

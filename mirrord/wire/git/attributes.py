@@ -69,7 +69,8 @@ async def _changes(git: Git, folder: Path, order: Sequence[str]) -> Sequence[Map
     """Return for each tree what `.gitattributes` differ from the tree before: their blobs by path, "" for gone."""
     pairs = itertools.pairwise([_EMPTY[len(order[0])], *order])
     stdin = "".join(f"{before} {after}\n" for before, after in pairs).encode()
-    args = ["diff-tree", "-r", "--no-renames", "--no-abbrev", "--stdin", "--", ":(glob)**/.gitattributes"]
+    # `:(glob)**/.gitattributes` says the same, and takes twice the time.
+    args = ["diff-tree", "-r", "--no-renames", "--no-abbrev", "--stdin", "--", "*.gitattributes"]
     out = (await git.run(args, folder=folder, stdin=stdin, limit=_LIMIT)).out.decode("utf-8", "surrogateescape")
     return _read(out.split("\n"))
 
@@ -80,7 +81,8 @@ def _read(lines: Iterable[str]) -> Sequence[Mapping[str, str]]:
     for line in lines:
         file = _FILE.fullmatch(line)
         if file:
-            changes[-1][file["path"]] = file["oid"] if file["mode"].startswith("100") else ""
+            if file["path"].rstrip('"').rpartition("/")[2] == ".gitattributes":
+                changes[-1][file["path"]] = file["oid"] if file["mode"].startswith("100") else ""
         elif line:
             changes.append({})
     return changes
