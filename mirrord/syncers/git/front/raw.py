@@ -20,7 +20,7 @@ from mirrord.syncer import Services
 from mirrord.syncers.git.front.kinds import LOOK, headers_of
 from mirrord.syncers.git.front.shelf import Shelf
 from mirrord.syncers.git.front.words import refusal
-from mirrord.wire.git.command import Git
+from mirrord.syncers.git.kept import git_of
 from mirrord.wire.git.history import LINK, SUBMODULE, History
 from mirrord.wire.http import Http
 
@@ -38,7 +38,7 @@ _NO_FILE: Final = {
 _FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _ASK_AGAIN: Final = {"Cache-Control": "no-cache"}
 
-_means: WeakKeyDictionary[Http, tuple[Git, Shelf]] = WeakKeyDictionary()
+_shelves: WeakKeyDictionary[Http, Shelf] = WeakKeyDictionary()
 
 
 async def raw(services: Services, cache: Path, rest: str) -> Content:
@@ -50,10 +50,9 @@ async def raw(services: Services, cache: Path, rest: str) -> Content:
     segments = [unquote(segment, errors="surrogateescape") for segment in rest.split("/")]
     if len(segments) < 2 or not all(segments) or any("\n" in one or "\0" in one or "/" in one for one in segments):
         return refusal(404, "write /raw/NAME/REF/PATH of a file; folders are not listed")
-    git, shelf = _means_of(services)
     try:
         async with asyncio.timeout(_SECONDS):
-            return await _found(History(git, cache), shelf, cache, segments)
+            return await _found(History(git_of(services), cache), _shelf_of(services), cache, segments)
     except MissingError as error:
         return refusal(404, str(error))
     except TimeoutError:
@@ -93,12 +92,11 @@ async def _large(cache: Path, name: str, pointer: re.Match[bytes], told: Mapping
     return Content(200, {**headers_of(name, start), **told, "ETag": f'"{oid}"'}, file=file)
 
 
-def _means_of(services: Services) -> tuple[Git, Shelf]:
-    """Return what starts git and what keeps blobs, the same for the same services."""
-    found = _means.get(services.http)
+def _shelf_of(services: Services) -> Shelf:
+    """Return what keeps blobs, the same for the same services."""
+    found = _shelves.get(services.http)
     if found is None:
-        git = Git(services.scratch / "git-front", services.http.book)
-        found = _means[services.http] = git, Shelf(services.scratch / "raw")
+        found = _shelves[services.http] = Shelf(services.scratch / "raw")
     return found
 
 
