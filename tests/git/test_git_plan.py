@@ -10,7 +10,7 @@ import pytest
 
 from mirrord.model import Action, Plan
 from mirrord.syncer import LOCAL, Mirror, Target
-from mirrord.syncers.git.plan import GitSurvey, backups, plan, questions, wanted
+from mirrord.syncers.git.plan import GitSurvey, backups, fates, plan, questions, wanted
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.wire.git.refs import Refs, Relation
 
@@ -126,6 +126,30 @@ def test_backups_are_what_is_said() -> None:
     assert backups(mirror(), found) == kept
     assert backups(mirror(), found, frozenset({"gitee"})) == {ref: kept[ref] for ref in ("refs/heads/x", "refs/tags/v")}
     assert backups(mirror(backups="0s"), found) == {}
+
+
+def test_fates() -> None:
+    """Of each backup it is told what became of the ref, and where: upstream, here, or at which targets."""
+    served = refs(main="a", x="b", gone="g", out="o", held="h", tag_v="t")
+    upstream = refs(main="a", x="d", y="y", out="o", held="n", tag_v="u")
+    there, elsewhere = refs(main="a", y="k", lost="l"), refs(main="a", y="k")
+    places = {"gitee": there, "coding": elsewhere, "cnb": None}
+    back = {"refs/heads/held": oid("r")}
+    found = survey(upstream, served, targets=places, held_back=back)
+    lost = {"refs/heads/y": oid("k"), "refs/heads/lost": oid("l")}
+    kept = {ref: served.refs[ref] for ref in served.refs if ref != "refs/heads/main"} | lost
+    chosen = mirror(refs=["refs/heads/*", "refs/tags/*", "^refs/heads/out"])
+    expected = {
+        "refs/heads/x": "overwritten by upstream, by force",
+        "refs/heads/gone": "deleted by upstream",
+        "refs/heads/out": "no longer selected by `refs:`",
+        "refs/heads/held": "overwritten by what was brought back",
+        "refs/tags/v": "overwritten by upstream",
+        "refs/heads/y": "overwritten at gitee, coding",
+        "refs/heads/lost": "deleted at gitee",
+    }
+    assert fates(chosen, found, kept) == expected
+    assert fates(chosen, found, lost, frozenset({"coding"}))["refs/heads/y"] == "overwritten at gitee"
 
 
 @pytest.mark.parametrize("allow", [False, True])

@@ -206,7 +206,7 @@ async def test_local_is_marked_as_served_and_unmarked(scene: Scene) -> None:
 
 
 async def test_backups_go_when_their_time_is_over(scene: Scene) -> None:
-    """What was overwritten is kept as long as the mirror says, and not longer."""
+    """What was overwritten is kept as long as the mirror says, and not longer, with what became of it."""
     mirror = scene.world.mirror(scene.source.url(NAME), keys={"backups": "10d"}, local=LOCAL)
     await scene.world.run(mirror)
     scene.upstream.rewrite("dev")
@@ -214,7 +214,20 @@ async def test_backups_go_when_their_time_is_over(scene: Scene) -> None:
     scene.world.later(days=8)
     await scene.world.run(mirror)
     assert set(await scene.world.backups(mirror)) == {DEV}
+    kept = scene.world.kept(mirror)
+    assert [one.why for one in await kept.backups()] == ["overwritten by upstream, by force, 2024-05-18 12:00 UTC"]
+    scene.upstream.delete(DEV)
+    assert (await scene.world.run(mirror)).result is Result.SUCCESS
+    whys = [one.why.partition(",")[0] for one in await kept.backups()]
+    assert whys == ["deleted by upstream", "overwritten by upstream"]
     scene.world.later(days=2)
+    await scene.world.run(mirror)
+    assert [one.why.partition(",")[0] for one in await kept.backups()] == ["deleted by upstream"]
+    note = kept.folder / "mirrord-backups.json"
+    assert len(json.loads(note.read_bytes())) == 1  # what is forgotten is not noted any longer
+    note.unlink()
+    assert [one.why.partition(",")[0] for one in await kept.backups()] == ["overwritten or deleted"]
+    scene.world.later(days=9)
     await scene.world.run(mirror)
     assert await scene.world.backups(mirror) == {}
 

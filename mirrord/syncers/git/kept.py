@@ -8,11 +8,12 @@ the note, and starts no process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -28,10 +29,13 @@ from mirrord.wire.git.maintenance import CHECKED, check, maintain
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, alike
 from mirrord.wire.git.repair import DAMAGED
 from mirrord.wire.git.repository import BACKUP, HELD, INCOMING, STAMP, Cache
+from mirrord.wire.git.repository import Kept as KeptRef
 from mirrord.wire.git.view import VIEWS
 from mirrord.wire.http import Http
 
 _NOTE: Final = "mirrord"
+_FATES: Final = "mirrord-backups"
+"""Note: what became of refs of which there are backups, by moment, name and object."""
 _WATCHED: Final = ("HEAD", "packed-refs", "refs/heads", "refs/tags", "refs/mirrord", DAMAGED)
 
 _programs: WeakKeyDictionary[Http, Git] = WeakKeyDictionary()
@@ -120,10 +124,15 @@ class Kept:
         await self._forget()
         return await self.cache.fetch(source)
 
-    async def adopt(self, wanted: Refs, backups: Mapping[str, str], stamp: str) -> None:
-        """Serve what is wanted from now on."""
+    async def adopt(
+        self, wanted: Refs, backups: Mapping[str, str], stamp: str, fates: Mapping[str, str] | None = None
+    ) -> None:
+        """Serve what is wanted from now on; `fates` says what becomes of refs in `backups`, for whoever lists them."""
         await self.cache.prepare()
         await self._forget()
+        if fates:
+            told = {_moment(stamp, ref, oid): fates[ref] for ref, oid in backups.items() if ref in fates}
+            await self._notes.write(_FATES, {**await asyncio.to_thread(self._notes.read, _FATES), **told})
         await self.cache.adopt(wanted.refs, wanted.head, backups, stamp)
         await self._read()
 
@@ -134,7 +143,8 @@ class Kept:
             return ()
         held = [Backup(ref, ref, oid, "brought back; outranks upstream") for ref, oid in sorted(known.held.items())]
         kept = await self.cache.backups()
-        return [*held, *(Backup(one.name, one.ref, one.oid, f"until {one.stamp}") for one in kept)]
+        fates = await asyncio.to_thread(self._notes.read, _FATES)
+        return [*held, *(Backup(one.name, one.ref, one.oid, _why(one, fates)) for one in kept)]
 
     async def restore(self, name: str) -> None:
         """Let a backup outrank upstream's ref, from the next run on.
@@ -182,6 +192,8 @@ class Kept:
         if expired:
             await self._forget()
             await self.cache.expire(edge)
+            fates = await asyncio.to_thread(self._notes.read, _FATES)
+            await self._notes.write(_FATES, {key: fates[key] for key in fates if key >= edge.strftime(STAMP)})
         try:
             if suspect:
                 await check(self.git, self.cache)
@@ -248,6 +260,20 @@ class Kept:
     def _seal(self) -> str:
         """Tell the state of the files that change with refs: what somebody did by hand is seen too, mostly."""
         return " ".join(_stamp(self.folder / name) for name in _WATCHED)
+
+
+def _moment(stamp: str, ref: str, oid: str) -> str:
+    return f"{stamp.partition('.')[0]} {ref} {oid}"
+
+
+def _why(kept: KeptRef, fates: Mapping[str, str]) -> str:
+    """Say what became of a ref, as far as it was noted, and when."""
+    fate = fates.get(_moment(kept.stamp, kept.ref, kept.oid), "overwritten or deleted")
+    with contextlib.suppress(ValueError):
+        return (
+            f"{fate}, {datetime.strptime(kept.stamp.partition('.')[0], STAMP).replace(tzinfo=UTC):%Y-%m-%d %H:%M} UTC"
+        )
+    return f"{fate}, {kept.stamp}"
 
 
 def _stamp(path: Path) -> str:

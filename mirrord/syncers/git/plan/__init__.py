@@ -2,9 +2,9 @@
 
 from mirrord.syncers.git.plan.guard import accident, guard
 from mirrord.syncers.git.plan.steps import DEFAULT_BRANCH, EVERYTHING, GROUP, plan
-from mirrord.syncers.git.plan.survey import GitSurvey, backups, questions, wanted
+from mirrord.syncers.git.plan.survey import GitSurvey, backups, fates, questions, wanted
 
 __all__ = [
-    "DEFAULT_BRANCH", "EVERYTHING", "GROUP", "GitSurvey", "accident", "backups", "guard", "plan",
+    "DEFAULT_BRANCH", "EVERYTHING", "GROUP", "GitSurvey", "accident", "backups", "fates", "guard", "plan",
     "questions", "wanted",
 ]  # fmt: skip

@@ -167,6 +167,26 @@ def backups(mirror: Mirror, survey: GitSurvey, refused: frozenset[str] = frozens
     return kept
 
 
+def fates(
+    mirror: Mirror, survey: GitSurvey, kept: Mapping[str, str], refused: frozenset[str] = frozenset()
+) -> Mapping[str, str]:
+    """Say in a few words what becomes of each ref in `kept`, which `backups` returned for the same `refused`."""
+    after = wanted(mirror, survey)
+    return {ref: _fate(survey, after, refused, ref, old) for ref, old in kept.items()}
+
+
+def _fate(survey: GitSurvey, after: Refs, refused: frozenset[str], ref: str, old: str) -> str:
+    what = "overwritten" if ref in after.refs else "deleted"
+    if survey.served is None or survey.served.refs.get(ref) != old:
+        held = {name: refs for name, refs in survey.targets.items() if refs and name not in refused and name != LOCAL}
+        return f"{what} at {', '.join(name for name, refs in held.items() if refs.refs.get(ref) == old)}"
+    if ref in survey.held_back:
+        return f"{what} by what was brought back"
+    if ref not in after.refs and ref in survey.upstream.refs:
+        return "no longer selected by `refs:`"
+    return f"{what} by upstream" if ref not in after.refs or ref.startswith(TAGS) else f"{what} by upstream, by force"
+
+
 def _selector(patterns: tuple[str, ...]) -> Callable[[str], object]:
     """Return what tells whether a ref is selected; compiled once, for thousands of refs."""
     if patterns == ALL_REFS:

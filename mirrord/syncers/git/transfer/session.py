@@ -12,7 +12,7 @@ from mirrord.model import Receipt, Step
 from mirrord.syncer import Mirror, Services, Target, Tell
 from mirrord.syncers.git.kept import Kept, lock_of
 from mirrord.syncers.git.names import forge_at, options_of, source_address, spec_of, target_address
-from mirrord.syncers.git.plan import GitSurvey, backups, plan, questions, wanted
+from mirrord.syncers.git.plan import GitSurvey, backups, fates, plan, questions, wanted
 from mirrord.syncers.git.transfer.destinations import Delivery, Destination, Errand
 from mirrord.syncers.git.transfer.parcel import Objects, Parcel, done
 from mirrord.transfer.execute import failed
@@ -80,8 +80,9 @@ class GitSession:
         self._adopted = True
         kept = backups(self._mirror, self._survey, refused)
         if served is None or kept or (served.refs, served.head) != (wanted.refs, wanted.head):
+            why = fates(self._mirror, self._survey, kept, refused)
             async with self._kept.lock:
-                await self._kept.adopt(wanted, kept, self._survey.at.strftime(STAMP))
+                await self._kept.adopt(wanted, kept, self._survey.at.strftime(STAMP), why)
 
     async def _completed(self, parcels: Sequence[Parcel]) -> list[Parcel]:
         """Look once more at targets that could not be seen, and plan for them what they show now."""
