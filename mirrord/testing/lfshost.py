@@ -16,7 +16,7 @@ _BATCH, _OBJECTS = "/info/lfs/objects/batch", "/lfs-objects/"
 
 
 class LfsHost(GitHost):
-    """As `GitHost`, with LFS.
+    """As `GitHost`, with LFS; of the faults its LFS server knows `status` alone.
 
     Attributes:
         objects: content by repository and SHA-256.
@@ -41,6 +41,10 @@ class LfsHost(GitHost):
         if "/info/lfs/" not in path and _OBJECTS not in path:
             return await super()._handle(request)
         self.requests.append((request.method, path, request.headers.get("Authorization", "")))
+        fault = self.faults.take(request.method, request.path_qs)
+        if fault is not None and fault.instead is not None:
+            status, headers, body = fault.instead
+            return web.Response(status=status, headers=headers, body=body)
         if path.endswith(_BATCH):
             return self._batch(path.removesuffix(_BATCH).strip("/"), json.loads(await request.read()))
         name, _, oid = path.strip("/").partition(_OBJECTS)

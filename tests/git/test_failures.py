@@ -36,8 +36,14 @@ and the repository exists.
 """
 
 SAID = (Path(__file__).parent / "said.txt").read_text()
-TABLE = re.findall(r"^\[(.+)\] (\w+)\n(.*?)(?=^\[|\Z)", SAID, re.MULTILINE | re.DOTALL)
+TABLE = re.findall(r"^\[([^\]\n]+)\] (\w+)\n(.*?)(?=^\[|\Z)", SAID, re.MULTILINE | re.DOTALL)
 CASES = [pytest.param(text, getattr(errors, kind), id=name) for name, kind, text in TABLE]
+
+
+def test_every_row_is_a_case() -> None:
+    """The table is read row by row: none is taken for a part of another one."""
+    assert len(CASES) == len({name for name, _, _ in TABLE}) == SAID.count("\n[")
+    assert not any("\n[" in text for _, _, text in TABLE)
 
 
 @pytest.mark.parametrize(("text", "kind"), CASES)

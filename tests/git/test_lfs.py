@@ -8,6 +8,7 @@ import pytest
 
 from mirrord.model import Outcome, Result
 from mirrord.syncer import LOCAL
+from mirrord.testing.canary import Canary
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.testing.gitworld import GitWorld, open_git_world, receipts
 from mirrord.testing.lfshost import LfsHost
@@ -84,6 +85,35 @@ async def test_credentials_reach_the_lfs_server_of_their_host_only(tmp_path_fact
         batches = [one for one in scene.there.requests if one[1].endswith("batch")]
         assert {authorization for _, _, authorization in batches} == {credential.basic}
         assert {authorization for _, _, authorization in scene.source.requests} == {""}
+
+
+@pytest.mark.parametrize("side", ["upstream", "destination"])
+async def test_an_lfs_server_that_fails_leaves_no_token_behind(
+    tmp_path_factory: pytest.TempPathFactory, side: str
+) -> None:
+    """When the LFS server fails, `git lfs` tells its whole environment; it does so to nobody, and to no file."""
+    canary, policies = Canary.make("robot"), dict[str, HostPolicy]()
+    folder = tmp_path_factory.mktemp("world")
+    async with open_git_world(folder, book=HostBook(policies)) as world:
+        scene = await build(world, (canary.user, canary.text))
+        for host in (scene.source, scene.there):
+            policies[host.host] = HostPolicy(host.host, Credential(canary.user, Secret(canary.text)))
+        mirror = world.mirror(scene.source.url(NAME), one=scene.there.url(NAME), local=LOCAL)
+        logs = world.kept(mirror).folder / "lfs" / "logs"
+        await world.kept(mirror).cache.prepare()
+        logs.mkdir(parents=True)
+        (logs / "of another version.log").write_text(canary.text)
+        at_fault = scene.source if side == "upstream" else scene.there
+        at_fault.faults.on("POST", "/info/lfs/", times=None).status(500, b"{}")
+        told = receipts(await world.run(mirror), "one")
+        assert (told[MAIN].code, told[DEV].code) == ("server", "")
+        assert "Server error" in told[MAIN].detail
+        assert "panic" not in told[MAIN].detail
+        assert canary.heard_below(folder) == []
+        assert [one.outcome for one in told.values() if one.step.item == MAIN] == [Outcome.FAILED]
+        at_fault.faults.clear()
+        assert (await world.run(mirror)).result is Result.SUCCESS
+        assert scene.there.objects == {(NAME, scene.oid): BIG}
 
 
 async def test_refs_wait_for_their_objects(scene: Scene) -> None:

@@ -71,6 +71,8 @@ _TABLE: Final = (
     _row(DeniedError, "the user name must be that of the token's owner; correct `auth: username` under hosts:",
          r"token username invalid"),
     _row(ThrottledError, "the host wants a pause", rf"{_STATUS}429\b", r"too many requests", r"rate limit"),
+    _row(UnsupportedError, "the host has no LFS server for it; set `lfs: false` to mirror pointers only",
+         r"repository or object not found: \S+/info/lfs/", r"batch response: not implemented"),
     _row(MissingError, "there is no such repository, or this credential may not see it; nothing is deleted",
          r"repository .*not found", r"^remote: not found", rf"{_STATUS}(?:404|410|451)\b",
          r"does not appear to be a git repository", r"could not be found or you don't have permission",
@@ -79,7 +81,8 @@ _TABLE: Final = (
          r"could not read (?:username|password)"),
     _row(DeniedError, "the host does not know our key; write `ssh_key: FILE` for it under hosts:",
          r"permission denied \((?:publickey|password|keyboard|gssapi)", r"load key .*: ", r"no such identity"),
-    _row(DeniedError, _TOKEN, r"authentication failed", r"invalid (?:username or password|credentials)",
+    _row(DeniedError, _TOKEN, r"authentication failed", r"authorization error", r"authentication required",
+         r"invalid (?:username or password|credentials)",
          rf"{_STATUS}40[13]\b", r"access denied", r"bad credentials", r"reject by mode",
          r"permission to .* denied", r"write access to repository not granted", r"deploy key .*read.?only"),
     # What the host does not take
@@ -88,7 +91,8 @@ _TABLE: Final = (
     _row(RefusedError, "the host lacks LFS objects; write `lfs: true`", r"gh008", r"unknown git lfs objects"),
     _row(RefusedError, "the host has a limit for sizes; ask there for more, or leave the refs out that need it",
          r"gh001", r"size exceeds limit", r"exceeds? .*(?:limit|file size)", r"\bsize .*, exceeds ",
-         r"pack exceeds maximum allowed size", r"larger than .* limit"),
+         r"pack exceeds maximum allowed size", r"larger than .* limit", r"insufficient server storage",
+         r"bandwidth limit exceeded"),
     _row(RefusedError, "the push is too big for that host in one piece; use its ssh address",
          rf"{_STATUS}41[13]\b", r"rpc failed; http 400\b"),
     _row(RefusedError, "the host's rules forbid it", r"(?:pre-receive|update|hook) hook declined", r"protected branch",
@@ -122,14 +126,15 @@ _TABLE: Final = (
          r"failed to connect", r"couldn't connect", r"connection refused", r"no route to host",
          r"network is unreachable", r"gnutls_handshake\(\) failed", r"ssl_connect", r"tls connect error",
          r"name or service not known", r"temporary failure in name resolution"),
-    _row(ServerError, "the host failed", rf"{_STATUS}5\d\d\b", r"internal server error", r"^remote: .*no space left"),
+    _row(ServerError, "the host failed", rf"{_STATUS}5\d\d\b", r"internal server error", r"\bserver error\b",
+         r"batch response: fatal error", r"^remote: .*no space left"),
     _row(ContentError, "it answers, and not as Git does: a login page, or another kind of address",
          r"not valid: is this a git repository", r"protocol error: bad line length", r"invalid server response",
          r"unexpected service response"),
     _row(BrokenError, "the connection broke", r"early eof", r"unexpected disconnect", r"the remote end hung up",
          r"connection (?:reset|closed|was reset)", r"broken pipe", r"rpc failed", r"recv failure", r"send failure",
          r"recv error", r"empty reply from server", r"transfer closed", r"not closed cleanly", r"kex_exchange",
-         r"could not read from remote repository", r"expected flush after"),
+         r": eof$", r"could not read from remote repository", r"expected flush after"),
     _row(ContentError, "what came could not be unpacked", r"index-pack", r"unpack(?:er)? (?:failed|error)",
          r"unpack-objects"),
 )  # fmt: skip
@@ -143,7 +148,7 @@ def classify(status: int, stderr: str, host: str) -> MirrordError:
         stderr: what it said, as git wrote it.
         host: whom it spoke with; "" for nobody.
     """
-    lead = f"{host}: " if host else ""
+    lead, stderr = f"{host}: " if host else "", _REPORT.sub("", stderr)
     if status < 0 and not stderr:
         return (BrokenError if host else StorageError)(f"{lead}git was ended from outside, by signal {-status}")
     said = words(stderr) or f"git ended with status {status} and said nothing"
@@ -167,6 +172,9 @@ def words(stderr: str) -> str:
 
 
 _RULED: Final = re.compile(r"(?:remote:)?[\W_]*")  # `@@@@@@@@`, `====`, nothing
+_REPORT: Final = re.compile(
+    r"^Unable to log panic to .*", re.MULTILINE | re.DOTALL
+)  # of git lfs: its whole environment
 _LABEL: Final = re.compile(r"\A(?:(?:remote|fatal|error): *)+", re.IGNORECASE)
 _STAGE: Final = re.compile(
     r"To |hint: |warning: |Everything up-to-date|fatal: the remote end hung up|fatal: Could not read from remote"

@@ -3,6 +3,10 @@
 A host that knows LFS refuses refs whose objects it lacks (GitHub's GH008), and a host that does not would
 publish pointers to nothing. The work is done by `git lfs`, whose LFS server is given on each call: otherwise
 a `.lfsconfig` in the mirrored repository could send our requests, and the credentials with them, elsewhere.
+
+When an LFS server fails (status 500 and above), `git lfs` writes a report into `lfs/logs` that holds its whole `GIT_*`
+environment, our credential among it. A file where it wants that folder keeps the report off the disk: it is then said
+on the error stream, and left out there (`failures`).
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from pathlib import Path
 from mirrord.errors import UnsupportedError
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
+from mirrord.wire.git.repair import disk
 
 FEW = 50  # tips named one by one: each costs a walk over its history
 
@@ -46,7 +51,22 @@ async def _lfs(verb: str, git: Git, folder: Path, address: Address, tips: Collec
     named = sorted(tips) if len(tips) <= FEW else []
     everything = ["--all"] if verb == "fetch" or not named else []
     args = ["lfs", verb, *everything, "--", address.url, *named]
+    await asyncio.to_thread(bar_reports, folder)
     await git.run(args, folder=folder, remote=address, config=lfs_config(address))
+
+
+def bar_reports(folder: Path) -> None:
+    """Keep `git lfs` from writing reports into a repository; what it wrote before goes.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    place = folder / "lfs" / "logs"
+    with disk(folder):
+        if place.is_dir():
+            shutil.rmtree(place)
+        place.parent.mkdir(exist_ok=True)
+        place.touch()
 
 
 def installed() -> bool:
