@@ -7,9 +7,11 @@ Redaction works by value (every live `Secret`, in every form in which HTTP write
 from __future__ import annotations
 
 import base64
+import json
 import re
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Final
@@ -74,13 +76,20 @@ class Secret:
         return hash(self._value)
 
     def forms(self) -> tuple[str, ...]:
-        """Return every way in which HTTP would write the value; worked out once."""
+        """Return every way in which HTTP, JSON and Python would write the value; worked out once."""
         if self._forms is None:
             raw = self._value.encode()
             encoded = base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()
             quoted = quote(self._value, safe=""), quote(self._value), quote_plus(self._value)
-            self._forms = (self._value, *encoded, *quoted)
+            self._forms = (self._value, *encoded, *quoted, *_escaped(self._value))
         return self._forms
+
+
+def _escaped(value: str) -> Iterator[str]:
+    """Return what becomes of a value in JSON, and in the `repr` of an error that tells of it."""
+    yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
+    doubled = value.replace("\\", "\\\\")
+    yield from (doubled, doubled.replace("'", "\\'"), doubled.replace('"', '\\"'))
 
 
 class _Known:

@@ -375,3 +375,22 @@ async def test_the_token_goes_where_it_belongs_and_no_further() -> None:
         ("/api/v1/repos/o/moved", token),
         ("/api/v1/repos/o/there", None),
     ]
+
+
+async def test_a_token_with_an_umlaut_arrives_as_it_is() -> None:
+    """A password may hold any letter: a host that wants it bare gets it in UTF-8."""
+    seen = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        seen.append(request.headers.get("Authorization"))
+        return web.json_response({"default_branch": "main"})
+
+    runner, port = await listen(answer)
+    home = f"127.0.0.1:{port}"
+    try:
+        async with Http(HostBook({home: HostPolicy(home, Credential("x", Secret("größe-9f2d")))})) as http:
+            address = Address.parse(f"http://{home}/o/r")
+            assert await forge_of(address, "gitea").default_branch(http, address) == "main"
+    finally:
+        await runner.cleanup()
+    assert seen == ["token größe-9f2d"]

@@ -3,6 +3,8 @@
 import base64
 import copy
 import gc
+import json
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -41,6 +43,16 @@ def test_redact_knows_every_form(form: Any) -> None:
     text = redact(f"before {form} after")
     assert text == "before *** after"
     assert credential.basic.removeprefix("Basic ") not in redact(credential.basic)
+
+
+@pytest.mark.parametrize("write", [repr, json.dumps, lambda text: json.dumps(text, ensure_ascii=False)])
+@pytest.mark.parametrize("letters", ["'", '"', "\\", "'\"\\é"])
+def test_redact_knows_what_errors_and_documents_make_of_it(write: Callable[[str], str], letters: str) -> None:
+    """Quotes, backslashes and umlauts do not hide a secret in the repr of an error or in JSON."""
+    secret = Secret(f"canary{letters}9f2d1c")
+    assert "canary" not in redact(write(f"wrong: {secret.reveal()}; see '{secret.reveal()}'"))
+    assert redact(write(secret.reveal()))[1:-1] == "***"
+    assert "canary" not in redact(repr(UnicodeEncodeError("ascii", secret.reveal(), 0, 1, "no")))
 
 
 @pytest.mark.parametrize(
