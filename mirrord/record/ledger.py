@@ -52,9 +52,15 @@ def _last_run(run: Run, target: str) -> LastRun:
     for receipt in receipts:
         deleted = receipt.outcome is Outcome.DONE and receipt.step.action is Action.DELETE
         counts["deleted" if deleted else receipt.outcome.value] += receipt.step.count
-    told = [f"{step.item}: {step.reason}" for step in steps if step.action is Action.REFUSE]
-    told += [f"{one.step.item}: {one.detail or one.outcome.value}" for one in receipts if not one.good]
+    told = [_about(step, step.reason) for step in steps if step.action is Action.REFUSE]
+    told += [_about(one.step, one.detail or one.outcome.value) for one in receipts if not one.good]
     return LastRun(troubles=tuple(" ".join(text.split())[:_SENTENCE] for text in told[:_TOLD]), **counts)
+
+
+def _about(step: Step, text: str) -> str:
+    """Say of which item a text tells, once: some texts begin with that."""
+    lead = f"{step.item}: "
+    return f"{lead}{text.removeprefix(lead)}"
 
 
 def learned(run: Run) -> dict[tuple[str, str], Known | None]:
@@ -137,10 +143,10 @@ def _verdict(run: Run, record: TargetRecord) -> Result:
 def _trouble(run: Run, steps: list[Step], receipts: list[Receipt], record: TargetRecord) -> tuple[str, str]:
     for receipt in receipts:
         if receipt.outcome in (Outcome.FAILED, Outcome.REFUSED):
-            return receipt.code or "error", f"{receipt.step.item}: {receipt.detail or receipt.outcome.value}"
+            return receipt.code or "error", _about(receipt.step, receipt.detail or receipt.outcome.value)
     for step in steps:
         if step.action is Action.REFUSE:
-            return "refused", f"{step.item}: {step.reason}"
+            return "refused", _about(step, step.reason)
     if record.cancelled:
         return run.code or "interrupted", run.error or "stopped before everything was done"
     return "", ""

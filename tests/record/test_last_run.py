@@ -52,6 +52,17 @@ async def test_counts_and_words_of_the_last_run(kind: str, tmp_path: Path) -> No
     await store.close()
 
 
+async def test_a_ref_is_named_once() -> None:
+    """Words that begin with the item they are about are not told with its name before them once more."""
+    store, bad = MemoryStore(), step("refs/heads/dev")
+    receipt = Receipt(bad, Outcome.REFUSED, "refs/heads/dev: hook declined", "refused")
+    await store.add_run(Run("crane", "git", "command", NOW, NOW, Plan("crane", "git", NOW, (bad,)), (receipt,)))
+    (found,) = [entry for entry in await store.standing() if entry.target]
+    assert found.error == "refs/heads/dev: hook declined"
+    assert found.last is not None
+    assert found.last.troubles == ("refs/heads/dev: hook declined",)
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "memory"])
 async def test_what_was_refused_is_told_within_bounds(kind: str, tmp_path: Path) -> None:
     """Refusals of the plan and failures are counted all; twenty are told, each in one line of 300 characters."""
