@@ -120,7 +120,7 @@ class GitHost:
     def refs(self, name: str) -> dict[str, str]:
         """Return all refs of a repository, read by git itself."""
         out = _git("-C", str(self.path(name)), "for-each-ref", "--format=%(refname) %(objectname)")
-        return dict(line.split(" ") for line in out.splitlines())
+        return dict(line.split(" ") for line in out.split("\n") if line)  # a name may hold U+2028
 
     def head(self, name: str) -> str:
         """Return the branch that HEAD of a repository points to."""

@@ -88,7 +88,7 @@ class Upstream:
     def refs(self) -> dict[str, str]:
         """Return every ref."""
         out = self.git("for-each-ref", "--format=%(refname) %(objectname)")
-        return dict(line.split(" ") for line in out.splitlines())
+        return dict(line.split(" ") for line in out.split("\n") if line)  # a name may hold U+2028
 
     def many(self, refs: int, size: int, *, commits: int = 50) -> None:
         """Fill it: `size` bytes that nothing compresses over `commits` commits of `main`, and `refs` refs to them."""

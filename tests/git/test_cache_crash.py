@@ -41,7 +41,7 @@ def kill_while_indexing(scene: CacheScene) -> None:
 
 
 @pytest.mark.parametrize("stop", ["git.fetched", "git.backed_up", "git.adopted"])
-async def test_a_kill_converges(scene: CacheScene, tmp_path: Path, stop: str) -> None:
+async def test_f4_a_kill_converges(scene: CacheScene, tmp_path: Path, stop: str) -> None:
     """Whatever step was the last one, a backup is there before a served ref is lost; the next run does the rest."""
     old = (await scene.cache.served()).refs
     words = (str(tmp_path), scene.host.url("app.git"), stop, DEV, old[DEV])
@@ -56,7 +56,7 @@ async def test_a_kill_converges(scene: CacheScene, tmp_path: Path, stop: str) ->
     assert scene.whole()
 
 
-async def test_a_kill_between_the_two_transactions_of_a_swap_converges(
+async def test_f4_a_kill_between_the_two_transactions_of_a_swap_converges(
     scene: CacheScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`dev` is gone and `dev/x` not yet there: the backup is, and the next run creates what is missing."""
@@ -81,7 +81,7 @@ async def test_a_kill_between_the_two_transactions_of_a_swap_converges(
     assert (await scene.cache.served()).refs == scene.upstream.refs()
 
 
-async def test_git_killed_in_the_middle_of_a_fetch_leaves_nothing_behind(scene: CacheScene) -> None:
+async def test_f4_f40_git_killed_in_the_middle_of_a_fetch_leaves_nothing_behind(scene: CacheScene) -> None:
     """Half a pack on the disk (41 MB in one try) is swept, no ref has moved, and the next run has it all (F40)."""
     before = await scene.cache.refs()
     scene.upstream.many(5, 2 << 20, commits=5)

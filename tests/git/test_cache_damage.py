@@ -77,6 +77,7 @@ HEALED_BY_SWEEPING: dict[str, Harm] = {
     "packed-refs-new": lambda folder: empty(folder / "packed-refs.new"),
     "head-lock": lambda folder: empty(folder / "HEAD.lock"),
     "config-lock": lambda folder: empty(folder / "config.lock"),
+    "fetch-head-lock": lambda folder: empty(folder / "FETCH_HEAD.lock"),
     "shallow-lock": lambda folder: empty(folder / "shallow.lock"),
     "commit-graph-lock": lambda folder: empty(folder / "objects/info/commit-graphs/commit-graph-chain.lock"),
     "midx-lock": lambda folder: empty(folder / "objects/pack/multi-pack-index.lock"),

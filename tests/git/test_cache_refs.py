@@ -257,7 +257,7 @@ async def test_no_name_from_outside_is_an_argument(scene: CacheScene) -> None:
     assert fetch[fetch.index("--") + 1] == scene.host.url("app.git")
 
 
-async def test_dangerous_content_is_refused_and_costs_one_fetch(scene: CacheScene) -> None:
+async def test_59_dangerous_content_is_refused_and_costs_one_fetch(scene: CacheScene) -> None:
     """A tree that would write into `.git` of whoever checks it out (CVE-2014-9390) is not taken, nor fetched twice."""
     await scene.turn()
     before = await scene.cache.refs()

@@ -138,7 +138,7 @@ async def test_a_branch_gives_way_to_a_folder_of_branches(scene: Scene) -> None:
     assert all(scene.held(name) == scene.wanted() for name in scene.hosts)
 
 
-async def test_an_emptied_upstream_blocks(scene: Scene) -> None:
+async def test_63_f44_an_emptied_upstream_blocks(scene: Scene) -> None:
     """When upstream has nothing any more, nothing is deleted anywhere, until somebody allows it."""
     await scene.world.run(scene.mirror)
     before = scene.held("one")
@@ -159,7 +159,7 @@ async def test_an_emptied_upstream_blocks(scene: Scene) -> None:
     assert set(await scene.world.backups(scene.mirror)) == set(before) - {"refs/heads/main"}
 
 
-async def test_a_replaced_upstream_blocks(scene: Scene) -> None:
+async def test_63_f44_a_replaced_upstream_blocks(scene: Scene) -> None:
     """When another repository took upstream's name, everything stays."""
     await scene.world.run(scene.mirror)
     before = scene.held("one")
@@ -170,7 +170,7 @@ async def test_a_replaced_upstream_blocks(scene: Scene) -> None:
     assert all(scene.held(name) == before for name in scene.hosts)
 
 
-async def test_a_vanished_upstream_changes_nothing(scene: Scene) -> None:
+async def test_f44_a_vanished_upstream_changes_nothing(scene: Scene) -> None:
     """When upstream is gone the run fails and says so; what was mirrored stays."""
     await scene.world.run(scene.mirror)
     before = scene.held("one")
@@ -181,18 +181,30 @@ async def test_a_vanished_upstream_changes_nothing(scene: Scene) -> None:
     assert scene.held("one") == before
 
 
-async def test_hidden_refs_are_never_mirrored(scene: Scene) -> None:
+@pytest.mark.parametrize(("status", "code"), [(401, "denied"), (403, "denied"), (404, "missing"), (451, "missing")])
+async def test_f44_who_may_not_see_is_told_from_what_is_gone(scene: Scene, status: int, code: str) -> None:
+    """Upstream's 401 and 403 are a token's fault, 404 and 451 say that it is gone; what was mirrored stays."""
+    await scene.world.run(scene.mirror)
+    before = scene.held("one")
+    scene.source.faults.on("*", "", times=None).status(status)
+    run = await scene.world.run(scene.mirror)
+    assert (run.result, run.code) == (Result.FAILED, code)
+    assert scene.held("one") == before
+    assert (await scene.world.kept(scene.mirror).cache.served()).refs == before
+
+
+async def test_62_hidden_refs_are_never_mirrored(scene: Scene) -> None:
     """Pull requests, notes and whatever else a host keeps are neither fetched nor pushed."""
     tip = scene.wanted()["refs/heads/main"]
-    scene.upstream.set("refs/pull/1/head", tip)
-    scene.upstream.set("refs/notes/commits", tip)
+    for name in ("pull/1/head", "notes/commits", "merge-requests/1/head", "keep-around/1", "stash", "mirrord/backup/x"):
+        scene.upstream.set(f"refs/{name}", tip)
     run = await scene.world.run(scene.mirror)
     assert run.result is Result.SUCCESS
     assert set(scene.held("one")) == {ref for ref in scene.wanted() if ref.startswith(("refs/heads/", "refs/tags/"))}
 
 
-async def test_names_that_look_like_options_and_commands_are_names(scene: Scene) -> None:
-    """A branch may be called like an option, a command, or HEAD (bad inputs 59 and 60)."""
+async def test_58_names_that_look_like_options_and_commands_are_names(scene: Scene) -> None:
+    """A branch may be called like an option, a command, or HEAD (bad input 58)."""
     tip = scene.wanted()["refs/heads/main"]
     odd = ("--upload-pack=x", "a;b$(id)", "HEAD", "Main", "main`", "x'y", 'q"r', "ünïcode", "%2e%2e", "refs/heads/main")
     for name in odd:
@@ -204,6 +216,21 @@ async def test_names_that_look_like_options_and_commands_are_names(scene: Scene)
     run = await scene.world.run(scene.mirror)
     assert run.result is Result.SUCCESS, run.receipts
     assert all(scene.held(name) == scene.wanted() for name in scene.hosts)
+
+
+async def test_58_names_of_strange_letters(scene: Scene) -> None:
+    """A name may hold what other programs take for the end of a line, or 200 characters; it arrives as it is."""
+    tip = scene.wanted()["refs/heads/main"]
+    odd = ("a\u2028b", "a\u2029b", "a\x85b", "\u202egpj", "é", "e\u0301", "x" * 200)
+    for name in odd:
+        scene.upstream.set(f"refs/heads/{name}", tip)
+    run = await scene.world.run(scene.mirror)
+    assert run.result is Result.SUCCESS, run.receipts
+    assert {f"refs/heads/{name}" for name in odd} <= scene.held("one").keys()
+    assert all(scene.held(name) == scene.wanted() for name in scene.hosts)
+    scene.upstream.delete(*(f"refs/heads/{name}" for name in odd[:2]))
+    assert (await scene.world.run(scene.mirror)).result is Result.SUCCESS
+    assert scene.held("one") == scene.wanted()
 
 
 async def test_drift_at_a_destination_heals(scene: Scene) -> None:

@@ -90,7 +90,7 @@ async def test_a_destination_that_cannot_be_seen_is_looked_at_again(world: GitWo
     assert two.bad.refs(NAME) == two.wanted()
 
 
-async def test_a_protected_branch_is_refused_and_the_rest_arrives(world: GitWorld) -> None:
+async def test_61_f26_a_protected_branch_is_refused_and_the_rest_arrives(world: GitWorld) -> None:
     """A host that protects a branch refuses that ref, in its own words; everything else is pushed (F26)."""
     two = await pair(world, kind="gitee")
     Upstream(two.bad.path(NAME)).git("config", "gitee.protected", "dev")
@@ -106,7 +106,7 @@ async def test_a_protected_branch_is_refused_and_the_rest_arrives(world: GitWorl
     assert two.good.refs(NAME) == two.wanted()
 
 
-async def test_a_host_that_denies_forced_pushes_says_what_to_do(world: GitWorld) -> None:
+async def test_61_f26_a_host_that_denies_forced_pushes_says_what_to_do(world: GitWorld) -> None:
     """As Coding does by default: the ref is refused, and the receipt names the switch."""
     two = await pair(world, kind="coding")
     await world.run(two.mirror(host="plain"))
@@ -118,7 +118,7 @@ async def test_a_host_that_denies_forced_pushes_says_what_to_do(world: GitWorld)
     assert "forced pushes" in told.detail
 
 
-async def test_a_size_limit_is_told_in_the_hosts_words(world: GitWorld) -> None:
+async def test_62_a_size_limit_is_told_in_the_hosts_words(world: GitWorld) -> None:
     """A host that is full refuses everything; a good destination has it all (Gitee's real message)."""
     two = await pair(world, kind="gitee")
     Upstream(two.bad.path(NAME)).git("config", "gitee.limit", "0")
@@ -130,7 +130,7 @@ async def test_a_size_limit_is_told_in_the_hosts_words(world: GitWorld) -> None:
     assert two.good.refs(NAME) == two.wanted()
 
 
-async def test_one_bad_ref_does_not_stop_the_others(world: GitWorld) -> None:
+async def test_62_f26_one_bad_ref_does_not_stop_the_others(world: GitWorld) -> None:
     """A hook that refuses a whole push for one branch is given the refs one by one (gitaly#2451)."""
     two = await pair(world)
     two.bad.hook(
@@ -147,7 +147,7 @@ async def test_one_bad_ref_does_not_stop_the_others(world: GitWorld) -> None:
     assert set(two.bad.refs(NAME)) == {MAIN, "refs/tags/v1"}
 
 
-async def test_a_ref_that_the_host_keeps_to_itself_is_refused(world: GitWorld) -> None:
+async def test_62_a_ref_that_the_host_keeps_to_itself_is_refused(world: GitWorld) -> None:
     """A hidden ref is refused by the host and by nobody else; the rest arrives."""
     two = await pair(world)
     Upstream(two.bad.path(NAME)).git("config", "receive.hideRefs", DEV)
@@ -257,7 +257,7 @@ async def test_two_mirrors_of_one_destination_take_turns(world: GitWorld) -> Non
     assert two.bad.refs(NAME) == two.wanted()
 
 
-async def test_a_cancelled_run_ends_and_the_next_one_goes_on(world: GitWorld) -> None:
+async def test_f40_a_cancelled_run_ends_and_the_next_one_goes_on(world: GitWorld) -> None:
     """Cancelling in the middle of a push ends git; the destination is whole and the next run does the rest."""
     two = await pair(world)
     held = two.bad.faults.on("POST", "git-receive-pack").hold()
@@ -274,7 +274,7 @@ async def test_a_cancelled_run_ends_and_the_next_one_goes_on(world: GitWorld) ->
 @pytest.mark.parametrize(
     "stop", ["git.fetched", "git.backed_up", "git.adopted", "git.pushed", "notes.written", "notes.renamed"]
 )
-async def test_a_kill_anywhere_converges(world: GitWorld, stop: str) -> None:
+async def test_f4_a_kill_anywhere_converges(world: GitWorld, stop: str) -> None:
     """Killed at any durable step, the next run brings everything to what upstream has, backups included (F4)."""
     two = await pair(world)
     await world.run(two.mirror())

@@ -61,7 +61,7 @@ def test_nothing_to_do() -> None:
     found = survey(state, state, targets={"gitee": state})
     decided = plan(mirror("gitee", LOCAL), found, NOW)
     assert told(decided) == told(decided, LOCAL) == [("keep", "refs", "2 refs are as upstream")]
-    assert {(step.digest, step.confirmed) for step in decided.steps} == {(state.fingerprint, True)}
+    assert {(step.digest, step.confirmed, step.count) for step in decided.steps} == {(state.fingerprint, True, 2)}
     assert decided.groups == ()
 
 

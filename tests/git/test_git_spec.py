@@ -107,7 +107,7 @@ def test_wrong_keys(keys: dict[str, object], told: str) -> None:
         "66-https://user:pw@h/a",
     ],
 )
-def test_bad_input_sources(source: str) -> None:
+def test_57_66_bad_input_sources(source: str) -> None:
     """No address that runs a program, reads a file or carries a password gets past the configuration."""
     with pytest.raises(ValidationError) as caught:
         spec(**{"from": source.partition("-")[2]})

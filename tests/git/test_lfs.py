@@ -50,7 +50,7 @@ async def build(world: GitWorld, user: tuple[str, str] | None = None) -> Scene:
     return Scene(world, source, upstream, there, source.put(NAME, BIG))
 
 
-async def test_objects_arrive_with_their_refs(scene: Scene) -> None:
+async def test_65_objects_arrive_with_their_refs(scene: Scene) -> None:
     """What the pushed history points to is at the destination's LFS server."""
     run = await scene.world.run(scene.world.mirror(scene.source.url(NAME), one=scene.there.url(NAME), local=LOCAL))
     assert run.result is Result.SUCCESS, run.receipts
