@@ -55,6 +55,11 @@ class Fault:
     before: list[Callable[[], object]] = field(default_factory=list)
     afterwards: list[Callable[[], object]] = field(default_factory=list)
 
+    @property
+    def distorts(self) -> bool:
+        """Whether the true answer is sent, with another body or not as fast or as far as it should be."""
+        return self.body is not None or self.length is not None or self.stalled_at is not None or bool(self.flips)
+
     def status(self, code: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Self:
         """Answer with this instead of doing anything; the request's body is not read."""
         self.instead = (code, headers or {}, body)

@@ -170,7 +170,8 @@ class GitHost:
             refusal = self._refusal(exchange, unquote(path))
             if refusal is not None:
                 return await outlet.send(refusal)
-            response = await self._backend(request, exchange, Intake(request, exchange, self.wire, fault))
+            intake = Intake(request, exchange, self.wire, fault)
+            response = await self._backend(request, exchange, intake, outlet if fault.distorts else None)
             exchange.status = response.status
             return response
         finally:
@@ -195,7 +196,9 @@ class GitHost:
                     return repository, end
         return None
 
-    async def _backend(self, request: web.BaseRequest, exchange: Exchange, intake: Intake) -> web.StreamResponse:
+    async def _backend(
+        self, request: web.BaseRequest, exchange: Exchange, intake: Intake, outlet: Outlet | None
+    ) -> web.StreamResponse:
         process = await asyncio.create_subprocess_exec(
             "git",
             "http-backend",
@@ -209,7 +212,7 @@ class GitHost:
         self._processes.add(process)
         feeding = asyncio.ensure_future(self._feed(process, intake))
         try:
-            return await _answer(request, exchange, process)
+            return await _answer(request, exchange, process, outlet)
         finally:
             feeding.cancel()
             await asyncio.wait((feeding,))
@@ -250,8 +253,10 @@ class GitHost:
         stdin.close()
 
 
-async def _answer(request: web.BaseRequest, exchange: Exchange, process: Process) -> web.StreamResponse:
-    """Pass on what the program writes: a head, and a body."""
+async def _answer(
+    request: web.BaseRequest, exchange: Exchange, process: Process, outlet: Outlet | None
+) -> web.StreamResponse:
+    """Pass on what the program writes: a head, and a body; through `outlet` when that is to be distorted."""
     out = process.stdout
     assert out is not None
     response = web.StreamResponse()
@@ -261,6 +266,8 @@ async def _answer(request: web.BaseRequest, exchange: Exchange, process: Process
             response.set_status(int(value.split()[0]))
         else:
             response.headers[name] = value.strip()
+    if outlet is not None:
+        return await outlet.send(Reply(response.status, dict(response.headers), await out.read()))
     await response.prepare(request)
     while piece := await out.read(1 << 18):
         exchange.sent += len(piece)

@@ -122,9 +122,10 @@ async def open_git_world(folder: Path, *, book: HostBook | None = None) -> Async
 
 
 async def run_until(folder: Path, source: str, stop: str, targets: Mapping[str, str]) -> None:
-    """Run the mirror of `source`, and end this (child) process at the failpoint `stop`, as a kill -9 would."""
+    """Run the mirror of `source`, and end this (child) process at the failpoint `stop` (or nowhere: ""), as kill -9."""
     async with open_git_world(folder) as world:
-        failpoints.arm(stop, failpoints.crash)
+        if stop:
+            failpoints.arm(stop, failpoints.crash)
         await world.run(world.mirror(source, targets))
 
 

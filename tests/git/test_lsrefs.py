@@ -207,6 +207,7 @@ async def test_58_odd_names(ask: Ask, host: GitHost, upstream: Upstream) -> None
     """Bad input 58: what looks like an option or a command is a name like every other; bytes that are no UTF-8 too."""
     oid = upstream.refs()["refs/heads/main"]
     names = ["refs/heads/-x", "refs/heads/--upload-pack=x", "refs/heads/a;b$(id)", "refs/heads/HEAD", "refs/heads/Main"]
+    names += ["refs/heads/a\u2028b", "refs/heads/a\x85b"]
     for name in names:
         upstream.set(name, oid)
     (upstream.path / "refs" / "heads" / "\udcff").write_text(f"{oid}\n")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from mirrord.errors import UnsupportedError
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.damage import HISTORIC
@@ -18,6 +19,7 @@ INCOMING: Final = "refs/mirrord/incoming/"
 
 _REFSPECS = (f"+{HEADS}*:{INCOMING}heads/*", f"+{TAGS}*:{INCOMING}tags/*")
 _FETCH = ("fetch", "--quiet", "--prune", "--no-tags", "--force", "--no-write-fetch-head", "--no-auto-maintenance")
+_SHALLOW: Final = "shallow roots are not allowed to be updated"
 _CHECKS: Final = {"fetch.fsckObjects": "true", **{f"fetch.fsck.{name}": "warn" for name in HISTORIC}}
 
 
@@ -92,7 +94,11 @@ class Bare:
 
         Raises:
             ContentError: what came, or what is here, is damaged or dangerous.
+            UnsupportedError: it is shallow; git leaves out what would need the missing history, and calls that success.
             MirrordError: it cannot be had.
         """
         args = [*_FETCH, "--no-recurse-submodules", "--", address.url, *_REFSPECS]
-        await self._git.run(args, folder=self.folder, remote=address, config=_CHECKS, deadline=deadline)
+        output = await self._git.run(args, folder=self.folder, remote=address, config=_CHECKS, deadline=deadline)
+        if _SHALLOW in output.err:
+            text = f"{address} is a shallow repository, which lacks history; mirror the whole one that it came from"
+            raise UnsupportedError(text)
