@@ -108,6 +108,16 @@ def test_the_hosts_own_words_come_first() -> None:
     assert words("") == ""
 
 
+def test_a_host_that_talks_on_hides_nothing() -> None:
+    """Of a flood of words the first are told, and git's last ones; both are a bounded text."""
+    flood = "".join(f"remote: still at work, line {number}\n" for number in range(1000))
+    told = words(f"{flood}fatal: protocol error: bad pack header\n")
+    assert told.startswith("still at work, line 0; still at work, line 1; ")
+    assert told.endswith(" … protocol error: bad pack header")
+    assert len(told) < 1000
+    assert len(words(f"fatal: {'x' * 5000}")) < 1000
+
+
 def test_status_of_refusals() -> None:
     """Where git tells the HTTP status, the error has it."""
     error = classify(128, UNABLE + "The requested URL returned error: 451", "h")

@@ -38,6 +38,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[CacheScene]:
         yield made
 
 
+PACK = encode("acknowledgments") + encode("ready") + b"0001" + encode("packfile")
 FLOOD = b"".join(encode(f"\x02still at work, line {number}") for number in range(20_000))  # the band of progress
 DISTORTED = {
     "truncated": lambda fault: fault.truncate(SIZE // 2),
@@ -46,8 +47,8 @@ DISTORTED = {
     "garbage": lambda fault: fault.answer(b"<html>log in</html>"),
     "nothing": lambda fault: fault.answer(b""),
     "err": lambda fault: fault.answer(encode("ERR upload-pack: not our ref")),
-    "endless-progress": lambda fault: fault.answer(encode("packfile\n") + FLOOD),
-    "told-fatal": lambda fault: fault.answer(encode("packfile\n") + encode("\x03the repository is on fire")),
+    "endless-progress": lambda fault: fault.answer(PACK + FLOOD),
+    "told-fatal": lambda fault: fault.answer(PACK + encode("\x03the repository is on fire")),
 }
 
 
@@ -64,6 +65,7 @@ async def test_60_a_transfer_that_goes_wrong_changes_nothing(scene: CacheScene, 
     with pytest.raises(MirrordError) as caught:
         await scene.fetch()
     assert fault.hits == 1
+    assert type(caught.value) is not MirrordError, "it is known what went wrong"
     assert len(str(caught.value)) < 1200
     assert await scene.cache.refs() == before
     assert [ran[0] for ran in scene.git.ran].count("fetch") == 1

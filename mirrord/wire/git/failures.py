@@ -31,6 +31,7 @@ from mirrord.wire.message import permanent
 from mirrord.wire.secret import redact
 
 _LONGEST: Final = 900  # characters of the words that are repeated
+_LAST: Final = 200  # of these, for the end
 _STATUS: Final = r"(?:returned error:|RPC failed; HTTP|server returned|HTTP) (?:code )?"
 
 
@@ -98,7 +99,8 @@ _TABLE: Final = (
     _row(RefusedError, "the host's rules forbid it", r"(?:pre-receive|update|hook) hook declined", r"protected branch",
          r"hook declined", r"deny updating a hidden ref", r"deletion of the current branch prohibited",
          r"refusing to (?:delete|update)", r"denying non-fast-forward"),
-    _row(BusyError, "it moved there meanwhile; the next run sees it", r"\(stale info\)", r"\(fetch first\)"),
+    _row(BusyError, "it moved there meanwhile; the next run sees it", r"\(stale info\)", r"\(fetch first\)",
+         r"upload-pack: not our ref"),
     # What is damaged
     _row(ContentError, "the copy here is not whole; it is fetched anew", r"shallow update not allowed"),
     _row(ContentError, "objects are damaged or missing, there or here; the copy here is checked",
@@ -134,7 +136,8 @@ _TABLE: Final = (
     _row(BrokenError, "the connection broke", r"early eof", r"unexpected disconnect", r"the remote end hung up",
          r"connection (?:reset|closed|was reset)", r"broken pipe", r"rpc failed", r"recv failure", r"send failure",
          r"recv error", r"empty reply from server", r"transfer closed", r"not closed cleanly", r"kex_exchange",
-         r": eof$", r"could not read from remote repository", r"expected flush after"),
+         r": eof$", r"could not read from remote repository", r"expected flush after",
+         r"expected '(?:acknowledgments|packfile)'", r"bad pack header"),
     _row(ContentError, "what came could not be unpacked", r"index-pack", r"unpack(?:er)? (?:failed|error)",
          r"unpack-objects"),
 )  # fmt: skip
@@ -162,13 +165,20 @@ def classify(status: int, stderr: str, host: str) -> MirrordError:
 
 
 def words(stderr: str) -> str:
-    """Return what was said in one line, the host's own words first, without git's stage directions."""
+    """Return what was said in one line, the host's own words first, without git's stage directions.
+
+    Of too many words the first are kept, and the last ones, in which git says what it makes of them.
+    """
     lines = [line.strip() for line in re.split(r"[\r\n]", stderr)]
     lines = [line for line in lines if not _RULED.fullmatch(line)]
     kept = [line for line in lines if not _STAGE.match(line)] or lines
     kept.sort(key=lambda line: not line.startswith("remote:"))
-    texts = dict.fromkeys(_LABEL.sub("", line) for line in kept)
-    return redact("; ".join(filter(None, texts)))[:_LONGEST]
+    texts = [text for text in dict.fromkeys(redact(_LABEL.sub("", line)) for line in kept) if text]
+    told = "; ".join(texts)
+    if len(told) <= _LONGEST:
+        return told
+    last = texts[-1][-_LAST:]
+    return f"{told[: _LONGEST - len(last)]} … {last}"
 
 
 _RULED: Final = re.compile(r"(?:remote:)?[\W_]*")  # `@@@@@@@@`, `====`, nothing
