@@ -6,17 +6,15 @@ import base64
 import hashlib
 import os
 import pwd
-import shutil
-import socket
 import subprocess
-import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from mirrord.errors import DeniedError, MissingError, UnreachableError, UntrustedError
 from mirrord.testing.gitrepos import Upstream
+from mirrord.testing.sshhost import SSHD, SshHost, make_key
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.environment import ssh_command
@@ -25,50 +23,19 @@ from mirrord.wire.git.refs import Refs
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http import Http
 
-SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin") or ""
-Server = tuple[Path, int]
 needs_sshd = pytest.mark.skipif(not SSHD, reason="needs sshd")
 
 
-def make_key(path: Path) -> str:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
-    return path.with_suffix(".pub").read_text()
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[SshHost]:
+    """Run sshd for our own user; blanks are in every path."""
+    async with SshHost(tmp_path / "ssh server") as made:
+        yield made
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """Run sshd for our own user; return its port."""
-    folder = tmp_path / "ssh server"  # blanks in every path
-    folder.mkdir(mode=0o700)
-    host_key = make_key(folder / "host")
-    ours = make_key(folder / "ours")
-    (folder / "authorized").write_text(ours)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    (folder / "known").write_text(f"[127.0.0.1]:{port} {host_key}")
-    options = {
-        "HostKey": folder / "host", "AuthorizedKeysFile": folder / "authorized", "ListenAddress": f"127.0.0.1:{port}",
-        "PidFile": "none", "UsePAM": "no", "StrictModes": "no", "PasswordAuthentication": "no",
-        "PermitRootLogin": "prohibit-password",
-    }  # fmt: skip
-    config = folder / "config"
-    config.write_text("".join(f'{key} "{value}"\n' for key, value in options.items()))
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # where sshd, as root, insists on having an empty folder
-    with subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=subprocess.DEVNULL) as daemon:
-        for _ in range(500):
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.01)
-        yield folder, port
-        daemon.terminate()
-
-
-@pytest.fixture
-def policy(server: Server) -> HostPolicy:
-    folder, port = server
-    return HostPolicy(f"127.0.0.1:{port}", ssh_key=str(folder / "ours"), known_hosts=str(folder / "known"))
+def policy(server: SshHost) -> HostPolicy:
+    return HostPolicy(server.host, ssh_key=str(server.key), known_hosts=str(server.known_hosts))
 
 
 @pytest.fixture
@@ -119,12 +86,11 @@ async def test_64_an_unknown_host(tmp_path: Path, policy: HostPolicy) -> None:
 
 
 @needs_sshd
-async def test_64_a_changed_key(tmp_path: Path, policy: HostPolicy, server: Server) -> None:
+async def test_64_a_changed_key(tmp_path: Path, policy: HostPolicy, server: SshHost) -> None:
     """Bad input 64: a host with another key than the one written down is refused, with its fingerprint."""
-    folder, port = server
-    digest = hashlib.sha256(base64.b64decode((folder / "host.pub").read_text().split()[1])).digest()
+    digest = hashlib.sha256(base64.b64decode((server.folder / "host.pub").read_text().split()[1])).digest()
     fingerprint = "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
-    (folder / "known").write_text(f"[127.0.0.1]:{port} {make_key(folder / 'else')}")
+    server.known_hosts.write_text(f"[127.0.0.1]:{server.host.rpartition(':')[2]} {make_key(server.folder / 'else')}")
     with pytest.raises(UntrustedError) as caught:
         await ask(tmp_path, policy)
     assert caught.value.reason == "host_key"

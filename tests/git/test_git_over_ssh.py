@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import pwd
-import shutil
-import socket
-import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +11,9 @@ import pytest
 from mirrord.model import Outcome, Result
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.gitworld import GitWorld, open_git_world, receipts
+from mirrord.testing.sshhost import SSHD, SshHost
 from mirrord.wire.host import HostBook, HostPolicy
 
-SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin") or ""
 MAIN = "refs/heads/main"
 pytestmark = pytest.mark.skipif(not SSHD, reason="needs sshd")
 
@@ -34,59 +28,14 @@ class Scene:
     base: str
 
 
-def key(path: Path) -> str:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
-    return path.with_suffix(".pub").read_text()
-
-
-def bare(path: Path) -> None:
-    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(path)], check=True)
-
-
-async def listening(port: int) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.01)
-            else:
-                writer.close()
-                await writer.wait_closed()
-                return
-
-
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     """Run sshd for our own user, with keys of its own."""
-    folder = tmp_path / "ssh"
-    folder.mkdir(mode=0o700)
-    host_key = key(folder / "host")
-    (folder / "authorized").write_text(key(folder / "ours"))
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    (folder / "known").write_text(f"[127.0.0.1]:{port} {host_key}")
-    (folder / "config").write_text(
-        f"HostKey {folder / 'host'}\nAuthorizedKeysFile {folder / 'authorized'}\nListenAddress 127.0.0.1:{port}\n"
-        "PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n"
-    )
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)
-    daemon = await asyncio.create_subprocess_exec(
-        SSHD, "-D", "-e", "-f", str(folder / "config"), stderr=subprocess.DEVNULL
-    )
-    host = f"127.0.0.1:{port}"
-    policy = HostPolicy(host, ssh_key=str(folder / "ours"), known_hosts=str(folder / "known"))
-    try:
-        await listening(port)
-        for name in ("up.git", "app.git"):
-            bare(tmp_path / name)
-        async with open_git_world(tmp_path / "state", book=HostBook({host: policy})) as world:
-            base = f"ssh://{pwd.getpwuid(os.geteuid()).pw_name}@{host}{tmp_path}"
-            yield Scene(world, Upstream(tmp_path / "up.git"), Upstream(tmp_path / "app.git"), base)
-    finally:
-        daemon.terminate()
-        await daemon.wait()
+    async with SshHost(tmp_path / "ssh") as host:
+        policy = HostPolicy(host.host, ssh_key=str(host.key), known_hosts=str(host.known_hosts))
+        up, there = (Upstream(host.create(name)) for name in ("up.git", "app.git"))
+        async with open_git_world(tmp_path / "state", book=HostBook({host.host: policy})) as world:
+            yield Scene(world, up, there, host.url("").rstrip("/"))
 
 
 async def test_a_mirror_over_ssh(scene: Scene) -> None:
