@@ -1,9 +1,10 @@
 """Copy one two-platform image from one registry to three: mirrord beside `skopeo copy --all` three times in parallel.
 
-Real docker-registry servers on loopback, fresh targets for every run, the order alternates.
+Real docker-registry servers on loopback, fresh targets for every run, the order alternates. Once with the source
+behind a line of 25 MB/s, as in life, and once with nothing between: then all there is to measure is the processor.
 Prints medians and ratios (mirrord / skopeo): wall, CPU of the clients, peak memory, source bytes.
 
-    python bench/fanout.py [--size MIB] [--runs N] [--json]
+    python bench/fanout.py [--size MIB] [--runs N] [--rate MB] [--json]
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack
 
 from mirrord.testing.images import build_image
+from mirrord.testing.line import line
 from mirrord.testing.pushing import push
 from mirrord.testing.servers import DockerRegistry
 
@@ -49,18 +51,18 @@ SILENT = [
 ]
 
 
-async def once(tool: str, source: DockerRegistry) -> dict[str, float]:
-    """Copy to three fresh registries with one tool."""
+async def once(tool: str, source: DockerRegistry, way: str) -> dict[str, float]:
+    """Copy to three fresh registries with one tool; `way` is where the source is reached."""
     async with AsyncExitStack() as stack:
         targets = [await stack.enter_async_context(DockerRegistry()) for _ in range(TARGETS)]
         before = len(source.hits())
         names = [f"{target.host}/bench/app:v1" for target in targets]
         if tool == "mirrord":
-            commands = [[sys.executable, "-m", "mirrord", "copy", f"{source.host}/bench/app:v1", *names]]
+            commands = [[sys.executable, "-m", "mirrord", "copy", f"{way}/bench/app:v1", *names]]
         else:
             flags = ["--all", "--src-tls-verify=false", "--dest-tls-verify=false", "--insecure-policy"]
             commands = [
-                ["skopeo", "copy", *flags, f"docker://{source.host}/bench/app:v1", f"docker://{name}"] for name in names
+                ["skopeo", "copy", *flags, f"docker://{way}/bench/app:v1", f"docker://{name}"] for name in names
             ]
         found = await measure(commands)
         hits = source.hits()[before:]
@@ -86,28 +88,37 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=248, help="MiB of the whole image (default 248)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each tool (default 3)")
+    parser.add_argument("--rate", type=float, default=25, help="MB/s of the line to the source (default 25)")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     given = parser.parse_args()
     assert shutil.which("skopeo"), "skopeo is not installed"
-    async with DockerRegistry(access_log=True) as source:
+    async with DockerRegistry(access_log=True) as source, line(source.host, given.rate * 1e6) as slow:
         blobs = await asyncio.to_thread(fill, source.url, given.size)
-        results: dict[str, list[dict[str, float]]] = {"mirrord": [], "skopeo": []}
-        for number in range(given.runs):
-            for tool in sorted(results, reverse=number % 2 == 1):
-                results[tool].append(await once(tool, source))
-    medians = {
-        tool: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for tool, runs in results.items()
-    }
-    ratios = {key: medians["mirrord"][key] / medians["skopeo"][key] for key in medians["mirrord"]}
-    times = medians["mirrord"]["blob GETs"] / blobs
+        ways = {f"source behind {given.rate:g} MB/s": slow, "nothing between": source.host}
+        found = {name: await compare(source, way, given.runs, blobs) for name, way in ways.items()}
     if given.json:
-        print(json.dumps({"medians": medians, "ratios": ratios, "source reads per blob": times}))
+        print(json.dumps(found))
         return
     print(f"{given.size} MiB, {blobs} blobs, 1 -> {TARGETS}, medians of {given.runs}")
-    print(f"{'':12}{'mirrord':>12}{'3 x skopeo':>12}{'ratio':>8}")
-    for key, ratio in ratios.items():
-        print(f"{key:12}{medians['mirrord'][key]:>12.2f}{medians['skopeo'][key]:>12.2f}{ratio:>8.2f}")
-    print(f"every blob left the source {times:.2f} times with mirrord")
+    for name, one in found.items():
+        print(f"\n{name:22}{'mirrord':>10}{'3 x skopeo':>12}{'ratio':>8}")
+        for key, ratio in one["ratios"].items():
+            print(f"{key:22}{one['mirrord'][key]:>10.2f}{one['skopeo'][key]:>12.2f}{ratio:>8.2f}")
+        print(f"every blob left the source {one['reads']['per blob']:.2f} times with mirrord")
+
+
+async def compare(source: DockerRegistry, way: str, runs: int, blobs: int) -> dict[str, dict[str, float]]:
+    """Let the tools take turns; return medians, ratios and how often a blob was read."""
+    results: dict[str, list[dict[str, float]]] = {"mirrord": [], "skopeo": []}
+    for number in range(runs):
+        for tool in sorted(results, reverse=number % 2 == 1):
+            results[tool].append(await once(tool, source, way))
+    found = {
+        tool: {key: statistics.median(run[key] for run in made) for key in made[0]} for tool, made in results.items()
+    }
+    found["ratios"] = {key: found["mirrord"][key] / found["skopeo"][key] for key in found["mirrord"]}
+    found["reads"] = {"per blob": found["mirrord"]["blob GETs"] / blobs}
+    return found
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from mirrord.errors import DeniedError
 from mirrord.model import Action, Outcome, Result
 from mirrord.syncer import LOCAL
 from mirrord.syncers.git.names import MARK
+from mirrord.syncers.git.transfer import destinations
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.gitworld import GitWorld, receipts
@@ -31,6 +32,7 @@ class Clerk(Plain):
     host: GitHost
     asked: list[tuple[str, ...]] = field(default_factory=list)
     denies: bool = False
+    slow: int = 0
     creates: bool = True  # type: ignore[misc]  # a plain host cannot, this one can
     switches: bool = True  # type: ignore[misc]  # as above
 
@@ -45,6 +47,9 @@ class Clerk(Plain):
         self.asked.append(("switch", branch))
         if self.denies:
             raise DeniedError(f"{address.host}: may not")
+        self.slow -= 1
+        if self.slow >= 0:
+            return  # it says yes, and does nothing
         Upstream(self.host.path(address.path)).head(branch)
 
 
@@ -119,6 +124,23 @@ async def test_a_renamed_default_branch_is_followed(scene: Scene) -> None:
     assert scene.there.refs(NAME) == upstream.refs()
     assert (await scene.world.kept(mirror).cache.served()).head == "refs/heads/trunk"
     assert (await scene.world.run(mirror)).result is Result.NOOP
+
+
+async def test_a_host_that_switches_late_is_asked_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gitea may say yes and still refuse to delete what was its default branch: asked once more, it all goes through."""
+    monkeypatch.setattr(destinations, "SETTLES", 0.0)
+    mirror = scene.world.mirror(scene.source.url(NAME), scene.places)
+    await scene.world.run(mirror)
+    scene.clerk.asked.clear()
+    scene.clerk.slow = 1
+    upstream = scene.upstream
+    upstream.set("refs/heads/trunk", upstream.refs()[MAIN])
+    upstream.head("trunk")
+    upstream.delete(MAIN)
+    run = await scene.world.run(mirror)
+    assert run.result is Result.SUCCESS, run.receipts
+    assert scene.clerk.asked == [("switch", "trunk")] * 2
+    assert (scene.there.refs(NAME), scene.there.head(NAME)) == (upstream.refs(), "refs/heads/trunk")
 
 
 async def test_a_default_branch_that_cannot_be_switched_keeps_the_old_one(scene: Scene) -> None:

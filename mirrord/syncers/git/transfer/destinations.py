@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from mirrord.wire.git.push import Change, push
 from mirrord.wire.git.refs import HEADS, Refs
 from mirrord.wire.http import Http
 
+SETTLES: Final = 2.0
+"""Seconds for a host to believe its own API: Gitea works off in the background what a push before the switch meant."""
 ALONE: Final = 8  # refs that failed together are tried one by one up to this many: each may send all content again
 _PASSES: Final = re.compile(r"failed to (?:report|update)|lock|unable to|cannot|internal|time", re.IGNORECASE)
 _HOOK: Final = re.compile(r"hook|declined|denied|unpack", re.IGNORECASE)
@@ -124,6 +127,10 @@ class Delivery:
             await self._switch(errand.head, leaving)
         last = [one for one in errand.changes if one.ref in leaving and one.ref not in self.errors]
         await self._bring(last)
+        if errand.head and any(one.ref in self.errors for one in last):
+            await asyncio.sleep(SETTLES)
+            await self._switch(errand.head, leaving)
+            await self._bring([one for one in last if not self.arrived(one)])
 
     async def _switch(self, branch: str, leaving: Collection[str]) -> None:
         try:
