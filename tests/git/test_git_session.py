@@ -127,7 +127,7 @@ async def test_a_renamed_default_branch_is_followed(scene: Scene) -> None:
 
 
 async def test_a_host_that_switches_late_is_asked_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gitea may say yes and still refuse to delete what was its default branch: asked once more, it all goes through."""
+    """Gitea may say yes and still refuse to delete its former default branch: asked once more, it all goes through."""
     monkeypatch.setattr(destinations, "SETTLES", 0.0)
     mirror = scene.world.mirror(scene.source.url(NAME), scene.places)
     await scene.world.run(mirror)
