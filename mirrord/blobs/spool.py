@@ -17,10 +17,12 @@ from pathlib import Path
 
 from mirrord import failpoints
 from mirrord.blobs.files import storage_errors
+from mirrord.blobs.gathered import Gathered
 from mirrord.blobs.wanted import Wanted
 from mirrord.errors import BrokenError, DigestError, MirrordError, StorageError, TransportError
 
 CHUNK = 1 << 18  # bytes handed to a reader at a time
+SOON = 0.1  # seconds: what has come is handed on by then
 RECENT = 8  # pieces kept in memory for readers that keep up: they need not read the file
 WITHHELD = 1 << 16  # bytes kept back until the digest is verified
 TRIES = 5  # reads of a source that break without bringing PROGRESS bytes
@@ -181,15 +183,19 @@ class Spool:
 
     async def _read_on(self, handle: int, update: Callable[[bytes], None]) -> None:
         assert self.wanted.open is not None
-        async with self.wanted.open(self.written) as chunks:
+
+        def take(data: bytes) -> None:
+            if self.written + len(data) > self.wanted.size:
+                raise DigestError(f"{self.wanted.digest}: the source sends more than {self.wanted.size} bytes")
+            update(data)
+            _write_at(handle, data, self.written)
+            self.recent.append((self.written, data))
+            failpoints.hit("spool.chunk")
+            self._grown(len(data))
+
+        async with self.wanted.open(self.written) as chunks, Gathered(take, CHUNK, SOON) as gathered:
             async for data in chunks:
-                if self.written + len(data) > self.wanted.size:
-                    raise DigestError(f"{self.wanted.digest}: the source sends more than {self.wanted.size} bytes")
-                update(data)
-                _write_at(handle, data, self.written)
-                self.recent.append((self.written, data))
-                failpoints.hit("spool.chunk")
-                self._grown(len(data))
+                gathered.add(data)
 
     def _grown(self, count: int) -> None:
         self.written += count
