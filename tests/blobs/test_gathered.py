@@ -39,10 +39,14 @@ async def test_a_source_that_pauses_does_not_hold_back_what_came() -> None:
 async def test_what_came_before_a_break_is_kept() -> None:
     """A connection that breaks takes nothing away: the source is asked only for what did not come."""
     taken: list[bytes] = []
-    with pytest.raises(BrokenError):
+
+    async def broken() -> None:
         async with Gathered(taken.append, 100, NEVER) as gathered:
             gathered.add(b"a")
             raise BrokenError("gone")
+
+    with pytest.raises(BrokenError):
+        await broken()
     assert taken == [b"a"]
 
 
@@ -55,10 +59,13 @@ async def test_an_error_of_the_timer_comes_out(how: str) -> None:
         met.set()
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"):
+    async def full() -> None:
         async with Gathered(take, 100, 0.0) as gathered:
             gathered.add(b"a")
             await asyncio.wait_for(met.wait(), 10)
             if how == "next":
                 gathered.add(b"b")
                 pytest.fail("went on")
+
+    with pytest.raises(OSError, match="No space"):
+        await full()
