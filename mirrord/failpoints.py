@@ -21,6 +21,7 @@ NAMES = frozenset(
         "notes.written",  # a syncer's note is complete beside the old one
         "notes.renamed",  # a syncer's note is in place
         "git.fetched",  # upstream's refs are in the incoming namespace
+        "git.packed",  # a new list of refs is complete beside the old one
         "git.backed_up",  # what is about to be overwritten has its backup refs
         "git.adopted",  # the served refs are moved
         "push.blob",  # a blob is whole at a target

@@ -118,11 +118,11 @@ class Kept:
             _recent[self.folder] = (stamps, settled)
         return settled
 
-    async def fetch(self, source: Address) -> int:
-        """Bring upstream's refs into the cache, and return about how many bytes came."""
+    async def fetch(self, source: Address, seen: Refs) -> int:
+        """Bring upstream's refs, which were `seen`, into the cache, and return about how many bytes came."""
         await self.cache.prepare()
         await self._forget()
-        return await self.cache.fetch(source)
+        return await self.cache.fetch(source, seen)
 
     async def adopt(
         self, wanted: Refs, backups: Mapping[str, str], stamp: str, fates: Mapping[str, str] | None = None

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mirrord.errors import UnsupportedError
+from mirrord.errors import BusyError, UnsupportedError
+from mirrord.wire.git import packed
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.damage import HISTORIC
-from mirrord.wire.git.refs import HEADS, TAGS, valid_oid, valid_ref
+from mirrord.wire.git.refs import HEADS, TAGS, Refs, valid_oid, valid_ref
 from mirrord.wire.git.repair import begin, repair, take_place
 
 OURS: Final = "refs/mirrord/"
@@ -76,29 +77,71 @@ class Bare:
 
     async def update(self, refs: Mapping[str, str], gone: Iterable[str] = ()) -> None:
         """Set and delete refs in one transaction: all or none."""
+        gone = tuple(gone)
+        if len(refs) >= packed.MANY and not gone and await self._add(refs):
+            return
         lines = [f"update {ref}\0{oid}\0\0" for ref, oid in sorted(refs.items())]
         lines += [f"delete {ref}\0\0" for ref in sorted(gone)]
         if lines:
             stdin = "".join(lines).encode("utf-8", "surrogateescape")
             await self._git.run(["update-ref", "--stdin", "-z"], folder=self.folder, stdin=stdin)
 
+    async def _add(self, refs: Mapping[str, str]) -> bool:
+        """Add refs that are new, all at once; False when that is not for us to do."""
+        oids = sorted(set(refs.values()))
+        stdin = "".join(f"{oid}^{{}}\n" for oid in oids).encode()
+        args = ["cat-file", "--batch-check=%(objectname) %(objecttype)", "--buffer"]
+        lines = (await self._git.run(args, folder=self.folder, stdin=stdin)).out.decode().split("\n")
+        ends = dict(zip(oids, (line.partition(" ")[::2] for line in lines), strict=False))
+        peeled = {ref: ends[oid][0] for ref, oid in refs.items() if ends[oid][0] != oid}
+        whole = all(valid_oid(end) for end, _ in ends.values())
+        branches = (ref for ref in refs if ref.startswith(HEADS))
+        if not whole or any(ref in peeled or ends[refs[ref]][1] != "commit" for ref in branches):
+            return False  # missing, or no commits: git has words for that
+        return await asyncio.to_thread(packed.add, self.folder, refs, peeled)
+
     async def point(self, head: str) -> None:
         """Let HEAD point to a branch, by its full name; anything else is left alone."""
         if head.startswith(HEADS) and valid_ref(head) and head != await self.head():
             await self._git.run(["symbolic-ref", "--", "HEAD", head], folder=self.folder)
 
-    async def bring(self, address: Address, deadline: float | None) -> None:
+    async def bring(self, address: Address, deadline: float | None, seen: Refs | None = None) -> None:
         """Fetch the branches and tags of `address` into `INCOMING`; what is gone there goes here too.
 
         Not `--atomic`: that fails for ever when `dev` gives way to `dev/x`.
+
+        Args:
+            address: of upstream.
+            deadline: in seconds.
+            seen: what upstream was seen to have; many refs that are all new are brought by id, and added at once.
 
         Raises:
             ContentError: what came, or what is here, is damaged or dangerous.
             UnsupportedError: it is shallow; git leaves out what would need the missing history, and calls that success.
             MirrordError: it cannot be had.
         """
-        args = [*_FETCH, "--no-recurse-submodules", "--", address.url, *_REFSPECS]
-        output = await self._git.run(args, folder=self.folder, remote=address, config=_CHECKS, deadline=deadline)
+        if seen is None or not await self._bring_new(address, deadline, seen):
+            await self._fetch(address, deadline, _REFSPECS)
+
+    async def _bring_new(self, address: Address, deadline: float | None, seen: Refs) -> bool:
+        """Bring many refs where there are none yet; False when that is not the case, or upstream moved meanwhile."""
+        refs = {f"{INCOMING}{name.removeprefix('refs/')}": oid for name, oid in seen.refs.items() if valid_ref(name)}
+        if len(refs) < packed.MANY or await self.refs(INCOMING):
+            return False
+        try:
+            await self._fetch(address, deadline, (), sorted(set(refs.values())))
+        except BusyError:
+            return False
+        return await self._add(refs)
+
+    async def _fetch(
+        self, address: Address, deadline: float | None, refspecs: Sequence[str], oids: Sequence[str] = ()
+    ) -> None:
+        args = [*_FETCH, *(("--stdin",) if oids else ()), "--no-recurse-submodules", "--", address.url, *refspecs]
+        stdin = "".join(f"{oid}\n" for oid in oids).encode()
+        output = await self._git.run(
+            args, folder=self.folder, remote=address, config=_CHECKS, deadline=deadline, stdin=stdin
+        )
         if _SHALLOW in output.err:
             text = f"{address} is a shallow repository, which lacks history; mirror the whole one that it came from"
             raise UnsupportedError(text)

@@ -100,7 +100,7 @@ _TABLE: Final = (
          r"hook declined", r"deny updating a hidden ref", r"deletion of the current branch prohibited",
          r"refusing to (?:delete|update)", r"denying non-fast-forward"),
     _row(BusyError, "it moved there meanwhile; the next run sees it", r"\(stale info\)", r"\(fetch first\)",
-         r"upload-pack: not our ref"),
+         r"upload-pack: not our ref", r"does not allow request for unadvertised object"),
     # What is damaged
     _row(ContentError, "the copy here is not whole; it is fetched anew", r"shallow update not allowed"),
     _row(ContentError, "objects are damaged or missing, there or here; the copy here is checked",

@@ -164,7 +164,7 @@ def swap(fresh: Path, folder: Path) -> None:
             folder.rename(_beside(folder, "damaged"))
         fresh.rename(folder)
         settle(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
 
 
 def settle(folder: Path) -> None:
@@ -192,7 +192,8 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Make sure that what was renamed in a folder stays so, whatever happens to the power."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -71,7 +71,7 @@ class Cache(Bare):
         """Return the refs that were restored and outrank upstream's."""
         return _renamed(await self.refs(HELD), HELD)
 
-    async def fetch(self, address: Address, *, deadline: float | None = None) -> int:
+    async def fetch(self, address: Address, seen: Refs | None = None, *, deadline: float | None = None) -> int:
         """Bring upstream's branches and tags into `incoming`; return by how many bytes the repository grew.
 
         A repository that turns out to be damaged is begun anew: upstream has nearly all of it, and the rest is carried
@@ -85,7 +85,7 @@ class Cache(Bare):
         try:
             if await asyncio.to_thread((self.folder / DAMAGED).exists):
                 raise ContentError(f"{self.folder.name} is known to be damaged")
-            await self.bring(address, deadline)
+            await self.bring(address, deadline, seen)
         except MirrordError as error:
             if not await self._at_fault(error):
                 raise

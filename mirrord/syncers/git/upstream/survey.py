@@ -83,7 +83,7 @@ class _Source:
         self.refs = await _ask(source, self.services)
         self.known = await self.kept.known()
         if self._behind():
-            self.bytes = await self.kept.fetch(source)
+            self.bytes = await self.kept.fetch(source, self.refs)
             self.known = await self.kept.known()
         if self._behind():
             self.refs = await _ask(source, self.services)  # it moved between the look and the fetch
