@@ -31,6 +31,8 @@ _HINTS: Final = (
         "give the token `project:depot`; look at its expiry and IP list too",
     ),
 )
+_PAGE: Final = 100  # projects a request
+_PAGES: Final = 50
 _GONE: Final = re.compile(r"not.?found|no(?:t|n).?exist|不存在", re.IGNORECASE)
 _DENIED: Final = re.compile(r"auth|permission|unauthorized|forbidden|权限|令牌", re.IGNORECASE)
 _THERE: Final = re.compile(r"exist|duplicate|已存在|重复", re.IGNORECASE)
@@ -89,15 +91,7 @@ class Coding:
 
     async def create(self, http: Fetches, address: Address, visibility: str, description: str) -> str:
         """Make the repository in its project, which has to be there."""
-        _, project, name = repository_of(address)
-        answer = await self._act(http, address, "DescribeCodingProjects", ProjectName=project)
-        listed = _mapping(answer.get("Data")).get("ProjectList")
-        # The search finds every project whose name begins so; only the one of exactly this name will do.
-        found = [one for one in listed if text(one, "Name") == project] if isinstance(listed, list) else []
-        if not found:
-            told = f"{web_host(address)}: the token sees no project {project!r}"
-            raise MissingError(f"{told}; make it at Coding, or give the token access to it")
-        number = int(needed(found[0], web_host(address), "Id"))
+        number, name = await self._project(http, address), repository_of(address)[-1]
         shared = visibility == "public"
         try:
             await self._act(
@@ -126,6 +120,22 @@ class Coding:
         user = await self._act(http, address, "DescribeCodingCurrentUser")
         numbers = {"DepotId": int(needed(depot, host, "Id")), "UserId": int(needed(user, host, "User", "Id"))}
         await self._act(http, address, "ModifyDefaultBranch", BranchName=branch, **numbers)
+
+    async def _project(self, http: Fetches, address: Address) -> int:
+        """Return the number of the project; the search finds every one whose name begins so, page by page."""
+        project = repository_of(address)[1]
+        for page_number in range(1, _PAGES + 1):
+            wanted = {"ProjectName": project, "PageNumber": page_number, "PageSize": _PAGE}
+            answer = await self._act(http, address, "DescribeCodingProjects", **wanted)
+            listed = _mapping(answer.get("Data")).get("ProjectList")
+            listed = listed if isinstance(listed, list) else []
+            for one in listed:
+                if text(one, "Name") == project:
+                    return int(needed(one, web_host(address), "Id"))
+            if len(listed) < _PAGE:
+                break
+        told = f"{web_host(address)}: the token sees no project {project!r}"
+        raise MissingError(f"{told}; make it at Coding, or give the token access to it")
 
     async def _depot(self, http: Fetches, address: Address) -> Document | None:
         team, project, name = repository_of(address)

@@ -24,7 +24,7 @@ _HINTS: Final = (
         r"reject by mode|protected branch|保护分支",
         "open the branch for force pushes in the repository's branch settings",
     ),
-    (r"real-?name|实名", "Gitee wants the account to prove its real name first"),
+    (r"real-?name|实名|身份认证|认证身份", "Gitee wants the account to prove its real name first"),
     (r"content review|review|审核", "Gitee reviews the repository; until that is done it stays private"),
     (r"frozen|已被冻结", "Gitee has frozen the repository; ask its support"),
     (

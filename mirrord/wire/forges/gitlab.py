@@ -13,6 +13,10 @@ from mirrord.wire.git.address import Address
 HOST: Final = "gitlab.com"
 _FILES: Final = frozenset({"raw", "blob", "tree", "blame"})
 _HINTS: Final = (
+    (
+        r"delete protected branches|default branch of a project cannot be deleted",
+        "take the branch out of Protected branches there, or delete it on the project's pages",
+    ),
     (r"not allowed to force push|protected branch", "allow force pushes for the branch under Protected branches"),
     (r"insufficient_scope", "give the token the scopes `api` and `write_repository`"),
     (
