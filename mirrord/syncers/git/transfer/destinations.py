@@ -24,6 +24,7 @@ from mirrord.wire.http import Http
 SETTLES: Final = 2.0
 """Seconds for a host to believe its own API: Gitea works off in the background what a push before the switch meant."""
 ALONE: Final = 8  # refs that failed together are tried one by one up to this many: each may send all content again
+PAUSES: Final = (0.5, 1.0, 2.0, 4.0)  # seconds for hosts whose API says what Git does not show yet
 _PASSES: Final = re.compile(r"failed to (?:report|update)|lock|unable to|cannot|internal|time", re.IGNORECASE)
 _HOOK: Final = re.compile(r"hook|declined|denied|unpack", re.IGNORECASE)
 
@@ -58,12 +59,17 @@ class Destination:
             return None
 
     async def make(self, visibility: str, description: str) -> str:
-        """Make the repository, empty. Return what people should know, or "".
+        """Make the repository, empty, and wait until Git sees it: its API can be ahead. Return what people should know.
 
         Raises:
             MirrordError: it could not be made.
         """
-        return await self.forge.create(self.http, self.address, visibility, description)
+        note = await self.forge.create(self.http, self.address, visibility, description)
+        for pause in PAUSES:
+            if await self.look() is not None:
+                break
+            await asyncio.sleep(pause)
+        return note
 
     async def switch(self, branch: str) -> None:
         """Make a branch (full name) the default one.
@@ -137,12 +143,27 @@ class Delivery:
             if branch not in self.after.refs:
                 missing = RefusedError(f"{branch} is not there, so it cannot become the default branch")
                 raise self.errors.get(branch, missing)
-            await self.to.switch(branch)
+            await self._insist(branch)
         except MirrordError as error:
             for name in ("HEAD", *leaving):
                 self.errors[name] = error
-        else:
+
+    async def _insist(self, branch: str) -> None:
+        """Switch until Git shows it: after the first push to a new repository Gitea says yes, and does nothing yet.
+
+        Raises:
+            BrokenError: it never shows it.
+            MirrordError: the host did not, or cannot be asked.
+        """
+        for pause in (0.0, *PAUSES):
+            if pause:
+                await asyncio.sleep(pause)
+            await self.to.switch(branch)
             await self._see()
+            if self.after.head in (branch, None):  # old servers do not tell
+                return
+        told = f"{self.to.address.host} was told that {branch} is the default branch, and shows {self.after.head}"
+        raise BrokenError(f"{told}; may this account change the repository's settings?")
 
     async def _bring(self, changes: Sequence[Change]) -> None:
         """Push, look, and push once more what failed and may work alone."""
