@@ -25,8 +25,11 @@ _FILES: Final = frozenset({"src", "raw", "media", "blame"})
 _KINDS: Final = frozenset({"branch", "tag", "commit"})
 _HINTS: Final = (
     (r"is the default branch and cannot be deleted", "it is switched first when `host: gitea` and the token allow it"),
+    (r"protected from deletion", "remove the branch's protection at the host, or delete the branch there"),
+    (r"protected from (?:unverified|changing)", "switch this rule off in the branch's protection"),
+    (r"tag \S+ is protected", "let the mirror's account write it under protected tags"),
     (
-        r"protected branch|Not allowed to (?:force-)?push",
+        r"protected from force push|protected branch|Not allowed to (?:force-)?push",
         "let the mirror's account force-push in the branch's protection",
     ),
     (r"required scope|does not have at least one of required scope", "give the token read and write for repositories"),
