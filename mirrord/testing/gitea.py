@@ -37,6 +37,7 @@ HTTP_ADDR = 127.0.0.1
 HTTP_PORT = {port}
 ROOT_URL = http://127.0.0.1:{port}/
 DISABLE_SSH = true
+LFS_START_SERVER = true
 OFFLINE_MODE = true
 [database]
 DB_TYPE = sqlite3
@@ -96,6 +97,15 @@ class Gitea:
             if answer.status >= 300:
                 raise UnreachableError(f"{method} {path}: {answer.status} {text[:500]}")
             return await answer.json() if text else None
+
+    async def make_token(self, *scopes: str) -> str:
+        """Return one more token of the user, for these scopes alone."""
+        words = ("--username", OWNER, "--token-name", "-".join(scopes).replace(":", "-"), "--scopes", ",".join(scopes))
+        return (await self._command("admin", "user", "generate-access-token", *words, "--raw")).split()[-1]
+
+    async def settle(self) -> None:
+        """Wait until its API and pages show what was pushed: it takes that in after the push has ended."""
+        await self._command("manager", "flush-queues")
 
     async def __aenter__(self) -> Self:
         """Make a user, start, and wait until it answers."""

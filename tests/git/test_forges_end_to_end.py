@@ -28,6 +28,7 @@ from mirrord.wire.secret import Credential, Secret
 FORGES: tuple[Forge, ...] = get_args(Forge)
 USERS = {"cnb": "cnb"}
 OWNERS = {"coding": "team/project", "gitlab": "group/sub", "cnb": "group/sub", "github": "org"}
+SETTLES = "mirrord.syncers.git.transfer.destinations.SETTLES"
 PAUSES = "mirrord.syncers.git.transfer.destinations.PAUSES"
 GITLAB_PROTECTED = """#!/bin/sh
 test "$1" = refs/heads/main || exit 0
@@ -175,8 +176,9 @@ async def test_a_host_that_says_yes_and_does_nothing(begin: Begin, monkeypatch: 
         assert scene.held() == scene.upstream.refs()
 
 
-async def test_gitlab_protects_what_was_the_default_branch(begin: Begin) -> None:
+async def test_gitlab_protects_what_was_the_default_branch(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     """GitLab's refusal to delete the branch that it protected is told in its words, with the next step."""
+    monkeypatch.setattr(SETTLES, 0.0)
     async with begin("gitlab") as scene:
         await scene.run()
         scene.host.hook(f"{scene.name}.git", "update", GITLAB_PROTECTED)

@@ -138,8 +138,8 @@ async def test_a_protected_branch_refuses_in_its_own_words(scene: Scene) -> None
     assert run.result is Result.PARTIAL, run.receipts
     refused = receipts(run, "there")[MAIN]
     assert refused.outcome is Outcome.REFUSED
-    assert "protect" in refused.detail
-    assert "allow forced pushes" in refused.detail
+    assert "branch main is protected from force push" in refused.detail
+    assert "let the mirror's account force-push in the branch's protection" in refused.detail
     refs, _ = await scene.held()
     assert (refs[MAIN], refs["refs/tags/v3"]) == (old, scene.upstream.refs()["refs/tags/v3"])
 
