@@ -12,7 +12,8 @@ class Gathered:
     """Hands on pieces that came within `soon` seconds as one, of about `size` bytes or more.
 
     On a line of 25 MB/s pieces have 64 KiB, and hashing, writing and sending them one by one to three targets takes a
-    third more CPU time than four together. Leaving the context hands on the rest, also after an error: it came.
+    third more CPU time than four together. Leaving the context hands on the rest, also after an error: it came. Being
+    cancelled does not: what `take` might raise then would take the cancellation's place, and nobody would stop.
     """
 
     def __init__(self, take: Callable[[bytes], None], size: int, soon: float) -> None:
@@ -41,6 +42,9 @@ class Gathered:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Hand on the rest."""
+        if error is not None and not isinstance(error, Exception):
+            self._drop()
+            return
         self._settle()
         self._flush()
 
@@ -50,11 +54,15 @@ class Gathered:
         except Exception as error:  # noqa: BLE001 - a timer has nobody to tell; the next call has
             self._error = error
 
-    def _flush(self) -> None:
+    def _drop(self) -> list[bytes]:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         parts, self._parts, self._held = self._parts, [], 0
+        return parts
+
+    def _flush(self) -> None:
+        parts = self._drop()
         if parts:
             self._take(parts[0] if len(parts) == 1 else b"".join(parts))
 

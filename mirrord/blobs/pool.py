@@ -152,7 +152,8 @@ class SpoolPool:
             if not self._aside[party]:
                 self._detach_laggards(party)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), self._grace / 4)
+                async with asyncio.timeout(self._grace / 4):  # `wait_for` may lose a cancellation (CPython 86296)
+                    await self._news.wait()
 
     def _known(self, wanted: Wanted) -> _Entry | None:
         """Return what is there or on its way, perhaps in another size that has still to prove right or wrong."""

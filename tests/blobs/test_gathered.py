@@ -69,3 +69,23 @@ async def test_an_error_of_the_timer_comes_out(how: str) -> None:
 
     with pytest.raises(OSError, match="No space"):
         await full()
+
+
+async def test_being_cancelled_is_not_turned_into_something_else() -> None:
+    """What the rest would raise does not take the place of a cancellation: the reader would begin anew."""
+    began = asyncio.Event()
+
+    def take(_: bytes) -> None:
+        raise BrokenError("wrong bytes")
+
+    async def waiting() -> None:
+        async with Gathered(take, 100, NEVER) as gathered:
+            gathered.add(b"a")
+            began.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(waiting())
+    await began.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -163,7 +163,7 @@ async def test_a_token_that_is_not_enough(gitea: Gitea) -> None:
     """A wrong token and one without the needed scopes are told with the next step."""
     address = Address.parse(gitea.url("app"))
     weak = await gitea.make_token("read:repository", "read:user")
-    tokens = {"0" * 40: "the token is wrong", weak: "give the token read and write for repositories"}
+    tokens = {"0badc0de" * 5: "the token is wrong", weak: "give the token read and write for repositories"}
     for token, told in tokens.items():
         async with Http(book(gitea, token)) as http:
             with pytest.raises(DeniedError, match=told):

@@ -146,7 +146,7 @@ async def test_a_protected_branch_refuses_in_its_own_words(scene: Scene) -> None
 
 async def test_a_wrong_token_is_told_from_a_missing_repository(scene: Scene) -> None:
     """A token that is none is `denied` and names the host; nothing is made for it."""
-    wrong = HostPolicy(scene.gitea.host, credential=Credential(OWNER, Secret("0" * 40)))
+    wrong = HostPolicy(scene.gitea.host, credential=Credential(OWNER, Secret("0badc0de" * 5)))
     async with Http(HostBook({scene.gitea.host: wrong})) as http:
         forge = forge_of(scene.address, FORGE)
         with pytest.raises(DeniedError, match=scene.gitea.host):
