@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 from aiohttp import web
@@ -50,29 +49,28 @@ class Logged(GitHost):
         return await super()._handle(request)
 
 
-async def serve(folder: Path) -> None:
-    """Run a source and three receivers until standard input ends; print their URLs."""
-    async with AsyncExitStack() as stack:
-        hosts = {}
-        for name in ("source", *NAMES):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            rate = None if name == "source" else RATE
-            hosts[name] = (await stack.enter_async_context(Logged(folder / name, rate=rate))).base
-        print(json.dumps(hosts), flush=True)
+async def serve(folder: Path, rate: float | None) -> None:
+    """Run a host until standard input ends; print its URL."""
+    async with Logged(folder, rate=rate) as host:
+        print(host.base, flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 
 @contextlib.asynccontextmanager
 async def hosts_of(folder: Path) -> AsyncIterator[dict[str, str]]:
-    """Start the hosts in a process of their own."""
-    argv = [sys.executable, __file__, "--serve", str(folder)]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: ASYNC220 - once
-        assert process.stdout is not None
-        assert process.stdin is not None
-        try:
-            yield json.loads(await asyncio.to_thread(process.stdout.readline))
-        finally:
-            process.stdin.close()
+    """Start a source and three receivers, each in a process of its own as it would be a machine of its own."""
+    with contextlib.ExitStack() as stack:
+        hosts = {}
+        for name in ("source", *NAMES):
+            (folder / name).mkdir(parents=True)
+            argv = [sys.executable, __file__, "--serve", str(folder / name)]
+            argv += [] if name == "source" else ["--rate", str(RATE)]
+            process = stack.enter_context(subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE))  # noqa: ASYNC220 - once
+            assert process.stdout is not None
+            assert process.stdin is not None
+            stack.callback(process.stdin.close)
+            hosts[name] = (await asyncio.to_thread(process.stdout.readline)).decode().strip()
+        yield hosts
 
 
 class Bench:
@@ -188,9 +186,10 @@ async def main() -> None:
     parser.add_argument("--runs", type=int, default=1, help="rounds (default 1)")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--rate", type=float, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
-        await serve(given.serve)
+        await serve(given.serve, given.rate)
         return
     folder = Path(tempfile.mkdtemp(prefix="bench-git-"))
     try:
