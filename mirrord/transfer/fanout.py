@@ -87,12 +87,14 @@ async def _one(delivery: Delivery, deliver: Callable[[Delivery], Awaitable[Recei
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:
     """Do all at once; when one fails stop the others and raise what it raised."""
+    first: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
             for work in works:
                 group.create_task(work)
     except* (MirrordError, TimeoutError) as errors:
-        first: BaseException = errors
+        first = errors
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
+    if first is not None:  # not raised in `except*`: Python 3.11.2, which is Debian 12's, would wrap it in a group
         raise first from None
