@@ -32,13 +32,14 @@ class SshHost:
         folder: where the repositories and the keys are.
         host: `127.0.0.1:PORT`, once started.
         key: the private key that it lets in.
+        programs: a folder where those who come in find commands, besides the usual ones.
         known_hosts: a file with its own key.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.host = ""
-        self.key, self.known_hosts = folder / "ours", folder / "known"
+        self.key, self.known_hosts, self.programs = folder / "ours", folder / "known", folder / "programs"
         self._daemon: Process | None = None
 
     def url(self, name: str) -> str:
@@ -99,6 +100,7 @@ class SshHost:
             "AuthorizedKeysFile": self.folder / "authorized",
             "ListenAddress": f"127.0.0.1:{port}",
             "PidFile": "none",
+            "SetEnv": f"PATH={self.programs}:{os.defpath}:/usr/local/bin",
             "UsePAM": "no",
             "StrictModes": "no",
             "PasswordAuthentication": "no",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,17 @@ from pathlib import Path
 import pytest
 
 from mirrord.model import Outcome, Result
-from mirrord.testing.gitrepos import Upstream
+from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.testing.gitworld import GitWorld, open_git_world, receipts
+from mirrord.testing.lfshost import LfsHost
 from mirrord.testing.sshhost import SSHD, SshHost
+from mirrord.wire.git.lfs import installed
 from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.trust import Credential, Secret
 
 MAIN = "refs/heads/main"
+PASS = Credential("robot", Secret("pass-5b0e")).basic
+BIG = b"big" * 4096
 pytestmark = pytest.mark.skipif(not SSHD, reason="needs sshd")
 
 
@@ -26,6 +32,12 @@ class Scene:
     upstream: Upstream
     there: Upstream
     base: str
+    programs: Path
+
+    def behind(self, name: str, server: LfsHost) -> None:
+        """Let the host send those who ask for the LFS server of a repository to `server`, with a credential."""
+        said = {"href": f"{server.base}/{name}/info/lfs", "header": {"Authorization": PASS}}
+        (self.programs / name).write_text(json.dumps(said))
 
 
 @pytest.fixture
@@ -35,7 +47,11 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         policy = HostPolicy(host.host, ssh_key=str(host.key), known_hosts=str(host.known_hosts))
         up, there = (Upstream(host.create(name)) for name in ("up.git", "app.git"))
         async with open_git_world(tmp_path / "state", book=HostBook({host.host: policy})) as world:
-            yield Scene(world, up, there, host.url("").rstrip("/"))
+            host.programs.mkdir()
+            answers = host.programs / "git-lfs-authenticate"
+            answers.write_text('#!/bin/sh\nexec cat "$(dirname "$0")/$(basename "$1")"\n')
+            answers.chmod(0o755)
+            yield Scene(world, up, there, host.url("").rstrip("/"), host.programs)
 
 
 async def test_a_mirror_over_ssh(scene: Scene) -> None:
@@ -75,3 +91,25 @@ async def test_a_missing_repository_over_ssh(scene: Scene) -> None:
     run = await scene.world.run(scene.world.mirror(f"{scene.base}/gone.git", one=f"{scene.base}/app.git"))
     assert (run.result, run.code) == (Result.FAILED, "missing")
     assert scene.there.refs() == {}
+
+
+@pytest.mark.skipif(not installed(), reason="needs git-lfs")
+async def test_lfs_objects_behind_ssh(scene: Scene) -> None:
+    """A host that is reached over ssh says there where its LFS server is, and how to get in; objects go first."""
+    folder = scene.world.folder / "objects"
+    async with LfsHost(folder / "up") as up, LfsHost(folder / "there") as there:
+        for host, name in ((up, "up.git"), (there, "app.git")):
+            host.create(name)
+            scene.behind(name, host)
+        oid = up.put("up.git", BIG)
+        scene.upstream.commit("main", {"f.bin": lfs_pointer(BIG), ".gitattributes": b"*.bin filter=lfs\n"}, parent=None)
+        mirror = scene.world.mirror(f"{scene.base}/up.git", one=f"{scene.base}/app.git")
+        there.refuses = True
+        assert not receipts(await scene.world.run(mirror), "one")[MAIN].good
+        assert scene.there.refs() == {}
+        there.refuses = False
+        run = await scene.world.run(mirror)
+        assert run.result is Result.SUCCESS, (run.error, run.receipts)
+        assert there.objects == {("app.git", oid): BIG}
+        assert scene.there.refs() == scene.upstream.refs()
+        assert {given for host in (up, there) for _, path, given in host.requests if path.endswith("batch")} == {PASS}
