@@ -18,6 +18,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def make_app(view: View, programs: Programs | None = None) -> web.Application:
     """Build the application that answers on the public address; `programs` are those of the fronts."""
     app = web.Application(middlewares=[_guard], client_max_size=64 * 1024)
+    app.on_response_prepare.append(_signed)
     app.add_routes(StatusPages(view).routes())
     front = Front(view.fronts, view.services, programs)
 
@@ -36,6 +37,11 @@ def make_app(view: View, programs: Programs | None = None) -> web.Application:
 def raw_path(request: web.BaseRequest) -> str:
     """Return the path exactly as the client sent it."""
     return request.raw_path.partition("?")[0]
+
+
+async def _signed(_: web.Request, response: web.StreamResponse) -> None:
+    """Say who answers, and not which versions of which libraries: that helps only those who look for holes."""
+    response.headers["Server"] = "mirrord"
 
 
 @web.middleware

@@ -159,6 +159,15 @@ async def test_reading_only(served: Served, path: str) -> None:
     assert (await served.ask("POST", path))[0] == 405
 
 
+@pytest.mark.parametrize("path", ["/status", "/", "/nobody", "/v2/blob", "/v2/small", "/v2/../x"])
+async def test_versions_stay_untold(served: Served, path: str) -> None:
+    """Answers name the program, and not the versions of what it is made of."""
+    for method in ("GET", "POST"):
+        _, headers, _ = await served.ask(method, path, Content_Length="0")
+        assert headers["server"] == "mirrord"
+    assert b"aiohttp" not in await served.raw(b"NONSENSE\r\n\r\n")
+
+
 async def test_unknown_page(served: Served) -> None:
     """What nobody owns is 404, and nothing of the path comes back."""
     code, _, body = await served.ask("GET", "/<script>")
