@@ -14,6 +14,7 @@ from mirrord.cli.console import exit_code, say_json, say_run
 from mirrord.cli.places import Opened, Place, open_source, open_target
 from mirrord.cli.progress import shown
 from mirrord.cli.room import room
+from mirrord.daemon import loop
 from mirrord.errors import MirrordError, UnreachableError, UsageError
 from mirrord.events import Events, StepDone
 from mirrord.model import Action, Plan, Receipt, Run, Step
@@ -48,7 +49,7 @@ def copy(
     json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,  # noqa: FBT002 - a flag
 ) -> int:
     """Run the command and return its exit code."""
-    run = asyncio.run(_copy(source, targets, quiet=json))
+    run = loop.run(_copy(source, targets, quiet=json), plain=True)
     if json:
         from mirrord.report.documents import run_document  # noqa: PLC0415 - only --json pays for it
 

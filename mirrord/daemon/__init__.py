@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mirrord.daemon.lifetime import run, serve
+    from mirrord.daemon.lifetime import serve
     from mirrord.daemon.lock import StateLock
+    from mirrord.daemon.loop import run
     from mirrord.daemon.runner import Runner
     from mirrord.daemon.services import build_services
     from mirrord.daemon.snapshot import Snapshot
@@ -26,7 +27,7 @@ _HOMES = {
     "Workshop": "workshop",
     "build_services": "services",
     "open_workshop": "workshop",
-    "run": "lifetime",
+    "run": "loop",
     "serve": "lifetime",
 }
 

@@ -6,12 +6,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any, TypeVar
-
-import uvloop
+from typing import Any
 
 from mirrord import __version__
 from mirrord.config.load import Configuration, load_folder
@@ -32,14 +30,6 @@ from mirrord.syncer import load_syncers
 
 STOP_TIMEOUT = 150.0
 """Seconds that runs under way get to end after SIGTERM; below the 180 s of the unit file."""
-
-_T = TypeVar("_T")
-
-
-def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine to its end on uvloop."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
 
 
 async def serve(

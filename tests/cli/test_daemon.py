@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 
+import pytest
+
 from mirrord.testing import Registry, build_image, push
 from mirrord.testing.auth import Auth
 from mirrord.testing.commands import Desk
@@ -118,19 +120,36 @@ async def test_two_commands_at_once(desk: Desk) -> None:
         assert (await desk.run("sync")).status == 0
 
 
-async def test_ctrl_c(desk: Desk) -> None:
-    """Ctrl-C ends a command with 130, publishes nothing by halves, and the next one goes on."""
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+async def test_signals(desk: Desk, number: signal.Signals, status: int) -> None:
+    """Ctrl-C, `kill` and a closed terminal end a command, publish nothing by halves, and the next one goes on."""
     async with Registry() as source, Registry() as target:
         await push(build_image(), source, "a", ["v1"])
         configured(desk, source, target)
         gate = source.faults.on("GET", "/blobs/", times=None).stall(after=100)
         async with desk.started("sync") as first:
             await gate.reached.wait()
-            first.send_signal(signal.SIGINT)
+            first.send_signal(number)
             out, err = await asyncio.wait_for(first.communicate(), 60)
-            assert first.returncode == 130, (out, err)
+            assert first.returncode == status, (out, err)
             assert b"Traceback" not in err
         assert target.tags == {}
         assert target.content.dangling() == []
         source.faults.clear()
         assert (await desk.run("sync")).status == 0
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_copy_that_is_ended_leaves_nothing_here(desk: Desk, number: signal.Signals, status: int) -> None:
+    """What was on its way is in no temporary folder any more."""
+    async with Registry() as source, Registry() as target:
+        await push(build_image(), source, "a", ["v1"])
+        gate = source.faults.on("GET", "/blobs/", times=None).stall(after=100)
+        async with desk.started("copy", f"{source.host}/a:v1", f"{target.host}/b:v1") as first:
+            await gate.reached.wait()
+            assert list(desk.temporary.iterdir()) != []
+            first.send_signal(number)
+            out, err = await asyncio.wait_for(first.communicate(), 60)
+            assert first.returncode == status, (out, err)
+        assert list(desk.temporary.iterdir()) == []
+        assert target.tags == {}

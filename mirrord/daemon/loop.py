@@ -1,0 +1,51 @@
+"""Runs a command's coroutine, and ends it in good order when a signal says so."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+
+def run(work: Coroutine[Any, Any, _T], *, plain: bool = False) -> _T:
+    """Run a coroutine to its end on uvloop, or on asyncio's own loop, which is there at once (`plain`).
+
+    SIGTERM and SIGHUP cancel it as Ctrl-C does: what it started (git's process groups) ends with it, and what it did is
+    remembered. `work` may hear of signals itself, by a handler of its own. A SIGHUP that whoever started us
+    wants ignored (`nohup`) stays so.
+
+    Raises:
+        SystemExit: with 128 and the signal's number.
+    """
+    told: list[int] = []
+    try:
+        with asyncio.Runner(loop_factory=None if plain else _uvloop) as runner:
+            return runner.run(_ending(work, told))
+    except asyncio.CancelledError:
+        if not told:
+            raise
+        raise SystemExit(128 + told[0]) from None
+
+
+async def _ending(work: Coroutine[Any, Any, _T], told: list[int]) -> _T:
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+
+    def tell(number: int) -> None:
+        if not told:  # the next ones do not keep it from cleaning up
+            task.cancel()
+        told.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, tell, number)
+    return await work
+
+
+def _uvloop() -> asyncio.AbstractEventLoop:
+    import uvloop  # noqa: PLC0415 - what runs on a plain loop does not pay for it
+
+    return uvloop.new_event_loop()
