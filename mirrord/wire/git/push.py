@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mirrord.errors import MirrordError
 from mirrord.wire.git.address import Address
@@ -52,9 +53,15 @@ class Pushed:
 
 
 async def push(
-    git: Git, folder: Path, address: Address, changes: Sequence[Change], *, deadline: float | None = None
+    git: Git,
+    folder: Path,
+    address: Address,
+    changes: Sequence[Change],
+    held: Mapping[str, str] | None = None,
+    *,
+    deadline: float | None = None,
 ) -> Pushed:
-    """Bring the changes, and nothing else, to a destination.
+    """Bring the changes, and nothing else, to a destination which was seen to have the refs `held`.
 
     A few are named one by one, each with a lease on what was seen there: what moved since then is not overwritten
     unseen. (`+` or `--force` would silently defeat the lease.) Many go in batches, forced, each from a view of its
@@ -65,9 +72,24 @@ async def push(
     Raises:
         MirrordError: the push as a whole failed, so that there is no result of any ref.
     """
-    if len(changes) <= EXPLICIT:
-        leases = [f"--force-with-lease={change.ref}:{change.old or ''}" for change in changes]
-        return await _push(git, folder, address, [*leases, "--", address.url, *map(_spec, changes)], deadline)
+    done: list[Pushed] = []
+    error: MirrordError | None = None
+    for stage in _stages(changes, held or {}):
+        try:
+            done.append(await (_named if len(stage) <= EXPLICIT else _many)(git, folder, address, stage, deadline))
+        except MirrordError as failed:
+            error = error or failed
+    if error is not None and not done:
+        raise error
+    return _joined(done, error)
+
+
+async def _named(git: Git, folder: Path, address: Address, changes: Sequence[Change], deadline: float | None) -> Pushed:
+    leases = [f"--force-with-lease={change.ref}:{change.old or ''}" for change in changes]
+    return await _push(git, folder, address, [*leases, "--", address.url, *map(_spec, changes)], deadline)
+
+
+async def _many(git: Git, folder: Path, address: Address, changes: Sequence[Change], deadline: float | None) -> Pushed:
     done: list[Pushed] = []
     for batch in _batches(changes):
         refs = {change.ref: change.new for change in batch if change.new is not None}
@@ -80,10 +102,49 @@ async def push(
         except MirrordError as error:
             if not done:
                 raise
-            done.append(Pushed((), error=error))
-            break
+            return _joined(done, error)
+    return _joined(done)
+
+
+def _joined(done: Sequence[Pushed], error: MirrordError | None = None) -> Pushed:
     words = "\n".join(dict.fromkeys(one.words for one in done if one.words))
-    return Pushed(tuple(result for one in done for result in one.results), words, done[-1].error)
+    errors = [*(one.error for one in done if one.error), *([error] if error else ())]
+    return Pushed(tuple(result for one in done for result in one.results), words, errors[0] if errors else None)
+
+
+def _stages(changes: Sequence[Change], held: Mapping[str, str]) -> Sequence[Sequence[Change]]:
+    """Split changes so that git takes no ref for another.
+
+    `refs/heads/main` is a short form of `refs/heads/refs/heads/main` too (gitrevisions(7)), which a mistyped push
+    makes: beside it git changes neither, or, where only the long one is there, the long one. So long names make way,
+    and come back when the short ones are what they shall be.
+    """
+    changed = {change.ref: change for change in changes}
+    odd = {name for name in (*held, *changed) if name.startswith(_ODD)}
+    aside: set[str] = set()
+    queue = list(changed) if odd else []
+    while queue:
+        found = odd.intersection(_long(queue.pop())) - aside
+        aside |= found
+        queue += found
+    if not aside:
+        return [changes]
+    near = [one for one in changes if one.ref not in aside]
+    short = [one for one in near if not aside.isdisjoint(_long(one.ref))]
+    rest = [one for one in near if aside.isdisjoint(_long(one.ref))]
+    names = sorted(aside, key=lambda name: (len(name), name))
+    away = [[Change(name, held[name], None)] for name in reversed(names) if name in held]
+    wanted = {name: changed[name].new if name in changed else held[name] for name in names}
+    back = [[Change(name, None, new)] for name, new in wanted.items() if new is not None]
+    return [stage for stage in (rest, *away, short, *back) if stage]
+
+
+_ODD: Final = ("refs/heads/refs/", "refs/tags/refs/")
+
+
+def _long(ref: str) -> tuple[str, str]:
+    """Return the names for which git takes a full name as well."""
+    return f"refs/heads/{ref}", f"refs/tags/{ref}"
 
 
 async def _push(git: Git, folder: Path, address: Address, args: Sequence[str], deadline: float | None) -> Pushed:

@@ -181,7 +181,7 @@ class Delivery:
         for change in changes:
             self.errors.pop(change.ref, None)
         try:
-            pushed = await push(self.to.git, self.to.folder, self.to.address, changes)
+            pushed = await push(self.to.git, self.to.folder, self.to.address, changes, self.after.refs)
         except MirrordError as error:
             why = self.to.explained(error)
             self.errors |= dict.fromkeys((change.ref for change in changes), why)
