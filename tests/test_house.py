@@ -32,7 +32,7 @@ DOORS = {
     "sqlalchemy": {"mirrord.record"},
     "structlog": {"mirrord.report.logs"},
     "prometheus_client": {"mirrord.report.metrics"},
-    "uvloop": {"mirrord.daemon.lifetime"},
+    "uvloop": {"mirrord.daemon.loop"},
     "rich": {"mirrord.cli"},
     "typer": {"mirrord.cli"},
 }

@@ -21,6 +21,7 @@ from mirrord.config.join import Document, document, join
 from mirrord.config.lines import Problems, Trail, Value
 from mirrord.config.mirrors import read_mirrors, read_targets
 from mirrord.config.settings import Settings, read_settings
+from mirrord.errors import ConfigError
 from mirrord.model import Origin
 from mirrord.remarks import Remarks
 from mirrord.syncer import Mirror, Syncer, Target
@@ -78,9 +79,21 @@ def load_folder(folder: Path, syncers: Mapping[str, Syncer], environ: Mapping[st
 
 
 def _unheeded(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer], book: HostBook) -> tuple[str, ...]:
-    """Ask the syncers about keys without effect; each is told once, however many mirrors it is about."""
-    asked = [(mirror, syncers[mirror.kind]) for mirror in mirrors]
-    told = [said for mirror, syncer in asked if isinstance(syncer, Remarks) for said in syncer.unheeded(mirror, book)]
+    """Ask the syncers about keys without effect; each is told once, however many mirrors it is about.
+
+    Raises:
+        ConfigError: mirrors and `hosts:` do not go together; holds every problem, as above.
+    """
+    told: list[str] = []
+    problems: list[str] = []
+    for mirror in mirrors:
+        syncer = syncers[mirror.kind]
+        try:
+            told += syncer.unheeded(mirror, book) if isinstance(syncer, Remarks) else ()
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
     return tuple(dict.fromkeys(told))
 
 

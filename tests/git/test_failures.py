@@ -158,6 +158,14 @@ REASONS = [
 ]
 
 
+def test_a_limit_for_sizes_is_no_rule_against_force() -> None:
+    """A hook that declines for a size is told with what helps against that."""
+    said = "pre-receive hook declined: Push rejected for repository size exceeds limit."
+    told = str(per_ref("refs/heads/x", said))
+    assert "ask there for more" in told
+    assert "forced pushes" not in told
+
+
 @pytest.mark.parametrize(("reason", "kind"), REASONS, ids=[row[0] for row in REASONS])
 def test_62_one_ref(reason: str, kind: type[MirrordError]) -> None:
     """Bad input 62, fault 26: a rejected ref is told by name, with the host's reason."""

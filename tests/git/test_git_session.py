@@ -273,6 +273,27 @@ async def test_a_restored_ref_overrides_upstream_until_it_is_released(scene: Sce
     assert scene.there.refs(NAME) == scene.upstream.refs()
 
 
+async def test_what_makes_room_for_what_was_brought_back_is_told_so(scene: Scene) -> None:
+    """A branch that cannot be beside a restored one goes for that reason, in the plan and in the list of backups."""
+    mirror = scene.world.mirror(scene.source.url(NAME), one=scene.there.url(NAME), local=LOCAL)
+    await scene.world.run(mirror)
+    scene.upstream.delete(DEV)
+    main = scene.upstream.refs()["refs/heads/main"]
+    scene.upstream.set(f"{DEV}/x", main)
+    assert (await scene.world.run(mirror)).result is Result.SUCCESS
+    kept = scene.world.kept(mirror)
+    (backup,) = await kept.backups()
+    await kept.restore(backup.name)
+    run = await scene.world.run(mirror)
+    assert run.result is Result.PARTIAL  # until it is released: upstream has a branch that cannot be here
+    assert run.plan is not None
+    reasons = {step.reason.partition(":")[0] for step in run.plan.steps if step.item == f"{DEV}/x"}
+    assert reasons == {"its name and that of what was brought back cannot both be"}
+    assert scene.there.refs(NAME) == {"refs/heads/main": main, DEV: backup.digest}
+    why = {one.item: one.why for one in await kept.backups()}
+    assert why[f"{DEV}/x"].startswith("deleted by what was brought back")
+
+
 async def test_bit_rot_is_found_by_a_push_and_healed(scene: Scene) -> None:
     """A pack with a flipped byte fails at a host that needs it; the next run begins the cache anew, and all is well."""
     for number in range(40):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from mirrord.cli import main
 from mirrord.config.load import load_folder
+from mirrord.errors import ConfigError
 from mirrord.syncer import load_syncers
 
 BANDWIDTH = "has no effect on Git, which knows no such limit; limit it in the network, or remove the key"
@@ -59,3 +61,25 @@ def test_check_tells_and_is_content(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not end.value.code
     said = capsys.readouterr()
     assert f"hosts.ssh.example.com.proxy: {PROXY}" in " ".join((said.out + said.err).split())
+
+
+def test_plain_http_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """Addresses that send everything unencrypted are told all at once, with file, key and fix; loopback may do so."""
+    text = """
+targets:
+  one: {kind: git, to: "http://there.example/{name}.git"}
+  near: {kind: git, to: "http://127.0.0.1:3000/{name}.git"}
+  marked: {kind: git, to: "http://marked.example/{name}.git"}
+hosts:
+  marked.example: {insecure: true}
+mirrors:
+  - {name: a, kind: git, from: "http://git.example/a.git", to: [one, near]}
+  - {name: b, kind: git, from: "https://git.example/b.git", to: [one, marked]}
+"""
+    with pytest.raises(ConfigError) as caught:
+        notices(tmp_path, text)
+    source, target = str(caught.value).splitlines()
+    assert re.match(
+        r".*a\.yaml:9: mirrors\.a\.from: http://git\.example/a\.git is not encrypted; write https://", source
+    )
+    assert re.match(r".*a\.yaml:3: targets\.one\.to: http://there\.example/b\.git is not encrypted; ", target)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
-from mirrord.errors import ConfigError, MirrordError
+from mirrord.errors import ConfigError, MirrordError, UntrustedError
 from mirrord.syncer import LOCAL, Mirror, Target
 from mirrord.wire.forges.known import canonical, forge_of
-from mirrord.wire.git.address import Address
+from mirrord.wire.git.address import Address, check
 
 if TYPE_CHECKING:
     from mirrord.syncers.git.spec import GitSpec, GitTarget
@@ -89,12 +89,19 @@ def unheeded(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
     """Return what is to be told about keys under `hosts:` that git and ssh cannot heed.
 
     Raises:
-        ConfigError: as `target_address`.
+        ConfigError: as `target_address`, or an address sends everything unencrypted.
     """
-    remote = [target_address(mirror, target) for target in mirror.targets if target.name != LOCAL]
+    addresses = {f"{mirror.origin}: mirrors.{mirror.name}.from": source_address(mirror)}
+    for target in mirror.targets:
+        if target.name != LOCAL:
+            addresses[f"{target.origin}: targets.{target.name}.to"] = target_address(mirror, target)
     told = []
-    for address in (source_address(mirror), *remote):
+    for place, address in addresses.items():
         policy, where = book.policy(address.host), f"hosts.{address.host}"
+        try:
+            check(address, policy)
+        except UntrustedError as error:
+            raise ConfigError(f"{place}: {error}") from error
         if policy.bandwidth is not None:
             what = "has no effect on Git, which knows no such limit; limit it in the network, or remove the key"
             told.append(f"{where}.bandwidth: {what}")

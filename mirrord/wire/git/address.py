@@ -117,11 +117,11 @@ def _shown(text: str) -> str:
 
 def _no_address(text: str, scheme: str) -> str:
     if scheme and scheme != "ssh":
-        return f"transport {scheme[:20]!a} is not taken; write https://host/path or ssh://git@host/path"
+        return f"transport {scheme[:20]!a} is not taken; write https://host/path or git@host:path"
     if scheme or "@" in text:
-        told = "holds a password, or a name or port that cannot be; write ssh://git@host/path, and keys under hosts:"
+        told = "holds a password, or a name or port that cannot be; write git@host:path, and keys under hosts:"
         return f"{_shown(text)} {told}"
-    return f"{_shown(text)} is no address; write https://host/path, ssh://git@host/path or git@host:path"
+    return f"{_shown(text)} is no address; write https://host/path or git@host:path"
 
 
 def _host(host: str, text: str) -> str:

@@ -198,6 +198,8 @@ def _http_status(stderr: str) -> int | None:
 
 
 _REFUSALS: Final = (
+    _row(RefusedError, "the host has a limit for sizes; ask there for more, or leave out what needs it",
+         r"size exceeds|exceeds .*(?:limit|file size)|gh001"),
     _row(RefusedError, "the host does not let this ref be written", r"hidden ref"),
     _row(RefusedError, "the default branch cannot be deleted; another must be the default one first",
          r"current branch", r"default branch"),

@@ -10,7 +10,7 @@ from mirrord.model import Action, Plan, Step
 from mirrord.syncer import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, options_of
 from mirrord.syncers.git.plan.guard import accident, guard
-from mirrord.syncers.git.plan.survey import GitSurvey, backups, choose
+from mirrord.syncers.git.plan.survey import GitSurvey, backups, choose, displaced
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation, alike
 
 EVERYTHING = "refs"
@@ -41,7 +41,9 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
     problems = (*survey.problems, *choice.problems)
     blocked = "" if mirror.allow else guard(mirror, survey)
     if blocked:
-        steps = [_everything(target, Action.REFUSE, _allow(mirror, blocked), "") for target in mirror.targets]
+        steps = [
+            _everything(target, Action.REFUSE, f"blocked: {_allow(mirror, blocked)}", "") for target in mirror.targets
+        ]
         return Plan(mirror.name, mirror.kind, now, tuple(steps), problems)
     refused = {
         target.name: reason for target in mirror.targets if (reason := _refusal(mirror, survey, target, choice.refs))
@@ -143,7 +145,9 @@ def _change(desk: _Desk, ref: str, old: str, new: str) -> str:
 
 
 def _deletion(desk: _Desk, ref: str, old: str) -> str:
-    if ref in desk.survey.upstream.refs:
+    if displaced(desk.survey, ref):
+        why = "its name and that of what was brought back cannot both be"
+    elif ref in desk.survey.upstream.refs:
         why = "not selected by `refs:`"
     else:
         served = desk.survey.served

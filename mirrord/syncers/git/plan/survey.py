@@ -180,11 +180,16 @@ def _fate(survey: GitSurvey, after: Refs, refused: frozenset[str], ref: str, old
     if survey.served is None or survey.served.refs.get(ref) != old:
         held = {name: refs for name, refs in survey.targets.items() if refs and name not in refused and name != LOCAL}
         return f"{what} at {', '.join(name for name, refs in held.items() if refs.refs.get(ref) == old)}"
-    if ref in survey.held_back:
+    if ref in survey.held_back or displaced(survey, ref):
         return f"{what} by what was brought back"
     if ref not in after.refs and ref in survey.upstream.refs:
         return "no longer selected by `refs:`"
     return f"{what} by upstream" if ref not in after.refs or ref.startswith(TAGS) else f"{what} by upstream, by force"
+
+
+def displaced(survey: GitSurvey, ref: str) -> bool:
+    """Whether a ref makes room for one that was brought back: `dev/x` and `dev` cannot both be."""
+    return any(ref.startswith(f"{name}/") or name.startswith(f"{ref}/") for name in survey.held_back)
 
 
 def _selector(patterns: tuple[str, ...]) -> Callable[[str], object]:

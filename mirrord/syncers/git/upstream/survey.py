@@ -102,7 +102,8 @@ async def _ask(source: Address, services: Services) -> Refs:
     try:
         refs = await ls_refs(git_of(services), services.http, source)
     except MissingError as error:
-        raise MissingError(f"{error}; what was mirrored stays as it is", error.status) from error
+        told = f"blocked: upstream is gone, or may not be seen: {error}; what was mirrored stays as it is"
+        raise MissingError(told, error.status) from error
     if len(next(iter(refs.refs.values()), "")) not in (0, _SHA1):  # a repository has one kind of ids
         raise UnsupportedError(f"{source} is a SHA-256 repository; it cannot be mirrored to SHA-1 repositories")
     return refs
