@@ -11,7 +11,7 @@ import typer
 
 from mirrord.blobs.pool import SpoolPool
 from mirrord.cli.console import exit_code, say_json, say_run
-from mirrord.cli.places import Opened, Place, open_source, open_target
+from mirrord.cli.places import Opened, Place, host_of, open_source, open_target
 from mirrord.cli.progress import shown
 from mirrord.cli.room import room
 from mirrord.daemon import loop
@@ -22,7 +22,7 @@ from mirrord.syncer import Services
 from mirrord.syncers.image.transfer.session import ImageSession
 from mirrord.transfer.execute import execute, failed
 from mirrord.wire.dockerconfig import DockerKeyring
-from mirrord.wire.host import HostBook
+from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http import Http
 
 BUDGET = 20 << 30  # bytes of the temporary folder
@@ -46,10 +46,14 @@ could be reached.
 def copy(
     source: Annotated[str, typer.Argument(metavar="SRC", help="What to copy.")],
     targets: Annotated[list[str], typer.Argument(metavar="DST", help="Where to; any number.")],
+    allow_private: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--allow-private", help="SRC and DST may be at private addresses, such as 10.0.0.5.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,  # noqa: FBT002 - a flag
 ) -> int:
     """Run the command and return its exit code."""
-    run = loop.run(_copy(source, targets, quiet=json), plain=True)
+    named = [source, *targets] if allow_private else []
+    run = loop.run(_copy(source, targets, _book(named), quiet=json), plain=True)
     if json:
         from mirrord.report.documents import run_document  # noqa: PLC0415 - only --json pays for it
 
@@ -59,7 +63,13 @@ def copy(
     return exit_code([run])
 
 
-async def _copy(source: str, targets: list[str], *, quiet: bool) -> Run:
+def _book(private: list[str]) -> HostBook:
+    """Return the rules for hosts: docker's credentials, and what is named in `private` may have private addresses."""
+    hosts = [host_of(text) for text in private]
+    return HostBook({host: HostPolicy(host, allow_private=True) for host in hosts if host}, DockerKeyring())
+
+
+async def _copy(source: str, targets: list[str], book: HostBook, *, quiet: bool) -> Run:
     started = datetime.now(UTC)
     events = Events()
     receipts: list[Receipt] = []
@@ -69,7 +79,7 @@ async def _copy(source: str, targets: list[str], *, quiet: bool) -> Run:
         events.emit(StepDone("", receipt))
 
     with room() as folder, shown(events, quiet=quiet):
-        async with Http(HostBook(keyring=DockerKeyring()), events) as http:
+        async with Http(book, events) as http:
             spools = SpoolPool(folder, BUDGET, events)
             services = Services(http, spools, events, folder)
             _places(targets, None, services)  # what is written wrong is told before anything is asked

@@ -78,6 +78,15 @@ def open_target(text: str, tag: str | None, services: Services) -> Place:
     return Place(f"{reference.name}:{name}" if name else reference.name, place, (name,) if name else ())
 
 
+def host_of(text: str) -> str | None:
+    """Return the registry that `text` names, or None where it names a file.
+
+    Raises:
+        UsageError: it is no reference.
+    """
+    return None if text.partition(":")[0] in ("oci", "docker-archive") else _reference(text, _SOURCES).domain
+
+
 def _reference(text: str, wanted: str) -> Reference:
     scheme, colon, rest = text.partition(":")
     if rest.startswith("//"):

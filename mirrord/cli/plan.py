@@ -12,7 +12,7 @@ from mirrord.cli.options import Config, Json, Names, State, config_folder, state
 from mirrord.daemon import run
 from mirrord.report.documents import plan_document
 
-HELP = """Show every step that [cyan]sync[/cyan] would do now, each with its reason. Writes nothing anywhere.
+HELP = """Show every step that [cyan]sync[/cyan] would do now, each with its reason. Writes to no target.
 
   $ mirrord plan --explain craned
 

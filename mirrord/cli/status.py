@@ -60,6 +60,8 @@ def _show(found: Status) -> None:
             ("", target["name"], *_cells(target, now), "", told(target["last_run"])) for target in mirror["targets"]
         ]
     table(("MIRROR", "TARGET", "LAST", "SUCCESS", "ITEMS", "NEXT", "LAST RUN"), rows)
+    if found["configuration_error"]:
+        say(f"the configuration was not taken, the one before is in force: {found['configuration_error']}")
     for mirror in found["mirrors"]:
         said = {target["last_error"]["message"] for target in mirror["targets"] if target["last_error"]}
         own = mirror["last_error"]

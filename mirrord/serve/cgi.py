@@ -19,12 +19,13 @@ from aiohttp import web
 
 from mirrord.serve.bodies import admitted
 from mirrord.serve.door import departure
+from mirrord.serve.variables import environment
 from mirrord.serving import Program
 
 _PIECE = 256 * 1024
 _LONGEST_LINE = 8192
+_REAPED = 5.0  # seconds for a killed program to be gone; what it started elsewhere may keep its output open
 _MOST_LINES = 64
-_PASSED = ("Accept", "Accept-Encoding", "Accept-Language", "Content-Encoding", "Git-Protocol", "User-Agent")
 _KEPT_BACK = {"status", "connection", "keep-alive", "transfer-encoding", "content-length"}
 _KINDLY = {"Retry-After": "10"}
 
@@ -126,30 +127,6 @@ class Programs:
             return await _Exchange(request, process, headers, self._largest, body).run(self._stall)
         finally:
             await _end(process)
-
-
-def environment(request: web.BaseRequest, body: bytes | None = None) -> dict[str, str]:
-    """Return what a request says, as RFC 3875 §4.1 names it, and the search path; `body` when it was read already."""
-    given = request.headers
-    passed = {f"HTTP_{name.upper().replace('-', '_')}": given.get(name) for name in _PASSED}
-    passed |= {"CONTENT_TYPE": given.get("Content-Type"), "CONTENT_LENGTH": given.get("Content-Length")}
-    if body is not None:
-        passed |= {"HTTP_CONTENT_ENCODING": None, "CONTENT_LENGTH": str(len(body))}
-    told = {key: value for key, value in passed.items() if value and value.isascii() and value.isprintable()}
-    socket = request.transport.get_extra_info("sockname") if request.transport else None
-    host, port = socket[:2] if isinstance(socket, tuple) else ("localhost", 0)
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "GATEWAY_INTERFACE": "CGI/1.1",
-        "SERVER_SOFTWARE": "mirrord",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "SERVER_NAME": str(host),
-        "SERVER_PORT": str(port),
-        "REMOTE_ADDR": request.remote or "",
-        "REQUEST_METHOD": request.method,
-        "QUERY_STRING": request.raw_path.partition("?")[2],
-        **told,
-    }
 
 
 class _Exchange:
@@ -278,7 +255,12 @@ def _kill(process: Process) -> None:
 
 async def _end(process: Process) -> None:
     _kill(process)
-    await asyncio.shield(_reap(process))
+    reaping = asyncio.create_task(_reap(process))
+    try:
+        await asyncio.shield(reaping)
+    except asyncio.CancelledError:
+        await asyncio.wait((reaping,), timeout=_REAPED)
+        raise
 
 
 async def _reap(process: Process) -> None:

@@ -39,7 +39,7 @@ class _LastWord(web.Response):
     """An answer after which the connection ends, without a reset that would destroy it on its way (RFC 9112 §9.6)."""
 
     def __init__(self, connection: _Connection, status: int, text: str) -> None:
-        super().__init__(status=status, text=text)
+        super().__init__(status=status, text=text, headers={"Server": "mirrord"})
         self._connection = connection
         self.force_close()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.cli.copy import _book
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
 from mirrord.testing.commands import Desk, Said
 from mirrord.testing.images import REF_NAME
@@ -242,3 +243,16 @@ async def test_killed_copies_leave_nothing_for_long(desk: Desk) -> None:
         slow.faults.clear()
         assert (await desk.run("copy", f"{slow.host}/a:v1", f"{target.host}/slow")).status == 0
         assert target.content.dangling() == []
+
+
+async def test_private_addresses_take_a_word(desk: Desk) -> None:
+    """A registry at a private address is dialled only when that is asked for; the refusal says how, in one line."""
+    async with Registry() as source:
+        await push(built(), source, "a", ["v1"])
+        said = await desk.run("copy", f"{source.host}/a:v1", "10.255.255.1:5000/a")
+        assert said.status == 1
+        assert "--allow-private" in said.out + said.err
+    allowed = _book(["10.255.255.1:5000/a:v1", "oci:x", "team/app"])
+    assert allowed.policy("10.255.255.1:5000").allow_private
+    assert set(allowed.policies) == {"10.255.255.1:5000", "docker.io"}
+    assert _book([]).policies == {}

@@ -51,3 +51,9 @@ def test_without_counts_the_error_is_told(capsys: pytest.CaptureFixture[str]) ->
     """Of a target whose last run is not known in items, the error is told as ever."""
     lines = shown(capsys, None, "v1: denied")
     assert lines[3:] == ["crane: gitee: v1: denied"]
+
+
+def test_a_configuration_that_was_not_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """After a reload that was refused, whoever looks at the status sees why."""
+    _show(status(Facts("1", NOW, [], [], configuration_error="z.yaml:1: settings.bogus: unknown")))
+    assert "z.yaml:1: settings.bogus: unknown" in capsys.readouterr().out

@@ -37,3 +37,25 @@ def test_keys_that_go_together() -> None:
     )
     assert (spec.immutable, spec.together_wait) == (("v*",), 300.0)
     assert ImageSpec.model_validate({"from": {"layout": "/x"}}).immutable == ()
+
+
+@pytest.mark.parametrize("key", ["tags", "immutable"])
+@pytest.mark.parametrize("wrong", ["a b", "../x", "v[1", "v1]", "x@y", "", "a/b", "v[]"])
+def test_patterns_that_no_tag_can_match_are_refused(key: str, wrong: str) -> None:
+    """What would select nothing, for ever and without a word, is an error that names it (67)."""
+    source = {"repository": "r.example/a"}
+    keys = {"from": source | {"tags": [wrong]}} if key == "tags" else {"from": source, "immutable": [wrong]}
+    with pytest.raises(ValidationError, match="matches no tag"):
+        ImageSpec.model_validate(keys)
+
+
+def test_tags_that_name_none_are_refused() -> None:
+    """An empty list is not taken for "the one in the reference"."""
+    with pytest.raises(ValidationError, match="tags is empty"):
+        ImageSpec.model_validate({"from": {"repository": "r.example/a", "tags": []}})
+
+
+@pytest.mark.parametrize("right", ["v1", "v1.*", "*", "v?", "v[0-9].[!a]*", "_x", "1.2-rc.1"])
+def test_patterns_are_taken(right: str) -> None:
+    """Tags and globs are."""
+    assert ImageSpec.model_validate({"from": {"repository": "r.example/a", "tags": [right]}}).source.tags == (right,)

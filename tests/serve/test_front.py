@@ -165,7 +165,9 @@ async def test_versions_stay_untold(served: Served, path: str) -> None:
     for method in ("GET", "POST"):
         _, headers, _ = await served.ask(method, path, Content_Length="0")
         assert headers["server"] == "mirrord"
-    assert b"aiohttp" not in await served.raw(b"NONSENSE\r\n\r\n")
+    for wrong in (b"NONSENSE\r\n\r\n", b"GET / HTTP/1.1\r\nHost: h\r\nHost: i\r\nContent-Length: x\r\n\r\n"):
+        said = await served.raw(wrong, close=False)
+        assert (b"Server: mirrord\r\n" in said, b"aiohttp" in said) == (True, False)
 
 
 async def test_unknown_page(served: Served) -> None:

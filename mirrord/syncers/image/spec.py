@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -18,13 +19,22 @@ def _tag(text: str) -> str:
     return text
 
 
+def _pattern(text: str) -> str:
+    if not _PATTERN.fullmatch(text):
+        told = "write a tag, or a glob with `*`, `?` and `[...]`"
+        raise ValueError(f"{text[:80]!r} matches no tag: they have up to 128 letters, digits, `_`, `.` or `-`; {told}")
+    return text
+
+
 def _path(text: str) -> str:
     if not valid_repository(text):
         raise ValueError(f"{text[:80]!r} is no image name; write lower-case words separated by `/`, such as team/app")
     return text
 
 
+_PATTERN = re.compile(r"(?:[\w.*?-]|\[!?[\w.-]+\])+", re.ASCII)
 Tag = Annotated[str, AfterValidator(_tag)]
+TagPattern = Annotated[str, AfterValidator(_pattern)]
 ImageName = Annotated[str, AfterValidator(_path)]
 
 
@@ -45,7 +55,7 @@ class Source(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     repository: str | None = None
-    tags: tuple[str, ...] = ()
+    tags: tuple[TagPattern, ...] = ()
     layout: Path | None = None
     archive: Path | None = None
     layouts: Path | None = None
@@ -60,6 +70,8 @@ class Source(BaseModel):
             raise ValueError(f"needs exactly one of repository, layout, archive, layouts; found {found}")
         if self.tags and not self.repository:
             raise ValueError(f"tags goes with repository, not with {given[0]}")
+        if "tags" in self.model_fields_set and not self.tags:
+            raise ValueError("tags is empty; name one at least, or take the key out to mirror the repository's own tag")
         if self.tag and not (self.layout or self.archive):
             raise ValueError(f"tag goes with layout or archive, not with {given[0]}")
         if self.names and self.layouts:
@@ -86,7 +98,7 @@ class ImageSpec(BaseModel):
     name: ImageName | None = Field(default=None, alias="as")
     publish: Literal["each", "together"] = "each"
     together_wait: Duration = 600.0
-    immutable: tuple[str, ...] = ()
+    immutable: tuple[TagPattern, ...] = ()
 
     @model_validator(mode="after")
     def _no_key_without_effect(self) -> Self:
