@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ class Lanes:
 
     limit: int
     _active: Counter[Lane] = field(default_factory=Counter)
-    _waiting: dict[Lane, deque[asyncio.Future[None]]] = field(
-        default_factory=lambda: {lane: deque() for lane in (Lane.SMALL, Lane.DOWN, Lane.UP)}
+    _waiting: dict[Lane, OrderedDict[asyncio.Future[None], None]] = field(
+        default_factory=lambda: {lane: OrderedDict() for lane in (Lane.SMALL, Lane.DOWN, Lane.UP)}
     )
 
     @asynccontextmanager
@@ -40,12 +40,12 @@ class Lanes:
 
     async def _wait(self, lane: Lane) -> None:
         turn = asyncio.get_running_loop().create_future()
-        self._waiting[lane].append(turn)
+        self._waiting[lane][turn] = None
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._waiting[lane].remove(turn)
+            if turn.cancelled():  # whoever left since may have taken it out of the line already
+                self._waiting[lane].pop(turn, None)
             else:  # admitted and cancelled in the same breath: pass the place on
                 self._active[lane] -= 1
                 self._wake()
@@ -54,7 +54,7 @@ class Lanes:
     def _wake(self) -> None:
         for lane, queue in self._waiting.items():
             while queue and self._admits(lane):
-                turn = queue.popleft()
+                turn, _ = queue.popitem(last=False)
                 if not turn.done():
                     self._active[lane] += 1
                     turn.set_result(None)

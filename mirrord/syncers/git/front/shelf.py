@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,7 @@ class Shelf:
         self._folder, self._budget = folder, budget
         self._free = asyncio.Semaphore(AT_ONCE)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._putting = threading.Lock()  # of threads: who is cancelled leaves one behind that still writes
 
     async def file(self, oid: str, read: Callable[[], Awaitable[bytes]]) -> Path:
         """Return a file with what `read` gives, which is asked when there is none yet.
@@ -46,7 +48,7 @@ class Shelf:
         return path
 
     def _put(self, path: Path, data: bytes) -> None:
-        with storage_errors(str(self._folder)):
+        with self._putting, storage_errors(str(self._folder)):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._make_room(len(data))
             fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
