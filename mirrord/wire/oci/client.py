@@ -14,7 +14,7 @@ from mirrord.wire.http import Http, Incoming
 from mirrord.wire.message import Answer, Call
 from mirrord.wire.oci import tags, upload
 from mirrord.wire.oci.descriptor import MANIFESTS, SCHEMA1, Descriptor
-from mirrord.wire.oci.endpoint import PULL, PUSH, Endpoint, header_digest, header_size
+from mirrord.wire.oci.endpoint import PULL, PUSH, UNSURE, Endpoint, header_digest, header_size
 from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
 from mirrord.wire.oci.profiles import means_immutable
 from mirrord.wire.oci.reference import Reference, valid_tag
@@ -39,23 +39,26 @@ class Repository:
     async def head_manifest(self, ref: str) -> Descriptor | None:
         """Return what a tag or digest points to, or None when it is not there.
 
-        One HEAD, which costs no quota at Docker Hub. A registry that leaves out digest, type or size is asked by
-        GET, and its bytes are hashed. Schema 1 is described, not refused: a target may have one under our tag.
+        One HEAD, which costs no quota at Docker Hub. A registry that refuses it, or leaves out digest, type or size,
+        is asked by GET, and its bytes are hashed. Schema 1 is described, not refused: a target may have one under
+        our tag.
 
         Raises:
             UsageError: `ref` is neither tag nor digest.
+            RefusedError: GET was refused too.
             DigestError: asked for a digest, the registry answers with another one.
             ContentError: what is there is no manifest.
         """
-        call = replace(self._manifest("HEAD", ref), headers={"Accept": ACCEPT})
+        call = replace(self._manifest("HEAD", ref), headers={"Accept": ACCEPT}, ok=(200, *UNSURE))
+        answer = await self._endpoint.http.fetch(call)
+        if answer.status == 200:
+            described = _described(answer, ref, self.reference.name)
+        elif self._endpoint.actions == PUSH and answer.status in self._endpoint.missing:
+            return None  # before a push that is what is expected, and a GET costs as much as the PUT
+        else:
+            described = None
         try:
-            try:
-                answer = await self._endpoint.http.fetch(call)
-            except RefusedError as error:
-                if error.status != 405:
-                    raise
-                return (await self.get_manifest(ref)).descriptor
-            return _described(answer, ref, self.reference.name) or (await self.get_manifest(ref)).descriptor
+            return described or (await self.get_manifest(ref)).descriptor
         except RefusedError as error:
             if error.status in self._endpoint.missing:
                 return None
@@ -134,6 +137,14 @@ class Repository:
             RefusedError: it does not take the blob.
         """
         await upload.put_blob(self._endpoint.pushing(), descriptor, open)
+
+    async def may_push(self) -> None:
+        """Find out whether an upload may begin, before anything is read for it.
+
+        Raises:
+            RefusedError: the registry does not let us.
+        """
+        await upload.may_push(self._endpoint.pushing())
 
     async def mount(self, digest: Digest, source: str) -> bool:
         """Take over a blob from repository `source` of the same registry; False when that does not work, whyever.

@@ -86,8 +86,11 @@ class Descriptor:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether the registry need not have it: a layer with URLs or of a non-distributable type."""
-        return bool(self.urls) or _FOREIGN.search(self.media_type) is not None
+        """Whether the registry need not have it: a layer of a non-distributable type (image-spec, layer.md).
+
+        `urls` alone do not make it one: they say where content may be had as well (descriptor.md).
+        """
+        return _FOREIGN.search(self.media_type) is not None
 
 
 def read_descriptors(value: object, what: str) -> tuple[Descriptor, ...]:

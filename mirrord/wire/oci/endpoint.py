@@ -17,6 +17,9 @@ from mirrord.wire.trust import check_url, redirect
 PULL = "pull"
 PUSH = "pull,push"
 
+UNSURE = (400, 401, 403, 404, 405, 500, 501)
+"""Answers to a HEAD that say little: registries, gateways and firewalls give them where a GET or a PUT works."""
+
 
 def scope(path: str, actions: str) -> str:
     """Return a token scope (distribution's token authentication)."""

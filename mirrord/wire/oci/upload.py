@@ -26,7 +26,7 @@ from mirrord.errors import (
 from mirrord.model import Digest
 from mirrord.wire.message import MIB, Answer, Upload
 from mirrord.wire.oci.descriptor import Descriptor
-from mirrord.wire.oci.endpoint import PULL, Endpoint, header_digest, header_size, scope
+from mirrord.wire.oci.endpoint import PULL, PUSH, UNSURE, Endpoint, header_digest, header_size, scope
 from mirrord.wire.oci.reference import valid_repository
 
 ATTEMPTS = 3
@@ -42,14 +42,15 @@ async def blob_size(endpoint: Endpoint, digest: Digest) -> int | None:
     """Return the size of a blob (one HEAD), or None when it is not there or the registry does not tell.
 
     Raises:
-        DeniedError: unless the profile says that this is how the registry says "not there".
+        RefusedError: at a source; before a push a refusal says nothing, and the upload decides.
     """
+    call = endpoint.call("HEAD", f"blobs/{digest}")
     try:
-        answer = await endpoint.http.fetch(endpoint.call("HEAD", f"blobs/{digest}"))
-    except RefusedError as error:
-        if error.status in endpoint.missing:
-            return None
-        raise
+        answer = await endpoint.http.fetch(replace(call, ok=(200, *UNSURE)) if endpoint.actions == PUSH else call)
+    except MissingError:
+        return None
+    if answer.status != 200:
+        return None
     found = header_digest(answer)
     foreign = found is not None and found.algorithm == digest.algorithm and found != digest
     return None if foreign else header_size(answer)
@@ -108,10 +109,23 @@ async def mount(endpoint: Endpoint, digest: Digest, source: str) -> bool:
         return False
     if answer.status == 201:
         return header_digest(answer) in (digest, None)
-    with contextlib.suppress(MirrordError):  # many registries want the right to delete for this
-        cancel = endpoint.call_url("DELETE", endpoint.location(answer))
-        await endpoint.http.fetch(replace(cancel, ok=(200, 202, 204), attempts=1))
+    await _cancel(endpoint, answer)
     return False
+
+
+async def may_push(endpoint: Endpoint) -> None:
+    """Find out whether an upload may begin, by beginning one and cancelling it.
+
+    Raises:
+        RefusedError: the registry does not let us.
+    """
+    await _cancel(endpoint, await _open(endpoint, Digest.of(b"")))
+
+
+async def _cancel(endpoint: Endpoint, session: Answer) -> None:
+    with contextlib.suppress(MirrordError):  # many registries want the right to delete for this
+        cancel = endpoint.call_url("DELETE", endpoint.location(session))
+        await endpoint.http.fetch(replace(cancel, ok=(200, 202, 204), attempts=1))
 
 
 async def _open(endpoint: Endpoint, digest: Digest) -> Answer:

@@ -333,13 +333,14 @@ async def test_one_token_serves_a_repository(push: bool, actions: str) -> None:
 
 
 async def test_denied_is_not_missing(http: Http, registry: Registry) -> None:
-    """401 and 403 mean that we may not know; only a profile may say otherwise, and for targets only."""
-    registry.faults.on("HEAD", "", times=None).status(403)
+    """401 and 403 for HEAD and GET alike mean that we may not know; only a profile may say otherwise, for targets only."""
+    registry.faults.on("HEAD|GET", "", times=None).status(403)
     repo = repository(http, registry, push=True)
     with pytest.raises(DeniedError):
         await repo.head_manifest("v1")
+    assert await repo.has_blob(BLOB.digest) is None  # nothing is known of it, and the upload decides
     with pytest.raises(DeniedError):
-        await repo.has_blob(BLOB.digest)
+        await repository(http, registry).has_blob(BLOB.digest)
 
 
 async def test_errors_are_ours_and_short(http: Http, registry: Registry) -> None:

@@ -262,7 +262,7 @@ def test_embedded_data_is_decoded() -> None:
 
 
 def test_foreign_layers_stay_references() -> None:
-    """Layers with URLs or of a non-distributable type are not among the blobs (9)."""
+    """Layers of a non-distributable type are not among the blobs (9); those of other types are, with URLs or without."""
     layers = [
         pointer(data=b"1"),
         pointer(data=b"2", urls=["https://evil.test/x"]),
@@ -270,8 +270,8 @@ def test_foreign_layers_stay_references() -> None:
         pointer("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", b"4"),
     ]
     manifest = read(image(layers=layers))
-    assert [blob.digest for blob in manifest.blobs] == [Digest.of(b"{}"), Digest.of(b"1")]
-    assert [layer.digest for layer in manifest.foreign] == [Digest.of(b"2"), Digest.of(b"3"), Digest.of(b"4")]
+    assert [blob.digest for blob in manifest.blobs] == [Digest.of(b"{}"), Digest.of(b"1"), Digest.of(b"2")]
+    assert [layer.digest for layer in manifest.foreign] == [Digest.of(b"3"), Digest.of(b"4")]
 
 
 def test_each_blob_once_in_order() -> None:

@@ -370,7 +370,7 @@ async def test_denied_that_means_missing(
 ) -> None:
     """Where a profile says that 403 means "not there yet", it does at targets; at sources it stays a denial."""
     profile(missing=frozenset({403, 404}))
-    registry.faults.on("HEAD", "", times=None).status(403)
+    registry.faults.on("HEAD|GET", "", times=None).status(403)
     repo = Repository(http, Reference(registry.host, "a/b"), HostBook(), push=target)
     for question in (repo.head_manifest("v1"), repo.has_blob(blob().digest)):
         if missing:

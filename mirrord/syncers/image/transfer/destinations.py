@@ -7,6 +7,7 @@ from typing import Protocol
 
 from mirrord import failpoints
 from mirrord.blobs.spool import Reader
+from mirrord.errors import RefusedError
 from mirrord.model import Digest
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.manifest import Descriptor, Manifest
@@ -67,8 +68,16 @@ class RegistryDestination:
         return head.digest if head else None
 
     async def has_manifest(self, digest: Digest) -> bool:
-        """HEAD by digest; registries take no manifest whose content they lack."""
-        return await self._client.head_manifest(digest) is not None
+        """HEAD by digest; registries take no manifest whose content they lack.
+
+        One that refuses to say is asked whether we may push, so that nothing is read for it in vain; its answers to
+        the uploads decide then (Artifactory behind a proxy denies every HEAD: google/go-containerregistry#1691).
+        """
+        try:
+            return await self._client.head_manifest(digest) is not None
+        except RefusedError:
+            await self._client.may_push()
+            return False
 
     async def has_blob(self, blob: Descriptor) -> bool:
         """HEAD."""

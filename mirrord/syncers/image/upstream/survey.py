@@ -9,7 +9,7 @@ from datetime import datetime
 
 from mirrord.blobs.holding import whole
 from mirrord.blobs.links import Linked
-from mirrord.errors import MirrordError, StorageError
+from mirrord.errors import MirrordError, RefusedError, StorageError
 from mirrord.model import Memory
 from mirrord.plan.differ import Offer, believed, names_to_check
 from mirrord.syncer import LOCAL, Mirror, Services, Target
@@ -109,16 +109,28 @@ def _local(names: Collection[str], mirror: Mirror, services: Services) -> Mappin
 
 
 async def _held(target: Target, names: Collection[str], mirror: Mirror, services: Services) -> _Look:
-    """Ask one target for the names that decide; stop asking at the first failure."""
+    """Ask one target for the names that decide; stop asking at the first failure.
+
+    A name that a registry refuses to speak of counts as not there, as long as it speaks of others: Artifactory denies
+    what it does not have (google/go-containerregistry#1691). Its answer to the upload decides.
+    """
     if target.name == LOCAL:
         return _Look(target.name, await asyncio.to_thread(_local, names, mirror, services))
     repository = Repository(services.http, target_reference(mirror, target), services.http.book, push=True)
     held: dict[str, str] = {}
+    answered: list[bool] = []
     slots = asyncio.Semaphore(LOOKS)
 
     async def look(name: str) -> None:
-        async with slots, asyncio.timeout(PATIENCE):
-            head = await repository.head_manifest(name)
+        try:
+            async with slots, asyncio.timeout(PATIENCE):
+                head = await repository.head_manifest(name)
+        except RefusedError:
+            answered.append(False)
+            if not any(answered) and len(answered) in (LOOKS, len(names)):
+                raise
+            return
+        answered.append(True)
         if head:
             held[name] = head.digest
 
