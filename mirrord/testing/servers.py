@@ -72,13 +72,19 @@ class DockerRegistry:
     """
 
     def __init__(
-        self, *, user: tuple[str, str] | None = None, access_log: bool = False, folder: Path | None = None
+        self,
+        *,
+        user: tuple[str, str] | None = None,
+        access_log: bool = False,
+        folder: Path | None = None,
+        foreign: bool = True,
     ) -> None:
-        """Prepare; `user` (name and password) switches Basic authentication on."""
+        """Prepare; `user` (name and password) switches Basic authentication on, `foreign` allows URLs of layers."""
         self.host = ""
         self._kept = folder
         self._user = user
         self._access_log = access_log
+        self._foreign = foreign
         self._exit = contextlib.ExitStack()
         self._process: asyncio.subprocess.Process | None = None
         self.folder = Path()
@@ -181,8 +187,9 @@ class DockerRegistry:
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
             "http": {"addr": self.host},
-            "validation": {"manifests": {"urls": {"allow": ["^https?://"]}}},  # foreign layers are stored as they are
         }
+        if self._foreign:  # such layers are stored as they are
+            config["validation"] = {"manifests": {"urls": {"allow": ["^https?://"]}}}
         if self._user is not None:
             passwords = self.folder / "htpasswd"
             passwords.write_bytes(_htpasswd(*self._user))

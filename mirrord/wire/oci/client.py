@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
-from mirrord.errors import ContentError, DigestError, ImmutableError, RefusedError, UsageError
+from mirrord.errors import ContentError, DigestError, ImmutableError, RefusedError, ServerError, UsageError
 from mirrord.model import Digest
 from mirrord.wire.host import HostBook
 from mirrord.wire.http import Http, Incoming
@@ -180,8 +180,11 @@ class Repository:
         )
         try:
             answer = await self._endpoint.http.fetch(call)
-        except RefusedError as error:
-            if valid_tag(ref) and means_immutable(error):
+        except (RefusedError, ServerError) as error:
+            if manifest.foreign:  # docker-registry 2.8 answers 500 to those (google/go-containerregistry#709)
+                hint = "whose URLs this registry must be set to allow"
+                error.args = (f"{error} (foreign layers in it: {len(manifest.foreign)}, {hint})",)
+            if isinstance(error, RefusedError) and valid_tag(ref) and means_immutable(error):
                 raise ImmutableError(
                     f"{self.reference.name}:{ref} may not be overwritten: {error}", error.status
                 ) from error

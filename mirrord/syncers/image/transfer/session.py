@@ -26,6 +26,7 @@ class _Tally:
     sent: int = 0
     blobs: int = 0
     there: int = 0
+    foreign: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ class ImageSession:
             *(self._blob(errand, blob) for blob in blobs),
         )
         await destination.take_manifest(manifest)
+        errand.tally.foreign += len(manifest.foreign)
         failpoints.hit("push.manifest")
 
     async def _child(self, errand: _Errand, child: Descriptor, depth: int) -> None:
@@ -192,4 +194,6 @@ def _cause(reader: Reader, error: MirrordError) -> MirrordError:
 def _receipt(step: Step, tally: _Tally) -> Receipt:
     names = ", ".join(step.names) or step.digest
     detail = f"{names}: {tally.blobs} blobs sent" if tally.blobs else f"{names}: content was there"
+    if tally.foreign:
+        detail += f"; foreign layers left out: {tally.foreign} (clients get them from their URLs)"
     return Receipt(step, Outcome.DONE, detail, sent=tally.sent, mounted=tally.there)
