@@ -31,9 +31,10 @@ PATIENCE = 10.0  # seconds for which the other targets wait to hear what one of 
 HELP = """Copy one image, with all its platforms, to one or many places. Every blob is read once.
 
 SRC and DST are references ([cyan]ghcr.io/team/app:v1[/cyan]), [cyan]oci:DIR[:TAG][/cyan] for an OCI layout,
-or (SRC only) [cyan]docker-archive:FILE[:TAG][/cyan]. A DST without a tag gets the tag of SRC.
-Needs no configuration and no state; credentials are docker's own ([cyan]DOCKER_CONFIG[/cyan],
-[cyan]DOCKER_AUTH_CONFIG[/cyan], credential helpers).
+or (SRC only) [cyan]docker-archive:FILE[:NAME][/cyan]. Several images in one layout or archive are told apart by
+name ([cyan]oci:DIR:quay.io/team/app:v3[/cyan]), by the tag in it ([cyan]oci:DIR:v3[/cyan]) or by digest
+([cyan]oci:DIR@DIGEST[/cyan]). A DST without a tag gets the tag of SRC. Needs no configuration and no state;
+credentials are docker's own ([cyan]DOCKER_CONFIG[/cyan], [cyan]DOCKER_AUTH_CONFIG[/cyan], credential helpers).
 
   $ mirrord copy docker.io/library/nginx:1.29 ghcr.io/team/nginx oci:backup
   $ mirrord copy oci:build/app registry.example/team/app:v1 ghcr.io/team/app:v1

@@ -16,7 +16,7 @@ from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.reference import Reference, valid_tag
 from mirrord.wire.secret import unnamed
 
-_SOURCES = "a reference, oci:DIR[:TAG] or docker-archive:FILE[:TAG]"
+_SOURCES = "a reference, oci:DIR[:NAME] or docker-archive:FILE[:NAME]"
 _TARGETS = "a reference or oci:DIR[:TAG]"
 _ELSEWHERE = ("containers-storage", "dir", "docker-daemon", "oci-archive", "sif", "tarball")
 """What other tools write before a colon; taken for a name, it would be pushed to Docker Hub."""
@@ -101,9 +101,9 @@ def _reference(text: str, wanted: str) -> Reference:
 async def _open_file(scheme: str, text: str, services: Services) -> Opened:
     from mirrord.syncers.image.upstream.layout import LayoutSource  # noqa: PLC0415 - only files pay for this
     from mirrord.wire.oci.archive import open_archive  # noqa: PLC0415 - only files pay for this
-    from mirrord.wire.oci.layout import REF_NAME, Layout, split_tag  # noqa: PLC0415 - only files pay for this
+    from mirrord.wire.oci.layout import REF_NAME, Layout, split_name, tag_in  # noqa: PLC0415 - only files pay for this
 
-    path, tag = split_tag(text)
+    path, tag = split_name(text)
     if not path:
         raise UsageError(f"{scheme}:{text}: names no file; write {_SOURCES}")
     if scheme == "docker-archive":
@@ -112,16 +112,16 @@ async def _open_file(scheme: str, text: str, services: Services) -> Opened:
     else:
         layout = await asyncio.to_thread(Layout.open, Path(path), services.scratch)
         root = layout.resolve(tag)
-    name = tag or root.annotations.get(REF_NAME, "")
-    return Opened(LayoutSource(layout, root), root.digest, name if valid_tag(name) else None)
+    named = tag_in(tag or "") or tag_in(root.annotations.get(REF_NAME, ""))
+    return Opened(LayoutSource(layout, root), root.digest, named)
 
 
 def _folder(text: str, tag: str | None) -> Place:
     from mirrord.syncers.image.transfer.layout import LayoutDestination  # noqa: PLC0415 - only files pay for this
-    from mirrord.wire.oci.layout import split_tag  # noqa: PLC0415 - only files pay for this
+    from mirrord.wire.oci.layout import split_name  # noqa: PLC0415 - only files pay for this
     from mirrord.wire.oci.layout_writer import LayoutWriter  # noqa: PLC0415 - only files pay for this
 
-    path, wanted = split_tag(text)
+    path, wanted = split_name(text)
     if not path:
         raise UsageError(f"oci:{text}: names no folder; write oci:DIR[:TAG]")
     if wanted is not None and not valid_tag(wanted):

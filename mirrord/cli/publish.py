@@ -32,8 +32,8 @@ Exit code 0 when every target has the build, 2 when some have, 1 when none, 64 w
 
 def publish(  # noqa: PLR0917 - each one is an option of the command line
     name: Annotated[str, typer.Argument(metavar="NAME", help="The mirror whose targets are written.")],
-    layout: Annotated[str | None, typer.Option(metavar="DIR[:TAG]", help="An OCI image layout, folder or tar.")] = None,
-    archive: Annotated[str | None, typer.Option(metavar="FILE[:TAG]", help="An archive of `docker save`.")] = None,
+    layout: Annotated[str | None, typer.Option(metavar="DIR[:NAME]", help="An OCI layout, folder or tar.")] = None,
+    archive: Annotated[str | None, typer.Option(metavar="FILE[:NAME]", help="An archive of `docker save`.")] = None,
     image: Annotated[str | None, typer.Option(metavar="REF", help="An image in a registry.")] = None,
     branch: Annotated[str | None, typer.Option(metavar="B", help="The branch that was built.")] = None,
     commit: Annotated[str | None, typer.Option(metavar="C", help="Its commit.")] = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from mirrord.errors import ConfigError, MirrordError, UsageError
 from mirrord.syncer import LOCAL, Mirror, Publication, Target
-from mirrord.wire.oci.layout import split_tag
+from mirrord.wire.oci.layout import split_name
 from mirrord.wire.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _place(mirror: Mirror, target: Target) -> str:
 
 
 def parse_source(text: str, names: tuple[str, ...] = ()) -> Source:
-    """Read a source as the command line takes it: `oci:DIR[:TAG]`, `docker-archive:FILE[:TAG]` or a reference.
+    """Read a source as the command line takes it: `oci:DIR[:NAME]`, `docker-archive:FILE[:NAME]` or a reference.
 
     Raises:
         UsageError: none of these.
@@ -79,7 +79,7 @@ def parse_source(text: str, names: tuple[str, ...] = ()) -> Source:
     scheme, colon, rest = text.partition(":")
     fields: dict[str, object] = {"repository": text}
     if colon and scheme in ("oci", "docker-archive"):
-        path, tag = split_tag(rest)
+        path, tag = split_name(rest)
         fields = {"layout" if scheme == "oci" else "archive": path, "tag": tag}
     try:
         if "repository" in fields:

@@ -32,10 +32,9 @@ from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedE
 from mirrord.model import Digest
 from mirrord.wire.oci.document import mapping, read_object, sequence, text
 from mirrord.wire.oci.files import BlobFile, write_hashed
-from mirrord.wire.oci.layout import INDEX, MARK, Layout, blob_name
+from mirrord.wire.oci.layout import INDEX, MARK, Layout, blob_name, means
 from mirrord.wire.oci.layout_writer import MARK_BODY, entry_of, index_body
 from mirrord.wire.oci.manifest import LIMIT, OCI_MANIFEST, Descriptor
-from mirrord.wire.oci.reference import Reference
 from mirrord.wire.oci.scratch import Kept, gunzip, plain_tar
 from mirrord.wire.oci.tarball import Tarball, compressed, index_tar
 
@@ -63,7 +62,7 @@ class Image:
 
     def called(self, name: str) -> tuple[str, ...]:
         """Return those of its names that `name` means: however written, or only the tag."""
-        return tuple(known for known in self.names if _means(name, known))
+        return tuple(known for known in self.names if means(name, known))
 
     def tag(self, name: str | None) -> str | None:
         """Return the tag of the name that was asked for, else of the first one."""
@@ -170,15 +169,6 @@ def choose(path: Path, images: Sequence[Image], name: str | None) -> Image:
     if len(set(found)) > 1:
         raise UsageError(f"{path}: holds {len(images)} images, write which one is meant; names: {names}")
     return found[0]
-
-
-def _means(name: str, known: str) -> bool:
-    if name in (known, known.rpartition(":")[2]):
-        return True
-    try:
-        return Reference.parse(name) == Reference.parse(known)
-    except UsageError:
-        return False
 
 
 def _convert(tar: Tarball, image: Image, name: str | None, folder: Path, alive: Alive) -> None:

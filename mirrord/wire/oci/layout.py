@@ -6,6 +6,7 @@ thread. Only `read`, which moves the bulk, is asynchronous.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mirrord.model import Digest
 from mirrord.wire.oci.document import read_object, text
 from mirrord.wire.oci.files import BlobFile
 from mirrord.wire.oci.manifest import DOCKER_LIST, LIMIT, OCI_INDEX, Descriptor, Manifest
+from mirrord.wire.oci.reference import Reference, valid_tag
 from mirrord.wire.oci.scratch import plain_tar
 from mirrord.wire.oci.tarball import Tarball, index_tar
 
@@ -69,13 +71,13 @@ class Layout:
         return tuple(dict.fromkeys(listed))
 
     def resolve(self, name: str | None = None) -> Descriptor:
-        """Find a manifest by its `org.opencontainers.image.ref.name`, or the only one when `name` is None.
+        """Find a manifest by its name (or only the tag in it) or digest, or the only one when `name` is None.
 
         Raises:
             MissingError: none has this name; lists those that are there.
             UsageError: several could be meant; lists their names.
         """
-        found = [entry for entry in self._entries if name is None or name in _names(entry)]
+        found = [entry for entry in self._entries if name is None or self._is(entry, name)]
         if not found:
             wanted = "no image" if name is None else f"no image named {name!r}"
             raise MissingError(f"{self.place}: holds {wanted}; {_listed(self.names())}")
@@ -83,6 +85,10 @@ class Layout:
             wanted = "write which one is meant" if name is None else f"{name!r} is the name of more than one"
             raise UsageError(f"{self.place}: holds several images, {wanted}; {_listed(self.names())}")
         return found[0]
+
+    @staticmethod
+    def _is(entry: Descriptor, name: str) -> bool:
+        return name == entry.digest or any(means(name, known) for known in _names(entry))
 
     def manifest(self, descriptor: Descriptor) -> Manifest:
         """Read a manifest or an index; its bytes are what `descriptor` says.
@@ -182,10 +188,36 @@ class Layout:
         return found
 
 
-def split_tag(text: str) -> tuple[str, str | None]:
-    """Split `DIR[:TAG]`; a colon before the last `/` belongs to the folder."""
-    path, colon, tag = text.rpartition(":")
-    return (path, tag) if colon and "/" not in tag else (text, None)
+def split_name(text: str) -> tuple[str, str | None]:
+    """Split `PLACE`, `PLACE:NAME` or `PLACE@DIGEST`; looks at the disk, since both parts may have colons and slashes.
+
+    The longest PLACE that exists is meant (containers/skopeo#1975); where none does, a colon before the last `/`
+    belongs to it.
+    """
+    for end in (len(text), *(at for at in range(len(text) - 1, 0, -1) if text[at] in ":@")):
+        if os.path.exists(text[:end]):  # noqa: PTH110 - Path.exists raises for names that are too long
+            return text[:end], text[end + 1 :] if end < len(text) else None
+    path, colon, name = text.rpartition(":")
+    return (path, name) if colon and "/" not in name else (text, None)
+
+
+def means(name: str, known: str) -> bool:
+    """Whether `name` is `known`, however written, or only its tag."""
+    if name in (known, known.rpartition(":")[2]):
+        return True
+    try:
+        return Reference.parse(name) == Reference.parse(known)
+    except UsageError:
+        return False
+
+
+def tag_in(name: str) -> str | None:
+    """Return the tag that a name in a layout or an archive is or ends in: `v3`, `quay.io/a/b:v3` → `v3`.
+
+    A digest has none.
+    """
+    tag = name.rpartition(":")[2]
+    return tag if valid_tag(tag) and not name.startswith(("sha256:", "sha512:")) else None
 
 
 def blob_name(digest: Digest) -> str:

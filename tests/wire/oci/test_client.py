@@ -333,7 +333,7 @@ async def test_one_token_serves_a_repository(push: bool, actions: str) -> None:
 
 
 async def test_denied_is_not_missing(http: Http, registry: Registry) -> None:
-    """401 and 403 for HEAD and GET alike mean that we may not know; only a profile may say otherwise, for targets only."""
+    """401 and 403 for HEAD and GET mean that we may not know; only a profile may say otherwise, for targets."""
     registry.faults.on("HEAD|GET", "", times=None).status(403)
     repo = repository(http, registry, push=True)
     with pytest.raises(DeniedError):

@@ -262,7 +262,7 @@ def test_embedded_data_is_decoded() -> None:
 
 
 def test_foreign_layers_stay_references() -> None:
-    """Layers of a non-distributable type are not among the blobs (9); those of other types are, with URLs or without."""
+    """Layers of a non-distributable type are not among the blobs (9); others are, with URLs or without."""
     layers = [
         pointer(data=b"1"),
         pointer(data=b"2", urls=["https://evil.test/x"]),

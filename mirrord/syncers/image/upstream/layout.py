@@ -16,7 +16,7 @@ from mirrord.model import Digest, Item
 from mirrord.plan.differ import Offer
 from mirrord.plan.naming import build_tags
 from mirrord.syncers.image.upstream.embedded import embedded
-from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout
+from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout, tag_in
 from mirrord.wire.oci.manifest import Descriptor, Manifest
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class LayoutSource:
 
 def single(layout: Layout, descriptor: Descriptor, source: Source) -> Offer:
     """Offer one image of a layout as a build: the first of several names stays (`main-abc123`, `main`)."""
-    tag = source.tag or descriptor.annotations.get(REF_NAME)
+    tag = tag_in(source.tag or "") or tag_in(descriptor.annotations.get(REF_NAME, ""))
     names = source.names or ((tag,) if tag else ())
     if not names:
         raise ContentError(f"{layout.place}: the image has no name; write names: [...] for what to call it")
