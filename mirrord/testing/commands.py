@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mirrord.errors import BrokenError, StalledError
+from mirrord.testing.running import started
 
 PATIENCE = 60.0  # seconds
 
@@ -103,20 +104,10 @@ class Desk:
     @asynccontextmanager
     async def started(self, *arguments: str | Path, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
         """Start a command; it is killed when the context ends, if it still runs."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "mirrord", *map(str, arguments)),
-            cwd=self.folder,
-            env=self._with(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        try:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        command = (sys.executable, "-m", "mirrord", *arguments)
+        async with started(*command, **streams, cwd=self.folder, env=self._with(environ)) as process:
             yield process
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
 
     @asynccontextmanager
     async def serving(self, *arguments: str | Path, **environ: str) -> AsyncIterator[Served]:

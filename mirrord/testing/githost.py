@@ -14,7 +14,6 @@ import asyncio
 import base64
 import contextlib
 import os
-import signal
 import subprocess
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
@@ -29,6 +28,7 @@ from mirrord.testing.faults import Faults
 from mirrord.testing.intake import NO_FAULT, Intake, Outlet, Pacer
 from mirrord.testing.listening import listen
 from mirrord.testing.reply import Reply
+from mirrord.testing.running import started
 
 Kind = Literal["plain", "github", "gitee", "coding"]
 
@@ -81,7 +81,7 @@ class GitHost:
         self.host = ""
         self._user = user
         self._runner: web.ServerRunner | None = None
-        self._processes: set[Process] = set()
+        self._busy: set[asyncio.Task[object]] = set()
 
     @property
     def base(self) -> str:
@@ -148,13 +148,17 @@ class GitHost:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop, with every process."""
+        """Stop, with every process: who still answers was cancelled, and is waited for."""
         if self._runner is not None:
             await self._runner.cleanup()
-        for process in tuple(self._processes):
-            await _end(process)
+        if self._busy:
+            await asyncio.wait(self._busy)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._busy.add(task)
+        task.add_done_callback(self._busy.discard)
         path, _, query = request.path_qs.partition("?")
         headers = {name.lower(): value for name, value in request.headers.items()}
         exchange = self.wire.begin(self.host, request.method, path, query, headers)
@@ -199,25 +203,14 @@ class GitHost:
     async def _backend(
         self, request: web.BaseRequest, exchange: Exchange, intake: Intake, outlet: Outlet | None
     ) -> web.StreamResponse:
-        process = await asyncio.create_subprocess_exec(
-            "git",
-            "http-backend",
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=subprocess.DEVNULL,
-            env=self._environ(exchange),
-            start_new_session=True,
-            limit=1 << 18,
-        )
-        self._processes.add(process)
-        feeding = asyncio.ensure_future(self._feed(process, intake))
-        try:
-            return await _answer(request, exchange, process, outlet)
-        finally:
-            feeding.cancel()
-            await asyncio.wait((feeding,))
-            await _end(process)
-            self._processes.discard(process)
+        options = {"stdin": PIPE, "stdout": PIPE, "stderr": subprocess.DEVNULL, "limit": 1 << 18}
+        async with started("git", "http-backend", **options, env=self._environ(exchange)) as process:
+            feeding = asyncio.ensure_future(self._feed(process, intake))
+            try:
+                return await _answer(request, exchange, process, outlet)
+            finally:
+                feeding.cancel()
+                await asyncio.wait((feeding,))
 
     def _environ(self, exchange: Exchange) -> dict[str, str]:
         told = {
@@ -274,16 +267,6 @@ async def _answer(
         await response.write(piece)
     await response.write_eof()
     return response
-
-
-async def _end(process: Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
-    if process.stdin is not None:  # a client that goes before its body is read leaves it open
-        process.stdin.close()
-        with contextlib.suppress(OSError):
-            await process.stdin.wait_closed()
 
 
 def _git(*arguments: str) -> str:

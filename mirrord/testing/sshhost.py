@@ -15,11 +15,13 @@ import shutil
 import socket
 import subprocess
 from asyncio.subprocess import Process
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from mirrord.errors import UnreachableError
+from mirrord.testing.running import started
 
 SSHD: Final = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin") or ""
 """Where sshd is; "" when there is none."""
@@ -73,16 +75,17 @@ class SshHost:
         config.write_text("".join(f'{key} "{value}"\n' for key, value in self._options(port).items()))
         if os.geteuid() == 0:
             os.makedirs("/run/sshd", exist_ok=True)  # noqa: PTH103 - where sshd, as root, insists on an empty folder
-        self._daemon = await asyncio.create_subprocess_exec(
-            *(SSHD, "-D", "-e", "-f", str(config)), stderr=asyncio.subprocess.PIPE
-        )
-        assert self._daemon.stderr is not None
-        said = b""
-        async for line in self._daemon.stderr:
-            said += line
-            if b"Server listening" in line:
-                self._ear = asyncio.create_task(self._daemon.stderr.read())  # a full pipe would stop it
-                return self
+        async with AsyncExitStack() as stack:
+            command = (SSHD, "-D", "-e", "-f", config)
+            daemon = await stack.enter_async_context(started(*command, stderr=asyncio.subprocess.PIPE))
+            assert daemon.stderr is not None
+            said = b""
+            async for line in daemon.stderr:
+                said += line
+                if b"Server listening" in line:
+                    self._ear = asyncio.create_task(daemon.stderr.read())  # a full pipe would stop it
+                    self._daemon, self._exit = daemon, stack.pop_all()
+                    return self
         raise UnreachableError(f"sshd ended: {said.decode(errors='replace')}")
 
     async def __aexit__(
@@ -91,8 +94,8 @@ class SshHost:
         """Stop."""
         if self._daemon is not None:
             self._daemon.terminate()
-            await self._daemon.wait()
             await self._ear
+            await self._exit.aclose()
 
     def _options(self, port: int) -> dict[str, object]:
         return {

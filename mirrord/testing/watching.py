@@ -10,12 +10,15 @@ import contextlib
 import os
 import shutil
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 _PAUSE: Final = 0.01  # seconds between two looks; the machine has other work
+_SHARE: Final = 4  # times as long as a look took is the pause, too: it holds up the servers of this very process
+_LONGEST: Final = 128 * 1024  # bytes; Linux takes no longer argument
 _SPY: Final = """#!/bin/sh
 cat /proc/$$/environ > '{notes}'/$$.environ
 printf '%s\\0' "$@" > '{notes}'/$$.arguments
@@ -26,10 +29,21 @@ exec '{program}' "$@"
 def command_lines() -> set[bytes]:
     """Return the command line of every process of this machine, NUL between the words (proc(5))."""
     found = set()
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            found.add(file.read_bytes())
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdecimal():
+                with contextlib.suppress(OSError):
+                    found.add(_read(f"{entry.path}/cmdline"))
     return found
+
+
+def _read(path: str) -> bytes:
+    """Read a file that has no size; a third of the work that `Path.read_bytes` makes of it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(handle, _LONGEST)
+    finally:
+        os.close(handle)
 
 
 class Watch:
@@ -70,8 +84,11 @@ class Watch:
             self._looked.wait_for(lambda: self._looks >= wanted or self._ended.is_set())
 
     def _look(self) -> None:
-        while not self._ended.wait(_PAUSE):
+        pause = _PAUSE
+        while not self._ended.wait(pause):
+            began = time.monotonic()
             self.seen |= command_lines()
+            pause = max(_PAUSE, _SHARE * (time.monotonic() - began))
             with self._looked:
                 self._looks += 1
                 self._looked.notify_all()

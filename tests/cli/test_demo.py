@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.testing.running import started
 from mirrord.testing.servers import require
 
 STARTS = (
@@ -40,21 +41,14 @@ def environment(tmp_path: Path, *tools: str) -> dict[str, str]:
 @asynccontextmanager
 async def demo(env: Mapping[str, str], *flags: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the command in a session of its own; it is gone at the end."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "mirrord", "demo", *flags),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=env,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(process.wait(), 60)
-        process._transport.close()  # type: ignore[attr-defined]  # else its pipes warn when collected
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    async with started(sys.executable, "-m", "mirrord", "demo", *flags, **streams, env=env) as process:
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            await asyncio.wait_for(process.communicate(), 60)
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from mirrord.testing.running import started
+
 PLUGIN = Path(__file__).parent / "plugin"
 HURRIED = """
 import sys
@@ -130,24 +132,17 @@ class Place:
             notify.setblocking(False)
             daemon = Daemon(self.state, notify)
             more = {"PYTHONPATH": str(PLUGIN), "NOTIFY_SOCKET": "@" + address[1:], "HOME": str(self.root)}
-            daemon.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *(("-c", HURRIED) if hurried else ("-m", "mirrord"))),
-                *("serve", "-c", str(self.conf), "--state", str(self.state)),
-                env=os.environ | more | environ,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            tasks = [asyncio.create_task(daemon.hear()), asyncio.create_task(daemon.read())]
-            try:
-                yield daemon
-            finally:
-                if daemon.process.returncode is None:
-                    daemon.process.kill()
-                await daemon.process.wait()
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                daemon.process._transport.close()  # type: ignore[attr-defined]  # else its pipes warn when collected
+            program = (sys.executable, *(("-c", HURRIED) if hurried else ("-m", "mirrord")))
+            words = ("serve", "-c", self.conf, "--state", self.state)
+            pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
+            async with started(*program, *words, env=os.environ | more | environ, **pipes) as daemon.process:
+                tasks = [asyncio.create_task(daemon.hear()), asyncio.create_task(daemon.read())]
+                try:
+                    yield daemon
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.fixture
