@@ -20,6 +20,7 @@ class Asked:
         path: what follows the prefix, still percent-encoded.
         query: decoded; the first of several wins.
         raw_query: as it came.
+        origin: `scheme://host[:port]` by which the client reached us, for answers that hold addresses of ours.
     """
 
     method: str
@@ -27,6 +28,7 @@ class Asked:
     path: str
     query: Mapping[str, str]
     raw_query: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,9 @@ class Content:
         file: bytes to send from this file, or None.
         gzipped: the same bytes, compressed, for who accepts that; or None.
         body: bytes to send when there is no file.
-        program: answers in place of all of these, or None; only a program gets to see a POST.
+        program: answers in place of all of these, or None.
+        posted: sees the whole body of a POST, out of its coding, and returns the answer in place of this one; or None.
+        longest: bytes that the body for `posted` may have.
     """
 
     status: int
@@ -64,6 +68,8 @@ class Content:
     gzipped: Path | None = None
     body: bytes = b""
     program: Program | None = None
+    posted: Callable[[bytes], Awaitable[Content]] | None = None
+    longest: int = 0
 
 
 @runtime_checkable

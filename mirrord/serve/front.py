@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from aiohttp import web
 
+from mirrord.serve.bodies import admitted
 from mirrord.serve.cgi import Programs
 from mirrord.serve.negotiation import tag_of, wants_gzip, with_vary
 from mirrord.serve.ranges import Span, UnsatisfiableError, applies, parse_range, unchanged
@@ -18,6 +20,8 @@ from mirrord.serving import Asked, Content, Serves
 from mirrord.syncer import Services
 
 _READING = ("GET", "HEAD")
+_PATIENCE = 20.0  # seconds in which a body that is answered from memory must have come
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 
 
 class Front:
@@ -40,6 +44,10 @@ class Front:
                 content = await syncer.content(_asked(request, prefix, path), self._services())
                 if content.program is not None:
                     return await self._programs.answer(request, content.program, content.headers)
+                if content.posted is not None:
+                    answer = await admitted(request, content.posted, content.longest, _PATIENCE)
+                    assert isinstance(answer, web.Response)  # whoever is `posted` to always answers
+                    return answer
                 if request.method not in _READING and content.status < 400:
                     return unsupported(request.method)
                 return await _send(request, content)
@@ -48,7 +56,19 @@ class Front:
 
 def _asked(request: web.Request, prefix: str, path: str) -> Asked:
     query = {key: request.query[key] for key in request.query}  # the first of several wins
-    return Asked(request.method, prefix, path[len(prefix) :], query, request.raw_path.partition("?")[2])
+    rest = request.raw_path.partition("?")[2]
+    return Asked(request.method, prefix, path[len(prefix) :], query, rest, _origin(request))
+
+
+def _origin(request: web.Request) -> str:
+    """Return by which address the client reached us, also through a proxy that says so; "" when nobody can tell.
+
+    Whoever lies here gets wrong addresses in an answer that goes to nobody else: to a POST, which no cache keeps.
+    """
+    said = request.headers
+    scheme = said.get("X-Forwarded-Proto", request.scheme).partition(",")[0].strip().lower()
+    host = said.get("X-Forwarded-Host", said.get("Host", "")).partition(",")[0].strip()
+    return f"{scheme}://{host}" if scheme in {"http", "https"} and _HOST.fullmatch(host) else ""
 
 
 def unsupported(method: str) -> web.Response:

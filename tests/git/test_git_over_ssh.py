@@ -14,7 +14,7 @@ from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.testing.gitworld import GitWorld, open_git_world, receipts
 from mirrord.testing.lfshost import LfsHost
 from mirrord.testing.sshhost import SSHD, SshHost
-from mirrord.wire.git.lfs import installed
+from mirrord.wire.git.lfs.program import installed
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.trust import Credential, Secret
 

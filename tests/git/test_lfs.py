@@ -14,7 +14,7 @@ from mirrord.testing.gitworld import GitWorld, open_git_world, receipts
 from mirrord.testing.lfshost import LfsHost
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.attributes import tracking
-from mirrord.wire.git.lfs import lfs_config
+from mirrord.wire.git.lfs.program import lfs_config
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.trust import Credential, Secret
 
@@ -150,7 +150,7 @@ async def test_lfs_can_be_left_out(scene: Scene) -> None:
 
 async def test_without_git_lfs_the_next_step_is_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where `git lfs` is not installed, refs that need it are refused with what to do; the others arrive."""
-    monkeypatch.setattr("mirrord.wire.git.lfs.installed", lambda: False)
+    monkeypatch.setattr("mirrord.wire.git.lfs.program.installed", lambda: False)
     mirror = scene.world.mirror(scene.source.url(NAME), one=scene.there.url(NAME))
     told = receipts(await scene.world.run(mirror), "one")
     assert told[MAIN].outcome is Outcome.REFUSED

@@ -198,9 +198,9 @@ async def test_front_passes_the_raw_path(served: Served) -> None:
     assert (await served.ask("GET", "/v2"))[0] == 200
     assert (await served.ask("HEAD", "/other/x"))[0] == 200
     assert served.front.asked == [
-        Asked("GET", "/v2/", "a%2Db/tags/list", {"n": "1", "last": "x"}, "n=1&n=2&last=x"),
-        Asked("GET", "/v2/", "", {}),
-        Asked("HEAD", "/other/", "x", {}),
+        Asked("GET", "/v2/", "a%2Db/tags/list", {"n": "1", "last": "x"}, "n=1&n=2&last=x", "http://h"),
+        Asked("GET", "/v2/", "", {}, origin="http://h"),
+        Asked("HEAD", "/other/", "x", {}, origin="http://h"),
     ]
 
 

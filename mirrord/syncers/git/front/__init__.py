@@ -10,6 +10,7 @@ from mirrord.errors import MirrordError
 from mirrord.serving import Asked, Content
 from mirrord.syncer import Services
 from mirrord.syncers.git.front.clone import clone
+from mirrord.syncers.git.front.lfs import PREFIX, lfs
 from mirrord.syncers.git.front.raw import raw
 from mirrord.syncers.git.front.served import served_cache
 from mirrord.syncers.git.front.words import refusal
@@ -32,7 +33,10 @@ async def _clone(asked: Asked, services: Services) -> Content:
     cache = await asyncio.to_thread(served_cache, services.keep, found["name"]) if found else None
     if found is None or cache is None:
         return refusal(404, "no such repository is served here")
-    return clone(asked, git_of(services), cache, found["rest"] or "")
+    rest = found["rest"] or ""
+    if rest.startswith(PREFIX):
+        return lfs(asked, cache, rest.removeprefix(PREFIX))
+    return clone(asked, git_of(services), cache, rest)
 
 
 async def _raw(asked: Asked, services: Services) -> Content:

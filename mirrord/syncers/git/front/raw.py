@@ -22,6 +22,7 @@ from mirrord.syncers.git.front.shelf import Shelf
 from mirrord.syncers.git.front.words import refusal
 from mirrord.syncers.git.kept import git_of
 from mirrord.wire.git.history import LINK, SUBMODULE, History
+from mirrord.wire.git.lfs import objects
 from mirrord.wire.http import Http
 
 LARGEST: Final = 32 << 20
@@ -85,7 +86,7 @@ async def _found(history: History, shelf: Shelf, cache: Path, segments: Sequence
 async def _large(cache: Path, name: str, pointer: re.Match[bytes], told: Mapping[str, str]) -> Content:
     """Return an object of Git LFS, whatever its size: it is a file already (git-lfs specification, local storage)."""
     oid, size = pointer[1].decode(), int(pointer[2])
-    file = cache / "lfs" / "objects" / oid[:2] / oid[2:4] / oid
+    file = objects.place(cache, oid)
     start = await asyncio.to_thread(_start, file, size)
     if start is None:
         return refusal(404, "this file is kept in Git LFS, and its object is not here (`lfs: true` brings it)")

@@ -17,7 +17,7 @@ from mirrord.syncers.git.transfer.destinations import Delivery, Destination, Err
 from mirrord.syncers.git.transfer.parcel import Objects, Parcel, done
 from mirrord.transfer.execute import failed
 from mirrord.wire.git.attributes import tracking
-from mirrord.wire.git.lfs import fetch_objects, push_objects
+from mirrord.wire.git.lfs.program import fetch_objects, push_objects
 from mirrord.wire.git.maintenance import pack_refs
 from mirrord.wire.git.push import Change
 from mirrord.wire.git.refs import Refs

@@ -1,0 +1,101 @@
+"""Objects of Git LFS for those who cloned a cache: the reading half of the batch API (git-lfs, docs/api/batch.md).
+
+git-lfs asks below the address that it cloned: `POST …/info/lfs/objects/batch` says where each object is, which is below
+the same address again. Nothing can be uploaded, and there are no locks: git-lfs takes 404 for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from mirrord.serving import Asked, Content
+from mirrord.syncers.git.front.kinds import SAFETY
+from mirrord.wire.git.lfs import objects
+
+PREFIX: Final = "info/lfs/"
+MOST: Final = 1000  # objects of one request; git-lfs asks for 100
+LONGEST: Final = 256 << 10  # bytes of a request; 1000 objects have about 110 KB
+_TYPE: Final = "application/vnd.git-lfs+json"
+_FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+
+class _AskedError(Exception):
+    """The request is not answered: HTTP status, and a reason for people."""
+
+
+def lfs(asked: Asked, cache: Path, rest: str) -> Content:
+    """Map what follows `info/lfs/` in the address of a repository to content."""
+    if rest == "objects/batch":
+        if asked.method != "POST":
+            return _refusal(405, "this address is posted to")
+        folder = f"{asked.origin}{asked.prefix}{asked.path.removesuffix('/batch')}"
+        return Content(200, {}, posted=partial(_batch, cache, folder if asked.origin else ""), longest=LONGEST)
+    if rest.startswith("locks"):
+        return _refusal(404, "there are no locks here: this mirror is read-only")
+    oid = rest.removeprefix("objects/")
+    if not objects.valid(oid):
+        return _refusal(404, "this is no address of Git LFS")
+    if asked.method == "POST":
+        return _refusal(405, "this mirror is read-only; push to its upstream")
+    headers = {"Content-Type": "application/octet-stream", "ETag": f'"{oid}"', **_FOREVER, **SAFETY}
+    return Content(200, headers, file=objects.place(cache, oid))
+
+
+async def _batch(cache: Path, folder: str, body: bytes) -> Content:
+    """Answer a request for many objects; `folder` is the address below which they are."""
+    if not folder:
+        return _refusal(400, "the request has no proper Host, so that no address of ours can be told")
+    try:
+        wanted = _wanted(body)
+    except _AskedError as error:
+        return _refusal(*error.args)
+    found = await asyncio.to_thread(lambda: [_answer(cache, folder, one) for one in wanted])
+    return _document(200, {"transfer": "basic", "objects": found, "hash_algo": "sha256"})
+
+
+def _wanted(body: bytes) -> list[dict[str, Any]]:
+    """Read the objects that a request is for."""
+    try:
+        told = json.loads(body)
+        operation, algorithm, transfers = told["operation"], told.get("hash_algo"), told.get("transfers")
+        wanted = [{"oid": str(one["oid"]), "size": int(one["size"])} for one in told["objects"]]
+        basic = not transfers or "basic" in transfers
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        raise _AskedError(422, "this is no request of Git LFS's batch API") from error
+    if operation != "download":
+        raise _AskedError(403, "this mirror is read-only; push to its upstream")
+    if algorithm not in {None, "sha256"}:
+        raise _AskedError(409, "objects have SHA-256 ids here")
+    if not basic:
+        raise _AskedError(422, "objects are sent by the basic transfer only")
+    if len(wanted) > MOST:
+        raise _AskedError(413, f"a request may be for {MOST} objects")
+    return wanted
+
+
+def _answer(cache: Path, folder: str, one: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Say where an object is, or that it is not here."""
+    oid, size = one["oid"], one["size"]
+    told = {"oid": oid[:64], "size": size}
+    if not objects.valid(oid):
+        return {**told, "error": {"code": 422, "message": "this is no id of an object"}}
+    here = objects.size_of(cache, oid)
+    if here is None:
+        return {**told, "error": {"code": 404, "message": "this mirror does not have the object"}}
+    if here != size:
+        return {**told, "error": {"code": 422, "message": f"the object has {here} bytes"}}
+    return {**told, "authenticated": True, "actions": {"download": {"href": f"{folder}/{oid}"}}}
+
+
+def _refusal(status: int, reason: str) -> Content:
+    return _document(status, {"message": reason})
+
+
+def _document(status: int, document: Mapping[str, Any]) -> Content:
+    headers = {"Content-Type": _TYPE, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    return Content(status, headers, body=json.dumps(document).encode())

@@ -1,0 +1,1 @@
+"""Git LFS: large files that a repository only points to; they travel beside Git (git-lfs, docs/spec.md, docs/api)."""
