@@ -13,7 +13,7 @@ from mirrord.model import Memory, Plan, Receipt, Run
 from mirrord.record.store import Store
 from mirrord.syncer import Measures, Mirror, Services, Syncer
 from mirrord.transfer.execute import execute
-from mirrord.wire.trust import redact
+from mirrord.wire.secret import bug
 
 
 async def plan_mirror(mirror: Mirror, syncer: Syncer, services: Services, store: Store, now: datetime) -> Plan:
@@ -84,7 +84,7 @@ async def run_mirror(
         late = f"cancelled at its deadline of {mirror.deadline:.0f} s; raise it, or see what was slow"
         run = replace(run, error=late, code=DeadlineError.code)
     except Exception as error:
-        run = replace(run, error=redact(f"a bug: {error!r}"), code=MirrordError.code)
+        run = replace(run, error=bug(error), code=MirrordError.code)
         raise
     finally:
         run = replace(run, finished=clock(), receipts=tuple(receipts))

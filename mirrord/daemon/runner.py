@@ -17,7 +17,7 @@ from mirrord.model import Plan, Run
 from mirrord.record.store import Store
 from mirrord.report.status import Running
 from mirrord.syncer import Backup, Mirror, Publication, Publishes, Restores
-from mirrord.wire.trust import redact
+from mirrord.wire.secret import bug, redact
 
 Corridor = Callable[..., Awaitable[Run]]
 GRACE = 60.0
@@ -211,7 +211,7 @@ class Runner:
         except MirrordError as error:  # the record: the disk is full, or broken
             return self._failed(active, error.code, str(error))
         except Exception as error:  # noqa: BLE001 - a bug in one syncer must not end the daemon
-            return self._failed(active, MirrordError.code, f"a bug: {error!r}")
+            return self._failed(active, MirrordError.code, bug(error))
 
     def _failed(self, active: _Active, code: str, error: str) -> Run:
         if active.ended is not None:

@@ -13,7 +13,7 @@ from mirrord.errors import MirrordError
 from mirrord.model import Receipt, Step
 from mirrord.syncer import Tell
 from mirrord.transfer.execute import failed
-from mirrord.wire.trust import redact
+from mirrord.wire.secret import bug
 
 
 class Gate:
@@ -81,7 +81,7 @@ async def _one(delivery: Delivery, deliver: Callable[[Delivery], Awaitable[Recei
         receipt = failed(delivery.step, error)
     except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
         delivery.gate.leave()
-        receipt = failed(delivery.step, MirrordError(redact(f"a bug: {error!r}")))
+        receipt = failed(delivery.step, MirrordError(bug(error)))
     tell(replace(receipt, seconds=time.monotonic() - began))
 
 

@@ -22,6 +22,7 @@ from mirrord.errors import ConfigError
 
 MASK: Final = "***"
 _SHORTEST: Final = 4  # a shorter secret would blank out ordinary words, and protects nothing
+_LONGEST_BUG: Final = 500
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _USERINFO = re.compile(
@@ -162,6 +163,17 @@ def redact(text: str) -> str:
     text = _USERINFO.sub(f"{MASK}@", text)
     text = _QUERY.sub(rf"\1{MASK}", text)
     return _HEADER.sub(rf"\1 {MASK}", text)
+
+
+def bug(error: BaseException) -> str:
+    """Return what is reported of an error that nobody raises on purpose: one of a group, and never a page of text."""
+    more = 0
+    while isinstance(error, BaseExceptionGroup):
+        more += len(error.exceptions) - 1
+        error = error.exceptions[0]
+    text = redact(repr(error))
+    cut = text if len(text) <= _LONGEST_BUG else f"{text[:_LONGEST_BUG]}…"
+    return f"a bug: {cut}" + (f" and {more} more" if more else "")
 
 
 def unnamed(text: str) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from mirrord.errors import ConfigError
-from mirrord.wire.secret import unnamed
+from mirrord.wire.secret import bug, unnamed
 from mirrord.wire.trust import Credential, Secret, redact
 
 CANARY = "c4nary/%+ü=secret"
@@ -159,3 +159,14 @@ def test_basic_cannot_carry_a_colon_in_the_name() -> None:
     """RFC 7617 section 2."""
     with pytest.raises(ConfigError):
         Credential("a:b", Secret("x"))
+
+
+def test_a_bug_is_told_in_one_short_line() -> None:
+    """A group of 1 337 errors was 109 KB of report: its first one is told, cut and without secrets, and the number."""
+    secret = Secret("hunter2-hunter2")
+    many = ExceptionGroup("unhandled", [ValueError(f"{secret.reveal()} " + "x" * 900), *[KeyError("a")] * 1336])
+    text = bug(ExceptionGroup("outer", [many]))
+    assert text.startswith("a bug: ValueError('*** xxx")
+    assert text.endswith("… and 1336 more")
+    assert len(text) < 550
+    assert bug(ValueError("no")) == "a bug: ValueError('no')"

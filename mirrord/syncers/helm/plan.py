@@ -46,7 +46,7 @@ class HelmSurvey:
         unasked: target name → why it could not be asked.
         previous: the items that upstream listed at the last run that was accepted, None when nobody knows.
         unchanged: one sentence when nothing changed since a run that did all: nothing else was looked at then.
-        rewrite: whether the indexes must be written anew even if they list the same (another format…).
+        rewrite: the targets whose index must be written anew even if it lists the same (another format…).
         problems: what helm would not have taken, one sentence each.
         extras: small files that belong beside the index.
         public_keys: names of the repository's keys.
@@ -59,7 +59,7 @@ class HelmSurvey:
     unasked: Mapping[str, MirrordError] = field(default_factory=dict)
     previous: frozenset[str] | None = None
     unchanged: str = ""
-    rewrite: bool = False
+    rewrite: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
     extras: Mapping[str, bytes] = field(default_factory=dict)
     public_keys: tuple[str, ...] = ()
@@ -248,7 +248,7 @@ def _index_step(
     same = {chart.item: published(chart) for chart in listed} == {
         item: {**own.entry, "urls": list(own.urls)} for item, own in shelf.own.items()
     }
-    if same and not survey.rewrite:
+    if same and target not in survey.rewrite:
         return _index(target, Action.KEEP, "lists all that is wanted")
     return _index(target, Action.COPY, "its entries are not as upstream has them" if not same else "to be written anew")
 

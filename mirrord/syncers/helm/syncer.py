@@ -57,7 +57,7 @@ class HelmSyncer:
         return replace(
             survey,
             previous=frozenset(items) if items else None,
-            rewrite=notes is not None and known.get("form") != form,
+            rewrite=_outdated(notes, mirror, survey, form) if notes else frozenset(),
             facts={**polled.facts, "setup": setup, "form": form, "at": now.isoformat(timespec="seconds")},
         )
 
@@ -175,14 +175,33 @@ def _fresh(mirror: Mirror, services: Services, known: Mapping[str, str], now: da
     return bool(index and services.blobs and services.blobs.path(index))
 
 
+def _outdated(notes: Notes, mirror: Mirror, survey: HelmSurvey, form: str) -> frozenset[str]:
+    """Return the targets whose index we write, and which do not have it in this form yet."""
+    forms = notes.read(f"{mirror.name}.forms")
+    return frozenset(
+        name for name, shelf in survey.shelves.items() if shelf.own is not None and forms.get(name) != form
+    )
+
+
+async def _note_forms(notes: Notes, mirror: Mirror, survey: HelmSurvey, session: HelmSession) -> None:
+    """Note the form of each index by itself: a target that is down says nothing about the others."""
+    before, names = notes.read(f"{mirror.name}.forms"), {target.name for target in mirror.targets}
+    shown = {name for name in survey.rewrite if name in session.finished}
+    forms = {name: form for name, form in before.items() if name in names}
+    forms |= dict.fromkeys(shown, survey.facts["form"])
+    if forms != before:
+        await notes.write(f"{mirror.name}.forms", forms)
+
+
 async def _note(notes: Notes, mirror: Mirror, survey: HelmSurvey, at: datetime, session: HelmSession) -> None:
-    """Note what upstream lists, and that all of it was done; or at least that all indexes have their form."""
+    """Note what upstream lists, and that all of it was done."""
+    await _note_forms(notes, mirror, survey, session)
     decided = await asyncio.to_thread(plan, mirror, survey, at)
     refused = [step for step in decided.steps if step.action is Action.REFUSE]
     if not any(step.item == INDEX_ITEM for step in refused):
         await notes.write(f"{mirror.name}.items", {entry.item: "" for entry in survey.entries})
     if refused or not session.whole:
-        await notes.write(mirror.name, {"form": survey.facts["form"]} if session.shown else {})
+        await notes.write(mirror.name, {})
         return
     unripe = [instant(one.created or "") for one in survey.entries if not ripe(one, spec_of(mirror), at)]
     later = [made[0] + timedelta(seconds=spec_of(mirror).min_age) for made in unripe if made]

@@ -22,7 +22,7 @@ from mirrord.wire.git.maintenance import pack_refs
 from mirrord.wire.git.push import Change
 from mirrord.wire.git.refs import Refs
 from mirrord.wire.git.repository import STAMP
-from mirrord.wire.trust import redact
+from mirrord.wire.secret import bug
 
 
 class GitSession:
@@ -124,7 +124,7 @@ class GitSession:
         except MirrordError as error:
             receipts = [failed(step, error) for step in parcel.work]
         except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
-            receipts = [failed(step, MirrordError(redact(f"a bug: {error!r}"))) for step in parcel.work]
+            receipts = [failed(step, MirrordError(bug(error))) for step in parcel.work]
         self._suspect |= any(receipt.code == ContentError.code for receipt in receipts)
         for receipt in parcel.told(receipts):
             tell(receipt)

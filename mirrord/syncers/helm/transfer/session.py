@@ -81,20 +81,13 @@ class HelmSession:
         self._still = asyncio.Event()
         self._still.set()
         self._lines: dict[str, Turn] = {}
-        self._finished: set[str] = set()
+        self.finished: set[str] = set()
         self.whole = True
 
     @property
     def read(self) -> int:
         """Bytes of archives that were fetched so far."""
         return self._read
-
-    @property
-    def shown(self) -> bool:
-        """Whether every index of ours has the form that it should have, whatever it lists."""
-        survey = self._errand.survey
-        ours = {name for name, shelf in survey.shelves.items() if shelf.own is not None}
-        return not survey.unasked and (not survey.rewrite or ours <= self._finished)
 
     def count(self, count: int) -> None:
         """Hear of bytes that came."""
@@ -213,7 +206,7 @@ class HelmSession:
                 raise self._errand.survey.unasked[name]
             index = await asyncio.to_thread(self._index, name, steps)
             await self._errand.targets[name].finish(index)
-            self._finished.add(name)
+            self.finished.add(name)
         except MirrordError as error:
             for step in steps:
                 tell(failed(step, error))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Final
 
-from mirrord.errors import MirrordError, StorageError, UnreachableError
+from mirrord.errors import MirrordError, StorageError
 from mirrord.model import Digest
 from mirrord.syncer import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm.names import OCI, ChartVersion, api_of, place_of, repository_of
@@ -19,8 +18,6 @@ from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.oci import OciTarget
 from mirrord.syncers.helm.transfer.target import ChartTarget, Reading
 from mirrord.wire.oci.reference import Reference
-
-PATIENCE: Final = 60.0  # seconds for one look at a target; a dead one must not hold up the others
 
 Entries = Callable[[bytes], Collection[ChartVersion]]
 """Reads the entries of an index; raises ContentError when it is none."""
@@ -64,7 +61,10 @@ def open_target(mirror: Mirror, target: Target, services: Services, reading: Rea
 async def look(
     mirror: Mirror, services: Services, charts: Collection[ChartVersion], entries: Entries
 ) -> tuple[Mapping[str, Shelf], Mapping[str, MirrordError]]:
-    """Ask every target what it holds; return what they said, and why some did not."""
+    """Ask every target what it holds; return what they said, and why some did not.
+
+    Patience is that of `Http`, request by request: a registry far away is asked for thousands of manifests.
+    """
     answers = await asyncio.gather(*(_shelf(mirror, target, services, charts, entries) for target in mirror.targets))
     pairs = list(zip((target.name for target in mirror.targets), answers, strict=True))
     shelves = {name: answer for name, answer in pairs if isinstance(answer, Shelf)}
@@ -76,10 +76,7 @@ async def _shelf(
 ) -> Shelf | MirrordError:
     reader = Reader(entries)
     try:
-        async with asyncio.timeout(PATIENCE):
-            held = await open_target(mirror, target, services, reader).held(charts)
-    except TimeoutError:
-        return UnreachableError(f"{place_of(mirror, target)}: no answer within {PATIENCE:.0f} s")
+        held = await open_target(mirror, target, services, reader).held(charts)
     except MirrordError as error:
         return error
     return Shelf(held, reader.own if api_of(mirror, target) in (LOCAL, "directory") else None)
