@@ -140,6 +140,8 @@ class Plan:
         at: when it was decided.
         steps: in the order in which they are started.
         problems: what could not even be decided, one sentence each (an unreadable tag…).
+        error: why nothing could be decided (the source as a whole cannot be read…), or "".
+        code: `MirrordError.code` of that, or "".
     """
 
     mirror: str
@@ -147,6 +149,8 @@ class Plan:
     at: datetime
     steps: tuple[Step, ...] = ()
     problems: tuple[str, ...] = ()
+    error: str = ""
+    code: str = ""
 
     @property
     def active(self) -> tuple[Step, ...]:

@@ -17,15 +17,14 @@ from mirrord.wire.secret import bug
 
 
 async def plan_mirror(mirror: Mirror, syncer: Syncer, services: Services, store: Store, now: datetime) -> Plan:
-    """Decide what a run would do, without doing it.
-
-    Raises:
-        MirrordError: the source as a whole cannot be read.
-    """
+    """Decide what a run would do, without doing it; `Plan.error` says why that cannot be said."""
     memory = believable(await store.memory(mirror.name), places(mirror, syncer))
-    survey = await syncer.survey(mirror, services, memory, now)
-    plan = syncer.plan(mirror, survey, now)
-    return await syncer.measured(mirror, survey, plan, services) if isinstance(syncer, Measures) else plan
+    try:
+        survey = await syncer.survey(mirror, services, memory, now)
+        plan = syncer.plan(mirror, survey, now)
+        return await syncer.measured(mirror, survey, plan, services) if isinstance(syncer, Measures) else plan
+    except MirrordError as error:
+        return Plan(mirror.name, mirror.kind, now, error=str(error), code=error.code)
 
 
 def places(mirror: Mirror, syncer: Syncer) -> Mapping[str, str]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from mirrord.errors import StalledError, ThrottledError, UnreachableError
 from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
 
 MOST: Final = 60  # rows about what went well
@@ -61,6 +62,10 @@ def names_of(step: Step) -> str:
 
 def say_plan(plan: Plan, *, explain: bool) -> None:
     """Print a plan: what would be done, and with `explain` also what is left alone."""
+    if plan.error:
+        say(f"{plan.mirror} ({plan.kind}): cannot be planned")
+        say(f"error: {plan.error}")
+        return
     steps = [step for step in plan.steps if explain or step.action is not Action.KEEP]
     counts = Counter(step.action for step in plan.steps)
     refused = f", {counts[Action.REFUSE]} refused" if counts[Action.REFUSE] else ""
@@ -129,6 +134,7 @@ def say_run(run: Run, *, kept: bool = False) -> None:
         say(f"error: {run.error}")
 
 
+_NOT_REACHED = frozenset({UnreachableError.code, StalledError.code})
 _EXITS = {
     Result.SUCCESS: 0,
     Result.NOOP: 0,
@@ -137,6 +143,20 @@ _EXITS = {
     Result.DEFERRED: 75,
     Result.INTERRUPTED: 130,
 }
+
+
+def plan_exit_code(plans: Sequence[Plan]) -> int:
+    """Return the exit code of a command that made these plans.
+
+    2 when something could not be read at a source; when nothing could be planned at all: 69 when no source was
+    reachable, 75 when all asked for patience, else 1.
+    """
+    if not plans or not all(plan.error for plan in plans):
+        return 2 if any(plan.error or plan.problems for plan in plans) else 0
+    codes = {plan.code for plan in plans}
+    if codes <= _NOT_REACHED:
+        return 69
+    return 75 if codes == {ThrottledError.code} else 1
 
 
 def exit_code(runs: Sequence[Run]) -> int:
@@ -150,6 +170,6 @@ def exit_code(runs: Sequence[Run]) -> int:
     if results & {Result.SUCCESS, Result.NOOP, Result.PARTIAL}:
         return _EXITS[Result.PARTIAL]
     codes = ({run.code for run in runs} | {receipt.code for run in runs for receipt in run.receipts}) - {""}
-    if results == {Result.FAILED} and codes and codes <= {"unreachable", "stalled"}:
+    if results == {Result.FAILED} and codes and codes <= _NOT_REACHED:
         return 69
     return _EXITS[results.pop()] if len(results) == 1 else _EXITS[Result.FAILED]

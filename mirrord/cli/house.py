@@ -65,15 +65,17 @@ class _Here:
         *,
         allow: bool = False,
     ) -> Sequence[Run]:
-        snapshot = self._shop.snapshot
-        wanted = snapshot.chosen(mirrors)
-        free = asyncio.Semaphore(snapshot.configuration.settings.parallel)
+        return await self._each(mirrors, lambda name: self._shop.runner.sync(name, allow=allow))
 
-        async def one(name: str) -> Run:
+    async def _each(self, mirrors: Sequence[str], do: Callable[[str], Awaitable[_Answer]]) -> Sequence[_Answer]:
+        """Work on these mirrors, or all, some at once."""
+        free = asyncio.Semaphore(self._shop.snapshot.configuration.settings.parallel)
+
+        async def one(name: str) -> _Answer:
             async with free:
-                return await self._shop.runner.sync(name, allow=allow)
+                return await do(name)
 
-        return await asyncio.gather(*map(one, wanted))
+        return await asyncio.gather(*map(one, self._shop.snapshot.chosen(mirrors)))
 
     async def publish(self, mirror: str, publication: Publication, events: Events) -> Run:  # noqa: ARG002 - the workshop's own
         return await self._shop.runner.publish(mirror, publication)
@@ -85,7 +87,7 @@ class _Here:
         return await self._shop.runner.restore(mirror, backup, release=release)
 
     async def plan(self, mirrors: Sequence[str]) -> Sequence[Plan]:
-        return [await self._shop.runner.plan(name) for name in self._shop.snapshot.chosen(mirrors)]
+        return await self._each(mirrors, self._shop.runner.plan)
 
     async def status(self) -> Status:
         mirrors = self._shop.snapshot.configuration.mirrors

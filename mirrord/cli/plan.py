@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mirrord.cli.console import say_json, say_plan
+from mirrord.cli.console import plan_exit_code, say_json, say_plan
 from mirrord.cli.house import work
 from mirrord.cli.options import Config, Json, Names, State, config_folder, state_folder
 from mirrord.daemon import run
@@ -16,7 +16,8 @@ HELP = """Show every step that [cyan]sync[/cyan] would do now, each with its rea
 
   $ mirrord plan --explain craned
 
-Exit code 0 when everything could be decided, 2 when something at a source could not be read.
+Exit code 0 when everything could be decided, 2 when something at a source could not be read. When nothing could be
+planned at all: 69 when no source was reachable, 75 when all asked for patience, else 1.
 """
 
 
@@ -36,4 +37,4 @@ def plan(
     else:
         for found in plans:
             say_plan(found, explain=explain)
-    return 2 if any(found.problems for found in plans) else 0
+    return plan_exit_code(plans)

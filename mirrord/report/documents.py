@@ -53,6 +53,8 @@ def plan_document(plan: Plan) -> Document:
         "at": plan.at.isoformat(),
         "steps": [_step(step) for step in plan.steps],
         "problems": list(plan.problems),
+        "error": plan.error,
+        "code": plan.code,
     }
 
 
@@ -64,6 +66,8 @@ def plan_from(document: Mapping[str, Any]) -> Plan:
         datetime.fromisoformat(document["at"]),
         tuple(_step_from(step) for step in document["steps"]),
         tuple(document["problems"]),
+        document["error"],
+        document["code"],
     )
 
 
