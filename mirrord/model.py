@@ -285,20 +285,3 @@ Memory = Mapping[tuple[str, str], Known]
 """(target name, item name) → what is known. Empty when the record was lost: nothing breaks."""
 
 NO_MEMORY: Memory = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where something was written by the operator: for error messages.
-
-    Attributes:
-        file: path of the file, or a word such as `command line`.
-        line: 1-based, or 0 when unknown.
-    """
-
-    file: str = "command line"
-    line: int = field(default=0, compare=False)
-
-    def __str__(self) -> str:
-        """Return `file:line`."""
-        return f"{self.file}:{self.line}" if self.line else self.file

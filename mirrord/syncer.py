@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mirrord.blobs.whereabouts import Whereabouts
 from mirrord.errors import ConfigError
-from mirrord.model import Memory, Origin, Plan, Receipt, Step
+from mirrord.model import Memory, Plan, Receipt, Step
+from mirrord.origin import Origin
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mirrord.config.lines import Problems, Trail, Value, nearest
-from mirrord.model import Origin
+from mirrord.origin import Origin
 
 SECTIONS = ("settings", "hosts", "targets", "mirrors")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from mirrord.errors import ConfigError
-from mirrord.model import Origin
+from mirrord.origin import Origin
 from mirrord.wire.trust import redact
 
 Trail = tuple[str | int, ...]

@@ -22,7 +22,7 @@ from mirrord.config.lines import Problems, Trail, Value
 from mirrord.config.mirrors import read_mirrors, read_targets
 from mirrord.config.settings import Settings, read_settings
 from mirrord.errors import ConfigError
-from mirrord.model import Origin
+from mirrord.origin import Origin
 from mirrord.remarks import Remarks
 from mirrord.syncer import Mirror, Syncer, Target
 from mirrord.wire.host import HostBook

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mirrord.errors import ConfigError
-from mirrord.model import Origin
+from mirrord.origin import Origin
 from mirrord.syncer import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, places, repository_name, source_address, target_address
 from mirrord.syncers.git.spec import GitSpec, GitTarget

@@ -1,0 +1,22 @@
+"""Where something in the configuration was written, for error messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where something was written by the operator: for error messages.
+
+    Attributes:
+        file: path of the file, or a word such as `command line`.
+        line: 1-based, or 0 when unknown.
+    """
+
+    file: str = "command line"
+    line: int = field(default=0, compare=False)
+
+    def __str__(self) -> str:
+        """Return `file:line`."""
+        return f"{self.file}:{self.line}" if self.line else self.file
