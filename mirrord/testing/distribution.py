@@ -41,11 +41,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Immutable:
-    """Tags that match `pattern` are never overwritten with other content; the refusal is `status` and `body`."""
+    """Tags that match `pattern` are never overwritten with other content; the refusal is `status` and `body`.
+
+    With `same` the content that is there is refused as well, as ECR and Harbor do (moby/buildkit#3776).
+    """
 
     pattern: str = ".*"
     status: int = 400
     body: bytes = b'{"errors":[{"code":"TAG_INVALID","message":"tag is immutable and cannot be overwritten"}]}'
+    same: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -154,7 +158,9 @@ class Distribution:
     def _frozen(self, name: str, tag: str, digest: str) -> Reply | None:
         now = self.content.tags.get(name, {}).get(tag)
         rule = self.immutable
-        if rule is None or now in (None, digest) or not re.fullmatch(rule.pattern, tag):
+        if rule is None or now is None or not re.fullmatch(rule.pattern, tag):
+            return None
+        if now == digest and not rule.same:
             return None
         return Reply(rule.status, {"Content-Type": "application/json"}, rule.body)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from mirrord import failpoints
 from mirrord.blobs.spool import DetachedError, Reader, RestartedError
-from mirrord.errors import ImmutableError, MirrordError
+from mirrord.errors import ImmutableError, MirrordError, RefusedError
 from mirrord.model import Digest, Outcome, Receipt, Step
 from mirrord.syncer import Services, Tell
 from mirrord.syncers.image.plan import ImageSource
@@ -98,12 +98,14 @@ class ImageSession:
         return _receipt(step, errand.tally)
 
     async def _publish(self, destination: Destination, manifest: Manifest, step: Step) -> None:
-        """Set all names in one go, those that stay first: a moving name never stands without them."""
-        for name in step.stays:
-            there = await destination.named(name)
-            if there not in (None, manifest.digest):
-                raise ImmutableError(f"{name} is {there} there and never moves")
-        await destination.publish(manifest, step.names)
+        """Set the names that differ in one go, those that stay first: a moving name never stands without them.
+
+        A name that stands for the content already is left alone: a registry whose tags never move refuses it again
+        too (moby/buildkit#3776).
+        """
+        differ = [name for name in step.names if await _differs(destination, name, manifest.digest, step)]
+        if differ or not step.names:
+            await destination.publish(manifest, differ)
 
     async def _manifest(self, source: ImageSource, descriptor: Descriptor) -> Manifest:
         manifest = await self._manifests.read(("read", id(source), descriptor.digest), source.manifest(descriptor))
@@ -175,6 +177,23 @@ class ImageSession:
                 await _take(errand.destination, blob, reader)
             except RestartedError:  # the source lied once and is read anew: what it says now is right, or an error
                 await _take(errand.destination, blob, reader)
+
+
+async def _differs(destination: Destination, name: str, digest: Digest, step: Step) -> bool:
+    """Whether a name has to be set; one that a registry refuses to speak of is, unless it never moves.
+
+    Raises:
+        ImmutableError: it never moves, and stands for something else, or nobody says for what.
+    """
+    try:
+        there = await destination.named(name)
+    except RefusedError as error:
+        if name in step.stays:
+            raise ImmutableError(f"{name} never moves, and what it is there is not known: {error}") from error
+        return True
+    if name in step.stays and there not in (None, digest):
+        raise ImmutableError(f"{name} is {there} there and never moves")
+    return there != digest
 
 
 async def _take(destination: Destination, blob: Descriptor, reader: Reader) -> None:
