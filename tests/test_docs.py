@@ -28,6 +28,7 @@ from mirrord.report.metrics import Metrics
 from mirrord.serve.status import StatusPages
 from mirrord.syncer import load_syncers
 from mirrord.testing import Registry, build_image, push
+from mirrord.testing.frontserver import Shown
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -189,7 +190,7 @@ def test_the_readme_shows_a_real_configuration() -> None:
 
 def test_routes_are_documented() -> None:
     """Every route and every front is in docs/reference/http.md, and nothing else."""
-    served = {route.path for route in StatusPages(None).routes()}  # type: ignore[arg-type]  # routes need no view
+    served = {route.path for route in StatusPages(Shown(None)).routes()}  # type: ignore[arg-type]  # they need no services
     prefixes = {prefix for syncer in load_syncers().values() for prefix in getattr(syncer, "prefixes", ())}
     assert first_column(section("docs/reference/http.md", "## Routes")) == served | prefixes
 

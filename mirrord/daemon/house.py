@@ -13,7 +13,7 @@ from mirrord.config.load import Configuration, load_folder
 from mirrord.daemon.notify import Notifier
 from mirrord.daemon.workshop import Workshop, now
 from mirrord.errors import BusyError, MirrordError
-from mirrord.events import Event, Events, Reloaded, RunStarted
+from mirrord.events import Event, Events, Reloaded, RunFinished, RunStarted
 from mirrord.model import Plan, Run
 from mirrord.report import health
 from mirrord.report.health import Pulse
@@ -48,6 +48,7 @@ class House:
         self._ticked = asyncio.get_running_loop().time()
         self._storage = ""
         self._configuration_error = ""
+        self._edition = 0
         self._reloading = asyncio.Lock()
         self.stopping = False
         self.clock = Clock(shop.runner.tick, now)
@@ -96,12 +97,16 @@ class House:
             facts = replace(facts, standing=await self._shop.store.standing())
         except MirrordError as error:
             self._storage = str(error)
-        return status(facts)
+        return await asyncio.to_thread(status, facts)
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """See `View.metrics`."""
         self._metrics.lost.set(self._logs.lost)
-        return self._metrics.text(self.clock.next_runs())
+        return await asyncio.to_thread(self._metrics.text, self.clock.next_runs())
+
+    def edition(self) -> int:
+        """See `View.edition`."""
+        return self._edition
 
     # What may be asked for
 
@@ -182,9 +187,11 @@ class House:
             self._storage = str(error)
         else:
             self._metrics.remember(entry for entry in standing if entry.mirror == run.mirror)
+        self._edition += 1
         self._notifier.status(self.summary())
 
     def _hear(self, event: Event) -> None:
+        self._edition += isinstance(event, RunStarted | RunFinished | Reloaded)
         if isinstance(event, RunStarted):
             self._notifier.status(self.summary())
 

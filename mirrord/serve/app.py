@@ -19,7 +19,9 @@ def make_app(view: View, programs: Programs | None = None) -> web.Application:
     """Build the application that answers on the public address; `programs` are those of the fronts."""
     app = web.Application(middlewares=[_guard], client_max_size=64 * 1024)
     app.on_response_prepare.append(_signed)
-    app.add_routes(StatusPages(view).routes())
+    pages = StatusPages(view)
+    app.add_routes(pages.routes())
+    app.on_cleanup.append(pages.close)
     front = Front(view.fronts, view.services, programs)
 
     async def rest(request: web.Request) -> web.StreamResponse:

@@ -21,6 +21,8 @@ from mirrord.errors import BusyError, UnreachableError, UsageError
 
 HEAD_SECONDS = 10.0
 GRACE = 5.0
+BACKLOG = 1024
+"""Connections that wait for the event loop; the kernel forgets what comes on top, and resets it in the end."""
 _LINE = 8190
 _FIELD = 8192  # unlike the other on purpose: the parser's error tells only the limit that was passed
 _LINGER = 2.0
@@ -138,7 +140,7 @@ class Listener:
             return _Connection(server, loop=loop, head_seconds=self._head_seconds, **_LIMITS)
 
         start = loop.create_unix_server if connection.family == socket.AF_UNIX else loop.create_server
-        self._server = await start(connect, sock=connection)
+        self._server = await start(connect, sock=connection, backlog=BACKLOG)  # it listens anew, with 100 if not told
 
     async def close(self) -> None:
         """Accept no more, let the answers under way end for a few seconds, and close."""
@@ -179,7 +181,7 @@ def bind(listen: str) -> socket.socket:
         try:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             connection.bind(address)
-            connection.listen(1024)
+            connection.listen(BACKLOG)
         except BaseException:
             connection.close()
             raise

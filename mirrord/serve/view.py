@@ -24,8 +24,12 @@ class View(Protocol):
         """Return how the mirrors are; never fails, not even without a record."""
         ...
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """Return all series as text."""
+        ...
+
+    def edition(self) -> int:
+        """Return a number that grows when a run begins or ends, and at a reload: who asks afterwards sees that."""
         ...
 
     def services(self) -> Services:

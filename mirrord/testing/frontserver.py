@@ -30,9 +30,13 @@ class Shown:
         """Return the status of no mirrors."""
         return status(Facts("0", datetime(2026, 11, 21, tzinfo=UTC), []))
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """Return none."""
         return b""
+
+    def edition(self) -> int:
+        """Return the only one."""
+        return 0
 
     def services(self) -> Services:
         """Return what was given."""
