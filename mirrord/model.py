@@ -2,70 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
 
-from mirrord.errors import ContentError
+from mirrord.digest import Digest
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
-
-
-class Hash(Protocol):
-    """What we use of `hashlib`'s objects."""
-
-    def update(self, data: bytes, /) -> None:
-        """Take more bytes."""
-
-    def hexdigest(self) -> str:
-        """Return lower-case hex of all bytes so far."""
-        ...
-
-
-class Digest(str):
-    """`algorithm:hex`, checked: sha256 or sha512 in lower case (image-spec, descriptor.md#digests).
-
-    A `Digest` is safe in a path or a URL. A plain string is not (CVE-2024-3727), so every
-    digest from outside goes through `Digest.parse`.
-    """
-
-    __slots__ = ()
-
-    @classmethod
-    def parse(cls, text: str) -> Digest:
-        """Check and wrap.
-
-        Raises:
-            ContentError: not `sha256:` and 64, or `sha512:` and 128, lower-case hex digits.
-        """
-        if not _DIGEST.fullmatch(text):
-            message = f"not a digest: {text[:80]!r} (want sha256:<64 hex> or sha512:<128 hex>)"
-            raise ContentError(message)
-        return cls(text)
-
-    @classmethod
-    def of(cls, data: bytes, algorithm: str = "sha256") -> Digest:
-        """Digest `data`."""
-        return cls(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
-
-    @property
-    def algorithm(self) -> str:
-        """`sha256` or `sha512`."""
-        return self.partition(":")[0]
-
-    @property
-    def hex(self) -> str:
-        """The part after the colon."""
-        return self.partition(":")[2]
-
-    def hasher(self) -> Hash:
-        """Return a fresh hash object of this digest's algorithm."""
-        return hashlib.new(self.algorithm)
+__all__ = [
+    "NO_MEMORY", "Action", "Digest", "Item", "Known", "Memory", "Outcome", "Plan", "Receipt", "Result", "Run",
+    "Step",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +87,11 @@ class Plan:
         kind: its artifact kind.
         at: when it was decided.
         steps: in the order in which they are started.
-        problems: what could not even be decided, one sentence each (an unreadable tag…).
+        problems: what upstream offers and was left out, because it is wrong there, one sentence each. They are
+            counted and told, and a run is as good as without them.
+        missing: what the operator asked for by name and cannot be had, or not be found out, one sentence each: a run
+            with such is no good one.
+        remarks: what is worth knowing and no problem: what was put right, what differs upstream and stays as it is.
         error: why nothing could be decided (the source as a whole cannot be read…), or "".
         code: `MirrordError.code` of that, or "".
     """
@@ -149,6 +101,8 @@ class Plan:
     at: datetime
     steps: tuple[Step, ...] = ()
     problems: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     error: str = ""
     code: str = ""
 
@@ -171,6 +125,7 @@ class Outcome(StrEnum):
 
     DONE = "done"
     KEPT = "kept"  # turned out to be there already
+    LEFT_OUT = "left_out"  # what upstream has there is wrong, and no fault of ours or the target's: a problem
     REFUSED = "refused"  # a rule of ours or of the target forbids it; trying again will not help
     FAILED = "failed"
 
@@ -187,6 +142,8 @@ class Receipt:
         sent: bytes of content written to the target for this step.
         mounted: blobs taken over without sending a byte (mount, or already there).
         seconds: wall time from start of its batch to the end of this step.
+        problem: what was left out on the way because it is wrong upstream, one sentence, or "" (see `Plan.problems`).
+        remark: what was put right on the way, one sentence, or "".
     """
 
     step: Step
@@ -196,11 +153,18 @@ class Receipt:
     sent: int = 0
     mounted: int = 0
     seconds: float = 0.0
+    problem: str = ""
+    remark: str = ""
 
     @property
     def good(self) -> bool:
         """Whether the target now has what the plan wanted."""
         return self.outcome in (Outcome.DONE, Outcome.KEPT)
+
+    @property
+    def bad(self) -> bool:
+        """Whether it counts against the run."""
+        return self.outcome in (Outcome.FAILED, Outcome.REFUSED)
 
 
 class Result(StrEnum):
@@ -246,19 +210,32 @@ class Run:
 
     @property
     def result(self) -> Result:
-        """The verdict, from the receipts and the error alone."""
+        """The verdict, from plan, receipts and error alone: what failed, was refused or is missing; no problem."""
         if self.code == "deadline" and any(receipt.good for receipt in self.receipts):
             return Result.PARTIAL
         if self.error or self.plan is None:
             return {"throttled": Result.DEFERRED, "interrupted": Result.INTERRUPTED}.get(self.code, Result.FAILED)
         refused = any(step.action is Action.REFUSE for step in self.plan.steps)
-        bad = [receipt for receipt in self.receipts if not receipt.good]
+        bad = [receipt for receipt in self.receipts if receipt.bad]
         if bad and len(bad) == len(self.receipts) and all(receipt.code == "throttled" for receipt in bad):
             return Result.DEFERRED
-        if bad or refused or self.plan.problems:
+        good = any(receipt.good for receipt in self.receipts)
+        if bad or refused or self.plan.missing:
             kept = any(step.action is Action.KEEP for step in self.plan.steps)
-            return Result.PARTIAL if kept or len(bad) < len(self.receipts) else Result.FAILED
-        return Result.SUCCESS if self.receipts else Result.NOOP
+            return Result.PARTIAL if kept or good else Result.FAILED
+        return Result.SUCCESS if good else Result.NOOP
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was left out because it is wrong upstream: by plan, and as it turned out; each once."""
+        found = [receipt.problem for receipt in self.receipts if receipt.problem]
+        return tuple(dict.fromkeys((*(self.plan.problems if self.plan else ()), *found)))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is worth knowing and no problem: by plan, and as it turned out; each once."""
+        found = [receipt.remark for receipt in self.receipts if receipt.remark]
+        return tuple(dict.fromkeys((*(self.plan.remarks if self.plan else ()), *found)))
 
     @property
     def counts(self) -> Mapping[str, int]:

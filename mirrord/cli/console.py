@@ -12,7 +12,13 @@ from mirrord.errors import StalledError, ThrottledError, UnreachableError
 from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
 
 MOST: Final = 60  # rows about what went well
-MARKS = {Outcome.DONE: "done", Outcome.KEPT: "there", Outcome.REFUSED: "refused", Outcome.FAILED: "FAILED"}
+MARKS = {
+    Outcome.DONE: "done",
+    Outcome.KEPT: "there",
+    Outcome.LEFT_OUT: "left out",
+    Outcome.REFUSED: "refused",
+    Outcome.FAILED: "FAILED",
+}
 
 
 def say(text: str = "") -> None:
@@ -84,8 +90,18 @@ def say_plan(plan: Plan, *, explain: bool) -> None:
             for step in steps
         ]
         table(("ACTION", "TARGET", "NAMES", "DIGEST", *(("BYTES",) if sized else ()), "REASON"), rows)
-    for problem in plan.problems:
-        say(f"problem: {problem}")
+    _say_told(plan)
+
+
+def _say_told(told: Plan | Run) -> None:
+    """Print what a plan or a run says beside its steps."""
+    plan = told if isinstance(told, Plan) else told.plan
+    texts = (("missing", plan.missing if plan else ()), ("problem", told.problems), ("remark", told.remarks))
+    for word, sentences in texts:
+        for sentence in sentences[:MOST]:
+            say(f"{word}: {sentence}")
+        if len(sentences) > MOST:
+            say(f"and {len(sentences) - MOST} more; --json has them all")
 
 
 def _bytes(step: Step, *, sized: bool) -> tuple[str, ...]:
@@ -93,10 +109,10 @@ def _bytes(step: Step, *, sized: bool) -> tuple[str, ...]:
 
 
 def _shown(receipts: Sequence[Receipt]) -> Sequence[Receipt]:
-    """Return what a person reads: all that went wrong, and of what went well as much as fits two screens."""
+    """Return what a person reads: all that failed, and of what went well as much as fits two screens."""
     good = [receipt for receipt in receipts if receipt.good][:MOST]
     few = {id(receipt) for receipt in good}
-    return [receipt for receipt in receipts if not receipt.good or id(receipt) in few]
+    return [receipt for receipt in receipts if receipt.bad or id(receipt) in few]
 
 
 def say_run(run: Run, *, kept: bool = False) -> None:
@@ -104,7 +120,9 @@ def say_run(run: Run, *, kept: bool = False) -> None:
     seconds = (run.finished - run.started).total_seconds()
     keep = [step for step in run.plan.steps if step.action is Action.KEEP] if run.plan else []
     there = f", {len(keep)} up to date" if keep else ""
-    say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {size(run.read)} read{there}")
+    count = len(run.problems)
+    counted = f", {count} problem{'' if count == 1 else 's'}" if count else ""
+    say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {size(run.read)} read{there}{counted}")
     turn = {step: number for number, step in enumerate(run.plan.steps if run.plan else ())}
     receipts = (*run.receipts, *(Receipt(step, Outcome.KEPT) for step in keep if kept))
     receipts = tuple(sorted(receipts, key=lambda receipt: turn[receipt.step]))  # as planned, whoever was through first
@@ -123,13 +141,13 @@ def say_run(run: Run, *, kept: bool = False) -> None:
             for receipt in shown
         ]
         table(("TARGET", "NAMES", "DIGEST", "RESULT", "SENT", "TIME", ""), rows)
-        if len(shown) < len(receipts):
-            say(f"and {len(receipts) - len(shown)} more that went well; --json has them all")
+        more = sum(receipt.good for receipt in receipts) - sum(receipt.good for receipt in shown)
+        if more:
+            say(f"and {more} more that went well; --json has them all")
     for step in run.plan.steps if run.plan else ():
         if step.action is Action.REFUSE:
-            say(f"refused: {step.target}: {step.reason}")
-    for problem in run.plan.problems if run.plan else ():
-        say(f"problem: {problem}")
+            say(f"refused: {step.target}: {step.item}: {step.reason}")
+    _say_told(run)
     if run.error:
         say(f"error: {run.error}")
 
@@ -152,7 +170,7 @@ def plan_exit_code(plans: Sequence[Plan]) -> int:
     reachable, 75 when all asked for patience, else 1.
     """
     if not plans or not all(plan.error for plan in plans):
-        return 2 if any(plan.error or plan.problems for plan in plans) else 0
+        return 2 if any(plan.error or plan.missing for plan in plans) else 0
     codes = {plan.code for plan in plans}
     if codes <= _NOT_REACHED:
         return 69

@@ -16,8 +16,8 @@ HELP = """Show every step that [cyan]sync[/cyan] would do now, each with its rea
 
   $ mirrord plan --explain craned
 
-Exit code 0 when everything could be decided, 2 when something at a source could not be read. When nothing could be
-planned at all: 69 when no source was reachable, 75 when all asked for patience, else 1.
+Exit code 0 when everything could be decided, 2 when something that was asked for is not there or cannot be read.
+When nothing could be planned at all: 69 when no source was reachable, 75 when all asked for patience, else 1.
 """
 
 

@@ -55,7 +55,15 @@ def _show(found: Status) -> None:
     rows: list[tuple[str, ...]] = []
     for mirror in found["mirrors"]:
         following = f"in {_span(now, mirror['next_run'])}" if mirror["next_run"] else "when asked"
-        rows.append((mirror["name"], "", *_cells(mirror, now), "running" if mirror["running"] else following, ""))
+        rows.append(
+            (
+                mirror["name"],
+                "",
+                *_cells(mirror, now, mirror["problems"]["count"]),
+                "running" if mirror["running"] else following,
+                "",
+            )
+        )
         rows += [
             ("", target["name"], *_cells(target, now), "", told(target["last_run"])) for target in mirror["targets"]
         ]
@@ -70,6 +78,10 @@ def _show(found: Status) -> None:
                 where = mirror["name"] if target is mirror else f"{mirror['name']}: {target['name']}"
                 for text in _troubles(target, target["last_error"]["message"]):
                     say(f"{where}: {text}")
+        for word, noted in (("problem", mirror["problems"]), ("remark", mirror["remarks"])):
+            more = noted["count"] - len(noted["first"])
+            for text in (*noted["first"], *([f"and {more} more"] if more > 0 else [])):
+                say(f"{mirror['name']}: {word}: {text}")
 
 
 def _troubles(entry: TargetStatus, message: str) -> list[str]:
@@ -78,9 +90,10 @@ def _troubles(entry: TargetStatus, message: str) -> list[str]:
     return [*(listed or [message]), *([f"and {more} more refused or failed"] if more > 0 else [])]
 
 
-def _cells(entry: TargetStatus, now: datetime) -> tuple[str, str, str]:
+def _cells(entry: TargetStatus, now: datetime, problems: int = 0) -> tuple[str, str, str]:
+    counted = f", {problems} problem{'' if problems == 1 else 's'}" if problems else ""
     success = f"{_span(now, entry['last_success'])} ago" if entry["last_success"] else "never"
-    return entry["result"] or "-", success, str(entry["items"])
+    return f"{entry['result'] or '-'}{counted}", success, str(entry["items"])
 
 
 def _span(now: datetime, text: str | None) -> str:

@@ -228,7 +228,7 @@ class Runner:
                 active.steps = len(plan.active)
             case StepDone(mirror, receipt) if active := self._active.get(mirror):
                 active.done += receipt.good
-                active.failed += not receipt.good
+                active.failed += receipt.bad
             case RunFinished(run) if active := self._active.get(run.mirror):
                 active.ended = run
             case _:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from mirrord.model import Action, Known, Outcome, Receipt, Result, Run, Step
-from mirrord.record.store import LastRun, RunRecord, Standing, TargetRecord
+from mirrord.record.store import LastRun, Noted, RunRecord, Standing, TargetRecord
 
 _GOOD = (Result.SUCCESS, Result.NOOP)
 _BAD = (Result.FAILED, Result.PARTIAL)
@@ -21,8 +22,8 @@ def summarise(run: Run) -> RunRecord:
     code, error = run.code, run.error
     if not error:
         code, error = next(((entry.code, entry.error) for entry in targets if entry.error), ("", ""))
-    if not error and run.plan is not None and run.plan.problems:
-        code, error = "content", run.plan.problems[0]
+    if not error and run.plan is not None and run.plan.missing:
+        code, error = "content", run.plan.missing[0]
     return RunRecord(
         run.mirror,
         run.kind,
@@ -42,6 +43,22 @@ def last_runs(run: Run) -> dict[str, LastRun]:
     return {name: _last_run(run, name) for name in _target_names(run)}
 
 
+def noted(run: Run) -> dict[str, Noted]:
+    """Return what the run's look at its source brought, by the field of `Standing`; nothing when it failed."""
+    if run.plan is None:
+        return {}
+    return {"problems": _noted(run.problems), "remarks": _noted(run.remarks)}
+
+
+def _noted(texts: Sequence[str]) -> Noted:
+    return Noted(len(texts), tuple(_sentence(text) for text in texts[:_TOLD]))
+
+
+def _sentence(text: str) -> str:
+    """Return a text on one line, and not too long for it."""
+    return " ".join(text[: 4 * _SENTENCE].split())[:_SENTENCE]
+
+
 def _last_run(run: Run, target: str) -> LastRun:
     steps = [step for step in run.plan.steps if step.target == target] if run.plan is not None else []
     receipts = [receipt for receipt in run.receipts if receipt.step.target == target]
@@ -49,12 +66,12 @@ def _last_run(run: Run, target: str) -> LastRun:
     for step in steps:
         if step.action in (Action.KEEP, Action.REFUSE):
             counts["kept" if step.action is Action.KEEP else "refused"] += step.count
-    for receipt in receipts:
+    for receipt in filter(lambda receipt: receipt.good or receipt.bad, receipts):
         deleted = receipt.outcome is Outcome.DONE and receipt.step.action is Action.DELETE
         counts["deleted" if deleted else receipt.outcome.value] += receipt.step.count
     told = [_about(step, step.reason) for step in steps if step.action is Action.REFUSE]
-    told += [_about(one.step, one.detail or one.outcome.value) for one in receipts if not one.good]
-    return LastRun(troubles=tuple(" ".join(text.split())[:_SENTENCE] for text in told[:_TOLD]), **counts)
+    told += [_about(one.step, one.detail or one.outcome.value) for one in receipts if one.bad]
+    return LastRun(troubles=tuple(_sentence(text) for text in told[:_TOLD]), **counts)
 
 
 def _about(step: Step, text: str) -> str:
@@ -142,7 +159,7 @@ def _verdict(run: Run, record: TargetRecord) -> Result:
 
 def _trouble(run: Run, steps: list[Step], receipts: list[Receipt], record: TargetRecord) -> tuple[str, str]:
     for receipt in receipts:
-        if receipt.outcome in (Outcome.FAILED, Outcome.REFUSED):
+        if receipt.bad:
             return receipt.code or "error", _about(receipt.step, receipt.detail or receipt.outcome.value)
     for step in steps:
         if step.action is Action.REFUSE:

@@ -16,7 +16,7 @@ from mirrord.model import Known, Memory, Result
 from mirrord.record import tables
 from mirrord.record.engine import open_engine, storage_errors
 from mirrord.record.ledger import advance
-from mirrord.record.store import KEEP, LastRun, RunRecord, Standing, TargetRecord
+from mirrord.record.store import KEEP, LastRun, Noted, RunRecord, Standing, TargetRecord
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -64,7 +64,11 @@ class Rows:
         }
 
     def add_run(
-        self, record: RunRecord, learned: Mapping[tuple[str, str], Known | None], last: Mapping[str, LastRun]
+        self,
+        record: RunRecord,
+        learned: Mapping[tuple[str, str], Known | None],
+        last: Mapping[str, LastRun],
+        noted: Mapping[str, Noted],
     ) -> None:
         """Write one run, its targets, what it proved, and the standings that follow; all or nothing."""
 
@@ -81,6 +85,8 @@ class Rows:
                 _advance(link, record, part)
             for target, done in last.items():
                 _keep_last(link, record.mirror, target, done)
+            for what, texts in noted.items():
+                _keep_noted(link, record.mirror, what, texts)
             self._trim(link, record.mirror)
 
         self._write(change)
@@ -112,9 +118,16 @@ class Rows:
         )
         items |= {(row["mirror"], ""): int(row["items"]) for row in distinct}
         last = {(row["mirror"], row["target"]): _last_run(row) for row in self._read(select(tables.last_run))}
+        noted: dict[tuple[str, str], dict[str, Any]] = {}
+        for row in self._read(select(tables.noted)):
+            noted.setdefault((row["mirror"], ""), {})[row["what"]] = Noted(row["count"], _lines(row["first"]))
         query = select(tables.standing).order_by(tables.standing.c.mirror, tables.standing.c.target)
         found = [_standing(row, items.get((row["mirror"], row["target"]), 0)) for row in self._read(query)]
-        return [replace(entry, last=last.get((entry.mirror, entry.target))) for entry in found]
+        return [
+            replace(entry, last=last.get(key), **noted.get(key, {}))
+            for entry in found
+            for key in ((entry.mirror, entry.target),)
+        ]
 
     def _adopt(self, link: Connection) -> None:
         """Make missing tables, or refuse those of a newer version."""
@@ -165,7 +178,7 @@ def _advance(link: Connection, record: RunRecord, entry: TargetRecord | None) ->
         part.error,
     )
     fields = asdict(after)
-    del fields["items"], fields["last"]
+    del fields["items"], fields["last"], fields["problems"], fields["remarks"]
     for name in ("last_success", "last_attempt"):
         fields[name] = None if fields[name] is None else _micros(fields[name])
     link.execute(delete(table).where(*mine))
@@ -179,9 +192,20 @@ def _keep_last(link: Connection, mirror: str, target: str, last: LastRun) -> Non
     link.execute(insert(table).values(fields))
 
 
+def _keep_noted(link: Connection, mirror: str, what: str, texts: Noted) -> None:
+    table = tables.noted
+    link.execute(delete(table).where(table.c.mirror == mirror, table.c.what == what))
+    row = {"mirror": mirror, "what": what, "count": texts.count, "first": "\n".join(texts.first)}
+    link.execute(insert(table).values(row))
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split("\n")))
+
+
 def _last_run(row: RowMapping) -> LastRun:
     counts = {name: row[name] for name in ("done", "deleted", "kept", "refused", "failed")}
-    return LastRun(troubles=tuple(filter(None, row["troubles"].split("\n"))), **counts)
+    return LastRun(troubles=_lines(row["troubles"]), **counts)
 
 
 def _row_of(record: RunRecord) -> dict[str, object]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from mirrord.errors import StorageError
 from mirrord.model import Memory, Run
-from mirrord.record.ledger import last_runs, learned, summarise
+from mirrord.record.ledger import last_runs, learned, noted, summarise
 from mirrord.record.store import RunRecord, Standing
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class SqliteStore:
 
     async def add_run(self, run: Run) -> None:
         """See `Store.add_run`."""
-        await self._call(self._opened.add_run, summarise(run), learned(run), last_runs(run))
+        await self._call(self._opened.add_run, summarise(run), learned(run), last_runs(run), noted(run))
 
     async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
         """See `Store.runs`."""

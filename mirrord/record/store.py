@@ -101,6 +101,19 @@ class LastRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """Sentences that a run left: how many there were, and the first of them.
+
+    Attributes:
+        count: of all.
+        first: at most twenty.
+    """
+
+    count: int = 0
+    first: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How a mirror, or one of its targets, has been doing.
 
@@ -115,6 +128,8 @@ class Standing:
         error: the sentence to it.
         items: how many items are known to be there (for the mirror: at any of its targets).
         last: what the last run did there; None for the mirror as a whole, and when nobody knows.
+        problems: of the mirror: what was left out at the last look at its source, because it is wrong there.
+        remarks: of the mirror: what was worth knowing at the last look, and no problem.
     """
 
     mirror: str
@@ -127,6 +142,8 @@ class Standing:
     error: str = ""
     items: int = 0
     last: LastRun | None = None
+    problems: Noted = Noted()
+    remarks: Noted = Noted()
 
 
 class Store(Protocol):

@@ -66,6 +66,15 @@ last_run = Table(
     Column("troubles", Text, nullable=False),  # one sentence a line
 )
 
+noted = Table(
+    "noted",
+    metadata,
+    Column("mirror", String(255), primary_key=True),
+    Column("what", String(32), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("first", Text, nullable=False),  # one sentence a line
+)
+
 standing = Table(
     "standing",
     metadata,

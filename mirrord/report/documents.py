@@ -53,6 +53,8 @@ def plan_document(plan: Plan) -> Document:
         "at": plan.at.isoformat(),
         "steps": [_step(step) for step in plan.steps],
         "problems": list(plan.problems),
+        "missing": list(plan.missing),
+        "remarks": list(plan.remarks),
         "error": plan.error,
         "code": plan.code,
     }
@@ -65,14 +67,14 @@ def plan_from(document: Mapping[str, Any]) -> Plan:
         document["kind"],
         datetime.fromisoformat(document["at"]),
         tuple(_step_from(step) for step in document["steps"]),
-        tuple(document["problems"]),
-        document["error"],
-        document["code"],
+        **{key: tuple(document[key]) for key in ("problems", "missing", "remarks")},
+        error=document["error"],
+        code=document["code"],
     )
 
 
 def run_document(run: Run) -> Document:
-    """Write a run as a document; `result` and `counts` are there for readers and not read back."""
+    """Write a run as a document; `result`, `counts`, `problems` and `remarks` are for readers and not read back."""
     return {
         "mirror": run.mirror,
         "kind": run.kind,
@@ -84,6 +86,8 @@ def run_document(run: Run) -> Document:
         "error": run.error,
         "code": run.code,
         "counts": dict(sorted(run.counts.items())),
+        "problems": list(run.problems),
+        "remarks": list(run.remarks),
         "plan": None if run.plan is None else plan_document(run.plan),
         "receipts": [_receipt(receipt) for receipt in run.receipts],
     }

@@ -20,7 +20,7 @@ from mirrord.events import (
     StepDone,
     TrustRefused,
 )
-from mirrord.model import Outcome, Result, Run
+from mirrord.model import Outcome, Receipt, Result, Run
 
 NAMES = frozenset(
     {
@@ -40,6 +40,7 @@ NAMES = frozenset(
         "run.started",
         "step.done",
         "step.failed",
+        "step.left_out",  # what upstream has is wrong; `problem`
         "trust.refused",  # a secret was not sent, or an address not dialled
     }
 )
@@ -60,17 +61,13 @@ def line(event: Event) -> Line | None:  # noqa: C901, PLR0911 - one case an even
         case RunFinished(run):
             return _summary(run)
         case StepDone(mirror, receipt):
-            step = receipt.step
-            fields: dict[str, object] = {"mirror": mirror, "target": step.target, "item": step.item}
-            fields |= {"digest": step.digest, "outcome": receipt.outcome.value, "sent": receipt.sent}
-            if receipt.good:
-                return Line("info" if receipt.outcome is Outcome.DONE else "debug", "step.done", fields)
-            return Line("warning", "step.failed", fields | {"error_code": receipt.code, "error": receipt.detail})
+            return _step(mirror, receipt)
         case RunStarted(mirror, kind, trigger):
             return Line("info", "run.started", {"mirror": mirror, "kind": kind, "trigger": trigger})
         case Planned(plan):
-            found = {"steps": len(plan.steps), "active": len(plan.active), "problems": list(plan.problems)}
-            return Line("warning" if plan.problems else "info", "run.planned", {"mirror": plan.mirror, **found})
+            told = {"problems": list(plan.problems), "missing": list(plan.missing)}
+            found = {"steps": len(plan.steps), "active": len(plan.active), **told}
+            return Line("warning" if plan.missing else "info", "run.planned", {"mirror": plan.mirror, **found})
         case RunSkipped(mirror, reason):
             return Line("info", "run.skipped", {"mirror": mirror, "reason": reason})
         case Reloaded(error):
@@ -88,6 +85,19 @@ def line(event: Event) -> Line | None:  # noqa: C901, PLR0911 - one case an even
             return None  # bytes on their way: metrics count them
 
 
+def _step(mirror: str, receipt: Receipt) -> Line:
+    step = receipt.step
+    fields: dict[str, object] = {"mirror": mirror, "target": step.target, "item": step.item}
+    fields |= {"digest": step.digest, "outcome": receipt.outcome.value, "sent": receipt.sent}
+    if receipt.problem:
+        fields["problem"] = receipt.problem
+    if receipt.good and not receipt.problem:
+        return Line("info" if receipt.outcome is Outcome.DONE else "debug", "step.done", fields)
+    if not receipt.bad:
+        return Line("warning", "step.done" if receipt.good else "step.left_out", fields)
+    return Line("warning", "step.failed", fields | {"error_code": receipt.code, "error": receipt.detail})
+
+
 def _summary(run: Run) -> Line:
     fields: dict[str, object] = {
         "mirror": run.mirror,
@@ -98,6 +108,7 @@ def _summary(run: Run) -> Line:
         "read": run.read,
         "sent": sum(receipt.sent for receipt in run.receipts),
         "steps": dict(sorted(run.counts.items())),
+        "problems": len(run.problems),
     }
     if run.error:
         fields |= {"error_code": run.code, "error": run.error}

@@ -28,7 +28,7 @@ from mirrord.events import (
     TrustRefused,
 )
 from mirrord.model import Outcome, Result, Run
-from mirrord.report.status import Standing
+from mirrord.report.standing import Standing
 from mirrord.syncer import Mirror
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -58,6 +58,7 @@ class Metrics:
         )
         self.attempt = self._gauge("sync_last_attempt_timestamp_seconds", "End of the last run.", "mirror")
         self.failures = self._gauge("sync_consecutive_failures", "Bad runs since the last good one.", "mirror")
+        self.problems = self._gauge("sync_problems", "What was left out, because it is wrong upstream.", "mirror")
         self.active = self._gauge("sync_in_progress", "Whether a run is under way.", "mirror")
         self.next_run = self._gauge("sync_next_run_timestamp_seconds", "When the schedule fires next.", "mirror")
         self.runs = self._counter("sync_runs", "Runs that ended.", "mirror", "kind", "result")
@@ -106,6 +107,7 @@ class Metrics:
         for name in configured.keys() - self._targets.keys():
             self.active.labels(name).set(0)
             self.failures.labels(name).set(0)
+            self.problems.labels(name).set(0)
         self._targets = configured
         for entry in standing:
             self._stand(entry)
@@ -181,13 +183,14 @@ class Metrics:
         if entry.last_success is not None:
             self.success.labels(entry.mirror, entry.target).set(entry.last_success.timestamp())
         if not entry.target:
+            self.problems.labels(entry.mirror).set(entry.problems.count)
             self.failures.labels(entry.mirror).set(entry.failures)
             if entry.last_attempt is not None:
                 self.attempt.labels(entry.mirror).set(entry.last_attempt.timestamp())
 
     def _drop(self, mirror: str) -> None:
         for series in (
-            *(self.success, self.attempt, self.failures, self.active, self.runs, self.skipped),
+            *(self.success, self.attempt, self.failures, self.problems, self.active, self.runs, self.skipped),
             *(self.duration, self.planned, self.copied, self.kept, self.failed),
         ):
             series.remove_by_labels({"mirror": mirror})

@@ -8,92 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol, TypedDict, cast
+from typing import TypedDict, cast
 
-from mirrord.model import Result
+from mirrord.report.standing import LastRun, Noted, Standing
 from mirrord.syncer import Mirror
 
 _PASSING = frozenset({"unreachable", "stalled", "broken", "throttled", "server", "transport", "interrupted", "busy"})
-
-
-class LastRun(Protocol):
-    """What the last run did at a target, in items."""
-
-    @property
-    def done(self) -> int:
-        """Items that were written."""
-        ...
-
-    @property
-    def deleted(self) -> int:
-        """Items that were deleted."""
-        ...
-
-    @property
-    def kept(self) -> int:
-        """Items that were up to date."""
-        ...
-
-    @property
-    def refused(self) -> int:
-        """Items that a rule forbade."""
-        ...
-
-    @property
-    def failed(self) -> int:
-        """Items that did not get there."""
-        ...
-
-    @property
-    def troubles(self) -> tuple[str, ...]:
-        """One sentence for each of the first refused and failed ones."""
-        ...
-
-
-class Standing(Protocol):
-    """What a record tells about a mirror (`target` is "") or about one of its targets."""
-
-    @property
-    def mirror(self) -> str:
-        """Name of the mirror."""
-
-    @property
-    def target(self) -> str:
-        """Name of the target, or ""."""
-
-    @property
-    def last_success(self) -> datetime | None:
-        """End of the last good run."""
-
-    @property
-    def last_attempt(self) -> datetime | None:
-        """End of the last run."""
-
-    @property
-    def failures(self) -> int:
-        """Failed runs since the last good one."""
-        ...
-
-    @property
-    def result(self) -> Result | None:
-        """Result of the last run."""
-
-    @property
-    def code(self) -> str:
-        """Error code of the last run, or ""."""
-
-    @property
-    def error(self) -> str:
-        """The sentence to it."""
-
-    @property
-    def items(self) -> int:
-        """Items known to be there."""
-        ...
-
-    @property
-    def last(self) -> LastRun | None:
-        """What the last run did there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +53,13 @@ class RunningStatus(TypedDict):
     failed: int
 
 
+class NotedStatus(TypedDict):
+    """Sentences of the last look: how many, and the first of them."""
+
+    count: int
+    first: list[str]
+
+
 class LastRunStatus(TypedDict):
     """What the last run did, in items."""
 
@@ -162,6 +89,8 @@ class MirrorStatus(TargetStatus):
 
     kind: str
     state: str
+    problems: NotedStatus
+    remarks: NotedStatus
     next_run: str | None
     running: RunningStatus | None
     targets: list[TargetStatus]
@@ -230,6 +159,8 @@ def _mirror(mirror: Mirror, standing: Mapping[tuple[str, str], Standing], facts:
         "items": max([own["items"], *(target["items"] for target in targets)]),
         "kind": mirror.kind,
         "state": "running" if running else "idle" if whole else "new",
+        "problems": _noted(whole.problems if whole else None),
+        "remarks": _noted(whole.remarks if whole else None),
         "next_run": _maybe((facts.next_runs or {}).get(mirror.name)),
         "running": _running(running),
         "targets": targets,
@@ -252,6 +183,10 @@ def _target(name: str, standing: Standing | None) -> TargetStatus:
         "last_run": _last_run(last),
         "troubles": list(last.troubles) if last else [],
     }
+
+
+def _noted(noted: Noted | None) -> NotedStatus:
+    return {"count": noted.count, "first": list(noted.first)} if noted else {"count": 0, "first": []}
 
 
 def _last_run(last: LastRun | None) -> LastRunStatus | None:

@@ -41,6 +41,9 @@ def _mirror(mirror: MirrorStatus) -> str:
     state = mirror["state"]
     if running is not None:
         state = f"running: {running['done']} of {running['steps']} steps" if running["steps"] is not None else "running"
+    count = mirror["problems"]["count"]
+    if count:
+        state += f", {count} problem{'' if count == 1 else 's'}"
     own = _row("", f"<b>{escape(mirror['name'])}</b> <small>{escape(mirror['kind'])}</small>", state, mirror)
     return own + "".join(
         _row(' class="sub"', escape(entry["name"]), entry["result"] or "", entry) for entry in mirror["targets"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from mirrord.errors import StorageError
 from mirrord.model import Known, Memory, Run
-from mirrord.record.ledger import advance, last_runs, learned, summarise
+from mirrord.record.ledger import advance, last_runs, learned, noted, summarise
 from mirrord.record.store import KEEP, RunRecord, Standing, TargetRecord
 
 
@@ -48,7 +49,8 @@ class MemoryStore:
         for target, part in parts:
             before = self._standing.get((run.mirror, target), Standing(run.mirror, target))
             after = advance(before, part.result, run.finished, part.code, part.error)
-            self._standing[run.mirror, target] = replace(after, last=last.get(target, after.last))
+            more: dict[str, Any] = {} if target else dict(noted(run))
+            self._standing[run.mirror, target] = replace(after, last=last.get(target, after.last), **more)
 
     async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
         """See `Store.runs`."""

@@ -36,3 +36,21 @@ def test_a_long_run_is_cut_and_failures_never_are(capsys: pytest.CaptureFixture[
     text = capsys.readouterr().out
     assert text.count("FAILED") == outcomes.count(Outcome.FAILED)
     assert f"and {outcomes.count(Outcome.DONE) - MOST} more that went well" in text
+
+
+def test_a_run_tells_its_problems(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was left out is counted beside the result and told once; what is missing has a word of its own."""
+    steps = (step(1), step(2), step(3, Action.REFUSE))
+    plan = Plan("app", "helm", NOW, steps, ("odd 1.0.0: has no version",), ("gone: is not there",), ("x: put right",))
+    left = Receipt(steps[1], Outcome.LEFT_OUT, "no chart", problem="item2: no chart")
+    say_run(Run("app", "helm", "command", NOW, NOW, plan, (Receipt(steps[0], Outcome.DONE), left)))
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.endswith(", 2 problems")
+    assert lines[-5:] == [
+        "refused: one: item3: not there",
+        "missing: gone: is not there",
+        "problem: odd 1.0.0: has no version",
+        "problem: item2: no chart",
+        "remark: x: put right",
+    ]
+    assert not any("left out" in line for line in lines)

@@ -9,7 +9,7 @@ import pytest
 
 from mirrord.cli.status import _show
 from mirrord.model import Result
-from mirrord.record.store import LastRun, Standing
+from mirrord.record.store import LastRun, Noted, Standing
 from mirrord.report.status import Facts, status
 from mirrord.syncer import Mirror, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
@@ -57,3 +57,20 @@ def test_a_configuration_that_was_not_taken_is_told(capsys: pytest.CaptureFixtur
     """After a reload that was refused, whoever looks at the status sees why."""
     _show(status(Facts("1", NOW, [], [], configuration_error="z.yaml:1: settings.bogus: unknown")))
     assert "z.yaml:1: settings.bogus: unknown" in capsys.readouterr().out
+
+
+def test_problems_are_counted_and_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was left out is counted beside a good result, and follows the table, also how many are not listed."""
+    spec = ImageSpec.model_validate({"from": {"repository": "a/b"}})
+    mirror = Mirror("crane", "image", spec, (Target("gitee", "image", "x", ImageTarget()),))
+    problems, remarks = Noted(3, ("v1: is no image", "v2: is no image")), Noted(1, ("v3: put right",))
+    standing = [Standing("crane", "", NOW, NOW, 0, Result.SUCCESS, problems=problems, remarks=remarks)]
+    _show(status(Facts("1", NOW, [mirror], standing)))
+    _, whole, _, *told = capsys.readouterr().out.splitlines()
+    assert "success, 3 problems" in whole
+    assert told == [
+        "crane: problem: v1: is no image",
+        "crane: problem: v2: is no image",
+        "crane: problem: and 1 more",
+        "crane: remark: v3: put right",
+    ]

@@ -264,7 +264,7 @@ def test_selection() -> None:
         ("keep", "refs", "1 ref is as upstream"),
     ]
     nothing = mirror(refs=["refs/heads/release/*"])
-    assert plan(nothing, survey(upstream), NOW).problems == ("`refs:` selects none of upstream's 3 branches and tags",)
+    assert plan(nothing, survey(upstream), NOW).missing == ("`refs:` selects none of upstream's 3 branches and tags",)
 
 
 def test_restored_refs_override_upstream() -> None:
@@ -273,8 +273,8 @@ def test_restored_refs_override_upstream() -> None:
     held = {"refs/heads/main": oid("a"), "refs/heads/dev": oid("d")}
     found = survey(upstream, held_back=held)
     assert wanted(mirror(), found).refs == held
-    (problem,) = plan(mirror(), found, NOW).problems
-    assert problem == "refs/heads/dev/x cannot stand beside refs/heads/dev, which was restored; release that one first"
+    (told,) = plan(mirror(), found, NOW).missing
+    assert told == "refs/heads/dev/x cannot stand beside refs/heads/dev, which was restored; release that one first"
 
 
 @pytest.mark.parametrize("name", ["refs/heads/..", "refs/heads/a\nb", "refs/heads/x.lock", "refs/heads/a b"])
@@ -283,7 +283,8 @@ def test_58_bad_names(name: str) -> None:
     upstream = Refs({name: oid("x"), "refs/heads/-x": oid("a"), "refs/heads/A": oid("a"), "refs/heads/a": oid("b")})
     found = survey(upstream)
     assert set(wanted(mirror(), found).refs) == {"refs/heads/-x", "refs/heads/A", "refs/heads/a"}
-    assert len(plan(mirror(), found, NOW).problems) == 1
+    made = plan(mirror(), found, NOW)
+    assert (len(made.problems), made.missing) == (1, ())
 
 
 def test_an_empty_upstream_is_no_error() -> None:

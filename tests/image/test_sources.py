@@ -195,7 +195,7 @@ async def test_bad_layouts_are_problems(world: World) -> None:
     assert run.result is Result.PARTIAL
     assert run.plan is not None
     bad = {"unnamed", "half", "strange", "twice", "zz-two", "torn", "empty", "junk.tar"}
-    assert {Path(problem.split(":")[0]).name for problem in run.plan.problems} == bad
+    assert {Path(problem.split(":")[0]).name for problem in run.plan.missing} == bad
     assert world.local_tags().keys() == {"main-1111111", "main", "feature-x-3333333", "feature-x"}
     assert world.local_tags()["main"] == good.digest
 
@@ -203,7 +203,7 @@ async def test_bad_layouts_are_problems(world: World) -> None:
 async def test_no_folder_of_layouts(world: World) -> None:
     """A folder that is not there is a problem with the key to correct."""
     plan = await world.plan(world.mirror({"layouts": world.folder / "nowhere"}, LOCAL))
-    assert [("no such folder" in text, "from.layouts" in text) for text in plan.problems] == [(True, True)]
+    assert [("no such folder" in text, "from.layouts" in text) for text in plan.missing] == [(True, True)]
 
 
 async def test_age_by_time_of_change(world: World) -> None:

@@ -259,7 +259,7 @@ async def test_a_source_that_cannot_be_read(
     run = await world.run(world.mirror(main_of(source), target))
     assert (run.result, run.code) == (result, code)
     assert target.tags == {}
-    assert run.error or (run.plan is not None and "403" in run.plan.problems[0])
+    assert run.error or (run.plan is not None and "403" in run.plan.missing[0])
 
 
 async def test_a_tag_that_is_missing_is_told(world: World) -> None:
@@ -268,8 +268,26 @@ async def test_a_tag_that_is_missing_is_told(world: World) -> None:
     source, target = await filled(world, image), await world.registry("one")
     run = await world.run(world.mirror({"repository": f"{source.host}/team/app", "tags": ["main", "gone"]}, target))
     assert run.plan is not None
-    assert run.plan.problems == (f"gone: {source.host}/team/app:gone is not there",)
+    assert run.plan.missing == (f"gone: {source.host}/team/app:gone is not there",)
     assert target.tags == {PLACE: {"main": image.digest}}
+
+
+@pytest.mark.parametrize(
+    ("status", "result"), [(404, Result.SUCCESS), (403, Result.PARTIAL), (502, Result.PARTIAL)], ids=str
+)
+async def test_a_listed_tag_that_cannot_be_had(world: World, status: int, result: Result) -> None:
+    """A tag that a glob selects and the registry does not have is a counted problem; what may be our fault is not."""
+    image = big()
+    source, target = await filled(world, image), await world.registry("one")
+    for tag in ("v1", "v2"):
+        await push(image, source, "team/app", [tag])
+    source.faults.on("*", "/manifests/v2", times=None).status(status)
+    run = await world.run(world.mirror({"repository": f"{source.host}/team/app", "tags": ["v*"]}, target))
+    assert run.result is result
+    assert run.plan is not None
+    told = run.problems if result is Result.SUCCESS else run.plan.missing
+    assert [text.partition(":")[0] for text in told] == ["v2"]
+    assert target.tags == {PLACE: {"v1": image.digest}}
 
 
 async def test_a_source_that_only_breaks_is_given_up(world: World) -> None:

@@ -14,6 +14,7 @@ KEEP = Step(Action.KEEP, "v1", "sha256:x", "b", ("v1",), "already there")
 REFUSE = Step(Action.REFUSE, "v1", "sha256:x", "c", ("v1",), "never moves")
 DONE = Receipt(COPY, Outcome.DONE)
 FAILED = Receipt(COPY, Outcome.FAILED, code="server")
+LEFT_OUT = Receipt(COPY, Outcome.LEFT_OUT, problem="v1: is no chart")
 THROTTLED = Receipt(COPY, Outcome.FAILED, code="throttled")
 
 
@@ -33,9 +34,41 @@ THROTTLED = Receipt(COPY, Outcome.FAILED, code="throttled")
         ((COPY,), (), "the source is gone", "unreachable", Result.FAILED),
         ((), (), "come back later", "throttled", Result.DEFERRED),
         ((COPY,), (DONE,), "stopped half-way", "interrupted", Result.INTERRUPTED),
+        ((COPY, COPY), (DONE, LEFT_OUT), "", "", Result.SUCCESS),
+        ((COPY, KEEP), (LEFT_OUT,), "", "", Result.NOOP),
+        ((COPY, COPY), (FAILED, LEFT_OUT), "", "", Result.FAILED),
+        ((COPY, KEEP), (FAILED, LEFT_OUT), "", "", Result.PARTIAL),
     ],
 )
 def test_verdict(steps: tuple[Step, ...], receipts: tuple[Receipt, ...], error: str, code: str, result: Result) -> None:
     """A run is what its steps, receipts and error make it, nothing else."""
     run = Run("m", "image", "command", NOW, NOW, Plan("m", "image", NOW, steps), receipts, error=error, code=code)
     assert run.result is result
+
+
+@pytest.mark.parametrize(
+    ("problems", "missing", "receipts", "result"),
+    [
+        (("bad 1.0: is no chart",), (), (), Result.NOOP),
+        (("bad 1.0: is no chart",), (), (DONE,), Result.SUCCESS),
+        ((), ("gone: is not there",), (DONE,), Result.PARTIAL),
+        ((), ("gone: is not there",), (), Result.FAILED),
+    ],
+)
+def test_what_is_wrong_upstream_is_no_failure(
+    problems: tuple[str, ...], missing: tuple[str, ...], receipts: tuple[Receipt, ...], result: Result
+) -> None:
+    """What was left out because upstream has it wrong is counted and harmless; what was asked for by name is not."""
+    plan = Plan("m", "helm", NOW, (COPY,), problems, missing)
+    assert Run("m", "helm", "command", NOW, NOW, plan, receipts).result is result
+
+
+def test_problems_of_plan_and_receipts_are_told_once() -> None:
+    """A version that three targets lack is one problem; what was put right is a remark, and no problem."""
+    plan = Plan("m", "helm", NOW, (COPY,), ("a: bad",), remarks=("b: put right",))
+    receipts = (LEFT_OUT, LEFT_OUT, Receipt(COPY, Outcome.DONE, remark="c: follows"))
+    run = Run("m", "helm", "command", NOW, NOW, plan, receipts)
+    assert run.problems == ("a: bad", "v1: is no chart")
+    assert run.remarks == ("b: put right", "c: follows")
+    assert not LEFT_OUT.good
+    assert not LEFT_OUT.bad

@@ -11,7 +11,7 @@ import pytest
 
 from mirrord.model import Action, Outcome, Plan, Receipt, Run, Step
 from mirrord.record.sqlite import SqliteStore
-from mirrord.record.store import LastRun
+from mirrord.record.store import LastRun, Noted
 from mirrord.report.status import Facts, status, told
 from mirrord.syncer import Mirror, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
@@ -108,3 +108,31 @@ async def test_the_status_tells_them() -> None:
     assert there["items"] == 3222
     assert told(there["last_run"]) == "1 written · 1 deleted · 3221 up to date · 1 refused"
     assert (found["last_run"], found["troubles"], found["items"], told(None)) == (None, [], 3222, "")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "memory"])
+async def test_problems_of_the_last_look(kind: str, tmp_path: Path) -> None:
+    """Problems are counted and told until the next look that says otherwise; the run with them is a good one."""
+    store = MemoryStore() if kind == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", NOW)
+    problems = tuple(f"odd 1.0.{number}: is no\nchart" for number in range(30))
+    plan = Plan("crane", "helm", NOW, (KEPT,), problems, remarks=("odd 2.0.0: put right",))
+    await store.add_run(Run("crane", "helm", "command", NOW, NOW, plan))
+    await store.add_run(Run("crane", "helm", "command", NOW, NOW, None, error="no connection", code="unreachable"))
+    whole, there = await store.standing()
+    assert (whole.problems.count, len(whole.problems.first)) == (30, 20)
+    assert whole.problems.first[0] == "odd 1.0.0: is no chart"
+    assert whole.remarks == Noted(1, ("odd 2.0.0: put right",))
+    assert (whole.last_success, whole.failures) == (NOW, 1)
+    assert there.problems == Noted()
+    await store.add_run(Run("crane", "helm", "command", NOW, NOW, Plan("crane", "helm", NOW, (KEPT,))))
+    assert (await store.standing())[0].problems == Noted()
+    await store.close()
+
+
+async def test_what_is_missing_is_the_error(tmp_path: Path) -> None:
+    """What was asked for by name and is not there is the mirror's last error, until it is there."""
+    store = MemoryStore()
+    plan = Plan("crane", "image", NOW, (KEPT,), missing=("gone: is not there",))
+    await store.add_run(Run("crane", "image", "command", NOW, NOW, plan))
+    whole, _ = await store.standing()
+    assert (whole.code, whole.error, whole.last_success) == ("content", "gone: is not there", None)

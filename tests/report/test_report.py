@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from mirrord import events as ev
 from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
-from mirrord.record.store import LastRun, Standing
+from mirrord.record.store import LastRun, Noted, Standing
 from mirrord.report import health
 from mirrord.report.documents import event_document, event_from, plan_document, plan_from, run_document, run_from
 from mirrord.report.health import Pulse
@@ -50,9 +50,10 @@ EVENTS: list[ev.Event] = [
     ev.BytesRead("sha256:1", 10, 20),
     ev.BytesSent("a", "sha256:1", 10, 20),
     ev.RunStarted("m", "image", "schedule"),
-    ev.Planned(Plan("m", "image", T0, (STEP,), ("v2: unreadable",))),
+    ev.Planned(Plan("m", "image", T0, (STEP,), ("v2: unreadable",), ("v3: is not there",), ("v4: put right",))),
     ev.StepDone("m", Receipt(STEP, Outcome.DONE)),
     ev.StepDone("m", Receipt(STEP, Outcome.FAILED, "refused", "denied")),
+    ev.StepDone("m", Receipt(STEP, Outcome.LEFT_OUT, problem="v1: is no image")),
     ev.RunFinished(make_run()),
     ev.RunSkipped("m", "overlap"),
     ev.Reloaded(),
@@ -89,7 +90,18 @@ def test_excluded_check() -> None:
 def test_status_document() -> None:
     """The status holds every configured mirror and target, known to the record or not, and nothing else."""
     standing = [
-        Standing("m", "", T0, T0, 2, Result.PARTIAL, "unreachable", "v1: refused", 3),
+        Standing(
+            "m",
+            "",
+            T0,
+            T0,
+            2,
+            Result.PARTIAL,
+            "unreachable",
+            "v1: refused",
+            3,
+            problems=Noted(30, ("v2: is no image",)),
+        ),
         Standing("m", "a", T0, T0, 0, Result.SUCCESS, items=3),
         Standing("gone", "", T0, T0),
     ]
@@ -104,6 +116,8 @@ def test_status_document() -> None:
         2,
         "2026-11-21T01:02:03Z",
     )
+    assert m["problems"] == {"count": 30, "first": ["v2: is no image"]}
+    assert m["remarks"] == new["problems"] == {"count": 0, "first": []}
     assert m["last_error"] == {"code": "unreachable", "message": "v1: refused", "permanent": False}
     assert [(t["name"], t["last_success"]) for t in m["targets"]] == [("a", "2026-11-21T01:02:03Z"), ("b", None)]
     assert m["running"] == {"trigger": "command", "started": "2026-11-21T01:02:03Z", "steps": 4, "done": 1, "failed": 1}
@@ -121,6 +135,22 @@ def test_page_escapes() -> None:
     assert "&lt;script&gt;" in text
     assert "<img" not in text
     assert "://" not in text
+
+
+def test_page_tells_problems() -> None:
+    """The page counts what was left out beside the mirror's state, and does not call it an error."""
+    standing = [Standing("m", "", T0, T0, 0, Result.SUCCESS, problems=Noted(1, ("v2: is no image",)))]
+    assert "<td>idle, 1 problem</td>" in page(status(Facts("1", T0, [mirror("m", "a")], standing)))
+
+
+def test_left_out_is_a_line_of_its_own() -> None:
+    """What is wrong upstream is told as left out; what was written without its companion as done, with the problem."""
+    left = line(ev.StepDone("m", Receipt(STEP, Outcome.LEFT_OUT, problem="v1: is no image")))
+    done = line(ev.StepDone("m", Receipt(STEP, Outcome.DONE, problem="v1: without its .prov")))
+    assert left is not None
+    assert done is not None
+    assert (left.level, left.name, left.fields["problem"]) == ("warning", "step.left_out", "v1: is no image")
+    assert (done.level, done.name, done.fields["problem"]) == ("warning", "step.done", "v1: without its .prov")
 
 
 def test_page_counts() -> None:
@@ -237,7 +267,7 @@ def series(metrics: Metrics) -> dict[str, float]:
 def test_metrics_of_a_run() -> None:
     """A run is counted under the names that operators know."""
     metrics = Metrics("1.2")
-    metrics.follow([mirror()], [Standing("m", "a", T0, T0), Standing("m", "", T0, T0, 4)], T0)
+    metrics.follow([mirror()], [Standing("m", "a", T0, T0), Standing("m", "", T0, T0, 4, problems=Noted(2))], T0)
     for event in EVENTS:
         metrics(event)
     found = series(metrics)
@@ -246,6 +276,7 @@ def test_metrics_of_a_run() -> None:
     assert found['mirrord_sync_last_success_timestamp_seconds{mirror="m",target="a"}'] == T0.timestamp()
     assert found['mirrord_sync_runs_skipped_total{mirror="m",reason="overlap"}'] == 1
     assert found['mirrord_sync_consecutive_failures{mirror="m"}'] == 0
+    assert found['mirrord_sync_problems{mirror="m"}'] == 2
     assert found['mirrord_sync_next_run_timestamp_seconds{mirror="m"}'] == T0.timestamp()
     assert found['mirrord_transfer_bytes_total{direction="read",target=""}'] == 10
     assert found['mirrord_transfer_bytes_total{direction="sent",target="a"}'] == 10

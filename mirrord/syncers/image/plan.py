@@ -42,7 +42,8 @@ class ImageSurvey:
         held: what targets said to hold; only what was asked.
         unasked: target name → why it could not be asked.
         memory: what the record said.
-        problems: what could not be found out at the source.
+        problems: what the source lists and is wrong there.
+        missing: what was asked for by name and is not there, or could not be found out.
     """
 
     offers: tuple[Offer, ...]
@@ -51,6 +52,7 @@ class ImageSurvey:
     unasked: Mapping[str, str] = field(default_factory=dict)
     memory: Memory = field(default_factory=lambda: NO_MEMORY)
     problems: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
@@ -64,4 +66,4 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
         trust=mirror.trust,
         unasked=survey.unasked,
     )
-    return Plan(mirror.name, mirror.kind, now, tuple(steps), survey.problems)
+    return Plan(mirror.name, mirror.kind, now, tuple(steps), survey.problems, survey.missing)

@@ -38,13 +38,13 @@ class _Desk:
 def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
     """Decide about every ref at every target; when the guard speaks, about none."""
     choice = choose(mirror, survey)
-    problems = (*survey.problems, *choice.problems)
+    told = choice.problems, (*survey.problems, *choice.missing)
     blocked = "" if mirror.allow else guard(mirror, survey)
     if blocked:
         steps = [
             _everything(target, Action.REFUSE, f"blocked: {_allow(mirror, blocked)}", "") for target in mirror.targets
         ]
-        return Plan(mirror.name, mirror.kind, now, tuple(steps), problems)
+        return Plan(mirror.name, mirror.kind, now, tuple(steps), *told)
     refused = {
         target.name: reason for target in mirror.targets if (reason := _refusal(mirror, survey, target, choice.refs))
     }
@@ -59,7 +59,7 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
             decided.append(_everything(target, Action.COPY, reason, choice.refs.fingerprint))
         else:
             decided += _steps(desk, target)
-    return Plan(mirror.name, mirror.kind, now, tuple(decided), problems)
+    return Plan(mirror.name, mirror.kind, now, tuple(decided), *told)
 
 
 def _refusal(mirror: Mirror, survey: GitSurvey, target: Target, after: Refs) -> str:

@@ -65,10 +65,17 @@ class GitSurvey:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which refs are mirrored, and what is wrong with those that cannot be."""
+    """Which refs are mirrored, and what is wrong with those that cannot be.
+
+    Attributes:
+        refs: what is mirrored.
+        problems: refs that upstream has and Git does not accept, one sentence each.
+        missing: what the operator asked for and cannot be, one sentence each.
+    """
 
     refs: Refs
     problems: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def tip(refs: Refs) -> str | None:
@@ -96,23 +103,23 @@ _chosen: deque[tuple[Refs, tuple[str, ...], Mapping[str, str], Choice]] = deque(
 
 def _choose(upstream: Refs, patterns: tuple[str, ...], held_back: Mapping[str, str]) -> Choice:
     selects = _selector(patterns)
-    chosen, problems = {}, []
+    chosen, problems, missing = {}, list[str](), list[str]()
     for name, oid in upstream.refs.items():
         if selects(name):
             if valid_ref(name):
                 chosen[name] = oid
             else:
                 problems.append(f"upstream has a ref that Git does not accept, left out: {name[:80]!r}")
-    if upstream.refs and not chosen and not problems:
-        problems.append(f"`refs:` selects none of upstream's {len(upstream.refs)} branches and tags")
+    if upstream.refs and not chosen:
+        missing.append(f"`refs:` selects none of upstream's {len(upstream.refs)} branches and tags")
     for name, oid in held_back.items():
         for other in [one for one in chosen if one.startswith(f"{name}/") or name.startswith(f"{one}/")]:
             del chosen[other]
-            problems.append(f"{other} cannot stand beside {name}, which was restored; release that one first")
+            missing.append(f"{other} cannot stand beside {name}, which was restored; release that one first")
         chosen[name] = oid
     head = upstream.head
     refs = upstream.refs if alike(chosen, upstream.refs) else chosen
-    return Choice(replace(upstream, refs=refs, head=head if head in chosen else None), tuple(problems))
+    return Choice(replace(upstream, refs=refs, head=head if head in chosen else None), tuple(problems), tuple(missing))
 
 
 def wanted(mirror: Mirror, survey: GitSurvey) -> Refs:

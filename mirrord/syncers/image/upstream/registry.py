@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mirrord.blobs.wanted import Wanted
-from mirrord.errors import MirrordError, MissingError, TransportError
+from mirrord.errors import ContentError, MirrordError, MissingError, TransportError
 from mirrord.model import Digest, Item, Memory
 from mirrord.plan.differ import Offer, remembered
 from mirrord.plan.select import is_glob, matches, select
@@ -70,11 +70,23 @@ class Question:
         return (called,) if called else ()
 
 
-async def offers(repository: Repository, question: Question) -> tuple[list[Offer], list[str]]:
-    """Find the wanted tags: no listing for literals, one HEAD for each tag, none for a settled one.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a registry source has of what was looked for.
 
-    Returns:
-        What is offered, and one sentence for each tag that could not be found out.
+    Attributes:
+        offers: tags that are there.
+        problems: tags that the registry lists and that are wrong there, one sentence each.
+        missing: tags that were asked for by name and are not there, and those that could not be found out.
+    """
+
+    offers: tuple[Offer, ...]
+    problems: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+async def offers(repository: Repository, question: Question) -> Found:
+    """Find the wanted tags: no listing for literals, one HEAD for each tag, none for a settled one.
 
     Raises:
         TransportError: not a single one could be found out, because the registry is not there or asks for patience.
@@ -88,7 +100,18 @@ async def offers(repository: Repository, question: Question) -> tuple[list[Offer
     failures = [(tag, error) for tag, error in zip(tags, found, strict=True) if isinstance(error, MirrordError)]
     if failures and len(failures) == len(found) and all(isinstance(error, TransportError) for _, error in failures):
         raise failures[0][1]
-    return [offer for offer in found if isinstance(offer, Offer)], [f"{tag}: {error}" for tag, error in failures]
+    usable = tuple(offer for offer in found if isinstance(offer, Offer))
+    wrong = {tag for tag, error in failures if usable and tag not in patterns and _wrong(error)}
+    return Found(
+        usable,
+        tuple(f"{tag}: {error}" for tag, error in failures if tag in wrong),
+        tuple(f"{tag}: {error}" for tag, error in failures if tag not in wrong),
+    )
+
+
+def _wrong(error: MirrordError) -> bool:
+    """Whether it tells of a tag that is wrong at the source: it is listed and not there, or it is no image."""
+    return isinstance(error, MissingError | ContentError)
 
 
 async def _offer(repository: Repository, question: Question, tag: str) -> Offer | MirrordError:

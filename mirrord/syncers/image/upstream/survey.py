@@ -40,13 +40,14 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         MirrordError: the source as a whole cannot be read.
     """
     problems: list[str] = []
+    missing: list[str] = []
     memory = await asyncio.to_thread(_evident, mirror, services, memory)
-    found, sources = await _source(mirror, services, memory, problems)
+    found, sources = await _source(mirror, services, memory, problems, missing)
     asked = {target.name: _asked(found, target.name, memory, now, mirror.trust) for target in mirror.targets}
     looks = await asyncio.gather(*(_held(target, asked[target.name], mirror, services) for target in mirror.targets))
     held = {(look.target, name): digest for look in looks for name, digest in look.held.items()}
     unasked = {look.target: look.error for look in looks if look.error}
-    return ImageSurvey(tuple(found), sources, held, unasked, memory, tuple(problems))
+    return ImageSurvey(tuple(found), sources, held, unasked, memory, tuple(problems), tuple(missing))
 
 
 def _asked(found: list[Offer], target: str, memory: Memory, now: datetime, trust: float) -> frozenset[str]:
@@ -60,7 +61,7 @@ def _asked(found: list[Offer], target: str, memory: Memory, now: datetime, trust
 
 
 async def _source(
-    mirror: Mirror, services: Services, memory: Memory, problems: list[str]
+    mirror: Mirror, services: Services, memory: Memory, problems: list[str], missing: list[str]
 ) -> tuple[list[Offer], Mapping[str, ImageSource]]:
     spec = spec_of(mirror)
     source = spec.source
@@ -68,12 +69,13 @@ async def _source(
         reference = source_reference(mirror)
         repository = Repository(services.http, reference, services.http.book)
         names = [target.name for target in mirror.targets]
-        found, unreadable = await offers(repository, Question(reference, source, spec.immutable, names, memory))
-        problems += unreadable
-        return found, dict.fromkeys((offer.item.name for offer in found), RegistrySource(repository))
+        found = await offers(repository, Question(reference, source, spec.immutable, names, memory))
+        problems += found.problems
+        missing += found.missing
+        return [*found.offers], dict.fromkeys((one.item.name for one in found.offers), RegistrySource(repository))
     if source.layouts:
         pairs = await asyncio.to_thread(
-            lambda folder: [*build_offers(builds(folder, problems), problems)], source.layouts
+            lambda folder: [*build_offers(builds(folder, missing), missing)], source.layouts
         )
         return [offer for offer, _ in pairs], {
             offer.item.name: LayoutSource(build.layout, build.descriptor) for offer, build in pairs

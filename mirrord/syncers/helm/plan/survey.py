@@ -1,0 +1,56 @@
+"""What was found at upstream and at the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mirrord.errors import MirrordError
+from mirrord.model import Digest
+from mirrord.syncers.helm.names import ChartVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What a target holds.
+
+    Attributes:
+        held: digests of the archives, by item.
+        own: the entries of the index there, by item, when it is one that we write; None where the server makes it.
+    """
+
+    held: Mapping[str, Digest]
+    own: Mapping[str, ChartVersion] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HelmSurvey:
+    """What upstream lists and targets hold.
+
+    Attributes:
+        entries: what upstream lists, in the order of its index.
+        shelves: by target name; only targets that answered.
+        unasked: target name → why it could not be asked.
+        previous: the items that upstream listed at the last run that was accepted, None when nobody knows.
+        unchanged: one sentence when nothing changed since a run that did all: nothing else was looked at then.
+        rewrite: the targets whose index must be written anew even if it lists the same (another format…).
+        problems: what was left out because helm would not have taken it, one sentence each.
+        remarks: what was put right.
+        extras: small files that belong beside the index.
+        public_keys: names of the repository's keys.
+        annotations: the index's own.
+        facts: what to note when all is done.
+    """
+
+    entries: tuple[ChartVersion, ...] = ()
+    shelves: Mapping[str, Shelf] = field(default_factory=dict)
+    unasked: Mapping[str, MirrordError] = field(default_factory=dict)
+    previous: frozenset[str] | None = None
+    unchanged: str = ""
+    rewrite: frozenset[str] = frozenset()
+    problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    extras: Mapping[str, bytes] = field(default_factory=dict)
+    public_keys: tuple[str, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
