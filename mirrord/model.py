@@ -9,11 +9,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from mirrord.digest import Digest
+from mirrord.memory import Named
 
-__all__ = [
-    "NO_MEMORY", "Action", "Digest", "Item", "Known", "Memory", "Outcome", "Plan", "Receipt", "Result", "Run",
-    "Step",
-]  # fmt: skip
+__all__ = ["Action", "Digest", "Item", "Outcome", "Plan", "Receipt", "Result", "Run", "Step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,8 @@ class Step:
         size: bytes that may have to move, or None when only doing will tell.
         confirmed: the target itself said, for this plan, that it has the content under all names.
         stays: those of `names` that never move to other content.
+        named: what is to be remembered of names when the step has ended well.
+        unless_newer: names that move are left alone where they stand for something newer.
         group: steps of one group are handed to the syncer together (one read, many writes).
         passing: what is there is asked anew each time, so there is nothing to remember of it.
         count: how many items it stands for.
@@ -68,6 +68,8 @@ class Step:
     size: int | None = None
     group: str = ""
     stays: frozenset[str] = frozenset()
+    named: tuple[Named, ...] = ()
+    unless_newer: bool = False
     confirmed: bool = False
     passing: bool = False
     count: int = 1
@@ -144,6 +146,7 @@ class Receipt:
         seconds: wall time from start of its batch to the end of this step.
         problem: what was left out on the way because it is wrong upstream, one sentence, or "" (see `Plan.problems`).
         remark: what was put right on the way, one sentence, or "".
+        left: those names of the step that doing showed to be better left as they are; `remark` says why.
     """
 
     step: Step
@@ -155,6 +158,7 @@ class Receipt:
     seconds: float = 0.0
     problem: str = ""
     remark: str = ""
+    left: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -241,24 +245,3 @@ class Run:
     def counts(self) -> Mapping[str, int]:
         """Receipts by outcome."""
         return Counter(receipt.outcome.value for receipt in self.receipts)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What we remember to have seen at a target: evidence, not truth.
-
-    Attributes:
-        digest: the item's content there.
-        at: when that was last confirmed by the target itself.
-        place: where that was (origin and address); what was seen at one place says nothing about another.
-    """
-
-    digest: str
-    at: datetime
-    place: str = ""
-
-
-Memory = Mapping[tuple[str, str], Known]
-"""(target name, item name) → what is known. Empty when the record was lost: nothing breaks."""
-
-NO_MEMORY: Memory = {}

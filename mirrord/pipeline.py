@@ -9,7 +9,8 @@ from datetime import datetime
 
 from mirrord import events
 from mirrord.errors import DeadlineError, MirrordError
-from mirrord.model import Memory, Plan, Receipt, Run
+from mirrord.memory import Memory
+from mirrord.model import Plan, Receipt, Run
 from mirrord.record.store import Store
 from mirrord.syncer import Measures, Mirror, Services, Syncer
 from mirrord.transfer.execute import execute
@@ -34,8 +35,18 @@ def places(mirror: Mirror, syncer: Syncer) -> Mapping[str, str]:
 
 
 def believable(memory: Memory, now_at: Mapping[str, str]) -> Memory:
-    """Leave out what was seen at a place that is no longer meant: the operator changed `from`, `to` or `as`."""
-    return {key: known for key, known in memory.items() if known.place == now_at.get(key[0])}
+    """Leave out what was seen at a place that is no longer meant: the operator changed `from`, `to` or `as`.
+
+    Which build a name stands for is a fact of the target's address alone, wherever the build came from.
+    """
+    known = {key: known for key, known in memory.items() if known.place == now_at.get(key[0])}
+    addresses = {target: _address(place) for target, place in now_at.items()}
+    names = {key: named for key, named in memory.names.items() if _address(named.place) == addresses.get(key[0])}
+    return Memory(known, names)
+
+
+def _address(place: str) -> str:
+    return place.rpartition(" > ")[2]
 
 
 async def run_mirror(

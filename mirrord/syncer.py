@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mirrord.blobs.whereabouts import Whereabouts
 from mirrord.errors import ConfigError
-from mirrord.model import Memory, Plan, Receipt, Step
+from mirrord.memory import Memory
+from mirrord.model import Plan, Receipt, Step
 from mirrord.origin import Origin
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from mirrord.model import Action, Item, Known, Memory, Step
+from mirrord.memory import Known, Memory
+from mirrord.model import Action, Item, Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from mirrord.model import Action, Known, Outcome, Receipt, Result, Run, Step
+from mirrord.memory import Known, Named
+from mirrord.model import Action, Outcome, Receipt, Result, Run, Step
 from mirrord.record.store import LastRun, Noted, RunRecord, Standing, TargetRecord
 
 _GOOD = (Result.SUCCESS, Result.NOOP)
@@ -99,6 +100,20 @@ def learned(run: Run) -> dict[tuple[str, str], Known | None]:
         place = run.places.get(step.target, "")
         known[step.target, step.item] = None if gone else Known(step.digest, run.finished, place)
     return known
+
+
+def learned_names(run: Run) -> dict[tuple[str, str], Named]:
+    """Say which builds names stand for, as `learned` does for items; a name that doing left alone teaches nothing."""
+    steps = run.plan.steps if run.plan is not None else ()
+    at = run.plan.at if run.plan is not None else run.started
+    seen = [(step, at, frozenset[str]()) for step in steps if step.action is Action.KEEP and step.confirmed]
+    seen += [(one.step, run.finished, frozenset(one.left)) for one in run.receipts if one.good]
+    return {
+        (step.target, named.name): replace(named, at=then, place=run.places.get(step.target, ""))
+        for step, then, left in seen
+        for named in step.named
+        if named.name not in left
+    }
 
 
 def advance(standing: Standing, result: Result, at: datetime, code: str, error: str) -> Standing:

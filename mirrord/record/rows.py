@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select  # noqa: TID251 - this is the door
 
 from mirrord import failpoints
 from mirrord.errors import StorageError
-from mirrord.model import Known, Memory, Result
+from mirrord.memory import Known, Memory, Named
+from mirrord.model import Result
 from mirrord.record import tables
 from mirrord.record.engine import open_engine, storage_errors
 from mirrord.record.ledger import advance
@@ -20,6 +21,8 @@ from mirrord.record.store import KEEP, LastRun, Noted, RunRecord, Standing, Targ
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_MOMENTS = ("created", "ahead", "published")
+_T = TypeVar("_T")
 
 
 class Rows:
@@ -58,15 +61,31 @@ class Rows:
     def memory(self, mirror: str) -> Memory:
         """Read what is known at the targets of `mirror`."""
         query = select(tables.known).where(tables.known.c.mirror == mirror)
-        return {
+        known = {
             (row["target"], row["item"]): Known(row["digest"], _when(row["at"]), row["place"])
             for row in self._read(query)
         }
+        rows = self._read(select(tables.names).where(tables.names.c.mirror == mirror))
+        return Memory(known, {(row["target"], row["name"]): _named(row) for row in rows})
+
+    def accept(self, mirror: str) -> int:
+        """Count a publish."""
+
+        def change(link: Connection) -> int:
+            table = tables.publishes
+            last = link.execute(select(table.c.number).where(table.c.mirror == mirror)).scalar()
+            number = int(last or 0) + 1
+            link.execute(delete(table).where(table.c.mirror == mirror))
+            link.execute(insert(table).values(mirror=mirror, number=number))
+            return number
+
+        return self._write(change)
 
     def add_run(
         self,
         record: RunRecord,
         learned: Mapping[tuple[str, str], Known | None],
+        names: Mapping[tuple[str, str], Named],
         last: Mapping[str, LastRun],
         noted: Mapping[str, Noted],
     ) -> None:
@@ -81,6 +100,8 @@ class Rows:
             for (target, item), known in learned.items():
                 _learn(link, record.mirror, target, item, known)
                 failpoints.hit("record.receipt")
+            for (target, _), named in names.items():
+                _name(link, record.mirror, target, named)
             for part in (None, *record.targets):
                 _advance(link, record, part)
             for target, done in last.items():
@@ -152,9 +173,9 @@ class Rows:
         with storage_errors(self._path), self._engine.connect() as link:
             return link.execute(query).mappings().all()
 
-    def _write(self, change: Callable[[Connection], object]) -> None:
+    def _write(self, change: Callable[[Connection], _T]) -> _T:
         with storage_errors(self._path), self._engine.begin() as link:
-            change(link)
+            return change(link)
 
 
 def _learn(link: Connection, mirror: str, target: str, item: str, known: Known | None) -> None:
@@ -163,6 +184,20 @@ def _learn(link: Connection, mirror: str, target: str, item: str, known: Known |
     if known is not None:
         row = {"mirror": mirror, "target": target, "item": item, "digest": known.digest}
         link.execute(insert(table).values(row | {"at": _micros(known.at), "place": known.place}))
+
+
+def _name(link: Connection, mirror: str, target: str, named: Named) -> None:
+    table = tables.names
+    link.execute(delete(table).where(table.c.mirror == mirror, table.c.target == target, table.c.name == named.name))
+    fields = asdict(named) | {"mirror": mirror, "target": target, "at": _micros(named.at)}
+    fields |= {key: None if fields[key] is None else _micros(fields[key]) for key in _MOMENTS}
+    link.execute(insert(table).values(fields))
+
+
+def _named(row: RowMapping) -> Named:
+    fields: dict[str, Any] = {key: value for key, value in row.items() if key not in ("mirror", "target")}
+    fields |= {key: None if fields[key] is None else _when(fields[key]) for key in _MOMENTS}
+    return Named(**fields | {"at": _when(row["at"])})
 
 
 def _advance(link: Connection, record: RunRecord, entry: TargetRecord | None) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from mirrord.errors import StorageError
-from mirrord.model import Memory, Run
-from mirrord.record.ledger import last_runs, learned, noted, summarise
+from mirrord.memory import Memory
+from mirrord.model import Run
+from mirrord.record.ledger import last_runs, learned, learned_names, noted, summarise
 from mirrord.record.store import RunRecord, Standing
 
 if TYPE_CHECKING:
@@ -67,9 +68,14 @@ class SqliteStore:
         """See `Store.memory`."""
         return await self._call(self._opened.memory, mirror)
 
+    async def accept(self, mirror: str) -> int:
+        """See `Store.accept`."""
+        return await self._call(self._opened.accept, mirror)
+
     async def add_run(self, run: Run) -> None:
         """See `Store.add_run`."""
-        await self._call(self._opened.add_run, summarise(run), learned(run), last_runs(run), noted(run))
+        found = summarise(run), learned(run), learned_names(run), last_runs(run), noted(run)
+        await self._call(self._opened.add_run, *found)
 
     async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
         """See `Store.runs`."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from mirrord.model import Memory, Result, Run
+from mirrord.memory import Memory
+from mirrord.model import Result, Run
 
 KEEP = 1000
 """Runs kept for each mirror; older ones are forgotten."""
@@ -156,8 +157,15 @@ class Store(Protocol):
         """Return what is known to be at the targets of `mirror`; empty when nothing is."""
         ...
 
+    async def accept(self, mirror: str) -> int:
+        """Count a publish to `mirror`, and return its number: 1 for the first one, always more than before."""
+        ...
+
     async def add_run(self, run: Run) -> None:
-        """Remember a run and, from its good receipts, what is now at the targets; all of it or nothing."""
+        """Remember a run and, from its good receipts, what is now at the targets; all of it or nothing.
+
+        Of names the last run decides: which build each stands for, and who put it there.
+        """
         ...
 
     async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:

@@ -5,7 +5,7 @@ Times are whole microseconds since 1970 (UTC): exact, comparable, and the same i
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text  # noqa: TID251 - this is the door
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text  # noqa: TID251 - this is the door
 
 SCHEMA = 1
 """Version of these tables. A record of a newer version is refused, never guessed at."""
@@ -55,6 +55,28 @@ known = Table(
     Column("digest", String(255), nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("place", Text, nullable=False),
+)
+
+names = Table(
+    "names",
+    metadata,
+    Column("mirror", String(255), primary_key=True),
+    Column("target", String(255), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("digest", String(255), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("stays", Boolean, nullable=False),
+    Column("beside", Text, nullable=False),
+    *(Column(name, BigInteger) for name in ("created", "ahead", "published")),
+    Column("number", BigInteger, nullable=False),
+    Column("place", Text, nullable=False),
+)
+
+publishes = Table(
+    "publishes",
+    metadata,
+    Column("mirror", String(255), primary_key=True),
+    Column("number", BigInteger, nullable=False),  # of the last one that was accepted
 )
 
 last_run = Table(

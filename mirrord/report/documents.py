@@ -7,7 +7,7 @@ over the control socket becomes the same values again, so the command line need 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -140,7 +140,9 @@ def event_from(document: Mapping[str, Any]) -> Event | None:
 
 
 def _step(step: Step) -> Document:
-    return asdict(step) | {"action": step.action.value, "names": list(step.names), "stays": sorted(step.stays)}
+    document = asdict(replace(step, named=()))  # what is to be remembered is the record's business
+    del document["named"]
+    return document | {"action": step.action.value, "names": list(step.names), "stays": sorted(step.stays)}
 
 
 def _step_from(document: Mapping[str, Any]) -> Step:
@@ -154,4 +156,5 @@ def _receipt(receipt: Receipt) -> Document:
 
 def _receipt_from(document: Mapping[str, Any]) -> Receipt:
     fields = dict(document) | {"step": _step_from(document["step"]), "outcome": Outcome(document["outcome"])}
+    fields |= {"left": tuple(document["left"])}
     return Receipt(**fields)

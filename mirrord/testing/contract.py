@@ -23,7 +23,8 @@ from typing import Protocol
 
 from pydantic import BaseModel
 
-from mirrord.model import NO_MEMORY, Action, Known, Memory, Plan, Receipt, Step
+from mirrord.memory import NO_MEMORY, Known, Memory
+from mirrord.model import Action, Plan, Receipt, Step
 from mirrord.syncer import Mirror, Services, Session, Syncer
 
 ROOMS = frozenset({"__init__", "syncer", "spec", "names", "plan", "upstream", "transfer", "front", "kept"})
@@ -82,11 +83,12 @@ class Pass:
     @property
     def memory(self) -> Memory:
         """What a record would remember of it."""
-        return {
+        known = {
             (receipt.step.target, receipt.step.item): Known(receipt.step.digest, NOW)
             for receipt in self.receipts
             if receipt.good and receipt.step.action is Action.COPY
         }
+        return Memory(known)
 
 
 async def run_once(scenario: Scenario, memory: Memory = NO_MEMORY, now: datetime = NOW) -> Pass:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from mirrord.errors import StorageError
-from mirrord.model import Known, Memory, Run
-from mirrord.record.ledger import advance, last_runs, learned, noted, summarise
+from mirrord.memory import Known, Memory, Named
+from mirrord.model import Run
+from mirrord.record.ledger import advance, last_runs, learned, learned_names, noted, summarise
 from mirrord.record.store import KEEP, RunRecord, Standing, TargetRecord
 
 
@@ -24,12 +26,20 @@ class MemoryStore:
         self._keep = keep
         self._runs: list[RunRecord] = []
         self._known: dict[str, dict[tuple[str, str], Known]] = {}
+        self._names: dict[str, dict[tuple[str, str], Named]] = {}
+        self._accepted: Counter[str] = Counter()
         self._standing: dict[tuple[str, str], Standing] = {}
 
     async def memory(self, mirror: str) -> Memory:
         """See `Store.memory`."""
         self._usable()
-        return dict(self._known.get(mirror, {}))
+        return Memory(dict(self._known.get(mirror, {})), dict(self._names.get(mirror, {})))
+
+    async def accept(self, mirror: str) -> int:
+        """See `Store.accept`."""
+        self._usable()
+        self._accepted[mirror] += 1
+        return self._accepted[mirror]
 
     async def add_run(self, run: Run) -> None:
         """See `Store.add_run`."""
@@ -43,6 +53,7 @@ class MemoryStore:
             known.pop(key, None)
             if value is not None:
                 known[key] = value
+        self._names.setdefault(run.mirror, {}).update(learned_names(run))
         last = last_runs(run)
         parts: list[tuple[str, RunRecord | TargetRecord]] = [("", record)]
         parts += [(entry.target, entry) for entry in record.targets]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.model import NO_MEMORY, Action, Plan
+from mirrord.memory import NO_MEMORY
+from mirrord.model import Action, Plan
 from mirrord.syncer import Mirror
 from mirrord.syncers.helm.upstream.reading import read_index
 from mirrord.testing.chart_repository import INDEX, ChartRepository

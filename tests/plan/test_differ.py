@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirrord.model import NO_MEMORY, Action, Item, Known, Memory, Step
+from mirrord.memory import NO_MEMORY, Known, Memory
+from mirrord.model import Action, Item, Step
 from mirrord.plan.differ import Held, Offer, differ, names_to_check
 
 NOW = datetime(2024, 5, 17, 12, tzinfo=UTC)
@@ -29,7 +30,7 @@ def decide(offer: Offer, held: Mapping[str, str], memory: Memory = NO_MEMORY, **
 
 
 def known(offer: Offer, digest: str = NEW, **ago: float) -> Memory:
-    return {("t", offer.item.name): Known(digest, NOW - timedelta(**ago))}
+    return Memory({("t", offer.item.name): Known(digest, NOW - timedelta(**ago))})
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_a_target_that_cannot_be_asked() -> None:
 
 def test_targets_share_a_group() -> None:
     """The steps of one item form one batch, in the order of offers and targets."""
-    steps = [*differ([TAG, BUILD], ["a", "b"], {}, {}, now=NOW, trust=DAY, unasked={})]
+    steps = [*differ([TAG, BUILD], ["a", "b"], {}, NO_MEMORY, now=NOW, trust=DAY, unasked={})]
     assert [(step.item, step.target) for step in steps] == [("v1", "a"), ("v1", "b"), ("main-1", "a"), ("main-1", "b")]
     assert len({step.group for step in steps}) == 2
 
@@ -123,10 +124,10 @@ def offered(draw: st.DrawFn) -> list[Offer]:
     st.dictionaries(st.tuples(targets, names), st.builds(Known, digests, st.just(NOW - timedelta(days=9)))),
 )
 def test_doing_the_steps_reaches_the_state_and_then_nothing_is_left(
-    offers: list[Offer], held: Held, memory: Memory
+    offers: list[Offer], held: Held, memory: dict[tuple[str, str], Known]
 ) -> None:
     """After all copies every name stands for the offered content, except where refused; again nothing is done."""
-    steps = [*differ(offers, ["t", "u"], held, memory, now=NOW, trust=DAY, unasked={})]
+    steps = [*differ(offers, ["t", "u"], held, Memory(memory), now=NOW, trust=DAY, unasked={})]
     assert len(steps) == 2 * len(offers)
     after = dict(held)
     for step in steps:
@@ -134,7 +135,7 @@ def test_doing_the_steps_reaches_the_state_and_then_nothing_is_left(
             after |= {(step.target, name): step.digest for name in step.names}
         elif step.action is Action.REFUSE:
             assert any(held.get((step.target, name)) not in (None, step.digest) for name in step.stays)
-    again = [*differ(offers, ["t", "u"], after, {}, now=NOW, trust=DAY, unasked={})]
+    again = [*differ(offers, ["t", "u"], after, NO_MEMORY, now=NOW, trust=DAY, unasked={})]
     for before, step in zip(steps, again, strict=True):
         if before.action is Action.COPY:
             assert step.action is Action.KEEP
@@ -145,6 +146,6 @@ def test_doing_the_steps_reaches_the_state_and_then_nothing_is_left(
 @given(offered(), st.dictionaries(st.tuples(targets, names), digests))
 def test_names_that_stay_are_never_moved(offers: list[Offer], held: Held) -> None:
     """No copy is ever planned over a name that stays and has other content."""
-    for step in differ(offers, ["t", "u"], held, {}, now=NOW, trust=DAY, unasked={}):
+    for step in differ(offers, ["t", "u"], held, NO_MEMORY, now=NOW, trust=DAY, unasked={}):
         if step.action is Action.COPY:
             assert all(held.get((step.target, name)) in (None, step.digest) for name in step.stays)

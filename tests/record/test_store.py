@@ -16,7 +16,8 @@ import pytest
 
 from mirrord import failpoints
 from mirrord.errors import StorageError
-from mirrord.model import Action, Known, Outcome, Plan, Receipt, Result, Run, Step
+from mirrord.memory import Known
+from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
 from mirrord.record.engine import on_network
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import Store

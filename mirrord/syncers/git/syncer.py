@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from mirrord.model import Memory, Plan
+from mirrord.memory import Memory
+from mirrord.model import Plan
 from mirrord.serving import Asked, Content
 from mirrord.syncer import Backup, Mirror, Services
 from mirrord.syncers.git.front import PREFIXES, content

@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from mirrord.blobs.notes import Notes
-from mirrord.model import Action, Digest, Memory, Plan
+from mirrord.memory import Memory
+from mirrord.model import Action, Digest, Plan
 from mirrord.serving import Asked, Content
 from mirrord.syncer import LOCAL, Mirror, Services
 from mirrord.syncers.helm.front import content

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from mirrord.model import NO_MEMORY, Memory, Plan
+from mirrord.memory import NO_MEMORY, Memory
+from mirrord.model import Plan
 from mirrord.plan.differ import Held, Offer, differ
 from mirrord.syncer import Mirror
 

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from mirrord.errors import StorageError
-from mirrord.model import Memory, Plan
+from mirrord.memory import Memory
+from mirrord.model import Plan
 from mirrord.serving import Asked, Content
 from mirrord.syncer import LOCAL, Mirror, Publication, Services, Target
 from mirrord.syncers.image.front import content

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mirrord.model import Action, Memory, Outcome, Plan, Receipt, Step
+from mirrord.memory import Memory
+from mirrord.model import Action, Outcome, Plan, Receipt, Step
 from mirrord.serving import Asked, Content
 from mirrord.syncer import Mirror, Publication, Services, Tell
 

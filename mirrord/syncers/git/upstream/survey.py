@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from mirrord.errors import BrokenError, MirrordError, MissingError, UnsupportedError
-from mirrord.model import Memory
+from mirrord.memory import Memory
 from mirrord.syncer import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.kept import Kept, Known, git_of
 from mirrord.syncers.git.names import source_address, target_address

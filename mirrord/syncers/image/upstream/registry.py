@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from mirrord.blobs.wanted import Wanted
 from mirrord.errors import ContentError, MirrordError, MissingError, TransportError
-from mirrord.model import Digest, Item, Memory
+from mirrord.memory import Memory
+from mirrord.model import Digest, Item
 from mirrord.plan.differ import Offer, remembered
 from mirrord.plan.select import is_glob, matches, select
 from mirrord.syncers.image.upstream.embedded import embedded

@@ -10,7 +10,7 @@ from datetime import datetime
 from mirrord.blobs.holding import whole
 from mirrord.blobs.links import Linked
 from mirrord.errors import MirrordError, RefusedError, StorageError
-from mirrord.model import Memory
+from mirrord.memory import Memory
 from mirrord.plan.differ import Offer, believed, names_to_check
 from mirrord.syncer import LOCAL, Mirror, Services, Target
 from mirrord.syncers.image.names import image_name, source_reference, spec_of, target_reference
@@ -98,7 +98,8 @@ def _evident(mirror: Mirror, services: Services, memory: Memory) -> Memory:
         return memory
     linked = services.links.get(image_name(mirror)) or Linked()
     lost = {digest for digest in remembered if not whole(linked, services.blobs, digest)}
-    return {key: known for key, known in memory.items() if key[0] != LOCAL or known.digest not in lost}
+    kept = {key: known for key, known in memory.items() if key[0] != LOCAL or known.digest not in lost}
+    return Memory(kept, memory.names)
 
 
 def _local(names: Collection[str], mirror: Mirror, services: Services) -> Mapping[str, str]:

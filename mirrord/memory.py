@@ -1,0 +1,83 @@
+"""What a record says of targets: evidence, not truth. When it was lost nothing breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What we remember to have seen at a target.
+
+    Attributes:
+        digest: the item's content there.
+        at: when that was last confirmed by the target itself.
+        place: where that was (origin and address); what was seen at one place says nothing about another.
+    """
+
+    digest: str
+    at: datetime
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Which build a name stands for at a target, and who put it there.
+
+    Attributes:
+        name: the name.
+        digest: what it stands for.
+        at: when that was last confirmed by the target itself.
+        stays: it is the name of one build and never moves to another.
+        beside: the other name of that build: of a name that moves the one that stays, and the other way round.
+        created: when that build was made, as it says itself, or None.
+        ahead: the newest annotated build that the mirror's own source gave it to; None when it never did.
+        number: of the last publish that gave it; 0 when none did.
+        published: when the publish was accepted that put it where it is; None when the mirror's own source did.
+        place: as of `Known`.
+    """
+
+    name: str
+    digest: str
+    at: datetime
+    stays: bool = False
+    beside: str = ""
+    created: datetime | None = None
+    ahead: datetime | None = None
+    number: int = 0
+    published: datetime | None = None
+    place: str = ""
+
+
+class Memory(Mapping[tuple[str, str], Known]):
+    """(target name, item name) → what is known of it.
+
+    Attributes:
+        names: (target name, name there) → which build it stands for; only of names that builds got.
+    """
+
+    __slots__ = ("_known", "names")
+
+    def __init__(
+        self, known: Mapping[tuple[str, str], Known] | None = None, names: Mapping[tuple[str, str], Named] | None = None
+    ) -> None:
+        """Remember these."""
+        self._known = known or {}
+        self.names = names or {}
+
+    def __getitem__(self, key: tuple[str, str]) -> Known:
+        """Return what is known of an item at a target."""
+        return self._known[key]
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Iterate over targets and items."""
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        """Count the items, at each target for itself."""
+        return len(self._known)
+
+
+NO_MEMORY = Memory()
