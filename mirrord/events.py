@@ -53,7 +53,10 @@ class BytesRead(NamedTuple):
 
 
 class BytesSent(NamedTuple):
-    """`fresh` content bytes of `digest` went to `target`, `total` bytes in all."""
+    """`fresh` content bytes of `digest` went to `target`, `total` bytes in all.
+
+    `target` is `<mirror>/<target>` in a run of a mirror, and the place as it was typed in a copy without one.
+    """
 
     target: str
     digest: str

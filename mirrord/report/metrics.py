@@ -201,7 +201,8 @@ class Metrics:
         self._hosts.add(host)
         return host
 
-    def _target(self, target: str) -> str:
+    def _target(self, party: str) -> str:
+        target = party.rpartition("/")[2]
         return target if any(target in targets for targets in self._targets.values()) else "other"
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:

@@ -48,7 +48,7 @@ EVENTS: list[ev.Event] = [
     ev.TrustRefused("docker.io", "realm"),
     ev.RateLimit("docker.io", 99),
     ev.BytesRead("sha256:1", 10, 20),
-    ev.BytesSent("a", "sha256:1", 10, 20),
+    ev.BytesSent("m/a", "sha256:1", 10, 20),
     ev.RunStarted("m", "image", "schedule"),
     ev.Planned(Plan("m", "image", T0, (STEP,), ("v2: unreadable",), ("v3: is not there",), ("v4: put right",))),
     ev.StepDone("m", Receipt(STEP, Outcome.DONE)),
@@ -296,8 +296,8 @@ def test_number_of_series_is_constant() -> None:
         for n in range(start, start + count):
             step = Step(Action.COPY, f"v{n}", f"sha256:{n}", "a", (f"v{n}",), "new")
             metrics(ev.StepDone("m", Receipt(step, Outcome.DONE)))
-            metrics(ev.BytesSent("a", f"sha256:{n}", 1, 1))
-            metrics(ev.BytesSent(f"target{n}", f"sha256:{n}", 1, 1))
+            metrics(ev.BytesSent("m/a", f"sha256:{n}", 1, 1))
+            metrics(ev.BytesSent(f"m/target{n}", f"sha256:{n}", 1, 1))
             metrics(ev.BytesRead(f"sha256:{n}", 1, 1))
             metrics(ev.RequestDone(f"h{n}.example", "GET", 200 if n % 2 else 799, 0.1))
             metrics(ev.RunFinished(make_run(name=f"m{n}")))
