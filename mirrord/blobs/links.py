@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from mirrord import failpoints
 from mirrord.blobs.files import write_durably
@@ -31,11 +32,14 @@ class Link:
         media_type: to be served with.
         size: bytes.
         refs: digests of the content that it refers to.
+        subject: digest of the manifest that it is about (a referrer), "" for none; None where that was not written
+            down (before 0.2).
     """
 
     media_type: str
     size: int
     refs: tuple[Digest, ...] = ()
+    subject: str | None = ""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ class Links:
     def _write(self, repository: str, linked: Linked) -> None:
         manifests = {
             digest: {"mediaType": link.media_type, "size": link.size, "refs": list(link.refs)}
+            | ({} if link.subject is None else {"subject": link.subject})
             for digest, link in sorted(linked.manifests.items())
         }
         document = {"tags": dict(sorted(linked.tags.items())), "manifests": manifests}
@@ -133,8 +138,10 @@ class Links:
 
 
 def _read(document: dict[str, dict[str, object]]) -> Linked:
-    manifests = {
-        Digest.parse(digest): Link(entry["mediaType"], entry["size"], tuple(map(Digest.parse, entry["refs"])))  # type: ignore[index]  # a file of ours; a wrong shape raises and is reported
-        for digest, entry in document["manifests"].items()
-    }
+    manifests = {Digest.parse(digest): _link(entry) for digest, entry in document["manifests"].items()}
     return Linked({tag: Digest.parse(str(digest)) for tag, digest in document["tags"].items()}, manifests)
+
+
+def _link(entry: Any) -> Link:  # a file of ours; a wrong shape raises and is reported
+    refs = tuple(map(Digest.parse, entry["refs"]))
+    return Link(entry["mediaType"], entry["size"], refs, entry.get("subject"))

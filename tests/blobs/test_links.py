@@ -129,9 +129,9 @@ async def test_damage_is_named(links: Links, folder: Path, text: str) -> None:
 
 
 async def test_the_file_is_for_people_too(links: Links, folder: Path) -> None:
-    """The file is plain JSON: tags, and manifests with media type, size and what they refer to."""
+    """The file is plain JSON: tags, and manifests with media type, size and what they refer to and are about."""
     await links.publish("app", {ONE: LINK}, {"main": ONE})
     assert json.loads((folder / "app" / "_links.json").read_text()) == {
         "tags": {"main": ONE},
-        "manifests": {ONE: {"mediaType": "application/json", "size": 3, "refs": [BLOB]}},
+        "manifests": {ONE: {"mediaType": "application/json", "size": 3, "refs": [BLOB], "subject": ""}},
     }

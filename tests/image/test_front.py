@@ -14,7 +14,7 @@ from mirrord.model import Digest
 from mirrord.serving import Asked, Content, Serves
 from mirrord.syncer import LOCAL
 from mirrord.syncers.image.syncer import SYNCER
-from mirrord.testing import Image, build_image
+from mirrord.testing import Image, build_artifact, build_image
 from mirrord.testing.layouts import write_layout
 from mirrord.testing.world import World, open_world
 
@@ -111,7 +111,6 @@ async def test_blobs_of_other_repositories_are_not_here(stored: World) -> None:
         "team/app/_links.json",
         "évil/manifests/main",
         "team/app/blobs/uploads/",
-        "_catalog",
     ],
     ids=lambda path: f"21-{path[:24]}",
 )
@@ -225,3 +224,39 @@ async def test_without_a_store(stored: World) -> None:
         stored.services.http, stored.services.spools, stored.services.events, stored.services.scratch
     )
     assert (await SYNCER.content(Asked("GET", "/v2/", "team/app/manifests/main", {}), bare)).status == 404
+
+
+async def test_catalog(stored: World) -> None:
+    """`_catalog` lists the repositories of images, page by page; charts, which live in the same store, are none."""
+    assert stored.services.links is not None
+    await stored.services.links.publish("_helm/charts", {}, {})
+    assert json.loads((await ask(stored, "_catalog")).body) == {"repositories": ["other", "team/app"]}
+    first = await ask(stored, "_catalog", n="1")
+    assert json.loads(first.body) == {"repositories": ["other"]}
+    assert first.headers["Link"] == '</v2/_catalog?n=1&last=other>; rel="next"'
+    rest = await ask(stored, "_catalog", n="1", last="other")
+    assert json.loads(rest.body) == {"repositories": ["team/app"]}
+    assert "Link" not in rest.headers
+    assert code_of(await ask(stored, "_catalog", n="x")) == "PAGINATION_NUMBER_INVALID"
+
+
+async def test_referrers_of_an_older_store(tmp_path: Path) -> None:
+    """A store that an earlier mirrord wrote does not say what manifests are about: they are read; pages work too."""
+    image = build_image(["linux/amd64"])
+    about = [build_artifact(image, data=text) for text in (b"one", b"two")]
+    async with open_world(tmp_path) as world:
+        for number, one in enumerate((image, *about)):
+            folder = write_layout(one, tmp_path / str(number))
+            more: dict[str, Any] = {"as": "app"}
+            await world.run(world.mirror({"layout": folder, "names": [f"t{number}"]}, LOCAL, name=f"m{number}", **more))
+        (file,) = tmp_path.rglob("_links.json")
+        document = json.loads(file.read_text())
+        assert sorted(entry.pop("subject") for entry in document["manifests"].values()) == ["", *[image.digest] * 2]
+        file.write_text(json.dumps(document))
+        path = f"app/referrers/{image.digest}"
+        listed = json.loads((await ask(world, path)).body)["manifests"]
+        assert [one["digest"] for one in listed] == sorted(one.digest for one in about)
+        first = await ask(world, path, n="1")
+        assert len(json.loads(first.body)["manifests"]) == 1
+        following = dict(parse_qsl(urlsplit(first.headers["Link"].partition(">")[0]).query))
+        assert json.loads((await ask(world, path, **following)).body)["manifests"] == listed[1:]

@@ -6,41 +6,54 @@ part of a path; a blob is served only in a repository that links it (CVE-2024-39
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Mapping
-from urllib.parse import quote, unquote
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import quote, unquote, urlencode
 
-from mirrord.blobs.links import Linked
-from mirrord.errors import ContentError, StorageError
+from mirrord.blobs.links import Link, Linked
+from mirrord.errors import ContentError, MirrordError, StorageError
 from mirrord.model import Digest
 from mirrord.serving import Asked, Content
 from mirrord.syncer import Services
+from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX
+from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import valid_repository, valid_tag
 
-_ROUTE = re.compile(r"(?P<name>.+)/(?P<verb>manifests|blobs|tags)/(?P<reference>[^/]+)")
+_ROUTE = re.compile(r"(?P<name>.+)/(?P<verb>manifests|blobs|tags|referrers)/(?P<reference>[^/]+)")
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 _LONGEST = 1024  # characters of a path; a name has at most 255, a reference at most 135
-_PAGE = 1000  # tags on a page when the client does not say
+_PAGE = 1000  # names on a page when the client does not say
 
 
-def content(asked: Asked, services: Services) -> Content:
+async def content(asked: Asked, services: Services) -> Content:
     """Map what follows `/v2/` to content."""
     if asked.method == "POST":
         return refusal(405, "UNSUPPORTED", "this registry is read-only")
     if not asked.path:
         return _answer(200, {}, {})
+    try:
+        if asked.path == "_catalog":
+            return await asyncio.to_thread(_catalog, asked.query, services)
+        return await _in_repository(asked, services)
+    except StorageError:
+        return refusal(500, "UNKNOWN", "the store cannot be read; the log says why")
+
+
+async def _in_repository(asked: Asked, services: Services) -> Content:
     route = _ROUTE.fullmatch(unquote(asked.path)) if len(asked.path) <= _LONGEST else None
     if not route or not valid_repository(route["name"]):
         return refusal(404, "NAME_INVALID", "not a repository name by the grammar of the distribution specification")
-    try:
-        linked = services.links.get(route["name"]) if services.links else None
-        if linked is None:
-            return refusal(404, "NAME_UNKNOWN", f"{route['name']} is not mirrored here")
-        return _VERBS[route["verb"]](route, linked, asked.query, services)
-    except StorageError:
-        return refusal(500, "UNKNOWN", "the store cannot be read; the log says why")
+    linked = services.links.get(route["name"]) if services.links else None
+    if route["verb"] == "referrers":
+        return await asyncio.to_thread(_referrers, route, linked or Linked(), asked.query, services)
+    if linked is None:
+        return refusal(404, "NAME_UNKNOWN", f"{route['name']} is not mirrored here")
+    return _VERBS[route["verb"]](route, linked, asked.query, services)
 
 
 def refusal(status: int, code: str, message: str) -> Content:
@@ -91,15 +104,88 @@ def _tags(route: re.Match[str], linked: Linked, query: Mapping[str, str], servic
     name = route["name"]
     if route["reference"] != "list":
         return refusal(404, "UNSUPPORTED", "only tags/list is known")
+    try:
+        page, link = _page(sorted(linked.tags), f"/v2/{name}/tags/list", query)
+    except ValueError as error:
+        return refusal(400, "PAGINATION_NUMBER_INVALID", str(error))
+    return _answer(200, {"name": name, "tags": page}, link)
+
+
+def _catalog(query: Mapping[str, str], services: Services) -> Content:
+    """List repositories in lexical order, as docker-registry does; the specification leaves it to registries."""
+    names = services.links.repositories() if services.links else ()
+    try:
+        page, link = _page(sorted(filter(valid_repository, names)), "/v2/_catalog", query)
+    except ValueError as error:
+        return refusal(400, "PAGINATION_NUMBER_INVALID", str(error))
+    return _answer(200, {"repositories": page}, link)
+
+
+def _page(names: Sequence[str], path: str, query: Mapping[str, str]) -> tuple[Sequence[str], Mapping[str, str]]:
+    """Cut `n` of the sorted names after `last`; the header leads to the rest.
+
+    Raises:
+        ValueError: `n` is no number.
+    """
     wanted = query.get("n", str(_PAGE))
     if not re.fullmatch(r"[0-9]{1,9}", wanted):
-        return refusal(400, "PAGINATION_NUMBER_INVALID", "n must be a number")
-    tags = sorted(linked.tags)
-    start = bisect_right(tags, query["last"]) if "last" in query else 0
-    page = tags[start : start + int(wanted)]
-    more = start + len(page) < len(tags) and page
-    link = {"Link": f'</v2/{name}/tags/list?n={wanted}&last={quote(page[-1])}>; rel="next"'} if more else {}
-    return _answer(200, {"name": name, "tags": page}, link)
+        raise ValueError("n must be a number")
+    start = bisect_right(names, query["last"]) if "last" in query else 0
+    page = names[start : start + int(wanted)]
+    if not page or start + len(page) == len(names):
+        return page, {}
+    following = urlencode({**query, "n": wanted, "last": page[-1]}, quote_via=quote)
+    return page, {"Link": f'<{path}?{following}>; rel="next"'}
+
+
+def _referrers(route: re.Match[str], linked: Linked, query: Mapping[str, str], services: Services) -> Content:
+    """List the manifests that are about one, perhaps of one type (distribution-spec, Listing Referrers).
+
+    A subject that nobody refers to, or that is not here, has an empty list: 404 would say that the API is missing.
+    """
+    try:
+        subject = Digest.parse(route["reference"])
+    except ContentError as error:
+        return refusal(400, "DIGEST_INVALID", str(error))
+    found = {
+        digest: entry
+        for digest, link in sorted(linked.manifests.items())
+        if link.subject is None or link.subject == subject
+        if (entry := _entry(digest, link, subject, services))
+    }
+    wanted, headers = query.get("artifactType"), {"Content-Type": OCI_INDEX}
+    if wanted:
+        found = {digest: entry for digest, entry in found.items() if entry.get("artifactType") == wanted}
+        headers["OCI-Filters-Applied"] = "artifactType"
+    try:
+        page, link = _page(list(found), f"/v2/{route['name']}/referrers/{subject}", query)
+    except ValueError as error:
+        return refusal(400, "PAGINATION_NUMBER_INVALID", str(error))
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [found[Digest(digest)] for digest in page]}
+    return _answer(200, index, {**headers, **link})
+
+
+def _entry(digest: Digest, link: Link, subject: Digest, services: Services) -> Mapping[str, object] | None:
+    """Describe a manifest that is about `subject`; None when it is not, or cannot be read."""
+    file = services.blobs.path(digest) if services.blobs else None
+    try:
+        about, entry = _about(file, link.media_type, digest) if file else (None, None)
+    except (MirrordError, OSError):
+        return None
+    return entry if about == subject else None
+
+
+@lru_cache(maxsize=4096)
+def _about(file: Path, media_type: str, digest: Digest) -> tuple[str | None, Mapping[str, object]]:
+    """Return the subject of a manifest, and its entry in a list of referrers (image-spec, image-index.md)."""
+    manifest = Manifest.parse(file.read_bytes(), media_type, digest)
+    config = manifest.blobs[0].media_type if manifest.media_type in IMAGES else None
+    entry: dict[str, object] = {"mediaType": media_type, "digest": digest, "size": len(manifest.body)}
+    if kind := manifest.artifact_type or config:
+        entry["artifactType"] = kind
+    if manifest.annotations:
+        entry["annotations"] = dict(manifest.annotations)
+    return (manifest.subject.digest if manifest.subject else None), entry
 
 
 _VERBS = {"tags": _tags, "blobs": _blob, "manifests": _manifest}

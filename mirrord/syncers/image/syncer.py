@@ -60,7 +60,7 @@ class ImageSyncer:
 
     async def content(self, asked: Asked, services: Services) -> Content:
         """Serve the `local` store as a read-only registry."""
-        return content(asked, services)
+        return await content(asked, services)
 
 
 def _destination(mirror: Mirror, target: Target, services: Services) -> Destination:

@@ -67,7 +67,8 @@ class LocalDestination:
         """Keep the bytes; they are linked when something is named."""
         await self._store.put(manifest.digest, manifest.body)
         refs = tuple(one.digest for one in (*manifest.children, *manifest.blobs))
-        self._fresh[manifest.digest] = Link(manifest.media_type, len(manifest.body), refs)
+        subject = manifest.subject.digest if manifest.subject else ""
+        self._fresh[manifest.digest] = Link(manifest.media_type, len(manifest.body), refs, subject)
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
         """Link everything new and set all tags in one atomic step."""
