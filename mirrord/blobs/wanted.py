@@ -24,6 +24,7 @@ class Wanted:
         file: a local file that holds it (a layout, the local store), read in place; not verified.
         start: where in that file it begins.
         tell: called with each number of bytes that came from the source.
+        source: what people call the source, a host and what is asked for there; wants that name the same one share it.
     """
 
     digest: Digest
@@ -32,3 +33,8 @@ class Wanted:
     file: Path | None = None
     start: int = 0
     tell: Callable[[int], None] = lambda _count: None
+    source: str = ""
+
+    def __str__(self) -> str:
+        """Return what messages call it."""
+        return f"{self.source}: {self.digest}" if self.source else self.digest

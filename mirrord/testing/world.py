@@ -18,6 +18,7 @@ from typing import Any, cast
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.links import Links
 from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.sources import PATIENCE, Patience
 from mirrord.events import Events
 from mirrord.model import Plan, Receipt, Run
 from mirrord.pipeline import plan_mirror, run_mirror
@@ -135,16 +136,17 @@ async def open_world(
     *,
     budget: int = 64 << 20,
     grace: float = 0.05,
+    patience: Patience = PATIENCE,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     book: HostBook | None = None,
 ) -> AsyncIterator[World]:
-    """Build a world with its state below `folder`; `budget` and `grace` are the spool's."""
+    """Build a world with its state below `folder`; `budget`, `grace` and `patience` are the spool's."""
     events = Events()
     for name in ("spool", "scratch"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(Http(book or HostBook(), events, limits, jitter=lambda: 0.0))
-        spools = SpoolPool(folder / "spool", budget, events, grace)
+        spools = SpoolPool(folder / "spool", budget, events, grace, patience)
         store, links = DiskStore(folder / "blobs"), Links(folder / "repositories")
         services = Services(http, spools, events, folder / "scratch", store, links)
         async with contextlib.AsyncExitStack() as doubles:  # they go first: clients that wait for them are let go

@@ -275,9 +275,36 @@ async def test_upload_waits_for_a_slow_source(pool: SpoolPool) -> None:
         while not reader.spool.written:
             await reader.spool.changed()
         reader.spool.began -= 3600  # as if these bytes had taken an hour
-        waiting = asyncio.create_task(reader.spool.worth_sending())
+        waiting = asyncio.create_task(reader.worth_sending())
         await asyncio.sleep(0)
         assert not waiting.done()
         source.gate.set()
         await waiting
         assert reader.spool.verified or reader.spool.written > source.step
+
+
+async def test_a_lent_file_is_its_owner_s(pool: SpoolPool, tmp_path: Path) -> None:
+    """Two mirrors lend files with the same content: when one takes its own away the other's is still there."""
+    data = data_of(2 * MIB)
+    files = [tmp_path / name for name in ("one", "two")]
+    for file in files:
+        file.write_bytes(data)
+    one, two = (Wanted(Digest.of(data), len(data), file=file) for file in files)
+    async with pool.reader(two, "two") as theirs:
+        async with pool.reader(one, "one") as mine:
+            assert await mine.whole() == files[0]
+        files[0].unlink()
+        assert await theirs.whole() == files[1]
+        assert b"".join([chunk async for chunk in theirs.chunks()]) == data
+
+
+async def test_a_lent_file_is_lent_to_nobody_else(pool: SpoolPool, tmp_path: Path) -> None:
+    """Who has a source for what another mirror lends a file of reads the source: the file may go at any moment."""
+    source = Source(data_of(2 * MIB))
+    file = tmp_path / "lent"
+    file.write_bytes(source.data)
+    async with pool.reader(Wanted(Digest.of(source.data), len(source.data), file=file), "lender") as reader:
+        await reader.whole()
+        async with pool.reader(source.wanted(), "t") as other:
+            assert await other.whole() != file
+    assert source.asked == [0]

@@ -207,6 +207,6 @@ async def test_a_lying_source_publishes_nothing(kind: str, world: ChartWorld) ->
     async with world.spools.reader(wanted, target.place) as reader:
         with contextlib.suppress(Exception):
             await target.put(version_of(ONE), reader, None)
-        assert isinstance(reader.spool.error, DigestError)
+        assert isinstance(reader.error, DigestError)
     assert await target.held([version_of(ONE)]) == {}
     assert [*world.folder.rglob("*.tmp")] == []

@@ -105,13 +105,13 @@ async def upload(http: Http, call: Call, reader: Reader) -> Answer:
     Raises:
         MirrordError: as `Http.fetch`, or what the reader's source said.
     """
-    await reader.spool.worth_sending()
+    await reader.worth_sending()
     attempt = 1
     while True:
         try:
             return await http.fetch(call)
         except (BrokenError, ServerError) as error:
             patience = isinstance(error, ServerError) and (not error.retry or error.after is not None)
-            if attempt == ATTEMPTS or patience or reader.detached or reader.spool.error:
+            if attempt == ATTEMPTS or patience or reader.detached or reader.error:
                 raise
         attempt += 1

@@ -69,7 +69,7 @@ class OciTarget:
         archive = Descriptor(pushed.CHART, wanted.digest, wanted.size)
         layers = [archive]
         if await repository.has_blob(wanted.digest) != wanted.size:
-            await reader.spool.worth_sending()
+            await reader.worth_sending()
             await repository.put_blob(archive, reader.chunks)
             failpoints.hit("push.blob")
         if prov is not None:

@@ -188,7 +188,7 @@ class HelmSession:
                 except MirrordError as error:
                     if reader.detached:
                         raise DetachedError("the spool is over its budget") from error
-                    raise reader.spool.error or error from error
+                    raise reader.error or error from error
 
         for _ in range(2):
             with contextlib.suppress(DetachedError, RestartedError):

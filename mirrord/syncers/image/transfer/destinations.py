@@ -89,7 +89,7 @@ class RegistryDestination:
 
     async def take_blob(self, blob: Descriptor, reader: Reader) -> None:
         """POST, then one PUT that streams as the source does, begun when there is enough to send."""
-        await reader.spool.worth_sending()
+        await reader.worth_sending()
         await self._client.put_blob(blob, reader.chunks)
 
     async def take_manifest(self, manifest: Manifest) -> None:

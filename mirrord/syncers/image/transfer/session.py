@@ -173,10 +173,12 @@ class ImageSession:
     async def _send(self, errand: _Errand, blob: Descriptor) -> None:
         wanted = replace(await errand.source.wanted(blob), tell=self._count)
         async with self._services.spools.reader(wanted, errand.party) as reader:
-            try:
-                await _take(errand.destination, blob, reader)
-            except RestartedError:  # the source lied once and is read anew: what it says now is right, or an error
-                await _take(errand.destination, blob, reader)
+            while True:
+                try:
+                    await _take(errand.destination, blob, reader)
+                    return
+                except RestartedError:  # wrong bytes came and are read anew; who keeps on bringing them is an error
+                    continue
 
 
 async def _differs(destination: Destination, name: str, digest: Digest, step: Step) -> bool:
@@ -207,7 +209,7 @@ def _cause(reader: Reader, error: MirrordError) -> MirrordError:
     """Return why an upload really broke: what its own body raised comes back as a broken connection."""
     if reader.detached:
         return DetachedError("the spool is over its budget")
-    return reader.spool.error or error
+    return reader.error or error
 
 
 def _receipt(step: Step, tally: _Tally) -> Receipt:

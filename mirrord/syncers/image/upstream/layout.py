@@ -50,10 +50,10 @@ class LayoutSource:
         except MissingError:
             if blob.data is None:
                 raise
-            return Wanted(blob.digest, blob.size, embedded(blob.data))
+            return Wanted(blob.digest, blob.size, embedded(blob.data), source=f"{self._layout.place}, embedded")
         if file.size != blob.size:
             raise ContentError(f"{self._layout.place}: {blob.digest} has {file.size} bytes, not {blob.size}")
-        return Wanted(blob.digest, blob.size, file=file.path, start=file.offset)
+        return Wanted(blob.digest, blob.size, file=file.path, start=file.offset, source=str(self._layout.place))
 
 
 def single(layout: Layout, descriptor: Descriptor, source: Source) -> Offer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mirrord.blobs.wanted import Wanted
@@ -35,9 +36,11 @@ class RegistrySource:
 
     async def wanted(self, blob: Descriptor) -> Wanted:
         """Offer the blob's embedded data where there is some (image-spec, descriptor.md), else a GET."""
+        name = self._repository.reference.name
         if blob.data is not None:
-            return Wanted(blob.digest, blob.size, embedded(blob.data))
-        return Wanted(blob.digest, blob.size, lambda offset: self._repository.open_blob(blob, offset))
+            return Wanted(blob.digest, blob.size, embedded(blob.data), source=f"{name}, embedded")
+        opened = partial(self._repository.open_blob, blob)
+        return Wanted(blob.digest, blob.size, opened, source=name)
 
 
 @dataclass(frozen=True, slots=True)
