@@ -196,14 +196,6 @@ WRONG: dict[str, tuple[str, Callable[[dict[str, bytes]], object]]] = {
     "35 other bytes": ("digest_mismatch", lambda files: files.update({f"charts/{A2.file}": A1.data})),
     "54 cut off": ("digest_mismatch", lambda files: files.update({f"charts/{A2.file}": A2.data[:-9]})),
     "a page": ("digest_mismatch", lambda files: files.update({f"charts/{A2.file}": b"<html>no</html>"})),
-    "prov of something else": (
-        "content",
-        lambda files: files.update({f"charts/{A2.file}.prov": B1.provenance(SIGNER)}),
-    ),
-    "prov with another sum": (
-        "content",
-        lambda files: files.update({f"charts/{A2.file}.prov": A2.provenance(SIGNER, digest=str(A1.digest))}),
-    ),
 }
 
 

@@ -119,7 +119,7 @@ def _entries(data: bytes) -> tuple[ChartVersion, ...]:
 
 async def _compared(mirror: Mirror, services: Services, index: Index, now: datetime) -> HelmSurvey:
     choices = await asyncio.to_thread(choose, index.entries, spec_of(mirror), now)
-    (shelves, unasked), beside = await asyncio.gather(
+    (shelves, unasked), (files, told) = await asyncio.gather(
         look(mirror, services, [choice.chart for choice in choices.values()], _entries),
         _extras(mirror, services, index),
     )
@@ -127,17 +127,29 @@ async def _compared(mirror: Mirror, services: Services, index: Index, now: datet
         index.entries,
         shelves,
         unasked,
-        problems=tuple(str(problem) for problem in index.problems if problem.left_out),
+        problems=(*(str(problem) for problem in index.problems if problem.left_out), *told),
         remarks=tuple(str(problem) for problem in index.problems if not problem.left_out),
-        extras=beside,
+        extras=files,
         public_keys=index.public_keys,
         annotations=dict(index.annotations),
     )
 
 
-async def _extras(mirror: Mirror, services: Services, index: Index) -> Mapping[str, bytes]:
+async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Mapping[str, bytes], list[str]]:
+    """Return the files beside the index, and a sentence for each that is the one of before, since it cannot be had."""
     url = source_of(mirror)
-    return {} if is_oci(url) else await extras(services.http, url, index)
+    if is_oci(url):
+        return {}, []
+    found = await extras(services.http, url, index)
+    linked = services.links.get(repository_of(mirror)) if services.links and found.unknown else None
+    files, told = dict(found.files), []
+    for name, error in found.unknown.items():
+        digest = linked.tags.get(name) if linked else None
+        place = services.blobs.path(digest) if services.blobs and digest else None
+        if place is not None:
+            files[name] = await asyncio.to_thread(place.read_bytes)
+            told.append(f"{name}: cannot be had now, the one of before stays: {error}")
+    return files, told
 
 
 def _notes(services: Services) -> Notes | None:

@@ -41,6 +41,7 @@ class DirectoryTarget:
         self._charts = folder / CHARTS
         self._reading = reading
         self._waiting: dict[Path, Path] = {}
+        self._unsigned: set[Path] = set()  # replaced archives whose provenance was of the old one
         self._put: dict[str, Digest] = {}
         self.place = str(folder)
 
@@ -59,6 +60,8 @@ class DirectoryTarget:
             self._charts.mkdir(parents=True, exist_ok=True)
             if prov is not None:
                 await self._settle(_once(prov), self._charts / f"{chart.file}{PROVENANCE}", waits=waits)
+            elif waits:
+                self._unsigned.add(self._charts / f"{chart.file}{PROVENANCE}")
             if there != digest:
                 await self._settle(reader.chunks(), place, waits=waits)
         self._put[chart.item] = digest
@@ -132,6 +135,8 @@ class DirectoryTarget:
     def _flip(self, fresh: Mapping[Path, Path]) -> None:
         """Rename replaced archives into place, then the index: nothing else happens in between."""
         failpoints.hit("links.written")
+        for place in self._unsigned:
+            place.unlink(missing_ok=True)
         for place, beside in self._waiting.items():
             beside.replace(place)
         sync_folder(self._charts)
@@ -140,6 +145,7 @@ class DirectoryTarget:
         failpoints.hit("links.renamed")
         sync_folder(self._folder)
         self._waiting.clear()
+        self._unsigned.clear()
         self._put.clear()
 
     @contextlib.contextmanager

@@ -34,7 +34,11 @@ class Archive(Protocol):
         ...
 
     async def provenance(self) -> bytes | None:
-        """Return its `.prov`, checked, or None."""
+        """Return its `.prov`, checked, or None.
+
+        Raises:
+            MirrordError: there may be one, and it cannot be had, or is not of this archive.
+        """
         ...
 
 
@@ -151,7 +155,7 @@ class HelmSession:
         keeps = any(self._errand.targets[step.target].provenance for step in batch)
         async with self._archives.archive(choice.chart, self._services.scratch, also, here, signed=keeps) as found:
             wanted = found.wanted
-            prov = await found.provenance() if keeps else None
+            prov, problem = await _beside(item, found) if keeps else (None, "")
             chart = choice.entry(wanted.digest)
 
             async def deliver(delivery: Delivery) -> Receipt:
@@ -165,7 +169,8 @@ class HelmSession:
                     turn.leave()
                 self._put[step.target][item] = wanted.digest
                 signed = ", signed" if prov is not None and target.provenance else ""
-                return Receipt(step, Outcome.DONE, f"{chart.file}: {wanted.size} bytes{signed}", sent=wanted.size)
+                told = f"{chart.file}: {wanted.size} bytes{signed}"
+                return Receipt(step, Outcome.DONE, told, sent=wanted.size, problem=problem if target.provenance else "")
 
             await fan_out(batch, deliver, 0.0, tell)
 
@@ -226,6 +231,14 @@ class HelmSession:
         emit = emit_json if self._errand.json else emit_yaml
         data = emit(charts, public_keys=survey.public_keys, annotations=survey.annotations)
         return IndexFile(data, charts, survey.extras, frozenset(shelf.own))
+
+
+async def _beside(item: str, archive: Archive) -> tuple[bytes | None, str]:
+    """Return an archive's provenance, and what is wrong with it: helm asks for one only to verify (helm/helm#32571)."""
+    try:
+        return await archive.provenance(), ""
+    except MirrordError as error:
+        return None, f"{item}: published without provenance: {error}"
 
 
 def _by(batch: Sequence[Step], key: str = "item") -> Mapping[str, list[Step]]:

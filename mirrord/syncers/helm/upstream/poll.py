@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mirrord.errors import ContentError, RefusedError, ServerError, TooLargeError
+from mirrord.errors import ContentError, MirrordError, RefusedError, TooLargeError
 from mirrord.model import Digest
 from mirrord.syncers.helm.names import INDEX
 from mirrord.syncers.helm.upstream.location import locate
@@ -84,19 +84,38 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
     return data
 
 
-async def extras(http: Http, repository: str, index: Index) -> Mapping[str, bytes]:
-    """Return the small files beside the index that exist, by name."""
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """The small files beside an index.
+
+    Attributes:
+        files: those that exist, by name.
+        unknown: name → why nobody can say now whether there is one.
+    """
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    unknown: Mapping[str, MirrordError] = field(default_factory=dict)
+
+
+async def extras(http: Http, repository: str, index: Index) -> Extras:
+    """Ask for the small files beside the index; none of them is worth failing for."""
     keys = [key for key in index.public_keys if key.isascii() and key.replace("-", "").replace(".", "").isalnum()]
     names = dict.fromkeys((*EXTRAS, *keys[:20]))
     found = await asyncio.gather(*(_extra(http, repository, name) for name in names))
-    return {name: data for name, data in zip(names, found, strict=True) if data}
+    pairs = list(zip(names, found, strict=True))
+    return Extras(
+        {name: data for name, data in pairs if isinstance(data, bytes) and data},
+        {name: error for name, error in pairs if isinstance(error, MirrordError)},
+    )
 
 
-async def _extra(http: Http, repository: str, name: str) -> bytes:
-    location = locate(repository, name, http.book)
+async def _extra(http: Http, repository: str, name: str) -> bytes | MirrordError:
     try:
+        location = locate(repository, name, http.book)
         answer = await http.fetch(Call("GET", location.url, location.host, cap=LARGEST_EXTRA))
-    except (RefusedError, TooLargeError, ServerError):  # some servers answer 500 for what is not there
+    except RefusedError:
         return b""
+    except MirrordError as error:  # of a server in trouble, or one that answers 500 for what is not there
+        return error
     html = answer.body.lstrip()[:1] == b"<"  # many servers answer 200 with a page
     return b"" if html else answer.body
