@@ -14,6 +14,7 @@ from mirrord.config.lines import Problems, Trail, Value, nearest
 from mirrord.config.shape import children, schema_of
 
 M = TypeVar("M", bound=BaseModel)
+_QUOTED = re.compile(r"'([^']*)'")
 _SECRET = re.compile("auth|secret|token|password|credential|key", re.IGNORECASE)
 _NAMES = {"model_attributes_type": "model", "int_from_float": "int"}
 _WANTED = {
@@ -144,7 +145,7 @@ def _tell_value(fault: _Fault) -> str:
     if fault.type == "value_error":
         return str(fault.context.get("error", fault.message))
     if fault.type in ("literal_error", "enum"):
-        words = re.findall(r"'([^']*)'", str(fault.context.get("expected", "")))
+        words = _QUOTED.findall(str(fault.context.get("expected", "")))
         return f"{_got(fault)} is not possible; {nearest(str(fault.got), set(words))}"
     message = fault.message.removeprefix("Input should be ").removeprefix("Value should ")
     return f"{_got(fault)} is not possible; write a value {message[:1].lower()}{message[1:]}"

@@ -30,6 +30,7 @@ from mirrord.wire.host import HostBook
 MAX_DEPTH = 64
 _NULLS = ("", "~", "null", "Null", "NULL")
 _BLANK = "\t\r\n"
+_CITED = re.compile(r"'[^']{2,}'")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -137,7 +138,7 @@ def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail,
 
 def _quoteless(problem: str | None) -> str:
     """Return what the parser says without the words that it cites: one may be a part of a password."""
-    return re.sub(r"'[^']{2,}'", "…", problem or "")
+    return _CITED.sub("…", problem or "")
 
 
 class _Parser:

@@ -18,6 +18,7 @@ from mirrord.config.units import Deadline, Trust
 from mirrord.syncer import LOCAL, Mirror, Syncer, Target
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9-]+")
 E = TypeVar("E", bound=BaseModel)
 Targets = Mapping[str, Target | None]
 """By name; None for one that was written and is wrong, so that nobody is told that it is unknown."""
@@ -26,7 +27,7 @@ Targets = Mapping[str, Target | None]
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         # No dots: in URLs a first segment with a dot is an upstream host (pull-through).
-        like = re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-")[:63]
+        like = _NOT_IN_A_NAME.sub("-", text.lower()).strip("-")[:63]
         # Before an `@` stands a password, as often as not.
         hint = f", such as {like}" if like and "@" not in text else ""
         raise ValueError(f"{text[:80]!r} is no name; write a-z, 0-9 and -, at most 63 characters{hint}")

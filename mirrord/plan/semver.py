@@ -18,7 +18,7 @@ _IDENTIFIERS = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
 _EXTRA = rf"(?:-({_IDENTIFIERS}))?(?:\+({_IDENTIFIERS}))?"
 _LOOSE = re.compile(rf"v?([0-9]+)(?:\.([0-9]+))?(?:\.([0-9]+))?{_EXTRA}")
 _STRICT = re.compile(rf"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*){_EXTRA}")
-_HYPHEN = re.compile(r"(\S+)\s+-\s+(\S+)")
+_HYPHEN = re.compile(r"(?<!\S)(\S++)\s++-\s++(\S++)")
 _TERM = re.compile(
     r"(=|!=|>|<|>=|=>|<=|=<|~|~>|\^)?\s*"
     rf"v?([0-9]+|[xX*])(?:\.([0-9]+|[xX*]))?(?:\.([0-9]+|[xX*]))?{_EXTRA}(?=[\s,]|$)"

@@ -15,6 +15,7 @@ from sqlalchemy.pool import StaticPool  # noqa: TID251 - this is the door
 
 from mirrord.errors import StorageError
 
+_ESCAPE = re.compile(r"\\([0-7]{3})")  # a blank in a path of mountinfo
 _BUSY_MILLISECONDS = 5000
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.glusterfs", "fuse.sshfs"}
@@ -77,7 +78,7 @@ def on_network(path: Path, mounts: str) -> bool:
     best, kind = "", ""
     for line in mounts.splitlines():
         left, _, right = line.partition(" - ")
-        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), left.split(" ")[4])
+        point = _ESCAPE.sub(lambda code: chr(int(code[1], 8)), left.split(" ")[4])
         if len(point) >= len(best) and (point in ("/", place) or place.startswith(f"{point}/")):
             best, kind = point, right.split(" ")[0]
     return kind in _NETWORK

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
-from urllib.parse import urljoin
 
 from mirrord.errors import UntrustedError
 from mirrord.wire import challenge, trust
@@ -124,8 +123,8 @@ def _choose(reply: Reply, policy: HostPolicy, credential: Credential | None) -> 
         if offer.scheme == "basic":
             basic = offer
         elif offer.scheme == "bearer" and offer.params.get("realm"):
-            realm = urljoin(reply.url, offer.params["realm"])
             try:
+                realm = trust.joined(reply.url, offer.params["realm"])
                 trust.check_realm(realm, home, policy)
             except UntrustedError as error:
                 refused = refused or error

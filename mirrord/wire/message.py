@@ -26,6 +26,9 @@ class Caps:
 
 CAPS: Final = Caps()
 
+_SAID: Final = 16 * KIB  # characters of an error's text that are looked at: more than a token has
+_SHOWN: Final = 900
+
 RETRIABLE: Final = frozenset({408, 429, 499, 500, 502, 503, 504, *range(520, 528)})
 """Statuses after which the same request may succeed: go-containerregistry's list, and Cloudflare's own ones."""
 
@@ -155,7 +158,10 @@ def _path(url: str) -> str:
 
 
 def _said(content_type: str, body: bytes) -> str:
-    """Return `code: message` of an OCI error body (distribution-spec, error codes), or the start of a short text."""
+    """Return `code: message` of an OCI error body (distribution-spec, error codes), or the start of a text.
+
+    Cut before anything looks for secrets in it, and at a blank: half a secret would not be known as one.
+    """
     text = body.decode("utf-8", "replace")
     try:
         errors = json.loads(text)["errors"]
@@ -163,4 +169,7 @@ def _said(content_type: str, body: bytes) -> str:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         if "html" in content_type:
             return ""
-    return redact(" ".join("".join(c if c.isprintable() else " " for c in text).split()))[:900]
+    text = " ".join(text.split())
+    if len(text) > _SAID:
+        text = text[:_SAID].rpartition(" ")[0]
+    return redact(" ".join("".join(c if c.isprintable() else " " for c in text).split()))[:_SHOWN]

@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from string import punctuation
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from mirrord.errors import UntrustedError
 from mirrord.wire.secret import redact
@@ -79,6 +79,18 @@ def canonical(url: str) -> str:
     """
     rest = url.partition("#")[0][url.index("//") + 2 + len(urlsplit(url).netloc) :]
     return f"{check_url(url)}{quote(rest, safe=punctuation)}"
+
+
+def joined(base: str, reference: str) -> str:
+    """Resolve what a header says (RFC 3986 section 5) against the URL that answered.
+
+    Raises:
+        UntrustedError: it cannot be read (`http://[`).
+    """
+    try:
+        return urljoin(base, reference)
+    except ValueError as error:
+        raise UntrustedError("refused: a URL that is not well-formed", "url") from error
 
 
 @lru_cache(1024)

@@ -28,7 +28,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _USERINFO = re.compile(
     r"(?:(?<=://)|(?<=:/))(?:[^/\s?#]*@"  # one slash: what a file system makes of two
     # A password may hold a slash, unescaped by mistake; what follows `host:port/` is a path.
-    r"|(?!\[|[^\s/@?#:]*:\d+(?:[/?#\s]|\Z))[^\s/@?#:]+:[^\s\"'<>]*@)"
+    r"|(?!\[|[^\s/@?#:]*:\d+(?:[/?#\s]|\Z))[^\s/@?#:]+:[^\s\"'<>]{0,256}@)"
 )
 _DIGEST = re.compile(r"@[a-z0-9]+:[0-9a-f]{32,}\Z")
 _QUERY = re.compile(

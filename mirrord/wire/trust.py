@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from mirrord.errors import UntrustedError
-from mirrord.wire.origin import Origin, canonical, check_url, normal_host, untrusted
+from mirrord.wire.origin import Origin, canonical, check_url, joined, normal_host, untrusted
 from mirrord.wire.secret import Credential, Secret, redact
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Credential", "Origin", "Reach", "Secret", "api_authority", "api_owner", "belongs", "canonical", "carry",
-    "check_addresses", "check_literal", "check_realm", "check_url", "normal_host", "reach_of",
+    "check_addresses", "check_literal", "check_realm", "check_url", "joined", "normal_host", "reach_of",
     "redact", "redirect", "scheme_of",
 ]  # fmt: skip
 
@@ -167,7 +167,7 @@ def redirect(chain: Sequence[str], location: str | None) -> str:
         raise untrusted("location", f"{here} redirects without saying where to")
     if len(chain) > MAX_HOPS:
         raise untrusted("hops", f"{here} redirects after {MAX_HOPS} redirects")
-    url = urljoin(chain[-1], location).partition("#")[0]
+    url = joined(chain[-1], location).partition("#")[0]
     there = check_url(url)
     if here.scheme == "https" and there.scheme == "http":
         raise untrusted("downgrade", f"{here} redirects to {there}, which is not encrypted")

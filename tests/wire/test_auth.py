@@ -158,7 +158,9 @@ def test_403_after_the_token_ran_out_is_tried_again() -> None:
     assert flow.reply(403, bearer()) == "Bearer token-1"
 
 
-@pytest.mark.parametrize("realm", ["https://evil.test/t", "http://reg.example/t", "https://169.254.169.254/t"])
+@pytest.mark.parametrize(
+    "realm", ["https://evil.test/t", "http://reg.example/t", "https://169.254.169.254/t", "https://["]
+)
 def test_1_an_evil_realm_ends_the_flow(realm: Any) -> None:
     """No token is asked for there, with or without credentials (bad inputs 1 to 3)."""
     for credential in (CREDENTIAL, None):

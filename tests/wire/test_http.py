@@ -22,6 +22,7 @@ from mirrord.events import RateLimit, RequestDone, Retrying
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http import Call, Http, Limits, Upload, base_url
 from mirrord.wire.pace import Bucket
+from mirrord.wire.secret import Secret
 
 
 def answering(status: int = 200, body: Any = b"ok", **headers: Any) -> Any:
@@ -86,7 +87,22 @@ async def test_the_registry_s_own_words_are_repeated(serve: Any, http: Http) -> 
     assert len(str(caught.value)) < 1024
 
 
-@pytest.mark.parametrize("body", [b"[]", b'{"errors":{"a":1}}', b'{"errors":[1]}', b"\xff\x00\x1b[31m", b"[" * 60_000])
+async def test_no_half_secret_is_repeated(serve: Any, http: Http) -> None:
+    """Only the beginning of an error body is looked at, and a secret at the end of that is left out whole."""
+    secret = Secret("s3cr3t" * 300)
+    server = await serve(answering(409, f"{secret.reveal()} ".encode() * 30))
+    with pytest.raises(RefusedError) as caught:
+        await http.fetch(Call("GET", server.url, server.host))
+    assert str(caught.value).endswith(": " + " ".join(["***"] * 9))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]", b'{"errors":{"a":1}}', b'{"errors":[1]}', b"\xff\x00\x1b[31m", b"[" * 60_000, b"://a:" * 13_000,
+        b'{"errors":[{"message":"' + b"://a:" * 13_000 + b'"}]}', b"\x01" * 65_000,
+    ],
+)  # fmt: skip
 async def test_odd_error_bodies_are_harmless(serve: Any, http: Http, body: Any) -> None:
     """Whatever stands in an error body, the error is the one of its status, in printable text."""
     server = await serve(answering(404, body))

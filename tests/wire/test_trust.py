@@ -180,6 +180,7 @@ def test_reach_follows_what_the_operator_wrote(policy: Any, reach: Any) -> None:
         pytest.param(["https://a/1"], "/1#again", "loop", id="8-fragment"),
         pytest.param([f"https://a/{n}" for n in range(11)], "/x", "hops", id="8-eleventh"),
         pytest.param(["https://a/1"], "https://u:p@b/", "userinfo", id="4-userinfo"),
+        pytest.param(["https://a/1"], "http://[", "url", id="8-no-url"),
     ],
 )
 def test_redirects_that_are_not_followed(chain: Any, location: str | None, reason: str) -> None:

@@ -24,6 +24,7 @@ from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX
 from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import valid_repository, valid_tag
 
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _ROUTE = re.compile(r"(?P<name>.+)/(?P<verb>manifests|blobs|tags|referrers)/(?P<reference>[^/]+)")
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 _LONGEST = 1024  # characters of a path; a name has at most 255, a reference at most 135
@@ -128,7 +129,7 @@ def _page(names: Sequence[str], path: str, query: Mapping[str, str]) -> tuple[Se
         ValueError: `n` is no number.
     """
     wanted = query.get("n", str(_PAGE))
-    if not re.fullmatch(r"[0-9]{1,9}", wanted):
+    if not _NUMBER.fullmatch(wanted):
         raise ValueError("n must be a number")
     start = bisect_right(names, query["last"]) if "last" in query else 0
     page = names[start : start + int(wanted)]

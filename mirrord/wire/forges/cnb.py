@@ -6,12 +6,12 @@ from typing import Final
 
 from mirrord.errors import MissingError, RefusedError, UnsupportedError
 from mirrord.wire.forges.api import Api, Document, Fetches, base, text
-from mirrord.wire.forges.port import Location, Page, explained, joined, page, repository_of, short, web, web_host
+from mirrord.wire.forges.port import Location, Page, explained, hints, joined, page, repository_of, short, web, web_host
 from mirrord.wire.git.address import Address
 
 HOST: Final = "cnb.cool"
 _FILES: Final = frozenset({"blob", "tree", "blame"})
-_HINTS: Final = (
+_HINTS: Final = hints(
     (r"ssh", "CNB speaks HTTPS only; write https://cnb.cool/GROUP/NAME"),
     (r"protected branch|force push", "allow force pushes for the branch in the repository's settings"),
     (r"status 403|scope", "give the token `repo-code:rw`, and `group-resource:rw` to create repositories"),

@@ -7,14 +7,14 @@ from typing import Final
 
 from mirrord.errors import ContentError, DeniedError, MissingError, RefusedError
 from mirrord.wire.forges.api import Api, Document, Fetches, base, needed, text
-from mirrord.wire.forges.port import Location, Page, explained, joined, page, repository_of, short, web_host
+from mirrord.wire.forges.port import Location, Page, explained, hints, joined, page, repository_of, short, web_host
 from mirrord.wire.git.address import Address
 from mirrord.wire.trust import redact
 
 HOST: Final = "e.coding.net"
 _DOMAIN: Final = "coding.net"
 _FILES: Final = frozenset({"files", "raw", "tree", "blob"})
-_HINTS: Final = (
+_HINTS: Final = hints(
     (
         r"force push|强制推送|DenyForcePush|non-fast-forward",
         "switch `deny force push` off in the repository's push settings",

@@ -10,6 +10,7 @@ from mirrord.wire.forges.port import (
     Location,
     Page,
     explained,
+    hints,
     joined,
     kind_of,
     page,
@@ -23,7 +24,7 @@ from mirrord.wire.git.address import Address
 HOSTS: Final = ("gitea.com", "codeberg.org")
 _FILES: Final = frozenset({"src", "raw", "media", "blame"})
 _KINDS: Final = frozenset({"branch", "tag", "commit"})
-_HINTS: Final = (
+_HINTS: Final = hints(
     (r"is the default branch and cannot be deleted", "it is switched first when `host: gitea` and the token allow it"),
     (r"protected from deletion", "remove the branch's protection at the host, or delete the branch there"),
     (r"protected from (?:unverified|changing)", "switch this rule off in the branch's protection"),

@@ -7,13 +7,13 @@ from typing import Final
 from mirrord.errors import RefusedError
 from mirrord.wire.forges.api import Api, Fetches, base
 from mirrord.wire.forges.owned import OwnedApi
-from mirrord.wire.forges.port import Location, Page, explained, joined, page, repository_of, short, web, web_host
+from mirrord.wire.forges.port import Location, Page, explained, hints, joined, page, repository_of, short, web, web_host
 from mirrord.wire.git.address import Address
 
 HOST: Final = "gitee.com"
 _RAW: Final = "raw.giteeusercontent.com"
 _FILES: Final = frozenset({"blob", "raw", "tree", "blame", "edit"})
-_HINTS: Final = (
+_HINTS: Final = hints(
     (r"token username invalid", "write the name of the token's owner as `username` under hosts:"),
     (
         r"repository size exceeds|exceeds 1024\.00 MB",

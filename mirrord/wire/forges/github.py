@@ -6,13 +6,13 @@ from typing import Final
 
 from mirrord.wire.forges.api import Api, Fetches, base
 from mirrord.wire.forges.owned import OwnedApi
-from mirrord.wire.forges.port import Location, Page, explained, joined, page, repository_of, short, web, web_host
+from mirrord.wire.forges.port import Location, Page, explained, hints, joined, page, repository_of, short, web, web_host
 from mirrord.wire.git.address import Address
 
 HOST: Final = "github.com"
 _RAW: Final = ("raw.githubusercontent.com", "raw.github.com")
 _FILES: Final = frozenset({"blob", "raw", "tree", "blame", "edit", "commits"})
-_HINTS: Final = (
+_HINTS: Final = hints(
     (r"workflow.{0,40}scope|refusing to allow .{0,60}workflow", "give the token the scope `workflow`"),
     (r"GH001|exceeds GitHub's file size limit", "a file is larger than 100 MB; GitHub takes it with Git LFS only"),
     (r"GH008|unknown Git LFS objects?", "its LFS objects are not there; leave `lfs: true` for this mirror"),

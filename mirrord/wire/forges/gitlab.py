@@ -7,12 +7,12 @@ from urllib.parse import quote
 
 from mirrord.errors import MissingError, RefusedError
 from mirrord.wire.forges.api import Api, Document, Fetches, base, needed, text
-from mirrord.wire.forges.port import Location, Page, explained, joined, page, repository_of, short, web, web_host
+from mirrord.wire.forges.port import Location, Page, explained, hints, joined, page, repository_of, short, web, web_host
 from mirrord.wire.git.address import Address
 
 HOST: Final = "gitlab.com"
 _FILES: Final = frozenset({"raw", "blob", "tree", "blame"})
-_HINTS: Final = (
+_HINTS: Final = hints(
     (
         r"delete protected branches|default branch of a project cannot be deleted",
         "take the branch out of Protected branches there, or delete it on the project's pages",

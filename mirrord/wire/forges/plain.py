@@ -6,10 +6,10 @@ from typing import Final
 
 from mirrord.errors import UnsupportedError
 from mirrord.wire.forges.api import Fetches
-from mirrord.wire.forges.port import Page, explained, repository_of, web_host
+from mirrord.wire.forges.port import Page, explained, hints, repository_of, web_host
 from mirrord.wire.git.address import Address
 
-_HINTS: Final = (
+_HINTS: Final = hints(
     (r"deny updating a hidden ref", "the host keeps this ref to itself; take it out with `refs:`"),
     (r"deletion of the current branch prohibited|refusing to delete the current branch", "switch its HEAD first"),
     (r"denying non-fast-forward", "set `receive.denyNonFastForwards=false` there: a mirror follows forced pushes"),

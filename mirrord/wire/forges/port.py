@@ -15,6 +15,7 @@ from mirrord.wire.git.refs import HEADS, TAGS
 
 SSH_HOSTS = {"ssh.github.com": "github.com", "altssh.gitlab.com": "gitlab.com"}
 """Where hosts take SSH on port 443."""
+_PORT = re.compile(r":\d+\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -146,7 +147,7 @@ def web_host(address: Address) -> str:
     """Return `host[:port]` of the host's pages: an SSH port says nothing about them."""
     if address.scheme != "ssh":
         return address.host
-    host = re.sub(r":\d+\Z", "", address.host)
+    host = _PORT.sub("", address.host)
     return SSH_HOSTS.get(host, host)
 
 
@@ -198,6 +199,14 @@ def page(host: str, words: Sequence[str], rest: Sequence[str] = (), kind: str = 
     return Page(clone_url(host, words), rest, kind)
 
 
-def explained(text: str, hints: Sequence[tuple[str, str]]) -> str | None:
-    """Return the first hint whose pattern is found in `text` (case does not count)."""
-    return next((hint for pattern, hint in hints if re.search(pattern, text, re.IGNORECASE)), None)
+Hints = tuple[tuple[re.Pattern[str], str], ...]
+
+
+def hints(*rows: tuple[str, str]) -> Hints:
+    """Make a table for `explained`: what a host says (a pattern, case does not count), and what to do about it."""
+    return tuple((re.compile(pattern, re.IGNORECASE), hint) for pattern, hint in rows)
+
+
+def explained(text: str, table: Hints) -> str | None:
+    """Return the first hint whose pattern is found in `text`."""
+    return next((hint for pattern, hint in table if pattern.search(text)), None)

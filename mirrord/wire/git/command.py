@@ -34,6 +34,7 @@ from mirrord.wire.trust import Credential
 
 OUTPUT: Final = 64 * 2**20
 AT_ONCE: Final = 64  # git processes; each has a thread, and waits in it
+_VERSION: Final = re.compile(r"(?<!\d)\d++(?:\.\d++)++")
 _BACKSTOP: Final = 10  # times `stall`: longer than whatever curl and ssh can end by themselves
 
 
@@ -186,7 +187,7 @@ def version() -> tuple[int, ...]:
         told = str(git.cmd.Git().execute([program, "version"]))
     except (git.exc.GitCommandError, OSError):
         return ()
-    found = re.search(r"\d+(?:\.\d+)+", told)
+    found = _VERSION.search(told)
     return tuple(map(int, found[0].split("."))) if found else ()
 
 

@@ -32,6 +32,7 @@ from mirrord.wire.secret import redact
 
 _LONGEST: Final = 900  # characters of the words that are repeated
 _LAST: Final = 200  # of these, for the end
+_BETWEEN: Final = ".{0,400}"  # no more, else a host that writes one word again and again stops us (quadratic)
 _STATUS: Final = r"(?:returned error:|RPC failed; HTTP|server returned|HTTP) (?:code )?"
 
 
@@ -42,7 +43,8 @@ class _Row(NamedTuple):
 
 
 def _row(make: Callable[[str], MirrordError], step: str, *patterns: str) -> _Row:
-    return _Row(re.compile("|".join(patterns), re.IGNORECASE | re.MULTILINE), make, step)
+    """Make a row; `.*` in its patterns stands for `_BETWEEN`."""
+    return _Row(re.compile("|".join(patterns).replace(".*", _BETWEEN), re.IGNORECASE | re.MULTILINE), make, step)
 
 
 def _untrusted(reason: str) -> Callable[[str], MirrordError]:
@@ -169,7 +171,7 @@ def words(stderr: str) -> str:
 
     Of too many words the first are kept, and the last ones, in which git says what it makes of them.
     """
-    lines = [line.strip() for line in re.split(r"[\r\n]", stderr)]
+    lines = [line.strip() for line in _LINE_ENDS.split(stderr)]
     lines = [line for line in lines if not _RULED.fullmatch(line)]
     kept = [line for line in lines if not _STAGE.match(line)] or lines
     kept.sort(key=lambda line: not line.startswith("remote:"))
@@ -181,6 +183,8 @@ def words(stderr: str) -> str:
     return f"{told[: _LONGEST - len(last)]} … {last}"
 
 
+_LINE_ENDS: Final = re.compile(r"[\r\n]")
+_HTTP_STATUS: Final = re.compile(rf"{_STATUS}(\d{{3}})\b", re.IGNORECASE)
 _RULED: Final = re.compile(r"(?:remote:)?[\W_]*")  # `@@@@@@@@`, `====`, nothing
 _REPORT: Final = re.compile(
     r"^Unable to log panic to .*", re.MULTILINE | re.DOTALL
@@ -193,7 +197,7 @@ _STAGE: Final = re.compile(
 
 
 def _http_status(stderr: str) -> int | None:
-    found = re.search(rf"{_STATUS}(\d{{3}})\b", stderr, re.IGNORECASE)
+    found = _HTTP_STATUS.search(stderr)
     return int(found[1]) if found else None
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
-from mirrord.errors import ContentError, UntrustedError
+from mirrord.errors import ContentError
 from mirrord.model import Digest
 from mirrord.wire.host import HostBook
 from mirrord.wire.http import Http, base_url
 from mirrord.wire.message import Answer, Call
 from mirrord.wire.oci.profiles import Profile, profile_of
 from mirrord.wire.oci.reference import Reference
-from mirrord.wire.trust import check_url, redirect
+from mirrord.wire.trust import check_url, joined, redirect
 
 PULL = "pull"
 PUSH = "pull,push"
@@ -77,18 +77,21 @@ class Endpoint:
         location = answer.headers.get("location")
         if not location:
             raise ContentError(f"{self.reference.name}: an upload was started, but the answer does not say where")
-        return redirect((answer.url,), self._encrypted(urljoin(answer.url, location)))
+        return redirect((answer.url,), self._encrypted(joined(answer.url, location)))
 
-    def link(self, answer: Answer, target: str) -> str:
-        """Return the absolute URL of a Link's target.
+    def page(self, answer: Answer, target: str) -> str:
+        """Return the URL of the next page that a Link's target names, always at our own address.
+
+        A registry behind a proxy often knows itself by another name. Of an absolute target only path and query count,
+        as with skopeo, so that no link leads to another host.
 
         Raises:
-            UntrustedError: it is on another host (reason `link`): pages of a list have no business there.
+            UntrustedError: it is no proper http(s) URL.
         """
-        url = self._encrypted(urljoin(answer.url, target))
-        if check_url(url) != check_url(self.base):
-            raise UntrustedError(f"{self.reference.name}: the next page of the tag list is on another host", "link")
-        return url
+        url = joined(answer.url, target)
+        check_url(url)
+        parts = urlsplit(url)
+        return f"{self.base}{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
 
     def _encrypted(self, url: str) -> str:
         """Undo a common mistake: a registry behind a TLS proxy that believes its own URL to be http."""

@@ -15,10 +15,11 @@ PAGE = 1000  # more is refused by ECR (go-containerregistry#681)
 PAGES = 1000
 PAGE_LIMIT = 8 * 1024 * 1024  # Google's registries ignore `n` and add a map of all manifests
 
-_LINK = re.compile(
-    r'\s*<(?P<target>[^<>]*)>(?P<parameters>(?:\s*;\s*[\w!#$&+.^`|~-]+\s*=\s*(?:"[^"]*"|[^\s",;]*))*)\s*(?:,|\Z)'
-)
-_NEXT = re.compile(r';\s*rel\s*=\s*(?:"(?:[^"]*\s)?next(?:\s[^"]*)?"|next(?=\s*(?:;|\Z)))', re.IGNORECASE)
+# Possessive throughout: a header costs one pass, whatever is in it.
+_PARAMETER = r""";\s*+([\w!#$&+.^`|~-]++)(?:\s*+=\s*+(?:"([^"]*+)"|([^\s",;]*+)))?+"""
+_LINK = re.compile(rf"\s*+<(?P<target>[^<>]*+)>(?P<parameters>(?:\s*+{_PARAMETER})*+)\s*+(?:,|\Z)")
+_PARAMETERS = re.compile(_PARAMETER)
+_ELSEWHERE = frozenset({"prev", "previous", "first", "last", "self"})  # what no registry means the next page by
 
 
 async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
@@ -26,7 +27,7 @@ async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
 
     Raises:
         MissingError: the registry knows no such repository.
-        UntrustedError: the next page is on another host.
+        UntrustedError: the link to the next page is no proper URL.
         ContentError: a page is no tag list, or the pages go round in a circle.
         TooLargeError: a page or their number is beyond reason.
     """
@@ -43,7 +44,7 @@ async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
         for tag in fresh:
             yield tag
         target = next_link(answer.headers.get("link", ""), what)
-        url = None if target is None else endpoint.link(answer, target)
+        url = None if target is None else endpoint.page(answer, target)
         if url in visited or (url is not None and found and not fresh):
             raise ContentError(f"{what}: its pages go round in a circle")
         if url is not None and len(visited) >= PAGES:
@@ -63,17 +64,29 @@ def read_tags(body: bytes, what: str) -> list[str]:
 
 
 def next_link(header: str, what: str) -> str | None:
-    """Return the target of `rel="next"` (RFC 8288), or None on the last page.
+    """Return the target of the link to the next page (RFC 8288), or None on the last page.
+
+    That is the link with `rel="next"`, else the first one that does not say to be something else: there are registries
+    that leave `rel` out or write it their own way, and every other client follows what they send.
 
     Raises:
         ContentError: not a Link header. Taking it for the end would take a part for the whole list.
     """
-    position = 0
+    position, other = 0, None
     while position < len(header):
         link = _LINK.match(header, position)
         if link is None:
             raise ContentError(f"{what}: malformed Link header")
-        if _NEXT.search(link["parameters"]):
+        relations = _relations(link["parameters"])
+        if "next" in relations:
             return link["target"]
+        if other is None and not relations & _ELSEWHERE:
+            other = link["target"]
         position = link.end()
-    return None
+    return other
+
+
+def _relations(parameters: str) -> frozenset[str]:
+    """Return the relations that the first `rel` among a link's parameters lists, in lower case."""
+    rels = (quoted or bare for name, quoted, bare in _PARAMETERS.findall(parameters) if name.lower() == "rel")
+    return frozenset(next(rels, "").lower().split())

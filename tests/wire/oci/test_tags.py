@@ -79,11 +79,19 @@ async def test_what_is_no_list(registry: Registry, body: bytes) -> None:
         await tags_of(registry)
 
 
-@pytest.mark.parametrize(
-    "target", ["https://evil.test/v2/a/b/tags/list", "//evil.test/x", "http://127.0.0.1:1/v2/a/b/tags/list", "ftp://x/"]
-)
-async def test_next_page_on_another_host(registry: Registry, target: str) -> None:
-    """42: a Link to another host, port or scheme is refused."""
+@pytest.mark.parametrize("front", ["https://evil.test", "//registry.internal:5000", "http://127.0.0.1:1"])
+async def test_next_page_on_another_host(registry: Registry, front: str) -> None:
+    """42: of a Link to another host, port or scheme path and query count: the page is asked for where the first was."""
+    await fill(registry, ["v1", "v2", "v3"])
+    registry.protocol.page_size = 2
+    registry.faults.on("GET", "tags").header("Link", f'<{front}/v2/a/b/tags/list?n=1000&last=v2>; rel="next"')
+    assert await tags_of(registry) == ["v1", "v2", "v3"]
+    assert registry.count("GET", "tags") == 2
+
+
+@pytest.mark.parametrize("target", ["ftp://x/", "http://[", "https://u:p@evil.test/x", "http://2130706433/", "/a\\b"])
+async def test_next_page_nowhere(registry: Registry, target: str) -> None:
+    """42: a Link that is no URL, or one that readers disagree about, is refused."""
     await fill(registry, ["v1"])
     registry.faults.on("GET", "tags").header("Link", f'<{target}>; rel="next"')
     with pytest.raises(UntrustedError):
@@ -136,16 +144,28 @@ async def test_page_without_end(registry: Registry) -> None:
         ('</p>; rel="prev", </n>; title="a,b;c"; rel="next"', "/n"),
         ('<https://h/x?a=1,2>; rel="next"', "https://h/x?a=1,2"),
         ('</p>; rel="prev"', None),
-        ('</p>; rel="nextish"', None),
-        ("</p>", None),
+        ('</p>; rel="first", </p>; rel="last"', None),
+        # Whatever other clients follow: no `rel`, or one of the registry's own.
+        ("</p>", "/p"),
+        ("</p>;rel=more", "/p"),
+        ('</p>; rel="nextish", </n>; rel=next', "/n"),
+        ('</p>; rel="prev", </n>', "/n"),
+        ('</n>; title="x; rel=prev"', "/n"),
+        ("</n>; crossorigin; rel=next", "/n"),
+        # Took three times longer with every empty value once.
+        ("</n>" + ";a=  " * 40, "/n"),
+        ("</n>" + ";a=  " * 8000 + ";rel=next", "/n"),
     ],
 )
 def test_links(header: str, target: str | None) -> None:
-    """The target of `rel="next"` is found among parameters and other links (RFC 8288)."""
+    """42: the target of the next page is found among parameters and other links (RFC 8288), and never missed."""
     assert next_link(header, "list") == target
 
 
-@pytest.mark.parametrize("header", ["x", "</x", '/x; rel="next"', '</x>; rel="next', '</x> rel="next"', "<x>; ;"])
+@pytest.mark.parametrize(
+    "header",
+    ["x", "</x", '/x; rel="next"', '</x>; rel="next', '</x> rel="next"', "<x>; ;", "</x>" + ";a=  " * 40 + '"'],
+)
 def test_malformed_links(header: str) -> None:
     """42: a malformed Link is an error: taken for the last page, it would make a part of a list the whole."""
     with pytest.raises(ContentError, match="malformed"):

@@ -134,7 +134,7 @@ async def test_location_is_needed(repo: Repository, registry: Registry) -> None:
         await repo.put_blob(blob(), Source(DATA).open)
 
 
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "http://u:p@127.0.0.1/x", "gopher://x/"])
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "http://u:p@127.0.0.1/x", "gopher://x/", "http://["])
 async def test_location_that_nobody_should_follow(repo: Repository, registry: Registry, location: str) -> None:
     """8: a Location that is no plain http(s) URL is refused before a byte of the blob is sent."""
     registry.faults.on("POST", UPLOADS).header("Location", location)

@@ -17,7 +17,7 @@ _RUNS = re.compile(
     "x?html?|xht|shtml|hta|mht|mhtml|svgz?|xml|xslt?|rss|atom|rdf|xul|[mc]?js|vbs|wsf|pdf|swf|wasm|jar", re.IGNORECASE
 )
 _LOOKS_RUNNABLE = re.compile(
-    rb"\s*(?:\xef\xbb\xbf)?\s*(?:<!doctype|<html|<head|<body|<script|<svg|<\?xml|%pdf-)", re.IGNORECASE
+    rb"\s*+(?:\xef\xbb\xbf\s*+)?(?:<!doctype|<html|<head|<body|<script|<svg|<\?xml|%pdf-)", re.IGNORECASE
 )
 _IMAGES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),

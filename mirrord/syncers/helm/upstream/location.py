@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from mirrord.errors import ContentError, UnsupportedError, UntrustedError, UsageError
 from mirrord.syncers.helm.names import OCI, PROVENANCE, is_oci, oci_tag
@@ -62,6 +62,7 @@ def resolve(repository: str, url: str) -> str:
     Raises:
         ContentError: it climbs out of the repository with `..`, plain or percent-encoded.
         UnsupportedError: neither http, https nor oci.
+        UntrustedError: no URL at all.
     """
     scheme = _SCHEME.match(url)
     if scheme is not None:
@@ -71,7 +72,7 @@ def resolve(repository: str, url: str) -> str:
     folder = urlsplit(repository)
     root = folder._replace(path=folder.path.rstrip("/") + "/", query="", fragment="").geturl()
     relative = url.partition("#")[0].partition("?")[0]
-    resolved = urlsplit(urljoin(root, relative))
+    resolved = urlsplit(trust.joined(root, relative))
     climbs = ".." in relative.split("/") and not resolved.geturl().startswith(root)
     if climbs or any(part in (".", "..") for part in _SEPARATOR.split(unquote(resolved.path))):
         raise ContentError(f"{trust.redact(url)[:200]!a} leads out of the repository")
