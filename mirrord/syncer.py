@@ -234,10 +234,10 @@ class Measures(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """Something that a run overwrote or deleted, and that can be brought back.
+    """Something that a run overwrote or deleted.
 
     Attributes:
-        name: what people call it; unique in its mirror.
+        name: what people call it, to bring it back; unique in its mirror; "" when nothing was kept of it.
         item: the item that it was.
         digest: its content then.
         why: one clause: when, and what became of it.
@@ -254,7 +254,7 @@ class Restores(Protocol):
     """A syncer that keeps what its runs overwrite and delete."""
 
     async def backups(self, mirror: Mirror, services: Services) -> Sequence[Backup]:
-        """List what can be brought back, the newest first, and what was brought back and outranks upstream."""
+        """List what was overwritten or deleted, the newest first, and what was brought back and outranks upstream."""
         ...
 
     async def restore(self, mirror: Mirror, services: Services, name: str, *, release: bool) -> None:

@@ -51,10 +51,10 @@ def restore(  # noqa: PLR0917 - each one is an option of the command line
         if json:
             say_json({"backups": [backup_document(one) for one in found]})
         elif found:
-            rows = [(one.name, one.item, one.digest[:12], one.why) for one in found]
+            rows = [(one.name or "none", one.item, one.digest[:12], one.why) for one in found]
             table(("BACKUP", "WAS", "CONTENT", "WHY"), rows)
         else:
-            say(f"{name}: nothing was overwritten or deleted")
+            say(f"{name}: there is no backup of anything that was overwritten or deleted")
         return 0
     ended = run(
         work(

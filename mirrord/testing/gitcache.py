@@ -76,7 +76,7 @@ class CacheScene:
     async def turn(self, backups: Mapping[str, str] | None = None, stamp: str = STAMP) -> None:
         """Fetch, and adopt all of it."""
         await self.fetch()
-        await self.cache.adopt((await self.cache.incoming()).refs, "refs/heads/main", backups or {}, stamp)
+        await self.cache.adopt((await self.cache.incoming()).refs, "refs/heads/main", (backups or {}).items(), stamp)
 
     def fill(self) -> None:
         """Give upstream two branches, a tag and an annotated tag."""
@@ -111,7 +111,7 @@ async def turn_until(folder: Path, url: str, stop: str, ref: str, oid: str) -> N
     cache = cache_in(folder, LoggedGit(folder / "home"))
     await cache.prepare()
     await cache.fetch(Address.parse(url))
-    await cache.adopt((await cache.incoming()).refs, "refs/heads/main", {ref: oid}, STAMP)
+    await cache.adopt((await cache.incoming()).refs, "refs/heads/main", [(ref, oid)], STAMP)
 
 
 if __name__ == "__main__":

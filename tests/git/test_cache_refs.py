@@ -157,7 +157,7 @@ async def test_one_moment_may_have_several_backups_of_a_ref(scene: CacheScene) -
     wanted, head = (await scene.cache.incoming()).refs, MAIN
     one, other = wanted[DEV], wanted[MAIN]
     for backups in ({DEV: one}, {DEV: one}, {DEV: other}, {f"{DEV}/x": one, DEV: one}, {f"{DEV}/x/y": one}):
-        await scene.cache.adopt(wanted, head, backups, STAMP)
+        await scene.cache.adopt(wanted, head, backups.items(), STAMP)
     kept = {(one.ref, one.oid) for one in await scene.cache.backups()}
     assert kept == {(DEV, one), (DEV, other), (f"{DEV}/x", one), (f"{DEV}/x/y", one)}
     assert await scene.cache.expire(datetime(2024, 5, 17, 12, 0, 0, tzinfo=UTC)) == 0
@@ -168,14 +168,25 @@ async def test_one_moment_may_have_several_backups_of_a_ref(scene: CacheScene) -
 async def test_backups_are_listed_from_the_newest(scene: CacheScene) -> None:
     """Each has a name under which it can be asked for, and older ones go when their time is over."""
     await scene.turn()
-    tip = scene.upstream.refs()[DEV]
-    for day in ("01", "03", "02"):
-        await scene.cache.adopt(scene.upstream.refs(), MAIN, {DEV: tip}, f"202405{day}T000000Z")
+    refs = scene.upstream.refs()
+    for day, ref in (("01", DEV), ("03", MAIN), ("02", "refs/tags/v2")):
+        await scene.cache.adopt(refs, MAIN, [(DEV, refs[ref])], f"202405{day}T000000Z")
     assert [one.name for one in await scene.cache.backups()] == [
         f"202405{day}T000000Z/heads/dev" for day in ("03", "02", "01")
     ]
     assert await scene.cache.expire(datetime(2024, 5, 3, tzinfo=UTC)) == 2
     assert [one.stamp for one in await scene.cache.backups()] == ["20240503T000000Z"]
+
+
+async def test_an_object_that_a_ref_loses_again_is_kept_once(scene: CacheScene) -> None:
+    """A host that refuses each day to be overwritten brings no new backup each day: the newest stands for all."""
+    await scene.turn()
+    refs = scene.upstream.refs()
+    for day in ("01", "03"):
+        lost = [(DEV, refs[DEV]), (f"{DEV}/x", refs[DEV])][: 2 if day == "01" else 1]
+        await scene.cache.adopt(refs, MAIN, lost, f"202405{day}T000000Z")
+    names = {one.name for one in await scene.cache.backups()}
+    assert names == {"20240503T000000Z/heads/dev", "20240501T000000Z.1/heads/dev/x"}
 
 
 async def test_a_ref_can_be_held_and_released(scene: CacheScene) -> None:

@@ -208,11 +208,9 @@ async def test_what_moves_at_the_destination_meanwhile_is_not_overwritten_unseen
     foreign: list[str] = []
     real = Kept.adopt
 
-    async def between(
-        self: Kept, wanted: Refs, backups: Mapping[str, str], stamp: str, fates: Mapping[str, str]
-    ) -> None:
+    async def between(self: Kept, wanted: Refs, backups: Mapping[tuple[str, str], str], stamp: str) -> None:
         foreign.append(there.commit("main", {"README.md": b"somebody else\n"}))
-        await real(self, wanted, backups, stamp, fates)
+        await real(self, wanted, backups, stamp)
 
     monkeypatch.setattr(Kept, "adopt", between)
     run = await world.run(two.mirror())

@@ -10,7 +10,7 @@ import pytest
 
 from mirrord.model import Action, Plan
 from mirrord.syncer import LOCAL, Mirror, Target
-from mirrord.syncers.git.plan import GitSurvey, backups, fates, plan, questions, wanted
+from mirrord.syncers.git.plan import GitSurvey, Loss, losses, plan, questions, strangers, wanted
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.wire.git.refs import Refs, Relation
 
@@ -101,17 +101,24 @@ def test_drift_heals() -> None:
     state = refs(main="a", y="b")
     there = refs(main="stranger", y="old", extra="b", other="known")
     ways = [("old", "b", FORWARD), ("known", "a", REWRITTEN)]
-    decided = plan(mirror(), survey(state, state, *ways, targets={"gitee": there}), NOW)
-    assert told(decided) == [
-        ("copy", "refs/heads/main", "forced: 7374726 is overwritten, and is nowhere else that is known"),
+    found = survey(state, state, *ways, targets={"gitee": there}, lacking={oid("stranger")})
+    assert strangers(mirror(), found) == {oid("stranger"), oid("old"), oid("known")}
+    assert told(plan(mirror(), found, NOW)) == [
+        ("copy", "refs/heads/main", "forced: 7374726 is overwritten, fetched from there and kept as backup"),
         ("copy", "refs/heads/y", "fast-forward from 6f6c640"),
-        ("delete", "refs/heads/extra", "not upstream: 6200000 is deleted"),
+        ("delete", "refs/heads/extra", "not upstream: 6200000 is deleted, kept as backup"),
         ("delete", "refs/heads/other", "not upstream: 6b6e6f7 is deleted, kept as backup"),
+    ]
+    assert [reason for _, _, reason in told(plan(mirror(backups="0s"), found, NOW))] == [
+        "forced: 7374726 is overwritten, and is lost: `backups: 0s` keeps nothing",
+        "fast-forward from 6f6c640",
+        "not upstream: 6200000 is deleted",
+        "not upstream: 6b6e6f7 is deleted",
     ]
 
 
-def test_backups_are_what_is_said() -> None:
-    """What is lost here, or at a target and known here, is kept, the served one first; with `backups: 0s` nothing."""
+def test_losses_are_what_is_said() -> None:
+    """What is lost here and at targets is told, all objects of one ref, and which of them only a target has."""
     served, after = refs(main="a", x="b", tag_v="t"), refs(main="c", x="d", tag_v="u")
     there = refs(main="a", x="z", old="k", lost="l")
     ways = [
@@ -121,25 +128,31 @@ def test_backups_are_what_is_said() -> None:
         ("k", "c", REWRITTEN),
         ("t", "u", FORWARD),
     ]
-    found = survey(after, served, *ways, targets={"gitee": there, "coding": None})
-    kept = {"refs/heads/x": oid("b"), "refs/tags/v": oid("t"), "refs/heads/old": oid("k")}
-    assert backups(mirror(), found) == kept
-    assert backups(mirror(), found, frozenset({"gitee"})) == {ref: kept[ref] for ref in ("refs/heads/x", "refs/tags/v")}
-    assert backups(mirror(backups="0s"), found) == {}
+    found = survey(after, served, *ways, targets={"gitee": there, "coding": None}, lacking={oid("l")})
+    here = [
+        Loss("refs/heads/x", oid("b"), "overwritten", "overwritten by upstream, by force", (), absent=False),
+        Loss("refs/tags/v", oid("t"), "overwritten", "overwritten by upstream", (), absent=False),
+    ]
+    away = [
+        Loss("refs/heads/x", oid("z"), "overwritten", "", ("gitee",), absent=False),
+        Loss("refs/heads/old", oid("k"), "deleted", "", ("gitee",), absent=False),
+        Loss("refs/heads/lost", oid("l"), "deleted", "", ("gitee",), absent=True),
+    ]
+    assert list(losses(mirror(), found)) == here + away
+    assert list(losses(mirror(), found, frozenset({"gitee"}))) == here
 
 
 def test_fates() -> None:
-    """Of each backup it is told what became of the ref, and where: upstream, here, or at which targets."""
+    """Of each loss it is told what became of the ref, and where: upstream, here, or at which targets."""
     served = refs(main="a", x="b", gone="g", out="o", held="h", tag_v="t")
     upstream = refs(main="a", x="d", y="y", out="o", held="n", tag_v="u")
     there, elsewhere = refs(main="a", y="k", lost="l"), refs(main="a", y="k")
     places = {"gitee": there, "coding": elsewhere, "cnb": None}
     back = {"refs/heads/held": oid("r")}
     found = survey(upstream, served, targets=places, held_back=back)
-    lost = {"refs/heads/y": oid("k"), "refs/heads/lost": oid("l")}
-    kept = {ref: served.refs[ref] for ref in served.refs if ref != "refs/heads/main"} | lost
     chosen = mirror(refs=["refs/heads/*", "refs/tags/*", "^refs/heads/out"])
-    expected = {
+    done = ("gitee", "coding")
+    assert {one.ref: one.fate(done) for one in losses(chosen, found)} == {
         "refs/heads/x": "overwritten by upstream, by force",
         "refs/heads/gone": "deleted by upstream",
         "refs/heads/out": "no longer selected by `refs:`",
@@ -148,8 +161,10 @@ def test_fates() -> None:
         "refs/heads/y": "overwritten at gitee, coding",
         "refs/heads/lost": "deleted at gitee",
     }
-    assert fates(chosen, found, kept) == expected
-    assert fates(chosen, found, lost, frozenset({"coding"}))["refs/heads/y"] == "overwritten at gitee"
+    (y,) = (one for one in losses(chosen, found) if one.ref == "refs/heads/y")
+    assert y.fate() == "was to be overwritten at gitee, coding"
+    assert y.fate(()) == "was to be overwritten at gitee, coding, which failed"
+    assert y.fate(("coding",)) == "overwritten at coding; not at gitee"
 
 
 @pytest.mark.parametrize("allow", [False, True])
@@ -258,7 +273,7 @@ def test_selection() -> None:
         (
             "delete",
             "refs/heads/bot/x",
-            "not selected by `refs:`: 6200000 is deleted, and is nowhere else that is known",
+            "not selected by `refs:`: 6200000 is deleted, kept as backup",
         ),
         ("delete", "refs/tags/v1", "not selected by `refs:`: 6300000 is deleted, kept as backup"),
         ("keep", "refs", "1 ref is as upstream"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,12 @@ class Scene:
         assert said.status == status, said
         assert self.gitea.token not in said.out + said.err
         return said.out + said.err
+
+    async def said(self, *words: str) -> str:
+        """Run another command, which succeeds; return what it printed to standard output."""
+        said = await self.desk.run(*words, TOKEN=self.gitea.token)
+        assert said.status == 0, said
+        return said.out
 
     async def branches(self) -> dict[str, str]:
         """Return the branches as Gitea's API tells them."""
@@ -138,6 +145,30 @@ async def test_a_default_branch_that_stays_cannot_be_deleted(scene: Scene) -> No
     said = " ".join((await scene.sync(status=2)).split())
     assert "branch main is the default branch and cannot be deleted" in said
     assert await scene.branches() == {"refs/heads/main": tip, "refs/heads/trunk": tip}
+
+
+async def test_what_people_commit_there_is_kept_and_comes_back(scene: Scene) -> None:
+    """Commits made on Gitea's pages are fetched before they are overwritten, listed, and pushed back by `restore`."""
+    await scene.sync()
+    assert "app: there is no backup of anything" in await scene.said("restore", "app")
+    upstream = await scene.branches()
+    content = {"content": base64.b64encode(b"mine\n").decode(), "message": "mine", "branch": "main"}
+    await scene.gitea.api("POST", f"{REPOSITORY}/contents/mine.txt", content)
+    await scene.gitea.api("POST", f"{REPOSITORY}/contents/work.txt", {**content, "new_branch": "work"})
+    theirs = await scene.branches()
+    assert theirs.keys() == {"refs/heads/main", "refs/heads/work"}
+    assert (await scene.said("plan", "app")).count("fetched from there and kept as backup") == 2
+    await scene.sync()
+    assert await scene.branches() == upstream
+    listed = json.loads(await scene.said("restore", "app", "--json"))["backups"]
+    assert {one["item"]: one["digest"] for one in listed} == theirs
+    assert {one["item"]: one["why"].partition(",")[0] for one in listed} == {
+        "refs/heads/main": "overwritten at there",
+        "refs/heads/work": "deleted at there",
+    }
+    for one in listed:
+        await scene.said("restore", "app", one["name"])
+    assert await scene.branches() == theirs
 
 
 async def test_what_the_forge_asks(gitea: Gitea) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mirrord.errors import BusyError, UnsupportedError
+from mirrord.errors import BusyError, MirrordError, TooLargeError, UnsupportedError
 from mirrord.wire.git import packed
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
@@ -22,6 +22,7 @@ _REFSPECS = (f"+{HEADS}*:{INCOMING}heads/*", f"+{TAGS}*:{INCOMING}tags/*")
 _FETCH = ("fetch", "--quiet", "--prune", "--no-tags", "--force", "--no-write-fetch-head", "--no-auto-maintenance")
 _SHALLOW: Final = "shallow roots are not allowed to be updated"
 _CHECKS: Final = {"fetch.fsckObjects": "true", **{f"fetch.fsck.{name}": "warn" for name in HISTORIC}}
+_ONE_PACK: Final = {"fetch.unpackLimit": "1"}  # one file, whose size the system limits
 
 
 class Bare:
@@ -134,14 +135,47 @@ class Bare:
             return False
         return await self._add(refs)
 
+    async def take(self, address: Address, oids: Iterable[str], *, deadline: float, largest: int) -> None:
+        """Fetch objects by id, with all that belongs to them; no ref leads to them yet.
+
+        Args:
+            address: of any repository that shows refs to them.
+            oids: full ids.
+            deadline: in seconds.
+            largest: bytes of the pack that may come.
+
+        Raises:
+            TooLargeError: more came.
+            ContentError: what came is damaged or dangerous.
+            UnsupportedError: it is shallow.
+            MirrordError: they cannot be had.
+        """
+        try:
+            await self._fetch(address, deadline, (), sorted(oids), largest)
+        except MirrordError as error:
+            if await asyncio.to_thread(_filled, self.folder / "objects" / "pack", largest):
+                raise TooLargeError(f"{address.host}: more than {largest} bytes came, and no more was taken") from error
+            raise
+
     async def _fetch(
-        self, address: Address, deadline: float | None, refspecs: Sequence[str], oids: Sequence[str] = ()
+        self,
+        address: Address,
+        deadline: float | None,
+        refspecs: Sequence[str],
+        oids: Sequence[str] = (),
+        largest: int | None = None,
     ) -> None:
         args = [*_FETCH, *(("--stdin",) if oids else ()), "--no-recurse-submodules", "--", address.url, *refspecs]
         stdin = "".join(f"{oid}\n" for oid in oids).encode()
+        config = _CHECKS if largest is None else _CHECKS | _ONE_PACK
         output = await self._git.run(
-            args, folder=self.folder, remote=address, config=_CHECKS, deadline=deadline, stdin=stdin
+            args, folder=self.folder, remote=address, config=config, deadline=deadline, stdin=stdin, largest=largest
         )
         if _SHALLOW in output.err:
             text = f"{address} is a shallow repository, which lacks history; mirror the whole one that it came from"
             raise UnsupportedError(text)
+
+
+def _filled(packs: Path, largest: int) -> bool:
+    """Whether a pack stopped at that length: the program that wrote it was ended without a word."""
+    return any(file.stat().st_size >= largest for file in packs.glob("tmp_pack_*"))

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import os
 import re
+import resource
 import shutil
 import socket
 import tempfile
@@ -77,6 +78,7 @@ class Git:
         stall: float = 60.0,
         deadline: float | None = None,
         limit: int = OUTPUT,
+        largest: int | None = None,
         config: Mapping[str, str] | None = None,
     ) -> Output:
         """Run `git ARGS` to its end; cancelled or late, it is ended with all processes that it started.
@@ -90,6 +92,7 @@ class Git:
             stall: seconds that a connection may carry nothing.
             deadline: seconds in all, or None.
             limit: longest output, in bytes.
+            largest: longest file that it may write, in bytes, or None; the system ends whoever writes more.
             config: further settings.
 
         Raises:
@@ -101,7 +104,8 @@ class Git:
         """
         environ = await self._environ(folder, remote, stall, config or {})
         host = remote.host if remote else ""
-        child = Child(lambda: self._start(args, folder, environ, stdin), limit, stall * _BACKSTOP if remote else None)
+        patience = stall * _BACKSTOP if remote else None
+        child = Child(lambda: self._start(args, folder, environ, stdin, largest), limit, patience)
         try:
             async with asyncio.timeout(deadline):
                 ended = await self._watched(child)
@@ -125,7 +129,9 @@ class Git:
         assert ended is not None  # only `stop` could have kept it from starting
         return ended
 
-    def _start(self, args: Sequence[str], folder: Path | None, environ: Mapping[str, str], stdin: bytes) -> Process:
+    def _start(
+        self, args: Sequence[str], folder: Path | None, environ: Mapping[str, str], stdin: bytes, largest: int | None
+    ) -> Process:
         """Start it through GitPython, in a session of its own; called in a thread."""
         git = _gitpython()
         program = shutil.which("git", path=environ.get("PATH"))
@@ -149,6 +155,9 @@ class Git:
             raise StorageError(f"git {args[0]} could not be started: {trust.redact(str(error))[:200]}") from error
         process: Process = handle.proc
         handle.proc = None  # its destructor would end the process
+        if largest is not None:  # before it starts others, which inherit that; it has a connection to make first
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (largest, largest))
         return process
 
     async def _environ(

@@ -147,6 +147,12 @@ def _long(ref: str) -> tuple[str, str]:
     return f"refs/heads/{ref}", f"refs/tags/{ref}"
 
 
+def in_the_way(standing: str, coming: str) -> bool:
+    """Whether one ref has to go, or to make way for a moment, before the other one can be set."""
+    folder = coming.startswith(f"{standing}/") or standing.startswith(f"{coming}/")
+    return folder or (standing.startswith(_ODD) and standing.endswith(f"/{coming}"))
+
+
 async def _push(git: Git, folder: Path, address: Address, args: Sequence[str], deadline: float | None) -> Pushed:
     output = await git.run([*_PUSH, *args], folder=folder, remote=address, ok=(0, 1), deadline=deadline)
     results = parse_porcelain(output.out)

@@ -126,6 +126,19 @@ class Cache(Bare):
         answers = await self._descent(frozenset(peeled.values()))
         return {**found, **{pair: answers[commits] for pair, commits in peeled.items()}}
 
+    async def lacking(self, oids: Collection[str]) -> frozenset[str]:
+        """Return those objects that are not here, or not with all that belongs to them."""
+        here = frozenset(await self.commits(oids)) if oids else frozenset[str]()
+        if here and not await self._whole(here):
+            here = frozenset([oid for oid in sorted(here) if await self._whole([oid])])
+        return frozenset(oids) - here
+
+    async def _whole(self, oids: Collection[str]) -> bool:
+        """Whether nothing is missing of objects that are here; what refs lead to is known to be whole."""
+        stdin = "".join(f"{oid}\n" for oid in sorted(oids)).encode()
+        args = ["rev-list", "--objects", "--quiet", "--stdin", "--not", "--all"]
+        return (await self._git.run(args, folder=self.folder, stdin=stdin, ok=(0, 128))).status == 0
+
     async def _descent(self, pairs: Collection[Pair]) -> Mapping[Pair, Relation]:
         if len(pairs) > _FEW:
             tips = "".join(f"{commit}\n" for commit in {commit for pair in pairs for commit in pair})
@@ -149,7 +162,9 @@ class Cache(Bare):
     async def _has_base(self, *asked: str) -> bool:
         return (await self._git.run(["merge-base", *asked], folder=self.folder, ok=(0, 1))).status == 0
 
-    async def adopt(self, wanted: Mapping[str, str], head: str | None, backups: Mapping[str, str], stamp: str) -> None:
+    async def adopt(
+        self, wanted: Mapping[str, str], head: str | None, backups: Iterable[tuple[str, str]], stamp: str
+    ) -> None:
         """Make `wanted` what is served and pushed; whatever it overwrites is backed up before.
 
         One transaction moves the refs. Only where `dev` gives way to `dev/x`, or the other way round, git cannot delete
@@ -159,14 +174,17 @@ class Cache(Bare):
         Args:
             wanted: branches and tags by full name.
             head: what HEAD shall point to.
-            backups: full name → object, of refs that lose something.
+            backups: full names and objects that they lose; of an object that a ref lost before, the new one stays.
             stamp: when, as `STAMP`.
 
         Raises:
             MirrordError: git said no; what was served before still is, or the next run goes on from there.
         """
+        backups = sorted(set(backups))
         if backups:
-            await self.update(_places(stamp, backups, await self.refs(BACKUP)))
+            taken = await self.refs(BACKUP)
+            places = _places(stamp, backups, taken)
+            await self.update(places, _told_again(backups, taken).difference(places))
             failpoints.hit("git.backed_up")
         now = await self.refs(HEADS, TAGS)
         changed = {ref: oid for ref, oid in wanted.items() if now.get(ref) != oid}
@@ -211,14 +229,15 @@ class Cache(Bare):
         return len(old)
 
 
-def _places(stamp: str, backups: Mapping[str, str], taken: Mapping[str, str]) -> Mapping[str, str]:
+def _places(stamp: str, backups: Iterable[tuple[str, str]], taken: Mapping[str, str]) -> Mapping[str, str]:
     """Choose names for backups: below `stamp`, or below `stamp.1`… where that has the name for something else.
 
-    It has when two runs fall into one second, and when `dev` was lost here and `dev/x` at a destination.
+    It has when two runs fall into one second, when a ref lost one object here and another one at a destination, and
+    when `dev` was lost here and `dev/x` there.
     """
     held, chosen = dict(taken), dict[str, str]()
     folders = {parent for name in held for parent in _parents(name)}
-    for ref, oid in sorted(backups.items()):
+    for ref, oid in backups:
         for number in count():
             name = f"{BACKUP}{stamp}{f'.{number}' if number else ''}/{ref.removeprefix('refs/')}"
             if held.get(name, oid) == oid and name not in folders and not held.keys() & _parents(name):
@@ -226,6 +245,13 @@ def _places(stamp: str, backups: Mapping[str, str], taken: Mapping[str, str]) ->
         held[name] = chosen[name] = oid
         folders |= _parents(name)
     return chosen
+
+
+def _told_again(backups: Iterable[tuple[str, str]], taken: Mapping[str, str]) -> frozenset[str]:
+    """Return older backups of the same objects: a host that refuses to be overwritten would bring one more each day."""
+    again = frozenset(backups)
+    ends = ((name, f"refs/{name.removeprefix(BACKUP).partition('/')[2]}", oid) for name, oid in taken.items())
+    return frozenset(name for name, ref, oid in ends if (ref, oid) in again)
 
 
 def _in_the_way(standing: Collection[str], coming: Collection[str]) -> frozenset[str]:

@@ -8,12 +8,11 @@ the note, and starts no process.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -22,20 +21,19 @@ from mirrord.blobs.files import storage_errors
 from mirrord.blobs.notes import Notes
 from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.syncer import LOCAL, Backup, Mirror, Services
+from mirrord.syncers.git.kept.fates import Fates, Lost
 from mirrord.syncers.git.names import FOLDER, MARK, repository_name
+from mirrord.syncers.git.plan import GitSurvey, questions, strangers
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.maintenance import CHECKED, check, maintain
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, alike
 from mirrord.wire.git.repair import DAMAGED
 from mirrord.wire.git.repository import BACKUP, HELD, INCOMING, STAMP, Cache
-from mirrord.wire.git.repository import Kept as KeptRef
 from mirrord.wire.git.view import VIEWS
 from mirrord.wire.http import Http
 
 _NOTE: Final = "mirrord"
-_FATES: Final = "mirrord-backups"
-"""Note: what became of refs of which there are backups, by moment, name and object."""
 _WATCHED: Final = ("HEAD", "packed-refs", "refs/heads", "refs/tags", "refs/mirrord", DAMAGED)
 
 _programs: WeakKeyDictionary[Http, Git] = WeakKeyDictionary()
@@ -100,6 +98,7 @@ class Kept:
         self.lock = lock_of(str(self.folder))
         self._local = repository_name(mirror) if any(target.name == LOCAL for target in mirror.targets) else None
         self._notes = Notes(self.folder)
+        self._fates = Fates(self._notes)
 
     async def known(self) -> Known:
         """Return the refs of the cache, from the note while it is good."""
@@ -124,27 +123,41 @@ class Kept:
         await self._forget()
         return await self.cache.fetch(source, seen)
 
-    async def adopt(
-        self, wanted: Refs, backups: Mapping[str, str], stamp: str, fates: Mapping[str, str] | None = None
-    ) -> None:
-        """Serve what is wanted from now on; `fates` says what becomes of refs in `backups`, for whoever lists them."""
+    async def related(self, mirror: Mirror, found: GitSurvey) -> GitSurvey:
+        """Add to what was found what is known here of its objects; starts no process when there is nothing to ask.
+
+        Raises:
+            MirrordError: the cache cannot be read.
+        """
+        asked, unknown = questions(mirror, found), strangers(mirror, found)
+        there = bool(unknown) and await asyncio.to_thread(self.folder.exists)
+        if there:
+            unknown = await self.cache.lacking(unknown)
+        relations = await self.cache.relations(asked) if asked else found.relations
+        return replace(found, relations=relations, lacking=unknown)
+
+    async def adopt(self, wanted: Refs, backups: Mapping[Lost, str], stamp: str) -> None:
+        """Serve what is wanted from now on, after `backups` are made: ref and object → what becomes of that ref."""
         await self.cache.prepare()
         await self._forget()
-        if fates:
-            told = {_moment(stamp, ref, oid): fates[ref] for ref, oid in backups.items() if ref in fates}
-            await self._notes.write(_FATES, {**await asyncio.to_thread(self._notes.read, _FATES), **told})
+        await self._fates.tell(stamp, backups)
         await self.cache.adopt(wanted.refs, wanted.head, backups, stamp)
         await self._read()
 
+    async def settle(self, stamp: str, backups: Mapping[Lost, str], gone: Mapping[Lost, str]) -> None:
+        """Note what became of refs at targets, where that was only meant when it was adopted, or is in no backup."""
+        await self._fates.tell(stamp, backups, gone)
+
     async def backups(self) -> Sequence[Backup]:
-        """List what can be brought back, the newest first, after what was brought back and outranks upstream."""
+        """List what can be brought back, the newest first, after what was brought back and overrides upstream.
+
+        What was overwritten or deleted without a backup is among them, without a name.
+        """
         known = await self.known()
         if known.served is None:
             return ()
-        held = [Backup(ref, ref, oid, "brought back; outranks upstream") for ref, oid in sorted(known.held.items())]
-        kept = await self.cache.backups()
-        fates = await asyncio.to_thread(self._notes.read, _FATES)
-        return [*held, *(Backup(one.name, one.ref, one.oid, _why(one, fates)) for one in kept)]
+        held = [Backup(ref, ref, oid, "brought back; overrides upstream") for ref, oid in sorted(known.held.items())]
+        return [*held, *await self._fates.listed(await self.cache.backups())]
 
     async def restore(self, name: str) -> None:
         """Let a backup outrank upstream's ref, from the next run on.
@@ -192,8 +205,7 @@ class Kept:
         if expired:
             await self._forget()
             await self.cache.expire(edge)
-            fates = await asyncio.to_thread(self._notes.read, _FATES)
-            await self._notes.write(_FATES, {key: fates[key] for key in fates if key >= edge.strftime(STAMP)})
+            await self._fates.forget(edge.strftime(STAMP))
         try:
             if suspect:
                 await check(self.git, self.cache)
@@ -260,20 +272,6 @@ class Kept:
     def _seal(self) -> str:
         """Tell the state of the files that change with refs: what somebody did by hand is seen too, mostly."""
         return " ".join(_stamp(self.folder / name) for name in _WATCHED)
-
-
-def _moment(stamp: str, ref: str, oid: str) -> str:
-    return f"{stamp.partition('.')[0]} {ref} {oid}"
-
-
-def _why(kept: KeptRef, fates: Mapping[str, str]) -> str:
-    """Say what became of a ref, as far as it was noted, and when."""
-    fate = fates.get(_moment(kept.stamp, kept.ref, kept.oid), "overwritten or deleted")
-    with contextlib.suppress(ValueError):
-        return (
-            f"{fate}, {datetime.strptime(kept.stamp.partition('.')[0], STAMP).replace(tzinfo=UTC):%Y-%m-%d %H:%M} UTC"
-        )
-    return f"{fate}, {kept.stamp}"
 
 
 def _stamp(path: Path) -> str:

@@ -1,10 +1,11 @@
 """What a Git mirror found, and what it decides from that. Pure."""
 
 from mirrord.syncers.git.plan.guard import accident, guard
+from mirrord.syncers.git.plan.losses import Loss, losses
 from mirrord.syncers.git.plan.steps import DEFAULT_BRANCH, EVERYTHING, GROUP, plan
-from mirrord.syncers.git.plan.survey import GitSurvey, backups, fates, questions, wanted
+from mirrord.syncers.git.plan.survey import GitSurvey, questions, strangers, wanted
 
 __all__ = [
-    "DEFAULT_BRANCH", "EVERYTHING", "GROUP", "GitSurvey", "accident", "backups", "fates", "guard", "plan",
-    "questions", "wanted",
+    "DEFAULT_BRANCH", "EVERYTHING", "GROUP", "GitSurvey", "Loss", "accident", "guard", "losses", "plan", "questions",
+    "strangers", "wanted",
 ]  # fmt: skip

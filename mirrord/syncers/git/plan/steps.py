@@ -8,10 +8,11 @@ from datetime import datetime
 
 from mirrord.model import Action, Plan, Step
 from mirrord.syncer import LOCAL, Mirror, Target
-from mirrord.syncers.git.names import forge_at, options_of
+from mirrord.syncers.git.names import forge_at, options_of, spec_of
 from mirrord.syncers.git.plan.guard import accident, guard
-from mirrord.syncers.git.plan.survey import GitSurvey, backups, choose, displaced
-from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation, alike
+from mirrord.syncers.git.plan.losses import Loss, displaced, losses
+from mirrord.syncers.git.plan.survey import GitSurvey, choose
+from mirrord.wire.git.refs import HEADS, TAGS, Refs, alike
 
 EVERYTHING = "refs"
 """The item that stands for all refs of a target together."""
@@ -27,7 +28,7 @@ class _Desk:
     mirror: Mirror
     survey: GitSurvey
     after: Refs
-    kept: Mapping[str, str]
+    losses: Mapping[tuple[str, str], Loss]
 
     @property
     def witnesses(self) -> frozenset[str | None]:
@@ -48,8 +49,8 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
     refused = {
         target.name: reason for target in mirror.targets if (reason := _refusal(mirror, survey, target, choice.refs))
     }
-    kept = backups(mirror, survey, frozenset(refused))
-    desk = _Desk(mirror, survey, choice.refs, kept)
+    lost = {(loss.ref, loss.oid): loss for loss in losses(mirror, survey, frozenset(refused))}
+    desk = _Desk(mirror, survey, choice.refs, lost)
     decided: list[Step] = []
     for target in mirror.targets:
         if target.name in refused:
@@ -156,14 +157,13 @@ def _deletion(desk: _Desk, ref: str, old: str) -> str:
 
 
 def _keeping(desk: _Desk, ref: str, old: str) -> str:
-    """Say whether a backup is kept; what is told here is what `backups` returns."""
-    if desk.kept.get(ref) == old:
-        return ", kept as backup"
-    if old in desk.after.objects:
+    """Say whether a backup is kept of what a ref gives up, and what has to be done for that."""
+    loss = desk.losses.get((ref, old))
+    if loss is None:
         return ""
-    end = desk.after.refs.get(ref) or desk.after.refs.get(desk.after.head or "")
-    unknown = end is None or desk.survey.relation(old, end) is Relation.UNKNOWN
-    return ", and is nowhere else that is known" if unknown else ""
+    if not spec_of(desk.mirror).backups:
+        return ", and is lost: `backups: 0s` keeps nothing" if loss.absent else ""
+    return ", fetched from there and kept as backup" if loss.absent else ", kept as backup"
 
 
 def _default_branch(desk: _Desk, target: Target, found: Refs | None) -> tuple[str, str]:

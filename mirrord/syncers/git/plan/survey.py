@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import translate
 
-from mirrord.syncer import LOCAL, Mirror
+from mirrord.syncer import Mirror
 from mirrord.syncers.git.names import spec_of
 from mirrord.syncers.git.spec import ALL_REFS
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation, alike, valid_ref
@@ -29,6 +29,7 @@ class GitSurvey:
         held_back: restored refs, which override upstream's until they are released.
         unasked: target name → why it could not be asked.
         relations: what became of an object: (old, new) → relation; `questions` says which are needed.
+        lacking: objects of targets that are not here with all that belongs to them; `strangers` says which may be.
         first: nothing was ever accepted, so that there is nothing to compare upstream with.
         known: targets that the record knows as written by this mirror, where they are now. Any other one is only
             written when it has something in common with upstream.
@@ -43,6 +44,7 @@ class GitSurvey:
     held_back: Mapping[str, str] = field(default_factory=dict)
     unasked: Mapping[str, str] = field(default_factory=dict)
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
+    lacking: frozenset[str] = frozenset()
     first: bool = False
     known: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
@@ -148,55 +150,12 @@ def questions(mirror: Mirror, survey: GitSurvey) -> tuple[tuple[str, str], ...]:
     return tuple(asked)
 
 
-def backups(mirror: Mirror, survey: GitSurvey, refused: frozenset[str] = frozenset()) -> Mapping[str, str]:
-    """Return what would be lost and is here, so that it can be kept: ref → object that it points to until now.
-
-    That is what is overwritten by force or deleted in the served refs, and at targets that drifted, as far as the
-    object is in the cache. A tag is kept whenever it moves: its own object is in no later history.
-    Of several objects for one ref the served one is kept.
-    """
-    if not spec_of(mirror).backups:
-        return {}
+def strangers(mirror: Mirror, survey: GitSurvey) -> frozenset[str]:
+    """Return the objects of targets that are neither wanted nor served here: nothing, on a day like any other."""
     after = wanted(mirror, survey)
-    end = tip(after)
-    kept: dict[str, str] = {}
-    held = [refs for name, refs in survey.targets.items() if name not in refused and name != LOCAL]
-    for number, before in enumerate((survey.served, *held)):
-        if before is not None and alike(before.refs, after.refs):
-            continue
-        for name, old in before.refs.items() if before else ():
-            new = after.refs.get(name)
-            if new == old or name in kept:
-                continue
-            here = number == 0 or (new or end) is None or survey.relation(old, new or end or "") is not Relation.UNKNOWN
-            if here and (new is None or name.startswith(TAGS) or not survey.goes_on(old, new)):
-                kept[name] = old
-    return kept
-
-
-def fates(
-    mirror: Mirror, survey: GitSurvey, kept: Mapping[str, str], refused: frozenset[str] = frozenset()
-) -> Mapping[str, str]:
-    """Say in a few words what becomes of each ref in `kept`, which `backups` returned for the same `refused`."""
-    after = wanted(mirror, survey)
-    return {ref: _fate(survey, after, refused, ref, old) for ref, old in kept.items()}
-
-
-def _fate(survey: GitSurvey, after: Refs, refused: frozenset[str], ref: str, old: str) -> str:
-    what = "overwritten" if ref in after.refs else "deleted"
-    if survey.served is None or survey.served.refs.get(ref) != old:
-        held = {name: refs for name, refs in survey.targets.items() if refs and name not in refused and name != LOCAL}
-        return f"{what} at {', '.join(name for name, refs in held.items() if refs.refs.get(ref) == old)}"
-    if ref in survey.held_back or displaced(survey, ref):
-        return f"{what} by what was brought back"
-    if ref not in after.refs and ref in survey.upstream.refs:
-        return "no longer selected by `refs:`"
-    return f"{what} by upstream" if ref not in after.refs or ref.startswith(TAGS) else f"{what} by upstream, by force"
-
-
-def displaced(survey: GitSurvey, ref: str) -> bool:
-    """Whether a ref makes room for one that was brought back: `dev/x` and `dev` cannot both be."""
-    return any(ref.startswith(f"{name}/") or name.startswith(f"{ref}/") for name in survey.held_back)
+    known = after.objects | survey.served.objects if survey.served else after.objects
+    held = (refs for refs in survey.targets.values() if refs is not None and not alike(refs.refs, after.refs))
+    return frozenset().union(*(refs.objects - known for refs in held))
 
 
 def _selector(patterns: tuple[str, ...]) -> Callable[[str], object]:

@@ -9,12 +9,13 @@ from dataclasses import replace
 
 from mirrord.errors import ContentError, MirrordError
 from mirrord.model import Receipt, Step
-from mirrord.syncer import Mirror, Services, Target, Tell
+from mirrord.syncer import LOCAL, Mirror, Services, Target, Tell
 from mirrord.syncers.git.kept import Kept, lock_of
 from mirrord.syncers.git.names import forge_at, options_of, source_address, spec_of, target_address
-from mirrord.syncers.git.plan import GitSurvey, backups, fates, plan, questions, wanted
+from mirrord.syncers.git.plan import GitSurvey, Loss, losses, plan, wanted
 from mirrord.syncers.git.transfer.destinations import Delivery, Destination, Errand
 from mirrord.syncers.git.transfer.parcel import Objects, Parcel, done
+from mirrord.syncers.git.transfer.rescue import Secured, rescue
 from mirrord.transfer.execute import failed
 from mirrord.wire.git.attributes import tracking
 from mirrord.wire.git.lfs.program import fetch_objects, push_objects
@@ -35,6 +36,8 @@ class GitSession:
         self._wanted = wanted(mirror, survey)
         self._blocked = blocked
         self._adopted = self._suspect = False
+        self._secured = Secured()
+        self._done: set[tuple[str, str]] = set()
 
     @property
     def read(self) -> int:
@@ -52,12 +55,14 @@ class GitSession:
         parcels = [Parcel(targets[name], tuple(step for step in batch if step.target == name)) for name in names]
         async with lock_of(f"{self._kept.folder} is pushed from"):
             parcels = await self._completed(parcels)
-            await self._adopt(frozenset(targets) - {parcel.target.name for parcel in parcels if parcel.work})
+            await self._secure(frozenset(targets) - {parcel.target.name for parcel in parcels if parcel.work})
+            await self._adopt()
             objects = await self._objects(parcels)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tidy())  # while the hosts are busy with what they get
                 for parcel in parcels:
                     group.create_task(self._deliver(parcel, objects, tell))
+            await self._settle()
 
     async def finish(self) -> None:
         """Serve what is wanted, when no target had to be told of it, and take care of the cache.
@@ -67,7 +72,8 @@ class GitSession:
         """
         async with lock_of(f"{self._kept.folder} is pushed from"):
             if not self._blocked and not self._adopted:
-                await self._adopt(frozenset(target.name for target in self._mirror.targets))
+                self._secured = Secured(self._losses(frozenset(target.name for target in self._mirror.targets)))
+                await self._adopt()
             async with self._kept.lock:
                 await self._kept.care(self._survey.at, spec_of(self._mirror).backups, suspect=self._suspect)
 
@@ -75,14 +81,30 @@ class GitSession:
         with contextlib.suppress(MirrordError):  # the next look at the cache says what is wrong with it
             await pack_refs(self._kept.git, self._kept.folder)
 
-    async def _adopt(self, refused: frozenset[str]) -> None:
+    def _losses(self, refused: frozenset[str]) -> tuple[Loss, ...]:
+        return losses(self._mirror, self._survey, refused) if spec_of(self._mirror).backups else ()
+
+    async def _secure(self, refused: frozenset[str]) -> None:
+        """Fetch what only targets have and are about to lose."""
+        mirror, found = self._mirror, self._losses(refused)
+        places = {target.name: target_address(mirror, target) for target in mirror.targets if target.name != LOCAL}
+        unsaved = await rescue(self._kept, found, places)
+        self._secured = Secured(found, unsaved, mirror.allow, f"mirrord sync {mirror.name} --allow")
+
+    async def _adopt(self) -> None:
         served, wanted = self._survey.served, self._wanted
         self._adopted = True
-        kept = backups(self._mirror, self._survey, refused)
+        kept = self._secured.backups
         if served is None or kept or (served.refs, served.head) != (wanted.refs, wanted.head):
-            why = fates(self._mirror, self._survey, kept, refused)
             async with self._kept.lock:
-                await self._kept.adopt(wanted, kept, self._survey.at.strftime(STAMP), why)
+                await self._kept.adopt(wanted, kept, self._survey.at.strftime(STAMP))
+
+    async def _settle(self) -> None:
+        """Note what became of refs at targets."""
+        kept, gone = self._secured.settled(self._done)
+        if kept or gone:
+            async with self._kept.lock:
+                await self._kept.settle(self._survey.at.strftime(STAMP), kept, gone)
 
     async def _completed(self, parcels: Sequence[Parcel]) -> list[Parcel]:
         """Look once more at targets that could not be seen, and plan for them what they show now."""
@@ -94,7 +116,7 @@ class GitSession:
         fresh = {name: look for name, look in seen.items() if not isinstance(look, MirrordError)}
         unasked = {name: why for name, why in self._survey.unasked.items() if name not in fresh}
         survey = replace(self._survey, targets={**self._survey.targets, **fresh}, unasked=unasked)
-        self._survey = replace(survey, relations=await self._kept.cache.relations(questions(self._mirror, survey)))
+        self._survey = await self._kept.related(self._mirror, survey)
         steps = plan(self._mirror, self._survey, self._survey.at).steps
         return [parcel.planned(steps, seen.get(parcel.target.name)) for parcel in parcels]
 
@@ -125,6 +147,7 @@ class GitSession:
             receipts = [failed(step, error) for step in parcel.work]
         except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
             receipts = [failed(step, MirrordError(bug(error))) for step in parcel.work]
+        self._done |= {(parcel.target.name, receipt.step.item) for receipt in receipts if receipt.good}
         self._suspect |= any(receipt.code == ContentError.code for receipt in receipts)
         for receipt in parcel.told(receipts):
             tell(receipt)
@@ -140,12 +163,14 @@ class GitSession:
                 note = await destination.make(options_of(parcel.target).visibility, self._description)
             delivery = Delivery(destination)
             changes = parcel.changes(held or Refs({}))
-            stuck = await self._stuck(destination, changes, objects)
-            named = frozenset(change.ref for change in changes) - stuck.keys()
-            todo = tuple(change for change in changes if change.ref in named)
+            spared = self._secured.spared(changes)
+            todo = tuple(change for change in changes if change.ref not in spared)
+            stuck = {**spared, **await self._stuck(destination, todo, objects)}
+            todo = tuple(change for change in todo if change.ref not in stuck)
             await delivery.carry(Errand(held or Refs({}), todo, parcel.head))
             delivery.errors |= stuck
-        return [parcel.receipt(step, delivery, note) for step in parcel.work]
+        old = {change.ref: change.old for change in changes}
+        return [self._secured.honest(parcel.receipt(step, delivery, note), old.get(step.item)) for step in parcel.work]
 
     async def _stuck(
         self, destination: Destination, changes: Sequence[Change], objects: Objects

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from mirrord.errors import BrokenError, MirrordError, MissingError, UnsupportedError
@@ -11,7 +11,7 @@ from mirrord.memory import Memory
 from mirrord.syncer import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.kept import Kept, Known, git_of
 from mirrord.syncers.git.names import source_address, target_address
-from mirrord.syncers.git.plan import GitSurvey, questions
+from mirrord.syncers.git.plan import GitSurvey
 from mirrord.transfer.fanout import together
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.lsrefs import ls_refs
@@ -56,8 +56,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         at=now,
         read=source.bytes,
     )
-    asked = questions(mirror, found)
-    return replace(found, relations=await kept.cache.relations(asked)) if asked else found
+    return await kept.related(mirror, found)
 
 
 @dataclass(slots=True)

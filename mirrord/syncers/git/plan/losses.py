@@ -1,0 +1,86 @@
+"""What would be lost by what is planned: which objects, where, and in which words that is told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from mirrord.syncer import LOCAL, Mirror
+from mirrord.syncers.git.plan.survey import GitSurvey, wanted
+from mirrord.wire.git.refs import TAGS, Refs, alike
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """An object that a ref points to now, and that nothing which is wanted goes on from.
+
+    Attributes:
+        ref: full name of the ref.
+        oid: the object.
+        verb: what happens to the ref, `overwritten` or `deleted`.
+        here: the same in a few words, where it happens to what is served; "" when it does at targets alone.
+        at: the targets where it happens, by name; `local` is not among them.
+        absent: the object is not here: who wants to keep it has to fetch it from one of `at` before.
+    """
+
+    ref: str
+    oid: str
+    verb: str
+    here: str
+    at: tuple[str, ...]
+    absent: bool
+
+    def fate(self, done: Collection[str] | None = None) -> str:
+        """Say what became of the ref; of targets what is known: nothing yet (None), or where it was `done`."""
+        if self.here:
+            return self.here
+        if not done:
+            failed = "" if done is None else ", which failed"
+            return f"was to be {self.verb} at {', '.join(self.at)}{failed}"
+        left = [name for name in self.at if name not in done]
+        there = ", ".join(name for name in self.at if name in done)
+        return f"{self.verb} at {there}{'; not at ' if left else ''}{', '.join(left)}"
+
+
+def losses(mirror: Mirror, survey: GitSurvey, refused: frozenset[str] = frozenset()) -> tuple[Loss, ...]:
+    """Return what is overwritten by force or deleted in the served refs, and at targets that are not `refused`.
+
+    A tag is lost whenever it moves: its own object is in no later history. One ref may lose several objects, another
+    one at each target.
+    """
+    after, served = wanted(mirror, survey), survey.served or Refs({})
+    held = {name: refs for name, refs in survey.targets.items() if refs and name not in refused and name != LOCAL}
+    found: dict[tuple[str, str], list[str]] = {lost: [] for lost in _given_up(survey, served, after)}
+    for name, refs in held.items():
+        for lost in _given_up(survey, refs, after):
+            found.setdefault(lost, []).append(name)
+    made = []
+    for (ref, oid), at in found.items():
+        verb = "overwritten" if ref in after.refs else "deleted"
+        here = _reason(survey, ref, verb) if served.refs.get(ref) == oid else ""
+        made.append(Loss(ref, oid, verb, here, tuple(at), oid in survey.lacking))
+    return tuple(made)
+
+
+def _given_up(survey: GitSurvey, before: Refs, after: Refs) -> Iterator[tuple[str, str]]:
+    if alike(before.refs, after.refs):
+        return
+    for ref, old in before.refs.items():
+        new = after.refs.get(ref)
+        if new == old:
+            continue
+        if old in survey.lacking or new is None or ref.startswith(TAGS) or not survey.goes_on(old, new):
+            yield ref, old
+
+
+def _reason(survey: GitSurvey, ref: str, verb: str) -> str:
+    if ref in survey.held_back or displaced(survey, ref):
+        return f"{verb} by what was brought back"
+    if verb == "deleted" and ref in survey.upstream.refs:
+        return "no longer selected by `refs:`"
+    return f"{verb} by upstream" if verb == "deleted" or ref.startswith(TAGS) else f"{verb} by upstream, by force"
+
+
+def displaced(survey: GitSurvey, ref: str) -> bool:
+    """Whether a ref makes room for one that was brought back: `dev/x` and `dev` cannot both be."""
+    return any(ref.startswith(f"{name}/") or name.startswith(f"{ref}/") for name in survey.held_back)

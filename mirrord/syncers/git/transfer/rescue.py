@@ -1,0 +1,161 @@
+"""Fetches what only a target has and a run will overwrite or delete there, so that a backup of it can be kept."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from mirrord.errors import BusyError, ContentError, DeadlineError, GuardError, MirrordError, TooLargeError
+from mirrord.model import Action, Outcome, Receipt
+from mirrord.syncers.git.kept import Kept
+from mirrord.syncers.git.kept.fates import Lost
+from mirrord.syncers.git.plan import Loss
+from mirrord.wire.git.address import Address
+from mirrord.wire.git.push import Change, in_the_way
+from mirrord.wire.git.sizes import sizes
+
+MOST: Final = 1000  # refs of one target
+LARGEST: Final = 2**30  # bytes that one target may send
+SECONDS: Final = 600.0  # that one target may take
+_LONGEST: Final = 400  # characters that are noted of a loss
+_EACH: Final = (BusyError, ContentError)  # may be the fault of one object among many
+
+
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """What a run will overwrite or delete, and what of it could not be kept.
+
+    Attributes:
+        losses: all of it, as far as it is to be kept.
+        unsaved: object → why it could not be had.
+        allow: what cannot be kept is lost, and not left where it is, because somebody said `--allow`.
+        command: what to run for that.
+    """
+
+    losses: tuple[Loss, ...] = ()
+    unsaved: Mapping[str, MirrordError] = field(default_factory=dict)
+    allow: bool = False
+    command: str = ""
+
+    @property
+    def backups(self) -> Mapping[Lost, str]:
+        """What is to be kept, with what becomes of it."""
+        return {(one.ref, one.oid): one.fate() for one in self.losses if one.oid not in self.unsaved}
+
+    def spared(self, changes: Sequence[Change]) -> Mapping[str, MirrordError]:
+        """Return the refs that must stay as they are, with the reason: nobody else has what they would give up.
+
+        Where such a ref is in the way of another one, that one cannot come either.
+        """
+        if self.allow or not self.unsaved:
+            return {}
+        step = f"fetch it from there yourself, or let it go with `{self.command}`"
+        errors: dict[str, MirrordError] = {}
+        for one in changes:
+            if one.old is not None and one.old in self.unsaved:
+                why = f"{one.old[:7]} is nowhere else, and could not be kept: {self.unsaved[one.old]}"
+                errors[one.ref] = GuardError(f"{one.ref}: {why}; {step}")
+        for one in changes if errors else ():
+            way = next((ref for ref in errors if one.new and one.ref not in errors and in_the_way(ref, one.ref)), None)
+            if way:
+                errors[one.ref] = GuardError(f"{one.ref} has to wait until {way} has gone, which could not be kept")
+        return errors
+
+    def honest(self, receipt: Receipt, old: str | None) -> Receipt:
+        """Return a receipt that tells what is lost, where the step's own reason speaks of a backup."""
+        error = self.unsaved.get(old or "")
+        if error is None or old is None or receipt.outcome is not Outcome.DONE:
+            return receipt
+        verb = "deleted" if receipt.step.action is Action.DELETE else "overwritten"
+        told = f"{receipt.step.item}: {old[:7]} is {verb}, and is lost: it could not be kept: {error}"
+        return replace(receipt, detail=told)
+
+    def settled(self, done: Collection[tuple[str, str]]) -> tuple[Mapping[Lost, str], Mapping[Lost, str]]:
+        """Say what became of refs at targets: of which there are backups, and of which there are none.
+
+        Args:
+            done: target and ref, of all steps that were taken.
+        """
+        kept, gone = dict[Lost, str](), dict[Lost, str]()
+        for one in self.losses:
+            there = [name for name in one.at if (name, one.ref) in done]
+            if one.oid not in self.unsaved and not one.here:
+                kept[one.ref, one.oid] = one.fate(there)
+            elif one.oid in self.unsaved and there:
+                gone[one.ref, one.oid] = f"{one.fate(there)}, and not kept: {self.unsaved[one.oid]}"[:_LONGEST]
+        return kept, gone
+
+
+async def rescue(kept: Kept, losses: Sequence[Loss], places: Mapping[str, Address]) -> Mapping[str, MirrordError]:
+    """Fetch the objects of `losses` that are not here, each from the targets that have it.
+
+    Costs nothing when all are here. Nothing leads to what came: the caller makes the backups.
+
+    Args:
+        kept: the cache; its lock is taken here.
+        losses: what will be given up.
+        places: target name → its address.
+
+    Returns:
+        Object → why it could not be had.
+
+    Raises:
+        MirrordError: the cache cannot be used.
+    """
+    asked: dict[str, dict[str, None]] = {}
+    for loss in losses:
+        for name in loss.at if loss.absent else ():
+            asked.setdefault(name, {})[loss.oid] = None
+    if not asked:
+        return {}
+    errors: dict[str, MirrordError] = {}
+    async with kept.lock:
+        await kept.cache.prepare()
+        few = {name: tuple(oids)[:MOST] for name, oids in asked.items()}
+        told = await asyncio.gather(*(_take(kept, places[name], oids, SECONDS, LARGEST) for name, oids in few.items()))
+        for (name, oids), error in zip(few.items(), told, strict=True):
+            errors |= dict.fromkeys(asked[name].keys() - set(oids), _too_many(len(asked[name])))
+            if error is not None and len(oids) > 1 and isinstance(error, _EACH):
+                errors |= await _each(kept, places[name], oids)
+            elif error is not None:
+                errors |= dict.fromkeys(oids, error)
+        lacking = await kept.cache.lacking(frozenset().union(*asked.values()))
+    return {oid: errors.get(oid) or MirrordError("it came, and not all that belongs to it") for oid in lacking}
+
+
+async def _each(kept: Kept, place: Address, oids: Sequence[str]) -> Mapping[str, MirrordError]:
+    """Fetch one after the other what could not be had together, as far as time and room go."""
+    errors: dict[str, MirrordError] = {}
+    end, began = time.monotonic() + SECONDS, 0
+    for number, oid in enumerate(oids):
+        await kept.cache.prepare()  # sweeps what was cut off
+        size = (await asyncio.to_thread(sizes, kept.folder)).bytes
+        began = size if number == 0 else began
+        error = await _take(kept, place, [oid], end - time.monotonic(), max(1, LARGEST + began - size))
+        if error is not None:
+            errors[oid] = error
+    return errors
+
+
+async def _take(kept: Kept, place: Address, oids: Collection[str], seconds: float, largest: int) -> MirrordError | None:
+    """Fetch from one target, once more when it may have been bad luck; return why it failed, or None."""
+    end, error = time.monotonic() + seconds, MirrordError()
+    for _ in range(2):
+        if (left := end - time.monotonic()) <= 0:
+            return DeadlineError(f"{place.host}: {SECONDS:.0f} s did not suffice")
+        try:
+            await kept.cache.take(place, oids, deadline=left, largest=largest)
+        except MirrordError as caught:
+            error = caught
+            if not error.retry:
+                break
+        else:
+            return None
+    return error
+
+
+def _too_many(number: int) -> MirrordError:
+    return TooLargeError(f"{number} refs there have what is nowhere else; {MOST} are kept at most")
