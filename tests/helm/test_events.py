@@ -9,7 +9,8 @@ import pytest
 
 from mirrord.errors import ContentError, TooLargeError
 from mirrord.syncers.helm.upstream import events
-from mirrord.syncers.helm.upstream.events import Odd, Plain, Poison, build
+from mirrord.syncers.helm.upstream.events import build
+from mirrord.syncers.helm.upstream.plain import Odd, Plain, Poison
 
 
 def value_of(text: str) -> Plain:
@@ -68,19 +69,22 @@ def test_line_ends_and_byte_order_marks(end: str) -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("a: &x 1\nb: *x\nc: fine\n", "alias *x at line 2"),
-        ("b: !!str 1\nc: fine\n", "tag tag:yaml.org,2002:str at line 1"),
+        ("b: *x\nc: fine\n", "alias *x at line 1 stands for nothing"),
+        ("b: &x [*x]\nc: fine\nb: 1\n", "b is written twice (line 3)"),
+        ("b: !!int 1\nc: fine\n", "tag tag:yaml.org,2002:int at line 1"),
         ("b: !!python/object/apply:os.system [id]\nc: fine\n", "tag tag:yaml.org,2002:python/object/apply:os"),
         ("b: !x {d: e}\nc: fine\n", "tag !x at line 1"),
         ("b: 1\nc: fine\nb: 2\n", "b is written twice (line 3)"),
         ('{"b": 1, "c": "fine", "b": 2}', "b is written twice"),
         ('{"b": NaN, "c": "fine"}', "NaN is no JSON"),
         ("b: {? [x] : y}\nc: fine\n", "the key at line 1 is no plain text"),
-        ("x: &x {y: z}\nb:\n  <<: *x\nc: fine\n", "the key at line 3 is no plain text"),
+        ("x: &x y\nb:\n  <<: *x\nc: fine\n", "the key << at line 3 stands for no mapping"),
+        ("b:\n  <<: *x\nc: fine\n", "alias *x at line 2 stands for nothing"),
         ("b: {!!str k: v}\nc: fine\n", "the key at line 1 is no plain text"),
     ],
     ids=[
         "48-alias",
+        "48-cycle",
         "48-tag",
         "48-python",
         "48-own-tag",
@@ -89,6 +93,7 @@ def test_line_ends_and_byte_order_marks(end: str) -> None:
         "48-nan",
         "48-key",
         "48-merge",
+        "48-merge-alias",
         "48-tk",
     ],
 )
@@ -165,18 +170,56 @@ def test_too_many_values(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_alias_bomb_costs_nothing() -> None:
-    """Nine lines that would be a billion values are nine short lists (bad input 48)."""
+    """Nine lines that would be a billion values are refused before they become that (bad input 48)."""
     bomb = 'a0: &a0 ["lol"]\n' + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
     tracemalloc.start()
     try:
-        value = value_of(bomb)
+        with pytest.raises(TooLargeError, match="aliases that stand for more than 4000000 values"):
+            value_of(bomb)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert isinstance(value, dict)
     assert peak < 1_000_000
-    lists = [inner for name, inner in value.items() if name != "a0"]
-    assert all(isinstance(inner, list) and all(isinstance(item, Poison) for item in inner) for inner in lists)
+
+
+def test_aliases_of_long_texts_are_bounded() -> None:
+    """A long text that is meant a thousand times is refused: written out it would be longer than any index."""
+    with pytest.raises(TooLargeError, match="characters"):
+        value_of(f"a: &a {'x' * 100_000}\nb: [{','.join(['*a'] * 1000)}]\n")
+
+
+def test_aliases_do_not_dig() -> None:
+    """What is within its depth where it is written is refused where an alias would put it deeper."""
+    deep = "".join(f"a{n}: &a{n} [{f'*a{n - 1}' if n else 'x'}]\n" for n in range(63))
+    assert value_of(deep)
+    with pytest.raises(ContentError, match="nested more than 64"):
+        value_of(f"{deep}b: [[*a62]]\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: &x http://a\nb: *x\n", {"a": "http://a", "b": "http://a"}),
+        ("a: &x [{name: ann}]\nb: *x\n", {"a": [{"name": "ann"}], "b": [{"name": "ann"}]}),
+        ("a: &x 1\nb: &x 2\nc: *x\n", {"a": "1", "b": "2", "c": "2"}),
+        ("&x a: b\nc: *x\n", {"a": "b", "c": "a"}),
+        ("a: &x null\nb: *x\n", {"a": None, "b": None}),
+        ("a: !!str 1.10\nb: !!str\n", {"a": "1.10", "b": ""}),
+        ("x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\n", {"x": {"a": "1", "b": "2"}, "y": {"a": "1", "b": "3"}}),
+        ("y: {b: 3, <<: {a: 1, b: 2}}\n", {"y": {"a": "1", "b": "3"}}),
+        ("y: {<<: [{a: 1}, {a: 2, b: 2}]}\n", {"y": {"a": "1", "b": "2"}}),
+        ("y: {'<<': a}\n", {"y": {"<<": "a"}}),
+    ],
+)
+def test_what_stands_for_something_else(text: str, value: Plain) -> None:
+    """An alias is the value that it stands for; a merged mapping gives the keys that are not written beside it."""
+    assert value_of(text) == value
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", '{"a": 1, "b": 2, "a": 3}'], ids=["yaml", "json"])
+def test_the_last_of_two(text: str) -> None:
+    """Where helm lets the last of two values of one key win, so do we."""
+    assert build(text.encode(), strict=False).value == {"a": "3", "b": "2"}
 
 
 def test_texts_are_kept_once() -> None:

@@ -33,6 +33,11 @@ class Archive(Protocol):
         """Return its file."""
         ...
 
+    @property
+    def odd(self) -> Sequence[str]:
+        """Return what is odd about it, and no reason to refuse it."""
+        ...
+
     async def provenance(self) -> bytes | None:
         """Return its `.prov`, checked, or None.
 
@@ -157,6 +162,7 @@ class HelmSession:
             wanted = found.wanted
             prov, problem = await _beside(item, found) if keeps else (None, "")
             chart = choice.entry(wanted.digest)
+            remark = f"{item}: {'; '.join(found.odd)}" if found.odd else ""
 
             async def deliver(delivery: Delivery) -> Receipt:
                 step = delivery.step
@@ -168,9 +174,10 @@ class HelmSession:
                 finally:
                     turn.leave()
                 self._put[step.target][item] = wanted.digest
-                signed = ", signed" if prov is not None and target.provenance else ""
-                told = f"{chart.file}: {wanted.size} bytes{signed}"
-                return Receipt(step, Outcome.DONE, told, sent=wanted.size, problem=problem if target.provenance else "")
+                beside = target.provenance
+                told = f"{chart.file}: {wanted.size} bytes{', signed' if prov is not None and beside else ''}"
+                lacks = problem if beside else ""
+                return Receipt(step, Outcome.DONE, told, sent=wanted.size, problem=lacks, remark=remark)
 
             await fan_out(batch, deliver, 0.0, tell)
 

@@ -2,64 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from mirrord.blobs.files import storage_errors
 from mirrord.errors import ContentError
 from mirrord.syncers.helm.names import ChartVersion
-from mirrord.syncers.helm.upstream.events import Plain, build
-from mirrord.syncers.helm.upstream.members import files
+from mirrord.syncers.helm.upstream.events import build
+from mirrord.syncers.helm.upstream.members import Note, files
+from mirrord.syncers.helm.upstream.plain import Plain, Poison
 
 METADATA: Final = "Chart.yaml"
 
 
-def check_archive(path: Path, chart: ChartVersion) -> None:
-    """Read the whole archive and compare name and version in its Chart.yaml with the index entry's. Blocks.
+def check_archive(path: Path, chart: ChartVersion, note: Note = lambda _what: None) -> None:
+    """Read an archive and compare name and version in its Chart.yaml with the index entry's. Blocks.
 
     The entry is what people choose by and Chart.yaml is what gets installed: helm compares them nowhere, so an index
-    could offer one chart and hand out another.
+    could offer one chart and hand out another. A `v` more or less is the same version (fluxcd/helm-controller#990).
 
     Raises:
         ContentError: damaged or unsafe, as `files` says, or of another chart.
         TooLargeError: beyond helm's own limits.
         StorageError: it cannot be read.
     """
-    metadata = read_metadata(path, chart.file)
-    for key, listed in (("name", chart.name), ("version", chart.version)):
-        if metadata.get(key) != listed:
-            raise ContentError(f"{chart.file}: its {METADATA} says {key} {metadata.get(key)!a:.80}, not {listed!a}")
+    metadata = read_metadata(path, chart.file, note)
+    name, version = metadata.get("name"), metadata.get("version")
+    if name != chart.name:
+        raise ContentError(f"{chart.file}: its {METADATA} says name {_said(name)}, not {chart.name!a}")
+    if version == chart.version:
+        return
+    if not isinstance(version, str) or version.removeprefix("v") != chart.version.removeprefix("v"):
+        raise ContentError(f"{chart.file}: its {METADATA} says version {_said(version)}, not {chart.version!a}")
+    note(f"its {METADATA} says version {version}")
 
 
-def read_metadata(path: Path, what: str) -> Mapping[str, Plain]:
+def read_metadata(path: Path, what: str, note: Note = lambda _what: None) -> Mapping[str, Plain]:
     """Return what the Chart.yaml of an archive says, as plain data that nobody has validated. Blocks.
 
     Args:
         path: the archive.
         what: what messages call it.
+        note: hears of what is odd about it.
 
     Raises:
-        ContentError: the archive is damaged or unsafe, or has no Chart.yaml, or two, or one that is no mapping.
+        ContentError: the archive is damaged or unsafe, or has no Chart.yaml, or one that is no mapping.
         TooLargeError: beyond helm's own limits.
         StorageError: it cannot be read.
     """
     try:
         with storage_errors(str(path)), path.open("rb") as archive:
-            return _only(content for _, content in files(archive, lambda name: name == METADATA))
+            metadata, count = b"", 0
+            for _, content in files(archive, lambda name: name == METADATA, note):
+                metadata, count = content, count + 1
+            if count > 1:
+                note(f"{count} files {METADATA}, of which helm takes the last")
+            return _mapping(metadata if count else None)
     except ContentError as error:
         raise type(error)(f"{what}: {error}") from error
 
 
-def _only(found: Iterable[bytes]) -> Mapping[str, Plain]:
-    contents = list(islice(found, 2))
-    if len(contents) != 1:  # helm would take the last of several
-        raise ContentError(f"{len(contents) or 'no'} files {METADATA} in its top folder, where one must be")
+def _mapping(content: bytes | None) -> Mapping[str, Plain]:
+    if content is None:
+        raise ContentError(f"no file {METADATA} in its top folder, where one must be")
     try:
-        value = build(contents[0]).value
+        value = build(content, strict=False).value
     except ContentError as error:
         raise type(error)(f"its {METADATA} {error}") from error
     if not isinstance(value, dict):
         raise ContentError(f"its {METADATA} is no mapping")
     return value
+
+
+def _said(value: Plain) -> str:
+    """Write a value of a Chart.yaml for people."""
+    if isinstance(value, str):
+        return f"{str(value)[:80]!a}"
+    if isinstance(value, Poison):
+        return f"nothing that can be read ({value.what})"
+    return {type(None): "nothing", bool: "true or false", list: "a list", dict: "a mapping"}[type(value)]

@@ -1,8 +1,9 @@
 """From the bytes of an index to plain data: texts, lists and mappings, and nothing that could surprise.
 
 YAML is built from libyaml's events, not by PyYAML's constructors: in a seventh of their time and memory, with every
-scalar as the text that was written. What an index has no use for never becomes an object: an alias, a tag, the value
-of a key that is written twice. A `Poison` lies in its place, so that one bad entry costs itself and not the index.
+scalar as the text that was written. What an index has no use for never becomes an object: a tag, the value of a key
+that is written twice. A `Poison` lies in its place, so that one bad entry costs itself and not the index. An alias is
+what it stands for, shared and not copied, and counts as if it had been written out.
 """
 
 from __future__ import annotations
@@ -17,47 +18,17 @@ from dataclasses import dataclass
 import yaml  # noqa: TID251 - the second door: configuration and indexes are read by different rules
 
 from mirrord.errors import ContentError, TooLargeError
-
-MAX_DEPTH = 64
-MAX_VALUES = 4_000_000  # grafana's index has 0.2 million in 4 MB
+from mirrord.syncers.helm.upstream.plain import FLAGS, MAX_DEPTH, MAX_VALUES, Aliases, Odd, Plain, Poison, merge
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
-_FLAGS = {
-    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
-    **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
-}
 _NUMBER = re.compile(
     r"[-+]?(0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|(\.[0-9_]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?)"
     r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 )
+_TEXT = "tag:yaml.org,2002:str"
 _SHARED = 48  # characters: shorter texts come again and again
 _BEGINNINGS = (b",", b"[", b"{", b"\n", b"- ")  # no value, in YAML or JSON, without one of these before it
-
-
-class Odd(str):
-    """A text that was written without quotes and that YAML, or helm, takes for a number or a flag: `1.10`, `yes`."""
-
-    __slots__ = ()
-
-    @property
-    def flag(self) -> bool | None:
-        """The flag that it is, or None when it is a number."""
-        return _FLAGS.get(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Poison:
-    """Lies where something was written that is not taken.
-
-    Attributes:
-        what: one clause, with the line where there is one.
-    """
-
-    what: str
-
-
-Plain = str | bool | None | Poison | list["Plain"] | dict[str, "Plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,31 +44,36 @@ class Document:
     more: bool = False
 
 
-def build(data: bytes) -> Document:
+def build(data: bytes, *, strict: bool = True) -> Document:
     """Turn JSON (when it begins with `{`) or YAML into plain data.
+
+    Args:
+        data: the bytes.
+        strict: a key that is written twice has no value, as in an index; else the last value counts, as helm reads a
+            Chart.yaml.
 
     Raises:
         ContentError: neither JSON nor YAML, or nested more than 64 levels deep.
-        TooLargeError: more than 4 million values.
+        TooLargeError: more than 4 million values, or aliases that stand for that many, or for too much text.
     """
     if sum(map(data.count, _BEGINNINGS)) > MAX_VALUES:
         raise TooLargeError(f"has more than {MAX_VALUES} values")
     data = data.removeprefix(codecs.BOM_UTF8)
     if not data.lstrip().startswith(b"{"):
-        return _from_yaml(data)
+        return _from_yaml(data, strict=strict)
     try:
-        return _from_json(data)
+        return _from_json(data, strict=strict)
     except json.JSONDecodeError as error:
         try:  # `{a: b}` is YAML, and helm reads it
-            return _from_yaml(data)
+            return _from_yaml(data, strict=strict)
         except ContentError:
             raise ContentError(f"is no JSON (line {error.lineno}: {error.msg})") from error
 
 
-def _from_yaml(data: bytes) -> Document:
+def _from_yaml(data: bytes, *, strict: bool) -> Document:
     loader = _Loader(data)
     try:
-        return _Builder(loader.get_event).document()
+        return _Builder(loader.get_event, strict=strict).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ContentError(f"is no YAML (line {mark.line + 1 if mark else 0}: {error.problem})") from error
@@ -116,7 +92,7 @@ class _Texts(dict[str, str | None]):
         value: str | None = text
         if text in _NULLS:
             value = None
-        elif text in _FLAGS or _NUMBER.fullmatch(text):
+        elif text in FLAGS or _NUMBER.fullmatch(text):
             value = Odd(text)
         if len(text) < _SHARED:
             self[text] = value
@@ -126,8 +102,10 @@ class _Texts(dict[str, str | None]):
 class _Builder:
     """Builds values from events; goes one level down by recursion, 64 times at most."""
 
-    def __init__(self, following: Callable[[], yaml.Event]) -> None:
+    def __init__(self, following: Callable[[], yaml.Event], *, strict: bool) -> None:
         self._following = following
+        self._strict = strict
+        self._aliases = Aliases()
         self._plain = _Texts()
         self._quoted: dict[str, str] = {}
 
@@ -146,37 +124,53 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
         if isinstance(event, yaml.AliasEvent):
-            return Poison(f"alias *{event.anchor} at line {_line(event)} is not supported")
+            return self._aliases.value(str(event.anchor), depth, _line(event))
         if depth >= MAX_DEPTH:
             raise ContentError(f"is nested more than {MAX_DEPTH} levels deep (line {_line(event)})")
         assert isinstance(event, yaml.CollectionStartEvent)  # libyaml's grammar leaves nothing else
         value = self._mapping(depth + 1) if isinstance(event, yaml.MappingStartEvent) else self._list(depth + 1)
-        return _tagged(event) if event.tag else value
+        value = _tagged(event) if event.tag else value
+        if event.anchor is not None:
+            self._aliases.keep(event.anchor, value)
+        return value
 
     def _scalar(self, event: yaml.ScalarEvent) -> Plain:
-        if event.tag is not None:
-            return _tagged(event)
-        text = event.value
-        if not event.style:
-            return self._plain[text]
-        return self._quoted.setdefault(text, text)
+        text: str = event.value
+        value: Plain
+        if event.tag is not None and event.tag != _TEXT:
+            value = _tagged(event)
+        elif event.style or event.tag:
+            value = self._quoted.setdefault(text, text)
+        else:
+            value = self._plain[text]
+        if event.anchor is not None:
+            self._aliases.keep(event.anchor, value)
+        return value
 
     def _mapping(self, depth: int) -> Plain:
         found: dict[str, Plain] = {}
+        merged: dict[str, Plain] = {}
         poison: Poison | None = None
         following, scalar = self._following, self._scalar
         while (event := following()).__class__ is not yaml.MappingEndEvent:
-            if event.__class__ is not yaml.ScalarEvent or event.tag is not None or event.value == "<<":
+            if event.__class__ is yaml.ScalarEvent and event.value == "<<" and not event.style:
+                poison = merge(merged, self._value(following(), depth), _line(event)) or poison
+                continue
+            if event.__class__ is not yaml.ScalarEvent or event.tag is not None:
                 self._value(event, depth)
                 poison = Poison(f"the key at line {_line(event)} is no plain text")
                 self._value(following(), depth)
                 continue
             key = event.value
             key = self._quoted.setdefault(key, key)
+            if event.anchor is not None:
+                self._aliases.keep(event.anchor, key)
             here, event = event, following()
             value = scalar(event) if event.__class__ is yaml.ScalarEvent else self._value(event, depth)
-            found[key] = Poison(f"{key[:40]} is written twice (line {_line(here)})") if key in found else value
-        return poison or found
+            if key in found and self._strict:
+                value = Poison(f"{key[:40]} is written twice (line {_line(here)})")
+            found[key] = value
+        return poison or ({**merged, **found} if merged else found)
 
     def _list(self, depth: int) -> Plain:
         found: list[Plain] = []
@@ -194,11 +188,11 @@ def _line(event: yaml.Event) -> int:
     return int(event.start_mark.line) + 1
 
 
-def _from_json(data: bytes) -> Document:
+def _from_json(data: bytes, *, strict: bool) -> Document:
     try:
         value = json.loads(
             data.decode(),
-            object_pairs_hook=_pairs,
+            object_pairs_hook=_pairs if strict else dict,
             parse_int=Odd,
             parse_float=Odd,
             parse_constant=_constant,

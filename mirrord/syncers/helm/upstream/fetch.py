@@ -52,11 +52,13 @@ class Fetched:
     Attributes:
         chart: the entry that it is of.
         wanted: its file, for a SpoolPool; gone when the context of `ChartSource.archive` is left.
+        odd: what is odd about it, and no reason to refuse it, a clause each.
     """
 
     chart: ChartVersion
     wanted: Wanted
     _provenance: Callable[[], Awaitable[bytes | None]] = field(repr=False)
+    odd: tuple[str, ...] = ()
 
     async def provenance(self) -> bytes | None:
         """Return the `.prov` beside the archive byte for byte, or None when there is none.
@@ -143,8 +145,9 @@ class ChartSource:
                     digest, size = await verified(place.open, file, digests, LONGEST, self._tell)
                 except (DigestError, TooLargeError) as error:
                     raise type(error)(f"{place.name}: {error}") from error
-                await asyncio.to_thread(check_archive, file, chart)
-                yield Fetched(chart, Wanted(digest, size, file=file), provenance)
+                odd = list[str]()
+                await asyncio.to_thread(check_archive, file, chart, odd.append)
+                yield Fetched(chart, Wanted(digest, size, file=file), provenance, tuple(odd))
             finally:
                 file.unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from mirrord.syncers.helm.names import instant
-from mirrord.syncers.helm.upstream.events import Odd, Plain, Poison
+from mirrord.syncers.helm.upstream.plain import Odd, Plain, Poison
 
 Note = Callable[[str], None]
 Reader = Callable[[str, Plain, Note], object]

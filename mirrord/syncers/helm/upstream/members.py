@@ -1,24 +1,24 @@
 """The files in a chart archive, read from a stream of gzip and tar, bounded, and never written anywhere.
 
 Python's `tarfile` is not used on what strangers made: damaged headers have sent it round in circles and its filters
-were bypassed (CVE-2024-6232, CVE-2025-8194, CVE-2025-4517). A member that two readers might take for different things
-is refused. Limits are those of helm's loader (CVE-2025-32386: a chart that unpacks to 800 times its size).
+were bypassed (CVE-2024-6232, CVE-2025-8194, CVE-2025-4517). Archives are read as helm's loader reads them, since their
+bytes are what the index says: what follows the end of the tar, and members without content of their own, concern
+nobody. Names that lead out of the chart's folder are refused. Limits are those of helm's loader (CVE-2025-32386: a
+chart that unpacks to 800 times its size).
 """
 
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from mirrord.errors import ContentError, TooLargeError
+from mirrord.syncers.helm.upstream.inflate import TOTAL, inflated
 
-TOTAL: Final = 100 << 20
-"""Bytes that an archive may unpack to."""
 SINGLE: Final = 5 << 20
-"""Bytes of one file in it."""
+"""Bytes of a file that is wanted."""
 MEMBERS: Final = 20_000
 """Members, folders and extended headers included; the largest real charts have hundreds."""
 
@@ -28,27 +28,23 @@ _BLOCK = 512
 _NUMBER = re.compile(rb"[ \0]*+([0-7]*+)[ \0]*+")
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 _RECORD = re.compile(rb"([1-9][0-9]{0,7}) ")
-_EMPTY_KINDS = {
-    "1": "a hard link",
-    "2": "a symbolic link",
-    "3": "a device",
-    "4": "a device",
-    "6": "a pipe",
-    "S": "a sparse file",
-}
+_EMPTY = {"1": "a hard link", "2": "a symbolic link", "3": "a device", "4": "a device", "6": "a pipe"}
+
+Note = Callable[[str], None]
+"""Hears, a clause each, of what is odd about an archive, and no reason to refuse it."""
 
 
-def files(archive: BinaryIO, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    """Yield those files of a chart archive whose names are `wanted`; all of it is read and checked. Blocks.
+def files(archive: BinaryIO, wanted: Callable[[str], bool], note: Note) -> Iterator[tuple[str, bytes]]:
+    """Yield those files of a chart archive whose names are `wanted`; it is read to the end of its tar. Blocks.
 
     Names are handed out without the top folder, which helm drops, and with `/` between their parts.
 
     Raises:
-        ContentError: damaged, cut off, followed by something else, or with a member that no chart needs (a link,
-            a device, an absolute name, `..`, a file outside of the top folder); names the member.
+        ContentError: damaged or cut off before its end, or with a member that leads out of the chart's folder (an
+            absolute name, `..`, a file outside of the top folder) or that has parts elsewhere (a sparse file).
         TooLargeError: a limit of this module.
     """
-    tape = _Tape(_inflated(archive))
+    tape = _Tape(inflated(archive))
     extended: dict[str, str] = {}
     count = 0
     while (block := tape.read(_BLOCK)).strip(b"\0"):
@@ -64,17 +60,34 @@ def files(archive: BinaryIO, wanted: Callable[[str], bool]) -> Iterator[tuple[st
         inner = _inner(name)
         if header.kind == "5":
             continue
-        if header.kind not in "07":
-            raise ContentError(f"member {name[:200]!a} is {_EMPTY_KINDS.get(header.kind, 'of an unknown kind')}")
         if not inner:
             raise ContentError(f"member {name[:200]!a} lies outside of the chart's folder")
-        if size > SINGLE:
-            raise TooLargeError(f"member {name[:200]!a} has {size} bytes, at most {SINGLE} are allowed")
+        if header.kind == "S":
+            raise ContentError(f"member {name[:200]!a} is a sparse file")
+        if header.kind in _EMPTY:
+            note(f"member {name[:200]!a} is {_EMPTY[header.kind]}, which helm reads as an empty file")
+            size = 0
+        if size > (limit := SINGLE if wanted(inner) else TOTAL):
+            raise TooLargeError(f"member {name[:200]!a} has {size} bytes, at most {limit} are allowed")
         if wanted(inner):
             yield inner, tape.content(size)
         else:
             tape.skip(size)
-    tape.finish()
+    _end(tape, note)
+
+
+def _end(tape: _Tape, note: Note) -> None:
+    """See whether something follows that helm does not read any more."""
+    second = tape.read(_BLOCK)
+    if second.strip(b"\0"):
+        raise ContentError("damaged: a member after half an end mark")
+    try:
+        while data := tape.read(_STEP):
+            if data.strip(b"\0"):
+                note("something follows the end of the archive")
+                return
+    except ContentError as error:
+        note(f"after the end of the archive: {error}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +102,9 @@ class _Header:
     def parse(cls, block: bytes) -> _Header:
         if len(block) < _BLOCK:
             raise ContentError("cut off in the header of a member")
-        if sum(block) - sum(block[148:156]) + 8 * 0x20 != _number(block[148:156]):
+        total = sum(block) - sum(block[148:156]) + 8 * 0x20
+        signed = total - 256 * sum(byte > 0x7F for byte in block[:148] + block[156:])  # as some old tars count
+        if _number(block[148:156]) not in (total, signed):
             raise ContentError("damaged: the header of a member has another check sum")
         name = _text(block[:100])
         if block[257:263] == b"ustar\0" and (prefix := _text(block[345:500])):
@@ -122,16 +137,6 @@ class _Tape:
         """Drop the content of a member."""
         self._past(size, sum(map(len, self._pull(size))))
 
-    def finish(self) -> None:
-        """Read to the end, where only zeros may be: helm stops at the first empty block, other readers go on.
-
-        Raises:
-            ContentError: there is something.
-        """
-        while self._at < len(self._held) or self._next():
-            if self.read(_STEP).strip(b"\0"):
-                raise ContentError("something follows the end of the archive")
-
     def _pull(self, count: int) -> Iterator[bytes]:
         while count and (self._at < len(self._held) or self._next()):
             piece = self._held[self._at : self._at + count]
@@ -144,29 +149,9 @@ class _Tape:
         return bool(self._held)
 
     def _past(self, size: int, got: int) -> None:
-        padding = -size % _BLOCK
-        if got < size or len(self.read(padding)) < padding:
+        if got < size:
             raise ContentError("cut off in the content of a member")
-
-
-def _inflated(archive: BinaryIO) -> Iterator[bytes]:
-    """Decompress gzip of one or more members (RFC 1952) in small pieces."""
-    engine, total, data = zlib.decompressobj(31), 0, b""
-    while data := data or archive.read(_STEP):
-        if engine.eof:
-            engine = zlib.decompressobj(31)
-        try:
-            piece = engine.decompress(data, _STEP)
-        except zlib.error as error:
-            raise ContentError("damaged gzip data, or something that is no archive") from error
-        data = engine.unused_data if engine.eof else engine.unconsumed_tail
-        total += len(piece)
-        if total > TOTAL:
-            raise TooLargeError(f"unpacks to more than {TOTAL} bytes")
-        if piece:
-            yield piece
-    if not engine.eof:
-        raise ContentError("gzip data that is cut off")
+        self.read(-size % _BLOCK)
 
 
 def _extension(header: _Header, tape: _Tape) -> Mapping[str, str]:

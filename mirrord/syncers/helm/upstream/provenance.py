@@ -11,7 +11,8 @@ from typing import Final
 
 from mirrord.errors import ContentError
 from mirrord.model import Digest
-from mirrord.syncers.helm.upstream.events import Plain, build
+from mirrord.syncers.helm.upstream.events import build
+from mirrord.syncers.helm.upstream.plain import Plain
 
 LIMIT: Final = 1 << 20
 """Bytes; the text holds one Chart.yaml."""

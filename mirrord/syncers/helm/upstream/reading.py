@@ -13,8 +13,9 @@ from mirrord.errors import ContentError, TooLargeError
 from mirrord.model import Digest
 from mirrord.plan.semver import valid_version
 from mirrord.syncers.helm.names import INDEX, PROVENANCE, ChartVersion, Problem, valid_name
-from mirrord.syncers.helm.upstream.events import Document, Plain, Poison, build
+from mirrord.syncers.helm.upstream.events import Document, build
 from mirrord.syncers.helm.upstream.fields import ENTRY, RefusedError, moment, record, texts, words
+from mirrord.syncers.helm.upstream.plain import Plain, Poison
 
 LONGEST_FILE = 255  # bytes of a file name, on about every file system
 

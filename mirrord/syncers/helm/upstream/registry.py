@@ -16,9 +16,10 @@ from mirrord.plan.semver import valid_version
 from mirrord.syncers.helm.names import OCI, ChartVersion, Problem, valid_name
 from mirrord.syncers.helm.plan import choose
 from mirrord.syncers.helm.spec import HelmSpec
-from mirrord.syncers.helm.upstream.events import Plain, build
+from mirrord.syncers.helm.upstream.events import build
 from mirrord.syncers.helm.upstream.fetch import CHART_LAYERS
 from mirrord.syncers.helm.upstream.fields import ENTRY, RefusedError, record
+from mirrord.syncers.helm.upstream.plain import Plain
 from mirrord.syncers.helm.upstream.poll import Polled
 from mirrord.syncers.helm.upstream.reading import Index
 from mirrord.wire.http import Http
