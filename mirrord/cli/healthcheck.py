@@ -10,6 +10,7 @@ import typer
 from mirrord.cli.console import note, say, say_json
 from mirrord.cli.options import Json
 from mirrord.errors import UsageError
+from mirrord.wire.number import whole
 
 HELP = """Ask a running daemon whether it is alive; exit code 0 when it is, 1 when not.
 
@@ -29,11 +30,12 @@ def healthcheck(
 ) -> int:
     """Run the command and return its exit code."""
     host, _, port = listen.rpartition(":")
-    if ":" not in listen or not port.isdecimal() or int(port) > 65535:
+    number = whole(port, 5)
+    if ":" not in listen or number is None or number > 65535:
         raise UsageError(f"{listen!r} is not host:port; write something like 127.0.0.1:8080")
     reachable = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "::1", "::": "::1"}.get(host, host.strip("[]"))  # noqa: S104 - a wildcard is not an address to ask
     try:
-        connection = http.client.HTTPConnection(reachable, int(port), timeout=PATIENCE)
+        connection = http.client.HTTPConnection(reachable, number, timeout=PATIENCE)
         connection.request("GET", "/livez")
         answer = connection.getresponse()
         text = answer.read(4096).decode(errors="replace").strip()

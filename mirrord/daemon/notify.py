@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Mapping
 
+from mirrord.wire.number import whole
 from mirrord.wire.trust import redact
 
 
@@ -54,6 +55,6 @@ class Notifier:
 def _watchdog(environ: Mapping[str, str]) -> float | None:
     """Return after how many seconds of silence systemd restarts us, or None."""
     microseconds, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
-    if not microseconds.isdecimal() or (pid and pid != str(os.getpid())):
+    if pid and pid != str(os.getpid()):
         return None
-    return int(microseconds) / 1e6 or None
+    return (whole(microseconds) or 0) / 1e6 or None

@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from mirrord.errors import BusyError, UnreachableError, UsageError
+from mirrord.wire.number import whole
 
 HEAD_SECONDS = 10.0
 GRACE = 5.0
@@ -170,12 +171,13 @@ def bind(listen: str) -> socket.socket:
         UnreachableError: the address is not of this machine, or may not be used.
     """
     host, _, port = listen.rpartition(":")
-    if ":" not in listen or not port.isdecimal() or int(port) > 65535:
+    number = whole(port, 5)
+    if ":" not in listen or number is None or number > 65535:
         raise UsageError(f"listen: {listen!r} is not host:port; write something like 127.0.0.1:8080")
     host = host.removeprefix("[").removesuffix("]")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host or None, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         connection = socket.socket(family, kind, protocol)
         try:

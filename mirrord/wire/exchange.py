@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from mirrord.errors import BrokenError, StalledError, TooLargeError
 from mirrord.wire.message import CAPS, Call, Limits, Upload
+from mirrord.wire.number import whole
 from mirrord.wire.pace import Bucket, Pulse
 from mirrord.wire.request import Response
 
@@ -151,8 +152,7 @@ class Incoming:
         Raises:
             TooLargeError: it is longer than `cap`; nothing beyond was kept.
         """
-        announced = self.headers.get("content-length", "")
-        if announced.isdigit() and int(announced) > cap and self.call.method != "HEAD":
+        if (self._announced() or 0) > cap and self.call.method != "HEAD":
             raise self._too_large(cap)
         body = await self.head(cap + 1)
         if len(body) > cap:
@@ -172,8 +172,8 @@ class Incoming:
 
     async def discard(self) -> None:
         """Read a short body to its end, so that the connection can be used again; drop it with any other."""
-        announced = self.headers.get("content-length", "")
-        if announced.isdigit() and int(announced) <= CAPS.error:
+        announced = self._announced()
+        if announced is not None and announced <= CAPS.error:
             await self.head(CAPS.error)
         await self.aclose()
 
@@ -185,6 +185,9 @@ class Incoming:
         if self.on_close is not None:
             self.on_close()
             self.on_close = None
+
+    def _announced(self) -> int | None:
+        return whole(self.headers.get("content-length", ""))
 
     def _too_large(self, cap: int) -> TooLargeError:
         return TooLargeError(f"{self.call.host}: an answer of more than {cap} bytes where that is the most")

@@ -23,6 +23,7 @@ from mirrord.wire.exchange import Incoming
 from mirrord.wire.host import HostBook
 from mirrord.wire.lanes import Lanes
 from mirrord.wire.message import CAPS, Answer, Call, Caps, Limits, Upload, refusal
+from mirrord.wire.number import whole
 from mirrord.wire.pace import Lane, Repeat, decide, retry_after
 from mirrord.wire.sender import Connect, Sender
 from mirrord.wire.tokens import Tokens
@@ -158,9 +159,9 @@ class Http:
 
     async def _check(self, call: Call, incoming: Incoming) -> None:
         """Raise what the status stands for, unless it is an answer."""
-        left = incoming.headers.get("ratelimit-remaining", "").partition(";")[0]
-        if left.isascii() and left.isdigit():
-            self._events.emit(RateLimit(call.host, int(left)))
+        left = whole(incoming.headers.get("ratelimit-remaining", "").partition(";")[0].strip())
+        if left is not None:
+            self._events.emit(RateLimit(call.host, left))
         if incoming.status not in call.ok:
             after = retry_after(incoming.headers.get("retry-after"), self._wall())
             body = await incoming.head(CAPS.error)

@@ -171,6 +171,16 @@ async def test_gitlab() -> None:
     assert (await forge.exists(host, parsed), await forge.default_branch(host, parsed)) == (True, "main")
 
 
+@pytest.mark.parametrize("told", ["x", "²", "9" * 30, "-1"])
+async def test_a_number_that_is_none(told: str) -> None:
+    """What stands where the API has a number is told to be none, and is no bug of ours."""
+    root = "gitlab.com/api/v4"
+    forge, host, parsed = made("git@gitlab.com:g/s/crane.git", {f"GET {root}/namespaces/g%2Fs": (200, {"id": told})})
+    host.book = book("gitlab.com")
+    with pytest.raises(ContentError, match="no number as id"):
+        await forge.create(host, parsed, "public", "")
+
+
 async def test_cnb() -> None:
     """CNB makes repositories in groups and tells the default branch; setting that is left to people."""
     root = "api.cnb.cool"

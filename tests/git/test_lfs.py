@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from mirrord.errors import ContentError
 from mirrord.model import Outcome, Result
 from mirrord.syncer import LOCAL
 from mirrord.testing.canary import Canary
@@ -213,3 +214,13 @@ async def test_only_tips_that_say_so_use_lfs(scene: Scene) -> None:
 def test_the_server_is_the_one_of_the_repository(url: str, server: str) -> None:
     """The LFS server is where git-lfs looks for it by default: below the repository, or behind its SSH."""
     assert lfs_config(Address.parse(url))["lfs.url"] == server
+
+
+async def test_attributes_that_are_not_there_are_no_bug(scene: Scene) -> None:
+    """A copy that lacks a `.gitattributes` says so."""
+    git = scene.world.kept(scene.world.mirror(scene.source.url(NAME), local=LOCAL)).git
+    tip = scene.upstream.commit("a", {".gitattributes": b"*.psd filter=lfs\n"}, parent=None)
+    blob = scene.upstream.git("rev-parse", "a:.gitattributes").strip()
+    (scene.upstream.path / "objects" / blob[:2] / blob[2:]).unlink()
+    with pytest.raises(ContentError, match=blob):
+        await tracking(git, scene.upstream.path, [tip])

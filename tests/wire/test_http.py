@@ -140,14 +140,14 @@ async def test_a_long_retry_after_goes_to_the_caller(serve: Any, client: Any, va
 
 
 async def test_rate_limits_are_told(serve: Any, http: Http, told: Any) -> None:
-    """`ratelimit-remaining` of Docker Hub becomes an event, nonsense does not."""
-    values = iter(["76;w=21600", "x", ""])
+    """`ratelimit-remaining` of Docker Hub becomes an event, nonsense does not, and neither is an error."""
+    values = iter(["76;w=21600", "x", "", "²", "9" * 5000, "-1"])
 
     async def handle(_: Any) -> Any:
         return web.Response(headers={"RateLimit-Remaining": next(values)})
 
     server = await serve(handle)
-    for _ in range(3):
+    for _ in range(6):
         await http.fetch(Call("HEAD", server.url, server.host))
     assert [event.remaining for event in told if isinstance(event, RateLimit)] == [76]
 

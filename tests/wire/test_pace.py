@@ -33,6 +33,8 @@ LIMITS = Limits(attempts=4, patience=60.0)
         ("120", 120.0), ("0", 0.0), ("1.5", 1.5), ("-5", 0.0), (str(int(NOW) + 30), 30.0), (str(int(NOW) - 30), 0.0),
         ("Fri, 15 Jan 2027 08:00:30 GMT", 30.0), ("Fri, 15 Jan 2027 07:00:00 GMT", 0.0), ("", None), (None, None),
         ("soon", None), ("nan", None), ("inf", None), ("Fri, 99 Jan 2027 08:00:30 GMT", None),
+        ("Fri, 15 Jan 99999999999999999999 08:00:30 GMT", None), ("Fri, 15 Jan 2027 08:00:30 +99999999999999", None),
+        ("9" * 5000, None), ("²", None),
     ],
 )  # fmt: skip
 def test_retry_after_in_every_spelling(value: Any, seconds: Any) -> None:

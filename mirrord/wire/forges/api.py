@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from mirrord.errors import ContentError, RefusedError
 from mirrord.wire.host import HostBook
 from mirrord.wire.message import CAPS, Answer, Call
+from mirrord.wire.number import whole
 from mirrord.wire.trust import Credential, api_owner, check_url, scheme_of
 
 Document = Mapping[str, object]
@@ -108,6 +109,18 @@ def needed(document: object, host: str, *keys: str) -> str:
     found = text(document, *keys)
     if found is None:
         raise ContentError(f"{host}: the answer of its API has no {'.'.join(keys)}; has the API changed?")
+    return found
+
+
+def number(document: object, host: str, *keys: str) -> int:
+    """Return the number below these keys.
+
+    Raises:
+        ContentError: there is none.
+    """
+    found = whole(needed(document, host, *keys))
+    if found is None:
+        raise ContentError(f"{host}: the answer of its API has no number as {'.'.join(keys)}; has the API changed?")
     return found
 
 

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from mirrord.errors import ContentError, DeniedError, MissingError, RefusedError
-from mirrord.wire.forges.api import Api, Document, Fetches, base, needed, text
+from mirrord.wire.forges.api import Api, Document, Fetches, base, number, text
 from mirrord.wire.forges.port import Location, Page, explained, hints, joined, page, repository_of, short, web_host
 from mirrord.wire.git.address import Address
 from mirrord.wire.trust import redact
@@ -91,12 +91,12 @@ class Coding:
 
     async def create(self, http: Fetches, address: Address, visibility: str, description: str) -> str:
         """Make the repository in its project, which has to be there."""
-        number, name = await self._project(http, address), repository_of(address)[-1]
+        project, name = await self._project(http, address), repository_of(address)[-1]
         shared = visibility == "public"
         try:
             await self._act(
                 http, address, "CreateGitDepot",
-                ProjectId=number, DepotName=name, Description=description, Shared=shared,
+                ProjectId=project, DepotName=name, Description=description, Shared=shared,
             )  # fmt: skip
         except RefusedError as error:
             if not _THERE.search(str(error)) or await self._depot(http, address) is None:
@@ -118,7 +118,7 @@ class Coding:
         if depot is None:
             raise MissingError(f"{host}: there is no repository {'/'.join(repository_of(address))}")
         user = await self._act(http, address, "DescribeCodingCurrentUser")
-        numbers = {"DepotId": int(needed(depot, host, "Id")), "UserId": int(needed(user, host, "User", "Id"))}
+        numbers = {"DepotId": number(depot, host, "Id"), "UserId": number(user, host, "User", "Id")}
         await self._act(http, address, "ModifyDefaultBranch", BranchName=branch, **numbers)
 
     async def _project(self, http: Fetches, address: Address) -> int:
@@ -131,7 +131,7 @@ class Coding:
             listed = listed if isinstance(listed, list) else []
             for one in listed:
                 if text(one, "Name") == project:
-                    return int(needed(one, web_host(address), "Id"))
+                    return number(one, web_host(address), "Id")
             if len(listed) < _PAGE:
                 break
         told = f"{web_host(address)}: the token sees no project {project!r}"

@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import quote
 
 from mirrord.errors import MissingError, RefusedError
-from mirrord.wire.forges.api import Api, Document, Fetches, base, needed, text
+from mirrord.wire.forges.api import Api, Document, Fetches, base, number, text
 from mirrord.wire.forges.port import Location, Page, explained, hints, joined, page, repository_of, short, web, web_host
 from mirrord.wire.git.address import Address
 
@@ -72,11 +72,11 @@ class GitLab:
         *group, name = repository_of(address)
         root, host = self._root(http, address), web_host(address)
         space = await self._api.ask(http, "GET", f"{root}/namespaces/{quote('/'.join(group), safe='')}")
-        number = needed(space, host, "id")
+        space_id = number(space, host, "id")
         body = {
             "name": name,
             "path": name,
-            "namespace_id": int(number),
+            "namespace_id": space_id,
             "visibility": visibility,
             "description": description,
         }

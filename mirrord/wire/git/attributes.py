@@ -12,8 +12,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from mirrord.errors import ContentError
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.refs import valid_oid
+from mirrord.wire.number import whole
 
 _LIMIT: Final = 64 << 20
 _EMPTY: Final = {
@@ -97,7 +99,9 @@ async def _using(git: Git, folder: Path, blobs: Sequence[str]) -> frozenset[str]
     using = set()
     for blob in blobs:
         header, _, rest = rest.partition(b"\n")
-        size = int(header.rpartition(b" ")[2])
+        size = whole(header.rpartition(b" ")[2].decode("ascii", "replace"))
+        if size is None:  # `<id> missing`
+            raise ContentError(f"the copy here lacks the object {blob}")
         if any(_says_lfs(line) for line in rest[:size].splitlines()):
             using.add(blob)
         rest = rest[size + 1 :]

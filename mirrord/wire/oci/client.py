@@ -12,6 +12,7 @@ from mirrord.model import Digest
 from mirrord.wire.host import HostBook
 from mirrord.wire.http import Http, Incoming
 from mirrord.wire.message import Answer, Call
+from mirrord.wire.number import whole
 from mirrord.wire.oci import tags, upload
 from mirrord.wire.oci.descriptor import MANIFESTS, SCHEMA1, Descriptor
 from mirrord.wire.oci.endpoint import PULL, PUSH, UNSURE, Endpoint, header_digest, header_size
@@ -217,8 +218,9 @@ class Repository:
             if part is None or int(part["first"]) != offset:
                 raise ContentError(f"{what}: asked for the bytes from {offset} on, got another part")
             start, total = offset, part["total"]
-        if total.isdigit() and int(total) != descriptor.size:
-            raise DigestError(f"{what}: has {int(total)} bytes, but {descriptor.size} are in its descriptor")
+        size = whole(total)
+        if size not in (None, descriptor.size):
+            raise DigestError(f"{what}: has {size} bytes, but {descriptor.size} are in its descriptor")
         return offset - start
 
 

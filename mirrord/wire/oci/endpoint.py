@@ -10,6 +10,7 @@ from mirrord.model import Digest
 from mirrord.wire.host import HostBook
 from mirrord.wire.http import Http, base_url
 from mirrord.wire.message import Answer, Call
+from mirrord.wire.number import whole
 from mirrord.wire.oci.profiles import Profile, profile_of
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.trust import check_url, joined, redirect
@@ -111,5 +112,4 @@ def header_digest(answer: Answer) -> Digest | None:
 
 def header_size(answer: Answer) -> int | None:
     """Return `Content-Length`, or None when it is missing or not a number."""
-    text = answer.headers.get("content-length", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+    return whole(answer.headers.get("content-length", ""))

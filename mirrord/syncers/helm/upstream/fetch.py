@@ -31,6 +31,7 @@ from mirrord.syncers.helm.upstream.location import Location, home, locate, locat
 from mirrord.syncers.helm.upstream.provenance import LIMIT as LONGEST_PROVENANCE
 from mirrord.syncers.helm.upstream.provenance import check_provenance, is_signed
 from mirrord.wire.http import Call, Http
+from mirrord.wire.number import whole
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
@@ -164,7 +165,7 @@ class ChartSource:
             length = (await self._http.fetch(call)).headers.get("content-length", "")
         except (MirrordError, IndexError):
             return None
-        return int(length) if length.isascii() and length.isdigit() else None
+        return whole(length)
 
     async def _place(self, chart: ChartVersion) -> _Place:
         """Find out where the archive is; helm looks at the first URL only, and so do we."""

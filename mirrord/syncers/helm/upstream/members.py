@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 
 from mirrord.errors import ContentError, TooLargeError
 from mirrord.syncers.helm.upstream.inflate import TOTAL, inflated
+from mirrord.wire.number import whole
 
 SINGLE: Final = 5 << 20
 """Bytes of a file that is wanted."""
@@ -181,10 +182,11 @@ def _records(data: bytes) -> Mapping[str, str]:
 
 
 def _merged(header: _Header, extended: Mapping[str, str]) -> tuple[str, int]:
-    size = extended.get("size")
-    if size and not (size.isascii() and size.isdigit() and len(size) < 20):
+    written = extended.get("size")
+    size = whole(written) if written else header.size
+    if size is None:
         raise ContentError("damaged: an extended header with a size that is no number")
-    return extended.get("path") or header.name, int(size) if size else header.size
+    return extended.get("path") or header.name, size
 
 
 def _inner(name: str) -> str:
