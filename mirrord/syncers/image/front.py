@@ -20,9 +20,10 @@ from mirrord.errors import ContentError, MirrordError, StorageError
 from mirrord.model import Digest
 from mirrord.serving import Asked, Content
 from mirrord.syncer import Services
-from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX
+from mirrord.wire.oci.descriptor import OCI_INDEX
 from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import valid_repository, valid_tag
+from mirrord.wire.oci.referrers import entry_of, index_of
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _ROUTE = re.compile(r"(?P<name>.+)/(?P<verb>manifests|blobs|tags|referrers)/(?P<reference>[^/]+)")
@@ -162,8 +163,7 @@ def _referrers(route: re.Match[str], linked: Linked, query: Mapping[str, str], s
         page, link = _page(list(found), f"/v2/{route['name']}/referrers/{subject}", query)
     except ValueError as error:
         return refusal(400, "PAGINATION_NUMBER_INVALID", str(error))
-    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [found[Digest(digest)] for digest in page]}
-    return _answer(200, index, {**headers, **link})
+    return Content(200, {**headers, **_VERSION, **link}, body=index_of([found[Digest(digest)] for digest in page]))
 
 
 def _entry(digest: Digest, link: Link, subject: Digest, services: Services) -> Mapping[str, object] | None:
@@ -180,13 +180,7 @@ def _entry(digest: Digest, link: Link, subject: Digest, services: Services) -> M
 def _about(file: Path, media_type: str, digest: Digest) -> tuple[str | None, Mapping[str, object]]:
     """Return the subject of a manifest, and its entry in a list of referrers (image-spec, image-index.md)."""
     manifest = Manifest.parse(file.read_bytes(), media_type, digest)
-    config = manifest.blobs[0].media_type if manifest.media_type in IMAGES else None
-    entry: dict[str, object] = {"mediaType": media_type, "digest": digest, "size": len(manifest.body)}
-    if kind := manifest.artifact_type or config:
-        entry["artifactType"] = kind
-    if manifest.annotations:
-        entry["annotations"] = dict(manifest.annotations)
-    return (manifest.subject.digest if manifest.subject else None), entry
+    return (manifest.subject.digest if manifest.subject else None), entry_of(manifest)
 
 
 _VERBS = {"tags": _tags, "blobs": _blob, "manifests": _manifest}

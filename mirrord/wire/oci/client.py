@@ -109,8 +109,10 @@ class Repository:
         """
         return self._blob(descriptor, offset)
 
-    async def put_manifest(self, manifest: Manifest, ref: str) -> None:
+    async def put_manifest(self, manifest: Manifest, ref: str) -> bool:
         """Push a manifest's bytes under a tag or its digest.
+
+        Returns whether the registry lists it under its subject by itself (`OCI-Subject`); see `referrers`.
 
         A tag of a manifest with a sha512 digest is pushed by digest with `?tag=`, else the registry would
         compute a sha256; where that is not known (no `OCI-Tag` in the answer), by tag as well.
@@ -127,8 +129,8 @@ class Repository:
         if is_tag and manifest.digest.algorithm != "sha256":
             answer = await self._put(manifest, f"{manifest.digest}?tag={ref}", ref)
             if ref in (tag.strip() for tag in answer.headers.get("oci-tag", "").split(",")):
-                return
-        await self._put(manifest, ref, ref)
+                return "oci-subject" in answer.headers
+        return "oci-subject" in (await self._put(manifest, ref, ref)).headers
 
     async def put_blob(self, descriptor: Descriptor, open: Callable[[], AsyncIterator[bytes]]) -> None:  # noqa: A002 - the port's name
         """Upload a blob; `open` is called once for each attempt and yields exactly `descriptor.size` bytes.

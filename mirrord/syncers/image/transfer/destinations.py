@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from mirrord.errors import RefusedError
 from mirrord.model import Digest
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.manifest import Descriptor, Manifest
+from mirrord.wire.oci.referrers import add_referrer
 
 
 class Destination(Protocol):
@@ -61,6 +63,7 @@ class RegistryDestination:
         self._client = client
         self.host = host
         self.repository = repository
+        self._listing = asyncio.Lock()
 
     async def named(self, name: str) -> Digest | None:
         """HEAD by tag."""
@@ -93,8 +96,11 @@ class RegistryDestination:
         await self._client.put_blob(blob, reader.chunks)
 
     async def take_manifest(self, manifest: Manifest) -> None:
-        """PUT by digest."""
-        await self._client.put_manifest(manifest, manifest.digest)
+        """PUT by digest; what is about another manifest is listed under a tag where the registry does not list it."""
+        listed = await self._client.put_manifest(manifest, manifest.digest)
+        if manifest.subject and not listed:
+            async with self._listing:
+                await add_referrer(self._client, manifest)
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
         """PUT by each tag."""

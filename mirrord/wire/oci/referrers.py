@@ -1,0 +1,86 @@
+"""Which artifacts are about an image, at registries without the referrers API: an index under a tag.
+
+distribution-spec, "Referrers Tag Schema": the tag is the subject's digest with `-` for `:`. A client that pushes a
+manifest with a subject to such a registry MUST keep the index ("Pushing Manifests with Subject").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+from mirrord.errors import BusyError, ContentError, MissingError, RefusedError
+from mirrord.model import Digest
+from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX
+from mirrord.wire.oci.manifest import Manifest
+
+if TYPE_CHECKING:
+    from mirrord.wire.oci.client import Repository
+
+ATTEMPTS = 5
+PAUSE = 0.1  # seconds, times the number of the attempt
+
+
+def tag_of(subject: Digest) -> str:
+    """Return the tag under which the referrers of `subject` are listed: at most 128 characters."""
+    return f"{subject.algorithm}-{subject.hex}"[:128]
+
+
+def entry_of(manifest: Manifest) -> dict[str, object]:
+    """Return a manifest's entry in a list of referrers; its type is that of the config where it says none itself."""
+    entry: dict[str, object] = {
+        "mediaType": manifest.media_type,
+        "digest": manifest.digest,
+        "size": len(manifest.body),
+    }
+    config = manifest.blobs[0].media_type if manifest.media_type in IMAGES else None
+    if kind := manifest.artifact_type or config:
+        entry["artifactType"] = kind
+    if manifest.annotations:
+        entry["annotations"] = dict(manifest.annotations)
+    return entry
+
+
+def index_of(entries: list[object]) -> bytes:
+    """Write an image index of these entries."""
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
+
+
+async def add_referrer(repository: Repository, manifest: Manifest) -> None:
+    """List `manifest` under its subject's tag, beside what is listed there.
+
+    Registries have no compare-and-swap: what another client wrote at the same moment may be lost
+    (google/go-containerregistry#2205). So the tag is read again after each write, until our entry stays.
+
+    Raises:
+        ContentError: the tag stands for something else than an index.
+        BusyError: others overwrote our entry each time.
+        MirrordError: as `Repository.get_manifest` and `put_manifest`.
+    """
+    assert manifest.subject is not None
+    tag = tag_of(manifest.subject.digest)
+    refused: RefusedError | None = None
+    for attempt in range(ATTEMPTS):
+        await asyncio.sleep(PAUSE * attempt if refused else 0)
+        try:
+            listed = await repository.get_manifest(tag)
+        except MissingError:
+            entries: list[object] = []
+        else:
+            if listed.media_type != OCI_INDEX:
+                raise ContentError(f"{repository.reference.name}:{tag} is no index of referrers; delete that tag there")
+            if manifest.digest in {child.digest for child in listed.children}:
+                return
+            entries = json.loads(listed.body).get("manifests") or []
+        body = index_of([*entries, entry_of(manifest)])
+        try:
+            await repository.put_manifest(Manifest.parse(body, OCI_INDEX), tag)
+        except RefusedError as error:
+            # docker-registry 2.8 does not see an entry for the moment in which that is being tagged.
+            if "MANIFEST_BLOB_UNKNOWN" not in str(error):
+                raise
+            refused = error
+    if refused:
+        raise refused
+    raise BusyError(f"{repository.reference.name}:{tag}: others write this list of referrers all the time")

@@ -1,0 +1,95 @@
+"""Artifacts with a subject, at registries with and without the referrers API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+
+from mirrord.errors import BusyError
+from mirrord.model import Result
+from mirrord.testing import DockerRegistry, Image, Registry, build_artifact, build_image, push, require
+from mirrord.testing.world import World
+
+IMAGE = build_image(["linux/amd64"])
+ABOUT = [build_artifact(IMAGE, f"application/vnd.example.{kind}", kind.encode()) for kind in ("sbom", "sig", "att")]
+TAG = IMAGE.digest.replace(":", "-")
+TAGS = ["v1", "about0", "about1", "about2"]
+
+
+async def filled(world: World) -> dict[str, Any]:
+    source = await world.registry("source")
+    for tag, image in zip(TAGS, (IMAGE, *ABOUT), strict=True):
+        await push(image, source, "team/app", [tag])
+    return {"repository": f"{source.host}/team/app", "tags": ["v1", "about*"]}
+
+
+async def listed(host: str) -> Mapping[str, Any]:
+    kind = "application/vnd.oci.image.index.v1+json"  # docker-registry answers 404 to who does not accept it
+    url = f"http://{host}/v2/mirror/app/manifests/{TAG}"
+    async with aiohttp.ClientSession(headers={"Accept": kind}) as client, client.get(url) as answer:
+        assert (answer.status, answer.headers["Content-Type"]) == (200, kind)
+        document: Mapping[str, Any] = json.loads(await answer.read())
+        return document
+
+
+def entry(image: Image, kind: str) -> dict[str, object]:
+    return {
+        "mediaType": image.media_type,
+        "digest": image.digest,
+        "size": len(image.body),
+        "artifactType": f"application/vnd.example.{kind}",
+    }
+
+
+async def test_a_registry_without_the_api_gets_the_tag(world: World) -> None:
+    """A6, go-containerregistry#2205: docker-registry 2.8 answers no OCI-Subject: the index lists all artifacts."""
+    require("docker-registry")
+    source = await filled(world)
+    async with DockerRegistry() as target:
+        run = await world.run(world.mirror(source, target))
+        assert run.result is Result.SUCCESS, [one.detail for one in run.receipts]
+        found = (await listed(target.host))["manifests"]
+        assert sorted(found, key=lambda one: one["artifactType"]) == [
+            entry(ABOUT[2], "att"),
+            entry(ABOUT[0], "sbom"),
+            entry(ABOUT[1], "sig"),
+        ]
+        world.store.__init__()  # type: ignore[misc]  # a lost record: everything is asked for again
+        assert (await world.run(world.mirror(source, target))).result is Result.NOOP
+        assert (await listed(target.host))["manifests"] == found
+
+
+async def test_what_others_listed_stays(world: World) -> None:
+    """An index that is there keeps its entries, whoever wrote them."""
+    require("docker-registry")
+    source = await filled(world)
+    async with DockerRegistry() as target:
+        await world.run(world.mirror({**source, "tags": ["v1", "about0"]}, target))
+        await world.run(world.mirror({**source, "tags": ["about1"]}, target, name="other", **{"as": "app"}))
+        assert [one["digest"] for one in (await listed(target.host))["manifests"]] == [ABOUT[0].digest, ABOUT[1].digest]
+
+
+async def test_a_registry_with_the_api_gets_no_tag(world: World) -> None:
+    """Where OCI-Subject is answered, nothing but the asked-for tags is written, and nothing more is asked."""
+    source, target = await filled(world), await world.registry("target")
+    assert (await world.run(world.mirror(source, target))).result is Result.SUCCESS
+    assert sorted(target.tags["mirror/app"]) == sorted(TAGS)
+    assert target.count("*", TAG) == 0
+
+
+async def test_a_list_that_others_overwrite(world: World) -> None:
+    """Another client replaces the index each time: the step fails with that reason, and does not try for ever."""
+    source, target = await filled(world), await world.registry("target")
+    target.faults.on("PUT", f"/manifests/{ABOUT[0].digest}", times=None).header("OCI-Subject", None)
+    puts = target.faults.on("PUT", f"/manifests/{TAG}", times=None).then(lambda: _forget(target))
+    run = await world.run(world.mirror({**source, "tags": ["v1", "about0"]}, target))
+    assert run.result is Result.PARTIAL
+    assert [receipt.code for receipt in run.receipts if not receipt.good] == [BusyError.code]
+    assert puts.hits == 5
+
+
+def _forget(target: Registry) -> None:
+    target.tags["mirror/app"].pop(TAG, None)
