@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from mirrord.errors import ContentError
+from mirrord.errors import ContentError, UntrustedError
 from mirrord.model import Digest
 from mirrord.wire.host import HostBook
 from mirrord.wire.http import Http, base_url
@@ -78,7 +78,11 @@ class Endpoint:
         location = answer.headers.get("location")
         if not location:
             raise ContentError(f"{self.reference.name}: an upload was started, but the answer does not say where")
-        return redirect((answer.url,), self._encrypted(joined(answer.url, location)))
+        try:
+            return redirect((answer.url,), self._encrypted(joined(answer.url, location)))
+        except UntrustedError as error:
+            error.args = (f"{self.reference.name}: the Location of an upload that it started: {error}",)
+            raise
 
     def page(self, answer: Answer, target: str) -> str:
         """Return the URL of the next page that a Link's target names, always at our own address.

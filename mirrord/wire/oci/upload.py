@@ -20,6 +20,7 @@ from mirrord.errors import (
     MissingError,
     RefusedError,
     ServerError,
+    UnreachableError,
     UnsupportedError,
     UsageError,
 )
@@ -28,6 +29,7 @@ from mirrord.wire.message import MIB, Answer, Upload
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.endpoint import PULL, PUSH, UNSURE, Endpoint, header_digest, header_size, scope
 from mirrord.wire.oci.reference import valid_repository
+from mirrord.wire.trust import check_url
 
 ATTEMPTS = 3
 LONGEST_CHUNK = 64 * MIB  # what one upload may hold in memory
@@ -72,6 +74,13 @@ async def put_blob(endpoint: Endpoint, descriptor: Descriptor, source: Source) -
         session = await _open(endpoint, descriptor.digest)
         try:
             done = await (_put_chunks if chunked else _put_whole)(endpoint, session, descriptor, body)
+        except UnreachableError as error:
+            led = check_url(endpoint.location(session))
+            if led == check_url(endpoint.base):
+                raise
+            # A registry behind a proxy that does not know its own address (distribution/distribution#2225, #2572).
+            why = f"{endpoint.reference.name}: sends uploads to {led} (Location), which cannot be reached: {error}"
+            raise UnreachableError(f"{why}; tell the registry the address that clients use") from error
         except MirrordError as error:
             too_large = isinstance(error, RefusedError) and error.status == 413
             hopeful = _vanished(error) or (too_large and not chunked and endpoint.profile.chunk)
