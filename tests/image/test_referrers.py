@@ -66,9 +66,10 @@ async def test_what_others_listed_stays(world: World) -> None:
     """An index that is there keeps its entries, whoever wrote them."""
     require("docker-registry")
     source = await filled(world)
+    more: dict[str, Any] = {"as": "app"}
     async with DockerRegistry() as target:
         await world.run(world.mirror({**source, "tags": ["v1", "about0"]}, target))
-        await world.run(world.mirror({**source, "tags": ["about1"]}, target, name="other", **{"as": "app"}))
+        await world.run(world.mirror({**source, "tags": ["about1"]}, target, name="other", **more))
         assert [one["digest"] for one in (await listed(target.host))["manifests"]] == [ABOUT[0].digest, ABOUT[1].digest]
 
 
