@@ -87,6 +87,30 @@ async def test_a_lease_protects_what_was_not_seen(sender: Sender, host: GitHost)
     assert host.refs(NAME) == before
 
 
+@pytest.mark.parametrize("moved", [True, False])
+async def test_a_lease_protects_what_was_not_seen_among_many(sender: Sender, host: GitHost, moved: bool) -> None:
+    """The same in a batch: what was moved, made or deleted by somebody else stays as it is, all others arrive."""
+    for number in range(EXPLICIT):
+        sender.cache.tag(f"t{number}", "main")
+    await sender.push(host, changes(sender.cache, {}))
+    seen, there = host.refs(NAME), Upstream(host.path(NAME))
+    sender.cache.delete("refs/tags/t0")
+    if moved:  # else there are new ones and deletions alone, which go by wildcards
+        sender.cache.rewrite("dev")
+    for number in range(EXPLICIT):
+        sender.cache.tag(f"n{number}", "main")
+    theirs = {
+        ref: there.commit("theirs", {"c": ref.encode()}, parent=None) for ref in (DEV, "refs/tags/t0", "refs/tags/n0")
+    }
+    there.delete("refs/heads/theirs")
+    for ref, oid in theirs.items():
+        there.set(ref, oid)
+    pushed = await sender.push(host, changes(sender.cache, seen))
+    rejected = {result.ref for result in pushed.results if not result.ok}
+    assert rejected == {"refs/tags/t0", "refs/tags/n0", *([DEV] if moved else [])}
+    assert host.refs(NAME) == {**sender.cache.refs(), **theirs}
+
+
 async def test_what_is_pushed_is_what_was_decided(sender: Sender, host: GitHost) -> None:
     """A few changes go by object id: what the cache's refs are meanwhile does not matter."""
     decided = changes(sender.cache, {})
