@@ -39,6 +39,11 @@ class MirrordError(Exception):
     exit_code = 1
 
 
+def about(error: MirrordError, what: str) -> None:
+    """Put in front of an error's message what it is about."""
+    error.args = (f"{what}: {error}", *error.args[1:])
+
+
 class ConfigError(MirrordError):
     """Configuration is wrong.
 

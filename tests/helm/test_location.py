@@ -12,11 +12,6 @@ from mirrord.wire.host import HostBook, HostPolicy
 
 BASE = "https://charts.example.org/stable"
 REFUSED = {
-    "12 above": ("../x.tgz", ContentError, "leads out"),
-    "12 far above": ("../../../x.tgz", ContentError, "leads out"),
-    "12 above from the root": ("/../x.tgz", ContentError, "leads out"),
-    "12 encoded": ("%2e%2e/x.tgz", ContentError, "leads out"),
-    "12 encoded slash": ("charts/..%2f..%2fx.tgz", ContentError, "leads out"),
     "file": ("file:///etc/passwd", UnsupportedError, "http, https and oci only"),
     "data": ("data:;base64,AAAA", UnsupportedError, "http, https and oci only"),
     "s3": ("s3://bucket/x.tgz", UnsupportedError, "http, https and oci only"),
@@ -30,14 +25,14 @@ REFUSED = {
     "this machine as a number": ("https://2130706433/x.tgz", UntrustedError, "."),
     "private": ("https://10.0.0.1/x.tgz", UntrustedError, "allow_private"),
     "userinfo": ("https://ann:secret@charts.example.org/x.tgz", UntrustedError, "."),
-    "control character": ("charts/x\r\nHost: y.tgz", UntrustedError, "."),
+    "control character": ("charts/x\r\nHost: y.tgz", UntrustedError, "control characters"),
     "backslash": ("\\\\host\\x.tgz", UntrustedError, "."),
 }
 
 
 @pytest.mark.parametrize(("url", "kind", "said"), REFUSED.values(), ids=REFUSED)
 def test_where_an_index_must_not_lead(url: str, kind: type[MirrordError], said: str) -> None:
-    """An index leads neither out of its repository, nor to this machine, nor to an unencrypted or unknown door."""
+    """An index leads neither to this machine, nor to a private network, nor to an unencrypted or unknown door."""
     with pytest.raises(kind, match=said) as caught:
         locate(BASE, url, HostBook())
     assert "secret" not in str(caught.value)
@@ -55,6 +50,12 @@ def test_what_the_operator_wrote_about() -> None:
         (BASE, "x-1.tgz", f"{BASE}/x-1.tgz"),
         (f"{BASE}/", "x-1.tgz", f"{BASE}/x-1.tgz"),
         ("https://h.example.org", "x-1.0.0+a.tgz", "https://h.example.org/x-1.0.0+a.tgz"),
+        (BASE, "../abs/x.tgz", "https://charts.example.org/abs/x.tgz"),
+        (BASE, "../../../x.tgz", "https://charts.example.org/x.tgz"),
+        (BASE, "/../x.tgz", "https://charts.example.org/x.tgz"),
+        (f"{BASE}?a=b", "../x.tgz", "https://charts.example.org/x.tgz?a=b"),
+        (BASE, "charts/a b-1.tgz", f"{BASE}/charts/a%20b-1.tgz"),
+        (BASE, "https://h.example.org/a b.tgz", "https://h.example.org/a%20b.tgz"),
         (f"{BASE}?a=b", "x.tgz", f"{BASE}/x.tgz?a=b"),
         (f"{BASE}?a=b", "https://h.example.org/x.tgz?c=d", "https://h.example.org/x.tgz?c=d"),
         (f"{BASE}?a=b", "//h.example.org/x.tgz", "https://h.example.org/x.tgz"),

@@ -155,7 +155,13 @@ ROWS: list[tuple[str, bytes, bool, str]] = [
     ("49-build-version", entry(version="version: 1.0.0+build"), True, ""),
     ("49-v-version", entry(version="version: v1.0"), True, ""),
     ("49-zero-version", entry(version="version: 01.2.3"), True, ""),
-    ("name-is-not-key", entry(name="other"), True, "odd 2.0.0: is listed under 'odd'; put right"),
+    ("name-is-not-key", entry(name="other"), True, ""),
+    (
+        "long-key",
+        index_of(f"  {'k' * 400}: [{{name: odd, version: 2.0.0}}]\n"),
+        True,
+        "under a name that is too long for one",
+    ),
     ("import-values", entry("dependencies: [{name: a, import-values: [x, {child: it, n: 1}]}]"), True, "has no quotes"),
     ("public-keys-text", index_of("", "publicKeys: x\n"), False, "publicKeys is a text, not a list; put right"),
     ("server-info", index_of("", "serverInfo: {contextPath: /x}\n"), False, ""),
@@ -330,12 +336,13 @@ def test_an_index_of_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("name", "valid"),
-    [(name, True) for name in ("a", "A.b_c-1", "9", "x" * 250)]
-    + [(name, False) for name in ("", ".", "..", ".a", "-a", "a/b", "a\\b", "a b", "a\n", "é", "x" * 251)],
+    [(name, True) for name in ("a", "A.b_c-1", "9", "x" * 250, "_b", "a b", "bé", "图表")]
+    + [(name, False) for name in ("", ".", "..", ".a", "-a", "a/b", "a\\b", "a ", " a", "a\n", "x" * 251)]
+    + [(name, False) for name in ("a\u2028b", 'a"b', "é" * 126)],
     ids=lambda value: f"51-{value[:12]!a}" if isinstance(value, str) else None,
 )
 def test_names(name: str, valid: bool) -> None:
-    """A chart's name is a file name on every system, and nothing more (CVE-2026-35206)."""
+    """A chart's name is a file name of at most 250 bytes, and never a path (CVE-2026-35206)."""
     assert valid_name(name) is valid
 
 
@@ -395,3 +402,20 @@ def test_real_indexes(file: str, versions: int, charts: int) -> None:
 def told(found: ChartVersion) -> str:
     """Return all that an index says about a version, but for where it is."""
     return json.dumps({**found.entry, "urls": None}, sort_keys=True)
+
+
+def test_the_name_that_people_look_it_up_by() -> None:
+    """What is listed under another name than its own keeps that, and both when it is listed under both."""
+    charts = f"  odd: [{{name: good, version: 1.0.0, digest: {HEX}}}, {{name: x, version: 1.0.0}}]\n"
+    index = read_index(index_of(charts))
+    assert [(found.item, found.listed) for found in index.entries] == [
+        ("good-1.0.0", ("good", "odd")),
+        ("x-1.0.0", ("odd",)),
+    ]
+    assert index.problems == ()
+    for emit in (emit_yaml, emit_json):
+        again = read_index(emit(index.entries))
+        assert {found.item: found.listed for found in again.entries} == {
+            "good-1.0.0": ("good", "odd"),
+            "x-1.0.0": ("odd",),
+        }

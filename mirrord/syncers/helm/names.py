@@ -21,19 +21,21 @@ INDEX = "index.yaml"
 CHARTS = "charts"
 PROVENANCE = ".prov"
 OCI = "oci://"
+LONGEST_NAME = 250  # bytes
 
 _RFC_3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?(?:Z|([+-])([0-9]{2}):([0-9]{2}))"
 )
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"\w[\w. -]*")
 
 
 def valid_name(name: str) -> bool:
-    """Whether `name` may name a chart: letters, digits, `.`, `_`, `-`, and never a path (CVE-2026-35206).
+    """Whether `name` may name a chart: letters and digits of any script, `.`, `_`, `-`, spaces, and never a path.
 
-    A chart's name becomes a file name and a part of a URL, and is text of somebody else's.
+    A chart's name becomes a file name and a part of a URL, and is text of somebody else's (CVE-2026-35206). helm takes
+    nearly everything else, too; nobody is known to use it.
     """
-    return len(name) <= 250 and _NAME.fullmatch(name) is not None
+    return _NAME.fullmatch(name) is not None and not name.endswith(" ") and len(name.encode()) <= LONGEST_NAME
 
 
 def oci_tag(version: str) -> str:
@@ -72,6 +74,7 @@ class ChartVersion:
         created: RFC 3339 exactly as written, or None.
         deprecated: whether the chart is.
         entry: every key that helm allows, as plain data: texts, flags, numbers nowhere, lists and mappings.
+        keys: the charts under which an index lists it when that is not its name alone: what helm looks it up by.
     """
 
     name: str
@@ -81,6 +84,12 @@ class ChartVersion:
     created: str | None
     deprecated: bool
     entry: Mapping[str, object] = field(hash=False, repr=False)
+    keys: tuple[str, ...] = ()
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """The charts under which it is listed."""
+        return self.keys or (self.name,)
 
     @property
     def file(self) -> str:

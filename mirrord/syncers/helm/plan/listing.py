@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from urllib.parse import quote
 
 from mirrord.model import Digest
 from mirrord.syncers.helm.names import CHARTS, ChartVersion
@@ -41,7 +42,12 @@ def published(chart: ChartVersion, base: str = CHARTS) -> dict[str, object]:
         base: what its URL begins with; relative to the index, or absolute; "" for beside the index.
     """
     prefix = f"{base.rstrip('/')}/" if base else ""
-    entry = {**chart.entry, "name": chart.name, "version": chart.version, "urls": [prefix + chart.file]}
+    entry = {
+        **chart.entry,
+        "name": chart.name,
+        "version": chart.version,
+        "urls": [prefix + quote(chart.file, safe="+")],
+    }
     entry.pop("created", None)
     entry.pop("digest", None)
     if chart.created:

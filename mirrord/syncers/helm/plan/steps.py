@@ -124,8 +124,8 @@ def _index_step(
     if shelf.own is None:
         return _index(target, Action.KEEP, "lists all that is wanted")
     listed = listing(shelf, choices, {}, ())
-    same = {chart.item: published(chart) for chart in listed} == {
-        item: {**own.entry, "urls": list(own.urls)} for item, own in shelf.own.items()
+    same = {chart.item: (chart.listed, published(chart)) for chart in listed} == {
+        item: (own.listed, {**own.entry, "urls": list(own.urls)}) for item, own in shelf.own.items()
     }
     if same and target not in survey.rewrite:
         return _index(target, Action.KEEP, "lists all that is wanted")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 
 from mirrord.plan.semver import Version
 from mirrord.syncers.helm.names import CHARTS, ChartVersion, instant
@@ -91,15 +91,16 @@ class _Frame:
 
 
 def _frame(charts: Iterable[ChartVersion], public_keys: Iterable[str], annotations: Mapping[str, str]) -> _Frame:
-    ordered = sorted(charts, key=attrgetter("name"))
-    newest = max(filter(None, map(_created, ordered)), default=None)
+    charts = tuple(charts)
+    ordered = sorted(((key, chart) for chart in charts for key in chart.listed), key=itemgetter(0))
+    newest = max(filter(None, map(_created, charts)), default=None)
     before = {"annotations": dict(annotations), "apiVersion": "v1"}
     after = {"generated": newest and newest[1], "publicKeys": list(public_keys)}
     return _Frame(
         {key: value for key, value in before.items() if value},
         [
-            (name, sorted(versions, key=_age, reverse=True))
-            for name, versions in groupby(ordered, key=attrgetter("name"))
+            (key, sorted((version for _, version in versions), key=_age, reverse=True))
+            for key, versions in groupby(ordered, key=itemgetter(0))
         ],
         {key: value for key, value in after.items() if value},
     )

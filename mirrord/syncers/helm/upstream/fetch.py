@@ -22,6 +22,7 @@ from mirrord.errors import (
     MirrordError,
     RefusedError,
     TooLargeError,
+    about,
 )
 from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion, is_oci
@@ -175,8 +176,9 @@ class ChartSource:
             if is_oci(chart.urls[0]):
                 return await self._in_registry(chart)
             location = locate(self._repository, chart.urls[0], self._http.book)
-        except ContentError as error:
-            raise type(error)(f"{chart.item}: {error}") from error
+        except MirrordError as error:
+            about(error, chart.item)
+            raise
         calls = [
             Call("GET", one.url, one.host, headers=await self._headers(one), cap=LONGEST_PROVENANCE)
             for one in (location, location.provenance)

@@ -85,7 +85,7 @@ def words(key: str, value: Plain, note: Note) -> dict[str, str]:
     """
     found = {}
     for name, item in _mapping(key, value).items():
-        if not _usable(name):
+        if not usable(name):
             note(f"{key} has a key that is too long for one, or not printable")
         elif item is not None:
             found[name] = text(f"{key}.{name}", item, note)
@@ -151,7 +151,7 @@ def anything(key: str, value: Plain, note: Note) -> object:
     if isinstance(value, list):
         return [anything(key, item, note) for item in value]
     if isinstance(value, dict):
-        return {name: anything(key, item, note) for name, item in value.items() if _usable(name)}
+        return {name: anything(key, item, note) for name, item in value.items() if usable(name)}
     return value if isinstance(value, bool) else text(key, value, note)
 
 
@@ -189,7 +189,7 @@ def _records(readers: Mapping[str, Reader]) -> Reader:
     return read
 
 
-def _usable(name: str) -> bool:
+def usable(name: str) -> bool:
     """Whether YAML can have `name` as a key on one line (YAML 1.2.2 §7.4.2: at most 1024 characters, escapes too)."""
     return len(name) <= LONGEST_KEY and name.isprintable()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from mirrord.errors import ContentError, UnsupportedError, UntrustedError, UsageError
 from mirrord.syncers.helm.names import OCI, PROVENANCE, is_oci, oci_tag
@@ -13,7 +13,6 @@ from mirrord.wire.host import HostBook
 from mirrord.wire.oci.reference import Reference
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_SEPARATOR = re.compile(r"[/\\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +57,15 @@ def resolve(repository: str, url: str) -> str:
 
     An absolute one stays; any other is relative to the repository as a folder, and has the repository's query, where
     some keep a token, instead of its own. Unlike helm's, that query never goes to another host (`//host/x.tgz`).
+    Spaces are escaped. An entry may lead anywhere on the repository's host, as it may lead to any other public one.
 
     Raises:
-        ContentError: it climbs out of the repository with `..`, plain or percent-encoded.
         UnsupportedError: neither http, https nor oci.
         UntrustedError: no URL at all.
     """
+    if any(char < " " or char == "\x7f" for char in url):
+        raise UntrustedError(f"{trust.redact(url)[:200]!a} holds control characters", "url")
+    url = url.replace(" ", "%20")
     scheme = _SCHEME.match(url)
     if scheme is not None:
         if scheme[0].lower() not in ("http:", "https:", "oci:"):
@@ -73,9 +75,6 @@ def resolve(repository: str, url: str) -> str:
     root = folder._replace(path=folder.path.rstrip("/") + "/", query="", fragment="").geturl()
     relative = url.partition("#")[0].partition("?")[0]
     resolved = urlsplit(trust.joined(root, relative))
-    climbs = ".." in relative.split("/") and not resolved.geturl().startswith(root)
-    if climbs or any(part in (".", "..") for part in _SEPARATOR.split(unquote(resolved.path))):
-        raise ContentError(f"{trust.redact(url)[:200]!a} leads out of the repository")
     near = resolved.netloc == folder.netloc
     return resolved._replace(query=folder.query if near else "").geturl()
 
@@ -84,7 +83,6 @@ def locate(repository: str, url: str, book: HostBook) -> Location:
     """Decide where `url` (http, https or relative) of an entry of `repository` leads to, and whether it may.
 
     Raises:
-        ContentError: as `resolve`.
         UnsupportedError: as `resolve`.
         UntrustedError: it may not; says why.
     """

@@ -6,15 +6,15 @@ others go on. Whatever comes out of this, written again, is an index that helm t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from mirrord.errors import ContentError, TooLargeError
 from mirrord.model import Digest
 from mirrord.plan.semver import valid_version
 from mirrord.syncers.helm.names import INDEX, PROVENANCE, ChartVersion, Problem, valid_name
 from mirrord.syncers.helm.upstream.events import Document, build
-from mirrord.syncers.helm.upstream.fields import ENTRY, RefusedError, moment, record, texts, words
+from mirrord.syncers.helm.upstream.fields import ENTRY, RefusedError, moment, record, texts, usable, words
 from mirrord.syncers.helm.upstream.plain import Plain, Poison
 
 LONGEST_FILE = 255  # bytes of a file name, on about every file system
@@ -88,7 +88,8 @@ class _Reading:
     def __init__(self) -> None:
         self._problems: list[Problem] = []
         self._where = INDEX
-        self._taken: dict[str, ChartVersion] = {}
+        self._entries: list[ChartVersion] = []
+        self._taken: dict[str, int] = {}
 
     def index(self, top: Mapping[str, Plain], charts: Mapping[str, Plain], *, more: bool) -> Index:
         for key in top.keys() - _TOP:
@@ -98,9 +99,10 @@ class _Reading:
         generated = self._top("generated", top) or None
         keys = self._top("publicKeys", top)
         annotations = self._top("annotations", top)
-        entries = tuple(entry for key, listed in charts.items() for entry in self._chart(key, listed))
+        for key, listed in charts.items():
+            self._chart(key, listed)
         return Index(
-            entries,
+            tuple(self._entries),
             tuple(self._problems),
             generated if isinstance(generated, str) else None,
             tuple(keys) if isinstance(keys, list) else (),
@@ -117,7 +119,7 @@ class _Reading:
             self._note(str(refused))
             return None
 
-    def _chart(self, key: str, listed: Plain) -> Iterator[ChartVersion]:
+    def _chart(self, key: str, listed: Plain) -> None:
         if listed is None:
             return
         if not isinstance(listed, list):
@@ -128,23 +130,20 @@ class _Reading:
             self._where = _where(key, number, raw)
             before = len(self._problems)
             try:
-                entry = self._entry(key, raw)
+                self._take(self._entry(key, raw))
             except RefusedError as refused:
                 del self._problems[before:]  # what was put right does not matter any more
                 self._problems.append(Problem(self._where, str(refused), left_out=True))
-            else:
-                if entry:
-                    yield entry
 
-    def _entry(self, key: str, raw: Plain) -> ChartVersion | None:
+    def _entry(self, key: str, raw: Plain) -> ChartVersion:
         entry = record("", raw, self._note, ENTRY)
         name, version = str(entry.get("name", "")), str(entry.get("version", ""))
         if not valid_name(name):
             raise RefusedError(f"name {name[:80]!r} is no name for a chart" if name else "has no name")
         if not valid_version(version):
             raise RefusedError(f"version {version[:80]!r} is no semantic version" if version else "has no version")
-        if name != key:
-            self._note(f"is listed under {key[:80]!r}")
+        if name != key and not usable(key):
+            self._note("is listed under a name that is too long for one, or not printable")
         digest = entry.get("digest")
         urls, created = entry.get("urls"), entry.get("created")
         found = ChartVersion(
@@ -155,22 +154,27 @@ class _Reading:
             created if isinstance(created, str) else None,
             entry.get("deprecated") is True,
             entry,
+            () if name == key or not usable(key) else (key,),
         )
-        if len(found.file) + len(PROVENANCE) > LONGEST_FILE:
+        if len(found.file.encode()) + len(PROVENANCE) > LONGEST_FILE:
             raise RefusedError("name and version are too long for a file name")
-        return self._once(found)
+        return found
 
-    def _once(self, found: ChartVersion) -> ChartVersion | None:
-        """Let no two entries claim one file, except to give a version another digest."""
-        first = self._taken.setdefault(found.file, found)
-        if first is found:
-            return found
+    def _take(self, found: ChartVersion) -> None:
+        """Let no two entries claim one file, except to give a version another digest, or another place in the index."""
+        number = self._taken.setdefault(found.file, len(self._entries))
+        if number == len(self._entries):
+            self._entries.append(found)
+            return
+        first = self._entries[number]
         if (first.name, first.version) != (found.name, found.version):
             raise RefusedError(f"its file {found.file} is also that of {first.name} {first.version}")
-        if found.digest == first.digest:
+        if found.digest != first.digest:
+            self._entries.append(found)
+        elif set(found.listed) <= set(first.listed):
             self._note("is listed twice")
-            return None
-        return found
+        else:
+            self._entries[number] = replace(first, keys=(*first.listed, *found.listed))
 
     def _note(self, what: str) -> None:
         self._problems.append(Problem(self._where, what, left_out=False))
