@@ -297,19 +297,6 @@ async def test_plus_and_underscore(source: ChartRepository, runs: ChartRuns) -> 
         assert set(museum.files) == {f"{item}.tgz" for item in wanted}
 
 
-async def test_what_is_no_chart_in_a_registry(source: ChartRepository, runs: ChartRuns) -> None:
-    """A tag that holds something else is named and left out; the charts beside it are taken."""
-    source.add(build_chart("app", "1.0.0"))
-    async with Registry() as registry:
-        await runs.run(runs.mirror(source.url, name="there", registry=registry))
-        tags = registry.tags["team/charts/app"]
-        tags |= {"latest": tags["1.0.0"], "1.2.0": tags["1.0.0"], "v2.0.0": tags["1.0.0"]}
-        run = await runs.run(runs.mirror(f"oci://{registry.host}/team/charts/app", local=LOCAL))
-        assert run.plan is not None
-        assert [problem.split(":")[0] for problem in run.plan.problems] == ["app-1.2.0", "app-v2.0.0"]
-        assert set(sound(runs.local())) == {"app-1.0.0"}
-
-
 async def test_56_two_replicas(source: ChartRepository, runs: ChartRuns, tmp_path_factory: Any) -> None:
     """Two mirrord that publish to one folder at a time lose no entry: the later one notices, and comes again."""
     source.add(build_chart("app", "1.0.0"))

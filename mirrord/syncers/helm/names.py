@@ -110,15 +110,25 @@ class Problem:
         where: the chart and version, or the place in the file when these are what is wrong.
         what: one clause: what is wrong.
         left_out: whether the entry was left out; otherwise it was put right.
+        chart: the name of the chart, or "" when that is not known.
+        version: its version, or "" when all of the chart is meant.
     """
 
     where: str
     what: str
     left_out: bool
+    chart: str = ""
+    version: str = ""
 
     def __str__(self) -> str:
         """Return one sentence for people."""
         return f"{self.where}: {self.what}; {'left out' if self.left_out else 'put right'}"
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """Return the items that may be meant by chart and version; none when all of the chart is."""
+        version = self.version.removeprefix("v")
+        return (f"{self.chart}-{version}", f"{self.chart}-v{version}") if version else ()
 
 
 def repository_of(mirror: Mirror) -> str:

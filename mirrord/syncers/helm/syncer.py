@@ -123,12 +123,16 @@ async def _compared(mirror: Mirror, services: Services, index: Index, now: datet
         look(mirror, services, [choice.chart for choice in choices.values()], _entries),
         _extras(mirror, services, index),
     )
+    hidden = (*index.left_out, *index.unread)
     return HelmSurvey(
         index.entries,
         shelves,
         unasked,
         problems=(*(str(problem) for problem in index.problems if problem.left_out), *told),
         remarks=tuple(str(problem) for problem in index.problems if not problem.left_out),
+        missing=tuple(str(problem) for problem in index.unread),
+        unread=frozenset(item for problem in hidden for item in problem.items),
+        unknown=tuple(f"{problem.chart}-" for problem in hidden if problem.chart and not problem.version),
         extras=files,
         public_keys=index.public_keys,
         annotations=dict(index.annotations),
@@ -214,7 +218,7 @@ async def _note(notes: Notes, mirror: Mirror, survey: HelmSurvey, at: datetime, 
     refused = [step for step in decided.steps if step.action is Action.REFUSE]
     if not any(step.item == INDEX_ITEM for step in refused):
         await notes.write(f"{mirror.name}.items", {entry.item: "" for entry in survey.entries})
-    if refused or not session.whole:
+    if refused or survey.missing or not session.whole:
         await notes.write(mirror.name, {})
         return
     unripe = [instant(one.created or "") for one in survey.entries if not ripe(one, spec_of(mirror), at)]

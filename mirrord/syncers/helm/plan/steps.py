@@ -29,7 +29,9 @@ def guard(survey: HelmSurvey, spec: HelmSpec) -> str:
     before = survey.previous
     if before is None and spec.removed == "delete":
         before = frozenset(item for shelf in survey.shelves.values() for item in shelf.own or ())
-    lost = (before or frozenset()) - {entry.item for entry in survey.entries}
+    lost = {
+        item for item in (before or frozenset()) - {entry.item for entry in survey.entries} if not survey.hides(item)
+    }
     if not before or len(lost) <= (max(1.0, spec.max_loss * len(before)) if spec.max_loss and len(before) > 1 else 0):
         return ""
     share = f"{len(lost)} of {len(before)}"
@@ -40,7 +42,7 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     """Decide about every chart version at every target, and about every target's index."""
     if survey.unchanged:
         return Plan(mirror.name, mirror.kind, now, tuple(_all(mirror, Action.KEEP, survey.unchanged)))
-    spec, told = spec_of(mirror), (survey.problems, (), survey.remarks)
+    spec, told = spec_of(mirror), (survey.problems, survey.missing, survey.remarks)
     blocked = "" if mirror.allow else guard(survey, spec)
     if blocked:
         reason = f"{blocked}; when that is meant, run `mirrord sync {mirror.name} --allow`"
@@ -99,9 +101,12 @@ def _removed(
 ) -> Iterator[Step]:
     listed = {entry.item for entry in survey.entries}
     for item in sorted(shelf.held.keys() - choices.keys()):
+        hidden = item not in listed and survey.hides(item)
         why = "no longer wanted" if item in listed else "no longer listed upstream"
         action, reason = Action.KEEP, f"{why}; kept (`removed: keep`)"
-        if spec.removed == "delete":
+        if hidden:
+            reason = "what upstream says of it cannot be read; kept"
+        elif spec.removed == "delete":
             if shelf.own is None:
                 reason = f"{why}; mirrord cannot delete it there, do it by hand"
             elif survey.previous is None and item not in listed:

@@ -36,6 +36,9 @@ class HelmSurvey:
         rewrite: the targets whose index must be written anew even if it lists the same (another format…).
         problems: what was left out because helm would not have taken it, one sentence each.
         remarks: what was put right.
+        missing: what could not be read this time, one sentence each.
+        unread: the items that upstream lists and that are not among the entries, since they cannot be read.
+        unknown: how the items begin of those charts whose versions nobody knows.
         extras: small files that belong beside the index.
         public_keys: names of the repository's keys.
         annotations: the index's own.
@@ -50,7 +53,14 @@ class HelmSurvey:
     rewrite: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unread: frozenset[str] = frozenset()
+    unknown: tuple[str, ...] = ()
     extras: Mapping[str, bytes] = field(default_factory=dict)
     public_keys: tuple[str, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
+
+    def hides(self, item: str) -> bool:
+        """Whether upstream lists a version, or may list it, although it is not among the entries."""
+        return item in self.unread or item.startswith(self.unknown)

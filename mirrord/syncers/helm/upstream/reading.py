@@ -30,6 +30,7 @@ class Index:
         entries: in the order of the file. A version that was listed twice with different digests is here twice: the
             archive will tell which is right.
         problems: what was left out or put right, in the order of the file.
+        unread: what upstream has, and could not be read this time.
         generated: when it was made, as written, or None.
         public_keys: names of the repository's keys.
         annotations: the index's own.
@@ -37,6 +38,7 @@ class Index:
 
     entries: tuple[ChartVersion, ...]
     problems: tuple[Problem, ...] = ()
+    unread: tuple[Problem, ...] = ()
     generated: str | None = None
     public_keys: tuple[str, ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()
@@ -104,9 +106,9 @@ class _Reading:
         return Index(
             tuple(self._entries),
             tuple(self._problems),
-            generated if isinstance(generated, str) else None,
-            tuple(keys) if isinstance(keys, list) else (),
-            tuple(sorted(annotations.items())) if isinstance(annotations, dict) else (),
+            generated=generated if isinstance(generated, str) else None,
+            public_keys=tuple(keys) if isinstance(keys, list) else (),
+            annotations=tuple(sorted(annotations.items())) if isinstance(annotations, dict) else (),
         )
 
     def _top(self, key: str, top: Mapping[str, Plain]) -> object:
@@ -124,7 +126,7 @@ class _Reading:
             return
         if not isinstance(listed, list):
             what = listed.what if isinstance(listed, Poison) else "is no list of versions"
-            self._problems.append(Problem(key[:80], what, left_out=True))
+            self._problems.append(Problem(key[:80], what, left_out=True, chart=key))
             return
         for number, raw in enumerate(listed, 1):
             self._where = _where(key, number, raw)
@@ -133,7 +135,7 @@ class _Reading:
                 self._take(self._entry(key, raw))
             except RefusedError as refused:
                 del self._problems[before:]  # what was put right does not matter any more
-                self._problems.append(Problem(self._where, str(refused), left_out=True))
+                self._problems.append(Problem(self._where, str(refused), left_out=True, **_identity(key, raw)))
 
     def _entry(self, key: str, raw: Plain) -> ChartVersion:
         entry = record("", raw, self._note, ENTRY)
@@ -178,6 +180,13 @@ class _Reading:
 
     def _note(self, what: str) -> None:
         self._problems.append(Problem(self._where, what, left_out=False))
+
+
+def _identity(key: str, raw: Plain) -> dict[str, str]:
+    """Return which chart and version an entry is of, when it says so."""
+    said = raw if isinstance(raw, dict) else {}
+    name, version = said.get("name", key), said.get("version")
+    return {"chart": name, "version": version} if isinstance(name, str) and isinstance(version, str) else {}
 
 
 def _where(key: str, number: int, raw: Plain) -> str:

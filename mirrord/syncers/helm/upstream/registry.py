@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from mirrord.errors import ContentError, MirrordError
+from mirrord.errors import ContentError, MirrordError, MissingError
 from mirrord.model import Digest
 from mirrord.plan.select import is_glob
 from mirrord.plan.semver import valid_version
@@ -39,33 +39,96 @@ async def poll_registry(http: Http, url: str, spec: HelmSpec, known: Mapping[str
     `url` is the chart's own repository, or the folder of the charts that `charts:` names one by one.
 
     Raises:
-        MirrordError: the tags cannot be listed.
+        MirrordError: the tags of none of them can be listed.
     """
-    references = map(Reference.parse, _repositories(url, spec))
+    references = [Reference.parse(name) for name in _repositories(url, spec)]
     repositories = {reference: Repository(http, reference, http.book) for reference in references}
-    tags = {reference: [tag async for tag in one.tags()] for reference, one in repositories.items()}
-    text = json.dumps({reference.name: sorted(found) for reference, found in tags.items()}, sort_keys=True)
-    digest = Digest.of(text.encode())
-    if digest == known.get("digest"):
+    found = dict(zip(references, await asyncio.gather(*map(_tags, repositories.values())), strict=True))
+    failed = {reference: error for reference, error in found.items() if isinstance(error, MirrordError)}
+    if failed and len(failed) == len(found):
+        raise next(iter(failed.values()))
+    tags = {reference: sorted(some) for reference, some in found.items() if not isinstance(some, MirrordError)}
+    digest = Digest.of(json.dumps({reference.name: some for reference, some in tags.items()}, sort_keys=True).encode())
+    if digest == known.get("digest") and not failed:
         return Polled(None, known)
-    free, problems, entries = asyncio.Semaphore(AT_ONCE), list[Problem](), list[ChartVersion]()
+    reading = _Reading(repositories, spec, now)
+    for reference, error in failed.items():
+        reading.unread.append(
+            Problem(_name(reference), f"cannot be read now: {error}", left_out=True, chart=_name(reference))
+        )
+    await asyncio.gather(*(reading.read(reference, some) for reference, some in tags.items()))
+    return Polled(reading.index(), {"digest": str(digest)})
 
-    async def read(reference: Reference, listed: ChartVersion) -> ChartVersion | None:
+
+async def _tags(repository: Repository) -> list[str] | MirrordError:
+    try:
+        return [tag async for tag in repository.tags()]
+    except MirrordError as error:
+        return error
+
+
+class _Reading:
+    """Reads what the tags stand for; collects what is wrong."""
+
+    def __init__(self, repositories: Mapping[Reference, Repository], spec: HelmSpec, now: datetime) -> None:
+        self._repositories, self._spec, self._now = repositories, _of_tags(spec), now
+        self._free = asyncio.Semaphore(AT_ONCE)
+        self._problems: list[Problem] = []
+        self._entries: dict[str, ChartVersion] = {}
+        self.unread: list[Problem] = []
+
+    async def read(self, reference: Reference, tags: Sequence[str]) -> None:
+        """Read the versions of one chart that may be wanted."""
+        name = _name(reference)
+        listed = [_listed(reference, name, tag) for tag in tags if valid_version(tag.replace("_", "+"))]
+        wanted = choose(listed, self._spec, self._now).values() if valid_name(name) else ()
+        charts = [choice.chart for choice in wanted]
+        found = await asyncio.gather(*(self._entry(reference, chart) for chart in charts))
+        for chart, entry in sorted(zip(charts, found, strict=True), key=lambda pair: _moved(*pair)):
+            if entry is not None:
+                self._take(chart, entry)
+
+    def index(self) -> Index:
+        """Return what was read."""
+        return Index(
+            tuple(self._entries.values()), tuple(sorted(self._problems, key=str)), tuple(sorted(self.unread, key=str))
+        )
+
+    async def _entry(self, reference: Reference, listed: ChartVersion) -> ChartVersion | None:
         try:
-            async with free:
-                return await _entry(repositories[reference], listed)
-        except (MirrordError, RefusedError) as error:
-            problems.append(Problem(listed.item, str(error), left_out=True))
-            return None
+            async with self._free:
+                return await _entry(self._repositories[reference], listed)
+        except (ContentError, MissingError, RefusedError) as error:
+            self._problems.append(_problem(listed, str(error)))
+        except MirrordError as error:
+            self.unread.append(_problem(listed, f"cannot be read now: {error}"))
+        return None
 
-    tagged = _of_tags(spec)
-    for reference, found in tags.items():
-        name = reference.path.rpartition("/")[2]
-        listed = [_listed(reference, name, tag) for tag in sorted(found) if valid_version(tag.replace("_", "+"))]
-        wanted = choose(listed, tagged, now).values() if valid_name(name) else ()
-        entries += filter(None, await asyncio.gather(*(read(reference, choice.chart) for choice in wanted)))
-    problems.sort(key=str)
-    return Polled(Index(tuple(entries), tuple(problems)), {"digest": str(digest)})
+    def _take(self, listed: ChartVersion, entry: ChartVersion) -> None:
+        """Let a chart be known by its own version, whatever its tag; of two tags for one version that of its name."""
+        first = self._entries.setdefault(entry.item, entry)
+        if first is entry:
+            return
+        other = first.urls[0].rpartition(":")[2]
+        if first.digest == entry.digest:
+            what = f"is {entry.name} {entry.version}, which tag {other} is, too"
+            self._problems.append(_problem(listed, what, left_out=False))
+        else:
+            what = f"says that it is {entry.name} {entry.version}, and so does tag {other} with other content"
+            self._problems.append(_problem(listed, what))
+
+
+def _problem(listed: ChartVersion, what: str, *, left_out: bool = True) -> Problem:
+    return Problem(listed.item, what, left_out, listed.name, listed.version)
+
+
+def _name(reference: Reference) -> str:
+    return reference.path.rpartition("/")[2]
+
+
+def _moved(listed: ChartVersion, entry: ChartVersion | None) -> bool:
+    """Whether a chart lies under another tag than that of its version."""
+    return entry is not None and entry.version != listed.version
 
 
 def _of_tags(spec: HelmSpec) -> HelmSpec:
@@ -89,7 +152,10 @@ def _listed(reference: Reference, name: str, tag: str) -> ChartVersion:
 
 
 async def _entry(repository: Repository, listed: ChartVersion) -> ChartVersion:
-    """Make the entry that an index would have: metadata from the config, digest of the archive, date of the push."""
+    """Make the entry that an index would have: metadata from the config, digest of the archive, date of the push.
+
+    The version is the chart's own. Some push v1.14.5 under tag 1.14.5 (fluxcd/helm-controller#990), and helm pulls it.
+    """
     manifest = await repository.get_manifest(listed.version.replace("+", "_"))
     layer = next((blob for blob in manifest.blobs if blob.media_type in CHART_LAYERS), None)
     config = next((blob for blob in manifest.blobs if blob.media_type == CONFIG), None)
@@ -97,12 +163,14 @@ async def _entry(repository: Repository, listed: ChartVersion) -> ChartVersion:
         raise ContentError("is no chart: no config or no archive of one")
     raw = await _config(repository, config)
     entry = record("", raw, lambda _what: None, ENTRY)
-    if (entry.get("name"), entry.get("version")) != (listed.name, listed.version):
-        raise ContentError(f"says that it is {entry.get('name')!a:.80} {entry.get('version')!a:.80}")
+    version = str(entry.get("version", ""))
+    if entry.get("name") != listed.name or not valid_version(version):
+        raise ContentError(f"says that it is {str(entry.get('name', ''))!a:.80} {version!a:.80}")
     created = manifest.annotations.get("org.opencontainers.image.created")
     facts = {"urls": list(listed.urls), "digest": layer.digest.hex} | ({"created": created} if created else {})
     return replace(
         listed,
+        version=version,
         digest=layer.digest,
         created=created,
         deprecated=entry.get("deprecated") is True,
@@ -119,7 +187,7 @@ async def _config(repository: Repository, config: Descriptor) -> dict[str, Plain
             body += chunk
     if Digest.of(body, config.digest.algorithm) != config.digest:
         raise ContentError(f"has a config that is not {config.digest}")
-    found = build(body).value
+    found = build(body, strict=False).value
     if not isinstance(found, dict):
         raise ContentError("has a config that is no mapping")
     return found
