@@ -147,7 +147,8 @@ class Http:
         """One attempt up to an answer whose status is in `call.ok`."""
         policy = self._book.policy(call.host)
         # Who brings an `Authorization` of its own (the APIs of Git hosts) knows better than a challenge.
-        if "Authorization" not in call.headers and trust.belongs(trust.check_url(call.url), policy):
+        brings = any(name.lower() == "authorization" for name in (*call.headers, *call.issued))
+        if not brings and trust.belongs(trust.check_url(call.url), policy):
             incoming = await self._tokens.carry_out(call, policy, self._sender.follow)
         else:
             incoming = await self._sender.follow(call, policy, None)

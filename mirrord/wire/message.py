@@ -92,6 +92,8 @@ class Call:
         attempts: tries in all when other than `Limits.attempts`. An `Upload` is in any case only tried again in
             place when nothing of it was consumed, since an upload session may not survive half a body.
         encoded: whether a Content-Encoding is accepted; the body stays as it was sent.
+        issued: headers that somebody handed to us together with `url`: they go to its origin, whosever it is, and to
+            no other; with an `Authorization` among them no credential of ours is used.
     """
 
     method: str
@@ -105,6 +107,7 @@ class Call:
     deadline: float | None = None
     attempts: int | None = None
     encoded: bool = False
+    issued: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +164,15 @@ def _said(content_type: str, body: bytes) -> str:
     """Return `code: message` of an OCI error body (distribution-spec, error codes), or the start of a text.
 
     Cut before anything looks for secrets in it, and at a blank: half a secret would not be known as one.
+
+    Of a document with a `message` (Git LFS, and forges' APIs) that is told.
     """
     text = body.decode("utf-8", "replace")
     try:
-        errors = json.loads(text)["errors"]
+        told = json.loads(text)
+        if isinstance(told.get("message"), str):
+            text = told["message"]
+        errors = told["errors"]
         text = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors[:5])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         if "html" in content_type:

@@ -54,11 +54,13 @@ class Sender:
 
     async def follow(self, call: Call, policy: HostPolicy, authorization: str | None) -> Incoming:
         """Send, and follow redirects by hand; once away from home no credential is sent any more, not even back."""
-        chain, home = [call.url], True
+        chain, home, first, stayed = [call.url], True, trust.check_url(call.url), True
         while True:
             origin = trust.check_url(chain[-1])
             home = home and trust.belongs(origin, policy)
             headers = trust.carry(call.headers, home=home)
+            stayed = stayed and origin == first
+            headers |= call.issued if stayed else {}
             if home and authorization:
                 headers["Authorization"] = authorization
             incoming = await self._send(replace(call, url=chain[-1], headers=headers), policy)

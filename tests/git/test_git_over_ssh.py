@@ -14,7 +14,6 @@ from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.testing.gitworld import GitWorld, open_git_world, receipts
 from mirrord.testing.lfshost import LfsHost
 from mirrord.testing.sshhost import SSHD, SshHost
-from mirrord.wire.git.lfs.program import installed
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.trust import Credential, Secret
 
@@ -93,7 +92,6 @@ async def test_a_missing_repository_over_ssh(scene: Scene) -> None:
     assert scene.there.refs() == {}
 
 
-@pytest.mark.skipif(not installed(), reason="needs git-lfs")
 async def test_lfs_objects_behind_ssh(scene: Scene) -> None:
     """A host that is reached over ssh says there where its LFS server is, and how to get in; objects go first."""
     folder = scene.world.folder / "objects"

@@ -3,8 +3,8 @@
 GitPython's own guards cover some of its methods and not the one that all of them end in; so this calls that one, with
 fixed options of our code, `--` before whatever comes from outside, and an environment made from nothing
 (`mirrord.wire.git.environment`). The host's addresses are judged before git starts, and git is bound to them (curl's
-`--resolve`, ssh's `HostName`). Where that does not reach, a name may still be resolved anew: `git lfs`, a git older
-than 2.37, and hosts behind a proxy, which resolves for itself.
+`--resolve`, ssh's `HostName`). Where that does not reach, a name may still be resolved anew: a git older than 2.37, and
+hosts behind a proxy, which resolves for itself.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import contextlib
 import os
 import re
 import resource
+import shlex
 import shutil
 import socket
 import tempfile
@@ -34,8 +35,10 @@ from mirrord.wire.host import HostBook, HostPolicy, NoKeyring
 from mirrord.wire.trust import Credential
 
 OUTPUT: Final = 64 * 2**20
+LINE: Final = 64 * 2**10  # what a command at an ssh host may write
 AT_ONCE: Final = 64  # git processes; each has a thread, and waits in it
 _VERSION: Final = re.compile(r"(?<!\d)\d++(?:\.\d++)++")
+_PACKAGES: Final = {"git": "it (2.39 or newer)", "ssh": "openssh-client"}
 _BACKSTOP: Final = 10  # times `stall`: longer than whatever curl and ssh can end by themselves
 
 
@@ -105,14 +108,36 @@ class Git:
         environ = await self._environ(folder, remote, stall, config or {})
         host = remote.host if remote else ""
         patience = stall * _BACKSTOP if remote else None
-        child = Child(lambda: self._start(args, folder, environ, stdin, largest), limit, patience)
+        child = Child(lambda: self._start(["git", *args], folder, environ, stdin, largest), limit, patience)
+        ended = await self._within(deadline, child, f"{host or folder}: git {args[0]}")
+        return _judged(ended, f"git {args[0]}", ok, limit, host)
+
+    async def ask(self, remote: Address, words: Sequence[str], *, deadline: float = 60.0, limit: int = LINE) -> bytes:
+        """Run a command at an ssh host, let in as git is, and return what it writes.
+
+        Args:
+            remote: whom to ask.
+            words: the command and its arguments; the shell there gets them quoted.
+            deadline: seconds in all.
+            limit: longest output, in bytes.
+
+        Raises:
+            MirrordError: as `run` does; `ssh` or the command failed.
+        """
+        environ = await self._environ(None, remote, deadline, {})
+        name, port = host_port(remote)
+        _, *options = shlex.split(environ["GIT_SSH_COMMAND"])
+        args = [*options, "-p", str(port), "--", f"{remote.user}@{name}", shlex.join(words)]
+        child = Child(lambda: self._start(["ssh", *args], None, environ), limit)
+        ended = await self._within(deadline, child, f"{remote.host}: {words[0]}")
+        return _judged(ended, words[0], (0,), limit, remote.host).out
+
+    async def _within(self, deadline: float | None, child: Child, what: str) -> Ended:
         try:
             async with asyncio.timeout(deadline):
-                ended = await self._watched(child)
+                return await self._watched(child)
         except TimeoutError as error:
-            text = f"{host or folder}: git {args[0]} was not done within {deadline:.0f} s, and was ended"
-            raise DeadlineError(text) from error
-        return _judged(ended, args[0], ok, limit, host)
+            raise DeadlineError(f"{what} was not done within {deadline:.0f} s, and was ended") from error
 
     async def _watched(self, child: Child) -> Ended:
         """Wait for a child in a thread; when that is cancelled, see it to its end."""
@@ -130,13 +155,19 @@ class Git:
         return ended
 
     def _start(
-        self, args: Sequence[str], folder: Path | None, environ: Mapping[str, str], stdin: bytes, largest: int | None
+        self,
+        command: Sequence[str],
+        folder: Path | None,
+        environ: Mapping[str, str],
+        stdin: bytes = b"",
+        largest: int | None = None,
     ) -> Process:
-        """Start it through GitPython, in a session of its own; called in a thread."""
+        """Start `git` or `ssh` through GitPython, in a session of its own; called in a thread."""
         git = _gitpython()
-        program = shutil.which("git", path=environ.get("PATH"))
+        name, *args = command
+        program = shutil.which(name, path=environ.get("PATH"))
         if program is None:
-            raise StorageError("git is not installed; install it (2.39 or newer)")
+            raise StorageError(f"{name} is not installed; install {_PACKAGES[name]}")
         try:
             self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
             place = folder if folder is not None and folder.is_dir() else self._home
@@ -152,7 +183,8 @@ class Git:
                     start_new_session=True,
                 )
         except (OSError, ValueError, git.exc.GitCommandNotFound) as error:
-            raise StorageError(f"git {args[0]} could not be started: {trust.redact(str(error))[:200]}") from error
+            what = f"git {args[0]}" if name == "git" else name
+            raise StorageError(f"{what} could not be started: {trust.redact(str(error))[:200]}") from error
         process: Process = handle.proc
         handle.proc = None  # its destructor would end the process
         if largest is not None:  # before it starts others, which inherit that; it has a connection to make first
@@ -208,11 +240,11 @@ def _gitpython() -> Any:
     return git
 
 
-def _judged(ended: Ended, verb: str, ok: tuple[int, ...], limit: int, host: str) -> Output:
+def _judged(ended: Ended, what: str, ok: tuple[int, ...], limit: int, host: str) -> Output:
     if ended.overflow:
-        raise TooLargeError(f"{host or 'git'}: git {verb} wrote more than {limit} bytes, and was ended")
+        raise TooLargeError(f"{host or 'git'}: {what} wrote more than {limit} bytes, and was ended")
     if ended.quiet:
-        raise StalledError(f"{host}: git {verb} did nothing any more, and was ended")
+        raise StalledError(f"{host}: {what} did nothing any more, and was ended")
     if ended.status not in ok:
         raise classify(ended.status, ended.err, host)
     return Output(ended.status, ended.out, ended.err)

@@ -56,6 +56,8 @@ def _lasting(kind: type[MirrordError]) -> Callable[[str], MirrordError]:
 
 
 _MOVED = "it was moved; write its new address, redirects are not followed"
+_OBJECTS = "the host misses LFS objects of it; with `lfs: true` the next run brings it all that upstream has"
+_LACKING: Final = re.compile(r"gh008|unknown git lfs objects?|lfs objects are missing", re.IGNORECASE)
 _TOKEN = "the credential is missing, wrong, expired, or may not do this; see `auth:` under hosts:"  # noqa: S105 - a hint
 
 # The first row whose pattern is found decides. Rows for one cause come before those for what it looks like in passing:
@@ -75,7 +77,7 @@ _TABLE: Final = (
          r"token username invalid"),
     _row(ThrottledError, "the host wants a pause", rf"{_STATUS}429\b", r"too many requests", r"rate limit"),
     _row(UnsupportedError, "the host has no LFS server for it; set `lfs: false` to mirror pointers only",
-         r"repository or object not found: \S+/info/lfs/", r"batch response: not implemented"),
+         r"git-lfs-authenticate: (?:command )?not found", r"command:? '?git-lfs-authenticate"),
     _row(MissingError, "there is no such repository, or this credential may not see it; nothing is deleted",
          r"repository .*not found", r"^remote: not found", rf"{_STATUS}(?:404|410|451)\b",
          r"does not appear to be a git repository", r"could not be found or you don't have permission",
@@ -91,11 +93,10 @@ _TABLE: Final = (
     # What the host does not take
     _row(UnsupportedError, "SHA-256 and SHA-1 repositories cannot be mirrored into one another",
          r"mismatched algorithms", r"does not support this repository's hash algorithm"),
-    _row(RefusedError, "the host lacks LFS objects; write `lfs: true`", r"gh008", r"unknown git lfs objects"),
+    _row(RefusedError, _OBJECTS, _LACKING.pattern),
     _row(RefusedError, "the host has a limit for sizes; ask there for more, or leave the refs out that need it",
          r"gh001", r"size exceeds limit", r"exceeds? .*(?:limit|file size)", r"\bsize .*, exceeds ",
-         r"pack exceeds maximum allowed size", r"larger than .* limit", r"insufficient server storage",
-         r"bandwidth limit exceeded"),
+         r"pack exceeds maximum allowed size", r"larger than .* limit"),
     _row(RefusedError, "the push is too big for that host in one piece; use its ssh address",
          rf"{_STATUS}41[13]\b", r"rpc failed; http 400\b"),
     _row(RefusedError, "the host's rules forbid it", r"(?:pre-receive|update|hook) hook declined", r"protected branch",
@@ -131,14 +132,14 @@ _TABLE: Final = (
          r"network is unreachable", r"gnutls_handshake\(\) failed", r"ssl_connect", r"tls connect error",
          r"name or service not known", r"temporary failure in name resolution"),
     _row(ServerError, "the host failed", rf"{_STATUS}5\d\d\b", r"internal server error", r"\bserver error\b",
-         r"batch response: fatal error", r"^remote: .*no space left"),
+         r"^remote: .*no space left"),
     _row(ContentError, "it answers, and not as Git does: a login page, or another kind of address",
          r"not valid: is this a git repository", r"protocol error: bad line length", r"invalid server response",
          r"unexpected service response"),
     _row(BrokenError, "the connection broke", r"early eof", r"unexpected disconnect", r"the remote end hung up",
          r"connection (?:reset|closed|was reset)", r"broken pipe", r"rpc failed", r"recv failure", r"send failure",
          r"recv error", r"empty reply from server", r"transfer closed", r"not closed cleanly", r"kex_exchange",
-         r": eof$", r"could not read from remote repository", r"expected flush after",
+         r"could not read from remote repository", r"expected flush after",
          r"expected '(?:acknowledgments|packfile)'", r"bad pack header"),
     _row(ContentError, "what came could not be unpacked", r"index-pack", r"unpack(?:er)? (?:failed|error)",
          r"unpack-objects"),
@@ -153,7 +154,7 @@ def classify(status: int, stderr: str, host: str) -> MirrordError:
         stderr: what it said, as git wrote it.
         host: whom it spoke with; "" for nobody.
     """
-    lead, stderr = f"{host}: " if host else "", _REPORT.sub("", stderr)
+    lead = f"{host}: " if host else ""
     if status < 0 and not stderr:
         return (BrokenError if host else StorageError)(f"{lead}git was ended from outside, by signal {-status}")
     said = words(stderr) or f"git ended with status {status} and said nothing"
@@ -186,9 +187,6 @@ def words(stderr: str) -> str:
 _LINE_ENDS: Final = re.compile(r"[\r\n]")
 _HTTP_STATUS: Final = re.compile(rf"{_STATUS}(\d{{3}})\b", re.IGNORECASE)
 _RULED: Final = re.compile(r"(?:remote:)?[\W_]*")  # `@@@@@@@@`, `====`, nothing
-_REPORT: Final = re.compile(
-    r"^Unable to log panic to .*", re.MULTILINE | re.DOTALL
-)  # of git lfs: its whole environment
 _LABEL: Final = re.compile(r"\A(?:(?:remote|fatal|error): *)+", re.IGNORECASE)
 _STAGE: Final = re.compile(
     r"To |hint: |warning: |Everything up-to-date|fatal: the remote end hung up|fatal: Could not read from remote"
@@ -201,7 +199,13 @@ def _http_status(stderr: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def lacks_objects(said: str) -> bool:
+    """Whether a host refuses a ref because it misses LFS objects (GitHub, GitLab)."""
+    return _LACKING.search(said) is not None
+
+
 _REFUSALS: Final = (
+    _row(RefusedError, _OBJECTS, _LACKING.pattern),
     _row(RefusedError, "the host has a limit for sizes; ask there for more, or leave out what needs it",
          r"size exceeds|exceeds .*(?:limit|file size)|gh001"),
     _row(RefusedError, "the host does not let this ref be written", r"hidden ref"),

@@ -22,6 +22,7 @@ from mirrord.blobs.notes import Notes
 from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.syncer import LOCAL, Backup, Mirror, Services
 from mirrord.syncers.git.kept.fates import Fates, Lost
+from mirrord.syncers.git.kept.large import LargeFiles
 from mirrord.syncers.git.names import FOLDER, MARK, repository_name
 from mirrord.syncers.git.plan import GitSurvey, questions, strangers
 from mirrord.wire.git.address import Address
@@ -95,6 +96,7 @@ class Kept:
         self.folder = cache_folder(mirror.name, services)
         self.git = git_of(services)
         self.cache = Cache(self.git, self.folder)
+        self.large = LargeFiles(self.git, self.folder)
         self.lock = lock_of(str(self.folder))
         self._local = repository_name(mirror) if any(target.name == LOCAL for target in mirror.targets) else None
         self._notes = Notes(self.folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,10 +12,13 @@ from mirrord.syncers.git.names import forge_at, options_of, spec_of
 from mirrord.syncers.git.plan.guard import accident, guard
 from mirrord.syncers.git.plan.losses import Loss, displaced, losses
 from mirrord.syncers.git.plan.survey import GitSurvey, choose
+from mirrord.wire.git.lfs.objects import Pointer
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, alike
 
 EVERYTHING = "refs"
 """The item that stands for all refs of a target together."""
+LARGE = "lfs"
+"""The item that stands for the LFS objects of a target, which are not known to be all there."""
 DEFAULT_BRANCH = "HEAD"
 """The item that stands for a target's default branch; its digest is the full name of the branch."""
 GROUP = "push"
@@ -105,13 +108,15 @@ def _related(survey: GitSurvey, held: Refs, after: Refs) -> bool:
 
 
 def _steps(desk: _Desk, target: Target) -> Iterator[Step]:
-    """Yield what is pushed, then the default branch, then what is deleted: the order in which it can be done."""
+    """Yield large files, what is pushed, the default branch, what is deleted: the order in which it can be done."""
     found = desk.survey.served if target.name == LOCAL else desk.survey.targets.get(target.name)
     held: Mapping[str, str] = found.refs if found else {}
     created = "created"
     if found is None and target.name != LOCAL:
         created = f"created, and so is the {options_of(target).visibility} repository"
     name, after = target.name, desk.after.refs
+    if large := desk.survey.large.get(name):
+        yield _large(name, large, desk.after.fingerprint)
     equal = alike(held, after)
     same = len(after) if equal else 0
     for ref in () if equal else desk.after.names:
@@ -136,6 +141,14 @@ def _steps(desk: _Desk, target: Target) -> Iterator[Step]:
     if same or whole:
         kept = _everything(target, Action.KEEP, f"{_as_upstream(same)}{note}", desk.after.fingerprint, confirmed=whole)
         yield replace(kept, count=same)
+
+
+def _large(target: str, pointers: Collection[Pointer], digest: str) -> Step:
+    """Bring objects; what is there already costs a question."""
+    sizes = {pointer.oid: pointer.size for pointer in pointers}
+    objects = "1 LFS object that is" if len(sizes) == 1 else f"{len(sizes)} LFS objects that are"
+    reason = f"{objects} not {'here' if target == LOCAL else 'known to be there'}"
+    return Step(Action.COPY, LARGE, digest, target, (LARGE,), reason, sum(sizes.values()), group=GROUP, passing=True)
 
 
 def _change(desk: _Desk, ref: str, old: str, new: str) -> str:

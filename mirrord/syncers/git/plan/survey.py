@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import translate
 
+from mirrord.errors import MirrordError
 from mirrord.syncer import Mirror
 from mirrord.syncers.git.names import spec_of
 from mirrord.syncers.git.spec import ALL_REFS
+from mirrord.wire.git.lfs.objects import Pointer
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation, alike, valid_ref
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -34,6 +36,8 @@ class GitSurvey:
         known: targets that the record knows as written by this mirror, where they are now. Any other one is only
             written when it has something in common with upstream.
         problems: what could not be found out, one sentence each.
+        large: target name → LFS objects that are not known to be there (under `local`: that are not here).
+        unsearched: why the history could not be searched for LFS objects, or None.
         at: when the pass began.
         read: bytes that had to be fetched from upstream.
     """
@@ -48,6 +52,8 @@ class GitSurvey:
     first: bool = False
     known: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
+    large: Mapping[str, frozenset[Pointer]] = field(default_factory=dict)
+    unsearched: MirrordError | None = None
     at: datetime = _NEVER
     read: int = 0
 

@@ -9,26 +9,13 @@ from dataclasses import dataclass, field, replace
 from mirrord.errors import MirrordError
 from mirrord.model import Action, Outcome, Receipt, Step
 from mirrord.syncer import LOCAL, Target
-from mirrord.syncers.git.plan import DEFAULT_BRANCH, EVERYTHING
+from mirrord.syncers.git.plan import DEFAULT_BRANCH, EVERYTHING, LARGE
 from mirrord.syncers.git.transfer.destinations import Delivery
 from mirrord.wire.git.push import Change
 from mirrord.wire.git.refs import Refs
 
 _FORBIDDEN = frozenset({"refused", "immutable", "unsupported", "untrusted", "guard"})
 _NAMED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Objects:
-    """The LFS objects of what is pushed.
-
-    Attributes:
-        tips: object ids whose trees hand files to LFS.
-        error: why the objects could not be had from upstream, or None.
-    """
-
-    tips: frozenset[str] = frozenset()
-    error: MirrordError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +53,11 @@ class Parcel:
         return self.steps if self.found is None else self.found
 
     @property
+    def large(self) -> bool:
+        """Whether LFS objects are to be brought."""
+        return any(step.item == LARGE for step in self.work)
+
+    @property
     def head(self) -> str | None:
         """The branch that shall become the default one, or None."""
         return next((step.digest for step in self.work if step.item == DEFAULT_BRANCH), None)
@@ -83,14 +75,9 @@ class Parcel:
             return replace(self, found=Receipt(step, Outcome.REFUSED, refusal, "refused"))
         return replace(self, found=tuple(one for one in mine if one.active))
 
-    @staticmethod
-    def moves(step: Step) -> bool:
-        """Whether a step brings an object to its target."""
-        return step.action is Action.COPY and step.item != DEFAULT_BRANCH
-
     def changes(self, held: Refs) -> tuple[Change, ...]:
         """Return what shall change, seen from what the target has."""
-        return tuple(_change(step, held) for step in self.work if step.item != DEFAULT_BRANCH)
+        return tuple(_change(step, held) for step in self.work if step.item not in {DEFAULT_BRANCH, LARGE})
 
     def receipt(self, step: Step, delivery: Delivery, note: str) -> Receipt:
         """Tell what became of a step, by what the destination showed afterwards."""
@@ -124,9 +111,13 @@ def done(step: Step, note: str = "") -> Receipt:
     return Receipt(step, Outcome.DONE, f"{step.item}: {step.reason}{'; ' if note else ''}{note}")
 
 
+def outcome_of(error: MirrordError) -> Outcome:
+    """Return how a step ended that an error befell."""
+    return Outcome.REFUSED if error.code in _FORBIDDEN else Outcome.FAILED
+
+
 def _failure(step: Step, error: MirrordError) -> Receipt:
-    outcome = Outcome.REFUSED if error.code in _FORBIDDEN else Outcome.FAILED
-    return Receipt(step, outcome, str(error), error.code)
+    return Receipt(step, outcome_of(error), str(error), error.code)
 
 
 def _together(step: Step, receipts: Sequence[Receipt]) -> Receipt:

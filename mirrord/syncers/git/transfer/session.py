@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mirrord.errors import ContentError, MirrordError
@@ -12,15 +12,14 @@ from mirrord.model import Receipt, Step
 from mirrord.syncer import LOCAL, Mirror, Services, Target, Tell
 from mirrord.syncers.git.kept import Kept, lock_of
 from mirrord.syncers.git.names import forge_at, options_of, source_address, spec_of, target_address
-from mirrord.syncers.git.plan import GitSurvey, Loss, losses, plan, wanted
+from mirrord.syncers.git.plan import LARGE, GitSurvey, Loss, losses, plan, wanted
 from mirrord.syncers.git.transfer.destinations import Delivery, Destination, Errand
-from mirrord.syncers.git.transfer.parcel import Objects, Parcel, done
+from mirrord.syncers.git.transfer.large import Large
+from mirrord.syncers.git.transfer.parcel import Parcel, done
 from mirrord.syncers.git.transfer.rescue import Secured, rescue
 from mirrord.transfer.execute import failed
-from mirrord.wire.git.attributes import tracking
-from mirrord.wire.git.lfs.program import fetch_objects, push_objects
+from mirrord.wire.git.damage import doubtful
 from mirrord.wire.git.maintenance import pack_refs
-from mirrord.wire.git.push import Change
 from mirrord.wire.git.refs import Refs
 from mirrord.wire.git.repository import STAMP
 from mirrord.wire.secret import bug
@@ -38,11 +37,12 @@ class GitSession:
         self._adopted = self._suspect = False
         self._secured = Secured()
         self._done: set[tuple[str, str]] = set()
+        self._large = Large(mirror, services, self._kept, survey.large)
 
     @property
     def read(self) -> int:
-        """Bytes that the fetch brought."""
-        return self._survey.read
+        """Bytes that came from upstream."""
+        return self._survey.read + self._large.read
 
     async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
         """Serve what is wanted, then push it to all targets at once, and tell what became of each ref.
@@ -56,13 +56,17 @@ class GitSession:
         async with lock_of(f"{self._kept.folder} is pushed from"):
             parcels = await self._completed(parcels)
             await self._secure(frozenset(targets) - {parcel.target.name for parcel in parcels if parcel.work})
+            await self._large.fetch([parcel.target.name for parcel in parcels if parcel.large])
             await self._adopt()
-            objects = await self._objects(parcels)
+            if self._survey.unsearched is not None:
+                self._suspect |= doubtful(self._survey.unsearched)
+                raise self._survey.unsearched
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tidy())  # while the hosts are busy with what they get
                 for parcel in parcels:
-                    group.create_task(self._deliver(parcel, objects, tell))
+                    group.create_task(self._deliver(parcel, tell))
             await self._settle()
+            await self._large.settle()
 
     async def finish(self) -> None:
         """Serve what is wanted, when no target had to be told of it, and take care of the cache.
@@ -126,23 +130,10 @@ class GitSession:
         except MirrordError as error:
             return error
 
-    async def _objects(self, parcels: Sequence[Parcel]) -> Objects:
-        """Bring the LFS objects of what is pushed into the cache."""
-        tips = {step.digest for parcel in parcels for step in parcel.work if parcel.moves(step)}
-        if not spec_of(self._mirror).lfs or not tips:
-            return Objects()
-        using = await tracking(self._kept.git, self._kept.folder, tips)
-        try:
-            if using:
-                await fetch_objects(self._kept.git, self._kept.folder, source_address(self._mirror), using)
-        except MirrordError as error:
-            return Objects(using, error)
-        return Objects(using)
-
-    async def _deliver(self, parcel: Parcel, objects: Objects, tell: Tell) -> None:
+    async def _deliver(self, parcel: Parcel, tell: Tell) -> None:
         """Do what is to be done at one target; what befalls it hurts no other."""
         try:
-            receipts = await self._outcomes(parcel, objects)
+            receipts = await self._outcomes(parcel)
         except MirrordError as error:
             receipts = [failed(step, error) for step in parcel.work]
         except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
@@ -152,39 +143,33 @@ class GitSession:
         for receipt in parcel.told(receipts):
             tell(receipt)
 
-    async def _outcomes(self, parcel: Parcel, objects: Objects) -> list[Receipt]:
+    async def _outcomes(self, parcel: Parcel) -> list[Receipt]:
         if not parcel.away:
-            lacking = f"its LFS objects could not be had: {objects.error}" if objects.error else ""
-            return [done(step, lacking if step.digest in objects.tips else "") for step in parcel.work]
-        destination, held = self._destination(parcel.target), self._survey.targets.get(parcel.target.name)
+            return [self._large.receipt(step) if step.item == LARGE else done(step) for step in parcel.work]
+        name, destination = parcel.target.name, self._destination(parcel.target)
+        held = self._survey.targets.get(name)
         async with lock_of(str(destination.address)):
             note = ""
             if held is None:
                 note = await destination.make(options_of(parcel.target).visibility, self._description)
+            if parcel.large:
+                await self._large.send(name, destination)
             delivery = Delivery(destination)
             changes = parcel.changes(held or Refs({}))
             spared = self._secured.spared(changes)
             todo = tuple(change for change in changes if change.ref not in spared)
-            stuck = {**spared, **await self._stuck(destination, todo, objects)}
+            stuck = {**spared, **await self._large.waiting(name, todo)}
             todo = tuple(change for change in todo if change.ref not in stuck)
             await delivery.carry(Errand(held or Refs({}), todo, parcel.head))
             delivery.errors |= stuck
+        self._large.doubt(name, delivery.errors.values())
         old = {change.ref: change.old for change in changes}
-        return [self._secured.honest(parcel.receipt(step, delivery, note), old.get(step.item)) for step in parcel.work]
-
-    async def _stuck(
-        self, destination: Destination, changes: Sequence[Change], objects: Objects
-    ) -> Mapping[str, MirrordError]:
-        """Bring LFS objects to a destination; return the refs that must not follow, because theirs are not there."""
-        using = {change.ref: change.new for change in changes if change.new in objects.tips}
-        error = objects.error
-        if using and error is None:
-            tips = frozenset(filter(None, using.values()))
-            try:
-                await push_objects(self._kept.git, self._kept.folder, destination.address, tips)
-            except MirrordError as caught:
-                error = destination.explained(caught)
-        return dict.fromkeys(using, error) if error else {}
+        return [
+            self._large.receipt(step)
+            if step.item == LARGE
+            else self._secured.honest(parcel.receipt(step, delivery, note), old.get(step.item))
+            for step in parcel.work
+        ]
 
     @property
     def _description(self) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from mirrord.errors import BrokenError, MirrordError, MissingError, UnsupportedError
 from mirrord.memory import Memory
 from mirrord.syncer import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.kept import Kept, Known, git_of
-from mirrord.syncers.git.names import source_address, target_address
-from mirrord.syncers.git.plan import GitSurvey
+from mirrord.syncers.git.names import places, source_address, spec_of, target_address
+from mirrord.syncers.git.plan import GitSurvey, guard, wanted
 from mirrord.transfer.fanout import together
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.lsrefs import ls_refs
@@ -56,7 +56,19 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         at=now,
         read=source.bytes,
     )
-    return await kept.related(mirror, found)
+    return await _with_large(mirror, await kept.related(mirror, found), kept)
+
+
+async def _with_large(mirror: Mirror, found: GitSurvey, kept: Kept) -> GitSurvey:
+    """Add what each target may lack of LFS objects; a history that a guard refuses is not searched."""
+    if not spec_of(mirror).lfs or (not mirror.allow and guard(mirror, found)):
+        return found
+    empty = [name for name, held in found.targets.items() if held is None or not held.refs]
+    try:
+        async with kept.lock:
+            return replace(found, large=await kept.large.owed(wanted(mirror, found), places(mirror)[1], empty))
+    except MirrordError as error:
+        return replace(found, unsearched=error)
 
 
 @dataclass(slots=True)

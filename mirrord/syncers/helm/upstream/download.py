@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from mirrord.blobs.files import storage_errors
 from mirrord.blobs.wanted import Opener
-from mirrord.errors import ContentError, DigestError, TooLargeError, TransportError
+from mirrord.errors import DigestError, TooLargeError, TransportError
 from mirrord.model import Digest
-from mirrord.wire.http import Call, Http, Incoming
 
 TRIES: Final = 4
 """Reads of a source that break without bringing PROGRESS bytes."""
 PROGRESS: Final = 1 << 20
-
-_RANGE = re.compile(r"bytes (?P<first>[0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
 
 
 async def verified(
@@ -65,37 +59,3 @@ async def _bring(source: Opener, out: BinaryIO, cap: int, tell: Callable[[int], 
             tries = 1 if size - before >= PROGRESS else tries + 1
             if not opened or not error.retry or tries >= TRIES:  # to be opened was tried often enough below
                 raise
-
-
-@asynccontextmanager
-async def from_offset(http: Http, call: Call, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Stream what `call` asks for, from byte `offset` on, also from a server that ignores Range.
-
-    The bytes are taken as they are: some servers say `Content-Encoding: gzip` of a .tgz because of its name.
-
-    Raises:
-        ContentError: another part was sent than was asked for.
-        MirrordError: as `Http.stream`.
-    """
-    headers = {**call.headers, "Range": f"bytes={offset}-"} if offset else call.headers
-    ranged = replace(call, headers=headers, ok=(200, 206), encoded=True)
-    async with http.stream(ranged) as incoming:
-        skip = offset - _start(incoming, offset, call.host)
-        yield _without(incoming.chunks(), skip) if skip else incoming.chunks()
-
-
-def _start(incoming: Incoming, offset: int, host: str) -> int:
-    """Return the number of the first byte that is sent."""
-    if incoming.status == 200:
-        return 0
-    part = _RANGE.fullmatch(incoming.headers.get("content-range", ""))
-    if part is None or int(part["first"]) != offset:
-        raise ContentError(f"{host}: was asked for the bytes from {offset} on, and sends another part")
-    return offset
-
-
-async def _without(chunks: AsyncIterator[bytes], skip: int) -> AsyncIterator[bytes]:
-    async for chunk in chunks:
-        if skip < len(chunk):
-            yield chunk[skip:]
-        skip = max(0, skip - len(chunk))

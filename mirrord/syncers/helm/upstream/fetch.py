@@ -9,7 +9,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,7 @@ from mirrord.errors import (
 from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion, is_oci
 from mirrord.syncers.helm.upstream.archive import check_archive
-from mirrord.syncers.helm.upstream.download import from_offset, verified
+from mirrord.syncers.helm.upstream.download import verified
 from mirrord.syncers.helm.upstream.location import Location, home, locate, locate_oci
 from mirrord.syncers.helm.upstream.provenance import LIMIT as LONGEST_PROVENANCE
 from mirrord.syncers.helm.upstream.provenance import check_provenance, is_signed
@@ -36,6 +36,7 @@ from mirrord.wire.number import whole
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
+from mirrord.wire.resume import from_offset
 from mirrord.wire.secret import Credential
 
 LONGEST: Final = 100 << 20
@@ -187,8 +188,10 @@ class ChartSource:
 
     @asynccontextmanager
     async def _open(self, call: Call, location: Location, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        # Taken as it is: some servers say `Content-Encoding: gzip` of a .tgz because of its name.
+        plain = replace(call, encoded=True)
         try:
-            async with from_offset(self._http, call, offset) as chunks:
+            async with from_offset(self._http, plain, offset) as chunks:
                 yield chunks
         except DeniedError as error:
             if not location.foreign or self._pass_credentials:

@@ -1,12 +1,42 @@
-"""Objects of Git LFS in a cache, as files where git-lfs keeps them: `lfs/objects/aa/bb/<SHA-256>`."""
+"""Objects of Git LFS in a cache, as files where git-lfs keeps them: `lfs/objects/aa/bb/<SHA-256>`.
+
+An object comes into a file of its own, which goes on after an interruption, and gets its place when all of it is there
+and is what its id says.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import shutil
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
+from mirrord.errors import DigestError, StorageError
+from mirrord.wire.git.repair import disk, sync
+
+SPARE: Final = 64 << 20
+"""Bytes of the disk that are left to others."""
+_PIECE: Final = 1 << 20
 _OID: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Pointer:
+    """A file in a repository that stands for an object.
+
+    Attributes:
+        oid: SHA-256 of the object's content, in hex.
+        size: its bytes.
+        blob: id of the file with the pointer in the repository.
+    """
+
+    oid: str
+    size: int
+    blob: str = ""
 
 
 def valid(oid: str) -> bool:
@@ -25,3 +55,128 @@ def size_of(cache: Path, oid: str) -> int | None:
         return place(cache, oid).lstat().st_size
     except OSError:
         return None
+
+
+def lacking(cache: Path, pointers: Collection[Pointer]) -> frozenset[Pointer]:
+    """Return those pointers whose objects are not there. Blocks: a look at the disk for each."""
+    return frozenset(pointer for pointer in pointers if size_of(cache, pointer.oid) != pointer.size)
+
+
+def sweep(cache: Path, coming: Collection[Pointer]) -> None:
+    """Remove what is left of downloads, unless they go on now, and what git-lfs itself left there in earlier versions.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    wanted = {pointer.oid for pointer in coming}
+    with disk(cache):
+        for old in (cache / "lfs" / "tmp", cache / "lfs" / "logs"):  # reports in there held credentials
+            if old.is_dir():
+                shutil.rmtree(old)
+            old.unlink(missing_ok=True)
+        for part in (cache / "lfs" / "incomplete").glob("*"):
+            if part.name not in wanted:
+                part.unlink(missing_ok=True)
+
+
+class Part:
+    """An object on its way into a cache; its methods block for as long as the disk takes."""
+
+    def __init__(self, cache: Path, pointer: Pointer) -> None:
+        """Begin nothing yet."""
+        self._cache, self._pointer = cache, pointer
+        self._path = cache / "lfs" / "incomplete" / pointer.oid
+        self._hasher = hashlib.sha256()
+        self._file: BinaryIO | None = None
+        self.size = 0
+        """Bytes that are there."""
+
+    def open(self) -> None:
+        """Open it, with what an earlier attempt brought.
+
+        Raises:
+            StorageError: the disk refuses, or has no room for all of it.
+        """
+        with disk(self._cache):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("a+b")
+            self._file.seek(0)
+            while piece := self._file.read(_PIECE):
+                self._hasher.update(piece)
+                self.size += len(piece)
+            left, free = self._pointer.size - self.size, shutil.disk_usage(self._path).free
+        if left > max(0, free - SPARE):
+            raise StorageError(f"{self._cache}: no room for an LFS object of {self._pointer.size} bytes; make room")
+
+    def close(self) -> None:
+        """Close it; what is there stays for the next attempt."""
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, data: bytes) -> None:
+        """Add bytes.
+
+        Raises:
+            DigestError: they are more than the object has; all of them are dropped.
+            StorageError: the disk refuses.
+        """
+        if self.size + len(data) > self._pointer.size:
+            self.drop()
+            raise DigestError(f"more than the {self._pointer.size} bytes that the object {self._pointer.oid[:12]} has")
+        assert self._file is not None
+        with disk(self._cache):
+            self._file.write(data)
+        self._hasher.update(data)
+        self.size += len(data)
+
+    def drop(self) -> None:
+        """Begin at its first byte again."""
+        assert self._file is not None
+        with disk(self._cache):
+            self._file.truncate(0)
+        self._hasher, self.size = hashlib.sha256(), 0
+
+    def finish(self) -> None:
+        """Give it its place, durably.
+
+        Raises:
+            DigestError: it is not what its id says; all of it is dropped.
+            StorageError: the disk refuses.
+        """
+        if self.size != self._pointer.size or self._hasher.hexdigest() != self._pointer.oid:
+            size = self.size
+            self.drop()
+            raise DigestError(f"{size} bytes that are not those of the object {self._pointer.oid[:12]}")
+        assert self._file is not None
+        target = place(self._cache, self._pointer.oid)
+        with disk(self._cache):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._path.replace(target)
+            sync(target.parent)
+
+
+def pieces(cache: Path, pointer: Pointer) -> Iterator[bytes]:
+    """Yield an object's bytes; the last piece only when all of them are what its id says. Blocks.
+
+    Raises:
+        DigestError: they are not; the object is removed, and has to come anew.
+        StorageError: it cannot be read.
+    """
+    hasher, held, size = hashlib.sha256(), b"", 0
+    path = place(cache, pointer.oid)
+    with disk(cache), path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            hasher.update(piece)
+            size += len(piece)
+            if held:
+                yield held
+            held = piece
+    if size != pointer.size or hasher.hexdigest() != pointer.oid:
+        path.unlink(missing_ok=True)
+        raise DigestError(
+            f"the copy of the LFS object {pointer.oid[:12]} here is damaged; the next run fetches it anew"
+        )
+    if held:
+        yield held

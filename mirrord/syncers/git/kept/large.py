@@ -1,0 +1,119 @@
+"""What is known of a mirror's LFS objects between runs: which history was searched, and who may lack what of it.
+
+Refs alone do not tell whether a copy is whole: objects come and go beside them. So a note says of each target (and of
+the cache, under `local`) which objects are not known to be there. These are work to do at every run until they are.
+The note lies in the cache's own folder; without it all is looked at once more, which costs questions and no transfers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mirrord.blobs.notes import Notes
+from mirrord.syncer import LOCAL
+from mirrord.wire.git.command import Git
+from mirrord.wire.git.lfs.objects import Pointer, lacking, valid
+from mirrord.wire.git.lfs.pointers import in_use, search
+from mirrord.wire.git.refs import Refs
+from mirrord.wire.number import whole
+
+_NOTE: Final = "mirrord-lfs"
+_OWED: Final = "owed "
+
+Owed = Mapping[str, frozenset[Pointer]]
+"""By target: pointers to objects that are not known to be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class LargeFiles:
+    """The LFS objects of one cache; its caller holds the cache's lock."""
+
+    git: Git
+    folder: Path
+
+    async def owed(self, refs: Refs, places: Mapping[str, str], empty: Collection[str] = ()) -> Owed:
+        """Return what each target may lack of the objects in the history of `refs`; remembers it.
+
+        Costs no process while nothing changes.
+
+        Args:
+            refs: what shall be mirrored; all of it is in the cache.
+            places: where each target is; a target that moved to another place is a new one.
+            empty: targets that have nothing, whatever they once had.
+
+        Raises:
+            UnsupportedError: the history is too large to be searched.
+            MirrordError: the cache cannot be read, or the note not be written.
+        """
+        if not refs.refs:
+            return {}
+        note = await asyncio.to_thread(self._notes.read, _NOTE)
+        known = {
+            name: read
+            for name, place in places.items()
+            if name not in empty and (read := _read(note.get(f"{_OWED}{name}", ""), place)) is not None
+        }
+        if note.get("print") == refs.fingerprint and known.keys() == places.keys():
+            return await self._here(known)
+        tips, before = refs.objects, frozenset(note.get("tips", "").split())
+        new = await search(self.git, self.folder, tips - before, before) if tips - before else frozenset()
+        uses, seen = bool(note.get("uses")), bool(note.get("seen") or new)
+        if seen and not uses:
+            uses = await in_use(self.git, self.folder, tips, before if note.get("seen") else ())
+            known = {} if uses else known  # pointers that did not count until now
+        found = {name: one | new if uses else frozenset[Pointer]() for name, one in known.items()}
+        if uses and (known.keys() != places.keys() or (any(known.values()) and before - tips)):
+            everything = await search(self.git, self.folder, tips) if before else new
+            found = {name: found.get(name, everything) & everything for name in places}
+        owed = await self._here({name: found.get(name, frozenset()) for name in places})
+        facts = {"print": refs.fingerprint, "tips": "\n".join(sorted(tips)), "seen": "yes" if seen else ""}
+        await self._notes.write(_NOTE, {**facts, "uses": "yes" if uses else "", **_written(owed, places)})
+        return owed
+
+    async def settle(self, owed: Owed, places: Mapping[str, str], doubted: Collection[str] = ()) -> None:
+        """Remember what each target may lack now; of those that are `doubted`, everything is looked at once more.
+
+        Raises:
+            StorageError: the note cannot be written.
+        """
+        note = await asyncio.to_thread(self._notes.read, _NOTE)
+        kept = {key: value for key, value in note.items() if not key.startswith(_OWED)}
+        sure = {name: one for name, one in owed.items() if name not in doubted}
+        await self._notes.write(_NOTE, {**kept, **_written(sure, places)})
+
+    async def _here(self, owed: Owed) -> Owed:
+        """Leave out what the cache turns out to have."""
+        if not owed.get(LOCAL):
+            return owed
+        return {**owed, LOCAL: await asyncio.to_thread(lacking, self.folder, owed[LOCAL])}
+
+    @property
+    def _notes(self) -> Notes:
+        return Notes(self.folder)
+
+
+def _written(owed: Owed, places: Mapping[str, str]) -> Mapping[str, str]:
+    return {f"{_OWED}{name}": "\n".join([places[name], *_lines(one)]) for name, one in owed.items()}
+
+
+def _lines(pointers: Iterable[Pointer]) -> Iterable[str]:
+    return (f"{pointer.oid} {pointer.size} {pointer.blob}" for pointer in sorted(pointers))
+
+
+def _read(text: str, place: str) -> frozenset[Pointer] | None:
+    """Read what a target at `place` may lack; None when nothing is known of it."""
+    where, *lines = text.split("\n")
+    if where != place:
+        return None
+    found = []
+    for line in lines:
+        oid, _, rest = line.partition(" ")
+        size, blob = whole(rest.partition(" ")[0]), rest.partition(" ")[2]
+        if not valid(oid) or size is None:
+            return None
+        found.append(Pointer(oid, size, blob))
+    return frozenset(found)

@@ -1,0 +1,167 @@
+"""The LFS objects of one run: from upstream into the cache, from there to each target, and which refs wait for them.
+
+A ref waits for objects that could not be had or brought, since a host that knows LFS refuses it without (GitHub's
+GH008), and another one would publish pointers to nothing. What upstream itself has lost keeps a ref only where a
+checkout of it would need it: else one object that was lost years ago would stop a repository for ever. Refs that need
+none of what is lacking go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mirrord.errors import MirrordError, MissingError
+from mirrord.events import BytesRead, BytesSent
+from mirrord.model import Outcome, Receipt, Step
+from mirrord.syncer import LOCAL, Mirror, Services
+from mirrord.syncers.git.kept import Kept
+from mirrord.syncers.git.kept.large import Owed
+from mirrord.syncers.git.names import places, source_address
+from mirrord.syncers.git.transfer.destinations import Destination
+from mirrord.syncers.git.transfer.parcel import outcome_of
+from mirrord.wire.git.failures import lacks_objects
+from mirrord.wire.git.lfs import objects
+from mirrord.wire.git.lfs.carry import Errors, download, upload
+from mirrord.wire.git.lfs.objects import Pointer
+from mirrord.wire.git.lfs.reach import holding, reaching
+from mirrord.wire.git.lfs.server import LfsServer
+from mirrord.wire.git.push import Change
+
+_CAUSES = 3  # that are told
+
+
+@dataclass(slots=True)
+class Large:
+    """What is owed to whom, and what became of it.
+
+    Attributes:
+        mirror: whose run it is.
+        services: of the program.
+        kept: the cache.
+        owed: by target, what is not known to be there when the run begins.
+        read: bytes that came.
+        sent: bytes that went, by target.
+    """
+
+    mirror: Mirror
+    services: Services
+    kept: Kept
+    owed: Owed
+    read: int = 0
+    sent: Counter[str] = field(default_factory=Counter)
+    _absent: Errors = field(default_factory=dict)
+    _left: dict[str, Errors] = field(default_factory=dict)
+    _doubted: set[str] = field(default_factory=set)
+
+    async def fetch(self, targets: Collection[str]) -> None:
+        """Bring what the cache lacks of what is owed to these targets.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        if not targets:
+            return
+        owed = frozenset[Pointer]().union(*(self.owed[name] for name in targets))
+        wanted = await asyncio.to_thread(objects.lacking, self.kept.folder, owed)
+        await asyncio.to_thread(objects.sweep, self.kept.folder, wanted)
+        if wanted:
+            server = LfsServer(self.kept.git, self.services.http, source_address(self.mirror))
+            self._absent = await download(server, self.kept.folder, wanted, self._came)
+        if LOCAL in targets:
+            self._left[LOCAL] = {one.oid: self._absent[one.oid] for one in self.owed[LOCAL] if one.oid in self._absent}
+
+    async def send(self, target: str, destination: Destination) -> None:
+        """Bring to a target what is owed to it, unless it turns out to have it."""
+        server = LfsServer(self.kept.git, self.services.http, destination.address)
+
+        def went(pointer: Pointer, count: int) -> None:
+            self.sent[target] += count
+            self.services.events.emit(BytesSent(target, f"sha256:{pointer.oid}", count, pointer.size))
+
+        errors = await upload(server, self.kept.folder, self.owed[target], went)
+        # Why it did not come explains more than that it is not here.
+        self._left[target] = {oid: self._absent.get(oid) or destination.explained(why) for oid, why in errors.items()}
+
+    async def waiting(self, target: str, changes: Sequence[Change]) -> Mapping[str, MirrordError]:
+        """Return the refs that must not go to a target, because objects that they need are not there; with the reason.
+
+        Raises:
+            MirrordError: the cache cannot be read.
+        """
+        errors, tips = self._left.get(target, {}), {change.new for change in changes if change.new}
+        if not errors or not tips:
+            return {}
+        left = [pointer for pointer in sorted(self.owed[target]) if pointer.oid in errors]
+        lost = {one.oid for one in left if isinstance(self._absent.get(one.oid), MissingError)}
+        stuck: dict[str, MirrordError] = {}
+        for those, pointers in (
+            (holding, [pointer for pointer in left if pointer.oid in lost]),
+            (reaching, [pointer for pointer in left if pointer.oid not in lost]),
+        ):
+            found = await those(self.kept.git, self.kept.folder, tips, {pointer.blob for pointer in pointers})
+            if found:
+                why = _waits(errors[pointers[0].oid])
+                stuck |= {change.ref: why for change in changes if change.new in found}
+        return stuck
+
+    def doubt(self, target: str, errors: Iterable[MirrordError]) -> None:
+        """Look at everything anew with the next run, where a host misses objects that it was believed to have."""
+        if target not in self._left and any(lacks_objects(str(error)) for error in errors):
+            self._doubted.add(target)
+
+    def receipt(self, step: Step) -> Receipt:
+        """Tell what became of the objects of one target, with all causes in one line."""
+        errors, sent = self._left.get(step.target, {}), self.sent[step.target]
+        if not errors:
+            return Receipt(step, Outcome.DONE, f"LFS objects: {step.reason}", sent=sent)
+        total = len({pointer.oid for pointer in self.owed[step.target]})
+        first, told = _causes(list(errors.values()))
+        detail = f"{len(errors)} of {_many(total)} did not come: {told}"
+        return Receipt(step, outcome_of(first), detail, first.code, sent=sent)
+
+    async def settle(self) -> None:
+        """Remember what is still owed.
+
+        Raises:
+            StorageError: it cannot be noted.
+        """
+        if not self._left and not self._doubted:
+            return
+        owed = dict(self.owed)
+        for name, errors in self._left.items():
+            owed[name] = frozenset(pointer for pointer in self.owed[name] if pointer.oid in errors)
+        if LOCAL in owed:  # an object that turned out to be damaged is gone
+            touched = frozenset[Pointer]().union(*(self.owed[name] for name in self._left))
+            owed[LOCAL] |= await asyncio.to_thread(objects.lacking, self.kept.folder, touched)
+        async with self.kept.lock:
+            await self.kept.large.settle(owed, places(self.mirror)[1], self._doubted)
+
+    def _came(self, pointer: Pointer, count: int) -> None:
+        self.read += count
+        self.services.events.emit(BytesRead(f"sha256:{pointer.oid}", count, pointer.size))
+
+
+def _waits(error: MirrordError) -> MirrordError:
+    """Return the reason why a ref is not pushed; the same text for all, so that it is told once."""
+    why = copy.copy(error)
+    why.args = (f"waits for LFS objects that it needs: {error}",)
+    return why
+
+
+def _causes(errors: Sequence[MirrordError]) -> tuple[MirrordError, str]:
+    """Return the most frequent error, and one text for each cause; errors of one kind and status are one."""
+    kinds = [(type(error), getattr(error, "status", None)) for error in errors]
+    ranked = [kind for kind, _ in Counter(kinds).most_common()]
+    firsts = [errors[kinds.index(kind)] for kind in ranked]
+    told = "; ".join(map(str, firsts[:_CAUSES])) + (
+        f"; and {len(firsts) - _CAUSES} more" if len(firsts) > _CAUSES else ""
+    )
+    return firsts[0], told
+
+
+def _many(number: int) -> str:
+    return "1 LFS object" if number == 1 else f"{number} LFS objects"

@@ -1,0 +1,228 @@
+"""Brings LFS objects from a server into a cache, and from a cache to a server (git-lfs, docs/api/basic-transfers.md).
+
+Each object on its own: what befalls one is told of that one. What may pass is tried again from a new answer of the
+server, since addresses in an answer last for minutes; a server that nothing is to be had from is not asked on and on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from mirrord.errors import (
+    ContentError,
+    DeniedError,
+    DigestError,
+    MirrordError,
+    MissingError,
+    RefusedError,
+    TransportError,
+    UntrustedError,
+)
+from mirrord.wire.git.lfs.objects import Part, Pointer, pieces, size_of
+from mirrord.wire.git.lfs.server import MEDIA, MOST, Action, LfsServer, Told
+from mirrord.wire.http import Call
+from mirrord.wire.message import MIB, Upload
+from mirrord.wire.origin import check_url
+from mirrord.wire.resume import from_offset
+
+Tell = Callable[[Pointer, int], None]
+"""Hears of bytes that came or went."""
+
+AT_ONCE: Final = 4  # objects under way from or to one server
+ROUNDS: Final = 3  # answers of the server for an object that does not come
+TRIES: Final = 4  # reads of an object that break without bringing PROGRESS bytes
+PROGRESS: Final = MIB
+HOPELESS: Final = 8  # objects in a row that the line or the host did not let through, after which no more are tried
+_DONE: Final = (200, 201, 202, 203, 204)
+
+
+Errors = dict[str, MirrordError]
+"""What went wrong, by the ids of objects."""
+
+
+async def download(server: LfsServer, cache: Path, pointers: Collection[Pointer], tell: Tell) -> Errors:
+    """Bring objects into a cache; return what went wrong, by id."""
+
+    async def one(pointer: Pointer, told: Told) -> None:
+        action = told.actions.get("download")
+        if action is None:
+            raise ContentError(f"{server.address.host}: the LFS server does not say where an object is")
+        await _bring(server, cache, pointer, action, tell)
+
+    return await _Carrying(server, "download", one, (DeniedError, DigestError)).all(pointers)
+
+
+async def upload(server: LfsServer, cache: Path, pointers: Collection[Pointer], tell: Tell) -> Errors:
+    """Bring objects from a cache to a server, unless it has them; return what went wrong, by id."""
+
+    async def one(pointer: Pointer, told: Told) -> None:
+        action, verify = told.actions.get("upload"), told.actions.get("verify")
+        if action is None:
+            return  # it has the object
+        await _send(server, cache, pointer, action, tell)
+        if verify is not None:
+            body = f'{{"oid":"{pointer.oid}","size":{pointer.size}}}'.encode()
+            await _fetch(server, verify, Call("POST", verify.url, server.address.host, body=body), MEDIA)
+
+    return await _Carrying(server, "upload", one, (DeniedError,)).all(pointers)
+
+
+@dataclass(slots=True)
+class _Carrying:
+    """One errand of many objects.
+
+    Attributes:
+        server: whom to ask.
+        operation: as the API calls it.
+        one: carries one object.
+        passing: what may be over with a new answer of the server, besides what may be tried again anyway.
+        errors: what went wrong, by id.
+        again: what is tried once more.
+        hopeless: objects in a row that the line or the host did not let through.
+        end: why no more are tried.
+    """
+
+    server: LfsServer
+    operation: str
+    one: Callable[[Pointer, Told], Awaitable[None]]
+    passing: tuple[type[MirrordError], ...]
+    errors: Errors = field(default_factory=dict)
+    again: list[Pointer] = field(default_factory=list)
+    hopeless: int = 0
+    end: MirrordError | None = None
+
+    async def all(self, pointers: Collection[Pointer]) -> Errors:
+        """Carry them; each object once, however many pointers to it there are."""
+        left: Sequence[Pointer] = sorted({pointer.oid: pointer for pointer in sorted(pointers)}.values())
+        for _ in range(ROUNDS):
+            self.again = []
+            for start in range(0, len(left), MOST):
+                await self._batch(left[start : start + MOST])
+            left = self.again
+            if not left or self.end:
+                break
+        return self.errors
+
+    async def _batch(self, pointers: Sequence[Pointer]) -> None:
+        told: Mapping[str, Told] = {}
+        try:
+            if self.end is None:
+                told = await self.server.batch(self.operation, pointers)
+        except MirrordError as error:  # of the server as a whole
+            self.end = error
+        turns = iter(pointers)
+
+        async def work() -> None:
+            for pointer in turns:
+                if self.end is None:
+                    await self._turn(pointer, told.get(pointer.oid))
+                else:
+                    self.errors[pointer.oid] = self.end
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_ONCE, len(pointers))):
+                group.create_task(work())
+
+    async def _turn(self, pointer: Pointer, told: Told | None) -> None:
+        self.errors.pop(pointer.oid, None)
+        if told is None:
+            text = f"{self.server.address.host}: the LFS server says nothing of an object that it was asked for"
+            told = Told(error=ContentError(text))
+        try:
+            if told.error is not None:
+                raise told.error
+            await self.one(pointer, told)
+        except MirrordError as error:
+            self.errors[pointer.oid] = error
+            if error.retry or (told.error is None and isinstance(error, self.passing)):
+                self.again.append(pointer)
+            self.hopeless = self.hopeless + 1 if isinstance(error, TransportError) else 0
+            self.end = error if self.hopeless >= HOPELESS else None
+        else:
+            self.hopeless = 0
+
+
+async def _bring(server: LfsServer, cache: Path, pointer: Pointer, action: Action, tell: Tell) -> None:
+    """Download one object, going on where it broke."""
+    call = Call("GET", action.url, server.address.host, issued=action.headers)
+    part, tries = Part(cache, pointer), 0
+    try:
+        await asyncio.to_thread(part.open)
+        while part.size < pointer.size:
+            before = part.size
+            try:
+                await _stream(server, call, part, lambda count: tell(pointer, count))
+                break
+            except TransportError as error:
+                tries = 1 if part.size - before >= PROGRESS else tries + 1
+                if not error.retry or part.size == before or tries >= TRIES:
+                    raise
+        await asyncio.to_thread(part.finish)
+    finally:
+        part.close()
+
+
+async def _stream(server: LfsServer, call: Call, part: Part, tell: Callable[[int], None]) -> None:
+    """Add to a part what comes, in pieces that are worth a thread."""
+    kept = bytearray()
+
+    async def keep() -> None:
+        piece = bytes(kept)
+        kept.clear()
+        await asyncio.to_thread(part.add, piece)
+        tell(len(piece))
+
+    try:
+        async with from_offset(server.http, call, part.size) as chunks:
+            try:
+                async for chunk in chunks:
+                    kept += chunk
+                    if len(kept) >= MIB:
+                        await keep()
+            finally:
+                await keep()
+    except (RefusedError, UntrustedError) as error:
+        if isinstance(error, RefusedError) and error.status == 416 and part.size:
+            await asyncio.to_thread(part.drop)  # what was kept is no part of what is there
+            raise DigestError(f"{server.address.host}: an LFS object is shorter than what was kept of it") from error
+        raise _explained(server, call, error) from error
+
+
+async def _send(server: LfsServer, cache: Path, pointer: Pointer, action: Action, tell: Tell) -> None:
+    if await asyncio.to_thread(size_of, cache, pointer.oid) != pointer.size:
+        raise MissingError(f"the LFS object {pointer.oid[:12]} is not here")
+
+    async def content() -> AsyncIterator[bytes]:
+        held = pieces(cache, pointer)
+        while piece := await asyncio.to_thread(next, held, b""):
+            yield piece
+            tell(pointer, len(piece))
+
+    call = Call("PUT", action.url, server.address.host, body=Upload(pointer.size, content))
+    await _fetch(server, action, call, "application/octet-stream")
+
+
+async def _fetch(server: LfsServer, action: Action, call: Call, media: str) -> None:
+    """Do what an action says, with its headers, and in the media type of the API unless they say another."""
+    says = any(name.lower() == "content-type" for name in action.headers)
+    headers = {} if says else {"Content-Type": media}
+    try:
+        await server.http.fetch(replace(call, headers=headers, issued=action.headers, ok=_DONE, cap=MIB))
+    except (RefusedError, UntrustedError) as error:
+        raise _explained(server, call, error) from error
+
+
+def _explained(server: LfsServer, call: Call, error: RefusedError | UntrustedError) -> MirrordError:
+    """Say of a refusal whose it is: addresses of objects are often another host's, for which we have no credential."""
+    if isinstance(error, UntrustedError):
+        return server.elsewhere(error)
+    status, _, words = str(error).partition(": status ")[2].partition(": ")
+    said = f": {words}" if words and not isinstance(error, DeniedError) else ""
+    who = check_url(call.url).authority
+    of = "" if who == server.address.host else f", which {server.address.host} names for it,"
+    verb = {"GET": "give", "PUT": "take"}.get(call.method, "verify")
+    return type(error)(f"{who}{of} does not {verb} an LFS object: status {status[:3]}{said}", error.status)

@@ -1,0 +1,231 @@
+"""Asks the LFS server of a repository where objects are, and where they may go (git-lfs, docs/api).
+
+It is asked by our own HTTP, so that everything that it answers goes through the guards of `mirrord.wire.trust`: where
+it says an object is, is judged like a redirect, and the headers that it gives for that go there and nowhere else. A
+`.lfsconfig` in the mirrored repository has no say in where that server is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Final
+
+from mirrord.errors import (
+    ContentError,
+    DeniedError,
+    MirrordError,
+    MissingError,
+    RefusedError,
+    ServerError,
+    ThrottledError,
+    TooLargeError,
+    UnsupportedError,
+    UntrustedError,
+)
+from mirrord.wire import trust
+from mirrord.wire.git.address import Address, check
+from mirrord.wire.git.command import Git
+from mirrord.wire.git.environment import basic, host_port
+from mirrord.wire.git.lfs.objects import Pointer
+from mirrord.wire.http import Answer, Call, Http
+from mirrord.wire.message import MIB
+from mirrord.wire.secret import redact
+
+MOST: Final = 100
+"""Objects of one request, as git-lfs asks; GitHub takes no more."""
+LARGEST: Final = 4 * MIB  # bytes of an answer; one hundred signed addresses with headers have about 300 KB
+MEDIA: Final = "application/vnd.git-lfs+json"
+_THREAD: Final = 256 << 10  # bytes; more are read in a thread
+_LIFE: Final = 300.0  # seconds for which a way in is used when the host does not say; GitLab's lasts 30 minutes
+_LONGEST: Final = 16 << 10  # characters of an address
+_NONE: Final = (404, 405, 410, 501)
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,8192}")
+_OURS: Final = frozenset(
+    (
+        *("accept-encoding", "connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization"),
+        *("proxy-connection", "range", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"),
+    )
+)
+"""Headers that are HTTP's, and so ours: GitLab asks for a Transfer-Encoding, which a Content-Length does as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a server lets us do: an address, judged, and the headers that it wants there."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a server says of one object.
+
+    Attributes:
+        actions: by name: `download`, `upload`, `verify`. An upload without actions: the server has the object.
+        error: why there are none.
+    """
+
+    actions: Mapping[str, Action] = field(default_factory=dict)
+    error: MirrordError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """Where a server is, and how to get in, until when."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    issued: Mapping[str, str] = field(repr=False)
+    until: float
+
+
+class LfsServer:
+    """The LFS server that belongs to a repository."""
+
+    def __init__(self, git: Git, http: Http, address: Address) -> None:
+        """Ask nothing yet."""
+        self._git, self.http, self.address = git, http, address
+        self._doors: dict[str, _Door] = {}
+
+    async def batch(self, operation: str, pointers: Sequence[Pointer]) -> Mapping[str, Told]:
+        """Ask about objects, at most `MOST`; return what is said of each that was spoken of, by id.
+
+        Args:
+            operation: `download` or `upload`.
+            pointers: whose objects.
+
+        Raises:
+            UnsupportedError: there is no LFS server for the repository.
+            DeniedError: it does not let us in.
+            MirrordError: it cannot be asked, or answers nonsense.
+        """
+        door = await self._door(operation)
+        objects = [{"oid": pointer.oid, "size": pointer.size} for pointer in pointers]
+        asked = {"operation": operation, "transfers": ["basic"], "objects": objects, "hash_algo": "sha256"}
+        call = Call(
+            "POST",
+            f"{door.url}/objects/batch",
+            self.address.host,
+            headers={"Accept": MEDIA, "Content-Type": MEDIA, **door.headers},
+            issued=door.issued,
+            body=json.dumps(asked).encode(),
+            ok=(200, 413, *_NONE),
+            cap=LARGEST,
+        )
+        try:
+            answer = await self.http.fetch(call)
+        except DeniedError:
+            self._doors.pop(operation, None)
+            raise
+        if answer.status in _NONE:
+            step = "the host has no LFS server for it; set `lfs: false` to mirror pointers only"
+            raise UnsupportedError(f"{self.address}: {step} (status {answer.status})")
+        if answer.status == 413:
+            return await self._halves(operation, pointers)
+        if len(answer.body) > _THREAD:
+            return await asyncio.to_thread(self._read, answer)
+        return self._read(answer)
+
+    async def _halves(self, operation: str, pointers: Sequence[Pointer]) -> Mapping[str, Told]:
+        """Ask about fewer objects at a time."""
+        half = len(pointers) // 2
+        if not half:
+            raise TooLargeError(f"{self.address.host}: the LFS server takes not even a request for one object")
+        return {**await self.batch(operation, pointers[:half]), **await self.batch(operation, pointers[half:])}
+
+    def _read(self, answer: Answer) -> Mapping[str, Told]:
+        try:
+            document = json.loads(answer.body)
+            transfer, objects = document.get("transfer") or "basic", document["objects"]
+            found = {str(one["oid"]): self._told(one, answer.url) for one in objects}
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+            told = "answers, and not as an LFS server does: a login page, or another kind of address"
+            raise ContentError(f"{self.address.host}: {told}") from error
+        if transfer != "basic":
+            raise ContentError(f"{self.address.host}: the LFS server wants the transfer {str(transfer)[:40]!a}")
+        return found
+
+    def _told(self, one: Mapping[str, Any], url: str) -> Told:
+        if one.get("error"):
+            return Told(error=self._error(one["error"]))
+        actions = one.get("actions") or one.get("_links") or {}  # servers before git-lfs 2.0 say `_links`
+        try:
+            return Told({str(name): self._action(action, url) for name, action in actions.items()})
+        except UntrustedError as error:
+            return Told(error=self.elsewhere(error))
+        except ContentError as error:
+            return Told(error=error)
+
+    def elsewhere(self, error: UntrustedError) -> UntrustedError:
+        """Say of a refusal to go somewhere who wanted us to."""
+        text = f"{self.address.host}: its LFS server sends us to where we do not go: {error}"
+        return UntrustedError(text, error.reason)
+
+    def _action(self, told: Mapping[str, Any], url: str) -> Action:
+        """Read an action as one reads a redirect: where it leads is for `trust` to say."""
+        href = str(told["href"])
+        if len(href) > _LONGEST:
+            raise ContentError(f"{self.address.host}: the LFS server tells addresses of {len(href)} characters")
+        return Action(trust.redirect((url,), href), self._headers(told.get("header")))
+
+    def _headers(self, told: Mapping[str, Any] | None) -> Mapping[str, str]:
+        headers = {str(name): str(value) for name, value in (told or {}).items()}
+        if not all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in headers.items()):
+            raise ContentError(f"{self.address.host}: the LFS server asks for headers that cannot be sent")
+        return {name: value for name, value in headers.items() if name.lower() not in _OURS}
+
+    def _error(self, told: Mapping[str, Any]) -> MirrordError:
+        """Return the error that a server tells of one object; its codes are those of HTTP."""
+        code = told.get("code")
+        code = code if isinstance(code, int) and 0 <= code < 1000 else 0
+        said = " ".join(str(told.get("message") or "").split())
+        text = f"{self.address.host}: {redact(said)[:300] or 'no reason is given'} (LFS status {code})"
+        if code in (404, 410):
+            return MissingError(text, code)
+        if code in (401, 403):
+            return DeniedError(text, code)
+        if code == 429:
+            return ThrottledError(text)
+        return ServerError(text) if code >= 500 and code not in (507, 509) else RefusedError(text, code)
+
+    async def _door(self, operation: str) -> _Door:
+        """Find the server: below the repository, or where an ssh host says that it is (docs/api/authentication.md)."""
+        found = self._doors.get(operation)
+        if found is None or monotonic() >= found.until:
+            opened = self._by_ssh(operation) if self.address.scheme == "ssh" else self._by_http()
+            found = self._doors[operation] = await opened
+        return found
+
+    async def _by_http(self) -> _Door:
+        check(self.address, self._git.book.policy(self.address.host))
+        credential = await self._git.credential(self.address.host)
+        headers = {} if credential is None else {"Authorization": basic(self.address, credential)}
+        return _Door(_below(self.address.url), headers, {}, monotonic() + _LIFE)
+
+    async def _by_ssh(self, operation: str) -> _Door:
+        try:
+            out = await self._git.ask(self.address, ["git-lfs-authenticate", self.address.path, operation])
+            told = json.loads(out)
+            url = str(told.get("href") or "") or _below(f"https://{host_port(self.address)[0]}/{self.address.path}")
+            issued, seconds = self._headers(told.get("header")), float(told.get("expires_in") or 0)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ContentError(f"{self.address.host}: git-lfs-authenticate says nothing that can be read") from error
+        origin = trust.check_url(url)
+        if origin.scheme == "http" and trust.scheme_of(self._git.book.policy(origin.authority)) == "https":
+            text = f"{self.address.host}: its LFS server is at {origin}, which is not encrypted"
+            raise UntrustedError(text, "downgrade")
+        life = seconds * 0.8 if seconds > 0 else _LIFE
+        return _Door(url.rstrip("/"), {}, issued, monotonic() + life)
+
+
+def _below(url: str) -> str:
+    """Return where git-lfs looks for the server of a repository by default."""
+    url = url.rstrip("/")
+    return f"{url if url.endswith('.git') else f'{url}.git'}/info/lfs"
