@@ -218,7 +218,7 @@ async def test_a_daemon_keeps_tokens_to_itself(scene: Scene) -> None:
             syncing = asyncio.create_task(scene.run("sync", status=2))
             await watched(scene, watch, *held)
             await syncing
-            await scene.run("plan", status=1)
+            await scene.run("plan", status=2)
             await scene.run("status", status=1)
             async with aiohttp.ClientSession() as session:
                 for path in SHOWN:
