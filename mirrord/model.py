@@ -53,6 +53,7 @@ class Step:
         confirmed: the target itself said, for this plan, that it has the content under all names.
         stays: those of `names` that never move to other content.
         named: what is to be remembered of names when the step has ended well.
+        left: one sentence for each name that was asked for and is left as it is.
         unless_newer: names that move are left alone where they stand for something newer.
         group: steps of one group are handed to the syncer together (one read, many writes).
         passing: what is there is asked anew each time, so there is nothing to remember of it.
@@ -69,6 +70,7 @@ class Step:
     group: str = ""
     stays: frozenset[str] = frozenset()
     named: tuple[Named, ...] = ()
+    left: tuple[str, ...] = ()
     unless_newer: bool = False
     confirmed: bool = False
     passing: bool = False

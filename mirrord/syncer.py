@@ -85,6 +85,7 @@ class Mirror:
         deadline: seconds after which a run is cancelled.
         trust: seconds for which a digest recorded at a target is believed without asking again.
         allow: this one run goes on in spite of the guard against accidents at the source (`sync --allow`).
+        publication: what this one run publishes instead of the mirror's own source, or None.
         origin: where it was written.
     """
 
@@ -96,6 +97,7 @@ class Mirror:
     deadline: float = 6 * 3600.0
     trust: float = 12 * 3600.0
     allow: bool = False
+    publication: Publication | None = None
     origin: Origin = field(default_factory=Origin, compare=False)
 
 
@@ -208,10 +210,16 @@ class Publication:
     Attributes:
         source: `oci:DIR`, `docker-archive:FILE` or a reference.
         names: what to call it at every target, the one that stays first.
+        if_newest: names that move are left alone where they stand for something newer.
+        number: of all publishes to the mirror, in the order in which they were accepted; 0 until then.
+        accepted: when that was.
     """
 
     source: str
     names: tuple[str, ...]
+    if_newest: bool = False
+    number: int = 0
+    accepted: datetime | None = None
 
 
 @runtime_checkable

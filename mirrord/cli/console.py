@@ -61,9 +61,9 @@ def short(digest: str) -> str:
     return digest[:19]
 
 
-def names_of(step: Step) -> str:
-    """Write what a step calls its content: `main-0123abc, main`, or that it has no name there."""
-    return ", ".join(step.names) or "(by digest)"
+def names_of(step: Step, left: Sequence[str] = ()) -> str:
+    """Write what a step calls its content: `main-0123abc, main`, or that it has no name there; without names `left`."""
+    return ", ".join(name for name in step.names if name not in left) or "(by digest)"
 
 
 def say_plan(plan: Plan, *, explain: bool) -> None:
@@ -131,7 +131,7 @@ def say_run(run: Run, *, kept: bool = False) -> None:
         rows = [
             (
                 receipt.step.target,
-                names_of(receipt.step),
+                names_of(receipt.step, receipt.left),
                 short(receipt.step.digest),
                 MARKS.get(receipt.outcome, receipt.outcome.value),
                 size(receipt.sent),

@@ -23,7 +23,10 @@ moves to it; a pull request gets [cyan]pr-<n>-<build>[/cyan] and [cyan]pr-<n>[/c
 then each target gets both tags in one go. Full commit hashes are cut to seven digits; a branch
 [cyan]feature/x[/cyan] becomes [cyan]feature-x[/cyan].
 
-  $ mirrord publish craned --layout build/craned --branch main --commit $SHA
+The tag that moves is always moved, as [cyan]docker push[/cyan] does. With [cyan]--if-newest[/cyan] each target is asked
+what stands there: something created later stays, and that is no failure.
+
+  $ mirrord publish craned --layout build/craned --branch main --commit $SHA --if-newest
   $ mirrord publish craned --archive craned.tar --pr 7 --commit $SHA
 
 Exit code 0 when every target has the build, 2 when some have, 1 when none, 64 when the names do not fit.
@@ -39,12 +42,16 @@ def publish(  # noqa: PLR0917 - each one is an option of the command line
     commit: Annotated[str | None, typer.Option(metavar="C", help="Its commit.")] = None,
     describe: Annotated[str | None, typer.Option(metavar="D", help="Or what `git describe` says.")] = None,
     pr: Annotated[int | None, typer.Option(metavar="N", min=1, help="The pull request that was built.")] = None,
+    if_newest: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--if-newest", help="Leave the tag that moves alone where it stands for a newer build.")
+    ] = False,
     config: Config = None,
     state: State = None,
     json: Json = False,  # noqa: FBT002 - a flag
 ) -> int:
     """Run the command and return its exit code."""
-    publication = Publication(_source(layout, archive, image), _names(branch, pr, commit, describe))
+    names = _names(branch, pr, commit, describe)
+    publication = Publication(_source(layout, archive, image), names, if_newest=if_newest)
     ended = run(
         work(
             lambda hand, events: hand.publish(name, publication, events),

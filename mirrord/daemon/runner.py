@@ -96,7 +96,7 @@ class Runner:
         current = self._snapshot()
         if not isinstance(current.syncer(current.mirror(mirror)), Publishes):
             raise UsageError(f"{mirror}: mirrors of kind {current.mirror(mirror).kind} cannot be published to")
-        return await asyncio.shield(self._task(self._run(mirror, "publish", publication)))
+        return await asyncio.shield(self._task(self._publish(mirror, publication)))
 
     async def plan(self, mirror: str) -> Plan:
         """Decide what a run would do now, and do nothing."""
@@ -171,6 +171,12 @@ class Runner:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # whoever waits gets it; a scheduled run has recorded it
+
+    async def _publish(self, mirror: str, publication: Publication) -> Run:
+        """Number a publish as it comes in: whichever is carried out later, the one that came last decides."""
+        accepted = self._now()
+        number = await self._store.accept(mirror)
+        return await self._run(mirror, "publish", replace(publication, number=number, accepted=accepted))
 
     async def _run(
         self, name: str, trigger: str, publication: Publication | None = None, *, allow: bool = False

@@ -2,101 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from mirrord.memory import Known, Memory
-from mirrord.model import Action, Item, Step
+from mirrord.memory import Memory
+from mirrord.model import Action, Step
+from mirrord.plan.moving import Evidence, Share, shares
+from mirrord.plan.offer import Offer
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What the source has, and what it shall be called at the targets.
-
-    Attributes:
-        item: the thing itself.
-        names: what to call it, in publishing order: names that stay come first; none: it is kept by digest alone.
-        stays: those of `names` that never move to other content once they are set.
-        settled: its name never moves at the source and its record is believed for ever.
-        build: published once; when its record says that this was done, the moving names are left
-            alone (they may have moved on since).
-    """
-
-    item: Item
-    names: tuple[str, ...]
-    stays: frozenset[str] = frozenset()
-    settled: bool = False
-    build: bool = False
-
-
-Held = Mapping[tuple[str, str], str]
-"""(target name, name or digest there) → digest there; absent when it is not there or was not asked."""
-
-
-def believed(offer: Offer, target: str, memory: Memory, *, now: datetime, trust: float) -> Known | None:
-    """Return what the record says when that is enough not to ask the target again, else None."""
-    known = memory.get((target, offer.item.name))
-    if known is None or known.digest != offer.item.digest:
-        return None
-    return known if offer.settled or (now - known.at).total_seconds() < trust else None
-
-
-def remembered(offer: Offer, target: str, memory: Memory) -> bool:
-    """Whether the record says, however long ago, that this content was published there."""
-    known = memory.get((target, offer.item.name))
-    return known is not None and known.digest == offer.item.digest
-
-
-def names_to_check(offer: Offer, target: str, memory: Memory) -> tuple[str, ...]:
-    """Return the names whose content at the target decides about the step: its digest when it has none."""
-    if offer.build and remembered(offer, target, memory):
-        return tuple(name for name in offer.names if name in offer.stays) or offer.names
-    return offer.names or (offer.item.digest,)
+def asked(
+    offers: Sequence[Offer], targets: Sequence[str], memory: Memory, *, now: datetime, trust: float
+) -> Mapping[str, frozenset[str]]:
+    """Return the names (of what has none its digest) at each target that decide, where the record is not enough."""
+    found = shares(offers, targets, Evidence(now, memory))
+    return {
+        target: frozenset(
+            name
+            for offer in offers
+            for name in _names_to_check(offer, found[target, offer.item.name], target, memory, now=now, trust=trust)
+        )
+        for target in targets
+    }
 
 
 def differ(
-    offers: Iterable[Offer],
-    targets: Iterable[str],
-    held: Held,
-    memory: Memory,
+    offers: Sequence[Offer],
+    targets: Sequence[str],
+    evidence: Evidence,
     *,
-    now: datetime,
     trust: float,
     unasked: Mapping[str, str],
 ) -> Iterator[Step]:
     """Decide about every offer at every target; `unasked` says why a target's holdings are not known."""
-    targets = tuple(targets)
+    memory, now = evidence.memory, evidence.now
+    found = shares(offers, targets, evidence)
     for offer in offers:
         for target in targets:
-            known = believed(offer, target, memory, now=now, trust=trust)
-            if known:
-                action, reason = Action.KEEP, f"recorded there {_ago(known.at, now)} ago"
+            share = found[target, offer.item.name]
+            recorded = _believed(offer, share, target, memory, now=now, trust=trust)
+            if share.refused:
+                action, reason = Action.REFUSE, share.refused
+            elif offer.names and not share.names:
+                action, reason = Action.KEEP, "none of its names is set there"
+            elif recorded:
+                action, reason = Action.KEEP, f"recorded there {_ago(recorded, now)} ago"
             elif target in unasked:
                 action, reason = Action.COPY, f"not known what is there: {unasked[target]}"
             else:
-                names = names_to_check(offer, target, memory)
-                action, reason = _compare(offer, {name: held.get((target, name)) for name in names})
-            yield _step(offer, target, action, reason, confirmed=action is Action.KEEP and not known)
+                names = share.names or (offer.item.digest,)
+                action, reason = _compare(offer, share, {name: evidence.held.get((target, name)) for name in names})
+            confirmed = action is Action.KEEP and not recorded and bool(share.names or not offer.names)
+            yield _step(offer, share, target, action, reason, confirmed=confirmed)
 
 
-def _step(offer: Offer, target: str, action: Action, reason: str, *, confirmed: bool) -> Step:
+def _believed(
+    offer: Offer, share: Share, target: str, memory: Memory, *, now: datetime, trust: float
+) -> datetime | None:
+    """Return when the target last confirmed all that is offered when that is enough not to ask again, else None.
+
+    A publish is always asked for; who wants it knows why.
+    """
+    known = memory.get((target, offer.item.name))
+    if known is None or known.digest != offer.item.digest or (offer.build and offer.build.publication):
+        return None
+    if offer.settled:
+        return known.at
+    names = [memory.names.get((target, name)) for name in share.names]
+    if any(named is None if offer.build else False for named in names):
+        return None
+    told = [named for named in names if named is not None]
+    at = min((known.at, *(named.at for named in told if offer.build)))
+    if any(named.digest != offer.item.digest for named in told) or (now - at).total_seconds() >= trust:
+        return None
+    return at
+
+
+def _names_to_check(
+    offer: Offer, share: Share, target: str, memory: Memory, *, now: datetime, trust: float
+) -> tuple[str, ...]:
+    if share.refused:
+        return offer.names  # perhaps somebody has made room by now
+    if _believed(offer, share, target, memory, now=now, trust=trust):
+        return ()
+    return share.names if offer.names else (offer.item.digest,)
+
+
+def _step(offer: Offer, share: Share, target: str, action: Action, reason: str, *, confirmed: bool) -> Step:
     item = offer.item
     return Step(
         action,
         item.name,
         item.digest,
         target,
-        offer.names,
+        offer.names if share.refused else share.names,
         reason,
         item.size,
         group=f"{item.name}@{item.digest}",
         stays=offer.stays,
         confirmed=confirmed,
+        left=share.left,
+        named=share.named,
+        unless_newer=share.unless_newer,
     )
 
 
-def _compare(offer: Offer, there: Mapping[str, str | None]) -> tuple[Action, str]:
+def _compare(offer: Offer, share: Share, there: Mapping[str, str | None]) -> tuple[Action, str]:
     wanted = offer.item.digest
     for name, digest in there.items():
         if name in offer.stays and digest not in (None, wanted):
@@ -106,7 +117,7 @@ def _compare(offer: Offer, there: Mapping[str, str | None]) -> tuple[Action, str
     if not missing and not moved:
         return Action.KEEP, "already there"
     parts = [f"{', '.join(missing)} not there"] if missing else []
-    parts += [f"moves {', '.join(moved)}"] if moved else []
+    parts += [f"moves {', '.join(moved)}{' unless that is newer' if share.unless_newer else ''}"] if moved else []
     return Action.COPY, "; ".join(parts)
 
 

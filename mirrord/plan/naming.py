@@ -10,6 +10,7 @@ LONGEST = 128  # characters of a tag (distribution-spec, <reference>)
 SHORT_COMMIT = 7  # hex digits of a full commit hash that go into a tag
 
 _NOT_IN_A_TAG = re.compile(r"[^A-Za-z0-9_.-]+")
+_PULL_REQUEST = re.compile(r"pr-(?P<number>[0-9]+)(?:-|\Z)")
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
@@ -33,11 +34,23 @@ def build_tags(branch: str, build: str) -> tuple[str, str]:
 
     A full commit hash is cut to its first seven digits; any other build name (a short commit, the
     output of `git describe`) is taken as it is. The branch is cut so that the build always fits.
+
+    Raises:
+        UsageError: no tag can be made of them, or the branch would have the tags of a pull request.
     """
-    short = build[:SHORT_COMMIT] if _FULL_COMMIT.fullmatch(build) else tag_of(build, LONGEST - 2)
-    return f"{tag_of(branch, LONGEST - 1 - len(short))}-{short}", tag_of(branch)
+    if taken := _PULL_REQUEST.match(tag_of(branch)):
+        raise UsageError(
+            f"branch {branch} would get the tag {tag_of(branch)}, and {taken[0].rstrip('-')} and what begins with it "
+            f"are tags of pull request {taken['number']}; call the branch otherwise"
+        )
+    return _tags(branch, build)
 
 
 def pull_request_tags(number: int, build: str) -> tuple[str, str]:
     """Return the tags of a pull request's build: `7`, `v1-3-gabc` → `pr-7-v1-3-gabc`, `pr-7`."""
-    return build_tags(f"pr-{number}", build)
+    return _tags(f"pr-{number}", build)
+
+
+def _tags(branch: str, build: str) -> tuple[str, str]:
+    short = build[:SHORT_COMMIT] if _FULL_COMMIT.fullmatch(build) else tag_of(build, LONGEST - 2)
+    return f"{tag_of(branch, LONGEST - 1 - len(short))}-{short}", tag_of(branch)

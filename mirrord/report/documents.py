@@ -147,7 +147,8 @@ def _step(step: Step) -> Document:
 
 def _step_from(document: Mapping[str, Any]) -> Step:
     names, stays = tuple(document["names"]), frozenset(document["stays"])
-    return Step(**dict(document) | {"action": Action(document["action"]), "names": names, "stays": stays})
+    fields = {"action": Action(document["action"]), "names": names, "stays": stays, "left": tuple(document["left"])}
+    return Step(**dict(document) | fields)
 
 
 def _receipt(receipt: Receipt) -> Document:

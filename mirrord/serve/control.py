@@ -76,7 +76,8 @@ class _Control:
         asked = await _asked(request)
         match asked:
             case {"mirror": str(mirror), "source": str(source), "names": [str(), *_] as tags}:
-                publication = Publication(source, tuple(str(tag) for tag in tags))
+                tags = tuple(str(tag) for tag in tags)
+                publication = Publication(source, tags, if_newest=asked.get("if_newest") is True)
             case _:
                 raise UsageError("publish wants {mirror, source, names}")
         names = self._commands.known([mirror])

@@ -71,7 +71,12 @@ class ControlClient:
 
     async def publish(self, mirror: str, publication: Publication, events: Events) -> Run:
         """Publish one build."""
-        asked = {"mirror": mirror, "source": publication.source, "names": list(publication.names)}
+        asked = {
+            "mirror": mirror,
+            "source": publication.source,
+            "names": list(publication.names),
+            "if_newest": publication.if_newest,
+        }
         return (await self._runs("/publish", asked, events))[0]
 
     async def backups(self, mirror: str) -> Sequence[Backup]:

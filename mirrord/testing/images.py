@@ -153,6 +153,7 @@ def build_image(
     empty_layer: bool = False,
     foreign: Sequence[str] = (),
     media_type_inside: bool = True,
+    created: str = CREATED,
 ) -> Image:
     """Build an image for `platforms`.
 
@@ -173,6 +174,7 @@ def build_image(
         empty_layer: add a layer of zero bytes.
         foreign: URLs of a foreign layer that is described but not there.
         media_type_inside: write `mediaType` into manifests; OCI's may lack it.
+        created: what the configs say of when they were made.
     """
     builder = Builder(algorithm)
     kinds = (DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST) if docker else (OCI_CONFIG, OCI_LAYER, OCI_MANIFEST)
@@ -180,7 +182,7 @@ def build_image(
     for platform in platforms:
         seeds = [base_seed if n < shared_layers else f"{seed} {platform}" for n in range(layers)]
         made = [layer(f"layer-{n}", layer_size, f"{text} {n}") for n, text in enumerate(seeds)]
-        config = builder.blob(kinds[0], _config(platform, [diff_id for _, diff_id in made], seed))
+        config = builder.blob(kinds[0], _config(platform, [diff_id for _, diff_id in made], seed, created))
         if inline_config:
             config["data"] = _base64(builder.blobs[config["digest"]])
         packed = [data for data, _ in made] + [b""] * empty_layer
@@ -255,10 +257,10 @@ def _platform(text: str) -> Json:
     return dict(zip(("os", "architecture", "variant"), text.split("/"), strict=False))
 
 
-def _config(platform: str, diff_ids: Sequence[str], seed: str) -> bytes:
+def _config(platform: str, diff_ids: Sequence[str], seed: str, created: str) -> bytes:
     history = [{"created": CREATED, "created_by": f"mirrord.testing {seed} {n}"} for n in range(len(diff_ids))]
     document = _platform(platform) | {
-        "created": CREATED,
+        "created": created,
         "config": {"Env": ["PATH=/"], "Cmd": ["/layer-0.txt"]},
         "rootfs": {"type": "layers", "diff_ids": [str(one) for one in diff_ids]},
         "history": history,

@@ -95,10 +95,17 @@ class World:
         """Run a mirror once, and remember."""
         return await self._walk(mirror, mirror)
 
-    async def publish(self, mirror: Mirror, source: str, *names: str) -> Run:
-        """Publish one build to the targets of `mirror` under `names`, the one that stays first."""
+    async def publish(
+        self, mirror: Mirror, source: str, *names: str, if_newest: bool = False, number: int | None = None
+    ) -> Run:
+        """Publish one build to the targets of `mirror` under `names`, the one that stays first.
+
+        `number` is that of a publish which was accepted before, with `world.store.accept`.
+        """
         assert isinstance(IMAGE, Publishes)
-        return await self._walk(IMAGE.publishing(mirror, Publication(source, names)), mirror)
+        number = await self.store.accept(mirror.name) if number is None else number
+        publication = Publication(source, names, if_newest, number, self.now)
+        return await self._walk(IMAGE.publishing(mirror, publication), mirror)
 
     async def _walk(self, mirror: Mirror, home: Mirror) -> Run:
         services, clock, parallel = self.services, lambda: self.now, self.parallel

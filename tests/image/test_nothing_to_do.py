@@ -137,19 +137,35 @@ async def test_listing_only_for_globs(world: World) -> None:
 
 
 async def test_published_layouts_are_left_alone(world: World) -> None:
-    """A build that was published is not published again, and `main` stays where it has moved on to."""
+    """A build that was published is not published again: nobody is asked within `trust`, then one HEAD a tag."""
     target = await world.registry("one")
     builds = world.folder / "builds"
     write_layout(build_image(seed="1"), builds / "a", "main", "1111111")
     mirror = world.mirror({"layouts": builds}, target, LOCAL)
     assert (await world.run(mirror)).result is Result.SUCCESS
-    later = build_image(seed="later")
-    await push(later, target, PLACE, ["main"])
+    requests(world)
+    world.later(hours=11)
+    assert (await world.run(mirror)).result is Result.NOOP
+    assert requests(world) == []
+    world.later(days=30)
+    assert (await world.run(mirror)).result is Result.NOOP
+    assert requests(world) == [("one", "HEAD", f"{PLACE}/manifests/{tag}") for tag in ("main", "main-1111111")]
+
+
+async def test_old_builds_do_not_ask_for_the_moving_tag(world: World) -> None:
+    """Of two builds of a branch one has `main`: after `trust` three tags cost three HEADs."""
+    target = await world.registry("one")
+    builds = world.folder / "builds"
+    mirror = world.mirror({"layouts": builds}, target)
+    for commit in ("1111111", "2222222"):
+        write_layout(build_image(seed=commit), builds / commit, "main", commit)
+        await world.run(mirror)
     requests(world)
     world.later(days=30)
     assert (await world.run(mirror)).result is Result.NOOP
-    assert requests(world) == [("one", "HEAD", f"{PLACE}/manifests/main-1111111")]
-    assert target.tags[PLACE]["main"] == later.digest
+    assert requests(world) == [
+        ("one", "HEAD", f"{PLACE}/manifests/{tag}") for tag in ("main", "main-1111111", "main-2222222")
+    ]
 
 
 async def test_the_plan_shows_the_bytes_of_a_layout(world: World) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,22 +11,30 @@ from hypothesis import strategies as st
 
 from mirrord.memory import NO_MEMORY, Known, Memory
 from mirrord.model import Action, Item, Step
-from mirrord.plan.differ import Held, Offer, differ, names_to_check
+from mirrord.plan.differ import asked, differ
+from mirrord.plan.moving import Evidence
+from mirrord.plan.offer import Build, Held, Offer
 
 NOW = datetime(2024, 5, 17, 12, tzinfo=UTC)
 NEW, OLD = "sha256:new", "sha256:old"
 DAY = 86400.0
 TAG = Offer(Item("v1", NEW), ("v1",))
 FIXED = Offer(Item("v1", NEW), ("v1",), stays=frozenset({"v1"}))
-BUILD = Offer(Item("main-1", NEW), ("main-1", "main"), stays=frozenset({"main-1"}), build=True)
+BUILD = Offer(Item("main-1", NEW), ("main-1", "main"), stays=frozenset({"main-1"}), build=Build())
 BARE = Offer(Item(NEW, NEW), ())
 
 
 def decide(offer: Offer, held: Mapping[str, str], memory: Memory = NO_MEMORY, **unasked: str) -> Step:
     """Decide about one offer at target `t`."""
     there = {("t", name): digest for name, digest in held.items()}
-    (step,) = differ([offer], ["t"], there, memory, now=NOW, trust=DAY, unasked=unasked)
+    (step,) = steps_of([offer], ["t"], there, memory, **unasked)
     return step
+
+
+def steps_of(
+    offers: Sequence[Offer], targets: Sequence[str], held: Held, memory: Memory = NO_MEMORY, **unasked: str
+) -> list[Step]:
+    return [*differ(offers, targets, Evidence(NOW, memory, held), trust=DAY, unasked=unasked)]
 
 
 def known(offer: Offer, digest: str = NEW, **ago: float) -> Memory:
@@ -78,12 +86,16 @@ def test_memory(offer: Offer, memory: Memory, action: Action, reason: str) -> No
     assert (step.action, step.reason, step.confirmed) == (action, reason, False)
 
 
-def test_a_published_build_leaves_the_moving_name() -> None:
-    """A build whose publishing is recorded, however long ago, asks about its commit tag only."""
-    assert names_to_check(BUILD, "t", NO_MEMORY) == ("main-1", "main")
-    assert names_to_check(BUILD, "t", known(BUILD, days=99)) == ("main-1",)
-    assert names_to_check(BUILD, "t", known(BUILD, OLD, days=99)) == ("main-1", "main")
-    assert decide(BUILD, {"main-1": NEW, "main": OLD}, known(BUILD, days=99)).action is Action.KEEP
+def test_what_is_asked() -> None:
+    """Names are asked for where the record is too old or knows nothing of them, and a digest where there is no name."""
+
+    def names(offer: Offer, memory: Memory) -> set[str]:
+        return set(asked([offer], ["t"], memory, now=NOW, trust=DAY)["t"])
+
+    assert names(TAG, NO_MEMORY) == names(TAG, known(TAG, days=2)) == {"v1"}
+    assert names(TAG, known(TAG, hours=2)) == set()
+    assert names(BARE, NO_MEMORY) == {NEW}
+    assert names(BUILD, NO_MEMORY) == names(BUILD, known(BUILD, hours=2)) == {"main-1", "main"}
 
 
 def test_a_target_that_cannot_be_asked() -> None:
@@ -95,7 +107,7 @@ def test_a_target_that_cannot_be_asked() -> None:
 
 def test_targets_share_a_group() -> None:
     """The steps of one item form one batch, in the order of offers and targets."""
-    steps = [*differ([TAG, BUILD], ["a", "b"], {}, NO_MEMORY, now=NOW, trust=DAY, unasked={})]
+    steps = steps_of([TAG, BUILD], ["a", "b"], {})
     assert [(step.item, step.target) for step in steps] == [("v1", "a"), ("v1", "b"), ("main-1", "a"), ("main-1", "b")]
     assert len({step.group for step in steps}) == 2
 
@@ -114,7 +126,7 @@ def offered(draw: st.DrawFn) -> list[Offer]:
         taken, free = tuple(free[:2]), free[2:]
         own = taken[: draw(st.integers(1, 2))]
         stays = frozenset(own[: draw(st.integers(0, len(own)))])
-        offers.append(Offer(Item(own[0], draw(digests)), own, stays, build=draw(st.booleans())))
+        offers.append(Offer(Item(own[0], draw(digests)), own, stays, build=draw(st.sampled_from([None, Build()]))))
     return offers
 
 
@@ -127,7 +139,7 @@ def test_doing_the_steps_reaches_the_state_and_then_nothing_is_left(
     offers: list[Offer], held: Held, memory: dict[tuple[str, str], Known]
 ) -> None:
     """After all copies every name stands for the offered content, except where refused; again nothing is done."""
-    steps = [*differ(offers, ["t", "u"], held, Memory(memory), now=NOW, trust=DAY, unasked={})]
+    steps = steps_of(offers, ["t", "u"], held, Memory(memory))
     assert len(steps) == 2 * len(offers)
     after = dict(held)
     for step in steps:
@@ -135,7 +147,7 @@ def test_doing_the_steps_reaches_the_state_and_then_nothing_is_left(
             after |= {(step.target, name): step.digest for name in step.names}
         elif step.action is Action.REFUSE:
             assert any(held.get((step.target, name)) not in (None, step.digest) for name in step.stays)
-    again = [*differ(offers, ["t", "u"], after, NO_MEMORY, now=NOW, trust=DAY, unasked={})]
+    again = steps_of(offers, ["t", "u"], after)
     for before, step in zip(steps, again, strict=True):
         if before.action is Action.COPY:
             assert step.action is Action.KEEP
@@ -146,6 +158,6 @@ def test_doing_the_steps_reaches_the_state_and_then_nothing_is_left(
 @given(offered(), st.dictionaries(st.tuples(targets, names), digests))
 def test_names_that_stay_are_never_moved(offers: list[Offer], held: Held) -> None:
     """No copy is ever planned over a name that stays and has other content."""
-    for step in differ(offers, ["t", "u"], held, NO_MEMORY, now=NOW, trust=DAY, unasked={}):
+    for step in steps_of(offers, ["t", "u"], held):
         if step.action is Action.COPY:
             assert all(held.get((step.target, name)) in (None, step.digest) for name in step.stays)

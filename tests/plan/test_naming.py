@@ -81,3 +81,18 @@ def test_every_build_has_two_valid_tags(branch: str, build: str) -> None:
     assert valid_tag(stays)
     assert valid_tag(moves)
     assert stays != moves
+
+
+@pytest.mark.parametrize("branch", ["pr-7", "pr/7", "pr-7-fix", "pr-7/merge"])
+def test_a_branch_never_gets_the_tags_of_a_pull_request(branch: str) -> None:
+    """A branch whose tag would be that of a pull request is refused, with both in the message."""
+    with pytest.raises(
+        UsageError, match=rf"branch {branch} .* pr-7 and what begins with it are tags of pull request 7"
+    ):
+        build_tags(branch, COMMIT)
+
+
+@pytest.mark.parametrize("branch", ["pr", "pr-", "pr-fix", "pr-7x", "my-pr-7", "7/merge"])
+def test_other_branches_with_pr_in_them(branch: str) -> None:
+    """What merely looks like it is a branch like any other."""
+    assert build_tags(branch, COMMIT)[1] == tag_of(branch)

@@ -96,4 +96,5 @@ def publishing(mirror: Mirror, publication: Publication) -> Mirror:
         UsageError: the source or a name cannot be read.
     """
     source = parse_source(publication.source, publication.names)
-    return replace(mirror, spec=spec_of(mirror).model_copy(update={"source": source}))
+    spec = spec_of(mirror).model_copy(update={"source": source})
+    return replace(mirror, spec=spec, publication=publication)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from mirrord.memory import NO_MEMORY, Memory
 from mirrord.model import Plan
-from mirrord.plan.differ import Held, Offer, differ
+from mirrord.plan.differ import differ
+from mirrord.plan.moving import Evidence
+from mirrord.plan.offer import Held, Offer
 from mirrord.syncer import Mirror
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class ImageSurvey:
         offers: what the source has.
         sources: item name → where its content is read from.
         held: what targets said to hold; only what was asked.
+        created: digest → when that was made, of what stands at targets and had to be known.
         unasked: target name → why it could not be asked.
         memory: what the record said.
         problems: what the source lists and is wrong there.
@@ -50,6 +53,7 @@ class ImageSurvey:
     offers: tuple[Offer, ...]
     sources: Mapping[str, ImageSource]
     held: Held = field(default_factory=dict)
+    created: Mapping[str, datetime | None] = field(default_factory=dict)
     unasked: Mapping[str, str] = field(default_factory=dict)
     memory: Memory = field(default_factory=lambda: NO_MEMORY)
     problems: tuple[str, ...] = ()
@@ -58,13 +62,8 @@ class ImageSurvey:
 
 def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
     """Decide about every tag at every target."""
-    steps = differ(
-        survey.offers,
-        [target.name for target in mirror.targets],
-        survey.held,
-        survey.memory,
-        now=now,
-        trust=mirror.trust,
-        unasked=survey.unasked,
-    )
-    return Plan(mirror.name, mirror.kind, now, tuple(steps), survey.problems, survey.missing)
+    targets = [target.name for target in mirror.targets]
+    evidence = Evidence(now, survey.memory, survey.held, survey.created)
+    steps = tuple(differ(survey.offers, targets, evidence, trust=mirror.trust, unasked=survey.unasked))
+    remarks = tuple(f"{step.target}: {told}" for step in steps for told in step.left)
+    return Plan(mirror.name, mirror.kind, now, steps, survey.problems, survey.missing, remarks)

@@ -25,6 +25,8 @@ SCHEMA1 = (
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 IMAGES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 MANIFESTS = INDEXES | IMAGES | {OCI_ARTIFACT}
+CONFIGS = frozenset({"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"})
+ATTESTATION = "vnd.docker.reference.type"  # buildx marks entries of an index with it that are no image
 _BLOB = re.compile(
     r"application/vnd\.(?:oci\.image\.(?:layer|config)|oci\.empty|docker\.(?:image\.rootfs|container\.image)"
     r"|buildkit\.cacheconfig|in-toto|cncf\.helm)[.+/a-z0-9-]*(?:;.*)?"

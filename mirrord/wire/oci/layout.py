@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedError, UsageError
 from mirrord.model import Digest
+from mirrord.wire.oci.descriptor import ATTESTATION
 from mirrord.wire.oci.document import read_object, text
 from mirrord.wire.oci.files import BlobFile
 from mirrord.wire.oci.manifest import DOCKER_LIST, LIMIT, OCI_INDEX, Descriptor, Manifest
@@ -24,7 +25,6 @@ INDEX = "index.json"
 REF_NAME = "org.opencontainers.image.ref.name"
 REVISION = "org.opencontainers.image.revision"
 CONTAINERD_NAME = "io.containerd.image.name"  # docker save ≥ 25 writes the whole reference there, the tag in REF_NAME
-_ATTESTATION = "vnd.docker.reference.type"  # buildx marks entries with it that are no image
 
 
 class Layout:
@@ -117,7 +117,7 @@ class Layout:
         return {**self._shared(manifest.children), **manifest.annotations, **descriptor.annotations}
 
     def _shared(self, children: tuple[Descriptor, ...]) -> Mapping[str, str]:
-        images = [child for child in children if child.is_manifest and _ATTESTATION not in child.annotations]
+        images = [child for child in children if child.is_manifest and ATTESTATION not in child.annotations]
         found = [{**self.manifest(child).annotations, **child.annotations}.items() for child in images]
         return dict(set(found[0]).intersection(*found)) if found else {}
 

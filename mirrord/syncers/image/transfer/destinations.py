@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from mirrord import failpoints
@@ -11,6 +12,7 @@ from mirrord.blobs.spool import Reader
 from mirrord.errors import RefusedError
 from mirrord.model import Digest
 from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.created import created_at
 from mirrord.wire.oci.manifest import Descriptor, Manifest
 from mirrord.wire.oci.referrers import add_referrer
 
@@ -28,6 +30,10 @@ class Destination(Protocol):
 
     async def named(self, name: str) -> Digest | None:
         """Return what `name` stands for, or None."""
+        ...
+
+    async def created(self, digest: Digest) -> datetime | None:
+        """Return when an image that is there was made, or None when it does not say."""
         ...
 
     async def has_manifest(self, digest: Digest) -> bool:
@@ -69,6 +75,10 @@ class RegistryDestination:
         """HEAD by tag."""
         head = await self._client.head_manifest(name)
         return head.digest if head else None
+
+    async def created(self, digest: Digest) -> datetime | None:
+        """GET the manifest, and its config or one child when it does not say."""
+        return await created_at(self._client, digest)
 
     async def has_manifest(self, digest: Digest) -> bool:
         """HEAD by digest; registries take no manifest whose content they lack.

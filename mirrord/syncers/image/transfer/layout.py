@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from mirrord.blobs.spool import Reader
 from mirrord.model import Digest
@@ -24,6 +25,10 @@ class LayoutDestination:
         """Look into the index."""
         head = await self._writer.head_manifest(name)
         return head.digest if head else None
+
+    async def created(self, digest: Digest) -> datetime | None:  # noqa: ARG002 - the port's signature
+        """Say nothing: whoever copies into a layout means it."""
+        return None
 
     async def has_manifest(self, digest: Digest) -> bool:
         """Look at the file; the writer takes no manifest whose content it lacks."""

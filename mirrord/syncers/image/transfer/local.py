@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from mirrord.blobs.files import storage_errors
@@ -12,6 +13,7 @@ from mirrord.blobs.links import Link, Linked, Links
 from mirrord.blobs.spool import Reader
 from mirrord.blobs.store import BlobStore
 from mirrord.model import Digest
+from mirrord.syncers.image.kept import created_locally
 from mirrord.wire.oci.manifest import Descriptor, Manifest
 
 
@@ -35,6 +37,10 @@ class LocalDestination:
     async def named(self, name: str) -> Digest | None:
         """Look into the repository's file."""
         return self._linked.tags.get(name)
+
+    async def created(self, digest: Digest) -> datetime | None:
+        """Look into its own words."""
+        return await created_locally(self._linked, self._store, digest)
 
     async def has_manifest(self, digest: Digest) -> bool:
         """Look into the repository's file, and whether the store still has all that is reached from there."""

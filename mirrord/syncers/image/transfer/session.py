@@ -6,14 +6,16 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from mirrord import failpoints
 from mirrord.blobs.spool import DetachedError, Reader, RestartedError
-from mirrord.errors import ImmutableError, MirrordError, RefusedError
+from mirrord.errors import MirrordError
 from mirrord.model import Digest, Outcome, Receipt, Step
 from mirrord.syncer import Services, Tell
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.syncers.image.transfer.destinations import Destination
+from mirrord.syncers.image.transfer.publishing import Names, created_at_source, decide
 from mirrord.syncers.image.transfer.tree import Manifests, Once, read_child, root_descriptor
 from mirrord.transfer.fanout import Delivery, fan_out, together
 from mirrord.wire.oci.manifest import Descriptor, Manifest
@@ -94,18 +96,19 @@ class ImageSession:
             manifest = await self._manifest(errand.source, root)
             await self._carry(errand, manifest, 0)
         await delivery.gate.ready()
-        await self._publish(errand.destination, manifest, step)
-        return _receipt(step, errand.tally)
+        return _receipt(step, errand.tally, await self._publish(errand, manifest, step))
 
-    async def _publish(self, destination: Destination, manifest: Manifest, step: Step) -> None:
-        """Set the names that differ in one go, those that stay first: a moving name never stands without them.
+    async def _publish(self, errand: _Errand, manifest: Manifest, step: Step) -> Names:
+        """Set the names that differ in one go, those that stay first: a moving name never stands without them."""
+        source = errand.source
 
-        A name that stands for the content already is left alone: a registry whose tags never move refuses it again
-        too (moby/buildkit#3776).
-        """
-        differ = [name for name in step.names if await _differs(destination, name, manifest.digest, step)]
-        if differ or not step.names:
-            await destination.publish(manifest, differ)
+        async def made() -> datetime | None:
+            return await self._once.do(("made", id(source), manifest.digest), created_at_source(source, manifest))
+
+        names = await decide(errand.destination, step, made)
+        if names.differ or not step.names:
+            await errand.destination.publish(manifest, names.differ)
+        return names
 
     async def _manifest(self, source: ImageSource, descriptor: Descriptor) -> Manifest:
         manifest = await self._manifests.read(("read", id(source), descriptor.digest), source.manifest(descriptor))
@@ -181,23 +184,6 @@ class ImageSession:
                     continue
 
 
-async def _differs(destination: Destination, name: str, digest: Digest, step: Step) -> bool:
-    """Whether a name has to be set; one that a registry refuses to speak of is, unless it never moves.
-
-    Raises:
-        ImmutableError: it never moves, and stands for something else, or nobody says for what.
-    """
-    try:
-        there = await destination.named(name)
-    except RefusedError as error:
-        if name in step.stays:
-            raise ImmutableError(f"{name} never moves, and what it is there is not known: {error}") from error
-        return True
-    if name in step.stays and there not in (None, digest):
-        raise ImmutableError(f"{name} is {there} there and never moves")
-    return there != digest
-
-
 async def _take(destination: Destination, blob: Descriptor, reader: Reader) -> None:
     try:
         await destination.take_blob(blob, reader)
@@ -212,9 +198,18 @@ def _cause(reader: Reader, error: MirrordError) -> MirrordError:
     return reader.error or error
 
 
-def _receipt(step: Step, tally: _Tally) -> Receipt:
-    names = ", ".join(step.names) or step.digest
-    detail = f"{names}: {tally.blobs} blobs sent" if tally.blobs else f"{names}: content was there"
+def _receipt(step: Step, tally: _Tally, names: Names) -> Receipt:
+    called = ", ".join(name for name in step.names if name not in names.left) or step.digest
+    detail = f"{called}: {tally.blobs} blobs sent" if tally.blobs else f"{called}: content was there"
     if tally.foreign:
         detail += f"; foreign layers left out: {tally.foreign} (clients get them from their URLs)"
-    return Receipt(step, Outcome.DONE, detail, sent=tally.sent, mounted=tally.there)
+    wrote = tally.blobs or names.differ or not step.names
+    return Receipt(
+        step,
+        Outcome.DONE if wrote else Outcome.KEPT,
+        detail,
+        sent=tally.sent,
+        mounted=tally.there,
+        remark="; ".join(names.told),
+        left=names.left,
+    )

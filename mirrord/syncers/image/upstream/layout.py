@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,16 +12,16 @@ from typing import TYPE_CHECKING
 from mirrord.blobs.wanted import Wanted
 from mirrord.errors import ContentError, MirrordError, MissingError
 from mirrord.model import Digest, Item
-from mirrord.plan.differ import Offer
 from mirrord.plan.naming import build_tags
+from mirrord.plan.offer import Build, Offer, named
 from mirrord.syncers.image.upstream.embedded import embedded
+from mirrord.wire.oci.created import CREATED, moment
 from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout, tag_in
 from mirrord.wire.oci.manifest import Descriptor, Manifest
 
 if TYPE_CHECKING:
+    from mirrord.syncer import Publication
     from mirrord.syncers.image.spec import Source
-
-CREATED = "org.opencontainers.image.created"
 
 
 class LayoutSource:
@@ -56,14 +55,16 @@ class LayoutSource:
         return Wanted(blob.digest, blob.size, file=file.path, start=file.offset, source=str(self._layout.place))
 
 
-def single(layout: Layout, descriptor: Descriptor, source: Source) -> Offer:
-    """Offer one image of a layout as a build: the first of several names stays (`main-abc123`, `main`)."""
+def single(
+    layout: Layout, descriptor: Descriptor, source: Source, publication: Publication | None, frozen: Sequence[str]
+) -> Offer:
+    """Offer one image of a layout; with several names it is a build (`main-abc123`, `main`), and so when published."""
     tag = tag_in(source.tag or "") or tag_in(descriptor.annotations.get(REF_NAME, ""))
     names = source.names or ((tag,) if tag else ())
     if not names:
         raise ContentError(f"{layout.place}: the image has no name; write names: [...] for what to call it")
     item = Item(names[0], descriptor.digest, tree_size(layout, descriptor))
-    return Offer(item, names, stays=frozenset(names[:1] if len(names) > 1 else ()), build=len(names) > 1)
+    return named(item, names, _build(layout, descriptor, publication), frozen)
 
 
 def tree_size(layout: Layout, root: Descriptor) -> int:
@@ -84,19 +85,26 @@ def tree_size(layout: Layout, root: Descriptor) -> int:
     return sum(sizes.values())
 
 
+def _build(layout: Layout, descriptor: Descriptor, publication: Publication | None = None) -> Build:
+    """Find out when a build was made: its entry says when the layout was written, the image itself perhaps more."""
+    said = moment(layout.annotations(replace(descriptor, annotations={})).get(CREATED))
+    created = said if publication else moment(descriptor.annotations.get(CREATED)) or said
+    return Build(created, said, datetime.fromtimestamp(layout.place.stat().st_mtime, UTC), publication)
+
+
 @dataclass(frozen=True, slots=True)
-class Build:
+class FoundBuild:
     """One build found in a folder of layouts."""
 
     layout: Layout
     descriptor: Descriptor
     branch: str
     commit: str
-    created: datetime
     size: int
+    build: Build
 
 
-def builds(folder: Path, problems: list[str]) -> Iterator[Build]:
+def builds(folder: Path, problems: list[str]) -> Iterator[FoundBuild]:
     """Find every layout below `folder` that says its branch and commit; others become a problem each."""
     if not folder.is_dir():
         problems.append(f"{folder}: no such folder; make it, or correct from.layouts")
@@ -110,42 +118,35 @@ def builds(folder: Path, problems: list[str]) -> Iterator[Build]:
             said = layout.annotations(descriptor)
             if not (said.get(REF_NAME) and said.get(REVISION)):
                 raise ContentError(f"{path}: lacks the annotation {REF_NAME} (branch) or {REVISION} (commit)")
-            made, size = _created(said.get(CREATED), path), tree_size(layout, descriptor)
-            yield Build(layout, descriptor, said[REF_NAME], said[REVISION], made, size)
+            size = tree_size(layout, descriptor)
+            yield FoundBuild(layout, descriptor, said[REF_NAME], said[REVISION], size, _build(layout, descriptor))
         except (MirrordError, OSError) as error:
             problems.append(str(error))
 
 
-def _created(text: str | None, path: Path) -> datetime:
-    """Return when a build was made: as annotated (RFC 3339), else when its folder last changed."""
-    with contextlib.suppress(ValueError):
-        moment = datetime.fromisoformat(text or "")
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+def build_offers(found: Iterable[FoundBuild], problems: list[str]) -> Iterator[tuple[Offer, FoundBuild]]:
+    """Offer each build under `<branch>-<commit>` and under `<branch>`, which one of them gets at each target.
 
-
-def build_offers(found: Iterable[Build], problems: list[str]) -> Iterator[tuple[Offer, Build]]:
-    """Offer each build under `<branch>-<commit>`, and the newest of each branch also under `<branch>`."""
-    newest: dict[str, Build] = {}
+    Two builds cannot have one name, and no branch the name of a build: all but one become a problem each.
+    """
+    named: dict[str, tuple[FoundBuild, str]] = {}
     branches: dict[str, str] = {}
-    usable: list[tuple[Build, str, str]] = []
-    for build in found:
+    for one in found:
         try:
-            stays, moves = build_tags(build.branch, build.commit)
+            stays, moves = build_tags(one.branch, one.commit)
         except MirrordError as error:
-            problems.append(f"{build.layout.place}: {error}")
+            problems.append(f"{one.layout.place}: {error}")
             continue
-        if branches.setdefault(moves, build.branch) != build.branch:
-            problems.append(
-                f"{build.layout.place}: branch {build.branch} and branch {branches[moves]} are both {moves}"
-            )
+        if branches.setdefault(moves, one.branch) != one.branch:
+            problems.append(f"{one.layout.place}: branch {one.branch} and branch {branches[moves]} are both {moves}")
+        elif stays in named:
+            problems.append(f"{one.layout.place}: another layout is {stays} too; remove one of them")
+        else:
+            named[stays] = one, moves
+    for stays, (one, moves) in named.items():
+        if moves in named:
+            of = f"the build {named[moves][0].commit} of branch {named[moves][0].branch}"
+            problems.append(f"{one.layout.place}: branch {one.branch} is {moves}, and so is {of}, which never moves")
             continue
-        if any(stays == other for _, other, _ in usable):
-            problems.append(f"{build.layout.place}: another layout is {stays} too; remove one of them")
-            continue
-        usable.append((build, stays, moves))
-        newest[moves] = max(newest.get(moves, build), build, key=lambda one: one.created)
-    for build, stays, moves in usable:
-        names = (stays, moves) if newest[moves] is build else (stays,)
-        item = Item(stays, build.descriptor.digest, build.size)
-        yield Offer(item, names, stays=frozenset({stays}), build=True), build
+        item = Item(stays, one.descriptor.digest, one.size)
+        yield Offer(item, (stays, moves), frozenset({stays}), build=one.build), one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from mirrord.blobs.wanted import Wanted
 from mirrord.errors import ContentError, MirrordError, MissingError, TransportError
 from mirrord.memory import Memory
 from mirrord.model import Digest, Item
-from mirrord.plan.differ import Offer, remembered
+from mirrord.plan.offer import Build, Offer, named, remembered
 from mirrord.plan.select import is_glob, matches, select
 from mirrord.syncers.image.upstream.embedded import embedded
 from mirrord.wire.oci.client import Repository
@@ -20,6 +20,7 @@ from mirrord.wire.oci.manifest import Descriptor, Manifest
 from mirrord.wire.oci.reference import Reference
 
 if TYPE_CHECKING:
+    from mirrord.syncer import Publication
     from mirrord.syncers.image.spec import Source
 
 
@@ -53,6 +54,8 @@ class Question:
         immutable: globs of tags that never move.
         targets: names of the mirror's targets.
         memory: what the record says.
+        publication: the publish that asks for it, or None.
+        frozen: globs of names at the targets that never move, whatever asks for them.
     """
 
     reference: Reference
@@ -60,6 +63,8 @@ class Question:
     immutable: Sequence[str]
     targets: Sequence[str]
     memory: Memory
+    publication: Publication | None = None
+    frozen: Sequence[str] = ()
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -131,12 +136,10 @@ async def _offer(repository: Repository, question: Question, tag: str) -> Offer 
     return _named(question, tag, head.digest, fixed=fixed)
 
 
-def _named(question: Question, tag: str, digest: Digest, *, fixed: bool, settled: bool = False) -> Offer:
-    """Offer what a tag stands for. Several names of its own make it a build: the first one stays, as of a layout."""
-    names, build = question.names(tag), len(question.source.names) > 1
-    item = question.source.names[0] if question.source.names else tag
-    stays = names if fixed else names[:1] if build else ()
-    return Offer(Item(item, digest), names, stays=frozenset(stays), settled=settled, build=build)
+def _named(question: Question, tag: str, digest: Digest, *, fixed: bool) -> Offer:
+    """Offer what a tag stands for."""
+    item = Item(question.source.names[0] if question.source.names else tag, digest)
+    return named(item, question.names(tag), Build(publication=question.publication), question.frozen, fixed=fixed)
 
 
 def _settled(question: Question, tag: str) -> Offer | None:
@@ -145,7 +148,7 @@ def _settled(question: Question, tag: str) -> Offer | None:
     digests = {known.digest for target in question.targets if (known := question.memory.get((target, item)))}
     if len(digests) != 1:
         return None
-    offer = _named(question, tag, Digest.parse(digests.pop()), fixed=True, settled=True)
+    offer = replace(_named(question, tag, Digest.parse(digests.pop()), fixed=True), settled=True)
     return offer if _everywhere(offer, question.targets, question.memory) else None
 
 

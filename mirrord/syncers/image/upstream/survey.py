@@ -9,10 +9,14 @@ from datetime import datetime
 
 from mirrord.blobs.holding import whole
 from mirrord.blobs.links import Linked
-from mirrord.errors import MirrordError, RefusedError, StorageError
+from mirrord.errors import MirrordError, RefusedError, StorageError, TransportError
 from mirrord.memory import Memory
-from mirrord.plan.differ import Offer, believed, names_to_check
+from mirrord.model import Digest
+from mirrord.plan.differ import asked
+from mirrord.plan.moving import Evidence, undated
+from mirrord.plan.offer import Offer
 from mirrord.syncer import LOCAL, Mirror, Services, Target
+from mirrord.syncers.image.kept import created_locally
 from mirrord.syncers.image.names import image_name, source_reference, spec_of, target_reference
 from mirrord.syncers.image.plan import ImageSource, ImageSurvey
 from mirrord.syncers.image.upstream.layout import LayoutSource, build_offers, builds, single
@@ -20,6 +24,7 @@ from mirrord.syncers.image.upstream.registry import Question, RegistrySource, of
 from mirrord.transfer.fanout import together
 from mirrord.wire.oci.archive import open_archive
 from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.created import created_at
 from mirrord.wire.oci.layout import Layout
 
 PATIENCE = 10.0  # seconds for one look at a target; a dead one must not hold up the others
@@ -29,7 +34,7 @@ LOOKS = 8  # at one target at once: the patience is for the target's answer, not
 @dataclass(frozen=True, slots=True)
 class _Look:
     target: str
-    held: Mapping[str, str]
+    held: Mapping[str, str | None]
     error: str = ""
 
 
@@ -43,21 +48,44 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
     missing: list[str] = []
     memory = await asyncio.to_thread(_evident, mirror, services, memory)
     found, sources = await _source(mirror, services, memory, problems, missing)
-    asked = {target.name: _asked(found, target.name, memory, now, mirror.trust) for target in mirror.targets}
-    looks = await asyncio.gather(*(_held(target, asked[target.name], mirror, services) for target in mirror.targets))
+    names = asked(found, [target.name for target in mirror.targets], memory, now=now, trust=mirror.trust)
+    looks = await asyncio.gather(*(_held(target, names[target.name], mirror, services) for target in mirror.targets))
     held = {(look.target, name): digest for look in looks for name, digest in look.held.items()}
     unasked = {look.target: look.error for look in looks if look.error}
-    return ImageSurvey(tuple(found), sources, held, unasked, memory, tuple(problems), tuple(missing))
-
-
-def _asked(found: list[Offer], target: str, memory: Memory, now: datetime, trust: float) -> frozenset[str]:
-    """Return the names at a target that decide, where the record is not enough."""
-    return frozenset(
-        name
-        for offer in found
-        if not believed(offer, target, memory, now=now, trust=trust)
-        for name in names_to_check(offer, target, memory)
+    created, failed = await _created(found, Evidence(now, memory, held), mirror, services)
+    held = {key: digest for key, digest in held.items() if key[0] not in failed}
+    return ImageSurvey(
+        tuple(found), sources, held, created, {**unasked, **failed}, memory, tuple(problems), tuple(missing)
     )
+
+
+async def _created(
+    found: list[Offer], evidence: Evidence, mirror: Mirror, services: Services
+) -> tuple[Mapping[str, datetime | None], Mapping[str, str]]:
+    """Find out when that was made which stands where a build shall go, and nobody knows who put it there.
+
+    Returns:
+        Digest → when it was made, and targets that could not be asked, with the reason.
+    """
+    targets = {target.name: target for target in mirror.targets}
+    created: dict[str, datetime | None] = {}
+    failed: dict[str, str] = {}
+    for name, digest in sorted(undated(found, tuple(targets), evidence)):
+        try:
+            if digest not in created:
+                created[digest] = await _created_there(targets[name], Digest(digest), mirror, services)
+        except TransportError as error:
+            failed[name] = str(error)
+    return created, failed
+
+
+async def _created_there(target: Target, digest: Digest, mirror: Mirror, services: Services) -> datetime | None:
+    if target.name != LOCAL:
+        repository = Repository(services.http, target_reference(mirror, target), services.http.book, push=True)
+        return await created_at(repository, digest)
+    if services.links is None or services.blobs is None:
+        return None
+    return await created_locally(services.links.get(image_name(mirror)) or Linked(), services.blobs, digest)
 
 
 async def _source(
@@ -65,11 +93,14 @@ async def _source(
 ) -> tuple[list[Offer], Mapping[str, ImageSource]]:
     spec = spec_of(mirror)
     source = spec.source
+    frozen = spec.immutable if mirror.publication else ()
     if source.repository:
         reference = source_reference(mirror)
         repository = Repository(services.http, reference, services.http.book)
         names = [target.name for target in mirror.targets]
-        found = await offers(repository, Question(reference, source, spec.immutable, names, memory))
+        fixed = () if mirror.publication else spec.immutable  # it speaks of tags of the mirror's own source
+        question = Question(reference, source, fixed, names, memory, mirror.publication, frozen)
+        found = await offers(repository, question)
         problems += found.problems
         missing += found.missing
         return [*found.offers], dict.fromkeys((one.item.name for one in found.offers), RegistrySource(repository))
@@ -82,12 +113,12 @@ async def _source(
         }
     if source.archive:
         archive = await open_archive(source.archive, services.scratch, source.tag)
-        offer = await asyncio.to_thread(single, archive.layout, archive.root, source)
+        offer = await asyncio.to_thread(single, archive.layout, archive.root, source, mirror.publication, frozen)
         return [offer], {offer.item.name: LayoutSource(archive.layout, archive.root)}
     assert source.layout is not None
     layout = await asyncio.to_thread(Layout.open, source.layout, services.scratch)
     root = layout.resolve(source.tag)
-    offer = await asyncio.to_thread(single, layout, root, source)
+    offer = await asyncio.to_thread(single, layout, root, source, mirror.publication, frozen)
     return [offer], {offer.item.name: LayoutSource(layout, root)}
 
 
@@ -102,13 +133,14 @@ def _evident(mirror: Mirror, services: Services, memory: Memory) -> Memory:
     return Memory(kept, memory.names)
 
 
-def _local(names: Collection[str], mirror: Mirror, services: Services) -> Mapping[str, str]:
+def _local(names: Collection[str], mirror: Mirror, services: Services) -> Mapping[str, str | None]:
     """Look up names in the local store; what is linked and not whole is not there."""
     if services.links is None or services.blobs is None:
         raise StorageError("the local target needs a state directory")
     linked = services.links.get(image_name(mirror)) or Linked()
     known: Mapping[str, str] = {**{digest: digest for digest in linked.manifests}, **linked.tags}
-    return {name: known[name] for name in names if name in known and whole(linked, services.blobs, known[name])}
+    there = {name for name in names if name in known and whole(linked, services.blobs, known[name])}
+    return {name: known[name] if name in there else None for name in names}
 
 
 async def _held(target: Target, names: Collection[str], mirror: Mirror, services: Services) -> _Look:
@@ -120,7 +152,7 @@ async def _held(target: Target, names: Collection[str], mirror: Mirror, services
     if target.name == LOCAL:
         return _Look(target.name, await asyncio.to_thread(_local, names, mirror, services))
     repository = Repository(services.http, target_reference(mirror, target), services.http.book, push=True)
-    held: dict[str, str] = {}
+    held: dict[str, str | None] = {}
     answered: list[bool] = []
     slots = asyncio.Semaphore(LOOKS)
 
@@ -134,8 +166,7 @@ async def _held(target: Target, names: Collection[str], mirror: Mirror, services
                 raise
             return
         answered.append(True)
-        if head:
-            held[name] = head.digest
+        held[name] = head.digest if head else None
 
     try:
         await together(*(look(name) for name in sorted(names)))

@@ -1,0 +1,107 @@
+"""Which names are set when all content is there, as the target stands at that moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from mirrord.errors import ContentError, ImmutableError, RefusedError
+from mirrord.model import Digest, Step
+from mirrord.plan.moving import written
+from mirrord.syncers.image.plan import ImageSource
+from mirrord.syncers.image.transfer.destinations import Destination
+from mirrord.wire.oci.created import created
+from mirrord.wire.oci.files import BlobFile
+from mirrord.wire.oci.manifest import LIMIT, Descriptor, Manifest
+
+Made = Callable[[], Awaitable[datetime | None]]
+"""Says when the image at hand was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What becomes of the names of a step.
+
+    Attributes:
+        differ: those to set, in publishing order.
+        left: those that stand for something newer, and stay.
+        told: one sentence for each name about which there is something to say.
+    """
+
+    differ: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+
+
+async def decide(destination: Destination, step: Step, made: Made) -> Names:
+    """Ask the target for each name just before it is set.
+
+    A name that stands for the content already is not set again: a registry whose tags never move refuses that too
+    (moby/buildkit#3776). With `Step.unless_newer` a name that moves stays where something newer stands.
+
+    Raises:
+        ImmutableError: a name that never moves stands for something else, or nobody says for what.
+        MirrordError: the target cannot be asked.
+    """
+    there = {name: await _there(destination, name, step) for name in step.names}
+    differ = [name for name in step.names if there[name] != step.digest]
+    if not step.unless_newer:
+        return Names(tuple(differ))
+    left, told, dates = [], [], dict[Digest, datetime | None]()
+    for name in differ:
+        digest = there[name]
+        if digest is None:
+            continue
+        ours = next((one.created for one in step.named if one.name == name), None) or await made()
+        if ours and digest not in dates:
+            dates[digest] = await destination.created(digest)
+        theirs = dates.get(digest)
+        if ours and theirs and theirs > ours:
+            left.append(name)
+            both = f"created {written(theirs)}; {step.item} was created {written(ours)}"
+            told.append(f"{step.target}: {name} left alone: it is {digest} there, {both}")
+        elif ours is None or theirs is None:
+            silent = step.item if ours is None else digest
+            told.append(f"{step.target}: {name} moved from {digest}: {silent} does not say when it was created")
+    return Names(tuple(name for name in differ if name not in left), tuple(left), tuple(told))
+
+
+async def created_at_source(source: ImageSource, manifest: Manifest) -> datetime | None:
+    """Return when an image was made, as its source has it; what cannot be read does not say.
+
+    Raises:
+        TransportError: the source cannot be reached, fails or asks for patience.
+    """
+
+    async def read_blob(blob: Descriptor) -> bytes:
+        wanted = await source.wanted(blob)
+        if wanted.file is not None:
+            return await asyncio.to_thread(BlobFile(wanted.file, wanted.start, wanted.size).load, LIMIT)
+        assert wanted.open is not None
+        data = bytearray()
+        async with wanted.open(0) as chunks:
+            async for chunk in chunks:
+                data += chunk
+                if len(data) > wanted.size:
+                    raise ContentError(f"{blob.digest}: more than the {wanted.size} bytes of its descriptor")
+        return bytes(data)
+
+    try:
+        return await created(manifest, source.manifest, read_blob)
+    except (RefusedError, ContentError):
+        return None
+
+
+async def _there(destination: Destination, name: str, step: Step) -> Digest | None:
+    """Return what a name is there; of one that moves None also where the target refuses to speak of it."""
+    try:
+        there = await destination.named(name)
+    except RefusedError as error:
+        if name in step.stays:
+            raise ImmutableError(f"{name} never moves, and what it is there is not known: {error}") from error
+        return None
+    if name in step.stays and there not in (None, step.digest):
+        raise ImmutableError(f"{name} is {there} there and never moves")
+    return there

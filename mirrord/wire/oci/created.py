@@ -1,0 +1,94 @@
+"""When an image was made, as far as it says so itself (image-spec, annotations.md and config.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from mirrord.errors import ContentError, RefusedError
+from mirrord.model import Digest
+from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.descriptor import ATTESTATION, CONFIGS, Descriptor
+from mirrord.wire.oci.document import read_object
+from mirrord.wire.oci.manifest import LIMIT, Manifest
+
+CREATED = "org.opencontainers.image.created"
+_NO_DATE = 1980  # the last of the years that programs write for "no date": 1, 1970, 1980
+_LONGEST = 64  # characters of a date
+_ASIDE = 256 * 1024  # bytes of JSON that are not read beside other work
+
+
+def moment(text: object) -> datetime | None:
+    """Read a date (RFC 3339); None for what is none, and for what builds write that are the same each time."""
+    if not isinstance(text, str) or len(text) > _LONGEST:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+    return found if found.year > _NO_DATE else None
+
+
+async def created(
+    manifest: Manifest,
+    read_manifest: Callable[[Descriptor], Awaitable[Manifest]],
+    read_blob: Callable[[Descriptor], Awaitable[bytes]],
+) -> datetime | None:
+    """Return when an image was made, or None when it does not say; reads one manifest or one blob at most.
+
+    What is annotated counts (of an index: by itself, by an entry, or by the manifest of its first image), else what
+    the config says: its label of that name, which outranks its own field (image-spec, conversion.md).
+
+    Raises:
+        MirrordError: as the two functions do.
+    """
+    if (annotated := moment(manifest.annotations.get(CREATED))) is not None:
+        return annotated
+    images = [one for one in manifest.children if one.is_manifest and ATTESTATION not in one.annotations]
+    for entry in images:
+        if (annotated := moment(entry.annotations.get(CREATED))) is not None:
+            return annotated
+    if images:
+        return moment((await read_manifest(images[0])).annotations.get(CREATED))
+    config = next((blob for blob in manifest.blobs if blob.media_type in CONFIGS), None)
+    if config is None or config.size > LIMIT:
+        return None
+    data = config.data if config.data is not None else await read_blob(config)
+    return await asyncio.to_thread(_by_config, data) if len(data) > _ASIDE else _by_config(data)
+
+
+async def created_at(repository: Repository, digest: Digest) -> datetime | None:
+    """Return when an image of a registry was made: two GETs at most. What cannot be read does not say.
+
+    Raises:
+        TransportError: the registry cannot be reached, fails or asks for patience.
+    """
+
+    async def read_manifest(child: Descriptor) -> Manifest:
+        return await repository.get_manifest(child.digest)
+
+    async def read_blob(blob: Descriptor) -> bytes:
+        data = bytearray()
+        async with repository.open_blob(blob) as chunks:
+            async for chunk in chunks:
+                data += chunk
+                if len(data) > blob.size:
+                    raise ContentError(f"{blob.digest}: more than the {blob.size} bytes of its descriptor")
+        if Digest.of(bytes(data), blob.digest.algorithm) != blob.digest:
+            raise ContentError(f"{blob.digest}: other bytes came")
+        return bytes(data)
+
+    try:
+        return await created(await repository.get_manifest(digest), read_manifest, read_blob)
+    except (RefusedError, ContentError):
+        return None
+
+
+def _by_config(data: bytes) -> datetime | None:
+    document = read_object(data, "config")
+    inner = document.get("config")
+    labels = inner.get("Labels") if isinstance(inner, dict) else None
+    label = labels.get(CREATED) if isinstance(labels, dict) else None
+    return moment(label) or moment(document.get("created"))
