@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import re
 import tarfile
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -52,3 +54,20 @@ def chart_metadata(archive: bytes) -> dict[str, Any]:
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ValueError(str(error)) from error
     raise ValueError("no Chart.yaml")
+
+
+def form_fields(content_type: str, body: bytes) -> Mapping[str, bytes]:
+    """Return the fields of a form (RFC 7578), or the whole body as `chart`."""
+    found = re.fullmatch(r"multipart/form-data; boundary=([\w-]+)", content_type)
+    if found is None:
+        return {"chart": body}
+    mark = f"--{found[1]}".encode()
+    first, *parts, last = (b"\r\n" + body).split(b"\r\n" + mark)
+    assert (first, last) == (b"", b"--\r\n"), "not a form"
+    fields = {}
+    for part in parts:
+        head, _, data = part.partition(b"\r\n\r\n")
+        name = re.search(rb'; name="(\w+)"', head)
+        assert name is not None, "a part without a name"
+        fields[name[1].decode()] = data
+    return fields

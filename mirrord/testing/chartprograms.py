@@ -90,7 +90,8 @@ async def open_chartmuseum(user: tuple[str, str] | None = None, *options: str) -
                 env=env,
             )
         try:
-            await _ready(server.url, process, log)
+            context = next((flag.partition("=")[2] for flag in options if flag.startswith("--context-path=")), "")
+            await _ready(f"{server.url}{context}", process, log)
             yield server
         finally:
             await _stop(process)

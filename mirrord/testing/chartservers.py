@@ -12,7 +12,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
@@ -20,7 +22,7 @@ from urllib.parse import unquote
 import yaml
 from aiohttp import web
 
-from mirrord.testing.chartfiles import chart_metadata
+from mirrord.testing.chartfiles import chart_metadata, form_fields
 from mirrord.testing.distribution import Ask
 from mirrord.testing.exchange import Exchange, Moment, Wire
 from mirrord.testing.faults import Faults
@@ -42,6 +44,8 @@ class ChartServer:
         faults: what goes wrong, on order.
         wire: where all requests are logged.
         lag: how many reads of the index come before it shows what was stored last (it is made in the background).
+        clock: the server's own, in seconds; by default one passes with each file.
+        times: when each file came.
         host: `127.0.0.1:PORT`, once started.
     """
 
@@ -50,6 +54,8 @@ class ChartServer:
     ) -> None:
         self.path = path
         self.files: dict[str, bytes] = {}
+        self.clock: Callable[[], float] = count(1_704_067_200).__next__
+        self.times: dict[str, float] = {}
         self.faults = Faults()
         self.wire = wire or Wire()
         self.lag = lag
@@ -91,24 +97,35 @@ class ChartServer:
     def store(self, file: str, data: bytes) -> None:
         """Keep a file; the index shows it after `lag` reads."""
         self.files[file] = data
+        self.times[file] = self.clock()
         self._hidden[file] = self.lag
 
-    def index(self, prefix: str = "charts/") -> Reply:
-        """Make the index; `prefix` stands before the file names in urls, `{name}` in it for the chart's."""
+    def index(self, prefix: str = "charts/", *, digests: bool = True, context: str | None = None) -> Reply:
+        """Make the index.
+
+        Args:
+            prefix: stands before the file names in urls, `{name}` in it for the chart's.
+            digests: whether it tells them.
+            context: what `serverInfo` says, None without one.
+        """
         entries: dict[str, list[dict[str, Any]]] = {}
         archives = [(file, data) for file, data in self.files.items() if file.endswith(".tgz")]
-        for number, (file, data) in enumerate(archives):
+        for file, data in archives:
             self._hidden[file] = self._hidden.get(file, 0) - 1
             if self._hidden[file] >= 0:
                 continue
             metadata = chart_metadata(data)
+            created = datetime.fromtimestamp(self.times.setdefault(file, self.clock()), UTC)
             made = {
-                "created": f"2024-01-01T00:{number // 60:02}:{number % 60:02}Z",
-                "digest": hashlib.sha256(data).hexdigest(),
+                "created": created.isoformat().replace("+00:00", "Z"),
                 "urls": [prefix.replace("{name}", metadata["name"]) + file],
             }
+            if digests:
+                made["digest"] = hashlib.sha256(data).hexdigest()
             entries.setdefault(metadata["name"], []).insert(0, {**metadata, **made})
         document = {"apiVersion": "v1", "entries": entries, "generated": "2024-01-01T00:00:00Z"}
+        if context is not None:
+            document["serverInfo"] = {"contextPath": context} if context else {}
         return Reply(200, {"Content-Type": "application/x-yaml"}, yaml.safe_dump(document).encode())
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -184,63 +201,75 @@ class CodingServer(ChartServer):
 
 
 class ChartMuseumServer(ChartServer):
-    """ChartMuseum's API and repository (research of its `multitenant` routes), one tenant.
+    """ChartMuseum's API and repository (its `multitenant` routes and `PutWithLimit`, 0.16), one tenant.
 
     Attributes:
         force: whether `?force` replaces (`--disable-force-overwrite` is the opposite).
         context: context path; `path` begins with it.
+        says: the context path in its index (servers before 0.8 tell none).
+        deletes: whether it lets charts be deleted (`--disable-delete` is the opposite).
+        limit: `--per-chart-limit`, 0 for none. Then a form with a provenance fails half-way, as the real one does:
+            it takes the provenance for a chart.
     """
 
-    def __init__(self, path: str = "", *, context: str = "", force: bool = True, **options: Any) -> None:
+    def __init__(
+        self, path: str = "", *, context: str = "", force: bool = True, limit: int = 0, **options: Any
+    ) -> None:
         super().__init__(path, **options)
-        self.context = context
+        self.context = self.says = context
         self.force = force
+        self.limit = limit
+        self.deletes = True
 
     async def answer(self, ask: Ask, intake: Intake) -> Reply:
         """Answer."""
         api = f"{self.context}/api{self.path.removeprefix(self.context)}"
-        if ask.method == "POST" and ask.path == f"{api}/charts":
-            return await self._post(ask, intake)
+        if ask.method == "POST" and ask.path in (f"{api}/charts", f"{api}/prov"):
+            return await self._post(ask, intake, provenance=ask.path.endswith("/prov"))
+        if ask.method == "DELETE" and ask.path.startswith(f"{api}/charts/"):
+            file = "-".join(ask.path.removeprefix(f"{api}/charts/").split("/")) + ".tgz"
+            self.files.pop(f"{file}.prov", None)
+            if self.deletes and self.files.pop(file, b""):
+                return Reply(200, {}, b'{"deleted":true}')
         if ask.method == "GET" and ask.path == f"{self.path}/index.yaml":
-            return self.index()
+            return self.index(context=self.says)
         data = self.files.get(ask.path.removeprefix(f"{self.path}/charts/"))
         if ask.method == "GET" and data is not None:
             return Reply(200, {"Content-Type": "application/x-tar"}, data)
         return Reply(404, {"Content-Type": "application/json"}, b'{"error":"not found"}')
 
-    async def _post(self, ask: Ask, intake: Intake) -> Reply:
+    async def _post(self, ask: Ask, intake: Intake, *, provenance: bool) -> Reply:
         body = await intake.read(LARGEST)
         if body is None:
             return Reply(413)
-        fields = form_fields(ask.headers.get("content-type", ""), body)
+        fields = {"prov": body} if provenance else form_fields(ask.headers.get("content-type", ""), body)
         try:
             files = {_file_name(field, data): data for field, data in fields.items()}
         except ValueError as error:
-            return _error(400, str(error))
+            return error_reply(500 if provenance else 400, str(error))
         if not files:
-            return _error(400, "no package or provenance file found in form fields chart and prov")
+            return error_reply(400, "no package or provenance file found in form fields chart and prov")
         if self.files.keys() & files.keys() and not (self.force and "force" in ask.query):
-            return _error(409, "chart already exists")
+            return error_reply(409, "file already exists" if provenance else "chart already exists")
         for file, data in files.items():
+            if self.limit and not provenance and not file.endswith(".tgz"):
+                for stored in files.keys() & self.files.keys():
+                    del self.files[stored]
+                return error_reply(500, "invalid chart package")
+            if self.limit and not provenance:
+                self._make_room(chart_metadata(data)["name"])
             self.store(file, data)
         return Reply(201, {"Content-Type": "application/json"}, b'{"saved":true}')
 
+    def _make_room(self, name: str) -> None:
+        """Drop the chart that came first, to the second; of several, the first one by name, as they are listed."""
+        there = [file for file, data in sorted(self.files.items()) if _is_of(file, data, name)]
+        if len(there) >= self.limit:
+            del self.files[min(there, key=lambda file: int(self.times[file]))]
 
-def form_fields(content_type: str, body: bytes) -> Mapping[str, bytes]:
-    """Return the fields of a form (RFC 7578), or the whole body as `chart`."""
-    found = re.fullmatch(r"multipart/form-data; boundary=([\w-]+)", content_type)
-    if found is None:
-        return {"chart": body}
-    mark = f"--{found[1]}".encode()
-    first, *parts, last = (b"\r\n" + body).split(b"\r\n" + mark)
-    assert (first, last) == (b"", b"--\r\n"), "not a form"
-    fields = {}
-    for part in parts:
-        head, _, data = part.partition(b"\r\n\r\n")
-        name = re.search(rb'; name="(\w+)"', head)
-        assert name is not None, "a part without a name"
-        fields[name[1].decode()] = data
-    return fields
+
+def _is_of(file: str, data: bytes, name: str) -> bool:
+    return file.endswith(".tgz") and chart_metadata(data)["name"] == name
 
 
 def _file_name(field: str, data: bytes) -> str:
@@ -253,5 +282,6 @@ def _file_name(field: str, data: bytes) -> str:
     return f"{name[1].decode()}-{version[1].decode()}.tgz.prov"
 
 
-def _error(status: int, message: str) -> Reply:
+def error_reply(status: int, message: str) -> Reply:
+    """Return an error as these servers tell them."""
     return Reply(status, {"Content-Type": "application/json"}, f'{{"error":"{message}"}}'.encode())

@@ -13,6 +13,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,14 +25,15 @@ from mirrord.errors import ContentError
 from mirrord.events import Events
 from mirrord.model import Digest
 from mirrord.syncers.helm.names import CHARTS, INDEX, ChartVersion
-from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget
+from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, Museum
 from mirrord.syncers.helm.transfer.coding import CodingTarget
 from mirrord.syncers.helm.transfer.directory import DirectoryTarget
 from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.oci import OciTarget
-from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile
+from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile, Listing
 from mirrord.testing.chartfiles import chart_metadata
 from mirrord.testing.chartservers import ChartMuseumServer, ChartServer, CodingServer
+from mirrord.testing.giteacharts import GiteaServer
 from mirrord.testing.registry import Registry
 from mirrord.wire.host import HostBook
 from mirrord.wire.http import Http, Limits
@@ -75,6 +77,26 @@ def read_entries(data: bytes) -> Mapping[str, Digest]:
         raise ContentError("not an index") from error
 
 
+def read_listing(data: bytes) -> Listing:
+    """Read an index as targets want it read, in the plainest way, also one without digests.
+
+    Raises:
+        ContentError: it is none.
+    """
+    try:
+        document = yaml.load(data, yaml.CSafeLoader)
+        entries = [one for versions in document["entries"].values() for one in versions]
+        charts = [_listed({**one, "created": str(one.get("created", ""))}) for one in entries]
+        return Listing({one.item: one for one in charts}, document.get("serverInfo", {}).get("contextPath", ""))
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise ContentError("not an index") from error
+
+
+def _listed(entry: Mapping[str, Any]) -> ChartVersion:
+    digest = Digest.parse(f"sha256:{entry['digest']}") if "digest" in entry else None
+    return ChartVersion(entry["name"], entry["version"], digest, tuple(entry["urls"]), entry["created"], False, entry)  # noqa: FBT003 - nobody asks whether it is deprecated
+
+
 @dataclass(slots=True)
 class ChartWorld:
     """Where charts are put to targets.
@@ -86,6 +108,9 @@ class ChartWorld:
         stack: what ends with the test.
         read: bytes that came from the source, by archive.
         server: the chart server or registry that the last target was made for.
+        facts: what targets note for the next run.
+        desired: the versions that a mirror would want there.
+        bold: whether the operator said to go on.
     """
 
     folder: Path
@@ -94,6 +119,9 @@ class ChartWorld:
     stack: contextlib.AsyncExitStack
     read: dict[Digest, int] = field(default_factory=dict)
     server: ChartServer | Registry | None = None
+    facts: dict[str, str] = field(default_factory=dict)
+    desired: tuple[ChartVersion, ...] = ()
+    bold: bool = False
 
     @property
     def links(self) -> Links:
@@ -109,7 +137,7 @@ class ChartWorld:
         """Make a target of one of `KINDS`, with a double of its server where it needs one; again after a restart."""
         makers: Mapping[str, Callable[[], ChartTarget]] = {
             "local": lambda: LocalTarget(self.store, self.links, REPOSITORY),
-            "directory": lambda: DirectoryTarget(self.folder / "site", read_entries),
+            "directory": lambda: DirectoryTarget(self.folder / "site", read_listing),
         }
         if kind in makers:
             return makers[kind]()
@@ -117,6 +145,7 @@ class ChartWorld:
             doubles: Mapping[str, Callable[..., ChartServer | Registry]] = {
                 "coding": CodingServer,
                 "chartmuseum": ChartMuseumServer,
+                "gitea": GiteaServer,
                 "oci": Registry,
             }
             self.server = await self.stack.enter_async_context(doubles[kind](**options))
@@ -124,9 +153,9 @@ class ChartWorld:
             return OciTarget(self.http, self.server.host, "team/charts")
         assert self.server is not None
         if isinstance(self.server, CodingServer):
-            return CodingTarget(self.http, self.server.url, read_entries, (0.0,) * 5)
-        context = getattr(self.server, "context", "")
-        return ChartMuseumTarget(self.http, self.server.url, read_entries, context=context, pauses=(0.0,) * 5)
+            return CodingTarget(self.http, self.server.url, read_listing, self.facts, (0.0,) * 5)
+        museum, pauses = Museum(wanted=self.desired, bold=self.bold), (0.0,) * 5
+        return ChartMuseumTarget(self.http, self.server.url, read_listing, self.facts, museum, pauses=pauses)
 
     def wanted(self, archive: bytes) -> Wanted:
         """Return where an archive can be had: a source that counts its bytes."""

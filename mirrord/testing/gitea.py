@@ -53,7 +53,7 @@ ENABLED = false
 [actions]
 ENABLED = false
 [packages]
-ENABLED = false
+ENABLED = {packages}
 [cron]
 ENABLED = false
 [log]
@@ -70,10 +70,11 @@ class Gitea:
         token: for everything.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Work below `folder`."""
+    def __init__(self, folder: Path, *, packages: bool = False) -> None:
+        """Work below `folder`, as a registry of packages too if wanted."""
         self.host = self.token = ""
         self._folder = folder
+        self._packages = packages
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -113,6 +114,7 @@ class Gitea:
         self._folder.mkdir(parents=True)
         self.host = f"127.0.0.1:{port}"
         settings = {"user": getpass.getuser(), "folder": self._folder, "port": port, "key": secrets.token_hex(32)}
+        settings["packages"] = str(self._packages).lower()
         self._config.write_text(_SETTINGS.format_map(settings))
         await self._command("migrate")
         user = ("--username", OWNER)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from mirrord.errors import MirrordError
 from mirrord.model import Receipt, Step
 from mirrord.syncer import Tell
 from mirrord.transfer.execute import failed
 from mirrord.wire.secret import bug
+
+_T = TypeVar("_T")
 
 
 class Gate:
@@ -98,3 +100,14 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
             first = first.exceptions[0]
     if first is not None:  # not raised in `except*`: Python 3.11.2, which is Debian 12's, would wrap it in a group
         raise first from None
+
+
+async def few(at_once: int, do: Callable[[_T], Awaitable[None]], items: Iterable[_T]) -> None:
+    """Do something with each of many, so many at once, without a task for each; fails as `together`."""
+    left = iter(items)
+
+    async def work() -> None:
+        for item in left:
+            await do(item)
+
+    await together(*(work() for _ in range(at_once)))

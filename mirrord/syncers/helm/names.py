@@ -161,6 +161,8 @@ def api_of(mirror: Mirror, target: Target) -> str:
     place = place_of(mirror, target)
     said = cast("HelmTarget", target.options).api
     where = f"{target.origin}: targets.{target.name}"
+    if said != "chartmuseum" and cast("HelmTarget", target.options).context_path is not None:
+        raise ConfigError(f"{where}.context_path: goes with `api: chartmuseum` only; take it out")
     if is_oci(place) or place.startswith("/"):
         found = "oci" if is_oci(place) else "directory"
         if said not in (None, found):

@@ -63,8 +63,10 @@ class HelmTarget(BaseModel):
 
     Attributes:
         api: what is spoken there; `oci` for `oci://` and `directory` for a path are understood without it.
+        context_path: ChartMuseum's `--context-path`, where neither its index says it nor the URL is below it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     api: Literal["coding", "chartmuseum", "directory", "oci"] | None = None
+    context_path: str | None = Field(default=None, pattern=r"^/[^?#\s]*$", max_length=200)

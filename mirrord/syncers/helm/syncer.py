@@ -19,7 +19,8 @@ from mirrord.syncers.helm.names import INDEX, ChartVersion, instant, is_oci, pla
 from mirrord.syncers.helm.plan import INDEX_ITEM, HelmSurvey, choose, plan, ripe
 from mirrord.syncers.helm.spec import HelmSpec, HelmTarget
 from mirrord.syncers.helm.transfer.session import Errand, HelmSession
-from mirrord.syncers.helm.transfer.shelves import Reader, look, open_target
+from mirrord.syncers.helm.transfer.shelves import Visit, look, note, notes_of, open_target
+from mirrord.syncers.helm.transfer.target import Listing
 from mirrord.syncers.helm.upstream.fetch import ChartSource
 from mirrord.syncers.helm.upstream.poll import extras, poll
 from mirrord.syncers.helm.upstream.reading import Index, read_index
@@ -40,7 +41,7 @@ class HelmSyncer:
 
     async def survey(self, mirror: Mirror, services: Services, memory: Memory, now: datetime) -> HelmSurvey:  # noqa: ARG002 - a chart's own digest says more than a record
         """Ask upstream for its index; unless that is as it was when all was done, see what the targets hold."""
-        notes, setup = _notes(services), _setup(mirror)
+        notes, setup = notes_of(services), _setup(mirror)
         known = notes.read(mirror.name) if notes else {}
         fresh = known.get("setup") == setup and _fresh(mirror, services, known, now)
         spec, url = spec_of(mirror), source_of(mirror)
@@ -87,10 +88,12 @@ class HelmSyncer:
         """Begin a run; when all of it was done, note by what the next one will know that nothing changed."""
         spec, at = spec_of(mirror), datetime.fromisoformat(survey.facts["at"])
         choices = {} if survey.unchanged else await asyncio.to_thread(choose, survey.entries, spec, at)
+        wanted = [choice.chart for choice in choices.values()]
+        visits = {name: Visit(_listing, wanted, dict(shelf.facts)) for name, shelf in survey.shelves.items()}
         targets = {
-            target.name: open_target(mirror, target, services, Reader(_entries))
+            target.name: open_target(mirror, target, services, visits[target.name])
             for target in mirror.targets
-            if target.name in survey.shelves
+            if target.name in visits
         }
         errand = Errand(mirror.name, spec.index == "json", survey, choices, targets)
         source = ChartSource(
@@ -100,8 +103,12 @@ class HelmSyncer:
             tell=lambda count: session.count(count),  # noqa: PLW0108 - the session comes after its source
         )
         session = HelmSession(errand, source, services)
-        yield session
-        notes = _notes(services)
+        await _note_facts(mirror, services, visits)  # what a look has cost is not paid again, however this ends
+        try:
+            yield session
+        finally:
+            await _note_facts(mirror, services, visits)
+        notes = notes_of(services)
         if notes and survey.unchanged:
             if notes.read(mirror.name) != survey.facts:  # the same bytes under another ETag
                 await notes.write(mirror.name, survey.facts)
@@ -113,14 +120,21 @@ class HelmSyncer:
         return await content(asked, services)
 
 
-def _entries(data: bytes) -> tuple[ChartVersion, ...]:
-    return read_index(data).entries
+def _listing(data: bytes) -> Listing:
+    index = read_index(data)
+    return Listing({chart.item: chart for chart in index.entries}, index.context)
+
+
+async def _note_facts(mirror: Mirror, services: Services, visits: Mapping[str, Visit]) -> None:
+    for target in mirror.targets:
+        if target.name in visits:
+            await note(mirror, target, services, visits[target.name].facts)
 
 
 async def _compared(mirror: Mirror, services: Services, index: Index, now: datetime) -> HelmSurvey:
     choices = await asyncio.to_thread(choose, index.entries, spec_of(mirror), now)
     (shelves, unasked), (files, told) = await asyncio.gather(
-        look(mirror, services, [choice.chart for choice in choices.values()], _entries),
+        look(mirror, services, [choice.chart for choice in choices.values()], _listing),
         _extras(mirror, services, index),
     )
     hidden = (*index.left_out, *index.unread)
@@ -154,10 +168,6 @@ async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Map
             files[name] = await asyncio.to_thread(place.read_bytes)
             told.append(f"{name}: cannot be had now, the one of before stays: {error}")
     return files, told
-
-
-def _notes(services: Services) -> Notes | None:
-    return Notes(services.keep / "helm") if services.keep else None
 
 
 def _setup(mirror: Mirror) -> str:

@@ -47,23 +47,33 @@ def choose(entries: Iterable[ChartVersion], spec: HelmSpec, now: datetime) -> Ma
     charts: dict[str, list[ChartVersion]] = defaultdict(list)
     for entry in entries:
         charts[entry.name].append(entry)
-    wanted = [
-        entry
-        for name, versions in charts.items()
-        if matches(name, spec.charts)
-        for entry in _versions(versions, spec, now)
-    ]
+    wanted = [_versions(versions, spec, now) for name, versions in charts.items() if matches(name, spec.charts)]
     choices: dict[str, Choice] = {}
-    for entry in sorted(wanted, key=lambda one: (instant(one.created or "") or _LONG_AGO, one.item)):
+    for entry in _oldest_first(wanted):
         first = choices.get(entry.item)
         choices[entry.item] = Choice(first.chart, (*first.rivals, entry)) if first else Choice(entry)
     return choices
+
+
+def _oldest_first(charts: Iterable[list[ChartVersion]]) -> list[ChartVersion]:
+    """Sort by time, and within a chart by version: a place that limits versions of a chart drops what came first.
+
+    A version that was made after a higher one (1.9.9 after 2.0.0) comes before it.
+    """
+    timed = []
+    for versions in charts:
+        when = _LONG_AGO
+        for entry in versions:
+            when = max(when, instant(entry.created or "") or _LONG_AGO)
+            timed.append(((when, entry.name), entry))
+    return [entry for _, entry in sorted(timed, key=lambda one: one[0])]
 
 
 _LONG_AGO = (datetime.fromisoformat("0001-01-01T00:00:00+00:00"), "")
 
 
 def _versions(versions: Iterable[ChartVersion], spec: HelmSpec, now: datetime) -> list[ChartVersion]:
+    """Return the wanted versions of one chart, the lowest first."""
     prereleases = spec.newest is None if spec.prereleases is None else spec.prereleases
     constraint = Constraint.parse(spec.versions) if spec.versions else None
     found = []
@@ -76,10 +86,10 @@ def _versions(versions: Iterable[ChartVersion], spec: HelmSpec, now: datetime) -
             and ripe(entry, spec, now)
         ):
             found.append((version.order, entry))
-    found.sort(key=lambda one: one[0], reverse=True)
+    found.sort(key=lambda one: one[0])
     if spec.newest is None:
         return [entry for _, entry in found]
-    newest = set(list(dict.fromkeys(entry.version for _, entry in found))[: spec.newest])
+    newest = set(list(dict.fromkeys(entry.version for _, entry in found))[-spec.newest :])
     return [entry for _, entry in found if entry.version in newest]
 
 

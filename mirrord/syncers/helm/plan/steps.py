@@ -85,6 +85,8 @@ def _step(choice: Choice, target: str, shelf: Shelf, spec: HelmSpec, group: str)
     elif there is not None:
         action, reason = _CHANGED[spec.changed]
         reason = f"upstream changed its digest from {there} to {wanted}: {reason}"
+    if action is Action.COPY and item in shelf.refused:
+        action, reason = Action.REFUSE, shelf.refused[item]
     names = (choice.chart.file,)
     return Step(action, item, str(there if action is Action.KEEP else wanted or ""), target, names, reason, group=group)
 

@@ -17,10 +17,14 @@ class Shelf:
     Attributes:
         held: digests of the archives, by item.
         own: the entries of the index there, by item, when it is one that we write; None where the server makes it.
+        refused: what must not be put there, by item, and why: something else would be lost.
+        facts: what the next run should know of it; when they are lost, they cost requests.
     """
 
     held: Mapping[str, Digest]
     own: Mapping[str, ChartVersion] | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

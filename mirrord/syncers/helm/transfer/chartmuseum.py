@@ -1,52 +1,112 @@
-"""ChartMuseum's API, which Harbor before 2.8, Gitea and others speak as well."""
+"""ChartMuseum's API, which Gitea, GitLab and Harbor before 2.8 speak as well."""
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import secrets
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import AsyncIterator, Collection, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from mirrord import failpoints
 from mirrord.blobs.spool import Reader
-from mirrord.errors import RefusedError
+from mirrord.errors import GuardError, RefusedError
 from mirrord.model import Digest
-from mirrord.syncers.helm.names import PROVENANCE, ChartVersion
-from mirrord.syncers.helm.transfer.listed import PAUSES, ServedIndex, upload
-from mirrord.syncers.helm.transfer.target import IndexFile, Reading
+from mirrord.syncers.helm.names import ChartVersion
+from mirrord.syncers.helm.transfer.listed import ServedIndex, upload
+from mirrord.syncers.helm.transfer.retention import Retention
+from mirrord.syncers.helm.transfer.target import IndexFile, Listing, Reading
 from mirrord.wire.http import Http
 from mirrord.wire.message import Call, Upload
+
+KEEPS: Final = ".keeps"
+"""Names, among the facts, how many versions of a chart the server was seen to keep."""
+
+LOOKS: Final = frozenset(4**power for power in range(1, 9))  # uploads after which a limit would have shown
+SHOWN: Final = 5  # names in a sentence
+SOON: Final = 3  # of the pauses: what an index does not show then, it dropped, or it is one that lags behind
+
+
+@dataclass(frozen=True, slots=True)
+class Museum:
+    """What is known of a ChartMuseum besides its address.
+
+    Attributes:
+        context: its `--context-path` as the operator wrote it; None: what its index says.
+        wanted: the versions that shall be there.
+        bold: go on where nobody knows whether something newer would be dropped.
+    """
+
+    context: str | None = None
+    wanted: Collection[ChartVersion] = ()
+    bold: bool = False
 
 
 class ChartMuseumTarget:
     """One repository of a ChartMuseum.
 
-    It dates charts by their arrival, and with a limit for each chart removes what came first: hence `oldest_first`.
+    It dates charts by their arrival, and with a limit for each chart removes what came first: hence `oldest_first`,
+    and nothing is put that would cost something newer.
     """
 
     provenance = True
     oldest_first = True
 
     def __init__(
-        self, http: Http, url: str, reading: Reading, *, context: str = "", pauses: Sequence[float] = PAUSES
+        self,
+        http: Http,
+        url: str,
+        reading: Reading,
+        facts: MutableMapping[str, str],
+        museum: Museum = Museum(),
+        *,
+        pauses: Sequence[float] | None = None,
     ) -> None:
-        """Write to the repository whose index is `<url>/index.yaml`; `context` is the server's `--context-path`."""
+        """Write to the repository whose index is `<url>/index.yaml`; `facts` as for `ServedIndex`."""
         self._http = http
-        self._index = ServedIndex(http, url, reading, pauses)
-        self._api = api_url(self._index.url, context)
-        self._put: dict[str, Digest] = {}
+        self._index = ServedIndex(http, url, reading, facts, pauses)
+        self._facts = facts
+        self._museum = museum
+        self._room: Retention | None = None
+        self._api = ""
+        self._forms = False
+        self._once = asyncio.Lock()
+        self._put: dict[str, ChartVersion] = {}
+        self._dropped: set[str] = set()
         self.place = self._index.url
 
-    async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:  # noqa: ARG002 - the port's signature
+    async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
         """Read its index."""
-        return await self._index.read()
+        listing = await self._index.look()
+        self._enter(listing)
+        return await self._index.digests(listing, charts)
+
+    def refused(self, charts: Sequence[ChartVersion]) -> Mapping[str, str]:
+        """Say which of these must not be put, and why; asked after `held`. `charts` come the oldest first."""
+        if self._room is None:
+            return {}
+        there = self._room.there
+        return self._room.refused([one for one in charts if one.version not in there.get(one.name, {})])
 
     async def put(self, chart: ChartVersion, reader: Reader, prov: bytes | None, *, replace: bool = False) -> None:
-        """POST archive and provenance in one form, so that neither is there alone; `?force` replaces."""
+        """POST the provenance, then the archive: an archive is never there without it; `?force` replaces.
+
+        Raises:
+            GuardError: the server would drop something newer for it.
+        """
+        room = await self._ready()
+        why = room.refusal(chart) if replace or chart.version not in room.there.get(chart.name, {}) else ""
+        if why:
+            raise GuardError(f"{self.place}: {chart.item}: {why}")
+        risky, force = room.risky(chart), "?force" if replace else ""
+        await self._make_way(chart, room)
+        beside = prov if prov is not None and not await self._signed(chart, prov, force) else None
         boundary = secrets.token_hex(16)  # nobody can write a file that holds it
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        url = f"{self._api}?force" if replace else self._api
-        body = _form(boundary, chart.file, reader, prov)
-        call = Call("POST", url, self._index.host, headers=headers, body=body, ok=(200, 201))
+        body = _form(boundary, chart.file, reader, beside)
+        call = Call("POST", f"{self._api}{force}", self._index.host, headers=headers, body=body, ok=(200, 201))
         digest = reader.spool.wanted.digest
         try:
             await upload(self._http, call, reader)
@@ -54,14 +114,124 @@ class ChartMuseumTarget:
             if error.status != 409:
                 raise
             await self._index.settle(chart.item, digest, error)
+        else:
+            room.came(chart, asyncio.get_running_loop().time())
         failpoints.hit("push.tag")
-        self._put[chart.item] = digest
+        self._put[chart.item] = dataclasses.replace(chart, digest=digest)
+        if risky or len(self._put) in LOOKS:
+            self._learn(await self._index.awaited(self._settled, SOON))
 
     async def finish(self, index: IndexFile) -> None:  # noqa: ARG002 - ChartMuseum makes its own
-        """Wait until ChartMuseum's own index lists what was put."""
-        if self._put:
-            await self._index.confirm(self._put)
-        self._put.clear()
+        """Wait until ChartMuseum's own index lists what was put.
+
+        Raises:
+            GuardError: it dropped some of it again, since it keeps only so many versions of a chart.
+        """
+        try:
+            if self._put:
+                await self._confirm()
+        finally:
+            self._put.clear()
+            self._dropped.clear()
+
+    async def _confirm(self) -> None:
+        listing = await self._index.awaited(self._settled, SOON)
+        self._learn(listing)
+        if not self._settled(listing):
+            listing = await self._index.awaited(self._settled)
+            self._learn(listing)
+        self._index.check(self._staying, listing)
+        lost = sorted(self._dropped & (self._put.keys() | {chart.item for chart in self._museum.wanted}))
+        if lost and self._room:
+            names = ", ".join(lost[:SHOWN]) + (" …" if len(lost) > SHOWN else "")
+            kept = f"{self.place}: keeps {self._room.keeps} versions of a chart, and dropped {names}"
+            raise GuardError(f"{kept}; set `newest: {self._room.keeps}`")
+
+    @property
+    def _staying(self) -> Mapping[str, Digest]:
+        """What was put, and neither went again nor had to, as far as is known."""
+        there = self._room.there if self._room else {}
+        return {
+            item: one.digest
+            for item, one in self._put.items()
+            if one.digest and item not in self._dropped and one.version in there.get(one.name, {})
+        }
+
+    def _settled(self, listing: Listing) -> bool:
+        """Whether an index shows all that was put and stays."""
+        return listing.shows(self._staying)
+
+    def _enter(self, listing: Listing) -> Retention:
+        keeps = self._facts.get(KEEPS, "")
+        known = int(keeps) if keeps.isascii() and keeps.isdigit() and len(keeps) < 9 else None
+        museum = self._museum
+        self._room = Retention.of(listing.charts, museum.wanted, known or None, bold=museum.bold)
+        self._note()
+        told = listing.context if below(self.place, listing.context) else ""
+        self._api = api_url(self.place, told if museum.context is None else museum.context)
+        return self._room
+
+    async def _ready(self) -> Retention:
+        """Look at what is there before the first upload: somebody else may have put something since the survey."""
+        async with self._once:
+            return self._room or self._enter(await self._index.look())
+
+    async def _make_way(self, chart: ChartVersion, room: Retention) -> None:
+        """Delete the oldest version where the server would drop a newer one for this chart: by name, in one second."""
+        version = room.makes_way(chart)
+        if not version:
+            return
+        url = f"{self._api}/{quote(chart.name)}/{quote(version, safe='')}"
+        try:
+            await self._http.fetch(Call("DELETE", url, self._index.host))
+        except RefusedError as error:
+            raise GuardError(
+                f"{self.place}: {chart.item}: the server keeps {room.keeps} versions of a chart, would drop another "
+                f"than {chart.name}-{version} for it, and does not let that one be deleted: {error}"
+            ) from error
+        room.went(chart.name, version)
+        self._dropped.add(f"{chart.name}-{version}")
+
+    async def _signed(self, chart: ChartVersion, prov: bytes, force: str) -> bool:
+        """Put a provenance by itself; False where the server has no place for that (Gitea, GitLab).
+
+        In one form with its archive a ChartMuseum with a limit takes it for a chart, drops its oldest version for
+        it, and refuses both ("invalid chart package").
+        """
+        if self._forms:
+            return False
+        headers = {"Content-Type": "application/octet-stream"}
+        call = Call(
+            "POST",
+            f"{self._api.removesuffix('charts')}prov{force}",
+            self._index.host,
+            headers=headers,
+            body=prov,
+            ok=(200, 201),
+        )
+        try:
+            await self._http.fetch(call)
+        except RefusedError as error:
+            if error.status in (404, 405):
+                self._forms = True
+                return False
+            if error.status != 409:  # then it is there; of another archive, it is refused with that one
+                raise type(error)(f"{chart.file}.prov: {error}", error.status) from error
+        return True
+
+    def _learn(self, listing: Listing) -> None:
+        if self._room:
+            now = asyncio.get_running_loop().time()
+            self._dropped |= self._room.learn(listing.charts.values(), self._put.values(), now)
+            self._dropped -= listing.charts.keys()
+            self._note()
+
+    def _note(self) -> None:
+        """Note the limit, or that there is none any more."""
+        if self._room and self._room.keeps is not None:
+            self._facts[KEEPS] = str(self._room.keeps)
+        else:
+            self._facts.pop(KEEPS, None)
 
 
 def api_url(url: str, context: str) -> str:
@@ -69,17 +239,25 @@ def api_url(url: str, context: str) -> str:
 
     `https://host/ctx/org/repo` with context `/ctx` → `https://host/ctx/api/org/repo/charts`.
     """
-    parts = urlsplit(url)
-    front = f"/{context.strip('/')}" if context.strip("/") else ""
-    within = parts.path == front or parts.path.startswith(f"{front}/")
-    rest = parts.path.rstrip("/")[len(front) :] if within else parts.path.rstrip("/")
+    parts, front = urlsplit(url), _front(context)
+    rest = parts.path.rstrip("/")[len(front) :] if below(url, context) else parts.path.rstrip("/")
     return urlunsplit((parts.scheme, parts.netloc, f"{front}/api{rest}/charts", "", ""))
+
+
+def below(url: str, context: str) -> bool:
+    """Whether a repository is below a context path; what an index says of it goes only then (a proxy may hide it)."""
+    path, front = urlsplit(url).path, _front(context)
+    return path == front or path.startswith(f"{front}/")
+
+
+def _front(context: str) -> str:
+    return f"/{context.strip('/')}" if context.strip("/") else ""
 
 
 def _form(boundary: str, file: str, reader: Reader, prov: bytes | None) -> Upload:
     """Return a form (RFC 7578) whose first part is the archive as it comes."""
     head = _part(boundary, "chart", file)
-    tail = b"" if prov is None else b"\r\n" + _part(boundary, "prov", f"{file}{PROVENANCE}") + prov
+    tail = b"" if prov is None else b"\r\n" + _part(boundary, "prov", f"{file}.prov") + prov
     tail += f"\r\n--{boundary}--\r\n".encode()
 
     async def chunks() -> AsyncIterator[bytes]:

@@ -5,14 +5,14 @@ The protocol is that of Coding's helm plugin: the raw archive as body, Basic aut
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 
 from mirrord import failpoints
 from mirrord.blobs.spool import Reader
 from mirrord.errors import RefusedError
 from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion
-from mirrord.syncers.helm.transfer.listed import PAUSES, ServedIndex, upload
+from mirrord.syncers.helm.transfer.listed import ServedIndex, upload
 from mirrord.syncers.helm.transfer.target import IndexFile, Reading
 from mirrord.wire.http import Http
 from mirrord.wire.message import Call, Upload
@@ -24,16 +24,23 @@ class CodingTarget:
     provenance = False
     oldest_first = False
 
-    def __init__(self, http: Http, url: str, reading: Reading, pauses: Sequence[float] = PAUSES) -> None:
+    def __init__(
+        self,
+        http: Http,
+        url: str,
+        reading: Reading,
+        facts: MutableMapping[str, str],
+        pauses: Sequence[float] | None = None,
+    ) -> None:
         """Write to `url` (`https://<team>-helm.pkg.coding.net/<project>/<repository>`)."""
         self._http = http
-        self._index = ServedIndex(http, url, reading, pauses)
+        self._index = ServedIndex(http, url, reading, facts, pauses)
         self._put: dict[str, Digest] = {}
         self.place = self._index.url
 
-    async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:  # noqa: ARG002 - the port's signature
+    async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
         """Read its index."""
-        return await self._index.read()
+        return await self._index.digests(await self._index.look(), charts)
 
     async def put(
         self,

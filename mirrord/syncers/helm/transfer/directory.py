@@ -101,7 +101,7 @@ class DirectoryTarget:
     def _listed(self) -> Mapping[str, Digest]:
         """Read the index that is there; one that cannot be read lists nothing, and will be replaced."""
         try:
-            return self._reading((self._folder / INDEX).read_bytes())
+            return self._reading((self._folder / INDEX).read_bytes()).digests
         except (FileNotFoundError, ContentError):
             return {}
 

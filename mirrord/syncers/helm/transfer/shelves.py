@@ -1,43 +1,62 @@
-"""Which target is spoken to how, and what the targets hold."""
+"""Which target is spoken to how, what the targets hold, and what is noted of them from run to run."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, cast
 
+from mirrord.blobs.notes import Notes
 from mirrord.errors import MirrordError, StorageError
-from mirrord.model import Digest
 from mirrord.syncer import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm.names import OCI, ChartVersion, api_of, place_of, repository_of
 from mirrord.syncers.helm.plan import Shelf
-from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget
+from mirrord.syncers.helm.spec import HelmTarget
+from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, Museum
 from mirrord.syncers.helm.transfer.coding import CodingTarget
 from mirrord.syncers.helm.transfer.directory import DirectoryTarget
 from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.oci import OciTarget
-from mirrord.syncers.helm.transfer.target import ChartTarget, Reading
+from mirrord.syncers.helm.transfer.target import ChartTarget, Listing, Reading
 from mirrord.wire.oci.reference import Reference
 
-Entries = Callable[[bytes], Collection[ChartVersion]]
-"""Reads the entries of an index; raises ContentError when it is none."""
+PLACE: Final = ".place"
+"""Names, among the facts about a target, where it was: what was seen elsewhere says nothing."""
+
+
+@dataclass(slots=True)
+class Visit:
+    """What a target is opened with.
+
+    Attributes:
+        reading: reads its index.
+        wanted: the versions that shall be there, the oldest first.
+        facts: what earlier runs noted of it; the target keeps them up to date.
+    """
+
+    reading: Reading
+    wanted: Sequence[ChartVersion] = ()
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 class Reader:
     """Reads an index, and remembers its entries when they are wanted whole."""
 
-    def __init__(self, entries: Entries) -> None:
-        """Read by `entries`."""
-        self._entries = entries
+    def __init__(self, reading: Reading) -> None:
+        """Read by `reading`."""
+        self._reading = reading
         self.own: Mapping[str, ChartVersion] = {}
 
-    def __call__(self, data: bytes) -> Mapping[str, Digest]:
-        """Return digests by item."""
-        self.own = {chart.item: chart for chart in self._entries(data)}
-        return {item: chart.digest for item, chart in self.own.items() if chart.digest}
+    def __call__(self, data: bytes) -> Listing:
+        """Return what the index says."""
+        listing = self._reading(data)
+        self.own = listing.charts
+        return listing
 
 
-def open_target(mirror: Mirror, target: Target, services: Services, reading: Reading) -> ChartTarget:
+def open_target(mirror: Mirror, target: Target, services: Services, visit: Visit) -> ChartTarget:
     """Make the adapter for a target.
 
     Raises:
@@ -47,36 +66,68 @@ def open_target(mirror: Mirror, target: Target, services: Services, reading: Rea
     if api == LOCAL:
         if services.blobs is None or services.links is None:
             raise StorageError("the local target needs a state directory; give --state")
-        return LocalTarget(services.blobs, services.links, repository_of(mirror), reading)
+        return LocalTarget(services.blobs, services.links, repository_of(mirror), visit.reading)
     if api == "directory":
-        return DirectoryTarget(Path(place), reading)
+        return DirectoryTarget(Path(place), visit.reading)
     if api == "oci":
         reference = Reference.parse(place[len(OCI) :])
         return OciTarget(services.http, reference.domain, reference.path)
     if api == "coding":
-        return CodingTarget(services.http, place, reading)
-    return ChartMuseumTarget(services.http, place, reading)
+        return CodingTarget(services.http, place, visit.reading, visit.facts)
+    museum = Museum(cast("HelmTarget", target.options).context_path, visit.wanted, bold=mirror.allow)
+    return ChartMuseumTarget(services.http, place, visit.reading, visit.facts, museum)
 
 
 async def look(
-    mirror: Mirror, services: Services, charts: Collection[ChartVersion], entries: Entries
+    mirror: Mirror, services: Services, wanted: Sequence[ChartVersion], reading: Reading
 ) -> tuple[Mapping[str, Shelf], Mapping[str, MirrordError]]:
     """Ask every target what it holds; return what they said, and why some did not.
 
     Patience is that of `Http`, request by request: a registry far away is asked for thousands of manifests.
     """
-    answers = await asyncio.gather(*(_shelf(mirror, target, services, charts, entries) for target in mirror.targets))
+    answers = await asyncio.gather(*(_shelf(mirror, target, services, wanted, reading) for target in mirror.targets))
     pairs = list(zip((target.name for target in mirror.targets), answers, strict=True))
     shelves = {name: answer for name, answer in pairs if isinstance(answer, Shelf)}
     return shelves, {name: answer for name, answer in pairs if isinstance(answer, MirrordError)}
 
 
 async def _shelf(
-    mirror: Mirror, target: Target, services: Services, charts: Collection[ChartVersion], entries: Entries
+    mirror: Mirror, target: Target, services: Services, wanted: Sequence[ChartVersion], reading: Reading
 ) -> Shelf | MirrordError:
-    reader = Reader(entries)
+    reader = Reader(reading)
+    visit = Visit(reader, wanted, known(mirror, target, services))
     try:
-        held = await open_target(mirror, target, services, reader).held(charts)
+        opened = open_target(mirror, target, services, visit)
+        held = await opened.held(wanted)
     except MirrordError as error:
         return error
-    return Shelf(held, reader.own if api_of(mirror, target) in (LOCAL, "directory") else None)
+    refused = opened.refused(wanted) if isinstance(opened, ChartMuseumTarget) else {}
+    own = reader.own if api_of(mirror, target) in (LOCAL, "directory") else None
+    return Shelf(held, own, refused, visit.facts)
+
+
+def known(mirror: Mirror, target: Target, services: Services) -> dict[str, str]:
+    """Return what was noted of a target, as far as it is still the same place."""
+    notes = notes_of(services)
+    facts = dict(notes.read(_about(mirror, target.name))) if notes else {}
+    return facts if facts.pop(PLACE, None) == place_of(mirror, target) else {}
+
+
+async def note(mirror: Mirror, target: Target, services: Services, facts: Mapping[str, str]) -> None:
+    """Note what the next run should know of a target, unless that is noted already.
+
+    Raises:
+        StorageError: the disk said no.
+    """
+    notes = notes_of(services)
+    if notes and facts != known(mirror, target, services):
+        await notes.write(_about(mirror, target.name), {**facts, PLACE: place_of(mirror, target)})
+
+
+def notes_of(services: Services) -> Notes | None:
+    """Return where small facts about chart mirrors are; None where there is no state."""
+    return Notes(services.keep / "helm") if services.keep else None
+
+
+def _about(mirror: Mirror, target: str) -> str:
+    return f"{mirror.name}.at.{target}"

@@ -11,11 +11,33 @@ from mirrord.blobs.spool import Reader
 from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion
 
-Reading = Callable[[bytes], Mapping[str, Digest]]
-"""Reads an index: item names, and the digests of their archives as far as it tells them.
 
-Raises ContentError when the bytes are no index.
-"""
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What an index at a target says.
+
+    Attributes:
+        charts: its entries, by item; not every server tells their digests.
+        context: the path below which the server's API is (`serverInfo.contextPath`), or "".
+    """
+
+    charts: Mapping[str, ChartVersion] = field(default_factory=dict)
+    context: str = ""
+
+    @property
+    def digests(self) -> Mapping[str, Digest]:
+        """Digests of the archives, by item, as far as the index tells them."""
+        return {item: chart.digest for item, chart in self.charts.items() if chart.digest}
+
+    def shows(self, expected: Mapping[str, Digest]) -> bool:
+        """Whether it lists all of these archives, as far as it tells what they are."""
+        return all(
+            item in self.charts and self.charts[item].digest in (None, digest) for item, digest in expected.items()
+        )
+
+
+Reading = Callable[[bytes], Listing]
+"""Reads an index; raises ContentError when the bytes are none."""
 
 GZIP = "application/gzip"
 TEXT = "text/plain; charset=utf-8"

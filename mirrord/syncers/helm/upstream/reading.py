@@ -34,6 +34,7 @@ class Index:
         generated: when it was made, as written, or None.
         public_keys: names of the repository's keys.
         annotations: the index's own.
+        context: the path below which the server has its API (`serverInfo.contextPath`), or "".
     """
 
     entries: tuple[ChartVersion, ...]
@@ -42,6 +43,7 @@ class Index:
     generated: str | None = None
     public_keys: tuple[str, ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()
+    context: str = ""
 
     @property
     def left_out(self) -> tuple[Problem, ...]:
@@ -109,6 +111,7 @@ class _Reading:
             generated=generated if isinstance(generated, str) else None,
             public_keys=tuple(keys) if isinstance(keys, list) else (),
             annotations=tuple(sorted(annotations.items())) if isinstance(annotations, dict) else (),
+            context=_context(top.get("serverInfo")),
         )
 
     def _top(self, key: str, top: Mapping[str, Plain]) -> object:
@@ -187,6 +190,11 @@ def _identity(key: str, raw: Plain) -> dict[str, str]:
     said = raw if isinstance(raw, dict) else {}
     name, version = said.get("name", key), said.get("version")
     return {"chart": name, "version": version} if isinstance(name, str) and isinstance(version, str) else {}
+
+
+def _context(server: Plain) -> str:
+    path = server.get("contextPath") if isinstance(server, dict) else None
+    return path if isinstance(path, str) else ""
 
 
 def _where(key: str, number: int, raw: Plain) -> str:
