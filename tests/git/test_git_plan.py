@@ -10,7 +10,7 @@ import pytest
 
 from mirrord.model import Action, Plan
 from mirrord.syncer import LOCAL, Mirror, Target
-from mirrord.syncers.git.plan import GitSurvey, Loss, losses, plan, questions, strangers, wanted
+from mirrord.syncers.git.plan import DEFAULT_BRANCH, GitSurvey, Loss, losses, plan, questions, strangers, wanted
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.wire.git.refs import Refs, Relation
 
@@ -238,16 +238,7 @@ def test_unasked_targets() -> None:
         ("gitee", {}, "master", ("copy", "HEAD", "the default branch becomes main, it was master")),
         ("gitee", {"default_branch": "keep"}, "master", ("keep", "refs", "2 refs are as upstream")),
         ("gitee", {}, None, ("keep", "refs", "2 refs are as upstream")),
-        (
-            "cnb",
-            {},
-            "master",
-            (
-                "keep",
-                "refs",
-                "2 refs are as upstream; the default branch should be main, it was master: set it there by hand",
-            ),
-        ),
+        ("cnb", {}, "master", ("keep", "refs", "2 refs are as upstream")),
     ],
 )
 def test_default_branch(target: str, options: dict[str, Any], head: str | None, expected: tuple[str, ...]) -> None:
@@ -255,6 +246,59 @@ def test_default_branch(target: str, options: dict[str, Any], head: str | None, 
     state = refs(main="a", master="a")
     found = survey(state, state, targets={target: Refs(state.refs, f"refs/heads/{head}" if head else None)})
     assert expected in told(plan(mirror(target, options=options), found, NOW), target)
+
+
+@pytest.mark.parametrize(
+    ("held", "told_"),
+    [
+        (Refs({}, "refs/heads/master", dangling=True), "the default branch there is master, which does not exist; it"),
+        (Refs({}, dangling=True), None),
+        (refs("master", main="a"), "the default branch there is master, which does not exist; it"),
+        (refs("dev", main="b", dev="a"), "the default branch there is dev; it"),
+        (Refs(refs(main="a").refs, dangling=True), "HEAD there leads to no branch; the default branch"),
+        (refs(None, main="a"), None),
+        (refs(main="a"), None),
+    ],
+    ids=["empty", "empty-and-silent", "dangling", "another", "dangling-and-silent", "silent", "right"],
+)
+def test_a_default_branch_that_nobody_but_people_can_set(held: Refs, told_: str | None) -> None:
+    """Where a host has no API for it, each plan says what it is there and what it should be, whatever else is to do."""
+    expected = (f"bare: {told_} should be main: set it there by hand",) if told_ else ()
+    for upstream in (refs(main="a", dev="a"), refs(main="c")):
+        found = survey(upstream, upstream, ("b", "a", FORWARD), targets={"bare": held})
+        assert plan(mirror("bare", max_loss=1), found, NOW).remarks == expected
+    assert plan(mirror("bare", options={"default_branch": "keep"}), found, NOW).remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("upstream", "branch", "why"),
+    [
+        (refs(main="a", x="b"), "x", "upstream's own, main, is not mirrored"),
+        (refs(trunk="a", main="b", head="gone"), "main", "upstream's own, gone, does not exist"),
+        (refs(None, x="b", y="c"), "x", "upstream does not say which its own is"),
+        (Refs(refs(x="b", y="c").refs, dangling=True), "x", "upstream's HEAD leads to none"),
+    ],
+)
+def test_another_branch_stands_in_for_the_default_one(upstream: Refs, branch: str, why: str) -> None:
+    """Without upstream's default branch a clone would be empty: main, master or the first one stands in, as is told."""
+    chosen = (
+        mirror(LOCAL, "gitee", refs=["refs/heads/*", "^refs/heads/main"]) if branch == "x" else mirror(LOCAL, "gitee")
+    )
+    after = wanted(chosen, survey(upstream))
+    assert after.head == f"refs/heads/{branch}"
+    fine, wrong = Refs(after.refs, max(after.refs)), Refs(after.refs, "refs/heads/other")
+    for held, switched in ((fine, False), (wrong, True)):
+        decided = plan(chosen, survey(upstream, Refs(after.refs, after.head), targets={"gitee": held}), NOW)
+        assert decided.remarks == (f"the default branch is {branch}: {why}",)
+        assert (DEFAULT_BRANCH in {step.item for step in decided.steps}) is switched
+        assert all(step.target == "gitee" for step in decided.active)  # here it stands in already
+
+
+def test_tags_alone_have_no_default_branch() -> None:
+    """Where no branch is mirrored there is nothing to stand in."""
+    upstream = refs(main="a", tag_v="b")
+    decided = plan(mirror(LOCAL, refs=["refs/tags/*"]), survey(upstream, refs(tag_v="b")), NOW)
+    assert (decided.remarks, decided.active) == ((), ())
 
 
 def test_the_default_branch_moves_before_the_old_one_goes() -> None:

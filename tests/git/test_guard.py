@@ -183,6 +183,14 @@ def test_the_operators_own_doing_is_no_accident() -> None:
     assert guard(mirror(refs=["refs/heads/main"]), narrowed) == ""
     restored = survey(refs(main="b"), refs(main="b"), held_back={"refs/heads/main": oid("a")})
     assert guard(mirror(max_loss=0), restored) == ""
+    chosen = mirror(refs=["refs/heads/x"], max_loss=0)
+    without_default = survey(refs(main="a", x="b"), refs(main="a", x="b"))
+    assert guard(chosen, without_default) == ""
+    at_once = survey(refs(main="a", x="b"), refs(main="c", x="d"), ("a", "c", FORWARD), ("b", "d", FORWARD))
+    assert {(oid("a"), oid("c")), (oid("b"), oid("d"))} <= set(questions(chosen, at_once))
+    assert guard(chosen, at_once) == ""
+    lost = survey(refs(main="a", x="b"), refs(x="b"))
+    assert "default branch main is gone" in guard(chosen, lost)
     nothing = survey(refs(main="a"), refs(main="a"))
     assert "selects none" in guard(mirror(refs=["refs/heads/other"]), nothing)
 

@@ -82,7 +82,7 @@ async def test_hidden_refs_are_not_sent(ask: Ask, host: GitHost, upstream: Upstr
 async def test_both_ways_agree(ask: Ask, host: GitHost, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `git ls-remote` finds is the same: it stands in where protocol v2 is not spoken."""
     fast = await ask()
-    host.faults.on("POST", "git-upload-pack").status(400)
+    host.faults.on("POST", "git-upload-pack", times=2).status(400)
     slow = await ask()
     assert (slow.refs, slow.head, slow.peeled) == (fast.refs, fast.head, fast.peeled)
     assert slow.fingerprint == fast.fingerprint
@@ -92,7 +92,7 @@ async def test_a_server_of_the_old_protocol(ask: Ask, host: GitHost, upstream: U
     """A server that knows protocol v0 alone is asked through git."""
     upstream.git("config", "protocol.version", "0")
     upstream.git("config", "uploadpack.advertiseRefInWant", "false")
-    host.faults.on("POST", "git-upload-pack").status(200, encode("ERR no such command"), RESULT)
+    host.faults.on("POST", "git-upload-pack", times=2).status(200, encode("ERR no such command"), RESULT)
     assert (await ask()).refs == told(upstream)
 
 
@@ -133,15 +133,35 @@ async def test_the_connection_stays_open(tmp_path: Path) -> None:
 
 async def test_an_empty_repository(ask: Ask, host: GitHost) -> None:
     """A repository without refs is a state, not an error."""
-    host.create("team/new.git")
-    assert await ask("team/new.git") == Refs({})
+    host.create("team/new.git", head="trunk")
+    assert await ask("team/new.git") == Refs({}, "refs/heads/trunk")
 
 
 async def test_an_empty_repository_of_the_old_protocol(ask: Ask, host: GitHost) -> None:
     """An empty list is believed where a Git server sent it, in whatever protocol."""
     host.create("team/new.git")
-    host.faults.on("POST", "git-upload-pack").status(400)
+    host.faults.on("POST", "git-upload-pack", times=2).status(400)
     assert (await ask("team/new.git")).refs == {}
+
+
+@pytest.mark.parametrize("slow", [False, True])
+async def test_a_head_that_leads_nowhere(ask: Ask, host: GitHost, upstream: Upstream, slow: bool) -> None:
+    """Protocol v2 tells which branch HEAD misses; through git it is told that it misses one."""
+    assert not (await ask()).dangling
+    upstream.head("gone")
+    host.faults.on("POST", "git-upload-pack", times=2 if slow else 0).status(400)
+    refs = await ask()
+    assert (refs.refs, refs.head, refs.dangling) == (told(upstream), None if slow else "refs/heads/gone", True)
+
+
+async def test_a_server_that_does_not_know_unborn_heads(ask: Ask, host: GitHost, upstream: Upstream) -> None:
+    """Who takes an argument that it does not know for an error (as JGit does) is asked without it, from then on."""
+    refusal = encode("ERR unexpected line: 'unborn'") + b"0000"
+    host.faults.on("POST", "git-upload-pack").status(200, refusal, RESULT)
+    for count in (2, 1):
+        host.forget()
+        assert (await ask()).refs == told(upstream)
+        assert host.count("*") == count
 
 
 async def test_it_is_missing(ask: Ask) -> None:
@@ -190,7 +210,7 @@ BODIES = {
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 async def test_60_garbage(ask: Ask, host: GitHost, upstream: Upstream, body: bytes) -> None:
     """Bad input 60: a list that is garbage or cut off is not believed in part; git has the last word."""
-    host.faults.on("POST", "git-upload-pack").status(200, body, RESULT)
+    host.faults.on("POST", "git-upload-pack", times=2).status(200, body, RESULT)
     assert (await ask()).refs == told(upstream)
     assert host.count("GET") == 1
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from mirrord.errors import ContentError, MissingError, RefusedError
 from mirrord.wire.git.address import Address, check
@@ -26,6 +27,9 @@ _OTHER_PROTOCOL: Final = (400, 405, 406, 415, 501)
 _ADVERTISEMENT: Final = "application/x-git-upload-pack-advertisement"
 _TYPE: Final = "application/x-git-upload-pack-result"
 
+_older: WeakKeyDictionary[Http, set[str]] = WeakKeyDictionary()
+"""Hosts that have been asked for what git knows since 2.31, and did not understand."""
+
 
 async def ls_refs(git: Git, http: Http, address: Address, *, folder: Path | None = None) -> Refs:
     """Return the branches, tags and HEAD of a repository; nothing hidden, nothing else.
@@ -41,9 +45,12 @@ async def ls_refs(git: Git, http: Http, address: Address, *, folder: Path | None
     """
     if address.scheme != "ssh":
         check(address, git.book.policy(address.host))
-        found = await _by_http(http, address, git)
-        if found is not None:
-            return found
+        older = _older.setdefault(http, set())
+        for unborn in [False] if address.host in older else [True, False]:
+            found = await _by_http(http, address, git, unborn=unborn)
+            if found is not None:
+                return found
+            older.add(address.host)
     args = ["ls-remote", "--symref", "--", address.url, "HEAD", f"{HEADS}*", f"{TAGS}*"]
     output = await git.run(args, folder=folder, remote=address, limit=LARGEST, deadline=_DEADLINE)
     refs = _read_listing(output.out)
@@ -64,9 +71,10 @@ async def _expect_git(http: Http, address: Address, git: Git) -> None:
         raise ContentError(f"{address}: answers, and not as Git does: a login page, or another kind of address")
 
 
-async def _by_http(http: Http, address: Address, git: Git) -> Refs | None:
-    """Ask by protocol v2; None when the server does not speak it."""
-    arguments = ("peel", "symrefs", "ref-prefix HEAD", f"ref-prefix {HEADS}", f"ref-prefix {TAGS}")
+async def _by_http(http: Http, address: Address, git: Git, *, unborn: bool) -> Refs | None:
+    """Ask by protocol v2, for a HEAD that leads to no commit too; None when the server does not speak that."""
+    more = ("unborn",) if unborn else ()
+    arguments = ("peel", "symrefs", *more, "ref-prefix HEAD", f"ref-prefix {HEADS}", f"ref-prefix {TAGS}")
     call = Call(
         "POST",
         f"{address.url}/git-upload-pack",
@@ -119,32 +127,34 @@ def _remembered(body: bytes) -> Refs:
 
 
 def _read_v2(found: Iterable[bytes]) -> Refs:
-    """Read lines such as `<oid> <name> symref-target:<name> peeled:<oid>`."""
-    refs, peeled, head = dict[str, str](), dict[str, str](), None
+    """Read lines such as `<oid> <name> symref-target:<name> peeled:<oid>`; the oid of an unborn HEAD is `unborn`."""
+    refs, peeled, head, dangling = dict[str, str](), dict[str, str](), None, True
     for line in found:
         oid, _, rest = line.decode("utf-8", "surrogateescape").partition(" ")
         name, *attributes = rest.split(" ")
         told = dict(attribute.partition(":")[::2] for attribute in attributes)
         if name == "HEAD":
-            head = told.get("symref-target") or head
+            head, dangling = told.get("symref-target") or head, oid == "unborn"
         elif not valid_oid(oid):
             raise ContentError(f"{oid[:80]!a} is no object id")
         elif name.startswith((HEADS, TAGS)):
             refs[name] = oid
             if "peeled" in told:
                 peeled[name] = told["peeled"]
-    return Refs(refs, head, peeled)
+    return Refs(refs, head, peeled, dangling)
 
 
 def _read_listing(out: bytes) -> Refs:
     """Read what `git ls-remote --symref` writes."""
-    refs, peeled, head = dict[str, str](), dict[str, str](), None
+    refs, peeled, head, dangling = dict[str, str](), dict[str, str](), None, True
     for line in out.decode("utf-8", "surrogateescape").split("\n"):  # a name may hold U+2028
         oid, _, name = line.partition("\t")
         if oid.startswith("ref: "):
             head = oid[len("ref: ") :] if name == "HEAD" else head
+        elif name == "HEAD":
+            dangling = False
         elif name.endswith("^{}"):
             peeled[name[: -len("^{}")]] = oid
         elif name.startswith((HEADS, TAGS)) and valid_oid(oid):
             refs[name] = oid
-    return Refs(refs, head, peeled)
+    return Refs(refs, head, peeled, dangling)

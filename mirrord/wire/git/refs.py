@@ -50,11 +50,13 @@ class Refs:
         refs: full name → object id (hex) of the ref itself: the tag object for an annotated tag.
         head: the branch that HEAD points to, by its full name, there or not; None when nobody said.
         peeled: tag → commit, for annotated tags, where the server told.
+        dangling: HEAD leads to no commit: a clone checks nothing out.
     """
 
     refs: Mapping[str, str]
     head: str | None = None
     peeled: Mapping[str, str] = field(default_factory=dict, compare=False)
+    dangling: bool = field(default=False, compare=False)
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from mirrord.syncer import Mirror
 from mirrord.syncers.git.names import spec_of
-from mirrord.syncers.git.plan.survey import GitSurvey, choose, tip
+from mirrord.syncers.git.plan.survey import GitSurvey, choose, everything, tip
 from mirrord.wire.git.refs import HEADS, Refs, Relation
 
 _NAMED = 3
@@ -19,11 +19,11 @@ _NAMED = 3
 
 def guard(mirror: Mirror, survey: GitSurvey) -> str:
     """Say why upstream looks like an accident, or "" when it does not or there is nothing to compare it with."""
-    return accident(mirror, survey, survey.baseline, choose(mirror, survey).refs)
+    return accident(mirror, survey, survey.baseline)
 
 
-def accident(mirror: Mirror, survey: GitSurvey, before: Refs | None, after: Refs) -> str:
-    """Say why going from `before` to `after` looks like an accident, or "".
+def accident(mirror: Mirror, survey: GitSurvey, before: Refs | None) -> str:
+    """Say why going from `before` to what upstream has looks like an accident, or "".
 
     - Everything is gone.
     - None of several branches goes on: another repository has taken the name.
@@ -33,18 +33,22 @@ def accident(mirror: Mirror, survey: GitSurvey, before: Refs | None, after: Refs
       have its commits (a merged branch that is tidied away is no loss), a tag always. One ref is let pass in
       repositories of any size: of two branches one is half. With `max_loss: 0` none is.
 
-    What `refs:` takes out and what was restored by hand is the operator's own doing, and does not count.
+    What `refs:` takes out and what was restored by hand is the operator's own doing, and does not count: compared is
+    all that upstream has. Only what takes out everything is a mistake.
     """
-    if before is None or not before.refs or (before.refs, before.head) == (after.refs, after.head):
+    after, wanted = everything(survey), choose(mirror, survey).refs
+    if before is None or not before.refs:
+        return ""
+    if survey.upstream.refs and not wanted.refs:
+        return f"`refs:` selects none of upstream's {len(survey.upstream.refs)} branches and tags any more"
+    if (before.refs, before.head) == (after.refs, after.head):
         return ""
     if not after.refs:
-        if survey.upstream.refs:
-            return f"`refs:` selects none of upstream's {len(survey.upstream.refs)} branches and tags any more"
         return f"upstream is empty; it had {_count(len(before.refs), 'branch or tag', 'branches and tags')}"
     return (
         _replaced(survey, before, after)
         or _default_branch(survey, before, after, follow=spec_of(mirror).rewrites == "follow")
-        or _losses(survey, before, after, spec_of(mirror).max_loss)
+        or _losses(survey, before, after, wanted, spec_of(mirror).max_loss)
     )
 
 
@@ -74,7 +78,7 @@ def _default_branch(survey: GitSurvey, before: Refs, after: Refs, *, follow: boo
     return f"upstream's default branch {_short(name)} is gone, and {successor}"
 
 
-def _losses(survey: GitSurvey, before: Refs, after: Refs, max_loss: float) -> str:
+def _losses(survey: GitSurvey, before: Refs, after: Refs, wanted: Refs, max_loss: float) -> str:
     gone = [
         name
         for name, old in before.refs.items()
@@ -85,7 +89,7 @@ def _losses(survey: GitSurvey, before: Refs, after: Refs, max_loss: float) -> st
     rewritten = [
         name
         for name, old in before.refs.items()
-        if (new := after.refs.get(name)) is not None and not survey.goes_on(old, new) and name not in survey.held_back
+        if (new := wanted.refs.get(name)) is not None and not survey.goes_on(old, new) and name not in survey.held_back
     ]
     lost = len(gone) + len(rewritten)
     if lost <= (max(1.0, max_loss * len(before.refs)) if max_loss else 0):

@@ -11,7 +11,7 @@ from mirrord.syncer import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, options_of, spec_of
 from mirrord.syncers.git.plan.guard import accident, guard
 from mirrord.syncers.git.plan.losses import Loss, displaced, losses
-from mirrord.syncers.git.plan.survey import GitSurvey, choose
+from mirrord.syncers.git.plan.survey import Choice, GitSurvey, choose
 from mirrord.wire.git.lfs.objects import Pointer
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, alike
 
@@ -30,8 +30,17 @@ class _Desk:
 
     mirror: Mirror
     survey: GitSurvey
-    after: Refs
+    choice: Choice
     losses: Mapping[tuple[str, str], Loss]
+
+    @property
+    def after(self) -> Refs:
+        """Return what is wanted."""
+        return self.choice.refs
+
+    def found(self, target: Target) -> Refs | None:
+        """Return what a target has, or None when there is no repository."""
+        return self.survey.served if target.name == LOCAL else self.survey.targets.get(target.name)
 
     @property
     def witnesses(self) -> frozenset[str | None]:
@@ -43,17 +52,18 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
     """Decide about every ref at every target; when the guard speaks, about none."""
     choice = choose(mirror, survey)
     told = choice.problems, (*survey.problems, *choice.missing)
+    remarks = [f"the default branch is {_short(choice.refs.head)}: {choice.stand_in}"] if choice.stand_in else []
     blocked = "" if mirror.allow else guard(mirror, survey)
     if blocked:
         steps = [
             _everything(target, Action.REFUSE, f"blocked: {_allow(mirror, blocked)}", "") for target in mirror.targets
         ]
-        return Plan(mirror.name, mirror.kind, now, tuple(steps), *told)
+        return Plan(mirror.name, mirror.kind, now, tuple(steps), *told, remarks=tuple(remarks))
     refused = {
         target.name: reason for target in mirror.targets if (reason := _refusal(mirror, survey, target, choice.refs))
     }
     lost = {(loss.ref, loss.oid): loss for loss in losses(mirror, survey, frozenset(refused))}
-    desk = _Desk(mirror, survey, choice.refs, lost)
+    desk = _Desk(mirror, survey, choice, lost)
     decided: list[Step] = []
     for target in mirror.targets:
         if target.name in refused:
@@ -63,7 +73,8 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
             decided.append(_everything(target, Action.COPY, reason, choice.refs.fingerprint))
         else:
             decided += _steps(desk, target)
-    return Plan(mirror.name, mirror.kind, now, tuple(decided), *told)
+            remarks += filter(None, [_by_hand(desk, target)])
+    return Plan(mirror.name, mirror.kind, now, tuple(decided), *told, remarks=tuple(remarks))
 
 
 def _refusal(mirror: Mirror, survey: GitSurvey, target: Target, after: Refs) -> str:
@@ -87,7 +98,7 @@ def _stranger(mirror: Mirror, survey: GitSurvey, target: Target, held: Refs, aft
     if target.name not in survey.known and not _related(survey, held, after):
         return f"{_many(len(held.refs))} there and upstream have nothing in common: it may be another repository"
     # Without a cache the target itself is the only witness of what upstream used to be.
-    why = "" if survey.baseline is not None else accident(mirror, survey, held, after)
+    why = "" if survey.baseline is not None else accident(mirror, survey, held)
     return f"nothing is known of earlier runs, and compared with what is there, {why}" if why else ""
 
 
@@ -109,7 +120,7 @@ def _related(survey: GitSurvey, held: Refs, after: Refs) -> bool:
 
 def _steps(desk: _Desk, target: Target) -> Iterator[Step]:
     """Yield large files, what is pushed, the default branch, what is deleted: the order in which it can be done."""
-    found = desk.survey.served if target.name == LOCAL else desk.survey.targets.get(target.name)
+    found = desk.found(target)
     held: Mapping[str, str] = found.refs if found else {}
     created = "created"
     if found is None and target.name != LOCAL:
@@ -127,7 +138,7 @@ def _steps(desk: _Desk, target: Target) -> Iterator[Step]:
         reason = created if old is None else _change(desk, ref, old, new)
         passing = ref not in desk.witnesses
         yield Step(Action.COPY, ref, new, name, (ref,), reason, group=GROUP, passing=passing)
-    head, note = _default_branch(desk, target, found)
+    head = _default_branch(desk, target) if _switches(desk, target) else ""
     if head:
         yield Step(
             Action.COPY, DEFAULT_BRANCH, desk.after.head or "", name, (DEFAULT_BRANCH,), head, group=GROUP, passing=True
@@ -139,7 +150,7 @@ def _steps(desk: _Desk, target: Target) -> Iterator[Step]:
         )
     whole = same == len(after) and not gone and not head
     if same or whole:
-        kept = _everything(target, Action.KEEP, f"{_as_upstream(same)}{note}", desk.after.fingerprint, confirmed=whole)
+        kept = _everything(target, Action.KEEP, _as_upstream(same), desk.after.fingerprint, confirmed=whole)
         yield replace(kept, count=same)
 
 
@@ -179,17 +190,38 @@ def _keeping(desk: _Desk, ref: str, old: str) -> str:
     return ", fetched from there and kept as backup" if loss.absent else ", kept as backup"
 
 
-def _default_branch(desk: _Desk, target: Target, found: Refs | None) -> tuple[str, str]:
-    """Return why the default branch is to be set, or "", and what to say when it should be and cannot."""
-    new, old = desk.after.head, found.head if found else None
-    blind = found is not None and bool(found.refs) and old is None  # old servers do not tell
-    if new is None or new == old or blind or options_of(target).default_branch == "keep":
-        return "", ""
-    branch = new.removeprefix(HEADS)
-    was = f", it was {old.removeprefix('refs/heads/')}" if old else ""
-    if target.name == LOCAL or forge_at(desk.mirror, target).switches:
-        return f"the default branch becomes {branch}{was}", ""
-    return "", f"; the default branch should be {branch}{was}: set it there by hand" if was else ""
+def _default_branch(desk: _Desk, target: Target) -> str:
+    """Say why the default branch of a target has to be set, or ""."""
+    found, new = desk.found(target), desk.after.head
+    old = found.head if found else None
+    blind = found is not None and bool(found.refs) and old is None and not found.dangling  # old servers do not tell
+    fits = old == new or (bool(desk.choice.stand_in) and old in desk.after.refs and target.name != LOCAL)
+    if new is None or blind or fits or options_of(target).default_branch == "keep":
+        return ""
+    return f"the default branch becomes {_short(new)}{f', it was {_short(old)}' if old else ''}"
+
+
+def _switches(desk: _Desk, target: Target) -> bool:
+    return target.name == LOCAL or forge_at(desk.mirror, target).switches
+
+
+def _by_hand(desk: _Desk, target: Target) -> str:
+    """Say what a person has to do where the default branch of a target is wrong and cannot be set from here, or ""."""
+    found = desk.found(target)
+    if found is None or _switches(desk, target) or not _default_branch(desk, target):
+        return ""
+    if found.head is None and not found.refs:
+        return ""  # empty, and the server does not say what its HEAD is
+    if found.head is None:
+        now = "HEAD there leads to no branch; the default branch"
+    else:
+        lost = "" if found.head in {**found.refs, **desk.after.refs} else ", which does not exist"
+        now = f"the default branch there is {_short(found.head)}{lost}; it"
+    return f"{target.name}: {now} should be {_short(desk.after.head)}: set it there by hand"
+
+
+def _short(name: str | None) -> str:
+    return (name or "").removeprefix(HEADS)
 
 
 def _everything(target: Target, action: Action, reason: str, digest: str, *, confirmed: bool = False) -> Step:

@@ -17,6 +17,7 @@ from mirrord.wire.git.lfs.objects import Pointer
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation, alike, valid_ref
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+_USUAL = (f"{HEADS}main", f"{HEADS}master")  # names of default branches
 _GOES_ON = frozenset({Relation.SAME, Relation.FORWARD})
 
 
@@ -76,7 +77,8 @@ class Choice:
     """Which refs are mirrored, and what is wrong with those that cannot be.
 
     Attributes:
-        refs: what is mirrored.
+        refs: what is mirrored; HEAD is upstream's, or another branch where that one is not among them.
+        stand_in: why another branch stands in for upstream's default one, a clause, or "".
         problems: refs that upstream has and Git does not accept, one sentence each.
         missing: what the operator asked for and cannot be, one sentence each.
     """
@@ -84,6 +86,7 @@ class Choice:
     refs: Refs
     problems: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    stand_in: str = ""
 
 
 def tip(refs: Refs) -> str | None:
@@ -96,7 +99,17 @@ def choose(mirror: Mirror, survey: GitSurvey) -> Choice:
 
     A ref that Git would not accept is left out and named: one bad name must not stop all others.
     """
-    asked = (survey.upstream, spec_of(mirror).refs, survey.held_back)
+    return _choice(survey, spec_of(mirror).refs)
+
+
+def everything(survey: GitSurvey) -> Refs:
+    """Return all that upstream has, restored refs laid over it, whatever `refs:` selects."""
+    choice = _choice(survey, ALL_REFS)
+    return replace(choice.refs, head=None) if choice.stand_in else choice.refs
+
+
+def _choice(survey: GitSurvey, chosen_by: tuple[str, ...]) -> Choice:
+    asked = (survey.upstream, chosen_by, survey.held_back)
     for upstream, patterns, held, choice in _chosen:
         if upstream is asked[0] and (patterns, held) == asked[1:]:
             return choice
@@ -125,9 +138,23 @@ def _choose(upstream: Refs, patterns: tuple[str, ...], held_back: Mapping[str, s
             del chosen[other]
             missing.append(f"{other} cannot stand beside {name}, which was restored; release that one first")
         chosen[name] = oid
-    head = upstream.head
     refs = upstream.refs if alike(chosen, upstream.refs) else chosen
-    return Choice(replace(upstream, refs=refs, head=head if head in chosen else None), tuple(problems), tuple(missing))
+    head, why = _head(upstream, refs)
+    return Choice(replace(upstream, refs=refs, head=head), tuple(problems), tuple(missing), why)
+
+
+def _head(upstream: Refs, chosen: Mapping[str, str]) -> tuple[str | None, str]:
+    """Return the default branch of what is chosen, and why it is not upstream's; without one a clone is empty."""
+    if upstream.head in chosen:
+        return upstream.head, ""
+    branches = [name for name in chosen if name.startswith(HEADS)]
+    stands_in = next((name for name in _USUAL if name in chosen), min(branches, default=None))
+    if upstream.head is None:
+        why = "upstream's HEAD leads to none" if upstream.dangling else "upstream does not say which its own is"
+    else:
+        there = upstream.head in upstream.refs
+        why = f"upstream's own, {upstream.head.removeprefix(HEADS)}, {'is not mirrored' if there else 'does not exist'}"
+    return stands_in, why if stands_in else ""
 
 
 def wanted(mirror: Mirror, survey: GitSurvey) -> Refs:
@@ -138,21 +165,22 @@ def wanted(mirror: Mirror, survey: GitSurvey) -> Refs:
 def questions(mirror: Mirror, survey: GitSurvey) -> tuple[tuple[str, str], ...]:
     """Return the pairs (old, new) whose relation the decisions need; `survey` has no relations yet.
 
-    For a changed ref: what it was and what it shall be. For a ref that goes: whether the default branch has it.
+    For a changed ref: what it was and what it shall be, and what upstream has, for the guard. For a ref that goes:
+    whether the default branch has it.
     """
-    after = wanted(mirror, survey)
-    end = tip(after)
     asked: dict[tuple[str, str], None] = {}
-    for before in (survey.served, *survey.targets.values()):
-        if before is None or (before.refs, before.head) == (after.refs, after.head):
-            continue
-        for name, old in before.refs.items():
-            new = after.refs.get(name) or end
-            if new is not None and new != old:
-                asked[old, new] = None
-        old_tip = tip(before)
-        if old_tip and end and old_tip != end:
-            asked[old_tip, end] = None
+    for after in (wanted(mirror, survey), everything(survey)):
+        end = tip(after)
+        for before in (survey.served, *survey.targets.values()):
+            if before is None or (before.refs, before.head) == (after.refs, after.head):
+                continue
+            for name, old in before.refs.items():
+                new = after.refs.get(name) or end
+                if new is not None and new != old:
+                    asked[old, new] = None
+            old_tip = tip(before)
+            if old_tip and end and old_tip not in (end, after.refs.get(before.head or "")):
+                asked[old_tip, end] = None
     return tuple(asked)
 
 

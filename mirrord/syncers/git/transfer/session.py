@@ -99,7 +99,7 @@ class GitSession:
         served, wanted = self._survey.served, self._wanted
         self._adopted = True
         kept = self._secured.backups
-        if served is None or kept or (served.refs, served.head) != (wanted.refs, wanted.head):
+        if served is None or kept or served.refs != wanted.refs or wanted.head not in (served.head, None):
             async with self._kept.lock:
                 await self._kept.adopt(wanted, kept, self._survey.at.strftime(STAMP))
 
