@@ -23,6 +23,7 @@ def make_app(view: View, programs: Programs | None = None) -> web.Application:
     app.add_routes(pages.routes())
     app.on_cleanup.append(pages.close)
     front = Front(view.fronts, view.services, programs)
+    app.on_cleanup.append(front.close)
 
     async def rest(request: web.Request) -> web.StreamResponse:
         answer = await front.answer(request, raw_path(request))

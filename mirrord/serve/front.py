@@ -15,7 +15,7 @@ from mirrord.serve.bodies import admitted
 from mirrord.serve.cgi import Programs
 from mirrord.serve.negotiation import tag_of, wants_gzip, with_vary
 from mirrord.serve.ranges import Span, UnsatisfiableError, applies, parse_range, unchanged
-from mirrord.serve.sendfile import send_file
+from mirrord.serve.sendfile import FileSender
 from mirrord.serving import Asked, Content, Serves
 from mirrord.syncer import Services
 
@@ -34,6 +34,11 @@ class Front:
         self._fronts = sorted(fronts.items(), key=lambda entry: len(entry[0]), reverse=True)
         self._services = services
         self._programs = programs or Programs()
+        self._files = FileSender()
+
+    async def close(self, _: web.Application) -> None:
+        """Leave nothing running."""
+        self._files.close()
 
     async def answer(self, request: web.Request, path: str) -> web.StreamResponse | None:
         """Answer a request for a raw path that passed `paths.refusal`; None when no syncer owns it."""
@@ -50,7 +55,7 @@ class Front:
                     return answer
                 if request.method not in _READING and content.status < 400:
                     return unsupported(request.method)
-                return await _send(request, content)
+                return await _send(request, content, self._files)
         return None
 
 
@@ -82,7 +87,7 @@ def oci_error(code: str, message: str) -> bytes:
     return json.dumps({"errors": [{"code": code, "message": message}]}).encode()
 
 
-async def _send(request: web.Request, content: Content) -> web.StreamResponse:
+async def _send(request: web.Request, content: Content, files: FileSender) -> web.StreamResponse:
     headers = {key: value for key, value in content.headers.items() if key.lower() != "content-length"}
     headers.setdefault("X-Content-Type-Options", "nosniff")
     if content.gzipped is not None:
@@ -92,7 +97,7 @@ async def _send(request: web.Request, content: Content) -> web.StreamResponse:
         if packed is not None:
             headers = _packed(headers)
             with packed:
-                return _same(request, headers) or await _send_file(request, 200, headers, packed)
+                return _same(request, headers) or await _send_file(request, 200, headers, packed, files)
     same = _same(request, headers) if content.status == 200 else None
     if same is not None:
         return same
@@ -102,7 +107,7 @@ async def _send(request: web.Request, content: Content) -> web.StreamResponse:
     if file is None:  # collected between the look-up and now
         return web.Response(status=404, body=oci_error("BLOB_UNKNOWN", "gone"), content_type="application/json")
     with file:
-        return await _send_file(request, content.status, headers, file)
+        return await _send_file(request, content.status, headers, file, files)
 
 
 def _may_pack(request: web.Request) -> bool:
@@ -163,7 +168,7 @@ def _send_body(request: web.Request, content: Content, headers: Mapping[str, str
 
 
 async def _send_file(
-    request: web.Request, status: int, headers: Mapping[str, str], file: BinaryIO
+    request: web.Request, status: int, headers: Mapping[str, str], file: BinaryIO, files: FileSender
 ) -> web.StreamResponse:
     size = os.fstat(file.fileno()).st_size
     try:
@@ -186,5 +191,8 @@ async def _send_file(
     transport.set_write_buffer_limits(high=0)
     await writer.drain()
     transport.set_write_buffer_limits()
-    await send_file(transport, file, part.offset, part.count)
+    try:
+        await files.send(transport, file, part.offset, part.count)
+    except ConnectionError:
+        transport.abort()  # the client has left, or must not take this for whole: nobody is there to be told
     return response

@@ -1,0 +1,133 @@
+"""Files leave by threads of their own: neither the event loop nor a client that does not read holds the others up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mirrord.serve.app import make_app
+from mirrord.serve.door import Listener, bind
+from mirrord.serve.sendfile import FileSender, Part
+from mirrord.serving import Asked, Content
+from mirrord.syncer import Services
+from mirrord.testing.crowd import Client, crowd, request, troubles
+from mirrord.testing.frontserver import Shown
+
+SIZE = 24_000_000  # more than the kernel keeps for a connection
+
+
+class Filed:
+    """Serves one file."""
+
+    prefixes = ("/file/",)
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    async def content(self, asked: Asked, services: Services) -> Content:
+        return Content(200, {}, self.file)
+
+
+@pytest.fixture
+async def address(tmp_path: Path) -> AsyncIterator[tuple[str, int]]:
+    file = tmp_path / "file"
+    file.write_bytes(os.urandom(SIZE))
+    nobody: Any = None
+    listener, bound = Listener(make_app(Shown(nobody, Filed(file))), grace=0.05), bind("127.0.0.1:0")
+    await listener.listen(bound)
+    try:
+        yield bound.getsockname()
+    finally:
+        await listener.close()
+        bound.close()
+
+
+@contextlib.contextmanager
+def client(address: tuple[str, int]) -> Iterator[socket.socket]:
+    """Ask for the file."""
+    with socket.create_connection(address, 30) as connection:
+        connection.sendall(request("/file/x"))
+        yield connection
+
+
+async def test_files_need_no_event_loop(address: tuple[str, int], tmp_path: Path) -> None:
+    """What was begun goes on while the event loop stands still, as it does when hundreds want their turn."""
+    with client(address) as connection:
+        head, _, body = (await asyncio.to_thread(connection.recv, 65536)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        await asyncio.to_thread(connection.recv, 1, socket.MSG_PEEK)
+        while len(body) < SIZE:
+            body += connection.recv(SIZE)  # on the loop's own thread
+    assert body == (tmp_path / "file").read_bytes()
+
+
+async def test_who_does_not_read_holds_nobody_up(address: tuple[str, int]) -> None:
+    """Clients that take nothing cost the others nothing, and the listener closes while they are there."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            idle = stack.enter_context(client(address))
+            await asyncio.to_thread(idle.recv, 100)
+        ended = await asyncio.to_thread(crowd, address, [Client(request("/file/x")) for _ in range(10)], 60)
+        assert (troubles(ended), {one.size for one in ended}) == ({}, {SIZE})
+
+
+async def test_who_stopped_reading_is_let_go(tmp_path: Path) -> None:
+    """A client that takes nothing for too long is let go, and its file and connection with it."""
+    file, ends = tmp_path / "file", asyncio.Queue[BaseException | None]()
+    file.write_bytes(bytes(SIZE))
+    sender = FileSender(stall=0.2)
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with file.open("rb") as opened:
+            transport: Any = writer.transport
+            try:
+                await sender.send(transport, opened, 0, SIZE)
+            except ConnectionError as error:
+                ends.put_nowait(error)
+            finally:
+                transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        with socket.create_connection(server.sockets[0].getsockname(), 30):
+            error = await asyncio.wait_for(ends.get(), 30)
+    sender.close()
+    assert str(error) == "the client stopped reading"
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as one:
+        other, _ = server.accept()
+        with other:
+            yield one, other
+
+
+async def test_who_reads_slowly_is_not_let_go(pair: tuple[socket.socket, socket.socket]) -> None:
+    """A client that took some of what waits for it reads, though the kernel does not ask for more by far."""
+    one, other = pair
+    one.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            one.send(bytes(65536))
+    loop = asyncio.get_running_loop()
+    part = Part(one.fileno(), -1, 0, 1, loop, loop.create_future())
+    always, at_once = float("inf"), -1.0
+    queued = -1
+    while queued != part.queued:  # until the kernels have settled
+        queued = part.queued
+        part.look(always)
+    with pytest.raises(ConnectionAbortedError):
+        part.look(at_once)
+    other.settimeout(30)
+    while part.queued == queued:
+        other.recv(65536)
+        part.look(always)
+    assert part.queued < queued
