@@ -111,6 +111,7 @@ class ChartWorld:
         facts: what targets note for the next run.
         desired: the versions that a mirror would want there.
         bold: whether the operator said to go on.
+        now: Unix time.
     """
 
     folder: Path
@@ -122,6 +123,7 @@ class ChartWorld:
     facts: dict[str, str] = field(default_factory=dict)
     desired: tuple[ChartVersion, ...] = ()
     bold: bool = False
+    now: float = 1_704_067_200.0
 
     @property
     def links(self) -> Links:
@@ -150,7 +152,7 @@ class ChartWorld:
             }
             self.server = await self.stack.enter_async_context(doubles[kind](**options))
         if isinstance(self.server, Registry):
-            return OciTarget(self.http, self.server.host, "team/charts")
+            return OciTarget(self.http, self.server.host, "team/charts", self.facts, now=self.now, trust=3600.0)
         assert self.server is not None
         if isinstance(self.server, CodingServer):
             return CodingTarget(self.http, self.server.url, read_listing, self.facts, (0.0,) * 5)

@@ -155,7 +155,7 @@ async def test_metadata_from_the_archive(tmp_path: Path, world: ChartWorld) -> N
         return {**chart.entry, "description": "from the archive"}
 
     async with Registry() as registry:
-        target = OciTarget(world.http, registry.host, "", describe)
+        target = OciTarget(world.http, registry.host, "", {}, describe=describe)
         await world.put(target, PLAIN)
         annotations = json.loads(manifest_at(registry, "1.0.0", "crane"))["annotations"]
     assert seen == [PLAIN]
@@ -170,6 +170,7 @@ async def test_few_requests(world: ChartWorld) -> None:
         await world.put(target, one)
     registry = registry_of(world)
     registry.forget()
+    world.facts.clear()  # a first look
     wanted = [version_of(pack_chart("crane", f"1.0.{patch}")) for patch in range(10)]
     assert await target.held(wanted) == {version_of(one).item: Digest.of(one) for one in there}
     assert (registry.count("GET", "/tags/list"), registry.count("GET", "/manifests/")) == (1, 4)
@@ -225,7 +226,7 @@ async def test_with_tokens(tmp_path: Path) -> None:
     async with Registry(auth=Auth(bearer=("ann", "secret"))) as registry:
         policy = HostPolicy(registry.host, Credential("ann", Secret("secret")))
         async with open_chart_world(tmp_path, book=HostBook({registry.host: policy})) as world:
-            target = OciTarget(world.http, registry.host, "team/charts")
+            target = OciTarget(world.http, registry.host, "team/charts", {})
             await world.put(target, PLAIN)
             assert await target.held([version_of(PLAIN)]) == {"crane-1.0.0": Digest.of(PLAIN)}
 
@@ -258,7 +259,7 @@ async def test_real_helm_pulls(binary: str, tmp_path: Path, world: ChartWorld) -
     """The real helm pulls archive and provenance from a real registry that mirrord wrote to."""
     require(binary, "docker-registry")
     async with DockerRegistry() as registry, helm(binary) as run:
-        target = OciTarget(world.http, registry.host, "team/charts")
+        target = OciTarget(world.http, registry.host, "team/charts", {})
         for one in (PLAIN, RICH):
             await world.put(target, one, sign_chart(one))
         assert len(await target.held([version_of(one) for one in (PLAIN, RICH)])) == 2

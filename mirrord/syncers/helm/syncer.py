@@ -89,7 +89,8 @@ class HelmSyncer:
         spec, at = spec_of(mirror), datetime.fromisoformat(survey.facts["at"])
         choices = {} if survey.unchanged else await asyncio.to_thread(choose, survey.entries, spec, at)
         wanted = [choice.chart for choice in choices.values()]
-        visits = {name: Visit(_listing, wanted, dict(shelf.facts)) for name, shelf in survey.shelves.items()}
+        shelves = survey.shelves.items()
+        visits = {name: Visit(_listing, at.timestamp(), wanted, dict(shelf.facts)) for name, shelf in shelves}
         targets = {
             target.name: open_target(mirror, target, services, visits[target.name])
             for target in mirror.targets
@@ -134,7 +135,7 @@ async def _note_facts(mirror: Mirror, services: Services, visits: Mapping[str, V
 async def _compared(mirror: Mirror, services: Services, index: Index, now: datetime) -> HelmSurvey:
     choices = await asyncio.to_thread(choose, index.entries, spec_of(mirror), now)
     (shelves, unasked), (files, told) = await asyncio.gather(
-        look(mirror, services, [choice.chart for choice in choices.values()], _listing),
+        look(mirror, services, [choice.chart for choice in choices.values()], _listing, now),
         _extras(mirror, services, index),
     )
     hidden = (*index.left_out, *index.unread)

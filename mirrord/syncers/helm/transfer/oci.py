@@ -4,55 +4,124 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from mirrord import failpoints
 from mirrord.blobs.spool import Reader
-from mirrord.errors import ImmutableError, RefusedError, UnsupportedError
+from mirrord.errors import ContentError, ImmutableError, MissingError, RefusedError, UnsupportedError
 from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion, oci_tag
 from mirrord.syncers.helm.transfer import pushed
 from mirrord.syncers.helm.transfer.target import IndexFile
-from mirrord.transfer.fanout import together
+from mirrord.transfer.fanout import few
 from mirrord.wire.http import Http
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import Reference, valid_repository, valid_tag
 
 FEW: Final = 2  # versions of one chart that are asked for one by one, without listing the tags first
+AT_ONCE: Final = 16
 
 Describe = Callable[[ChartVersion, Path], Mapping[str, object]]
 """Returns a chart's metadata, as helm loads it; the path is that of the verified archive."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a tag stood for when it was last seen.
+
+    Attributes:
+        archive: digest of the chart.
+        manifest: digest of its manifest.
+        at: Unix time.
+    """
+
+    archive: Digest
+    manifest: Digest
+    at: float
+
+    def __str__(self) -> str:
+        """Return it as a note."""
+        return f"{self.archive} {self.manifest} {self.at:.0f}"
+
+    @classmethod
+    def read(cls, text: str) -> Seen | None:
+        """Read a note; None when it is none."""
+        parts = text.split(" ")
+        try:
+            archive, manifest, at = parts
+            return cls(Digest.parse(archive), Digest.parse(manifest), float(at))
+        except (ValueError, ContentError):
+            return None
+
+
 class OciTarget:
-    """All repositories below one path of a registry."""
+    """All repositories below one path of a registry.
+
+    Tags are remembered: those that were seen within `trust` are not asked for again, and the others by HEAD as long
+    as their manifest is the one of before. Thousands of manifests would be thousands of pulls at Docker Hub.
+    """
 
     provenance = True
     oldest_first = False
 
-    def __init__(self, http: Http, domain: str, path: str, describe: Describe | None = None) -> None:
+    def __init__(
+        self,
+        http: Http,
+        domain: str,
+        path: str,
+        facts: MutableMapping[str, str],
+        *,
+        now: float = 0.0,
+        trust: float = 0.0,
+        describe: Describe | None = None,
+    ) -> None:
         """Write to `<domain>/<path>/<chart>:<version>`; `path` may be empty.
 
-        Without `describe` the metadata is that of the index entry: helm wrote there what it loaded from the archive.
+        Args:
+            http: the way to other machines.
+            domain: of the registry.
+            path: below which the repositories are.
+            facts: what earlier runs noted, and what the next one should know, by item.
+            now: Unix time.
+            trust: seconds for which what was seen is believed.
+            describe: without it the metadata is that of the index entry: helm wrote there what it loaded.
         """
         self._http = http
         self._domain = domain
         self._path = path.strip("/")
+        self._facts = facts
+        self._now = now
+        self._trust = trust
         self._describe = describe
         self.place = f"oci://{'/'.join(filter(None, (domain, self._path)))}"
 
     async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
-        """Ask for the manifests of those of `charts` whose tags are there: their layer is the archive."""
-        versions = defaultdict[str, list[ChartVersion]](list)
+        """Ask for the manifests of those of `charts` that are there and not known: their layer is the archive."""
+        known = {chart.item: Seen.read(self._facts.get(chart.item, "")) for chart in charts}
+        self._facts.clear()
+        unsure = defaultdict[str, list[tuple[ChartVersion, Seen | None]]](list)
         for chart in charts:
-            if self._takes(chart):
-                versions[chart.name].append(chart)
-        held: dict[str, Digest] = {}
-        await together(*(self._look(found, held) for found in versions.values()))
-        return held
+            seen = known[chart.item]
+            if seen is not None and 0 <= self._now - seen.at < self._trust:
+                self._facts[chart.item] = str(seen)
+            elif self._takes(chart):
+                unsure[chart.name].append((chart, seen))
+        asked: list[tuple[ChartVersion, Seen | None, bool]] = []
+
+        async def find(versions: Sequence[tuple[ChartVersion, Seen | None]]) -> None:
+            tags = await _tags(self._repository(versions[0][0])) if len(versions) > FEW else None
+            there = [one for one in versions if tags is None or oci_tag(one[0].version) in tags]
+            asked.extend((chart, seen, tags is not None) for chart, seen in there)
+
+        await few(AT_ONCE, find, unsure.values())
+        await few(AT_ONCE, lambda one: self._look(*one), asked)
+        found = {item: Seen.read(fact) for item, fact in self._facts.items()}
+        return {item: seen.archive for item, seen in found.items() if seen}
 
     async def put(self, chart: ChartVersion, reader: Reader, prov: bytes | None, *, replace: bool = False) -> None:
         """Push archive, provenance and config, then the manifest by its tag."""
@@ -61,8 +130,10 @@ class OciTarget:
         repository, tag = self._repository(chart), oci_tag(chart.version)
         wanted = reader.spool.wanted
         if await repository.head_manifest(tag) is not None:
-            there = await self._archive(repository, tag)
+            manifest = await repository.get_manifest(tag)
+            there = _archive(manifest)
             if there == wanted.digest:
+                self._saw(chart, manifest)
                 return
             if not replace:
                 raise ImmutableError(f"{self.place}/{chart.name}:{tag} is {there or 'no chart'}, not {wanted.digest}")
@@ -76,8 +147,10 @@ class OciTarget:
             layers.append(await _small(repository, pushed.PROVENANCE, prov))
         entry = await self._metadata(chart, reader)
         config = await _small(repository, pushed.CONFIG, pushed.config_of(entry))
-        await repository.put_manifest(pushed.manifest_of(chart, entry, config, layers), tag)
+        manifest = pushed.manifest_of(chart, entry, config, layers)
+        await repository.put_manifest(manifest, tag)
         failpoints.hit("push.tag")
+        self._saw(chart, manifest)
 
     async def finish(self, index: IndexFile) -> None:
         """Do nothing: a registry has no index, each tag stands for itself."""
@@ -98,24 +171,31 @@ class OciTarget:
     def _repository(self, chart: ChartVersion) -> Repository:
         return Repository(self._http, Reference(self._domain, self._name(chart)), self._http.book, push=True)
 
-    async def _look(self, charts: Sequence[ChartVersion], held: dict[str, Digest]) -> None:
-        """Find out about versions of one chart."""
-        repository = self._repository(charts[0])
-        tags = await _tags(repository) if len(charts) > FEW else None
+    async def _look(self, chart: ChartVersion, seen: Seen | None, listed: bool) -> None:  # noqa: FBT001 - one of many
+        """Find out what a tag stands for: by HEAD where it may be missing, or be what it was."""
+        repository, tag = self._repository(chart), oci_tag(chart.version)
+        if seen is not None or not listed:
+            head = await repository.head_manifest(tag)
+            if head is None:
+                return
+            if seen is not None and head.digest == seen.manifest:
+                self._facts[chart.item] = str(Seen(seen.archive, seen.manifest, self._now))
+                return
+        try:
+            self._saw(chart, await repository.get_manifest(tag))
+        except MissingError:  # gone since its tag was listed
+            return
 
-        async def look(chart: ChartVersion) -> None:
-            tag = oci_tag(chart.version)
-            if (tag in tags) if tags is not None else await repository.head_manifest(tag) is not None:
-                digest = await self._archive(repository, tag)
-                if digest is not None:
-                    held[chart.item] = digest
+    def _saw(self, chart: ChartVersion, manifest: Manifest) -> None:
+        archive = _archive(manifest)
+        if archive is not None:
+            self._facts[chart.item] = str(Seen(archive, manifest.digest, self._now))
 
-        await together(*map(look, charts))
 
-    async def _archive(self, repository: Repository, tag: str) -> Digest | None:
-        """Return the digest of the chart that a tag stands for, None when it is something else."""
-        layer = pushed.chart_layer(await repository.get_manifest(tag))
-        return layer.digest if layer else None
+def _archive(manifest: Manifest) -> Digest | None:
+    """Return the digest of the chart that a manifest is of, None when it is something else."""
+    layer = pushed.chart_layer(manifest)
+    return layer.digest if layer else None
 
 
 async def _tags(repository: Repository) -> frozenset[str] | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Final, cast
 
@@ -32,11 +33,13 @@ class Visit:
 
     Attributes:
         reading: reads its index.
+        now: Unix time of the run.
         wanted: the versions that shall be there, the oldest first.
         facts: what earlier runs noted of it; the target keeps them up to date.
     """
 
     reading: Reading
+    now: float
     wanted: Sequence[ChartVersion] = ()
     facts: dict[str, str] = field(default_factory=dict)
 
@@ -71,7 +74,9 @@ def open_target(mirror: Mirror, target: Target, services: Services, visit: Visit
         return DirectoryTarget(Path(place), visit.reading)
     if api == "oci":
         reference = Reference.parse(place[len(OCI) :])
-        return OciTarget(services.http, reference.domain, reference.path)
+        return OciTarget(
+            services.http, reference.domain, reference.path, visit.facts, now=visit.now, trust=mirror.trust
+        )
     if api == "coding":
         return CodingTarget(services.http, place, visit.reading, visit.facts)
     museum = Museum(cast("HelmTarget", target.options).context_path, visit.wanted, bold=mirror.allow)
@@ -79,29 +84,28 @@ def open_target(mirror: Mirror, target: Target, services: Services, visit: Visit
 
 
 async def look(
-    mirror: Mirror, services: Services, wanted: Sequence[ChartVersion], reading: Reading
+    mirror: Mirror, services: Services, wanted: Sequence[ChartVersion], reading: Reading, now: datetime
 ) -> tuple[Mapping[str, Shelf], Mapping[str, MirrordError]]:
     """Ask every target what it holds; return what they said, and why some did not.
 
     Patience is that of `Http`, request by request: a registry far away is asked for thousands of manifests.
     """
-    answers = await asyncio.gather(*(_shelf(mirror, target, services, wanted, reading) for target in mirror.targets))
+    visits = [Visit(reading, now.timestamp(), wanted, known(mirror, target, services)) for target in mirror.targets]
+    looks = [_shelf(mirror, *one, services) for one in zip(mirror.targets, visits, strict=True)]
+    answers = await asyncio.gather(*looks)
     pairs = list(zip((target.name for target in mirror.targets), answers, strict=True))
     shelves = {name: answer for name, answer in pairs if isinstance(answer, Shelf)}
     return shelves, {name: answer for name, answer in pairs if isinstance(answer, MirrordError)}
 
 
-async def _shelf(
-    mirror: Mirror, target: Target, services: Services, wanted: Sequence[ChartVersion], reading: Reading
-) -> Shelf | MirrordError:
-    reader = Reader(reading)
-    visit = Visit(reader, wanted, known(mirror, target, services))
+async def _shelf(mirror: Mirror, target: Target, visit: Visit, services: Services) -> Shelf | MirrordError:
+    reader = Reader(visit.reading)
     try:
-        opened = open_target(mirror, target, services, visit)
-        held = await opened.held(wanted)
+        opened = open_target(mirror, target, services, replace(visit, reading=reader))
+        held = await opened.held(visit.wanted)
     except MirrordError as error:
         return error
-    refused = opened.refused(wanted) if isinstance(opened, ChartMuseumTarget) else {}
+    refused = opened.refused(visit.wanted) if isinstance(opened, ChartMuseumTarget) else {}
     own = reader.own if api_of(mirror, target) in (LOCAL, "directory") else None
     return Shelf(held, own, refused, visit.facts)
 
