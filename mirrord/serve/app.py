@@ -49,11 +49,14 @@ async def _signed(_: web.Request, response: web.StreamResponse) -> None:
 
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse strange targets before anybody looks at them, in words that both people and registry clients read."""
-    refused = refusal(raw_path(request))
+    """Refuse strange targets before anybody looks at them: as a registry does below `/v2`, in plain words elsewhere."""
+    path = raw_path(request)
+    refused = refusal(path)
     if refused is None:
         return await handler(request)
     status, reason = refused
-    answer = web.Response(status=status, body=oci_error("NAME_INVALID", reason), content_type="application/json")
+    answer = web.Response(status=status, text=f"{reason}\n")
+    if path.startswith("/v2"):
+        answer = web.Response(status=status, body=oci_error("NAME_INVALID", reason), content_type="application/json")
     answer.force_close()
     return answer

@@ -356,7 +356,12 @@ async def test_client_that_leaves(served: Served) -> None:
 async def test_strange_targets(served: Served, target: str) -> None:
     """A strange target is refused before the syncer sees it, and nothing is touched on disk."""
     before = sorted(served.front.file.parent.rglob("*"))
-    assert (await served.ask("GET", target))[0] == 400
+    status, headers, body = await served.ask("GET", target)
+    assert (status, headers["content-type"]) == (400, "application/json")
+    assert json.loads(body)["errors"][0]["code"] == "NAME_INVALID"
+    elsewhere = await served.ask("GET", target.replace("/v2/", "/raw/", 1))
+    assert (elsewhere[0], elsewhere[1]["content-type"]) == (400, "text/plain; charset=utf-8")
+    assert elsewhere[2].startswith(b"path h")
     assert served.front.asked == []
     assert sorted(served.front.file.parent.rglob("*")) == before
 
