@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ class Memory(Mapping[tuple[str, str], Known]):
     def __getitem__(self, key: tuple[str, str]) -> Known:
         """Return what is known of an item at a target."""
         return self._known[key]
+
+    def get(self, key: tuple[str, str], default: Any = None) -> Any:
+        """Return what is known of an item at a target: the dictionary's own, since plans ask for each item."""
+        return self._known.get(key, default)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """Iterate over targets and items."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from mirrord.memory import Memory
+from mirrord.memory import Known, Memory
 from mirrord.model import Action, Step
 from mirrord.plan.moving import Evidence, Share, shares
 from mirrord.plan.offer import Offer
@@ -20,7 +20,7 @@ def asked(
         target: frozenset(
             name
             for offer in offers
-            for name in _names_to_check(offer, found[target, offer.item.name], target, memory, now=now, trust=trust)
+            for name in _names_to_check(offer, found.of(target, offer.item.name), target, memory, now=now, trust=trust)
         )
         for target in targets
     }
@@ -39,7 +39,7 @@ def differ(
     found = shares(offers, targets, evidence)
     for offer in offers:
         for target in targets:
-            share = found[target, offer.item.name]
+            share = found.of(target, offer.item.name)
             recorded = _believed(offer, share, target, memory, now=now, trust=trust)
             if share.refused:
                 action, reason = Action.REFUSE, share.refused
@@ -63,19 +63,20 @@ def _believed(
 
     A publish is always asked for; who wants it knows why.
     """
-    known = memory.get((target, offer.item.name))
+    known: Known | None = memory.get((target, offer.item.name))
     if known is None or known.digest != offer.item.digest or (offer.build and offer.build.publication):
         return None
     if offer.settled:
         return known.at
-    names = [memory.names.get((target, name)) for name in share.names]
-    if any(named is None if offer.build else False for named in names):
-        return None
-    told = [named for named in names if named is not None]
-    at = min((known.at, *(named.at for named in told if offer.build)))
-    if any(named.digest != offer.item.digest for named in told) or (now - at).total_seconds() >= trust:
-        return None
-    return at
+    at = known.at
+    for name in share.names if offer.build or memory.names else ():
+        named = memory.names.get((target, name))
+        if named is None and offer.build is None:
+            continue
+        if named is None or named.digest != offer.item.digest:
+            return None
+        at = min(at, named.at) if offer.build else at
+    return at if (now - at).total_seconds() < trust else None
 
 
 def _names_to_check(

@@ -71,22 +71,39 @@ class _Verdict:
     unless_newer: bool = False
 
 
-def shares(offers: Sequence[Offer], targets: Sequence[str], evidence: Evidence) -> Mapping[tuple[str, str], Share]:
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What every offer gets at every target.
+
+    Attributes:
+        plain: by item, where there is nothing to decide: of many tags nearly all are the source's own.
+        decided: by target and item.
+    """
+
+    plain: Mapping[str, Share]
+    decided: Mapping[tuple[str, str], Share]
+
+    def of(self, target: str, item: str) -> Share:
+        """Return what an item gets at a target."""
+        return self.decided.get((target, item)) or self.plain[item]
+
+
+def shares(offers: Sequence[Offer], targets: Sequence[str], evidence: Evidence) -> Shares:
     """Decide, for each target and item, which names it gets there."""
     rivals: dict[str, list[Offer]] = defaultdict(list)
     for offer in offers:
         for name in offer.moves if offer.build else ():
             rivals[name].append(offer)
     everywhere = _by_name(evidence.memory)
-    refused = {offer.item.name: _taken(offer, everywhere, evidence.held) for offer in offers}
-    found = {}
+    involved = [offer for offer in offers if offer.build or not everywhere.keys().isdisjoint(offer.names)]
+    found: dict[tuple[str, str], Share] = {}
+    refused = {offer.item.name: _taken(offer, everywhere, evidence.held) for offer in involved}
     for target in targets:
         verdicts = {name: _verdict(name, those, target, evidence, everywhere) for name, those in rivals.items()}
-        for offer in offers:
+        for offer in involved:
             share = _share(offer, target, verdicts, evidence)
-            why = refused[offer.item.name]
-            found[target, offer.item.name] = replace(share, refused=why) if why else share
-    return found
+            found[target, offer.item.name] = replace(share, refused=refused[offer.item.name])
+    return Shares({offer.item.name: Share(offer.names) for offer in offers}, found)
 
 
 def undated(offers: Sequence[Offer], targets: Sequence[str], evidence: Evidence) -> frozenset[tuple[str, str]]:
@@ -193,6 +210,7 @@ def _asked(
         return _Verdict(None, left=(offer.item.name, why))
     given = replace(
         _given(name, offer, named, now),
+        ahead=None,
         number=max(publication.number, named.number if named else 0),
         published=publication.accepted or now,
     )
@@ -241,8 +259,8 @@ def _comes_after(offer: Offer, named: Named, target: str, evidence: Evidence) ->
     if build.created is None:
         before = named.published and build.changed and build.changed <= named.published
         return not seen and not before
-    bounds = [moment for moment in (named.ahead, named.published) if moment is not None]
-    return build.created > max(bounds) if bounds else not seen
+    bound = named.published or named.ahead
+    return build.created > bound if bound else not seen
 
 
 def _given(name: str, offer: Offer, named: Named | None, now: datetime) -> Named:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -87,9 +88,7 @@ async def test_main_stays_when_its_build_leaves_the_folder(folder: Folder) -> No
     await folder.sync()
     b = folder.add("b", 5)
     await folder.sync()
-    for file in sorted((folder.path / "b").rglob("*"), reverse=True):
-        file.rmdir() if file.is_dir() else file.unlink()
-    (folder.path / "b").rmdir()
+    shutil.rmtree(folder.path / "b")
     run = await folder.sync()
     assert (run.result, folder.main) == (Result.NOOP, {"b"})
     told = f"main left alone: it is main-b ({b.digest}), created {day(5)}; main-a is not newer"
@@ -150,6 +149,21 @@ async def test_a_publish_overrides_the_folder_until_a_later_build(folder: Folder
     folder.add("d", 18)
     await folder.sync()
     assert folder.main == {"d"}
+
+
+async def test_a_publish_mends_a_date_that_was_wrong(folder: Folder) -> None:
+    """A build said that it was made in the future: with its layout gone and a publish after it, dates count again."""
+    folder.add("a", 3)
+    folder.add("future", 30)
+    await folder.sync()
+    shutil.rmtree(folder.path / "future")
+    folder.add("b", 16)
+    await folder.sync()
+    assert folder.main == {"future"}
+    await folder.publish("b", 16)
+    folder.add("c", 18)
+    await folder.sync()
+    assert folder.main == {"c"}
 
 
 async def test_what_was_published_is_put_right_from_the_folder(folder: Folder) -> None:

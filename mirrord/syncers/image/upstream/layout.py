@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,7 +64,8 @@ def single(
     if not names:
         raise ContentError(f"{layout.place}: the image has no name; write names: [...] for what to call it")
     item = Item(names[0], descriptor.digest, tree_size(layout, descriptor))
-    return named(item, names, _build(layout, descriptor, publication), frozen)
+    own = layout.annotations(replace(descriptor, annotations={}))
+    return named(item, names, _build(layout, descriptor, own, publication), frozen)
 
 
 def tree_size(layout: Layout, root: Descriptor) -> int:
@@ -85,9 +86,11 @@ def tree_size(layout: Layout, root: Descriptor) -> int:
     return sum(sizes.values())
 
 
-def _build(layout: Layout, descriptor: Descriptor, publication: Publication | None = None) -> Build:
+def _build(
+    layout: Layout, descriptor: Descriptor, own: Mapping[str, str], publication: Publication | None = None
+) -> Build:
     """Find out when a build was made: its entry says when the layout was written, the image itself perhaps more."""
-    said = moment(layout.annotations(replace(descriptor, annotations={})).get(CREATED))
+    said = moment(own.get(CREATED))
     created = said if publication else moment(descriptor.annotations.get(CREATED)) or said
     return Build(created, said, datetime.fromtimestamp(layout.place.stat().st_mtime, UTC), publication)
 
@@ -115,11 +118,12 @@ def builds(folder: Path, problems: list[str]) -> Iterator[FoundBuild]:
         try:
             layout = Layout.open(path)
             descriptor = layout.resolve()
-            said = layout.annotations(descriptor)
+            own = layout.annotations(replace(descriptor, annotations={}))
+            said = {**own, **descriptor.annotations}
             if not (said.get(REF_NAME) and said.get(REVISION)):
                 raise ContentError(f"{path}: lacks the annotation {REF_NAME} (branch) or {REVISION} (commit)")
             size = tree_size(layout, descriptor)
-            yield FoundBuild(layout, descriptor, said[REF_NAME], said[REVISION], size, _build(layout, descriptor))
+            yield FoundBuild(layout, descriptor, said[REF_NAME], said[REVISION], size, _build(layout, descriptor, own))
         except (MirrordError, OSError) as error:
             problems.append(str(error))
 
