@@ -48,8 +48,8 @@ async def test_a_source_without_the_tag_is_missing(world: World) -> None:
     run = await world.run(world.mirror(source_of(source), target))
     assert run.result is Result.FAILED
     assert run.plan is not None
-    assert "main" in run.plan.problems[0]
-    assert "not there" in run.plan.problems[0]
+    assert "main" in run.plan.missing[0]
+    assert "not there" in run.plan.missing[0]
 
 
 @pytest.mark.parametrize("status", [500, 501])
