@@ -15,8 +15,9 @@ from mirrord.model import Outcome, Result
 from mirrord.syncer import LOCAL, Mirror
 from mirrord.syncers.git.transfer import rescue
 from mirrord.testing.githost import GitHost
-from mirrord.testing.gitrepos import Upstream
+from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.testing.gitworld import GitWorld, receipts
+from mirrord.testing.lfshost import LfsHost
 
 NAME = "app.git"
 MAIN, DEV, PERSON = "refs/heads/main", "refs/heads/dev", "refs/heads/person"
@@ -304,6 +305,35 @@ async def test_what_only_a_second_look_shows_is_kept_too(scene: Scene) -> None:
     run = await scene.world.run(scene.mirror())
     assert scene.d2.refs(NAME) == scene.upstream.refs(), run.receipts
     assert await scene.kept() == {(MAIN, mine)}
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_lfs_objects_of_what_only_a_target_has_come_too(world: GitWorld, there: bool) -> None:
+    """What a person's commit points to is fetched from that target's LFS server; where it has lost it, that is told."""
+    hosts = [await world.stack.enter_async_context(LfsHost(world.folder / name)) for name in ("up", "d1", "d2")]
+    source, d1, d2 = hosts
+    upstream = Upstream(source.create(NAME))
+    upstream.commit("main", {"README.md": b"one\n"})
+    for host in (d1, d2):
+        host.create(NAME)
+    mirror = world.mirror(source.url(NAME), d1=d1.url(NAME), d2=d2.url(NAME))
+    await world.run(mirror)
+    theirs = Upstream(d2.path(NAME))
+    attributes = b"*.bin filter=lfs diff=lfs merge=lfs -text\n"
+    mine = theirs.commit("main", {"f.bin": lfs_pointer(NOISE), ".gitattributes": attributes})
+    oid = d2.put(NAME, NOISE) if there else ""
+    run = await world.run(mirror)
+    assert run.result is Result.SUCCESS, run.receipts
+    assert d2.refs(NAME) == upstream.refs()
+    lost = [remark for remark in run.remarks if "an LFS object of what was kept could not be fetched" in remark]
+    assert len(lost) == (0 if there else 1)
+    (backup,) = await world.kept(mirror).backups()
+    await world.kept(mirror).restore(backup.name)
+    run = await world.run(mirror)
+    assert (run.result is Result.SUCCESS) is there
+    if there:
+        assert d1.refs(NAME)[MAIN] == d2.refs(NAME)[MAIN] == mine
+        assert d1.objects == {(NAME, oid): NOISE}
 
 
 @pytest.mark.parametrize("stop", ["git.backed_up", "git.adopted", "git.pushed", "notes.written", "notes.renamed"])

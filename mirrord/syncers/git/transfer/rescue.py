@@ -14,8 +14,13 @@ from mirrord.syncers.git.kept import Kept
 from mirrord.syncers.git.kept.fates import Lost
 from mirrord.syncers.git.plan import Loss
 from mirrord.wire.git.address import Address
+from mirrord.wire.git.lfs.carry import Errors, download
+from mirrord.wire.git.lfs.objects import Pointer, lacking
+from mirrord.wire.git.lfs.pointers import in_use, search
+from mirrord.wire.git.lfs.server import LfsServer
 from mirrord.wire.git.push import Change, in_the_way
 from mirrord.wire.git.sizes import sizes
+from mirrord.wire.http import Http
 
 MOST: Final = 1000  # refs of one target
 LARGEST: Final = 2**30  # bytes that one target may send
@@ -33,10 +38,12 @@ class Secured:
         unsaved: object → why it could not be had.
         allow: what cannot be kept is lost, and not left where it is, because somebody said `--allow`.
         command: what to run for that.
+        without: target → which LFS objects of what was fetched there could not be had.
     """
 
     losses: tuple[Loss, ...] = ()
     unsaved: Mapping[str, MirrordError] = field(default_factory=dict)
+    without: Mapping[str, str] = field(default_factory=dict)
     allow: bool = False
     command: str = ""
 
@@ -66,7 +73,11 @@ class Secured:
 
     def honest(self, receipt: Receipt, old: str | None) -> Receipt:
         """Return a receipt that tells what is lost, where the step's own reason speaks of a backup."""
-        error = self.unsaved.get(old or "")
+        error, target = self.unsaved.get(old or ""), receipt.step.target
+        if error is None and target in self.without:
+            first = next(one for one in self.losses if target in one.at and one.absent and one.oid not in self.unsaved)
+            same = (first.ref, first.oid) == (receipt.step.item, old)
+            return replace(receipt, remark=f"{target}: {self.without[target]}") if same else receipt
         if error is None or old is None or receipt.outcome is not Outcome.DONE:
             return receipt
         verb = "deleted" if receipt.step.action is Action.DELETE else "overwritten"
@@ -124,6 +135,45 @@ async def rescue(kept: Kept, losses: Sequence[Loss], places: Mapping[str, Addres
                 errors |= dict.fromkeys(oids, error)
         lacking = await kept.cache.lacking(frozenset().union(*asked.values()))
     return {oid: errors.get(oid) or MirrordError("it came, and not all that belongs to it") for oid in lacking}
+
+
+async def rescue_objects(
+    kept: Kept, http: Http, losses: Sequence[Loss], unsaved: Collection[str], places: Mapping[str, Address]
+) -> Mapping[str, str]:
+    """Fetch the LFS objects of what `rescue` fetched, from the same targets, into the cache.
+
+    Returns:
+        Target → what could not be had; backups are kept without it, since the target's LFS server keeps it for now.
+
+    Raises:
+        MirrordError: the cache cannot be read.
+    """
+    found: dict[str, set[str]] = {}
+    for loss in losses:
+        for name in loss.at if loss.absent and loss.oid not in unsaved else ():
+            found.setdefault(name, set()).add(loss.oid)
+    known = frozenset((await kept.cache.refs()).values()) if found else frozenset()
+    told: dict[str, str] = {}
+    for name, oids in found.items():
+        pointers = await search(kept.git, kept.folder, oids, known)
+        if pointers and await in_use(kept.git, kept.folder, oids):
+            errors = await _objects(kept, LfsServer(kept.git, http, places[name]), pointers)
+            if errors:
+                many = "an LFS object" if len(errors) == 1 else f"{len(errors)} LFS objects"
+                told[name] = f"{many} of what was kept could not be fetched: {next(iter(errors.values()))}"
+    return told
+
+
+async def _objects(kept: Kept, server: LfsServer, pointers: Collection[Pointer]) -> Errors:
+    wanted = await asyncio.to_thread(lacking, kept.folder, pointers)
+    why: MirrordError = TooLargeError(f"they have more than {LARGEST} bytes")
+    if sum(pointer.size for pointer in wanted) <= LARGEST:
+        try:
+            async with asyncio.timeout(SECONDS):
+                return await download(server, kept.folder, wanted, lambda *_: None)
+        except TimeoutError:
+            why = DeadlineError(f"{server.address.host}: {SECONDS:.0f} s did not suffice")
+    return {pointer.oid: why for pointer in wanted}
 
 
 async def _each(kept: Kept, place: Address, oids: Sequence[str]) -> Mapping[str, MirrordError]:

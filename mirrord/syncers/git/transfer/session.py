@@ -16,7 +16,7 @@ from mirrord.syncers.git.plan import LARGE, GitSurvey, Loss, losses, plan, wante
 from mirrord.syncers.git.transfer.destinations import Delivery, Destination, Errand
 from mirrord.syncers.git.transfer.large import Large
 from mirrord.syncers.git.transfer.parcel import Parcel, done
-from mirrord.syncers.git.transfer.rescue import Secured, rescue
+from mirrord.syncers.git.transfer.rescue import Secured, rescue, rescue_objects
 from mirrord.transfer.execute import failed
 from mirrord.wire.git.damage import doubtful
 from mirrord.wire.git.maintenance import pack_refs
@@ -93,7 +93,10 @@ class GitSession:
         mirror, found = self._mirror, self._losses(refused)
         places = {target.name: target_address(mirror, target) for target in mirror.targets if target.name != LOCAL}
         unsaved = await rescue(self._kept, found, places)
-        self._secured = Secured(found, unsaved, mirror.allow, f"mirrord sync {mirror.name} --allow")
+        large = spec_of(mirror).lfs
+        without = await rescue_objects(self._kept, self._services.http, found, unsaved, places) if large else {}
+        command = f"mirrord sync {mirror.name} --allow"
+        self._secured = Secured(found, unsaved, without, allow=mirror.allow, command=command)
 
     async def _adopt(self) -> None:
         served, wanted = self._survey.served, self._wanted
