@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mirrord.errors import StalledError, ThrottledError, UnreachableError
 from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
+from mirrord.record.ledger import causes
 
 MOST: Final = 60  # rows about what went well
+NAMED: Final = 3  # items that are named where many have one cause
 MARKS = {
     Outcome.DONE: "done",
     Outcome.KEPT: "there",
@@ -115,6 +117,16 @@ def _shown(receipts: Sequence[Receipt]) -> Sequence[Receipt]:
     return [receipt for receipt in receipts if receipt.bad or id(receipt) in few]
 
 
+def _folded(receipts: Sequence[Receipt]) -> Iterator[tuple[Receipt, str]]:
+    """Yield receipts in their order with what they are about; what has one cause for its bad end is one."""
+    bad = {id(same[0]): same for same in causes(receipt for receipt in receipts if receipt.bad)}
+    for receipt in receipts:
+        same = bad.get(id(receipt), [] if receipt.bad else [receipt])
+        if same:
+            names = ", ".join(names_of(one.step, one.left) for one in same[:NAMED])
+            yield receipt, f"{names} and {len(same) - NAMED} more" if len(same) > NAMED else names
+
+
 def say_run(run: Run, *, kept: bool = False) -> None:
     """Print what became of a run, with `kept` also where there was nothing to do."""
     seconds = (run.finished - run.started).total_seconds()
@@ -131,14 +143,14 @@ def say_run(run: Run, *, kept: bool = False) -> None:
         rows = [
             (
                 receipt.step.target,
-                names_of(receipt.step, receipt.left),
+                names,
                 short(receipt.step.digest),
                 MARKS.get(receipt.outcome, receipt.outcome.value),
                 size(receipt.sent),
                 f"{receipt.seconds:.1f} s",
                 "" if receipt.good else receipt.detail,
             )
-            for receipt in shown
+            for receipt, names in _folded(shown)
         ]
         table(("TARGET", "NAMES", "DIGEST", "RESULT", "SENT", "TIME", ""), rows)
         more = sum(receipt.good for receipt in receipts) - sum(receipt.good for receipt in shown)

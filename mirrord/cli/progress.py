@@ -23,7 +23,7 @@ def shown(events: Events, *, quiet: bool) -> Iterator[None]:
         yield
         return
     if not sys.stderr.isatty():
-        stop = events.listen(_line)
+        stop = events.listen(_Lines().hear)
         try:
             yield
         finally:
@@ -37,11 +37,21 @@ def shown(events: Events, *, quiet: bool) -> Iterator[None]:
             stop()
 
 
-def _line(event: Event) -> None:
-    if isinstance(event, StepDone):
-        note(_told(event))
-    elif isinstance(event, Retrying):
-        note(f"retrying {event.host} in {event.delay:.1f} s: {event.reason}")
+class _Lines:
+    """A line for each step, and one for each cause that many of them have for ending badly."""
+
+    def __init__(self) -> None:
+        self._bad: set[str] = set()
+
+    def hear(self, event: Event) -> None:
+        if isinstance(event, StepDone):
+            line = _told(event)
+            if not event.receipt.bad or line not in self._bad:
+                note(line)
+            if event.receipt.bad:
+                self._bad.add(line)
+        elif isinstance(event, Retrying):
+            note(f"retrying {event.host} in {event.delay:.1f} s: {event.reason}")
 
 
 def _told(event: StepDone) -> str:

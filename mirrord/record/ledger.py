@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -71,14 +71,23 @@ def _last_run(run: Run, target: str) -> LastRun:
         deleted = receipt.outcome is Outcome.DONE and receipt.step.action is Action.DELETE
         counts["deleted" if deleted else receipt.outcome.value] += receipt.step.count
     told = [_about(step, step.reason) for step in steps if step.action is Action.REFUSE]
-    told += [_about(one.step, one.detail or one.outcome.value) for one in receipts if one.bad]
+    for one, *more in causes(receipt for receipt in receipts if receipt.bad):
+        told.append(_about(one.step, one.detail or one.outcome.value, len(more)))
     return LastRun(troubles=tuple(_sentence(text) for text in told[:_TOLD]), **counts)
 
 
-def _about(step: Step, text: str) -> str:
-    """Say of which item a text tells, once: some texts begin with that."""
-    lead = f"{step.item}: "
-    return f"{lead}{text.removeprefix(lead)}"
+def causes(receipts: Iterable[Receipt]) -> list[list[Receipt]]:
+    """Put together what ended alike at one target, in the same words: of hundreds of refs one cause is told once."""
+    found: dict[tuple[str, Outcome, str], list[Receipt]] = {}
+    for receipt in receipts:
+        found.setdefault((receipt.step.target, receipt.outcome, receipt.detail), []).append(receipt)
+    return list(found.values())
+
+
+def _about(step: Step, text: str, more: int = 0) -> str:
+    """Say of which item, and of how many more, a text tells, once: some texts begin with that."""
+    text = text.removeprefix(f"{step.item}: ")
+    return f"{step.item}{f' and {more} more' if more else ''}: {text}"
 
 
 def learned(run: Run) -> dict[tuple[str, str], Known | None]:

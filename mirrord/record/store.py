@@ -90,7 +90,7 @@ class LastRun:
         kept: were up to date.
         refused: a rule of ours or of the target forbade them.
         failed: did not get there.
-        troubles: one line for each of the first refused and failed ones, in the target's own words.
+        troubles: one line for each of the first causes of refusals and failures, in the target's own words.
     """
 
     done: int = 0

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from mirrord.cli.console import MOST, say_plan, say_run
+from mirrord.cli.progress import shown
+from mirrord.events import Events, StepDone
 from mirrord.model import Action, Outcome, Plan, Receipt, Run, Step
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -31,11 +33,27 @@ def test_a_long_run_is_cut_and_failures_never_are(capsys: pytest.CaptureFixture[
     """Of thousands of good receipts a screenful is shown, with the number of the others; every bad one is shown."""
     steps = tuple(step(number) for number in range(MOST + 40))
     outcomes = [Outcome.FAILED if number % 10 == 9 else Outcome.DONE for number in range(len(steps))]
-    receipts = tuple(Receipt(one, outcome, "no") for one, outcome in zip(steps, outcomes, strict=True))
+    receipts = tuple(Receipt(one, outcome, one.item) for one, outcome in zip(steps, outcomes, strict=True))
     say_run(Run("app", "git", "command", NOW, NOW, Plan("app", "git", NOW, steps), receipts))
     text = capsys.readouterr().out
     assert text.count("FAILED") == outcomes.count(Outcome.FAILED)
     assert f"and {outcomes.count(Outcome.DONE) - MOST} more that went well" in text
+
+
+def test_one_cause_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """What failed alike is one row with the first names, and one line while it happens; other words are another."""
+    steps = tuple(step(number) for number in range(10))
+    details = ["waits"] * 6 + ["full"] + ["waits"] * 2 + ["moved"]
+    receipts = tuple(Receipt(one, Outcome.FAILED, told) for one, told in zip(steps, details, strict=True))
+    say_run(Run("app", "git", "command", NOW, NOW, Plan("app", "git", NOW, steps), receipts))
+    rows = [line for line in capsys.readouterr().out.splitlines() if "FAILED" in line]
+    assert [row.split()[-1] for row in rows] == ["waits", "full", "moved"]
+    assert f"{steps[0].item}, {steps[1].item}, {steps[2].item} and 5 more" in rows[0]
+    events = Events()
+    with shown(events, quiet=False):
+        for receipt in receipts:
+            events.emit(StepDone("app", receipt))
+    assert [line.split(": ")[-1] for line in capsys.readouterr().err.splitlines()] == ["waits", "full", "moved"]
 
 
 def test_a_run_tells_its_problems(capsys: pytest.CaptureFixture[str]) -> None:

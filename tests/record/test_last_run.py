@@ -69,7 +69,7 @@ async def test_what_was_refused_is_told_within_bounds(kind: str, tmp_path: Path)
     store = MemoryStore() if kind == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", NOW)
     bad = tuple(step(f"refs/tags/v{number}") for number in range(30))
     steps = (step("refs", Action.REFUSE, "two\r\nlines\x85and\u2028more"), *bad, step("late"))
-    receipts = tuple(Receipt(one, Outcome.FAILED, "x" * 1000, "server") for one in bad)
+    receipts = tuple(Receipt(one, Outcome.FAILED, one.item + "x" * 1000, "server") for one in bad)
     await store.add_run(Run("crane", "git", "command", NOW, NOW, Plan("crane", "git", NOW, steps), receipts))
     last = {entry.target: entry.last for entry in await store.standing()}["gitee"]
     assert last is not None

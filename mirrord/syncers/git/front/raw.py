@@ -89,7 +89,8 @@ async def _large(cache: Path, name: str, pointer: re.Match[bytes], told: Mapping
     file = objects.place(cache, oid)
     start = await asyncio.to_thread(_start, file, size)
     if start is None:
-        return refusal(404, "this file is kept in Git LFS, and its object is not here (`lfs: true` brings it)")
+        why = "upstream has not given it, or the mirror has `lfs: false`; `mirrord status` says more"
+        return refusal(404, f"this file is kept in Git LFS, and its object is not here: {why}")
     return Content(200, {**headers_of(name, start), **told, "ETag": f'"{oid}"'}, file=file)
 
 

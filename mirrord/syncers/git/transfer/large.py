@@ -2,14 +2,13 @@
 
 A ref waits for objects that could not be had or brought, since a host that knows LFS refuses it without (GitHub's
 GH008), and another one would publish pointers to nothing. What upstream itself has lost keeps a ref only where a
-checkout of it would need it: else one object that was lost years ago would stop a repository for ever. Refs that need
-none of what is lacking go on.
+checkout of it would need it: else one object that was lost years ago would stop a repository for ever. Where no ref
+needs it, it is a problem of upstream's and left out. Refs that need none of what is lacking go on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +42,7 @@ class Large:
         services: of the program.
         kept: the cache.
         owed: by target, what is not known to be there when the run begins.
+        tips: what all refs that are mirrored point to.
         read: bytes that came.
         sent: bytes that went, by target.
     """
@@ -51,17 +51,20 @@ class Large:
     services: Services
     kept: Kept
     owed: Owed
+    tips: frozenset[str]
     read: int = 0
     sent: Counter[str] = field(default_factory=Counter)
     _absent: Errors = field(default_factory=dict)
+    _lost: frozenset[Pointer] = frozenset()
+    _needing: frozenset[str] = frozenset()
     _left: dict[str, Errors] = field(default_factory=dict)
     _doubted: set[str] = field(default_factory=set)
 
     async def fetch(self, targets: Collection[str]) -> None:
-        """Bring what the cache lacks of what is owed to these targets.
+        """Bring what the cache lacks of what is owed to these targets, and see who needs what upstream has lost.
 
         Raises:
-            StorageError: the disk refuses.
+            MirrordError: the disk refuses, or the cache cannot be read.
         """
         if not targets:
             return
@@ -71,6 +74,9 @@ class Large:
         if wanted:
             server = LfsServer(self.kept.git, self.services.http, source_address(self.mirror))
             self._absent = await download(server, self.kept.folder, wanted, self._came)
+        self._lost = frozenset(one for one in wanted if isinstance(self._absent.get(one.oid), MissingError))
+        blobs = {one.blob for one in self._lost}
+        self._needing = await holding(self.kept.git, self.kept.folder, self.tips, blobs)
         if LOCAL in targets:
             self._left[LOCAL] = {one.oid: self._absent[one.oid] for one in self.owed[LOCAL] if one.oid in self._absent}
 
@@ -92,20 +98,16 @@ class Large:
         Raises:
             MirrordError: the cache cannot be read.
         """
-        errors, tips = self._left.get(target, {}), {change.new for change in changes if change.new}
-        if not errors or not tips:
-            return {}
-        left = [pointer for pointer in sorted(self.owed[target]) if pointer.oid in errors]
-        lost = {one.oid for one in left if isinstance(self._absent.get(one.oid), MissingError)}
+        errors = self._left.get(target, {})
+        left = [pointer for pointer in sorted(self.owed.get(target, ())) if pointer.oid in errors]
+        needed = [pointer for pointer in left if pointer not in self._lost]
+        tips = {change.new for change in changes if change.new}
+        found = await reaching(self.kept.git, self.kept.folder, tips, {one.blob for one in needed}) if tips else ()
         stuck: dict[str, MirrordError] = {}
-        for those, pointers in (
-            (holding, [pointer for pointer in left if pointer.oid in lost]),
-            (reaching, [pointer for pointer in left if pointer.oid not in lost]),
-        ):
-            found = await those(self.kept.git, self.kept.folder, tips, {pointer.blob for pointer in pointers})
-            if found:
+        for waiting, pointers in ((self._needing, left), (found, needed)):
+            if waiting and pointers:
                 why = _waits(errors[pointers[0].oid])
-                stuck |= {change.ref: why for change in changes if change.new in found}
+                stuck |= {change.ref: why for change in changes if change.new in waiting}
         return stuck
 
     def doubt(self, target: str, errors: Iterable[MirrordError]) -> None:
@@ -120,6 +122,9 @@ class Large:
             return Receipt(step, Outcome.DONE, f"LFS objects: {step.reason}", sent=sent)
         total = len({pointer.oid for pointer in self.owed[step.target]})
         first, told = _causes(list(errors.values()))
+        if not self._needing and errors.keys() <= {pointer.oid for pointer in self._lost}:
+            problem = f"upstream has lost {_many(len(errors))} that only older commits point to: {told}"
+            return Receipt(step, Outcome.LEFT_OUT, problem, first.code, sent=sent, problem=problem)
         detail = f"{len(errors)} of {_many(total)} did not come: {told}"
         return Receipt(step, outcome_of(first), detail, first.code, sent=sent)
 
@@ -147,7 +152,8 @@ class Large:
 
 def _waits(error: MirrordError) -> MirrordError:
     """Return the reason why a ref is not pushed; the same text for all, so that it is told once."""
-    why = copy.copy(error)
+    why = type(error).__new__(type(error))  # whatever its kind needs besides words, it has
+    vars(why).update(vars(error))
     why.args = (f"waits for LFS objects that it needs: {error}",)
     return why
 

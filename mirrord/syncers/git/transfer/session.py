@@ -37,7 +37,7 @@ class GitSession:
         self._adopted = self._suspect = False
         self._secured = Secured()
         self._done: set[tuple[str, str]] = set()
-        self._large = Large(mirror, services, self._kept, survey.large)
+        self._large = Large(mirror, services, self._kept, survey.large, self._wanted.objects)
 
     @property
     def read(self) -> int:
