@@ -44,6 +44,11 @@ class DiskStore:
         if self.path(digest) is None:
             await asyncio.to_thread(self._put, digest, data)
 
+    async def remove(self, digest: Digest) -> None:
+        """Remove the file."""
+        with storage_errors(str(self._folder)):
+            await asyncio.to_thread(self._place(digest).unlink, missing_ok=True)
+
     def sweep(self, linked: Container[str]) -> None:
         """Remove what a crash left: half copies, and content that no repository links; call it before the first use."""
         for file in self._folder.glob("*/*/*"):

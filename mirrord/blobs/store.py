@@ -33,3 +33,11 @@ class BlobStore(Protocol):
             StorageError: as for `adopt`.
         """
         ...
+
+    async def remove(self, digest: Digest) -> None:
+        """Give up what nothing refers to; nothing happens when it is not there.
+
+        Raises:
+            StorageError: the disk said no.
+        """
+        ...

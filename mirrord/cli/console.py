@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from mirrord.errors import StalledError, ThrottledError, UnreachableError
+from mirrord.errors import StalledError, StorageError, ThrottledError, UnreachableError
 from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
 from mirrord.record.ledger import causes
 
@@ -192,7 +192,8 @@ def plan_exit_code(plans: Sequence[Plan]) -> int:
 def exit_code(runs: Sequence[Run]) -> int:
     """Return the exit code of a command that made these runs (DESIGN, Command line).
 
-    69 when nothing was reachable, 75 when everything was put off; 1 when nothing at all came of it.
+    69 when nothing was reachable, 74 when it was our own disk, 75 when everything was put off; 1 when nothing at all
+    came of it.
     """
     results = {run.result for run in runs}
     if results <= {Result.SUCCESS, Result.NOOP}:
@@ -202,4 +203,6 @@ def exit_code(runs: Sequence[Run]) -> int:
     codes = ({run.code for run in runs} | {receipt.code for run in runs for receipt in run.receipts}) - {""}
     if results == {Result.FAILED} and codes and codes <= _NOT_REACHED:
         return 69
+    if results == {Result.FAILED} and codes == {StorageError.code}:
+        return StorageError.exit_code
     return _EXITS[results.pop()] if len(results) == 1 else _EXITS[Result.FAILED]

@@ -10,18 +10,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mirrord.blobs.files import storage_errors
+
 PREFIX = "mirrord-copy-"
 _LOCK = "lock"
 
 
 @contextmanager
 def room() -> Iterator[Path]:
-    """Yield an empty folder, removed at the end; a lock that the kernel keeps says that we are alive."""
-    sweep(Path(tempfile.gettempdir()))
-    folder, lock = _make()
+    """Yield an empty folder, removed at the end; a lock that the kernel keeps says that we are alive.
+
+    Raises:
+        StorageError: there is no folder for temporary files that can be written to.
+    """
+    with storage_errors("the folder for temporary files; set TMPDIR to another"):
+        sweep(Path(tempfile.gettempdir()))
+        folder, lock = _make()
     try:
         work = folder / "work"
-        work.mkdir()
+        with storage_errors(str(work)):
+            work.mkdir()
         yield work
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,9 @@ from pathlib import Path
 from mirrord import __version__
 from mirrord.config.load import Configuration, load_folder
 from mirrord.daemon.notify import Notifier
+from mirrord.daemon.upkeep import Upkeep
 from mirrord.daemon.workshop import Workshop, now
-from mirrord.errors import BusyError, MirrordError
+from mirrord.errors import BusyError, MirrordError, StorageError
 from mirrord.events import Event, Events, Reloaded, RunFinished, RunStarted
 from mirrord.model import Plan, Run
 from mirrord.report import health
@@ -23,9 +23,6 @@ from mirrord.report.status import Facts, Status, status
 from mirrord.schedule import Clock
 from mirrord.serving import Serves
 from mirrord.syncer import Backup, Publication, Services
-
-STORAGE_EVERY = 15.0
-"""Seconds between two looks at whether the record can be written to."""
 
 
 class House:
@@ -46,7 +43,7 @@ class House:
         self._folder, self._state, self._environ = folder, state, environ
         self._started = now()
         self._ticked = asyncio.get_running_loop().time()
-        self._storage = ""
+        self._upkeep = Upkeep(shop, state, metrics)
         self._configuration_error = ""
         self._edition = 0
         self._reloading = asyncio.Lock()
@@ -77,7 +74,7 @@ class House:
             tick_age=asyncio.get_running_loop().time() - self._ticked,
             overdue=self._shop.runner.overdue(),
             scheduled=self.clock.running,
-            storage=self._storage,
+            storage=self._upkeep.trouble,
             stopping=self.stopping,
         )
 
@@ -96,7 +93,7 @@ class House:
         try:
             facts = replace(facts, standing=await self._shop.store.standing())
         except MirrordError as error:
-            self._storage = str(error)
+            self._upkeep.trouble = str(error)
         return await asyncio.to_thread(status, facts)
 
     async def metrics(self) -> bytes:
@@ -176,15 +173,17 @@ class House:
         try:
             standing = await self._shop.store.standing()
         except MirrordError as error:
-            self._storage, standing = str(error), []
+            self._upkeep.trouble, standing = str(error), []
         self._metrics.follow(self._shop.snapshot.configuration.mirrors, standing, now())
 
     async def after(self, run: Run) -> None:
-        """Take note of a run that ended."""
+        """Take note of a run that ended; when our disk failed it, or did before, see at once how that is now."""
+        if self._upkeep.trouble or StorageError.code in {run.code, *(receipt.code for receipt in run.receipts)}:
+            await self._upkeep.look()
         try:
             standing = await self._shop.store.standing()
         except MirrordError as error:
-            self._storage = str(error)
+            self._upkeep.trouble = str(error)
         else:
             self._metrics.remember(entry for entry in standing if entry.mirror == run.mirror)
         self._edition += 1
@@ -215,19 +214,8 @@ class House:
                 fed = self._ticked
 
     async def look(self) -> None:
-        """Look after the state for ever: can the record be written to, how much room is left."""
-        while True:
-            try:
-                async with asyncio.timeout(STORAGE_EVERY * 2):
-                    await self._shop.store.check()
-                    usage = await asyncio.to_thread(shutil.disk_usage, self._state)
-                self._storage = ""
-                self._metrics.free.set(usage.free)
-            except TimeoutError:
-                self._storage = f"{self._state}: the disk does not answer"
-            except (MirrordError, OSError) as error:
-                self._storage = str(error)
-            await asyncio.sleep(STORAGE_EVERY)
+        """Look after the state for ever."""
+        await self._upkeep.forever()
 
 
 def _needs_restart(old: Configuration, fresh: Configuration) -> list[str]:

@@ -8,12 +8,14 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.files import storage_errors
 from mirrord.blobs.links import Links
 from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.reserve import room
 from mirrord.config.load import Configuration
 from mirrord.events import Events
 from mirrord.syncer import Services
@@ -35,7 +37,8 @@ async def build_services(configuration: Configuration, state: Path | None, event
         root = state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mirrord-")))
         root = root.absolute()  # other programs work on it too, and in folders of their own
         await asyncio.to_thread(_prepare, root)
-        spools = SpoolPool(root / "spool", configuration.settings.spool.budget, events)
+        left = partial(room, root) if state else None
+        spools = SpoolPool(root / "spool", configuration.settings.spool.budget, events, room=left)
         stack.push_async_callback(spools.aclose)
         blobs, links = (DiskStore(root / "blobs"), Links(root / "repositories")) if state else (None, None)
         keep = root if state else None

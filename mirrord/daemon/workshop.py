@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
+from mirrord.blobs import reserve
 from mirrord.config.load import Configuration
 from mirrord.daemon.runner import Runner
 from mirrord.daemon.services import build_services, open_http
 from mirrord.daemon.snapshot import Snapshot
+from mirrord.errors import StorageError
 from mirrord.events import Events
 from mirrord.model import Run
 from mirrord.record.sqlite import SqliteStore
@@ -67,19 +71,30 @@ async def open_workshop(
     """
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(build_services(configuration, state, events))
-        store = await SqliteStore.open(state / "mirrord.db", now())
+        stack.callback(reserve.give_up, state)  # a state that nobody uses takes no more room than it needs
+        store = await SqliteStore.open(state / "mirrord.db", now(), partial(reserve.give_up, state))
         stack.push_async_callback(store.close)
+        full = await asyncio.to_thread(_reserved, state)
         shop: Workshop
         snapshot = Snapshot(configuration, syncers, services)
         runner = Runner(lambda: shop.snapshot, store, events, now, after=after)
         moved = (f"the record was damaged and a new one begun; the old one is {store.moved}",) if store.moved else ()
-        notices = (*configuration.notices, *moved, *await _remarks(configuration, syncers))
+        notices = (*configuration.notices, *moved, *full, *await _remarks(configuration, syncers))
         shop = Workshop(snapshot, store, events, runner, notices)
         try:
             yield shop
         finally:
             await runner.stop(0.0)  # nothing may still run on what is closed next; Ctrl-C of a command comes this way
             await shop.snapshot.retire()
+
+
+def _reserved(state: Path) -> tuple[str, ...]:
+    """Hold the record's reserve; a disk that is too full for it stops nothing that needs no room."""
+    try:
+        reserve.keep(state)
+    except StorageError as error:
+        return (str(error),)
+    return ()
 
 
 async def _remarks(configuration: Configuration, syncers: Mapping[str, Syncer]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event  # noqa: TID251 - this is the door
-from sqlalchemy.exc import DatabaseError, SQLAlchemyError  # noqa: TID251 - this is the door
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError  # noqa: TID251 - this is the door
 from sqlalchemy.pool import StaticPool  # noqa: TID251 - this is the door
 
 from mirrord.errors import StorageError
@@ -25,6 +25,10 @@ _DAMAGE = ("malformed", "not a database", "file is encrypted", "unsupported file
 
 class DamagedError(StorageError):
     """The file holds no database that can be read."""
+
+
+class UnwritableError(StorageError):
+    """The disk, or somebody else's lock, kept a change from being made; another time it may be."""
 
 
 def open_engine(path: Path) -> Engine:
@@ -61,9 +65,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         text = str(error.orig)
         if any(word in text for word in _DAMAGE):
             raise DamagedError(f"{path}: damaged: {text}") from error
-        raise StorageError(
-            f"{path}: {text}; is the disk full, read-only, or the file held by another program?"
-        ) from error
+        kind = UnwritableError if isinstance(error, OperationalError) else StorageError
+        raise kind(f"{path}: {text}; is the disk full, read-only, or the file held by another program?") from error
     except (SQLAlchemyError, OSError) as error:
         raise StorageError(f"{path}: {str(error)[:200]}") from error
 

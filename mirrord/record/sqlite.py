@@ -7,11 +7,13 @@ kill -9 a run is in the record whole or not at all.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from mirrord.errors import StorageError
 from mirrord.memory import Memory
@@ -22,6 +24,9 @@ from mirrord.record.store import RunRecord, Standing
 if TYPE_CHECKING:
     from mirrord.record.rows import Rows
 
+OWED: Final = 100
+"""Changes that are kept in memory while the disk does not take them; older ones are lost."""
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -29,24 +34,26 @@ _T = TypeVar("_T")
 class SqliteStore:
     """A `Store` over one file; `await SqliteStore.open(...)` makes one."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, relief: Callable[[], bool]) -> None:
+        self._path, self._relief = path, relief
+        self._owed: deque[Callable[[Rows], None]] = deque(maxlen=OWED)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
         self._rows: Rows | None = None
         self.moved: Path | None = None  # where a damaged file was put aside at opening
 
     @classmethod
-    async def open(cls, path: Path, now: datetime) -> SqliteStore:
+    async def open(cls, path: Path, now: datetime, relief: Callable[[], bool] = lambda: False) -> SqliteStore:
         """Open or make the record at `path`.
 
         A file that is damaged (or is no database at all) is moved aside to `<name>.corrupt-<time>` and a new
         record begun; `moved` then says where. Mirrors need no record to be right, so this must not stop them.
+        `relief` makes room on a full disk, and says whether there was any to be had.
 
         Raises:
             StorageError: the file is a directory, cannot be read or written, is held by somebody else, or
                 comes from a newer mirrord.
         """
-        store = cls(path)
+        store = cls(path, relief)
         try:
             await store._call(store._open, now)
         except BaseException:
@@ -59,10 +66,10 @@ class SqliteStore:
         from mirrord.record.rows import Rows  # noqa: PLC0415 - likewise
 
         try:
-            self._rows = Rows.open(self._path)
+            self._rows = self._relieved(partial(Rows.open, self._path))
         except DamagedError:
             self.moved = _set_aside(self._path, now)
-            self._rows = Rows.open(self._path)
+            self._rows = self._relieved(partial(Rows.open, self._path))
 
     async def memory(self, mirror: str) -> Memory:
         """See `Store.memory`."""
@@ -70,12 +77,12 @@ class SqliteStore:
 
     async def accept(self, mirror: str) -> int:
         """See `Store.accept`."""
-        return await self._call(self._opened.accept, mirror)
+        return await self._call(self._relieved, partial(self._opened.accept, mirror))
 
     async def add_run(self, run: Run) -> None:
         """See `Store.add_run`."""
         found = summarise(run), learned(run), learned_names(run), last_runs(run), noted(run)
-        await self._call(self._opened.add_run, *found)
+        await self._call(self._write, self._opened, lambda rows: rows.add_run(*found))
 
     async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
         """See `Store.runs`."""
@@ -87,6 +94,7 @@ class SqliteStore:
 
     async def check(self) -> None:
         """See `Store.check`."""
+        await self._call(self._write, self._opened, None)
         await self._call(self._opened.check)
 
     async def close(self) -> None:
@@ -95,6 +103,29 @@ class SqliteStore:
             rows, self._rows = self._rows, None
             await self._call(rows.close)
         self._thread.shutdown(wait=False)
+
+    def _write(self, rows: Rows, change: Callable[[Rows], None] | None) -> None:
+        """Make a change, after those that the disk did not let us make before; what fails now is one of them then."""
+        from mirrord.record.engine import UnwritableError  # noqa: PLC0415 - see `_open`
+
+        if change is not None:
+            self._owed.append(change)
+        while self._owed:
+            owed = self._owed.popleft()
+            try:
+                self._relieved(partial(owed, rows))
+            except UnwritableError:
+                self._owed.appendleft(owed)
+                raise
+
+    def _relieved(self, work: Callable[[], _T]) -> _T:
+        """Do `work`; when the disk fails it, once more with what relief there is."""
+        try:
+            return work()
+        except StorageError:
+            if not self._relief():
+                raise
+        return work()
 
     @property
     def _opened(self) -> Rows:

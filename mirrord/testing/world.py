@@ -153,7 +153,7 @@ async def open_world(
         (folder / name).mkdir(parents=True, exist_ok=True)
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(Http(book or HostBook(), events, limits, jitter=lambda: 0.0))
-        spools = SpoolPool(folder / "spool", budget, events, grace, patience)
+        spools = SpoolPool(folder / "spool", budget, events, grace, patience=patience)
         store, links = DiskStore(folder / "blobs"), Links(folder / "repositories")
         services = Services(http, spools, events, folder / "scratch", store, links)
         async with contextlib.AsyncExitStack() as doubles:  # they go first: clients that wait for them are let go

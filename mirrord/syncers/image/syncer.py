@@ -70,7 +70,9 @@ def _destination(mirror: Mirror, target: Target, services: Services) -> Destinat
         return RegistryDestination(client, reference.domain, reference.path)
     if services.blobs is None or services.links is None:
         raise StorageError("the local target needs a state directory; give --state")
-    return LocalDestination(services.blobs, services.links, image_name(mirror), services.scratch)
+    return LocalDestination(
+        services.blobs, services.links, image_name(mirror), services.scratch, lambda: services.spools.spare
+    )
 
 
 SYNCER = ImageSyncer()

@@ -150,12 +150,7 @@ class Bare:
             UnsupportedError: it is shallow.
             MirrordError: they cannot be had.
         """
-        try:
-            await self._fetch(address, deadline, (), sorted(oids), largest)
-        except MirrordError as error:
-            if await asyncio.to_thread(_filled, self.folder / "objects" / "pack", largest):
-                raise TooLargeError(f"{address.host}: more than {largest} bytes came, and no more was taken") from error
-            raise
+        await self._fetch(address, deadline, (), sorted(oids), largest)
 
     async def _fetch(
         self,
@@ -168,14 +163,24 @@ class Bare:
         args = [*_FETCH, *(("--stdin",) if oids else ()), "--no-recurse-submodules", "--", address.url, *refspecs]
         stdin = "".join(f"{oid}\n" for oid in oids).encode()
         config = _CHECKS if largest is None else _CHECKS | _ONE_PACK
-        output = await self._git.run(
-            args, folder=self.folder, remote=address, config=config, deadline=deadline, stdin=stdin, largest=largest
-        )
+        try:
+            output = await self._git.run(
+                args, folder=self.folder, remote=address, config=config, deadline=deadline, stdin=stdin, largest=largest
+            )
+        except BaseException as error:
+            longest = await asyncio.shield(asyncio.to_thread(_drop_unfinished, self.folder / "objects" / "pack"))
+            if largest is None or longest < largest or not isinstance(error, MirrordError):
+                raise
+            raise TooLargeError(f"{address.host}: more than {largest} bytes came, and no more was taken") from error
         if _SHALLOW in output.err:
             text = f"{address} is a shallow repository, which lacks history; mirror the whole one that it came from"
             raise UnsupportedError(text)
 
 
-def _filled(packs: Path, largest: int) -> bool:
-    """Whether a pack stopped at that length: the program that wrote it was ended without a word."""
-    return any(file.stat().st_size >= largest for file in packs.glob("tmp_pack_*"))
+def _drop_unfinished(packs: Path) -> int:
+    """Remove what a fetch that failed left of a pack, which may fill the disk; return how long it was."""
+    longest = 0
+    for file in packs.glob("tmp_*"):
+        longest = max(longest, file.stat().st_size)
+        file.unlink(missing_ok=True)
+    return longest

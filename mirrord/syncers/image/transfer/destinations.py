@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mirrord import failpoints
 from mirrord.blobs.spool import Reader
@@ -58,6 +58,23 @@ class Destination(Protocol):
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
         """Let all of `names`, in this order, stand for a manifest that is there."""
+        ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A destination on our own disk."""
+
+    def expect(self, blobs: Sequence[Descriptor]) -> None:
+        """Say which blobs are to come.
+
+        Raises:
+            StorageError: those that are not there yet do not fit.
+        """
+        ...
+
+    async def discard(self) -> None:
+        """Take away what was brought and has no name: our disk had no room for the rest."""
         ...
 
 

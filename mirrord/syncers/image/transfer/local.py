@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from mirrord.blobs.holding import whole
 from mirrord.blobs.links import Link, Linked, Links
 from mirrord.blobs.spool import Reader
 from mirrord.blobs.store import BlobStore
+from mirrord.errors import StorageError
 from mirrord.model import Digest
 from mirrord.syncers.image.kept import created_locally
 from mirrord.wire.oci.manifest import Descriptor, Manifest
@@ -22,11 +24,15 @@ class LocalDestination:
 
     host = ""
 
-    def __init__(self, store: BlobStore, links: Links, repository: str, scratch: Path) -> None:
-        """Keep content in `store` and names in `links`."""
+    def __init__(
+        self, store: BlobStore, links: Links, repository: str, scratch: Path, spare: Callable[[], int]
+    ) -> None:
+        """Keep content in `store` and names in `links`; `spare` says how many bytes there is room for."""
         self._store = store
         self._links = links
         self._scratch = scratch
+        self._spare = spare
+        self._brought: set[Digest] = set()
         self._fresh: dict[Digest, Link] = {}
         self.repository = repository
 
@@ -57,9 +63,11 @@ class LocalDestination:
     async def take_blob(self, blob: Descriptor, reader: Reader) -> None:
         """Link the spool's file; copy when the spool reads somebody else's file in place."""
         file = await reader.whole()
+        self._brought.add(blob.digest)
         if reader.spool.wanted.file is None:
             await self._store.adopt(blob.digest, file)
             return
+        self.expect([blob])
         copy = self._scratch / f"{blob.digest.hex}.{secrets.token_hex(4)}"
         try:
             with storage_errors(str(copy)), copy.open("wb") as out:
@@ -77,5 +85,28 @@ class LocalDestination:
         self._fresh[manifest.digest] = Link(manifest.media_type, len(manifest.body), refs, subject)
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
-        """Link everything new and set all tags in one atomic step."""
+        """Link everything new and set all tags in one atomic step.
+
+        Raises:
+            StorageError: something of it is not there any more, or the disk said no.
+        """
+        refs = {ref for link in self._fresh.values() for ref in link.refs}
+        if lost := [ref for ref in (*self._fresh, *refs) if self._store.path(ref) is None]:
+            raise StorageError(f"{self.repository}: lost {lost[0]} again before it had a name; the next run brings it")
         await self._links.publish(self.repository, self._fresh, dict.fromkeys(names, manifest.digest))
+
+    def expect(self, blobs: Sequence[Descriptor]) -> None:
+        """Compare what the store lacks with the room on its disk."""
+        need = sum({blob.digest: blob.size for blob in blobs if self._store.path(blob.digest) is None}.values())
+        if need > (left := self._spare() if need else 0):
+            raise StorageError(
+                f"{self.repository}: {need} bytes are to be kept, and the disk has {left} left; make room"
+            )
+
+    async def discard(self) -> None:
+        """Remove what this run brought and no repository links; content of other runs is brought again by the next."""
+        linked = await asyncio.to_thread(self._links.linked)
+        for digest in (self._brought | self._fresh.keys()) - linked:
+            await self._store.remove(digest)
+        self._brought.clear()
+        self._fresh.clear()

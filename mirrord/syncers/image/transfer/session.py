@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mirrord import failpoints
 from mirrord.blobs.spool import DetachedError, Reader, RestartedError
-from mirrord.errors import MirrordError
+from mirrord.errors import MirrordError, StorageError
 from mirrord.model import Digest, Outcome, Receipt, Step
 from mirrord.syncer import Services, Tell
 from mirrord.syncers.image.plan import ImageSource
-from mirrord.syncers.image.transfer.destinations import Destination
+from mirrord.syncers.image.transfer.destinations import Destination, Keeping
 from mirrord.syncers.image.transfer.publishing import Names, created_at_source, decide
 from mirrord.syncers.image.transfer.tree import Manifests, Once, read_child, root_descriptor
 from mirrord.transfer.fanout import Delivery, fan_out, together
@@ -70,6 +71,7 @@ class ImageSession:
         self._manifests = Manifests(self._once)
         self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(UPLOADS))
         self._read = 0
+        self._full: set[Keeping] = set()
 
     @property
     def read(self) -> int:
@@ -82,6 +84,8 @@ class ImageSession:
     async def aclose(self) -> None:
         """Stop what nobody waits for any more."""
         await self._once.aclose()
+        for destination in self._full:
+            await destination.discard()
 
     async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
         """Carry one image to all targets of the batch."""
@@ -92,11 +96,21 @@ class ImageSession:
         party = f"{self._label}{step.target}"
         errand = _Errand(self._sources[step.item], self._destinations[step.target], party, _Tally())
         root = root_descriptor(Digest.parse(step.digest))
-        with self._services.spools.active(party, self._label):
+        with self._services.spools.active(party, self._label), self._watched(errand.destination):
             manifest = await self._manifest(errand.source, root)
             await self._carry(errand, manifest, 0)
         await delivery.gate.ready()
         return _receipt(step, errand.tally, await self._publish(errand, manifest, step))
+
+    @contextlib.contextmanager
+    def _watched(self, destination: Destination) -> Iterator[None]:
+        """Note where our own disk failed: what was brought there for nothing is taken away at the end."""
+        try:
+            yield
+        except StorageError:
+            if isinstance(destination, Keeping):
+                self._full.add(destination)
+            raise
 
     async def _publish(self, errand: _Errand, manifest: Manifest, step: Step) -> Names:
         """Set the names that differ in one go, those that stay first: a moving name never stands without them."""
@@ -121,6 +135,8 @@ class ImageSession:
         if await destination.has_manifest(manifest.digest):
             errand.tally.there += 1
             return
+        if isinstance(destination, Keeping):
+            destination.expect(manifest.blobs)
         blobs = sorted(manifest.blobs, key=lambda blob: -blob.size)  # the longest first: no long tail at the end
         await together(
             *(self._child(errand, child, depth + 1) for child in manifest.children),

@@ -1,0 +1,275 @@
+"""A disk that is really full, and a process that may open no more files: one thing stops, and comes back (F7-F10)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from mirrord.blobs.reserve import FILE, HELD, RESERVE
+from mirrord.errors import UnreachableError
+from mirrord.events import Events
+from mirrord.model import Digest, Result, Run
+from mirrord.serve.remote import ControlClient
+from mirrord.testing import Fault, Image, Registry, build_image, push
+from mirrord.testing.commands import Desk, Served
+from mirrord.testing.disks import fill, fill_names, small_disk
+from mirrord.testing.githost import GitHost
+from mirrord.testing.gitrepos import Upstream
+
+MIB = 1 << 20
+DISK = RESERVE + 30 * MIB
+FILES = 600
+BIG = build_image(["linux/amd64"], layers=4, layer_size=10 * MIB, seed="big")  # no layer alone is too large
+FITS = build_image(["linux/amd64"], layers=1, layer_size=12 * MIB, seed="fits")
+SMALL = build_image(["linux/amd64"], layers=1, layer_size=MIB, seed="small")
+
+
+def mounted(folder: Path, files: int = 0) -> Iterator[Path]:
+    try:
+        with small_disk(folder, DISK, files) as disk:
+            yield disk
+    except UnreachableError as error:
+        pytest.skip(str(error))
+
+
+class House:
+    """A daemon whose state lies on a small disk, and a source that has three images."""
+
+    def __init__(self, disk: Path, source: Registry, daemon: Served) -> None:
+        self.disk, self.source, self.daemon = disk, source, daemon
+        self.state = disk / "state"
+
+    async def sync(self, name: str) -> Run:
+        async with asyncio.timeout(60):
+            (run,) = await ControlClient(self.state).sync([name], Events())
+        return run
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with aiohttp.ClientSession() as client, client.get(f"http://{self.daemon.address}{path}") as answer:
+            return answer.status, await answer.text()
+
+    async def standing(self, name: str) -> dict[str, Any]:
+        document = json.loads((await self.get("/status"))[1])
+        found: dict[str, Any] = next(mirror for mirror in document["mirrors"] if mirror["name"] == name)
+        return found
+
+    async def until_ready(self) -> None:
+        """Wait until it says so: it looks every fifteen seconds, and whenever a run had trouble."""
+        async with asyncio.timeout(60):
+            while (await self.get("/readyz"))[0] != 200:  # noqa: ASYNC110 - another process says it
+                await asyncio.sleep(0.05)
+
+    def spooled(self) -> list[str]:
+        """Return what is in the spool besides whole blobs."""
+        return [file.name for file in (self.state / "spool").iterdir() if file.suffix]
+
+    def recorded(self, name: str) -> list[str]:
+        """Read the codes of all runs of a mirror from the record itself."""
+        with contextlib.closing(sqlite3.connect(self.state / "mirrord.db")) as link:
+            return [code for (code,) in link.execute("select code from runs where mirror = ? order by id", (name,))]
+
+
+@contextlib.asynccontextmanager
+async def opened(disk: Path) -> AsyncIterator[House]:
+    desk = Desk(disk)
+    async with Registry() as source:
+        mirrors = []
+        for name, image in (("big", BIG), ("fits", FITS), ("small", SMALL)):
+            await push(image, source, f"up/{name}", ["main"])
+            place = f"{{repository: '{source.host}/up/{name}:main'}}"
+            mirrors.append(f"- {{name: {name}, kind: image, from: {place}, to: local, trust: 0s}}\n")
+        desk.configure("settings: {listen: '127.0.0.1:0'}\nmirrors:\n" + "".join(mirrors))
+        async with desk.serving() as daemon:
+            yield House(disk, source, daemon)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    yield from mounted(tmp_path / "disk")
+
+
+@pytest.fixture
+async def house(disk: Path) -> AsyncIterator[House]:
+    async with opened(disk) as made:
+        yield made
+
+
+async def test_what_cannot_fit_is_told_before_it_is_read(house: House) -> None:
+    """An image larger than the room on the disk costs no byte of it and of the source; all others go on (F7)."""
+    run = await house.sync("big")
+    assert (run.result, run.receipts[0].code) == (Result.FAILED, "storage")
+    assert "make room" in run.receipts[0].detail
+    assert house.source.count("GET", "/blobs/") == 0
+    assert (await house.sync("small")).result is Result.SUCCESS
+    assert (await house.sync("fits")).result is Result.SUCCESS
+    assert await house.get("/readyz") == (200, "ok\n")
+    assert house.recorded("big") == ["storage"]
+    assert house.spooled() == []
+    assert shutil.disk_usage(house.disk).free + HELD >= RESERVE - MIB
+
+
+async def stalled(house: House, image: Image, after: int) -> tuple[Fault, asyncio.Task[Run]]:
+    """Begin to read an image, and stop in the middle of its layer."""
+    fault = house.source.faults.on("GET", image.layers[0]).stall(after)
+    run = asyncio.create_task(house.sync("fits"))
+    async with asyncio.timeout(60):
+        await fault.reached.wait()
+    return fault, run
+
+
+async def test_a_disk_that_others_fill_stops_one_thing(house: House) -> None:
+    """Full in the middle of a blob (F7, F8): its staging goes, the run is in the record, others run, and it heals."""
+    assert (await house.sync("small")).result is Result.SUCCESS
+    fault, running = await stalled(house, FITS, 5 * MIB)
+    fill(house.disk / "filler")
+    fault.release()
+    run = await running
+    assert (run.result, run.receipts[0].code) == (Result.FAILED, "storage")
+    assert "No space left on device" in run.receipts[0].detail
+    assert house.spooled() == []
+    assert house.recorded("fits") == ["storage"]
+    code, why = await house.get("/readyz")
+    assert code == 503
+    assert "kept for the record" in why
+    assert (await house.get("/livez"))[0] == 200
+    fill(house.disk / "filler")
+    for _ in range(3):
+        run = await house.sync("small")
+        assert (run.result, run.error) == (Result.NOOP, "")
+    assert house.recorded("small") == [""] * 4
+    assert (await house.get("/v2/small/manifests/main"))[0] == 200
+    (house.disk / "filler").unlink()
+    assert (await house.sync("fits")).result is Result.SUCCESS
+    await house.until_ready()
+    assert (house.state / FILE).stat().st_blocks * 512 >= HELD
+    assert (await house.standing("fits"))["consecutive_failures"] == 0
+
+
+async def test_content_of_an_image_that_does_not_fit_is_given_up(disk: Path) -> None:
+    """Layers that were kept for an image whose last one finds no room leave the disk as it was, without a restart."""
+    image = build_image(["linux/amd64", "linux/arm64"], layers=1, layer_size=12 * MIB, seed="two")
+    async with opened(disk) as house:
+        await push(image, house.source, "up/fits", ["main"])
+        before = shutil.disk_usage(disk).free
+        fault, running = await stalled(house, image, 5 * MIB)
+        other = house.state / "blobs" / "sha256" / (hexadecimal := Digest(image.layers[1]).hex)[:2] / hexadecimal
+        async with asyncio.timeout(60):
+            while not other.exists():  # noqa: ASYNC110 - another process makes it
+                await asyncio.sleep(0.05)
+        fill(disk / "filler", leave=4 * MIB)
+        fault.release()
+        run = await running
+        (disk / "filler").unlink()
+        assert (run.result, run.receipts[0].code) == (Result.FAILED, "storage")
+        assert list((house.state / "blobs").glob("*/*/*")) == []
+        kept = sum(file.stat().st_size for file in (house.state / "spool").iterdir())
+        assert before - shutil.disk_usage(disk).free - kept < MIB
+        assert (await house.sync("small")).result is Result.SUCCESS
+        assert (await house.sync("fits")).result is Result.SUCCESS
+
+
+async def test_a_full_disk_at_start_stops_nothing(disk: Path) -> None:
+    """The daemon starts on a full disk, serves what it has, is not ready, and says why."""
+    async with opened(disk) as house:
+        assert (await house.sync("small")).result is Result.SUCCESS
+    fill(disk / "filler")
+    async with opened(disk) as house:
+        await house.daemon.logged("daemon.ready")
+        assert (await house.get("/v2/small/manifests/main"))[0] == 200
+        async with asyncio.timeout(60):
+            while (await house.get("/readyz"))[0] != 503:  # noqa: ASYNC110 - another process says it
+                await asyncio.sleep(0.05)
+        (disk / "filler").unlink()
+        assert (await house.sync("fits")).result is Result.SUCCESS
+        await house.until_ready()
+
+
+async def test_no_more_files(tmp_path: Path) -> None:
+    """A disk on which no file can be made (F9): what needs one fails, what needs none goes on, and it heals."""
+    for disk in mounted(tmp_path / "disk", FILES):
+        async with opened(disk) as house:
+            assert (await house.sync("small")).result is Result.SUCCESS
+            fill_names(disk / "names")
+            run = await house.sync("fits")
+            assert (run.result, run.receipts[0].code) == (Result.FAILED, "storage")
+            assert house.recorded("fits") == ["storage"]
+            code, why = await house.get("/readyz")
+            assert code == 503
+            assert "no more files can be made" in why
+            assert (await house.sync("small")).result is Result.NOOP
+            shutil.rmtree(disk / "names")
+            assert (await house.sync("fits")).result is Result.SUCCESS
+            await house.until_ready()
+
+
+async def test_a_git_fetch_that_does_not_fit(disk: Path, tmp_path: Path) -> None:
+    """Git fills the disk by itself (F7): what it left goes at once, the record is written, other mirrors go on."""
+    desk = Desk(disk)
+    async with GitHost(tmp_path / "up") as host, Registry() as source:
+        upstream = Upstream(host.create("app.git"))
+        upstream.commit("main", {"big": os.urandom(50 * MIB)})
+        await push(SMALL, source, "up/small", ["main"])
+        desk.configure(
+            "settings: {listen: '127.0.0.1:0'}\nmirrors:\n"
+            f"- {{name: fits, kind: git, from: {host.url('app.git')}, to: local, lfs: false}}\n"
+            f"- {{name: small, kind: image, from: {{repository: '{source.host}/up/small:main'}}, to: local}}\n"
+        )
+        async with desk.serving() as daemon:
+            house = House(disk, source, daemon)
+            run = await house.sync("fits")
+            assert (run.result, run.code) == (Result.FAILED, "storage"), run.error
+            assert "No space left on device" in run.error
+            assert house.recorded("fits") == ["storage"]
+            assert list((house.state / "git").rglob("tmp_*")) == []
+            assert (await house.sync("small")).result is Result.SUCCESS
+            await house.until_ready()
+
+
+def open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+async def test_no_more_open_files(house: House) -> None:
+    """Clients that take all descriptors (F10): the door stays, and all works again when they are gone."""
+    assert (await house.sync("small")).result is Result.SUCCESS
+    pid, (_, hard) = house.daemon.process.pid, resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = open_files(pid) + 8
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, hard))
+    host, port = house.daemon.address.split(":")
+    crowd = [await asyncio.open_connection(host, int(port)) for _ in range(40)]
+    async with asyncio.timeout(60):
+        while open_files(pid) < limit:  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.05)
+    for _, writer in crowd:
+        writer.close()
+    async with asyncio.timeout(60):
+        assert (await house.get("/livez"))[0] == 200
+        await house.until_ready()
+    run = await house.sync("fits")
+    assert (run.result, run.error) == (Result.SUCCESS, "")
+
+
+async def test_commands_say_that_it_was_the_disk(disk: Path) -> None:
+    """`sync` and `copy` of what does not fit end with 74, as their table says, and name the disk."""
+    desk = Desk(disk)
+    async with Registry() as target, Registry() as source:
+        await push(BIG, source, "up/big", ["main"])
+        place = f"{{repository: '{source.host}/up/big:main'}}"
+        desk.configure(f"mirrors:\n- {{name: big, kind: image, from: {place}, to: local}}\n")
+        synced = await desk.run("sync", "big")
+        assert (synced.status, "make room" in synced.out) == (74, True), synced
+        fill(disk / "filler", leave=5 * MIB)
+        copied = await desk.run("copy", f"{source.host}/up/big:main", f"{target.host}/big:main")
+        assert (copied.status, "make room" in copied.out) == (74, True), copied
+        assert sum(source.count("GET", layer) for layer in BIG.layers) == 0
