@@ -250,6 +250,22 @@ async def test_a_lost_record_moves_main_only_past_what_is_not_newer(folder: Fold
         assert folder.target.count("GET", "") == 0, "it was remembered"
 
 
+async def test_a_record_that_knows_no_names(folder: Folder) -> None:
+    """A record of a mirrord that remembered no names: a build that was published then takes `main` from nobody."""
+    folder.add("a")
+    await folder.sync()
+    other = image("other")
+    folder.made[str(other.digest)] = "other"
+    await push(other, folder.target, PLACE, ["main"])
+    folder.world.store._names.clear()
+    run = await folder.sync()
+    why = f"it is {other.digest} there; main-a does not say when it was created, and moves it only once"
+    assert (run.result, run.remarks) == (Result.NOOP, (f"one: main left alone: {why}",))
+    folder.add("b", changed=2)
+    await folder.sync()
+    assert folder.main == {"b"}
+
+
 async def test_a_lost_record_and_an_older_build_of_the_folder(folder: Folder) -> None:
     """`main` is an older build of the same folder, and the record is lost: it moves on, and nothing is read."""
     folder.add("a", 3)
