@@ -71,6 +71,21 @@ async def test_a_mirror_over_ssh(scene: Scene) -> None:
     assert scene.there.refs() == up.refs()
 
 
+async def test_what_only_an_ssh_target_has_is_kept(scene: Scene) -> None:
+    """A person's commit is fetched over ssh and kept before it is overwritten; a HEAD that leads nowhere is told."""
+    scene.upstream.commit("main", {"a": b"1"}, parent=None)
+    mirror = scene.world.mirror(f"{scene.base}/up.git", one=f"{scene.base}/app.git")
+    await scene.world.run(mirror)
+    mine = scene.there.commit("main", {"a": b"mine"})
+    scene.there.head("gone")
+    run = await scene.world.run(mirror)
+    assert run.result is Result.SUCCESS, (run.error, run.receipts)
+    assert scene.there.refs() == scene.upstream.refs()
+    assert await scene.world.backups(mirror) == {MAIN: mine}
+    told = "one: HEAD there leads to no branch; the default branch should be main: set it there by hand"
+    assert run.remarks == (told,)
+
+
 async def test_what_the_other_side_refuses_is_told(scene: Scene) -> None:
     """A refusal over ssh is the ref's, with the host's words, and the other refs arrive."""
     scene.upstream.commit("main", {"a": b"1"}, parent=None)

@@ -150,7 +150,7 @@ def test_fates() -> None:
     places = {"gitee": there, "coding": elsewhere, "cnb": None}
     back = {"refs/heads/held": oid("r")}
     found = survey(upstream, served, targets=places, held_back=back)
-    chosen = mirror(refs=["refs/heads/*", "refs/tags/*", "^refs/heads/out"])
+    chosen = mirror("gitee", "coding", "cnb", refs=["refs/heads/*", "refs/tags/*", "^refs/heads/out"])
     done = ("gitee", "coding")
     assert {one.ref: one.fate(done) for one in losses(chosen, found)} == {
         "refs/heads/x": "overwritten by upstream, by force",

@@ -14,6 +14,7 @@ import pytest
 from mirrord.model import Outcome, Result
 from mirrord.syncer import LOCAL, Mirror
 from mirrord.syncers.git.transfer import rescue
+from mirrord.testing.exchange import Exchange
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.testing.gitworld import GitWorld, receipts
@@ -192,6 +193,33 @@ async def test_what_cannot_be_fetched_stays_where_it_is(scene: Scene) -> None:
     (lost,) = await scene.world.kept(scene.mirror()).backups()
     assert (lost.name, lost.item, lost.digest) == ("", MAIN, mine)
     assert lost.why.startswith(f"overwritten at d2, and not kept: {scene.d2.host}")
+
+
+async def test_whoever_lets_it_be_fetched_is_enough(scene: Scene) -> None:
+    """Two targets have the same commit, and one of them does not let it be fetched: it is kept, and both go on."""
+    mine = scene.there.commit("main", {"README.md": b"mine\n"})
+    Upstream(scene.d1.path(NAME)).git("fetch", "-q", str(scene.there.path), "+main:main")
+    scene.d2.faults.on("GET", "service=git-upload-pack", times=None).status(403)
+    run = await scene.world.run(scene.mirror())
+    assert run.result is Result.SUCCESS, run.receipts
+    assert await scene.kept() == {(MAIN, mine)}
+    assert await scene.listed() == {MAIN: "overwritten at d1, d2"}
+
+
+async def test_a_server_of_the_old_protocol_is_asked_by_id_too(scene: Scene) -> None:
+    """Git's first protocol lets what refs lead to be fetched by its id as well."""
+
+    class Old(GitHost):
+        def _environ(self, exchange: Exchange) -> dict[str, str]:
+            return {name: value for name, value in super()._environ(exchange).items() if name != "GIT_PROTOCOL"}
+
+    old = await scene.world.stack.enter_async_context(Old(scene.world.folder / "old"))
+    old.create(NAME)
+    mirror = scene.world.mirror(scene.source.url(NAME), name="other", old=old.url(NAME))
+    assert (await scene.world.run(mirror)).result is Result.SUCCESS
+    mine = Upstream(old.path(NAME)).commit("main", {"README.md": b"mine\n"})
+    assert (await scene.world.run(mirror)).result is Result.SUCCESS
+    assert await scene.world.backups(mirror) == {MAIN: mine}
 
 
 async def test_a_target_that_stumbles_is_asked_once_more(scene: Scene) -> None:

@@ -127,10 +127,14 @@ class Cache(Bare):
         return {**found, **{pair: answers[commits] for pair, commits in peeled.items()}}
 
     async def lacking(self, oids: Collection[str]) -> frozenset[str]:
-        """Return those objects that are not here, or not with all that belongs to them."""
+        """Return those objects that are not here, or not with all that belongs to them.
+
+        Of many, none counts as here when one of them is not whole: to fetch them once more costs less than to look.
+        """
         here = frozenset(await self.commits(oids)) if oids else frozenset[str]()
         if here and not await self._whole(here):
-            here = frozenset([oid for oid in sorted(here) if await self._whole([oid])])
+            few = sorted(here) if len(here) <= _FEW else []
+            here = frozenset([oid for oid in few if await self._whole([oid])])
         return frozenset(oids) - here
 
     async def _whole(self, oids: Collection[str]) -> bool:

@@ -49,7 +49,8 @@ def losses(mirror: Mirror, survey: GitSurvey, refused: frozenset[str] = frozense
     one at each target.
     """
     after, served = wanted(mirror, survey), survey.served or Refs({})
-    held = {name: refs for name, refs in survey.targets.items() if refs and name not in refused and name != LOCAL}
+    names = [target.name for target in mirror.targets if target.name not in refused and target.name != LOCAL]
+    held = {name: refs for name in names if (refs := survey.targets.get(name))}
     found: dict[tuple[str, str], list[str]] = {lost: [] for lost in _given_up(survey, served, after)}
     for name, refs in held.items():
         for lost in _given_up(survey, refs, after):
