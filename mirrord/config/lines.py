@@ -16,8 +16,9 @@ Trail = tuple[str | int, ...]
 
 _SECRET_KEY = re.compile(r"pass(word|wd|phrase)?|secret|(identity_?|access_?)?token", re.IGNORECASE)
 _PLACES = ("env", "file", "credential")
-# Up to the last @: a password may hold any character. Bounded, because a file may hold a megabyte of colons.
-_USER = re.compile(r"(?<![^\s/'\"@])[^\s/'\"@:]{1,256}:(?!//)[^\s'\"]{0,1024}@(?!sha\d+:)")
+_WORD = re.compile(r"[^\s'\"]+")
+_USER = re.compile(r"(?<![^/@])[^/@:]{1,256}:(?!//)")
+_AT = re.compile(r"@(?!sha\d+:)")
 # `password:x`, without the blank, is one key.
 _RUN_ON = re.compile(rf"((?:{_SECRET_KEY.pattern})[:=]).+", re.DOTALL | re.IGNORECASE)
 
@@ -35,7 +36,15 @@ def nearest(word: str, known: Mapping[str, object] | set[str] | tuple[str, ...])
 
 def _nameless(text: str) -> str:
     """Return `text` with `***` for every `user:password` before an `@`, wherever somebody wrote one."""
-    return _USER.sub("***@", text)
+    return _WORD.sub(_masked, text)
+
+
+def _masked(word: re.Match[str]) -> str:
+    """Cut up to the last `@`: a password may hold any character."""
+    text = word[0]
+    ats = [at.start() for at in _AT.finditer(text)]
+    user = _USER.search(text, 0, ats[-1]) if ats else None
+    return f"{text[: user.start()]}***@{text[ats[-1] + 1 :]}" if user else text
 
 
 def _shown(part: str | int, above: Trail) -> str | int:
