@@ -23,7 +23,7 @@ from mirrord.errors import (
     UnreachableError,
     UntrustedError,
 )
-from mirrord.wire.git.failures import classify, per_ref, words
+from mirrord.wire.git.failures import classify, lacks_objects, per_ref, words
 from mirrord.wire.git.stderr import Said
 from mirrord.wire.secret import Secret
 
@@ -164,6 +164,22 @@ def test_a_limit_for_sizes_is_no_rule_against_force() -> None:
     told = str(per_ref("refs/heads/x", said))
     assert "ask there for more" in told
     assert "forced pushes" not in told
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "pre-receive hook declined: GH008: Your push referenced at least 1 unknown Git LFS object:; 1a2b",
+        "pre-receive hook declined: GitLab: LFS objects are missing. Ensure LFS is properly set up",
+    ],
+)
+def test_missing_objects_are_no_rule_against_force(said: str) -> None:
+    """A host that refuses a ref for its LFS objects is told with that, and the run looks at all of them again."""
+    told = str(per_ref("refs/heads/x", said))
+    assert "the host misses LFS objects" in told
+    assert "forced pushes" not in told
+    assert lacks_objects(told)
+    assert not lacks_objects(str(per_ref("refs/heads/x", "pre-receive hook declined")))
 
 
 @pytest.mark.parametrize(("reason", "kind"), REASONS, ids=[row[0] for row in REASONS])

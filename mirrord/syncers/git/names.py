@@ -103,7 +103,9 @@ def unheeded(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
         except UntrustedError as error:
             raise ConfigError(f"{place}: {error}") from error
         if policy.bandwidth is not None:
-            what = "has no effect on Git, which knows no such limit; limit it in the network, or remove the key"
+            what = (
+                "has no effect on Git, which knows no such limit (its LFS objects keep to it); limit it in the network"
+            )
             told.append(f"{where}.bandwidth: {what}")
         if policy.proxy is not None and address.scheme == "ssh":
             what = "has no effect on Git over ssh, which connects directly; write an https:// address"

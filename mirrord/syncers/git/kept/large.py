@@ -16,7 +16,7 @@ from typing import Final
 from mirrord.blobs.notes import Notes
 from mirrord.syncer import LOCAL
 from mirrord.wire.git.command import Git
-from mirrord.wire.git.lfs.objects import Pointer, lacking, valid
+from mirrord.wire.git.lfs.objects import Pointer, lacking, ordered, valid
 from mirrord.wire.git.lfs.pointers import in_use, search
 from mirrord.wire.git.refs import Refs
 from mirrord.wire.number import whole
@@ -52,11 +52,7 @@ class LargeFiles:
         if not refs.refs:
             return {}
         note = await asyncio.to_thread(self._notes.read, _NOTE)
-        known = {
-            name: read
-            for name, place in places.items()
-            if name not in empty and (read := _read(note.get(f"{_OWED}{name}", ""), place)) is not None
-        }
+        known = await asyncio.to_thread(_known, note, {name: at for name, at in places.items() if name not in empty})
         if note.get("print") == refs.fingerprint and known.keys() == places.keys():
             return await self._here(known)
         tips, before = refs.objects, frozenset(note.get("tips", "").split())
@@ -71,7 +67,8 @@ class LargeFiles:
             found = {name: found.get(name, everything) & everything for name in places}
         owed = await self._here({name: found.get(name, frozenset()) for name in places})
         facts = {"print": refs.fingerprint, "tips": "\n".join(sorted(tips)), "seen": "yes" if seen else ""}
-        await self._notes.write(_NOTE, {**facts, "uses": "yes" if uses else "", **_written(owed, places)})
+        facts |= await asyncio.to_thread(_written, owed, places)
+        await self._notes.write(_NOTE, {**facts, "uses": "yes" if uses else ""})
         return owed
 
     async def settle(self, owed: Owed, places: Mapping[str, str], doubted: Collection[str] = ()) -> None:
@@ -83,7 +80,7 @@ class LargeFiles:
         note = await asyncio.to_thread(self._notes.read, _NOTE)
         kept = {key: value for key, value in note.items() if not key.startswith(_OWED)}
         sure = {name: one for name, one in owed.items() if name not in doubted}
-        await self._notes.write(_NOTE, {**kept, **_written(sure, places)})
+        await self._notes.write(_NOTE, {**kept, **await asyncio.to_thread(_written, sure, places)})
 
     async def _here(self, owed: Owed) -> Owed:
         """Leave out what the cache turns out to have."""
@@ -96,12 +93,18 @@ class LargeFiles:
         return Notes(self.folder)
 
 
+def _known(note: Mapping[str, str], places: Mapping[str, str]) -> Owed:
+    """Return what the note says of those targets that are where it says."""
+    found = {name: _read(note.get(f"{_OWED}{name}", ""), place) for name, place in places.items()}
+    return {name: pointers for name, pointers in found.items() if pointers is not None}
+
+
 def _written(owed: Owed, places: Mapping[str, str]) -> Mapping[str, str]:
     return {f"{_OWED}{name}": "\n".join([places[name], *_lines(one)]) for name, one in owed.items()}
 
 
 def _lines(pointers: Iterable[Pointer]) -> Iterable[str]:
-    return (f"{pointer.oid} {pointer.size} {pointer.blob}" for pointer in sorted(pointers))
+    return (f"{pointer.oid} {pointer.size} {pointer.blob}" for pointer in ordered(pointers))
 
 
 def _read(text: str, place: str) -> frozenset[Pointer] | None:

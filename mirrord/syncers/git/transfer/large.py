@@ -99,7 +99,7 @@ class Large:
             MirrordError: the cache cannot be read.
         """
         errors = self._left.get(target, {})
-        left = [pointer for pointer in sorted(self.owed.get(target, ())) if pointer.oid in errors]
+        left = objects.ordered(pointer for pointer in self.owed.get(target, ()) if pointer.oid in errors)
         needed = [pointer for pointer in left if pointer not in self._lost]
         tips = {change.new for change in changes if change.new}
         found = await reaching(self.kept.git, self.kept.folder, tips, {one.blob for one in needed}) if tips else ()

@@ -22,7 +22,7 @@ from mirrord.errors import (
     TransportError,
     UntrustedError,
 )
-from mirrord.wire.git.lfs.objects import Part, Pointer, pieces, size_of
+from mirrord.wire.git.lfs.objects import Part, Pointer, ordered, pieces, size_of
 from mirrord.wire.git.lfs.server import MEDIA, MOST, Action, LfsServer, Told
 from mirrord.wire.http import Call
 from mirrord.wire.message import MIB, Upload
@@ -97,7 +97,7 @@ class _Carrying:
 
     async def all(self, pointers: Collection[Pointer]) -> Errors:
         """Carry them; each object once, however many pointers to it there are."""
-        left: Sequence[Pointer] = sorted({pointer.oid: pointer for pointer in sorted(pointers)}.values())
+        left: Sequence[Pointer] = list({pointer.oid: pointer for pointer in ordered(pointers)}.values())
         for _ in range(ROUNDS):
             self.again = []
             for start in range(0, len(left), MOST):

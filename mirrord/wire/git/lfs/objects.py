@@ -10,8 +10,9 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -24,7 +25,7 @@ _PIECE: Final = 1 << 20
 _OID: Final = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Pointer:
     """A file in a repository that stands for an object.
 
@@ -37,6 +38,11 @@ class Pointer:
     oid: str
     size: int
     blob: str = ""
+
+
+def ordered(pointers: Iterable[Pointer]) -> list[Pointer]:
+    """Return pointers in the order of their objects, the same each time."""
+    return sorted(pointers, key=attrgetter("oid", "blob"))
 
 
 def valid(oid: str) -> bool:

@@ -6,8 +6,9 @@ hands files to LFS: others are examples in somebody's documentation.
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -53,7 +54,7 @@ async def search(git: Git, folder: Path, tips: Collection[str], without: Collect
         told = f"more than {_LIST // 41} small files: too many to look for LFS pointers; set `lfs: false`"
         raise UnsupportedError(f"{folder.name}: its history has {told}") from error
     found: set[Pointer] = set()
-    blobs = iter(listed.split())
+    blobs = iter(await asyncio.to_thread(listed.split))
     while some := list(islice(blobs, _AT_ONCE)):
         found |= await _pointers(git, folder, some)
     return frozenset(found)
@@ -66,19 +67,22 @@ def _range(tips: Collection[str], without: Collection[str]) -> bytes:
 async def _pointers(git: Git, folder: Path, blobs: Sequence[bytes]) -> frozenset[Pointer]:
     args = ["cat-file", "--batch-check=%(objectname) %(objectsize)", "--buffer"]
     sizes = (await git.run(args, folder=folder, stdin=b"\n".join(blobs) + b"\n", limit=_OUTPUT)).out
-    fitting = [blob for blob, size in _sizes(sizes.split(b"\n")) if _SHORTEST <= size <= LONGEST]
+    fitting = await asyncio.to_thread(_fitting, sizes)
     if not fitting:
         return frozenset()
     out = (await git.run(["cat-file", "--batch"], folder=folder, stdin=b"\n".join(fitting) + b"\n", limit=_OUTPUT)).out
+    return await asyncio.to_thread(_read_all, out)
+
+
+def _fitting(sizes: bytes) -> Sequence[bytes]:
+    """Return those files that have the size of a pointer."""
+    found = (line.partition(b" ") for line in sizes.split(b"\n"))
+    sized = ((blob, whole(told.decode("ascii", "replace"))) for blob, _, told in found)
+    return [blob for blob, size in sized if size is not None and _SHORTEST <= size <= LONGEST]
+
+
+def _read_all(out: bytes) -> frozenset[Pointer]:
     return frozenset(filter(None, (read(data, blob) for blob, data in contents(out))))
-
-
-def _sizes(lines: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
-    for line in lines:
-        blob, _, told = line.partition(b" ")
-        size = whole(told.decode("ascii", "replace"))
-        if size is not None:
-            yield blob, size
 
 
 def contents(out: bytes) -> Iterator[tuple[str, bytes]]:
@@ -105,20 +109,23 @@ async def in_use(git: Git, folder: Path, tips: Collection[str], without: Collect
     # `:(glob)**/.gitattributes` says the same, and takes twice the time.
     args += ["--stdin", "--", "*.gitattributes"]
     out = (await git.run(args, folder=folder, stdin=_range(tips, without), limit=_LIST)).out
-    blobs = set(_attributes(out.decode("utf-8", "surrogateescape").split("\n")))
+    blobs = await asyncio.to_thread(_attributes, out)
     if not blobs:
         return False
     asked = "".join(f"{blob}\n" for blob in sorted(blobs)).encode()
     files = (await git.run(["cat-file", "--batch"], folder=folder, stdin=asked, limit=_LIST)).out
+    return await asyncio.to_thread(_any_says_lfs, files)
+
+
+def _attributes(out: bytes) -> frozenset[str]:
+    """Return the ids of files called `.gitattributes` in what `git log --raw` writes."""
+    files = filter(None, map(_FILE.fullmatch, out.decode("utf-8", "surrogateescape").split("\n")))
+    called = ((file, file["path"].rstrip('"').rpartition("/")[2]) for file in files if file["mode"].startswith("100"))
+    return frozenset(file["oid"] for file, name in called if name == ".gitattributes")
+
+
+def _any_says_lfs(files: bytes) -> bool:
     return any(_says_lfs(line) for _, data in contents(files) for line in data.splitlines())
-
-
-def _attributes(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the ids of files called `.gitattributes` in what `git log --raw` writes."""
-    for line in lines:
-        file = _FILE.fullmatch(line)
-        if file and file["mode"].startswith("100") and file["path"].rstrip('"').rpartition("/")[2] == ".gitattributes":
-            yield file["oid"]
 
 
 def _says_lfs(line: bytes) -> bool:

@@ -5,6 +5,7 @@ Asked only where objects did not come, so that nothing else has to wait for them
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -67,7 +68,7 @@ async def reaching(git: Git, folder: Path, tips: Collection[str], blobs: Collect
         return at_once
     args = ["rev-list", "--topo-order", "--reverse", "--parents", "--stdin"]
     listing = (await git.run(args, folder=folder, stdin=stdin, limit=_LIMIT)).out
-    behind = _descending(listing, touching)
+    behind = await asyncio.to_thread(_descending, listing, touching)
     return at_once | {tip for tip, commit in left.items() if commit.encode() in behind}
 
 
@@ -114,10 +115,14 @@ async def _with(git: Git, folder: Path, order: Sequence[str], blobs: frozenset[s
     pairs = itertools.pairwise([_EMPTY[len(order[0])], *order])
     stdin = "".join(f"{before} {after}\n" for before, after in pairs).encode()
     args = ["diff-tree", "-r", "--no-renames", "--no-abbrev", *_objects(blobs), "--stdin"]
-    out = (await git.run(args, folder=folder, stdin=stdin, limit=_LIMIT)).out.decode("utf-8", "surrogateescape")
+    out = (await git.run(args, folder=folder, stdin=stdin, limit=_LIMIT)).out
+    return await asyncio.to_thread(_holders, out, order, blobs)
+
+
+def _holders(out: bytes, order: Sequence[str], blobs: frozenset[str]) -> set[str]:
     found: set[str] = set()
     places: set[str] = set()  # paths of those files in the tree that is looked at
-    for tree, change in zip(order, _read(out.split("\n")), strict=True):
+    for tree, change in zip(order, _read(out.decode("utf-8", "surrogateescape").split("\n")), strict=True):
         places.difference_update(change)
         places.update(path for path, oid in change.items() if oid in blobs)
         if places:
