@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from mirrord.blobs.notes import Notes
+from mirrord.errors import StorageError
 from mirrord.memory import Memory
 from mirrord.model import Action, Digest, Plan
 from mirrord.serving import Asked, Content
@@ -18,9 +19,10 @@ from mirrord.syncers.helm.front import content
 from mirrord.syncers.helm.names import INDEX, ChartVersion, instant, is_oci, places, repository_of, source_of, spec_of
 from mirrord.syncers.helm.plan import INDEX_ITEM, HelmSurvey, choose, plan, ripe
 from mirrord.syncers.helm.spec import HelmSpec, HelmTarget
+from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.session import Errand, HelmSession
 from mirrord.syncers.helm.transfer.shelves import Visit, look, note, notes_of, open_target
-from mirrord.syncers.helm.transfer.target import Listing
+from mirrord.syncers.helm.transfer.target import ChartTarget, Listing
 from mirrord.syncers.helm.upstream.fetch import ChartSource
 from mirrord.syncers.helm.upstream.poll import extras, poll
 from mirrord.syncers.helm.upstream.reading import Index, read_index
@@ -83,7 +85,7 @@ class HelmSyncer:
         steps = [replace(step, size=sizes.get(step.item)) if step.active else step for step in plan.steps]
         return replace(plan, steps=tuple(steps))
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def open(self, mirror: Mirror, survey: HelmSurvey, services: Services) -> AsyncIterator[HelmSession]:
         """Begin a run; when all of it was done, note by what the next one will know that nothing changed."""
         spec, at = spec_of(mirror), datetime.fromisoformat(survey.facts["at"])
@@ -108,7 +110,8 @@ class HelmSyncer:
         try:
             yield session
         finally:
-            await _note_facts(mirror, services, visits)
+            with contextlib.suppress(StorageError):  # it costs requests later, and hides nothing worse
+                await _leave(mirror, services, visits, targets)
         notes = notes_of(services)
         if notes and survey.unchanged:
             if notes.read(mirror.name) != survey.facts:  # the same bytes under another ETag
@@ -124,6 +127,16 @@ class HelmSyncer:
 def _listing(data: bytes) -> Listing:
     index = read_index(data)
     return Listing({chart.item: chart for chart in index.entries}, index.context)
+
+
+async def _leave(
+    mirror: Mirror, services: Services, visits: Mapping[str, Visit], targets: Mapping[str, ChartTarget]
+) -> None:
+    """Keep for the next run what this one learned, and what it put and did not show."""
+    await _note_facts(mirror, services, visits)
+    for target in targets.values():
+        if isinstance(target, LocalTarget):
+            await target.save()
 
 
 async def _note_facts(mirror: Mirror, services: Services, visits: Mapping[str, Visit]) -> None:
