@@ -14,7 +14,7 @@ from mirrord.blobs.cache import Cache, Entry
 from mirrord.blobs.filling import fill
 from mirrord.blobs.reserve import free
 from mirrord.blobs.sources import PATIENCE, Patience
-from mirrord.blobs.spool import DetachedError, Reader
+from mirrord.blobs.spool import DetachedError, Reader, Spool
 from mirrord.blobs.wanted import Wanted
 from mirrord.errors import BrokenError, StorageError
 from mirrord.events import BytesRead, BytesSent, Events
@@ -57,6 +57,7 @@ class SpoolPool:
         self._news = asyncio.Event()
         self._active: Counter[tuple[str, str]] = Counter()
         self._aside: Counter[str] = Counter()
+        self._short: set[object] = set()  # those who wait for room, and may send others away for it
 
     def sweep(self) -> None:
         """See `Cache.sweep`."""
@@ -85,12 +86,14 @@ class SpoolPool:
     async def aside(self, party: str, group: str) -> AsyncIterator[None]:
         """Wait until nobody of `group` is at work who was not sent away too, then go on without pushing others.
 
-        Other groups are not waited for: a mirror that is always busy would starve this one.
+        Of other groups those are waited for who want room now, which they were sent away for; no others: a mirror that
+        is always busy would starve this one.
         """
+        ahead = set(self._short)
         self._aside[party] += 1
         self._announce()
         try:
-            while any(
+            while ahead & self._short or any(
                 count > 0 and theirs == group and not self._aside[name]
                 for (theirs, name), count in self._active.items()
             ):
@@ -142,17 +145,24 @@ class SpoolPool:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _entry(self, wanted: Wanted, party: str) -> Entry:
-        while True:
-            entry = self._cache.find(wanted)
-            if entry is None and self._cache.has_room(wanted):
-                entry = self._begin(wanted)
-            if entry is not None:
-                return entry
-            if not self._aside[party]:
-                self._detach_laggards(party)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._grace / 4):  # `wait_for` may lose a cancellation (CPython 86296)
-                    await self._news.wait()
+        me = object()
+        try:
+            while True:
+                entry = self._cache.find(wanted)
+                if entry is None and self._cache.has_room(wanted):
+                    entry = self._begin(wanted)
+                if entry is not None:
+                    return entry
+                if not self._aside[party]:
+                    self._short.add(me)
+                    self._detach_laggards(party)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._grace / 4):  # `wait_for` may lose a cancellation (CPython 86296)
+                        await self._news.wait()
+        finally:
+            if me in self._short:
+                self._short.remove(me)
+                self._announce()
 
     def _begin(self, wanted: Wanted) -> Entry:
         def tell(count: int) -> None:
@@ -173,14 +183,24 @@ class SpoolPool:
 
         Where none is through yet, those who need longer still than they had since the blob was whole: a slow
         target that alone lacks a blob must not hold up all others. Everybody has the grace to show its pace.
+
+        So are all readers of a blob whose source will take hours at its pace: it may promise to be as large as the
+        whole budget.
         """
         now = asyncio.get_running_loop().time()
         for entry in self._cache:
-            for reader in entry.spool.readers if entry.spool.verified and entry.charged else ():
-                had = now - max(entry.spool.ended, reader.began)
-                patience = max(self._grace, entry.fastest if entry.fastest < math.inf else had)
-                if reader.party != party and had > self._grace and reader.remaining(now) > patience:
+            others = [reader for reader in entry.spool.readers if reader.party != party] if entry.charged else []
+            for reader in others:
+                if self._laggard(entry, reader, now) if entry.spool.verified else self._hopeless(entry.spool, now):
                     reader.detach()
+
+    def _laggard(self, entry: Entry, reader: Reader, now: float) -> bool:
+        had = now - max(entry.spool.ended, reader.began)
+        patience = max(self._grace, entry.fastest if entry.fastest < math.inf else had)
+        return had > self._grace and reader.remaining(now) > patience
+
+    def _hopeless(self, spool: Spool, now: float) -> bool:
+        return now - spool.began > self._patience.first and spool.remaining(now) > self._patience.longest
 
     def _unpinned(self, entry: Entry) -> None:
         spool = entry.spool

@@ -30,12 +30,14 @@ class Patience:
         first: that it may take for its first byte.
         soon: a source that will be through by then is left to end.
         again: before a slow one is tried again; doubled each time.
+        longest: that a blob may take for the rest, at its pace, while others need its room.
     """
 
     window: float = 5.0
     first: float = 30.0
     soon: float = 30.0
     again: float = 60.0
+    longest: float = 3600.0
 
 
 PATIENCE: Final = Patience()

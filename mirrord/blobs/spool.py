@@ -91,6 +91,11 @@ class Spool:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
+    def remaining(self, now: float) -> float:
+        """Return how many seconds the present source needs for the rest at its pace; infinite when it has none."""
+        fresh = self.written - self.base
+        return (self.wanted.size - self.written) * (now - self.began) / fresh if fresh > 0 else math.inf
+
     def begin(self) -> None:
         """Say that from now on another source brings the rest."""
         self.began, self.base = asyncio.get_running_loop().time(), self.written
@@ -140,8 +145,7 @@ class Reader:
         while not spool.verified:
             if self.error:
                 raise self.error
-            elapsed, fresh = loop.time() - spool.began, spool.written - spool.base
-            if spool.visible and (spool.wanted.size - spool.written) * elapsed <= START_WITHIN * fresh:
+            if spool.visible and spool.remaining(loop.time()) <= START_WITHIN:
                 return
             await spool.changed()
 

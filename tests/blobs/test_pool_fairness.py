@@ -129,3 +129,97 @@ async def test_only_the_own_mirror_is_waited_for(tmp_path: Path) -> None:
             assert not served.is_set()
         async with asyncio.timeout(30):
             await waiting
+
+
+async def come_back(pool: SpoolPool, data: Wanted, stuck: asyncio.Event, free: asyncio.Event) -> int:
+    """Be a target that takes nothing more, and comes back whenever it is sent away; return how often that was."""
+    times = 0
+    with pool.active("mine/slow", "mine/"):
+        while True:
+            with contextlib.suppress(DetachedError):
+                async with (
+                    pool.aside("mine/slow", "mine/") if times else contextlib.nullcontext(),
+                    pool.reader(data, "mine/slow") as reader,
+                ):
+                    await reader.whole()
+                    reader.taken = 0
+                    stuck.set()
+                    await free.wait()
+                    return times
+            times += 1
+
+
+async def test_who_was_sent_away_comes_back_after_whom_it_made_room_for(tmp_path: Path) -> None:
+    """A stuck target of one mirror that begs for its place again does not get it before another mirror had it."""
+    pool, stuck, free = SpoolPool(tmp_path, 3 * MIB, Events(), grace=0.02), asyncio.Event(), asyncio.Event()
+    async with asyncio.timeout(30):
+        slow = asyncio.create_task(come_back(pool, wanted(FIRST), stuck, free))
+        await stuck.wait()
+        with pool.active("other/fast", "other/"):
+            assert await drain(pool, SECOND, "other/fast") == SECOND
+        free.set()
+        assert await slow > 0
+
+
+async def test_a_source_that_will_take_hours_gives_way(tmp_path: Path) -> None:
+    """A blob that promises to be large and drips holds room for hours: whoever needs the room gets it."""
+    pool, dripping, gate = SpoolPool(tmp_path, 3 * MIB, Events(), grace=0.02), asyncio.Event(), asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def drip(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield FIRST[offset : offset + 300_000]
+            dripping.set()
+            await gate.wait()
+            yield FIRST[offset + 300_000 :]
+
+        yield chunks()
+
+    slow = Wanted(Digest.of(FIRST), len(FIRST), drip)
+
+    async def evil() -> bytes:
+        with contextlib.suppress(DetachedError):
+            async with pool.reader(slow, "evil") as reader:
+                await dripping.wait()
+                reader.spool.began -= 8 * FOREVER
+                await reader.whole()
+        async with pool.aside("evil", "evil/"), pool.reader(slow, "evil") as reader:
+            return b"".join([chunk async for chunk in reader.chunks()])
+
+    async with asyncio.timeout(30):
+        task = asyncio.create_task(evil())
+        await dripping.wait()
+        assert await drain(pool, SECOND, "good") == SECOND
+        gate.set()
+        assert await task == FIRST
+
+
+async def test_a_source_that_will_be_through_keeps_its_room(tmp_path: Path) -> None:
+    """A large blob over a slow line is not begun anew because somebody else needs room: it will be through."""
+    pool, begun, gate, asked = SpoolPool(tmp_path, 3 * MIB, Events(), grace=0.02), asyncio.Event(), asyncio.Event(), 0
+
+    @contextlib.asynccontextmanager
+    async def steady(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        nonlocal asked
+        asked += 1
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield FIRST[offset : offset + 1_000_000]
+            begun.set()
+            await gate.wait()
+            yield FIRST[offset + 1_000_000 :]
+
+        yield chunks()
+
+    async def take() -> bytes:
+        async with pool.reader(Wanted(Digest.of(FIRST), len(FIRST), steady), "steady") as reader:
+            reader.spool.began -= FOREVER / 4
+            return b"".join([chunk async for chunk in reader.chunks()])
+
+    async with asyncio.timeout(30):
+        task = asyncio.create_task(take())
+        await begun.wait()
+        other = await asked_for_room(pool, SECOND, "other")
+        gate.set()
+        assert (await task, await other) == (FIRST, SECOND)
+    assert asked == 1
