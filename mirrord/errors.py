@@ -187,9 +187,18 @@ class ContentError(MirrordError):
 
 
 class DigestError(ContentError):
-    """Bytes and digest, or bytes and size, differ. Worth one clean retry: the source may heal."""
+    """Bytes and digest, or bytes and size, differ. Worth one clean retry: the source may heal.
+
+    Attributes:
+        found: the digest that the bytes have, or "" when nobody says.
+    """
 
     code = "digest_mismatch"
+
+    def __init__(self, message: str, found: str = "") -> None:
+        """Keep what was found, for those who may trust it all the same."""
+        super().__init__(message)
+        self.found = found
 
 
 class TooLargeError(ContentError):

@@ -13,7 +13,8 @@ from mirrord.daemon import run
 from mirrord.errors import UsageError
 from mirrord.report.documents import run_document
 
-Allow = Annotated[bool, typer.Option("--allow", help="Go on although the source looks emptied or rewritten.")]
+ALLOW = "Go on although the source looks emptied or rewritten; ask again for what is left alone."
+Allow = Annotated[bool, typer.Option("--allow", help=ALLOW)]
 
 HELP = """Bring mirrors up to date now. A daemon that holds the state does the work; else this command does.
 

@@ -209,7 +209,7 @@ async def test_wrong_bytes_twice(repository: ChartRepository, tmp_path: Path) ->
     """Other bytes than the index promises are asked for once more, then refused with both digests."""
     repository.add(CRANE)
     async with source(repository.url) as charts:
-        with pytest.raises(DigestError, match=f"{CRANE.digest}, but the index says {OTHER.digest}"):
+        with pytest.raises(DigestError, match=f"{CRANE.digest}, not {OTHER.digest}"):
             await get(charts, CRANE.listed(digest=OTHER.digest), tmp_path)
     assert repository.count("GET", "tgz") == 2
 

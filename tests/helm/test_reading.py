@@ -419,3 +419,15 @@ def test_the_name_that_people_look_it_up_by() -> None:
             "good-1.0.0": ("good", "odd"),
             "x-1.0.0": ("odd",),
         }
+
+
+def test_an_index_of_nothing_but_rubbish_stays_small() -> None:
+    """Of a hundred thousand odd entries a thousand are told one by one, and the others are counted."""
+    index = read_index(index_of("  odd:\n" + "  - x\n" * 100_000 + "  more: [{name: more, version: 1, urls: [a]}]\n"))
+    assert items(index) == ["good-1.0.0", "more-1"]
+    assert len(index.problems) == 1002
+    assert index.more == 99_000
+    assert [str(problem) for problem in index.problems[-2:]] == [
+        "index.yaml: 99000 more entries are odd; left out",
+        "index.yaml: 1 more entries are odd; put right",
+    ]

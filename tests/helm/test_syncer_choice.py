@@ -12,6 +12,8 @@ import pytest
 
 from mirrord.model import Result
 from mirrord.syncer import LOCAL
+from mirrord.syncers.helm.names import spec_of
+from mirrord.syncers.helm.plan import selected
 from mirrord.syncers.helm.upstream import poll as polling
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import INDEX, ChartRepository
@@ -44,11 +46,18 @@ def fill(source: ChartRepository) -> None:
 
 
 ALL = {f"app-{version}" for version in VERSIONS}
-OTHERS = {"app-extra-1.0.0", "old-1.0.0"}
+EXTRA = {"app-extra-1.0.0"}
+OTHERS = EXTRA | {"old-1.0.0"}
 CHOICES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "all": ({}, ALL | OTHERS),
     "globs": ({"charts": ["app"]}, ALL),
     "globs with star": ({"charts": ["app*"]}, ALL | {"app-extra-1.0.0"}),
+    "excluded": ({"exclude": ["*-extra", "old"]}, ALL),
+    "excluded of globs": ({"charts": ["app*"], "exclude": ["app"]}, {"app-extra-1.0.0"}),
+    "skipped": ({"skip": {"app": ["1.0.0", "v1.1.0"], "old": ["1.0.0"]}}, ALL - {"app-1.0.0", "app-v1.1.0"} | EXTRA),
+    "range of one": ({"versions": {"app": "^2"}}, {"app-2.0.0"} | OTHERS),
+    "range of one and of others": ({"versions": {"*": ">1", "app": "^2"}}, {"app-2.0.0"}),
+    "range of a glob": ({"versions": {"app-*": ">1", "app": "^2", "app*": ">3"}}, {"app-2.0.0", "old-1.0.0"}),
     "newest": ({"newest": 1}, {"app-2.0.0"} | OTHERS),
     "newest 2 of one": ({"newest": 2, "charts": ["app"]}, {"app-2.0.0", "app-1.2.0"}),
     "newest with pre-releases": ({"newest": 1, "prereleases": True, "charts": ["app"]}, {"app-2.1.0-rc.2"}),
@@ -81,7 +90,8 @@ async def test_what_is_taken(choice: str, kind: str, source: ChartRepository, ru
         assert set(sound(runs.local())) == wanted
         registry.wire.exchanges.clear()
         assert (await runs.run(mirror)).result is Result.NOOP
-        assert registry.count("*", "") == registry.count("GET", "/tags/list") == len(named["charts"])
+        asked = [name for name in named["charts"] if selected(name, spec_of(mirror))]
+        assert registry.count("*", "") == registry.count("GET", "/tags/list") == len(asked)
 
 
 async def test_nothing_wanted_is_told(source: ChartRepository, runs: ChartRuns) -> None:

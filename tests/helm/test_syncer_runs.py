@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -189,37 +189,6 @@ async def test_50_one_version_twice(right: int | None, source: ChartRepository, 
         source.entries.insert(0, entry)
     source.publish()
     assert (await runs.run(runs.mirror(source.url, local=LOCAL))).receipts == ()
-
-
-WRONG: dict[str, tuple[str, Callable[[dict[str, bytes]], object]]] = {
-    "55 listed and not there": ("missing", lambda files: files.pop(f"charts/{A2.file}")),
-    "35 other bytes": ("digest_mismatch", lambda files: files.update({f"charts/{A2.file}": A1.data})),
-    "54 cut off": ("digest_mismatch", lambda files: files.update({f"charts/{A2.file}": A2.data[:-9]})),
-    "a page": ("digest_mismatch", lambda files: files.update({f"charts/{A2.file}": b"<html>no</html>"})),
-}
-
-
-@pytest.mark.parametrize("wrong", WRONG)
-async def test_one_bad_archive(wrong: str, source: ChartRepository, runs: ChartRuns) -> None:
-    """An archive that is not what the index says is told and not listed; the rest goes on; it heals by itself."""
-    code, spoil = WRONG[wrong]
-    source.add(A2)
-    spoil(source.files)
-    async with CodingServer() as coding:
-        mirror = runs.mirror(source.url, local=LOCAL, site=runs.folder / "site", coding=coding)
-        run = await runs.run(mirror)
-        assert run.result is Result.PARTIAL
-        assert codes(run) == {(target, "app-1.1.0"): code for target in (LOCAL, "site", "coding")}
-        assert all(A2.file in receipt.detail for receipt in run.receipts if not receipt.good)
-        for shown in (runs.local(), site(runs.folder / "site")):
-            assert set(sound(shown)) == {"app-1.0.0", "base-0.1.0"}
-        assert set(coding.files) == {A1.file, B1.file}
-        source.files |= {f"charts/{A2.file}": A2.data}
-        source.files.pop(f"charts/{A2.file}.prov", None)
-        again = await runs.run(mirror)
-        assert again.result is Result.SUCCESS
-        assert again.read == len(A2.data)
-        assert "app-1.1.0" in sound(runs.local())
 
 
 @pytest.mark.parametrize("lie", [build_chart("app", "1.2.0"), build_chart("other", "1.1.0")], ids=["version", "name"])

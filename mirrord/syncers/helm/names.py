@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from mirrord.errors import ConfigError, MirrordError
 from mirrord.model import Digest
 from mirrord.syncer import LOCAL, Mirror, Target
-from mirrord.wire.oci.reference import Reference
+from mirrord.wire.oci.reference import Reference, valid_repository, valid_tag
 from mirrord.wire.trust import check_url
 
 if TYPE_CHECKING:
@@ -100,6 +100,24 @@ class ChartVersion:
     def item(self) -> str:
         """What plans, reports and the record call it."""
         return f"{self.name}-{self.version}"
+
+
+def below(path: str, chart: str) -> str:
+    """Return the repository of a chart below a path of a registry, which may be empty."""
+    return f"{path}/{chart}" if path else chart
+
+
+def registry_paths(mirror: Mirror) -> Mapping[str, str]:
+    """Return the paths of those targets that are registries, by name."""
+    places = {target.name: place_of(mirror, target) for target in mirror.targets}
+    return {name: Reference.parse(place[len(OCI) :]).path for name, place in places.items() if is_oci(place)}
+
+
+def registry_lacks(path: str, chart: ChartVersion) -> str:
+    """Say what a registry cannot have of a chart below a path: its `repository`, the `tag` of its version, or ""."""
+    if not valid_repository(below(path, chart.name)):
+        return "repository"
+    return "" if valid_tag(oci_tag(chart.version)) else "tag"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from mirrord.config.units import Duration
 from mirrord.errors import MirrordError
+from mirrord.model import Digest
 from mirrord.plan.semver import Constraint
 
 
@@ -22,13 +23,30 @@ def _range(text: str) -> str:
 Range = Annotated[str, AfterValidator(_range)]
 
 
+def _sha256(text: str) -> Digest:
+    try:
+        digest = Digest.parse(text)
+    except MirrordError as error:
+        raise ValueError(str(error)) from error
+    if digest.algorithm != "sha256":
+        raise ValueError("charts have digests of kind sha256; write sha256: and 64 hex digits")
+    return digest
+
+
+Sha256 = Annotated[str, AfterValidator(_sha256)]
+
+
 class HelmSpec(BaseModel):
     """A chart mirror's own keys.
 
     Attributes:
         source: URL of a classic chart repository (`from:`).
         charts: globs of chart names.
-        versions: semver range, as helm reads it.
+        exclude: globs of chart names that are not wanted although `charts` matches them.
+        versions: semver range, as helm reads it; or such ranges by globs of chart names: that of the very name, else of
+            the first glob that matches.
+        skip: chart → versions that are not wanted, since they are wrong upstream.
+        accept: chart → version → the digest of its archive, which is trusted in place of the index's.
         newest: only so many of each chart, the newest ones; stable ones unless `prereleases` says otherwise.
         prereleases: take pre-releases too; by default only when `newest` is not given.
         min_age: seconds since `created` before a version is taken: time for a bad release to be withdrawn.
@@ -46,7 +64,10 @@ class HelmSpec(BaseModel):
 
     source: str = Field(alias="from")
     charts: tuple[str, ...] = ("*",)
-    versions: Range | None = None
+    exclude: tuple[str, ...] = ()
+    versions: Range | dict[str, Range] | None = Field(default=None, examples=['">=1.2"'])
+    skip: dict[str, tuple[str, ...]] = Field(default_factory=dict, examples=['{tetragon: ["1.2.0"]}'])
+    accept: dict[str, dict[str, Sha256]] = Field(default_factory=dict, examples=['{tetragon: {1.2.0: "sha256:…"}}'])
     newest: int | None = Field(default=None, ge=1)
     prereleases: bool | None = None
     min_age: Duration = 0.0

@@ -7,21 +7,21 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from mirrord.blobs.notes import Notes
 from mirrord.errors import StorageError
 from mirrord.memory import Memory
 from mirrord.model import Action, Digest, Plan
 from mirrord.serving import Asked, Content
-from mirrord.syncer import LOCAL, Mirror, Services
+from mirrord.syncer import Mirror, Services
 from mirrord.syncers.helm.front import content
-from mirrord.syncers.helm.names import INDEX, ChartVersion, instant, is_oci, places, repository_of, source_of, spec_of
-from mirrord.syncers.helm.plan import INDEX_ITEM, HelmSurvey, choose, plan, ripe
+from mirrord.syncers.helm.kept import Ended, Kept
+from mirrord.syncers.helm.names import ChartVersion, is_oci, places, repository_of, source_of, spec_of
+from mirrord.syncers.helm.plan import HelmSurvey, choose, concerns, plan
 from mirrord.syncers.helm.spec import HelmSpec, HelmTarget
 from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.session import Errand, HelmSession
-from mirrord.syncers.helm.transfer.shelves import Visit, look, note, notes_of, open_target
+from mirrord.syncers.helm.transfer.shelves import Visit, look, note, open_target
 from mirrord.syncers.helm.transfer.target import ChartTarget, Listing
 from mirrord.syncers.helm.upstream.fetch import ChartSource
 from mirrord.syncers.helm.upstream.poll import extras, poll
@@ -43,26 +43,28 @@ class HelmSyncer:
 
     async def survey(self, mirror: Mirror, services: Services, memory: Memory, now: datetime) -> HelmSurvey:  # noqa: ARG002 - a chart's own digest says more than a record
         """Ask upstream for its index; unless that is as it was when all was done, see what the targets hold."""
-        notes, setup = notes_of(services), _setup(mirror)
-        known = notes.read(mirror.name) if notes else {}
-        fresh = known.get("setup") == setup and _fresh(mirror, services, known, now)
+        kept = Kept(mirror, services)
         spec, url = spec_of(mirror), source_of(mirror)
-        asked = known if fresh else {}
+        asked = kept.facts if kept.fresh(now) else {}
         if is_oci(url):
             polled = await poll_registry(services.http, url, spec, asked, now)
         else:
             polled = await poll(services.http, url, asked)
         if polled.index is None:
-            said = f"upstream is as it was at {known['at']}: {known.get('versions', 'all')} versions, all there"
-            return HelmSurvey(unchanged=said, facts=polled.facts)
-        items = notes.read(f"{mirror.name}.items") if notes else {}
+            versions = kept.facts.get("versions", "all")
+            said = f"upstream is as it was at {kept.facts['at']}: {versions} versions, and nothing left to do"
+            problems, remarks = kept.told
+            return HelmSurvey(
+                unchanged=said, facts=polled.facts, problems=problems, remarks=remarks, troubles=kept.troubles
+            )
         survey = await _compared(mirror, services, polled.index, now)
-        form = _form(setup, survey)
+        form = _form(kept.setup, survey)
         return replace(
             survey,
-            previous=frozenset(items) if items else None,
-            rewrite=_outdated(notes, mirror, survey, form) if notes else frozenset(),
-            facts={**polled.facts, "setup": setup, "form": form, "at": now.isoformat(timespec="seconds")},
+            troubles=kept.troubles,
+            previous=kept.previous,
+            rewrite=kept.outdated(survey, form),
+            facts={**polled.facts, "setup": kept.setup, "form": form, "at": now.isoformat(timespec="seconds")},
         )
 
     def plan(self, mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
@@ -98,7 +100,7 @@ class HelmSyncer:
             for target in mirror.targets
             if target.name in visits
         }
-        errand = Errand(mirror.name, spec.index == "json", survey, choices, targets)
+        errand = Errand(mirror.name, spec.index == "json", survey, choices, targets, at)
         source = ChartSource(
             services.http,
             source_of(mirror),
@@ -112,12 +114,11 @@ class HelmSyncer:
         finally:
             with contextlib.suppress(StorageError):  # it costs requests later, and hides nothing worse
                 await _leave(mirror, services, visits, targets)
-        notes = notes_of(services)
-        if notes and survey.unchanged:
-            if notes.read(mirror.name) != survey.facts:  # the same bytes under another ETag
-                await notes.write(mirror.name, survey.facts)
-        elif notes:
-            await _note(notes, mirror, survey, at, session)
+        kept = Kept(mirror, services)
+        if survey.unchanged:
+            await kept.note_unchanged(survey.facts)
+        else:
+            await kept.note(survey, Ended(at, session.whole, session.finished, session.troubles))
 
     async def content(self, asked: Asked, services: Services) -> Content:
         """Serve what the `local` store holds."""
@@ -152,19 +153,27 @@ async def _compared(mirror: Mirror, services: Services, index: Index, now: datet
         _extras(mirror, services, index),
     )
     hidden = (*index.left_out, *index.unread)
+    spec = spec_of(mirror)
+    wrong = [problem for problem in index.problems if concerns(problem.chart, problem.version, spec)]
     return HelmSurvey(
         index.entries,
         shelves,
         unasked,
-        problems=(*(str(problem) for problem in index.problems if problem.left_out), *told),
-        remarks=tuple(str(problem) for problem in index.problems if not problem.left_out),
-        missing=tuple(str(problem) for problem in index.unread),
+        problems=(*(str(problem) for problem in wrong if problem.left_out), *told),
+        remarks=tuple(str(problem) for problem in wrong if not problem.left_out),
+        missing=tuple(str(problem) for problem in index.unread if concerns(problem.chart, problem.version, spec)),
         unread=frozenset(item for problem in hidden for item in problem.items),
-        unknown=tuple(f"{problem.chart}-" for problem in hidden if problem.chart and not problem.version),
+        unknown=_unknown(index),
         extras=files,
         public_keys=index.public_keys,
         annotations=dict(index.annotations),
     )
+
+
+def _unknown(index: Index) -> tuple[str, ...]:
+    """Return how the items begin of the charts whose versions nobody knows; of all charts when too much is odd."""
+    charts = [one.chart for one in (*index.left_out, *index.unread) if one.chart and not one.version]
+    return ("",) if index.more else tuple(f"{chart}-" for chart in charts)
 
 
 async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Mapping[str, bytes], list[str]]:
@@ -184,11 +193,6 @@ async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Map
     return files, told
 
 
-def _setup(mirror: Mirror) -> str:
-    """Return a fingerprint of all that decides what a run makes of the same index."""
-    return hashlib.sha256(repr((FORM, spec_of(mirror), places(mirror))).encode()).hexdigest()
-
-
 def _form(setup: str, survey: HelmSurvey) -> str:
     """Return a fingerprint of all that an index of ours shows besides its entries."""
     beside = {name: Digest.of(data) for name, data in survey.extras.items()}
@@ -198,57 +202,6 @@ def _form(setup: str, survey: HelmSurvey) -> str:
 
 MEASURED = 1000
 AT_ONCE = 16
-FORM = 1
-"""Raised when the same index would be published in another form: then all of them are written anew."""
-
-
-def _fresh(mirror: Mirror, services: Services, known: Mapping[str, str], now: datetime) -> bool:
-    """Whether what is known can still be believed: recent, no withheld version ripe by now, our own copy there."""
-    try:
-        until = datetime.fromisoformat(known["at"]) + timedelta(seconds=mirror.trust)
-        if now >= min(until, datetime.fromisoformat(known["ripe"]) if "ripe" in known else until):
-            return False
-    except (KeyError, ValueError):
-        return False
-    if all(target.name != LOCAL for target in mirror.targets):
-        return True
-    linked = services.links.get(repository_of(mirror)) if services.links else None
-    index = linked.tags.get(INDEX) if linked else None
-    return bool(index and services.blobs and services.blobs.path(index))
-
-
-def _outdated(notes: Notes, mirror: Mirror, survey: HelmSurvey, form: str) -> frozenset[str]:
-    """Return the targets whose index we write, and which do not have it in this form yet."""
-    forms = notes.read(f"{mirror.name}.forms")
-    return frozenset(
-        name for name, shelf in survey.shelves.items() if shelf.own is not None and forms.get(name) != form
-    )
-
-
-async def _note_forms(notes: Notes, mirror: Mirror, survey: HelmSurvey, session: HelmSession) -> None:
-    """Note the form of each index by itself: a target that is down says nothing about the others."""
-    before, names = notes.read(f"{mirror.name}.forms"), {target.name for target in mirror.targets}
-    shown = {name for name in survey.rewrite if name in session.finished}
-    forms = {name: form for name, form in before.items() if name in names}
-    forms |= dict.fromkeys(shown, survey.facts["form"])
-    if forms != before:
-        await notes.write(f"{mirror.name}.forms", forms)
-
-
-async def _note(notes: Notes, mirror: Mirror, survey: HelmSurvey, at: datetime, session: HelmSession) -> None:
-    """Note what upstream lists, and that all of it was done."""
-    await _note_forms(notes, mirror, survey, session)
-    decided = await asyncio.to_thread(plan, mirror, survey, at)
-    refused = [step for step in decided.steps if step.action is Action.REFUSE]
-    if not any(step.item == INDEX_ITEM for step in refused):
-        await notes.write(f"{mirror.name}.items", {entry.item: "" for entry in survey.entries})
-    if refused or survey.missing or not session.whole:
-        await notes.write(mirror.name, {})
-        return
-    unripe = [instant(one.created or "") for one in survey.entries if not ripe(one, spec_of(mirror), at)]
-    later = [made[0] + timedelta(seconds=spec_of(mirror).min_age) for made in unripe if made]
-    facts = {**survey.facts, "versions": str(len({step.item for step in decided.steps}) - 1)}
-    await notes.write(mirror.name, facts | ({"ripe": min(later).isoformat()} if later else {}))
 
 
 SYNCER = HelmSyncer()

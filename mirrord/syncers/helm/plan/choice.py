@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mirrord.model import Digest
 from mirrord.plan.select import matches
-from mirrord.plan.semver import Constraint, Version
+from mirrord.plan.semver import Constraint, Version, valid_version
 from mirrord.syncers.helm.names import ChartVersion, instant
 from mirrord.syncers.helm.spec import HelmSpec
 
@@ -42,12 +42,53 @@ class Choice:
         return replace(entry, digest=digest)
 
 
+def selected(chart: str, spec: HelmSpec, others: Iterable[str] = ()) -> bool:
+    """Whether a chart of this name is wanted, or one that goes by one of the `others`."""
+    names = (chart, *others)
+    wanted = any(matches(name, spec.charts) for name in names)
+    return wanted and not any(matches(name, spec.exclude) for name in names)
+
+
+def constraint_of(chart: str, spec: HelmSpec) -> Constraint | None:
+    """Return the range that holds for a chart: that of its very name, else of the first glob that matches."""
+    ranges = {"*": spec.versions} if isinstance(spec.versions, str) else spec.versions or {}
+    text = ranges.get(chart) or next((text for glob, text in ranges.items() if matches(chart, (glob,))), None)
+    return Constraint.parse(text) if text else None
+
+
+def concerns(chart: str, version: str, spec: HelmSpec) -> bool:
+    """Whether what is wrong with a version matters: nobody needs to hear of one that is not wanted.
+
+    Args:
+        chart: its name, or "" when that is not known.
+        version: as written, or "" when all of the chart is meant.
+        spec: what is wanted.
+    """
+    if not chart:
+        return True
+    if not selected(chart, spec) or version in spec.skip.get(chart, ()):
+        return False
+    constraint = constraint_of(chart, spec) if valid_version(version) else None
+    return constraint is None or constraint.allows(Version.parse(version), prereleases=True)
+
+
+def _trusted(entry: ChartVersion, spec: HelmSpec) -> ChartVersion:
+    """Return the entry with the digest that the operator accepted in place of the index's."""
+    accepted = spec.accept.get(entry.name, {}).get(entry.version)
+    return replace(entry, digest=Digest(accepted)) if accepted else entry
+
+
 def choose(entries: Iterable[ChartVersion], spec: HelmSpec, now: datetime) -> Mapping[str, Choice]:
     """Select what the mirror wants, by item, the oldest first."""
     charts: dict[str, list[ChartVersion]] = defaultdict(list)
     for entry in entries:
-        charts[entry.name].append(entry)
-    wanted = [_versions(versions, spec, now) for name, versions in charts.items() if matches(name, spec.charts)]
+        if entry.version not in spec.skip.get(entry.name, ()):
+            charts[entry.name].append(_trusted(entry, spec))
+    wanted = [
+        _versions(versions, spec, now)
+        for name, versions in charts.items()
+        if selected(name, spec, [key for entry in versions for key in entry.keys])
+    ]
     choices: dict[str, Choice] = {}
     for entry in _oldest_first(wanted):
         first = choices.get(entry.item)
@@ -72,10 +113,10 @@ def _oldest_first(charts: Iterable[list[ChartVersion]]) -> list[ChartVersion]:
 _LONG_AGO = (datetime.fromisoformat("0001-01-01T00:00:00+00:00"), "")
 
 
-def _versions(versions: Iterable[ChartVersion], spec: HelmSpec, now: datetime) -> list[ChartVersion]:
+def _versions(versions: Sequence[ChartVersion], spec: HelmSpec, now: datetime) -> list[ChartVersion]:
     """Return the wanted versions of one chart, the lowest first."""
     prereleases = spec.newest is None if spec.prereleases is None else spec.prereleases
-    constraint = Constraint.parse(spec.versions) if spec.versions else None
+    constraint = constraint_of(versions[0].name, spec)
     found = []
     for entry in versions:
         version = Version.parse(entry.version)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from mirrord.model import Action, Plan, Step
 from mirrord.syncer import Mirror
-from mirrord.syncers.helm.names import INDEX, spec_of
+from mirrord.syncers.helm.names import INDEX, registry_lacks, registry_paths, spec_of
 from mirrord.syncers.helm.plan.choice import Choice, choose
 from mirrord.syncers.helm.plan.listing import listing, published
+from mirrord.syncers.helm.plan.notices import problems, remarks, waiting
 from mirrord.syncers.helm.plan.survey import HelmSurvey, Shelf
+from mirrord.syncers.helm.plan.trouble import Trouble, provenance_of
 from mirrord.syncers.helm.spec import HelmSpec
 
 INDEX_ITEM: Final = "index"
@@ -41,18 +44,20 @@ def guard(survey: HelmSurvey, spec: HelmSpec) -> str:
 def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     """Decide about every chart version at every target, and about every target's index."""
     if survey.unchanged:
-        return Plan(mirror.name, mirror.kind, now, tuple(_all(mirror, Action.KEEP, survey.unchanged)))
-    spec, told = spec_of(mirror), (survey.problems, survey.missing, survey.remarks)
+        return _as_before(mirror, survey, now)
+    spec = spec_of(mirror)
     blocked = "" if mirror.allow else guard(survey, spec)
     if blocked:
         reason = f"{blocked}; when that is meant, run `mirrord sync {mirror.name} --allow`"
-        return Plan(mirror.name, mirror.kind, now, tuple(_all(mirror, Action.REFUSE, reason)), *told)
+        none = tuple(_all(mirror, Action.REFUSE, reason))
+        return Plan(mirror.name, mirror.kind, now, none, survey.problems, survey.missing, survey.remarks)
     choices = choose(survey.entries, spec, now)
+    desk = _Desk(mirror, survey, now, registry_paths(mirror))
     steps = [
         step
         for number, choice in enumerate(choices.values())
-        for target, shelf in survey.shelves.items()
-        for step in (_step(choice, target, shelf, spec, str(number // TOGETHER)),)
+        for target in survey.shelves
+        if (step := desk.step(choice, target, str(number // TOGETHER)))
     ]
     steps += [
         step for target, shelf in survey.shelves.items() for step in _removed(target, shelf, choices, survey, spec)
@@ -62,7 +67,27 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
         steps.append(_index(target, Action.COPY, f"not known what is there: {error}"))
     for target, shelf in survey.shelves.items():
         steps.append(_index_step(survey, choices, target, shelf, moving))
-    return Plan(mirror.name, mirror.kind, now, tuple(steps), *told)
+    wrong = (*problems(mirror, survey, choices), *(() if mirror.allow else waiting(survey, choices, now)))
+    return Plan(
+        mirror.name, mirror.kind, now, tuple(steps), wrong, survey.missing, tuple(remarks(mirror, survey, choices))
+    )
+
+
+def _as_before(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
+    """Say that nothing changed since all was done, and what was wrong then and still is."""
+    steps = list(_all(mirror, Action.KEEP, survey.unchanged))
+    for item, trouble in survey.troubles.items():
+        if trouble.open:
+            steps += [
+                Step(Action.REFUSE, item, "", target.name, (f"{item}.tgz",), _left_alone(trouble), group=INDEX_ITEM)
+                for target in mirror.targets
+            ]
+    told = [trouble.said for trouble in survey.troubles.values() if not trouble.open]
+    return Plan(mirror.name, mirror.kind, now, tuple(steps), (*survey.problems, *told), survey.missing, survey.remarks)
+
+
+def _left_alone(trouble: Trouble) -> str:
+    return f"{trouble.said}; asked for again from {trouble.until:%Y-%m-%d %H:%M} UTC on, or by `--allow`"
 
 
 def _all(mirror: Mirror, action: Action, reason: str) -> Iterator[Step]:
@@ -73,22 +98,47 @@ def _index(target: str, action: Action, reason: str) -> Step:
     return Step(action, INDEX_ITEM, "", target, (INDEX,), reason, group=INDEX_ITEM)
 
 
-def _step(choice: Choice, target: str, shelf: Shelf, spec: HelmSpec, group: str) -> Step:
-    item = choice.chart.item
-    there = shelf.held.get(item)
-    wanted = choice.chart.digest
-    action, reason = Action.COPY, "not there"
-    if there is not None and choice.fits(there):
-        action, reason = Action.KEEP, "already there"
-    elif not choice.chart.urls:
-        action, reason = Action.REFUSE, "its entry names no place to get it from"
-    elif there is not None:
-        action, reason = _CHANGED[spec.changed]
-        reason = f"upstream changed its digest from {there} to {wanted}: {reason}"
-    if action is Action.COPY and item in shelf.refused:
-        action, reason = Action.REFUSE, shelf.refused[item]
-    names = (choice.chart.file,)
-    return Step(action, item, str(there if action is Action.KEEP else wanted or ""), target, names, reason, group=group)
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What every decision about a version is made with; `paths` are those of targets that are registries."""
+
+    mirror: Mirror
+    survey: HelmSurvey
+    now: datetime
+    paths: Mapping[str, str]
+
+    def step(self, choice: Choice, target: str, group: str) -> Step | None:
+        """Decide about a version at a target; None: what upstream has is wrong, which is told as a problem."""
+        item, shelf = choice.chart.item, self.survey.shelves[target]
+        there, wanted = shelf.held.get(item), choice.chart.digest
+        if there is not None and choice.fits(there):
+            action, reason = self._there(choice, shelf)
+        else:
+            action, reason = Action.COPY, "not there"
+            if there is not None:
+                action, reason = _CHANGED[spec_of(self.mirror).changed]
+                reason = f"upstream changed its digest from {there} to {wanted}: {reason}"
+            if action is Action.COPY:
+                if not choice.chart.urls or (target in self.paths and registry_lacks(self.paths[target], choice.chart)):
+                    return None
+                trouble = self._trouble(item, choice)
+                if trouble and not trouble.open:
+                    return None
+                if trouble or item in shelf.refused:
+                    action, reason = Action.REFUSE, _left_alone(trouble) if trouble else shelf.refused[item]
+        digest = str(there if action is Action.KEEP else wanted or "")
+        return Step(action, item, digest, target, (choice.chart.file,), reason, group=group)
+
+    def _there(self, choice: Choice, shelf: Shelf) -> tuple[Action, str]:
+        """Leave what is there, unless its provenance could not be had and may be had by now, for an index of ours."""
+        trouble = self.survey.troubles.get(provenance_of(choice.chart.item))
+        due = trouble and shelf.own is not None and (self.mirror.allow or not trouble.waits(choice, self.now))
+        return (Action.COPY, "its provenance is asked for again") if due else (Action.KEEP, "already there")
+
+    def _trouble(self, item: str, choice: Choice) -> Trouble | None:
+        """Return what keeps a version from being asked for now."""
+        trouble = self.survey.troubles.get(item)
+        return trouble if trouble and trouble.waits(choice, self.now) and not self.mirror.allow else None
 
 
 _CHANGED: Final = {
@@ -128,6 +178,8 @@ def _index_step(
 ) -> Step:
     if target in moving:
         return _index(target, Action.COPY, "shows what changes")
+    if choices and not any(item in shelf.held for item in choices):
+        return _index(target, Action.REFUSE, f"not one of {len(choices)} wanted versions can be had")
     if shelf.own is None:
         return _index(target, Action.KEEP, "lists all that is wanted")
     listed = listing(shelf, choices, {}, ())

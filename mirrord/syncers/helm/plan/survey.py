@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from mirrord.errors import MirrordError
 from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion
+from mirrord.syncers.helm.plan.trouble import Troubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class HelmSurvey:
         entries: what upstream lists, in the order of its index.
         shelves: by target name; only targets that answered.
         unasked: target name → why it could not be asked.
+        troubles: what could not be had at earlier looks.
         previous: the items that upstream listed at the last run that was accepted, None when nobody knows.
         unchanged: one sentence when nothing changed since a run that did all: nothing else was looked at then.
         rewrite: the targets whose index must be written anew even if it lists the same (another format…).
@@ -52,6 +54,7 @@ class HelmSurvey:
     entries: tuple[ChartVersion, ...] = ()
     shelves: Mapping[str, Shelf] = field(default_factory=dict)
     unasked: Mapping[str, MirrordError] = field(default_factory=dict)
+    troubles: Troubles = field(default_factory=dict)
     previous: frozenset[str] | None = None
     unchanged: str = ""
     rewrite: frozenset[str] = frozenset()

@@ -13,7 +13,7 @@ from mirrord import failpoints
 from mirrord.blobs.spool import Reader
 from mirrord.errors import ContentError, ImmutableError, MissingError, RefusedError, UnsupportedError
 from mirrord.model import Digest
-from mirrord.syncers.helm.names import ChartVersion, oci_tag
+from mirrord.syncers.helm.names import ChartVersion, below, oci_tag, registry_lacks
 from mirrord.syncers.helm.transfer import pushed
 from mirrord.syncers.helm.transfer.target import IndexFile
 from mirrord.transfer.fanout import few
@@ -21,7 +21,7 @@ from mirrord.wire.http import Http
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
-from mirrord.wire.oci.reference import Reference, valid_repository, valid_tag
+from mirrord.wire.oci.reference import Reference
 
 FEW: Final = 2  # versions of one chart that are asked for one by one, without listing the tags first
 AT_ONCE: Final = 16
@@ -163,10 +163,10 @@ class OciTarget:
         return await asyncio.to_thread(self._describe, chart, reader.spool.path)
 
     def _takes(self, chart: ChartVersion) -> bool:
-        return valid_repository(self._name(chart)) and valid_tag(oci_tag(chart.version))
+        return not registry_lacks(self._path, chart)
 
     def _name(self, chart: ChartVersion) -> str:
-        return f"{self._path}/{chart.name}" if self._path else chart.name
+        return below(self._path, chart.name)
 
     def _repository(self, chart: ChartVersion) -> Repository:
         return Repository(self._http, Reference(self._domain, self._name(chart)), self._http.book, push=True)

@@ -5,19 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from mirrord.blobs.spool import DetachedError, RestartedError
 from mirrord.blobs.wanted import Wanted
-from mirrord.errors import MirrordError
+from mirrord.errors import ContentError, MirrordError
 from mirrord.model import Action, Digest, Outcome, Receipt, Step
 from mirrord.syncer import Services, Tell
 from mirrord.syncers.helm.names import ChartVersion
-from mirrord.syncers.helm.plan import INDEX_ITEM, Choice, HelmSurvey, listing
+from mirrord.syncers.helm.plan import (
+    INDEX_ITEM,
+    Choice,
+    HelmSurvey,
+    again,
+    listing,
+    provenance_of,
+    told,
+    wrong_upstream,
+)
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile
 from mirrord.syncers.helm.transfer.turns import Turn
@@ -67,6 +77,7 @@ class Errand:
         survey: what was found.
         choices: what is wanted, by item.
         targets: by name.
+        at: when it began.
     """
 
     mirror: str
@@ -74,6 +85,7 @@ class Errand:
     survey: HelmSurvey
     choices: Mapping[str, Choice]
     targets: Mapping[str, ChartTarget]
+    at: datetime
 
 
 class HelmSession:
@@ -90,7 +102,9 @@ class HelmSession:
         self._still = asyncio.Event()
         self._still.set()
         self._lines: dict[str, Turn] = {}
+        self._left: set[str] = set()
         self.finished: set[str] = set()
+        self.troubles = dict(errand.survey.troubles)
         self.whole = True
 
     @property
@@ -106,7 +120,7 @@ class HelmSession:
         """Carry some chart versions to their targets at once, or publish all indexes once nothing moves any more."""
 
         def told(receipt: Receipt) -> None:
-            self.whole &= receipt.good
+            self.whole &= receipt.good or receipt.step.item in self._left
             tell(receipt)
 
         if batch[0].group == INDEX_ITEM:
@@ -128,11 +142,24 @@ class HelmSession:
         try:
             await self._carry(steps, turns, told)
         except MirrordError as error:
+            ended = self._unhad(steps[0].item, error)
             for step in tuple(left):
-                told(failed(step, error))
+                told(ended(step))
         finally:
             for turn in turns.values():
                 turn.leave()
+
+    def _unhad(self, item: str, error: MirrordError) -> Callable[[Step], Receipt]:
+        """Return what becomes of the steps of a version that cannot be had; what is wrong upstream is remembered."""
+        if not wrong_upstream(error):
+            return lambda step: failed(step, error)
+        choice = self._errand.choices[item]
+        self._left.add(item)
+        trouble = again(self.troubles.get(item), choice, error, told(choice, error), self._errand.at)
+        self.troubles[item] = trouble
+        if trouble.open:
+            return lambda step: Receipt(step, Outcome.REFUSED, trouble.said, error.code)
+        return lambda step: Receipt(step, Outcome.LEFT_OUT, trouble.said, error.code, problem=trouble.said)
 
     @contextlib.contextmanager
     def _busy(self) -> Iterator[None]:
@@ -160,7 +187,8 @@ class HelmSession:
         keeps = any(self._errand.targets[step.target].provenance for step in batch)
         async with self._archives.archive(choice.chart, self._services.scratch, also, here, signed=keeps) as found:
             wanted = found.wanted
-            prov, problem = await _beside(item, found) if keeps else (None, "")
+            self.troubles.pop(item, None)
+            prov, problem = await self._beside(choice, found) if keeps else (None, "")
             chart = choice.entry(wanted.digest)
             remark = f"{item}: {'; '.join(found.odd)}" if found.odd else ""
 
@@ -180,6 +208,23 @@ class HelmSession:
                 return Receipt(step, Outcome.DONE, told, sent=wanted.size, problem=lacks, remark=remark)
 
             await fan_out(batch, deliver, 0.0, tell)
+
+    async def _beside(self, choice: Choice, archive: Archive) -> tuple[bytes | None, str]:
+        """Return an archive's provenance, and what is wrong with it, which is remembered.
+
+        It is no reason to fail: helm asks for one only to verify (helm/helm#32571).
+        """
+        item = choice.chart.item
+        key = provenance_of(item)
+        try:
+            prov = await archive.provenance()
+        except MirrordError as error:
+            said = f"{item}: published without provenance: {error}"
+            if any(shelf.own is not None for shelf in self._errand.survey.shelves.values()):
+                self.troubles[key] = again(self.troubles.get(key), choice, error, said, self._errand.at)
+            return None, said
+        self.troubles.pop(key, None)
+        return prov, ""
 
     def _here(self, choice: Choice) -> Path | None:
         """Return the archive when our own store has it: some other target, or mirror, brought it."""
@@ -217,6 +262,8 @@ class HelmSession:
             if name in self._errand.survey.unasked:
                 raise self._errand.survey.unasked[name]
             index = await asyncio.to_thread(self._index, name, steps)
+            if self._left and not index.charts:
+                raise ContentError(f"not one of {len(self._errand.choices)} wanted versions can be had")
             await self._errand.targets[name].finish(index)
             self.finished.add(name)
         except MirrordError as error:
@@ -238,14 +285,6 @@ class HelmSession:
         emit = emit_json if self._errand.json else emit_yaml
         data = emit(charts, public_keys=survey.public_keys, annotations=survey.annotations)
         return IndexFile(data, charts, survey.extras, frozenset(shelf.own))
-
-
-async def _beside(item: str, archive: Archive) -> tuple[bytes | None, str]:
-    """Return an archive's provenance, and what is wrong with it: helm asks for one only to verify (helm/helm#32571)."""
-    try:
-        return await archive.provenance(), ""
-    except MirrordError as error:
-        return None, f"{item}: published without provenance: {error}"
 
 
 def _by(batch: Sequence[Step], key: str = "item") -> Mapping[str, list[Step]]:

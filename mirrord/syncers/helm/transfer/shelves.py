@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, cast
 
-from mirrord.blobs.notes import Notes
 from mirrord.errors import MirrordError, StorageError
 from mirrord.syncer import LOCAL, Mirror, Services, Target
+from mirrord.syncers.helm.kept import notes_of
 from mirrord.syncers.helm.names import OCI, ChartVersion, api_of, place_of, repository_of
 from mirrord.syncers.helm.plan import Shelf
 from mirrord.syncers.helm.spec import HelmTarget
@@ -126,11 +126,6 @@ async def note(mirror: Mirror, target: Target, services: Services, facts: Mappin
     notes = notes_of(services)
     if notes and facts != known(mirror, target, services):
         await notes.write(_about(mirror, target.name), {**facts, PLACE: place_of(mirror, target)})
-
-
-def notes_of(services: Services) -> Notes | None:
-    """Return where small facts about chart mirrors are; None where there is no state."""
-    return Notes(services.keep / "helm") if services.keep else None
 
 
 def _about(mirror: Mirror, target: str) -> str:

@@ -37,7 +37,7 @@ async def verified(
             return digest, size
         if last:
             break
-    raise DigestError(f"got {size} bytes with digest {digest}, but the index says {' or '.join(sorted(digests))}")
+    raise DigestError(f"got {size} bytes with digest {digest}, not {' or '.join(sorted(digests))}", digest)
 
 
 async def _bring(source: Opener, out: BinaryIO, cap: int, tell: Callable[[int], None]) -> tuple[Digest, int]:

@@ -147,7 +147,8 @@ class ChartSource:
                 try:
                     digest, size = await verified(place.open, file, digests, LONGEST, self._tell)
                 except (DigestError, TooLargeError) as error:
-                    raise type(error)(f"{place.name}: {error}") from error
+                    about(error, place.name)
+                    raise
                 odd = list[str]()
                 await asyncio.to_thread(check_archive, file, chart, odd.append)
                 yield Fetched(chart, Wanted(digest, size, file=file), provenance, tuple(odd))

@@ -18,6 +18,7 @@ from mirrord.syncers.helm.upstream.fields import ENTRY, RefusedError, moment, re
 from mirrord.syncers.helm.upstream.plain import Plain, Poison
 
 LONGEST_FILE = 255  # bytes of a file name, on about every file system
+MOST = 1000  # problems of an index that are told one by one
 
 _TOP = frozenset(("apiVersion", "generated", "entries", "serverInfo", "publicKeys", "annotations"))
 
@@ -30,6 +31,7 @@ class Index:
         entries: in the order of the file. A version that was listed twice with different digests is here twice: the
             archive will tell which is right.
         problems: what was left out or put right, in the order of the file.
+        more: how many more were left out, whose problems are not told one by one.
         unread: what upstream has, and could not be read this time.
         generated: when it was made, as written, or None.
         public_keys: names of the repository's keys.
@@ -39,6 +41,7 @@ class Index:
 
     entries: tuple[ChartVersion, ...]
     problems: tuple[Problem, ...] = ()
+    more: int = 0
     unread: tuple[Problem, ...] = ()
     generated: str | None = None
     public_keys: tuple[str, ...] = ()
@@ -94,6 +97,7 @@ class _Reading:
         self._where = INDEX
         self._entries: list[ChartVersion] = []
         self._taken: dict[str, int] = {}
+        self._more = {True: 0, False: 0}  # by whether an entry was left out
 
     def index(self, top: Mapping[str, Plain], charts: Mapping[str, Plain], *, more: bool) -> Index:
         for key in top.keys() - _TOP:
@@ -105,9 +109,11 @@ class _Reading:
         annotations = self._top("annotations", top)
         for key, listed in charts.items():
             self._chart(key, listed)
+        rest = [Problem(INDEX, f"{count} more entries are odd", left) for left, count in self._more.items() if count]
         return Index(
             tuple(self._entries),
-            tuple(self._problems),
+            (*self._problems, *rest),
+            self._more[True],
             generated=generated if isinstance(generated, str) else None,
             public_keys=tuple(keys) if isinstance(keys, list) else (),
             annotations=tuple(sorted(annotations.items())) if isinstance(annotations, dict) else (),
@@ -129,7 +135,7 @@ class _Reading:
             return
         if not isinstance(listed, list):
             what = listed.what if isinstance(listed, Poison) else "is no list of versions"
-            self._problems.append(Problem(key[:80], what, left_out=True, chart=key))
+            self._tell(Problem(key[:80], what, left_out=True, chart=key))
             return
         for number, raw in enumerate(listed, 1):
             self._where = _where(key, number, raw)
@@ -138,7 +144,7 @@ class _Reading:
                 self._take(self._entry(key, raw))
             except RefusedError as refused:
                 del self._problems[before:]  # what was put right does not matter any more
-                self._problems.append(Problem(self._where, str(refused), left_out=True, **_identity(key, raw)))
+                self._tell(Problem(self._where, str(refused), left_out=True, **_identity(key, raw)))
 
     def _entry(self, key: str, raw: Plain) -> ChartVersion:
         entry = record("", raw, self._note, ENTRY)
@@ -182,7 +188,13 @@ class _Reading:
             self._entries[number] = replace(first, keys=(*first.listed, *found.listed))
 
     def _note(self, what: str) -> None:
-        self._problems.append(Problem(self._where, what, left_out=False))
+        self._tell(Problem(self._where, what, left_out=False))
+
+    def _tell(self, problem: Problem) -> None:
+        if len(self._problems) < MOST:
+            self._problems.append(problem)
+        else:
+            self._more[problem.left_out] += 1
 
 
 def _identity(key: str, raw: Plain) -> dict[str, str]:

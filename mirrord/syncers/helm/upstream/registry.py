@@ -14,7 +14,7 @@ from mirrord.model import Digest
 from mirrord.plan.select import is_glob
 from mirrord.plan.semver import valid_version
 from mirrord.syncers.helm.names import OCI, ChartVersion, Problem, valid_name
-from mirrord.syncers.helm.plan import choose
+from mirrord.syncers.helm.plan import choose, selected
 from mirrord.syncers.helm.spec import HelmSpec
 from mirrord.syncers.helm.upstream.events import build
 from mirrord.syncers.helm.upstream.fetch import CHART_LAYERS
@@ -90,9 +90,8 @@ class _Reading:
 
     def index(self) -> Index:
         """Return what was read."""
-        return Index(
-            tuple(self._entries.values()), tuple(sorted(self._problems, key=str)), tuple(sorted(self.unread, key=str))
-        )
+        problems, unread = (tuple(sorted(some, key=str)) for some in (self._problems, self.unread))
+        return Index(tuple(self._entries.values()), problems, unread=unread)
 
     async def _entry(self, reference: Reference, listed: ChartVersion) -> ChartVersion | None:
         try:
@@ -143,7 +142,7 @@ def _repositories(url: str, spec: HelmSpec) -> Sequence[str]:
     name = url[len(OCI) :].rstrip("/")
     if all(map(is_glob, spec.charts)):
         return (name,)
-    return [f"{name}/{chart}" for chart in spec.charts if not is_glob(chart)]
+    return [f"{name}/{chart}" for chart in spec.charts if not is_glob(chart) and selected(chart, spec)]
 
 
 def _listed(reference: Reference, name: str, tag: str) -> ChartVersion:

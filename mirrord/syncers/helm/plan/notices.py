@@ -1,0 +1,79 @@
+"""What a plan tells beside its steps: what is left out because it is wrong upstream, and what is worth knowing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Final
+
+from mirrord.syncer import Mirror
+from mirrord.syncers.helm.names import registry_lacks, registry_paths, spec_of
+from mirrord.syncers.helm.plan.choice import Choice
+from mirrord.syncers.helm.plan.survey import HelmSurvey
+from mirrord.syncers.helm.plan.trouble import provenance_of
+
+
+def problems(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, Choice]) -> Iterator[str]:
+    """Yield what is wrong with entries, whatever becomes of their archives; each stays so until upstream changes it."""
+    yield from survey.problems
+    for item, choice in choices.items():
+        if not choice.chart.urls and lacking(item, choice, survey):
+            yield f"{item}: its entry names no place to get it from"
+    paths = registry_paths(mirror)
+    for target, shelf in survey.shelves.items():
+        if target in paths:
+            yield from _without_repository(target, paths[target], choices.values())
+        elif shelf.own is None:
+            yield from _under_other_names(target, choices.values())
+
+
+def remarks(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, Choice]) -> Iterator[str]:
+    """Yield what was put right, and what upstream changed without anything being changed here."""
+    yield from survey.remarks
+    if spec_of(mirror).changed != "keep":
+        return
+    for item, choice in choices.items():
+        held = [shelf.held[item] for shelf in survey.shelves.values() if item in shelf.held]
+        other = [digest for digest in held if not choice.fits(digest)]
+        if other:
+            yield f"{item}: upstream changed its digest from {other[0]} to {choice.chart.digest}; ours stays"
+
+
+def waiting(survey: HelmSurvey, choices: Mapping[str, Choice], now: datetime) -> Iterator[str]:
+    """Yield what is left alone for now, since it could not be had, but for what the operator has to decide."""
+    for item, choice in choices.items():
+        trouble, prov = survey.troubles.get(item), survey.troubles.get(provenance_of(item))
+        if trouble and not trouble.open and trouble.waits(choice, now) and lacking(item, choice, survey):
+            yield trouble.said
+        if prov and prov.waits(choice, now):
+            yield prov.said
+
+
+def lacking(item: str, choice: Choice, survey: HelmSurvey) -> bool:
+    """Whether a target that answered does not have what upstream has."""
+    return any(item not in shelf.held or not choice.fits(shelf.held[item]) for shelf in survey.shelves.values())
+
+
+def _without_repository(target: str, path: str, choices: Iterable[Choice]) -> Iterator[str]:
+    """Name the charts, and the versions, for which a registry has no name."""
+    told: set[str] = set()
+    for choice in choices:
+        kind = registry_lacks(path, choice.chart)
+        what = choice.chart.item if kind == "tag" else choice.chart.name
+        if kind and what not in told:
+            told.add(what)
+            yield f"{what}: cannot be at {target}: a registry has no such {kind} ({_RULES[kind]})"
+
+
+_RULES: Final = {
+    "repository": "lower case letters and digits, with . _ or - between them",
+    "tag": "at most 128 characters",
+}
+
+
+def _under_other_names(target: str, choices: Iterable[Choice]) -> Iterator[str]:
+    """Name the charts that helm finds under another name upstream, and not at a server that makes its own index."""
+    names = dict.fromkeys((choice.chart.name, key) for choice in choices for key in choice.chart.keys)
+    for name, key in names:
+        if key != name:
+            yield f"{name}: upstream lists it as {key[:80]!r}, and {target}, which makes its own index, as {name!r}"
