@@ -61,6 +61,8 @@ class LfsHost(GitHost):
         headers = {name.lower(): value for name, value in request.headers.items()}
         exchange = self.wire.begin(self.host, request.method, path, request.path_qs.partition("?")[2], headers)
         outlet = Outlet(request, exchange, self.wire, fault)
+        for action in fault.before:
+            action()
         if fault.held:
             await fault.wait()
         if fault.dropped:

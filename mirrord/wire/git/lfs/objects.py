@@ -12,9 +12,10 @@ import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from io import FileIO
 from operator import attrgetter
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from mirrord.errors import DigestError, StorageError
 from mirrord.wire.git.repair import disk, sync
@@ -93,7 +94,7 @@ class Part:
         self._cache, self._pointer = cache, pointer
         self._path = cache / "lfs" / "incomplete" / pointer.oid
         self._hasher = hashlib.sha256()
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self.size = 0
         """Bytes that are there."""
 
@@ -105,7 +106,7 @@ class Part:
         """
         with disk(self._cache):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("a+b")
+            self._file = self._path.open("a+b", buffering=0)
             self._file.seek(0)
             while piece := self._file.read(_PIECE):
                 self._hasher.update(piece)
@@ -124,14 +125,21 @@ class Part:
 
         Raises:
             DigestError: they are more than the object has; all of them are dropped.
-            StorageError: the disk refuses.
+            StorageError: the disk refuses; what is there goes, since others need the room.
         """
         if self.size + len(data) > self._pointer.size:
             self.drop()
             raise DigestError(f"more than the {self._pointer.size} bytes that the object {self._pointer.oid[:12]} has")
         assert self._file is not None
-        with disk(self._cache):
-            self._file.write(data)
+        try:
+            with disk(self._cache):
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+        except StorageError:
+            self.drop()
+            self._path.unlink(missing_ok=True)
+            raise
         self._hasher.update(data)
         self.size += len(data)
 
@@ -156,7 +164,6 @@ class Part:
         assert self._file is not None
         target = place(self._cache, self._pointer.oid)
         with disk(self._cache):
-            self._file.flush()
             os.fsync(self._file.fileno())
             target.parent.mkdir(parents=True, exist_ok=True)
             self._path.replace(target)
