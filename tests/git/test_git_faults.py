@@ -82,7 +82,7 @@ async def test_a_destination_that_cannot_be_seen_is_looked_at_again(world: GitWo
     there = Upstream(two.bad.path(NAME))
     there.set(DEV, two.wanted()["refs/tags/v1"])
     two.upstream.commit("main", {"README.md": b"three\n"})
-    two.bad.faults.on("POST", "git-upload-pack").status(400)  # falls back to `git ls-remote`, which fails
+    two.bad.faults.on("POST", "git-upload-pack", times=2).status(400)  # falls back to `git ls-remote`, which fails
     two.bad.faults.on("GET", "info/refs").status(500)
     run = await world.run(two.mirror())
     assert run.result is Result.SUCCESS, run.receipts

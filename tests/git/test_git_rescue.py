@@ -328,9 +328,10 @@ async def test_what_only_a_second_look_shows_is_kept_too(scene: Scene) -> None:
     """The plan could not see the target; the run can, and keeps what it overwrites."""
     mine = scene.there.commit("main", {"README.md": b"mine\n"})
     scene.upstream.commit("main", {"README.md": b"three\n"})
-    scene.d2.faults.on("POST", "git-upload-pack").status(400)  # falls back to `git ls-remote`, which fails
+    scene.d2.faults.on("POST", "git-upload-pack", times=2).status(400)  # falls back to `git ls-remote`, which fails
     scene.d2.faults.on("GET", "info/refs").status(500)
     run = await scene.world.run(scene.mirror())
+    assert "refs" in receipts(run, "d2")
     assert scene.d2.refs(NAME) == scene.upstream.refs(), run.receipts
     assert await scene.kept() == {(MAIN, mine)}
 
