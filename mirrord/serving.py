@@ -21,6 +21,7 @@ class Asked:
         query: decoded; the first of several wins.
         raw_query: as it came.
         origin: `scheme://host[:port]` by which the client reached us, for answers that hold addresses of ours.
+        git_protocol: the header of that name.
     """
 
     method: str
@@ -29,22 +30,26 @@ class Asked:
     query: Mapping[str, str]
     raw_query: str = ""
     origin: str = ""
+    git_protocol: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A CGI program (RFC 3875) that answers a request.
+    """A program whose output is the body of an answer.
 
     Attributes:
         argv: the program and its arguments.
-        env: its whole environment, besides what only the request can tell.
-        admit: sees the whole body of a request, out of its coding, before the program is started with that; what it
-            returns is the answer then, and None lets the program answer. None: the body is streamed as it comes.
+        env: its whole environment, besides `PATH`.
+        stdin: what it reads.
+        begin: what comes before its output.
+        quick: it takes milliseconds, and must not wait for those that take longer.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
-    admit: Callable[[bytes], Awaitable[Content | None]] | None = None
+    stdin: bytes = b""
+    begin: bytes = b""
+    quick: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class Content:
         file: bytes to send from this file, or None.
         gzipped: the same bytes, compressed, for who accepts that; or None.
         body: bytes to send when there is no file.
-        program: answers in place of all of these, or None.
+        program: writes the body, or None; one that says nothing and fails is an error, whatever `status` says.
         posted: sees the whole body of a POST, out of its coding, and returns the answer in place of this one; or None.
         longest: bytes that the body for `posted` may have.
     """

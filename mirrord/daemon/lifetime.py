@@ -25,11 +25,14 @@ from mirrord.report.metrics import Metrics
 from mirrord.serve.app import make_app
 from mirrord.serve.control import make_control
 from mirrord.serve.door import Listener, address_of, bind
+from mirrord.serve.programs import Programs
 from mirrord.serve.remote import SOCKET, bind_control
+from mirrord.serve.spooled import Room
 from mirrord.syncer import load_syncers
 
 STOP_TIMEOUT = 150.0
 """Seconds that runs under way get to end after SIGTERM; below the 180 s of the unit file."""
+_ANSWERS = 4  # answers on their way may have one part in so many of what the spool has, besides
 
 
 async def serve(
@@ -67,7 +70,7 @@ async def serve(
         await house.follow()
         for notice in shop.notices:
             logs.write("warning", "daemon.notice", message=notice)
-        await _open(stack, house, public, state)
+        await _open(stack, house, public, state, configuration.settings.spool.budget)
         address = address_of(public)
         logs.write("info", "daemon.ready", address=address, version=__version__, mirrors=len(shop.snapshot.names))
         await _until_told(house, logs, notifier)
@@ -83,13 +86,13 @@ def _logs(configuration: Configuration) -> Logs:
     return Logs(sys.stdout, now, style=style, level=configuration.settings.log.level)
 
 
-async def _open(stack: AsyncExitStack, house: House, public: Any, state: Path) -> None:
+async def _open(stack: AsyncExitStack, house: House, public: Any, state: Path, budget: int) -> None:
     """Open the doors, then start the clock: whoever sees the first run can also ask about it."""
     control = Listener(make_control(house))
     stack.callback((state / SOCKET).unlink, missing_ok=True)
     stack.push_async_callback(control.close)
     await control.listen(bind_control(state))
-    front = Listener(make_app(house))
+    front = Listener(make_app(house, Programs(Room(house.services().scratch, disk=budget // _ANSWERS))))
     stack.push_async_callback(front.close)
     await front.listen(public)
     house.start()

@@ -6,23 +6,24 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from mirrord.serve.cgi import Programs
+from mirrord.serve.bodies import Bodies
 from mirrord.serve.front import Front, oci_error
 from mirrord.serve.paths import refusal
+from mirrord.serve.programs import Programs
 from mirrord.serve.status import StatusPages
 from mirrord.serve.view import View
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(view: View, programs: Programs | None = None) -> web.Application:
-    """Build the application that answers on the public address; `programs` are those of the fronts."""
+def make_app(view: View, programs: Programs | None = None, bodies: Bodies | None = None) -> web.Application:
+    """Build the application that answers on the public address; `programs` and `bodies` are those of the fronts."""
     app = web.Application(middlewares=[_guard], client_max_size=64 * 1024)
     app.on_response_prepare.append(_signed)
     pages = StatusPages(view)
     app.add_routes(pages.routes())
     app.on_cleanup.append(pages.close)
-    front = Front(view.fronts, view.services, programs)
+    front = Front(view.fronts, view.services, programs, bodies)
     app.on_cleanup.append(front.close)
 
     async def rest(request: web.Request) -> web.StreamResponse:

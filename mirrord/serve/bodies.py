@@ -1,69 +1,96 @@
-"""Reads a request's body whole, out of its coding, within bounds: for who must know all of it before it is acted on."""
+"""Reads a request's body whole, out of its coding, within bounds, before anything is done for it.
+
+Whoever sends nothing costs nothing but a connection, and that for a few seconds: the body has to come at a pace, which
+the slowest line has. Large bodies are read a few at a time, so that they have bounded memory.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from aiohttp import web
 
-from mirrord.serving import Content
+from mirrord.serve.places import FullError, Places, client_of
 
+PATIENCE: Final = 15.0
+"""Seconds that a body may take besides those for its size."""
+PACE: Final = 1024
+"""Bytes that have to come in each further second, on average."""
+_SMALL: Final = 64 << 10
+_LONG_WORK: Final = 256 << 10  # bytes of which the event loop had to stand still for too long
 _GZIP: Final = ("gzip", "x-gzip")
 
 
-class _BodyError(Exception):
+class BodyError(Exception):
     """The body is not taken: HTTP status, and a reason for people."""
 
 
-async def admitted(
-    request: web.Request, admit: Callable[[bytes], Awaitable[Content | None]], largest: int, patience: float
-) -> bytes | web.Response:
-    """Return the body, plain, when `admit` lets it pass, or else what to answer.
+class Bodies:
+    """Reads the bodies of a server's requests."""
 
-    Args:
-        request: whose body was not read yet.
-        admit: judges the body.
-        largest: bytes that it may have, as it comes and plain.
-        patience: seconds in which all of it must come.
-    """
-    try:
-        async with asyncio.timeout(patience):
-            body = await _whole(request, largest)
-    except _BodyError as error:
-        status, reason = error.args
-        return web.Response(status=status, text=f"{reason}\n")
-    except TimeoutError:
-        return web.Response(status=408, text="the request does not go on\n")
-    refused = await admit(body)
-    return body if refused is None else web.Response(status=refused.status, headers=refused.headers, body=refused.body)
+    def __init__(self, patience: float = PATIENCE, *, large: int = 16, each: int = 4) -> None:
+        """Read at most `large` large bodies at once, `each` of one client's; see `PATIENCE`."""
+        self._patience = patience
+        self._places = Places(large, each)
+
+    @asynccontextmanager
+    async def whole(self, request: web.BaseRequest, largest: int) -> AsyncIterator[bytes]:
+        """Read a body of at most `largest` bytes, as it comes and plain; it counts as long as the context lasts.
+
+        Raises:
+            BodyError: it is refused.
+        """
+        coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding not in {*_GZIP, "identity"}:
+            raise BodyError(415, "a request may be compressed with gzip only")
+        async with AsyncExitStack() as stack:
+            try:
+                body: bytes | bytearray = await self._read(request, largest, stack)
+            except web.RequestPayloadError as error:
+                raise BodyError(400, "the request's body cannot be read") from error
+            except FullError as error:
+                raise BodyError(503, "too many large requests; try again later") from error
+            if coding in _GZIP:
+                large = largest > _LONG_WORK
+                body = await asyncio.to_thread(_plain, body, largest) if large else _plain(body, largest)
+            yield bytes(body)
+
+    async def _read(self, request: web.BaseRequest, largest: int, stack: AsyncExitStack) -> bytearray:
+        """Read it in time, and take a place on `stack` when it is large."""
+        loop = asyncio.get_running_loop()
+        began, body = loop.time(), bytearray()
+        if (request.content_length or 0) > largest:
+            raise BodyError(413, f"a request may have {largest} bytes")
+        try:
+            async with asyncio.timeout_at(began + self._patience) as watch:
+                async for piece in request.content.iter_any():
+                    small = len(body) <= _SMALL
+                    body += piece
+                    if len(body) > largest:
+                        raise BodyError(413, f"a request may have {largest} bytes")
+                    if small and len(body) > _SMALL:
+                        watch.reschedule(None)
+                        waited = loop.time()
+                        await stack.enter_async_context(self._places.place(client_of(request.remote or "")))
+                        began += loop.time() - waited
+                    watch.reschedule(began + self._patience + len(body) / PACE)
+        except TimeoutError as error:
+            raise BodyError(408, "the request does not go on") from error
+        return body
 
 
-async def _whole(request: web.Request, largest: int) -> bytes:
-    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if coding not in {*_GZIP, "identity"}:
-        raise _BodyError(415, "a request may be compressed with gzip only")
-    body = bytearray()
-    try:
-        async for piece in request.content.iter_any():
-            body += piece
-            if len(body) > largest:
-                raise _BodyError(413, f"a request may have {largest} bytes")
-    except web.RequestPayloadError as error:
-        raise _BodyError(400, "the request's body cannot be read") from error
-    return _plain(bytes(body), largest) if coding in _GZIP else bytes(body)
-
-
-def _plain(packed: bytes, largest: int) -> bytes:
+def _plain(packed: bytes | bytearray, largest: int) -> bytes:
     reader = zlib.decompressobj(wbits=31)
     try:
         plain = reader.decompress(packed, largest + 1)
     except zlib.error as error:
-        raise _BodyError(400, "the request's body cannot be read") from error
+        raise BodyError(400, "the request's body cannot be read") from error
     if len(plain) > largest:
-        raise _BodyError(413, f"a request may have {largest} bytes")
+        raise BodyError(413, f"a request may have {largest} bytes")
     if not reader.eof or reader.unused_data:
-        raise _BodyError(400, "the request's body cannot be read")
+        raise BodyError(400, "the request's body cannot be read")
     return plain

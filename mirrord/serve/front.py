@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from aiohttp import web
 
-from mirrord.serve.bodies import admitted
-from mirrord.serve.cgi import Programs
+from mirrord.serve.bodies import Bodies, BodyError
 from mirrord.serve.negotiation import tag_of, wants_gzip, with_vary
+from mirrord.serve.programs import Programs
 from mirrord.serve.ranges import Span, UnsatisfiableError, applies, parse_range, unchanged
 from mirrord.serve.sendfile import FileSender
 from mirrord.serving import Asked, Content, Serves
 from mirrord.syncer import Services
 
 _READING = ("GET", "HEAD")
-_PATIENCE = 20.0  # seconds in which a body that is answered from memory must have come
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 
 
@@ -28,12 +28,17 @@ class Front:
     """Answers for all syncers that serve, by the longest prefix that fits."""
 
     def __init__(
-        self, fronts: Mapping[str, Serves], services: Callable[[], Services], programs: Programs | None = None
+        self,
+        fronts: Mapping[str, Serves],
+        services: Callable[[], Services],
+        programs: Programs | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
         """Serve `fronts` (by prefix, such as `/v2/`) with whatever services are current."""
         self._fronts = sorted(fronts.items(), key=lambda entry: len(entry[0]), reverse=True)
         self._services = services
         self._programs = programs or Programs()
+        self._bodies = bodies or Bodies()
         self._files = FileSender()
 
     async def close(self, _: web.Application) -> None:
@@ -47,22 +52,43 @@ class Front:
                 if request.method not in (*_READING, "POST"):
                     return unsupported(request.method)
                 content = await syncer.content(_asked(request, prefix, path), self._services())
-                if content.program is not None:
-                    return await self._programs.answer(request, content.program, content.headers)
-                if content.posted is not None:
-                    answer = await admitted(request, content.posted, content.longest, _PATIENCE)
-                    assert isinstance(answer, web.Response)  # whoever is `posted` to always answers
-                    return answer
                 if request.method not in _READING and content.status < 400:
-                    return unsupported(request.method)
-                return await _send(request, content, self._files)
+                    if content.posted is None:
+                        return unsupported(request.method)
+                    return await self._posted(request, content.posted, content.longest)
+                return await self._send(request, content)
         return None
+
+    async def _posted(
+        self, request: web.Request, posted: Callable[[bytes], Awaitable[Content]], longest: int
+    ) -> web.StreamResponse:
+        """Read the body, and do for it what is wanted: nothing is, and no program waits, before it has come."""
+        try:
+            async with self._bodies.whole(request, longest) as body:
+                content = await posted(body)
+                job = None if content.program is None else await self._programs.job(content.program)
+        except BodyError as error:
+            status, reason = error.args
+            return web.Response(status=status, text=f"{reason}\n")
+        del body
+        content = replace(content, program=None)  # it may hold the body, and a slow client would keep that
+        if job is not None:
+            return await self._programs.answer(request, job, content.headers)
+        return await _send(request, content, self._files)
+
+    async def _send(self, request: web.Request, content: Content) -> web.StreamResponse:
+        if content.program is None:
+            return await _send(request, content, self._files)
+        if request.method == "HEAD":
+            return web.Response(status=content.status, headers=content.headers)
+        return await self._programs.answer(request, await self._programs.job(content.program), content.headers)
 
 
 def _asked(request: web.Request, prefix: str, path: str) -> Asked:
     query = {key: request.query[key] for key in request.query}  # the first of several wins
     rest = request.raw_path.partition("?")[2]
-    return Asked(request.method, prefix, path[len(prefix) :], query, rest, _origin(request))
+    git = request.headers.get("Git-Protocol", "")
+    return Asked(request.method, prefix, path[len(prefix) :], query, rest, _origin(request), git)
 
 
 def _origin(request: web.Request) -> str:

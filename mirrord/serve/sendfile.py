@@ -11,18 +11,16 @@ import contextlib
 import os
 import select
 import socket
-import termios
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from fcntl import ioctl
+from dataclasses import dataclass
 from functools import partial
 from threading import Thread
 from time import monotonic
 from typing import BinaryIO, Final
 
-STALL: Final = 120.0
-"""A client that takes nothing for this many seconds is let go."""
+from mirrord.serve.taking import STALL, Taking
+
 THREADS: Final = 2
 _PIECE: Final = 1 << 20
 _LOOKS: Final = 8  # looks at a client that does not seem to read before it is let go
@@ -32,7 +30,7 @@ class FileSender:
     """Some threads, started when there is something to send."""
 
     def __init__(self, threads: int = THREADS, stall: float = STALL) -> None:
-        """Start nothing yet; clients that take nothing for `stall` seconds are let go."""
+        """Start nothing yet; a client that takes nothing for `stall` seconds is let go."""
         self._threads = [_Thread(stall) for _ in range(threads)]
 
     async def send(self, transport: asyncio.Transport, file: BinaryIO, offset: int, count: int) -> None:
@@ -53,7 +51,9 @@ class FileSender:
         except OSError:
             os.close(descriptor)
             raise
-        part = Part(descriptor, copy, offset, offset + count, loop, loop.create_future())
+        part = _Part(
+            descriptor, copy, offset, offset + count, loop, loop.create_future(), Taking(descriptor, monotonic())
+        )
         thread = min(self._threads, key=lambda one: one.busy)
         thread.add(part)
         try:
@@ -69,7 +69,7 @@ class FileSender:
 
 
 @dataclass(slots=True, eq=False)
-class Part:
+class _Part:
     """What is sent to one client; it owns its descriptors. `sent` belongs to the event loop, all else to the thread."""
 
     descriptor: int
@@ -78,8 +78,7 @@ class Part:
     end: int
     loop: asyncio.AbstractEventLoop
     sent: asyncio.Future[None]
-    moved: float = field(default_factory=monotonic)
-    queued: int = 0
+    taking: Taking
 
     def send(self) -> bool:
         """Send a piece; say whether that was the last."""
@@ -88,15 +87,12 @@ class Part:
             if not sent:
                 raise ConnectionAbortedError("the file is shorter than it was")
             self.offset += sent
-            self.moved = monotonic()
+            self.taking.sent(monotonic())
         return self.offset == self.end
 
     def look(self, stall: float) -> bool:
-        """See whether the client takes what was sent: the kernel asks for more only when a third of it has gone."""
-        queued = int.from_bytes(ioctl(self.descriptor, termios.TIOCOUTQ, bytes(4)), "little")
-        if queued != self.queued:
-            self.queued, self.moved = queued, monotonic()
-        elif monotonic() - self.moved > stall:
+        """See whether the client takes what was sent."""
+        if self.taking.stopped(monotonic(), stall):
             raise ConnectionAbortedError("the client stopped reading")
         return False
 
@@ -120,8 +116,8 @@ class _Thread:
 
     def __init__(self, stall: float) -> None:
         self._stall, self._look = stall, stall / _LOOKS
-        self._coming: deque[tuple[Part, bool] | None] = deque()
-        self._parts: dict[int, Part] = {}
+        self._coming: deque[tuple[_Part, bool] | None] = deque()
+        self._parts: dict[int, _Part] = {}
         self._bell = -1
         self._poll: select.epoll
         self._thread: Thread | None = None
@@ -131,7 +127,7 @@ class _Thread:
         """How many parts it has."""
         return len(self._parts) + len(self._coming)
 
-    def add(self, part: Part) -> None:
+    def add(self, part: _Part) -> None:
         """Send a part."""
         if self._thread is None:
             self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -139,9 +135,10 @@ class _Thread:
             self._thread.start()
         self._tell((part, True))
 
-    def drop(self, part: Part) -> None:
+    def drop(self, part: _Part) -> None:
         """Send no more of a part."""
-        self._tell((part, False))
+        if self._thread is not None:
+            self._tell((part, False))
 
     def close(self) -> None:
         """End, and wait for that."""
@@ -151,7 +148,7 @@ class _Thread:
             self._thread = None
             os.close(self._bell)
 
-    def _tell(self, word: tuple[Part, bool] | None) -> None:
+    def _tell(self, word: tuple[_Part, bool] | None) -> None:
         self._coming.append(word)
         os.eventfd_write(self._bell, 1)
 
@@ -187,14 +184,14 @@ class _Thread:
                 self._end(part, ConnectionAbortedError("called off"))
         return True
 
-    def _do(self, part: Part, work: Callable[[], bool]) -> None:
+    def _do(self, part: _Part, work: Callable[[], bool]) -> None:
         try:
             if work():
                 self._end(part, None)
         except OSError as error:
             self._end(part, error)
 
-    def _end(self, part: Part, error: OSError | None) -> None:
+    def _end(self, part: _Part, error: OSError | None) -> None:
         self._poll.unregister(part.descriptor)  # closing alone does not: the connection has another descriptor
         del self._parts[part.descriptor]
         part.end_with(error)

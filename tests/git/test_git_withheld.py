@@ -22,7 +22,7 @@ from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.opening import open_services
 from mirrord.testing.running import Ran, run
 from mirrord.wire.git.pktline import DELIMITER, FLUSH, encode
-from mirrord.wire.git.wants import wanted, withheld
+from mirrord.wire.git.wants import untold, wanted, withheld
 
 GIT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 SECRET = b"the secret that was pushed by accident\n"
@@ -116,6 +116,14 @@ async def test_what_is_hidden_is_not_sent(site: Site, tmp_path: Path, version: s
     assert f"not our ref {site.hidden['tip']}" in done.output
 
 
+async def test_not_even_the_size_of_what_is_hidden_is_told(site: Site) -> None:
+    """`object-info` tells sizes of what branches and tags reach, and refuses the others."""
+    for oid, word in ((site.shown["old"], f"{site.shown['old']} 4"), (site.hidden["file"], "not our ref")):
+        body = encode("command=object-info") + DELIMITER + encode("size") + encode(f"oid {oid}") + FLUSH
+        status, answer = await site.post(body, "2")
+        assert (status, word.encode() in answer) == (200, True)
+
+
 @VERSIONS
 @PACKED
 async def test_what_is_reached_is_sent(site: Site, tmp_path: Path, version: str, packed: bool) -> None:
@@ -187,8 +195,9 @@ async def test_tips_cost_one_process(site: Site, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(git, "run", counted)
     tips = {oid for name, oid in site.upstream.refs().items() if not name.startswith("refs/mirrord/")}
-    assert await withheld(git, site.upstream.path, tips) is None
+    assert await untold(git, site.upstream.path, tips) == set()
     assert verbs == ["for-each-ref"]
+    assert await untold(git, site.upstream.path, set()) == set()
     assert await withheld(git, site.upstream.path, set()) is None
     assert verbs == ["for-each-ref"]
 
@@ -209,6 +218,7 @@ async def test_tips_cost_one_process(site: Site, monkeypatch: pytest.MonkeyPatch
         ([f"shallow {B}", "deepen 6442450943"], {B}),
         ([f"shallow {B}", "deepen -1"], {B}),
         ([f"shallow {B}", "deepen 10", "deepen 2147483647"], {B}),
+        (["command=object-info", "size", f"oid {A}"], {A}),
     ],
 )
 def test_what_a_request_asks_for(lines: list[str], oids: set[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
-from mirrord.serve.sendfile import FileSender, Part
+from mirrord.serve.sendfile import FileSender
+from mirrord.serve.taking import Taking
 from mirrord.serving import Asked, Content
 from mirrord.syncer import Services
 from mirrord.testing.crowd import Client, crowd, request, troubles
@@ -110,24 +112,18 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
             yield one, other
 
 
-async def test_who_reads_slowly_is_not_let_go(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_who_reads_slowly_is_not_let_go(pair: tuple[socket.socket, socket.socket]) -> None:
     """A client that took some of what waits for it reads, though the kernel does not ask for more by far."""
     one, other = pair
     one.setblocking(False)
     with contextlib.suppress(BlockingIOError):
         while True:
             one.send(bytes(65536))
-    loop = asyncio.get_running_loop()
-    part = Part(one.fileno(), -1, 0, 1, loop, loop.create_future())
-    always, at_once = float("inf"), -1.0
-    queued = -1
-    while queued != part.queued:  # until the kernels have settled
-        queued = part.queued
-        part.look(always)
-    with pytest.raises(ConnectionAbortedError):
-        part.look(at_once)
+    now = 0.0
+    taking = Taking(one.fileno(), now)
+    while not taking.stopped(now := now + 1, 0.5):
+        pass  # until the kernels have settled
     other.settimeout(30)
-    while part.queued == queued:
+    while taking.stopped(now := now + 1, 0.5):
         other.recv(65536)
-        part.look(always)
-    assert part.queued < queued
+    assert select.select([], [one], [], 0)[1] == []

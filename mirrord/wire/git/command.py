@@ -36,7 +36,7 @@ from mirrord.wire.trust import Credential
 
 OUTPUT: Final = 64 * 2**20
 LINE: Final = 64 * 2**10  # what a command at an ssh host may write
-AT_ONCE: Final = 64  # git processes; each has a thread, and waits in it
+AT_ONCE: Final = 64  # git processes of runs; each has a thread, and waits in it
 _VERSION: Final = re.compile(r"(?<!\d)\d++(?:\.\d++)++")
 _PACKAGES: Final = {"git": "it (2.39 or newer)", "ssh": "openssh-client"}
 _BACKSTOP: Final = 10  # times `stall`: longer than whatever curl and ssh can end by themselves
@@ -58,12 +58,12 @@ class Output:
 
 
 class Git:
-    """Starts git processes; one for the whole program."""
+    """Starts git processes, and has so many of them at once."""
 
-    def __init__(self, home: Path, book: HostBook, events: Events | None = None) -> None:
+    def __init__(self, home: Path, book: HostBook, events: Events | None = None, *, at_once: int = AT_ONCE) -> None:
         """Give git `home`, an empty folder that is made when it is needed, and the rules of `book`."""
         self._home, self._book, self._events = home.absolute(), book, events or Events()
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="git")
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="git")
 
     @property
     def book(self) -> HostBook:

@@ -35,23 +35,32 @@ def wanted(body: bytes) -> frozenset[str]:
     """
     told = list(lines(body))
     everything = any(line.startswith(b"deepen ") and not _FINITE.fullmatch(line) for line in told)
-    verbs = (b"want ", b"shallow ") if everything else (b"want ",)
+    verbs = (b"want ", b"oid ", *((b"shallow ",) if everything else ()))  # `oid`: the size of an object (object-info)
     named = (line.partition(b" ")[2].partition(b" ")[0] for line in told if line.startswith(verbs))
     return frozenset(oid.decode("ascii", "replace") for oid in named)
+
+
+async def untold(git: Git, folder: Path, oids: Collection[str]) -> frozenset[str]:
+    """Return those ids that are not the tips of branches and tags, which everybody is told. Costs one process, or none.
+
+    Raises:
+        MirrordError: the repository cannot be read.
+    """
+    asked = frozenset(oids)
+    return asked.difference((await Bare(git, folder).refs(HEADS, TAGS)).values()) if asked else asked
 
 
 async def withheld(git: Git, folder: Path, oids: Collection[str]) -> str | None:
     """Return one of the ids that no branch or tag of a repository reaches, or None when all are reached.
 
-    Tips cost one process. Commits and tags cost a walk over what is newer than they are; files and folders, which
-    partial clones ask for, a bitmap, or where there is none a walk over the branches as they are, and at last over all.
+    Commits and tags cost a walk over what is newer than they are; files and folders, which partial clones ask for, a
+    bitmap, or where there is none a walk over the branches as they are, and at last over all.
 
     Raises:
         TooLargeError: there are too many objects to be looked at.
         MirrordError: the repository cannot be read.
     """
-    asked = frozenset(oids)
-    suspects = asked.difference((await Bare(git, folder).refs(HEADS, TAGS)).values()) if asked else asked
+    suspects = frozenset(oids)
     if not suspects:
         return None
     odd = min((oid for oid in suspects if not valid_oid(oid)), default=None)

@@ -10,11 +10,11 @@ from mirrord.errors import MirrordError
 from mirrord.serving import Asked, Content
 from mirrord.syncer import Services
 from mirrord.syncers.git.front.clone import clone
+from mirrord.syncers.git.front.desk import desk_of
 from mirrord.syncers.git.front.lfs import PREFIX, lfs
 from mirrord.syncers.git.front.raw import raw
 from mirrord.syncers.git.front.served import served_cache
 from mirrord.syncers.git.front.words import refusal
-from mirrord.syncers.git.kept import git_of
 
 PREFIXES: Final = ("/git/", "/raw/")
 _CLONE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,254}?)(?:\.git)?(?:/(?P<rest>.*))?")
@@ -36,7 +36,7 @@ async def _clone(asked: Asked, services: Services) -> Content:
     rest = found["rest"] or ""
     if rest.startswith(PREFIX):
         return lfs(asked, cache, rest.removeprefix(PREFIX))
-    return clone(asked, git_of(services), cache, rest)
+    return clone(asked, desk_of(services), cache, rest)
 
 
 async def _raw(asked: Asked, services: Services) -> Content:
@@ -46,4 +46,4 @@ async def _raw(asked: Asked, services: Services) -> Content:
     cache = await asyncio.to_thread(served_cache, services.keep, name)
     if cache is None:
         return refusal(404, "no such repository is served here")
-    return await raw(services, cache, rest)
+    return await raw(desk_of(services), cache, rest)

@@ -1,81 +1,116 @@
-"""A cache as a Git repository that can be cloned from and not pushed to, by `git http-backend`.
+"""A cache as a Git repository that can be cloned from and not pushed to, by `git upload-pack`.
 
-Only the smart protocol's reading half gets through. The environment says what may be seen, whatever the cache's own
-configuration says: `GIT_CONFIG_COUNT` outranks it. And what branches and tags do not reach is not sent, even to who
-knows its id: backups, and what upstream took back, stay here.
+Only the smart protocol's reading half is spoken (gitprotocol-http). The environment says what may be seen, whatever the
+cache's own configuration says: `GIT_CONFIG_COUNT` outranks it. And what branches and tags do not reach is not sent,
+even to who knows its id: backups, and what upstream took back, stay here.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from mirrord.errors import ContentError, MirrordError, TooLargeError
+from mirrord.errors import BusyError, ContentError, MirrordError, TooLargeError
 from mirrord.serving import Asked, Content, Program
+from mirrord.syncers.git.front.desk import Desk
 from mirrord.syncers.git.front.words import refusal
-from mirrord.wire.git.command import Git
-from mirrord.wire.git.pktline import encode
-from mirrord.wire.git.wants import wanted, withheld
+from mirrord.wire.git.pktline import FLUSH, encode
+from mirrord.wire.git.wants import untold, wanted, withheld
 
 UPLOAD, RECEIVE = "git-upload-pack", "git-receive-pack"
-_BACKEND = ("git", "http-backend")
-_SECONDS: Final = 30.0
+LONGEST: Final = 16 << 20
+"""Bytes of a request; 300 000 wanted objects."""
+_LONG_WORK: Final = 256 << 10  # bytes of which the event loop had to stand still for too long
+_VERSION: Final = re.compile(r"(?:^|:)version=([0-9])(?=:|$)")
+_LISTING: Final = encode("command=ls-refs")
+_TOO_LARGE: Final = "this repository is too large to tell whether it may show that object; ask for a branch or a tag"
 
 
-def clone(asked: Asked, git: Git, cache: Path, rest: str) -> Content:
-    """Map what follows the name of a repository to content; `git` looks at what is asked for."""
+def clone(asked: Asked, desk: Desk, cache: Path, rest: str) -> Content:
+    """Map what follows the name of a repository to content."""
     service = asked.query.get("service", "")
     if RECEIVE in (service, rest):
         return refusal(403, "this mirror is read-only; push to its upstream")
     if (rest == UPLOAD) != (asked.method == "POST"):
         return refusal(405, "only git-upload-pack can be posted to, and it can only be posted to")
+    version = _version(asked.git_protocol)
     if rest == UPLOAD:
-        return _backend(cache, rest, "", partial(_admit, git, cache))
+        return Content(200, {}, posted=partial(_answer, desk, cache, version), longest=LONGEST)
     if rest == "info/refs":
-        old = refusal(403, "only Git's smart protocol is spoken here; git speaks it since 1.6.6")
-        return _backend(cache, rest, f"service={UPLOAD}") if service == UPLOAD else old
+        return _listing(cache, service, version)
     if rest == "HEAD":
         return Content(200, {"Content-Type": "text/plain; charset=utf-8"}, file=cache / "HEAD")
     return refusal(404, "no page; `git clone` this address")
 
 
-async def _admit(git: Git, cache: Path, body: bytes) -> Content | None:
-    """Refuse what no branch or tag reaches, in git's own words, so that a client shows them."""
+def _listing(cache: Path, service: str, version: int) -> Content:
+    """Answer what a clone asks first."""
+    if service != UPLOAD:
+        return refusal(403, "only Git's smart protocol is spoken here; git speaks it since 1.6.6")
+    begin = b"" if version == 2 else encode(f"# service={UPLOAD}") + FLUSH
+    argv = _upload_pack(cache, "--http-backend-info-refs")
+    program = Program(argv, _environ(cache, version), begin=begin, quick=True)
+    return Content(200, _headers("advertisement"), program=program)
+
+
+async def _answer(desk: Desk, cache: Path, version: int, body: bytes) -> Content:
+    """Let git answer a request, unless it asks for what no branch or tag reaches: that is refused in git's words."""
     try:
-        async with asyncio.timeout(_SECONDS):
-            oid = await withheld(git, cache, wanted(body))
+        oids = await asyncio.to_thread(wanted, body) if len(body) > _LONG_WORK else wanted(body)
+        suspects = await untold(desk.git, cache, oids)
+        oid = await _withheld(desk, cache, suspects) if suspects else None
     except ContentError:
         return refusal(400, "this is no request of Git's smart protocol")
     except (TimeoutError, TooLargeError):
-        return _error("this repository is too large to tell whether it may show that object; ask for a branch or a tag")
+        return _error(_TOO_LARGE)
+    except BusyError as error:
+        return refusal(503, str(error))
     except MirrordError:
         return refusal(500, "the cache cannot be read; `mirrord status` says more")
-    return None if oid is None else _error(f"upload-pack: not our ref {oid[:64]}")
+    if oid is not None:
+        return _error(f"upload-pack: not our ref {oid[:64]}")
+    quick = version == 2 and body.startswith(_LISTING)
+    program = Program(_upload_pack(cache, "--stateless-rpc"), _environ(cache, version), body, quick=quick)
+    return Content(200, _headers("result"), program=program)
+
+
+async def _withheld(desk: Desk, cache: Path, suspects: frozenset[str]) -> str | None:
+    """Look further; who asks for tips, as every clone does, never waits for that."""
+    async with desk.walk():
+        return await withheld(desk.git, cache, suspects)
+
+
+def _version(header: str) -> int:
+    """Return the version of the protocol that a client asks for: the highest that is told (gitprotocol-v2)."""
+    return max((int(found[1]) for found in _VERSION.finditer(header[:256]) if found[1] in "12"), default=0)
+
+
+def _headers(what: str) -> Mapping[str, str]:
+    return {"Content-Type": f"application/x-{UPLOAD}-{what}", "Cache-Control": "no-cache, max-age=0, must-revalidate"}
 
 
 def _error(text: str) -> Content:
-    headers = {"Content-Type": f"application/x-{UPLOAD}-result", "Cache-Control": "no-cache"}
-    return Content(200, headers, body=encode(f"ERR {text}"))  # gitprotocol-pack, error-line
+    return Content(200, _headers("result"), body=encode(f"ERR {text}"))  # gitprotocol-pack, error-line
 
 
-def _backend(
-    cache: Path, rest: str, query: str, admit: Callable[[bytes], Awaitable[Content | None]] | None = None
-) -> Content:
-    env = {
-        "GIT_PROJECT_ROOT": str(cache.parent),
-        "GIT_HTTP_EXPORT_ALL": "1",
-        "PATH_INFO": f"/{cache.name}/{rest}",
-        "QUERY_STRING": query,  # of several values of one key git would take the last, and we took the first
+def _upload_pack(cache: Path, option: str) -> tuple[str, ...]:
+    return ("git", "upload-pack", "--strict", option, "--", str(cache))
+
+
+def _environ(cache: Path, version: int) -> Mapping[str, str]:
+    protocol = {"GIT_PROTOCOL": f"version={version}"} if version else {}
+    return {
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_TERMINAL_PROMPT": "0",
         "LC_ALL": "C",
+        **protocol,
         **_settings(cache),
     }
-    return Content(200, {}, program=Program(_BACKEND, env, admit))
 
 
 def _settings(cache: Path) -> Mapping[str, str]:
@@ -87,9 +122,6 @@ def _settings(cache: Path) -> Mapping[str, str]:
         "uploadpack.allowAnySHA1InWant": "false",
         "uploadpack.allowReachableSHA1InWant": "true",  # after the one before, which takes this away
         "uploadpackfilter.sparse:oid.allow": "false",  # it would read a file that nobody admitted
-        "http.uploadpack": "true",
-        "http.receivepack": "false",
-        "http.getanyfile": "false",
         "core.hooksPath": "/dev/null",
         "gc.auto": "0",
         "pack.threads": "2",

@@ -12,18 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
-from weakref import WeakKeyDictionary
 
 from mirrord.errors import MissingError
 from mirrord.serving import Content
-from mirrord.syncer import Services
+from mirrord.syncers.git.front.desk import Desk
 from mirrord.syncers.git.front.kinds import LOOK, headers_of
 from mirrord.syncers.git.front.shelf import Shelf
 from mirrord.syncers.git.front.words import refusal
-from mirrord.syncers.git.kept import git_of
 from mirrord.wire.git.history import LINK, SUBMODULE, History
 from mirrord.wire.git.lfs import objects
-from mirrord.wire.http import Http
 
 LARGEST: Final = 32 << 20
 SMALL: Final = 64 << 10  # what is kept in memory while it is sent
@@ -39,10 +36,8 @@ _NO_FILE: Final = {
 _FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _ASK_AGAIN: Final = {"Cache-Control": "no-cache"}
 
-_shelves: WeakKeyDictionary[Http, Shelf] = WeakKeyDictionary()
 
-
-async def raw(services: Services, cache: Path, rest: str) -> Content:
+async def raw(desk: Desk, cache: Path, rest: str) -> Content:
     """Map what follows the name of a repository to content.
 
     Raises:
@@ -53,7 +48,7 @@ async def raw(services: Services, cache: Path, rest: str) -> Content:
         return refusal(404, "write /raw/NAME/REF/PATH of a file; folders are not listed")
     try:
         async with asyncio.timeout(_SECONDS):
-            return await _found(History(git_of(services), cache), _shelf_of(services), cache, segments)
+            return await _found(History(desk.git, cache), desk.shelf, cache, segments)
     except MissingError as error:
         return refusal(404, str(error))
     except TimeoutError:
@@ -92,14 +87,6 @@ async def _large(cache: Path, name: str, pointer: re.Match[bytes], told: Mapping
         why = "upstream has not given it, or the mirror has `lfs: false`; `mirrord status` says more"
         return refusal(404, f"this file is kept in Git LFS, and its object is not here: {why}")
     return Content(200, {**headers_of(name, start), **told, "ETag": f'"{oid}"'}, file=file)
-
-
-def _shelf_of(services: Services) -> Shelf:
-    """Return what keeps blobs, the same for the same services."""
-    found = _shelves.get(services.http)
-    if found is None:
-        found = _shelves[services.http] = Shelf(services.scratch / "raw")
-    return found
 
 
 def _start(file: Path, size: int | None = None) -> bytes | None:

@@ -1,0 +1,113 @@
+"""Places for so many at once, given out fairly: who has fewest gets the next one, and nobody gets them all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+_CHOSEN: Final = 64  # bits of an IPv6 address that a client chooses as it likes
+
+
+class FullError(Exception):
+    """There is no place, and there was none for as long as one may wait."""
+
+
+class Place:
+    """A place that somebody has; `leave` gives it back before the context ends."""
+
+    def __init__(self, places: Places, client: str) -> None:
+        self._places: Places | None = places
+        self._client = client
+
+    def leave(self) -> None:
+        """Give it back; a second time nothing happens."""
+        places, self._places = self._places, None
+        if places is not None:
+            places.free(self._client)
+
+
+@dataclass(slots=True)
+class Places:
+    """Places.
+
+    Attributes:
+        most: how many there are.
+        each: how many of them one client may have.
+        waiting: how many may wait for one; whoever comes next is sent away.
+        patience: seconds for which they wait.
+    """
+
+    most: int
+    each: int
+    waiting: int = 512
+    patience: float = 120.0
+    _taken: Counter[str] = field(default_factory=Counter)
+    _line: dict[asyncio.Future[None], str] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def place(self, client: str) -> AsyncIterator[Place]:
+        """Have a place.
+
+        Raises:
+            FullError: none became free in time, or too many wait.
+        """
+        await self._take(client)
+        place = Place(self, client)
+        try:
+            yield place
+        finally:
+            place.leave()
+
+    def free(self, client: str) -> None:
+        """Give a place of a client's to whoever waits, has fewest, and came first."""
+        self._taken[client] -= 1
+        if not self._taken[client]:
+            del self._taken[client]  # strangers' addresses are not remembered
+        self._serve()
+
+    @property
+    def taken(self) -> int:
+        """How many are taken."""
+        return self._taken.total()
+
+    async def _take(self, client: str) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if len(self._line) >= self.waiting:
+            raise FullError
+        self._line[turn] = client
+        self._serve()
+        try:
+            async with asyncio.timeout(self.patience):
+                await turn
+        except BaseException as error:
+            if not self._line.pop(turn, None):
+                self.free(client)  # it was given, and there is nobody to have it
+            if isinstance(error, TimeoutError):
+                raise FullError from error
+            raise
+
+    def _serve(self) -> None:
+        while self._line and self.taken < self.most:
+            turn = min(self._line, key=lambda one: self._taken[self._line[one]])
+            client = self._line[turn]
+            if self._taken[client] >= self.each:
+                return
+            del self._line[turn]
+            self._taken[client] += 1
+            turn.set_result(None)
+
+
+def client_of(address: str) -> str:
+    """Return what tells one client from another: its IPv4 address, or the network of its IPv6 address."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or IPv6Address(int(found) >> _CHOSEN << _CHOSEN))
+    return str(found)

@@ -1,0 +1,256 @@
+"""Answers requests by programs whose output is the body, and lets no program wait for a slow client.
+
+A program reads its input from a file, and what it writes is spooled: it runs as long as its work takes, not as long as
+its client does. Where there is no room left it has to wait, but then it does not count as one that works. What takes
+milliseconds has places of its own, so that it never waits for what takes minutes. No program outlives its request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from aiohttp import web
+
+from mirrord.serve.door import departure
+from mirrord.serve.places import FullError, Place, Places, client_of
+from mirrord.serve.spooled import PIECE as _PIECE
+from mirrord.serve.spooled import CutOffError, Room, Spooled
+from mirrord.serve.taking import STALL, Taking
+from mirrord.serving import Program
+
+_REAPED: Final = 5.0  # seconds for a killed program to be gone; what it started elsewhere may keep its output open
+_LOOKS: Final = 8  # looks at a client that takes nothing before it is let go
+_BUSY: Final = "too many programs are running; try again later"
+_FAILED: Final = "the program behind this address failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """How many programs of one sort there may be.
+
+    Attributes:
+        working: places for those that work.
+        started: places for those that work, or wait for room.
+    """
+
+    working: Places
+    started: Places
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A program that is wanted, and its input in a file."""
+
+    program: Program
+    stdin: BinaryIO | None
+
+
+class Programs:
+    """Runs the programs of a server.
+
+    Attributes:
+        running: programs that run, or are being ended.
+    """
+
+    def __init__(
+        self, room: Room | None = None, *, quick: Lane | None = None, slow: Lane | None = None, stall: float = STALL
+    ) -> None:
+        """Run nothing yet.
+
+        Args:
+            room: for what their clients have not read yet.
+            quick: how many that take milliseconds.
+            slow: how many others.
+            stall: seconds in which a program writes nothing, or a client takes nothing, after which both are ended.
+        """
+        self._room = room or Room()
+        self._quick = quick or Lane(Places(8, 6), Places(64, 16))
+        self._slow = slow or Lane(Places(12, 8), Places(64, 16))
+        self._stall = stall
+        self.running = 0
+
+    async def job(self, program: Program) -> Job:
+        """Put a program's input into a file, so that it needs no memory while it waits for its turn."""
+        if not program.stdin:
+            return Job(program, None)
+        return Job(replace(program, stdin=b""), await asyncio.to_thread(_filed, self._room.folder, program.stdin))
+
+    async def answer(self, request: web.Request, job: Job, headers: Mapping[str, str]) -> web.StreamResponse:
+        """Let a program answer; it ends when the client leaves."""
+        work = asyncio.create_task(self._answer(request, job, headers))
+        gone = asyncio.create_task(departure(request))
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            work.cancel()
+            gone.cancel()
+            await asyncio.wait((work, gone))
+            if job.stdin is not None:
+                job.stdin.close()
+        return _refusal(400, "the client left") if work.cancelled() else work.result()
+
+    async def _answer(self, request: web.Request, job: Job, headers: Mapping[str, str]) -> web.StreamResponse:
+        spool = Spooled(self._room)
+        filling = asyncio.create_task(self._fill(spool, job, client_of(request.remote or "")))
+        try:
+            try:
+                await spool.begun()
+            except CutOffError:
+                return await filling or _refusal(500, _FAILED)
+            response = web.StreamResponse(headers={"X-Content-Type-Options": "nosniff", **headers})
+            await response.prepare(request)
+            try:
+                await self._send(request, response, spool)
+            except (CutOffError, OSError):  # it must not be taken for whole
+                if request.transport is not None:
+                    request.transport.abort()
+            return response
+        finally:
+            filling.cancel()
+            spool.close()
+            await asyncio.wait((filling,))
+
+    async def _send(self, request: web.Request, response: web.StreamResponse, spool: Spooled) -> None:
+        """Send all pieces.
+
+        Raises:
+            CutOffError: the program did not end well.
+            ConnectionError: the client left, or takes nothing.
+        """
+        connection = request.transport.get_extra_info("socket") if request.transport is not None else None
+        if connection is None:
+            raise ConnectionResetError("the client went away")
+        clock = asyncio.get_running_loop().time
+        taking = Taking(connection.fileno(), clock())
+        async for piece in spool.pieces():
+            writing = asyncio.ensure_future(response.write(piece))
+            try:
+                while not (await asyncio.wait((writing,), timeout=self._stall / _LOOKS))[0]:
+                    if taking.stopped(clock(), self._stall):
+                        raise ConnectionAbortedError("the client stopped reading")
+            finally:
+                writing.cancel()
+            await writing
+            taking.sent(clock())
+
+    async def _fill(self, spool: Spooled, job: Job, client: str) -> web.Response | None:
+        """Run a program and keep what it writes; return what to say when that is nothing, and should be something."""
+        refusal: web.Response | None = _refusal(500, _FAILED)
+        lane = self._quick if job.program.quick else self._slow
+        try:
+            async with lane.started.place(client), lane.working.place(client) as place:
+                refusal = await self._run(spool, job, place)
+        except CutOffError:  # nobody is there any more
+            pass
+        except FullError:
+            refusal = _refusal(503, _BUSY, {"Retry-After": "10"})
+        except OSError:
+            refusal = _refusal(500, "the program behind this address cannot be started")
+        finally:
+            spool.end(whole=refusal is None)
+        return refusal
+
+    async def _run(self, spool: Spooled, job: Job, place: Place) -> web.Response | None:
+        self.running += 1
+        try:
+            async with _started(job) as process:
+                written = await self._pump(process, spool, job.program.begin, place)
+                async with asyncio.timeout(self._stall):
+                    status = await process.wait()
+        except TimeoutError:
+            return _refusal(504, "the program behind this address does not go on")
+        finally:
+            self.running -= 1
+        if status < 0:
+            return _refusal(502, "the program behind this address was ended")
+        # Behind an answer the status says nothing: that of git is 1 after `--depth` in protocol v0.
+        return _refusal(500, _FAILED) if status and not written else None
+
+    async def _pump(self, process: Process, spool: Spooled, begin: bytes, place: Place) -> int:
+        """Keep what a program writes; return how many bytes that were."""
+        count = 0
+        assert process.stdout is not None
+        while True:
+            async with asyncio.timeout(self._stall):
+                piece = await process.stdout.read(_PIECE)
+            if not piece:
+                return count
+            while not await spool.put(piece if count else begin + piece):
+                place.leave()
+                await self._room.change()
+            count += len(piece)
+
+
+def _filed(folder: Path | None, data: bytes) -> BinaryIO:
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it goes with its job
+    try:
+        file.write(data)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+@contextlib.asynccontextmanager
+async def _started(job: Job) -> AsyncIterator[Process]:
+    """Start a program in a session of its own; when the context ends it is gone, with all that it started.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *job.program.argv,
+            stdin=job.stdin or DEVNULL,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            env={"PATH": os.environ.get("PATH", os.defpath), **job.program.env},
+            cwd="/",
+            start_new_session=True,
+            limit=_PIECE,
+        )
+    )
+    try:
+        yield await asyncio.shield(starting)
+    finally:
+        ending = asyncio.ensure_future(_end(starting))
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            await asyncio.wait((ending,), timeout=_REAPED)
+            raise
+
+
+async def _end(starting: asyncio.Future[Process]) -> None:
+    try:
+        process = await starting
+    except OSError:  # whoever wanted it knows
+        return
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    while process.stdout is not None and await process.stdout.read(_PIECE):
+        pass  # a pipe that is not read to its end is never closed
+    if await process.wait() < 0:
+        await asyncio.to_thread(_reap_orphans, process.pid)
+
+
+def _reap_orphans(group: int) -> None:
+    """Take leave of what a program had started: as the first process of a container we are its parent now."""
+    with contextlib.suppress(ChildProcessError):  # they are somebody else's
+        while True:
+            os.waitpid(-group, 0)
+
+
+def _refusal(status: int, reason: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, text=f"{reason}\n", headers=headers)

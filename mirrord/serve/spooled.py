@@ -1,0 +1,210 @@
+"""An answer on its way: what a program writes is kept until its client has read it, so that the program can end.
+
+It is kept in memory, and when that is not enough on disk; both are shared by all answers, and bounded. Where neither
+has room, a program waits for its own client, a piece at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from mirrord.blobs.reserve import RESERVE
+
+PIECE: Final = 256 << 10
+"""Bytes of a piece, at most."""
+_EACH: Final = 1 << 20  # bytes of one answer in memory
+
+
+class CutOffError(Exception):
+    """What was written has no proper end."""
+
+
+@dataclass(slots=True)
+class Room:
+    """Room for the answers of a server.
+
+    Attributes:
+        folder: where what memory has no room for goes, in files without names; None: where temporary files go.
+        memory: bytes that are left there.
+        disk: bytes that are left there.
+    """
+
+    folder: Path | None = None
+    memory: int = 64 << 20
+    disk: int = 1 << 30
+    _waiting: set[asyncio.Event] = field(default_factory=set)
+
+    def freed(self, *, memory: int = 0, disk: int = 0) -> None:
+        """Give room back."""
+        self.memory += memory
+        self.disk += disk
+        for event in self._waiting:
+            event.set()
+
+    async def change(self) -> None:
+        """Wait until something becomes free, or is read."""
+        event = asyncio.Event()
+        self._waiting.add(event)
+        try:
+            await event.wait()
+        finally:
+            self._waiting.discard(event)
+
+
+class Spooled:
+    """One answer: one writer, and one reader."""
+
+    def __init__(self, room: Room) -> None:
+        """Hold nothing yet."""
+        self._room = room
+        self._pieces: deque[tuple[bytes, int]] = deque()  # older than the file; each with how much of it was counted
+        self._counted = 0
+        self._file: BinaryIO | None = None
+        self._read = self._written = 0  # in the file, which begins anew when all of it was read
+        self._turn = asyncio.Lock()
+        self._busy: set[asyncio.Future[Any]] = set()
+        self._news = asyncio.Event()
+        self._whole: bool | None = None
+        self._closed = False
+
+    async def put(self, piece: bytes) -> bool:
+        """Keep a piece behind the others when there is room for it; say so.
+
+        Raises:
+            CutOffError: nobody will read it.
+        """
+        if self._closed:
+            raise CutOffError
+        count = len(piece)
+        if self._written == self._read and self._counted + count <= _EACH and count <= self._room.memory:
+            self._room.memory -= count
+            self._counted += count
+            self._pieces.append((piece, count))
+        elif not await self._append(piece):
+            if self._pieces or self._written > self._read:
+                return False
+            self._pieces.append((piece, 0))  # its client waits for it
+        self._news.set()
+        return True
+
+    def end(self, *, whole: bool) -> None:
+        """Say that nothing more comes, and whether what came is all."""
+        self._whole = whole
+        self._news.set()
+
+    async def begun(self) -> bool:
+        """Wait for the first piece; False when there is none, and it ended well.
+
+        Raises:
+            CutOffError: there is none, and it ended badly.
+        """
+        await self._news.wait()
+        there = bool(self._pieces) or self._written > 0
+        if not there and not self._whole:
+            raise CutOffError
+        return there
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield what is written, as it comes; a piece counts until the next one is asked for.
+
+        Raises:
+            CutOffError: it ended badly.
+        """
+        while True:
+            if self._pieces:
+                piece, counted = self._pieces[0]
+                yield piece
+                self._pieces.popleft()
+                self._counted -= counted
+                self._room.freed(memory=counted)
+            elif self._read < self._written:
+                yield await self._next()
+            elif self._whole is None:
+                self._news.clear()
+                await self._news.wait()
+            elif self._whole:
+                return
+            else:
+                raise CutOffError
+
+    def close(self) -> None:
+        """Give all room back; whoever still writes hears that it is of no use."""
+        self._closed = True
+        self._room.freed(memory=self._counted, disk=self._written)
+        self._pieces.clear()
+        self._counted = self._read = self._written = 0
+        for task in self._busy:  # of somebody who was called off
+            task.add_done_callback(self._shut)
+        self._shut()
+
+    def _shut(self, _: object = None) -> None:
+        if self._file is not None and not self._busy:
+            file, self._file = self._file, None
+            asyncio.get_running_loop().run_in_executor(None, file.close)  # gigabytes take their time to go
+
+    async def _append(self, piece: bytes) -> bool:
+        count = len(piece)
+        async with self._turn:
+            if count > self._room.disk:
+                return False
+            self._room.disk -= count
+            try:
+                await self._in_thread(self._write, piece)
+            except OSError:  # a full or broken disk is no reason to fail: the program waits for its client
+                self._room.freed(disk=count)
+                return False
+            except asyncio.CancelledError:
+                self._room.freed(disk=count)
+                raise
+            if self._closed:
+                self._room.freed(disk=count)
+                raise CutOffError
+            self._written += count
+        return True
+
+    async def _next(self) -> bytes:
+        async with self._turn:
+            piece: bytes = await self._in_thread(self._read_piece)
+            self._read += len(piece)
+            if self._read == self._written:
+                await self._in_thread(self._begin_anew)
+                count, self._read, self._written = self._written, 0, 0
+                self._room.freed(disk=count)
+        return piece
+
+    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+        self._busy.add(task)
+        task.add_done_callback(self._busy.discard)
+        return await asyncio.shield(task)
+
+    def _write(self, piece: bytes) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._room.folder, buffering=0)  # noqa: SIM115 - until `close`
+        stat = os.fstatvfs(self._file.fileno())
+        if stat.f_bavail * stat.f_frsize < RESERVE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._file.seek(self._written)
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def _read_piece(self) -> bytes:
+        assert self._file is not None
+        self._file.seek(self._read)
+        piece = self._file.read(min(PIECE, self._written - self._read))
+        if not piece:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return piece
+
+    def _begin_anew(self) -> None:
+        assert self._file is not None
+        self._file.truncate(0)

@@ -1,0 +1,65 @@
+"""What the front works with besides the caches: processes and walks of its own, few, so that runs keep theirs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from mirrord.errors import BusyError
+from mirrord.syncer import Services
+from mirrord.syncers.git.front.shelf import Shelf
+from mirrord.wire.git.command import Git
+from mirrord.wire.http import Http
+
+PROCESSES: Final = 8
+WALKS: Final = 2
+SECONDS: Final = 30.0
+"""For which one waits for a walk, and for which it lasts at most."""
+
+_desks: WeakKeyDictionary[Http, Desk] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Desk:
+    """One for all requests with the same services.
+
+    Attributes:
+        git: looks into caches, so many processes at once.
+        shelf: blobs that were taken out of caches.
+    """
+
+    git: Git
+    shelf: Shelf
+    _walks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WALKS))
+
+    @asynccontextmanager
+    async def walk(self) -> AsyncIterator[None]:
+        """Be one of the few who walk over a history: that takes seconds, and all else milliseconds.
+
+        Raises:
+            BusyError: too many want to.
+            TimeoutError: it took too long.
+        """
+        try:
+            async with asyncio.timeout(SECONDS):
+                await self._walks.acquire()
+        except TimeoutError as error:
+            raise BusyError("too many ask for old commits or single objects; try again later") from error
+        try:
+            async with asyncio.timeout(SECONDS):
+                yield
+        finally:
+            self._walks.release()
+
+
+def desk_of(services: Services) -> Desk:
+    """Return the desk, the same for the same services."""
+    found = _desks.get(services.http)
+    if found is None:
+        git = Git(services.scratch / "git-home", services.http.book, at_once=PROCESSES)
+        found = _desks[services.http] = Desk(git, Shelf(services.scratch / "raw"))
+    return found
