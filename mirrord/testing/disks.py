@@ -53,3 +53,8 @@ def fill_names(folder: Path) -> None:
 def _free(folder: Path) -> int:
     stat = os.statvfs(folder)
     return stat.f_bavail * stat.f_frsize
+
+
+def read_only(folder: Path) -> None:
+    """Let nobody write to a disk any more that was mounted on `folder`."""
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], capture_output=True, check=True)

@@ -22,10 +22,13 @@ from mirrord.events import Events
 from mirrord.model import Digest, Result, Run
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import Fault, Image, Registry, build_image, push
+from mirrord.testing.chart_repository import ChartRepository
+from mirrord.testing.charts import build_chart
 from mirrord.testing.commands import Desk, Served
-from mirrord.testing.disks import fill, fill_names, small_disk
+from mirrord.testing.disks import fill, fill_names, read_only, small_disk
 from mirrord.testing.githost import GitHost
-from mirrord.testing.gitrepos import Upstream
+from mirrord.testing.gitrepos import Upstream, lfs_pointer
+from mirrord.testing.lfshost import LfsHost
 
 MIB = 1 << 20
 DISK = RESERVE + 30 * MIB
@@ -213,27 +216,80 @@ async def test_no_more_files(tmp_path: Path) -> None:
             await house.until_ready()
 
 
-async def test_a_git_fetch_that_does_not_fit(disk: Path, tmp_path: Path) -> None:
-    """Git fills the disk by itself (F7): what it left goes at once, the record is written, other mirrors go on."""
+@contextlib.asynccontextmanager
+async def too_large(kind: str, folder: Path) -> AsyncIterator[str]:
+    """Offer something that is larger than the disk; yields the keys of its mirror."""
+    big = os.urandom(50 * MIB)
+    if kind == "charts":
+        async with ChartRepository(path="/stable") as charts:
+            charts.add(build_chart("app", "1.0.0", {"big": big}))
+            yield f"kind: helm, from: '{charts.url}'"
+    elif kind == "files of LFS":
+        async with LfsHost(folder / "up") as host:
+            upstream = Upstream(host.create("app.git"))
+            upstream.commit("main", {".gitattributes": b"*.bin filter=lfs\n", "big.bin": lfs_pointer(big)})
+            host.put("app.git", big)
+            yield f"kind: git, from: '{host.url('app.git')}'"
+    else:
+        async with GitHost(folder / "up") as host:
+            Upstream(host.create("app.git")).commit("main", {"big": big})
+            yield f"kind: git, lfs: false, from: '{host.url('app.git')}'"
+
+
+@pytest.mark.parametrize("kind", ["git", "files of LFS", "charts"])
+async def test_other_kinds_that_do_not_fit(disk: Path, tmp_path: Path, kind: str) -> None:
+    """What is larger than the disk fills it or is refused (F7): nothing of it is left, and others go on."""
     desk = Desk(disk)
-    async with GitHost(tmp_path / "up") as host, Registry() as source:
-        upstream = Upstream(host.create("app.git"))
-        upstream.commit("main", {"big": os.urandom(50 * MIB)})
+    async with Registry() as source, too_large(kind, tmp_path) as keys:
         await push(SMALL, source, "up/small", ["main"])
         desk.configure(
             "settings: {listen: '127.0.0.1:0'}\nmirrors:\n"
-            f"- {{name: fits, kind: git, from: {host.url('app.git')}, to: local, lfs: false}}\n"
+            f"- {{name: fits, {keys}, to: local}}\n"
             f"- {{name: small, kind: image, from: {{repository: '{source.host}/up/small:main'}}, to: local}}\n"
         )
         async with desk.serving() as daemon:
             house = House(disk, source, daemon)
             run = await house.sync("fits")
-            assert (run.result, run.code) == (Result.FAILED, "storage"), run.error
-            assert "No space left on device" in run.error
+            told(run)
             assert house.recorded("fits") == ["storage"]
-            assert list((house.state / "git").rglob("tmp_*")) == []
+            assert staged(house) < 2 * MIB
             assert (await house.sync("small")).result is Result.SUCCESS
             await house.until_ready()
+
+
+def told(run: Run) -> None:
+    """Check that a run says that it was the disk, and is no success."""
+    found = [(run.code, run.error), *((receipt.code, receipt.detail) for receipt in run.receipts if receipt.bad)]
+    code, said = next(one for one in found if one[0])
+    assert (code, "No space left on device" in said or "make room" in said) == ("storage", True), found
+    assert run.result not in (Result.SUCCESS, Result.NOOP)
+
+
+def staged(house: House) -> int:
+    """Add up what is in the state, but for the reserve."""
+    return sum(file.stat().st_size for file in house.state.rglob("*") if file.is_file() and file.name != FILE)
+
+
+async def test_a_disk_that_fills_up_under_a_file_of_lfs(disk: Path, tmp_path: Path) -> None:
+    """An object of LFS for which there was room, until others took it: what came of it goes at once, and it heals."""
+    desk, data = Desk(disk), os.urandom(12 * MIB)
+    async with Registry() as source, LfsHost(tmp_path / "up") as host:
+        upstream = Upstream(host.create("app.git"))
+        upstream.commit("main", {".gitattributes": b"*.bin filter=lfs\n", "big.bin": lfs_pointer(data)})
+        fault = host.faults.on("GET", host.put("app.git", data)).stall(5 * MIB)
+        mirror = f"name: fits, kind: git, from: '{host.url('app.git')}', to: local"
+        desk.configure(f"settings: {{listen: '127.0.0.1:0'}}\nmirrors:\n- {{{mirror}}}\n")
+        async with desk.serving() as daemon:
+            house = House(disk, source, daemon)
+            running = asyncio.create_task(house.sync("fits"))
+            async with asyncio.timeout(60):
+                await fault.reached.wait()
+            fill(disk / "filler")
+            fault.release()
+            told(await running)
+            assert staged(house) < MIB
+            (disk / "filler").unlink()
+            assert (await house.sync("fits")).result is Result.SUCCESS
 
 
 def open_files(pid: int) -> int:
@@ -273,3 +329,15 @@ async def test_commands_say_that_it_was_the_disk(disk: Path) -> None:
         copied = await desk.run("copy", f"{source.host}/up/big:main", f"{target.host}/big:main")
         assert (copied.status, "make room" in copied.out) == (74, True), copied
         assert sum(source.count("GET", layer) for layer in BIG.layers) == 0
+
+
+async def test_a_disk_that_became_read_only(disk: Path) -> None:
+    """A state that cannot be written to any more (F9): every command says so with 74, and none breaks."""
+    async with opened(disk) as house:
+        assert (await house.sync("small")).result is Result.SUCCESS
+    read_only(disk)
+    desk = Desk(disk)
+    for command in (["serve"], ["sync", "small"], ["status"]):
+        said = await desk.run(*command)
+        assert (said.status, "Read-only file system" in said.err) == (74, True), said
+        assert "Traceback" not in said.err

@@ -20,8 +20,8 @@ from typing import Final
 from mirrord.errors import DigestError, StorageError
 from mirrord.wire.git.repair import disk, sync
 
-SPARE: Final = 64 << 20
-"""Bytes of the disk that are left to others."""
+SPARE: Final = 16 << 20
+"""Bytes of the disk that are left to others; three times as much lies in the reserve of the record already."""
 _PIECE: Final = 1 << 20
 _OID: Final = re.compile(r"[0-9a-f]{64}")
 
