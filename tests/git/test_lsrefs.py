@@ -154,10 +154,13 @@ async def test_a_head_that_leads_nowhere(ask: Ask, host: GitHost, upstream: Upst
     assert (refs.refs, refs.head, refs.dangling) == (told(upstream), None if slow else "refs/heads/gone", True)
 
 
-async def test_a_server_that_does_not_know_unborn_heads(ask: Ask, host: GitHost, upstream: Upstream) -> None:
+@pytest.mark.parametrize("status", [200, 400, 500])
+async def test_a_server_that_does_not_know_unborn_heads(
+    ask: Ask, host: GitHost, upstream: Upstream, status: int
+) -> None:
     """Who takes an argument that it does not know for an error (as JGit does) is asked without it, from then on."""
     refusal = encode("ERR unexpected line: 'unborn'") + b"0000"
-    host.faults.on("POST", "git-upload-pack").status(200, refusal, RESULT)
+    host.faults.on("POST", "git-upload-pack").status(status, refusal, RESULT)
     for count in (2, 1):
         host.forget()
         assert (await ask()).refs == told(upstream)
@@ -233,8 +236,9 @@ async def test_58_odd_names(ask: Ask, host: GitHost, upstream: Upstream) -> None
     (upstream.path / "refs" / "heads" / "\udcff").write_text(f"{oid}\n")
     refs = await ask()
     assert {*names, "refs/heads/\udcff"} <= set(refs.refs)
-    host.faults.on("POST", "git-upload-pack").status(400)
+    host.faults.on("POST", "git-upload-pack", times=2).status(400)
     assert (await ask()).refs == refs.refs
+    assert host.count("GET") == 1  # through git
 
 
 async def test_58_head_outside(ask: Ask, host: GitHost, upstream: Upstream) -> None:

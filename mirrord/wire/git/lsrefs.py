@@ -86,7 +86,7 @@ async def _by_http(http: Http, address: Address, git: Git, *, unborn: bool) -> R
             **await _authorization(git, address),
         },
         body=request("ls-refs", (), arguments),
-        ok=(200, *_REDIRECTS),
+        ok=(200, *_REDIRECTS, *((500,) if unborn else ())),
         cap=LARGEST,
     )
     try:
@@ -100,7 +100,7 @@ async def _by_http(http: Http, address: Address, git: Git, *, unborn: bool) -> R
         raise
     if answer.status in _REDIRECTS:
         raise RefusedError(_moved(address, answer.headers.get("location", "")), answer.status)
-    if answer.headers.get("content-type", "").partition(";")[0].strip() != _TYPE:
+    if answer.status != 200 or answer.headers.get("content-type", "").partition(";")[0].strip() != _TYPE:
         return None
     try:
         return _remembered(answer.body) if len(answer.body) <= REMEMBERED else _read_v2(lines(answer.body))

@@ -118,7 +118,7 @@ def _choice(survey: GitSurvey, chosen_by: tuple[str, ...]) -> Choice:
     return choice
 
 
-_chosen: deque[tuple[Refs, tuple[str, ...], Mapping[str, str], Choice]] = deque(maxlen=16)
+_chosen: deque[tuple[Refs, tuple[str, ...], Mapping[str, str], Choice]] = deque(maxlen=32)
 """The last choices: one plan asks for the same one seven times, and the next run mostly again."""
 
 
@@ -169,7 +169,8 @@ def questions(mirror: Mirror, survey: GitSurvey) -> tuple[tuple[str, str], ...]:
     whether the default branch has it.
     """
     asked: dict[tuple[str, str], None] = {}
-    for after in (wanted(mirror, survey), everything(survey)):
+    chosen, whole = wanted(mirror, survey), everything(survey)
+    for after in (chosen,) if whole is chosen else (chosen, whole):
         end = tip(after)
         for before in (survey.served, *survey.targets.values()):
             if before is None or (before.refs, before.head) == (after.refs, after.head):
