@@ -113,8 +113,9 @@ def test_what_helm_verify_would_refuse(body: bytes, said: str) -> None:
 def test_a_name_written_twice() -> None:
     """Two sums for one file are none: which of them helm would read is not for us to guess."""
     line = f"  {CRANE.file}: {CRANE.digest}\n".encode()
-    with pytest.raises(ContentError, match="but the archive is"):
+    with pytest.raises(ContentError, match="but the archive is") as caught:
         check(SIGNED.replace(line, line + line))
+    assert "says nothing that can be read (crane-1.2.0+build.3.tgz is written twice (line 3))" in str(caught.value)
 
 
 def test_long_texts_take_linear_time() -> None:

@@ -11,7 +11,7 @@ from mirrord.errors import ContentError
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.upstream.events import build
 from mirrord.syncers.helm.upstream.members import Note, files
-from mirrord.syncers.helm.upstream.plain import Plain, Poison
+from mirrord.syncers.helm.upstream.plain import Plain, said
 
 METADATA: Final = "Chart.yaml"
 
@@ -30,11 +30,11 @@ def check_archive(path: Path, chart: ChartVersion, note: Note = lambda _what: No
     metadata = read_metadata(path, chart.file, note)
     name, version = metadata.get("name"), metadata.get("version")
     if name != chart.name:
-        raise ContentError(f"{chart.file}: its {METADATA} says name {_said(name)}, not {chart.name!a}")
+        raise ContentError(f"{chart.file}: its {METADATA} says name {said(name)}, not {chart.name!a}")
     if version == chart.version:
         return
     if not isinstance(version, str) or version.removeprefix("v") != chart.version.removeprefix("v"):
-        raise ContentError(f"{chart.file}: its {METADATA} says version {_said(version)}, not {chart.version!a}")
+        raise ContentError(f"{chart.file}: its {METADATA} says version {said(version)}, not {chart.version!a}")
     note(f"its {METADATA} says version {version}")
 
 
@@ -73,12 +73,3 @@ def _mapping(content: bytes | None) -> Mapping[str, Plain]:
     if not isinstance(value, dict):
         raise ContentError(f"its {METADATA} is no mapping")
     return value
-
-
-def _said(value: Plain) -> str:
-    """Write a value of a Chart.yaml for people."""
-    if isinstance(value, str):
-        return f"{str(value)[:80]!a}"
-    if isinstance(value, Poison):
-        return f"nothing that can be read ({value.what})"
-    return {type(None): "nothing", bool: "true or false", list: "a list", dict: "a mapping"}[type(value)]

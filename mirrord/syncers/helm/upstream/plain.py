@@ -97,3 +97,12 @@ def merge(into: dict[str, Plain], value: Plain, line: int) -> Poison | None:
         for key, inner in one.items():
             into.setdefault(key, inner)
     return None
+
+
+def said(value: Plain) -> str:
+    """Write a value for people: a text in quotes, and anything else in words."""
+    if isinstance(value, str):
+        return f"{str(value)[:80]!a}"
+    if isinstance(value, Poison):
+        return f"nothing that can be read ({value.what})"
+    return {type(None): "nothing", bool: "true or false", list: "a list", dict: "a mapping"}[type(value)]

@@ -12,7 +12,7 @@ from typing import Final
 from mirrord.errors import ContentError
 from mirrord.model import Digest
 from mirrord.syncers.helm.upstream.events import build
-from mirrord.syncers.helm.upstream.plain import Plain
+from mirrord.syncers.helm.upstream.plain import Plain, said
 
 LIMIT: Final = 1 << 20
 """Bytes; the text holds one Chart.yaml."""
@@ -45,7 +45,7 @@ def check_provenance(body: bytes, file: str, digest: Digest) -> None:
         named = ", ".join(sorted(sums)) or "nothing"
         raise ContentError(f"{file}.prov: speaks of {named[:200]!a} and not of {file}")
     if sums[file] != digest:
-        raise ContentError(f"{file}.prov: says {sums[file]!a:.90}, but the archive is {digest}")
+        raise ContentError(f"{file}.prov: says {said(sums[file])}, but the archive is {digest}")
 
 
 def _sums(body: bytes, file: str) -> dict[str, Plain]:
