@@ -158,7 +158,8 @@ def say_run(run: Run, *, kept: bool = False) -> None:
             say(f"and {more} more that went well; --json has them all")
     for step in run.plan.steps if run.plan else ():
         if step.action is Action.REFUSE:
-            say(f"refused: {step.target}: {step.item}: {step.reason}")
+            reason = step.reason.removeprefix(f"{step.item}: ")
+            say(f"refused: {step.target}: {step.item}: {reason}")
     _say_told(run)
     if run.error:
         say(f"error: {run.error}")

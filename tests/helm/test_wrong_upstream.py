@@ -186,7 +186,11 @@ async def test_a_digest_that_differs(source: ChartRepository, runs: ChartRuns) -
     assert (run.result, run.problems) == (Result.PARTIAL, ())
     refused = receipts(run)[LOCAL, "tetragon-1.2.0"]
     assert (refused.outcome, refused.code) == (Outcome.REFUSED, "digest_mismatch")
+    assert refused.detail.startswith(f"tetragon-1.2.0: its bytes are not {TETRAGON.digest[:19]}… as the index says; ")
     assert f'`accept: {{tetragon: {{1.2.0: "{AGAIN.digest}"}}}}`' in refused.detail
+    there = next(entry for entry in await runs.store.standing() if entry.target == LOCAL)
+    assert there.last is not None
+    assert there.last.troubles == (refused.detail,)  # whole, also in the status
     assert '`skip: {tetragon: ["1.2.0"]}`' in refused.detail
     assert sound(runs.local()) == {"cilium-1.18.0": CILIUM.digest}
     source.forget()

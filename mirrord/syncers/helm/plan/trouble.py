@@ -91,11 +91,14 @@ def wrong_upstream(error: MirrordError) -> bool:
 def told(choice: Choice, error: MirrordError) -> str:
     """Say what is wrong with a version, and how the operator decides about bytes that are not what the index says."""
     chart = choice.chart
-    said = f"{chart.item}: {str(error).removeprefix(f'{chart.item}: ')}"
     if not isinstance(error, DigestError):
-        return said
-    accept = f'`accept: {{{chart.name}: {{{chart.version}: "{error.found or "sha256:…"}"}}}}` takes these bytes'
-    return f'{said}; {accept}, `skip: {{{chart.name}: ["{chart.version}"]}}` leaves the version out'
+        return f"{chart.item}: {str(error).removeprefix(f'{chart.item}: ')}"
+    listed = " or ".join(f"{digest[:19]}…" for digest in sorted(choice.digests)) or "what its manifest says"
+    accept = f'`accept: {{{chart.name}: {{{chart.version}: "{error.found or "sha256:…"}"}}}}`'
+    skip = f'`skip: {{{chart.name}: ["{chart.version}"]}}`'
+    return (
+        f"{chart.item}: its bytes are not {listed} as the index says; take them by {accept}, or leave it out by {skip}"
+    )
 
 
 def again(before: Trouble | None, choice: Choice, error: MirrordError, said: str, now: datetime) -> Trouble:
