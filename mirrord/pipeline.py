@@ -22,7 +22,7 @@ async def plan_mirror(mirror: Mirror, syncer: Syncer, services: Services, store:
     memory = believable(await store.memory(mirror.name), places(mirror, syncer))
     try:
         survey = await syncer.survey(mirror, services, memory, now)
-        plan = syncer.plan(mirror, survey, now)
+        plan = await asyncio.to_thread(syncer.plan, mirror, survey, now)
         return await syncer.measured(mirror, survey, plan, services) if isinstance(syncer, Measures) else plan
     except MirrordError as error:
         return Plan(mirror.name, mirror.kind, now, error=str(error), code=error.code)
@@ -79,7 +79,7 @@ async def run_mirror(
         async with asyncio.timeout(mirror.deadline):
             memory = believable(await store.memory(mirror.name), run.places)
             survey = await syncer.survey(mirror, services, memory, run.started)
-            run = replace(run, plan=syncer.plan(mirror, survey, run.started))
+            run = replace(run, plan=await asyncio.to_thread(syncer.plan, mirror, survey, run.started))
             assert run.plan is not None
             tell(events.Planned(run.plan))
             async with syncer.open(mirror, survey, services) as session:

@@ -36,7 +36,7 @@ METHODS = frozenset(("search", "match", "fullmatch", "sub", "findall", "finditer
 
 # Where a pattern is made inside a function, and why that is in order.
 MADE_LATER = {
-    "mirrord.plan.select.matches": "the operator's globs",
+    "mirrord.plan.select._compiled": "the operator's globs",
     "mirrord.syncers.git.plan.survey._selector": "the operator's globs",
     "mirrord.wire.git.failures._row": "makes the rows of a table, when the module is loaded",
     "mirrord.wire.forges.port.hints": "makes the rows of tables, when modules are loaded",

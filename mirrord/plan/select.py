@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import translate
+from functools import lru_cache
 
 _GLOB = frozenset("*?[")
 _REFERRER = "sha256-"  # the referrers fallback scheme and cosign's tags: follow their subject, are no versions
@@ -17,7 +18,12 @@ def is_glob(pattern: str) -> bool:
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
     """Whether `name` equals a literal or matches a glob (`*`, `?`, `[…]`; case counts) of `patterns`."""
-    return any(name == pattern or re.match(translate(pattern), name) is not None for pattern in patterns)
+    return any(name == pattern or _compiled(pattern).match(name) is not None for pattern in patterns)
+
+
+@lru_cache(1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(translate(pattern))
 
 
 def select(offered: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:

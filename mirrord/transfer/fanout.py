@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,7 +17,7 @@ from mirrord.syncer import Tell
 from mirrord.transfer.execute import failed
 from mirrord.wire.secret import bug
 
-_T = TypeVar("_T")
+_Item = TypeVar("_Item")
 
 
 class Gate:
@@ -88,26 +90,54 @@ async def _one(delivery: Delivery, deliver: Callable[[Delivery], Awaitable[Recei
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:
-    """Do all at once; when one fails stop the others and raise what it raised."""
+    """Do all at once; when one fails stop the others and raise what it raised.
+
+    For as many as the operator wrote down. What a stranger's list is long in is for `Workers`.
+    """
+    async with _joined() as group:
+        for work in works:
+            group.create_task(work)
+
+
+class Workers:
+    """A number of workers for work that may have more work inside, as the parts of parts of an index.
+
+    Who has something to do does it himself and takes those who are free to help. Nobody waits for a worker, so that no
+    two can wait for one another, however deep the work is.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Begin with one, who calls `each`; the others are free."""
+        self._free = most - 1
+
+    async def each(self, items: Iterable[_Item], do: Callable[[_Item], Awaitable[None]]) -> None:
+        """Do something with all items, in their order; when one fails stop the others and raise what it raised."""
+        left = deque(items)
+        async with _joined() as group:
+            await self._work(group, left, do)
+
+    async def _work(self, group: asyncio.TaskGroup, left: deque[_Item], do: Callable[[_Item], Awaitable[None]]) -> None:
+        while left:
+            item = left.popleft()
+            if left and self._free > 0:
+                self._free -= 1
+                group.create_task(self._work(group, left, do)).add_done_callback(self._done)
+            await do(item)
+
+    def _done(self, _: asyncio.Task[None]) -> None:
+        self._free += 1
+
+
+@asynccontextmanager
+async def _joined() -> AsyncIterator[asyncio.TaskGroup]:
+    """Open a group of tasks that raises what the first one raised, and no group of errors."""
     first: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
-            for work in works:
-                group.create_task(work)
+            yield group
     except* (MirrordError, TimeoutError) as errors:
         first = errors
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
     if first is not None:  # not raised in `except*`: Python 3.11.2, which is Debian 12's, would wrap it in a group
         raise first from None
-
-
-async def few(at_once: int, do: Callable[[_T], Awaitable[None]], items: Iterable[_T]) -> None:
-    """Do something with each of many, so many at once, without a task for each; fails as `together`."""
-    left = iter(items)
-
-    async def work() -> None:
-        for item in left:
-            await do(item)
-
-    await together(*(work() for _ in range(at_once)))

@@ -19,7 +19,7 @@ class Caps:
     """How much of a body is read into memory, in bytes (CVE-2020-1702 is what happens without)."""
 
     manifest: int = 4 * MIB
-    token: int = MIB
+    token: int = 256 * KIB
     error: int = 64 * KIB
     page: int = MIB
 

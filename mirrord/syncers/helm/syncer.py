@@ -27,6 +27,7 @@ from mirrord.syncers.helm.upstream.fetch import ChartSource
 from mirrord.syncers.helm.upstream.poll import extras, poll
 from mirrord.syncers.helm.upstream.reading import Index, read_index
 from mirrord.syncers.helm.upstream.registry import poll_registry
+from mirrord.transfer.fanout import Workers
 
 
 class HelmSyncer:
@@ -77,13 +78,12 @@ class HelmSyncer:
         copied = {step.item for step in plan.steps if step.action is Action.COPY}
         charts = {entry.item: entry for entry in survey.entries if entry.item in copied}
         asked = list(charts.values())[:MEASURED]
-        free = asyncio.Semaphore(AT_ONCE)
+        sizes: dict[str, int | None] = {}
 
-        async def size(chart: ChartVersion) -> int | None:
-            async with free:
-                return await source.size(chart)
+        async def size(chart: ChartVersion) -> None:
+            sizes[chart.item] = await source.size(chart)
 
-        sizes = dict(zip((one.item for one in asked), await asyncio.gather(*map(size, asked)), strict=True))
+        await Workers(AT_ONCE).each(asked, size)
         steps = [replace(step, size=sizes.get(step.item)) if step.active else step for step in plan.steps]
         return replace(plan, steps=tuple(steps))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from mirrord.errors import ContentError, RefusedError
+from mirrord.wire.aside import aside
 from mirrord.wire.host import HostBook
 from mirrord.wire.message import CAPS, Answer, Call
 from mirrord.wire.number import whole
@@ -83,7 +84,7 @@ class Api:
             if hint is None:
                 raise
             raise type(error)(f"{error}; {hint}", error.status) from error
-        return _object(answer.body, host)
+        return await aside(len(answer.body), _object, answer.body, host)
 
 
 def base(book: HostBook, host: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from mirrord.errors import ContentError, DigestError, ImmutableError, RefusedError, ServerError, UsageError
 from mirrord.model import Digest
+from mirrord.wire.aside import aside
 from mirrord.wire.host import HostBook
 from mirrord.wire.http import Http, Incoming
 from mirrord.wire.message import Answer, Call
@@ -76,13 +77,13 @@ class Repository:
             DigestError: the bytes are not those of `ref` or of `Docker-Content-Digest`, twice.
             UnsupportedError: Docker schema 1.
             ContentError: no manifest, or an ambiguous one, or one with a Content-Encoding.
-            TooLargeError: more than 4 MiB.
+            TooLargeError: more than 4 MiB, 1000 blobs or 10 000 entries.
         """
         call = replace(self._manifest("GET", ref), headers={"Accept": ACCEPT}, cap=LIMIT)
         try:
-            return self._parsed(await self._endpoint.http.fetch(call), ref)
+            return await self._read(call, ref)
         except DigestError:
-            return self._parsed(await self._endpoint.http.fetch(call), ref)
+            return await self._read(call, ref)
 
     async def has_blob(self, digest: Digest) -> int | None:
         """Return the blob's size (one HEAD), or None when it is not there or the registry does not tell its size."""
@@ -196,6 +197,10 @@ class Repository:
         if stored is not None and stored != Digest.of(manifest.body, stored.algorithm):
             raise DigestError(f"{self.reference.name}: was sent {manifest.digest} and says it stored {stored}")
         return answer
+
+    async def _read(self, call: Call, ref: str) -> Manifest:
+        answer = await self._endpoint.http.fetch(call)
+        return await aside(len(answer.body), self._parsed, answer, ref)
 
     def _parsed(self, answer: Answer, ref: str) -> Manifest:
         promised = header_digest(answer)

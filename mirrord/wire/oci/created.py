@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from mirrord.errors import ContentError, RefusedError
 from mirrord.model import Digest
+from mirrord.wire.aside import aside
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import ATTESTATION, CONFIGS, Descriptor
 from mirrord.wire.oci.document import read_object
@@ -16,7 +16,6 @@ from mirrord.wire.oci.manifest import LIMIT, Manifest
 CREATED = "org.opencontainers.image.created"
 _NO_DATE = 1980  # the last of the years that programs write for "no date": 1, 1970, 1980
 _LONGEST = 64  # characters of a date
-_ASIDE = 256 * 1024  # bytes of JSON that are not read beside other work
 
 
 def moment(text: object) -> datetime | None:
@@ -56,7 +55,7 @@ async def created(
     if config is None or config.size > LIMIT:
         return None
     data = config.data if config.data is not None else await read_blob(config)
-    return await asyncio.to_thread(_by_config, data) if len(data) > _ASIDE else _by_config(data)
+    return await aside(len(data), _by_config, data)
 
 
 async def created_at(repository: Repository, digest: Digest) -> datetime | None:

@@ -13,22 +13,24 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
-from mirrord.errors import ContentError
+from mirrord.errors import ContentError, TooLargeError
 
 DEPTH = 64
+MOST = 1_000_000  # values in one document: in memory, each takes some 100 bytes
 
-# Possessive, and content with a missing end: a hostile body costs one pass, never two.
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+# Brackets and commas, and all that comes before them. Possessive, and content with a missing end: a hostile body costs
+# one pass, never two, and no copy of it.
+_MARKS = re.compile(rb'(?:[^",\[\]{}]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+([,\[\]{}]*+)', re.DOTALL)
 
 
-def read_object(body: bytes, what: str) -> Mapping[str, object]:
-    """Read `body` as one JSON object; `what` names it in messages.
+def read_object(body: bytes, what: str, most: int = MOST) -> Mapping[str, object]:
+    """Read `body` as one JSON object of at most so many values; `what` names it in messages.
 
     Raises:
         ContentError: it is no JSON object, or one that parsers disagree about.
+        TooLargeError: it has more values.
     """
-    _check_depth(body, what)
+    _check_shape(body, what, most)
     try:
         value = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_number)
     except ContentError as error:
@@ -107,12 +109,21 @@ def texts(value: object, what: str) -> Mapping[str, str]:
     return {text(key, what): text(item, f"{what}: {key[:80]!a}") for key, item in mapping(value, what).items()}
 
 
-def _check_depth(body: bytes, what: str) -> None:
-    depth = 0
-    for byte in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
-        depth += 1 if byte in b"[{" else -1
-        if depth > DEPTH:
-            raise ContentError(f"{what}: nested more than {DEPTH} deep")
+def _check_shape(body: bytes, what: str, most: int) -> None:
+    """Refuse what would be deep or dear, before anything is made of it."""
+    depth = values = 0
+    for found in _MARKS.finditer(body):
+        for byte in found[1]:
+            if byte in b",[{":
+                values += 1
+            if byte in b"[{":
+                depth += 1
+            elif byte in b"]}":
+                depth -= 1
+            if depth > DEPTH:
+                raise ContentError(f"{what}: nested more than {DEPTH} deep")
+        if values > most:
+            raise TooLargeError(f"{what}: more than {most} values in it")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -27,7 +27,7 @@ from mirrord.wire.oci.descriptor import (
     read_descriptor,
     read_descriptors,
 )
-from mirrord.wire.oci.document import check_spelling, read_object, text, texts
+from mirrord.wire.oci.document import check_spelling, read_object, sequence, text, texts
 
 __all__ = [
     "ACCEPT",
@@ -51,6 +51,15 @@ Schema 1 stands in it so that such an image is refused by us, with a reason, and
 
 LIMIT = 4 * 1024 * 1024
 """Bytes of a manifest (distribution-spec, "Pushing Manifests": what registries should take at least)."""
+
+MOST_BLOBS = 1000
+"""Config, layers and artifact blobs of one manifest; runtimes take 127 layers."""
+
+MOST_ENTRIES = 10_000
+"""Entries of one index."""
+
+MOST_VALUES = 200_000
+"""JSON values in one manifest: annotations of a few bytes take many times that in memory."""
 
 _VAGUE = frozenset({"", "application/json", "application/octet-stream", "binary/octet-stream", "text/plain"})
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*")
@@ -98,7 +107,7 @@ class Manifest:
         `content_type` is the header's value, parameters and all, or "" when there was none.
 
         Raises:
-            TooLargeError: more than `LIMIT` bytes.
+            TooLargeError: more than `LIMIT` bytes, or more entries, blobs or values than there may be.
             DigestError: the bytes are not those of `digest`, or embedded data not those of its descriptor.
             UnsupportedError: Docker schema 1.
             ContentError: not a manifest, or one that two readers may understand differently (CVE-2021-41190).
@@ -112,7 +121,7 @@ class Manifest:
         actual = Digest.of(body, digest.algorithm if digest else "sha256")
         if digest and actual != digest:
             raise DigestError(f"{what}: the {len(body)} bytes received have digest {actual}")
-        document = read_object(body, what)
+        document = read_object(body, what, MOST_VALUES)
         check_spelling(document, _DOCUMENT_KEYS, what)
         media_type = _media_type(document, received, what)
         children, blobs, foreign = _content(document, what)
@@ -179,6 +188,7 @@ def _content(
     document: Mapping[str, object], what: str
 ) -> tuple[tuple[Descriptor, ...], tuple[Descriptor, ...], tuple[Descriptor, ...]]:
     """Return children, blobs and foreign layers."""
+    _check_counts(document, what)
     entries = read_descriptors(document.get("manifests"), f"{what}: manifests")
     config = [read_descriptor(document["config"], f"{what}: config")] if document.get("config") is not None else []
     layers = read_descriptors(document.get("layers"), f"{what}: layers")
@@ -193,6 +203,15 @@ def _content(
         tuple(blobs.values()),
         tuple(one for one in layers if one.is_foreign),
     )
+
+
+def _check_counts(document: Mapping[str, object], what: str) -> None:
+    entries = len(sequence(document.get("manifests"), f"{what}: manifests"))
+    if entries > MOST_ENTRIES:
+        raise TooLargeError(f"{what}: an index of {entries} entries; {MOST_ENTRIES} are the most")
+    blobs = sum(len(sequence(document.get(part), f"{what}: {part}")) for part in ("layers", "blobs"))
+    if blobs > MOST_BLOBS:
+        raise TooLargeError(f"{what}: {blobs} layers or blobs; {MOST_BLOBS} are the most")
 
 
 def _check_sizes(found: Iterable[Descriptor], what: str) -> None:

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from mirrord.errors import ContentError, TooLargeError
+from mirrord.wire.aside import aside
 from mirrord.wire.oci.document import read_object, sequence
 from mirrord.wire.oci.endpoint import Endpoint
 from mirrord.wire.oci.reference import valid_tag
 
 PAGE = 1000  # more is refused by ECR (go-containerregistry#681)
 PAGES = 1000
+MOST = 100_000  # tags of one repository
 PAGE_LIMIT = 8 * 1024 * 1024  # Google's registries ignore `n` and add a map of all manifests
 
 # Possessive throughout: a header costs one pass, whatever is in it.
@@ -29,7 +31,7 @@ async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
         MissingError: the registry knows no such repository.
         UntrustedError: the link to the next page is no proper URL.
         ContentError: a page is no tag list, or the pages go round in a circle.
-        TooLargeError: a page or their number is beyond reason.
+        TooLargeError: a page, their number or that of the tags is beyond reason.
     """
     what = f"{endpoint.reference.name}: tag list"
     url: str | None = f"{endpoint.call('GET', 'tags/list').url}?n={PAGE}"
@@ -38,9 +40,11 @@ async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
     while url is not None:
         visited.add(url)
         answer = await endpoint.http.fetch(replace(endpoint.call_url("GET", url), cap=PAGE_LIMIT))
-        found = read_tags(answer.body, what)
+        found = await aside(len(answer.body), read_tags, answer.body, what)
         fresh = [tag for tag in dict.fromkeys(found) if tag not in seen]
         seen.update(fresh)
+        if len(seen) > MOST:
+            raise _too_many(what)
         for tag in fresh:
             yield tag
         target = next_link(answer.headers.get("link", ""), what)
@@ -56,11 +60,19 @@ def read_tags(body: bytes, what: str) -> list[str]:
 
     Raises:
         ContentError: not a tag list.
+        TooLargeError: more than `MOST`.
     """
     document = read_object(body, what)
     if "tags" not in document:
         raise ContentError(f"{what}: no `tags` in it; is this host a registry?")
-    return [tag for tag in sequence(document["tags"], what) if isinstance(tag, str) and valid_tag(tag)]
+    tags = sequence(document["tags"], what)
+    if len(tags) > MOST:
+        raise _too_many(what)
+    return [tag for tag in tags if isinstance(tag, str) and valid_tag(tag)]
+
+
+def _too_many(what: str) -> TooLargeError:
+    return TooLargeError(f"{what}: more than {MOST} tags, which is the most; wanted ones can be named one by one")
 
 
 def next_link(header: str, what: str) -> str | None:

@@ -310,6 +310,24 @@ def test_ten_thousand_children_are_read() -> None:
     assert len(read(index(*entries)).children) == 10_000
 
 
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (index(*[pointer(OCI_MANIFEST)] * 10_001), "10001 entries; 10000 are the most"),
+        (image(layers=[pointer()] * 1001), "1001 layers or blobs; 1000 are the most"),
+        (image(annotations={str(number): "" for number in range(200_001)}), "more than 200000 values"),
+        (image(unheard=[[]] * 100_001), "more than 200000 values"),
+        (image(layers=[pointer()] * 600, blobs=[pointer()] * 401), "1001 layers or blobs; 1000 are the most"),
+    ],
+    ids=["entries", "layers", "both", "values", "lists"],
+)
+def test_lists_have_an_end(document: dict[str, Any], said: str) -> None:
+    """A4: what no image has is refused by its number, before a single entry is looked at."""
+    with pytest.raises(TooLargeError, match=said):
+        read(document)
+    assert len(read(image(layers=[pointer()] * 1000)).blobs) == 2
+
+
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 def test_bytes_have_to_fit_the_digest(algorithm: str) -> None:
     """Bytes of another digest are refused before anybody reads them (35)."""

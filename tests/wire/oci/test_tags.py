@@ -133,6 +133,18 @@ async def test_page_without_end(registry: Registry) -> None:
         await tags_of(registry)
 
 
+async def test_tags_without_end(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A4: the number of tags is bounded, over all pages and in one, and stands in the error."""
+    monkeypatch.setattr(module, "MOST", 5)
+    await fill(registry, (f"v{number}" for number in range(20)))
+    for size, pages in ((2, 3), (20, 1)):
+        registry.protocol.page_size = size
+        registry.forget()
+        with pytest.raises(TooLargeError, match="more than 5 tags"):
+            await tags_of(registry)
+        assert registry.count("GET", "tags") == pages
+
+
 @pytest.mark.parametrize(
     ("header", "target"),
     [

@@ -23,7 +23,7 @@ from mirrord.errors import (
 from mirrord.model import Digest
 from mirrord.syncers.helm.names import INDEX, ChartVersion
 from mirrord.syncers.helm.transfer.target import Listing, Reading
-from mirrord.transfer.fanout import few
+from mirrord.transfer.fanout import Workers
 from mirrord.wire.http import Http
 from mirrord.wire.message import MIB, Answer, Call
 from mirrord.wire.trust import check_url
@@ -88,7 +88,7 @@ class ServedIndex:
             if digest is not None:
                 held[chart.item] = digest
 
-        await few(AT_ONCE, find, silent.values())
+        await Workers(AT_ONCE).each(silent.values(), find)
         return held
 
     async def settle(self, item: str, digest: Digest, refusal: RefusedError) -> None:

@@ -16,7 +16,7 @@ from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion, below, oci_tag, registry_lacks
 from mirrord.syncers.helm.transfer import pushed
 from mirrord.syncers.helm.transfer.target import IndexFile
-from mirrord.transfer.fanout import few
+from mirrord.transfer.fanout import Workers
 from mirrord.wire.http import Http
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
@@ -118,8 +118,8 @@ class OciTarget:
             there = [one for one in versions if tags is None or oci_tag(one[0].version) in tags]
             asked.extend((chart, seen, tags is not None) for chart, seen in there)
 
-        await few(AT_ONCE, find, unsure.values())
-        await few(AT_ONCE, lambda one: self._look(*one), asked)
+        await Workers(AT_ONCE).each(unsure.values(), find)
+        await Workers(AT_ONCE).each(asked, lambda one: self._look(*one))
         found = {item: Seen.read(fact) for item, fact in self._facts.items()}
         return {item: seen.archive for item, seen in found.items() if seen}
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from mirrord.errors import ContentError, MirrordError, MissingError
@@ -22,6 +23,8 @@ from mirrord.syncers.helm.upstream.fields import ENTRY, RefusedError, record
 from mirrord.syncers.helm.upstream.plain import Plain
 from mirrord.syncers.helm.upstream.poll import Polled
 from mirrord.syncers.helm.upstream.reading import Index
+from mirrord.transfer.fanout import Workers
+from mirrord.wire.aside import aside
 from mirrord.wire.http import Http
 from mirrord.wire.message import MIB
 from mirrord.wire.oci.client import Repository
@@ -56,7 +59,7 @@ async def poll_registry(http: Http, url: str, spec: HelmSpec, known: Mapping[str
         reading.unread.append(
             Problem(_name(reference), f"cannot be read now: {error}", left_out=True, chart=_name(reference))
         )
-    await asyncio.gather(*(reading.read(reference, some) for reference, some in tags.items()))
+    await reading.workers.each(tags.items(), lambda one: reading.read(*one))
     return Polled(reading.index(), {"digest": str(digest)})
 
 
@@ -72,7 +75,7 @@ class _Reading:
 
     def __init__(self, repositories: Mapping[Reference, Repository], spec: HelmSpec, now: datetime) -> None:
         self._repositories, self._spec, self._now = repositories, _of_tags(spec), now
-        self._free = asyncio.Semaphore(AT_ONCE)
+        self.workers = Workers(AT_ONCE)
         self._problems: list[Problem] = []
         self._entries: dict[str, ChartVersion] = {}
         self.unread: list[Problem] = []
@@ -83,10 +86,16 @@ class _Reading:
         listed = [_listed(reference, name, tag) for tag in tags if valid_version(tag.replace("_", "+"))]
         wanted = choose(listed, self._spec, self._now).values() if valid_name(name) else ()
         charts = [choice.chart for choice in wanted]
-        found = await asyncio.gather(*(self._entry(reference, chart) for chart in charts))
-        for chart, entry in sorted(zip(charts, found, strict=True), key=lambda pair: _moved(*pair)):
-            if entry is not None:
-                self._take(chart, entry)
+        found: dict[str, ChartVersion] = {}
+
+        async def look(chart: ChartVersion) -> None:
+            if entry := await self._entry(reference, chart):
+                found[chart.version] = entry
+
+        await self.workers.each(charts, look)
+        there = [(chart, found[chart.version]) for chart in charts if chart.version in found]
+        for chart, entry in sorted(there, key=lambda pair: _moved(*pair)):
+            self._take(chart, entry)
 
     def index(self) -> Index:
         """Return what was read."""
@@ -95,8 +104,7 @@ class _Reading:
 
     async def _entry(self, reference: Reference, listed: ChartVersion) -> ChartVersion | None:
         try:
-            async with self._free:
-                return await _entry(self._repositories[reference], listed)
+            return await _entry(self._repositories[reference], listed)
         except (ContentError, MissingError, RefusedError) as error:
             self._problems.append(_problem(listed, str(error)))
         except MirrordError as error:
@@ -125,9 +133,9 @@ def _name(reference: Reference) -> str:
     return reference.path.rpartition("/")[2]
 
 
-def _moved(listed: ChartVersion, entry: ChartVersion | None) -> bool:
+def _moved(listed: ChartVersion, entry: ChartVersion) -> bool:
     """Whether a chart lies under another tag than that of its version."""
-    return entry is not None and entry.version != listed.version
+    return entry.version != listed.version
 
 
 def _of_tags(spec: HelmSpec) -> HelmSpec:
@@ -184,9 +192,11 @@ async def _config(repository: Repository, config: Descriptor) -> dict[str, Plain
     async with repository.open_blob(config) as chunks:
         async for chunk in chunks:
             body += chunk
+            if len(body) > config.size:
+                break
     if Digest.of(body, config.digest.algorithm) != config.digest:
         raise ContentError(f"has a config that is not {config.digest}")
-    found = build(body, strict=False).value
+    found = (await aside(len(body), partial(build, strict=False), body)).value
     if not isinstance(found, dict):
         raise ContentError("has a config that is no mapping")
     return found

@@ -6,22 +6,23 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from mirrord import failpoints
 from mirrord.blobs.spool import DetachedError, Reader, RestartedError
-from mirrord.errors import MirrordError, StorageError
+from mirrord.errors import ContentError, MirrordError, StorageError
 from mirrord.model import Digest, Outcome, Receipt, Step
 from mirrord.syncer import Services, Tell
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.syncers.image.transfer.destinations import Destination, Keeping
 from mirrord.syncers.image.transfer.publishing import Names, created_at_source, decide
-from mirrord.syncers.image.transfer.tree import Manifests, Once, read_child, root_descriptor
-from mirrord.transfer.fanout import Delivery, fan_out, together
+from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, read_manifest, root
+from mirrord.transfer.fanout import Delivery, Workers, fan_out
 from mirrord.wire.oci.manifest import Descriptor, Manifest
 
 UPLOADS = 6  # blobs on their way to one target at once
+WORKERS = 16  # of one image on its way to one target: more than uploads, so that what is there is seen meanwhile
 
 
 @dataclass(slots=True)
@@ -39,7 +40,9 @@ class _Errand:
     source: ImageSource
     destination: Destination
     party: str
-    tally: _Tally
+    tally: _Tally = field(default_factory=_Tally)
+    extent: Extent = field(default_factory=Extent)
+    workers: Workers = field(default_factory=lambda: Workers(WORKERS))
 
 
 class ImageSession:
@@ -94,11 +97,11 @@ class ImageSession:
     async def _deliver(self, delivery: Delivery) -> Receipt:
         step = delivery.step
         party = f"{self._label}{step.target}"
-        errand = _Errand(self._sources[step.item], self._destinations[step.target], party, _Tally())
-        root = root_descriptor(Digest.parse(step.digest))
+        errand = _Errand(self._sources[step.item], self._destinations[step.target], party)
         with self._services.spools.active(party, self._label), self._watched(errand.destination):
-            manifest = await self._manifest(errand.source, root)
-            await self._carry(errand, manifest, 0)
+            top = root(Digest.parse(step.digest))
+            manifest = await self._manifest(errand, top)
+            await self._carry(errand, Parts.of(top, manifest), 0)
         await delivery.gate.ready()
         return _receipt(step, errand.tally, await self._publish(errand, manifest, step))
 
@@ -124,36 +127,48 @@ class ImageSession:
             await errand.destination.publish(manifest, names.differ)
         return names
 
-    async def _manifest(self, source: ImageSource, descriptor: Descriptor) -> Manifest:
-        manifest = await self._manifests.read(("read", id(source), descriptor.digest), source.manifest(descriptor))
-        assert manifest is not None
+    async def _entry(self, errand: _Errand, entry: Descriptor) -> Manifest | None:
+        key = ("read", id(errand.source), entry.digest, entry.media_type)
+        return await self._manifests.read(key, read_manifest(errand.source, entry))
+
+    async def _manifest(self, errand: _Errand, entry: Descriptor) -> Manifest:
+        """Read what is known to be a manifest."""
+        manifest = await self._entry(errand, entry)
+        if manifest is None:
+            raise ContentError(f"{entry.digest} was a manifest, and is none any more")
         return manifest
 
-    async def _carry(self, errand: _Errand, manifest: Manifest, depth: int) -> None:
-        """Write a manifest after everything that it refers to."""
+    async def _carry(self, errand: _Errand, parts: Parts, depth: int) -> None:
+        """Write a manifest after everything that it refers to; meanwhile nobody holds more of it than its parts."""
         destination = errand.destination
-        if await destination.has_manifest(manifest.digest):
+        if await destination.has_manifest(parts.entry.digest):
             errand.tally.there += 1
             return
         if isinstance(destination, Keeping):
-            destination.expect(manifest.blobs)
-        blobs = sorted(manifest.blobs, key=lambda blob: -blob.size)  # the longest first: no long tail at the end
-        await together(
-            *(self._child(errand, child, depth + 1) for child in manifest.children),
-            *(self._blob(errand, blob) for blob in blobs),
-        )
-        await destination.take_manifest(manifest)
-        errand.tally.foreign += len(manifest.foreign)
+            destination.expect(parts.blobs)
+        errand.extent.found(parts)
+        await errand.workers.each(parts.children, lambda child: self._child(errand, child, depth + 1))
+        await errand.workers.each(parts.blobs, lambda blob: self._blob(errand, blob))
+        await destination.take_manifest(await self._manifest(errand, parts.entry))
+        errand.tally.foreign += parts.foreign
         failpoints.hit("push.manifest")
 
     async def _child(self, errand: _Errand, child: Descriptor, depth: int) -> None:
-        work = read_child(errand.source, child, depth)
-        manifest = await self._manifests.read(("read", id(errand.source), child.digest, "child"), work)
-        if manifest is None:
+        if depth > DEEPEST:
+            raise ContentError(f"{child.digest}: nested deeper than {DEEPEST} indexes")
+        parts = await self._parts(errand, child)
+        if parts is None:
             await self._blob(errand, child)
             return
-        key = ("carry", errand.party, child.digest)
-        await self._once.do(key, self._carry(errand, manifest, depth))
+        await self._once.do(("carry", errand.party, child.digest), self._carry(errand, parts, depth))
+
+    async def _parts(self, errand: _Errand, child: Descriptor) -> Parts | None:
+        manifest = await self._entry(errand, child)
+        if manifest is None:
+            return None
+        if len(manifest.body) != child.size:
+            raise ContentError(f"{child.digest} has {len(manifest.body)} bytes, its index says {child.size}")
+        return Parts.of(child, manifest)
 
     async def _blob(self, errand: _Errand, blob: Descriptor) -> None:
         await self._once.do(("blob", errand.party, blob.digest), self._bring(errand, blob))

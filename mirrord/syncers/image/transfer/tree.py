@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from mirrord.errors import ContentError, MissingError
+from mirrord.errors import ContentError, MissingError, TooLargeError
 from mirrord.model import Digest
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.wire.oci.manifest import Descriptor, Manifest
 
-REMEMBERED = 64 << 20  # bytes of manifests kept for the next tags of a run, which often share them
+REMEMBERED = 64 << 20  # bytes of memory for manifests that the next tags of a run may share
 DEEPEST = 8  # indexes in indexes; deeper ones are an attack (the specification sets no bound)
 
+MOST_MANIFESTS = 10_000  # in one image
+MOST_BYTES = 100_000_000  # of all manifests of one image
+DONE = 100_000  # pieces of work whose end is remembered; whoever asks for another one again has it looked at again
+
+_ENTRY = 400  # bytes of memory that it takes to remember anything at all
+_TIMES = 6  # bytes of memory for each byte of a manifest, its text and what was made of it
 _Result = TypeVar("_Result")
 
 
@@ -24,9 +31,14 @@ class Once:
     def __init__(self) -> None:
         """Begin with nothing under way."""
         self._tasks: dict[object, asyncio.Task[Any]] = {}
+        self._done: dict[object, Any] = {}
 
     async def do(self, key: object, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Return what the work called `key` returned, or raise what it raised."""
+        if key in self._done:
+            work.close()
+            known: _Result = self._done[key]
+            return known
         task = self._tasks.get(key)
         if task:
             work.close()
@@ -39,11 +51,18 @@ class Once:
     def forget(self, key: object) -> None:
         """Forget what was done: who asks again has it done again."""
         self._tasks.pop(key, None)
+        self._done.pop(key, None)
 
     def _ended(self, key: object, task: asyncio.Task[Any]) -> None:
-        """Forget a failure, once everybody who waited has it: the next one who asks may have more luck."""
-        if (task.cancelled() or task.exception()) and self._tasks.get(key) is task:
-            del self._tasks[key]
+        """Keep the result. A failure is forgotten, once all who waited have it: who asks next may have more luck."""
+        failed = task.cancelled() or task.exception() is not None
+        if self._tasks.get(key) is not task:
+            return
+        del self._tasks[key]
+        if not failed:
+            self._done[key] = task.result()
+            while len(self._done) > DONE:
+                del self._done[next(iter(self._done))]
 
     async def aclose(self) -> None:
         """Stop what is still under way."""
@@ -53,13 +72,14 @@ class Once:
 
 
 class Manifests:
-    """The manifests of a run: each read once while it is remembered, at most `budget` bytes of them."""
+    """The manifests of a run: each read once while it is remembered, in at most `budget` bytes of memory."""
 
     def __init__(self, once: Once, budget: int = REMEMBERED) -> None:
         """Share work through `once`."""
         self._once = once
         self._budget = budget
         self._kept: OrderedDict[object, Manifest | None] = OrderedDict()
+        self._total = 0
 
     async def read(self, key: object, work: Coroutine[Any, Any, Manifest | None]) -> Manifest | None:
         """Return what the reading called `key` returned, now or before."""
@@ -67,33 +87,87 @@ class Manifests:
             work.close()
             self._kept.move_to_end(key)
             return self._kept[key]
-        manifest = self._kept[key] = await self._once.do(key, work)
+        manifest = await self._once.do(key, work)
         self._once.forget(key)
-        while sum(len(one.body) for one in self._kept.values() if one) > self._budget:
-            self._kept.popitem(last=False)
+        if key not in self._kept:  # of many who waited one is the first
+            self._kept[key] = manifest
+            self._total += _weight(manifest)
+            while self._total > self._budget:
+                self._total -= _weight(self._kept.popitem(last=False)[1])
         return manifest
 
 
-async def read_child(source: ImageSource, child: Descriptor, depth: int) -> Manifest | None:
-    """Read an entry of an index; None when it turns out to be a blob of a type that nobody knows.
+def _weight(manifest: Manifest | None) -> int:
+    """Return about how many bytes of memory a manifest takes."""
+    return _ENTRY + (len(manifest.body) * _TIMES if manifest else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a manifest refers to, without whatever else strangers have put into it.
+
+    Attributes:
+        entry: how it is asked for.
+        size: bytes of the manifest.
+        children: to carry before it, each digest once, for platforms may share one.
+        blobs: to carry before it, the longest first, so that there is no long tail at the end.
+        foreign: how many layers stay references.
+    """
+
+    entry: Descriptor
+    size: int
+    children: tuple[Descriptor, ...]
+    blobs: tuple[Descriptor, ...]
+    foreign: int
+
+    @classmethod
+    def of(cls, entry: Descriptor, manifest: Manifest) -> Parts:
+        """Take down what `manifest` refers to, which was asked for by `entry`."""
+        children = {child.digest: _bare(child) for child in manifest.children}
+        blobs = sorted(map(_bare, manifest.blobs), key=lambda blob: -blob.size)
+        return cls(entry, len(manifest.body), tuple(children.values()), tuple(blobs), len(manifest.foreign))
+
+
+def _bare(one: Descriptor) -> Descriptor:
+    return Descriptor(one.media_type, one.digest, one.size, data=one.data)
+
+
+class Extent:
+    """What was found of one image on its way to one target: an index may lead to others without end."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._seen: set[Digest] = set()
+        self._size = 0
+
+    def found(self, parts: Parts) -> None:
+        """Count a manifest and what it refers to.
+
+        Raises:
+            TooLargeError: that is more than any image has.
+        """
+        self._seen.update(child.digest for child in parts.children)
+        self._size += parts.size
+        if len(self._seen) > MOST_MANIFESTS:
+            raise TooLargeError(f"more than {MOST_MANIFESTS} manifests in one image, which is the most that is carried")
+        if self._size > MOST_BYTES:
+            raise TooLargeError(f"more than {MOST_BYTES} bytes of manifests in one image, which is the most")
+
+
+def root(digest: Digest) -> Descriptor:
+    """Return the entry for a manifest of which only the digest is known."""
+    return Descriptor("", digest, 0)
+
+
+async def read_manifest(source: ImageSource, entry: Descriptor) -> Manifest | None:
+    """Read an entry of an index, or a root; None when it turns out to be a blob of a type that nobody knows.
 
     Raises:
-        ContentError: nested too deep, or not as long as its descriptor says.
         MirrordError: as `ImageSource.manifest`.
     """
-    if depth > DEEPEST:
-        raise ContentError(f"{child.digest}: nested deeper than {DEEPEST} indexes")
     try:
-        manifest = await source.manifest(child)
+        return await source.manifest(entry)
     except (ContentError, MissingError):
-        if child.is_manifest:
+        if entry.is_manifest or not entry.media_type:
             raise
         return None
-    if len(manifest.body) != child.size:
-        raise ContentError(f"{child.digest} has {len(manifest.body)} bytes, its index says {child.size}")
-    return manifest
-
-
-def root_descriptor(digest: Digest) -> Descriptor:
-    """Return a descriptor to ask for a manifest of which only the digest is known."""
-    return Descriptor("", digest, 0)

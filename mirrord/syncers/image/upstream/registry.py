@@ -15,6 +15,7 @@ from mirrord.model import Digest, Item
 from mirrord.plan.offer import Build, Offer, named, remembered
 from mirrord.plan.select import is_glob, matches, select
 from mirrord.syncers.image.upstream.embedded import embedded
+from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.manifest import Descriptor, Manifest
 from mirrord.wire.oci.reference import Reference
@@ -22,6 +23,8 @@ from mirrord.wire.oci.reference import Reference
 if TYPE_CHECKING:
     from mirrord.syncer import Publication
     from mirrord.syncers.image.spec import Source
+
+AT_ONCE = 64  # tags asked for; how many of them at once at the host its `requests` says
 
 
 class RegistrySource:
@@ -104,8 +107,15 @@ async def offers(repository: Repository, question: Question) -> Found:
     tags = [pattern for pattern in patterns if not is_glob(pattern)]
     if len(tags) < len(patterns):
         listed = [tag async for tag in repository.tags()]
-        tags += [tag for tag in select(listed, patterns) if tag not in tags]
-    found = await asyncio.gather(*(_offer(repository, question, tag) for tag in tags))
+        chosen = await asyncio.to_thread(select, listed, patterns)
+        tags += [tag for tag in chosen if tag not in tags]
+    answers: dict[str, Offer | MirrordError] = {}
+
+    async def look(tag: str) -> None:
+        answers[tag] = await _offer(repository, question, tag)
+
+    await Workers(AT_ONCE).each(tags, look)
+    found = [answers[tag] for tag in tags]
     failures = [(tag, error) for tag, error in zip(tags, found, strict=True) if isinstance(error, MirrordError)]
     if failures and len(failures) == len(found) and all(isinstance(error, TransportError) for _, error in failures):
         raise failures[0][1]

@@ -21,7 +21,7 @@ from mirrord.syncers.image.names import image_name, source_reference, spec_of, t
 from mirrord.syncers.image.plan import ImageSource, ImageSurvey
 from mirrord.syncers.image.upstream.layout import LayoutSource, build_offers, builds, single
 from mirrord.syncers.image.upstream.registry import Question, RegistrySource, offers
-from mirrord.transfer.fanout import together
+from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.archive import open_archive
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import created_at
@@ -154,11 +154,10 @@ async def _held(target: Target, names: Collection[str], mirror: Mirror, services
     repository = Repository(services.http, target_reference(mirror, target), services.http.book, push=True)
     held: dict[str, str | None] = {}
     answered: list[bool] = []
-    slots = asyncio.Semaphore(LOOKS)
 
     async def look(name: str) -> None:
         try:
-            async with slots, asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 head = await repository.head_manifest(name)
         except RefusedError:
             answered.append(False)
@@ -169,7 +168,7 @@ async def _held(target: Target, names: Collection[str], mirror: Mirror, services
         held[name] = head.digest if head else None
 
     try:
-        await together(*(look(name) for name in sorted(names)))
+        await Workers(LOOKS).each(sorted(names), look)
     except TimeoutError:
         return _Look(target.name, {}, f"no answer within {PATIENCE:.0f} s")
     except MirrordError as error:
