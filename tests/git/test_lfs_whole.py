@@ -166,12 +166,50 @@ async def test_what_upstream_lost_long_ago_stops_nobody(scene: Scene) -> None:
     assert scene.given() == {BIG}
     assert {large(run, name) for name in ("one", "local")} == {Outcome.LEFT_OUT}
     (problem,) = run.problems
-    assert problem.startswith("upstream has lost 1 LFS object that only older commits point to: ")
+    assert problem.startswith("1 LFS object of older commits, which no branch or tag needs, cannot be had: ")
     run = await scene.world.run(mirror)
     assert (run.result, run.problems) == (Result.NOOP, (problem,))
     scene.source.put(NAME, lost)
     assert (await scene.world.run(mirror)).result is Result.SUCCESS
     assert scene.given() == {OLD, BIG}
+
+
+@pytest.mark.parametrize("side", ["upstream", "destination"])
+async def test_without_an_lfs_server_those_that_need_none_go_on(scene: Scene, side: str) -> None:
+    """Where one side has no LFS server a ref waits that needs objects for a checkout; who left LFS is mirrored."""
+    bare = scene.source if side == "upstream" else scene.there
+    bare.faults.on("POST", "/info/lfs/", times=None).status(404)
+    mirror = scene.mirror("one")
+    run = await scene.world.run(mirror)
+    told = receipts(run, "one")
+    assert (run.result, told["lfs"].outcome, told["lfs"].code) == (Result.PARTIAL, Outcome.REFUSED, "unsupported")
+    assert "set `lfs: false` to mirror pointers only" in told["lfs"].detail
+    assert {item for item, one in told.items() if not one.good} == {MAIN, "lfs"}
+    assert set(scene.there.refs(NAME)) == {DEV}
+    scene.upstream.set(MAIN, scene.upstream.refs()[DEV])
+    run = await scene.world.run(mirror)
+    assert (run.result, large(run, "one"), len(run.problems)) == (Result.SUCCESS, Outcome.LEFT_OUT, 1)
+    assert scene.there.refs(NAME) == scene.upstream.refs()
+
+
+async def test_many_destinations_cost_one_look_at_the_history(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who needs what did not come is found out once for all targets to which the same happened."""
+    places = {}
+    for name in ("one", "two", "three"):
+        scene.there.create(f"{name}.git")
+        places[name] = scene.there.url(f"{name}.git")
+    scene.source.faults.on("POST", "/info/lfs/", times=None).status(403)
+    walks: list[str] = []
+    real = Git.run
+
+    async def counted(self: Git, args: Sequence[str], **more: Any) -> Any:
+        walks.extend(args[:1] if any(arg.startswith("--find-object") for arg in args) else [])
+        return await real(self, args, **more)
+
+    monkeypatch.setattr(Git, "run", counted)
+    run = await scene.world.run(scene.world.mirror(scene.source.url(NAME), places))
+    assert {large(run, name) for name in places} == {Outcome.FAILED}
+    assert walks == ["diff-tree", "log"]
 
 
 async def test_an_object_that_a_destination_does_not_take_stops_those_whose_history_has_it(scene: Scene) -> None:

@@ -1,19 +1,21 @@
 """The LFS objects of one run: from upstream into the cache, from there to each target, and which refs wait for them.
 
 A ref waits for objects that could not be had or brought, since a host that knows LFS refuses it without (GitHub's
-GH008), and another one would publish pointers to nothing. What upstream itself has lost keeps a ref only where a
-checkout of it would need it: else one object that was lost years ago would stop a repository for ever. Where no ref
-needs it, it is a problem of upstream's and left out. Refs that need none of what is lacking go on.
+GH008), and another one would publish pointers to nothing. What nobody can help, because upstream itself has lost it or
+a host has no LFS server, keeps a ref only where a checkout of it would need it: else one object that was lost years ago
+would stop a repository for ever. Where no ref needs it, it is left out, as a problem. Refs that need none of what is
+lacking go on.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from mirrord.errors import MirrordError, MissingError
+from mirrord.errors import MirrordError, MissingError, UnsupportedError
 from mirrord.events import BytesRead, BytesSent
 from mirrord.model import Outcome, Receipt, Step
 from mirrord.syncer import LOCAL, Mirror, Services
@@ -22,6 +24,7 @@ from mirrord.syncers.git.kept.large import Owed
 from mirrord.syncers.git.names import places, source_address
 from mirrord.syncers.git.transfer.destinations import Destination
 from mirrord.syncers.git.transfer.parcel import outcome_of
+from mirrord.wire.git.command import Git
 from mirrord.wire.git.failures import lacks_objects
 from mirrord.wire.git.lfs import objects
 from mirrord.wire.git.lfs.carry import Errors, download, upload
@@ -31,6 +34,9 @@ from mirrord.wire.git.lfs.server import LfsServer
 from mirrord.wire.git.push import Change
 
 _CAUSES = 3  # that are told
+
+Walk = Callable[[Git, Path, Collection[str], Collection[str]], Coroutine[None, None, frozenset[str]]]
+"""Finds those of some tips that need some files."""
 
 
 @dataclass(slots=True)
@@ -55,33 +61,39 @@ class Large:
     read: int = 0
     sent: Counter[str] = field(default_factory=Counter)
     _absent: Errors = field(default_factory=dict)
-    _lost: frozenset[Pointer] = frozenset()
-    _needing: frozenset[str] = frozenset()
     _left: dict[str, Errors] = field(default_factory=dict)
+    _hopeless: dict[str, frozenset[Pointer]] = field(default_factory=dict)
+    _needing: dict[str, frozenset[str]] = field(default_factory=dict)
     _doubted: set[str] = field(default_factory=set)
+    _walks: dict[object, asyncio.Task[frozenset[str]]] = field(default_factory=dict)
 
     async def fetch(self, targets: Collection[str]) -> None:
-        """Bring what the cache lacks of what is owed to these targets, and see who needs what upstream has lost.
+        """Bring what the cache lacks of what is owed to these targets.
 
         Raises:
-            MirrordError: the disk refuses, or the cache cannot be read.
+            MirrordError: the cache cannot be read.
         """
         if not targets:
             return
         owed = frozenset[Pointer]().union(*(self.owed[name] for name in targets))
         wanted = await asyncio.to_thread(objects.lacking, self.kept.folder, owed)
-        await asyncio.to_thread(objects.sweep, self.kept.folder, wanted)
-        if wanted:
-            server = LfsServer(self.kept.git, self.services.http, source_address(self.mirror))
-            self._absent = await download(server, self.kept.folder, wanted, self._came)
-        self._lost = frozenset(one for one in wanted if isinstance(self._absent.get(one.oid), MissingError))
-        blobs = {one.blob for one in self._lost}
-        self._needing = await holding(self.kept.git, self.kept.folder, self.tips, blobs)
+        try:
+            await asyncio.to_thread(objects.sweep, self.kept.folder, wanted)
+            if wanted:
+                server = LfsServer(self.kept.git, self.services.http, source_address(self.mirror))
+                self._absent = await download(server, self.kept.folder, wanted, self._came)
+        except MirrordError as error:
+            self._absent = dict.fromkeys((one.oid for one in wanted), error)
         if LOCAL in targets:
-            self._left[LOCAL] = {one.oid: self._absent[one.oid] for one in self.owed[LOCAL] if one.oid in self._absent}
+            missing = (one.oid for one in self.owed[LOCAL] if one.oid in self._absent)
+            await self._judge(LOCAL, {oid: self._absent[oid] for oid in missing})
 
     async def send(self, target: str, destination: Destination) -> None:
-        """Bring to a target what is owed to it, unless it turns out to have it."""
+        """Bring to a target what is owed to it, unless it turns out to have it.
+
+        Raises:
+            MirrordError: the cache cannot be read.
+        """
         server = LfsServer(self.kept.git, self.services.http, destination.address)
 
         def went(pointer: Pointer, count: int) -> None:
@@ -90,7 +102,15 @@ class Large:
 
         errors = await upload(server, self.kept.folder, self.owed[target], went)
         # Why it did not come explains more than that it is not here.
-        self._left[target] = {oid: self._absent.get(oid) or destination.explained(why) for oid, why in errors.items()}
+        await self._judge(target, {oid: self._absent.get(oid, why) for oid, why in errors.items()})
+        self._left[target] = {oid: destination.explained(why) for oid, why in self._left[target].items()}
+
+    async def _judge(self, target: str, errors: Errors) -> None:
+        """Keep what went wrong for a target, and which refs need what is not to be had from anybody."""
+        self._left[target] = errors
+        gone = {oid for oid, error in errors.items() if _gone(error, absent=error is self._absent.get(oid))}
+        self._hopeless[target] = frozenset(one for one in self.owed[target] if one.oid in gone)
+        self._needing[target] = await self._walk(holding, self.tips, self._hopeless[target])
 
     async def waiting(self, target: str, changes: Sequence[Change]) -> Mapping[str, MirrordError]:
         """Return the refs that must not go to a target, because objects that they need are not there; with the reason.
@@ -98,17 +118,28 @@ class Large:
         Raises:
             MirrordError: the cache cannot be read.
         """
-        errors = self._left.get(target, {})
-        left = objects.ordered(pointer for pointer in self.owed.get(target, ()) if pointer.oid in errors)
-        needed = [pointer for pointer in left if pointer not in self._lost]
-        tips = {change.new for change in changes if change.new}
-        found = await reaching(self.kept.git, self.kept.folder, tips, {one.blob for one in needed}) if tips else ()
+        errors, hopeless = self._left.get(target, {}), self._hopeless.get(target, frozenset())
+        late = frozenset(one for one in self.owed.get(target, ()) if one.oid in errors and one not in hopeless)
+        new = frozenset(change.new for change in changes if change.new)
         stuck: dict[str, MirrordError] = {}
-        for waiting, pointers in ((self._needing, left), (found, needed)):
-            if waiting and pointers:
-                why = _waits(errors[pointers[0].oid])
-                stuck |= {change.ref: why for change in changes if change.new in waiting}
+        for tips, pointers in (
+            (self._needing.get(target, frozenset()), hopeless),
+            (await self._walk(reaching, new, late), late),
+        ):
+            if tips:
+                why = _waits(errors[objects.ordered(pointers)[0].oid])
+                stuck |= {change.ref: why for change in changes if change.new in tips}
         return stuck
+
+    async def _walk(self, walk: Walk, tips: frozenset[str], pointers: Collection[Pointer]) -> frozenset[str]:
+        """Ask which tips need the objects of some pointers; once for all targets to which the same happened."""
+        blobs = frozenset(pointer.blob for pointer in pointers)
+        if not tips or not blobs:
+            return frozenset()
+        key = (walk, tips, blobs)
+        if key not in self._walks:
+            self._walks[key] = asyncio.create_task(walk(self.kept.git, self.kept.folder, tips, blobs))
+        return await self._walks[key]
 
     def doubt(self, target: str, errors: Iterable[MirrordError]) -> None:
         """Look at everything anew with the next run, where a host misses objects that it was believed to have."""
@@ -122,8 +153,8 @@ class Large:
             return Receipt(step, Outcome.DONE, f"LFS objects: {step.reason}", sent=sent)
         total = len({pointer.oid for pointer in self.owed[step.target]})
         first, told = _causes(list(errors.values()))
-        if not self._needing and errors.keys() <= {pointer.oid for pointer in self._lost}:
-            problem = f"upstream has lost {_many(len(errors))} that only older commits point to: {told}"
+        if not self._needing[step.target] and errors.keys() <= {one.oid for one in self._hopeless[step.target]}:
+            problem = f"{_many(len(errors))} of older commits, which no branch or tag needs, cannot be had: {told}"
             return Receipt(step, Outcome.LEFT_OUT, problem, first.code, sent=sent, problem=problem)
         detail = f"{len(errors)} of {_many(total)} did not come: {told}"
         return Receipt(step, outcome_of(first), detail, first.code, sent=sent)
@@ -148,6 +179,11 @@ class Large:
     def _came(self, pointer: Pointer, count: int) -> None:
         self.read += count
         self.services.events.emit(BytesRead(f"sha256:{pointer.oid}", count, pointer.size))
+
+
+def _gone(error: MirrordError, *, absent: bool) -> bool:
+    """Whether nobody can help it: upstream has lost the object, or there is no LFS server to have it from or to."""
+    return isinstance(error, UnsupportedError) or (absent and isinstance(error, MissingError))
 
 
 def _waits(error: MirrordError) -> MirrordError:
