@@ -22,6 +22,7 @@ from mirrord.errors import (
     DigestError,
     MissingError,
     ServerError,
+    StalledError,
     StorageError,
     TooLargeError,
 )
@@ -344,6 +345,25 @@ async def test_provenance_that_cannot_be_had_now(repository: ChartRepository, tm
     repository.faults.on("GET", "prov", times=None).status(503)
     with pytest.raises(ServerError):
         await provenance(repository, tmp_path)
+
+
+async def test_a_server_that_is_silent_about_provenance(
+    repository: ChartRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Provenance files that never come hold up three charts for a while, and no other; the archives are had."""
+    monkeypatch.setattr(fetch, "PATIENCE", 0.05)
+    charts = [build_chart("crane", f"1.{number}.0") for number in range(6)]
+    for chart in charts:
+        repository.add(chart)
+    repository.faults.on("GET", "prov", times=None).hold()
+    async with source(repository.url) as archives:
+        for chart in charts:
+            async with archives.archive(chart.listed(), tmp_path) as found:
+                assert found.wanted.digest == chart.digest
+                with pytest.raises(StalledError):
+                    await found.provenance()
+    assert repository.count("GET", "prov") == fetch.SILENT
+    repository.faults.clear()
 
 
 CHART_LAYER = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"

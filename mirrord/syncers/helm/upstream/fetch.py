@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from mirrord.errors import (
     DigestError,
     MirrordError,
     RefusedError,
+    StalledError,
     TooLargeError,
     about,
 )
@@ -41,6 +43,11 @@ from mirrord.wire.secret import Credential
 
 LONGEST: Final = 100 << 20
 """Bytes of an archive: what helm's loader lets it unpack to."""
+
+PATIENCE: Final = 30.0
+"""Seconds for a provenance, which most charts do not have: a server that is silent about it must not hold up charts."""
+SILENT: Final = 3
+"""So many silences in a row are enough: then its host is not asked for any more."""
 
 CHART_LAYERS: Final = ("application/vnd.cncf.helm.chart.content.v1.tar+gzip", "application/tar+gzip")
 PROVENANCE_LAYER: Final = "application/vnd.cncf.helm.chart.provenance.v1.prov"
@@ -108,6 +115,7 @@ class ChartSource:
         self._http, self._repository, self._tell = http, repository, tell
         self._pass_credentials = pass_credentials
         self._known: dict[str, Credential | None] = {}
+        self._silent = Counter[str]()
 
     @asynccontextmanager
     async def archive(
@@ -181,11 +189,9 @@ class ChartSource:
         except MirrordError as error:
             about(error, chart.item)
             raise
-        calls = [
-            Call("GET", one.url, one.host, headers=await self._headers(one), cap=LONGEST_PROVENANCE)
-            for one in (location, location.provenance)
-        ]
-        return _Place(str(location), partial(self._open, calls[0], location), partial(self._beside, calls[1]))
+        call = Call("GET", location.url, location.host, headers=await self._headers(location))
+        beside = replace(call, url=location.provenance.url, cap=LONGEST_PROVENANCE, deadline=PATIENCE)
+        return _Place(str(location), partial(self._open, call, location), partial(self._beside, beside))
 
     @asynccontextmanager
     async def _open(self, call: Call, location: Location, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -205,12 +211,19 @@ class ChartSource:
 
     async def _beside(self, call: Call) -> bytes | None:
         """Get the provenance; whatever a server says instead of one means that there is none (S3 says 403)."""
+        if self._silent[call.host] >= SILENT:
+            raise StalledError(f"{call.host}: is silent about provenance files, and was not asked for this one")
         try:
             answer = await self._http.fetch(call)
         except RefusedError:
+            self._silent[call.host] = 0
             return None
+        except StalledError:
+            self._silent[call.host] += 1
+            raise
         except TooLargeError as error:
             raise TooLargeError(f"{call.host}: a provenance file of more than {LONGEST_PROVENANCE} bytes") from error
+        self._silent[call.host] = 0
         return answer.body if is_signed(answer.body) else None
 
     async def _in_registry(self, chart: ChartVersion) -> _Place:
