@@ -80,13 +80,15 @@ async def _one(delivery: Delivery, deliver: Callable[[Delivery], Awaitable[Recei
     began = time.monotonic()
     try:
         receipt = await deliver(delivery)
-    except MirrordError as error:
-        delivery.gate.leave()  # before the gate nobody waits for it any more; after it this changes nothing
-        receipt = failed(delivery.step, error)
     except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
-        delivery.gate.leave()
-        receipt = failed(delivery.step, MirrordError(bug(error)))
+        delivery.gate.leave()  # before the gate nobody waits for it any more; after it this changes nothing
+        receipt = failed(delivery.step, deliberate(error))
     tell(replace(receipt, seconds=time.monotonic() - began))
+
+
+def deliberate(error: Exception) -> MirrordError:
+    """Return an error as one of ours: what nobody raises on purpose is a bug, and told as one."""
+    return error if isinstance(error, MirrordError) else MirrordError(bug(error))
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:

@@ -144,6 +144,30 @@ async def test_a_limit_that_was_raised(source: ChartRepository, runs: ChartRuns)
         assert all("a server that keeps 4 versions" in reason for reason in reasons(await runs.run(mirror)))
 
 
+@pytest.mark.parametrize("limit", [0, 5])
+async def test_the_oldest_that_came_late(limit: int, runs: ChartRuns) -> None:
+    """An upload that failed is made up for; should the server keep exactly as many as the others, that is put right."""
+    async with ChartRepository() as repository, ChartMuseumServer(limit=limit) as museum:
+        fill(repository, *MANY[:6])
+        museum.faults.on("POST", "").status(403, b"quota")
+        mirror = runs.mirror(repository.url, museum=museum)
+        assert (await runs.run(mirror)).result is Result.PARTIAL
+        assert versions(museum) == ["7", "8", "9", "10", "11"]
+        second = await runs.run(mirror)
+        if not limit:
+            assert second.result is Result.SUCCESS
+            assert versions(museum) == ["6", "7", "8", "9", "10", "11"]
+            return
+        assert "dropped app-1.7.0" in receipts(second)["museum", "index"].detail
+        await runs.run(mirror)
+        assert versions(museum) == ["7", "8", "9", "10", "11"]
+        posts = museum.count("POST")
+        assert reasons(await runs.run(mirror)) == {
+            "the server keeps 5 versions of a chart, and there are newer ones; set `newest: 5`"
+        }
+        assert museum.count("POST") == posts
+
+
 async def test_signed_charts_at_a_full_server(source: ChartRepository, runs: ChartRuns) -> None:
     """A signed chart costs the server nothing: in one form it would have dropped its oldest, and kept neither file."""
     source.entries.clear()

@@ -16,15 +16,18 @@ from mirrord.errors import GuardError, RefusedError
 from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.transfer.listed import ServedIndex, upload
-from mirrord.syncers.helm.transfer.retention import Retention
+from mirrord.syncers.helm.transfer.retention import Retention, grouped
 from mirrord.syncers.helm.transfer.target import IndexFile, Listing, Reading
 from mirrord.wire.http import Http
 from mirrord.wire.message import Call, Upload
+from mirrord.wire.number import whole
 
 KEEPS: Final = ".keeps"
 """Names, among the facts, how many versions of a chart the server was seen to keep."""
+SEEN: Final = ".seen"
+"""Names how many there were of a chart at the most, when all was there that was wanted and could be had."""
 
-LOOKS: Final = frozenset(4**power for power in range(1, 9))  # uploads after which a limit would have shown
+LOOKS: Final = frozenset(4**power for power in range(9))  # uploads after which a limit would have shown
 SHOWN: Final = 5  # names in a sentence
 SOON: Final = 3  # of the pauses: what an index does not show then, it dropped, or it is one that lags behind
 
@@ -36,11 +39,13 @@ class Museum:
     Attributes:
         context: its `--context-path` as the operator wrote it; None: what its index says.
         wanted: the versions that shall be there.
+        newest: how many of a chart are wanted at the most; None: all.
         bold: go on where nobody knows whether something newer would be dropped.
     """
 
     context: str | None = None
     wanted: Collection[ChartVersion] = ()
+    newest: int | None = None
     bold: bool = False
 
 
@@ -75,20 +80,28 @@ class ChartMuseumTarget:
         self._once = asyncio.Lock()
         self._put: dict[str, ChartVersion] = {}
         self._dropped: set[str] = set()
+        self._risks = 0
         self.place = self._index.url
 
     async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
         """Read its index."""
         listing = await self._index.look()
+        held = await self._index.digests(listing, charts)
         self._enter(listing)
-        return await self._index.digests(listing, charts)
+        return held
 
     def refused(self, charts: Sequence[ChartVersion]) -> Mapping[str, str]:
         """Say which of these must not be put, and why; asked after `held`. `charts` come the oldest first."""
-        if self._room is None:
+        room = self._room
+        if room is None:
             return {}
-        there = self._room.there
-        return self._room.refused([one for one in charts if one.version not in there.get(one.name, {})])
+        most = room.most
+        found = room.refused([one for one in charts if one.version not in room.there.get(one.name, {})])
+        if found or room.keeps is not None or most == self._museum.newest:
+            self._facts.pop(SEEN, None)
+        else:
+            self._facts[SEEN] = str(most)
+        return found
 
     async def put(self, chart: ChartVersion, reader: Reader, prov: bytes | None, *, replace: bool = False) -> None:
         """POST the provenance, then the archive: an archive is never there without it; `?force` replaces.
@@ -118,7 +131,10 @@ class ChartMuseumTarget:
             room.came(chart, asyncio.get_running_loop().time())
         failpoints.hit("push.tag")
         self._put[chart.item] = dataclasses.replace(chart, digest=digest)
-        if risky or len(self._put) in LOOKS:
+        if SEEN in self._facts:
+            self._facts[SEEN] = str(room.most)
+        self._risks += risky
+        if (risky and self._risks in LOOKS) or (len(self._put) > 1 and len(self._put) in LOOKS):
             self._learn(await self._index.awaited(self._settled, SOON))
 
     async def finish(self, index: IndexFile) -> None:  # noqa: ARG002 - ChartMuseum makes its own
@@ -162,13 +178,18 @@ class ChartMuseumTarget:
         return listing.shows(self._staying)
 
     def _enter(self, listing: Listing) -> Retention:
-        keeps = self._facts.get(KEEPS, "")
-        known = int(keeps) if keeps.isascii() and keeps.isdigit() and len(keeps) < 9 else None
-        museum = self._museum
-        self._room = Retention.of(listing.charts, museum.wanted, known or None, bold=museum.bold)
+        museum, told = self._museum, self._index.told(listing)
+        self._room = Retention(
+            grouped(listing.charts.values()),
+            whole(self._facts.get(KEEPS, "")) or None,
+            museum.bold,
+            grouped(museum.wanted),
+            {one.item for one in museum.wanted if one.digest and told.get(one.item) == one.digest},
+            whole(self._facts.get(SEEN, "")),
+        )
         self._note()
-        told = listing.context if below(self.place, listing.context) else ""
-        self._api = api_url(self.place, told if museum.context is None else museum.context)
+        context = listing.context if below(self.place, listing.context) else ""
+        self._api = api_url(self.place, context if museum.context is None else museum.context)
         return self._room
 
     async def _ready(self) -> Retention:
@@ -230,6 +251,7 @@ class ChartMuseumTarget:
         """Note the limit, or that there is none any more."""
         if self._room and self._room.keeps is not None:
             self._facts[KEEPS] = str(self._room.keeps)
+            self._facts.pop(SEEN, None)
         else:
             self._facts.pop(KEEPS, None)
 

@@ -91,6 +91,11 @@ class ServedIndex:
         await Workers(AT_ONCE).each(silent.values(), find)
         return held
 
+    def told(self, listing: Listing) -> Mapping[str, Digest]:
+        """Return the digests that an index tells, or that are known without asking."""
+        known = {item: self._known(chart) for item, chart in listing.charts.items()}
+        return {item: digest for item, digest in known.items() if digest}
+
     async def settle(self, item: str, digest: Digest, refusal: RefusedError) -> None:
         """Find out why an upload was refused as existing: it is there already, or something else is.
 
@@ -143,11 +148,9 @@ class ServedIndex:
 
     async def _digest(self, listed: ChartVersion, wanted: Digest | None) -> Digest | None:
         """Return the digest of an archive whose index tells none; None when it cannot be had."""
-        if listed.digest is not None:
-            return listed.digest
-        known = self._facts.get(listed.item, "").partition(" ")[0]
-        if known and self._facts[listed.item] == _fact(listed, known):
-            return Digest.parse(known)
+        known = self._known(listed)
+        if known is not None:
+            return known
         try:
             digest = await self._fetched(listed)
         except MissingError:
@@ -156,6 +159,13 @@ class ServedIndex:
             return wanted  # it may not be read: then its name and version have to do
         self._facts[listed.item] = _fact(listed, digest)
         return digest
+
+    def _known(self, listed: ChartVersion) -> Digest | None:
+        noted = self._facts.get(listed.item, "")
+        digest = noted.partition(" ")[0]
+        if listed.digest is None and noted == _fact(listed, digest):
+            return Digest.parse(digest)
+        return listed.digest
 
     async def _fetched(self, listed: ChartVersion) -> Digest:
         url = urljoin(f"{self.url}/", listed.urls[0]) if listed.urls else self.url

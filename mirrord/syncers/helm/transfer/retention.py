@@ -26,7 +26,9 @@ class Retention:
         keeps: how many versions of a chart stay, as far as that has shown.
         bold: whether the operator said to go on where nobody knows how many stay.
         wanted: by chart, the versions that shall be there.
-        ours: the items that are there as upstream has them.
+        ours: the items that are there as upstream has them, so that they could come again.
+        seen: how many versions of a chart there were at the most in earlier runs, all that were wanted and could be
+            had: it would be chance if the server kept exactly so many. None when nobody knows.
     """
 
     there: dict[str, dict[str, float]]
@@ -34,19 +36,18 @@ class Retention:
     bold: bool = False
     wanted: Mapping[str, Collection[str]] = field(default_factory=dict)
     ours: set[str] = field(default_factory=set)
+    seen: int | None = None
     _ahead: float | None = None
 
-    @classmethod
-    def of(
-        cls, listed: Mapping[str, ChartVersion], wanted: Iterable[ChartVersion], keeps: int | None, *, bold: bool
-    ) -> Retention:
-        """Take what an index lists; a `keeps` that it disproves, or that the operator sets aside, is forgotten."""
-        there, wanted = grouped(listed.values()), tuple(wanted)
-        if bold or (keeps is not None and any(len(versions) > keeps for versions in there.values())):
-            keeps = None
-        digests = {item: one.digest for item, one in listed.items() if one.digest}
-        ours = {one.item for one in wanted if one.digest and digests.get(one.item) == one.digest}
-        return cls(there, keeps, bold, grouped(wanted), ours)
+    def __post_init__(self) -> None:
+        """Forget a `keeps` that what is there disproves, or that the operator sets aside."""
+        if self.bold or (self.keeps is not None and self.most > self.keeps):
+            self.keeps = None
+
+    @property
+    def most(self) -> int:
+        """How many versions there are of the chart that has most: so many of a chart the server does keep."""
+        return max(map(len, self.there.values()), default=0)
 
     def refused(self, charts: Sequence[ChartVersion]) -> Mapping[str, str]:
         """Say which of these must not be put, and why, by item; they come the oldest first, and are not there."""
@@ -68,9 +69,10 @@ class Retention:
                 return f"{kept}, and there are newer ones; {way}"
             stuck = self._in_the_way(chart) and not self.makes_way(chart)
             return f"{kept}, and would drop {chart.name}-{stuck}, which is newer; {way}" if stuck else ""
-        if self.bold or not lost or len(here) < max(map(len, self.there.values())):  # so many of a chart it does keep
-            return ""
         most = len(here)
+        believed = most <= (self.seen or 0) and {f"{chart.name}-{one}" for one in self._goes(chart.name)} <= self.ours
+        if self.bold or believed or not lost or most < self.most:
+            return ""
         return (
             f"older than what is there: a server that keeps {most} versions of a chart would drop {chart.name}-{lost} "
             f"for it; set `newest: {most}`, or run `mirrord sync NAME --allow` where the server keeps more"
@@ -84,8 +86,8 @@ class Retention:
         return lowest if f"{chart.name}-{lowest}" in self.ours else ""
 
     def risky(self, chart: ChartVersion) -> bool:
-        """Whether nobody knows what this version costs, which is put since the operator said so."""
-        return self.keeps is None and self.bold and bool(self._lost(chart))
+        """Whether nobody knows for sure what this version costs."""
+        return self.keeps is None and bool(self._lost(chart))
 
     def came(self, chart: ChartVersion, now: float) -> None:
         """Take notice of a version that was put at `now`, by a clock of ours."""

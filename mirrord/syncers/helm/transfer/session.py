@@ -32,7 +32,7 @@ from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile
 from mirrord.syncers.helm.transfer.turns import Turn
 from mirrord.transfer.execute import failed
-from mirrord.transfer.fanout import Delivery, fan_out, together
+from mirrord.transfer.fanout import Delivery, deliberate, fan_out, together
 
 
 class Archive(Protocol):
@@ -141,8 +141,8 @@ class HelmSession:
 
         try:
             await self._carry(steps, turns, told)
-        except MirrordError as error:
-            ended = self._unhad(steps[0].item, error)
+        except Exception as error:  # noqa: BLE001 - a bug that one archive brings out is that archive's failure
+            ended = self._unhad(steps[0].item, deliberate(error))
             for step in tuple(left):
                 told(ended(step))
         finally:
@@ -259,21 +259,25 @@ class HelmSession:
         """Publish the index of one target; what is to be deleted there is listed no more."""
         name = steps[0].target
         try:
-            if name in self._errand.survey.unasked:
-                raise self._errand.survey.unasked[name]
-            index = await asyncio.to_thread(self._index, name, steps)
-            if self._left and not index.charts:
-                raise ContentError(f"not one of {len(self._errand.choices)} wanted versions can be had")
-            await self._errand.targets[name].finish(index)
-            self.finished.add(name)
-        except MirrordError as error:
+            index = await self._publish(name, steps)
+        except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
             for step in steps:
-                tell(failed(step, error))
+                tell(failed(step, deliberate(error)))
             return
         for step in steps:
             listed = f"index lists {len(index.charts)} versions"
             gone = f"{step.item} is listed no more"
             tell(Receipt(step, Outcome.DONE, gone if step.action is Action.DELETE else listed))
+
+    async def _publish(self, name: str, steps: Sequence[Step]) -> IndexFile:
+        if name in self._errand.survey.unasked:
+            raise self._errand.survey.unasked[name]
+        index = await asyncio.to_thread(self._index, name, steps)
+        if self._left and not index.charts:
+            raise ContentError(f"not one of {len(self._errand.choices)} wanted versions can be had")
+        await self._errand.targets[name].finish(index)
+        self.finished.add(name)
+        return index
 
     def _index(self, name: str, steps: Sequence[Step]) -> IndexFile:
         survey = self._errand.survey

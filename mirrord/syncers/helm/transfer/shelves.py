@@ -12,7 +12,7 @@ from typing import Final, cast
 from mirrord.errors import MirrordError, StorageError
 from mirrord.syncer import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm.kept import notes_of
-from mirrord.syncers.helm.names import OCI, ChartVersion, api_of, place_of, repository_of
+from mirrord.syncers.helm.names import OCI, ChartVersion, api_of, place_of, repository_of, spec_of
 from mirrord.syncers.helm.plan import Shelf
 from mirrord.syncers.helm.spec import HelmTarget
 from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, Museum
@@ -21,6 +21,7 @@ from mirrord.syncers.helm.transfer.directory import DirectoryTarget
 from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.oci import OciTarget
 from mirrord.syncers.helm.transfer.target import ChartTarget, Listing, Reading
+from mirrord.transfer.fanout import deliberate
 from mirrord.wire.oci.reference import Reference
 
 PLACE: Final = ".place"
@@ -79,7 +80,8 @@ def open_target(mirror: Mirror, target: Target, services: Services, visit: Visit
         )
     if api == "coding":
         return CodingTarget(services.http, place, visit.reading, visit.facts)
-    museum = Museum(cast("HelmTarget", target.options).context_path, visit.wanted, bold=mirror.allow)
+    context = cast("HelmTarget", target.options).context_path
+    museum = Museum(context, visit.wanted, spec_of(mirror).newest, bold=mirror.allow)
     return ChartMuseumTarget(services.http, place, visit.reading, visit.facts, museum)
 
 
@@ -103,8 +105,8 @@ async def _shelf(mirror: Mirror, target: Target, visit: Visit, services: Service
     try:
         opened = open_target(mirror, target, services, replace(visit, reading=reader))
         held = await opened.held(visit.wanted)
-    except MirrordError as error:
-        return error
+    except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
+        return deliberate(error)
     refused = opened.refused(visit.wanted) if isinstance(opened, ChartMuseumTarget) else {}
     own = reader.own if api_of(mirror, target) in (LOCAL, "directory") else None
     return Shelf(held, own, refused, visit.facts)
