@@ -88,6 +88,7 @@ async def test_one_archive_that_cannot_be_had(wrong: str, kind: str, source: Cha
         assert receipts(run)[kind, "index"].detail == "index lists 3 versions"
         source.faults.clear()
         source.files[f"charts/{BAD.file}"] = BAD.data
+        runs.later(days=2)
         again = await runs.run(mirror)
         assert (again.result, again.read) == (Result.SUCCESS, len(BAD.data))
         assert there(place, runs) == of(*GOOD, BAD)
