@@ -118,10 +118,12 @@ async def _open_file(scheme: str, text: str, services: Services) -> Opened:
 
 def _folder(text: str, tag: str | None) -> Place:
     from mirrord.syncers.image.transfer.layout import LayoutDestination  # noqa: PLC0415 - only files pay for this
-    from mirrord.wire.oci.layout import split_name  # noqa: PLC0415 - only files pay for this
+    from mirrord.wire.oci.layout import split_folder  # noqa: PLC0415 - only files pay for this
     from mirrord.wire.oci.layout_writer import LayoutWriter  # noqa: PLC0415 - only files pay for this
 
-    path, wanted = split_name(text)
+    if text.rpartition("@")[2].startswith(("sha256:", "sha512:")):
+        raise UsageError(f"oci:{text}: a target has no digest; the image keeps its own")
+    path, wanted = split_folder(text)
     if not path:
         raise UsageError(f"oci:{text}: names no folder; write oci:DIR[:TAG]")
     if wanted is not None and not valid_tag(wanted):

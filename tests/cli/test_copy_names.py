@@ -13,7 +13,7 @@ import pytest
 from mirrord.testing import Image, Registry, build_image, require
 from mirrord.testing.commands import Desk
 from mirrord.testing.layouts import write_docker_archive, write_layout
-from mirrord.wire.oci.layout import split_name, tag_in
+from mirrord.wire.oci.layout import REF_NAME, Layout, split_name, tag_in
 
 
 def built(seed: str) -> Image:
@@ -126,11 +126,47 @@ def test_the_longest_place_that_exists_is_meant(tmp_path: Path) -> None:
     assert split_name("no/where:v1") == ("no/where", "v1")
     assert split_name("no:where/v1") == ("no:where/v1", None)
     assert split_name(f"{'n' * 5000}:v1") == ("n" * 5000, "v1")
+    digest = f"sha256:{'0' * 64}"
+    (tmp_path / "job").mkdir()
+    assert split_name(f"{tmp_path}/job@{digest}") == (f"{tmp_path}/job", digest)
+    assert split_name(f"{tmp_path}/job:h/b@{digest}") == (f"{tmp_path}/job", f"h/b@{digest}")
+    assert split_name(f"{tmp_path}/job@2/out:v1") == (f"{tmp_path}/job@2/out", "v1")
+
+
+async def test_a_folder_that_is_to_be_made_beside_one_whose_name_it_begins_with(desk: Desk) -> None:
+    """Jenkins builds in `job@2` beside `job`, and there are folders with colons: what is no tag belongs to the path."""
+    write_layout(built("x"), desk.folder / "src", "v1")
+    (desk.folder / "job").mkdir()
+    for made, tag in (("job@2/out", ":v7"), ("job:2/out", ""), ("job@3", "")):
+        said = await desk.run("copy", "oci:src", f"oci:{made}{tag}")
+        assert said.status == 0, said.err
+        entry = Layout(desk.folder / made).index()[0]
+        assert entry.annotations[REF_NAME] == (tag[1:] or "v1")
+    again = await desk.run("copy", "oci:job@2/out:v7", "oci:job:2/out:v8")
+    assert again.status == 0, again.err
+    assert Layout(desk.folder / "job:2/out").names() == ("v1", "v8")
+    refused = await desk.run("copy", "oci:src", f"oci:job@sha256:{'0' * 64}")
+    assert refused.status == 64
+    assert "a target has no digest" in refused.err
+
+
+async def test_an_image_that_was_pulled_by_digest_gets_no_tag_of_it(desk: Desk) -> None:
+    """Containerd calls it `quay.io/a/b@sha256:…`: the digits are no tag; a tag before them is one."""
+    image, digest = built("x"), f"sha256:{'c' * 64}"
+    async with Registry() as target:
+        for number, (name, tag) in enumerate(((f"h/app@{digest}", None), (f"h/app:v3@{digest}", "v3"))):
+            write_layout(image, desk.folder / f"l{number}", name)
+            for place in (f"oci:l{number}", f"oci:l{number}:{name}"):
+                said = await desk.run("copy", place, f"{target.host}/x{number}")
+                assert said.status == 0, said.err
+            assert list(target.tags.get(f"x{number}", {})) == ([tag] if tag else [])
 
 
 def test_the_tag_in_a_name() -> None:
     """The part after the last colon, when it is a tag; a digest has none."""
     assert tag_in("v1") == tag_in("a/b:v1") == tag_in("h:5/b:v1") == "v1"
     assert tag_in("h:5/b") is None
-    assert tag_in(f"sha256:{'0' * 64}") is None
+    for name in ("", "a/b@", "h:5/b@"):
+        assert tag_in(f"{name}sha256:{'0' * 64}") is None
+    assert tag_in(f"h:5/b:v1@sha256:{'0' * 64}") == "v1"
     assert tag_in("") is None

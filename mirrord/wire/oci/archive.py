@@ -32,7 +32,7 @@ from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedE
 from mirrord.model import Digest
 from mirrord.wire.oci.document import mapping, read_object, sequence, text
 from mirrord.wire.oci.files import BlobFile, write_hashed
-from mirrord.wire.oci.layout import INDEX, MARK, Layout, blob_name, means
+from mirrord.wire.oci.layout import INDEX, MARK, Layout, blob_name, listed, means
 from mirrord.wire.oci.layout_writer import MARK_BODY, entry_of, index_body
 from mirrord.wire.oci.manifest import LIMIT, OCI_MANIFEST, Descriptor
 from mirrord.wire.oci.scratch import Kept, gunzip, plain_tar
@@ -162,12 +162,12 @@ def choose(path: Path, images: Sequence[Image], name: str | None) -> Image:
         UsageError: several could be meant; lists them.
     """
     found = [image for image in images if name is None or image.called(name)]
-    names = ", ".join(known for image in images for known in image.names) or "none of them has a name"
+    names = listed(tuple(known for image in images for known in image.names))
     if not found:
         wanted = "no image" if name is None else f"no image named {name!r}"
-        raise MissingError(f"{path}: holds {wanted}; names: {names}")
+        raise MissingError(f"{path}: holds {wanted}; {names}")
     if len(set(found)) > 1:
-        raise UsageError(f"{path}: holds {len(images)} images, write which one is meant; names: {names}")
+        raise UsageError(f"{path}: holds {len(images)} images, write which one is meant; {names}")
     return found[0]
 
 

@@ -24,6 +24,7 @@ MARK = "oci-layout"
 INDEX = "index.json"
 REF_NAME = "org.opencontainers.image.ref.name"
 REVISION = "org.opencontainers.image.revision"
+_BEFORE_DIGEST = ("@sha256:", "@sha512:")
 CONTAINERD_NAME = "io.containerd.image.name"  # docker save ≥ 25 writes the whole reference there, the tag in REF_NAME
 
 
@@ -80,10 +81,10 @@ class Layout:
         found = [entry for entry in self._entries if name is None or self._is(entry, name)]
         if not found:
             wanted = "no image" if name is None else f"no image named {name!r}"
-            raise MissingError(f"{self.place}: holds {wanted}; {_listed(self.names())}")
+            raise MissingError(f"{self.place}: holds {wanted}; {listed(self.names())}")
         if len({entry.digest for entry in found}) > 1:
             wanted = "write which one is meant" if name is None else f"{name!r} is the name of more than one"
-            raise UsageError(f"{self.place}: holds several images, {wanted}; {_listed(self.names())}")
+            raise UsageError(f"{self.place}: holds several images, {wanted}; {listed(self.names())}")
         return found[0]
 
     @staticmethod
@@ -192,18 +193,27 @@ def split_name(text: str) -> tuple[str, str | None]:
     """Split `PLACE`, `PLACE:NAME` or `PLACE@DIGEST`; looks at the disk, since both parts may have colons and slashes.
 
     The longest PLACE that exists is meant (containers/skopeo#1975); where none does, a colon before the last `/`
-    belongs to it.
+    belongs to it. An `@` with anything but a digest behind it does, too: Jenkins builds in `job@2` beside `job`.
     """
-    for end in (len(text), *(at for at in range(len(text) - 1, 0, -1) if text[at] in ":@")):
+    ends = (at for at in range(len(text) - 1, 0, -1) if text[at] == ":" or text.startswith(_BEFORE_DIGEST, at))
+    for end in (len(text), *ends):
         if os.path.exists(text[:end]):  # noqa: PTH110 - Path.exists raises for names that are too long
             return text[:end], text[end + 1 :] if end < len(text) else None
     path, colon, name = text.rpartition(":")
     return (path, name) if colon and "/" not in name else (text, None)
 
 
+def split_folder(text: str) -> tuple[str, str | None]:
+    """Split `PLACE` or `PLACE:TAG` of a folder that need not be there yet; what is no tag belongs to the place."""
+    path, colon, tag = text.rpartition(":")
+    if not colon or "/" in tag or os.path.exists(text):  # noqa: PTH110 - as above
+        return text, None
+    return path, tag
+
+
 def means(name: str, known: str) -> bool:
     """Whether `name` is `known`, however written, or only its tag."""
-    if name in (known, known.rpartition(":")[2]):
+    if name in (known, tag_in(known)):
         return True
     try:
         return Reference.parse(name) == Reference.parse(known)
@@ -212,12 +222,15 @@ def means(name: str, known: str) -> bool:
 
 
 def tag_in(name: str) -> str | None:
-    """Return the tag that a name in a layout or an archive is or ends in: `v3`, `quay.io/a/b:v3` → `v3`.
+    """Return the tag that a name in a layout or an archive is or has: `v3`, `quay.io/a/b:v3` → `v3`.
 
-    A digest has none.
+    A digest has none, and is none: containerd calls what was pulled by digest `quay.io/a/b@sha256:…`.
     """
-    tag = name.rpartition(":")[2]
-    return tag if valid_tag(tag) and not name.startswith(("sha256:", "sha512:")) else None
+    named, pinned, _ = name.partition("@")
+    _, colon, tag = named.rpartition(":")
+    if name.startswith(("sha256:", "sha512:")) or (pinned and not colon):
+        return None
+    return tag if valid_tag(tag) else None
 
 
 def blob_name(digest: Digest) -> str:
@@ -230,7 +243,8 @@ def _names(entry: Descriptor) -> tuple[str, ...]:
     return tuple(entry.annotations[key] for key in (REF_NAME, CONTAINERD_NAME) if key in entry.annotations)
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def listed(names: tuple[str, ...]) -> str:
+    """List the names in a file for a message: the first of many, and what strangers wrote in ASCII."""
     if not names:
         return "nothing in it has a name"
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
