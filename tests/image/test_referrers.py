@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
+import pytest
 
 from mirrord.errors import BusyError
 from mirrord.model import Result
@@ -90,6 +91,25 @@ async def test_a_list_that_others_overwrite(world: World) -> None:
     assert run.result is Result.PARTIAL
     assert [receipt.code for receipt in run.receipts if not receipt.good] == [BusyError.code]
     assert puts.hits == 5
+
+
+@pytest.mark.parametrize("first", [403, 500, None], ids=["refused", "outage", "killed"])
+async def test_what_came_without_being_listed_is_listed_by_the_next_run(world: World, first: int | None) -> None:
+    """The artifact is there by digest, its listing failed or never began: the next run lists it, then tags it."""
+    source, target = await filled(world), await world.registry("target")
+    target.faults.on("PUT", f"/manifests/{ABOUT[0].digest}", times=None).header("OCI-Subject", None)
+    mirror = world.mirror({**source, "tags": ["v1", "about0"]}, target)
+    if first is None:
+        await push(ABOUT[0], target, "mirror/app", [])
+    else:
+        target.faults.on("PUT", f"/manifests/{TAG}", times=1 if first == 403 else 9).status(first)
+        assert (await world.run(mirror)).result is Result.PARTIAL
+        assert sorted(target.tags["mirror/app"]) == ["v1"]
+        target.faults.clear()
+        target.faults.on("PUT", f"/manifests/{ABOUT[0].digest}", times=None).header("OCI-Subject", None)
+    assert (await world.run(mirror)).result is Result.SUCCESS
+    assert sorted(target.tags["mirror/app"]) == sorted(["v1", "about0", TAG])
+    assert [one["digest"] for one in (await listed(target.host))["manifests"]] == [ABOUT[0].digest]
 
 
 def _forget(target: Registry) -> None:

@@ -87,6 +87,7 @@ class RegistryDestination:
         self.host = host
         self.repository = repository
         self._listing = asyncio.Lock()
+        self._listed: set[Digest] = set()
 
     async def named(self, name: str) -> Digest | None:
         """HEAD by tag."""
@@ -128,9 +129,16 @@ class RegistryDestination:
         if manifest.subject and not listed:
             async with self._listing:
                 await add_referrer(self._client, manifest)
+        self._listed.add(manifest.digest)
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
-        """PUT by each tag."""
+        """PUT by each tag.
+
+        What is about another manifest and was there already is first PUT by digest once more: the attempt that brought
+        it may have ended before it was listed, and only the answer to a PUT says who has to list it.
+        """
+        if manifest.subject and manifest.digest not in self._listed:
+            await self.take_manifest(manifest)
         for name in names:
             await self._client.put_manifest(manifest, name)
             failpoints.hit("push.tag")
