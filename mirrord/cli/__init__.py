@@ -58,13 +58,17 @@ def flowing(text: str) -> str:
 
 
 def _clean(text: str, *typed: str) -> str:
-    """Take secrets out of what goes to a terminal, and out of the words in it that were typed; the last door."""
-    from mirrord.wire.secret import redact, unnamed  # noqa: PLC0415 - only failures pay for this
+    """Take secrets and control characters out of what goes to a terminal; the last door.
+
+    In the words that were `typed` a user's name is one, too.
+    """
+    from mirrord.cli.console import plain_lines  # noqa: PLC0415 - only failures pay for this
+    from mirrord.wire.secret import redact, unnamed  # noqa: PLC0415 - likewise
 
     for word in typed:
         if "@" in word:
             text = text.replace(word, unnamed(word))
-    return redact(text)
+    return plain_lines(redact(text))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -23,14 +23,31 @@ MARKS = {
 }
 
 
+def plain(text: str) -> str:
+    r"""Write out what would steer a terminal or begin a line (`\x1b`, `\n`): strangers choose names that we repeat."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def plain_lines(text: str) -> str:
+    """Do that in each line of a text that may have several."""
+    return "\n".join(map(plain, text.split("\n")))
+
+
 def say(text: str = "") -> None:
     """Print a line of the answer."""
-    print(text)  # noqa: T201 - the command line prints
+    print(plain_lines(text))  # noqa: T201 - the command line prints
 
 
 def note(text: str) -> None:
     """Print a line beside the answer."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command line prints
+    print(plain_lines(text), file=sys.stderr, flush=True)  # noqa: T201 - the command line prints
+
+
+def clear() -> None:
+    """Empty the terminal."""
+    print("\x1b[H\x1b[2J")  # noqa: T201 - the command line prints
 
 
 def say_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
@@ -51,7 +68,7 @@ def size(count: float | None) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows in columns as wide as they need; the last column runs on."""
-    lines = [tuple(head), *(tuple(row) for row in rows)]
+    lines = [tuple(head), *(tuple(map(plain, row)) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
@@ -101,7 +118,7 @@ def _say_told(told: Plan | Run) -> None:
     texts = (("missing", plan.missing if plan else ()), ("problem", told.problems), ("remark", told.remarks))
     for word, sentences in texts:
         for sentence in sentences[:MOST]:
-            say(f"{word}: {sentence}")
+            say(f"{word}: {plain(sentence)}")
         if len(sentences) > MOST:
             say(f"and {len(sentences) - MOST} more; --json has them all")
 
@@ -159,7 +176,7 @@ def say_run(run: Run, *, kept: bool = False) -> None:
     for step in run.plan.steps if run.plan else ():
         if step.action is Action.REFUSE:
             reason = step.reason.removeprefix(f"{step.item}: ")
-            say(f"refused: {step.target}: {step.item}: {reason}")
+            say(plain(f"refused: {step.target}: {step.item}: {reason}"))
     _say_told(run)
     if run.error:
         say(f"error: {run.error}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mirrord.cli.console import MARKS, note, size
+from mirrord.cli.console import MARKS, note, plain_lines, size
 from mirrord.events import BytesRead, BytesSent, Event, Events, Retrying, StepDone
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class _Bars:
         elif isinstance(event, BytesSent):
             self._grow(event.target, event.digest, event.fresh, event.total)
         elif isinstance(event, StepDone):
-            self._progress.console.print(_told(event), markup=False, highlight=False)
+            self._progress.console.print(plain_lines(_told(event)), markup=False, highlight=False)
 
     def _grow(self, name: str, digest: str, count: int, total: int) -> None:
         if name not in self._bars:

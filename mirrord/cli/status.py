@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mirrord.cli.console import say, say_json, table
+from mirrord.cli.console import clear, plain, say, say_json, table
 from mirrord.cli.house import standing
 from mirrord.cli.options import Config, Json, State, config_folder, state_folder
 from mirrord.daemon import run
@@ -39,7 +39,7 @@ def status(
             say_json(found)
         else:
             if watch:
-                say("\x1b[H\x1b[2J")
+                clear()
             _show(found)
         if not watch:
             return 1 if any(_bad(mirror) for mirror in found["mirrors"]) else 0
@@ -77,11 +77,11 @@ def _show(found: Status) -> None:
             if target["last_error"]:
                 where = mirror["name"] if target is mirror else f"{mirror['name']}: {target['name']}"
                 for text in _troubles(target, target["last_error"]["message"]):
-                    say(f"{where}: {text}")
+                    say(f"{where}: {plain(text)}")
         for word, noted in (("problem", mirror["problems"]), ("remark", mirror["remarks"])):
             more = noted["count"] - len(noted["first"])
             for text in (*noted["first"], *([f"and {more} more"] if more > 0 else [])):
-                say(f"{mirror['name']}: {word}: {text}")
+                say(f"{mirror['name']}: {word}: {plain(text)}")
 
 
 def _troubles(entry: TargetStatus, message: str) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mirrord.testing import Registry, build_image, push
 from mirrord.testing.commands import Desk
+from mirrord.testing.layouts import write_docker_archive, write_layout
 
 
 async def on_a_terminal(desk: Desk, *arguments: str | Path) -> tuple[int, str, str]:
@@ -69,3 +70,26 @@ async def test_json_is_quiet(desk: Desk) -> None:
         status, out, drawn = await on_a_terminal(desk, "copy", "--json", f"{source.host}/a:v1", f"{one.host}/a")
     assert (status, drawn) == (0, "")
     assert out.startswith("{")
+
+
+async def test_what_strangers_write_steers_no_terminal(desk: Desk) -> None:
+    """Branch names of layouts, names in archives, file names: control characters and line ends are written out."""
+    evil = "\x1b[2J\u202e\nmissing: nothing"
+    for name, branch in (("x", f"ma{evil}"), ("y", "ma-2J-missing-nothing"), ("z", f"pr-7{evil}")):
+        write_layout(build_image(["linux/amd64"], seed=name), desk.folder / "builds" / name, branch, "abc1234")
+    (desk.folder / "builds" / os.fsdecode(b"\xff\x1b[31m")).mkdir()
+    write_docker_archive(build_image(["linux/amd64"]), desk.folder / "a.tar", f"a{evil}:v1", f"b{evil}:v1")
+    async with Registry(name="one") as one:
+        desk.configure(
+            f"targets: {{one: {{kind: image, to: {one.host}/mirror}}}}\n"
+            "mirrors: [{name: app, kind: image, from: {layouts: builds}, to: one}]\n"
+        )
+        ran = [await desk.run(*words) for words in (("plan", "app"), ("sync", "app"), ("status",))]
+        ran.append(await desk.run("copy", "docker-archive:a.tar:v2", f"{one.host}/a"))
+    for said in ran:
+        assert said.out + said.err
+        assert all(line.isprintable() for line in (said.out + said.err).split("\n")), said
+        assert r"\x1b[2J\u202e\nmissing: nothing" in said.out + said.err
+    assert ran[0].status == ran[1].status == 2
+    assert r"\udcff\x1b[31m" in ran[1].out
+    assert not [line for line in ran[1].out.splitlines() if line.startswith("missing: nothing")]
