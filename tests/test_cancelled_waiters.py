@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,11 +17,14 @@ from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.wanted import Wanted
 from mirrord.events import Events
 from mirrord.model import Digest
+from mirrord.serve.places import Places
+from mirrord.syncers.git.front.desk import WALKS, Desk
 from mirrord.syncers.git.front.shelf import Shelf
 from mirrord.syncers.git.kept import lock_of
 from mirrord.syncers.helm.transfer.turns import Turn
 from mirrord.syncers.image.transfer.tree import Once
 from mirrord.transfer.fanout import Gate, together
+from mirrord.wire.git.command import Git
 from mirrord.wire.lanes import Lanes
 from mirrord.wire.pace import Lane
 
@@ -72,10 +75,23 @@ def keyed(_: Path) -> tuple[Enter, int]:
     return enter, 1
 
 
+def clients(_: Path) -> tuple[Enter, int]:
+    """Places of a server, asked for by a few clients."""
+    made, numbers = Places(3, each=2, waiting=CROWD, patience=60.0), iter(range(10_000))
+    return lambda: made.place(str(next(numbers) % 5)), 3
+
+
+def walks(_: Path) -> tuple[Enter, int]:
+    desk = Desk(cast("Git", None), cast("Shelf", None))
+    return desk.walk, WALKS
+
+
 QUEUES: dict[str, Callable[[Path], tuple[Enter, int]]] = {
     **{f"lane {lane}": partial(lanes, lane) for lane in Lane},
     "room in the spool": rooms,
     "keyed lock": keyed,
+    "place at a server": clients,
+    "walk over a history": walks,
 }
 
 

@@ -85,7 +85,9 @@ class Places:
             async with asyncio.timeout(self.patience):
                 await turn
         except BaseException as error:
-            if not self._line.pop(turn, None):
+            if turn.cancelled():  # whoever left since may have taken it out of the line already
+                self._line.pop(turn, None)
+            else:
                 self.free(client)  # it was given, and there is nobody to have it
             if isinstance(error, TimeoutError):
                 raise FullError from error
@@ -95,6 +97,9 @@ class Places:
         while self._line and self.taken < self.most:
             turn = min(self._line, key=lambda one: self._taken[self._line[one]])
             client = self._line[turn]
+            if turn.done():  # called off, and has not heard of it
+                del self._line[turn]
+                continue
             if self._taken[client] >= self.each:
                 return
             del self._line[turn]
