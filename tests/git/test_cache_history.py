@@ -9,7 +9,7 @@ import pytest
 
 from mirrord.errors import MissingError, TooLargeError
 from mirrord.testing.gitcache import CacheScene, open_scene
-from mirrord.wire.git.history import LINK, SUBMODULE, Entry, History
+from mirrord.wire.git.history import LINK, SUBMODULE, Entry, Found, History
 
 DEEP = "a/b/c d/\u00fc\u2028.txt"
 
@@ -40,8 +40,7 @@ def history(scene: CacheScene) -> History:
 
 
 async def text(history: History, url: str) -> str:
-    commit, path = await history.resolve(url.split("/"))
-    return (await history.blob((await history.entry(commit, path)).oid, 1000)).decode()
+    return (await history.blob((await history.find(url.split("/"))).entry.oid, 1000)).decode()
 
 
 @pytest.mark.parametrize(
@@ -79,12 +78,13 @@ async def test_a_full_name_means_itself(scene: CacheScene, history: History) -> 
     scene.upstream.commit("refs/heads/only", {"f": b"only\n"}, parent=None)
     await scene.turn()
     assert await text(history, "refs/heads/main/x tree") == "1\n"
-    assert await history.resolve(["refs", "heads", "main", "x", "f"]) == await history.resolve(["main", "x", "f"])
+    full, short = [await history.find(url.split("/")) for url in ("refs/heads/main/x tree", "main/x tree")]
+    assert full == short
     assert await text(history, "refs/heads/refs/heads/main/x/f") == "odd\n"
     assert await text(history, "refs/heads/only/f") == "only\n"
     for hidden in ("refs/mirrord/incoming/heads/main", "refs/heads", "refs/heads/none"):
         with pytest.raises(MissingError):
-            await history.resolve([*hidden.split("/"), "README.md"])
+            await history.find([*hidden.split("/"), "README.md"])
 
 
 async def test_a_commit_is_shown_when_a_served_ref_contains_it(scene: CacheScene, history: History) -> None:
@@ -100,7 +100,7 @@ async def test_a_commit_is_shown_when_a_served_ref_contains_it(scene: CacheScene
     blob = scene.upstream.git("rev-parse", f"{old}:README.md").strip()
     for oid in (hidden, above, old[:12], "1" * 40, blob, tag, "-" * 40):
         with pytest.raises(MissingError):
-            await history.resolve([oid, "s"])
+            await history.find([oid, "s"])
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ async def test_a_commit_is_shown_when_a_served_ref_contains_it(scene: CacheScene
 async def test_what_is_no_served_ref_is_missing(history: History, url: str) -> None:
     """Only branches, tags, HEAD and full ids are names; git's other ways to name a commit are not."""
     with pytest.raises(MissingError):
-        await history.resolve(url.split("/"))
+        await history.find(url.split("/"))
 
 
 async def test_a_path_of_thousands_of_segments_asks_little(scene: CacheScene, history: History) -> None:
@@ -134,8 +134,8 @@ async def test_a_path_of_thousands_of_segments_asks_little(scene: CacheScene, hi
 
     scene.git.run = counted  # type: ignore[method-assign, assignment]  # a test looks on
     with pytest.raises(MissingError):
-        await history.resolve(["nope"] * 4000)
-    assert max(stdin.count(b"\n") for stdin in asked) <= 128
+        await history.find(["nope"] * 4000)
+    assert max(stdin.count(b"^{commit}\n") for stdin in asked) <= 128
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,7 @@ async def test_a_path_of_thousands_of_segments_asks_little(scene: CacheScene, hi
 )
 async def test_kinds_are_told_and_not_followed(history: History, path: str, mode: str, kind: str) -> None:
     """A link is its text, a submodule a commit of another repository."""
-    commit, rest = await history.resolve(["odd", path])
-    entry = await history.entry(commit, rest)
+    entry = (await history.find(["odd", path])).entry
     assert (entry.mode, entry.kind) == (mode, kind)
     assert entry.size == {"link": 9, "run": 2, "module": 0}[path]
     if path == "link":
@@ -154,10 +153,8 @@ async def test_kinds_are_told_and_not_followed(history: History, path: str, mode
 
 async def test_a_folder_is_told(scene: CacheScene, history: History) -> None:
     """Its id and kind, no size."""
-    commit, _ = await history.resolve(["main", "a"])
-    oid = scene.upstream.git("rev-parse", "refs/heads/main:a/b").strip()
-    assert await history.entry(commit, "a/b") == Entry("040000", "tree", oid, 0)
-    assert await history.entry(commit, "/a/b/") == Entry("040000", "tree", oid, 0)
+    commit, oid = (scene.upstream.git("rev-parse", f"refs/heads/main{what}").strip() for what in ("", ":a/b"))
+    assert await history.find(["main", "a", "b"]) == Found(commit, "a/b", Entry("040000", "tree", oid, 0))
 
 
 @pytest.mark.parametrize(
@@ -178,9 +175,10 @@ async def test_a_folder_is_told(scene: CacheScene, history: History) -> None:
 )
 async def test_a_path_that_is_not_there_is_missing(history: History, path: str) -> None:
     """No file, or no name that a tree can hold: missing, whatever it looks like to a file system."""
-    commit, _ = await history.resolve(["main", "x"])
     with pytest.raises(MissingError):
-        await history.entry(commit, path)
+        await history.find(["main", *path.split("/")])
+    with pytest.raises(MissingError):
+        await history.find(["main", path])
 
 
 async def test_a_large_file_is_no_folder(scene: CacheScene, history: History, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,15 +186,13 @@ async def test_a_large_file_is_no_folder(scene: CacheScene, history: History, mo
     monkeypatch.setattr("mirrord.wire.git.history._LARGEST_FOLDER", 1000)
     scene.upstream.commit("main", {"big": bytes(100_000)})
     await scene.turn()
-    commit, _ = await history.resolve(["main", "x"])
     with pytest.raises(MissingError):
-        await history.entry(commit, "big/x")
+        await history.find(["main", "big", "x"])
 
 
 async def test_a_blob_is_read_up_to_its_limit(scene: CacheScene, history: History) -> None:
     """So many bytes and no more; and only by an object id."""
-    commit, _ = await history.resolve(["main", "x"])
-    entry = await history.entry(commit, "README.md")
+    entry = (await history.find(["main", "README.md"])).entry
     assert await history.blob(entry.oid, entry.size) == b"main\n"
     with pytest.raises(TooLargeError):
         await history.blob(entry.oid, entry.size - 1)
@@ -204,12 +200,11 @@ async def test_a_blob_is_read_up_to_its_limit(scene: CacheScene, history: Histor
         await history.blob("HEAD:README.md", 100)
 
 
-async def test_each_question_is_one_process(scene: CacheScene, history: History) -> None:
+async def test_a_file_costs_two_processes(scene: CacheScene, history: History) -> None:
     """Names from outside travel on standard input: the arguments are the same for every path."""
     scene.git.ran.clear()
     await text(history, f"main/{DEEP}")
     assert [ran[:2] for ran in scene.git.ran] == [
-        ("cat-file", "--batch-check=%(objectname)"),
         ("cat-file", "--batch-command"),
         ("cat-file", "blob"),
     ]

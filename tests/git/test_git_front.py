@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -19,8 +20,10 @@ from yarl import URL
 from mirrord.serving import Asked, Content, Serves
 from mirrord.syncer import Services
 from mirrord.syncers.git.front import PREFIXES, content
+from mirrord.syncers.git.front.desk import desk_of
 from mirrord.syncers.git.front.raw import LARGEST, SMALL
 from mirrord.syncers.git.front.shelf import Shelf
+from mirrord.syncers.git.kept import git_of
 from mirrord.syncers.git.names import MARK
 from mirrord.testing.frontserver import open_front
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
@@ -280,6 +283,25 @@ async def test_raw_conditions_and_parts(site: Site) -> None:
         code, headers, body = await site.get(f"/raw/app/main/{path}", Range="bytes=2-3", If_Range=headers["etag"])
         assert (code, body, headers["content-range"]) == (206, data[2:4], f"bytes 2-3/{len(data)}")
     assert [file.stat().st_size for file in (site.services.scratch / "raw").iterdir()] == [len(BIG)]
+
+
+async def test_a_crowd_costs_one_look(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dozens who want one file cost two processes, none of those that runs have; a new commit is seen at once."""
+    ours, runs = desk_of(site.services).git, git_of(site.services)
+    desk_of(site.services).recent._seconds = 3600  # however long the crowd takes
+    real, verbs = ours.run, list[str]()
+
+    async def counted(args: list[str], **options: Any) -> Any:
+        verbs.append(args[0])
+        return await real(args, **options)
+
+    monkeypatch.setattr(ours, "run", counted)
+    monkeypatch.setattr(runs, "run", None)
+    answers = await asyncio.gather(*(site.get("/raw/app/main/README.md") for _ in range(40)))
+    assert {(code, body) for code, _, body in answers} == {(200, TEXT)}
+    assert verbs == ["cat-file", "cat-file"]
+    site.upstream.commit("main", {"README.md": b"new\n"})
+    assert (await site.get("/raw/app/main/README.md"))[2] == b"new\n"
 
 
 async def test_what_a_browser_could_run_is_a_download(site: Site) -> None:

@@ -1,28 +1,28 @@
 """Reads single files out of a bare repository: what a path of a URL names, and its bytes.
 
-One git process for each question. Names from outside reach it on its standard input, never as arguments.
+Names from outside reach git on its standard input, never as arguments.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from mirrord.errors import MissingError, TooLargeError
-from mirrord.wire.git.command import OUTPUT, Git
+from mirrord.wire.git.command import Git
 from mirrord.wire.git.refs import HEADS, TAGS, valid_oid, valid_ref
 
 LINK: Final = "120000"
 SUBMODULE: Final = "160000"
-TREE: Final = "40000"
 _DEEPEST: Final = 64  # segments that the name of a branch may have; each is asked for
-_KINDS: Final = {TREE: "tree", SUBMODULE: "commit"}
+_KINDS: Final = {b"40000": "tree", SUBMODULE.encode(): "commit"}
 _LARGEST_FOLDER: Final = 16 * 2**20  # bytes of a tree object: some 300 000 files
-_TREE: Final = re.compile(rb"[0-9a-f]+ tree (\d+)\n")
-_BLOB: Final = re.compile(rb"\n[0-9a-f]+ blob (\d+)\n")
+_INFO: Final = re.compile(rb"([0-9a-f]{40,64}) ([a-z]+) ([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +42,68 @@ class Entry:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the path of a URL stands for.
+
+    Attributes:
+        commit: that its beginning names.
+        path: what follows that.
+        entry: what is there; links and submodules are told, and not followed.
+    """
+
+    commit: str
+    path: str
+    entry: Entry
+
+
 class History:
-    """Reads what a cache serves."""
+    """Reads what a cache serves.
 
-    def __init__(self, git: Git, folder: Path) -> None:
-        """Read the bare repository in `folder`."""
-        self._git, self._folder = git, folder
+    Attributes:
+        folder: where it is.
+    """
 
-    async def resolve(self, segments: Sequence[str]) -> tuple[str, str]:
-        """Find the commit that the beginning of a path names; return it and the rest of the path.
+    def __init__(
+        self, git: Git, folder: Path, walk: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    ) -> None:
+        """Read the bare repository in `folder`; what walks over its history does so inside of `walk`."""
+        self._git, self.folder, self._walk = git, folder, walk
+
+    async def find(self, segments: Sequence[str]) -> Found:
+        """Find the commit that the beginning of a path names, and in it what the rest does. One process.
 
         Branches and tags may hold slashes: the longest one that exists wins, a branch before a tag, as people mean
         them in URLs of `raw` files. A full name (`refs/heads/main`) always means itself, also where a branch is called
-        so (gitrevisions(7) has the same order). Then `HEAD`, and full commit ids that a branch or a tag contains.
+        so (gitrevisions(7) has the same order). Then `HEAD`, and full commit ids that a branch or a tag contains, which
+        costs another process.
 
         Raises:
             MissingError: nothing here is called so.
+            MirrordError: the repository cannot be read.
         """
-        names = ["/".join(segments[:count]) for count in range(min(len(segments) - 1, _DEEPEST), 0, -1)]
-        asked = [(name, name) for name in names if name.startswith((HEADS, TAGS)) and valid_ref(name)]
-        asked += [(ref, name) for name in names for ref in (f"{HEADS}{name}", f"{TAGS}{name}") if valid_ref(ref)]
-        if segments and segments[0] == "HEAD":
-            asked.append(("HEAD", "HEAD"))
-        commit = segments[0] if len(segments) > 1 and valid_oid(segments[0]) else ""
-        stdin = "".join(f"{ref}^{{commit}}\n" for ref, _ in [*asked, *([(commit, commit)] if commit else [])])
-        lines = (await self._asked("--batch-check=%(objectname)", stdin)).decode("utf-8", "replace").split("\n")
-        for line, (_, name) in zip(lines, asked, strict=False):
-            if valid_oid(line):
-                return line, "/".join(segments[name.count("/") + 1 :])
-        if commit and lines[len(asked)] == commit and await self._contained(commit):
-            return commit, "/".join(segments[1:])
+        whole = "/".join(segments)
+        if "\n" in whole or not {"", ".", ".."}.isdisjoint(whole.split("/")):  # git is asked line by line
+            raise MissingError("no such file in that commit")
+        asked = [(revision, "/".join(segments[used:])) for revision, used in _named(segments)]
+        stdin = "".join(
+            f"info {revision}^{{commit}}\ncontents {revision}:{path.rpartition('/')[0]}\ninfo {revision}:{path}\n"
+            for revision, path in asked
+        )
+        try:
+            answers = _Answers(await self._asked(stdin)) if asked else None
+        except TooLargeError as error:  # most likely a big file that the path treats as a folder
+            raise MissingError("no such file in that commit") from error
+        for revision, path in asked:
+            assert answers is not None
+            commit, folder, file = answers.info(), answers.contents(), answers.info()
+            if commit is None:
+                continue
+            oid = commit[1].decode()
+            if valid_oid(revision) and not (oid == revision and await self._contained(oid)):
+                break
+            # A folder of a hundred thousand files takes its time.
+            return Found(oid, path, await asyncio.to_thread(_entry, path, folder, file, len(oid) // 2))
         raise MissingError("no branch, tag or commit of that name")
 
     async def _contained(self, commit: str) -> bool:
@@ -81,30 +113,8 @@ class History:
         for 3 200 tags of 200 000 commits.)
         """
         args = ["rev-list", "--max-count=1", "--stdin", "--not", "--branches", "--tags"]
-        return not (await self._git.run(args, folder=self._folder, stdin=f"{commit}\n".encode())).out
-
-    async def entry(self, commit: str, path: str) -> Entry:
-        """Find out what a path is in a commit; links and submodules are told, and not followed.
-
-        Raises:
-            MissingError: there is no such path.
-        """
-        folder, _, name = path.strip("/").rpartition("/")
-        parts = path.strip("/").split("/")
-        if not valid_oid(commit) or "\n" in path or not {"", ".", ".."}.isdisjoint(parts):
-            raise MissingError("no such file in that commit")
-        asked = f"contents {commit}:{folder}\ninfo {commit}:{path.strip('/')}\n"
-        try:
-            out = await self._asked("--batch-command", asked, _LARGEST_FOLDER)
-        except TooLargeError as error:  # most likely a big file that the path treats as a folder
-            raise MissingError("no such file in that commit") from error
-        folder_told = _TREE.match(out)
-        if not folder_told:
-            raise MissingError("no such file in that commit")
-        end = folder_told.end() + int(folder_told[1])
-        mode, oid = _found(out[folder_told.end() : end], name.encode("utf-8", "surrogateescape"), len(commit) // 2)
-        file_told = _BLOB.match(out, end)
-        return Entry(mode.zfill(6), _KINDS.get(mode, "blob"), oid, int(file_told[1]) if file_told else 0)
+        async with self._walk():
+            return not (await self._git.run(args, folder=self.folder, stdin=f"{commit}\n".encode())).out
 
     async def blob(self, oid: str, limit: int) -> bytes:
         """Return the bytes of a blob of at most `limit` bytes.
@@ -115,26 +125,62 @@ class History:
         """
         if not valid_oid(oid):
             raise MissingError("no such object")
-        return (await self._git.run(["cat-file", "blob", oid], folder=self._folder, limit=limit)).out
+        return (await self._git.run(["cat-file", "blob", oid], folder=self.folder, limit=limit)).out
 
-    async def _asked(self, form: str, stdin: str, limit: int = OUTPUT) -> bytes:
-        if not stdin:
-            return b""
+    async def _asked(self, stdin: str) -> bytes:
         data = stdin.encode("utf-8", "surrogateescape")
-        return (await self._git.run(["cat-file", form], folder=self._folder, stdin=data, limit=limit)).out
+        args = ["cat-file", "--batch-command"]
+        return (await self._git.run(args, folder=self.folder, stdin=data, limit=_LARGEST_FOLDER)).out
 
 
-def _found(tree: bytes, name: bytes, width: int) -> tuple[str, str]:
-    """Find a name in a tree object, which is a row of `<mode> <name>`, a zero byte and `width` bytes of object id.
+class _Answers:
+    """Reads what `git cat-file --batch-command` wrote, answer by answer."""
+
+    def __init__(self, out: bytes) -> None:
+        self._out, self._at = out, 0
+
+    def info(self) -> re.Match[bytes] | None:
+        """Read id, kind and size, or None where there is nothing."""
+        end = self._out.index(b"\n", self._at)
+        line, self._at = self._out[self._at : end], end + 1
+        return _INFO.fullmatch(line)
+
+    def contents(self) -> tuple[bytes, bytes]:
+        """Read kind and content, or two times nothing."""
+        found = self.info()
+        if found is None:
+            return b"", b""
+        start, self._at = self._at, self._at + int(found[3]) + 1
+        return found[2], self._out[start : self._at - 1]
+
+
+def _named(segments: Sequence[str]) -> list[tuple[str, int]]:
+    """Return what the beginning of a path may name, the likeliest first, each with how many segments that takes."""
+    names = [("/".join(segments[:count]), count) for count in range(min(len(segments) - 1, _DEEPEST), 0, -1)]
+    asked = [(name, count) for name, count in names if name.startswith((HEADS, TAGS)) and valid_ref(name)]
+    for name, count in names:
+        asked += [(ref, count) for ref in (f"{HEADS}{name}", f"{TAGS}{name}") if valid_ref(ref)]
+    if len(segments) > 1 and (segments[0] == "HEAD" or valid_oid(segments[0])):
+        asked.append((segments[0], 1))
+    return asked
+
+
+def _entry(path: str, folder: tuple[bytes, bytes], file: re.Match[bytes] | None, width: int) -> Entry:
+    """Return what a path is: mode and id as its folder has them, the size of a blob as git says.
+
+    A folder is a row of `<mode> <name>`, a zero byte and `width` bytes of object id.
 
     Raises:
         MissingError: it is not there.
     """
-    place = 0
+    kind, tree = folder
+    name = path.rpartition("/")[2].encode("utf-8", "surrogateescape")
+    place = 0 if kind == b"tree" else len(tree)
     while place < len(tree):
         end = tree.index(b"\0", place)
         mode, _, found = tree[place:end].partition(b" ")
         place = end + 1 + width
         if found == name:
-            return mode.decode(), tree[end + 1 : place].hex()
+            size = int(file[3]) if file is not None and file[2] == b"blob" else 0
+            return Entry(mode.decode().zfill(6), _KINDS.get(mode, "blob"), tree[end + 1 : place].hex(), size)
     raise MissingError("no such file in that commit")

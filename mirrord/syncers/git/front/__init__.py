@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import Final
 
@@ -30,7 +29,7 @@ async def content(asked: Asked, services: Services) -> Content:
 
 async def _clone(asked: Asked, services: Services) -> Content:
     found = _CLONE.fullmatch(asked.path)
-    cache = await asyncio.to_thread(served_cache, services.keep, found["name"]) if found else None
+    cache = await served_cache(desk_of(services), services.keep, found["name"]) if found else None
     if found is None or cache is None:
         return refusal(404, "no such repository is served here")
     rest = found["rest"] or ""
@@ -43,7 +42,7 @@ async def _raw(asked: Asked, services: Services) -> Content:
     if asked.method == "POST":
         return refusal(405, "nothing can be posted here")
     name, _, rest = asked.path.partition("/")
-    cache = await asyncio.to_thread(served_cache, services.keep, name)
+    cache = await served_cache(desk_of(services), services.keep, name)
     if cache is None:
         return refusal(404, "no such repository is served here")
     return await raw(desk_of(services), cache, rest)

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from mirrord.errors import BusyError
 from mirrord.syncer import Services
+from mirrord.syncers.git.front.recent import Recent
 from mirrord.syncers.git.front.shelf import Shelf
 from mirrord.wire.git.command import Git
 from mirrord.wire.http import Http
@@ -30,10 +31,12 @@ class Desk:
     Attributes:
         git: looks into caches, so many processes at once.
         shelf: blobs that were taken out of caches.
+        recent: what was found a moment ago.
     """
 
     git: Git
     shelf: Shelf
+    recent: Recent = field(default_factory=Recent)
     _walks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WALKS))
 
     @asynccontextmanager

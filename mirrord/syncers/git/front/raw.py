@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from mirrord.errors import MissingError
+from mirrord.errors import BusyError, MissingError
 from mirrord.serving import Content
 from mirrord.syncers.git.front.desk import Desk
 from mirrord.syncers.git.front.kinds import LOOK, headers_of
-from mirrord.syncers.git.front.shelf import Shelf
 from mirrord.syncers.git.front.words import refusal
-from mirrord.wire.git.history import LINK, SUBMODULE, History
+from mirrord.syncers.git.kept import state_of
+from mirrord.wire.git.history import LINK, SUBMODULE, Found, History
 from mirrord.wire.git.lfs import objects
 
 LARGEST: Final = 32 << 20
@@ -46,35 +46,45 @@ async def raw(desk: Desk, cache: Path, rest: str) -> Content:
     segments = [unquote(segment, errors="surrogateescape") for segment in rest.split("/")]
     if len(segments) < 2 or not all(segments) or any("\n" in one or "\0" in one or "/" in one for one in segments):
         return refusal(404, "write /raw/NAME/REF/PATH of a file; folders are not listed")
+    history = History(desk.git, cache, desk.walk)
     try:
         async with asyncio.timeout(_SECONDS):
-            return await _found(History(desk.git, cache), desk.shelf, cache, segments)
+            state = await asyncio.to_thread(state_of, cache)
+            found, data = await desk.recent.get((cache, state, rest), lambda: _looked(history, segments))
+            return await _content(desk, history, found, data, immutable=found.commit == segments[0])
     except MissingError as error:
         return refusal(404, str(error))
+    except BusyError as error:
+        return refusal(503, str(error))
     except TimeoutError:
         return refusal(503, "this takes too long; try again later")
 
 
-async def _found(history: History, shelf: Shelf, cache: Path, segments: Sequence[str]) -> Content:
-    commit, path = await history.resolve(segments)
-    entry = await history.entry(commit, path)
+async def _looked(history: History, segments: Sequence[str]) -> tuple[Found, bytes]:
+    """Find a file, and read it when it is small. What several ask for at once is looked for once."""
+    async with asyncio.timeout(_SECONDS):
+        found = await history.find(segments)
+        small = found.entry.kind == "blob" and found.entry.size <= SMALL
+        return found, await history.blob(found.entry.oid, SMALL) if small else b""
+
+
+async def _content(desk: Desk, history: History, found: Found, data: bytes, *, immutable: bool) -> Content:
+    entry, name = found.entry, found.path.rpartition("/")[2]
     reason = _NO_FILE.get(entry.kind) or _NO_FILE.get(entry.mode)
     if reason:
         return refusal(404, reason)
     if entry.size > LARGEST:
         return refusal(413, f"this file has {entry.size} bytes, more than the {LARGEST} that are served; clone instead")
-    told = {"ETag": f'"{entry.oid}"', **(_FOREVER if commit == segments[0] else _ASK_AGAIN)}
-    name = path.rpartition("/")[2]
+    told = {"ETag": f'"{entry.oid}"', **(_FOREVER if immutable else _ASK_AGAIN)}
     if entry.size > SMALL:
-        file = await shelf.file(entry.oid, lambda: history.blob(entry.oid, LARGEST))
+        file = await desk.shelf.file(entry.oid, lambda: history.blob(entry.oid, LARGEST))
         start = await asyncio.to_thread(_start, file) or b""
         return Content(200, {**headers_of(name, start), **told}, file=file)
-    data = await history.blob(entry.oid, SMALL)
     if entry.mode == LINK:
         return Content(200, {**headers_of("", data), **told}, body=data)
     pointer = _POINTER.fullmatch(data) if entry.size <= _LONGEST_POINTER else None
     if pointer:
-        return await _large(cache, name, pointer, told)
+        return await _large(history.folder, name, pointer, told)
     return Content(200, {**headers_of(name, data[:LOOK]), **told}, body=data)
 
 

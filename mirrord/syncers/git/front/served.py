@@ -7,22 +7,34 @@ on its way to a private host.
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
+from mirrord.syncers.git.front.desk import Desk
 from mirrord.syncers.git.names import FOLDER, MARK
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 
-def served_cache(keep: Path | None, name: str) -> Path | None:
-    """Return the folder of the cache that is served as `name`, or None. Blocks for a moment."""
+async def served_cache(desk: Desk, keep: Path | None, name: str) -> Path | None:
+    """Return the folder of the cache that is served as `name`, or None."""
     if keep is None or not _NAME.fullmatch(name) or ".." in name or name.endswith((".git", ".lock")):
         return None
     likely = keep / FOLDER / f"{name}.git"
-    if _served_as(likely) == name:
+    if await asyncio.to_thread(_served_as, likely) == name:
         return likely
-    return next((cache for cache in sorted((keep / FOLDER).glob("*.git")) if _served_as(cache) == name), None)
+    # Whoever asks for what is not here shall not make us open a file of every mirror each time.
+    names = await desk.recent.get(keep, lambda: asyncio.to_thread(_by_name, keep / FOLDER))
+    other = names.get(name, likely)
+    return other if await asyncio.to_thread(_served_as, other) == name else None
+
+
+def _by_name(folder: Path) -> Mapping[str, Path]:
+    """Return all caches that are served; the first of several of one name."""
+    named = ((_served_as(cache), cache) for cache in sorted(folder.glob("*.git"), reverse=True))
+    return {name: cache for name, cache in named if name is not None}
 
 
 def _served_as(cache: Path) -> str | None:

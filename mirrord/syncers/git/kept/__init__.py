@@ -272,8 +272,12 @@ class Kept:
         return known
 
     def _seal(self) -> str:
-        """Tell the state of the files that change with refs: what somebody did by hand is seen too, mostly."""
         return " ".join(_stamp(self.folder / name) for name in _WATCHED)
+
+
+def state_of(folder: Path) -> str:
+    """Tell the state of the refs of a cache; what somebody did to them by hand is seen too, mostly. Blocks."""
+    return " ".join(_stamp(folder / name) for name in (*_WATCHED, f"{_NOTE}.json"))
 
 
 def _stamp(path: Path) -> str:
