@@ -126,3 +126,17 @@ async def test_lfs_objects_behind_ssh(scene: Scene) -> None:
         assert there.objects == {("app.git", oid): BIG}
         assert scene.there.refs() == scene.upstream.refs()
         assert {given for host in (up, there) for _, path, given in host.requests if path.endswith("batch")} == {PASS}
+
+
+async def test_a_plain_ssh_host_has_no_lfs_server(scene: Scene) -> None:
+    """Where a host knows no `git-lfs-authenticate` the next step is told, and refs that need no objects go on."""
+    (scene.programs / "git-lfs-authenticate").unlink()
+    first = scene.upstream.commit("dev", {"README.md": b"plain\n"}, parent=None)
+    files = {"f.bin": lfs_pointer(BIG), ".gitattributes": b"*.bin filter=lfs\n"}
+    scene.upstream.commit("main", files, parent=first)
+    mirror = scene.world.mirror(f"{scene.base}/up.git", one=f"{scene.base}/app.git")
+    told = receipts(await scene.world.run(mirror), "one")
+    assert (told["lfs"].outcome, told["lfs"].code) == (Outcome.REFUSED, "unsupported")
+    assert "git-lfs-authenticate" in told["lfs"].detail
+    assert "set `lfs: false` to mirror pointers only" in told["lfs"].detail
+    assert set(scene.there.refs()) == {"refs/heads/dev"}
