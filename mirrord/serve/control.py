@@ -2,27 +2,30 @@
 
 Only who may open the socket (mode 0600, in a folder of mode 0700) may ask. `POST /sync`, `/publish` and `/plan`
 answer with one JSON document a line: events as they happen, then `{"run": …}`, `{"plan": …}` or `{"error": …}` for
-each mirror.
+each mirror, with its long lists in pieces before it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
 
 from mirrord.errors import BusyError, MirrordError, UsageError
-from mirrord.events import BytesRead, BytesSent, Event, Planned, RunFinished, RunSkipped, RunStarted, StepDone
-from mirrord.report.documents import Document, backup_document, event_document, plan_document, run_document
+from mirrord.events import BytesRead, BytesSent, Event, Planned, RunSkipped, RunStarted, StepDone
+from mirrord.model import Plan, Run
+from mirrord.report.documents import Document, backup_document, event_document, plan_pieces, run_pieces
 from mirrord.serve.view import Commands
 from mirrord.syncer import Publication
 from mirrord.wire.trust import redact
 
 _BYTES_EVERY = 0.2  # seconds between two lines about bytes: a progress bar needs no more
 _BACKLOG = 10_000  # lines kept for a client that does not read
+
+_Told = Document | Plan | Run
 
 
 def make_control(commands: Commands) -> web.Application:
@@ -46,7 +49,7 @@ def make_control(commands: Commands) -> web.Application:
 class _Control:
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
-        self._tasks: set[asyncio.Task[Document]] = set()
+        self._tasks: set[asyncio.Task[_Told]] = set()
 
     async def status(self, _: web.Request) -> web.Response:
         return web.json_response(await self._commands.status())
@@ -59,18 +62,14 @@ class _Control:
         asked = await _asked(request)
         names, allow = self._commands.known(_names(asked)), asked.get("allow") is True
 
-        async def run(name: str) -> Document:
-            return {"run": run_document(await self._commands.sync(name, allow=allow))}
+        async def run(name: str) -> Run:
+            return await self._commands.sync(name, allow=allow)
 
         return await self._stream(request, names, run)
 
     async def plan(self, request: web.Request) -> web.StreamResponse:
         names = self._commands.known(_names(await _asked(request)))
-
-        async def plan(name: str) -> Document:
-            return {"plan": plan_document(await self._commands.plan(name))}
-
-        return await self._stream(request, names, plan)
+        return await self._stream(request, names, self._commands.plan)
 
     async def publish(self, request: web.Request) -> web.StreamResponse:
         asked = await _asked(request)
@@ -82,8 +81,8 @@ class _Control:
                 raise UsageError("publish wants {mirror, source, names}")
         names = self._commands.known([mirror])
 
-        async def run(name: str) -> Document:
-            return {"run": run_document(await self._commands.publish(name, publication))}
+        async def run(name: str) -> Run:
+            return await self._commands.publish(name, publication)
 
         return await self._stream(request, names, run)
 
@@ -99,13 +98,13 @@ class _Control:
             case _:
                 raise UsageError("restore wants {mirror, backup}")
 
-        async def run(name: str) -> Document:
-            return {"run": run_document(await self._commands.restore(name, backup, release=release))}
+        async def run(name: str) -> Run:
+            return await self._commands.restore(name, backup, release=release)
 
         return await self._stream(request, self._commands.known([mirror]), run)
 
     async def _stream(
-        self, request: web.Request, names: Sequence[str], work: Callable[[str], Awaitable[Document]]
+        self, request: web.Request, names: Sequence[str], work: Callable[[str], Awaitable[Plan | Run]]
     ) -> web.StreamResponse:
         """Work on the mirrors, some at once, and tell what happens; work goes on when nobody listens any more."""
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
@@ -119,14 +118,28 @@ class _Control:
                 task.add_done_callback(self._tasks.discard)
                 task.add_done_callback(lambda done: feed.put(done.result()))
             await response.prepare(request)
-            async for document in feed.documents(len(tasks)):
-                await response.write(json.dumps(document).encode() + b"\n")
+            async for told in feed.documents(len(tasks)):
+                if isinstance(told, dict):
+                    await response.write(_line(told))
+                    continue
+                lines = _lines(told)
+                while line := await asyncio.to_thread(next, lines, b""):
+                    await response.write(line)
         finally:
             quiet()
         return response
 
 
-async def _settled(name: str, work: Callable[[str], Awaitable[Document]], free: asyncio.Semaphore) -> Document:
+def _line(document: Document) -> bytes:
+    return json.dumps(document).encode() + b"\n"
+
+
+def _lines(told: Plan | Run) -> Iterator[bytes]:
+    """Write a plan or a run piece by piece: one of 100 000 steps takes seconds."""
+    yield from map(_line, run_pieces(told) if isinstance(told, Run) else plan_pieces(told))
+
+
+async def _settled(name: str, work: Callable[[str], Awaitable[Plan | Run]], free: asyncio.Semaphore) -> _Told:
     try:
         async with free:
             return await work(name)
@@ -144,12 +157,12 @@ class _Feed:
 
     def __init__(self, mirrors: frozenset[str]) -> None:
         self._mirrors = mirrors
-        self._queue: asyncio.Queue[Document] = asyncio.Queue()
+        self._queue: asyncio.Queue[_Told] = asyncio.Queue()
         self._bytes_at = 0.0
         self._bytes: dict[tuple[str, str], BytesRead | BytesSent] = {}
 
-    def put(self, document: Document) -> None:
-        self._queue.put_nowait(document)
+    def put(self, told: _Told) -> None:
+        self._queue.put_nowait(told)
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -161,8 +174,6 @@ class _Feed:
                 self._tell(mirror, event)
             case Planned(plan):
                 self._tell(plan.mirror, event)
-            case RunFinished(run):
-                self._tell(run.mirror, event)
             case _:
                 pass
 
@@ -185,12 +196,12 @@ class _Feed:
             for event in waiting.values():
                 self.put(event_document(event))
 
-    async def documents(self, results: int) -> AsyncIterator[Document]:
-        """Yield documents until `results` of them were no events."""
+    async def documents(self, results: int) -> AsyncIterator[_Told]:
+        """Yield what is to be told until `results` of it were no events."""
         while results:
-            document = await self._queue.get()
-            results -= "event" not in document
-            yield document
+            told = await self._queue.get()
+            results -= not (isinstance(told, dict) and "event" in told)
+            yield told
 
 
 async def _asked(request: web.Request) -> Mapping[str, Any]:

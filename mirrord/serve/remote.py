@@ -14,15 +14,15 @@ import aiohttp
 
 from mirrord import errors
 from mirrord.errors import BrokenError, ConfigError, MirrordError, UnreachableError
-from mirrord.events import Events
+from mirrord.events import Events, RunFinished
 from mirrord.model import Plan, Run
-from mirrord.report.documents import event_from, plan_from, run_from
+from mirrord.report.documents import Gathering, event_from, plan_from, run_from
 from mirrord.report.status import Status
 from mirrord.syncer import Backup, Publication
 
 SOCKET = "control.sock"
 _LONGEST_PATH = 100  # bytes; the kernel takes 107
-_LONGEST_LINE = 64 * 1024 * 1024  # bytes; a plan with 100 000 steps has 30 MB
+_LONGEST_LINE = 16 * 1024 * 1024  # bytes; long lists come in pieces
 
 
 @contextmanager
@@ -91,7 +91,10 @@ class ControlClient:
 
     async def plan(self, mirrors: Sequence[str]) -> Sequence[Plan]:
         """Plan these mirrors, or all."""
-        found = [document async for document in self._lines("/plan", {"mirrors": list(mirrors)})]
+        gathering, found = Gathering(), list[Mapping[str, Any]]()
+        async for document in self._lines("/plan", {"mirrors": list(mirrors)}):
+            if whole := gathering.take(document):
+                found.append(whole)
         return [plan_from(document["plan"]) for document in _good(found) if "plan" in document]
 
     async def status(self) -> Status:
@@ -104,15 +107,20 @@ class ControlClient:
         _good([document async for document in self._lines("/reload", {})])
 
     async def _runs(self, path: str, asked: Mapping[str, Any], events: Events) -> Sequence[Run]:
-        ends = []
+        gathering, ends, runs = Gathering(), list[Mapping[str, Any]](), list[Run]()
         async for document in self._lines(path, asked):
-            if "event" not in document:
-                ends.append(document)
+            whole = gathering.take(document)
+            if whole is None:
                 continue
-            event = event_from(document)
-            if event is not None:
+            if "run" in whole:
+                runs.append(run_from(whole["run"]))
+                events.emit(RunFinished(runs[-1]))
+            elif "event" not in whole:
+                ends.append(whole)
+            elif event := event_from(whole):
                 events.emit(event)
-        return [run_from(document["run"]) for document in _good(ends) if "run" in document]
+        _good(ends)
+        return runs
 
     async def _lines(self, path: str, asked: Mapping[str, Any] | None) -> AsyncIterator[Mapping[str, Any]]:
         try:
@@ -126,8 +134,10 @@ class ControlClient:
                             yield json.loads(line)
         except aiohttp.ClientConnectorError as error:
             raise UnreachableError(f"{self._path}: no daemon answers; is `mirrord serve` running?") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise BrokenError(f"{self._path}: the daemon ended while answering; see its log") from error
+        except ValueError as error:
+            raise BrokenError(f"{self._path}: the daemon answers what cannot be read: {error}") from error
 
 
 async def _split(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
@@ -137,7 +147,7 @@ async def _split(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         *whole, last = rest.split(b"\n")
         rest = bytearray(last)
         if len(rest) > _LONGEST_LINE:
-            raise ValueError("line is too long")
+            raise ValueError(f"a line of more than {_LONGEST_LINE} bytes")
         for line in filter(None, whole):
             yield bytes(line)
     if rest:
