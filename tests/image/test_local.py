@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from mirrord.model import Action, Digest
+from mirrord import failpoints
+from mirrord.blobs.disk import DiskStore
+from mirrord.model import Action, Digest, Outcome
 from mirrord.syncer import LOCAL, Mirror
 from mirrord.testing import Registry, build_image, push
 from mirrord.testing.world import World
@@ -61,3 +63,54 @@ async def test_a_whole_store_is_left_alone(world: World) -> None:
         if forget:
             world.store = type(world.store)()
         assert [step.action for step in (await world.plan(mirror)).steps] == [Action.KEEP]
+
+
+async def test_many_images_cost_each_what_it_costs_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Naming one image of a run looks for its own files, not for those of all images before it."""
+    source, looks = await world.registry("source"), [0]
+    look = DiskStore.path
+
+    def counted(store: DiskStore, digest: Digest) -> Path | None:
+        looks[0] += 1
+        return look(store, digest)
+
+    monkeypatch.setattr(DiskStore, "path", counted)
+    each = []
+    for count in (2, 30):
+        for number in range(count):
+            image = build_image(["linux/amd64"], layers=1, layer_size=100, seed=f"{count}/{number}")
+            await push(image, source, f"team/many{count}", [f"v{number}"])
+        looks[0] = 0
+        await world.run(
+            world.mirror({"repository": f"{source.host}/team/many{count}", "tags": ["*"]}, LOCAL, name=f"n{count}")
+        )
+        assert len(world.local_tags(f"n{count}")) == count
+        each.append(looks[0] / count)
+    assert each[1] <= each[0]
+
+
+async def test_an_image_that_lost_a_file_fails_alone(world: World) -> None:
+    """A blob vanishes from the store before its image has a name: the other images of that run get theirs."""
+    source, world.parallel = await world.registry("source"), 1
+    images = [build_image(["linux/amd64"], layers=1, seed=str(number)) for number in range(3)]
+    for number, image in enumerate(images):
+        await push(image, source, "team/app", [f"v{number}"])
+
+    def lose() -> None:
+        if (file := file_of(world, images[0].layers[0])) is not None:
+            file.unlink()
+
+    failpoints.arm("push.manifest", lose)
+    mirror = world.mirror({"repository": f"{source.host}/team/app", "tags": ["v0", "v1", "v2"]}, LOCAL)
+    try:
+        run = await world.run(mirror)
+    finally:
+        failpoints.disarm()
+    assert {one.step.item: one.outcome for one in run.receipts} == {
+        "v0": Outcome.FAILED,
+        "v1": Outcome.DONE,
+        "v2": Outcome.DONE,
+    }
+    assert sorted(world.local_tags()) == ["v1", "v2"]
+    await world.run(mirror)
+    assert sorted(world.local_tags()) == ["v0", "v1", "v2"]

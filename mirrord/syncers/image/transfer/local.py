@@ -85,15 +85,29 @@ class LocalDestination:
         self._fresh[manifest.digest] = Link(manifest.media_type, len(manifest.body), refs, subject)
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
-        """Link everything new and set all tags in one atomic step.
+        """Link what is new of it and set all tags in one atomic step; what other images brought is theirs to link.
 
         Raises:
             StorageError: something of it is not there any more, or the disk said no.
         """
-        refs = {ref for link in self._fresh.values() for ref in link.refs}
-        if lost := [ref for ref in (*self._fresh, *refs) if self._store.path(ref) is None]:
+        fresh = self._reached(manifest.digest)
+        refs = {ref for link in fresh.values() for ref in link.refs}
+        if lost := [ref for ref in (*fresh, *refs) if self._store.path(ref) is None]:
             raise StorageError(f"{self.repository}: lost {lost[0]} again before it had a name; the next run brings it")
-        await self._links.publish(self.repository, self._fresh, dict.fromkeys(names, manifest.digest))
+        await self._links.publish(self.repository, fresh, dict.fromkeys(names, manifest.digest))
+        for digest in fresh:
+            self._fresh.pop(digest, None)
+
+    def _reached(self, root: Digest) -> dict[Digest, Link]:
+        """Return those of the new manifests that `root` reaches, itself included."""
+        found: dict[Digest, Link] = {}
+        left = [root]
+        while left:
+            one = left.pop()
+            if one in self._fresh and one not in found:
+                found[one] = self._fresh[one]
+                left += found[one].refs
+        return found
 
     def expect(self, blobs: Sequence[Descriptor]) -> None:
         """Compare what the store lacks with the room on its disk."""
