@@ -7,16 +7,18 @@ await world.put(target, pack_chart("crane", "1.0.0"))
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mirrord import failpoints
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.links import Links
 from mirrord.blobs.pool import SpoolPool
@@ -31,7 +33,7 @@ from mirrord.syncers.helm.transfer.directory import DirectoryTarget
 from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.oci import OciTarget
 from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile, Listing
-from mirrord.testing.chartfiles import chart_metadata
+from mirrord.testing.chartfiles import chart_metadata, sign_chart
 from mirrord.testing.chartservers import ChartMuseumServer, ChartServer, CodingServer
 from mirrord.testing.giteacharts import GiteaServer
 from mirrord.testing.registry import Registry
@@ -215,6 +217,22 @@ async def open_chart_world(
         async with contextlib.AsyncExitStack() as doubles:
             doubles.push_async_callback(spools.aclose)
             yield ChartWorld(folder, http, spools, doubles)
+
+
+def publish_until(folder: Path, kind: str, archives: Sequence[bytes], armed: str) -> None:
+    """Put the last of `archives` to a target of a kind and publish the index of all, failing where `armed` says.
+
+    For a child process.
+    """
+
+    async def work() -> None:
+        failpoints.arm_from(armed)
+        async with open_chart_world(folder) as world:
+            target = await world.target(kind)
+            await world.put(target, archives[-1], sign_chart(archives[-1]), replace=True)
+            await target.finish(index_of(*archives))
+
+    asyncio.run(work())
 
 
 def sound(published: Mapping[str, bytes]) -> Mapping[str, Digest]:
