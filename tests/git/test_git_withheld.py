@@ -178,6 +178,7 @@ async def test_compressed_requests_are_looked_into(site: Site) -> None:
         (bomb, "gzip", 413),
         (good, "br", 415),
         (b"want " + site.hidden["tip"].encode(), "identity", 400),
+        (b"00080004-004", "identity", 400),  # a length that leads back
         (b"", "identity", 400),
     ):
         assert (await site.post(data, "2", **{"Content-Encoding": coding}))[0] == code

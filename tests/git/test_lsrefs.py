@@ -265,3 +265,10 @@ def test_packet_lines() -> None:
     """A request is written as gitprotocol-v2 has it, and lines are read up to the flush."""
     assert request("ls-refs", (), ("peel",)) == b"0014command=ls-refs\n0001" + b"0009peel\n" + b"0000"
     assert list(lines(encode("a") + b"0001" + encode("b") + b"0000" + b"junk")) == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("length", [b"-004", b"+004", b" 004", b"0_04", b"0x04", b"\n\t04", b"004"])
+def test_a_length_is_four_hex_digits(length: bytes) -> None:
+    """Whatever else Python takes for a number is none: a negative length led back to the line before, for ever."""
+    with pytest.raises(ContentError, match="no packet line at byte 8"):
+        list(lines(b"00080004" + length))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -9,6 +10,7 @@ from mirrord.errors import ContentError
 
 FLUSH: Final = b"0000"
 DELIMITER: Final = b"0001"
+_LENGTH: Final = re.compile(rb"[0-9A-Fa-f]{4}")
 
 
 def encode(line: str) -> bytes:
@@ -31,10 +33,10 @@ def lines(body: bytes) -> Iterator[bytes]:
     """
     at = 0
     while True:
-        try:
-            size = int(body[at : at + 4], 16)
-        except ValueError as error:
-            raise ContentError(f"no packet line at byte {at}: {body[at : at + 20]!a}") from error
+        length = body[at : at + 4]
+        if not _LENGTH.fullmatch(length):  # `int` takes a sign as well, and a negative length leads back, for ever
+            raise ContentError(f"no packet line at byte {at}: {body[at : at + 20]!a}")
+        size = int(length, 16)
         if size == 0:
             return
         if size in (1, 2):
