@@ -9,9 +9,11 @@ import pytest
 
 from mirrord import failpoints
 from mirrord.blobs.disk import DiskStore
-from mirrord.model import Action, Digest, Outcome
+from mirrord.errors import DigestError
+from mirrord.model import Action, Digest, Outcome, Result
 from mirrord.syncer import LOCAL, Mirror
 from mirrord.testing import Registry, build_image, push
+from mirrord.testing.layouts import write_layout
 from mirrord.testing.world import World
 
 IMAGE = build_image(["linux/amd64", "linux/arm64"])
@@ -114,3 +116,24 @@ async def test_an_image_that_lost_a_file_fails_alone(world: World) -> None:
     assert sorted(world.local_tags()) == ["v1", "v2"]
     await world.run(mirror)
     assert sorted(world.local_tags()) == ["v0", "v1", "v2"]
+
+
+async def test_a_layout_that_changes_after_it_was_looked_at(world: World) -> None:
+    """Somebody writes into a blob of a layout between check and copy: nothing wrong gets into the store of all."""
+    image = build_image(["linux/amd64"], layers=1)
+    layout = write_layout(image, world.folder / "layout", "v1")
+    digest = Digest(image.layers[0])
+    file = layout / "blobs" / "sha256" / digest.hex
+    right = file.read_bytes()
+    failpoints.arm("spool.verified", lambda: file.write_bytes(bytes(len(right))))
+    mirror = world.mirror({"layout": layout}, LOCAL)
+    try:
+        run = await world.run(mirror)
+    finally:
+        failpoints.disarm()
+    assert [one.code for one in run.receipts] == [DigestError.code]
+    assert file_of(world, digest) is None
+    assert not list((world.folder / "scratch").iterdir())
+    file.write_bytes(right)
+    assert (await world.run(mirror)).result is Result.SUCCESS
+    assert file_of(world, digest) is not None

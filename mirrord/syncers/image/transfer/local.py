@@ -13,7 +13,7 @@ from mirrord.blobs.holding import whole
 from mirrord.blobs.links import Link, Linked, Links
 from mirrord.blobs.spool import Reader
 from mirrord.blobs.store import BlobStore
-from mirrord.errors import StorageError
+from mirrord.errors import DigestError, StorageError
 from mirrord.model import Digest
 from mirrord.syncers.image.kept import created_locally
 from mirrord.wire.oci.manifest import Descriptor, Manifest
@@ -61,18 +61,25 @@ class LocalDestination:
         return False
 
     async def take_blob(self, blob: Descriptor, reader: Reader) -> None:
-        """Link the spool's file; copy when the spool reads somebody else's file in place."""
+        """Link the spool's file; copy when the spool reads somebody else's file in place.
+
+        Raises:
+            DigestError: that file was changed after it had been verified; the store serves all mirrors.
+        """
         file = await reader.whole()
         self._brought.add(blob.digest)
         if reader.spool.wanted.file is None:
             await self._store.adopt(blob.digest, file)
             return
         self.expect([blob])
-        copy = self._scratch / f"{blob.digest.hex}.{secrets.token_hex(4)}"
+        copy, hasher = self._scratch / f"{blob.digest.hex}.{secrets.token_hex(4)}", blob.digest.hasher()
         try:
             with storage_errors(str(copy)), copy.open("wb") as out:
                 async for chunk in reader.chunks():
+                    hasher.update(chunk)
                     out.write(chunk)
+            if hasher.hexdigest() != blob.digest.hex:
+                raise DigestError(f"{reader.spool.wanted}: changed while it was read; the next run reads it again")
             await self._store.adopt(blob.digest, copy)
         finally:
             copy.unlink(missing_ok=True)
