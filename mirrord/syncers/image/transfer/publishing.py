@@ -65,6 +65,8 @@ async def decide(destination: Destination, step: Step, made: Made) -> Names:
         elif ours is None or theirs is None:
             silent = step.item if ours is None else digest
             told.append(f"{step.target}: {name} moved from {digest}: {silent} does not say when it was created")
+        elif theirs == ours:
+            told.append(f"{step.target}: {name} moved from {digest}: both were created {written(ours)}")
     return Names(tuple(name for name in differ if name not in left), tuple(left), tuple(told))
 
 
