@@ -125,7 +125,11 @@ async def test_a_layout_that_changes_after_it_was_looked_at(world: World) -> Non
     digest = Digest(image.layers[0])
     file = layout / "blobs" / "sha256" / digest.hex
     right = file.read_bytes()
-    failpoints.arm("spool.verified", lambda: file.write_bytes(bytes(len(right))))
+
+    def change() -> None:
+        file.write_bytes(bytes(len(right)))
+
+    failpoints.arm("spool.verified", change)
     mirror = world.mirror({"layout": layout}, LOCAL)
     try:
         run = await world.run(mirror)
