@@ -209,6 +209,7 @@ def build_artifact(
     artifact_type: str = "application/vnd.example.sbom",
     data: bytes = b"artifact",
     media_type: str = "application/x-unheard-of",
+    annotations: Mapping[str, str] | None = None,
 ) -> Image:
     """Build an artifact of unknown type, with an empty config, optionally about `subject` (not included)."""
     builder = Builder()
@@ -218,7 +219,7 @@ def build_artifact(
     )
     if subject is not None:
         document["subject"] = {key: subject.root[key] for key in ("mediaType", "digest", "size")}
-    return builder.image(builder.manifest(document))
+    return builder.image(builder.manifest(_annotated(document, annotations)))
 
 
 def build_schema1() -> Image:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass, field
+from io import BytesIO
 from socket import AddressFamily
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,11 @@ class GuardedResolver(aiohttp.abc.AbstractResolver):
         await self._inner.close()
 
 
+def _sendable(body: bytes | AsyncIterable[bytes] | None) -> BytesIO | bytes | AsyncIterable[bytes] | None:
+    """Return a body as aiohttp wants it: large ones as a file, which it sends in pieces; it warns of long bytes."""
+    return BytesIO(body) if isinstance(body, bytes) and len(body) > _BUFFER else body or None
+
+
 class AiohttpTransport:
     """Fulfils `Transport` for one `Route`."""
 
@@ -117,7 +123,7 @@ class AiohttpTransport:
                 request.method,
                 URL(request.url, encoded=True),
                 headers=request.headers,
-                data=request.body or None,
+                data=_sendable(request.body),
                 allow_redirects=False,
                 proxy=self._route.proxy,
                 timeout=self._timeout(request),

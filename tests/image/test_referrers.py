@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 import pytest
 
-from mirrord.errors import BusyError
+from mirrord.errors import BusyError, TooLargeError
 from mirrord.model import Result
+from mirrord.serving import Asked
+from mirrord.syncer import LOCAL
+from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import DockerRegistry, Image, Registry, build_artifact, build_image, push, require
 from mirrord.testing.world import World
 
@@ -110,6 +114,28 @@ async def test_what_came_without_being_listed_is_listed_by_the_next_run(world: W
     assert (await world.run(mirror)).result is Result.SUCCESS
     assert sorted(target.tags["mirror/app"]) == sorted(["v1", "about0", TAG])
     assert [one["digest"] for one in (await listed(target.host))["manifests"]] == [ABOUT[0].digest]
+
+
+async def test_more_than_fits_one_list(world: World) -> None:
+    """Three artifacts with 1.9 MB of annotations: a list holds two; the third fails with the reason, pages hold all."""
+    source, target = await world.registry("source"), await world.registry("target")
+    large = [build_artifact(IMAGE, data=bytes([n]), annotations={"n": str(n) * 1_900_000}) for n in range(3)]
+    for tag, image in zip(("v1", "t0", "t1", "t2"), (IMAGE, *large), strict=True):
+        await push(image, source, "team/app", [tag])
+    target.faults.on("PUT", "/manifests/sha256:", times=None).header("OCI-Subject", None)
+    run = await world.run(world.mirror({"repository": f"{source.host}/team/app", "tags": ["v1", "t*"]}, target, LOCAL))
+    failed = [receipt for receipt in run.receipts if not receipt.good]
+    assert [receipt.code for receipt in failed] == [TooLargeError.code]
+    assert failed[0].detail.startswith(f"{target.host}/mirror/app:{TAG}: the list of what refers to it would have 57")
+    found, query = [], dict[str, str]()
+    for _ in range(2):
+        page = await SYNCER.content(Asked("GET", "/v2/", f"app/referrers/{IMAGE.digest}", query), world.services)
+        assert len(page.body or b"") <= 4 << 20
+        found += [one["digest"] for one in json.loads(page.body or b"")["manifests"]]
+        link = page.headers.get("Link", "").partition(">")[0]
+        query = dict(parse_qsl(urlsplit(link).query))
+    assert not query
+    assert found == sorted(image.digest for image in large)
 
 
 def _forget(target: Registry) -> None:

@@ -12,6 +12,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from urllib.parse import quote, unquote, urlencode
 
@@ -21,7 +22,7 @@ from mirrord.model import Digest
 from mirrord.serving import Asked, Content
 from mirrord.syncer import Services
 from mirrord.wire.oci.descriptor import OCI_INDEX
-from mirrord.wire.oci.manifest import Manifest
+from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import valid_repository, valid_tag
 from mirrord.wire.oci.referrers import entry_of, index_of
 
@@ -30,6 +31,7 @@ _ROUTE = re.compile(r"(?P<name>.+)/(?P<verb>manifests|blobs|tags|referrers)/(?P<
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 _LONGEST = 1024  # characters of a path; a name has at most 255, a reference at most 135
 _PAGE = 1000  # names on a page when the client does not say
+_FULL = LIMIT - 64 * 1024  # bytes of entries in an index: clients take no manifest of more than 4 MiB
 
 
 async def content(asked: Asked, services: Services) -> Content:
@@ -123,8 +125,10 @@ def _catalog(query: Mapping[str, str], services: Services) -> Content:
     return _answer(200, {"repositories": page}, link)
 
 
-def _page(names: Sequence[str], path: str, query: Mapping[str, str]) -> tuple[Sequence[str], Mapping[str, str]]:
-    """Cut `n` of the sorted names after `last`; the header leads to the rest.
+def _page(
+    names: Sequence[str], path: str, query: Mapping[str, str], sizes: Mapping[str, int] | None = None
+) -> tuple[Sequence[str], Mapping[str, str]]:
+    """Cut `n` of the sorted names after `last`, or as many as fit by their `sizes`; the header leads to the rest.
 
     Raises:
         ValueError: `n` is no number.
@@ -134,6 +138,9 @@ def _page(names: Sequence[str], path: str, query: Mapping[str, str]) -> tuple[Se
         raise ValueError("n must be a number")
     start = bisect_right(names, query["last"]) if "last" in query else 0
     page = names[start : start + int(wanted)]
+    if sizes:
+        ends = list(accumulate(sizes[name] for name in page))
+        page = page[: max(1, bisect_right(ends, _FULL))]
     if not page or start + len(page) == len(names):
         return page, {}
     following = urlencode({**query, "n": wanted, "last": page[-1]}, quote_via=quote)
@@ -160,7 +167,8 @@ def _referrers(route: re.Match[str], linked: Linked, query: Mapping[str, str], s
         found = {digest: entry for digest, entry in found.items() if entry.get("artifactType") == wanted}
         headers["OCI-Filters-Applied"] = "artifactType"
     try:
-        page, link = _page(list(found), f"/v2/{route['name']}/referrers/{subject}", query)
+        sizes = {str(digest): len(json.dumps(entry)) for digest, entry in found.items()}
+        page, link = _page(list(sizes), f"/v2/{route['name']}/referrers/{subject}", query, sizes)
     except ValueError as error:
         return refusal(400, "PAGINATION_NUMBER_INVALID", str(error))
     return Content(200, {**headers, **_VERSION, **link}, body=index_of([found[Digest(digest)] for digest in page]))

@@ -10,10 +10,10 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-from mirrord.errors import BusyError, ContentError, MissingError, RefusedError
+from mirrord.errors import BusyError, ContentError, MissingError, RefusedError, TooLargeError
 from mirrord.model import Digest
 from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX
-from mirrord.wire.oci.manifest import Manifest
+from mirrord.wire.oci.manifest import LIMIT, Manifest
 
 if TYPE_CHECKING:
     from mirrord.wire.oci.client import Repository
@@ -55,6 +55,7 @@ async def add_referrer(repository: Repository, manifest: Manifest) -> None:
 
     Raises:
         ContentError: the tag stands for something else than an index.
+        TooLargeError: the index would be larger than registries and clients take.
         BusyError: others overwrote our entry each time.
         MirrordError: as `Repository.get_manifest` and `put_manifest`.
     """
@@ -74,6 +75,9 @@ async def add_referrer(repository: Repository, manifest: Manifest) -> None:
                 return
             entries = json.loads(listed.body).get("manifests") or []
         body = index_of([*entries, entry_of(manifest)])
+        if len(body) > LIMIT:
+            why = f"the list of what refers to it would have {len(body)} bytes, and {LIMIT} are the most"
+            raise TooLargeError(f"{repository.reference.name}:{tag}: {why}; delete referrers there")
         try:
             await repository.put_manifest(Manifest.parse(body, OCI_INDEX), tag)
         except RefusedError as error:
