@@ -42,6 +42,7 @@ from mirrord.wire.git.pktline import DELIMITER, FLUSH, encode
 GIT = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
 MIRRORS = 1000
 SLOW = 2000.0  # bytes a second
+ELSEWHERE = "127.0.0.2"
 
 
 class Bench:
@@ -114,10 +115,11 @@ class Bench:
             yield
             daemon.terminate()
             await reading
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                daemon.kill()
             await daemon.wait()
+        finally:
+            if daemon.returncode is None:
+                daemon.kill()
+                await daemon.wait()
 
     async def sync(self, found: Watched) -> None:
         """Let there be something new, and mirror it."""
@@ -151,14 +153,16 @@ class Bench:
         found.clients = await loop.run_in_executor(self._pool, work, self.server.address, clients, seconds)
 
     def posts(self, count: int) -> Sequence[Client]:
-        """Return clients that clone slowly, and as many that post one byte and wait."""
+        """Return clients that clone slowly, and as many that post one byte and wait, from an address of their own."""
         tip = self.source.refs()["refs/heads/main"]
         body = encode("command=fetch") + encode("object-format=sha1") + DELIMITER
         body += b"".join(map(encode, ("ofs-delta", f"want {tip}", "done"))) + FLUSH
         path, told = "/git/app.git/git-upload-pack", ("Content-Type: application/x-git-upload-pack-request",)
         whole = request(path, *told, "Git-Protocol: version=2", method="POST", body=body)
         begun = request(path, *told, "Content-Length: 1000", method="POST") + b"0"
-        return [client for _ in range(count) for client in (Client(whole, SLOW), Client(begun))]
+        return [
+            client for _ in range(count) for client in (Client(whole, SLOW, ELSEWHERE), Client(begun, source=ELSEWHERE))
+        ]
 
 
 def rounds(address: Address, clients: Sequence[Client], seconds: float) -> Sequence[Client]:

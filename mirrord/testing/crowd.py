@@ -27,6 +27,7 @@ class Client:
     Attributes:
         request: what it sends, as `request` writes it.
         pace: bytes of the body that it reads a second, or None for all that comes.
+        source: address of this machine that it comes from, "" for any.
         status: of the answer, or 0.
         size: bytes of the body that came.
         seconds: from before it connected until its end.
@@ -35,6 +36,7 @@ class Client:
 
     request: bytes
     pace: float | None = None
+    source: str = ""
     status: int = 0
     size: int = 0
     seconds: float = 0.0
@@ -78,6 +80,8 @@ class _Connection:
         self._head, self._length, self._sent = b"", -1, 0
         self.open = True
         self._socket.settimeout(0)
+        if client.source:
+            self._socket.bind((client.source, 0))
         self._socket.connect_ex(address)
         selector.register(self._socket, selectors.EVENT_WRITE, self)
 
