@@ -29,7 +29,7 @@ from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.lfs import carry, objects
 from mirrord.wire.git.lfs.carry import download, upload
-from mirrord.wire.git.lfs.objects import Pointer, place
+from mirrord.wire.git.lfs.objects import Pointer, place, size_of
 from mirrord.wire.git.lfs.server import LfsServer
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http import Http
@@ -175,13 +175,12 @@ async def test_headers_that_nobody_can_send(public: Public, header: dict[str, st
         (b"<html>sign in</html>", "as an LFS server does"),
         (b"[" * 100_000, "as an LFS server does"),
         (b'{"objects": 1}', "as an LFS server does"),
-        (b'{"objects": [{"oid": "x", "error": 404}]}', "as an LFS server does"),
-        (b'{"objects": [{"oid": "x", "actions": [1]}]}', "as an LFS server does"),
+        (b'{"objects": [1, null, [], {"size": 1}]}', "as an LFS server does"),
         (b'{"transfer": "tus", "objects": []}', "the transfer 'tus'"),
         (b'{"objects": []}', "says nothing of an object"),
         (b" " * (5 << 20), "more than"),
     ],
-    ids=["page", "deep", "number", "error", "list", "tus", "nothing", "long"],
+    ids=["page", "deep", "number", "entries", "tus", "nothing", "long"],
 )
 async def test_answers_that_are_none(public: Public, body: bytes, words: str) -> None:
     """What is not the batch API, or has no end, is told as such."""
@@ -190,6 +189,29 @@ async def test_answers_that_are_none(public: Public, body: bytes, words: str) ->
         server = LfsServer(public.git, http, public.server.address)
         (error,) = (await download(server, public.cache, [pointer(b"data")], silent)).values()
     assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"error": 404},
+        {"actions": [1]},
+        {"actions": {"download": {}}},
+        {"actions": {"download": {"href": "x", "header": 1}}},
+    ],
+)
+async def test_what_is_odd_about_one_object_is_its_own(public: Public, odd: Mapping[str, Any]) -> None:
+    """What a server says of one object and nobody can read costs that object, and not the other 99 of the answer."""
+    good, bad = pointer(b"good"), pointer(b"bad")
+    action = {"actions": {"download": {"href": f"https://{STORE}/good"}}}
+    body = json.dumps({"objects": [7, {"oid": bad.oid, **odd}, {"oid": good.oid, **action}]}).encode()
+    played = Played(lambda request: Said(200, {}, b"good" if STORE in request.url else body))
+    async with Http(public.git.book, connect=lambda _, __: played) as http:
+        server = LfsServer(public.git, http, public.server.address)
+        errors = await download(server, public.cache, [good, bad], silent)
+    assert errors.keys() == {bad.oid}
+    assert "what its LFS server says of an object cannot be read" in str(errors[bad.oid])
+    assert size_of(public.cache, good.oid) == 4
 
 
 @dataclass(slots=True)

@@ -391,3 +391,19 @@ async def test_from_upstream_to_a_clone(scene: Scene, tmp_path: Path) -> None:
         older = await program("git", *options, "-C", tmp_path / "c", "checkout", "--quiet", "HEAD~1")
         assert older.status == 0, older.output
         assert (tmp_path / "c" / "f.bin").read_bytes() == OLD
+
+
+@pytest.mark.parametrize("size", [len(BIG) - 1, len(BIG) + 1, 0, 10**17])
+async def test_a_pointer_with_a_wrong_size_stops_nobody(scene: Scene, size: int) -> None:
+    """An object is what its id says: a branch whose pointer tells another size has it as well, as with git-lfs."""
+    wrong = lfs_pointer(BIG).replace(b"size %d" % len(BIG), b"size %d" % size)
+    scene.upstream.commit("pr", {"x.bin": wrong, ".gitattributes": ATTRIBUTES}, parent=None)
+    mirror = scene.mirror("one", "local")
+    run = await scene.world.run(mirror)
+    assert run.result is Result.SUCCESS, run.receipts
+    assert scene.there.refs(NAME) == scene.upstream.refs()
+    assert scene.given() == {OLD, BIG}
+    assert scene.cached(mirror, BIG)
+    scene.source.asked.clear()
+    assert (await scene.world.run(mirror)).result is Result.NOOP
+    assert scene.source.asked == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,7 @@ Tell = Callable[[Pointer, int], None]
 """Hears of bytes that came or went."""
 
 AT_ONCE: Final = 4  # objects under way from or to one server
+SIZES: Final = 4  # that pointers may tell of one object, the largest first: its id says which is right
 ROUNDS: Final = 3  # answers of the server for an object that does not come
 TRIES: Final = 4  # reads of an object that break without bringing PROGRESS bytes
 PROGRESS: Final = MIB
@@ -68,7 +70,14 @@ async def upload(server: LfsServer, cache: Path, pointers: Collection[Pointer], 
             body = f'{{"oid":"{pointer.oid}","size":{pointer.size}}}'.encode()
             await _fetch(server, verify, Call("POST", verify.url, server.address.host, body=body), MEDIA)
 
-    return await _Carrying(server, "upload", one, (DeniedError,)).all(pointers)
+    sized = await asyncio.to_thread(_as_here, cache, pointers)
+    return await _Carrying(server, "upload", one, (DeniedError,)).all(sized)
+
+
+def _as_here(cache: Path, pointers: Collection[Pointer]) -> Collection[Pointer]:
+    """Return pointers with the sizes that their objects have here, whatever they tell."""
+    found = ((pointer, size_of(cache, pointer.oid)) for pointer in pointers)
+    return [pointer if size is None else replace(pointer, size=size) for pointer, size in found]
 
 
 @dataclass(slots=True)
@@ -96,8 +105,17 @@ class _Carrying:
     end: MirrordError | None = None
 
     async def all(self, pointers: Collection[Pointer]) -> Errors:
-        """Carry them; each object once, however many pointers to it there are."""
-        left: Sequence[Pointer] = list({pointer.oid: pointer for pointer in ordered(pointers)}.values())
+        """Carry them; each object once, however many pointers to it there are, unless they differ in its size."""
+        sizes: dict[str, dict[int, Pointer]] = {}
+        for pointer in sorted(ordered(pointers), key=attrgetter("size"), reverse=True):
+            sizes.setdefault(pointer.oid, {})[pointer.size] = pointer
+        told = [tuple(one.values())[:SIZES] for _, one in sorted(sizes.items())]
+        for turn in range(max(map(len, told), default=0)):
+            left = [one[turn] for one in told if turn < len(one)]
+            await self._rounds([one for one in left if not turn or one.oid in self.errors])
+        return self.errors
+
+    async def _rounds(self, left: Sequence[Pointer]) -> None:
         for _ in range(ROUNDS):
             self.again = []
             for start in range(0, len(left), MOST):
@@ -105,7 +123,6 @@ class _Carrying:
             left = self.again
             if not left or self.end:
                 break
-        return self.errors
 
     async def _batch(self, pointers: Sequence[Pointer]) -> None:
         told: Mapping[str, Told] = {}

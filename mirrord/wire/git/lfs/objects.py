@@ -65,8 +65,22 @@ def size_of(cache: Path, oid: str) -> int | None:
 
 
 def lacking(cache: Path, pointers: Collection[Pointer]) -> frozenset[Pointer]:
-    """Return those pointers whose objects are not there. Blocks: a look at the disk for each."""
-    return frozenset(pointer for pointer in pointers if size_of(cache, pointer.oid) != pointer.size)
+    """Return those pointers whose objects are not there. Blocks: a look at the disk for each.
+
+    An object is what its id says: who tells another size of it points to it as well, as with git-lfs.
+    """
+    other = [pointer for pointer in pointers if size_of(cache, pointer.oid) != pointer.size]
+    here = {oid for oid in {pointer.oid for pointer in other} if _whole(cache, oid)}
+    return frozenset(pointer for pointer in other if pointer.oid not in here)
+
+
+def _whole(cache: Path, oid: str) -> bool:
+    """Whether a file is there and is the object; reads all of it."""
+    try:
+        with place(cache, oid).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == oid
+    except OSError:
+        return False
 
 
 def sweep(cache: Path, coming: Collection[Pointer]) -> None:
@@ -157,7 +171,7 @@ class Part:
             DigestError: it is not what its id says; all of it is dropped.
             StorageError: the disk refuses.
         """
-        if self.size != self._pointer.size or self._hasher.hexdigest() != self._pointer.oid:
+        if self._hasher.hexdigest() != self._pointer.oid:
             size = self.size
             self.drop()
             raise DigestError(f"{size} bytes that are not those of the object {self._pointer.oid[:12]}")

@@ -144,7 +144,7 @@ class LfsServer:
         try:
             document = json.loads(answer.body)
             transfer, objects = document.get("transfer") or "basic", document["objects"]
-            found = {str(one["oid"]): self._told(one, answer.url) for one in objects}
+            found = {str(one["oid"]): self._told(one, answer.url) for one in objects if isinstance(one, Mapping)}
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             told = "answers, and not as an LFS server does: a login page, or another kind of address"
             raise ContentError(f"{self.address.host}: {told}") from error
@@ -153,15 +153,19 @@ class LfsServer:
         return found
 
     def _told(self, one: Mapping[str, Any], url: str) -> Told:
-        if one.get("error"):
-            return Told(error=self._error(one["error"]))
-        actions = one.get("actions") or one.get("_links") or {}  # servers before git-lfs 2.0 say `_links`
+        """Read what is said of one object; what is odd about it is no other's fault."""
         try:
+            if one.get("error"):
+                return Told(error=self._error(one["error"]))
+            actions = one.get("actions") or one.get("_links") or {}  # servers before git-lfs 2.0 say `_links`
             return Told({str(name): self._action(action, url) for name, action in actions.items()})
         except UntrustedError as error:
             return Told(error=self.elsewhere(error))
         except ContentError as error:
             return Told(error=error)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            text = f"{self.address.host}: what its LFS server says of an object cannot be read"
+            return Told(error=ContentError(text))
 
     def elsewhere(self, error: UntrustedError) -> UntrustedError:
         """Say of a refusal to go somewhere who wanted us to."""
