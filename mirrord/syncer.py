@@ -83,7 +83,7 @@ class Mirror:
         targets: at least one, names unique.
         schedule: None means only when asked.
         deadline: seconds after which a run is cancelled.
-        trust: seconds for which a digest recorded at a target is believed without asking again.
+        trust: seconds for which a digest recorded at a target is trusted without asking again.
         allow: this one run goes on in spite of the guard against accidents at the source (`sync --allow`).
         publication: what this one run publishes instead of the mirror's own source, or None.
         origin: where it was written.
@@ -262,11 +262,11 @@ class Restores(Protocol):
     """A syncer that keeps what its runs overwrite and delete."""
 
     async def backups(self, mirror: Mirror, services: Services) -> Sequence[Backup]:
-        """List what was overwritten or deleted, the newest first, and what was brought back and outranks upstream."""
+        """List what was overwritten or deleted, the newest first, and what was brought back and overrides upstream."""
         ...
 
     async def restore(self, mirror: Mirror, services: Services, name: str, *, release: bool) -> None:
-        """Let a backup outrank upstream from the next run on, or with `release` no longer.
+        """Let a backup override upstream from the next run on, or with `release` no longer.
 
         Raises:
             UsageError: there is none of that name.

@@ -31,7 +31,7 @@ PATIENCE = 10.0  # seconds for which the other targets wait to hear what one of 
 HELP = """Copy one image, with all its platforms, to one or many places. Every blob is read once.
 
 SRC and DST are references ([cyan]ghcr.io/team/app:v1[/cyan]), [cyan]oci:DIR[:TAG][/cyan] for an OCI layout,
-or (SRC only) [cyan]docker-archive:FILE[:NAME][/cyan]. Several images in one layout or archive are told apart by
+or (SRC only) [cyan]docker-archive:FILE[:NAME][/cyan]. Several images in one layout or archive are distinguished by
 name ([cyan]oci:DIR:quay.io/team/app:v3[/cyan]), by the tag in it ([cyan]oci:DIR:v3[/cyan]) or by digest
 ([cyan]oci:DIR@DIGEST[/cyan]). A DST without a tag gets the tag of SRC. Needs no configuration and no state;
 credentials are docker's own ([cyan]DOCKER_CONFIG[/cyan], [cyan]DOCKER_AUTH_CONFIG[/cyan], credential helpers).
@@ -83,7 +83,7 @@ async def _copy(source: str, targets: list[str], book: HostBook, *, quiet: bool)
         async with Http(book, events) as http:
             spools = SpoolPool(folder, BUDGET, events)
             services = Services(http, spools, events, folder)
-            _places(targets, None, services)  # what is written wrong is told before anything is asked
+            _places(targets, None, services)  # what is written wrong is reported before anything is asked
             opened = await open_source(source, services)
             places = _places(targets, opened.tag, services)
             session = ImageSession(

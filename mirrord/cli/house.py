@@ -40,7 +40,7 @@ class Hand(Protocol):
         ...
 
     async def restore(self, mirror: str, backup: str, events: Events, *, release: bool) -> Run:
-        """Let a backup outrank upstream, or no longer, and run the mirror."""
+        """Let a backup override upstream, or no longer, and run the mirror."""
         ...
 
     async def plan(self, mirrors: Sequence[str]) -> Sequence[Plan]:

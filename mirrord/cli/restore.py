@@ -16,7 +16,7 @@ from mirrord.report.documents import backup_document, run_document
 
 HELP = """List what runs of the mirror NAME overwrote or deleted, or bring one of it back.
 
-What is brought back outranks upstream, at every target, until it is released again.
+What is brought back overrides upstream, at every target, until it is released with `--release`.
 
   $ mirrord restore crane
   $ mirrord restore crane 20261121T030000Z/heads/main

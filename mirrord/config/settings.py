@@ -43,7 +43,7 @@ class Settings(Strict):
         listen: `host:port` of the HTTP server; port 0 takes a free one.
         spool: content on its way.
         parallel: how many batches of one run, and how many mirrors of one command, are under way at once.
-        trust: seconds for which a digest recorded at a target is believed; a mirror may say otherwise.
+        trust: seconds for which a digest recorded at a target is trusted; a mirror may say otherwise.
         deadline: seconds after which a run is cancelled; a mirror may say otherwise.
         log: what is logged, and how.
     """
@@ -57,7 +57,7 @@ class Settings(Strict):
 
 
 def read_settings(value: Value, problems: Problems, environ: Mapping[str, str]) -> Settings:
-    """Validate `settings:`; `$MIRRORD_LISTEN`, as containers set it, outranks `settings.listen`."""
+    """Validate `settings:`; `$MIRRORD_LISTEN`, as containers set it, overrides `settings.listen`."""
     written = dict(value) if isinstance(value, dict) else {}
     if listen := environ.get("MIRRORD_LISTEN"):
         written["listen"] = listen

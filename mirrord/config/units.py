@@ -117,4 +117,4 @@ Deadline = Annotated[Duration, AfterValidator(between("10s", "30d"))]
 """Seconds after which a run is cancelled."""
 
 Trust = Annotated[Duration, AfterValidator(between("0s", "366d"))]
-"""Seconds for which a recorded digest is believed; `0s` asks every time."""
+"""Seconds for which a recorded digest is trusted; `0s` asks every time."""

@@ -117,7 +117,7 @@ class Runner:
             return await syncer.backups(found, current.services)
 
     async def restore(self, mirror: str, name: str, *, release: bool) -> Run:
-        """Let a backup outrank upstream, or no longer, and run the mirror.
+        """Let a backup override upstream, or no longer, and run the mirror.
 
         Raises:
             UsageError: there is no such mirror or backup, or its kind keeps nothing.

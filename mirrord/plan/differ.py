@@ -40,7 +40,7 @@ def differ(
     for offer in offers:
         for target in targets:
             share = found.of(target, offer.item.name)
-            recorded = _believed(offer, share, target, memory, now=now, trust=trust)
+            recorded = _trusted(offer, share, target, memory, now=now, trust=trust)
             if share.refused:
                 action, reason = Action.REFUSE, share.refused
             elif offer.names and not share.names:
@@ -56,7 +56,7 @@ def differ(
             yield _step(offer, share, target, action, reason, confirmed=confirmed)
 
 
-def _believed(
+def _trusted(
     offer: Offer, share: Share, target: str, memory: Memory, *, now: datetime, trust: float
 ) -> datetime | None:
     """Return when the target last confirmed all that is offered when that is enough not to ask again, else None.
@@ -84,7 +84,7 @@ def _names_to_check(
 ) -> tuple[str, ...]:
     if share.refused:
         return offer.names  # perhaps somebody has made room by now
-    if _believed(offer, share, target, memory, now=now, trust=trust):
+    if _trusted(offer, share, target, memory, now=now, trust=trust):
         return ()
     return share.names if offer.names else (offer.item.digest,)
 

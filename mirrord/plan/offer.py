@@ -49,7 +49,7 @@ class Offer:
         item: the thing itself.
         names: what to call it, in publishing order: names that stay come first; none: it is kept by digest alone.
         stays: those of `names` that never move to other content once they are set.
-        settled: its name never moves at the source and its record is believed for ever.
+        settled: its name never moves at the source and its record is trusted for ever.
         build: what decides about the names that move when it is a build: it gets several, or somebody publishes it.
     """
 

@@ -85,7 +85,7 @@ class ControlClient:
         return [Backup(**found) for found in document["backups"]]
 
     async def restore(self, mirror: str, backup: str, events: Events, *, release: bool) -> Run:
-        """Let a backup outrank upstream, or no longer, and run the mirror."""
+        """Let a backup override upstream, or no longer, and run the mirror."""
         asked = {"mirror": mirror, "backup": backup, "release": release}
         return (await self._runs("/restore", asked, events))[0]
 

@@ -76,7 +76,7 @@ class Commands(Protocol):
         ...
 
     async def restore(self, mirror: str, name: str, *, release: bool) -> Run:
-        """Let a backup outrank upstream, or no longer, and run the mirror."""
+        """Let a backup override upstream, or no longer, and run the mirror."""
         ...
 
     async def plan(self, mirror: str) -> Plan:

@@ -78,7 +78,7 @@ class World:
             targets: doubles, real registries (named by their host) or `local`.
             name: of the mirror.
             places: further targets: `to` by name.
-            trust: seconds for which the record is believed.
+            trust: seconds for which the record is trusted.
             deadline: seconds for a run.
             keys: further keys of the mirror, such as `publish`.
         """

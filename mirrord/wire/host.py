@@ -17,7 +17,7 @@ class HostPolicy:
         host: lower-case `host` or `host:port`.
         credential: explicit credential, or None (docker's own configuration may have one).
         insecure: plain HTTP. None means the default: yes for loopback, no elsewhere.
-        ca: PEM file with the authorities to believe instead of the system's.
+        ca: PEM file with the authorities to trust instead of the system's.
         certificate: PEM file with client certificate and key, or None.
         key: PEM file with the key when it is not in `certificate`.
         proxy: URL of an HTTP proxy, or None.

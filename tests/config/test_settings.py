@@ -35,7 +35,7 @@ def test_everything_can_be_written(load: Load) -> None:
     assert (settings.log.format, settings.log.level) == ("json", "debug")
 
 
-def test_the_environment_outranks_listen(load: Load, refusal: Refusal) -> None:
+def test_the_environment_overrides_listen(load: Load, refusal: Refusal) -> None:
     """MIRRORD_LISTEN, as containers set it, wins; an empty one says nothing; a wrong one is named."""
     written = "settings: {listen: 127.0.0.1:1}"
     assert load(written, {"MIRRORD_LISTEN": "0.0.0.0:8080"}).settings.listen == "0.0.0.0:8080"

@@ -94,7 +94,7 @@ def test_files_are_joined(load: Load) -> None:
 
 
 def test_nothing_is_said_in_two_files(refusal: Refusal) -> None:
-    """The same key in two files is refused with both places: no file silently outranks another."""
+    """The same key in two files is refused with both places: no file silently overrides another."""
     text = "settings: {parallel: 2}\nhosts: {a.example: {}}\ntargets: {t: {kind: image, to: x}}"
     assert refusal(a=text, b=f"\n{text}") == (
         "b.yaml:2: settings.parallel: is also written at a.yaml:1; keep one of them",

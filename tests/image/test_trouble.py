@@ -137,7 +137,7 @@ async def test_the_last_chunk_is_withheld(world: World) -> None:
     assert (await running).result is Result.SUCCESS
 
 
-async def test_the_budget_outranks_reading_once(tmp_path: Path) -> None:
+async def test_the_budget_comes_before_reading_once(tmp_path: Path) -> None:
     """A hanging target is sent away so that the spool stays within its budget, is served later, and gets everything."""
     image = big(6 * MIB, layers=3)
     budget = 14 * MIB

@@ -62,7 +62,7 @@ class GitSyncer:
             return await kept.backups()
 
     async def restore(self, mirror: Mirror, services: Services, name: str, *, release: bool) -> None:
-        """Let a backup outrank upstream from the next run on, or with `release` no longer."""
+        """Let a backup override upstream from the next run on, or with `release` no longer."""
         kept = Kept(mirror, services)
         async with kept.lock:
             await (kept.release(name) if release else kept.restore(name))

@@ -77,7 +77,7 @@ class Kept:
         self.troubles = self._troubles()
 
     def fresh(self, now: datetime) -> bool:
-        """Whether what is known can still be believed.
+        """Whether what is known can still be trusted.
 
         That is: noted with the same configuration, recent, no withheld version ripe by now, nothing to be asked for
         again, our own copy there.

@@ -122,7 +122,7 @@ _TABLE: Final = (
     # On the way
     _row(StalledError, "the line or the host is slow", r"operation too slow", r"timed out", r"timeout, server",
          rf"{_STATUS}408\b"),
-    _row(_lasting(UnreachableError), "the host's certificate is not believed; see `ca:` under hosts:",
+    _row(_lasting(UnreachableError), "the host's certificate is not trusted; see `ca:` under hosts:",
          r"certificate (?:verification failed|verify failed|problem)", r"certificate signature check failed",
          r"server certificate", r"problem with the (?:local|ssl ca) cert", r"error setting certificate"),
     _row(_lasting(UnreachableError), "the proxy does not let us through; see `proxy:` under hosts:",

@@ -68,7 +68,7 @@ class Cache(Bare):
         return Refs(_renamed(await self.refs(INCOMING), INCOMING))
 
     async def held(self) -> Mapping[str, str]:
-        """Return the refs that were restored and outrank upstream's."""
+        """Return the refs that were restored and override upstream's."""
         return _renamed(await self.refs(HELD), HELD)
 
     async def fetch(self, address: Address, seen: Refs | None = None, *, deadline: float | None = None) -> int:
@@ -202,7 +202,7 @@ class Cache(Bare):
         failpoints.hit("git.adopted")
 
     async def hold(self, ref: str, oid: str) -> None:
-        """Let a ref outrank upstream's.
+        """Let a ref override upstream's.
 
         Raises:
             RefusedError: another restored ref stands in its way (`dev` and `dev/x`).

@@ -38,7 +38,7 @@ async def created(
     """Return when an image was made, or None when it does not say; reads one manifest or one blob at most.
 
     What is annotated counts (of an index: by itself, by an entry, or by the manifest of its first image), else what
-    the config says: its label of that name, which outranks its own field (image-spec, conversion.md).
+    the config says: its label of that name, which overrides its own field (image-spec, conversion.md).
 
     Raises:
         MirrordError: as the two functions do.

@@ -1,7 +1,7 @@
 """A cache as a Git repository that can be cloned from and not pushed to, by `git upload-pack`.
 
 Only the smart protocol's reading half is spoken (gitprotocol-http). The environment says what may be seen, whatever the
-cache's own configuration says: `GIT_CONFIG_COUNT` outranks it. And what branches and tags do not reach is not sent,
+cache's own configuration says: `GIT_CONFIG_COUNT` overrides it. And what branches and tags do not reach is not sent,
 even to who knows its id: backups, and what upstream took back, stay here.
 """
 

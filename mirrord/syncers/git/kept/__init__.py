@@ -162,7 +162,7 @@ class Kept:
         return [*held, *await self._fates.listed(await self.cache.backups())]
 
     async def restore(self, name: str) -> None:
-        """Let a backup outrank upstream's ref, from the next run on.
+        """Let a backup override upstream's ref, from the next run on.
 
         Raises:
             UsageError: there is none of that name.

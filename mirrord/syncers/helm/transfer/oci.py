@@ -88,7 +88,7 @@ class OciTarget:
             path: below which the repositories are.
             facts: what earlier runs noted, and what the next one should know, by item.
             now: Unix time.
-            trust: seconds for which what was seen is believed.
+            trust: seconds for which what was seen is trusted.
             describe: without it the metadata is that of the index entry: helm wrote there what it loaded.
         """
         self._http = http
