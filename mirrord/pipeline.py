@@ -26,6 +26,8 @@ async def plan_mirror(mirror: Mirror, syncer: Syncer, services: Services, store:
         return await syncer.measured(mirror, survey, plan, services) if isinstance(syncer, Measures) else plan
     except MirrordError as error:
         return Plan(mirror.name, mirror.kind, now, error=str(error), code=error.code)
+    except Exception as error:  # noqa: BLE001 - a bug that one mirror brings out hides no other's plan
+        return Plan(mirror.name, mirror.kind, now, error=bug(error), code=MirrordError.code)
 
 
 def places(mirror: Mirror, syncer: Syncer) -> Mapping[str, str]:

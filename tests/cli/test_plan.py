@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mirrord.errors import StorageError
 from mirrord.testing import Registry, build_image, push
 from mirrord.testing.commands import Desk, Said
 
@@ -38,6 +39,27 @@ async def test_a_dead_source_empties_no_other_plan(desk: Desk, dead: str, daemon
         assert "dead (image): cannot be planned\nerror: " in said.out
         assert dead in said.out
         assert "gone (helm): cannot be planned\nerror: " in said.out
+
+
+async def test_a_folder_that_cannot_be_looked_at_empties_no_other_plan(desk: Desk) -> None:
+    """The disk says no to one source (a name too long, rights): that mirror says so, the others are planned."""
+    far = "n" * 300
+    (desk.folder / "builds").mkdir()
+    desk.configure(
+        "mirrors:\n"
+        f"- {{name: folder, kind: image, from: {{layouts: {far}}}, to: local}}\n"
+        f"- {{name: one, kind: image, from: {{layout: {far}, names: [a]}}, to: local}}\n"
+        f"- {{name: saved, kind: image, from: {{archive: {far}, names: [a]}}, to: local}}\n"
+        "- {name: good, kind: image, from: {layouts: builds}, to: local}\n"
+    )
+    said = await planned(desk, daemon=False)
+    assert (said.status, said.err) == (2, "")
+    assert "good (image): 0 to do" in said.out
+    for name in ("folder", "one", "saved"):
+        assert f"{name} (image): cannot be planned\nerror: {far}: File name too long" in said.out
+        synced = await desk.run("sync", name)
+        assert synced.status == StorageError.exit_code
+        assert f"error: {far}: File name too long" in synced.out
 
 
 async def test_machines_get_the_same(desk: Desk, dead: str) -> None:

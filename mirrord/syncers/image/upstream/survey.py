@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from mirrord.blobs.files import storage_errors
 from mirrord.blobs.holding import whole
 from mirrord.blobs.links import Linked
 from mirrord.errors import MirrordError, RefusedError, StorageError, TransportError
@@ -104,6 +105,17 @@ async def _source(
         problems += found.problems
         missing += found.missing
         return [*found.offers], dict.fromkeys((one.item.name for one in found.offers), RegistrySource(repository))
+    with storage_errors(str(source.layouts or source.archive or source.layout)):
+        return await _files(mirror, services, missing)
+
+
+async def _files(
+    mirror: Mirror, services: Services, missing: list[str]
+) -> tuple[list[Offer], Mapping[str, ImageSource]]:
+    """Look at a source on this machine."""
+    spec = spec_of(mirror)
+    source = spec.source
+    frozen = spec.immutable if mirror.publication else ()
     if source.layouts:
         pairs = await asyncio.to_thread(
             lambda folder: [*build_offers(builds(folder, missing), missing)], source.layouts
