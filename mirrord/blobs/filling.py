@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from mirrord import failpoints
 from mirrord.blobs.files import storage_errors
 from mirrord.blobs.gathered import Gathered
-from mirrord.blobs.sources import LIES, PROGRESS, TRIES, Patience, Source
+from mirrord.blobs.sources import LIES, Patience, Source
 from mirrord.blobs.spool import CHUNK, Spool
 from mirrord.blobs.wanted import Wanted
 from mirrord.errors import BrokenError, DigestError, MirrordError, StorageError, TransportError
@@ -113,14 +113,14 @@ class _Download:
 
     async def _ask(self, source: Source) -> None:
         """Let a source bring what it can; what goes wrong with it counts for it alone."""
-        line, before = self._spool.line, self._spool.written
+        line, before, clock = self._spool.line, self._spool.written, asyncio.get_running_loop().time
+        began = clock()
         wanted = source.wants[-1]
         try:
             await self._read_on(source, wanted)
         except TransportError as error:
-            source.breaks = 1 if self._spool.written - before >= PROGRESS else source.breaks + 1
             line.back(source)
-            if source.breaks >= TRIES:
+            if source.broke(self._spool.written - before, clock() - began, self._patience):
                 line.fail(source, error)
         except DigestError as error:
             self._lied(source, error)

@@ -31,6 +31,7 @@ class Patience:
         soon: a source that will be through by then is left to end.
         again: before a slow one is tried again; doubled each time.
         longest: that a blob may take for the rest, at its pace, while others need its room.
+        barren: that a source may take in all, over its tries, without bringing `PROGRESS` bytes.
     """
 
     window: float = 5.0
@@ -38,6 +39,7 @@ class Patience:
     soon: float = 30.0
     again: float = 60.0
     longest: float = 3600.0
+    barren: float = 240.0
 
 
 PATIENCE: Final = Patience()
@@ -52,6 +54,7 @@ class Source:
         wants: what each of these readers asked for; any of them opens the same source.
         error: why it is out; only its own readers hear of it.
         breaks: reads in a row that broke without bringing much.
+        barren: seconds that they took together.
         lies: times that it brought wrong bytes.
         pace: bytes a second that it last showed.
         trials: times that it was put back for being slow.
@@ -62,10 +65,23 @@ class Source:
     wants: list[Wanted] = field(default_factory=list)
     error: MirrordError | None = None
     breaks: int = 0
+    barren: float = 0.0
     lies: int = 0
     pace: float = 0.0
     trials: int = 0
     again: float = 0.0
+
+    def broke(self, fresh: int, seconds: float, patience: Patience) -> bool:
+        """Count a read that broke after `fresh` bytes and `seconds`; return whether that was the last one.
+
+        The time counts because each read may have been several requests, and each of them may have waited for headers
+        that came byte by byte.
+        """
+        if fresh >= PROGRESS:
+            self.breaks, self.barren = 1, 0.0
+        else:
+            self.breaks, self.barren = self.breaks + 1, self.barren + seconds
+        return self.breaks >= TRIES or self.barren >= patience.barren
 
 
 @dataclass(eq=False, slots=True)

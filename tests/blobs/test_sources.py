@@ -48,6 +48,16 @@ def test_slow_is_what_will_not_be_through_soon(pace: int, rest: int, slow: bool)
     assert made.better(one, rest, 0.0, PATIENCE) is (two if slow else None)
 
 
+def test_a_source_that_brings_nothing_is_given_up() -> None:
+    """After five reads, or after four minutes in all: a host that sends its headers byte by byte took 23 (A10)."""
+    (quick, slow, steady) = line("quick", "slow", "steady")[1]
+    assert [quick.broke(100, 1.0, PATIENCE) for _ in range(5)] == [False, False, False, False, True]
+    assert [slow.broke(0, 139.0, PATIENCE) for _ in range(2)] == [False, True]
+    assert not any(steady.broke(MIB, 280.0, PATIENCE) for _ in range(20))
+    assert not steady.broke(MIB - 1, 239.0, PATIENCE)
+    assert steady.broke(0, 1.0, PATIENCE)
+
+
 def test_alone_nobody_is_too_slow() -> None:
     """The readers of one mirror are one source; where no other one waits it is left to go on, however slow."""
     made, sources = line("one", "one", "one")
