@@ -112,13 +112,16 @@ def _read_early(folder: Callable[[], Path], state: Path) -> Configuration | None
 async def _hand(folder: Callable[[], Path], state: Path, events: Events) -> AsyncIterator[Hand]:
     early = await asyncio.to_thread(_read_early, folder, state)
     with ExitStack() as stack:
+        lock = StateLock(state)
         try:
-            stack.enter_context(StateLock(state))
+            stack.enter_context(lock)
         except BusyError as busy:
             client = ControlClient(state)
             try:
                 await client.status()
             except UnreachableError:
+                if lock.serving:
+                    raise BusyError(f"{state}: the daemon is starting, or ending; try again in a moment") from None
                 raise busy from None
             yield client
             return

@@ -14,7 +14,7 @@ from typing import Any
 from mirrord import __version__
 from mirrord.config.load import Configuration, load_folder
 from mirrord.daemon.house import House
-from mirrord.daemon.lock import StateLock
+from mirrord.daemon.lock import SERVE, StateLock
 from mirrord.daemon.notify import Notifier
 from mirrord.daemon.workshop import Workshop, now, open_workshop
 from mirrord.errors import MirrordError
@@ -52,7 +52,7 @@ async def serve(
     syncers = load_syncers()
     configuration = await asyncio.to_thread(load_folder, config_folder, syncers, environ)
     async with AsyncExitStack() as stack:
-        stack.enter_context(StateLock(state))
+        lock = stack.enter_context(StateLock(state, SERVE))
         public = bind(listen or configuration.settings.listen)
         stack.callback(public.close)
         logs = _logs(configuration)
@@ -65,10 +65,12 @@ async def serve(
         async def after(ended: Run) -> None:
             await house.after(ended)
 
-        shop = await stack.enter_async_context(open_workshop(configuration, syncers, state, events, after))
+        shop = await stack.enter_async_context(
+            open_workshop(configuration, syncers, state, events, after, check=lock.check)
+        )
         house = House(shop, logs, metrics, notifier, folder=config_folder, state=state, environ=environ)
         await house.follow()
-        for notice in shop.notices:
+        for notice in (*shop.notices, *lock.notices):
             logs.write("warning", "daemon.notice", message=notice)
         await _open(stack, house, public, state, configuration.settings.spool.budget)
         address = address_of(public)

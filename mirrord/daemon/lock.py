@@ -2,46 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from mirrord.errors import BusyError, StorageError
+
+SERVE: Final = "serve"
+_OTHERS: Final = 0o077
+_OURS: Final = frozenset({"lock", "mirrord.db"})  # of what these are in nobody else has anything
 
 
 class StateLock:
     """Holds the state directory for as long as the `with` block lasts; makes the directory (mode 0700) when missing.
+
+    Attributes:
+        serving: of a lock that is held by another process, whether that is the daemon.
+        notices: what a person should know about who may look into the directory.
 
     Raises:
         BusyError: another process holds it; names its process id.
         StorageError: the directory cannot be made or written to.
     """
 
-    def __init__(self, state: Path) -> None:
-        self._path = state / "lock"
+    def __init__(self, state: Path, what: str = "") -> None:
+        """Name the directory, and `what` it is held for: `SERVE`, or nothing for a command."""
+        self._path, self._what = state / "lock", what
         self._descriptor = -1
+        self.serving = False
+        self.notices: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
         """Take the lock, without waiting."""
+        folder = self._path.parent
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            names = {entry.name for entry in folder.iterdir()}
+            ours = not names or bool(names & _OURS)
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise StorageError(
-                f"{self._path.parent}: cannot be used as state directory: {error.strerror}; give another with --state"
+                f"{folder}: cannot be used as state directory: {error.strerror}; give another with --state"
             ) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            holder, _, what = os.pread(self._descriptor, 40, 0).decode("ascii", "replace").strip().partition(" ")
             self._release()
+            self.serving = what == SERVE
+            command = " (`mirrord serve`)" if self.serving else ""
             raise BusyError(
-                f"{self._path.parent}: in use by process {holder}; stop it, or give another directory with --state"
+                f"{folder}: in use by process {holder or 'unknown'}{command}; stop it, or give another directory with "
+                "--state"
             ) from error
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(self._descriptor, f"{os.getpid()} {self._what}".strip().encode() + b"\n", 0)
+        self.notices = _closed(folder, ours=ours)
         return self
 
     def __exit__(
@@ -50,6 +69,46 @@ class StateLock:
         """Let go. The file stays: removing it would let two processes lock two files of the same name."""
         self._release()
 
+    def check(self) -> None:
+        """See whether the directory is still the one that we hold.
+
+        Raises:
+            StorageError: it was moved or removed: another process could hold what is there now.
+        """
+        there = None
+        with contextlib.suppress(OSError):
+            there = self._path.stat(follow_symlinks=False)
+        if there is None or not os.path.samestat(there, os.fstat(self._descriptor)):
+            raise StorageError(
+                f"{self._path.parent}: was moved or removed while in use; put it back as it was, or start mirrord anew"
+            )
+
     def _release(self) -> None:
         os.close(self._descriptor)
         self._descriptor = -1
+
+
+def close_to_others(path: Path) -> bool:
+    """Take away what others may do with something of ours; return whether they could do anything before."""
+    there = path.stat()
+    if there.st_uid != os.geteuid() or not there.st_mode & _OTHERS:
+        return False
+    path.chmod(there.st_mode & ~_OTHERS & 0o7777)
+    return True
+
+
+def _closed(folder: Path, *, ours: bool) -> tuple[str, ...]:
+    """Close the state directory to others; say what was done, or what cannot be done for want of the right to."""
+    there = folder.stat()
+    mode = f"mode {there.st_mode & 0o7777:04o}"
+    if there.st_uid != os.geteuid():
+        # A volume of Kubernetes belongs to root, and only its group is ours.
+        if there.st_mode & 0o002:
+            return (f"{folder}: belongs to somebody else, and all may write into it ({mode}); give one of our own",)
+        return ()
+    if not there.st_mode & _OTHERS:
+        return ()
+    if not ours:  # it was there, with something of somebody's in it
+        return (f"{folder}: others may look into it ({mode}); give a directory of its own, or chmod 700",)
+    close_to_others(folder)
+    return (f"{folder}: others could look into it ({mode}); it is 0700 now",)

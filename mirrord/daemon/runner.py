@@ -54,10 +54,11 @@ class Runner:
         corridor: Corridor = pipeline.run_mirror,
         after: Callable[[Run], Awaitable[None]] | None = None,
         grace: float = GRACE,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take the snapshot anew for each run, call `after` when one has ended."""
+        """Take the snapshot anew for each run, call `check` before it and `after` when it has ended."""
         self._snapshot, self._store, self._events, self._now = snapshot, store, events, now
-        self._corridor, self._after, self._grace = corridor, after, grace
+        self._corridor, self._after, self._grace, self._check = corridor, after, grace, check
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._active: dict[str, _Active] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -204,6 +205,7 @@ class Runner:
         """Walk the corridor; a failure that it could not put into its run becomes a run here."""
         mirror = active.mirror
         try:
+            await asyncio.to_thread(self._check)
             return await self._corridor(
                 mirror,
                 current.syncer(mirror),

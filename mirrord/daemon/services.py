@@ -17,6 +17,7 @@ from mirrord.blobs.links import Links
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.reserve import room
 from mirrord.config.load import Configuration
+from mirrord.daemon.lock import close_to_others
 from mirrord.events import Events
 from mirrord.syncer import Services
 from mirrord.wire.dockerconfig import DockerKeyring
@@ -65,3 +66,6 @@ def _prepare(root: Path) -> None:
             shutil.rmtree(scratch)
         for folder in (scratch, root / "spool"):
             folder.mkdir(mode=0o700, exist_ok=True)
+        for entry in root.iterdir():  # what an earlier version, or another program, made in its own way
+            if not entry.is_symlink():
+                close_to_others(entry)

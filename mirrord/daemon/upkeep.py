@@ -32,6 +32,7 @@ class Upkeep:
         async with self._looking:
             try:
                 async with asyncio.timeout(EVERY * 2):
+                    await asyncio.to_thread(self._shop.check)
                     await self._shop.store.check()
                     self._shop.snapshot.services.spools.trim()
                     await asyncio.to_thread(reserve.keep, self._state)

@@ -39,6 +39,7 @@ class Workshop:
         store: the record.
         events: what happens.
         runner: runs mirrors.
+        check: raises `StorageError` when the state directory is not the one that we hold any more. Blocks.
         notices: what was found at opening that a person should know.
     """
 
@@ -46,6 +47,7 @@ class Workshop:
     store: Store
     events: Events
     runner: Runner
+    check: Callable[[], None]
     notices: tuple[str, ...] = ()
 
     async def adopt(self, configuration: Configuration) -> None:
@@ -63,8 +65,10 @@ async def open_workshop(
     state: Path,
     events: Events,
     after: Callable[[Run], Awaitable[None]] | None = None,
+    *,
+    check: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Workshop]:
-    """Open all that is needed over `state`, which the caller has locked (`StateLock`).
+    """Open all that is needed over `state`, which the caller has locked (`StateLock`); `check` says if it still has.
 
     Raises:
         StorageError: the state cannot be used.
@@ -77,10 +81,10 @@ async def open_workshop(
         full = await asyncio.to_thread(_reserved, state)
         shop: Workshop
         snapshot = Snapshot(configuration, syncers, services)
-        runner = Runner(lambda: shop.snapshot, store, events, now, after=after)
+        runner = Runner(lambda: shop.snapshot, store, events, now, after=after, check=check)
         moved = (f"the record was damaged and a new one begun; the old one is {store.moved}",) if store.moved else ()
         notices = (*configuration.notices, *moved, *full, *await _remarks(configuration, syncers))
-        shop = Workshop(snapshot, store, events, runner, notices)
+        shop = Workshop(snapshot, store, events, runner, check, notices)
         try:
             yield shop
         finally:

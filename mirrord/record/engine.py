@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +42,8 @@ def open_engine(path: Path) -> Engine:
     """
     if path.exists() and not path.is_file():
         raise StorageError(f"{path}: not a file; move it away and mirrord makes a new one")
+    with contextlib.suppress(OSError):  # SQLite says it better
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=StaticPool)
     journal = "TRUNCATE" if on_network(path, _mounts()) else "WAL"
     event.listen(engine, "connect", partial(_prepare, journal))

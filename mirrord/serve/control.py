@@ -1,8 +1,8 @@
 """The control socket: how other commands reach the daemon that holds the state. JSON over HTTP over a Unix socket.
 
 Only who may open the socket (mode 0600, in a folder of mode 0700) may ask. `POST /sync`, `/publish` and `/plan`
-answer with one JSON document a line: events as they happen, then `{"run": …}`, `{"plan": …}` or `{"error": …}` for
-each mirror, with its long lists in pieces before it.
+answer with one JSON document a line: the mirrors in their order, events as they happen, and `{"run": …}`, `{"plan": …}`
+or `{"error": …}` for each mirror when it is through, with its long lists in pieces before it.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ class _Control:
                 task.add_done_callback(self._tasks.discard)
                 task.add_done_callback(lambda done: feed.put(done.result()))
             await response.prepare(request)
+            await response.write(_line({"mirrors": list(names)}))
             async for told in feed.documents(len(tasks)):
                 if isinstance(told, dict):
                     await response.write(_line(told))

@@ -91,11 +91,8 @@ class ControlClient:
 
     async def plan(self, mirrors: Sequence[str]) -> Sequence[Plan]:
         """Plan these mirrors, or all."""
-        gathering, found = Gathering(), list[Mapping[str, Any]]()
-        async for document in self._lines("/plan", {"mirrors": list(mirrors)}):
-            if whole := gathering.take(document):
-                found.append(whole)
-        return [plan_from(document["plan"]) for document in _good(found) if "plan" in document]
+        ends = await self._ends("/plan", {"mirrors": list(mirrors)}, Events())
+        return [plan_from(document["plan"]) for document in ends]
 
     async def status(self) -> Status:
         """Return how the mirrors are."""
@@ -107,20 +104,27 @@ class ControlClient:
         _good([document async for document in self._lines("/reload", {})])
 
     async def _runs(self, path: str, asked: Mapping[str, Any], events: Events) -> Sequence[Run]:
-        gathering, ends, runs = Gathering(), list[Mapping[str, Any]](), list[Run]()
+        runs = [run_from(document["run"]) for document in await self._ends(path, asked, events)]
+        for run in runs:
+            events.emit(RunFinished(run))
+        return runs
+
+    async def _ends(self, path: str, asked: Mapping[str, Any], events: Events) -> Sequence[Mapping[str, Any]]:
+        """Return how it ended for each mirror, in the order of the mirrors, or raise what was raised for one."""
+        gathering, ends, order = Gathering(), list[Mapping[str, Any]](), list[str]()
         async for document in self._lines(path, asked):
             whole = gathering.take(document)
             if whole is None:
                 continue
-            if "run" in whole:
-                runs.append(run_from(whole["run"]))
-                events.emit(RunFinished(runs[-1]))
-            elif "event" not in whole:
+            if "event" in whole:
+                if event := event_from(whole):
+                    events.emit(event)
+            elif "mirrors" in whole:
+                order = whole["mirrors"]
+            else:
                 ends.append(whole)
-            elif event := event_from(whole):
-                events.emit(event)
-        _good(ends)
-        return runs
+        places = {name: place for place, name in enumerate(order)}
+        return sorted(_good(ends), key=lambda end: places[(end.get("run") or end["plan"])["mirror"]])
 
     async def _lines(self, path: str, asked: Mapping[str, Any] | None) -> AsyncIterator[Mapping[str, Any]]:
         try:

@@ -46,6 +46,9 @@ SAFE_HEADERS: Final = frozenset(
 )
 """All that another origin gets to see; everything else may be a credential (`PRIVATE-TOKEN`, `X-JFrog-Art-Api`)."""
 
+# Azure's WireServer hands credentials to every machine of Azure, from a public address
+# (learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16).
+_WIRE_SERVER = IPv4Address("168.63.129.16")
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 
 
@@ -216,6 +219,8 @@ def _reachable(address: IPv4Address | IPv6Address, reach: Reach) -> bool:
         return reach.loopback or reach.private
     if reach.private:
         return True
+    if plain == _WIRE_SERVER:
+        return False
     if isinstance(plain, IPv6Address) and (plain.sixtofour or plain.teredo or any(plain in net for net in _NAT64)):
         return False  # each of them wraps an IPv4 address that a gateway would unwrap
     return plain.is_global and not plain.is_reserved

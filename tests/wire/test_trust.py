@@ -120,6 +120,7 @@ def test_a_url_that_can_be_read_in_two_ways_is_refused(url: str, reason: str) ->
         ("::", "private"), ("64:ff9b::7f00:1", "private"), ("64:ff9b::5db8:d822", "private"),
         ("2002:7f00:1::", "private"),
         ("::7f00:1", "private"), ("::ffff:10.0.0.1", "private"), ("240.0.0.1", "private"),
+        ("168.63.129.16", "private"), ("::ffff:168.63.129.16", "private"), ("168.63.129.17", "public"),
         ("224.0.0.1", "never"), ("ff02::1", "never"), ("239.255.255.255", "never"),
     ],
 )  # fmt: skip

@@ -129,7 +129,7 @@ def begin(folder: Path) -> Path:
     fresh = _beside(folder, "new")
     with disk(fresh):
         _remove(fresh)
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return fresh
 
 
