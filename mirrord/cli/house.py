@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from mirrord import __version__
+from mirrord.cli.console import note
 from mirrord.cli.progress import shown
 from mirrord.config.load import Configuration, load_folder
 from mirrord.daemon import StateLock, Workshop, open_workshop
@@ -127,6 +128,8 @@ async def _hand(folder: Callable[[], Path], state: Path, events: Events) -> Asyn
             return
         read = await asyncio.to_thread(configuration, folder()) if early is None else early
         async with open_workshop(read, load_syncers(), state, events) as shop:
+            for loss in shop.losses:
+                note(loss)
             try:
                 yield _Here(shop)
             finally:

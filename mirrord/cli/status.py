@@ -16,7 +16,7 @@ from mirrord.report.status import Status, TargetStatus, told
 
 HELP = """Show for each mirror and target when it last succeeded, what is wrong, and when it runs next.
 
-Asks the daemon that holds the state, or reads the record.
+Asks the daemon that holds the state, or reads the record; then NEXT is `no daemon`.
 
   $ mirrord status --watch
 
@@ -53,8 +53,9 @@ def _bad(mirror: TargetStatus) -> bool:
 def _show(found: Status) -> None:
     now = datetime.fromisoformat(found["now"])
     rows: list[tuple[str, ...]] = []
+    resting = "no daemon" if found["state"] == "offline" else "when asked"
     for mirror in found["mirrors"]:
-        following = f"in {_span(now, mirror['next_run'])}" if mirror["next_run"] else "when asked"
+        following = f"in {_span(now, mirror['next_run'])}" if mirror["next_run"] else resting
         rows.append(
             (
                 mirror["name"],

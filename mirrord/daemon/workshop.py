@@ -41,6 +41,7 @@ class Workshop:
         runner: runs mirrors.
         check: raises `StorageError` when the state directory is not the one that we hold any more. Blocks.
         notices: what was found at opening that a person should know.
+        losses: those of them that say what was lost: a command says them, too.
     """
 
     snapshot: Snapshot
@@ -49,6 +50,7 @@ class Workshop:
     runner: Runner
     check: Callable[[], None]
     notices: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
 
     async def adopt(self, configuration: Configuration) -> None:
         """Use another configuration from now on; runs under way end with the one they began with."""
@@ -84,7 +86,7 @@ async def open_workshop(
         runner = Runner(lambda: shop.snapshot, store, events, now, after=after, check=check)
         moved = (f"the record was damaged and a new one begun; the old one is {store.moved}",) if store.moved else ()
         notices = (*configuration.notices, *moved, *full, *await _remarks(configuration, syncers))
-        shop = Workshop(snapshot, store, events, runner, check, notices)
+        shop = Workshop(snapshot, store, events, runner, check, notices, moved)
         try:
             yield shop
         finally:

@@ -93,6 +93,21 @@ def test_no_configuration(desk: Desk, typed: Typed, command: str) -> None:
     assert not (desk.folder / "state").exists()
 
 
+def test_a_damaged_record_is_said_once(desk: Desk, typed: Typed) -> None:
+    """A command that puts a damaged record aside says where to, beside its answer; the next one has nothing to say."""
+    desk.configure(TARGETS + GOOD)
+    state = desk.folder / "state"
+    state.mkdir(mode=0o700)
+    (state / "mirrord.db").write_text("garbage " * 1000)
+    said = typed("status", "--json")
+    (aside,) = state.glob("mirrord.db.corrupt-*")
+    assert said.err == f"the record was damaged and a new one begun; the old one is state/{aside.name}\n"
+    assert said.document["mirrors"][0]["result"] is None
+    again = typed("status")
+    assert (again.status, again.err) == (0, "")
+    assert "no daemon" in again.out
+
+
 async def test_plan_then_sync_then_status(desk: Desk) -> None:
     """What `plan` shows is what `sync` does; a second run has nothing to do; `status` knows; all of it as JSON too."""
     image = built()

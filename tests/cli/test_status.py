@@ -53,6 +53,17 @@ def test_without_counts_the_error_is_told(capsys: pytest.CaptureFixture[str]) ->
     assert lines[3:] == ["crane: gitee: v1: denied"]
 
 
+def test_nothing_is_next_without_a_daemon(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the record alone says about a schedule is that nobody runs it; a daemon has mirrors that run when asked."""
+    spec = ImageSpec.model_validate({"from": {"repository": "a/b"}})
+    mirror = Mirror("crane", "image", spec, (Target("gitee", "image", "x", ImageTarget()),))
+    for started, resting in ((None, "no daemon"), (NOW, "when asked")):
+        _show(status(Facts("1", NOW, [mirror], [], started=started)))
+        head, whole, there = capsys.readouterr().out.splitlines()
+        assert whole[head.index("NEXT") :].rstrip() == resting
+        assert len(there) <= head.index("NEXT")
+
+
 def test_a_configuration_that_was_not_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """After a reload that was refused, whoever looks at the status sees why."""
     _show(status(Facts("1", NOW, [], [], configuration_error="z.yaml:1: settings.bogus: unknown")))

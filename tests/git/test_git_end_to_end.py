@@ -245,7 +245,10 @@ async def test_drift_at_a_destination_heals(scene: Scene) -> None:
     assert run.result is Result.SUCCESS, run.receipts
     told = receipts(run, "two")
     assert set(told) == {"refs/heads/main", "refs/heads/dev", "refs/heads/extra"}
-    assert f"{foreign[:7]} is overwritten, fetched from there and kept as backup" in told["refs/heads/main"].detail
+    assert (
+        f"{foreign[:7]} is overwritten, once it is fetched from there and kept as backup"
+        in told["refs/heads/main"].detail
+    )
     assert scene.held("two") == scene.wanted()
     assert scene.hosts["one"].count("*") == 1
     assert scene.source.count("*") == 1

@@ -104,7 +104,7 @@ def test_drift_heals() -> None:
     found = survey(state, state, *ways, targets={"gitee": there}, lacking={oid("stranger")})
     assert strangers(mirror(), found) == {oid("stranger"), oid("old"), oid("known")}
     assert told(plan(mirror(), found, NOW)) == [
-        ("copy", "refs/heads/main", "forced: 7374726 is overwritten, fetched from there and kept as backup"),
+        ("copy", "refs/heads/main", "forced: 7374726 is overwritten, once it is fetched from there and kept as backup"),
         ("copy", "refs/heads/y", "fast-forward from 6f6c640"),
         ("delete", "refs/heads/extra", "not upstream: 6200000 is deleted, kept as backup"),
         ("delete", "refs/heads/other", "not upstream: 6b6e6f7 is deleted, kept as backup"),
@@ -334,6 +334,17 @@ def test_restored_refs_override_upstream() -> None:
     assert wanted(mirror(), found).refs == held
     (told,) = plan(mirror(), found, NOW).missing
     assert told == "refs/heads/dev/x cannot stand beside refs/heads/dev, which was restored; release that one first"
+
+
+def test_what_does_not_follow_upstream_is_remarked() -> None:
+    """Every plan, also one with nothing to do names restored refs that differ from upstream, and their release."""
+    held = {"refs/heads/main": oid("a"), "refs/heads/dev": oid("d"), "refs/heads/same": oid("s")}
+    found = survey(refs(main="b", same="s"), held_back=held)
+    again = [f"`mirrord restore crane {ref} --release` lets upstream decide again" for ref in held]
+    assert plan(mirror(), found, NOW).remarks == (
+        f"refs/heads/main was brought back and stays {oid('a')[:7]}; upstream has {oid('b')[:7]}; {again[0]}",
+        f"refs/heads/dev was brought back and stays {oid('d')[:7]}; upstream has none; {again[1]}",
+    )
 
 
 @pytest.mark.parametrize("name", ["refs/heads/..", "refs/heads/a\nb", "refs/heads/x.lock", "refs/heads/a b"])

@@ -77,8 +77,8 @@ async def test_what_a_person_pushed_is_kept_and_comes_back(scene: Scene) -> None
     person = scene.there.commit("person", {"work": NOISE}, parent=mine)
     plan = await scene.world.plan(scene.mirror())
     reasons = {step.item: step.reason for step in plan.steps if step.target == "d2"}
-    assert reasons[MAIN] == f"forced: {mine[:7]} is overwritten, fetched from there and kept as backup"
-    assert reasons[PERSON] == f"not upstream: {person[:7]} is deleted, fetched from there and kept as backup"
+    assert reasons[MAIN] == f"forced: {mine[:7]} is overwritten, once it is fetched from there and kept as backup"
+    assert reasons[PERSON] == f"not upstream: {person[:7]} is deleted, once it is fetched from there and kept as backup"
     run = await scene.world.run(scene.mirror())
     assert run.result is Result.SUCCESS, run.receipts
     assert scene.d2.refs(NAME) == scene.upstream.refs()

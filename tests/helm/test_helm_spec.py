@@ -43,7 +43,7 @@ def test_what_may_be_written(line: str, key: str, value: object, tmp_path: Path)
     [
         (
             'versions: {tetragon: "x!"}',
-            "main.yaml:6: mirrors.m.versions.tetragon: not a range of versions: 'x!'; write it",
+            "m.versions.tetragon: not a range of versions: 'x!'; write it as in `>=1.2 <2 || ^3.1`, `~1.2`,",
         ),
         ("versions: nope!", "mirrors.m.versions: not a range of versions: 'nope!'"),
         ("versions: {a: [b]}", "mirrors.m.versions.a: a list is not text"),
@@ -65,3 +65,4 @@ def test_what_may_not(line: str, said: str, tmp_path: Path) -> None:
         load(tmp_path, line)
     (problem,) = caught.value.problems
     assert said in problem
+    assert problem.count("; write") <= 1

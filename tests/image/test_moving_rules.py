@@ -346,8 +346,8 @@ async def test_if_newest_moves_what_says_nothing(world: World, silent: str) -> N
     source = f"oci:{write_layout(new, world.folder / 'build')}"
     run = await world.publish(world.mirror({"layouts": world.folder}, target), source, "main-b", "main", if_newest=True)
     assert target.tags[PLACE]["main"] == new.digest
-    who = old.digest if silent == "there" else "main-b"
-    assert run.remarks == (f"one: main moved from {old.digest}: {who} does not say when it was created",)
+    who = ", which" if silent == "there" else ": main-b"
+    assert run.remarks == (f"one: main moved from {old.digest}{who} does not say when it was created",)
 
 
 async def test_if_newest_of_an_image_in_a_registry(world: World) -> None:

@@ -198,7 +198,7 @@ def place_of(mirror: Mirror, target: Target) -> str:
         ConfigError: it is none of these.
     """
     if target.name == LOCAL:
-        return f"{LOCAL}/{repository_of(mirror)}"
+        return f"{LOCAL}/{mirror.name}"
     text = target.to.replace("{mirror}", mirror.name).replace("{name}", mirror.name).rstrip("/")
     if text.startswith("/"):
         return text

@@ -16,7 +16,7 @@ def _range(text: str) -> str:
     try:
         Constraint.parse(text)
     except MirrordError as error:
-        raise ValueError(f"{error}; write a range such as `>=1.2 <2` or `^3.1`") from error
+        raise ValueError(str(error)) from error
     return text
 
 

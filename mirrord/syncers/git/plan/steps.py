@@ -53,6 +53,7 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
     choice = choose(mirror, survey)
     told = choice.problems, (*survey.problems, *choice.missing)
     remarks = [f"the default branch is {_short(choice.refs.head)}: {choice.stand_in}"] if choice.stand_in else []
+    remarks += _brought_back(mirror, survey)
     blocked = "" if mirror.allow else guard(mirror, survey)
     if blocked:
         steps = [
@@ -187,7 +188,7 @@ def _keeping(desk: _Desk, ref: str, old: str) -> str:
         return ""
     if not spec_of(desk.mirror).backups:
         return ", and is lost: `backups: 0s` keeps nothing" if loss.absent else ""
-    return ", fetched from there and kept as backup" if loss.absent else ", kept as backup"
+    return ", once it is fetched from there and kept as backup" if loss.absent else ", kept as backup"
 
 
 def _default_branch(desk: _Desk, target: Target) -> str:
@@ -203,6 +204,16 @@ def _default_branch(desk: _Desk, target: Target) -> str:
 
 def _switches(desk: _Desk, target: Target) -> bool:
     return target.name == LOCAL or forge_at(desk.mirror, target).switches
+
+
+def _brought_back(mirror: Mirror, survey: GitSurvey) -> Iterator[str]:
+    """Say which refs do not follow upstream, and how they do again: whoever brought one back may have forgotten it."""
+    for ref, oid in survey.held_back.items():
+        new = survey.upstream.refs.get(ref)
+        theirs = f"upstream has {new[:7]}" if new else "upstream has none"
+        again = f"`mirrord restore {mirror.name} {ref} --release` lets upstream decide again"
+        if new != oid:
+            yield f"{ref} was brought back and stays {oid[:7]}; {theirs}; {again}"
 
 
 def _by_hand(desk: _Desk, target: Target) -> str:

@@ -177,7 +177,7 @@ def _index_step(
     moving: Collection[str],
 ) -> Step:
     if target in moving:
-        return _index(target, Action.COPY, "shows what changes")
+        return _index(target, Action.COPY, "updated with these changes")
     if choices and not any(item in shelf.held for item in choices):
         return _index(target, Action.REFUSE, f"not one of {len(choices)} wanted versions can be had")
     if shelf.own is None:

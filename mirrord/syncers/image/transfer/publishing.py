@@ -63,8 +63,8 @@ async def decide(destination: Destination, step: Step, made: Made) -> Names:
             both = f"created {written(theirs)}; {step.item} was created {written(ours)}"
             told.append(f"{step.target}: {name} left alone: it is {digest} there, {both}")
         elif ours is None or theirs is None:
-            silent = step.item if ours is None else digest
-            told.append(f"{step.target}: {name} moved from {digest}: {silent} does not say when it was created")
+            silent = f": {step.item}" if ours is None else ", which"
+            told.append(f"{step.target}: {name} moved from {digest}{silent} does not say when it was created")
         elif theirs == ours:
             told.append(f"{step.target}: {name} moved from {digest}: both were created {written(ours)}")
     return Names(tuple(name for name in differ if name not in left), tuple(left), tuple(told))
