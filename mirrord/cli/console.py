@@ -14,7 +14,7 @@ from mirrord.record.ledger import causes
 
 MOST: Final = 60  # rows about what went well
 NAMED: Final = 3  # items that are named where many have one cause
-MARKS = {
+_MARKS = {
     Outcome.DONE: "done",
     Outcome.KEPT: "there",
     Outcome.LEFT_OUT: "left out",
@@ -78,6 +78,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def short(digest: str) -> str:
     """Shorten a digest for a table: `sha256:0123456789ab`."""
     return digest[:19]
+
+
+def mark(receipt: Receipt) -> str:
+    """Say in a word what became of a step."""
+    if receipt.step.action is Action.DELETE and receipt.outcome is Outcome.DONE:
+        return "deleted"
+    return _MARKS.get(receipt.outcome, receipt.outcome.value)
 
 
 def names_of(step: Step, left: Sequence[str] = ()) -> str:
@@ -162,7 +169,7 @@ def say_run(run: Run, *, kept: bool = False) -> None:
                 receipt.step.target,
                 names,
                 short(receipt.step.digest),
-                MARKS.get(receipt.outcome, receipt.outcome.value),
+                mark(receipt),
                 size(receipt.sent),
                 f"{receipt.seconds:.1f} s",
                 "" if receipt.good else receipt.detail,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mirrord.cli.console import MARKS, note, plain_lines, size
+from mirrord.cli.console import mark, note, plain_lines, size
 from mirrord.events import BytesRead, BytesSent, Event, Events, Retrying, StepDone
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _told(event: StepDone) -> str:
     receipt = event.receipt
     sent = f" ({size(receipt.sent)})" if receipt.good and receipt.sent else ""
     where = [text for text in (event.mirror, receipt.step.target) if text]
-    return ": ".join([MARKS.get(receipt.outcome, receipt.outcome.value), *where, f"{receipt.detail}{sent}"])
+    return ": ".join([mark(receipt), *where, f"{receipt.detail}{sent}"])
 
 
 def _bars() -> Progress:

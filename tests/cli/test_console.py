@@ -40,6 +40,20 @@ def test_a_long_run_is_cut_and_failures_never_are(capsys: pytest.CaptureFixture[
     assert f"and {outcomes.count(Outcome.DONE) - MOST} more that went well" in text
 
 
+def test_a_deletion_is_called_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """What went is told from what came, while it happens and in the table; one that failed is FAILED."""
+    steps = (step(1), step(2, Action.DELETE), step(3, Action.DELETE))
+    receipts = [Receipt(one, Outcome.DONE, one.item) for one in steps[:2]] + [Receipt(steps[2], Outcome.FAILED, "no")]
+    events = Events()
+    with shown(events, quiet=False):
+        for receipt in receipts:
+            events.emit(StepDone("app", receipt))
+    said = capsys.readouterr()
+    assert [line.partition(":")[0] for line in (said.err or said.out).splitlines()] == ["done", "deleted", "FAILED"]
+    say_run(Run("app", "git", "command", NOW, NOW, Plan("app", "git", NOW, steps), tuple(receipts)))
+    assert [line.split()[3] for line in capsys.readouterr().out.splitlines()[2:]] == ["done", "deleted", "FAILED"]
+
+
 def test_one_cause_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     """What failed alike is one row with the first names, and one line while it happens; other words are another."""
     steps = tuple(step(number) for number in range(10))

@@ -169,7 +169,7 @@ async def test_a_host_that_says_yes_and_does_nothing(begin: Begin, monkeypatch: 
         assert run.result is Result.PARTIAL
         told = scene.told(run)
         assert told["HEAD"].outcome is Outcome.FAILED
-        assert "was told that refs/heads/trunk is the default branch, and shows refs/heads/main" in told["HEAD"].detail
+        assert "accepted refs/heads/trunk as the default branch, and still shows refs/heads/main" in told["HEAD"].detail
         assert scene.held().keys() == {"refs/heads/main", "refs/heads/trunk", "refs/tags/v1"}
         scene.host.api.deaf = 2
         assert (await scene.run()).result is Result.SUCCESS

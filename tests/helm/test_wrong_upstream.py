@@ -240,6 +240,20 @@ async def test_skip(held: bool, source: ChartRepository, runs: ChartRuns) -> Non
     assert ("tetragon-1.2.0" in sound(runs.local())) == held
 
 
+async def test_what_has_no_effect_is_remarked(source: ChartRepository, runs: ChartRuns) -> None:
+    """`skip: {tetragon: ["v1.2.0"]}` takes nothing away: each look says so, but not of what is listed or unreadable."""
+    odd(source)
+    skip = {"tetragon": ["v1.2.0", "1.2.0"], "odd": ["1.0.0"], "gone": ["1.0.0"]}
+    accept = {"tetragon": {"1.2.1": str(AGAIN.digest)}}
+    mirror = runs.mirror(source.url, keys={"skip": skip, "accept": accept}, local=LOCAL)
+    tail = "has it and upstream does not; write it as upstream does, or take it out"
+    named = [("tetragon-v1.2.0", "skip"), ("gone-1.0.0", "skip"), ("tetragon-1.2.1", "accept")]
+    for result in (Result.SUCCESS, Result.NOOP):
+        run = await runs.run(mirror)
+        assert (run.result, run.problems) == (result, ())
+        assert list(run.remarks) == [f"{item}: `{key}` {tail}" for item, key in named]
+
+
 def odd(source: ChartRepository, *, good: str = "") -> None:
     """Publish an index with an entry that helm would not take."""
     entries = [*source.entries, {**build_chart("odd", "1.0.0").entry(), "urls": "no list"}]

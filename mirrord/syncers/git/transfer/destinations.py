@@ -162,7 +162,7 @@ class Delivery:
             await self._see()
             if self.after.head in (branch, None):  # old servers do not tell
                 return
-        told = f"{self.to.address.host} was told that {branch} is the default branch, and shows {self.after.head}"
+        told = f"{self.to.address.host} accepted {branch} as the default branch, and still shows {self.after.head}"
         raise BrokenError(f"{told}; may this account change the repository's settings?")
 
     async def _bring(self, changes: Sequence[Change]) -> None:
@@ -239,7 +239,7 @@ class Delivery:
         if self.arrived(change):
             return None
         return self.errors.get(change.ref) or BrokenError(
-            f"{change.ref}: {self.to.address.host} was told, and does not show it; the next run tries again"
+            f"{change.ref}: {self.to.address.host} accepted it, and does not show it; the next run tries again"
         )
 
     def was_there(self, change: Change) -> bool:

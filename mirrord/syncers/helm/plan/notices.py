@@ -11,6 +11,7 @@ from mirrord.syncers.helm.names import registry_lacks, registry_paths, spec_of
 from mirrord.syncers.helm.plan.choice import Choice
 from mirrord.syncers.helm.plan.survey import HelmSurvey
 from mirrord.syncers.helm.plan.trouble import provenance_of
+from mirrord.syncers.helm.spec import HelmSpec
 
 
 def problems(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, Choice]) -> Iterator[str]:
@@ -28,8 +29,9 @@ def problems(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, Choice]) 
 
 
 def remarks(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, Choice]) -> Iterator[str]:
-    """Yield what was put right, and what upstream changed without anything being changed here."""
+    """Yield what was put right, what has no effect, and what upstream changed without anything being changed here."""
     yield from survey.remarks
+    yield from _without_effect(spec_of(mirror), survey)
     if spec_of(mirror).changed != "keep":
         return
     for item, choice in choices.items():
@@ -37,6 +39,18 @@ def remarks(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, Choice]) -
         other = [digest for digest in held if not choice.fits(digest)]
         if other:
             yield f"{item}: upstream changed its digest from {other[0]} to {choice.chart.digest}; ours stays"
+
+
+def _without_effect(spec: HelmSpec, survey: HelmSurvey) -> Iterator[str]:
+    """Name the versions that `skip` and `accept` have and upstream does not list, nor hides in what is unreadable."""
+    listed = {(entry.name, entry.version) for entry in survey.entries}
+    skipped = [("skip", chart, version) for chart, versions in spec.skip.items() for version in versions]
+    accepted = [("accept", chart, version) for chart, versions in spec.accept.items() for version in versions]
+    for key, chart, version in (*skipped, *accepted):
+        item = f"{chart}-{version}"
+        hidden = item in survey.unread or item.startswith(survey.unknown)
+        if (chart, version) not in listed and not hidden:
+            yield f"{item}: `{key}` has it and upstream does not; write it as upstream does, or take it out"
 
 
 def waiting(survey: HelmSurvey, choices: Mapping[str, Choice], now: datetime) -> Iterator[str]:
