@@ -1,4 +1,7 @@
-"""Places for so many at once, given out fairly: who has fewest gets the next one, and nobody gets them all."""
+"""Places for so many at once, given out fairly: who has fewest gets the next one, and nobody gets them all.
+
+Neither does anybody fill the line: who has most in it gives way.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class Places:
     Attributes:
         most: how many there are.
         each: how many of them one client may have.
-        waiting: how many may wait for one; whoever comes next is sent away.
+        waiting: how many may wait for one; then whoever comes next is sent away, or who has most in the line.
         patience: seconds for which they wait.
     """
 
@@ -77,7 +80,7 @@ class Places:
 
     async def _take(self, client: str) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if len(self._line) >= self.waiting:
+        if len(self._line) >= self.waiting and not self._give_way(client):
             raise FullError
         self._line[turn] = client
         self._serve()
@@ -85,13 +88,25 @@ class Places:
             async with asyncio.timeout(self.patience):
                 await turn
         except BaseException as error:
-            if turn.cancelled():  # whoever left since may have taken it out of the line already
+            if turn.cancelled() or turn.exception():  # it may have been taken out of the line already
                 self._line.pop(turn, None)
             else:
                 self.free(client)  # it was given, and there is nobody to have it
             if isinstance(error, TimeoutError):
                 raise FullError from error
             raise
+
+    def _give_way(self, client: str) -> bool:
+        """Send away who came last of the client with most in the line, if those are more than `client` would have."""
+        line = Counter(self._line.values())
+        most = max(line, key=line.__getitem__, default=client)
+        if line[most] <= line[client] + 1:
+            return False
+        last = next(turn for turn in reversed(self._line) if self._line[turn] == most)
+        del self._line[last]
+        if not last.done():
+            last.set_exception(FullError())
+        return True
 
     def _serve(self) -> None:
         while self._line and self.taken < self.most:

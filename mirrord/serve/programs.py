@@ -20,6 +20,7 @@ from typing import BinaryIO, Final
 
 from aiohttp import web
 
+from mirrord.serve.bodies import BodyError
 from mirrord.serve.door import departure
 from mirrord.serve.places import FullError, Place, Places, client_of
 from mirrord.serve.spooled import PIECE as _PIECE
@@ -28,6 +29,7 @@ from mirrord.serve.taking import STALL, Taking
 from mirrord.serving import Program
 
 _REAPED: Final = 5.0  # seconds for a killed program to be gone; what it started elsewhere may keep its output open
+_SMALL: Final = 64 << 10  # bytes of a request that stay in memory
 _LOOKS: Final = 8  # looks at a client that takes nothing before it is let go
 _BUSY: Final = "too many programs are running; try again later"
 _FAILED: Final = "the program behind this address failed"
@@ -79,10 +81,18 @@ class Programs:
         self.running = 0
 
     async def job(self, program: Program) -> Job:
-        """Put a program's input into a file, so that it needs no memory while it waits for its turn."""
+        """Put a program's input into a file, so that it needs no memory while it waits for its turn.
+
+        Raises:
+            BodyError: there is no room for it.
+        """
         if not program.stdin:
             return Job(program, None)
-        return Job(replace(program, stdin=b""), await asyncio.to_thread(_filed, self._room.folder, program.stdin))
+        try:
+            stdin = await asyncio.to_thread(_filed, self._room.folder, program.stdin)
+        except OSError as error:
+            raise BodyError(503, "there is no room for a request of this size; try again later") from error
+        return Job(replace(program, stdin=b""), stdin)
 
     async def answer(self, request: web.Request, job: Job, headers: Mapping[str, str]) -> web.StreamResponse:
         """Let a program answer; it ends when the client leaves."""
@@ -191,12 +201,16 @@ class Programs:
 
 
 def _filed(folder: Path | None, data: bytes) -> BinaryIO:
-    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it goes with its job
+    # What a clone asks is small, and must not need a disk, which may be full.
+    file: BinaryIO = (
+        os.fdopen(os.memfd_create("request"), "w+b") if len(data) <= _SMALL else tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it goes with its job
+    )
     try:
         file.write(data)
         file.seek(0)
     except BaseException:
-        file.close()
+        with contextlib.suppress(OSError):  # what is left of it does not fit either
+            file.close()
         raise
     return file
 

@@ -73,6 +73,15 @@ async def test_without_room_programs_wait_for_their_clients(tmp_path: Path, big:
         await ended(served)
 
 
+async def test_without_a_disk_what_is_posted_is_read(tmp_path: Path) -> None:
+    """What a clone posts needs no disk: on a full one nobody who clones is refused; only what is large is, in words."""
+    async with site(tmp_path, room=Room(tmp_path / "none")) as served:
+        served.scripts.scripts["count"] = "wc -c"
+        assert (await served.get("count", "POST", body=bytes(60_000)))[::2] == (200, b"60000\n")
+        code, _, body = await served.get("count", "POST", body=bytes(400_000))
+        assert (code, body) == (503, b"there is no room for a request of this size; try again later\n")
+
+
 async def test_who_posts_one_byte_holds_nothing(tmp_path: Path) -> None:
     """Dozens that begin to post and do not go on cost others nothing: neither a program nor a place."""
     async with site(tmp_path, slow=lane(1)) as served:
@@ -122,19 +131,22 @@ async def test_requests_that_are_too_large(tmp_path: Path) -> None:
 async def test_what_is_quick_waits_for_nobody(tmp_path: Path) -> None:
     """While those that take long take all places, those that take milliseconds have their own."""
     async with site(tmp_path, slow=lane(2)) as served:
-        ready, go = fifo(tmp_path, "ready"), fifo(tmp_path, "go")
-        served.scripts.scripts |= {"long": f"echo > {ready}; cat {go}", "quick": "printf quick"}
+        # Open for both, so that nobody sees an end: each program is worth one byte of each pipe.
+        ready, go = (os.open(fifo(tmp_path, name), os.O_RDWR) for name in ("ready", "go"))
+        long_run = f"printf r > {tmp_path / 'ready'}; dd bs=1 count=1 < {tmp_path / 'go'}"
+        served.scripts.scripts |= {"long": long_run, "quick": "printf quick"}
         long = [asyncio.create_task(served.get("long")) for _ in range(4)]
         for _ in range(2):
-            await asyncio.to_thread(ready.read_bytes)
+            await asyncio.to_thread(os.read, ready, 1)
         assert (await served.get("quick?quick"))[::2] == (200, b"quick")
         assert [task.done() for task in long] == [False] * 4
         for _ in range(2):
-            await asyncio.to_thread(go.write_bytes, b"x")
-            await asyncio.to_thread(ready.read_bytes)
-        await asyncio.to_thread(go.write_bytes, b"x")
-        await asyncio.to_thread(go.write_bytes, b"x")
+            os.write(go, b"x")
+            await asyncio.to_thread(os.read, ready, 1)
+        os.write(go, b"xx")
         assert [(await task)[0] for task in long] == [200] * 4
+        os.close(ready)
+        os.close(go)
 
 
 @pytest.mark.parametrize(("waiting", "patience"), [(1, 30.0), (100, 0.05)])
@@ -176,6 +188,28 @@ async def test_places_go_to_who_has_fewest() -> None:
         go[name].set()
     await asyncio.gather(*tasks)
     assert order == ["a1", "a2", "b1", "c1", "a3", "a4"]
+    assert places.taken == 0
+
+
+async def test_nobody_fills_the_line() -> None:
+    """When too many wait, whoever has most in the line gives way to who has fewer, and the last one of its own."""
+    places = Places(1, 1, waiting=4)
+    async with places.place("a"):
+        crowd = [asyncio.create_task(places.place("a").__aenter__()) for _ in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(FullError):
+            async with places.place("a"):
+                pass
+        healthy = [asyncio.create_task(places.place(name).__aenter__()) for name in "bc"]
+        await asyncio.sleep(0)
+        for sent_away in crowd[2:]:
+            with pytest.raises(FullError):
+                await sent_away
+        with pytest.raises(FullError):  # nobody has clearly more than it would have
+            async with places.place("b"):
+                pass
+    for task in (*healthy, *crowd[:2]):
+        (await asyncio.wait_for(task, 30)).leave()
     assert places.taken == 0
 
 
