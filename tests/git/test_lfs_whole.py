@@ -103,7 +103,9 @@ async def test_what_did_not_come_is_asked_for_until_it_does(scene: Scene) -> Non
     for _ in range(2):
         run = await scene.world.run(mirror)
         assert (run.result, large(run, "local")) == (Result.PARTIAL, Outcome.FAILED)
-        assert "1 of " in receipts(run, "local")["lfs"].detail
+        detail = receipts(run, "local")["lfs"].detail
+        assert detail.startswith("1 of 2 LFS objects could not be brought: ")
+        assert detail.endswith(f"; it is {scene.oid(BIG)[:12]}")
         assert scene.cached(mirror, OLD)
     scene.source.put(NAME, held)
     run = await scene.world.run(mirror)
@@ -167,6 +169,7 @@ async def test_what_upstream_lost_long_ago_stops_nobody(scene: Scene) -> None:
     assert {large(run, name) for name in ("one", "local")} == {Outcome.LEFT_OUT}
     (problem,) = run.problems
     assert problem.startswith("1 LFS object of older commits, which no branch or tag needs, cannot be had: ")
+    assert problem.endswith(f"; it is {scene.oid(OLD)[:12]}")
     run = await scene.world.run(mirror)
     assert (run.result, run.problems) == (Result.NOOP, (problem,))
     scene.source.put(NAME, lost)

@@ -153,10 +153,11 @@ class Large:
             return Receipt(step, Outcome.DONE, f"LFS objects: {step.reason}", sent=sent)
         total = len({pointer.oid for pointer in self.owed[step.target]})
         first, told = _causes(list(errors.values()))
+        told = f"{told}; {'it is' if len(errors) == 1 else 'the first is'} {min(errors)[:12]}"
         if not self._needing[step.target] and errors.keys() <= {one.oid for one in self._hopeless[step.target]}:
             problem = f"{_many(len(errors))} of older commits, which no branch or tag needs, cannot be had: {told}"
             return Receipt(step, Outcome.LEFT_OUT, problem, first.code, sent=sent, problem=problem)
-        detail = f"{len(errors)} of {_many(total)} did not come: {told}"
+        detail = f"{len(errors)} of {_many(total)} could not be brought: {told}"
         return Receipt(step, outcome_of(first), detail, first.code, sent=sent)
 
     async def settle(self) -> None:
