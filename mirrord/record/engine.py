@@ -48,6 +48,7 @@ def open_engine(path: Path) -> Engine:
     journal = "TRUNCATE" if on_network(path, _mounts()) else "WAL"
     event.listen(engine, "connect", partial(_prepare, journal))
     event.listen(engine, "begin", _begin)
+    event.listen(engine, "before_cursor_execute", _written_out, retval=True)
     try:
         with storage_errors(path), engine.connect() as link:
             # The first row is "ok", or the first thing that is wrong.
@@ -58,6 +59,15 @@ def open_engine(path: Path) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def _written_out(_: object, __: object, statement: str, parameters: Any, ___: object, many: bool) -> tuple[str, Any]:  # noqa: FBT001 - SQLAlchemy's order
+    """Escape halves of surrogate pairs: strangers' names and words hold them, and no text of a database can."""
+    return statement, [tuple(map(_storable, row)) for row in parameters] if many else tuple(map(_storable, parameters))
+
+
+def _storable(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from mirrord.errors import UntrustedError
 from mirrord.wire.secret import redact
 
 _PORTS: Final = {"http": 80, "https": 443}
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\\]|^[^?]*%(?:[01][0-9a-fA-F]|7[fF])")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]|^[^?]*%(?:[01][0-9a-fA-F]|7[fF])")
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?")  # what a resolver may read as a number (WHATWG URL)
 _NAME = re.compile(r"[a-z0-9_.-]+")
 
@@ -56,7 +56,7 @@ def check_url(url: str) -> Origin:
             percent-encoded), userinfo, another scheme, numbers that a resolver may take for an address.
     """
     if _UNPRINTABLE.search(url):
-        raise untrusted("url", "a URL with control characters, spaces or backslashes")
+        raise untrusted("url", "a URL with control characters, spaces, backslashes or bytes that are not UTF-8")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port

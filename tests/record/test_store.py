@@ -53,6 +53,20 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await made.close()
 
 
+async def test_what_is_no_text_is_written_out(tmp_path: Path) -> None:
+    """Half a surrogate pair (a branch in Latin-1, an error in odd JSON) costs no run its place in the record."""
+    store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
+    odd = [
+        Receipt(step("refs/heads/\udcff", "a"), Outcome.FAILED, "host: \ud800 é", "server"),
+        done("refs/heads/\udce9"),
+    ]
+    for minute in range(2):
+        await store.add_run(run(*odd, minute=minute))
+    assert [one.targets[0].error for one in await store.runs("m")] == ["refs/heads/\\udcff: host: \\ud800 é"] * 2
+    assert [item for _, item in await store.memory("m")] == ["refs/heads/\\udce9"]
+    await store.close()
+
+
 async def test_nothing(store: Store) -> None:
     """A new record knows nothing and says so without an error."""
     assert await store.memory("m") == {}
