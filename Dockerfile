@@ -26,9 +26,12 @@ RUN apt-get update \
  && install -d -m 0700 -o 65532 -g 65532 /var/lib/mirrord
 COPY --from=build /opt/mirrord /opt/mirrord
 # 0.0.0.0: what is published of a container is its own business; on a bare host the default is 127.0.0.1.
+# MALLOC_…: give memory back after a burst (docs/explanation/performance.md says what was measured).
 ENV PATH=/opt/mirrord/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    MALLOC_MMAP_THRESHOLD_=4194304 \
+    MALLOC_TRIM_THRESHOLD_=131072 \
     MIRRORD_LISTEN=0.0.0.0:8080 \
     STATE_DIRECTORY=/var/lib/mirrord
 USER 65532:65532

@@ -63,6 +63,16 @@ def test_environment() -> None:
     assert environment["PATH"].startswith("/opt/mirrord/bin:")
 
 
+def test_memory_is_given_back() -> None:
+    """The image sets malloc up as the unit of systemd does, and as it was measured."""
+    unit = (ROOT / "systemd" / "mirrord.service").read_text()
+    wanted = re.findall(r"MALLOC_\w+=\d+", unit)
+    assert len(wanted) == 2
+    assert sorted(re.findall(r"MALLOC_\w+=\d+", FINAL["ENV"])) == sorted(wanted)
+    page = (ROOT / "docs" / "explanation" / "performance.md").read_text()
+    assert all(setting in page for setting in wanted)
+
+
 def test_installs_little() -> None:
     """Only git and the certificates of authorities are added to the base."""
     installed = re.search(r"apt-get install --yes --no-install-recommends ([a-z -]+) &&", FINAL["RUN"])
