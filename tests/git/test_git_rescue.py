@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.errors import UnsupportedError
 from mirrord.model import Outcome, Result
 from mirrord.syncer import LOCAL, Mirror
 from mirrord.syncers.git.transfer import rescue
@@ -19,6 +20,7 @@ from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.testing.gitworld import GitWorld, receipts
 from mirrord.testing.lfshost import LfsHost
+from mirrord.wire.git.lfs.objects import Pointer
 
 NAME = "app.git"
 MAIN, DEV, PERSON = "refs/heads/main", "refs/heads/dev", "refs/heads/person"
@@ -363,6 +365,24 @@ async def test_lfs_objects_of_what_only_a_target_has_come_too(world: GitWorld, t
     if there:
         assert d1.refs(NAME)[MAIN] == d2.refs(NAME)[MAIN] == mine
         assert d1.objects == {(NAME, oid): NOISE}
+
+
+async def test_a_history_that_cannot_be_searched_for_lfs_stops_nobody(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What somebody pushed to one target is too large to look for LFS objects: kept, told, and all targets run."""
+
+    async def too_large(*_: object) -> frozenset[Pointer]:
+        raise UnsupportedError("app.git: its history has too many small files to look for LFS pointers")
+
+    monkeypatch.setattr(rescue, "search", too_large)
+    mine = scene.there.commit("main", {"README.md": b"mine\n"})
+    tip = scene.upstream.commit("main", {"README.md": b"three\n"})
+    run = await scene.world.run(scene.mirror())
+    assert run.result is Result.SUCCESS, run.receipts
+    assert scene.d1.refs(NAME)[MAIN] == scene.d2.refs(NAME)[MAIN] == tip
+    assert await scene.kept() == {(MAIN, mine)}
+    assert [one for one in run.remarks if "could not be looked for: app.git: its history" in one]
 
 
 @pytest.mark.parametrize("stop", ["git.backed_up", "git.adopted", "git.pushed", "notes.written", "notes.renamed"])

@@ -155,8 +155,13 @@ async def rescue_objects(
     known = frozenset((await kept.cache.refs()).values()) if found else frozenset()
     told: dict[str, str] = {}
     for name, oids in found.items():
-        pointers = await search(kept.git, kept.folder, oids, known)
-        if pointers and await in_use(kept.git, kept.folder, oids):
+        try:
+            pointers = await search(kept.git, kept.folder, oids, known)
+            used = bool(pointers) and await in_use(kept.git, kept.folder, oids)
+        except ContentError as error:  # what somebody pushed there stops no other target
+            told[name] = f"LFS objects of what was kept could not be looked for: {error}"
+            continue
+        if used:
             errors = await _objects(kept, LfsServer(kept.git, http, places[name]), pointers)
             if errors:
                 many = "an LFS object" if len(errors) == 1 else f"{len(errors)} LFS objects"
