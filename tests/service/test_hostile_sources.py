@@ -34,6 +34,7 @@ class Source:
 
     manifests: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
     page: Any = None
+    refusal: bytes = b""
     asked: list[str] = field(default_factory=list)
     host: str = ""
 
@@ -43,7 +44,7 @@ class Source:
         if name == "list":
             return await asyncio.to_thread(self.page, int(request.query.get("page", "0")))
         if name not in self.manifests:
-            return web.Response(status=404)
+            return web.Response(status=403 if self.refusal else 404, body=self.refusal)
         kind, body = self.manifests[name]
         body = body if isinstance(body, bytes) else await asyncio.to_thread(body)
         headers = {"Docker-Content-Digest": digest(body), "Content-Type": kind}
@@ -217,3 +218,51 @@ async def test_one_page_of_all_tags(desk: Desk) -> None:
         memory = peak(daemon)
     assert "more than 1000000 values" in run.error
     assert memory < MOST
+
+
+@pytest.mark.parametrize("blanks", [3, 40, 1500])
+async def test_a_link_of_empty_values(desk: Desk, blanks: int) -> None:
+    """A1: a Link header of 207 bytes stopped the daemon for ever; now the list is read, and SIGTERM is obeyed."""
+    pages: list[int] = []
+
+    def page(number: int) -> web.Response:
+        pages.append(number)
+        link = {"Link": "</v2/a/tags/list?page=1>" + ";a=  " * blanks + '"'} if number == 0 else {}
+        return web.json_response({"name": "a", "tags": [f"v{number}"]}, headers=link)
+
+    async with running(Source(page=page), desk) as daemon:
+        run = await both(desk, daemon)
+        daemon.process.terminate()
+        assert await asyncio.wait_for(daemon.process.wait(), 60) == 0
+    assert (run.result, pages) == (Result.FAILED, [0])
+    assert "malformed Link header" in run.error
+
+
+async def test_errors_of_the_longest_text(desk: Desk) -> None:
+    """A2: 64 KiB of what looks like the beginning of a password in each error, for a hundred tags."""
+
+    def page(_: int) -> web.Response:
+        return web.json_response({"name": "a", "tags": [f"v{number}" for number in range(100)]})
+
+    source = Source(page=page, refusal=(b"://a:" * 3000 + b" ") * 4)
+    async with running(source, desk) as daemon:
+        run = await both(desk, daemon)
+    assert run.result is Result.FAILED
+    assert run.plan is not None
+    assert "://a:" in run.plan.missing[0]
+    assert max(map(len, run.plan.missing)) < 1200
+
+
+async def test_a_quota_of_five_thousand_digits(desk: Desk) -> None:
+    """A9: a header that no number can be read from is no reason to fail."""
+    image = build_image()
+    async with Registry() as source:
+        await push(image, source, "a", ["v1"])
+        source.faults.on("GET|HEAD", "/v2/", times=None).header("RateLimit-Remaining", "9" * 5000)
+        desk.configure(
+            "settings: {listen: '127.0.0.1:0'}\nmirrors:\n"
+            f"- {{name: m, kind: image, to: local, from: {{repository: {source.host}/a, tags: ['*']}}}}\n"
+        )
+        async with desk.serving():
+            (run,) = await ControlClient(desk.folder / "state").sync(["m"], Events())
+    assert run.result is Result.SUCCESS, run

@@ -9,6 +9,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from mirrord.errors import ContentError, MissingError, RefusedError
+from mirrord.wire.aside import aside
 from mirrord.wire.git.address import Address, check
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.environment import basic
@@ -53,7 +54,7 @@ async def ls_refs(git: Git, http: Http, address: Address, *, folder: Path | None
             older.add(address.host)
     args = ["ls-remote", "--symref", "--", address.url, "HEAD", f"{HEADS}*", f"{TAGS}*"]
     output = await git.run(args, folder=folder, remote=address, limit=LARGEST, deadline=_DEADLINE)
-    refs = _read_listing(output.out)
+    refs = await aside(len(output.out), _read_listing, output.out)
     if not refs.refs and address.scheme != "ssh":
         await _expect_git(http, address, git)
     return refs
@@ -103,7 +104,8 @@ async def _by_http(http: Http, address: Address, git: Git, *, unborn: bool) -> R
     if answer.status != 200 or answer.headers.get("content-type", "").partition(";")[0].strip() != _TYPE:
         return None
     try:
-        return _remembered(answer.body) if len(answer.body) <= REMEMBERED else _read_v2(lines(answer.body))
+        read = _remembered if len(answer.body) <= REMEMBERED else _read_answer
+        return await aside(len(answer.body), read, answer.body)
     except ContentError:
         return None  # an older protocol's answer, or nonsense: git has the last word
 
@@ -123,6 +125,10 @@ async def _authorization(git: Git, address: Address) -> dict[str, str]:
 @lru_cache(32)
 def _remembered(body: bytes) -> Refs:
     """Read an answer once: most are the same day after day, and the same at upstream and at its mirrors."""
+    return _read_answer(body)
+
+
+def _read_answer(body: bytes) -> Refs:
     return _read_v2(lines(body))
 
 

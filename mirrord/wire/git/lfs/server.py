@@ -7,7 +7,6 @@ it says an object is, is judged like a redirect, and the headers that it gives f
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from mirrord.errors import (
     UntrustedError,
 )
 from mirrord.wire import trust
+from mirrord.wire.aside import aside
 from mirrord.wire.git.address import Address, check
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.environment import basic, host_port
@@ -40,7 +40,6 @@ MOST: Final = 100
 """Objects of one request, as git-lfs asks; GitHub takes no more."""
 LARGEST: Final = 4 * MIB  # bytes of an answer; one hundred signed addresses with headers have about 300 KB
 MEDIA: Final = "application/vnd.git-lfs+json"
-_THREAD: Final = 256 << 10  # bytes; more are read in a thread
 _LIFE: Final = 300.0  # seconds for which a way in is used when the host does not say; GitLab's lasts 30 minutes
 _LONGEST: Final = 16 << 10  # characters of an address
 _NONE: Final = (404, 405, 410, 501)
@@ -129,9 +128,7 @@ class LfsServer:
             raise UnsupportedError(f"{self.address}: {step} (status {answer.status})")
         if answer.status == 413:
             return await self._halves(operation, pointers)
-        if len(answer.body) > _THREAD:
-            return await asyncio.to_thread(self._read, answer)
-        return self._read(answer)
+        return await aside(len(answer.body), self._read, answer)
 
     async def _halves(self, operation: str, pointers: Sequence[Pointer]) -> Mapping[str, Told]:
         """Ask about fewer objects at a time."""
