@@ -244,10 +244,18 @@ def test_exit_and_error_codes_are_documented() -> None:
 
 @pytest.mark.parametrize("page", pages())
 def test_links_lead_somewhere(page: Path) -> None:
-    """Every relative link leads to a file or folder that is there."""
-    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+    """Every relative link leads to a file or folder that is there, and to a heading that is in it."""
+    for link, heading in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text()):
         if not link.startswith(("http://", "https://")):
-            assert (page.parent / link).exists(), link
+            there = page.parent / link if link else page
+            assert there.exists(), link
+            assert not heading or heading in anchors(there), f"{link}#{heading}"
+
+
+def anchors(page: Path) -> list[str]:
+    """Return the names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 def test_every_page_can_be_found() -> None:

@@ -14,7 +14,7 @@ from mirrord.daemon import run
 from mirrord.errors import UsageError
 from mirrord.report.documents import backup_document, run_document
 
-HELP = """List what runs of the mirror NAME overwrote or deleted, or bring one of it back.
+HELP = """List what runs of the mirror NAME overwrote or deleted, or bring one of them back.
 
 What is brought back overrides upstream, at every target, until it is released with `--release`.
 

@@ -16,7 +16,8 @@ a second one does not. Listens on 127.0.0.1:8080 unless the configuration or [cy
 
   $ mirrord serve --config /etc/mirrord/conf.d --state /var/lib/mirrord
 
-Answers at / (page), /status (JSON), /metrics, /livez, /readyz, /startupz, /healthz and /v2/ (registry).
+Answers at / (page), /status (JSON), /metrics, /livez, /readyz, /startupz, /healthz,
+/v2/ (registry), /helm/ (charts), /git/ and /raw/ (repositories and their files).
 Exit code 0 after SIGTERM, 75 when the state directory or the address is taken, 78 when the configuration
 is wrong.
 """
