@@ -88,7 +88,7 @@ class Places:
             async with asyncio.timeout(self.patience):
                 await turn
         except BaseException as error:
-            if turn.cancelled() or turn.exception():  # it may have been taken out of the line already
+            if not turn.done() or turn.cancelled() or turn.exception():  # it may be out of the line already
                 self._line.pop(turn, None)
             else:
                 self.free(client)  # it was given, and there is nobody to have it

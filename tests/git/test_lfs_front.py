@@ -114,6 +114,17 @@ async def test_an_object_that_is_not_here_is_told_so_by_git_lfs(site: Site, tmp_
     assert "this mirror does not have the object" in done.output
 
 
+@pytest.mark.parametrize("size", [len(BIG) - 1, len(BIG) + 1])
+async def test_a_pointer_with_a_wrong_size_is_checked_out(site: Site, tmp_path: Path, size: int) -> None:
+    """git-lfs looks at the id of what it gets, not at its size; so a clone from here works as one from upstream."""
+    require("git-lfs")
+    wrong = lfs_pointer(BIG).replace(b"size %d" % len(BIG), b"size %d" % size)
+    site.cache.commit("wrong", {"w.bin": wrong, ".gitattributes": ATTRIBUTES}, parent=None)
+    done = await site.clone(tmp_path / "c", "--branch=wrong")
+    assert done.status == 0, done.output
+    assert (tmp_path / "c" / "w.bin").read_bytes() == BIG
+
+
 async def test_git_lfs_cannot_push(site: Site, tmp_path: Path) -> None:
     """An upload is refused in words, and nothing is written; there are no locks."""
     require("git-lfs")
@@ -139,10 +150,11 @@ async def test_the_batch_api(site: Site) -> None:
     odd, short = {"oid": "../../config", "size": 5}, {"oid": site.oid, "size": 1}
     status, told, kind = await site.ask(wants(one, lost, odd, short, transfers=["basic", "ssh"], ref={"name": "x"}))
     assert (status, kind, told["transfer"]) == (200, MEDIA, "basic")
-    found, *others = told["objects"]
+    found, *others, other_size = told["objects"]
     href = f"{site.url}/git/app.git/info/lfs/objects/{site.oid}"
     assert found == {**one, "authenticated": True, "actions": {"download": {"href": href}}}
-    assert [each["error"]["code"] for each in others] == [404, 422, 422]
+    assert [each["error"]["code"] for each in others] == [404, 422]
+    assert other_size == found
     forwarded = {"X_Forwarded_Proto": "https", "X_Forwarded_Host": "mirror.example:8443, inner"}
     _, told, _ = await site.ask(wants(one), **forwarded)
     assert told["objects"][0]["actions"]["download"]["href"].startswith("https://mirror.example:8443/git/app.git/")

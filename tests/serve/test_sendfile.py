@@ -104,6 +104,31 @@ async def test_who_stopped_reading_is_let_go(tmp_path: Path) -> None:
     assert str(error) == "the client stopped reading"
 
 
+class Unwatched:
+    """A connection for which the kernel refuses to be asked: as any does when it watches as many as it may."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file.open("rb")  # epoll(7) watches no plain files
+
+    def get_extra_info(self, _: str) -> object:
+        return self.file
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def test_a_connection_that_cannot_be_watched_stops_no_other(tmp_path: Path) -> None:
+    """The thread goes on: what it cannot send is an error of that client alone, and not a wait without end."""
+    file, sender = tmp_path / "file", FileSender(1)
+    file.write_bytes(b"x" * 100)
+    bad: Any = Unwatched(file)
+    with file.open("rb") as opened, bad.file:
+        for _ in range(2):
+            with pytest.raises(ConnectionError, match="cannot be watched"):
+                await asyncio.wait_for(sender.send(bad, opened, 0, 100), 30)
+    sender.close()
+
+
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as one:
