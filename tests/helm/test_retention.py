@@ -293,3 +293,22 @@ async def test_within_one_second(deletes: bool, runs: ChartRuns) -> None:
         again = await runs.run(mirror)
         assert versions(museum) == (["9", "10", "11"] if deletes else ["8", "9", "10"])
         assert again.result is Result.PARTIAL
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_the_next_one_after_those_of_one_second(known: bool, runs: ChartRuns) -> None:
+    """A new version takes the place of the lowest, not of the first by name, also when that is wanted no more."""
+    async with ChartRepository() as repository, ChartMuseumServer(limit=3) as museum:
+        museum.clock = lambda: 5.0
+        fill(repository, *(MANY[:6] if known else MANY[3:6]))  # up to 1.11.0
+        mirror = runs.mirror(repository.url, keys={} if known else {"newest": 3}, museum=museum)
+        await runs.run(mirror)
+        mirror = runs.mirror(repository.url, keys={"newest": 3}, museum=museum)
+        assert versions(museum) == ["9", "10", "11"]
+        museum.clock = lambda: 9.0
+        fill(repository, MANY[6])
+        run = await runs.run(mirror)
+        assert versions(museum) == (["10", "11", "12"] if known else ["9", "11", "12"])
+        assert run.result is (Result.SUCCESS if known else Result.PARTIAL)
+        assert (await runs.run(mirror)).result in (Result.SUCCESS, Result.NOOP)
+        assert versions(museum) == ["10", "11", "12"]

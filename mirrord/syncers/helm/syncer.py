@@ -92,9 +92,8 @@ class HelmSyncer:
         """Begin a run; when all of it was done, note by what the next one will know that nothing changed."""
         spec, at = spec_of(mirror), datetime.fromisoformat(survey.facts["at"])
         choices = {} if survey.unchanged else await asyncio.to_thread(choose, survey.entries, spec, at)
-        wanted = [choice.chart for choice in choices.values()]
-        shelves = survey.shelves.items()
-        visits = {name: Visit(_listing, at.timestamp(), wanted, dict(shelf.facts)) for name, shelf in shelves}
+        visit = Visit(_listing, at.timestamp(), [choice.chart for choice in choices.values()], survey.entries)
+        visits = {name: replace(visit, facts=dict(shelf.facts)) for name, shelf in survey.shelves.items()}
         targets = {
             target.name: open_target(mirror, target, services, visits[target.name])
             for target in mirror.targets
@@ -148,8 +147,9 @@ async def _note_facts(mirror: Mirror, services: Services, visits: Mapping[str, V
 
 async def _compared(mirror: Mirror, services: Services, index: Index, now: datetime) -> HelmSurvey:
     choices = await asyncio.to_thread(choose, index.entries, spec_of(mirror), now)
+    visit = Visit(_listing, now.timestamp(), [choice.chart for choice in choices.values()], index.entries)
     (shelves, unasked), (files, told) = await asyncio.gather(
-        look(mirror, services, [choice.chart for choice in choices.values()], _listing, now),
+        look(mirror, services, visit),
         _extras(mirror, services, index),
     )
     hidden = (*index.left_out, *index.unread)

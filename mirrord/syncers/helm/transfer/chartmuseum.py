@@ -39,12 +39,14 @@ class Museum:
     Attributes:
         context: its `--context-path` as the operator wrote it; None: what its index says.
         wanted: the versions that shall be there.
+        upstream: all versions that could be had again.
         newest: how many of a chart are wanted at the most; None: all.
         bold: go on where nobody knows whether something newer would be dropped.
     """
 
     context: str | None = None
     wanted: Collection[ChartVersion] = ()
+    upstream: Collection[ChartVersion] = ()
     newest: int | None = None
     bold: bool = False
 
@@ -184,7 +186,7 @@ class ChartMuseumTarget:
             whole(self._facts.get(KEEPS, "")) or None,
             museum.bold,
             grouped(museum.wanted),
-            {one.item for one in museum.wanted if one.digest and told.get(one.item) == one.digest},
+            {one.item for one in (*museum.upstream, *museum.wanted) if one.digest and told.get(one.item) == one.digest},
             whole(self._facts.get(SEEN, "")),
         )
         self._note()

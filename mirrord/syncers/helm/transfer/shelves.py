@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Final, cast
 
@@ -36,12 +35,14 @@ class Visit:
         reading: reads its index.
         now: Unix time of the run.
         wanted: the versions that shall be there, the oldest first.
+        upstream: all that upstream lists.
         facts: what earlier runs noted of it; the target keeps them up to date.
     """
 
     reading: Reading
     now: float
     wanted: Sequence[ChartVersion] = ()
+    upstream: Sequence[ChartVersion] = ()
     facts: dict[str, str] = field(default_factory=dict)
 
 
@@ -81,18 +82,18 @@ def open_target(mirror: Mirror, target: Target, services: Services, visit: Visit
     if api == "coding":
         return CodingTarget(services.http, place, visit.reading, visit.facts)
     context = cast("HelmTarget", target.options).context_path
-    museum = Museum(context, visit.wanted, spec_of(mirror).newest, bold=mirror.allow)
+    museum = Museum(context, visit.wanted, visit.upstream, spec_of(mirror).newest, bold=mirror.allow)
     return ChartMuseumTarget(services.http, place, visit.reading, visit.facts, museum)
 
 
 async def look(
-    mirror: Mirror, services: Services, wanted: Sequence[ChartVersion], reading: Reading, now: datetime
+    mirror: Mirror, services: Services, visit: Visit
 ) -> tuple[Mapping[str, Shelf], Mapping[str, MirrordError]]:
     """Ask every target what it holds; return what they said, and why some did not.
 
     Patience is that of `Http`, request by request: a registry far away is asked for thousands of manifests.
     """
-    visits = [Visit(reading, now.timestamp(), wanted, known(mirror, target, services)) for target in mirror.targets]
+    visits = [replace(visit, facts=known(mirror, target, services)) for target in mirror.targets]
     looks = [_shelf(mirror, *one, services) for one in zip(mirror.targets, visits, strict=True)]
     answers = await asyncio.gather(*looks)
     pairs = list(zip((target.name for target in mirror.targets), answers, strict=True))
