@@ -210,6 +210,23 @@ async def test_a_digest_that_differs(source: ChartRepository, runs: ChartRuns) -
     assert sound(runs.local())["tetragon-1.2.0"] == AGAIN.digest
 
 
+async def test_a_digest_that_differs_is_told_where_the_version_lacks(source: ChartRepository, runs: ChartRuns) -> None:
+    """A target that has the version of before is whole, with every run; only the other one waits for the operator."""
+    async with CodingServer() as one, CodingServer() as two:
+        two.faults.on("POST", "", times=None).status(403, b"quota")
+        mirror = runs.mirror(source.url, one=one, two=two)
+        assert (await runs.run(mirror)).result is Result.PARTIAL
+        two.faults.clear()
+        source.files[FILE] = AGAIN.data
+        for _ in range(3):
+            run = await runs.run(mirror)
+            assert run.result is Result.PARTIAL
+            assert run.plan is not None
+            refused = {one.step.target for one in run.receipts if one.outcome is Outcome.REFUSED}
+            refused |= {step.target for step in run.plan.steps if step.action is Action.REFUSE}
+            assert refused == {"two"}
+
+
 async def test_accept(source: ChartRepository, runs: ChartRuns) -> None:
     """The digest that the operator accepts is trusted in place of the index's, and is what is published; no other."""
     source.files[FILE] = AGAIN.data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,6 +16,7 @@ from mirrord.syncer import LOCAL, Mirror, Services
 from mirrord.syncers.helm.names import INDEX, instant, places, repository_of, spec_of
 from mirrord.syncers.helm.plan import (
     INDEX_ITEM,
+    LACKING,
     Choice,
     HelmSurvey,
     Trouble,
@@ -188,8 +189,22 @@ def _seen(mirror: Mirror, survey: HelmSurvey, ended: Ended) -> _Seen:
         bool(refused - troubles.keys()),
         troubles,
         {what: json.dumps([*some][:MOST]) for what, some in told.items()},
-        {"versions": str(len({step.item for step in steps}) - 1), **_ripe(mirror, survey, ended.at)},
+        {
+            "versions": str(len({step.item for step in steps}) - 1),
+            LACKING: "\n".join(_undecided(mirror, survey, choices, troubles)),
+            **_ripe(mirror, survey, ended.at),
+        },
     )
+
+
+def _undecided(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, Choice], troubles: Troubles) -> Iterator[str]:
+    """Yield target and version where the operator has to decide, and the target does not keep what it has."""
+    keeps = spec_of(mirror).changed == "keep"
+    for item, choice in choices.items():
+        if item in troubles and troubles[item].open:
+            for target, shelf in survey.shelves.items():
+                if item not in shelf.held or not (keeps or choice.fits(shelf.held[item])):
+                    yield f"{target} {item}"
 
 
 def _current(troubles: Troubles, choices: Mapping[str, Choice], survey: HelmSurvey) -> Troubles:

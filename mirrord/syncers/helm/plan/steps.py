@@ -20,6 +20,9 @@ from mirrord.syncers.helm.spec import HelmSpec
 INDEX_ITEM: Final = "index"
 """The item that stands for a target's index: its step is the last one, and shows all the others."""
 
+LACKING: Final = "lacking"
+"""Names, among the facts of a look, the targets and versions of which the operator has to decide, a line each."""
+
 SHOWN = 5  # names in a sentence
 TOGETHER = 4  # versions in a batch: charts are so small that their round trips are what takes time
 
@@ -76,11 +79,13 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
 def _as_before(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     """Say that nothing changed since all was done, and what was wrong then and still is."""
     steps = list(_all(mirror, Action.KEEP, survey.unchanged))
+    lacking = survey.facts[LACKING].split("\n") if LACKING in survey.facts else None  # older notes do not tell
     for item, trouble in survey.troubles.items():
         if trouble.open:
             steps += [
                 Step(Action.REFUSE, item, "", target.name, (f"{item}.tgz",), _left_alone(trouble), group=INDEX_ITEM)
                 for target in mirror.targets
+                if lacking is None or f"{target.name} {item}" in lacking
             ]
     told = [trouble.said for trouble in survey.troubles.values() if not trouble.open]
     return Plan(mirror.name, mirror.kind, now, tuple(steps), (*survey.problems, *told), survey.missing, survey.remarks)
