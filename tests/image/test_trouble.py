@@ -17,6 +17,7 @@ from mirrord.syncers.image.upstream import survey
 from mirrord.testing import Auth, Fault, Image, Moment, Registry, build_image, push
 from mirrord.testing.layouts import write_layout
 from mirrord.testing.world import World, by_target, open_world
+from mirrord.wire.message import Call
 
 MIB = 1 << 20
 PLACE = "mirror/app"
@@ -219,10 +220,28 @@ async def test_a_target_that_never_answers_holds_nobody_up(world: World, monkeyp
     assert run.plan is not None
     assert {step.target: step.reason for step in run.plan.steps} == {
         "good": "main not there",
-        "deaf": "not known what is there: no answer within 0 s",
+        "deaf": f"not known what is there: {deaf.host}: HEAD not done within 0 s",
     }
     assert run.result is Result.SUCCESS
     assert good.tags == deaf.tags
+
+
+async def test_a_question_that_waits_in_line_is_no_answer_that_is_late(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F3b: while other requests fill a host's line, the patience for a target's answer does not run."""
+    monkeypatch.setattr(survey, "PATIENCE", 0.2)
+    source, busy = await filled(world, big(1000)), await world.registry("busy")
+    held, calls = busy.faults.on("GET", "/v2/$", times=None).hold(), world.services.http
+    others = [asyncio.ensure_future(calls.fetch(Call("GET", f"{busy.url}/v2/", busy.host))) for _ in range(100)]
+    await held.reached.wait()
+    planning = asyncio.ensure_future(world.plan(world.mirror(main_of(source), busy)))
+    done, _ = await asyncio.wait({planning}, timeout=3 * survey.PATIENCE)
+    assert not done
+    assert busy.count("HEAD", "") == 0
+    held.release()
+    await asyncio.gather(*others)
+    assert [step.reason for step in (await planning).steps] == ["main not there"]
 
 
 async def test_names_are_asked_a_few_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

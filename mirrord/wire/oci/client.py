@@ -38,12 +38,12 @@ class Repository:
         self.reference = reference
         self._endpoint = Endpoint.at(http, reference, book, PUSH if push else PULL)
 
-    async def head_manifest(self, ref: str) -> Descriptor | None:
+    async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:
         """Return what a tag or digest points to, or None when it is not there.
 
         One HEAD, which costs no quota at Docker Hub. A registry that refuses it, or leaves out digest, type or size,
         is asked by GET, and its bytes are hashed. Schema 1 is described, not refused: a target may have one under
-        our tag.
+        our tag. `deadline` is that of `Call`, for each request.
 
         Raises:
             UsageError: `ref` is neither tag nor digest.
@@ -51,7 +51,7 @@ class Repository:
             DigestError: asked for a digest, the registry answers with another one.
             ContentError: what is there is no manifest.
         """
-        call = replace(self._manifest("HEAD", ref), headers={"Accept": ACCEPT}, ok=(200, *UNSURE))
+        call = replace(self._manifest("HEAD", ref), headers={"Accept": ACCEPT}, ok=(200, *UNSURE), deadline=deadline)
         answer = await self._endpoint.http.fetch(call)
         if answer.status == 200:
             described = _described(answer, ref, self.reference.name)
@@ -60,13 +60,13 @@ class Repository:
         else:
             described = None
         try:
-            return described or (await self.get_manifest(ref)).descriptor
+            return described or (await self.get_manifest(ref, deadline)).descriptor
         except RefusedError as error:
             if error.status in self._endpoint.missing:
                 return None
             raise
 
-    async def get_manifest(self, ref: str) -> Manifest:
+    async def get_manifest(self, ref: str, deadline: float | None = None) -> Manifest:
         """Return the manifest of a tag or digest, its bytes checked against every digest that was named.
 
         Bytes that do not fit are asked for once more: a cache on the way may heal.
@@ -79,7 +79,7 @@ class Repository:
             ContentError: no manifest, or an ambiguous one, or one with a Content-Encoding.
             TooLargeError: more than 4 MiB, 1000 blobs or 10 000 entries.
         """
-        call = replace(self._manifest("GET", ref), headers={"Accept": ACCEPT}, cap=LIMIT)
+        call = replace(self._manifest("GET", ref), headers={"Accept": ACCEPT}, cap=LIMIT, deadline=deadline)
         try:
             return await self._read(call, ref)
         except DigestError:

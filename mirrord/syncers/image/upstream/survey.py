@@ -28,8 +28,8 @@ from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import created_at
 from mirrord.wire.oci.layout import Layout
 
-PATIENCE = 10.0  # seconds for one look at a target; a dead one must not hold up the others
-LOOKS = 8  # at one target at once: the patience is for the target's answer, not for our own queue
+PATIENCE = 10.0  # seconds for one answer of a target; a dead one must not hold up the others
+LOOKS = 8  # names that are asked for at one target at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +169,7 @@ async def _held(target: Target, names: Collection[str], mirror: Mirror, services
 
     async def look(name: str) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
-                head = await repository.head_manifest(name)
+            head = await repository.head_manifest(name, PATIENCE)
         except RefusedError:
             answered.append(False)
             if not any(answered) and len(answered) in (LOOKS, len(names)):
@@ -181,8 +180,6 @@ async def _held(target: Target, names: Collection[str], mirror: Mirror, services
 
     try:
         await Workers(LOOKS).each(sorted(names), look)
-    except TimeoutError:
-        return _Look(target.name, {}, f"no answer within {PATIENCE:.0f} s")
     except MirrordError as error:
         return _Look(target.name, {}, str(error))
     return _Look(target.name, held)
