@@ -64,8 +64,8 @@ def budget(seconds: float = SECONDS) -> Iterator[None]:
 
 
 def is_slow(work: Callable[[], object]) -> bool:
-    """Whether some work takes too long, twice in a row: the first time something else may have come between."""
-    for _ in range(2):
+    """Whether some work takes too long, three times in a row: something else may have come between."""
+    for _ in range(3):
         try:
             with budget():
                 work()
@@ -216,7 +216,7 @@ def used(pattern: re.Pattern[Any], method: str, attack: str) -> object:
     text: Any = attack.encode() if isinstance(pattern.pattern, bytes) else attack
     if method == "sub":
         return pattern.sub(text[:0], text)
-    return list(pattern.finditer(text)) if method == "finditer" else bool(getattr(pattern, method)(text))
+    return sum(1 for _ in pattern.finditer(text)) if method == "finditer" else bool(getattr(pattern, method)(text))
 
 
 # The patterns of the service

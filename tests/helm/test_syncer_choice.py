@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from mirrord.model import Result
 from mirrord.syncer import LOCAL
 from mirrord.syncers.helm.names import spec_of
 from mirrord.syncers.helm.plan import selected
+from mirrord.syncers.helm.spec import HelmSpec
 from mirrord.syncers.helm.upstream import poll as polling
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import INDEX, ChartRepository
@@ -105,6 +107,21 @@ async def test_nothing_wanted_is_told(source: ChartRepository, runs: ChartRuns) 
     keys = {"charts": ["app"], "newest": 1, "removed": "delete"}
     assert (await runs.run(runs.mirror(source.url, keys=keys, local=LOCAL))).result is Result.SUCCESS
     assert set(sound(runs.local())) == {"app-2.0.0"}
+
+
+async def test_a_version_of_the_last_year_stops_nothing(source: ChartRepository, runs: ChartRuns) -> None:
+    """A version whose time is so late that none can be added to it is too young, for ever; the others are taken."""
+    source.add(build_chart("app", "1.0.0"), created=DAY.format(1))
+    source.add(build_chart("late", "1.0.0"), created="9999-12-31T23:59:59Z")
+    run = await runs.run(runs.mirror(source.url, keys={"min_age": "1d"}, local=LOCAL))
+    assert run.result is Result.SUCCESS, run
+    assert set(sound(runs.local())) == {"app-1.0.0"}
+
+
+def test_min_age_has_an_end() -> None:
+    """An age beyond ten years is a mistake, and one of a billion would be no date."""
+    with pytest.raises(ValidationError, match="is outside 0s to 3660d"):
+        HelmSpec.model_validate({"min_age": "999999999999d"})
 
 
 async def test_min_age_ripens(source: ChartRepository, runs: ChartRuns) -> None:

@@ -118,6 +118,9 @@ async def test_reproducible(tmp_path: Path) -> None:
         (None, None),
         ("yesterday", None),
         ("2024-13-45T00:00:00Z", None),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("0001-01-01T00:00:00+23:59", None),
+        ("9999-12-31T23:59:59-23:59", None),
     ],
 )
 def test_the_time_is_that_of_the_index(created: str | None, written: str | None) -> None:

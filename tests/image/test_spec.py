@@ -30,6 +30,12 @@ def test_keys_without_effect_are_refused(keys: dict[str, Any], said: str) -> Non
         ImageSpec.model_validate(keys)
 
 
+def test_waiting_has_an_end() -> None:
+    """Nobody waits for targets longer than a month."""
+    with pytest.raises(ValidationError, match="is outside 0s to 30d"):
+        ImageSpec.model_validate({"from": REPOSITORY, "publish": "together", "together_wait": "999999999999d"})
+
+
 def test_keys_that_go_together() -> None:
     """The same keys are taken where they count."""
     spec = ImageSpec.model_validate(

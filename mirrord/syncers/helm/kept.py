@@ -222,8 +222,11 @@ def _ripe(mirror: Mirror, survey: HelmSurvey, at: datetime) -> Mapping[str, str]
     """Return when the first of the versions that are too young will be old enough."""
     spec = spec_of(mirror)
     unripe = [instant(one.created or "") for one in survey.entries if not ripe(one, spec, at)]
-    later = [made[0] + timedelta(seconds=spec.min_age) for made in unripe if made]
-    return {"ripe": min(later).isoformat()} if later else {}
+    made = [when[0] for when in unripe if when]
+    try:
+        return {"ripe": (min(made) + timedelta(seconds=spec.min_age)).isoformat()} if made else {}
+    except OverflowError:  # in the year 9999
+        return {}
 
 
 def _sentences(text: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from mirrord.config.units import Duration
+from mirrord.config.units import Duration, between
 from mirrord.errors import MirrordError
 from mirrord.model import Digest
 from mirrord.plan.semver import Constraint
@@ -70,7 +70,7 @@ class HelmSpec(BaseModel):
     accept: dict[str, dict[str, Sha256]] = Field(default_factory=dict, examples=['{tetragon: {1.2.0: "sha256:…"}}'])
     newest: int | None = Field(default=None, ge=1)
     prereleases: bool | None = None
-    min_age: Duration = 0.0
+    min_age: Annotated[Duration, AfterValidator(between("0s", "3660d"))] = 0.0
     deprecated: bool = True
     removed: Literal["keep", "delete"] = "keep"
     changed: Literal["keep", "replace", "fail"] = "keep"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from mirrord.config.units import Duration
+from mirrord.config.units import Duration, between
 from mirrord.plan.select import is_glob
 from mirrord.wire.oci.reference import valid_repository, valid_tag
 
@@ -97,7 +97,7 @@ class ImageSpec(BaseModel):
     source: Source = Field(alias="from")
     name: ImageName | None = Field(default=None, alias="as")
     publish: Literal["each", "together"] = "each"
-    together_wait: Duration = 600.0
+    together_wait: Annotated[Duration, AfterValidator(between("0s", "30d"))] = 600.0
     immutable: tuple[TagPattern, ...] = ()
 
     @model_validator(mode="after")

@@ -75,7 +75,7 @@ _IMMUTABLE_STATUSES = frozenset({400, 403, 405, 409, 412})
 _IMMUTABLE = re.compile(
     r"immutab"  # Harbor 412, ECR and Docker Hub in sentences, TAG_IMMUTABLE
     r"|ImageTagAlreadyExists"  # ECR 400
-    r"|tag\b.{0,200}\balready exists"  # ECR's sentence (moby/buildkit#3776), WORM stores (replicatedhq/kots#5940)
+    r"|tag\b.{0,160}\balready exists"  # ECR's sentence (moby/buildkit#3776), WORM stores (replicatedhq/kots#5940)
     r"|cannot be overwritten|overwrit\w{1,20} .{0,80}(?:not allowed|forbidden|denied|disabled)"
     r"|(?:not allow|permission)\w{0,20} .{0,80}overwrit"  # Artifactory 403
     r"|does not allow updating"  # Nexus 400 with redeploying switched off

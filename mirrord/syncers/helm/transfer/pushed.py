@@ -94,10 +94,10 @@ def _created(text: str | None) -> str:
         return ""
     zone = "+00:00" if parts[2] in "Zz" else parts[2]
     try:
-        moment = datetime.fromisoformat(f"{parts[1].upper()}{zone}")
-    except ValueError:
+        moment = datetime.fromisoformat(f"{parts[1].upper()}{zone}").astimezone(UTC)
+    except (ValueError, OverflowError):
         return ""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _metadata(entry: Mapping[str, object]) -> dict[str, Any]:
