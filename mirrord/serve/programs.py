@@ -75,8 +75,8 @@ class Programs:
             stall: seconds in which a program writes nothing, or a client takes nothing, after which both are ended.
         """
         self._room = room or Room()
-        self._quick = quick or Lane(Places(8, 6), Places(64, 16))
-        self._slow = slow or Lane(Places(12, 8), Places(64, 16))
+        self._quick = quick or Lane(Places(8, 6), Places(32, 12))
+        self._slow = slow or Lane(Places(8, 6), Places(32, 12))
         self._stall = stall
         self.running = 0
 

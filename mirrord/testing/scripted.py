@@ -114,10 +114,10 @@ def running(folder: Path) -> list[int]:
     return found
 
 
-async def begun(served: Site) -> None:
-    """Wait until a program runs."""
+async def begun(served: Site, count: int = 1) -> None:
+    """Wait until so many programs run, no more and no fewer."""
     async with asyncio.timeout(30):
-        while not running(served.scripts.folder):  # noqa: ASYNC110 - processes can only be looked for
+        while served.programs.running != count or not running(served.scripts.folder):  # noqa: ASYNC110 - can only be looked for
             await asyncio.sleep(0.01)
 
 

@@ -11,7 +11,7 @@ import pytest
 from mirrord.serve.places import FullError, Places, client_of
 from mirrord.serve.programs import Lane
 from mirrord.serve.spooled import Room
-from mirrord.testing.scripted import Site, ended, fifo, lane, site
+from mirrord.testing.scripted import Site, begun, ended, fifo, lane, site
 
 BIG = 24_000_000  # more than the kernel keeps for a connection
 GET = b"GET /run/big HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
@@ -68,7 +68,7 @@ async def test_without_room_programs_wait_for_their_clients(tmp_path: Path, big:
         served.scripts.scripts |= {"big": f"cat {tmp_path / 'big'}", "quick": "printf quick"}
         slow = await idle(served, GET, 4)
         assert (await served.get("quick"))[::2] == (200, b"quick")
-        assert served.programs.running == 4
+        await begun(served, 4)
         assert await asyncio.gather(*(rest(one, big) for one in slow)) == [True] * 4
         await ended(served)
 
@@ -89,7 +89,7 @@ async def test_who_posts_one_byte_holds_nothing(tmp_path: Path) -> None:
         begun = b"POST /run/echo HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\n"
         waiting = [await served.connect(begun + b"x") for _ in range(64)]
         assert (await served.get("echo", "POST", body=b"all"))[::2] == (200, b"all")
-        assert served.programs.running == 0
+        await ended(served)
         for _, writer in waiting:
             writer.close()
 
