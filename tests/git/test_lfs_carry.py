@@ -35,7 +35,7 @@ from mirrord.wire.git.lfs.server import LfsServer
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http import Http
 from mirrord.wire.request import Request
-from mirrord.wire.trust import Credential, Secret
+from mirrord.wire.trust import Credential, Secret, redact
 
 NAME = "app.git"
 BIG = hashlib.shake_256(b"big").digest(3 << 20)
@@ -139,6 +139,15 @@ async def test_what_an_lfs_server_issues_goes_to_that_address_alone(public: Publ
     assert not {"Transfer-Encoding", "Host"} & there.keys()
     (cdn,) = public.seen("cdn.example")
     assert not {"Authorization", "X-Amz-Date"} & cdn.keys()
+
+
+async def test_what_an_lfs_server_issues_is_in_no_text(public: Public) -> None:
+    """Who repeats a token that a server issued, whole or in part, has it masked in whatever is written of that."""
+    issued = {"Authorization": "RemoteAuth 1f3a-77canary", "X-Amz-Date": "20240517"}
+    public.others = lambda _: Said(200, {"content-length": "4"}, b"data")
+    assert await public.ask({"href": f"https://{STORE}/data", "header": issued}) is None
+    said = "no: RemoteAuth 1f3a-77canary, token 1f3a-77canary, of 20240517"
+    assert redact(said) == "no: ***, token ***, of 20240517"
 
 
 async def test_a_challenge_elsewhere_is_not_answered(public: Public) -> None:

@@ -34,7 +34,7 @@ from mirrord.wire.git.environment import basic, host_port
 from mirrord.wire.git.lfs.objects import Pointer
 from mirrord.wire.http import Answer, Call, Http
 from mirrord.wire.message import MIB
-from mirrord.wire.secret import redact
+from mirrord.wire.secret import Secret, redact
 
 MOST: Final = 100
 """Objects of one request, as git-lfs asks; GitHub takes no more."""
@@ -45,6 +45,8 @@ _LONGEST: Final = 16 << 10  # characters of an address
 _NONE: Final = (404, 405, 410, 501)
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,8192}")
+_SECRET: Final = re.compile(r"auth|token|secret|key|cookie|credential|signature", re.IGNORECASE)
+_KEPT: Final = 1000  # secrets that a server issued and that are masked in what it says
 _OURS: Final = frozenset(
     (
         *("accept-encoding", "connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization"),
@@ -92,6 +94,7 @@ class LfsServer:
         """Ask nothing yet."""
         self._git, self.http, self.address = git, http, address
         self._doors: dict[str, _Door] = {}
+        self._issued: dict[str, Secret] = {}
 
     async def batch(self, operation: str, pointers: Sequence[Pointer]) -> Mapping[str, Told]:
         """Ask about objects, at most `MOST`; return what is said of each that was spoken of, by id.
@@ -180,7 +183,17 @@ class LfsServer:
         headers = {str(name): str(value) for name, value in (told or {}).items()}
         if not all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in headers.items()):
             raise ContentError(f"{self.address.host}: the LFS server asks for headers that cannot be sent")
-        return {name: value for name, value in headers.items() if name.lower() not in _OURS}
+        headers = {name: value for name, value in headers.items() if name.lower() not in _OURS}
+        for value in (value for name, value in headers.items() if _SECRET.search(name)):
+            self._mask(value)
+        return headers
+
+    def _mask(self, value: str) -> None:
+        """Keep what a server issued, and the token in it, out of every text: it may be told in an error."""
+        for secret in (value, value.rpartition(" ")[2]):
+            self._issued.setdefault(secret, Secret(secret))
+        while len(self._issued) > _KEPT:
+            del self._issued[next(iter(self._issued))]
 
     def _error(self, told: Mapping[str, Any]) -> MirrordError:
         """Return the error that a server tells of one object; its codes are those of HTTP."""
