@@ -116,13 +116,13 @@ def say_plan(plan: Plan, *, explain: bool) -> None:
             for step in steps
         ]
         table(("ACTION", "TARGET", "NAMES", "DIGEST", *(("BYTES",) if sized else ()), "REASON"), rows)
-    _say_told(plan)
+    _say_beside(plan)
 
 
-def _say_told(told: Plan | Run) -> None:
+def _say_beside(decided: Plan | Run) -> None:
     """Print what a plan or a run says beside its steps."""
-    plan = told if isinstance(told, Plan) else told.plan
-    texts = (("missing", plan.missing if plan else ()), ("problem", told.problems), ("remark", told.remarks))
+    plan = decided if isinstance(decided, Plan) else decided.plan
+    texts = (("missing", plan.missing if plan else ()), ("problem", decided.problems), ("remark", decided.remarks))
     for word, sentences in texts:
         for sentence in sentences[:MOST]:
             say(f"{word}: {plain(sentence)}")
@@ -184,7 +184,7 @@ def say_run(run: Run, *, kept: bool = False) -> None:
         if step.action is Action.REFUSE:
             reason = step.reason.removeprefix(f"{step.item}: ")
             say(plain(f"refused: {step.target}: {step.item}: {reason}"))
-    _say_told(run)
+    _say_beside(run)
     if run.error:
         say(f"error: {run.error}")
 

@@ -68,13 +68,13 @@ async def _demo(*, once: bool) -> int:
 
 def _end_on_signals() -> None:
     """Cancel the command on the first signal; further ones do not stop it from cleaning up."""
-    work, told = asyncio.current_task(), False
+    work, cancelled = asyncio.current_task(), False
     assert work is not None
 
     def tell() -> None:
-        nonlocal told
-        if not told:
-            told = True
+        nonlocal cancelled
+        if not cancelled:
+            cancelled = True
             work.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.serving import Asked, Content
 from mirrord.syncer import Services
-from mirrord.syncers.git.front import PREFIXES, content
 from mirrord.syncers.git.names import MARK
+from mirrord.syncers.git.syncer import SYNCER
 from mirrord.testing.crowd import Client, crowd, request, troubles
 from mirrord.testing.frontserver import open_front
 from mirrord.testing.gitrepos import Upstream
@@ -26,15 +25,6 @@ GIT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINA
 PACK = "/git/app.git/git-upload-pack"
 TYPE = "Content-Type: application/x-git-upload-pack-request"
 SIZE = 6_000_000  # more than the kernel keeps for a connection
-
-
-class Fronted:
-    """The front alone, behind the port."""
-
-    prefixes = PREFIXES
-
-    async def content(self, asked: Asked, services: Services) -> Content:
-        return await content(asked, services)
 
 
 @dataclass(slots=True)
@@ -66,7 +56,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         (folder / MARK).write_text("app")
         upstream = Upstream(folder)
         upstream.many(20, SIZE)
-        async with open_front(services, Fronted()) as url:
+        async with open_front(services, SYNCER) as url:
             yield Site(url, services, upstream)
 
 

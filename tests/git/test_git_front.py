@@ -17,14 +17,15 @@ import pytest
 from dulwich import porcelain
 from yarl import URL
 
-from mirrord.serving import Asked, Content, Serves
+from mirrord.serving import Asked, Serves
 from mirrord.syncer import Services
-from mirrord.syncers.git.front import PREFIXES, content
+from mirrord.syncers.git.front import content
 from mirrord.syncers.git.front.desk import desk_of
 from mirrord.syncers.git.front.raw import LARGEST, SMALL
 from mirrord.syncers.git.front.shelf import Shelf
 from mirrord.syncers.git.kept import git_of
 from mirrord.syncers.git.names import MARK
+from mirrord.syncers.git.syncer import SYNCER
 from mirrord.testing.frontserver import open_front
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.testing.opening import open_services
@@ -40,15 +41,6 @@ GIT = {
 TEXT, HTML = b"# app\n", b"<script>alert(1)</script>\n"
 BIG = hashlib.shake_256(b"big").digest(SMALL + 1000)
 NAMES = ("main", "feature", "feature/x", "v1.0.0")
-
-
-class Fronted:
-    """The front alone, behind the port."""
-
-    prefixes = PREFIXES
-
-    async def content(self, asked: Asked, services: Services) -> Content:
-        return await content(asked, services)
 
 
 @dataclass(slots=True)
@@ -95,7 +87,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         upstream.tag("v1.0.0", "main", annotated=True)
         upstream.commit("release/1.x", {"README.md": b"old\n"}, parent=None)
         upstream.set("refs/mirrord/backup/20260101T000000Z/heads/main", upstream.refs()["refs/heads/main"])
-        async with open_front(services, Fronted()) as url, aiohttp.ClientSession(auto_decompress=False) as http:
+        async with open_front(services, SYNCER) as url, aiohttp.ClientSession(auto_decompress=False) as http:
             yield Site(url, services, upstream, http)
 
 
@@ -117,7 +109,7 @@ def exactly(url: str) -> URL:
 
 def test_port() -> None:
     """The front fits the port."""
-    assert isinstance(Fronted(), Serves)
+    assert isinstance(SYNCER, Serves)
 
 
 @pytest.mark.parametrize(

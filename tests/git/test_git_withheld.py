@@ -12,11 +12,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from mirrord.serving import Asked, Content
 from mirrord.syncer import Services
-from mirrord.syncers.git.front import PREFIXES, content
 from mirrord.syncers.git.kept import git_of
 from mirrord.syncers.git.names import MARK
+from mirrord.syncers.git.syncer import SYNCER
 from mirrord.testing.frontserver import open_front
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.opening import open_services
@@ -29,15 +28,6 @@ SECRET = b"the secret that was pushed by accident\n"
 VERSIONS = pytest.mark.parametrize("version", ["0", "1", "2"])
 PACKED = pytest.mark.parametrize("packed", [False, True], ids=["loose", "bitmap"])
 A, B = "a" * 40, "b" * 40
-
-
-class Fronted:
-    """The front alone, behind the port."""
-
-    prefixes = PREFIXES
-
-    async def content(self, asked: Asked, services: Services) -> Content:
-        return await content(asked, services)
 
 
 @dataclass(slots=True)
@@ -95,7 +85,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         hidden = {"tip": above, "accident": accident, "note": note, "garbage": garbage, "absent": "1" * 40}
         for what, name in (("file", f"{above}:secret.txt"), ("folder", f"{above}^{{tree}}")):
             hidden[what] = up.git("rev-parse", name).strip()
-        async with open_front(services, Fronted()) as url:
+        async with open_front(services, SYNCER) as url:
             yield Site(f"{url}/git/app.git", services, up, shown, hidden)
 
 

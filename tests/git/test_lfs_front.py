@@ -12,11 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from mirrord.serving import Asked, Content
-from mirrord.syncer import Services
-from mirrord.syncers.git.front import PREFIXES, content
 from mirrord.syncers.git.front.lfs import LONGEST, MOST
 from mirrord.syncers.git.names import MARK
+from mirrord.syncers.git.syncer import SYNCER
 from mirrord.testing.frontserver import open_front
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.testing.opening import open_services
@@ -41,15 +39,6 @@ LFS = {
     "GIT_CONFIG_VALUE_2": "2",
 }
 """What `git lfs install` writes."""
-
-
-class Fronted:
-    """The front alone, behind the port."""
-
-    prefixes = PREFIXES
-
-    async def content(self, asked: Asked, services: Services) -> Content:
-        return await content(asked, services)
 
 
 @dataclass(slots=True)
@@ -91,7 +80,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         oid = lfs_pointer(BIG).split(b"sha256:")[1][:64].decode()
         place(folder, oid).parent.mkdir(parents=True)
         place(folder, oid).write_bytes(BIG)
-        async with open_front(services, Fronted()) as url, aiohttp.ClientSession() as http:
+        async with open_front(services, SYNCER) as url, aiohttp.ClientSession() as http:
             yield Site(url, cache, http, oid)
 
 

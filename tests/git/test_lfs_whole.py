@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from mirrord.model import Action, Outcome, Result, Run
-from mirrord.serving import Asked, Content
-from mirrord.syncer import LOCAL, Mirror, Services
-from mirrord.syncers.git.front import PREFIXES, content
+from mirrord.syncer import LOCAL, Mirror
+from mirrord.syncers.git.syncer import SYNCER
 from mirrord.testing.frontserver import open_front
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.testing.gitworld import GitWorld, receipts
@@ -372,22 +371,13 @@ async def test_a_cache_that_cannot_be_searched_is_healed(scene: Scene) -> None:
     assert scene.there.refs(NAME) == scene.upstream.refs()
 
 
-class Fronted:
-    """The front alone, behind the port."""
-
-    prefixes = PREFIXES
-
-    async def content(self, asked: Asked, services: Services) -> Content:
-        return await content(asked, services)
-
-
 async def test_from_upstream_to_a_clone(scene: Scene, tmp_path: Path) -> None:
     """What one run mirrors to `local`, real git with real git-lfs clones from there, with every version of the file."""
     require("git-lfs")
     assert (await scene.world.run(scene.mirror("local"))).result is Result.SUCCESS
     settings = {"filter.lfs.process": "git-lfs filter-process", "filter.lfs.required": "true"}
     options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
-    async with open_front(scene.world.services, Fronted()) as url:
+    async with open_front(scene.world.services, SYNCER) as url:
         cloned = await program("git", *options, "clone", "--quiet", f"{url}/git/app.git", tmp_path / "c")
         assert cloned.status == 0, cloned.output
         assert (tmp_path / "c" / "f.bin").read_bytes() == BIG

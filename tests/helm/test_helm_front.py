@@ -17,6 +17,7 @@ from mirrord.serving import Asked, Content, Serves
 from mirrord.syncer import Services
 from mirrord.syncers.helm.front import content
 from mirrord.syncers.helm.names import CHARTS, INDEX, ChartVersion
+from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.transfer.target import IndexFile
 from mirrord.testing.chartfiles import pack_chart, sign_chart
@@ -29,15 +30,6 @@ from mirrord.testing.signing import GpgSigner
 
 ONE, TWO = pack_chart("crane", "1.0.0", size=50_000), pack_chart("crane", "1.1.0+build.2")
 EXTRAS = {"pubkey.gpg": b"\x99 a key", "artifacthub-repo.yml": b"repositoryID: x\n"}
-
-
-class Fronted:
-    """The front alone, behind the port."""
-
-    prefixes = ("/helm/",)
-
-    async def content(self, asked: Asked, services: Services) -> Content:
-        return await content(asked, services)
 
 
 def index_file(charts: tuple[ChartVersion, ...], *, as_json: bool = False) -> IndexFile:
@@ -75,7 +67,7 @@ def read(answer: Content) -> bytes:
 
 def test_port() -> None:
     """The front fits the port."""
-    assert isinstance(Fronted(), Serves)
+    assert isinstance(SYNCER, Serves)
 
 
 @pytest.mark.parametrize(("as_json", "media_type"), [(False, "application/yaml"), (True, "application/json")])
@@ -174,7 +166,7 @@ async def test_reading_only(world: ChartWorld) -> None:
 async def test_over_http(world: ChartWorld) -> None:
     """A client gets gzip when it asks, 304 for the form it has, and parts of archives."""
     index = await publish(world, {ONE: None})
-    async with open_front(services_of(world), Fronted()) as url, aiohttp.ClientSession(auto_decompress=False) as http:
+    async with open_front(services_of(world), SYNCER) as url, aiohttp.ClientSession(auto_decompress=False) as http:
         base = f"{url}/helm/app"
         for accepted, data in (("gzip", index.packed()), ("identity", index.data)):
             headers = {"Accept-Encoding": accepted}
@@ -197,7 +189,7 @@ async def test_real_helm(world: ChartWorld, tmp_path: Path, binary: str, as_json
     """`helm repo add`, `update`, `search`, `pull` and `template` work against what is served."""
     require(binary)
     await publish(world, {ONE: None, TWO: None}, as_json=as_json)
-    async with open_front(services_of(world), Fronted()) as url, helm(binary) as run:
+    async with open_front(services_of(world), SYNCER) as url, helm(binary) as run:
         assert (await run("repo", "add", "here", f"{url}/helm/app")).status == 0
         assert (await run("repo", "update")).status == 0
         found = await run("search", "repo", "here/", "--versions", "-o", "json")
@@ -221,7 +213,7 @@ async def test_real_helm_verifies(world: ChartWorld, tmp_path: Path, binary: str
         (tmp_path / "keys.gpg").write_bytes(signer.keyring())
         await publish(world, {chart.data: chart.provenance(signer), ONE: None})
     assert f"{CHARTS}/crane-2.0.0.tgz.prov" in (world.links.get("_helm/app") or pytest.fail("not there")).tags
-    async with open_front(services_of(world), Fronted()) as url, helm(binary) as run:
+    async with open_front(services_of(world), SYNCER) as url, helm(binary) as run:
         assert (await run("repo", "add", "here", f"{url}/helm/app")).status == 0
         verify = ("pull", "here/crane", "--verify", "--keyring", tmp_path / "keys.gpg", "-d", tmp_path, "--version")
         good, bad = await asyncio.gather(run(*verify, "2.0.0"), run(*verify, "1.0.0"))
