@@ -22,9 +22,9 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack
 
 from mirrord.testing.images import build_image
-from mirrord.testing.line import line
 from mirrord.testing.pushing import push
 from mirrord.testing.servers import DockerRegistry
+from tests.support.line import line
 
 TARGETS = 3
 LAYERS = 4  # of each platform

@@ -32,14 +32,14 @@ import uvloop
 from mirrord.config.settings import Settings
 from mirrord.model import Result
 from mirrord.syncer import LOCAL
-from mirrord.syncers.helm.plan import HelmSurvey, Shelf
+from mirrord.syncers.helm.plan.survey import HelmSurvey, TargetContent
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.upstream.reading import read_index
-from mirrord.testing.chartprograms import helms
-from mirrord.testing.chartruns import HELM, NOW, ChartRuns, open_chart_runs
 from mirrord.testing.charts import build_chart, build_index
-from mirrord.testing.chartslow import SPAWN, slow_repository
 from mirrord.wire.host import HostBook
+from tests.support.chartprograms import helms
+from tests.support.chartruns import HELM, NOW, ChartRuns, open_chart_runs
+from tests.support.chartslow import SPAWN, slow_repository
 
 CUT = Path(__file__).parents[1] / "tests" / "helm" / "data" / "grafana-cut.yaml.gz"
 SIZES = {"4 MB": 4_020_000, "16 MB": 16_080_000}
@@ -106,7 +106,7 @@ def index_work(file: str) -> dict[str, dict[str, float]]:
     held = {entry.item: entry.digest for entry in index.entries[1:] if entry.digest}
     own = {entry.item: entry for entry in index.entries[1:]}
     mirror = ChartRuns(Path(), None).mirror("https://charts.test", local=LOCAL)  # type: ignore[arg-type]  # no services: nothing is run
-    survey = HelmSurvey(index.entries, {LOCAL: Shelf(held, own)})
+    survey = HelmSurvey(index.entries, {LOCAL: TargetContent(held, own)})
     decided, plan = clocked(lambda: HELM.plan(mirror, survey, NOW))
     assert len(decided.active) == 2, len(decided.active)
     _, emit = clocked(lambda: emit_yaml(index.entries))

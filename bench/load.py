@@ -29,15 +29,15 @@ from typing import Any
 
 from mirrord.events import Events
 from mirrord.serve.remote import ControlClient
-from mirrord.testing.crowd import Address, Client, crowd, request
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.images import build_image
-from mirrord.testing.layouts import write_layout
-from mirrord.testing.lifesigns import HEAD, Server, Watched, Work
 from mirrord.testing.pushing import push
 from mirrord.testing.running import run
 from mirrord.testing.servers import DockerRegistry, available
 from mirrord.wire.git.pktline import DELIMITER, FLUSH, encode
+from tests.support.crowd import Address, Client, crowd, request
+from tests.support.layouts import write_layout
+from tests.support.lifesigns import HEAD, Server, Watched, Work
 
 GIT = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
 MIRRORS = 1000

@@ -31,7 +31,7 @@ from mirrord.model import Result
 from mirrord.syncer import LOCAL
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.gitworld import GitWorld, open_git_world
+from tests.support.gitworld import GitWorld, open_git_world
 
 RATE = 10_000_000.0
 NAMES = ("one", "two", "three")

@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LastSeen:
     """What we remember to have seen at a target.
 
     Attributes:
@@ -24,7 +24,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedBuild:
     """Which build a name stands for at a target, and who put it there.
 
     Attributes:
@@ -37,7 +37,7 @@ class Named:
         ahead: the newest annotated build that the mirror's own source gave it to; None when it never did.
         number: of the last publish that gave it; 0 when none did.
         published: when the publish was accepted that put it where it is; None when the mirror's own source did.
-        place: as of `Known`.
+        place: as of `LastSeen`.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Named:
     place: str = ""
 
 
-class Memory(Mapping[tuple[str, str], Known]):
+class Memory(Mapping[tuple[str, str], LastSeen]):
     """(target name, item name) → what is known of it.
 
     Attributes:
@@ -62,13 +62,15 @@ class Memory(Mapping[tuple[str, str], Known]):
     __slots__ = ("_known", "names")
 
     def __init__(
-        self, known: Mapping[tuple[str, str], Known] | None = None, names: Mapping[tuple[str, str], Named] | None = None
+        self,
+        known: Mapping[tuple[str, str], LastSeen] | None = None,
+        names: Mapping[tuple[str, str], NamedBuild] | None = None,
     ) -> None:
         """Remember these."""
         self._known = known or {}
         self.names = names or {}
 
-    def __getitem__(self, key: tuple[str, str]) -> Known:
+    def __getitem__(self, key: tuple[str, str]) -> LastSeen:
         """Return what is known of an item at a target."""
         return self._known[key]
 

@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from mirrord.digest import Digest
-from mirrord.memory import Named
-
-__all__ = ["Action", "Digest", "Item", "Outcome", "Plan", "Receipt", "Result", "Run", "Step"]
+from mirrord.memory import NamedBuild
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,7 @@ class Step:
     size: int | None = None
     group: str = ""
     stays: frozenset[str] = frozenset()
-    named: tuple[Named, ...] = ()
+    named: tuple[NamedBuild, ...] = ()
     left: tuple[str, ...] = ()
     unless_newer: bool = False
     confirmed: bool = False

@@ -14,22 +14,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from mirrord.blobs.whereabouts import Whereabouts
+from mirrord.blobs.locations import BlobLocations
 from mirrord.errors import ConfigError
 from mirrord.memory import Memory
 from mirrord.model import Plan, Receipt, Step
-from mirrord.origin import Origin
+from mirrord.origin import ConfigOrigin
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from pydantic import BaseModel
 
-    from mirrord.blobs.links import Links
     from mirrord.blobs.pool import SpoolPool
+    from mirrord.blobs.repositories import Repositories
     from mirrord.blobs.store import BlobStore
     from mirrord.events import Events
-    from mirrord.wire.http import Http
+    from mirrord.wire.http.client import Http
 
 GROUP = "mirrord.syncers.v1"
 LOCAL = "local"
@@ -52,7 +52,7 @@ class Target:
     kind: str
     to: str
     options: BaseModel
-    origin: Origin = field(default_factory=Origin, compare=False)
+    origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Mirror:
     trust: float = 12 * 3600.0
     allow: bool = False
     publication: Publication | None = None
-    origin: Origin = field(default_factory=Origin, compare=False)
+    origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,9 @@ class Services:
     events: Events
     scratch: Path
     blobs: BlobStore | None = None
-    links: Links | None = None
+    links: Repositories | None = None
     keep: Path | None = None
-    whereabouts: Whereabouts = field(default_factory=Whereabouts)
+    whereabouts: BlobLocations = field(default_factory=BlobLocations)
 
 
 Tell = Callable[[Receipt], None]

@@ -14,19 +14,19 @@ from typing import Any, cast
 import pytest
 
 from mirrord.blobs.pool import SpoolPool
-from mirrord.blobs.wanted import Wanted
+from mirrord.blobs.source import BlobSource
+from mirrord.digest import Digest
 from mirrord.events import Events
-from mirrord.model import Digest
 from mirrord.serve.places import Places
-from mirrord.syncers.git.front.desk import WALKS, Desk
-from mirrord.syncers.git.front.shelf import Shelf
+from mirrord.syncers.git.front.desk import WALKS, GitFront
+from mirrord.syncers.git.front.shelf import AnswerCache
 from mirrord.syncers.git.kept import lock_of
-from mirrord.syncers.helm.transfer.turns import Turn
+from mirrord.syncers.helm.transfer.tickets import Ticket
 from mirrord.syncers.image.transfer.tree import Once
 from mirrord.transfer.fanout import Gate, together
 from mirrord.wire.git.command import Git
-from mirrord.wire.lanes import Lanes
-from mirrord.wire.pace import Lane
+from mirrord.wire.http.limiter import HostLimiter
+from mirrord.wire.http.pace import RequestClass
 
 Enter = Callable[[], AbstractAsyncContextManager[object]]
 CROWD = 60
@@ -38,9 +38,9 @@ async def turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
-def lanes(lane: Lane, _: Path) -> tuple[Enter, int]:
-    made = Lanes(3)
-    return lambda: made.slot(lane), {Lane.SMALL: 3, Lane.DOWN: 2, Lane.UP: 1}[lane]
+def lanes(lane: RequestClass, _: Path) -> tuple[Enter, int]:
+    made = HostLimiter(3)
+    return lambda: made.slot(lane), {RequestClass.SMALL: 3, RequestClass.DOWN: 2, RequestClass.UP: 1}[lane]
 
 
 def rooms(folder: Path) -> tuple[Enter, int]:
@@ -59,7 +59,7 @@ def rooms(folder: Path) -> tuple[Enter, int]:
 
             yield chunks()
 
-        async with pool.reader(Wanted(Digest.of(data), len(data), opened), "t") as reader:
+        async with pool.reader(BlobSource(Digest.of(data), len(data), opened), "t") as reader:
             await reader.whole()
             yield
 
@@ -82,12 +82,12 @@ def clients(_: Path) -> tuple[Enter, int]:
 
 
 def walks(_: Path) -> tuple[Enter, int]:
-    desk = Desk(cast("Git", None), cast("Shelf", None))
+    desk = GitFront(cast("Git", None), cast("AnswerCache", None))
     return desk.walk, WALKS
 
 
 QUEUES: dict[str, Callable[[Path], tuple[Enter, int]]] = {
-    **{f"lane {lane}": partial(lanes, lane) for lane in Lane},
+    **{f"lane {lane}": partial(lanes, lane) for lane in RequestClass},
     "room in the spool": rooms,
     "keyed lock": keyed,
     "place at a server": clients,
@@ -131,17 +131,17 @@ async def test_places_survive_mass_cancellation(tmp_path: Path, queue: str, seed
 
 async def test_a_deadline_over_many_requests_is_no_bug() -> None:
     """A group in line at one host that fails or runs out of time raises that, and not what the line made of it."""
-    queue, gate = Lanes(2), asyncio.Event()
+    queue, gate = HostLimiter(2), asyncio.Event()
 
     async def ask() -> None:
-        async with queue.slot(Lane.SMALL):
+        async with queue.slot(RequestClass.SMALL):
             await gate.wait()
 
     async with asyncio.timeout(60):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await together(*(ask() for _ in range(CROWD)))
-        async with queue.slot(Lane.SMALL), queue.slot(Lane.SMALL):
+        async with queue.slot(RequestClass.SMALL), queue.slot(RequestClass.SMALL):
             pass
 
 
@@ -178,9 +178,9 @@ async def test_those_who_were_sent_away_come_back(tmp_path: Path, seed: int) -> 
 async def test_a_line_goes_on_behind_those_who_left_it(seed: int) -> None:
     """In a line of turns whoever is cancelled lets the next one come, in the old order."""
     dice, came, before = random.Random(seed), list[int](), None
-    line: list[Turn] = []
+    line: list[Ticket] = []
     for _ in range(CROWD):
-        before = Turn(before)
+        before = Ticket(before)
         line.append(before)
 
     async def visit(number: int) -> None:
@@ -196,7 +196,7 @@ async def test_a_line_goes_on_behind_those_who_left_it(seed: int) -> None:
         await asyncio.sleep(0)
         ends = await settle(tasks, dice)
         assert came == [number for number, end in enumerate(ends) if end is None]
-        await Turn(line[-1]).come()
+        await Ticket(line[-1]).come()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -225,7 +225,7 @@ async def test_shared_work_is_not_lost_with_those_who_waited(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 async def test_a_shelf_serves_those_who_stayed(tmp_path: Path, seed: int) -> None:
     """Readers of files on the shelf are cancelled while these are put there: the others get theirs."""
-    dice, shelf = random.Random(seed), Shelf(tmp_path / "shelf")
+    dice, shelf = random.Random(seed), AnswerCache(tmp_path / "shelf")
 
     async def read(number: int) -> bytes:
         async def content() -> bytes:

@@ -28,7 +28,7 @@ from mirrord.report.metrics import Metrics
 from mirrord.serve.status import StatusPages
 from mirrord.syncer import load_syncers
 from mirrord.testing import Registry, build_image, push
-from mirrord.testing.frontserver import Shown
+from tests.support.frontserver import Shown
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))

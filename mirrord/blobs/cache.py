@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mirrord.blobs.files import storage_errors
+from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import Spool
-from mirrord.blobs.wanted import Wanted
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, StorageError
-from mirrord.model import Digest
 
 Key = tuple[Digest, int, Path | None, int]
 
 
-def key_of(wanted: Wanted) -> Key:
+def key_of(wanted: BlobSource) -> Key:
     """Return what readers must agree on to share a read."""
     return wanted.digest, wanted.size, wanted.file, wanted.start
 
 
 @dataclass(eq=False)
-class Entry:
+class CacheEntry:
     """One blob.
 
     Attributes:
@@ -68,7 +68,7 @@ class Entry:
             return True
 
 
-class Cache:
+class SpoolCache:
     """Whole blobs stay as `<algorithm>-<hex>` until their room is needed, the one used longest ago first.
 
     Unfinished ones end in `.part`, are taken up by the next reader of the same blob, and swept at start. What an
@@ -78,15 +78,15 @@ class Cache:
     def __init__(self, folder: Path, budget: int, room: Callable[[], int]) -> None:
         """Use at most `budget` bytes of `folder`, and no more than `room` says that its disk has left."""
         self._folder, self._budget, self._room = folder, budget, room
-        self._entries: dict[Key, Entry] = {}
+        self._entries: dict[Key, CacheEntry] = {}
         self._named: dict[Digest, Key] = {}  # whose file has the digest's own name
         self.used = 0  # bytes of the budget that are taken or promised
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[CacheEntry]:
         """Iterate over all entries, the one used longest ago first."""
         return iter(tuple(self._entries.values()))
 
-    def __contains__(self, entry: Entry) -> bool:
+    def __contains__(self, entry: CacheEntry) -> bool:
         """Whether an entry is still the one of its blob."""
         return self._entries.get(entry.key) is entry
 
@@ -99,12 +99,12 @@ class Cache:
                 except ContentError:
                     file.unlink()
                     continue
-                entry = Entry(Spool(Wanted(digest, file.stat().st_size), file, 0.0))
+                entry = CacheEntry(Spool(BlobSource(digest, file.stat().st_size), file, 0.0))
                 self._put(entry)
                 self._named[digest] = entry.key
         self.trim()
 
-    def find(self, wanted: Wanted) -> Entry | None:
+    def find(self, wanted: BlobSource) -> CacheEntry | None:
         """Return what is there or on its way.
 
         Raises:
@@ -120,7 +120,7 @@ class Cache:
         self._entries[entry.key] = self._entries.pop(entry.key)  # to the end: used last
         return entry
 
-    def begin(self, wanted: Wanted, tell: Callable[[int], None]) -> Entry:
+    def begin(self, wanted: BlobSource, tell: Callable[[int], None]) -> CacheEntry:
         """Add a blob that is to be read; what an earlier attempt or process left of it is taken up."""
         before = self._entries.get(key_of(wanted))
         if before is not None:
@@ -128,11 +128,11 @@ class Cache:
                 self._recall(before)
             self._forget(before)
         path = wanted.file or self._part(wanted)
-        entry = Entry(Spool(wanted, path, asyncio.get_running_loop().time(), tell))
+        entry = CacheEntry(Spool(wanted, path, asyncio.get_running_loop().time(), tell))
         self._put(entry)
         return entry
 
-    def whole(self, entry: Entry) -> None:
+    def whole(self, entry: CacheEntry) -> None:
         """Give a blob that was verified the digest's own name."""
         wanted = entry.spool.wanted
         if wanted.file is not None:
@@ -144,7 +144,7 @@ class Cache:
                 self._forget(stale)
         self._named[wanted.digest] = entry.key
 
-    def drop(self, entry: Entry) -> None:
+    def drop(self, entry: CacheEntry) -> None:
         """Forget an entry that nobody reads; its file goes, unless it is somebody else's."""
         self._forget(entry)
         if entry.spool.wanted.file is None:
@@ -168,7 +168,7 @@ class Cache:
         """
         return max(0, self._room() + sum(one.stored for one in self if one.idle and one.alone))
 
-    def has_room(self, wanted: Wanted) -> bool:
+    def has_room(self, wanted: BlobSource) -> bool:
         """Drop idle blobs, the one used longest ago first, until one more fits; say whether it does.
 
         Raises:
@@ -194,7 +194,7 @@ class Cache:
             )
         return False
 
-    def _make_room(self, charge: int, need: int, keep: Entry | None = None) -> bool:
+    def _make_room(self, charge: int, need: int, keep: CacheEntry | None = None) -> bool:
         """Drop idle blobs until `charge` more fits the budget and `need` more the disk; say whether they do."""
         coming = sum(one.charged - one.stored for one in self if not one.idle)
         for entry in self:
@@ -205,18 +205,18 @@ class Cache:
                 self.drop(entry)
         return self.used + charge <= self._budget and coming + need <= self._room()
 
-    def _put(self, entry: Entry) -> None:
+    def _put(self, entry: CacheEntry) -> None:
         self._entries[entry.key] = entry
         self.used += entry.charged
 
-    def _forget(self, entry: Entry) -> None:
+    def _forget(self, entry: CacheEntry) -> None:
         if self._entries.get(entry.key) is entry:
             del self._entries[entry.key]
             self.used -= entry.charged
         if self._named.get(entry.spool.wanted.digest) == entry.key:
             del self._named[entry.spool.wanted.digest]
 
-    def _recall(self, entry: Entry) -> None:
+    def _recall(self, entry: CacheEntry) -> None:
         """Let what an earlier process left be taken up as if it were unfinished, so that it is hashed first."""
         with storage_errors(str(entry.spool.path)), contextlib.suppress(FileNotFoundError):
             entry.spool.path.rename(self._part(entry.spool.wanted))
@@ -224,5 +224,5 @@ class Cache:
     def _path(self, digest: Digest) -> Path:
         return self._folder / f"{digest.algorithm}-{digest.hex}"
 
-    def _part(self, wanted: Wanted) -> Path:
+    def _part(self, wanted: BlobSource) -> Path:
         return self._path(wanted.digest).with_suffix(f".{wanted.size}.part")

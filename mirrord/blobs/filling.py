@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from mirrord import failpoints
+from mirrord.blobs.coalescer import Coalescer
 from mirrord.blobs.files import storage_errors
-from mirrord.blobs.gathered import Gathered
-from mirrord.blobs.sources import LIES, Patience, Source
+from mirrord.blobs.source import BlobSource
+from mirrord.blobs.source_queue import LIES, Patience, QueuedSource
 from mirrord.blobs.spool import CHUNK, Spool
-from mirrord.blobs.wanted import Wanted
 from mirrord.errors import BrokenError, DigestError, MirrordError, StorageError, TransportError
 
 SOON = 0.1  # seconds: what has come is handed on by then
@@ -68,7 +68,7 @@ class _Download:
         self._spool, self._patience = spool, patience
         self._hasher = spool.wanted.digest.hasher()
         self._handle = -1
-        self._givers: set[Source | None] = set()  # of what is there; None for what an earlier attempt left
+        self._givers: set[QueuedSource | None] = set()  # of what is there; None for what an earlier attempt left
         self._alone = False
 
     async def run(self) -> None:
@@ -95,7 +95,7 @@ class _Download:
         finally:
             os.close(self._handle)
 
-    def _right(self, source: Source | None) -> bool:
+    def _right(self, source: QueuedSource | None) -> bool:
         """Whether all is there and right; what is wrong is dropped."""
         wanted = self._spool.wanted
         if self._spool.written < wanted.size:
@@ -111,7 +111,7 @@ class _Download:
         self._restart()
         return False
 
-    async def _ask(self, source: Source) -> None:
+    async def _ask(self, source: QueuedSource) -> None:
         """Let a source bring what it can; what goes wrong with it counts for it alone."""
         line, before, clock = self._spool.line, self._spool.written, asyncio.get_running_loop().time
         began = clock()
@@ -133,13 +133,13 @@ class _Download:
         except Exception as error:  # noqa: BLE001 - a bug in one source is none of the others'
             line.fail(source, _bug(wanted, error))
 
-    def _lied(self, source: Source, error: DigestError) -> None:
+    def _lied(self, source: QueuedSource, error: DigestError) -> None:
         source.lies += 1
         self._spool.line.back(source)
         if source.lies >= LIES:
             self._spool.line.fail(source, error)
 
-    async def _read_on(self, source: Source, wanted: Wanted) -> None:
+    async def _read_on(self, source: QueuedSource, wanted: BlobSource) -> None:
         spool, size = self._spool, self._spool.wanted.size
 
         def take(data: bytes) -> None:
@@ -156,14 +156,14 @@ class _Download:
 
         assert wanted.open is not None
         async with self._while_fast(source):
-            async with wanted.open(spool.written) as chunks, Gathered(take, CHUNK, SOON) as gathered:
+            async with wanted.open(spool.written) as chunks, Coalescer(take, CHUNK, SOON) as gathered:
                 async for data in chunks:
                     gathered.add(data)
             if spool.written < size:
                 raise BrokenError(f"{wanted}: ended after {spool.written} of {size} bytes")
 
     @asynccontextmanager
-    async def _while_fast(self, source: Source) -> AsyncIterator[None]:
+    async def _while_fast(self, source: QueuedSource) -> AsyncIterator[None]:
         """Leave off when the source is slow and a better one waits; that one is next then."""
         spool, patience, loop = self._spool, self._patience, asyncio.get_running_loop()
         opened = since = loop.time()
@@ -223,7 +223,7 @@ class _Download:
         self._spool.restart()
 
 
-def _bug(wanted: Wanted, error: Exception) -> MirrordError:
+def _bug(wanted: BlobSource, error: Exception) -> MirrordError:
     bug = MirrordError(f"a bug: {type(error).__name__} while {wanted} was read")
     bug.__cause__ = error
     return bug

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mirrord.blobs.links import Linked
+from mirrord.blobs.repositories import RepositoryState
 from mirrord.blobs.store import BlobStore
-from mirrord.model import Digest
+from mirrord.digest import Digest
 
 
-def whole(linked: Linked, store: BlobStore, digest: str) -> bool:
+def whole(linked: RepositoryState, store: BlobStore, digest: str) -> bool:
     """Whether a linked manifest and all that it reaches are in the store, so that a lost file is brought again."""
     if digest not in linked.manifests:
         return False

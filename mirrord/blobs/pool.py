@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from mirrord.blobs.cache import Cache, Entry
+from mirrord.blobs.cache import CacheEntry, SpoolCache
 from mirrord.blobs.filling import fill
 from mirrord.blobs.reserve import free
-from mirrord.blobs.sources import PATIENCE, Patience
-from mirrord.blobs.spool import DetachedError, Reader, Spool
-from mirrord.blobs.wanted import Wanted
+from mirrord.blobs.source import BlobSource
+from mirrord.blobs.source_queue import PATIENCE, Patience
+from mirrord.blobs.spool import DetachedError, Spool, SpoolReader
 from mirrord.errors import BrokenError, StorageError
 from mirrord.events import BytesRead, BytesSent, Events
 
@@ -25,9 +25,9 @@ GRACE = 2.0  # seconds a lagging reader may still need before it is sent away
 class SpoolPool:
     """Single-flight reading, a bounded cache of whole blobs, and the budget.
 
-    Readers of one digest share a read, whatever their sources (`mirrord.blobs.sources`), unless they were told another
-    size of it: who was told a wrong one fails alone. A file that is read in place is shared only by those who named
-    that file: it is somebody's, and may be gone when its owner is through.
+    Readers of one digest share a read, whatever their sources (see `blobs/source_queue.py`), unless they were told
+    another size of it: who was told a wrong one fails alone. A file that is read in place is shared only by those who
+    named that file: it is somebody's, and may be gone when its owner is through.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class SpoolPool:
             patience: with sources.
             room: says how many bytes the disk still has for us.
         """
-        self._cache = Cache(folder, budget, room or partial(free, folder))
+        self._cache = SpoolCache(folder, budget, room or partial(free, folder))
         self._events = events
         self._grace = grace
         self._patience = patience
@@ -60,16 +60,16 @@ class SpoolPool:
         self._short: set[object] = set()  # those who wait for room, and may send others away for it
 
     def sweep(self) -> None:
-        """See `Cache.sweep`."""
+        """See `SpoolCache.sweep`."""
         self._cache.sweep()
 
     def trim(self) -> None:
-        """See `Cache.trim`."""
+        """See `SpoolCache.trim`."""
         self._cache.trim()
 
     @property
     def spare(self) -> int:
-        """See `Cache.spare`."""
+        """See `SpoolCache.spare`."""
         return self._cache.spare
 
     @contextlib.contextmanager
@@ -104,7 +104,7 @@ class SpoolPool:
             self._announce()
 
     @contextlib.asynccontextmanager
-    async def reader(self, wanted: Wanted, party: str) -> AsyncIterator[Reader]:
+    async def reader(self, wanted: BlobSource, party: str) -> AsyncIterator[SpoolReader]:
         """Lend a reader of the blob to `party`, starting to read the source if nobody does yet.
 
         Raises:
@@ -120,7 +120,7 @@ class SpoolPool:
             self._events.emit(BytesSent(party, wanted.digest, count, wanted.size))
 
         spool = entry.spool
-        reader = Reader(spool, spool.line.join(wanted), party, loop.time(), tell=tell)
+        reader = SpoolReader(spool, spool.line.join(wanted), party, loop.time(), tell=tell)
         spool.readers.add(reader)
         try:
             async with asyncio.timeout(None) as reader.watch:
@@ -144,7 +144,7 @@ class SpoolPool:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _entry(self, wanted: Wanted, party: str) -> Entry:
+    async def _entry(self, wanted: BlobSource, party: str) -> CacheEntry:
         me = object()
         try:
             while True:
@@ -164,7 +164,7 @@ class SpoolPool:
                 self._short.remove(me)
                 self._announce()
 
-    def _begin(self, wanted: Wanted) -> Entry:
+    def _begin(self, wanted: BlobSource) -> CacheEntry:
         def tell(count: int) -> None:
             self._events.emit(BytesRead(wanted.digest, count, wanted.size))
 
@@ -172,7 +172,7 @@ class SpoolPool:
         entry.task = asyncio.create_task(self._fill(entry), name=f"read {wanted.digest}")
         return entry
 
-    async def _fill(self, entry: Entry) -> None:
+    async def _fill(self, entry: CacheEntry) -> None:
         await fill(entry.spool, self._patience)
         if entry.spool.verified:
             self._cache.whole(entry)  # no await since it was verified: nobody saw its old name
@@ -194,7 +194,7 @@ class SpoolPool:
                 if self._laggard(entry, reader, now) if entry.spool.verified else self._hopeless(entry.spool, now):
                     reader.detach()
 
-    def _laggard(self, entry: Entry, reader: Reader, now: float) -> bool:
+    def _laggard(self, entry: CacheEntry, reader: SpoolReader, now: float) -> bool:
         had = now - max(entry.spool.ended, reader.began)
         patience = max(self._grace, entry.fastest if entry.fastest < math.inf else had)
         return had > self._grace and reader.remaining(now) > patience
@@ -202,7 +202,7 @@ class SpoolPool:
     def _hopeless(self, spool: Spool, now: float) -> bool:
         return now - spool.began > self._patience.first and spool.remaining(now) > self._patience.longest
 
-    def _unpinned(self, entry: Entry) -> None:
+    def _unpinned(self, entry: CacheEntry) -> None:
         spool = entry.spool
         if not entry.pins:
             spool.recent.clear()

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mirrord.blobs.files import storage_errors
-from mirrord.blobs.sources import Line, Source
-from mirrord.blobs.wanted import Wanted
+from mirrord.blobs.source import BlobSource
+from mirrord.blobs.source_queue import QueuedSource, SourceQueue
 from mirrord.errors import MirrordError, StorageError, TransportError
 
 CHUNK = 1 << 18  # bytes handed to a reader at a time
@@ -57,18 +57,18 @@ class Spool:
         generation: how often all bytes were dropped.
     """
 
-    wanted: Wanted
+    wanted: BlobSource
     path: Path
     began: float
     tell: Callable[[int], None] = lambda _count: None
-    line: Line = field(default_factory=Line)
+    line: SourceQueue = field(default_factory=SourceQueue)
     written: int = 0
     base: int = 0
     verified: bool = False
     ended: float = math.inf
     error: MirrordError | None = None
     generation: int = 0
-    readers: set[Reader] = field(default_factory=set)
+    readers: set[SpoolReader] = field(default_factory=set)
     recent: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=RECENT))
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -115,11 +115,11 @@ class Spool:
 
 
 @dataclass(eq=False)
-class Reader:
+class SpoolReader:
     """One tailing reader of a spool, on behalf of one party (a target)."""
 
     spool: Spool
-    source: Source
+    source: QueuedSource
     party: str
     began: float
     position: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from mirrord.model import Digest
+from mirrord.digest import Digest
 
 
 class BlobStore(Protocol):

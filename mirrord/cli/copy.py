@@ -13,7 +13,7 @@ from mirrord.blobs.pool import SpoolPool
 from mirrord.cli.console import exit_code, say_json, say_run
 from mirrord.cli.places import Opened, Place, host_of, open_source, open_target
 from mirrord.cli.progress import shown
-from mirrord.cli.room import room
+from mirrord.cli.tempdir import room
 from mirrord.daemon import loop
 from mirrord.errors import MirrordError, UnreachableError, UsageError
 from mirrord.events import Events, StepDone
@@ -23,7 +23,7 @@ from mirrord.syncers.image.transfer.session import ImageSession
 from mirrord.transfer.execute import execute, failed
 from mirrord.wire.dockerconfig import DockerKeyring
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Http
+from mirrord.wire.http.client import Http
 
 BUDGET = 20 << 30  # bytes of the temporary folder
 PATIENCE = 10.0  # seconds for which the other targets wait to hear what one of them has

@@ -18,7 +18,7 @@ import typer
 
 from mirrord.cli.console import exit_code, say, say_run, short, size, table
 from mirrord.cli.progress import shown
-from mirrord.daemon import run
+from mirrord.daemon.loop import run
 from mirrord.errors import DigestError
 from mirrord.events import Events
 from mirrord.model import Receipt
@@ -26,7 +26,8 @@ from mirrord.plan.naming import build_tags
 from mirrord.serve.remote import ControlClient
 from mirrord.syncer import Publication
 from mirrord.wire.host import HostBook
-from mirrord.wire.http import Call, Http
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.reference import Reference
 
@@ -139,7 +140,7 @@ async def _sync_charts(stage: Stage) -> int:
     async with Http(HostBook()) as http:
         for file, data in stage.charts.files.items():
             if file.endswith(".tgz"):
-                call = Call("GET", f"http://{stage.address}/helm/{CHARTS}/{file}", stage.address, cap=len(data))
+                call = HttpRequest("GET", f"http://{stage.address}/helm/{CHARTS}/{file}", stage.address, cap=len(data))
                 if (await http.fetch(call)).body != data:
                     raise DigestError(f"{file} is not the source's")
     return 0

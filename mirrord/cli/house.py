@@ -14,7 +14,8 @@ from mirrord import __version__
 from mirrord.cli.console import note
 from mirrord.cli.progress import shown
 from mirrord.config.load import Configuration, load_folder
-from mirrord.daemon import StateLock, Workshop, open_workshop
+from mirrord.daemon.lock import StateLock
+from mirrord.daemon.runtime import Runtime, open_runtime
 from mirrord.errors import BusyError, UnreachableError
 from mirrord.events import Events
 from mirrord.model import Plan, Run
@@ -56,7 +57,7 @@ class Hand(Protocol):
 class _Here:
     """Works in this process, over a state that it has locked."""
 
-    def __init__(self, shop: Workshop) -> None:
+    def __init__(self, shop: Runtime) -> None:
         self._shop = shop
 
     async def sync(
@@ -127,7 +128,7 @@ async def _hand(folder: Callable[[], Path], state: Path, events: Events) -> Asyn
             yield client
             return
         read = await asyncio.to_thread(configuration, folder()) if early is None else early
-        async with open_workshop(read, load_syncers(), state, events) as shop:
+        async with open_runtime(read, load_syncers(), state, events) as shop:
             for loss in shop.losses:
                 note(loss)
             try:

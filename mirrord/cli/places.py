@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import NamedTuple
 
+from mirrord.digest import Digest
 from mirrord.errors import MissingError, UsageError
-from mirrord.model import Digest
 from mirrord.syncer import Services
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.syncers.image.transfer.destinations import Destination, RegistryDestination

@@ -9,7 +9,7 @@ import typer
 from mirrord.cli.console import plan_exit_code, say_json, say_plan
 from mirrord.cli.house import work
 from mirrord.cli.options import Config, Json, Names, State, config_folder, state_folder
-from mirrord.daemon import run
+from mirrord.daemon.loop import run
 from mirrord.report.documents import plan_document
 
 HELP = """Show every step that [cyan]sync[/cyan] would do now, each with its reason. Writes to no target.

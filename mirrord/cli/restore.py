@@ -10,7 +10,7 @@ import typer
 from mirrord.cli.console import exit_code, say, say_json, say_run, table
 from mirrord.cli.house import work
 from mirrord.cli.options import Config, Json, State, config_folder, state_folder
-from mirrord.daemon import run
+from mirrord.daemon.loop import run
 from mirrord.errors import UsageError
 from mirrord.report.documents import backup_document, run_document
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from mirrord import daemon
 from mirrord.cli.options import Config, State, config_folder, state_folder
+from mirrord.daemon.loop import run
+from mirrord.daemon.main import serve as serve_daemon
 
 HELP = """Run the scheduler, the status endpoint and the read-only registry of what is kept locally, until SIGTERM.
 
@@ -29,4 +30,4 @@ def serve(
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Listen there.")] = None,
 ) -> int:
     """Run the daemon and return its exit code."""
-    return daemon.run(daemon.serve(config_folder(config), state_folder(state), listen))
+    return run(serve_daemon(config_folder(config), state_folder(state), listen))

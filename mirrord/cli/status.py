@@ -11,7 +11,7 @@ import typer
 from mirrord.cli.console import clear, plain, say, say_json, table
 from mirrord.cli.house import standing
 from mirrord.cli.options import Config, Json, State, config_folder, state_folder
-from mirrord.daemon import run
+from mirrord.daemon.loop import run
 from mirrord.report.status import Status, TargetStatus, told
 
 HELP = """Show for each mirror and target when it last succeeded, what is wrong, and when it runs next.

@@ -9,7 +9,7 @@ import typer
 from mirrord.cli.console import exit_code, say_json, say_run
 from mirrord.cli.house import work
 from mirrord.cli.options import Config, Json, Names, State, config_folder, state_folder
-from mirrord.daemon import run
+from mirrord.daemon.loop import run
 from mirrord.errors import UsageError
 from mirrord.report.documents import run_document
 

@@ -18,7 +18,8 @@ from mirrord.config.secrets import SecretSource, read_secret
 from mirrord.config.units import Rate, parse_rate, sized
 from mirrord.errors import MirrordError, UntrustedError
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.trust import Credential, check_url
+from mirrord.wire.origin import check_url
+from mirrord.wire.secret import Credential
 
 _HUB = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
 _MAX_PEM = 4 * 2**20

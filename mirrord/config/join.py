@@ -6,26 +6,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mirrord.config.lines import Problems, Trail, Value, nearest
-from mirrord.origin import Origin
+from mirrord.origin import ConfigOrigin
 
 SECTIONS = ("settings", "hosts", "targets", "mirrors")
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class ConfigDocument:
     """One file: its sections, and where each value stands in it."""
 
     sections: Mapping[str, Value] = field(default_factory=dict)
-    origins: Mapping[Trail, Origin] = field(default_factory=dict)
+    origins: Mapping[Trail, ConfigOrigin] = field(default_factory=dict)
 
 
-def document(value: Value, origins: Mapping[Trail, Origin], problems: Problems) -> Document:
+def document(value: Value, origins: Mapping[Trail, ConfigOrigin], problems: Problems) -> ConfigDocument:
     """Check the outermost shape of a file; what does not fit is noted and left out."""
     if value is None:
-        return Document()
+        return ConfigDocument()
     if not isinstance(value, dict):
         problems.add_at(origins[()], f"is no mapping; write sections: {', '.join(SECTIONS)}")
-        return Document()
+        return ConfigDocument()
     kept: dict[str, Value] = {}
     for name, section in value.items():
         wanted, spelt = (list, "a list") if name == "mirrors" else (dict, "a mapping")
@@ -36,10 +36,10 @@ def document(value: Value, origins: Mapping[Trail, Origin], problems: Problems) 
             problems.add_at(origins[name,], f"{name}: is not {spelt}; write {spelt}")
         elif section is not None:
             kept[name] = section
-    return Document(kept, origins)
+    return ConfigDocument(kept, origins)
 
 
-def join(documents: Iterable[Document], problems: Problems) -> Mapping[str, Value]:
+def join(documents: Iterable[ConfigDocument], problems: Problems) -> Mapping[str, Value]:
     """Join all files to one value, and tell `problems` where everything stands in it."""
     whole: dict[str, Value] = {}
     for each in documents:
@@ -60,7 +60,13 @@ def join(documents: Iterable[Document], problems: Problems) -> Mapping[str, Valu
 
 
 def _merge(
-    into: dict[str, Value], more: dict[str, Value], trail: Trail, source: Document, problems: Problems, *, deep: bool
+    into: dict[str, Value],
+    more: dict[str, Value],
+    trail: Trail,
+    source: ConfigDocument,
+    problems: Problems,
+    *,
+    deep: bool,
 ) -> None:
     for key, value in more.items():
         here = (*trail, key)

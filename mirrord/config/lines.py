@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from mirrord.errors import ConfigError
-from mirrord.origin import Origin
-from mirrord.wire.trust import redact
+from mirrord.origin import ConfigOrigin
+from mirrord.wire.secret import redact
 
 Trail = tuple[str | int, ...]
 """The way to a value from the top: keys of mappings and positions in lists."""
@@ -69,17 +69,17 @@ class Problems:
         partial: a file could not be read at all, so what seems undefined may be defined there.
     """
 
-    origins: dict[Trail, Origin] = field(default_factory=dict)
+    origins: dict[Trail, ConfigOrigin] = field(default_factory=dict)
     names: dict[Trail, str] = field(default_factory=dict)
     partial: bool = False
-    _found: list[tuple[Origin, str]] = field(default_factory=list)
+    _found: list[tuple[ConfigOrigin, str]] = field(default_factory=list)
 
-    def origin(self, trail: Trail) -> Origin:
+    def origin(self, trail: Trail) -> ConfigOrigin:
         """Return where the value was written, or the closest thing around it that was."""
         for length in range(len(trail), 0, -1):
             if found := self.origins.get(trail[:length]):
                 return found
-        return Origin("configuration")
+        return ConfigOrigin("configuration")
 
     def spell(self, trail: Trail) -> str:
         """Write the trail as people do, `mirrors.craned.to[0]`, without what may be a secret."""
@@ -93,7 +93,7 @@ class Problems:
         """Note what is wrong with the value at `trail`."""
         self._found.append((self.origin(trail), f"{self.spell(trail)}: {what}"))
 
-    def add_at(self, origin: Origin, what: str) -> None:
+    def add_at(self, origin: ConfigOrigin, what: str) -> None:
         """Note what is wrong with a place that is no value: a file, a line that cannot be read."""
         self._found.append((origin, what))
 

@@ -17,13 +17,13 @@ import yaml  # noqa: TID251 - this is the door
 
 from mirrord.config.files import MAX_BYTES, list_folder, read_file
 from mirrord.config.hosts import read_hosts
-from mirrord.config.join import Document, document, join
+from mirrord.config.join import ConfigDocument, document, join
 from mirrord.config.lines import Problems, Trail, Value
 from mirrord.config.mirrors import read_mirrors, read_targets
 from mirrord.config.settings import Settings, read_settings
 from mirrord.errors import ConfigError
-from mirrord.origin import Origin
-from mirrord.remarks import Remarks
+from mirrord.lints import Lints
+from mirrord.origin import ConfigOrigin
 from mirrord.syncer import Mirror, Syncer, Target
 from mirrord.wire.host import HostBook
 
@@ -90,7 +90,7 @@ def _unheeded(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer], book: Ho
     for mirror in mirrors:
         syncer = syncers[mirror.kind]
         try:
-            told += syncer.unheeded(mirror, book) if isinstance(syncer, Remarks) else ()
+            told += syncer.unheeded(mirror, book) if isinstance(syncer, Lints) else ()
         except ConfigError as error:
             problems.append(str(error))
     if problems:
@@ -106,23 +106,23 @@ class _RefusedError(ValueError):
         self.line = line
 
 
-def _read(file: Path, problems: Problems) -> Document:
+def _read(file: Path, problems: Problems) -> ConfigDocument:
     """Read one file; when that fails the problem is noted and the file counts as empty."""
     try:
         text = read_file(file, MAX_BYTES)[0].decode("utf-8-sig")
         value, origins = _parse(text, str(file), problems)
         return document(value, origins, problems)
     except _RefusedError as refused:
-        problems.add_at(Origin(str(file), refused.line), str(refused))
+        problems.add_at(ConfigOrigin(str(file), refused.line), str(refused))
     except UnicodeDecodeError as error:
-        problems.add_at(Origin(str(file)), f"is not UTF-8 (byte {error.start}); save it as UTF-8")
+        problems.add_at(ConfigOrigin(str(file)), f"is not UTF-8 (byte {error.start}); save it as UTF-8")
     except ValueError as error:
-        problems.add_at(Origin(str(file)), str(error))
+        problems.add_at(ConfigOrigin(str(file)), str(error))
     problems.partial = True
-    return Document()
+    return ConfigDocument()
 
 
-def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail, Origin]]:
+def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail, ConfigOrigin]]:
     try:
         return _Parser(text, file, problems).document()
     except yaml.MarkedYAMLError as error:
@@ -148,9 +148,9 @@ class _Parser:
         self._events: Iterator[yaml.Event] = yaml.parse(text, Loader=_Loader)
         self._file = file
         self._problems = problems
-        self._origins: dict[Trail, Origin] = {(): Origin(file, 1)}
+        self._origins: dict[Trail, ConfigOrigin] = {(): ConfigOrigin(file, 1)}
 
-    def document(self) -> tuple[Value, dict[Trail, Origin]]:
+    def document(self) -> tuple[Value, dict[Trail, ConfigOrigin]]:
         """Return the only document and the lines of its values.
 
         Raises:
@@ -187,10 +187,10 @@ class _Parser:
             if key in found:
                 first = self._origins[here].line
                 what = f"{self._problems.spell(here)}: is written twice, first at line {first}; keep one of them"
-                self._problems.add_at(Origin(self._file, _line(event)), what)
+                self._problems.add_at(ConfigOrigin(self._file, _line(event)), what)
                 self._value(next(self._events), (*here, "again"))
             else:
-                self._origins[here] = Origin(self._file, _line(event))
+                self._origins[here] = ConfigOrigin(self._file, _line(event))
                 found[key] = self._value(next(self._events), here)
         return found
 
@@ -198,7 +198,7 @@ class _Parser:
         found: list[Value] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             here = (*trail, len(found))
-            self._origins[here] = Origin(self._file, _line(event))
+            self._origins[here] = ConfigOrigin(self._file, _line(event))
             found.append(self._value(event, here))
         return found
 

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from mirrord.config.check import Strict
 from mirrord.config.files import read_file
-from mirrord.wire.trust import Secret
+from mirrord.wire.secret import Secret
 
 MAX_SECRET = 64 * 2**10
 _WAYS = "write {env: NAME}, {file: /path} or {credential: name}"

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from mirrord.config.check import Strict, check
 from mirrord.config.lines import Problems, Value
 from mirrord.config.units import Deadline, Size, Trust, parse_size, sized
-from mirrord.origin import Origin
+from mirrord.origin import ConfigOrigin
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
 
@@ -23,7 +23,7 @@ def _listen(text: str) -> str:
     return text.lower()
 
 
-class Spool(Strict):
+class SpoolSettings(Strict):
     """`settings.spool`: content on its way."""
 
     budget: Annotated[Size, AfterValidator(sized(parse_size, "16MiB", "1024TiB"))] = 20 * 2**30
@@ -49,7 +49,7 @@ class Settings(Strict):
     """
 
     listen: Annotated[str, AfterValidator(_listen), Field(examples=["127.0.0.1:8080"])] = "127.0.0.1:8080"
-    spool: Spool = Spool()
+    spool: SpoolSettings = SpoolSettings()
     parallel: Annotated[int, Field(ge=1, le=64)] = 4
     trust: Trust = 12 * 3600.0
     deadline: Deadline = 6 * 3600.0
@@ -61,5 +61,5 @@ def read_settings(value: Value, problems: Problems, environ: Mapping[str, str]) 
     written = dict(value) if isinstance(value, dict) else {}
     if listen := environ.get("MIRRORD_LISTEN"):
         written["listen"] = listen
-        problems.origins["settings", "listen"] = Origin("environment MIRRORD_LISTEN")
+        problems.origins["settings", "listen"] = ConfigOrigin("environment MIRRORD_LISTEN")
     return check(Settings, written, ("settings",), problems) or Settings()

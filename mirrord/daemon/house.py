@@ -9,14 +9,14 @@ from pathlib import Path
 
 from mirrord import __version__
 from mirrord.config.load import Configuration, load_folder
-from mirrord.daemon.notify import Notifier
+from mirrord.daemon.runtime import Runtime, now
+from mirrord.daemon.systemd import Notifier
 from mirrord.daemon.upkeep import Upkeep
-from mirrord.daemon.workshop import Workshop, now
 from mirrord.errors import BusyError, MirrordError, StorageError
 from mirrord.events import Event, Events, Reloaded, RunFinished, RunStarted
 from mirrord.model import Plan, Run
 from mirrord.report import health
-from mirrord.report.health import Pulse
+from mirrord.report.health import Health
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Facts, Status, status
@@ -30,7 +30,7 @@ class House:
 
     def __init__(
         self,
-        shop: Workshop,
+        shop: Runtime,
         logs: Logs,
         metrics: Metrics,
         notifier: Notifier,
@@ -68,9 +68,9 @@ class House:
         """See `View.services`."""
         return self._shop.snapshot.services
 
-    def pulse(self) -> Pulse:
+    def pulse(self) -> Health:
         """See `View.pulse`."""
-        return Pulse(
+        return Health(
             tick_age=asyncio.get_running_loop().time() - self._ticked,
             overdue=self._shop.runner.overdue(),
             scheduled=self.clock.running,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.files import storage_errors
-from mirrord.blobs.links import Links
 from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.repositories import Repositories
 from mirrord.blobs.reserve import room
 from mirrord.config.load import Configuration
 from mirrord.daemon.lock import close_to_others
@@ -22,7 +22,7 @@ from mirrord.events import Events
 from mirrord.syncer import Services
 from mirrord.wire.dockerconfig import DockerKeyring
 from mirrord.wire.host import HostBook
-from mirrord.wire.http import Http
+from mirrord.wire.http.client import Http
 
 
 @asynccontextmanager
@@ -41,7 +41,7 @@ async def build_services(configuration: Configuration, state: Path | None, event
         left = partial(room, root) if state else None
         spools = SpoolPool(root / "spool", configuration.settings.spool.budget, events, room=left)
         stack.push_async_callback(spools.aclose)
-        blobs, links = (DiskStore(root / "blobs"), Links(root / "repositories")) if state else (None, None)
+        blobs, links = (DiskStore(root / "blobs"), Repositories(root / "repositories")) if state else (None, None)
         keep = root if state else None
         await asyncio.to_thread(spools.sweep)
         if blobs and links:

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from mirrord.blobs import reserve
-from mirrord.daemon.workshop import Workshop
+from mirrord.daemon.runtime import Runtime
 from mirrord.errors import MirrordError
 from mirrord.report.metrics import Metrics
 
@@ -21,7 +21,7 @@ class Upkeep:
         trouble: one sentence, or "".
     """
 
-    def __init__(self, shop: Workshop, state: Path, metrics: Metrics) -> None:
+    def __init__(self, shop: Runtime, state: Path, metrics: Metrics) -> None:
         """Look after the `state` of `shop`, and tell `metrics` how much room it has."""
         self._shop, self._state, self._metrics = shop, state, metrics
         self._looking = asyncio.Lock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from mirrord.memory import Known, Memory
+from mirrord.memory import LastSeen, Memory
 from mirrord.model import Action, Step
 from mirrord.plan.moving import Evidence, Share, shares
 from mirrord.plan.offer import Offer
@@ -63,7 +63,7 @@ def _trusted(
 
     A publish is always asked for; who wants it knows why.
     """
-    known: Known | None = memory.get((target, offer.item.name))
+    known: LastSeen | None = memory.get((target, offer.item.name))
     if known is None or known.digest != offer.item.digest or (offer.build and offer.build.publication):
         return None
     if offer.settled:

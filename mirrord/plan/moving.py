@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from mirrord.memory import Memory, Named
+from mirrord.memory import Memory, NamedBuild
 from mirrord.plan.offer import Build, Held, Offer, remembered
 
 
@@ -49,7 +49,7 @@ class Share:
 
     names: tuple[str, ...]
     left: tuple[str, ...] = ()
-    named: tuple[Named, ...] = ()
+    named: tuple[NamedBuild, ...] = ()
     unless_newer: bool = False
     refused: str = ""
 
@@ -66,7 +66,7 @@ class _Verdict:
     """
 
     winner: Offer | None
-    named: Named | None = None
+    named: NamedBuild | None = None
     left: tuple[str, str] = ("", "")
     unless_newer: bool = False
 
@@ -116,21 +116,21 @@ def undated(offers: Sequence[Offer], targets: Sequence[str], evidence: Evidence)
     return frozenset((target, digest) for target, digest in there if digest is not None and digest not in own)
 
 
-def _by_name(memory: Memory) -> Mapping[str, list[tuple[str, Named]]]:
-    found: dict[str, list[tuple[str, Named]]] = defaultdict(list)
+def _by_name(memory: Memory) -> Mapping[str, list[tuple[str, NamedBuild]]]:
+    found: dict[str, list[tuple[str, NamedBuild]]] = defaultdict(list)
     for (target, name), named in memory.names.items():
         found[name].append((target, named))
     return found
 
 
-def _clash(offer: Offer, named: Named) -> bool:
+def _clash(offer: Offer, named: NamedBuild) -> bool:
     """Whether an offer wants to move a name that stays, or to let one stay that moves."""
     if offer.build is None:  # the source's own tag: it may be what stands there anyway
         return named.stays and named.digest != offer.item.digest
     return named.stays is not (named.name in offer.stays)
 
 
-def _taken(offer: Offer, everywhere: Mapping[str, list[tuple[str, Named]]], held: Held) -> str:
+def _taken(offer: Offer, everywhere: Mapping[str, list[tuple[str, NamedBuild]]], held: Held) -> str:
     """Say which name of an offer is of the other sort at any target; a name is free again when it is gone from all."""
     for name in offer.names:
         for target, named in everywhere.get(name, ()):
@@ -160,7 +160,7 @@ def _share(offer: Offer, target: str, verdicts: Mapping[str, _Verdict], evidence
     known = won | {name for name in told if mine[name].winner is None}
     beside = ", ".join(offer.moves)
     stays = (
-        Named(name, offer.item.digest, evidence.now, stays=True, beside=beside, created=offer.build.created)
+        NamedBuild(name, offer.item.digest, evidence.now, stays=True, beside=beside, created=offer.build.created)
         for name in offer.names
         if name in offer.stays
     )
@@ -172,7 +172,7 @@ def _share(offer: Offer, target: str, verdicts: Mapping[str, _Verdict], evidence
     )
 
 
-def _followed(offer: Offer, target: str, evidence: Evidence) -> Iterable[Named]:
+def _followed(offer: Offer, target: str, evidence: Evidence) -> Iterable[NamedBuild]:
     """Remember of names that builds once got, and that the source itself now has as tags, what they stand for."""
     for name in offer.names:
         named = evidence.memory.names.get((target, name))
@@ -185,7 +185,7 @@ def _verdict(
     rivals: Sequence[Offer],
     target: str,
     evidence: Evidence,
-    everywhere: Mapping[str, list[tuple[str, Named]]],
+    everywhere: Mapping[str, list[tuple[str, NamedBuild]]],
 ) -> _Verdict:
     build = rivals[0].build
     assert build is not None
@@ -198,7 +198,7 @@ def _verdict(
 
 
 def _asked(
-    name: str, offer: Offer, named: Named | None, now: datetime, everywhere: Iterable[tuple[str, Named]]
+    name: str, offer: Offer, named: NamedBuild | None, now: datetime, everywhere: Iterable[tuple[str, NamedBuild]]
 ) -> _Verdict:
     """A publish has the name, unless a later one had it anywhere: else targets would differ for ever."""
     assert offer.build is not None
@@ -227,7 +227,7 @@ def _unknown(name: str, rivals: Sequence[Offer], target: str, evidence: Evidence
     build = newest.build or Build()
     own = [one.build.created for one in rivals if one.build and one.item.digest == there]
     created, theirs = (build.created, own[0]) if own else (build.said or build.created, evidence.created.get(there))
-    seen = Named(name, there, evidence.now, created=theirs, ahead=theirs)
+    seen = NamedBuild(name, there, evidence.now, created=theirs, ahead=theirs)
     if created is None and remembered(newest, target, evidence.memory):
         why = f"it is {there} there; {newest.item.name} does not say when it was created, and moves it only once"
         return _Verdict(None, seen, (newest.item.name, why))
@@ -237,7 +237,7 @@ def _unknown(name: str, rivals: Sequence[Offer], target: str, evidence: Evidence
     return _Verdict(newest, given)
 
 
-def _forward(name: str, rivals: Sequence[Offer], named: Named, target: str, evidence: Evidence) -> _Verdict:
+def _forward(name: str, rivals: Sequence[Offer], named: NamedBuild, target: str, evidence: Evidence) -> _Verdict:
     """A build that comes after the one that has the name gets it; else the one that has it keeps it."""
     newest = max(rivals, key=_age)
     ahead = [offer for offer in rivals if _comes_after(offer, named, target, evidence)]
@@ -253,7 +253,7 @@ def _forward(name: str, rivals: Sequence[Offer], named: Named, target: str, evid
     return _Verdict(winner, given, (newest.item.name, f"{_stands(named)}; {further}"))
 
 
-def _comes_after(offer: Offer, named: Named, target: str, evidence: Evidence) -> bool:
+def _comes_after(offer: Offer, named: NamedBuild, target: str, evidence: Evidence) -> bool:
     build = offer.build or Build()
     seen = remembered(offer, target, evidence.memory)
     if build.created is None:
@@ -263,14 +263,14 @@ def _comes_after(offer: Offer, named: Named, target: str, evidence: Evidence) ->
     return build.created > bound if bound else not seen
 
 
-def _given(name: str, offer: Offer, named: Named | None, now: datetime) -> Named:
+def _given(name: str, offer: Offer, named: NamedBuild | None, now: datetime) -> NamedBuild:
     """Remember that a build got a name, and what must not be forgotten of those before it."""
     created = offer.build.created if offer.build else None
-    given = Named(name, offer.item.digest, now, beside=offer.item.name, created=created)
+    given = NamedBuild(name, offer.item.digest, now, beside=offer.item.name, created=created)
     return replace(given, ahead=named.ahead, number=named.number) if named else given
 
 
-def _ahead_of_all(given: Named, rivals: Sequence[Offer]) -> Named:
+def _ahead_of_all(given: NamedBuild, rivals: Sequence[Offer]) -> NamedBuild:
     """Remember that every build of the source was looked at: none of them comes after the one that was chosen."""
     dates = [given.ahead, *(offer.build.created for offer in rivals if offer.build)]
     return replace(given, ahead=max((date for date in dates if date), default=None))
@@ -280,7 +280,7 @@ def _age(offer: Offer) -> datetime:
     return (offer.build or Build()).age
 
 
-def _stands(named: Named) -> str:
+def _stands(named: NamedBuild) -> str:
     """Say what a name stands for, and by whom: `it is main-0123abc (sha256:…) by publish 7 of 2024-05-17T12:00:00Z`."""
     what = f"it is {named.beside} ({named.digest})" if named.beside else f"it is {named.digest}"
     if named.published:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from mirrord.memory import Known, Named
+from mirrord.memory import LastSeen, NamedBuild
 from mirrord.model import Action, Outcome, Receipt, Result, Run, Step
 from mirrord.record.store import LastRun, Noted, RunRecord, Standing, TargetRecord
 
@@ -90,7 +90,7 @@ def _about(step: Step, text: str, more: int = 0) -> str:
     return f"{step.item}{f' and {more} more' if more else ''}: {text}"
 
 
-def learned(run: Run) -> dict[tuple[str, str], Known | None]:
+def learned(run: Run) -> dict[tuple[str, str], LastSeen | None]:
     """Say what a run proves: content at a target, or (None) that it is gone.
 
     Good receipts prove it, and so do steps that keep what the target itself had just confirmed. A step that keeps
@@ -98,8 +98,8 @@ def learned(run: Run) -> dict[tuple[str, str], Known | None]:
     """
     steps = run.plan.steps if run.plan is not None else ()
     at = run.plan.at if run.plan is not None else run.started
-    known: dict[tuple[str, str], Known | None] = {
-        (step.target, step.item): Known(step.digest, at, run.places.get(step.target, ""))
+    known: dict[tuple[str, str], LastSeen | None] = {
+        (step.target, step.item): LastSeen(step.digest, at, run.places.get(step.target, ""))
         for step in steps
         if step.action is Action.KEEP and step.confirmed
     }
@@ -107,11 +107,11 @@ def learned(run: Run) -> dict[tuple[str, str], Known | None]:
         step = receipt.step
         gone = step.action is Action.DELETE
         place = run.places.get(step.target, "")
-        known[step.target, step.item] = None if gone else Known(step.digest, run.finished, place)
+        known[step.target, step.item] = None if gone else LastSeen(step.digest, run.finished, place)
     return known
 
 
-def learned_names(run: Run) -> dict[tuple[str, str], Named]:
+def learned_names(run: Run) -> dict[tuple[str, str], NamedBuild]:
     """Say which builds names stand for, as `learned` does for items; a name that doing left alone teaches nothing."""
     steps = run.plan.steps if run.plan is not None else ()
     at = run.plan.at if run.plan is not None else run.started

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, sel
 
 from mirrord import failpoints
 from mirrord.errors import StorageError
-from mirrord.memory import Known, Memory, Named
+from mirrord.memory import LastSeen, Memory, NamedBuild
 from mirrord.model import Result
 from mirrord.record import tables
 from mirrord.record.engine import open_engine, storage_errors
@@ -62,7 +62,7 @@ class Rows:
         """Read what is known at the targets of `mirror`."""
         query = select(tables.known).where(tables.known.c.mirror == mirror)
         known = {
-            (row["target"], row["item"]): Known(row["digest"], _when(row["at"]), row["place"])
+            (row["target"], row["item"]): LastSeen(row["digest"], _when(row["at"]), row["place"])
             for row in self._read(query)
         }
         rows = self._read(select(tables.names).where(tables.names.c.mirror == mirror))
@@ -84,8 +84,8 @@ class Rows:
     def add_run(
         self,
         record: RunRecord,
-        learned: Mapping[tuple[str, str], Known | None],
-        names: Mapping[tuple[str, str], Named],
+        learned: Mapping[tuple[str, str], LastSeen | None],
+        names: Mapping[tuple[str, str], NamedBuild],
         last: Mapping[str, LastRun],
         noted: Mapping[str, Noted],
     ) -> None:
@@ -178,7 +178,7 @@ class Rows:
             return change(link)
 
 
-def _learn(link: Connection, mirror: str, target: str, item: str, known: Known | None) -> None:
+def _learn(link: Connection, mirror: str, target: str, item: str, known: LastSeen | None) -> None:
     table = tables.known
     link.execute(delete(table).where(table.c.mirror == mirror, table.c.target == target, table.c.item == item))
     if known is not None:
@@ -186,7 +186,7 @@ def _learn(link: Connection, mirror: str, target: str, item: str, known: Known |
         link.execute(insert(table).values(row | {"at": _micros(known.at), "place": known.place}))
 
 
-def _name(link: Connection, mirror: str, target: str, named: Named) -> None:
+def _name(link: Connection, mirror: str, target: str, named: NamedBuild) -> None:
     table = tables.names
     link.execute(delete(table).where(table.c.mirror == mirror, table.c.target == target, table.c.name == named.name))
     fields = asdict(named) | {"mirror": mirror, "target": target, "at": _micros(named.at)}
@@ -194,10 +194,10 @@ def _name(link: Connection, mirror: str, target: str, named: Named) -> None:
     link.execute(insert(table).values(fields))
 
 
-def _named(row: RowMapping) -> Named:
+def _named(row: RowMapping) -> NamedBuild:
     fields: dict[str, Any] = {key: value for key, value in row.items() if key not in ("mirror", "target")}
     fields |= {key: None if fields[key] is None else _when(fields[key]) for key in _MOMENTS}
-    return Named(**fields | {"at": _when(row["at"])})
+    return NamedBuild(**fields | {"at": _when(row["at"])})
 
 
 def _advance(link: Connection, record: RunRecord, entry: TargetRecord | None) -> None:

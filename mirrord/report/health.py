@@ -16,7 +16,7 @@ TICK_LIMIT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class Health:
     """What is known about the process at one moment.
 
     Attributes:
@@ -73,7 +73,7 @@ class Verdict:
         return Verdict(tuple(check for check in self.checks if check.name not in names))
 
 
-def live(pulse: Pulse) -> Verdict:
+def live(pulse: Health) -> Verdict:
     """Say whether a restart would help."""
     ticking = pulse.tick_age < TICK_LIMIT
     return Verdict(
@@ -90,7 +90,7 @@ def live(pulse: Pulse) -> Verdict:
     )
 
 
-def started(pulse: Pulse) -> Verdict:
+def started(pulse: Health) -> Verdict:
     """Say whether starting is over."""
     return Verdict(
         (
@@ -100,7 +100,7 @@ def started(pulse: Pulse) -> Verdict:
     )
 
 
-def ready(pulse: Pulse) -> Verdict:
+def ready(pulse: Health) -> Verdict:
     """Say whether to send work and clients here."""
     return Verdict(
         (

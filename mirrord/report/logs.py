@@ -17,7 +17,7 @@ import structlog  # noqa: TID251 - this is the door
 
 from mirrord.events import Event
 from mirrord.report.lines import line
-from mirrord.wire.trust import redact
+from mirrord.wire.secret import redact
 
 LONGEST = 4096
 """Characters of one value that are kept."""

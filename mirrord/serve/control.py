@@ -20,7 +20,7 @@ from mirrord.model import Plan, Run
 from mirrord.report.documents import Document, backup_document, event_document, plan_pieces, run_pieces
 from mirrord.serve.view import Commands
 from mirrord.syncer import Publication
-from mirrord.wire.trust import redact
+from mirrord.wire.secret import redact
 
 _BYTES_EVERY = 0.2  # seconds between two lines about bytes: a progress bar needs no more
 _BACKLOG = 10_000  # lines kept for a client that does not read

@@ -20,7 +20,7 @@ class FullError(Exception):
     """There is no place, and there was none for as long as one may wait."""
 
 
-class Place:
+class Slot:
     """A place that somebody has; `leave` gives it back before the context ends."""
 
     def __init__(self, places: Places, client: str) -> None:
@@ -53,14 +53,14 @@ class Places:
     _line: dict[asyncio.Future[None], str] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def place(self, client: str) -> AsyncIterator[Place]:
+    async def place(self, client: str) -> AsyncIterator[Slot]:
         """Have a place.
 
         Raises:
             FullError: none became free in time, or too many wait.
         """
         await self._take(client)
-        place = Place(self, client)
+        place = Slot(self, client)
         try:
             yield place
         finally:

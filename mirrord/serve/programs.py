@@ -22,10 +22,10 @@ from aiohttp import web
 
 from mirrord.serve.bodies import BodyError
 from mirrord.serve.door import departure
-from mirrord.serve.places import FullError, Place, Places, client_of
+from mirrord.serve.places import FullError, Places, Slot, client_of
 from mirrord.serve.spooled import PIECE as _PIECE
 from mirrord.serve.spooled import CutOffError, Room, Spooled
-from mirrord.serve.taking import STALL, Taking
+from mirrord.serve.taking import STALL, ConnectionProgress
 from mirrord.serving import Program
 
 _REAPED: Final = 5.0  # seconds for a killed program to be gone; what it started elsewhere may keep its output open
@@ -36,7 +36,7 @@ _FAILED: Final = "the program behind this address failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class ProgramLimit:
     """How many programs of one sort there may be.
 
     Attributes:
@@ -64,7 +64,12 @@ class Programs:
     """
 
     def __init__(
-        self, room: Room | None = None, *, quick: Lane | None = None, slow: Lane | None = None, stall: float = STALL
+        self,
+        room: Room | None = None,
+        *,
+        quick: ProgramLimit | None = None,
+        slow: ProgramLimit | None = None,
+        stall: float = STALL,
     ) -> None:
         """Run nothing yet.
 
@@ -75,8 +80,8 @@ class Programs:
             stall: seconds in which a program writes nothing, or a client takes nothing, after which both are ended.
         """
         self._room = room or Room()
-        self._quick = quick or Lane(Places(8, 6), Places(32, 12))
-        self._slow = slow or Lane(Places(8, 6), Places(32, 12))
+        self._quick = quick or ProgramLimit(Places(8, 6), Places(32, 12))
+        self._slow = slow or ProgramLimit(Places(8, 6), Places(32, 12))
         self._stall = stall
         self.running = 0
 
@@ -140,7 +145,7 @@ class Programs:
         if connection is None:
             raise ConnectionResetError("the client went away")
         clock = asyncio.get_running_loop().time
-        taking = Taking(connection.fileno(), clock())
+        taking = ConnectionProgress(connection.fileno(), clock())
         async for piece in spool.pieces():
             writing = asyncio.ensure_future(response.write(piece))
             try:
@@ -169,7 +174,7 @@ class Programs:
             spool.end(whole=refusal is None)
         return refusal
 
-    async def _run(self, spool: Spooled, job: Job, place: Place) -> web.Response | None:
+    async def _run(self, spool: Spooled, job: Job, place: Slot) -> web.Response | None:
         self.running += 1
         try:
             async with _started(job) as process:
@@ -185,7 +190,7 @@ class Programs:
         # Behind an answer the status says nothing: that of git is 1 after `--depth` in protocol v0.
         return _refusal(500, _FAILED) if status and not written else None
 
-    async def _pump(self, process: Process, spool: Spooled, begin: bytes, place: Place) -> int:
+    async def _pump(self, process: Process, spool: Spooled, begin: bytes, place: Slot) -> int:
         """Keep what a program writes; return how many bytes that were."""
         count = 0
         assert process.stdout is not None

@@ -19,7 +19,7 @@ from threading import Thread
 from time import monotonic
 from typing import BinaryIO, Final
 
-from mirrord.serve.taking import STALL, Taking
+from mirrord.serve.taking import STALL, ConnectionProgress
 
 THREADS: Final = 2
 _PIECE: Final = 1 << 20
@@ -52,7 +52,13 @@ class FileSender:
             os.close(descriptor)
             raise
         part = _Part(
-            descriptor, copy, offset, offset + count, loop, loop.create_future(), Taking(descriptor, monotonic())
+            descriptor,
+            copy,
+            offset,
+            offset + count,
+            loop,
+            loop.create_future(),
+            ConnectionProgress(descriptor, monotonic()),
         )
         thread = min(self._threads, key=lambda one: one.busy)
         thread.add(part)
@@ -78,7 +84,7 @@ class _Part:
     end: int
     loop: asyncio.AbstractEventLoop
     sent: asyncio.Future[None]
-    taking: Taking
+    taking: ConnectionProgress
 
     def send(self) -> bool:
         """Send a piece; say whether that was the last."""

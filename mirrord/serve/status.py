@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from mirrord.report import health
-from mirrord.report.health import Pulse, Verdict
+from mirrord.report.health import Health, Verdict
 from mirrord.report.metrics import CONTENT_TYPE
 from mirrord.report.status import Status
 from mirrord.serve.page import POLICY, page
 from mirrord.serve.rendered import Rendered
 from mirrord.serve.view import View
 
-_PROBES: dict[str, Callable[[Pulse], Verdict]] = {
+_PROBES: dict[str, Callable[[Health], Verdict]] = {
     "/livez": health.live,
     "/readyz": health.ready,
     "/startupz": health.started,
@@ -49,7 +49,7 @@ class StatusPages:
         for rendered in self._pages.values():
             await rendered.close()
 
-    def _probe(self, judge: Callable[[Pulse], Verdict]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def _probe(self, judge: Callable[[Health], Verdict]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def probe(request: web.Request) -> web.StreamResponse:
             verdict = judge(self._view.pulse()).without(request.query.getall("exclude", []))
             text = verdict.verbose() if "verbose" in request.query else f"{verdict.reason}\n"

@@ -14,7 +14,7 @@ STALL: Final = 120.0
 """A client that takes nothing for this many seconds is let go."""
 
 
-class Taking:
+class ConnectionProgress:
     """What is known of one connection. Times are seconds of one clock."""
 
     def __init__(self, descriptor: int, now: float) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mirrord.events import Events
 from mirrord.model import Plan, Run
-from mirrord.report.health import Pulse
+from mirrord.report.health import Health
 from mirrord.report.status import Status
 from mirrord.serving import Serves
 from mirrord.syncer import Backup, Publication, Services
@@ -16,7 +16,7 @@ from mirrord.syncer import Backup, Publication, Services
 class View(Protocol):
     """What may be looked at."""
 
-    def pulse(self) -> Pulse:
+    def pulse(self) -> Health:
         """Return how the process is."""
         ...
 

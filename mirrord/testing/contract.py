@@ -23,7 +23,7 @@ from typing import Protocol
 
 from pydantic import BaseModel
 
-from mirrord.memory import NO_MEMORY, Known, Memory
+from mirrord.memory import NO_MEMORY, LastSeen, Memory
 from mirrord.model import Action, Plan, Receipt, Step
 from mirrord.syncer import Mirror, Services, Session, Syncer
 
@@ -84,7 +84,7 @@ class Pass:
     def memory(self) -> Memory:
         """What a record would remember of it."""
         known = {
-            (receipt.step.target, receipt.step.item): Known(receipt.step.digest, NOW)
+            (receipt.step.target, receipt.step.item): LastSeen(receipt.step.digest, NOW)
             for receipt in self.receipts
             if receipt.good and receipt.step.action is Action.COPY
         }

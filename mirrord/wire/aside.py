@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar, TypeVarTuple
 
-from mirrord.wire.message import KIB
+from mirrord.wire.http.message import KIB
 
 _Parts = TypeVarTuple("_Parts")
 _Result = TypeVar("_Result")

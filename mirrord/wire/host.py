@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mirrord.wire.trust import Credential
+from mirrord.wire.secret import Credential
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,10 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from mirrord.errors import UntrustedError
-from mirrord.wire.origin import Origin, canonical, check_url, joined, normal_host, untrusted
-from mirrord.wire.secret import Credential, Secret, redact
+from mirrord.wire.origin import Origin, check_url, joined, untrusted
 
 if TYPE_CHECKING:
     from mirrord.wire.host import HostPolicy
-
-__all__ = [
-    "Credential", "Origin", "Reach", "Secret", "api_authority", "api_owner", "belongs", "canonical", "carry",
-    "check_addresses", "check_literal", "check_realm", "check_url", "joined", "normal_host", "reach_of",
-    "redact", "redirect", "scheme_of",
-]  # fmt: skip
 
 API_HOSTS: Final[Mapping[str, str]] = {"docker.io": "registry-1.docker.io"}
 """Where a host's API lives when that is another name (moby's historical split of Docker Hub)."""

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import DetachedError
-from mirrord.blobs.wanted import Wanted
+from mirrord.digest import Digest
 from mirrord.events import Events
-from mirrord.model import Digest
 
 MIB = 1 << 20
 FIRST, SECOND = bytes(2 * MIB), b"x" * (2 * MIB)
 FOREVER = 3600.0
 
 
-def wanted(data: bytes) -> Wanted:
+def wanted(data: bytes) -> BlobSource:
     @contextlib.asynccontextmanager
     async def opener(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
         async def chunks() -> AsyncIterator[bytes]:
@@ -29,7 +29,7 @@ def wanted(data: bytes) -> Wanted:
 
         yield chunks()
 
-    return Wanted(Digest.of(data), len(data), opener)
+    return BlobSource(Digest.of(data), len(data), opener)
 
 
 async def drain(pool: SpoolPool, data: bytes, party: str) -> bytes:
@@ -131,7 +131,7 @@ async def test_only_the_own_mirror_is_waited_for(tmp_path: Path) -> None:
             await waiting
 
 
-async def come_back(pool: SpoolPool, data: Wanted, stuck: asyncio.Event, free: asyncio.Event) -> int:
+async def come_back(pool: SpoolPool, data: BlobSource, stuck: asyncio.Event, free: asyncio.Event) -> int:
     """Be a target that takes nothing more, and comes back whenever it is sent away; return how often that was."""
     times = 0
     with pool.active("mine/slow", "mine/"):
@@ -175,7 +175,7 @@ async def test_a_source_that_will_take_hours_gives_way(tmp_path: Path) -> None:
 
         yield chunks()
 
-    slow = Wanted(Digest.of(FIRST), len(FIRST), drip)
+    slow = BlobSource(Digest.of(FIRST), len(FIRST), drip)
 
     async def evil() -> bytes:
         with contextlib.suppress(DetachedError):
@@ -212,7 +212,7 @@ async def test_a_source_that_will_be_through_keeps_its_room(tmp_path: Path) -> N
         yield chunks()
 
     async def take() -> bytes:
-        async with pool.reader(Wanted(Digest.of(FIRST), len(FIRST), steady), "steady") as reader:
+        async with pool.reader(BlobSource(Digest.of(FIRST), len(FIRST), steady), "steady") as reader:
             reader.spool.began -= FOREVER / 4
             return b"".join([chunk async for chunk in reader.chunks()])
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import DetachedError, RestartedError
-from mirrord.blobs.wanted import Wanted
+from mirrord.digest import Digest
 from mirrord.errors import BrokenError
 from mirrord.events import Events
-from mirrord.model import Digest
 
 BUDGET = 400_000
 PARTIES = 4
@@ -41,7 +41,7 @@ class Shaky:
             yield self.data[at : at + 10_000]
 
 
-async def take(pool: SpoolPool, wanted: Wanted, party: str, pace: int) -> bytes:
+async def take(pool: SpoolPool, wanted: BlobSource, party: str, pace: int) -> bytes:
     """Read one blob the way an upload does: begin again when restarted or sent away."""
     away = False
     while True:
@@ -77,7 +77,9 @@ async def test_everybody_gets_everything_within_the_budget(tmp_path: Path, seed:
             for group in (order[:4], order[4:8], order[8:]):
                 found = await asyncio.gather(
                     *(
-                        take(pool, Wanted(Digest.of(blobs[n]), len(blobs[n]), Shaky(blobs[n], dice).open), name, pace)
+                        take(
+                            pool, BlobSource(Digest.of(blobs[n]), len(blobs[n]), Shaky(blobs[n], dice).open), name, pace
+                        )
                         for n in group
                     )
                 )

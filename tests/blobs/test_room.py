@@ -13,10 +13,10 @@ import pytest
 
 from mirrord.blobs import reserve
 from mirrord.blobs.pool import SpoolPool
-from mirrord.blobs.wanted import Wanted
+from mirrord.blobs.source import BlobSource
+from mirrord.digest import Digest
 from mirrord.errors import StorageError
 from mirrord.events import Events
-from mirrord.model import Digest
 
 MIB = 1 << 20
 
@@ -44,8 +44,8 @@ class Source:
 
         yield chunks()
 
-    def wanted(self) -> Wanted:
-        return Wanted(Digest.of(self.data), len(self.data), self.open)
+    def wanted(self) -> BlobSource:
+        return BlobSource(Digest.of(self.data), len(self.data), self.open)
 
 
 class Disk:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import WITHHELD, DetachedError, RestartedError
-from mirrord.blobs.wanted import Wanted
+from mirrord.digest import Digest
 from mirrord.errors import BrokenError, DigestError, StorageError
 from mirrord.events import BytesRead, BytesSent, Events
-from mirrord.model import Digest
 
 MIB = 1 << 20
 
@@ -49,8 +49,8 @@ class Source:
                 raise BrokenError("reset")
             yield data[at : at + self.step]
 
-    def wanted(self) -> Wanted:
-        return Wanted(Digest.of(self.data), len(self.data), self.open)
+    def wanted(self) -> BlobSource:
+        return BlobSource(Digest.of(self.data), len(self.data), self.open)
 
 
 def data_of(size: int, seed: int = 1) -> bytes:
@@ -63,7 +63,7 @@ def pool(tmp_path: Path) -> SpoolPool:
     return SpoolPool(tmp_path, 100 * MIB, Events())
 
 
-async def drain(pool: SpoolPool, wanted: Wanted, party: str = "t") -> bytes:
+async def drain(pool: SpoolPool, wanted: BlobSource, party: str = "t") -> bytes:
     async with pool.reader(wanted, party) as reader:
         return b"".join([chunk async for chunk in reader.chunks()])
 
@@ -153,7 +153,7 @@ async def test_too_long_source_is_cut(pool: SpoolPool) -> None:
     """Bad input 36: size + 1 bytes are refused, as are size - 1."""
     source = Source(data_of(1000))
     for size in (999, 1001):
-        wanted = Wanted(Digest.of(source.data), size, source.open)
+        wanted = BlobSource(Digest.of(source.data), size, source.open)
         with pytest.raises((DigestError, BrokenError)):
             await drain(pool, wanted)
 
@@ -245,7 +245,7 @@ async def test_local_file_is_read_in_place(pool: SpoolPool, tmp_path: Path) -> N
     folder.mkdir()
     file = folder / "blob"
     file.write_bytes(b"head" + data)
-    wanted = Wanted(Digest.of(data), len(data), file=file, start=4)
+    wanted = BlobSource(Digest.of(data), len(data), file=file, start=4)
     assert await drain(pool, wanted) == data
     assert [entry.name for entry in tmp_path.iterdir()] == ["layout"]
     file.write_bytes(b"head" + bytes(len(data)))
@@ -289,7 +289,7 @@ async def test_a_lent_file_is_its_owner_s(pool: SpoolPool, tmp_path: Path) -> No
     files = [tmp_path / name for name in ("one", "two")]
     for file in files:
         file.write_bytes(data)
-    one, two = (Wanted(Digest.of(data), len(data), file=file) for file in files)
+    one, two = (BlobSource(Digest.of(data), len(data), file=file) for file in files)
     async with pool.reader(two, "two") as theirs:
         async with pool.reader(one, "one") as mine:
             assert await mine.whole() == files[0]
@@ -303,7 +303,7 @@ async def test_a_lent_file_is_lent_to_nobody_else(pool: SpoolPool, tmp_path: Pat
     source = Source(data_of(2 * MIB))
     file = tmp_path / "lent"
     file.write_bytes(source.data)
-    async with pool.reader(Wanted(Digest.of(source.data), len(source.data), file=file), "lender") as reader:
+    async with pool.reader(BlobSource(Digest.of(source.data), len(source.data), file=file), "lender") as reader:
         await reader.whole()
         async with pool.reader(source.wanted(), "t") as other:
             assert await other.whole() != file

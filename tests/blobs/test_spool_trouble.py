@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import Spool
-from mirrord.blobs.wanted import Wanted
+from mirrord.digest import Digest
 from mirrord.errors import DigestError, MirrordError, StorageError
 from mirrord.events import Events
-from mirrord.model import Digest
 
 MIB = 1 << 20
 DATA = bytes(range(256)) * 1200
-Take = Callable[[SpoolPool, Wanted], Awaitable[bytes]]
+Take = Callable[[SpoolPool, BlobSource], Awaitable[bytes]]
 
 
 class Source:
@@ -40,17 +40,17 @@ class Source:
 
         yield chunks()
 
-    def wanted(self, size: int = len(DATA)) -> Wanted:
-        return Wanted(Digest.of(DATA), size, self.open)
+    def wanted(self, size: int = len(DATA)) -> BlobSource:
+        return BlobSource(Digest.of(DATA), size, self.open)
 
 
-async def whole(pool: SpoolPool, wanted: Wanted) -> bytes:
+async def whole(pool: SpoolPool, wanted: BlobSource) -> bytes:
     """Take the spool's own file, as the local store does."""
     async with pool.reader(wanted, "t") as reader:
         return (await reader.whole()).read_bytes()
 
 
-async def drain(pool: SpoolPool, wanted: Wanted) -> bytes:
+async def drain(pool: SpoolPool, wanted: BlobSource) -> bytes:
     async with pool.reader(wanted, "t") as reader:
         return b"".join([chunk async for chunk in reader.chunks()])
 
@@ -125,7 +125,7 @@ async def test_a_bug_while_reading_reaches_all_readers(tmp_path: Path) -> None:
         yield
 
     pool = SpoolPool(tmp_path, MIB, Events())
-    wanted = Wanted(Digest.of(DATA), len(DATA), broken)
+    wanted = BlobSource(Digest.of(DATA), len(DATA), broken)
     async with asyncio.timeout(30):
         found = await asyncio.gather(drain(pool, wanted), whole(pool, wanted), return_exceptions=True)
     assert [type(error) for error in found] == [MirrordError, MirrordError]

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from mirrord.blobs.pool import SpoolPool
-from mirrord.blobs.sources import Patience
+from mirrord.blobs.source import BlobSource
+from mirrord.blobs.source_queue import Patience
 from mirrord.blobs.spool import RestartedError
-from mirrord.blobs.wanted import Wanted
+from mirrord.digest import Digest
 from mirrord.errors import BrokenError, DigestError, MirrordError, MissingError, ServerError, UntrustedError
 from mirrord.events import Events
-from mirrord.model import Digest
 
 DATA = bytes(range(256)) * 12_000  # about 3 MB
 DIGEST = Digest.of(DATA)
@@ -59,11 +59,11 @@ class Host:
     def count(self, count: int) -> None:
         self.given += count
 
-    def wanted(self, size: int = len(DATA)) -> Wanted:
-        return Wanted(DIGEST, size, self.open, tell=self.count, source=self.name)
+    def wanted(self, size: int = len(DATA)) -> BlobSource:
+        return BlobSource(DIGEST, size, self.open, tell=self.count, source=self.name)
 
 
-async def take(pool: SpoolPool, wanted: Wanted, party: str = "t") -> bytes:
+async def take(pool: SpoolPool, wanted: BlobSource, party: str = "t") -> bytes:
     """Read as an upload does: from the start again when what came was wrong."""
     async with pool.reader(wanted, party) as reader:
         while True:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mirrord.cli import main
-from mirrord.testing.commands import Desk, Said
+from tests.support.commands import Desk, Said
 
 Typed = Callable[..., Said]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
-from mirrord.testing.commands import Desk
+from tests.support.commands import Desk
 
 
 async def test_problems_end_well_and_are_counted(desk: Desk) -> None:

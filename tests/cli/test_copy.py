@@ -10,10 +10,10 @@ import pytest
 
 from mirrord.cli.copy import _book
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
-from mirrord.testing.commands import Desk, Said
 from mirrord.testing.images import REF_NAME
-from mirrord.testing.layouts import write_docker_archive, write_layout
 from mirrord.testing.running import run
+from tests.support.commands import Desk, Said
+from tests.support.layouts import write_docker_archive, write_layout
 
 LAYER = 100_000
 Typed = Callable[..., Said]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from mirrord.testing import Image, Registry, build_image, require
-from mirrord.testing.commands import Desk
-from mirrord.testing.layouts import write_docker_archive, write_layout
 from mirrord.wire.oci.layout import REF_NAME, Layout, split_name, tag_in
+from tests.support.commands import Desk
+from tests.support.layouts import write_docker_archive, write_layout
 
 
 def built(seed: str) -> Image:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mirrord.testing import Auth, DockerRegistry, Registry, build_image, push, require
-from mirrord.testing.commands import Desk
+from tests.support.commands import Desk
 
 USER, PASSWORD = "robot$team", 'p:ä/s s"%2F\\'  # whatever a password may hold
 

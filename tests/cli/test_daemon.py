@@ -9,8 +9,8 @@ import pytest
 
 from mirrord.testing import Registry, build_image, push
 from mirrord.testing.auth import Auth
-from mirrord.testing.commands import Desk
-from mirrord.testing.layouts import write_layout
+from tests.support.commands import Desk
+from tests.support.layouts import write_layout
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

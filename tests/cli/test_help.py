@@ -9,7 +9,7 @@ import pytest
 
 from mirrord import __version__
 from mirrord.cli import COMMANDS, flowing
-from mirrord.testing.commands import Said
+from tests.support.commands import Said
 
 Typed = Callable[..., Said]
 

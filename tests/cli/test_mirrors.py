@@ -9,8 +9,8 @@ from itertools import groupby
 import pytest
 
 from mirrord.testing import Image, Registry, build_image, push
-from mirrord.testing.commands import Desk, Said
-from mirrord.testing.layouts import write_docker_archive, write_layout
+from tests.support.commands import Desk, Said
+from tests.support.layouts import write_docker_archive, write_layout
 
 Typed = Callable[..., Said]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -6,7 +6,7 @@ import pytest
 
 from mirrord.errors import StorageError
 from mirrord.testing import Registry, build_image, push
-from mirrord.testing.commands import Desk, Said
+from tests.support.commands import Desk, Said
 
 
 def configured(desk: Desk, source: Registry, dead: str, *names: str) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mirrord.testing import Image, Moment, Registry, build_image, push
-from mirrord.testing.commands import Desk, Said
-from mirrord.testing.layouts import write_layout
+from tests.support.commands import Desk, Said
+from tests.support.layouts import write_layout
 
 PLACE = "mirror/app"
 CREATED = "org.opencontainers.image.created"

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from mirrord.testing import Registry, build_image, push
-from mirrord.testing.commands import Desk
-from mirrord.testing.layouts import write_docker_archive, write_layout
+from tests.support.commands import Desk
+from tests.support.layouts import write_docker_archive, write_layout
 
 
 async def on_a_terminal(desk: Desk, *arguments: str | Path) -> tuple[int, str, str]:

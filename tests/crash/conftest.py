@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from mirrord.testing import DockerRegistry, require
-from mirrord.testing.commands import Desk
+from tests.support.commands import Desk
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

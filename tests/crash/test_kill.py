@@ -9,16 +9,17 @@ import signal
 import pytest
 
 from mirrord.config.load import load_folder
-from mirrord.daemon import StateLock, open_workshop
+from mirrord.daemon.lock import StateLock
+from mirrord.daemon.runtime import open_runtime
 from mirrord.events import Events
 from mirrord.failpoints import CRASH_STATUS, NAMES
 from mirrord.model import Result, Run
 from mirrord.syncer import load_syncers
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push
-from mirrord.testing.commands import Desk
 from mirrord.testing.exchange import Moment
-from mirrord.testing.layouts import write_layout
-from mirrord.testing.walking import leftovers, walk, walk_local
+from tests.support.commands import Desk
+from tests.support.layouts import write_layout
+from tests.support.walking import leftovers, walk, walk_local
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -92,7 +93,7 @@ class World:
         syncers = load_syncers()
         configuration = await asyncio.to_thread(load_folder, self.desk.folder / "conf.d", syncers, {})
         with StateLock(self.state):
-            async with open_workshop(configuration, syncers, self.state, Events()) as shop:
+            async with open_runtime(configuration, syncers, self.state, Events()) as shop:
                 return [await shop.runner.sync(name) for name in shop.snapshot.names]
 
     def stamps(self) -> dict[str, int]:

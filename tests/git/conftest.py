@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.testing.gitworld import GitWorld, open_git_world
+from tests.support.gitworld import GitWorld, open_git_world
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from mirrord.errors import MirrordError, StorageError
-from mirrord.testing.gitcache import CacheScene, open_scene
 from mirrord.wire.git import maintenance
 from mirrord.wire.git.maintenance import CHECKED, DAYS, check, day_of, maintain
 from mirrord.wire.git.sizes import Sizes, sizes
+from tests.support.gitcache import CacheScene, open_scene
 
 DEV = "refs/heads/dev"
 FIRST = datetime(2024, 5, 1, tzinfo=UTC)

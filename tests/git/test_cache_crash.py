@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.testing.gitcache import STAMP, CacheScene, open_scene
-from mirrord.wire.git.repository import Kept
+from mirrord.wire.git.repository import BackupRef
+from tests.support.gitcache import STAMP, CacheScene, open_scene
 
 MAIN, DEV = "refs/heads/main", "refs/heads/dev"
 
@@ -45,14 +45,14 @@ async def test_f4_a_kill_converges(scene: CacheScene, tmp_path: Path, stop: str)
     """Whatever step was the last one, a backup is there before a served ref is lost; the next run does the rest."""
     old = (await scene.cache.served()).refs
     words = (str(tmp_path), scene.host.url("app.git"), stop, DEV, old[DEV])
-    child = await asyncio.create_subprocess_exec(sys.executable, "-m", "mirrord.testing.gitcache", *words)
+    child = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.support.gitcache", *words)
     assert await child.wait() == 137
     served = (await scene.cache.served()).refs
     backups = {(one.ref, one.oid) for one in await scene.cache.backups()}
     assert served == old or (DEV, old[DEV]) in backups
     await scene.turn({DEV: old[DEV]})
     assert (await scene.cache.served()).refs == scene.upstream.refs()
-    assert await scene.cache.backups() == (Kept(STAMP, DEV, old[DEV]),)
+    assert await scene.cache.backups() == (BackupRef(STAMP, DEV, old[DEV]),)
     assert scene.whole()
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from mirrord.errors import BrokenError, ContentError, MirrordError, StorageError
-from mirrord.testing.gitcache import STAMP, CacheScene, open_scene
 from mirrord.wire.git import repair
 from mirrord.wire.git.maintenance import CHECKED, check, maintain
 from mirrord.wire.git.repair import DAMAGED
+from tests.support.gitcache import STAMP, CacheScene, open_scene
 
 MAIN, DEV = "refs/heads/main", "refs/heads/dev"
 Harm = Callable[[Path], object]

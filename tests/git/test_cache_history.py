@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mirrord.errors import MissingError, TooLargeError
-from mirrord.testing.gitcache import CacheScene, open_scene
-from mirrord.wire.git.history import LINK, SUBMODULE, Entry, Found, History
+from mirrord.wire.git.history import LINK, SUBMODULE, History, TreeEntry, TreePath
+from tests.support.gitcache import CacheScene, open_scene
 
 DEEP = "a/b/c d/\u00fc\u2028.txt"
 
@@ -154,7 +154,7 @@ async def test_kinds_are_told_and_not_followed(history: History, path: str, mode
 async def test_a_folder_is_told(scene: CacheScene, history: History) -> None:
     """Its id and kind, no size."""
     commit, oid = (scene.upstream.git("rev-parse", f"refs/heads/main{what}").strip() for what in ("", ":a/b"))
-    assert await history.find(["main", "a", "b"]) == Found(commit, "a/b", Entry("040000", "tree", oid, 0))
+    assert await history.find(["main", "a", "b"]) == TreePath(commit, "a/b", TreeEntry("040000", "tree", oid, 0))
 
 
 @pytest.mark.parametrize(

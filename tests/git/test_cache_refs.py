@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from mirrord.errors import ContentError, DeniedError, MirrordError, MissingError, RefusedError
-from mirrord.testing.gitcache import STAMP, CacheScene, open_scene
 from mirrord.testing.gitrepos import Upstream
-from mirrord.wire.git.repository import BACKUP, INCOMING, Kept
+from mirrord.wire.git.bare import INCOMING
+from mirrord.wire.git.repository import BACKUP, BackupRef
+from tests.support.gitcache import STAMP, CacheScene, open_scene
 
 MAIN, DEV = "refs/heads/main", "refs/heads/dev"
 # What git allows in a name, and what those trip over who split lines, build arguments, or call a shell.
@@ -146,7 +147,7 @@ async def test_what_is_overwritten_is_backed_up_first(scene: CacheScene) -> None
     scene.upstream.rewrite("dev", {"other": b"other\n"})
     await scene.turn({DEV: old})
     scene.there.git("gc", "--prune=now", "--quiet")
-    assert await scene.cache.backups() == (Kept(STAMP, DEV, old),)
+    assert await scene.cache.backups() == (BackupRef(STAMP, DEV, old),)
     assert scene.there.git("cat-file", "-t", old) == "commit\n"
     assert "mirrord" not in Upstream(scene.cache.folder).git("ls-remote", str(scene.cache.folder))
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.testing.gitcache import CacheScene, open_scene
 from mirrord.testing.gitrepos import PERSON
 from mirrord.wire.git import repository
 from mirrord.wire.git.ancestry import relate
 from mirrord.wire.git.refs import Relation
+from tests.support.gitcache import CacheScene, open_scene
 
 A, B, C, D, E = (letter * 40 for letter in "abcde")
 

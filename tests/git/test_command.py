@@ -36,7 +36,7 @@ from mirrord.wire.git.command import Git, version
 from mirrord.wire.git.environment import PASSED, basic
 from mirrord.wire.git.process import Child
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.trust import Credential, Secret
+from mirrord.wire.secret import Credential, Secret
 
 
 @pytest.fixture

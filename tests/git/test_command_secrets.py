@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from mirrord.errors import DeniedError, RefusedError
-from mirrord.testing.canary import Canary
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.lsrefs import ls_refs
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Http
-from mirrord.wire.trust import Credential, Secret
+from mirrord.wire.http.client import Http
+from mirrord.wire.secret import Credential, Secret
+from tests.support.canary import Canary
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ import pytest
 
 from mirrord.errors import DeniedError, MissingError, UnreachableError, UntrustedError
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.sshhost import SSHD, SshHost, make_key
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.environment import ssh_command
 from mirrord.wire.git.lsrefs import ls_refs
 from mirrord.wire.git.refs import Refs
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Http
+from mirrord.wire.http.client import Http
+from tests.support.sshhost import SSHD, SshHost, make_key
 
 needs_sshd = pytest.mark.skipif(not SSHD, reason="needs sshd")
 

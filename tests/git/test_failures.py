@@ -24,7 +24,7 @@ from mirrord.errors import (
     UntrustedError,
 )
 from mirrord.wire.git.failures import classify, lacks_objects, per_ref, words
-from mirrord.wire.git.stderr import Said
+from mirrord.wire.git.stderr import ErrorText
 from mirrord.wire.secret import Secret
 
 UNABLE = "fatal: unable to access 'https://h/r.git/': "
@@ -192,7 +192,7 @@ def test_62_one_ref(reason: str, kind: type[MirrordError]) -> None:
 
 def test_words_that_came_garbled() -> None:
     """A host that sends UTF-8 without saying so is read right; git had taken it for Latin-1."""
-    said = Said()
+    said = ErrorText()
     said.add("remote: 仓库大小超限\n".encode().decode("latin-1").encode())
     said.add("remote: 仓库\nremote: café\n".encode())
     assert said.text() == "remote: 仓库大小超限\nremote: 仓库\nremote: café"
@@ -201,7 +201,7 @@ def test_words_that_came_garbled() -> None:
 def test_66_a_garbled_secret() -> None:
     """Bad input 66: a secret that a host repeats is masked even when git garbled it, or cut the stream within it."""
     secret = Secret("canary-é-9f2d1c")
-    said = Said()
+    said = ErrorText()
     for byte in f"remote: {secret.reveal()}\r".encode().decode("latin-1").encode():
         said.add(bytes([byte]))
     assert said.text() == "remote: ***"
@@ -209,7 +209,7 @@ def test_66_a_garbled_secret() -> None:
 
 def test_progress_is_no_news() -> None:
     """Progress, empty lines and repetitions are left out, across pieces of the stream."""
-    said = Said()
+    said = ErrorText()
     for piece in (
         b"remote: Resolving deltas:  50% (1/2)\rremote: Resolving del",
         b"tas: 100% (2/2)\nfatal: x\n\nfatal: x\nfa",
@@ -222,7 +222,7 @@ def test_progress_is_no_news() -> None:
 def test_66_half_a_secret() -> None:
     """Bad input 66: a line that is too long is cut at a blank, so that no half of a secret is left."""
     secret = Secret("canary-" + "9f2d1c" * 20)
-    said = Said()
+    said = ErrorText()
     said.add(f"remote: {'x ' * 1000}{secret.reveal()}\n".encode())
     assert "canary" not in said.text()
     assert said.text().startswith("remote: x x")

@@ -16,10 +16,11 @@ from mirrord.testing.listening import listen
 from mirrord.wire.forges.known import forge_of
 from mirrord.wire.git.address import Address
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Http
-from mirrord.wire.message import Answer, Call, refusal
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import HttpRequest, HttpResponse, refusal
+from mirrord.wire.origin import check_url
 from mirrord.wire.secret import Credential, Secret
-from mirrord.wire.trust import api_owner, belongs, check_url
+from mirrord.wire.trust import api_owner, belongs
 
 TOKEN = "a-token-of-the-test-0123456789"
 Reply = tuple[int, object] | Callable[[Any], tuple[int, object]]
@@ -31,7 +32,7 @@ class Host:
 
     replies: dict[str, Reply | list[Reply]] = field(default_factory=dict)
     book: HostBook = field(default_factory=HostBook)
-    calls: list[Call] = field(default_factory=list)
+    calls: list[HttpRequest] = field(default_factory=list)
 
     @property
     def asked(self) -> list[str]:
@@ -41,7 +42,7 @@ class Host:
     def bodies(self) -> list[Any]:
         return [json.loads(call.body) for call in self.calls if isinstance(call.body, bytes)]
 
-    async def fetch(self, call: Call) -> Answer:
+    async def fetch(self, call: HttpRequest) -> HttpResponse:
         self.calls.append(call)
         reply = self.replies.get(self.asked[-1], (404, {"message": "Not Found"}))
         if isinstance(reply, list):
@@ -51,7 +52,7 @@ class Host:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
         if status not in call.ok:
             raise refusal(call, status, {"content-type": "application/json"}, body, None)
-        return Answer(status, {}, body, call.url)
+        return HttpResponse(status, {}, body, call.url)
 
 
 def _target(url: str) -> str:
@@ -371,7 +372,7 @@ async def test_the_token_goes_where_it_belongs_and_no_further() -> None:
     try:
         home = f"127.0.0.1:{port}"
         async with Http(book(home)) as http:
-            await http.fetch(Call("GET", f"http://{home}/challenge", home))
+            await http.fetch(HttpRequest("GET", f"http://{home}/challenge", home))
             seen.clear()
             for name in ("r", "moved"):
                 address = Address.parse(f"http://{home}/o/{name}")

@@ -13,17 +13,17 @@ import pytest
 from mirrord.errors import DeniedError, MissingError
 from mirrord.model import Outcome, Receipt, Result, Run
 from mirrord.syncer import Mirror
-from mirrord.testing.forgehost import TOKEN, ForgeHost
-from mirrord.testing.forgewords import Forge
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.gitworld import GitWorld, open_git_world, receipts
 from mirrord.wire.forges.known import forge_of
 from mirrord.wire.git.address import Address
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Http
-from mirrord.wire.message import Call
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.secret import Credential, Secret
+from tests.support.forgehost import TOKEN, ForgeHost
+from tests.support.forgewords import Forge
+from tests.support.gitworld import GitWorld, open_git_world, receipts
 
 FORGES: tuple[Forge, ...] = get_args(Forge)
 USERS = {"cnb": "cnb"}
@@ -238,7 +238,7 @@ async def test_coding_tells_projects_in_pages(begin: Begin) -> None:
 async def leak(host: ForgeHost, path: str) -> None:
     async with host, Http(book(host)) as http:
         with contextlib.suppress(DeniedError, MissingError):
-            await http.fetch(Call("GET", f"{host.base}/{path}", host.host))
+            await http.fetch(HttpRequest("GET", f"{host.base}/{path}", host.host))
 
 
 @pytest.mark.parametrize("path", [f"api/v5/user?access_token={TOKEN}", f"{TOKEN}/app.git/HEAD"])

@@ -17,15 +17,15 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from mirrord.testing.canary import Canary
-from mirrord.testing.commands import Desk
 from mirrord.testing.faults import Fault
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
-from mirrord.testing.lfshost import LfsHost
 from mirrord.testing.servers import free_port
-from mirrord.testing.sshhost import SSHD, SshHost, make_key
-from mirrord.testing.watching import Spy, Watch
+from tests.support.canary import Canary
+from tests.support.commands import Desk
+from tests.support.lfshost import LfsHost
+from tests.support.sshhost import SSHD, SshHost, make_key
+from tests.support.watching import Spy, Watch
 
 NAME = "team/app.git"
 BIG = b"big" * 4096

@@ -14,12 +14,12 @@ import pytest
 from mirrord.syncer import Services
 from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.syncer import SYNCER
-from mirrord.testing.crowd import Client, crowd, request, troubles
-from mirrord.testing.frontserver import open_front
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.opening import open_services
 from mirrord.testing.running import run
 from mirrord.wire.git.pktline import DELIMITER, FLUSH, encode
+from tests.support.crowd import Client, crowd, request, troubles
+from tests.support.frontserver import open_front
+from tests.support.opening import open_services
 
 GIT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 PACK = "/git/app.git/git-upload-pack"

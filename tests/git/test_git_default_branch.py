@@ -10,8 +10,8 @@ from mirrord.model import Result
 from mirrord.syncer import LOCAL
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.gitworld import GitWorld, receipts
 from mirrord.testing.running import run
+from tests.support.gitworld import GitWorld, receipts
 
 NAME = "app.git"
 MAIN, X = "refs/heads/main", "refs/heads/x"

@@ -10,7 +10,7 @@ from mirrord.model import Action, Outcome, Result
 from mirrord.syncer import LOCAL, Mirror
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.gitworld import GitWorld, receipts
+from tests.support.gitworld import GitWorld, receipts
 
 NAME = "app.git"
 

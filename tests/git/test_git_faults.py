@@ -14,14 +14,14 @@ import pytest
 from mirrord.errors import BrokenError
 from mirrord.model import Action, Outcome, Result
 from mirrord.syncer import LOCAL, Mirror
-from mirrord.syncers.git.kept import Kept
+from mirrord.syncers.git.kept import MirrorCache
 from mirrord.syncers.git.transfer import destinations
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.gitworld import GitWorld, receipts
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.push import Pushed, push
 from mirrord.wire.git.refs import Refs
+from tests.support.gitworld import GitWorld, receipts
 
 NAME = "app.git"
 MAIN, DEV = "refs/heads/main", "refs/heads/dev"
@@ -206,13 +206,13 @@ async def test_what_moves_at_the_destination_meanwhile_is_not_overwritten_unseen
     tip = two.upstream.commit("main", {"README.md": b"three\n"})
     there = Upstream(two.bad.path(NAME))
     foreign: list[str] = []
-    real = Kept.adopt
+    real = MirrorCache.adopt
 
-    async def between(self: Kept, wanted: Refs, backups: Mapping[tuple[str, str], str], stamp: str) -> None:
+    async def between(self: MirrorCache, wanted: Refs, backups: Mapping[tuple[str, str], str], stamp: str) -> None:
         foreign.append(there.commit("main", {"README.md": b"somebody else\n"}))
         await real(self, wanted, backups, stamp)
 
-    monkeypatch.setattr(Kept, "adopt", between)
+    monkeypatch.setattr(MirrorCache, "adopt", between)
     run = await world.run(two.mirror())
     told = receipts(run, "bad")[MAIN]
     assert (told.outcome, told.code) == (Outcome.FAILED, "busy")
@@ -281,7 +281,7 @@ async def test_f4_a_kill_anywhere_converges(world: GitWorld, stop: str) -> None:
     two.upstream.commit("main", {"README.md": b"three\n"})
     targets = (f"bad={two.bad.url(NAME)}", f"good={two.good.url(NAME)}", "local=local")
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "mirrord.testing.gitworld", str(world.folder), two.source.url(NAME), stop, *targets),
+        *(sys.executable, "-m", "tests.support.gitworld", str(world.folder), two.source.url(NAME), stop, *targets),
         stdout=subprocess.DEVNULL,
     )
     assert await child.wait() == 137

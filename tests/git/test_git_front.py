@@ -22,14 +22,14 @@ from mirrord.syncer import Services
 from mirrord.syncers.git.front import content
 from mirrord.syncers.git.front.desk import desk_of
 from mirrord.syncers.git.front.raw import LARGEST, SMALL
-from mirrord.syncers.git.front.shelf import Shelf
+from mirrord.syncers.git.front.shelf import AnswerCache
 from mirrord.syncers.git.kept import git_of
 from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.syncer import SYNCER
-from mirrord.testing.frontserver import open_front
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
-from mirrord.testing.opening import open_services
 from mirrord.testing.running import Ran, run
+from tests.support.frontserver import open_front
+from tests.support.opening import open_services
 
 GIT = {
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -422,7 +422,7 @@ async def test_without_state(site: Site) -> None:
 
 async def test_the_shelf_is_bounded(tmp_path: Path) -> None:
     """What was not used for longest makes room, and what several ask for at once is read once."""
-    shelf, reads = Shelf(tmp_path / "s", 25), iter(range(100))
+    shelf, reads = AnswerCache(tmp_path / "s", 25), iter(range(100))
 
     async def read() -> bytes:
         next(reads)

@@ -16,13 +16,13 @@ from aiohttp import web
 from mirrord.errors import ContentError, MirrordError, UnsupportedError
 from mirrord.model import Result
 from mirrord.testing.faults import Fault
-from mirrord.testing.gitcache import NAME, CacheScene, open_scene
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.gitworld import GitWorld
 from mirrord.testing.listening import listen
 from mirrord.wire.git import environment
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.pktline import encode
+from tests.support.gitcache import NAME, CacheScene, open_scene
+from tests.support.gitworld import GitWorld
 
 MAIN, BAD = "refs/heads/main", "refs/heads/bad"
 SIZE = 300_000  # more than one piece on the wire
@@ -213,7 +213,7 @@ async def test_two_programs_that_push_to_one_repository(world: GitWorld) -> None
     upstream = Upstream(source.create(NAME))
     upstream.many(40, 1 << 18)
     one.create(NAME)
-    words = (sys.executable, "-m", "mirrord.testing.gitworld")
+    words = (sys.executable, "-m", "tests.support.gitworld")
     rest = (source.url(NAME), "", f"one={one.url(NAME)}")
     children = [await asyncio.create_subprocess_exec(*words, str(world.folder / name), *rest) for name in ("a", "b")]
     assert [await child.wait() for child in children] == [0, 0]

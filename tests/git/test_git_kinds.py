@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mirrord.syncers.git.front.kinds import LOOK, SAFETY, headers_of
+from mirrord.syncers.git.front.content_type import LOOK, SAFETY, headers_of
 
 PNG = b"\x89PNG\r\n\x1a\n\0"
 UTF8, PLAIN = "text/plain; charset=utf-8", "text/plain"

@@ -8,8 +8,8 @@ from mirrord.model import Result
 from mirrord.syncer import LOCAL, Mirror
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.gitworld import GitWorld
 from mirrord.wire.git.push import EXPLICIT
+from tests.support.gitworld import GitWorld
 
 NAME, MAIN = "app.git", "refs/heads/main"
 LONG, LONGER, TAG = f"refs/heads/{MAIN}", f"refs/heads/refs/heads/{MAIN}", f"refs/tags/{MAIN}"

@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 
 from mirrord.errors import ConfigError
-from mirrord.origin import Origin
+from mirrord.origin import ConfigOrigin
 from mirrord.syncer import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, places, repository_name, source_address, target_address
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 
 
 def target(to: str, **options: Any) -> Target:
-    return Target("t", "git", to, GitTarget.model_validate(options), Origin("x.yaml", 3))
+    return Target("t", "git", to, GitTarget.model_validate(options), ConfigOrigin("x.yaml", 3))
 
 
 def mirror(*targets: Target, **keys: Any) -> Mirror:
     spec = GitSpec.model_validate({"from": "https://github.com/gocrane/crane", **keys})
-    return Mirror("m", "git", spec, targets, origin=Origin("x.yaml", 9))
+    return Mirror("m", "git", spec, targets, origin=ConfigOrigin("x.yaml", 9))
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ import pytest
 
 from mirrord.model import Outcome, Result
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
-from mirrord.testing.gitworld import GitWorld, open_git_world, receipts
-from mirrord.testing.lfshost import LfsHost
-from mirrord.testing.sshhost import SSHD, SshHost
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.trust import Credential, Secret
+from mirrord.wire.secret import Credential, Secret
+from tests.support.gitworld import GitWorld, open_git_world, receipts
+from tests.support.lfshost import LfsHost
+from tests.support.sshhost import SSHD, SshHost
 
 MAIN = "refs/heads/main"
 PASS = Credential("robot", Secret("pass-5b0e")).basic

@@ -10,7 +10,9 @@ import pytest
 
 from mirrord.model import Action, Plan
 from mirrord.syncer import LOCAL, Mirror, Target
-from mirrord.syncers.git.plan import DEFAULT_BRANCH, GitSurvey, Loss, losses, plan, questions, strangers, wanted
+from mirrord.syncers.git.plan.losses import Loss, losses
+from mirrord.syncers.git.plan.steps import DEFAULT_BRANCH, plan
+from mirrord.syncers.git.plan.survey import GitSurvey, questions, strangers, wanted
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.wire.git.refs import Refs, Relation
 

@@ -18,9 +18,9 @@ from mirrord.syncers.git.transfer import rescue
 from mirrord.testing.exchange import Exchange
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
-from mirrord.testing.gitworld import GitWorld, receipts
-from mirrord.testing.lfshost import LfsHost
 from mirrord.wire.git.lfs.objects import Pointer
+from tests.support.gitworld import GitWorld, receipts
+from tests.support.lfshost import LfsHost
 
 NAME = "app.git"
 MAIN, DEV, PERSON = "refs/heads/main", "refs/heads/dev", "refs/heads/person"
@@ -391,7 +391,7 @@ async def test_f4_killed_anywhere_nothing_is_lost(scene: Scene, stop: str) -> No
     mine = scene.there.commit("main", {"README.md": b"mine\n"})
     person = scene.there.commit("person", {"work": b"work\n"}, parent=mine)
     targets = (f"d1={scene.d1.url(NAME)}", f"d2={scene.d2.url(NAME)}", "local=local")
-    words = (sys.executable, "-m", "mirrord.testing.gitworld", str(scene.world.folder), scene.source.url(NAME), stop)
+    words = (sys.executable, "-m", "tests.support.gitworld", str(scene.world.folder), scene.source.url(NAME), stop)
     child = await asyncio.create_subprocess_exec(*words, *targets, stdout=subprocess.DEVNULL)
     assert await child.wait() == 137
     held = scene.d2.refs(NAME)

@@ -15,11 +15,11 @@ from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.transfer import destinations
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.gitworld import GitWorld, receipts
 from mirrord.wire.forges import known
 from mirrord.wire.forges.api import Fetches
 from mirrord.wire.forges.plain import Plain
 from mirrord.wire.git.address import Address
+from tests.support.gitworld import GitWorld, receipts
 
 NAME = "team/app.git"
 MAIN, DEV = "refs/heads/main", "refs/heads/dev"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.testing.commands import Desk
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
+from tests.support.commands import Desk
 
 
 def started_for(folder: Path) -> list[bytes]:

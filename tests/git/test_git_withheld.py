@@ -16,12 +16,12 @@ from mirrord.syncer import Services
 from mirrord.syncers.git.kept import git_of
 from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.syncer import SYNCER
-from mirrord.testing.frontserver import open_front
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.opening import open_services
 from mirrord.testing.running import Ran, run
 from mirrord.wire.git.pktline import DELIMITER, FLUSH, encode
 from mirrord.wire.git.wants import untold, wanted, withheld
+from tests.support.frontserver import open_front
+from tests.support.opening import open_services
 
 GIT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 SECRET = b"the secret that was pushed by accident\n"

@@ -12,17 +12,17 @@ import aiohttp
 import pytest
 
 from mirrord.errors import DeniedError
-from mirrord.testing.commands import Desk
-from mirrord.testing.gitea import OWNER, Gitea
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
-from mirrord.testing.lfshost import LfsHost
 from mirrord.testing.running import run
 from mirrord.testing.servers import require
 from mirrord.wire.forges.known import forge_of
 from mirrord.wire.git.address import Address
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Http
+from mirrord.wire.http.client import Http
 from mirrord.wire.secret import Credential, Secret
+from tests.support.commands import Desk
+from tests.support.gitea import OWNER, Gitea
+from tests.support.lfshost import LfsHost
 
 REPOSITORY = f"/repos/{OWNER}/app"
 CONFIG = """\

@@ -10,7 +10,9 @@ import pytest
 
 from mirrord.model import Action
 from mirrord.syncer import Mirror, Target
-from mirrord.syncers.git.plan import GitSurvey, guard, plan, questions
+from mirrord.syncers.git.plan.guard import guard
+from mirrord.syncers.git.plan.steps import plan
+from mirrord.syncers.git.plan.survey import GitSurvey, questions
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.wire.git.refs import Refs, Relation
 

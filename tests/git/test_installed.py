@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mirrord.config.load import load_folder
-from mirrord.daemon import StateLock, open_workshop
+from mirrord.daemon.lock import StateLock
+from mirrord.daemon.runtime import open_runtime
 from mirrord.events import Events
 from mirrord.syncer import load_syncers
 from mirrord.syncers.git import syncer
@@ -64,7 +65,7 @@ async def notices(tmp_path: Path, text: str) -> tuple[str, ...]:
     (conf / "a.yaml").write_text(text)
     configuration = load_folder(conf, load_syncers(), {})
     with StateLock(state):
-        async with open_workshop(configuration, load_syncers(), state, Events()) as shop:
+        async with open_runtime(configuration, load_syncers(), state, Events()) as shop:
             return shop.notices
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from mirrord.model import Outcome, Result
 from mirrord.syncer import LOCAL
-from mirrord.testing.canary import Canary
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
-from mirrord.testing.gitworld import GitWorld, open_git_world, receipts
-from mirrord.testing.lfshost import LfsHost
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.trust import Credential, Secret
+from mirrord.wire.secret import Credential, Secret
+from tests.support.canary import Canary
+from tests.support.gitworld import GitWorld, open_git_world, receipts
+from tests.support.lfshost import LfsHost
 
 NAME, MAIN, DEV = "app.git", "refs/heads/main", "refs/heads/dev"
 BIG = b"big" * 4096

@@ -21,11 +21,6 @@ from mirrord.errors import (
     UnreachableError,
     UntrustedError,
 )
-from mirrord.testing.canary import Canary
-from mirrord.testing.disks import fill, small_disk
-from mirrord.testing.gitworld import GitWorld
-from mirrord.testing.lfshost import LfsHost
-from mirrord.testing.played import Played, Said
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.lfs import carry, objects
@@ -33,9 +28,14 @@ from mirrord.wire.git.lfs.carry import download, upload
 from mirrord.wire.git.lfs.objects import Pointer, place, size_of
 from mirrord.wire.git.lfs.server import LfsServer
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Http
-from mirrord.wire.request import Request
-from mirrord.wire.trust import Credential, Secret, redact
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.request import WireRequest
+from mirrord.wire.secret import Credential, Secret, redact
+from tests.support.canary import Canary
+from tests.support.disks import fill, small_disk
+from tests.support.gitworld import GitWorld
+from tests.support.lfshost import LfsHost
+from tests.support.played import Played, Said
 
 NAME = "app.git"
 BIG = hashlib.shake_256(b"big").digest(3 << 20)
@@ -59,7 +59,7 @@ class Public:
     cache: Path
     played: Played
     action: dict[str, Any] = field(default_factory=dict)
-    others: Callable[[Request], Said] = lambda _: Said(500)
+    others: Callable[[WireRequest], Said] = lambda _: Said(500)
 
     async def ask(self, action: Mapping[str, Any], data: bytes = b"data", *, operation: str = "download") -> Any:
         """Carry one object for which the server tells `action`; return its error."""
@@ -76,7 +76,7 @@ class Public:
 
 @pytest.fixture
 async def public(tmp_path: Path) -> AsyncIterator[Public]:
-    def play(request: Request) -> Said:
+    def play(request: WireRequest) -> Said:
         if request.url != f"https://{HOME}/{NAME}/info/lfs/objects/batch":
             return made.others(request)
         assert isinstance(request.body, bytes)
@@ -122,7 +122,7 @@ async def test_an_lfs_server_cannot_send_us_anywhere(public: Public, href: str, 
 async def test_what_an_lfs_server_issues_goes_to_that_address_alone(public: Public) -> None:
     """Its headers go where it says that the object is, and not where that leads; our credential goes to neither."""
 
-    def others(request: Request) -> Said:
+    def others(request: WireRequest) -> Said:
         if request.authority == STORE:
             return Said(307, {"location": "https://cdn.example/data"})
         return Said(200, {"content-length": "4"}, b"data")

@@ -13,14 +13,14 @@ import pytest
 from mirrord.model import Action, Outcome, Result, Run
 from mirrord.syncer import LOCAL, Mirror
 from mirrord.syncers.git.syncer import SYNCER
-from mirrord.testing.frontserver import open_front
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
-from mirrord.testing.gitworld import GitWorld, receipts
-from mirrord.testing.lfshost import LfsHost
 from mirrord.testing.running import run as program
 from mirrord.testing.servers import require
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.lfs.objects import place, size_of
+from tests.support.frontserver import open_front
+from tests.support.gitworld import GitWorld, receipts
+from tests.support.lfshost import LfsHost
 
 NAME, MAIN, DEV = "app.git", "refs/heads/main", "refs/heads/dev"
 OLD, BIG, NEW = b"old" * 1000, b"big" * 4096, b"new" * 2000

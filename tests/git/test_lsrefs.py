@@ -19,7 +19,8 @@ from mirrord.wire.git.lsrefs import ls_refs
 from mirrord.wire.git.pktline import encode, lines, request
 from mirrord.wire.git.refs import Refs
 from mirrord.wire.host import HostBook
-from mirrord.wire.http import Http, Limits
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import Limits
 
 RESULT = {"Content-Type": "application/x-git-upload-pack-result"}
 ONE = "1" * 40

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mirrord import failpoints
-from mirrord.testing.gitcache import CacheScene, open_scene
 from mirrord.wire.git import packed
 from mirrord.wire.git.refs import Refs
+from tests.support.gitcache import CacheScene, open_scene
 
 MAIN = "refs/heads/main"
 ODD = (

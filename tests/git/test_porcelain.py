@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mirrord.errors import ContentError
-from mirrord.wire.git.porcelain import Became, RefResult, parse_porcelain
+from mirrord.wire.git.porcelain import PushStatus, RefResult, parse_porcelain
 
 LINES = b"""\
 To http://127.0.0.1:1/app.git
@@ -26,16 +26,16 @@ Done
 def test_every_ref_has_its_result() -> None:
     """Each flag of git-push(1) is understood, with the reason in the host's own words."""
     assert parse_porcelain(LINES) == (
-        RefResult("refs/heads/same", Became.SAME),
-        RefResult("refs/heads/a;b$(id)", Became.CREATED),
-        RefResult("refs/heads/--upload-pack=x", Became.CREATED),
-        RefResult("refs/heads/main", Became.FORWARD),
-        RefResult("refs/heads/old", Became.FORCED),
-        RefResult("refs/tags/t1", Became.DELETED),
-        RefResult("refs/heads/master", Became.REJECTED, "deletion of the current branch prohibited", remote=True),
-        RefResult("refs/heads/dev", Became.REJECTED, "stale info"),
-        RefResult("refs/heads/odd", Became.REJECTED, "protected (by rule)", remote=True),
-        RefResult("refs/heads/far", Became.REJECTED, "remote failed to report status", remote=True),
+        RefResult("refs/heads/same", PushStatus.SAME),
+        RefResult("refs/heads/a;b$(id)", PushStatus.CREATED),
+        RefResult("refs/heads/--upload-pack=x", PushStatus.CREATED),
+        RefResult("refs/heads/main", PushStatus.FORWARD),
+        RefResult("refs/heads/old", PushStatus.FORCED),
+        RefResult("refs/tags/t1", PushStatus.DELETED),
+        RefResult("refs/heads/master", PushStatus.REJECTED, "deletion of the current branch prohibited", remote=True),
+        RefResult("refs/heads/dev", PushStatus.REJECTED, "stale info"),
+        RefResult("refs/heads/odd", PushStatus.REJECTED, "protected (by rule)", remote=True),
+        RefResult("refs/heads/far", PushStatus.REJECTED, "remote failed to report status", remote=True),
     )
 
 

@@ -10,11 +10,11 @@ import pytest
 from mirrord.errors import DeniedError, MirrordError, RefusedError, ServerError
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.gitworld import GitWorld
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
-from mirrord.wire.git.porcelain import Became
+from mirrord.wire.git.porcelain import PushStatus
 from mirrord.wire.git.push import EXPLICIT, Change, Pushed, push
+from tests.support.gitworld import GitWorld
 
 NAME, MAIN, DEV = "app.git", "refs/heads/main", "refs/heads/dev"
 
@@ -65,10 +65,10 @@ async def test_each_change_has_its_result(sender: Sender, host: GitHost) -> None
     sender.cache.tag("u", "main", annotated=True)
     pushed = await sender.push(host, changes(sender.cache, host.refs(NAME)))
     assert {result.ref: result.became for result in pushed.results} == {
-        MAIN: Became.FORWARD,
-        DEV: Became.FORCED,
-        "refs/tags/t": Became.DELETED,
-        "refs/tags/u": Became.CREATED,
+        MAIN: PushStatus.FORWARD,
+        DEV: PushStatus.FORCED,
+        "refs/tags/t": PushStatus.DELETED,
+        "refs/tags/u": PushStatus.CREATED,
     }
     assert host.refs(NAME) == sender.cache.refs()
 
@@ -81,8 +81,8 @@ async def test_a_lease_protects_what_was_not_seen(sender: Sender, host: GitHost)
     stale = [Change(MAIN, before[DEV], new), Change(DEV, None, new)]
     pushed = await sender.push(host, stale)
     assert {(result.ref, result.became, result.reason) for result in pushed.results} == {
-        (MAIN, Became.REJECTED, "stale info"),
-        (DEV, Became.REJECTED, "stale info"),
+        (MAIN, PushStatus.REJECTED, "stale info"),
+        (DEV, PushStatus.REJECTED, "stale info"),
     }
     assert host.refs(NAME) == before
 
@@ -136,7 +136,7 @@ async def test_many_go_in_batches_and_nothing_else_changes(
     pushed = await sender.push(host, wanted)
     assert (host.count("GET", "git-receive-pack"), host.count("POST", "git-receive-pack")) == (3, 3)
     assert host.refs(NAME) == {**sender.cache.refs(), "refs/heads/stays": before["refs/heads/stays"]}
-    assert {result.became for result in pushed.results} == {Became.CREATED, Became.DELETED}
+    assert {result.became for result in pushed.results} == {PushStatus.CREATED, PushStatus.DELETED}
     assert {result.ref for result in pushed.results} == {change.ref for change in wanted}
     assert pushed.error is None
 

@@ -13,17 +13,18 @@ import pytest
 from mirrord.errors import DeniedError, MissingError
 from mirrord.model import Outcome, Result
 from mirrord.syncer import Mirror
-from mirrord.testing.gitea import OWNER, Gitea
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.gitworld import GitWorld, open_git_world, receipts
 from mirrord.testing.servers import require
 from mirrord.wire.forges.known import forge_of
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.lsrefs import ls_refs
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Call, Http
-from mirrord.wire.trust import Credential, Secret
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import HttpRequest
+from mirrord.wire.secret import Credential, Secret
+from tests.support.gitea import OWNER, Gitea
+from tests.support.gitworld import GitWorld, open_git_world, receipts
 
 NAME = "app.git"
 MAIN = "refs/heads/main"
@@ -82,7 +83,7 @@ async def shown_at(http: Http, url: str, host: str) -> bytes:
     async with asyncio.timeout(30):
         while True:
             try:
-                return (await http.fetch(Call("GET", url, host))).body
+                return (await http.fetch(HttpRequest("GET", url, host))).body
             except MissingError:
                 await asyncio.sleep(0.1)
 

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from mirrord.errors import ContentError, StorageError, TooLargeError
 from mirrord.syncers.helm.names import ChartVersion
-from mirrord.syncers.helm.upstream import members
+from mirrord.syncers.helm.upstream import chart_tar
 from mirrord.syncers.helm.upstream.archive import check_archive, read_metadata
-from mirrord.testing.chartprograms import helm, helms
 from mirrord.testing.charts import build_chart, member, pack, yaml_of
+from tests.support.chartprograms import helm, helms
 
 SUBCHART = b"name: b\nversion: 1.0.0\n"
 CRANE = build_chart("crane", "1.2.0", {"templates/a.yaml": b"kind: List\n" * 9000, "charts/b/Chart.yaml": SUBCHART})
@@ -122,7 +122,7 @@ ODD: dict[str, tuple[bytes, str]] = {
     "merge key": (chart_of(b"x: &x {name: crane, version: 1.2.0}\n<<: *x\napiVersion: v2\n"), ""),
     "key twice": (chart_of(b"version: 1.0.0\n" + YAML), ""),
     "key twice in JSON": (chart_of(b'{"name": "x", "name": "crane", "version": "1.2.0", "apiVersion": "v2"}'), ""),
-    "more than 5 MiB in one file": (pack([CHART, member("crane/big", bytes(members.SINGLE + 1))]), ""),
+    "more than 5 MiB in one file": (pack([CHART, member("crane/big", bytes(chart_tar.SINGLE + 1))]), ""),
 }
 
 
@@ -228,7 +228,7 @@ LARGE: dict[str, tuple[Callable[[], bytes], str]] = {
     "52 bomb": (zeros, "unpacks to more than 104857600 bytes"),
     "52 chart behind 100 MB": (behind, "unpacks to more than 104857600 bytes"),
     "52 one large Chart.yaml": (
-        lambda: pack([member("crane/Chart.yaml", bytes(members.SINGLE + 1))]),
+        lambda: pack([member("crane/Chart.yaml", bytes(chart_tar.SINGLE + 1))]),
         "'crane/Chart.yaml' has 5242881 bytes",
     ),
     "52 binary size": (lambda: raw(summed(HUGE)), "bytes, at most"),
@@ -309,7 +309,7 @@ def test_any_bytes(edits: list[tuple[int, int]], length: int) -> None:
     for at, value in edits:
         data[at] = value
     try:
-        found = list(members.files(io.BytesIO(raw(bytes(data[:length]))), lambda _name: True, lambda _what: None))
+        found = list(chart_tar.files(io.BytesIO(raw(bytes(data[:length]))), lambda _name: True, lambda _what: None))
     except ContentError:
         return
     assert sum(len(content) for _, content in found) <= len(PLAIN)
@@ -323,5 +323,5 @@ def test_names_as_python_reads_them() -> None:
         )
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             expected = {one.name.partition("/")[2]: one.size for one in archive}
-        found = dict(members.files(io.BytesIO(data), lambda _name: True, lambda _what: None))
+        found = dict(chart_tar.files(io.BytesIO(data), lambda _name: True, lambda _what: None))
         assert {name: len(content) for name, content in found.items()} == expected

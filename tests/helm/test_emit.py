@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from mirrord.model import Digest
+from mirrord.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
-from mirrord.syncers.helm.upstream.events import build
 from mirrord.syncers.helm.upstream.reading import read_index
+from mirrord.syncers.helm.upstream.yaml_events import build
 
 HEX = "0123456789abcdef" * 4
 BOTH = pytest.mark.parametrize("emit", [emit_yaml, emit_json], ids=["yaml", "json"])

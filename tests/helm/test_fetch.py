@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from mirrord.blobs.pool import SpoolPool
+from mirrord.digest import Digest
 from mirrord.errors import (
     BrokenError,
     ContentError,
@@ -27,7 +28,6 @@ from mirrord.errors import (
     TooLargeError,
 )
 from mirrord.events import Events
-from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.upstream import download, fetch
 from mirrord.syncers.helm.upstream.fetch import ChartSource
@@ -37,7 +37,8 @@ from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import Chart, build_chart
 from mirrord.testing.signing import ShapeSigner
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Call, Http, Limits
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import HttpRequest, Limits
 from mirrord.wire.oci.descriptor import OCI_MANIFEST
 from mirrord.wire.secret import Credential, Secret
 
@@ -431,7 +432,7 @@ async def test_an_image_in_place_of_a_chart(registry: Registry, tmp_path: Path) 
 async def test_the_double_answers_as_static_servers_do(repository: ChartRepository) -> None:
     """The double knows ETags, gzips the index for who asks, and lists what it holds."""
     repository.add(CRANE)
-    call = Call("GET", f"{repository.url}/index.yaml", repository.host, ok=(200, 304), encoded=True)
+    call = HttpRequest("GET", f"{repository.url}/index.yaml", repository.host, ok=(200, 304), encoded=True)
     async with Http(HostBook()) as http:
         plain = await http.fetch(call)
         zipped = await http.fetch(replace(call, headers={"Accept-Encoding": "gzip"}))

@@ -1,6 +1,6 @@
 """Two consecutive revisions of a real, large index: exactly the version that came is planned, and nothing else.
 
-`data/grafana-cut.yaml.gz` is upstream's index of 2026-08-20, cut by mirrord.testing.chartcut; the revision before
+`data/grafana-cut.yaml.gz` is upstream's index of 2026-08-20, cut by tests.support.chartcut; the revision before
 differs by one entry. The whole files are used too when MIRRORD_HELM_DATA names the folder that holds them.
 """
 
@@ -19,9 +19,9 @@ from mirrord.model import Action, Plan
 from mirrord.syncer import Mirror
 from mirrord.syncers.helm.upstream.reading import read_index
 from mirrord.testing.chart_repository import INDEX, ChartRepository
-from mirrord.testing.chartcut import cut, without
-from mirrord.testing.chartruns import HELM, ChartRuns, open_chart_runs
-from mirrord.testing.chartservers import CodingServer
+from tests.support.chartcut import cut, without
+from tests.support.chartruns import HELM, ChartRuns, open_chart_runs
+from tests.support.chartservers import CodingServer
 
 CUT = Path(__file__).parent / "data" / "grafana-cut.yaml.gz"
 NEWS = ("rollout-operator", "0.51.1")

@@ -19,11 +19,11 @@ from mirrord.syncer import LOCAL
 from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.testing import DockerRegistry, Registry, require
 from mirrord.testing.chart_repository import INDEX, ChartRepository
-from mirrord.testing.chartprograms import HELMS, Helm, helm, helms
-from mirrord.testing.chartruns import CHARTS_AT, ChartRuns, open_chart_runs, site, sound
 from mirrord.testing.charts import Chart, build_chart
-from mirrord.testing.frontserver import open_front
 from mirrord.testing.signing import GpgSigner
+from tests.support.chartprograms import HELMS, Helm, helm, helms
+from tests.support.chartruns import CHARTS_AT, ChartRuns, open_chart_runs, site, sound
+from tests.support.frontserver import open_front
 
 BINARIES = helms() or HELMS[-1:]
 GOOD = {"good-1.0.0", "good-1.1.0"}

@@ -11,8 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.events import Events
-from mirrord.model import Digest
 from mirrord.serving import Asked, Content, Serves
 from mirrord.syncer import Services
 from mirrord.syncers.helm.front import content
@@ -20,13 +20,13 @@ from mirrord.syncers.helm.names import CHARTS, INDEX, ChartVersion
 from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.transfer.target import IndexFile
-from mirrord.testing.chartfiles import pack_chart, sign_chart
-from mirrord.testing.chartprograms import HELMS, helm
 from mirrord.testing.charts import build_chart
-from mirrord.testing.chartworld import ChartWorld, open_chart_world, version_of
-from mirrord.testing.frontserver import open_front
 from mirrord.testing.servers import require
 from mirrord.testing.signing import GpgSigner
+from tests.support.chartfiles import pack_chart, sign_chart
+from tests.support.chartprograms import HELMS, helm
+from tests.support.chartworld import ChartWorld, open_chart_world, version_of
+from tests.support.frontserver import open_front
 
 ONE, TWO = pack_chart("crane", "1.0.0", size=50_000), pack_chart("crane", "1.1.0+build.2")
 EXTRAS = {"pubkey.gpg": b"\x99 a key", "artifacthub-repo.yml": b"repositoryID: x\n"}

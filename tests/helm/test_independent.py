@@ -14,9 +14,9 @@ from mirrord.syncers.helm.transfer.directory import DirectoryTarget
 from mirrord.syncers.helm.upstream.fetch import ChartSource
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
-from mirrord.testing.chartruns import ChartRuns, Place, open_chart_runs, receipts, site, sound
 from mirrord.testing.charts import Chart, build_chart
-from mirrord.testing.chartservers import ChartMuseumServer, CodingServer
+from tests.support.chartruns import ChartRuns, Place, open_chart_runs, receipts, site, sound
+from tests.support.chartservers import ChartMuseumServer, CodingServer
 
 GOOD = [build_chart("app", "1.0.0"), build_chart("app", "1.2.0"), build_chart("base", "0.1.0")]
 BAD = build_chart("app", "1.1.0")

@@ -12,10 +12,10 @@ from mirrord.model import Result
 from mirrord.syncer import LOCAL
 from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.testing.chart_repository import INDEX, ChartRepository
-from mirrord.testing.chartprograms import helm, helms
-from mirrord.testing.chartruns import ChartRuns, open_chart_runs, site, sound
 from mirrord.testing.charts import Chart, build_chart, build_index
-from mirrord.testing.frontserver import open_front
+from tests.support.chartprograms import helm, helms
+from tests.support.chartruns import ChartRuns, open_chart_runs, site, sound
+from tests.support.frontserver import open_front
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from mirrord.model import Result
 from mirrord.syncer import LOCAL
 from mirrord.testing.chart_repository import ChartRepository
-from mirrord.testing.chartruns import open_chart_runs, site, sound
 from mirrord.testing.charts import build_chart
+from tests.support.chartruns import open_chart_runs, site, sound
 
 MIRRORS = 8
 CHARTS = [build_chart(f"chart-{number}", "1.0.0") for number in range(12)]

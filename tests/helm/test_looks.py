@@ -13,10 +13,10 @@ from mirrord.model import Result
 from mirrord.syncer import LOCAL
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
-from mirrord.testing.chartruns import open_chart_runs, receipts, site, sound
 from mirrord.testing.charts import build_chart
-from mirrord.testing.chartservers import CodingServer
 from mirrord.wire.host import HostBook, HostPolicy
+from tests.support.chartruns import open_chart_runs, receipts, site, sound
+from tests.support.chartservers import CodingServer
 
 MANY = [build_chart("app", f"1.{number}.0") for number in range(12)]
 

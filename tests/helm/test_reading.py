@@ -13,7 +13,7 @@ from mirrord.errors import ContentError
 from mirrord.syncers.helm.names import ChartVersion, instant, oci_tag, valid_name
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.upstream.reading import Index, read_index
-from mirrord.testing.chartprograms import helm, helms
+from tests.support.chartprograms import helm, helms
 
 REAL = Path(__file__).parents[3] / "shared/data/helm"
 HEX = "0123456789abcdef" * 4

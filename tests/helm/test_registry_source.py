@@ -11,14 +11,14 @@ import pytest
 from mirrord.model import Result
 from mirrord.syncer import LOCAL
 from mirrord.syncers.helm.syncer import SYNCER
-from mirrord.syncers.helm.transfer import pushed
+from mirrord.syncers.helm.transfer import oci_manifest
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
-from mirrord.testing.chartprograms import helm, helms
-from mirrord.testing.chartruns import ChartRuns, open_chart_runs, sound
 from mirrord.testing.charts import Chart, build_chart
-from mirrord.testing.frontserver import open_front
 from mirrord.wire.oci.descriptor import OCI_MANIFEST
+from tests.support.chartprograms import helm, helms
+from tests.support.chartruns import ChartRuns, open_chart_runs, sound
+from tests.support.frontserver import open_front
 
 CERT = build_chart("cert", "v1.14.5")
 
@@ -51,7 +51,10 @@ def put(registry: Registry, name: str, chart: Chart) -> str:
         return {"mediaType": media_type, "digest": registry.content.put_blob(path, data), "size": len(data)}
 
     path = f"team/charts/{name}"
-    config, layer = blob(pushed.CONFIG, pushed.config_of(chart.metadata)), blob(pushed.CHART, chart.data)
+    config, layer = (
+        blob(oci_manifest.CONFIG, oci_manifest.config_of(chart.metadata)),
+        blob(oci_manifest.CHART, chart.data),
+    )
     body = {"schemaVersion": 2, "config": config, "layers": [layer]}
     return registry.content.put_manifest(path, OCI_MANIFEST, json.dumps(body).encode())
 

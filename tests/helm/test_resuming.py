@@ -15,9 +15,9 @@ from mirrord.model import Result
 from mirrord.syncer import LOCAL
 from mirrord.syncers.helm.transfer.local import FEW, UNFINISHED
 from mirrord.testing.chart_repository import ChartRepository
-from mirrord.testing.chartruns import ChartRuns, open_chart_runs, run_until, sound
 from mirrord.testing.charts import build_chart
 from mirrord.testing.signing import ShapeSigner
+from tests.support.chartruns import ChartRuns, open_chart_runs, run_until, sound
 
 SIGNER = ShapeSigner()
 MANY = [build_chart("app", f"1.{number}.0") for number in range(40)]
@@ -121,7 +121,7 @@ async def test_a_lost_archive_that_waits(source: ChartRepository, tmp_path: Path
 async def test_killed(source: ChartRepository, tmp_path: Path) -> None:
     """A kill costs what was put since the names were last written: a few, however many there were."""
     context: ForkServerContext = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mirrord.testing.chartruns"])
+    context.set_forkserver_preload(["tests.support.chartruns"])
     fault = source.faults.on("GET", f"{MANY[36].file}$").hold()
     child = context.Process(target=run_until, args=(tmp_path, source.url, 1_000_000, {}, {"local": LOCAL}))
     child.start()

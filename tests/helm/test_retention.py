@@ -10,18 +10,18 @@ import pytest
 
 from mirrord.errors import GuardError
 from mirrord.model import Action, Result, Run
-from mirrord.syncers.helm.transfer import chartmuseum, listed
+from mirrord.syncers.helm.transfer import chartmuseum, server_index
 from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget
 from mirrord.syncers.helm.transfer.retention import SAME, Retention
 from mirrord.testing.chart_repository import ChartRepository
-from mirrord.testing.chartfiles import pack_chart, sign_chart
-from mirrord.testing.chartprograms import open_chartmuseum
-from mirrord.testing.chartruns import ChartRuns, open_chart_runs, receipts
 from mirrord.testing.charts import Chart, build_chart
-from mirrord.testing.chartservers import ChartMuseumServer
-from mirrord.testing.chartworld import ChartWorld, index_of, open_chart_world, read_listing, version_of
 from mirrord.testing.servers import require
 from mirrord.testing.signing import ShapeSigner
+from tests.support.chartfiles import pack_chart, sign_chart
+from tests.support.chartprograms import open_chartmuseum
+from tests.support.chartruns import ChartRuns, open_chart_runs, receipts
+from tests.support.chartservers import ChartMuseumServer
+from tests.support.chartworld import ChartWorld, index_of, open_chart_world, read_listing, version_of
 
 MANY = [build_chart("app", f"1.{number}.0") for number in range(6, 22)]
 NEW = build_chart("app", "1.22.0")
@@ -29,7 +29,7 @@ NEW = build_chart("app", "1.22.0")
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listed, "PAUSES", (0.0,) * 7)
+    monkeypatch.setattr(server_index, "PAUSES", (0.0,) * 7)
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ from pydantic import ValidationError
 from mirrord.model import Result
 from mirrord.syncer import LOCAL
 from mirrord.syncers.helm.names import spec_of
-from mirrord.syncers.helm.plan import selected
+from mirrord.syncers.helm.plan.choice import selected
 from mirrord.syncers.helm.spec import HelmSpec
 from mirrord.syncers.helm.upstream import poll as polling
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import INDEX, ChartRepository
-from mirrord.testing.chartruns import ChartRuns, open_chart_runs, receipts, site, sound
 from mirrord.testing.charts import build_chart, build_index
-from mirrord.testing.chartservers import ChartMuseumServer, CodingServer
+from tests.support.chartruns import ChartRuns, open_chart_runs, receipts, site, sound
+from tests.support.chartservers import ChartMuseumServer, CodingServer
 
 VERSIONS = ("1.0.0", "v1.1.0", "1.2.0", "2.0.0", "2.1.0-rc.1", "2.1.0-rc.2")
 DAY = "2024-06-{:02}T12:00:00Z"

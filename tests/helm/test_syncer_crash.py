@@ -15,15 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.failpoints import CRASH_STATUS
-from mirrord.model import Digest, Result
+from mirrord.model import Result
 from mirrord.syncer import LOCAL
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
-from mirrord.testing.chartruns import Place, open_chart_runs, place_of, run_until, site, sound
 from mirrord.testing.charts import Chart, build_chart
-from mirrord.testing.chartservers import ChartMuseumServer, CodingServer
 from mirrord.testing.signing import ShapeSigner
+from tests.support.chartruns import Place, open_chart_runs, place_of, run_until, site, sound
+from tests.support.chartservers import ChartMuseumServer, CodingServer
 
 SIGNER = ShapeSigner()
 A1, A2, B1 = build_chart("app", "1.0.0"), build_chart("app", "1.1.0"), build_chart("base", "0.1.0")
@@ -37,7 +38,7 @@ MANY = 200  # writes: more than any publication here has
 def children() -> ForkServerContext:
     """Start children from a process that has everything loaded: a fresh interpreter takes ten times as long."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mirrord.testing.chartruns"])
+    context.set_forkserver_preload(["tests.support.chartruns"])
     return context
 
 

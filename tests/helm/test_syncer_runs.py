@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 
-from mirrord.model import Action, Digest, Outcome, Result
+from mirrord.digest import Digest
+from mirrord.model import Action, Outcome, Result
 from mirrord.syncer import LOCAL
 from mirrord.syncers.helm.upstream import poll as polling
 from mirrord.testing import Auth, Registry
 from mirrord.testing.chart_repository import INDEX, ChartRepository
-from mirrord.testing.chartruns import ChartRuns, open_chart_runs, receipts, site, sound
 from mirrord.testing.charts import build_chart
-from mirrord.testing.chartservers import ChartMuseumServer, CodingServer
 from mirrord.testing.exchange import Moment, Wire
 from mirrord.testing.signing import ShapeSigner
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret
+from tests.support.chartruns import ChartRuns, open_chart_runs, receipts, site, sound
+from tests.support.chartservers import ChartMuseumServer, CodingServer
 
 A1, A2, B1 = build_chart("app", "1.0.0"), build_chart("app", "1.1.0"), build_chart("base", "0.1.0")
 SIGNER = ShapeSigner()

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, ImmutableError
-from mirrord.model import Digest
-from mirrord.testing.chartfiles import pack_chart, sign_chart
-from mirrord.testing.chartworld import KINDS, ChartWorld, index_of, open_chart_world, sound, version_of
+from tests.support.chartfiles import pack_chart, sign_chart
+from tests.support.chartworld import KINDS, ChartWorld, index_of, open_chart_world, sound, version_of
 
 ONE, TWO = pack_chart("crane", "1.0.0", size=150_000), pack_chart("crane", "1.1.0+build.2", size=150_000)
 OTHER = pack_chart("fadvisor", "0.3.0-rc.1", description="<costs> & more", deprecated=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.failpoints import CRASH_STATUS
-from mirrord.model import Digest
-from mirrord.testing.chartfiles import pack_chart, sign_chart
-from mirrord.testing.chartworld import index_of, open_chart_world, publish_until, sound, version_of
+from tests.support.chartfiles import pack_chart, sign_chart
+from tests.support.chartworld import index_of, open_chart_world, publish_until, sound, version_of
 
 OLD, NEW = pack_chart("crane", "1.0.0"), pack_chart("crane", "1.1.0")
 CHANGED = pack_chart("crane", "1.0.0", description="built again")
@@ -21,7 +21,7 @@ def digests(*archives: bytes) -> dict[str, str]:
 
 
 CHILDREN = multiprocessing.get_context("forkserver")  # from a process that has everything loaded: ten times as fast
-CHILDREN.set_forkserver_preload(["mirrord.testing.chartruns"])
+CHILDREN.set_forkserver_preload(["tests.support.chartruns"])
 
 
 def publish(folder: Path, kind: str, what: str, armed: str) -> int | None:

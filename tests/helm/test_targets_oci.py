@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, ImmutableError, UnsupportedError
-from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.transfer.oci import OciTarget
-from mirrord.syncers.helm.transfer.pushed import CHART, CONFIG, PROVENANCE, annotations_of, config_of
+from mirrord.syncers.helm.transfer.oci_manifest import CHART, CONFIG, PROVENANCE, annotations_of, config_of
 from mirrord.testing import DockerRegistry, Registry, build_image, push
 from mirrord.testing.auth import Auth
-from mirrord.testing.chartfiles import pack_chart, sign_chart
-from mirrord.testing.chartprograms import HELMS, helm, helms
-from mirrord.testing.chartworld import CREATED, ChartWorld, open_chart_world, version_of
 from mirrord.testing.servers import require
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret
+from tests.support.chartfiles import pack_chart, sign_chart
+from tests.support.chartprograms import HELMS, helm, helms
+from tests.support.chartworld import CREATED, ChartWorld, open_chart_world, version_of
 
 PLAIN = pack_chart("crane", "1.0.0")
 RICH = pack_chart(

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.errors import BrokenError, ContentError, DeniedError, ImmutableError, RefusedError, ServerError
-from mirrord.model import Digest
 from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, api_url
 from mirrord.syncers.helm.transfer.coding import CodingTarget
-from mirrord.testing.chartfiles import pack_chart, sign_chart
-from mirrord.testing.chartprograms import HELMS, ChartMuseum, helm, helms, open_chartmuseum
-from mirrord.testing.chartservers import ChartMuseumServer, ChartServer, CodingServer
-from mirrord.testing.chartworld import ChartWorld, index_of, open_chart_world, read_listing
 from mirrord.testing.servers import require
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret
+from tests.support.chartfiles import pack_chart, sign_chart
+from tests.support.chartprograms import HELMS, ChartMuseum, helm, helms, open_chartmuseum
+from tests.support.chartservers import ChartMuseumServer, ChartServer, CodingServer
+from tests.support.chartworld import ChartWorld, index_of, open_chart_world, read_listing
 
 ONE, TWO = pack_chart("crane", "1.0.0", size=400_000), pack_chart("crane", "1.1.0")
 CHANGED = pack_chart("crane", "1.0.0", description="built again")

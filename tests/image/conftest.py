@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.testing.world import World, open_world
+from tests.support.world import World, open_world
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from mirrord.model import Digest, Outcome, Result
+from mirrord.digest import Digest
+from mirrord.model import Outcome, Result
 from mirrord.syncer import LOCAL
 from mirrord.testing import (
     DockerRegistry,
@@ -20,7 +21,7 @@ from mirrord.testing import (
     require,
 )
 from mirrord.testing.images import OCI_INDEX, Builder
-from mirrord.testing.world import World, by_target
+from tests.support.world import World, by_target
 
 PLACE = "mirror/app"
 FOREIGN = "https://layers.example.test/base.tar.gz"

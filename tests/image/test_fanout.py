@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
-from mirrord.model import Digest, Outcome, Result
+from mirrord.digest import Digest
+from mirrord.model import Outcome, Result
 from mirrord.syncer import LOCAL
 from mirrord.testing import Image, Immutable, Moment, Registry, build_image, push
 from mirrord.testing.servers import free_port
-from mirrord.testing.world import World, by_target
+from tests.support.world import World, by_target
 
 LAYER = 300_000
 PLACE = "mirror/app"

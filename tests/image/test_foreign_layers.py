@@ -8,7 +8,7 @@ from mirrord.model import Outcome, Result
 from mirrord.syncer import LOCAL
 from mirrord.testing import DockerRegistry, Image, build_image, push, require
 from mirrord.testing.images import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Builder
-from mirrord.testing.world import World
+from tests.support.world import World
 
 ONE = ["linux/amd64"]
 URL = "https://example.com/layer.tgz"

@@ -10,13 +10,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from mirrord.model import Digest
+from mirrord.digest import Digest
 from mirrord.serving import Asked, Content, Serves
 from mirrord.syncer import LOCAL
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Image, build_artifact, build_image
-from mirrord.testing.layouts import write_layout
-from mirrord.testing.world import World, open_world
+from tests.support.layouts import write_layout
+from tests.support.world import World, open_world
 
 IMAGE = build_image(["linux/amd64"], shared_layers=1)
 OTHER = build_image(["linux/amd64"], seed="other")

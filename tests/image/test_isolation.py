@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from mirrord.blobs.sources import Patience
+from mirrord.blobs.source_queue import Patience
 from mirrord.config.load import Configuration
 from mirrord.daemon.runner import Runner
 from mirrord.daemon.snapshot import Snapshot
@@ -20,7 +20,7 @@ from mirrord.syncer import Mirror, Syncer
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import DockerRegistry, Fault, Image, Moment, Registry, build_image, push, require
 from mirrord.testing.images import Builder
-from mirrord.testing.world import World, open_world
+from tests.support.world import World, open_world
 
 MIB = 1 << 20
 QUICK = Patience(window=0.1, first=0.1, soon=1.0, again=3600.0)

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from mirrord.model import Digest, Result
+from mirrord.digest import Digest
+from mirrord.model import Result
 from mirrord.syncer import LOCAL
 from mirrord.syncers.image.transfer import session
 from mirrord.testing import Image, Registry, push
 from mirrord.testing.images import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
-from mirrord.testing.world import World
+from tests.support.world import World
 
 MANY = 300
 

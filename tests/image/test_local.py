@@ -9,12 +9,13 @@ import pytest
 
 from mirrord import failpoints
 from mirrord.blobs.disk import DiskStore
+from mirrord.digest import Digest
 from mirrord.errors import DigestError
-from mirrord.model import Action, Digest, Outcome, Result
+from mirrord.model import Action, Outcome, Result
 from mirrord.syncer import LOCAL, Mirror
 from mirrord.testing import Registry, build_image, push
-from mirrord.testing.layouts import write_layout
-from mirrord.testing.world import World
+from tests.support.layouts import write_layout
+from tests.support.world import World
 
 IMAGE = build_image(["linux/amd64", "linux/arm64"])
 

@@ -10,7 +10,7 @@ import pytest
 from mirrord.model import Action, Outcome, Result
 from mirrord.syncer import LOCAL
 from mirrord.testing import build_image, push
-from mirrord.testing.world import World, by_target, open_world
+from tests.support.world import World, by_target, open_world
 
 
 @pytest.fixture

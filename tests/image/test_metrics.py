@@ -6,7 +6,7 @@ from mirrord.model import Result
 from mirrord.report.metrics import Metrics
 from mirrord.syncer import LOCAL
 from mirrord.testing import build_image, push
-from mirrord.testing.world import World
+from tests.support.world import World
 
 
 def series(metrics: Metrics) -> dict[str, float]:

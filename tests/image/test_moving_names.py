@@ -13,10 +13,10 @@ import pytest_asyncio
 from mirrord.model import Action, Plan, Result, Run
 from mirrord.syncer import LOCAL, Mirror
 from mirrord.testing import DockerRegistry, Image, build_image, push, require
-from mirrord.testing.layouts import write_layout
-from mirrord.testing.store import MemoryStore
-from mirrord.testing.walking import walk
-from mirrord.testing.world import PREFIX, World, open_world
+from tests.support.layouts import write_layout
+from tests.support.store import MemoryStore
+from tests.support.walking import walk
+from tests.support.world import PREFIX, World, open_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

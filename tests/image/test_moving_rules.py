@@ -12,9 +12,9 @@ import pytest
 from mirrord.model import Result, Run
 from mirrord.syncer import LOCAL, Mirror
 from mirrord.testing import Image, Registry, build_image, build_nested, push
-from mirrord.testing.layouts import write_layout
-from mirrord.testing.store import MemoryStore
-from mirrord.testing.world import World
+from tests.support.layouts import write_layout
+from tests.support.store import MemoryStore
+from tests.support.world import World
 
 PLACE = "mirror/app"
 CREATED = "org.opencontainers.image.created"

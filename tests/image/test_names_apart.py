@@ -10,8 +10,8 @@ from mirrord.model import Action, Result, Run
 from mirrord.plan.naming import build_tags
 from mirrord.syncer import LOCAL, Mirror
 from mirrord.testing import Image, Registry, build_image, push
-from mirrord.testing.layouts import write_layout
-from mirrord.testing.world import World
+from tests.support.layouts import write_layout
+from tests.support.world import World
 
 PLACE = "mirror/app"
 ONE = ["linux/amd64"]

@@ -6,9 +6,9 @@ import pytest
 
 from mirrord.model import Outcome, Result
 from mirrord.testing import Image, Immutable, Registry, build_image, push
-from mirrord.testing.layouts import write_layout
 from mirrord.testing.servers import free_port
-from mirrord.testing.world import World, by_target
+from tests.support.layouts import write_layout
+from tests.support.world import World, by_target
 
 PLACE = "mirror/app"
 ONE = ["linux/amd64"]

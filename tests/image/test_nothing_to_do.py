@@ -5,9 +5,9 @@ from __future__ import annotations
 from mirrord.model import Action, Result
 from mirrord.syncer import LOCAL
 from mirrord.testing import Registry, build_image, push
-from mirrord.testing.layouts import write_layout
-from mirrord.testing.store import MemoryStore
-from mirrord.testing.world import World
+from tests.support.layouts import write_layout
+from tests.support.store import MemoryStore
+from tests.support.world import World
 
 PLACE = "mirror/app"
 

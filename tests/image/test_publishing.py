@@ -12,9 +12,9 @@ from mirrord.model import Action, Outcome, Result
 from mirrord.syncer import LOCAL, Mirror, Publication
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Fault, Image, Immutable, Moment, Registry, build_image, push
-from mirrord.testing.layouts import write_layout
 from mirrord.testing.servers import free_port
-from mirrord.testing.world import World, by_target
+from tests.support.layouts import write_layout
+from tests.support.world import World, by_target
 
 PLACE = "mirror/app"
 

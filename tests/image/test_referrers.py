@@ -16,7 +16,7 @@ from mirrord.serving import Asked
 from mirrord.syncer import LOCAL
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import DockerRegistry, Image, Registry, build_artifact, build_image, push, require
-from mirrord.testing.world import World
+from tests.support.world import World
 
 IMAGE = build_image(["linux/amd64"])
 ABOUT = [build_artifact(IMAGE, f"application/vnd.example.{kind}", kind.encode()) for kind in ("sbom", "sig", "att")]

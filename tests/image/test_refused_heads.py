@@ -6,7 +6,7 @@ import pytest
 
 from mirrord.model import Action, Outcome, Result
 from mirrord.testing import Auth, Registry, build_image, push
-from mirrord.testing.world import World
+from tests.support.world import World
 
 ONE = ["linux/amd64"]
 UNSURE = [400, 401, 403, 404, 405, 500, 501]

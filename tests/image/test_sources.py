@@ -16,8 +16,8 @@ from mirrord.model import Result
 from mirrord.syncer import LOCAL
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Image, build_image, build_nested, push
-from mirrord.testing.layouts import write_docker_archive, write_layout, write_layout_tar
-from mirrord.testing.world import World
+from tests.support.layouts import write_docker_archive, write_layout, write_layout_tar
+from tests.support.world import World
 
 PLACE = "mirror/app"
 REVISION = "org.opencontainers.image.revision"

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, TooLargeError
-from mirrord.model import Digest
 from mirrord.syncers.image.transfer import tree
 from mirrord.syncers.image.transfer.tree import Extent, Manifests, Once, Parts, root
-from mirrord.wire.oci.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest
+from mirrord.wire.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
+from mirrord.wire.oci.manifest import Manifest
 
 
 def manifest(number: int, size: int = 0, children: int = 0) -> Manifest:

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from mirrord.blobs.spool import WITHHELD
+from mirrord.digest import Digest
 from mirrord.errors import BrokenError
 from mirrord.events import BytesRead, Event
-from mirrord.model import Digest, Outcome, Result
+from mirrord.model import Outcome, Result
 from mirrord.syncer import LOCAL
 from mirrord.syncers.image.upstream import survey
 from mirrord.testing import Auth, Fault, Image, Moment, Registry, build_image, push
-from mirrord.testing.layouts import write_layout
-from mirrord.testing.world import World, by_target, open_world
-from mirrord.wire.message import Call
+from mirrord.wire.http.message import HttpRequest
+from tests.support.layouts import write_layout
+from tests.support.world import World, by_target, open_world
 
 MIB = 1 << 20
 PLACE = "mirror/app"
@@ -233,7 +234,7 @@ async def test_a_question_that_waits_in_line_is_no_answer_that_is_late(
     monkeypatch.setattr(survey, "PATIENCE", 0.2)
     source, busy = await filled(world, big(1000)), await world.registry("busy")
     held, calls = busy.faults.on("GET", "/v2/$", times=None).hold(), world.services.http
-    others = [asyncio.ensure_future(calls.fetch(Call("GET", f"{busy.url}/v2/", busy.host))) for _ in range(100)]
+    others = [asyncio.ensure_future(calls.fetch(HttpRequest("GET", f"{busy.url}/v2/", busy.host))) for _ in range(100)]
     await held.reached.wait()
     planning = asyncio.ensure_future(world.plan(world.mirror(main_of(source), busy)))
     done, _ = await asyncio.wait({planning}, timeout=3 * survey.PATIENCE)

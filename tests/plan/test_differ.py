@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirrord.memory import NO_MEMORY, Known, Memory
+from mirrord.memory import NO_MEMORY, LastSeen, Memory
 from mirrord.model import Action, Item, Step
 from mirrord.plan.differ import asked, differ
 from mirrord.plan.moving import Evidence
@@ -38,7 +38,7 @@ def steps_of(
 
 
 def known(offer: Offer, digest: str = NEW, **ago: float) -> Memory:
-    return Memory({("t", offer.item.name): Known(digest, NOW - timedelta(**ago))})
+    return Memory({("t", offer.item.name): LastSeen(digest, NOW - timedelta(**ago))})
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def offered(draw: st.DrawFn) -> list[Offer]:
 @given(
     offered(),
     st.dictionaries(st.tuples(targets, names), digests),
-    st.dictionaries(st.tuples(targets, names), st.builds(Known, digests, st.just(NOW - timedelta(days=9)))),
+    st.dictionaries(st.tuples(targets, names), st.builds(LastSeen, digests, st.just(NOW - timedelta(days=9)))),
 )
 def test_doing_the_steps_reaches_the_state_and_then_nothing_is_left(
-    offers: list[Offer], held: Held, memory: dict[tuple[str, str], Known]
+    offers: list[Offer], held: Held, memory: dict[tuple[str, str], LastSeen]
 ) -> None:
     """After all copies every name stands for the offered content, unless refused or left alone; again nothing is done.
 

@@ -14,7 +14,7 @@ from mirrord.blobs import reserve
 from mirrord.errors import StorageError, UnreachableError
 from mirrord.model import Action, Outcome, Plan, Receipt, Run, Step
 from mirrord.record.sqlite import SqliteStore
-from mirrord.testing.disks import fill, small_disk
+from tests.support.disks import fill, small_disk
 
 MIB = 1 << 20
 NOW = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)

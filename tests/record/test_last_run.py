@@ -15,7 +15,7 @@ from mirrord.record.store import LastRun, Noted
 from mirrord.report.status import Facts, status, told
 from mirrord.syncer import Mirror, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
-from mirrord.testing.store import MemoryStore
+from tests.support.store import MemoryStore
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 

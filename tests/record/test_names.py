@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.memory import Memory, Named
+from mirrord.memory import Memory, NamedBuild
 from mirrord.model import Action, Outcome, Plan, Receipt, Run, Step
 from mirrord.pipeline import believable
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import Store
-from mirrord.testing.store import MemoryStore
+from tests.support.store import MemoryStore
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
 END = T0 + timedelta(seconds=9)
 AT = {"a": "/builds > one.example/app"}
-STAYS = Named("main-c1", "sha256:1", T0, stays=True, beside="main")
-MOVES = Named("main", "sha256:1", T0, False, "main-c1", T0 - timedelta(days=2), T0 - timedelta(days=1), 7, T0)
+STAYS = NamedBuild("main-c1", "sha256:1", T0, stays=True, beside="main")
+MOVES = NamedBuild("main", "sha256:1", T0, False, "main-c1", T0 - timedelta(days=2), T0 - timedelta(days=1), 7, T0)
 
 
-def step(*named: Named, action: Action = Action.COPY, confirmed: bool = False) -> Step:
+def step(*named: NamedBuild, action: Action = Action.COPY, confirmed: bool = False) -> Step:
     names = tuple(one.name for one in named)
     return Step(action, names[0], "sha256:1", "a", names, "because", named=named, confirmed=confirmed)
 

@@ -16,12 +16,12 @@ import pytest
 
 from mirrord import failpoints
 from mirrord.errors import StorageError
-from mirrord.memory import Known
+from mirrord.memory import LastSeen
 from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
 from mirrord.record.engine import on_network
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import Store
-from mirrord.testing.store import MemoryStore
+from tests.support.store import MemoryStore
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
 
@@ -80,7 +80,7 @@ async def test_good_receipts_become_memory(store: Store) -> None:
     await store.add_run(run(done("v1"), failed("v2"), done("v1", "b")))
     await store.add_run(run(failed("v1"), minute=1))
     at = T0 + timedelta(seconds=9)
-    assert await store.memory("m") == {("a", "v1"): Known("sha256:v1", at), ("b", "v1"): Known("sha256:v1", at)}
+    assert await store.memory("m") == {("a", "v1"): LastSeen("sha256:v1", at), ("b", "v1"): LastSeen("sha256:v1", at)}
     assert await store.memory("other") == {}
 
 
@@ -88,7 +88,7 @@ async def test_confirmed_steps_become_memory(store: Store) -> None:
     """What a target itself confirmed is known anew; what was believed from memory does not get younger."""
     confirmed = replace(step("v1", "a", Action.KEEP), confirmed=True)
     await store.add_run(run(steps=(confirmed, step("v2", "a", Action.KEEP)), minute=1))
-    assert await store.memory("m") == {("a", "v1"): Known("sha256:v1", T0 + timedelta(minutes=1))}
+    assert await store.memory("m") == {("a", "v1"): LastSeen("sha256:v1", T0 + timedelta(minutes=1))}
 
 
 async def test_deleted_items_are_forgotten(store: Store) -> None:

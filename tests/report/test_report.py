@@ -27,14 +27,14 @@ from mirrord.report.documents import (
     run_from,
     run_pieces,
 )
-from mirrord.report.health import Pulse
+from mirrord.report.health import Health
 from mirrord.report.lines import NAMES, line
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Facts, Running, status
 from mirrord.serve.page import page
 from mirrord.syncer import Mirror, Target
-from mirrord.wire.trust import Secret
+from mirrord.wire.secret import Secret
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
 STEP = Step(Action.COPY, "v1", "sha256:1", "a", ("v1", "main"), "not there", 10, "g", frozenset({"v1"}), count=3)
@@ -76,17 +76,17 @@ EVENTS: list[ev.Event] = [
 @pytest.mark.parametrize(
     ("pulse", "live", "ready", "reason"),
     [
-        pytest.param(Pulse(), True, True, "ok", id="well"),
-        pytest.param(Pulse(tick_age=31), False, True, "not ticked for 31 s", id="loop"),
-        pytest.param(Pulse(overdue=("m",)), False, True, "cancelled at the deadline: m", id="overdue"),
-        pytest.param(Pulse(storage="disk full"), True, False, "disk full", id="storage"),
-        pytest.param(Pulse(scheduled=False), True, False, "not running", id="schedule"),
-        pytest.param(Pulse(stopping=True), True, False, "shutting down", id="stopping"),
-        pytest.param(Pulse(swept=False), True, False, "still being removed", id="sweep"),
-        pytest.param(Pulse(configured=False), True, False, "not loaded", id="configuration"),
+        pytest.param(Health(), True, True, "ok", id="well"),
+        pytest.param(Health(tick_age=31), False, True, "not ticked for 31 s", id="loop"),
+        pytest.param(Health(overdue=("m",)), False, True, "cancelled at the deadline: m", id="overdue"),
+        pytest.param(Health(storage="disk full"), True, False, "disk full", id="storage"),
+        pytest.param(Health(scheduled=False), True, False, "not running", id="schedule"),
+        pytest.param(Health(stopping=True), True, False, "shutting down", id="stopping"),
+        pytest.param(Health(swept=False), True, False, "still being removed", id="sweep"),
+        pytest.param(Health(configured=False), True, False, "not loaded", id="configuration"),
     ],
 )
-def test_verdicts(pulse: Pulse, live: bool, ready: bool, reason: str) -> None:
+def test_verdicts(pulse: Health, live: bool, ready: bool, reason: str) -> None:
     """Each trouble fails exactly the probe that can mend it, with its reason."""
     verdicts = health.live(pulse), health.ready(pulse)
     assert tuple(verdict.good for verdict in verdicts) == (live, ready)
@@ -96,7 +96,7 @@ def test_verdicts(pulse: Pulse, live: bool, ready: bool, reason: str) -> None:
 
 def test_excluded_check() -> None:
     """A check that is excluded has no say."""
-    assert health.ready(Pulse(storage="full")).without(["storage"]).good
+    assert health.ready(Health(storage="full")).without(["storage"]).good
 
 
 def test_status_document() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.testing.commands import Desk
+from tests.support.commands import Desk
 
 
 @pytest.fixture

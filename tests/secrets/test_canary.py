@@ -13,10 +13,10 @@ import aiohttp
 import pytest
 
 from mirrord.testing import Auth, Registry, build_image, push
-from mirrord.testing.canary import Canary
-from mirrord.testing.commands import Desk
 from mirrord.testing.servers import free_port
-from mirrord.testing.tls import Authority
+from tests.support.canary import Canary
+from tests.support.commands import Desk
+from tests.support.tls import Authority
 
 
 class World:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mirrord.testing import Auth, Registry, build_image, push
-from mirrord.testing.canary import Canary
-from mirrord.testing.commands import Desk
+from tests.support.canary import Canary
+from tests.support.commands import Desk
 
 
 async def test_exactly_as_it_is(desk: Desk) -> None:

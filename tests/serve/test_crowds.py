@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mirrord.serve.places import FullError, Places, client_of
-from mirrord.serve.programs import Lane
+from mirrord.serve.programs import ProgramLimit
 from mirrord.serve.spooled import Room
-from mirrord.testing.scripted import Site, begun, ended, fifo, lane, site
+from tests.support.scripted import Site, begun, ended, fifo, lane, site
 
 BIG = 24_000_000  # more than the kernel keeps for a connection
 GET = b"GET /run/big HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
@@ -152,7 +152,7 @@ async def test_what_is_quick_waits_for_nobody(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("waiting", "patience"), [(1, 30.0), (100, 0.05)])
 async def test_bounded(tmp_path: Path, waiting: int, patience: float) -> None:
     """Whoever finds too many waiting, or waits too long, is asked to come back later."""
-    one = Lane(Places(1, 1, waiting, patience), Places(1, 1, waiting, patience))
+    one = ProgramLimit(Places(1, 1, waiting, patience), Places(1, 1, waiting, patience))
     async with site(tmp_path, slow=one) as served:
         ready = fifo(tmp_path, "ready")
         served.scripts.scripts |= {"hangs": f"echo > {ready}; cat {fifo(tmp_path, 'never')}", "quick": "printf quick"}

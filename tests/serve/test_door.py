@@ -14,7 +14,7 @@ import pytest
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
 from mirrord.serve.remote import SOCKET, bind_control
-from mirrord.testing.frontserver import Shown
+from tests.support.frontserver import Shown
 
 CROWD = 300
 SLOW = b"GET /livez HTTP/1.1\r\nX-Slow: "

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mirrord.errors import BusyError, UnreachableError, UsageError
-from mirrord.report.health import Pulse
+from mirrord.report.health import Health
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Facts, Status, status
 from mirrord.serve.app import make_app
@@ -60,10 +60,10 @@ class FakeView:
 
     def __init__(self, front: FakeFront) -> None:
         self.fronts: Mapping[str, Serves] = dict.fromkeys(front.prefixes, front)
-        self.now = Pulse()
+        self.now = Health()
         self.rendered = self.editions = 0
 
-    def pulse(self) -> Pulse:
+    def pulse(self) -> Health:
         return self.now
 
     async def status(self) -> Status:
@@ -137,7 +137,7 @@ async def test_probes(served: Served) -> None:
     for path in ("/livez", "/readyz", "/startupz", "/healthz"):
         assert (await served.ask("GET", path))[0] == 200
         assert (await served.ask("HEAD", path))[::2] == (200, b"")
-    served.view.now = Pulse(overdue=("m",), storage="disk full")
+    served.view.now = Health(overdue=("m",), storage="disk full")
     assert (await served.ask("GET", "/livez"))[0] == 503
     code, _, body = await served.ask("GET", "/readyz?verbose")
     assert code == 503

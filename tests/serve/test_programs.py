@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mirrord.serve.spooled import Room
-from mirrord.testing.scripted import begun, ended, fifo, running, site
+from tests.support.scripted import begun, ended, fifo, running, site
 
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, prctl(2)
 

@@ -16,11 +16,11 @@ import pytest
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
 from mirrord.serve.sendfile import FileSender
-from mirrord.serve.taking import Taking
+from mirrord.serve.taking import ConnectionProgress
 from mirrord.serving import Asked, Content
 from mirrord.syncer import Services
-from mirrord.testing.crowd import Client, crowd, request, troubles
-from mirrord.testing.frontserver import Shown
+from tests.support.crowd import Client, crowd, request, troubles
+from tests.support.frontserver import Shown
 
 SIZE = 24_000_000  # more than the kernel keeps for a connection
 
@@ -145,7 +145,7 @@ def test_who_reads_slowly_is_not_let_go(pair: tuple[socket.socket, socket.socket
         while True:
             one.send(bytes(65536))
     now = 0.0
-    taking = Taking(one.fileno(), now)
+    taking = ConnectionProgress(one.fileno(), now)
     while not taking.stopped(now := now + 1, 0.5):
         pass  # until the kernels have settled
     other.settimeout(30)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from mirrord.daemon.house import House
-from mirrord.daemon.notify import Notifier
+from mirrord.daemon.systemd import Notifier
 from mirrord.events import Events
 
 

@@ -15,7 +15,7 @@ from mirrord.events import Events
 from mirrord.model import Result
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import DockerRegistry, Registry, build_artifact, build_image, push, require
-from mirrord.testing.commands import Desk
+from tests.support.commands import Desk
 
 KEEP = {f"OCI_API_{what}_DELETE": "false" for what in ("BLOBS", "MANIFESTS", "TAGS")}
 REPOSITORY = "team/suite"

@@ -11,12 +11,12 @@ from mirrord.model import Result
 from mirrord.serve.remote import ControlClient
 from mirrord.syncers.git.names import MARK
 from mirrord.testing import build_image
-from mirrord.testing.commands import Desk
-from mirrord.testing.crowd import Client, crowd, request, troubles
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.layouts import write_layout
 from mirrord.testing.running import run
 from mirrord.wire.git.pktline import DELIMITER, FLUSH, encode
+from tests.support.commands import Desk
+from tests.support.crowd import Client, crowd, request, troubles
+from tests.support.layouts import write_layout
 
 MIRRORS = 1000
 LAYER = 8_000_000

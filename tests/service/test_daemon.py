@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from mirrord.config.load import load_folder
-from mirrord.daemon import StateLock, open_workshop
+from mirrord.daemon.lock import StateLock
+from mirrord.daemon.runtime import open_runtime
 from mirrord.errors import BusyError, ConfigError, UnreachableError, UsageError
 from mirrord.events import Event, Events, Planned, RunFinished, RunStarted, StepDone
 from mirrord.model import Result
@@ -285,7 +286,7 @@ async def test_work_without_a_daemon(place: Any, monkeypatch: pytest.MonkeyPatch
     with StateLock(place.state):
         with pytest.raises(BusyError, match=str(os.getpid())), StateLock(place.state):
             pass
-        async with open_workshop(configuration, syncers, place.state, Events()) as shop:
+        async with open_runtime(configuration, syncers, place.state, Events()) as shop:
             assert (await shop.runner.sync("m")).result is Result.SUCCESS
             (source / "hang").touch()
             (source / "two").touch()
@@ -295,6 +296,6 @@ async def test_work_without_a_daemon(place: Any, monkeypatch: pytest.MonkeyPatch
             while not isinstance(await events.get(), Planned):
                 pass
             asking.cancel()
-        async with open_workshop(configuration, syncers, place.state, Events()) as shop:
+        async with open_runtime(configuration, syncers, place.state, Events()) as shop:
             results = [entry.result for entry in await shop.store.runs("m")]
             assert results == [Result.INTERRUPTED, Result.SUCCESS]

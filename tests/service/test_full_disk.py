@@ -17,18 +17,19 @@ import aiohttp
 import pytest
 
 from mirrord.blobs.reserve import FILE, HELD, RESERVE
+from mirrord.digest import Digest
 from mirrord.errors import UnreachableError
 from mirrord.events import Events
-from mirrord.model import Digest, Result, Run
+from mirrord.model import Result, Run
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import Fault, Image, Registry, build_image, push
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
-from mirrord.testing.commands import Desk, Served
-from mirrord.testing.disks import fill, fill_names, read_only, small_disk
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
-from mirrord.testing.lfshost import LfsHost
+from tests.support.commands import Desk, Served
+from tests.support.disks import fill, fill_names, read_only, small_disk
+from tests.support.lfshost import LfsHost
 
 MIB = 1 << 20
 DISK = RESERVE + 30 * MIB

@@ -21,10 +21,10 @@ from mirrord.events import Events
 from mirrord.model import Result, Run
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import DockerRegistry, Registry, build_image, push, require
-from mirrord.testing.commands import Desk, Served
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.layouts import write_layout
+from tests.support.commands import Desk, Served
+from tests.support.layouts import write_layout
 
 NAME = "app.git"
 MIB = 1 << 20

@@ -20,9 +20,9 @@ from mirrord.events import Events
 from mirrord.model import Result, Run
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import Registry, build_image, push
-from mirrord.testing.commands import Desk, Served
 from mirrord.testing.images import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from mirrord.testing.listening import listen
+from tests.support.commands import Desk, Served
 
 MIB = 1 << 20
 MOST = 350 * 1024  # kB; an idle daemon has 80 MB

@@ -15,8 +15,8 @@ from mirrord.events import Events
 from mirrord.model import Result
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
-from mirrord.testing.commands import Desk
 from mirrord.testing.running import podman, run, skopeo_copy
+from tests.support.commands import Desk
 
 LAYER = 60_000
 KINDS = pytest.mark.parametrize("docker", [False, True], ids=["oci-index", "docker-list"])

@@ -20,10 +20,10 @@ from mirrord.errors import BusyError, UsageError
 from mirrord.events import Event, Events, RunFinished, RunSkipped, RunStarted
 from mirrord.model import Plan, Result
 from mirrord.report import health
-from mirrord.report.health import Pulse
+from mirrord.report.health import Health
 from mirrord.syncer import Mirror, Publication, Services, Target
-from mirrord.testing.store import MemoryStore
-from mirrord.wire.trust import Secret
+from mirrord.wire.secret import Secret
+from tests.support.store import MemoryStore
 
 CANARY = Secret("canary-51c0ffee")
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -184,12 +184,12 @@ async def test_live_fails_only_when_cancelling_fails() -> None:
     asked = asyncio.create_task(house.runner.sync("m"))
     await until(lambda: not house.syncer.deaf)
     await until(house.runner.overdue)
-    verdict = health.live(Pulse(overdue=house.runner.overdue()))
+    verdict = health.live(Health(overdue=house.runner.overdue()))
     assert not verdict.good
     assert verdict.reason.endswith("at the deadline: m")
     house.syncer.gate.set()
     await asked
-    assert health.live(Pulse(overdue=house.runner.overdue())).good
+    assert health.live(Health(overdue=house.runner.overdue())).good
 
 
 async def test_bug_in_a_syncer(house: House) -> None:

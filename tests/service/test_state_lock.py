@@ -15,9 +15,9 @@ from mirrord.events import Events
 from mirrord.model import Result
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import Registry, build_image, push
-from mirrord.testing.commands import Desk
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
+from tests.support.commands import Desk
 
 
 @pytest.mark.parametrize(

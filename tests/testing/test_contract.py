@@ -10,8 +10,8 @@ from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.store import BlobStore
 from mirrord.syncer import GROUP, load_syncers
 from mirrord.testing.contract import SCENARIO_CHECKS, Scenario, check_port, check_rooms
-from mirrord.testing.scenarios import SCENARIOS
 from mirrord.testing.store_contract import STORE_CHECKS
+from tests.support.scenarios import SCENARIOS
 
 INSTALLED = {entry.name: entry.module for entry in entry_points(group=GROUP)}
 STORES: dict[str, Callable[[Path], BlobStore]] = {"disk": DiskStore}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.errors import UnreachableError
-from mirrord.model import Digest
 from mirrord.testing import (
     Auth,
     DockerRegistry,
@@ -22,8 +22,8 @@ from mirrord.testing import (
     require,
 )
 from mirrord.testing.images import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, REF_NAME, REVISION, SCHEMA1
-from mirrord.testing.layouts import write_docker_archive, write_layout, write_layout_tar
 from mirrord.testing.running import podman, run, skopeo_copy
+from tests.support.layouts import write_docker_archive, write_layout, write_layout_tar
 
 SHAPES = {
     "index": build_image(),

@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from mirrord.model import Digest
+from mirrord.digest import Digest
 from mirrord.testing import Auth, Content, Immutable, Moment, Registry, Wire, build_artifact, build_image, push
-from mirrord.testing.tls import Authority
+from tests.support.tls import Authority
 
 DATA = bytes(range(256)) * 1000
 DIGEST = Digest.of(DATA)

@@ -14,9 +14,9 @@ from mirrord.model import Outcome, Result
 from mirrord.pipeline import run_mirror
 from mirrord.syncer import LOCAL, Mirror
 from mirrord.testing import build_image
-from mirrord.testing.layouts import write_layout
-from mirrord.testing.world import IMAGE, World, open_world
 from mirrord.wire.secret import Secret
+from tests.support.layouts import write_layout
+from tests.support.world import IMAGE, World, open_world
 
 
 @pytest.fixture

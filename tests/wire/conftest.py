@@ -11,7 +11,8 @@ from aiohttp import web
 
 from mirrord.events import Event, Events
 from mirrord.wire.host import HostBook
-from mirrord.wire.http import Http, Limits
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import Limits
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -7,12 +7,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from mirrord.errors import ContentError, DeniedError, ServerError, ThrottledError, UntrustedError
-from mirrord.wire import auth, grant
-from mirrord.wire.auth import Attempt, Identify, Need, Reply
-from mirrord.wire.grant import Desk, Token, parse_token
 from mirrord.wire.host import HostPolicy
-from mirrord.wire.message import Answer
-from mirrord.wire.trust import Credential, Secret
+from mirrord.wire.http import auth, token
+from mirrord.wire.http.auth import Attempt, Identify, Need, Reply
+from mirrord.wire.http.message import HttpResponse
+from mirrord.wire.http.token import AuthState, Token, parse_token
+from mirrord.wire.secret import Credential, Secret
 
 POLICY = HostPolicy("reg.example")
 URL = "https://reg.example/v2/a/b/manifests/v1"
@@ -60,7 +60,7 @@ class Driver:
 
 
 def start(desk: Any = None, scope: str = PUSH, credential: Credential | None = CREDENTIAL, now: Any = 0.0) -> Any:
-    return Driver(auth.authenticate(desk or Desk(), POLICY, scope, now), credential)
+    return Driver(auth.authenticate(desk or AuthState(), POLICY, scope, now), credential)
 
 
 def test_open_registries_are_asked_once() -> None:
@@ -88,17 +88,17 @@ def test_the_challenge_names_the_scope_when_the_caller_does_not() -> None:
 
 def test_known_hosts_are_not_asked_twice() -> None:
     """Once a host is known to want Bearer or Basic, the first request already has it."""
-    desk = Desk()
+    desk = AuthState()
     start(desk).reply(401, bearer())
     assert start(desk).step.authorization == "Bearer token-1"
-    desk = Desk()
+    desk = AuthState()
     start(desk).reply(401, 'Basic realm="x"')
     assert start(desk).step.authorization == CREDENTIAL.basic
 
 
 def test_a_kept_token_is_used_again() -> None:
     """Same scope, enough life: no new token."""
-    desk = Desk(scheme="bearer", realm=REALM)
+    desk = AuthState(scheme="bearer", realm=REALM)
     desk.keep(PUSH, Token(Secret("kept"), 0.0, 300.0))
     flow = start(desk, now=100.0)
     assert flow.step.authorization == "Bearer kept"
@@ -107,7 +107,7 @@ def test_a_kept_token_is_used_again() -> None:
 
 def test_a_refused_token_is_replaced_once() -> None:
     """401 on a kept token gets a fresh one; 401 on that is final (no hammering, regclient #922)."""
-    desk = Desk(scheme="bearer", realm=REALM)
+    desk = AuthState(scheme="bearer", realm=REALM)
     kept = Token(Secret("kept"), 0.0, 300.0)
     desk.keep(PUSH, kept)
     flow = start(desk)
@@ -119,7 +119,7 @@ def test_a_refused_token_is_replaced_once() -> None:
 
 def test_insufficient_scope_names_another() -> None:
     """A second challenge with other scopes is followed once, and remembered when it worked."""
-    desk = Desk()
+    desk = AuthState()
     flow = start(desk, scope=PULL)
     flow.reply(401, bearer(PULL))
     assert flow.reply(401, bearer("repository:a/b:delete", error="insufficient_scope")) == "Bearer token-2"
@@ -151,7 +151,7 @@ def test_403_is_final_while_the_token_lives() -> None:
 
 def test_403_after_the_token_ran_out_is_tried_again() -> None:
     """A long upload may outlive its token, and some registries then say 403."""
-    desk = Desk(scheme="bearer", realm=REALM)
+    desk = AuthState(scheme="bearer", realm=REALM)
     desk.keep(PUSH, Token(Secret("kept"), 0.0, 300.0))
     flow = start(desk)
     flow.now = 400.0
@@ -172,7 +172,7 @@ def test_1_an_evil_realm_ends_the_flow(realm: Any) -> None:
 
 def test_5_the_good_one_of_two_challenges_is_used() -> None:
     """First evil, second good: the good one counts (bad input 5)."""
-    desk = Desk()
+    desk = AuthState()
     flow = start(desk)
     assert flow.reply(401, bearer(realm="https://evil.test/t"), bearer()) == "Bearer token-1"
     assert desk.realm == REALM
@@ -204,7 +204,7 @@ def test_a_stranger_cannot_ask_for_our_credential() -> None:
 
 def test_a_relative_realm_is_relative_to_the_answer() -> None:
     """Some servers write only a path."""
-    desk = Desk()
+    desk = AuthState()
     start(desk).reply(401, bearer(realm="/auth/token?x=1"))
     assert desk.realm == "https://reg.example/auth/token?x=1"
 
@@ -247,11 +247,13 @@ def test_16_unusable_tokens_are_refused(body: Any) -> None:
 
 
 def obtained(desk: Any, credential: Credential | None, *answers: Any, scope: str = PUSH, now: Any = 0.0) -> Any:
-    flow = grant.obtain(desk, POLICY, credential, scope, now=now, wall=0.0)
+    flow = token.obtain(desk, POLICY, credential, scope, now=now, wall=0.0)
     calls = [next(flow)]
     try:
         for status, data in answers:
-            calls.append(flow.send(Answer(status, {"content-type": "application/json"}, json.dumps(data).encode(), "")))
+            calls.append(
+                flow.send(HttpResponse(status, {"content-type": "application/json"}, json.dumps(data).encode(), ""))
+            )
     except StopIteration as done:
         return calls, done.value
     raise AssertionError(calls)
@@ -259,7 +261,7 @@ def obtained(desk: Any, credential: Credential | None, *answers: Any, scope: str
 
 def test_the_classic_token_request() -> None:
     """GET with service, one scope parameter for each scope, and Basic when we have a credential."""
-    desk = Desk("bearer", REALM + "?x=1", "reg")
+    desk = AuthState("bearer", REALM + "?x=1", "reg")
     (call,), token = obtained(desk, CREDENTIAL, (200, {"token": "t"}), scope=f"{PUSH} repository:c:pull")
     assert parse_qs(urlsplit(call.url).query) == {"x": ["1"], "service": ["reg"], "scope": [PUSH, "repository:c:pull"]}
     assert call.headers["Authorization"] == CREDENTIAL.basic
@@ -268,7 +270,7 @@ def test_the_classic_token_request() -> None:
 
 def test_anonymous_token_request() -> None:
     """Without a credential nothing is sent that could be one."""
-    (call,), _ = obtained(Desk("bearer", REALM), None, (200, {"token": "t"}))
+    (call,), _ = obtained(AuthState("bearer", REALM), None, (200, {"token": "t"}))
     assert set(call.headers) == {"Accept"}
 
 
@@ -276,11 +278,11 @@ def test_anonymous_token_request() -> None:
 def test_identity_tokens_are_refresh_tokens(status: int) -> None:
     """POST OAuth2 first; a server that does not know it gets the older GET."""
     identity = Credential("<token>", Secret("identity-1"))
-    (call,), _ = obtained(Desk("bearer", REALM, "reg"), identity, (200, {"access_token": "t"}))
+    (call,), _ = obtained(AuthState("bearer", REALM, "reg"), identity, (200, {"access_token": "t"}))
     assert call.method == "POST"
     assert parse_qs(call.body.decode())["refresh_token"] == ["identity-1"]
     assert "identity-1" not in call.url
-    calls, _ = obtained(Desk("bearer", REALM, "reg"), identity, (status, {}), (200, {"token": "t"}))
+    calls, _ = obtained(AuthState("bearer", REALM, "reg"), identity, (status, {}), (200, {"token": "t"}))
     assert [call.method for call in calls] == ["POST", "GET"]
 
 
@@ -290,23 +292,25 @@ def test_identity_tokens_are_refresh_tokens(status: int) -> None:
 def test_token_servers_that_refuse(status: int, error: Any) -> None:
     """Each refusal keeps its meaning, and names no secret."""
     with pytest.raises(error) as caught:
-        obtained(Desk("bearer", REALM), CREDENTIAL, (status, {"errors": [{"code": "X", "message": "pa55word wrong"}]}))
+        obtained(
+            AuthState("bearer", REALM), CREDENTIAL, (status, {"errors": [{"code": "X", "message": "pa55word wrong"}]})
+        )
     assert "pa55word" not in str(caught.value)
 
 
 def test_a_refused_credential_rests_for_a_minute() -> None:
     """No second request within 60 seconds, one after that."""
-    desk = Desk("bearer", REALM)
+    desk = AuthState("bearer", REALM)
     with pytest.raises(DeniedError):
         obtained(desk, CREDENTIAL, (401, {}))
     with pytest.raises(DeniedError):
-        next(grant.obtain(desk, POLICY, CREDENTIAL, PUSH, now=59.0, wall=0.0))
-    assert next(grant.obtain(desk, POLICY, CREDENTIAL, PUSH, now=61.0, wall=0.0)).method == "GET"
+        next(token.obtain(desk, POLICY, CREDENTIAL, PUSH, now=59.0, wall=0.0))
+    assert next(token.obtain(desk, POLICY, CREDENTIAL, PUSH, now=61.0, wall=0.0)).method == "GET"
 
 
 def test_tokens_do_not_pile_up() -> None:
     """Thousands of repositories do not grow the desk without bound."""
-    desk = Desk()
+    desk = AuthState()
     for number in range(2000):
         desk.keep(str(number), Token(Secret("x"), 0.0, 60.0))
     assert len(desk.tokens) == 512

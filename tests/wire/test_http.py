@@ -20,8 +20,9 @@ from mirrord.errors import (
 )  # fmt: skip
 from mirrord.events import RateLimit, RequestDone, Retrying
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Call, Http, Limits, Upload, base_url
-from mirrord.wire.pace import Bucket
+from mirrord.wire.http.client import Http, base_url
+from mirrord.wire.http.message import HttpRequest, Limits, Upload
+from mirrord.wire.http.pace import Bucket
 from mirrord.wire.secret import Secret
 
 
@@ -44,7 +45,7 @@ def answering_each(statuses: Iterator[int], **headers: Any) -> Any:
 async def test_an_answer_has_everything(serve: Any, http: Http, told: Any) -> None:
     """Status, lower-case headers, raw body, final URL; and one event."""
     server = await serve(answering(body=b"\x00raw", X_One="1"))
-    answer = await http.fetch(Call("GET", f"{server.url}/v2/?q=1", server.host, headers={"Accept": "a/b"}))
+    answer = await http.fetch(HttpRequest("GET", f"{server.url}/v2/?q=1", server.host, headers={"Accept": "a/b"}))
     assert (answer.status, answer.body, answer.headers["x-one"]) == (200, b"\x00raw", "1")
     assert answer.url == f"{server.url}/v2/?q=1"
     request = server.requests[0]
@@ -69,7 +70,7 @@ async def test_statuses_become_errors(serve: Any, http: Http, status: int, kind:
     """Refusals are asked once, failures four times (F11, F21)."""
     server = await serve(answering(status))
     with pytest.raises(kind) as caught:
-        await http.fetch(Call("POST", f"{server.url}/v2/a/b?sig=hidden", server.host, body=b"x"))
+        await http.fetch(HttpRequest("POST", f"{server.url}/v2/a/b?sig=hidden", server.host, body=b"x"))
     assert len(server.requests) == tries
     assert f"{server.host}: POST /v2/a/b: status {status}" in str(caught.value)
     assert "hidden" not in str(caught.value)
@@ -82,7 +83,7 @@ async def test_the_registry_s_own_words_are_repeated(serve: Any, http: Http) -> 
     errors = [{"code": "TAG_IMMUTABLE", "message": "see https://u:pw12@h/x"}, {"code": "B", "message": "y" * 5000}]
     server = await serve(answering(409, json.dumps({"errors": errors}).encode()))
     with pytest.raises(RefusedError) as caught:
-        await http.fetch(Call("GET", server.url, server.host))
+        await http.fetch(HttpRequest("GET", server.url, server.host))
     assert "TAG_IMMUTABLE: see https://***@h/x" in str(caught.value)
     assert len(str(caught.value)) < 1024
 
@@ -92,7 +93,7 @@ async def test_no_half_secret_is_repeated(serve: Any, http: Http) -> None:
     secret = Secret("s3cr3t" * 300)
     server = await serve(answering(409, f"{secret.reveal()} ".encode() * 30))
     with pytest.raises(RefusedError) as caught:
-        await http.fetch(Call("GET", server.url, server.host))
+        await http.fetch(HttpRequest("GET", server.url, server.host))
     assert str(caught.value).endswith(": " + " ".join(["***"] * 9))
 
 
@@ -107,7 +108,7 @@ async def test_odd_error_bodies_are_harmless(serve: Any, http: Http, body: Any) 
     """Whatever stands in an error body, the error is the one of its status, in printable text."""
     server = await serve(answering(404, body))
     with pytest.raises(MissingError) as caught:
-        await http.fetch(Call("GET", server.url, server.host))
+        await http.fetch(HttpRequest("GET", server.url, server.host))
     assert str(caught.value).isprintable()
 
 
@@ -115,7 +116,7 @@ async def test_failures_heal(serve: Any, http: Http, told: Any) -> None:
     """Two 503 and then an answer: three requests, two announced retries."""
     statuses = iter([503, 503, 200])
     server = await serve(answering_each(statuses))
-    assert (await http.fetch(Call("GET", server.url, server.host))).status == 200
+    assert (await http.fetch(HttpRequest("GET", server.url, server.host))).status == 200
     assert len(server.requests) == 3
     assert [event.reason for event in told if isinstance(event, Retrying)] == ["server", "server"]
 
@@ -124,7 +125,7 @@ async def test_a_short_retry_after_is_kept(serve: Any, http: Http, told: Any) ->
     """Zero seconds means at once, without jitter."""
     statuses = iter([429, 200])
     server = await serve(answering_each(statuses, Retry_After="0"))
-    await http.fetch(Call("GET", server.url, server.host))
+    await http.fetch(HttpRequest("GET", server.url, server.host))
     assert [event.delay for event in told if isinstance(event, Retrying)] == [0.0]
 
 
@@ -134,7 +135,7 @@ async def test_a_long_retry_after_goes_to_the_caller(serve: Any, client: Any, va
     server = await serve(answering(429, Retry_After=value))
     http = client(wall=lambda: 1_800_000_000.0)
     with pytest.raises(ThrottledError) as caught:
-        await http.fetch(Call("GET", server.url, server.host))
+        await http.fetch(HttpRequest("GET", server.url, server.host))
     assert caught.value.after == 600.0
     assert len(server.requests) == 1
 
@@ -148,7 +149,7 @@ async def test_rate_limits_are_told(serve: Any, http: Http, told: Any) -> None:
 
     server = await serve(handle)
     for _ in range(6):
-        await http.fetch(Call("HEAD", server.url, server.host))
+        await http.fetch(HttpRequest("HEAD", server.url, server.host))
     assert [event.remaining for event in told if isinstance(event, RateLimit)] == [76]
 
 
@@ -164,9 +165,9 @@ async def test_bodies_are_capped(serve: Any, http: Http, announced: Any) -> None
         return response
 
     server = await serve(handle)
-    assert len((await http.fetch(Call("GET", f"{server.url}/?n=1000", server.host, cap=1000))).body) == 1000
+    assert len((await http.fetch(HttpRequest("GET", f"{server.url}/?n=1000", server.host, cap=1000))).body) == 1000
     with pytest.raises(TooLargeError):
-        await http.fetch(Call("GET", f"{server.url}/?n=1001", server.host, cap=1000))
+        await http.fetch(HttpRequest("GET", f"{server.url}/?n=1001", server.host, cap=1000))
 
 
 async def test_connections_are_kept(raw: Any, http: Http) -> None:
@@ -181,7 +182,7 @@ async def test_connections_are_kept(raw: Any, http: Http) -> None:
 
     server = await raw(talk)
     for number in range(100):
-        call = Call(("HEAD", "GET")[number % 2], f"{server.url}/missing", server.host, ok=(404,))
+        call = HttpRequest(("HEAD", "GET")[number % 2], f"{server.url}/missing", server.host, ok=(404,))
         await http.fetch(call)
     assert server.connections == 1
 
@@ -203,8 +204,8 @@ async def test_a_dead_kept_connection_costs_no_attempt(raw: Any, client: Any, to
         return chunks(b"ab", b"c")
 
     for body in (None, Upload(3, upload), b"abc"):
-        await http.fetch(Call("PUT" if body else "GET", server.url, server.host, body=body))
-        await http.fetch(Call("PUT" if body else "GET", server.url, server.host, body=body))
+        await http.fetch(HttpRequest("PUT" if body else "GET", server.url, server.host, body=body))
+        await http.fetch(HttpRequest("PUT" if body else "GET", server.url, server.host, body=body))
     assert not [event for event in told if isinstance(event, Retrying)]
     assert len(opened) >= 2
 
@@ -213,7 +214,7 @@ async def test_no_cookies(serve: Any, http: Http) -> None:
     """What a server wants us to remember is forgotten."""
     server = await serve(answering(Set_Cookie="session=1; Path=/"))
     for _ in range(2):
-        await http.fetch(Call("GET", server.url, server.host))
+        await http.fetch(HttpRequest("GET", server.url, server.host))
     assert server.seen("Cookie") == [None, None]
 
 
@@ -232,9 +233,9 @@ async def test_uploads_have_a_length_and_no_chunking(serve: Any, http: Http) -> 
     for parts in ((b"ab", b"cde"), ()):
         whole = b"".join(parts)
         upload = Upload(len(whole), partial(chunks, *parts))
-        answer = await http.fetch(Call("PUT", server.url, server.host, body=upload, ok=(201,)))
+        answer = await http.fetch(HttpRequest("PUT", server.url, server.host, body=upload, ok=(201,)))
         assert answer.body == whole
-    await http.fetch(Call("POST", server.url, server.host, ok=(201,)))
+    await http.fetch(HttpRequest("POST", server.url, server.host, ok=(201,)))
     assert server.seen("Content-Length") == ["5", "0", "0"]
     assert server.seen("Transfer-Encoding") == [None, None, None]
 
@@ -248,7 +249,7 @@ async def test_uploads_are_opened_anew_for_a_retry_in_place(serve: Any, http: Ht
         return web.Response(status=next(statuses), body=body, headers={"Retry-After": "0"})
 
     server = await serve(handle)
-    call = Call("PUT", server.url, server.host, body=Upload(2, lambda: chunks(b"a", b"b")), ok=(201,))
+    call = HttpRequest("PUT", server.url, server.host, body=Upload(2, lambda: chunks(b"a", b"b")), ok=(201,))
     assert (await http.fetch(call)).body == b"ab"
     with pytest.raises(ServerError):
         await http.fetch(call)
@@ -260,7 +261,7 @@ async def test_streams_come_whole(serve: Any, http: Http) -> None:
     content = bytes(range(256)) * 20_000
     server = await serve(answering(206, content))
     for _ in range(2):
-        async with http.stream(Call("GET", server.url, server.host, ok=(206,))) as incoming:
+        async with http.stream(HttpRequest("GET", server.url, server.host, ok=(206,))) as incoming:
             assert incoming.status == 206
             assert b"".join([chunk async for chunk in incoming.chunks()]) == content
 
@@ -269,7 +270,7 @@ async def test_streams_retry_until_there_are_headers(serve: Any, http: Http) -> 
     """A 503 before the body is not the caller's concern."""
     statuses = iter([503, 200])
     server = await serve(answering_each(statuses))
-    async with http.stream(Call("GET", server.url, server.host)) as incoming:
+    async with http.stream(HttpRequest("GET", server.url, server.host)) as incoming:
         assert b"".join([chunk async for chunk in incoming.chunks()]) == b"ok"
     assert len(server.requests) == 2
 
@@ -290,7 +291,7 @@ async def test_a_host_takes_only_so_many_at_once(serve: Any, client: Any) -> Non
 
     server = await serve(handle)
     http = client(HostBook({server.host: HostPolicy(server.host, requests=3)}))
-    await asyncio.gather(*(http.fetch(Call("GET", server.url, server.host)) for _ in range(20)))
+    await asyncio.gather(*(http.fetch(HttpRequest("GET", server.url, server.host)) for _ in range(20)))
     assert most == 3
 
 
@@ -308,12 +309,12 @@ async def test_small_requests_pass_waiting_uploads(serve: Any, client: Any) -> N
 
     server = await serve(handle)
     http = client(HostBook({server.host: HostPolicy(server.host, requests=3)}))
-    call = Call("PUT", server.url, server.host, body=Upload(1, slow))
+    call = HttpRequest("PUT", server.url, server.host, body=Upload(1, slow))
     uploads = [asyncio.create_task(http.fetch(call)) for _ in range(5)]
     async with asyncio.timeout(10):
-        await http.fetch(Call("HEAD", server.url, server.host))
-        async with http.stream(Call("GET", server.url, server.host)):
-            await http.fetch(Call("HEAD", server.url, server.host))
+        await http.fetch(HttpRequest("HEAD", server.url, server.host))
+        async with http.stream(HttpRequest("GET", server.url, server.host)):
+            await http.fetch(HttpRequest("HEAD", server.url, server.host))
         gate.set()
         await asyncio.gather(*uploads)
 
@@ -332,14 +333,14 @@ async def test_cancelling_gives_everything_back(serve: Any, client: Any) -> None
 
     server = await serve(answering())
     http = client(HostBook({server.host: HostPolicy(server.host, requests=1)}))
-    task = asyncio.create_task(http.fetch(Call("PUT", server.url, server.host, body=Upload(9, endless))))
+    task = asyncio.create_task(http.fetch(HttpRequest("PUT", server.url, server.host, body=Upload(9, endless))))
     async with asyncio.timeout(10):
         await gate.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         await closed.wait()
-        await http.fetch(Call("GET", server.url, server.host))
+        await http.fetch(HttpRequest("GET", server.url, server.host))
 
 
 async def test_bandwidth_is_asked_for_every_byte(serve: Any, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,7 +360,7 @@ async def test_bandwidth_is_asked_for_every_byte(serve: Any, client: Any, monkey
     server = await serve(handle)
     http = client(HostBook({server.host: HostPolicy(server.host, bandwidth=1e9)}))
     for _ in range(2):
-        call = Call("PUT", server.url, server.host, body=Upload(500, lambda: chunks(b"u" * 500)))
+        call = HttpRequest("PUT", server.url, server.host, body=Upload(500, lambda: chunks(b"u" * 500)))
         await http.fetch(call)
     assert sorted(taken.values()) == [1000, 14000]
 

@@ -11,7 +11,8 @@ from aiohttp import web
 from mirrord.errors import BrokenError, ContentError, RefusedError, StalledError, UnreachableError
 from mirrord.events import RequestDone
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Call, Http, Limits, Upload
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import HttpRequest, Limits, Upload
 
 IMPATIENT = Limits(stall=0.15, answer=0.15, attempts=1)
 FAST_ONLY = Limits(window=0.05, floor=1e12, attempts=1)
@@ -32,7 +33,7 @@ def saying(*parts: Any, then: Any = None) -> Any:
 
 
 async def read(http: Http, server: Any, **more: Any) -> Any:
-    async with http.stream(Call("GET", server.url, server.host, **more)) as incoming:
+    async with http.stream(HttpRequest("GET", server.url, server.host, **more)) as incoming:
         return b"".join([chunk async for chunk in incoming.chunks()])
 
 
@@ -70,7 +71,7 @@ async def test_a_deadline_ends_everything(raw: Any, http: Http) -> None:
     with pytest.raises(StalledError, match="not done within"):
         await read(http, server, deadline=0.1)
     with pytest.raises(StalledError, match="not done within"):
-        await http.fetch(Call("GET", server.url, server.host, deadline=0.1))
+        await http.fetch(HttpRequest("GET", server.url, server.host, deadline=0.1))
 
 
 @pytest.mark.parametrize("drip", [b"x", b"HTTP/1.1 102 Processing\r\n\r\n"], ids=["headers", "interim"])
@@ -90,7 +91,7 @@ async def test_14_headers_that_never_end(raw: Any, client: Any, drip: bytes) -> 
     async with asyncio.timeout(30):  # else a test that fails would never end
         for body in (None, b"manifest"):
             with pytest.raises(StalledError, match="no headers within"):
-                await client(limits=patience).fetch(Call("PUT", server.url, server.host, body=body))
+                await client(limits=patience).fetch(HttpRequest("PUT", server.url, server.host, body=body))
         with pytest.raises(StalledError, match="no headers within"):
             await read(client(limits=patience), server)
 
@@ -114,10 +115,10 @@ async def test_small_exchanges_end(raw: Any, client: Any) -> None:
     limits = Limits(small=0.1, attempts=1)
     async with asyncio.timeout(30):  # else a test that fails would never end
         with pytest.raises(StalledError, match="GET not done within"):
-            await client(limits=limits).fetch(Call("GET", f"{server.url}/small", server.host, cap=100_000))
+            await client(limits=limits).fetch(HttpRequest("GET", f"{server.url}/small", server.host, cap=100_000))
         with pytest.raises(StalledError, match="GET not done within"):
             await read(client(limits=limits), server, scope="repository:a:pull")
-    content = Call("GET", f"{server.url}/small", server.host)
+    content = HttpRequest("GET", f"{server.url}/small", server.host)
     async with client(limits=limits).stream(content) as incoming:
         length = 0
         async for chunk in incoming.chunks():
@@ -138,9 +139,9 @@ async def test_waiting_in_line_is_no_delay_of_the_host(serve: Any, client: Any) 
 
     server = await serve(handle)
     http = client(HostBook({server.host: HostPolicy(server.host, requests=1)}), Limits(small=0.3))
-    first = asyncio.create_task(http.fetch(Call("GET", f"{server.url}/first", server.host, deadline=30.0)))
+    first = asyncio.create_task(http.fetch(HttpRequest("GET", f"{server.url}/first", server.host, deadline=30.0)))
     await asked.wait()
-    second = asyncio.create_task(http.fetch(Call("GET", f"{server.url}/second", server.host)))
+    second = asyncio.create_task(http.fetch(HttpRequest("GET", f"{server.url}/second", server.host)))
     done, _ = await asyncio.wait([second], timeout=0.5)  # longer than its own time, all of it in line
     assert not done
     held.set()
@@ -154,7 +155,7 @@ async def test_16_truncated_bodies_are_noticed(raw: Any, http: Http, told: Any) 
         await read(http, server)
     assert server.connections == 1
     with pytest.raises(BrokenError):
-        await http.fetch(Call("GET", server.url, server.host))
+        await http.fetch(HttpRequest("GET", server.url, server.host))
     assert server.connections == 5
     assert [event.status for event in told if isinstance(event, RequestDone)] == [200] * 5
 
@@ -183,7 +184,7 @@ async def test_broken_framing_is_refused(raw: Any, client: Any, head: Any, error
     """What two readers could frame differently is no answer (bad inputs 30 and 32, seen from the client)."""
     server = await raw(saying(b"HTTP/1.1 200 OK\r\n" + head))
     with pytest.raises(error):
-        await client(limits=Limits(attempts=1)).fetch(Call("GET", server.url, server.host))
+        await client(limits=Limits(attempts=1)).fetch(HttpRequest("GET", server.url, server.host))
 
 
 @pytest.mark.parametrize("said", [b"", b"HT", b"SSH-2.0-x\r\n", b"\x16\x03\x01\x00"], ids=["none", "cut", "ssh", "tls"])
@@ -191,7 +192,7 @@ async def test_what_is_not_http_is_broken(raw: Any, client: Any, said: Any) -> N
     """Another protocol, or nothing."""
     server = await raw(saying(said))
     with pytest.raises(BrokenError):
-        await client(limits=Limits(attempts=1)).fetch(Call("GET", server.url, server.host))
+        await client(limits=Limits(attempts=1)).fetch(HttpRequest("GET", server.url, server.host))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,7 @@ async def test_41_encoded_bodies_are_refused_unread(serve: Any, http: Http, enco
     server = await serve(handle)
     async with asyncio.timeout(10):
         with pytest.raises(ContentError, match="Content-Encoding"):
-            await http.fetch(Call("GET", server.url, server.host))
+            await http.fetch(HttpRequest("GET", server.url, server.host))
         with pytest.raises(ContentError, match="Content-Encoding"):
             await read(http, server)
 
@@ -219,7 +220,7 @@ async def test_encoded_bodies_stay_encoded_when_asked_for(serve: Any, http: Http
     """A caller that allows encodings gets the bytes as sent, under its cap: no bomb goes off here."""
     bomb = gzip.compress(b"\0" * 1_000_000)
     server = await serve(lambda _: _encoded(bomb))
-    answer = await http.fetch(Call("GET", server.url, server.host, encoded=True))
+    answer = await http.fetch(HttpRequest("GET", server.url, server.host, encoded=True))
     assert answer.body == bomb
 
 
@@ -231,7 +232,9 @@ async def test_a_handshake_that_stalls_is_no_connection(raw: Any, client: Any) -
     """TLS belongs to connecting, and to its patience (F13)."""
     server = await raw(saying(then=asyncio.Event()))
     with pytest.raises(UnreachableError, match="in time"):
-        await client(limits=Limits(connect=0.1, attempts=1)).fetch(Call("GET", f"https://{server.host}/", server.host))
+        await client(limits=Limits(connect=0.1, attempts=1)).fetch(
+            HttpRequest("GET", f"https://{server.host}/", server.host)
+        )
 
 
 async def test_nobody_listens(raw: Any, client: Any) -> None:
@@ -239,7 +242,7 @@ async def test_nobody_listens(raw: Any, client: Any) -> None:
     server = await raw(saying())
     http = client(limits=Limits(attempts=2))
     with pytest.raises(UnreachableError):
-        await http.fetch(Call("GET", "http://127.0.0.1:1/", "127.0.0.1:1"))
+        await http.fetch(HttpRequest("GET", "http://127.0.0.1:1/", "127.0.0.1:1"))
     assert server.connections == 0
 
 
@@ -266,7 +269,7 @@ async def test_a_target_that_stops_reading_is_given_up(raw: Any, client: Any) ->
     server = await raw(saying(then=asyncio.Event()))
     source = Source(*[b"x" * 1_000_000] * 64)
     with pytest.raises(StalledError):
-        await client(limits=IMPATIENT).fetch(Call("PUT", server.url, server.host, body=source.upload))
+        await client(limits=IMPATIENT).fetch(HttpRequest("PUT", server.url, server.host, body=source.upload))
     assert source.closed == source.opened == 1
 
 
@@ -280,7 +283,7 @@ async def test_a_target_that_reads_slowly_is_given_up(raw: Any, client: Any) -> 
     server = await raw(talk)
     source = Source(*[b"x" * 1_000_000] * 64)
     with pytest.raises(StalledError, match="takes less"):
-        await client(limits=FAST_ONLY).fetch(Call("PUT", server.url, server.host, body=source.upload))
+        await client(limits=FAST_ONLY).fetch(HttpRequest("PUT", server.url, server.host, body=source.upload))
     assert source.closed == 1
 
 
@@ -293,7 +296,9 @@ async def test_a_slow_source_is_not_held_against_the_target(serve: Any, client: 
         return web.Response(body=await request.read())
 
     server = await serve(handle)
-    task = asyncio.create_task(client(limits=IMPATIENT).fetch(Call("PUT", server.url, server.host, body=source.upload)))
+    task = asyncio.create_task(
+        client(limits=IMPATIENT).fetch(HttpRequest("PUT", server.url, server.host, body=source.upload))
+    )
     asyncio.get_running_loop().call_later(3 * IMPATIENT.stall, gate.set)  # longer than the limit under test
     assert (await task).body == b"ab"
 
@@ -307,7 +312,7 @@ async def test_no_answer_after_an_upload_is_given_up(raw: Any, client: Any) -> N
 
     server = await raw(talk)
     with pytest.raises(StalledError):
-        await client(limits=IMPATIENT).fetch(Call("PUT", server.url, server.host, body=Source(b"abc").upload))
+        await client(limits=IMPATIENT).fetch(HttpRequest("PUT", server.url, server.host, body=Source(b"abc").upload))
 
 
 async def test_our_own_source_s_error_comes_out(serve: Any, http: Http) -> None:
@@ -325,7 +330,7 @@ async def test_our_own_source_s_error_comes_out(serve: Any, http: Http) -> None:
 
     server = await serve(handle)
     with pytest.raises(OwnError):
-        await http.fetch(Call("PUT", server.url, server.host, body=Upload(5, failing)))
+        await http.fetch(HttpRequest("PUT", server.url, server.host, body=Upload(5, failing)))
     assert len(server.requests) <= 1
 
 
@@ -340,7 +345,7 @@ async def test_a_source_of_another_size_is_an_error(serve: Any, http: Http, size
 
     server = await serve(handle)
     with pytest.raises(BrokenError, match="our own source"):
-        await http.fetch(Call("PUT", server.url, server.host, body=Source(b"ab", b"c", size=size).upload))
+        await http.fetch(HttpRequest("PUT", server.url, server.host, body=Source(b"ab", b"c", size=size).upload))
     assert whole == []
 
 
@@ -356,8 +361,8 @@ async def test_an_early_answer_ends_the_upload(raw: Any, client: Any) -> None:
     source = Source(*[b"x" * 1_000_000] * 64)
     http = client()
     with pytest.raises(RefusedError, match="status 409"):
-        await http.fetch(Call("PUT", server.url, server.host, body=source.upload))
+        await http.fetch(HttpRequest("PUT", server.url, server.host, body=source.upload))
     assert (source.opened, source.closed) == (1, 1)
     with pytest.raises(RefusedError, match="status 409"):
-        await http.fetch(Call("GET", server.url, server.host))
+        await http.fetch(HttpRequest("GET", server.url, server.host))
     assert server.connections == 2

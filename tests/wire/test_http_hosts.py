@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from mirrord.errors import UntrustedError
-from mirrord.testing.played import Played, Said
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Call, Upload
-from mirrord.wire.request import Request
+from mirrord.wire.http.message import HttpRequest, Upload
+from mirrord.wire.http.request import WireRequest
+from tests.support.played import Played, Said
 
 STORE = "10.1.2.3:9000"
 
@@ -29,7 +29,7 @@ async def test_19_a_redirect_to_a_private_store_that_the_operator_opened(
     """`allow_private` counts where it is written: at the host that is private, whoever leads there (bad input 19)."""
     reaches: list[Any] = []
 
-    def play(request: Request) -> Said:
+    def play(request: WireRequest) -> Said:
         if request.authority == "reg.example":
             return Said(307, {"location": f"https://{STORE}/blob"})
         return Said(body=b"blob")
@@ -42,7 +42,7 @@ async def test_19_a_redirect_to_a_private_store_that_the_operator_opened(
         return played
 
     http = client(book, connect=connect)
-    call = Call("GET", "https://reg.example/v2/a/blobs/x", "reg.example")
+    call = HttpRequest("GET", "https://reg.example/v2/a/blobs/x", "reg.example")
     if followed:
         assert (await http.fetch(call)).body == b"blob"
         assert [reach.private for reach in reaches] == [False, True]  # the way to the registry is no wider
@@ -56,9 +56,9 @@ async def test_19_a_redirect_to_a_private_store_that_the_operator_opened(
 async def test_a_token_outlives_its_upload(client: Any, monkeypatch: Any, size: int, tokens: int) -> None:
     """A token with 70 seconds left does for a short upload; before one of 75 seconds a new one is fetched."""
     now, given = [1000.0], list[str]()
-    monkeypatch.setattr("mirrord.wire.tokens.monotonic", lambda: now[0])
+    monkeypatch.setattr("mirrord.wire.http.token_cache.monotonic", lambda: now[0])
 
-    def play(request: Request) -> Said:
+    def play(request: WireRequest) -> Said:
         if request.url.startswith("https://reg.example/token"):
             given.append(f"token-{len(given)}")
             return Said(body=json.dumps({"token": given[-1], "expires_in": 100}).encode())
@@ -68,9 +68,11 @@ async def test_a_token_outlives_its_upload(client: Any, monkeypatch: Any, size: 
 
     played = Played(play)
     http = client(connect=lambda *_: played)
-    call = Call("GET", "https://reg.example/v2/", "reg.example", scope="repository:a:push")
+    call = HttpRequest("GET", "https://reg.example/v2/", "reg.example", scope="repository:a:push")
     await http.fetch(call)
     now[0] += 30
-    await http.fetch(Call("PUT", call.url, call.host, scope=call.scope, body=Upload(size, lambda: pytest.fail("read"))))
+    await http.fetch(
+        HttpRequest("PUT", call.url, call.host, scope=call.scope, body=Upload(size, lambda: pytest.fail("read")))
+    )
     assert len(given) == tokens
     assert played.asked[-1].headers["Authorization"] == f"Bearer token-{tokens - 1}"

@@ -13,11 +13,11 @@ from aiohttp import abc, web
 
 from mirrord.errors import DeniedError, MirrordError, UnreachableError, UntrustedError
 from mirrord.events import TrustRefused
-from mirrord.testing.played import Played, Said
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Call, Limits, Upload
-from mirrord.wire.transport import AiohttpTransport, Tls
-from mirrord.wire.trust import Credential, Secret
+from mirrord.wire.http.message import HttpRequest, Limits, Upload
+from mirrord.wire.http.transport import AiohttpTransport, Tls
+from mirrord.wire.secret import Credential, Secret
+from tests.support.played import Played, Said
 
 CANARY = "c4nary-pa55word"
 CREDENTIAL = Credential("crane", Secret(CANARY))
@@ -85,7 +85,7 @@ async def test_7_a_redirect_elsewhere_sees_no_credential(serve: Any, client: Any
     server = await serve(redirecting(f"{cdn.url}/blob?X-Amz-Signature=abc", status))
     http = client(booked(server.host, credential=CREDENTIAL))
     secrets = {"Authorization": "Bearer x", "PRIVATE-TOKEN": "x", "X-JFrog-Art-Api": "x", "Cookie": "x"}
-    call = Call("GET", server.url, server.host, headers={**secrets, "Range": "bytes=5-", "Accept": "a/b"})
+    call = HttpRequest("GET", server.url, server.host, headers={**secrets, "Range": "bytes=5-", "Accept": "a/b"})
     answer = await http.fetch(call)
     assert answer.url == f"{cdn.url}/blob?X-Amz-Signature=abc"
     for header in secrets:
@@ -101,7 +101,7 @@ async def test_a_redirect_at_home_keeps_what_it_had(serve: Any, client: Any) -> 
         return web.Response(status=302, headers={"Location": "/b"}) if request.path == "/a" else web.Response()
 
     server = await serve(handle)
-    await client().fetch(Call("GET", f"{server.url}/a", server.host, headers={"X-Key": "k"}))
+    await client().fetch(HttpRequest("GET", f"{server.url}/a", server.host, headers={"X-Key": "k"}))
     assert server.seen("X-Key") == ["k", "k"]
 
 
@@ -119,7 +119,7 @@ async def test_once_away_credentials_do_not_come_back(serve: Any, client: Any) -
 
     away = await serve(back)
     server = await serve(handle)
-    await client().fetch(Call("GET", f"{server.url}/a", server.host, headers={"X-Key": "k"}))
+    await client().fetch(HttpRequest("GET", f"{server.url}/a", server.host, headers={"X-Key": "k"}))
     assert server.seen("X-Key") == ["k", None]
 
 
@@ -142,7 +142,7 @@ async def test_8_redirects_that_are_not_followed(
     """Each with its own word, once, and as an event (bad input 8)."""
     server = await serve(redirecting(location))
     with pytest.raises(UntrustedError) as caught:
-        await client().fetch(Call("GET", f"{server.url}/", server.host))
+        await client().fetch(HttpRequest("GET", f"{server.url}/", server.host))
     assert caught.value.reason == reason
     assert len(server.requests) == 1
     assert [event.reason for event in told if isinstance(event, TrustRefused)] == [reason]
@@ -156,7 +156,7 @@ async def test_8_ten_redirects_and_no_more(serve: Any, client: Any) -> None:
 
     server = await serve(handle)
     with pytest.raises(UntrustedError) as caught:
-        await client().fetch(Call("GET", f"{server.url}/0", server.host))
+        await client().fetch(HttpRequest("GET", f"{server.url}/0", server.host))
     assert caught.value.reason == "hops"
     assert len(server.requests) == 11
 
@@ -174,7 +174,7 @@ async def test_8_a_public_host_cannot_lead_us_home(serve: Any, client: Any, targ
 
     http = client(booked("registry.test", insecure=True), connect=public_first)
     with pytest.raises(UntrustedError) as caught:
-        await http.fetch(Call("GET", "http://registry.test/", "registry.test"))
+        await http.fetch(HttpRequest("GET", "http://registry.test/", "registry.test"))
     assert caught.value.reason == "address"
     assert victim.requests == []
 
@@ -186,7 +186,7 @@ async def test_19_names_with_private_addresses_are_not_dialled(client: Any, addr
     """Private, mixed and loopback answers: refused by the resolver inside the connector (bad input 19)."""
     connect, resolver = knowing(registry_test=addresses)
     with pytest.raises(UntrustedError) as caught:
-        await client(connect=connect).fetch(Call("GET", "https://registry.test/", "registry.test"))
+        await client(connect=connect).fetch(HttpRequest("GET", "https://registry.test/", "registry.test"))
     assert caught.value.reason == "address"
     assert resolver.asked == ["registry.test"]
 
@@ -198,7 +198,7 @@ async def test_19_rebinding_finds_no_second_chance(serve: Any, client: Any) -> N
     connect, resolver = knowing(registry_test=[["127.0.0.1"], ["10.0.0.5"]])
     host = f"registry.test:{port}"
     http = client(booked(host, insecure=True, allow_private=True), connect=connect)
-    await http.fetch(Call("GET", f"http://{host}/", host))
+    await http.fetch(HttpRequest("GET", f"http://{host}/", host))
     assert resolver.asked == ["registry.test"]
     assert len(server.requests) == 1
 
@@ -238,10 +238,10 @@ async def test_one_token_for_many(registry: Any, client: Any) -> None:
     """Twenty calls at once fetch one token; later ones none, and no 401 any more."""
     host, url = registry.server.host, registry.server.url
     http = client(booked(host, credential=CREDENTIAL))
-    await asyncio.gather(*(http.fetch(Call("GET", f"{url}/v2/", host, scope=SCOPE)) for _ in range(20)))
+    await asyncio.gather(*(http.fetch(HttpRequest("GET", f"{url}/v2/", host, scope=SCOPE)) for _ in range(20)))
     assert registry.paths().count("/token") == 1
     asked = len(registry.paths())
-    await http.fetch(Call("GET", f"{url}/v2/", host, scope=SCOPE))
+    await http.fetch(HttpRequest("GET", f"{url}/v2/", host, scope=SCOPE))
     assert len(registry.paths()) == asked + 1
     tokens = [request.headers.get("Authorization") for request in registry.server.requests if request.path == "/token"]
     assert tokens == ["Basic " + base64.b64encode(f"crane:{CANARY}".encode()).decode()]
@@ -251,7 +251,7 @@ async def test_a_refused_upload_is_sent_again_with_a_new_token(registry: Any, cl
     """401 in the middle of an upload: new token, the body from its beginning (F20)."""
     host, url = registry.server.host, registry.server.url
     http = client()
-    await http.fetch(Call("GET", f"{url}/v2/", host, scope=SCOPE))
+    await http.fetch(HttpRequest("GET", f"{url}/v2/", host, scope=SCOPE))
     registry.valid.clear()
     registry.valid.add("keeps the next token's name new")
     opened = []
@@ -261,7 +261,9 @@ async def test_a_refused_upload_is_sent_again_with_a_new_token(registry: Any, cl
         for _ in range(50):
             yield b"x" * 100_000
 
-    answer = await http.fetch(Call("PUT", f"{url}/up", host, scope=SCOPE, body=Upload(5_000_000, body), cap=6_000_000))
+    answer = await http.fetch(
+        HttpRequest("PUT", f"{url}/up", host, scope=SCOPE, body=Upload(5_000_000, body), cap=6_000_000)
+    )
     assert len(answer.body) == 5_000_000
     assert len(opened) == 2
 
@@ -270,7 +272,7 @@ async def test_permanent_denial_is_not_hammered(registry: Any, client: Any) -> N
     """One fresh token, then `DeniedError`; and no retry of it (F21)."""
     registry.accept_tokens = False
     with pytest.raises(DeniedError):
-        await client().fetch(Call("GET", f"{registry.server.url}/v2/", registry.server.host, scope=SCOPE))
+        await client().fetch(HttpRequest("GET", f"{registry.server.url}/v2/", registry.server.host, scope=SCOPE))
     assert registry.paths() == ["/v2/", "/token", "/v2/"]
 
 
@@ -285,7 +287,7 @@ async def test_a_dead_credential_is_asked_once_a_minute(serve: Any, client: Any)
     http = client(booked(server.host, credential=CREDENTIAL))
     for _ in range(20):
         with pytest.raises(DeniedError):
-            await http.fetch(Call("GET", f"{server.url}/v2/", server.host, scope=SCOPE))
+            await http.fetch(HttpRequest("GET", f"{server.url}/v2/", server.host, scope=SCOPE))
     assert [request.path for request in server.requests].count("/token") == 1
 
 
@@ -296,7 +298,7 @@ async def test_1_an_evil_realm_gets_no_packet(serve: Any, client: Any, told: Any
     server = await serve(registry.handle)
     for credential in (CREDENTIAL, None):
         with pytest.raises(UntrustedError) as caught:
-            await client(booked(server.host, credential=credential)).fetch(Call("GET", server.url, server.host))
+            await client(booked(server.host, credential=credential)).fetch(HttpRequest("GET", server.url, server.host))
         assert caught.value.reason == "realm"
     assert evil.requests == []
     assert [event.reason for event in told if isinstance(event, TrustRefused)] == ["realm", "realm"]
@@ -310,7 +312,7 @@ async def test_a_token_server_that_the_operator_named_is_asked(serve: Any, clien
     registry.valid = tokens.valid
     server = await serve(registry.handle)
     http = client(booked(server.host, credential=CREDENTIAL, token_realms=(sso.url,)))
-    assert (await http.fetch(Call("GET", server.url, server.host, scope=SCOPE))).status == 200
+    assert (await http.fetch(HttpRequest("GET", server.url, server.host, scope=SCOPE))).status == 200
 
 
 async def test_token_servers_do_not_redirect(serve: Any, client: Any) -> None:
@@ -324,7 +326,7 @@ async def test_token_servers_do_not_redirect(serve: Any, client: Any) -> None:
 
     server = await serve(handle)
     with pytest.raises(MirrordError):
-        await client(booked(server.host, credential=CREDENTIAL)).fetch(Call("GET", server.url, server.host))
+        await client(booked(server.host, credential=CREDENTIAL)).fetch(HttpRequest("GET", server.url, server.host))
     assert evil.requests == []
 
 
@@ -334,7 +336,7 @@ async def test_a_location_elsewhere_is_a_stranger(serve: Any, client: Any) -> No
     server = await serve(plain)
     http = client(booked(server.host, credential=CREDENTIAL))
     headers = {"Content-Type": "application/octet-stream", "X-Key": "k", "Authorization": "x"}
-    await http.fetch(Call("PUT", f"{storage.url}/up", server.host, headers=headers, body=b"abc", scope=SCOPE))
+    await http.fetch(HttpRequest("PUT", f"{storage.url}/up", server.host, headers=headers, body=b"abc", scope=SCOPE))
     assert (storage.seen("X-Key"), storage.seen("Authorization")) == ([None], [None])
     assert storage.seen("Content-Type") == ["application/octet-stream"]
 
@@ -348,7 +350,7 @@ async def test_a_stranger_s_401_is_not_answered(serve: Any, client: Any) -> None
     stranger = await serve(demanding)
     server = await serve(redirecting(stranger.url))
     with pytest.raises(DeniedError):
-        await client(booked(server.host, credential=CREDENTIAL)).fetch(Call("GET", server.url, server.host))
+        await client(booked(server.host, credential=CREDENTIAL)).fetch(HttpRequest("GET", server.url, server.host))
     assert stranger.seen("Authorization") == [None]
 
 
@@ -364,10 +366,10 @@ async def test_the_keyring_is_asked_once_and_only_when_needed(registry: Any, ser
 
     open_server = await serve(plain)
     http = client(HostBook(keyring=Keys()))
-    await http.fetch(Call("GET", open_server.url, open_server.host))
+    await http.fetch(HttpRequest("GET", open_server.url, open_server.host))
     assert Keys.asked == []
     host = registry.server.host
-    calls = (http.fetch(Call("GET", f"{registry.server.url}/{n}", host, scope=f"{SCOPE}{n}")) for n in range(5))
+    calls = (http.fetch(HttpRequest("GET", f"{registry.server.url}/{n}", host, scope=f"{SCOPE}{n}")) for n in range(5))
     await asyncio.gather(*calls)
     assert Keys.asked == [host]
 
@@ -387,7 +389,7 @@ async def test_14_the_canary_shows_nowhere(serve: Any, client: Any, told: Any) -
     http = client(booked(host, credential=CREDENTIAL), limits=Limits(attempts=1))
     for target in (f"{url}/v2/", f"{url}/x?token={CANARY}", "http://127.0.0.1:1/"):
         with pytest.raises(MirrordError) as caught:
-            await http.fetch(Call("GET", target, host if target.startswith(url) else "127.0.0.1:1"))
+            await http.fetch(HttpRequest("GET", target, host if target.startswith(url) else "127.0.0.1:1"))
         error: BaseException | None = caught.value
         while error is not None:
             seen.append(f"{error} {error!r} {error.args}")
@@ -420,7 +422,7 @@ async def test_certificates_are_checked(authority: Any, raw: Any, client: Any, t
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
     host = (await raw(talk, context)).host
-    call = Call("GET", f"https://{host}/", host)
+    call = HttpRequest("GET", f"https://{host}/", host)
     with pytest.raises(UnreachableError, match="TLS") as caught:
         await client().fetch(call)
     assert caught.value.retry is False
@@ -430,7 +432,7 @@ async def test_certificates_are_checked(authority: Any, raw: Any, client: Any, t
     assert served == [False, True]
     twin = host.replace("127.0.0.1", "localhost")  # a name that the certificate does not have
     with pytest.raises(UnreachableError, match="TLS"):
-        await client(booked(twin, ca=str(ca))).fetch(Call("GET", f"https://{twin}/", twin))
+        await client(booked(twin, ca=str(ca))).fetch(HttpRequest("GET", f"https://{twin}/", twin))
 
 
 def test_missing_tls_files_are_named(tmp_path: Any) -> None:
@@ -451,7 +453,7 @@ async def test_names_that_do_not_resolve(client: Any) -> None:
     resolver = Broken()
     http = client(connect=functools.partial(AiohttpTransport, resolver=resolver), limits=Limits(attempts=3))
     with pytest.raises(UnreachableError, match="resolved"):
-        await http.fetch(Call("GET", "https://registry.test/", "registry.test"))
+        await http.fetch(HttpRequest("GET", "https://registry.test/", "registry.test"))
     assert len(resolver.asked) == 3
 
 
@@ -466,7 +468,7 @@ async def test_a_proxy_takes_credentials_from_its_url(raw: Any, client: Any) -> 
     proxy = await raw(talk)
     http = client(booked("registry.test", proxy=f"http://user:{CANARY}@{proxy.host}"), limits=Limits(attempts=1))
     with pytest.raises(UnreachableError, match="proxy") as caught:
-        await http.fetch(Call("GET", "https://registry.test/", "registry.test"))
+        await http.fetch(HttpRequest("GET", "https://registry.test/", "registry.test"))
     assert heads[0].startswith(b"CONNECT registry.test:443 ")
     assert b"Proxy-Authorization: Basic " + base64.b64encode(f"user:{CANARY}".encode()) in heads[0]
     assert CANARY not in str(caught.value)
@@ -483,9 +485,9 @@ async def test_a_proxy_resolves_names(raw: Any, client: Any) -> None:
     proxy = await raw(talk)
     connect, resolver = knowing()
     http = client(booked("registry.test", insecure=True, proxy=proxy.url), connect=connect)
-    await http.fetch(Call("GET", "http://registry.test/v2/", "registry.test"))
+    await http.fetch(HttpRequest("GET", "http://registry.test/v2/", "registry.test"))
     assert heads[0].startswith(b"GET http://registry.test/v2/ HTTP/1.1\r\n")
     assert resolver.asked == []
     with pytest.raises(UntrustedError):
-        await http.fetch(Call("GET", "http://10.0.0.1/", "registry.test"))
+        await http.fetch(HttpRequest("GET", "http://10.0.0.1/", "registry.test"))
     assert len(heads) == 1

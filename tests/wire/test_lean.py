@@ -24,7 +24,7 @@ def test_no_authorities_are_loaded_by_an_import() -> None:
         loaded = []
         original = ssl.create_default_context
         before = ssl.SSLContext.set_default_verify_paths
-        import mirrord.wire.http
+        import mirrord.wire.http.client
         from aiohttp import connector
         assert ssl.create_default_context is original
         assert ssl.SSLContext.set_default_verify_paths is before
@@ -38,7 +38,7 @@ def test_deciding_modules_import_no_network() -> None:
     """trust, auth, grant, challenge, message and pace decide; they need no client and no event loop."""
     out = run("""
         import sys
-        import mirrord.wire.auth, mirrord.wire.host, mirrord.wire.message, mirrord.wire.pace
+        import mirrord.wire.http.auth, mirrord.wire.host, mirrord.wire.http.message, mirrord.wire.http.pace
         print([name for name in ("asyncio", "ssl", "aiohttp") if name in sys.modules])
     """)
     assert out == "[]"

@@ -19,9 +19,9 @@ from mirrord.errors import (
     UnreachableError,
     UntrustedError,
 )  # fmt: skip
-from mirrord.wire.lanes import Lanes
-from mirrord.wire.message import Limits
-from mirrord.wire.pace import Bucket, Lane, Load, Pulse, Repeat, admits, decide, retry_after
+from mirrord.wire.http.limiter import HostLimiter
+from mirrord.wire.http.message import Limits
+from mirrord.wire.http.pace import Bucket, Load, MinThroughput, Repeat, RequestClass, admits, decide, retry_after
 
 NOW = 1_800_000_000.0
 LIMITS = Limits(attempts=4, patience=60.0)
@@ -85,7 +85,7 @@ def test_half_sent_bodies_are_not_repeated_in_place() -> None:
 
 def test_pulse_measures_whole_windows() -> None:
     """A slow second is forgiven, a slow window is not (F14)."""
-    pulse = Pulse(floor=1000.0, window=60.0)
+    pulse = MinThroughput(floor=1000.0, window=60.0)
     assert pulse.beat(59.0, 1)
     assert not pulse.beat(2.0, 1)
     assert pulse.beat(59.0, 100_000)
@@ -105,31 +105,31 @@ def test_bucket_keeps_the_rate() -> None:
 @pytest.mark.parametrize("limit", [1, 2, 3, 8])
 def test_nobody_starves(limit: Any) -> None:
     """With any load made of uploads alone a download may start; with bulk alone a small request may (limit > 1)."""
-    load = {Lane.SMALL: 0, Lane.DOWN: 0, Lane.UP: 0}
+    load = {RequestClass.SMALL: 0, RequestClass.DOWN: 0, RequestClass.UP: 0}
 
     def state() -> Any:
-        return Load(load[Lane.SMALL], load[Lane.DOWN], load[Lane.UP])
+        return Load(load[RequestClass.SMALL], load[RequestClass.DOWN], load[RequestClass.UP])
 
-    while admits(Lane.UP, state(), limit):
-        load[Lane.UP] += 1
-    assert admits(Lane.DOWN, state(), limit)
-    while admits(Lane.DOWN, state(), limit):
-        load[Lane.DOWN] += 1
+    while admits(RequestClass.UP, state(), limit):
+        load[RequestClass.UP] += 1
+    assert admits(RequestClass.DOWN, state(), limit)
+    while admits(RequestClass.DOWN, state(), limit):
+        load[RequestClass.DOWN] += 1
     assert sum(load.values()) <= limit + 1
     if limit > 2:
-        assert admits(Lane.SMALL, state(), limit)
-    while admits(Lane.SMALL, state(), limit):
-        load[Lane.SMALL] += 1
+        assert admits(RequestClass.SMALL, state(), limit)
+    while admits(RequestClass.SMALL, state(), limit):
+        load[RequestClass.SMALL] += 1
     assert sum(load.values()) <= limit + 1
 
 
 async def test_lanes_hand_places_on() -> None:
     """Who waits gets in as soon as somebody leaves, also when a waiter gave up in between."""
-    lanes, order = Lanes(1), []
+    lanes, order = HostLimiter(1), []
     gate = asyncio.Event()
 
     async def hold(name: Any) -> None:
-        async with lanes.slot(Lane.SMALL):
+        async with lanes.slot(RequestClass.SMALL):
             order.append(name)
             await gate.wait()
 
@@ -145,26 +145,26 @@ async def test_lanes_hand_places_on() -> None:
 
 async def test_a_place_given_to_a_cancelled_waiter_is_not_lost() -> None:
     """Admission and cancellation in the same turn of the loop."""
-    lanes = Lanes(1)
-    async with lanes.slot(Lane.SMALL):
+    lanes = HostLimiter(1)
+    async with lanes.slot(RequestClass.SMALL):
         waiter = asyncio.create_task(_enter(lanes))
         await asyncio.sleep(0)
     waiter.cancel()
     await asyncio.gather(waiter, return_exceptions=True)
-    async with asyncio.timeout(5), lanes.slot(Lane.SMALL):
+    async with asyncio.timeout(5), lanes.slot(RequestClass.SMALL):
         pass
 
 
 async def _enter(lanes: Any) -> None:
-    async with lanes.slot(Lane.SMALL):
+    async with lanes.slot(RequestClass.SMALL):
         await asyncio.sleep(0)
 
 
-@given(st.lists(st.sampled_from(list(Lane)), max_size=30), st.integers(1, 9))
+@given(st.lists(st.sampled_from(list(RequestClass)), max_size=30), st.integers(1, 9))
 def test_the_limit_holds_for_any_order(lanes: Any, limit: Any) -> None:
     """Never more than one beyond the limit, and that one a download."""
-    load = dict.fromkeys(Lane, 0)
+    load = dict.fromkeys(RequestClass, 0)
     for lane in itertools.chain(lanes, lanes):
-        if admits(lane, Load(load[Lane.SMALL], load[Lane.DOWN], load[Lane.UP]), limit):
+        if admits(lane, Load(load[RequestClass.SMALL], load[RequestClass.DOWN], load[RequestClass.UP]), limit):
             load[lane] += 1
-        assert sum(load.values()) <= limit + (load[Lane.DOWN] > 0)
+        assert sum(load.values()) <= limit + (load[RequestClass.DOWN] > 0)

@@ -11,8 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from mirrord.errors import ConfigError
-from mirrord.wire.secret import bug, unnamed
-from mirrord.wire.trust import Credential, Secret, redact
+from mirrord.wire.secret import Credential, Secret, bug, redact, unnamed
 
 CANARY = "c4nary/%+ü=secret"
 

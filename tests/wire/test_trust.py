@@ -7,7 +7,8 @@ import pytest
 from mirrord.errors import UntrustedError
 from mirrord.wire import trust
 from mirrord.wire.host import HostPolicy
-from mirrord.wire.trust import Origin, Reach
+from mirrord.wire.origin import Origin, canonical, check_url
+from mirrord.wire.trust import Reach
 
 REG = HostPolicy("registry.example")
 HOME = Origin("https", "registry.example", 443)
@@ -78,7 +79,7 @@ def test_a_known_realm_is_allowed(policy: Any, home: Any, realm: Any) -> None:
 )
 def test_credentials_belong_to_one_authority(host: str, url: str, belongs: Any) -> None:
     """Equality after case folding and dropping the default port decides, nothing like a prefix."""
-    assert trust.belongs(trust.check_url(url), HostPolicy(host)) is belongs
+    assert trust.belongs(check_url(url), HostPolicy(host)) is belongs
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_credentials_belong_to_one_authority(host: str, url: str, belongs: Any) 
 def test_a_url_that_can_be_read_in_two_ways_is_refused(url: str, reason: str) -> None:
     """What is judged is what would be dialled: odd spellings never reach a resolver."""
     with pytest.raises(UntrustedError) as caught:
-        trust.check_url(url)
+        check_url(url)
     assert caught.value.reason == reason
 
 
@@ -150,7 +151,7 @@ def test_a_mixed_answer_is_refused() -> None:
 def test_a_literal_is_judged_before_dialling(host: str) -> None:
     """A resolver is never asked about literals, so they are judged where they are read."""
     with pytest.raises(UntrustedError):
-        trust.check_literal(trust.check_url(f"http://{host}:1/"), PUBLIC)
+        trust.check_literal(check_url(f"http://{host}:1/"), PUBLIC)
 
 
 @pytest.mark.parametrize(
@@ -237,4 +238,4 @@ def test_loopback_is_plain_by_default(policy: Any, scheme: Any) -> None:
 )
 def test_a_url_goes_out_as_it_was_written(written: str, sent: str) -> None:
     """What a signature may cover is not respelled; only the origin is, and what is not ASCII is percent-encoded."""
-    assert trust.canonical(written) == sent
+    assert canonical(written) == sent

@@ -12,9 +12,11 @@ from mirrord.model import Plan
 from mirrord.serving import Asked, Content
 from mirrord.syncer import Backup, Mirror, Services
 from mirrord.syncers.git.front import PREFIXES, content
-from mirrord.syncers.git.kept import Kept
+from mirrord.syncers.git.kept import MirrorCache
 from mirrord.syncers.git.names import places, unheeded
-from mirrord.syncers.git.plan import GitSurvey, guard, plan
+from mirrord.syncers.git.plan.guard import guard
+from mirrord.syncers.git.plan.steps import plan
+from mirrord.syncers.git.plan.survey import GitSurvey
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.syncers.git.transfer.session import GitSession
 from mirrord.syncers.git.upstream.survey import survey
@@ -57,13 +59,13 @@ class GitSyncer:
 
     async def backups(self, mirror: Mirror, services: Services) -> Sequence[Backup]:
         """List what runs overwrote or deleted, the newest first, after what was brought back."""
-        kept = Kept(mirror, services)
+        kept = MirrorCache(mirror, services)
         async with kept.lock:
             return await kept.backups()
 
     async def restore(self, mirror: Mirror, services: Services, name: str, *, release: bool) -> None:
         """Let a backup override upstream from the next run on, or with `release` no longer."""
-        kept = Kept(mirror, services)
+        kept = MirrorCache(mirror, services)
         async with kept.lock:
             await (kept.release(name) if release else kept.restore(name))
 

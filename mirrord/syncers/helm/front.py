@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-from mirrord.blobs.links import Linked
+from mirrord.blobs.repositories import RepositoryState
+from mirrord.digest import Digest
 from mirrord.errors import StorageError
-from mirrord.model import Digest
 from mirrord.serving import Asked, Content
 from mirrord.syncer import Services
 from mirrord.syncers.helm.names import INDEX, PROVENANCE
@@ -44,7 +44,7 @@ async def content(asked: Asked, services: Services) -> Content:
         return _refusal(500, "the store cannot be read; the log says why")
 
 
-def _named(name: str, linked: Linked, services: Services) -> Content:
+def _named(name: str, linked: RepositoryState, services: Services) -> Content:
     digest = linked.tags.get(name)
     if digest is None:
         return _refusal(404, "no such file in this repository")
@@ -59,7 +59,7 @@ def _named(name: str, linked: Linked, services: Services) -> Content:
     return Content(200, {**headers, "Cache-Control": "no-cache"}, file=file, gzipped=gzipped)
 
 
-def _media_type(name: str, digest: Digest, linked: Linked) -> str:
+def _media_type(name: str, digest: Digest, linked: RepositoryState) -> str:
     """Return a type by which no browser shows or runs it as a page; helm itself looks at none (helm/helm#12245)."""
     if name == INDEX:
         return linked.manifests[digest].media_type if digest in linked.manifests else "application/yaml"

@@ -14,21 +14,11 @@ from mirrord.blobs.notes import Notes
 from mirrord.model import Action
 from mirrord.syncer import LOCAL, Mirror, Services
 from mirrord.syncers.helm.names import INDEX, instant, places, repository_of, spec_of
-from mirrord.syncers.helm.plan import (
-    INDEX_ITEM,
-    LACKING,
-    Choice,
-    HelmSurvey,
-    Trouble,
-    Troubles,
-    choose,
-    lacking,
-    plan,
-    problems,
-    provenance_of,
-    remarks,
-    ripe,
-)
+from mirrord.syncers.helm.plan.choice import VersionChoice, choose, ripe
+from mirrord.syncers.helm.plan.notices import lacking, problems, remarks
+from mirrord.syncers.helm.plan.steps import INDEX_ITEM, LACKING, plan
+from mirrord.syncers.helm.plan.survey import HelmSurvey
+from mirrord.syncers.helm.plan.trouble import Trouble, Troubles, provenance_of
 
 MOST: Final = 1000
 """Sentences of a kind that are noted."""
@@ -43,7 +33,7 @@ def notes_of(services: Services) -> Notes | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RunEnd:
     """What a run leaves to be noted.
 
     Attributes:
@@ -59,7 +49,7 @@ class Ended:
     troubles: Troubles
 
 
-class Kept:
+class RunNotes:
     """The notes of one mirror.
 
     Attributes:
@@ -120,7 +110,7 @@ class Kept:
         """Note what a look brought at which nothing had changed: the same bytes may have another ETag."""
         await self._write("", facts)
 
-    async def note(self, survey: HelmSurvey, ended: Ended) -> None:
+    async def note(self, survey: HelmSurvey, ended: RunEnd) -> None:
         """Note what upstream lists, what was wrong there, and that all was done that could be."""
         await self._note_forms(survey, ended.finished)
         if self._notes is None:
@@ -178,7 +168,7 @@ class _Seen:
     facts: Mapping[str, str]
 
 
-def _seen(mirror: Mirror, survey: HelmSurvey, ended: Ended) -> _Seen:
+def _seen(mirror: Mirror, survey: HelmSurvey, ended: RunEnd) -> _Seen:
     steps = plan(mirror, survey, ended.at).steps
     refused = {step.item for step in steps if step.action is Action.REFUSE}
     choices = choose(survey.entries, spec_of(mirror), ended.at)
@@ -197,7 +187,9 @@ def _seen(mirror: Mirror, survey: HelmSurvey, ended: Ended) -> _Seen:
     )
 
 
-def _undecided(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, Choice], troubles: Troubles) -> Iterator[str]:
+def _undecided(
+    mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, VersionChoice], troubles: Troubles
+) -> Iterator[str]:
     """Yield target and version where the operator has to decide, and the target does not keep what it has."""
     keeps = spec_of(mirror).changed == "keep"
     for item, choice in choices.items():
@@ -207,7 +199,7 @@ def _undecided(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, Choice]
                     yield f"{target} {item}"
 
 
-def _current(troubles: Troubles, choices: Mapping[str, Choice], survey: HelmSurvey) -> Troubles:
+def _current(troubles: Troubles, choices: Mapping[str, VersionChoice], survey: HelmSurvey) -> Troubles:
     """Leave out what is not wanted any more, what upstream changed, and what came by another way."""
     kept = {}
     for item, choice in choices.items():

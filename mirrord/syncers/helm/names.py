@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, cast
 
+from mirrord.digest import Digest
 from mirrord.errors import ConfigError, MirrordError
-from mirrord.model import Digest
 from mirrord.syncer import LOCAL, Mirror, Target
 from mirrord.wire.oci.reference import Reference, valid_repository, valid_tag
-from mirrord.wire.trust import check_url
+from mirrord.wire.origin import check_url
 
 if TYPE_CHECKING:
     from mirrord.syncers.helm.spec import HelmSpec, HelmTarget

@@ -9,19 +9,22 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from mirrord.digest import Digest
 from mirrord.errors import StorageError
 from mirrord.memory import Memory
-from mirrord.model import Action, Digest, Plan
+from mirrord.model import Action, Plan
 from mirrord.serving import Asked, Content
 from mirrord.syncer import Mirror, Services
 from mirrord.syncers.helm.front import content
-from mirrord.syncers.helm.kept import Ended, Kept
+from mirrord.syncers.helm.kept import RunEnd, RunNotes
 from mirrord.syncers.helm.names import ChartVersion, is_oci, places, repository_of, source_of, spec_of
-from mirrord.syncers.helm.plan import HelmSurvey, choose, concerns, plan
+from mirrord.syncers.helm.plan.choice import choose, concerns
+from mirrord.syncers.helm.plan.steps import plan
+from mirrord.syncers.helm.plan.survey import HelmSurvey
 from mirrord.syncers.helm.spec import HelmSpec, HelmTarget
+from mirrord.syncers.helm.transfer.inventory import Visit, look, note, open_target
 from mirrord.syncers.helm.transfer.local import LocalTarget
-from mirrord.syncers.helm.transfer.session import Errand, HelmSession
-from mirrord.syncers.helm.transfer.shelves import Visit, look, note, open_target
+from mirrord.syncers.helm.transfer.session import HelmSession, SessionContext
 from mirrord.syncers.helm.transfer.target import ChartTarget, Listing
 from mirrord.syncers.helm.upstream.fetch import ChartSource
 from mirrord.syncers.helm.upstream.poll import extras, poll
@@ -44,7 +47,7 @@ class HelmSyncer:
 
     async def survey(self, mirror: Mirror, services: Services, memory: Memory, now: datetime) -> HelmSurvey:  # noqa: ARG002 - a chart's own digest says more than a record
         """Ask upstream for its index; unless that is as it was when all was done, see what the targets hold."""
-        kept = Kept(mirror, services)
+        kept = RunNotes(mirror, services)
         spec, url = spec_of(mirror), source_of(mirror)
         asked = kept.facts if kept.fresh(now) else {}
         if is_oci(url):
@@ -99,7 +102,7 @@ class HelmSyncer:
             for target in mirror.targets
             if target.name in visits
         }
-        errand = Errand(mirror.name, spec.index == "json", survey, choices, targets, at)
+        errand = SessionContext(mirror.name, spec.index == "json", survey, choices, targets, at)
         source = ChartSource(
             services.http,
             source_of(mirror),
@@ -113,11 +116,11 @@ class HelmSyncer:
         finally:
             with contextlib.suppress(StorageError):  # it costs requests later, and hides nothing worse
                 await _leave(mirror, services, visits, targets)
-        kept = Kept(mirror, services)
+        kept = RunNotes(mirror, services)
         if survey.unchanged:
             await kept.note_unchanged(survey.facts)
         else:
-            await kept.note(survey, Ended(at, session.whole, session.finished, session.troubles))
+            await kept.note(survey, RunEnd(at, session.whole, session.finished, session.troubles))
 
     async def content(self, asked: Asked, services: Services) -> Content:
         """Serve what the `local` store holds."""

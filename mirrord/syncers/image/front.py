@@ -16,9 +16,9 @@ from itertools import accumulate
 from pathlib import Path
 from urllib.parse import quote, unquote, urlencode
 
-from mirrord.blobs.links import Link, Linked
+from mirrord.blobs.repositories import ManifestRef, RepositoryState
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError, StorageError
-from mirrord.model import Digest
 from mirrord.serving import Asked, Content
 from mirrord.syncer import Services
 from mirrord.wire.oci.descriptor import OCI_INDEX
@@ -54,7 +54,7 @@ async def _in_repository(asked: Asked, services: Services) -> Content:
         return refusal(404, "NAME_INVALID", "not a repository name by the grammar of the distribution specification")
     linked = services.links.get(route["name"]) if services.links else None
     if route["verb"] == "referrers":
-        return await asyncio.to_thread(_referrers, route, linked or Linked(), asked.query, services)
+        return await asyncio.to_thread(_referrers, route, linked or RepositoryState(), asked.query, services)
     if linked is None:
         return refusal(404, "NAME_UNKNOWN", f"{route['name']} is not mirrored here")
     return _VERBS[route["verb"]](route, linked, asked.query, services)
@@ -71,7 +71,7 @@ def _answer(status: int, document: object, headers: Mapping[str, str]) -> Conten
     )
 
 
-def _manifest(route: re.Match[str], linked: Linked, query: Mapping[str, str], services: Services) -> Content:  # noqa: ARG001 - same shape as `_tags`
+def _manifest(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Content:  # noqa: ARG001 - same shape as `_tags`
     reference = route["reference"]
     try:
         digest = Digest.parse(reference) if ":" in reference else linked.tags.get(reference)
@@ -85,7 +85,7 @@ def _manifest(route: re.Match[str], linked: Linked, query: Mapping[str, str], se
     return _file(digest, link.media_type, services, "MANIFEST_UNKNOWN")
 
 
-def _blob(route: re.Match[str], linked: Linked, query: Mapping[str, str], services: Services) -> Content:  # noqa: ARG001 - same shape as `_tags`
+def _blob(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Content:  # noqa: ARG001 - same shape as `_tags`
     try:
         digest = Digest.parse(route["reference"])
     except ContentError as error:
@@ -103,7 +103,7 @@ def _file(digest: Digest, media_type: str, services: Services, missing: str) -> 
     return Content(200, headers, file=file)
 
 
-def _tags(route: re.Match[str], linked: Linked, query: Mapping[str, str], services: Services) -> Content:  # noqa: ARG001 - same shape as `_blob`
+def _tags(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Content:  # noqa: ARG001 - same shape as `_blob`
     """List tags in lexical order, `n` of them after `last` (distribution-spec, Listing Tags)."""
     name = route["name"]
     if route["reference"] != "list":
@@ -147,7 +147,7 @@ def _page(
     return page, {"Link": f'<{path}?{following}>; rel="next"'}
 
 
-def _referrers(route: re.Match[str], linked: Linked, query: Mapping[str, str], services: Services) -> Content:
+def _referrers(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Content:
     """List the manifests that are about one, perhaps of one type (distribution-spec, Listing Referrers).
 
     A subject that nobody refers to, or that is not here, has an empty list: 404 would say that the API is missing.
@@ -174,7 +174,7 @@ def _referrers(route: re.Match[str], linked: Linked, query: Mapping[str, str], s
     return Content(200, {**headers, **_VERSION, **link}, body=index_of([found[Digest(digest)] for digest in page]))
 
 
-def _entry(digest: Digest, link: Link, subject: Digest, services: Services) -> Mapping[str, object] | None:
+def _entry(digest: Digest, link: ManifestRef, subject: Digest, services: Services) -> Mapping[str, object] | None:
     """Describe a manifest that is about `subject`; None when it is not, or cannot be read."""
     file = services.blobs.path(digest) if services.blobs else None
     try:

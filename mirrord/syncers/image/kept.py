@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-from mirrord.blobs.links import Linked
+from mirrord.blobs.repositories import RepositoryState
 from mirrord.blobs.store import BlobStore
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, MissingError
-from mirrord.model import Digest
 from mirrord.wire.oci.created import created
+from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.files import BlobFile
-from mirrord.wire.oci.manifest import LIMIT, Descriptor, Manifest
+from mirrord.wire.oci.manifest import LIMIT, Manifest
 
 
-async def created_locally(linked: Linked, store: BlobStore, digest: Digest) -> datetime | None:
+async def created_locally(linked: RepositoryState, store: BlobStore, digest: Digest) -> datetime | None:
     """Return when an image of the local store was made, as `created_at` does of one in a registry."""
 
     async def read_blob(blob: Descriptor) -> bytes:

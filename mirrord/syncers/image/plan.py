@@ -15,8 +15,9 @@ from mirrord.plan.offer import Held, Offer
 from mirrord.syncer import Mirror
 
 if TYPE_CHECKING:
-    from mirrord.blobs.wanted import Wanted
-    from mirrord.wire.oci.manifest import Descriptor, Manifest
+    from mirrord.blobs.source import BlobSource
+    from mirrord.wire.oci.descriptor import Descriptor
+    from mirrord.wire.oci.manifest import Manifest
 
 
 class ImageSource(Protocol):
@@ -30,7 +31,7 @@ class ImageSource(Protocol):
         """
         ...
 
-    async def wanted(self, blob: Descriptor) -> Wanted:
+    async def wanted(self, blob: Descriptor) -> BlobSource:
         """Say how a blob can be had; nothing is read yet."""
         ...
 

@@ -11,9 +11,11 @@ from typing import Final, Protocol
 from mirrord.errors import ContentError, RefusedError
 from mirrord.wire.aside import aside
 from mirrord.wire.host import HostBook
-from mirrord.wire.message import CAPS, Answer, Call
+from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse
 from mirrord.wire.number import whole
-from mirrord.wire.trust import Credential, api_owner, check_url, scheme_of
+from mirrord.wire.origin import check_url
+from mirrord.wire.secret import Credential
+from mirrord.wire.trust import api_owner, scheme_of
 
 Document = Mapping[str, object]
 """A JSON object as it came: nothing in it is what it should be before somebody looked."""
@@ -23,14 +25,14 @@ _SECONDS: Final = 60.0
 
 
 class Fetches(Protocol):
-    """What an API needs of `mirrord.wire.http.Http`."""
+    """What an API needs of `mirrord.wire.http.client.Http`."""
 
     @property
     def book(self) -> HostBook:
         """Return what the operator wrote about hosts."""
         ...
 
-    async def fetch(self, call: Call) -> Answer:
+    async def fetch(self, call: HttpRequest) -> HttpResponse:
         """Carry out a call and read the whole answer."""
         ...
 
@@ -76,7 +78,9 @@ class Api:
             sent = json.dumps(body, ensure_ascii=False).encode()
         # What was answered too late has perhaps made a repository: whoever creates looks again by itself.
         attempts = 1 if (method == "POST" if makes is None else makes) else None
-        call = Call(method, url, host, headers, sent, ok=_OK, cap=CAPS.page, deadline=_SECONDS, attempts=attempts)
+        call = HttpRequest(
+            method, url, host, headers, sent, ok=_OK, cap=CAPS.page, deadline=_SECONDS, attempts=attempts
+        )
         try:
             answer = await http.fetch(call)
         except RefusedError as error:

@@ -6,7 +6,18 @@ from typing import Final
 
 from mirrord.errors import MissingError, RefusedError, UnsupportedError
 from mirrord.wire.forges.api import Api, Document, Fetches, base, text
-from mirrord.wire.forges.port import Location, Page, explained, hints, joined, page, repository_of, short, web, web_host
+from mirrord.wire.forges.port import (
+    ForgeLocation,
+    Page,
+    explained,
+    hints,
+    joined,
+    page,
+    repository_of,
+    short,
+    web,
+    web_host,
+)
 from mirrord.wire.git.address import Address
 
 HOST: Final = "cnb.cool"
@@ -41,7 +52,7 @@ class Cnb:
 
     def parse_page(self, url: str) -> Page | None:
         """Read a page of a repository, a file, or a raw file."""
-        place = Location.of(url)
+        place = ForgeLocation.of(url)
         if place is None or place.host != HOST:
             return None
         words = place.words

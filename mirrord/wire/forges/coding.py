@@ -7,9 +7,9 @@ from typing import Final
 
 from mirrord.errors import ContentError, DeniedError, MissingError, RefusedError
 from mirrord.wire.forges.api import Api, Document, Fetches, base, number, text
-from mirrord.wire.forges.port import Location, Page, explained, hints, joined, page, repository_of, short, web_host
+from mirrord.wire.forges.port import ForgeLocation, Page, explained, hints, joined, page, repository_of, short, web_host
 from mirrord.wire.git.address import Address
-from mirrord.wire.trust import redact
+from mirrord.wire.secret import redact
 
 HOST: Final = "e.coding.net"
 _DOMAIN: Final = "coding.net"
@@ -65,7 +65,7 @@ class Coding:
 
     def parse_page(self, url: str) -> Page | None:
         """Read `/public/PROJECT/NAME/git/files/…` and `/p/PROJECT/d/NAME/git/raw|tree/…` of a team, and clone URLs."""
-        place = Location.of(url)
+        place = ForgeLocation.of(url)
         if place is None or not place.host.endswith(f".{_DOMAIN}"):
             return None
         words = place.words

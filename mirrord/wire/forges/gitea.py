@@ -7,7 +7,7 @@ from typing import Final
 from mirrord.wire.forges.api import Api, Fetches, base
 from mirrord.wire.forges.owned import OwnedApi
 from mirrord.wire.forges.port import (
-    Location,
+    ForgeLocation,
     Page,
     explained,
     hints,
@@ -66,7 +66,7 @@ class Gitea:
 
     def parse_page(self, url: str) -> Page | None:
         """Read the URL of a file or a raw file on any host, told by its form; of a repository on known hosts."""
-        place = Location.of(url)
+        place = ForgeLocation.of(url)
         if place is None:
             return None
         words = place.words

@@ -7,7 +7,18 @@ from typing import Final
 from mirrord.errors import RefusedError
 from mirrord.wire.forges.api import Api, Fetches, base
 from mirrord.wire.forges.owned import OwnedApi
-from mirrord.wire.forges.port import Location, Page, explained, hints, joined, page, repository_of, short, web, web_host
+from mirrord.wire.forges.port import (
+    ForgeLocation,
+    Page,
+    explained,
+    hints,
+    joined,
+    page,
+    repository_of,
+    short,
+    web,
+    web_host,
+)
 from mirrord.wire.git.address import Address
 
 HOST: Final = "gitee.com"
@@ -61,7 +72,7 @@ class Gitee:
 
     def parse_page(self, url: str) -> Page | None:
         """Read a page of a repository, a file, or a raw file."""
-        place = Location.of(url)
+        place = ForgeLocation.of(url)
         if place is None or place.host not in (HOST, _RAW):
             return None
         words = place.words

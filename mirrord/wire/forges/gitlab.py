@@ -7,7 +7,18 @@ from urllib.parse import quote
 
 from mirrord.errors import MissingError, RefusedError
 from mirrord.wire.forges.api import Api, Document, Fetches, base, number, text
-from mirrord.wire.forges.port import Location, Page, explained, hints, joined, page, repository_of, short, web, web_host
+from mirrord.wire.forges.port import (
+    ForgeLocation,
+    Page,
+    explained,
+    hints,
+    joined,
+    page,
+    repository_of,
+    short,
+    web,
+    web_host,
+)
 from mirrord.wire.git.address import Address
 
 HOST: Final = "gitlab.com"
@@ -50,7 +61,7 @@ class GitLab:
 
     def parse_page(self, url: str) -> Page | None:
         """Read the URL of a file or a raw file on any host, told by its form; of a project at gitlab.com."""
-        place = Location.of(url)
+        place = ForgeLocation.of(url)
         if place is None:
             return None
         words = place.words

@@ -118,14 +118,14 @@ class Forge(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
+class ForgeLocation:
     """A URL taken apart; query and fragment (`?raw=true`, `#L10`) are dropped."""
 
     host: str
     words: tuple[str, ...]
 
     @classmethod
-    def of(cls, url: str) -> Location | None:
+    def of(cls, url: str) -> ForgeLocation | None:
         """Take `url` apart, or return None for what no browser would open."""
         try:
             parts = urlsplit(url)

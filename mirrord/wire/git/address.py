@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from mirrord.errors import MirrordError, UntrustedError, UsageError
+from mirrord.wire.origin import check_url, normal_host
 from mirrord.wire.secret import unnamed
-from mirrord.wire.trust import check_url, normal_host, scheme_of
+from mirrord.wire.trust import scheme_of
 
 if TYPE_CHECKING:
     from mirrord.wire.host import HostPolicy

@@ -30,9 +30,10 @@ from mirrord.wire import trust
 from mirrord.wire.git.address import Address, check
 from mirrord.wire.git.environment import environment, host_port, http_settings, ssh_command
 from mirrord.wire.git.failures import classify
-from mirrord.wire.git.process import Child, Ended, Process
+from mirrord.wire.git.process import Child, Process, ProcessEnd
 from mirrord.wire.host import HostBook, HostPolicy, NoKeyring
-from mirrord.wire.trust import Credential
+from mirrord.wire.origin import check_url
+from mirrord.wire.secret import Credential, redact
 
 OUTPUT: Final = 64 * 2**20
 LINE: Final = 64 * 2**10  # what a command at an ssh host may write
@@ -132,14 +133,14 @@ class Git:
         ended = await self._within(deadline, child, f"{remote.host}: {words[0]}")
         return _judged(ended, words[0], (0,), limit, remote.host).out
 
-    async def _within(self, deadline: float | None, child: Child, what: str) -> Ended:
+    async def _within(self, deadline: float | None, child: Child, what: str) -> ProcessEnd:
         try:
             async with asyncio.timeout(deadline):
                 return await self._watched(child)
         except TimeoutError as error:
             raise DeadlineError(f"{what} was not done within {deadline:.0f} s, and was ended") from error
 
-    async def _watched(self, child: Child) -> Ended:
+    async def _watched(self, child: Child) -> ProcessEnd:
         """Wait for a child in a thread; when that is cancelled, see it to its end."""
         talking = asyncio.get_running_loop().run_in_executor(self._threads, child.carry_out)
         try:
@@ -184,7 +185,7 @@ class Git:
                 )
         except (OSError, ValueError, git.exc.GitCommandNotFound) as error:
             what = f"git {args[0]}" if name == "git" else name
-            raise StorageError(f"{what} could not be started: {trust.redact(str(error))[:200]}") from error
+            raise StorageError(f"{what} could not be started: {redact(str(error))[:200]}") from error
         process: Process = handle.proc
         handle.proc = None  # its destructor would end the process
         if largest is not None:  # before it starts others, which inherit that; it has a connection to make first
@@ -240,7 +241,7 @@ def _gitpython() -> Any:
     return git
 
 
-def _judged(ended: Ended, what: str, ok: tuple[int, ...], limit: int, host: str) -> Output:
+def _judged(ended: ProcessEnd, what: str, ok: tuple[int, ...], limit: int, host: str) -> Output:
     if ended.overflow:
         raise TooLargeError(f"{host or 'git'}: {what} wrote more than {limit} bytes, and was ended")
     if ended.quiet:
@@ -260,7 +261,7 @@ async def _resolved(remote: Address, policy: HostPolicy) -> tuple[str, ...]:
     host, port = host_port(remote)
     reach = trust.reach_of(policy)
     if policy.proxy and remote.scheme != "ssh":
-        trust.check_literal(trust.check_url(remote.url), reach)
+        trust.check_literal(check_url(remote.url), reach)
         return ()
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)

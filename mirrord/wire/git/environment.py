@@ -19,7 +19,7 @@ from typing import Final
 from mirrord.errors import DeniedError
 from mirrord.wire.git.address import Address
 from mirrord.wire.host import HostPolicy
-from mirrord.wire.trust import Credential
+from mirrord.wire.secret import Credential
 
 PASSED: Final = ("PATH", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_EXEC_PATH")
 """What git gets of our own environment: where programs, scratch space and the system's authorities are."""

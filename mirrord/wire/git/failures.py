@@ -27,7 +27,7 @@ from mirrord.errors import (
     UnsupportedError,
     UntrustedError,
 )
-from mirrord.wire.message import permanent
+from mirrord.wire.http.message import permanent
 from mirrord.wire.secret import redact
 
 _LONGEST: Final = 900  # characters of the words that are repeated

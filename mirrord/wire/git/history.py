@@ -26,7 +26,7 @@ _INFO: Final = re.compile(rb"([0-9a-f]{40,64}) ([a-z]+) ([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TreeEntry:
     """What a path stands for.
 
     Attributes:
@@ -43,7 +43,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TreePath:
     """What the path of a URL stands for.
 
     Attributes:
@@ -54,7 +54,7 @@ class Found:
 
     commit: str
     path: str
-    entry: Entry
+    entry: TreeEntry
 
 
 class History:
@@ -70,7 +70,7 @@ class History:
         """Read the bare repository in `folder`; what walks over its history does so inside of `walk`."""
         self._git, self.folder, self._walk = git, folder, walk
 
-    async def find(self, segments: Sequence[str]) -> Found:
+    async def find(self, segments: Sequence[str]) -> TreePath:
         """Find the commit that the beginning of a path names, and in it what the rest does. One process.
 
         Branches and tags may hold slashes: the longest one that exists wins, a branch before a tag, as people mean
@@ -103,7 +103,7 @@ class History:
             if valid_oid(revision) and not (oid == revision and await self._contained(oid)):
                 break
             # A folder of a hundred thousand files takes its time.
-            return Found(oid, path, await asyncio.to_thread(_entry, path, folder, file, len(oid) // 2))
+            return TreePath(oid, path, await asyncio.to_thread(_entry, path, folder, file, len(oid) // 2))
         raise MissingError("no branch, tag or commit of that name")
 
     async def _contained(self, commit: str) -> bool:
@@ -165,7 +165,7 @@ def _named(segments: Sequence[str]) -> list[tuple[str, int]]:
     return asked
 
 
-def _entry(path: str, folder: tuple[bytes, bytes], file: re.Match[bytes] | None, width: int) -> Entry:
+def _entry(path: str, folder: tuple[bytes, bytes], file: re.Match[bytes] | None, width: int) -> TreeEntry:
     """Return what a path is: mode and id as its folder has them, the size of a blob as git says.
 
     A folder is a row of `<mode> <name>`, a zero byte and `width` bytes of object id.
@@ -182,5 +182,5 @@ def _entry(path: str, folder: tuple[bytes, bytes], file: re.Match[bytes] | None,
         place = end + 1 + width
         if found == name:
             size = int(file[3]) if file is not None and file[2] == b"blob" else 0
-            return Entry(mode.decode().zfill(6), _KINDS.get(mode, "blob"), tree[end + 1 : place].hex(), size)
+            return TreeEntry(mode.decode().zfill(6), _KINDS.get(mode, "blob"), tree[end + 1 : place].hex(), size)
     raise MissingError("no such file in that commit")

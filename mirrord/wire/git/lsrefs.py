@@ -15,8 +15,8 @@ from mirrord.wire.git.command import Git
 from mirrord.wire.git.environment import basic
 from mirrord.wire.git.pktline import lines, request
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, valid_oid
-from mirrord.wire.http import Call, Http
-from mirrord.wire.message import MIB
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import MIB, HttpRequest
 from mirrord.wire.secret import redact
 
 LARGEST: Final = 256 * MIB  # bytes; a million refs have about 70 MB
@@ -67,7 +67,9 @@ async def _expect_git(http: Http, address: Address, git: Git) -> None:
         ContentError: a login page, a captive portal, another kind of address.
     """
     url = f"{address.url}/info/refs?service=git-upload-pack"
-    answer = await http.fetch(Call("GET", url, address.host, headers=await _authorization(git, address), cap=MIB))
+    answer = await http.fetch(
+        HttpRequest("GET", url, address.host, headers=await _authorization(git, address), cap=MIB)
+    )
     if answer.headers.get("content-type", "").partition(";")[0].strip() != _ADVERTISEMENT:
         raise ContentError(f"{address}: answers, and not as Git does: a login page, or another kind of address")
 
@@ -76,7 +78,7 @@ async def _by_http(http: Http, address: Address, git: Git, *, unborn: bool) -> R
     """Ask by protocol v2, for a HEAD that leads to no commit too; None when the server does not speak that."""
     more = ("unborn",) if unborn else ()
     arguments = ("peel", "symrefs", *more, "ref-prefix HEAD", f"ref-prefix {HEADS}", f"ref-prefix {TAGS}")
-    call = Call(
+    call = HttpRequest(
         "POST",
         f"{address.url}/git-upload-pack",
         address.host,

@@ -14,7 +14,7 @@ from mirrord.wire.git.bare import INCOMING
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.damage import damage, doubtful
 from mirrord.wire.git.repair import DAMAGED, disk
-from mirrord.wire.git.repository import Cache
+from mirrord.wire.git.repository import GitCache
 from mirrord.wire.git.sizes import Sizes, sizes
 
 PACKS: Final = 20
@@ -26,7 +26,7 @@ CHECKED: Final = "mirrord-checked"
 """A file in the repository: the month (`2024-05`) in which every object was last looked at."""
 
 
-async def maintain(git: Git, cache: Cache, now: datetime) -> bool:
+async def maintain(git: Git, cache: GitCache, now: datetime) -> bool:
     """Pack what is in many pieces; once a month look at every object, and drop what nothing refers to.
 
     Returns whether there was anything to do.
@@ -51,7 +51,7 @@ async def maintain(git: Git, cache: Cache, now: datetime) -> bool:
     return packed or due
 
 
-async def check(git: Git, cache: Cache) -> None:
+async def check(git: Git, cache: GitCache) -> None:
     """Look at every object.
 
     Raises:
@@ -64,7 +64,7 @@ async def check(git: Git, cache: Cache) -> None:
         raise ContentError(f"{cache.folder.name}: the copy here is damaged, and fetched anew ({found})")
 
 
-async def _condemn(cache: Cache, why: str) -> None:
+async def _condemn(cache: GitCache, why: str) -> None:
     """Have a repository begun anew: with its `incoming` refs gone, the next run fetches even if upstream rests."""
     await asyncio.to_thread(_write, cache.folder / DAMAGED, why)
     await cache.update({}, await cache.refs(INCOMING))

@@ -10,7 +10,7 @@ from mirrord.errors import ContentError
 _LONGEST_REASON = 400  # characters of a host's reason that are kept
 
 
-class Became(StrEnum):
+class PushStatus(StrEnum):
     """What became of a ref at the destination."""
 
     CREATED = "created"
@@ -22,12 +22,12 @@ class Became(StrEnum):
 
 
 _FLAGS = {
-    "*": Became.CREATED,
-    " ": Became.FORWARD,
-    "+": Became.FORCED,
-    "-": Became.DELETED,
-    "=": Became.SAME,
-    "!": Became.REJECTED,
+    "*": PushStatus.CREATED,
+    " ": PushStatus.FORWARD,
+    "+": PushStatus.FORCED,
+    "-": PushStatus.DELETED,
+    "=": PushStatus.SAME,
+    "!": PushStatus.REJECTED,
 }
 
 
@@ -43,14 +43,14 @@ class RefResult:
     """
 
     ref: str
-    became: Became
+    became: PushStatus
     reason: str = ""
     remote: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether the destination says that it has what was pushed."""
-        return self.became is not Became.REJECTED
+        return self.became is not PushStatus.REJECTED
 
 
 def parse_porcelain(out: bytes) -> tuple[RefResult, ...]:
@@ -69,8 +69,8 @@ def _result(line: str) -> RefResult:
     if flag not in _FLAGS or not ref.startswith("refs/"):
         message = f"git push said {line[:200]!r}, which is no result of a ref"
         raise ContentError(message)
-    if _FLAGS[flag] is not Became.REJECTED:
+    if _FLAGS[flag] is not PushStatus.REJECTED:
         return RefResult(ref, _FLAGS[flag])
     label, opened, reason = summary.partition("] (")
     told = reason.removesuffix(")") if opened else label.strip("[]")
-    return RefResult(ref, Became.REJECTED, told[:_LONGEST_REASON] or "rejected", label.startswith("[remote"))
+    return RefResult(ref, PushStatus.REJECTED, told[:_LONGEST_REASON] or "rejected", label.startswith("[remote"))

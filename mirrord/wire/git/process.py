@@ -18,7 +18,7 @@ from threading import Lock
 from time import monotonic, sleep
 from typing import BinaryIO, Final, Protocol
 
-from mirrord.wire.git.stderr import Said
+from mirrord.wire.git.stderr import ErrorText
 
 GRACE: Final = 3.0
 """Seconds between asking a group to end (git then removes its lock files) and killing it."""
@@ -39,13 +39,13 @@ class Process(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ProcessEnd:
     """How it ended.
 
     Attributes:
         status: exit status; negative: the signal that ended it.
         out: what it wrote, at most as much as allowed.
-        err: what it said (`Said.text`).
+        err: what it said (`ErrorText.text`).
         overflow: it wrote more, and was ended for it.
         quiet: it did nothing for too long, and was ended for it.
     """
@@ -70,7 +70,7 @@ class Child:
         """
         self._start, self._limit = start, limit
         self._patience = patience
-        self._pulse: Pulse | None = None
+        self._pulse: ProcessStall | None = None
         self._lock = Lock()
         self._process: Process | None = None
         self._kill_at: float | None = None
@@ -84,19 +84,19 @@ class Child:
                 self._kill_at = monotonic() + GRACE
                 self._signal(signal.SIGTERM)
 
-    def carry_out(self) -> Ended | None:
+    def carry_out(self) -> ProcessEnd | None:
         """Start it, read it, reap it; None when it was stopped before it began. Blocks."""
         with self._lock:
             if self._kill_at is not None:
                 return None
             self._process = process = self._start()
-        self._pulse = Pulse(self._patience) if self._patience else None
-        said = Said()
+        self._pulse = ProcessStall(self._patience) if self._patience else None
+        said = ErrorText()
         with selectors.DefaultSelector() as selector, process.stdout, process.stderr:
             for stream, take in ((process.stdout, self._take), (process.stderr, said.add)):
                 selector.register(stream, selectors.EVENT_READ, take)
             self._read(selector)
-        return Ended(self._reap(process), bytes(self._out), said.text(), self._overflow, self._quiet)
+        return ProcessEnd(self._reap(process), bytes(self._out), said.text(), self._overflow, self._quiet)
 
     def _read(self, selector: selectors.BaseSelector) -> None:
         due = monotonic() + _TICK
@@ -155,7 +155,7 @@ class Child:
                 os.killpg(self._process.pid, number)
 
 
-class Pulse:
+class ProcessStall:
     """Tells when a tree of processes has stopped: neither reads nor writes, and next to no work.
 
     A backstop where curl's and ssh's own patience does not reach. Data on sockets does not count on Linux (`recv` is

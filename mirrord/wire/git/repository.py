@@ -25,8 +25,6 @@ from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation
 from mirrord.wire.git.repair import DAMAGED
 from mirrord.wire.git.sizes import sizes
 
-__all__ = ["BACKUP", "HELD", "INCOMING", "STAMP", "Cache", "Kept"]
-
 BACKUP: Final = f"{OURS}backup/"
 HELD: Final = f"{OURS}held/"
 STAMP: Final = "%Y%m%dT%H%M%SZ"
@@ -37,7 +35,7 @@ _WALK: Final = 256 * 2**20  # bytes that name the commits of one walk: three mil
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class BackupRef:
     """A ref that was overwritten or deleted.
 
     Attributes:
@@ -56,7 +54,7 @@ class Kept:
         return f"{self.stamp}/{self.ref.removeprefix('refs/')}"
 
 
-class Cache(Bare):
+class GitCache(Bare):
     """One bare repository; its folder is made on first use."""
 
     async def served(self) -> Refs:
@@ -217,12 +215,12 @@ class Cache(Bare):
         """Let upstream decide about a ref again."""
         await self.update({}, [f"{HELD}{ref.removeprefix('refs/')}"])
 
-    async def backups(self) -> tuple[Kept, ...]:
+    async def backups(self) -> tuple[BackupRef, ...]:
         """Return what was overwritten or deleted, the newest first."""
         found = []
         for name, oid in (await self.refs(BACKUP)).items():
             stamp, _, rest = name.removeprefix(BACKUP).partition("/")
-            found.append(Kept(stamp, f"refs/{rest}", oid))
+            found.append(BackupRef(stamp, f"refs/{rest}", oid))
         return tuple(sorted(found, key=lambda kept: (kept.stamp, kept.ref), reverse=True))
 
     async def expire(self, before: datetime) -> int:

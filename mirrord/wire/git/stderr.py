@@ -15,7 +15,7 @@ _ENDS: Final = re.compile(rb"[\r\n]")
 _PROGRESS: Final = re.compile(rb"(?:remote: )?[A-Z][A-Za-z ]+: +\d+% ")
 
 
-class Said:
+class ErrorText:
     """Collects an error stream; what it holds does not grow with what is said."""
 
     def __init__(self) -> None:

@@ -28,14 +28,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedError, UsageError
-from mirrord.model import Digest
+from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
 from mirrord.wire.oci.document import mapping, read_object, sequence, text
 from mirrord.wire.oci.files import BlobFile, write_hashed
 from mirrord.wire.oci.layout import INDEX, MARK, Layout, blob_name, listed, means
 from mirrord.wire.oci.layout_writer import MARK_BODY, entry_of, index_body
-from mirrord.wire.oci.manifest import LIMIT, OCI_MANIFEST, Descriptor
-from mirrord.wire.oci.scratch import Kept, gunzip, plain_tar
+from mirrord.wire.oci.manifest import LIMIT
+from mirrord.wire.oci.scratch import ScratchEntry, gunzip, plain_tar
 from mirrord.wire.oci.tarball import Tarball, compressed, index_tar
 
 LIST = "manifest.json"
@@ -117,7 +118,9 @@ def _open(path: Path, scratch: Path, name: str | None, alive: Alive) -> Archive:
         layout = Layout(path, tar)
         return Archive(layout, layout.resolve(name))
     image = choose(path, read_list(tar), name)
-    folder = Kept.of(path, scratch, f"image {name}").make(lambda fresh: _convert(tar, image, name, fresh, alive))
+    folder = ScratchEntry.of(path, scratch, f"image {name}").make(
+        lambda fresh: _convert(tar, image, name, fresh, alive)
+    )
     layout = Layout.open(folder)
     return Archive(layout, layout.resolve())
 

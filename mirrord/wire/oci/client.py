@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, ImmutableError, RefusedError, ServerError, UsageError
-from mirrord.model import Digest
 from mirrord.wire.aside import aside
 from mirrord.wire.host import HostBook
-from mirrord.wire.http import Http, Incoming
-from mirrord.wire.message import Answer, Call
+from mirrord.wire.http.body import ResponseStream
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import HttpRequest, HttpResponse
 from mirrord.wire.number import whole
 from mirrord.wire.oci import tags, upload
 from mirrord.wire.oci.descriptor import MANIFESTS, SCHEMA1, Descriptor
@@ -43,7 +44,7 @@ class Repository:
 
         One HEAD, which costs no quota at Docker Hub. A registry that refuses it, or leaves out digest, type or size,
         is asked by GET, and its bytes are hashed. Schema 1 is described, not refused: a target may have one under
-        our tag. `deadline` is that of `Call`, for each request.
+        our tag. `deadline` is that of `HttpRequest`, for each request.
 
         Raises:
             UsageError: `ref` is neither tag nor digest.
@@ -168,14 +169,14 @@ class Repository:
         """
         return tags.list_tags(self._endpoint)
 
-    def _manifest(self, method: str, ref: str) -> Call:
+    def _manifest(self, method: str, ref: str) -> HttpRequest:
         if ":" in ref:
             Digest.parse(ref)
         elif not valid_tag(ref):
             raise UsageError(f"{ref[:140]!a}: neither a tag nor a digest")
         return self._endpoint.call(method, f"manifests/{ref}")
 
-    async def _put(self, manifest: Manifest, rest: str, ref: str) -> Answer:
+    async def _put(self, manifest: Manifest, rest: str, ref: str) -> HttpResponse:
         call = replace(
             self._endpoint.pushing().call("PUT", f"manifests/{rest}"),
             headers={"Content-Type": manifest.media_type},
@@ -198,11 +199,11 @@ class Repository:
             raise DigestError(f"{self.reference.name}: was sent {manifest.digest} and says it stored {stored}")
         return answer
 
-    async def _read(self, call: Call, ref: str) -> Manifest:
+    async def _read(self, call: HttpRequest, ref: str) -> Manifest:
         answer = await self._endpoint.http.fetch(call)
         return await aside(len(answer.body), self._parsed, answer, ref)
 
-    def _parsed(self, answer: Answer, ref: str) -> Manifest:
+    def _parsed(self, answer: HttpResponse, ref: str) -> Manifest:
         promised = header_digest(answer)
         wanted = Digest(ref) if ":" in ref else promised
         try:
@@ -213,7 +214,7 @@ class Repository:
             raise DigestError(f"{self.reference.name}: {ref}: Docker-Content-Digest says {promised}, which it is not")
         return manifest
 
-    def _skip(self, incoming: Incoming, descriptor: Descriptor, offset: int) -> int:
+    def _skip(self, incoming: ResponseStream, descriptor: Descriptor, offset: int) -> int:
         """Check what the registry announces; return how many bytes come before `offset`."""
         what = f"{self.reference.name}: blob {descriptor.digest}"
         encoding = incoming.headers.get("content-encoding", "identity")
@@ -231,7 +232,7 @@ class Repository:
         return offset - start
 
 
-def _described(answer: Answer, ref: str, name: str) -> Descriptor | None:
+def _described(answer: HttpResponse, ref: str, name: str) -> Descriptor | None:
     """Return what the headers of a HEAD say, or None when they do not say enough."""
     digest, size = header_digest(answer), header_size(answer)
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()

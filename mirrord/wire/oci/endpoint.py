@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, UntrustedError
-from mirrord.model import Digest
 from mirrord.wire.host import HostBook
-from mirrord.wire.http import Http, base_url
-from mirrord.wire.message import Answer, Call
+from mirrord.wire.http.client import Http, base_url
+from mirrord.wire.http.message import HttpRequest, HttpResponse
 from mirrord.wire.number import whole
 from mirrord.wire.oci.profiles import Profile, profile_of
 from mirrord.wire.oci.reference import Reference
-from mirrord.wire.trust import check_url, joined, redirect
+from mirrord.wire.origin import check_url, joined
+from mirrord.wire.trust import redirect
 
 PULL = "pull"
 PUSH = "pull,push"
@@ -60,15 +61,15 @@ class Endpoint:
         """Return the same endpoint with the scope for pushing."""
         return replace(self, actions=PUSH)
 
-    def call(self, method: str, rest: str) -> Call:
+    def call(self, method: str, rest: str) -> HttpRequest:
         """Return a request below `/v2/<name>/`; the caller sets what else it needs with `dataclasses.replace`."""
         return self.call_url(method, f"{self.base}/v2/{self.reference.path}/{rest}")
 
-    def call_url(self, method: str, url: str) -> Call:
+    def call_url(self, method: str, url: str) -> HttpRequest:
         """Return a request to a URL that the registry gave us. `Http` decides what a foreign host gets to see."""
-        return Call(method, url, self.reference.domain, scope=scope(self.reference.path, self.actions))
+        return HttpRequest(method, url, self.reference.domain, scope=scope(self.reference.path, self.actions))
 
-    def location(self, answer: Answer) -> str:
+    def location(self, answer: HttpResponse) -> str:
         """Return where an answer's Location points to, resolved against the URL that answered; never rebuilt.
 
         Raises:
@@ -84,7 +85,7 @@ class Endpoint:
             error.args = (f"{self.reference.name}: the Location of an upload that it started: {error}",)
             raise
 
-    def page(self, answer: Answer, target: str) -> str:
+    def page(self, answer: HttpResponse, target: str) -> str:
         """Return the URL of the next page that a Link's target names, always at our own address.
 
         A registry behind a proxy often knows itself by another name. Of an absolute target only path and query count,
@@ -106,7 +107,7 @@ class Endpoint:
         return url
 
 
-def header_digest(answer: Answer) -> Digest | None:
+def header_digest(answer: HttpResponse) -> Digest | None:
     """Return `Docker-Content-Digest`, or None when it is missing or none of ours."""
     try:
         return Digest.parse(answer.headers.get("docker-content-digest", ""))
@@ -114,6 +115,6 @@ def header_digest(answer: Answer) -> Digest | None:
         return None
 
 
-def header_size(answer: Answer) -> int | None:
+def header_size(answer: HttpResponse) -> int | None:
     """Return `Content-Length`, or None when it is missing or not a number."""
     return whole(answer.headers.get("content-length", ""))

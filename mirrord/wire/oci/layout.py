@@ -10,12 +10,12 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedError, UsageError
-from mirrord.model import Digest
-from mirrord.wire.oci.descriptor import ATTESTATION
+from mirrord.wire.oci.descriptor import ATTESTATION, DOCKER_LIST, OCI_INDEX, Descriptor
 from mirrord.wire.oci.document import read_object, text
 from mirrord.wire.oci.files import BlobFile
-from mirrord.wire.oci.manifest import DOCKER_LIST, LIMIT, OCI_INDEX, Descriptor, Manifest
+from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference, valid_tag
 from mirrord.wire.oci.scratch import plain_tar
 from mirrord.wire.oci.tarball import Tarball, index_tar

@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Self
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, MissingError, StorageError, UsageError
-from mirrord.model import Digest
+from mirrord.wire.oci.descriptor import OCI_INDEX, Descriptor
 from mirrord.wire.oci.document import mapping, read_object, sequence
 from mirrord.wire.oci.files import BlobFile, sync_folder
 from mirrord.wire.oci.layout import INDEX, MARK, REF_NAME, Layout, blob_name
-from mirrord.wire.oci.manifest import LIMIT, OCI_INDEX, Descriptor, Manifest
+from mirrord.wire.oci.manifest import LIMIT, Manifest
 
 MARK_BODY = b'{"imageLayoutVersion":"1.0.0"}'
 

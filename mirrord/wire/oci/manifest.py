@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, TooLargeError, UnsupportedError
-from mirrord.model import Digest
 from mirrord.wire.oci.descriptor import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -23,25 +23,10 @@ from mirrord.wire.oci.descriptor import (
     OCI_MANIFEST,
     SCHEMA1,
     Descriptor,
-    Platform,
     read_descriptor,
     read_descriptors,
 )
 from mirrord.wire.oci.document import check_spelling, read_object, sequence, text, texts
-
-__all__ = [
-    "ACCEPT",
-    "DOCKER_LIST",
-    "DOCKER_MANIFEST",
-    "LIMIT",
-    "OCI_ARTIFACT",
-    "OCI_INDEX",
-    "OCI_MANIFEST",
-    "SCHEMA1",
-    "Descriptor",
-    "Manifest",
-    "Platform",
-]
 
 ACCEPT = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, OCI_ARTIFACT, *SCHEMA1))
 """The one Accept header, for HEAD and GET alike: with another one a registry may answer another digest.

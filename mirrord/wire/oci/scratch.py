@@ -26,7 +26,7 @@ UNPACKED = 256 * 1024**3  # a bomb of gzip makes 1 GiB from 1 MiB; no image is t
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ScratchEntry:
     """The place of one product.
 
     Attributes:
@@ -40,7 +40,7 @@ class Kept:
     name: str
 
     @classmethod
-    def of(cls, source: Path, scratch: Path, purpose: str) -> Kept:
+    def of(cls, source: Path, scratch: Path, purpose: str) -> ScratchEntry:
         """Name what is made from `source` for `purpose` (which the name distinguishes).
 
         Raises:
@@ -106,7 +106,7 @@ def plain_tar(path: Path, scratch: Path | None, alive: Callable[[], None] = igno
         return path
     if kind != "gzip" or scratch is None:
         raise UnsupportedError(f"{path}: compressed with {kind}; unpack it first and name the plain tar")
-    return Kept.of(path, scratch, "tar").make(lambda fresh: _unpack(path, fresh, alive))
+    return ScratchEntry.of(path, scratch, "tar").make(lambda fresh: _unpack(path, fresh, alive))
 
 
 def gunzip(part: BlobFile, alive: Callable[[], None] = ignore) -> Iterator[bytes]:

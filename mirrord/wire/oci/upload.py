@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from urllib.parse import quote
 
+from mirrord.digest import Digest
 from mirrord.errors import (
     BrokenError,
     DigestError,
@@ -24,12 +25,11 @@ from mirrord.errors import (
     UnsupportedError,
     UsageError,
 )
-from mirrord.model import Digest
-from mirrord.wire.message import MIB, Answer, Upload
+from mirrord.wire.http.message import MIB, HttpResponse, Upload
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.endpoint import PULL, PUSH, UNSURE, Endpoint, header_digest, header_size, scope
 from mirrord.wire.oci.reference import valid_repository
-from mirrord.wire.trust import check_url
+from mirrord.wire.origin import check_url
 
 ATTEMPTS = 3
 LONGEST_CHUNK = 64 * MIB  # what one upload may hold in memory
@@ -131,26 +131,26 @@ async def may_push(endpoint: Endpoint) -> None:
     await _cancel(endpoint, await _open(endpoint, Digest.of(b"")))
 
 
-async def _cancel(endpoint: Endpoint, session: Answer) -> None:
+async def _cancel(endpoint: Endpoint, session: HttpResponse) -> None:
     with contextlib.suppress(MirrordError):  # many registries want the right to delete for this
         cancel = endpoint.call_url("DELETE", endpoint.location(session))
         await endpoint.http.fetch(replace(cancel, ok=(200, 202, 204), attempts=1))
 
 
-async def _open(endpoint: Endpoint, digest: Digest) -> Answer:
+async def _open(endpoint: Endpoint, digest: Digest) -> HttpResponse:
     """Open a session; another algorithm than sha256 has to be announced (distribution-spec, end-4c)."""
     query = "" if digest.algorithm == "sha256" else f"?digest-algorithm={digest.algorithm}"
     return await endpoint.http.fetch(replace(endpoint.call("POST", f"blobs/uploads/{query}"), body=b"", ok=(202,)))
 
 
-async def _put_whole(endpoint: Endpoint, session: Answer, descriptor: Descriptor, body: _Body) -> Answer:
+async def _put_whole(endpoint: Endpoint, session: HttpResponse, descriptor: Descriptor, body: _Body) -> HttpResponse:
     # An empty body must be a plain `Content-Length: 0`.
     content = Upload(descriptor.size, body) if descriptor.size else b""
     call = endpoint.call_url("PUT", _finish(endpoint.location(session), descriptor.digest))
     return await endpoint.http.fetch(replace(call, headers=_TYPE, body=content, ok=(201,)))
 
 
-async def _put_chunks(endpoint: Endpoint, session: Answer, descriptor: Descriptor, body: _Body) -> Answer:
+async def _put_chunks(endpoint: Endpoint, session: HttpResponse, descriptor: Descriptor, body: _Body) -> HttpResponse:
     """Send PATCHes, and the last chunk with the PUT: ECR fails on an empty one (cirruslabs/tart#159)."""
     url = endpoint.location(session)
     size = max(endpoint.profile.chunk or descriptor.size, _least(endpoint, session))
@@ -206,7 +206,7 @@ async def _cut(parts: AsyncIterator[bytes], size: int) -> AsyncGenerator[bytes, 
         yield bytes(held)
 
 
-def _least(endpoint: Endpoint, session: Answer) -> int:
+def _least(endpoint: Endpoint, session: HttpResponse) -> int:
     """Return the shortest chunk that the registry takes (distribution-spec, "Pushing a blob in chunks").
 
     Raises:
@@ -242,7 +242,7 @@ def _vanished(error: MirrordError) -> bool:
     return False
 
 
-def _check(endpoint: Endpoint, answer: Answer, descriptor: Descriptor) -> None:
+def _check(endpoint: Endpoint, answer: HttpResponse, descriptor: Descriptor) -> None:
     stored = header_digest(answer)
     if stored is not None and stored.algorithm == descriptor.digest.algorithm and stored != descriptor.digest:
         raise DigestError(f"{endpoint.reference.name}: was sent {descriptor.digest} and says it stored {stored}")

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, MirrordError, MissingError, UnsupportedError, UsageError
-from mirrord.model import Digest
 from mirrord.testing.images import build_image
-from mirrord.testing.layouts import write_docker_archive, write_layout, write_layout_tar
 from mirrord.testing.servers import require
 from mirrord.wire.oci.archive import open_archive
 from mirrord.wire.oci.layout import REF_NAME
+from tests.support.layouts import write_docker_archive, write_layout, write_layout_tar
 
 IMAGE = build_image(("linux/amd64",))
 COPY = ("skopeo", "copy", "-q", "--insecure-policy")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.errors import (
     BrokenError,
     ContentError,
@@ -17,15 +18,15 @@ from mirrord.errors import (
     UnsupportedError,
     UsageError,
 )
-from mirrord.model import Digest
 from mirrord.testing import Auth, Image, Registry, build_artifact, build_image, build_nested, build_schema1, push
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Http
-from mirrord.wire.message import Limits
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import Limits
 from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.manifest import ACCEPT, LIMIT, OCI_MANIFEST, Descriptor, Manifest
+from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
+from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference
-from mirrord.wire.trust import Credential, Secret
+from mirrord.wire.secret import Credential, Secret
 
 DATA = bytes(range(256)) * 512
 BLOB = Descriptor("application/octet-stream", Digest.of(DATA), len(DATA))

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.errors import ServerError
 from mirrord.events import Events
-from mirrord.model import Digest
 from mirrord.testing import Image, Registry, build_image, push
 from mirrord.testing.images import OCI_CONFIG, OCI_MANIFEST, Builder
 from mirrord.wire.host import HostBook
-from mirrord.wire.http import Http
+from mirrord.wire.http.client import Http
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import CREATED, created_at, moment
 from mirrord.wire.oci.reference import Reference

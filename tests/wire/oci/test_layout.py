@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mirrord.digest import Digest
 from mirrord.errors import (
     ContentError,
     DigestError,
@@ -24,12 +25,11 @@ from mirrord.errors import (
     UnsupportedError,
     UsageError,
 )
-from mirrord.model import Digest
 from mirrord.testing.images import OCI_INDEX, Image, build_artifact, build_image, build_nested
-from mirrord.testing.layouts import write_layout, write_layout_tar
+from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout
-from mirrord.wire.oci.manifest import Descriptor
 from mirrord.wire.oci.scratch import plain_tar
+from tests.support.layouts import write_layout, write_layout_tar
 
 IMAGES: dict[str, Callable[[], Image]] = {
     "index": build_image,

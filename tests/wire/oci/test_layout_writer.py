@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.errors import DigestError, MissingError, StorageError, UsageError
-from mirrord.model import Digest
 from mirrord.testing.images import OCI_INDEX, Image, build_artifact, build_image, build_nested
-from mirrord.testing.layouts import write_layout
 from mirrord.testing.servers import require
+from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
 from mirrord.wire.oci.layout import Layout
 from mirrord.wire.oci.layout_writer import LayoutWriter
-from mirrord.wire.oci.manifest import OCI_MANIFEST, Descriptor, Manifest
+from mirrord.wire.oci.manifest import Manifest
+from tests.support.layouts import write_layout
 
 IMAGES: dict[str, Callable[[], Image]] = {
     "index": build_image,

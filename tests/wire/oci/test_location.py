@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.errors import UnreachableError, UntrustedError
-from mirrord.model import Digest
 from mirrord.testing import Registry
 from mirrord.wire.host import HostBook
-from mirrord.wire.http import Http, Limits
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import Limits
 from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.manifest import Descriptor
+from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.reference import Reference
 
 DATA = b"content"

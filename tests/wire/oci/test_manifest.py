@@ -9,22 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, MirrordError, TooLargeError, UnsupportedError
-from mirrord.model import Digest
 from mirrord.testing.images import build_artifact, build_image, build_nested, build_schema1
-from mirrord.wire.oci.manifest import (
-    ACCEPT,
+from mirrord.wire.oci.descriptor import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
-    LIMIT,
     OCI_ARTIFACT,
     OCI_INDEX,
     OCI_MANIFEST,
     SCHEMA1,
     Descriptor,
-    Manifest,
     Platform,
 )
+from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 CONFIG = "application/vnd.oci.image.config.v1+json"

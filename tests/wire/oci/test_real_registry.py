@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.errors import DeniedError, MissingError, UnsupportedError
-from mirrord.model import Digest
 from mirrord.testing import DockerRegistry, Image, build_artifact, build_image, build_nested, require
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Http
+from mirrord.wire.http.client import Http
 from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.manifest import OCI_MANIFEST, Descriptor, Manifest
+from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
+from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import Reference
-from mirrord.wire.trust import Credential, Secret
+from mirrord.wire.secret import Credential, Secret
 
 IMAGES = {
     "oci": build_image(),

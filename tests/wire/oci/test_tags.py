@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mirrord.errors import ContentError, MirrordError, MissingError, TooLargeError, UntrustedError
 from mirrord.testing import Registry, build_image, push
 from mirrord.wire.host import HostBook
-from mirrord.wire.http import Http
+from mirrord.wire.http.client import Http
 from mirrord.wire.oci import tags as module
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.reference import Reference

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mirrord.digest import Digest
 from mirrord.errors import (
     BrokenError,
     ContentError,
@@ -22,18 +23,18 @@ from mirrord.errors import (
     UntrustedError,
     UsageError,
 )
-from mirrord.model import Digest
 from mirrord.testing import Auth, Fault, Immutable, Registry, build_image, push
-from mirrord.testing.tls import Authority
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http import Http
-from mirrord.wire.message import Limits
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import Limits
 from mirrord.wire.oci import endpoint
 from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.manifest import OCI_MANIFEST, Descriptor, Manifest
+from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
+from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.profiles import DEFAULT, Profile
 from mirrord.wire.oci.reference import Reference
-from mirrord.wire.trust import Credential, Secret
+from mirrord.wire.secret import Credential, Secret
+from tests.support.tls import Authority
 
 DATA = bytes(range(256)) * 1024
 UPLOADS = "/blobs/uploads/"

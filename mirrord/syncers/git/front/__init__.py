@@ -10,10 +10,10 @@ from mirrord.serving import Asked, Content
 from mirrord.syncer import Services
 from mirrord.syncers.git.front.clone import clone
 from mirrord.syncers.git.front.desk import desk_of
+from mirrord.syncers.git.front.errors import refusal
 from mirrord.syncers.git.front.lfs import PREFIX, lfs
 from mirrord.syncers.git.front.raw import raw
 from mirrord.syncers.git.front.served import served_cache
-from mirrord.syncers.git.front.words import refusal
 
 PREFIXES: Final = ("/git/", "/raw/")
 _CLONE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,254}?)(?:\.git)?(?:/(?P<rest>.*))?")

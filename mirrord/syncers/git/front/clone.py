@@ -16,8 +16,8 @@ from typing import Final
 
 from mirrord.errors import BusyError, ContentError, MirrordError, TooLargeError
 from mirrord.serving import Asked, Content, Program
-from mirrord.syncers.git.front.desk import Desk
-from mirrord.syncers.git.front.words import refusal
+from mirrord.syncers.git.front.desk import GitFront
+from mirrord.syncers.git.front.errors import refusal
 from mirrord.wire.git.pktline import FLUSH, encode
 from mirrord.wire.git.wants import untold, wanted, withheld
 
@@ -30,7 +30,7 @@ _LISTING: Final = encode("command=ls-refs")
 _TOO_LARGE: Final = "this repository is too large to tell whether it may show that object; ask for a branch or a tag"
 
 
-def clone(asked: Asked, desk: Desk, cache: Path, rest: str) -> Content:
+def clone(asked: Asked, desk: GitFront, cache: Path, rest: str) -> Content:
     """Map what follows the name of a repository to content."""
     service = asked.query.get("service", "")
     if RECEIVE in (service, rest):
@@ -57,7 +57,7 @@ def _listing(cache: Path, service: str, version: int) -> Content:
     return Content(200, _headers("advertisement"), program=program)
 
 
-async def _answer(desk: Desk, cache: Path, version: int, body: bytes) -> Content:
+async def _answer(desk: GitFront, cache: Path, version: int, body: bytes) -> Content:
     """Let git answer a request, unless it asks for what no branch or tag reaches: that is refused in git's words."""
     try:
         oids = await asyncio.to_thread(wanted, body) if len(body) > _LONG_WORK else wanted(body)
@@ -78,7 +78,7 @@ async def _answer(desk: Desk, cache: Path, version: int, body: bytes) -> Content
     return Content(200, _headers("result"), program=program)
 
 
-async def _withheld(desk: Desk, cache: Path, suspects: frozenset[str]) -> str | None:
+async def _withheld(desk: GitFront, cache: Path, suspects: frozenset[str]) -> str | None:
     """Look further; who asks for tips, as every clone does, never waits for that."""
     async with desk.walk():
         return await withheld(desk.git, cache, suspects)

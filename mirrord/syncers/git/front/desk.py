@@ -12,20 +12,20 @@ from weakref import WeakKeyDictionary
 from mirrord.errors import BusyError
 from mirrord.syncer import Services
 from mirrord.syncers.git.front.recent import Recent
-from mirrord.syncers.git.front.shelf import Shelf
+from mirrord.syncers.git.front.shelf import AnswerCache
 from mirrord.wire.git.command import Git
-from mirrord.wire.http import Http
+from mirrord.wire.http.client import Http
 
 PROCESSES: Final = 8
 WALKS: Final = 2
 SECONDS: Final = 30.0
 """For which one waits for a walk, and for which it lasts at most."""
 
-_desks: WeakKeyDictionary[Http, Desk] = WeakKeyDictionary()
+_desks: WeakKeyDictionary[Http, GitFront] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Desk:
+class GitFront:
     """One for all requests with the same services.
 
     Attributes:
@@ -35,7 +35,7 @@ class Desk:
     """
 
     git: Git
-    shelf: Shelf
+    shelf: AnswerCache
     recent: Recent = field(default_factory=Recent)
     _walks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WALKS))
 
@@ -59,10 +59,10 @@ class Desk:
             self._walks.release()
 
 
-def desk_of(services: Services) -> Desk:
+def desk_of(services: Services) -> GitFront:
     """Return the desk, the same for the same services."""
     found = _desks.get(services.http)
     if found is None:
         git = Git(services.scratch / "git-home", services.http.book, at_once=PROCESSES)
-        found = _desks[services.http] = Desk(git, Shelf(services.scratch / "raw"))
+        found = _desks[services.http] = GitFront(git, AnswerCache(services.scratch / "raw"))
     return found

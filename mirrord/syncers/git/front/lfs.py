@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mirrord.serving import Asked, Content
-from mirrord.syncers.git.front.kinds import SAFETY
+from mirrord.syncers.git.front.content_type import SAFETY
 from mirrord.wire.git.lfs import objects
 
 PREFIX: Final = "info/lfs/"

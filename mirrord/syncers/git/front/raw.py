@@ -15,11 +15,11 @@ from urllib.parse import unquote
 
 from mirrord.errors import BusyError, MissingError
 from mirrord.serving import Content
-from mirrord.syncers.git.front.desk import Desk
-from mirrord.syncers.git.front.kinds import LOOK, headers_of
-from mirrord.syncers.git.front.words import refusal
+from mirrord.syncers.git.front.content_type import LOOK, headers_of
+from mirrord.syncers.git.front.desk import GitFront
+from mirrord.syncers.git.front.errors import refusal
 from mirrord.syncers.git.kept import state_of
-from mirrord.wire.git.history import LINK, SUBMODULE, Found, History
+from mirrord.wire.git.history import LINK, SUBMODULE, History, TreePath
 from mirrord.wire.git.lfs import objects
 
 LARGEST: Final = 32 << 20
@@ -37,7 +37,7 @@ _FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _ASK_AGAIN: Final = {"Cache-Control": "no-cache"}
 
 
-async def raw(desk: Desk, cache: Path, rest: str) -> Content:
+async def raw(desk: GitFront, cache: Path, rest: str) -> Content:
     """Map what follows the name of a repository to content.
 
     Raises:
@@ -60,7 +60,7 @@ async def raw(desk: Desk, cache: Path, rest: str) -> Content:
         return refusal(503, "this takes too long; try again later")
 
 
-async def _looked(history: History, segments: Sequence[str]) -> tuple[Found, bytes]:
+async def _looked(history: History, segments: Sequence[str]) -> tuple[TreePath, bytes]:
     """Find a file, and read it when it is small. What several ask for at once is looked for once."""
     async with asyncio.timeout(_SECONDS):
         found = await history.find(segments)
@@ -68,7 +68,7 @@ async def _looked(history: History, segments: Sequence[str]) -> tuple[Found, byt
         return found, await history.blob(found.entry.oid, SMALL) if small else b""
 
 
-async def _content(desk: Desk, history: History, found: Found, data: bytes, *, immutable: bool) -> Content:
+async def _content(desk: GitFront, history: History, found: TreePath, data: bytes, *, immutable: bool) -> Content:
     entry, name = found.entry, found.path.rpartition("/")[2]
     reason = _NO_FILE.get(entry.kind) or _NO_FILE.get(entry.mode)
     if reason:

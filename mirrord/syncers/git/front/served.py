@@ -12,13 +12,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from mirrord.syncers.git.front.desk import Desk
+from mirrord.syncers.git.front.desk import GitFront
 from mirrord.syncers.git.names import FOLDER, MARK
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 
-async def served_cache(desk: Desk, keep: Path | None, name: str) -> Path | None:
+async def served_cache(desk: GitFront, keep: Path | None, name: str) -> Path | None:
     """Return the folder of the cache that is served as `name`, or None."""
     if keep is None or not _NAME.fullmatch(name) or ".." in name or name.endswith((".git", ".lock")):
         return None

@@ -22,7 +22,7 @@ BUDGET: Final = 256 << 20
 AT_ONCE: Final = 2  # blobs in memory on their way to the shelf
 
 
-class Shelf:
+class AnswerCache:
     """Files of one folder, which may be empty or missing at any time."""
 
     def __init__(self, folder: Path, budget: int = BUDGET) -> None:

@@ -24,21 +24,22 @@ from mirrord.syncer import LOCAL, Backup, Mirror, Services
 from mirrord.syncers.git.kept.fates import Fates, Lost
 from mirrord.syncers.git.kept.large import LargeFiles
 from mirrord.syncers.git.names import FOLDER, MARK, repository_name
-from mirrord.syncers.git.plan import GitSurvey, questions, strangers
+from mirrord.syncers.git.plan.survey import GitSurvey, questions, strangers
 from mirrord.wire.git.address import Address
+from mirrord.wire.git.bare import INCOMING
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.maintenance import CHECKED, check, maintain
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, alike
 from mirrord.wire.git.repair import DAMAGED
-from mirrord.wire.git.repository import BACKUP, HELD, INCOMING, STAMP, Cache
+from mirrord.wire.git.repository import BACKUP, HELD, STAMP, GitCache
 from mirrord.wire.git.view import VIEWS
-from mirrord.wire.http import Http
+from mirrord.wire.http.client import Http
 
 _NOTE: Final = "mirrord"
 _WATCHED: Final = ("HEAD", "packed-refs", "refs/heads", "refs/tags", "refs/mirrord", DAMAGED)
 
 _programs: WeakKeyDictionary[Http, Git] = WeakKeyDictionary()
-_recent: dict[Path, tuple[tuple[str, str], Known]] = {}
+_recent: dict[Path, tuple[tuple[str, str], KnownRefs]] = {}
 """By folder: what was read of the note last, and the state of repository and note then."""
 _locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -57,7 +58,7 @@ def git_of(services: Services) -> Git:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownRefs:
     """The refs of a cache.
 
     Attributes:
@@ -84,7 +85,7 @@ def cache_folder(mirror: str, services: Services) -> Path:
     return services.keep / FOLDER / f"{mirror}.git"
 
 
-class Kept:
+class MirrorCache:
     """The cache of one mirror and its note. Every change of refs goes through here."""
 
     def __init__(self, mirror: Mirror, services: Services) -> None:
@@ -95,19 +96,19 @@ class Kept:
         """
         self.folder = cache_folder(mirror.name, services)
         self.git = git_of(services)
-        self.cache = Cache(self.git, self.folder)
+        self.cache = GitCache(self.git, self.folder)
         self.large = LargeFiles(self.git, self.folder)
         self.lock = lock_of(str(self.folder))
         self._local = repository_name(mirror) if any(target.name == LOCAL for target in mirror.targets) else None
         self._notes = Notes(self.folder)
         self._fates = Fates(self._notes)
 
-    async def known(self) -> Known:
+    async def known(self) -> KnownRefs:
         """Return the refs of the cache, from the note while it is good."""
         found = await asyncio.to_thread(self._noted)
         return found if found is not None else await self._read()
 
-    def recognised(self, known: Known, refs: Mapping[str, str]) -> Known:
+    def recognised(self, known: KnownRefs, refs: Mapping[str, str]) -> KnownRefs:
         """Put `refs` in the place of states that equal them, for the next run too: comparing them is free then."""
         served = known.served
         if served is None or served.refs is refs or not alike(served.refs, refs):
@@ -241,22 +242,22 @@ class Kept:
         if await asyncio.to_thread(self._notes.read, _NOTE):
             await self._notes.write(_NOTE, {})
 
-    async def _read(self) -> Known:
+    async def _read(self) -> KnownRefs:
         """Ask git, and note what it says."""
         if not await asyncio.to_thread(self.folder.exists):
-            return Known()
+            return KnownRefs()
         await self.cache.prepare()
         sealed = await asyncio.to_thread(self._seal)
         refs, head = await self.cache.refs(), await self.cache.head()
         served = Refs({name: oid for name, oid in refs.items() if name.startswith((HEADS, TAGS))}, head)
         stamps = (name.removeprefix(BACKUP).partition("/")[0] for name in refs if name.startswith(BACKUP))
         oldest = min(stamps, default="")
-        known = Known(_below(refs, INCOMING), served, _below(refs, HELD), oldest)
+        known = KnownRefs(_below(refs, INCOMING), served, _below(refs, HELD), oldest)
         facts = {"seal": sealed, "head": head, "oldest": oldest, "served": _written(served.refs)}
         await self._notes.write(_NOTE, {**facts, "incoming": _written(known.incoming), "held": _written(known.held)})
         return known
 
-    def _noted(self) -> Known | None:
+    def _noted(self) -> KnownRefs | None:
         seal, noted, recent = self._seal(), _stamp(self.folder / f"{_NOTE}.json"), _recent.get(self.folder)
         if recent is not None and recent[0] == (seal, noted):
             return recent[1]
@@ -265,7 +266,7 @@ class Kept:
             if note["seal"] != seal:
                 return None
             served = Refs(json.loads(note["served"]), note["head"] or None)
-            known = Known(json.loads(note["incoming"]), served, json.loads(note["held"]), note["oldest"])
+            known = KnownRefs(json.loads(note["incoming"]), served, json.loads(note["held"]), note["oldest"])
         except (KeyError, ValueError):
             return None
         _recent[self.folder] = ((seal, noted), known)

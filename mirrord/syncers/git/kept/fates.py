@@ -14,7 +14,7 @@ from typing import Final
 
 from mirrord.blobs.notes import Notes
 from mirrord.syncer import Backup
-from mirrord.wire.git.repository import STAMP, Kept
+from mirrord.wire.git.repository import STAMP, BackupRef
 
 Lost = tuple[str, str]
 """The full name of a ref, and the object that it gave up."""
@@ -54,7 +54,7 @@ class Fates:
             if left != noted:
                 await self._notes.write(name, left)
 
-    async def listed(self, backups: Iterable[Kept]) -> list[Backup]:
+    async def listed(self, backups: Iterable[BackupRef]) -> list[Backup]:
         """Return backups, and what was lost without one, the newest first."""
         noted = await asyncio.to_thread(self._notes.read, _KEPT)
         found = [

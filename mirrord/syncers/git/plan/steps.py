@@ -11,7 +11,7 @@ from mirrord.syncer import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, options_of, spec_of
 from mirrord.syncers.git.plan.guard import accident, guard
 from mirrord.syncers.git.plan.losses import Loss, displaced, losses
-from mirrord.syncers.git.plan.survey import Choice, GitSurvey, choose
+from mirrord.syncers.git.plan.survey import GitSurvey, RefChoice, choose
 from mirrord.wire.git.lfs.objects import Pointer
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, alike
 
@@ -30,7 +30,7 @@ class _Desk:
 
     mirror: Mirror
     survey: GitSurvey
-    choice: Choice
+    choice: RefChoice
     losses: Mapping[tuple[str, str], Loss]
 
     @property

@@ -73,7 +73,7 @@ class GitSurvey:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RefChoice:
     """Which refs are mirrored, and what is wrong with those that cannot be.
 
     Attributes:
@@ -94,7 +94,7 @@ def tip(refs: Refs) -> str | None:
     return refs.refs.get(refs.head) if refs.head else None
 
 
-def choose(mirror: Mirror, survey: GitSurvey) -> Choice:
+def choose(mirror: Mirror, survey: GitSurvey) -> RefChoice:
     """Select upstream's refs by `refs:`, and lay the restored ones over them.
 
     A ref that Git would not accept is left out and named: one bad name must not stop all others.
@@ -108,7 +108,7 @@ def everything(survey: GitSurvey) -> Refs:
     return replace(choice.refs, head=None) if choice.stand_in else choice.refs
 
 
-def _choice(survey: GitSurvey, chosen_by: tuple[str, ...]) -> Choice:
+def _choice(survey: GitSurvey, chosen_by: tuple[str, ...]) -> RefChoice:
     asked = (survey.upstream, chosen_by, survey.held_back)
     for upstream, patterns, held, choice in _chosen:
         if upstream is asked[0] and (patterns, held) == asked[1:]:
@@ -118,11 +118,11 @@ def _choice(survey: GitSurvey, chosen_by: tuple[str, ...]) -> Choice:
     return choice
 
 
-_chosen: deque[tuple[Refs, tuple[str, ...], Mapping[str, str], Choice]] = deque(maxlen=32)
+_chosen: deque[tuple[Refs, tuple[str, ...], Mapping[str, str], RefChoice]] = deque(maxlen=32)
 """The last choices: one plan asks for the same one seven times, and the next run mostly again."""
 
 
-def _choose(upstream: Refs, patterns: tuple[str, ...], held_back: Mapping[str, str]) -> Choice:
+def _choose(upstream: Refs, patterns: tuple[str, ...], held_back: Mapping[str, str]) -> RefChoice:
     selects = _selector(patterns)
     chosen, problems, missing = {}, list[str](), list[str]()
     for name, oid in upstream.refs.items():
@@ -140,7 +140,7 @@ def _choose(upstream: Refs, patterns: tuple[str, ...], held_back: Mapping[str, s
         chosen[name] = oid
     refs = upstream.refs if alike(chosen, upstream.refs) else chosen
     head, why = _head(upstream, refs)
-    return Choice(replace(upstream, refs=refs, head=head), tuple(problems), tuple(missing), why)
+    return RefChoice(replace(upstream, refs=refs, head=head), tuple(problems), tuple(missing), why)
 
 
 def _head(upstream: Refs, chosen: Mapping[str, str]) -> tuple[str | None, str]:

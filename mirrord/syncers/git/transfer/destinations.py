@@ -16,10 +16,10 @@ from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.failures import per_ref, words
 from mirrord.wire.git.lsrefs import ls_refs
-from mirrord.wire.git.porcelain import Became, RefResult
+from mirrord.wire.git.porcelain import PushStatus, RefResult
 from mirrord.wire.git.push import Change, push
 from mirrord.wire.git.refs import HEADS, Refs
-from mirrord.wire.http import Http
+from mirrord.wire.http.client import Http
 
 SETTLES: Final = 2.0
 """Seconds for a host to believe its own API: Gitea works off in the background what a push before the switch meant."""
@@ -30,7 +30,7 @@ _HOOK: Final = re.compile(r"hook|declined|denied|unpack", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
+class GitDestination:
     """Where a mirror's refs go.
 
     Attributes:
@@ -89,7 +89,7 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class RefUpdates:
     """What shall change at a destination.
 
     Attributes:
@@ -104,7 +104,7 @@ class Errand:
 
 
 @dataclass(slots=True)
-class Delivery:
+class Push:
     """Carries out one errand, and keeps what became of each ref.
 
     Attributes:
@@ -114,12 +114,12 @@ class Delivery:
         errors: why a ref (or `HEAD`) is not what it shall be.
     """
 
-    to: Destination
+    to: GitDestination
     after: Refs = field(default_factory=lambda: Refs({}))
     results: dict[str, RefResult] = field(default_factory=dict)
     errors: dict[str, MirrordError] = field(default_factory=dict)
 
-    async def carry(self, errand: Errand) -> None:
+    async def carry(self, errand: RefUpdates) -> None:
         """Push what is new, switch the default branch, delete what it was: a host keeps its default branch.
 
         Raises:
@@ -245,4 +245,4 @@ class Delivery:
     def was_there(self, change: Change) -> bool:
         """Whether the destination had it already when the push came."""
         result = self.results.get(change.ref)
-        return result is not None and result.became is Became.SAME
+        return result is not None and result.became is PushStatus.SAME

@@ -19,11 +19,11 @@ from mirrord.errors import MirrordError, MissingError, UnsupportedError
 from mirrord.events import BytesRead, BytesSent
 from mirrord.model import Outcome, Receipt, Step
 from mirrord.syncer import LOCAL, Mirror, Services
-from mirrord.syncers.git.kept import Kept
+from mirrord.syncers.git.kept import MirrorCache
 from mirrord.syncers.git.kept.large import Owed
 from mirrord.syncers.git.names import places, source_address
-from mirrord.syncers.git.transfer.destinations import Destination
-from mirrord.syncers.git.transfer.parcel import outcome_of
+from mirrord.syncers.git.transfer.destinations import GitDestination
+from mirrord.syncers.git.transfer.target_push import outcome_of
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.failures import lacks_objects
 from mirrord.wire.git.lfs import objects
@@ -55,7 +55,7 @@ class Large:
 
     mirror: Mirror
     services: Services
-    kept: Kept
+    kept: MirrorCache
     owed: Owed
     tips: frozenset[str]
     read: int = 0
@@ -88,7 +88,7 @@ class Large:
             missing = (one.oid for one in self.owed[LOCAL] if one.oid in self._absent)
             await self._judge(LOCAL, {oid: self._absent[oid] for oid in missing})
 
-    async def send(self, target: str, destination: Destination) -> None:
+    async def send(self, target: str, destination: GitDestination) -> None:
         """Bring to a target what is owed to it, unless it turns out to have it.
 
         Raises:

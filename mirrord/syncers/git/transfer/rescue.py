@@ -10,9 +10,9 @@ from typing import Final
 
 from mirrord.errors import BusyError, ContentError, DeadlineError, GuardError, MirrordError, TooLargeError
 from mirrord.model import Action, Outcome, Receipt
-from mirrord.syncers.git.kept import Kept
+from mirrord.syncers.git.kept import MirrorCache
 from mirrord.syncers.git.kept.fates import Lost
-from mirrord.syncers.git.plan import Loss
+from mirrord.syncers.git.plan.losses import Loss
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.lfs.carry import Errors, download
 from mirrord.wire.git.lfs.objects import Pointer, lacking
@@ -20,7 +20,7 @@ from mirrord.wire.git.lfs.pointers import in_use, search
 from mirrord.wire.git.lfs.server import LfsServer
 from mirrord.wire.git.push import Change, in_the_way
 from mirrord.wire.git.sizes import sizes
-from mirrord.wire.http import Http
+from mirrord.wire.http.client import Http
 
 MOST: Final = 1000  # refs of one target
 LARGEST: Final = 2**30  # bytes that one target may send
@@ -100,7 +100,9 @@ class Secured:
         return kept, gone
 
 
-async def rescue(kept: Kept, losses: Sequence[Loss], places: Mapping[str, Address]) -> Mapping[str, MirrordError]:
+async def rescue(
+    kept: MirrorCache, losses: Sequence[Loss], places: Mapping[str, Address]
+) -> Mapping[str, MirrordError]:
     """Fetch the objects of `losses` that are not here, each from the targets that have it.
 
     Costs nothing when all are here. Nothing leads to what came: the caller makes the backups.
@@ -138,7 +140,7 @@ async def rescue(kept: Kept, losses: Sequence[Loss], places: Mapping[str, Addres
 
 
 async def rescue_objects(
-    kept: Kept, http: Http, losses: Sequence[Loss], unsaved: Collection[str], places: Mapping[str, Address]
+    kept: MirrorCache, http: Http, losses: Sequence[Loss], unsaved: Collection[str], places: Mapping[str, Address]
 ) -> Mapping[str, str]:
     """Fetch the LFS objects of what `rescue` fetched, from the same targets, into the cache.
 
@@ -169,7 +171,7 @@ async def rescue_objects(
     return told
 
 
-async def _objects(kept: Kept, server: LfsServer, pointers: Collection[Pointer]) -> Errors:
+async def _objects(kept: MirrorCache, server: LfsServer, pointers: Collection[Pointer]) -> Errors:
     wanted = await asyncio.to_thread(lacking, kept.folder, pointers)
     why: MirrordError = TooLargeError(f"they have more than {LARGEST} bytes")
     if sum(pointer.size for pointer in wanted) <= LARGEST:
@@ -181,7 +183,7 @@ async def _objects(kept: Kept, server: LfsServer, pointers: Collection[Pointer])
     return {pointer.oid: why for pointer in wanted}
 
 
-async def _each(kept: Kept, place: Address, oids: Sequence[str]) -> Mapping[str, MirrordError]:
+async def _each(kept: MirrorCache, place: Address, oids: Sequence[str]) -> Mapping[str, MirrordError]:
     """Fetch one after the other what could not be had together, as far as time and room go."""
     errors: dict[str, MirrordError] = {}
     end, began = time.monotonic() + SECONDS, 0
@@ -195,7 +197,9 @@ async def _each(kept: Kept, place: Address, oids: Sequence[str]) -> Mapping[str,
     return errors
 
 
-async def _take(kept: Kept, place: Address, oids: Collection[str], seconds: float, largest: int) -> MirrordError | None:
+async def _take(
+    kept: MirrorCache, place: Address, oids: Collection[str], seconds: float, largest: int
+) -> MirrordError | None:
     """Fetch from one target, once more when it may have been bad luck; return why it failed, or None."""
     end, error = time.monotonic() + seconds, MirrordError()
     for _ in range(2):

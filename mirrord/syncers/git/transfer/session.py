@@ -10,13 +10,15 @@ from dataclasses import replace
 from mirrord.errors import ContentError, MirrordError
 from mirrord.model import Receipt, Step
 from mirrord.syncer import LOCAL, Mirror, Services, Target, Tell
-from mirrord.syncers.git.kept import Kept, lock_of
+from mirrord.syncers.git.kept import MirrorCache, lock_of
 from mirrord.syncers.git.names import forge_at, options_of, source_address, spec_of, target_address
-from mirrord.syncers.git.plan import LARGE, GitSurvey, Loss, losses, plan, wanted
-from mirrord.syncers.git.transfer.destinations import Delivery, Destination, Errand
+from mirrord.syncers.git.plan.losses import Loss, losses
+from mirrord.syncers.git.plan.steps import LARGE, plan
+from mirrord.syncers.git.plan.survey import GitSurvey, wanted
+from mirrord.syncers.git.transfer.destinations import GitDestination, Push, RefUpdates
 from mirrord.syncers.git.transfer.large import Large
-from mirrord.syncers.git.transfer.parcel import Parcel, done
 from mirrord.syncers.git.transfer.rescue import Secured, rescue, rescue_objects
+from mirrord.syncers.git.transfer.target_push import TargetPush, done
 from mirrord.transfer.execute import failed
 from mirrord.wire.git.damage import doubtful
 from mirrord.wire.git.maintenance import pack_refs
@@ -31,7 +33,7 @@ class GitSession:
     def __init__(self, mirror: Mirror, survey: GitSurvey, services: Services, *, blocked: bool) -> None:
         """Begin a run over what `survey` found; `blocked` when the guard spoke."""
         self._mirror, self._survey, self._services = mirror, survey, services
-        self._kept = Kept(mirror, services)
+        self._kept = MirrorCache(mirror, services)
         self._wanted = wanted(mirror, survey)
         self._blocked = blocked
         self._adopted = self._suspect = False
@@ -52,7 +54,7 @@ class GitSession:
         """
         targets = {target.name: target for target in self._mirror.targets}
         names = dict.fromkeys(step.target for step in batch)
-        parcels = [Parcel(targets[name], tuple(step for step in batch if step.target == name)) for name in names]
+        parcels = [TargetPush(targets[name], tuple(step for step in batch if step.target == name)) for name in names]
         async with lock_of(f"{self._kept.folder} is pushed from"):
             parcels = await self._completed(parcels)
             await self._secure(frozenset(targets) - {parcel.target.name for parcel in parcels if parcel.work})
@@ -113,7 +115,7 @@ class GitSession:
             async with self._kept.lock:
                 await self._kept.settle(self._survey.at.strftime(STAMP), kept, gone)
 
-    async def _completed(self, parcels: Sequence[Parcel]) -> list[Parcel]:
+    async def _completed(self, parcels: Sequence[TargetPush]) -> list[TargetPush]:
         """Look once more at targets that could not be seen, and plan for them what they show now."""
         blind = [parcel for parcel in parcels if parcel.blind]
         if not blind:
@@ -127,13 +129,13 @@ class GitSession:
         steps = plan(self._mirror, self._survey, self._survey.at).steps
         return [parcel.planned(steps, seen.get(parcel.target.name)) for parcel in parcels]
 
-    async def _look(self, parcel: Parcel) -> Refs | MirrordError | None:
+    async def _look(self, parcel: TargetPush) -> Refs | MirrordError | None:
         try:
             return await self._destination(parcel.target).look()
         except MirrordError as error:
             return error
 
-    async def _deliver(self, parcel: Parcel, tell: Tell) -> None:
+    async def _deliver(self, parcel: TargetPush, tell: Tell) -> None:
         """Do what is to be done at one target; what befalls it hurts no other."""
         try:
             receipts = await self._outcomes(parcel)
@@ -146,7 +148,7 @@ class GitSession:
         for receipt in parcel.told(receipts):
             tell(receipt)
 
-    async def _outcomes(self, parcel: Parcel) -> list[Receipt]:
+    async def _outcomes(self, parcel: TargetPush) -> list[Receipt]:
         if not parcel.away:
             return [self._large.receipt(step) if step.item == LARGE else done(step) for step in parcel.work]
         name, destination = parcel.target.name, self._destination(parcel.target)
@@ -157,13 +159,13 @@ class GitSession:
                 note = await destination.make(options_of(parcel.target).visibility, self._description)
             if parcel.large:
                 await self._large.send(name, destination)
-            delivery = Delivery(destination)
+            delivery = Push(destination)
             changes = parcel.changes(held or Refs({}))
             spared = self._secured.spared(changes)
             todo = tuple(change for change in changes if change.ref not in spared)
             stuck = {**spared, **await self._large.waiting(name, todo)}
             todo = tuple(change for change in todo if change.ref not in stuck)
-            await delivery.carry(Errand(held or Refs({}), todo, parcel.head))
+            await delivery.carry(RefUpdates(held or Refs({}), todo, parcel.head))
             delivery.errors |= stuck
         self._large.doubt(name, delivery.errors.values())
         old = {change.ref: change.old for change in changes}
@@ -178,7 +180,7 @@ class GitSession:
     def _description(self) -> str:
         return f"Mirror of {source_address(self._mirror)}"
 
-    def _destination(self, target: Target) -> Destination:
+    def _destination(self, target: Target) -> GitDestination:
         kept, http = self._kept, self._services.http
         forge = forge_at(self._mirror, target)
-        return Destination(target_address(self._mirror, target), forge, kept.git, http, kept.folder)
+        return GitDestination(target_address(self._mirror, target), forge, kept.git, http, kept.folder)

@@ -9,9 +9,10 @@ from datetime import datetime
 from mirrord.errors import BrokenError, MirrordError, MissingError, UnsupportedError
 from mirrord.memory import Memory
 from mirrord.syncer import LOCAL, Mirror, Services, Target
-from mirrord.syncers.git.kept import Kept, Known, git_of
+from mirrord.syncers.git.kept import KnownRefs, MirrorCache, git_of
 from mirrord.syncers.git.names import places, source_address, spec_of, target_address
-from mirrord.syncers.git.plan import GitSurvey, guard, wanted
+from mirrord.syncers.git.plan.guard import guard
+from mirrord.syncers.git.plan.survey import GitSurvey, wanted
 from mirrord.transfer.fanout import together
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.lsrefs import ls_refs
@@ -36,7 +37,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         MissingError: upstream is gone; what was mirrored stays.
         MirrordError: upstream cannot be read.
     """
-    kept = Kept(mirror, services)
+    kept = MirrorCache(mirror, services)
     looks: dict[str, _Look] = {}
     source = _Source(mirror, services, kept)
 
@@ -59,7 +60,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
     return await _with_large(mirror, await kept.related(mirror, found), kept)
 
 
-async def _with_large(mirror: Mirror, found: GitSurvey, kept: Kept) -> GitSurvey:
+async def _with_large(mirror: Mirror, found: GitSurvey, kept: MirrorCache) -> GitSurvey:
     """Add what each target may lack of LFS objects; a history that a guard refuses is not searched."""
     if not spec_of(mirror).lfs or (not mirror.allow and guard(mirror, found)):
         return found
@@ -83,9 +84,9 @@ class _Source:
 
     mirror: Mirror
     services: Services
-    kept: Kept
+    kept: MirrorCache
     refs: Refs = field(default_factory=lambda: Refs({}))
-    known: Known = field(default_factory=Known)
+    known: KnownRefs = field(default_factory=KnownRefs)
     bytes: int = 0
 
     async def read(self) -> None:

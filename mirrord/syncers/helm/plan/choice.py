@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mirrord.model import Digest
+from mirrord.digest import Digest
 from mirrord.plan.select import matches
 from mirrord.plan.semver import Constraint, Version, valid_version
 from mirrord.syncers.helm.names import ChartVersion, instant
@@ -15,7 +15,7 @@ from mirrord.syncers.helm.spec import HelmSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class VersionChoice:
     """A chart version that is wanted.
 
     Attributes:
@@ -78,7 +78,7 @@ def _trusted(entry: ChartVersion, spec: HelmSpec) -> ChartVersion:
     return replace(entry, digest=Digest(accepted)) if accepted else entry
 
 
-def choose(entries: Iterable[ChartVersion], spec: HelmSpec, now: datetime) -> Mapping[str, Choice]:
+def choose(entries: Iterable[ChartVersion], spec: HelmSpec, now: datetime) -> Mapping[str, VersionChoice]:
     """Select what the mirror wants, by item, the oldest first."""
     charts: dict[str, list[ChartVersion]] = defaultdict(list)
     for entry in entries:
@@ -89,10 +89,10 @@ def choose(entries: Iterable[ChartVersion], spec: HelmSpec, now: datetime) -> Ma
         for name, versions in charts.items()
         if selected(name, spec, [key for entry in versions for key in entry.keys])
     ]
-    choices: dict[str, Choice] = {}
+    choices: dict[str, VersionChoice] = {}
     for entry in _oldest_first(wanted):
         first = choices.get(entry.item)
-        choices[entry.item] = Choice(first.chart, (*first.rivals, entry)) if first else Choice(entry)
+        choices[entry.item] = VersionChoice(first.chart, (*first.rivals, entry)) if first else VersionChoice(entry)
     return choices
 
 

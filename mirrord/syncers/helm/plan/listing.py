@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from urllib.parse import quote
 
-from mirrord.model import Digest
+from mirrord.digest import Digest
 from mirrord.syncers.helm.names import CHARTS, ChartVersion
-from mirrord.syncers.helm.plan.choice import Choice
-from mirrord.syncers.helm.plan.survey import Shelf
+from mirrord.syncers.helm.plan.choice import VersionChoice
+from mirrord.syncers.helm.plan.survey import TargetContent
 
 
 def listing(
-    shelf: Shelf, choices: Mapping[str, Choice], put: Mapping[str, Digest], deleted: Collection[str]
+    shelf: TargetContent, choices: Mapping[str, VersionChoice], put: Mapping[str, Digest], deleted: Collection[str]
 ) -> tuple[ChartVersion, ...]:
     """Return what a target's index shall list, never more than the target holds.
 

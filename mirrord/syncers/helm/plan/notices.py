@@ -8,13 +8,13 @@ from typing import Final
 
 from mirrord.syncer import Mirror
 from mirrord.syncers.helm.names import registry_lacks, registry_paths, spec_of
-from mirrord.syncers.helm.plan.choice import Choice
+from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.survey import HelmSurvey
 from mirrord.syncers.helm.plan.trouble import provenance_of
 from mirrord.syncers.helm.spec import HelmSpec
 
 
-def problems(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, Choice]) -> Iterator[str]:
+def problems(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, VersionChoice]) -> Iterator[str]:
     """Yield what is wrong with entries, whatever becomes of their archives; each stays so until upstream changes it."""
     yield from survey.problems
     for item, choice in choices.items():
@@ -28,7 +28,7 @@ def problems(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, Choice]) 
             yield from _under_other_names(target, choices.values())
 
 
-def remarks(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, Choice]) -> Iterator[str]:
+def remarks(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, VersionChoice]) -> Iterator[str]:
     """Yield what was put right, what has no effect, and what upstream changed without anything being changed here."""
     yield from survey.remarks
     yield from _without_effect(spec_of(mirror), survey)
@@ -53,7 +53,7 @@ def _without_effect(spec: HelmSpec, survey: HelmSurvey) -> Iterator[str]:
             yield f"{item}: `{key}` has it and upstream does not; write it as upstream does, or take it out"
 
 
-def waiting(survey: HelmSurvey, choices: Mapping[str, Choice], now: datetime) -> Iterator[str]:
+def waiting(survey: HelmSurvey, choices: Mapping[str, VersionChoice], now: datetime) -> Iterator[str]:
     """Yield what is left alone for now, since it could not be had, but for what the operator has to decide."""
     for item, choice in choices.items():
         trouble, prov = survey.troubles.get(item), survey.troubles.get(provenance_of(item))
@@ -63,12 +63,12 @@ def waiting(survey: HelmSurvey, choices: Mapping[str, Choice], now: datetime) ->
             yield prov.said
 
 
-def lacking(item: str, choice: Choice, survey: HelmSurvey) -> bool:
+def lacking(item: str, choice: VersionChoice, survey: HelmSurvey) -> bool:
     """Whether a target that answered does not have what upstream has."""
     return any(item not in shelf.held or not choice.fits(shelf.held[item]) for shelf in survey.shelves.values())
 
 
-def _without_repository(target: str, path: str, choices: Iterable[Choice]) -> Iterator[str]:
+def _without_repository(target: str, path: str, choices: Iterable[VersionChoice]) -> Iterator[str]:
     """Name the charts, and the versions, for which a registry has no name."""
     told: set[str] = set()
     for choice in choices:
@@ -85,7 +85,7 @@ _RULES: Final = {
 }
 
 
-def _under_other_names(target: str, choices: Iterable[Choice]) -> Iterator[str]:
+def _under_other_names(target: str, choices: Iterable[VersionChoice]) -> Iterator[str]:
     """Name the charts that helm finds under another name upstream, and not at a server that makes its own index."""
     names = dict.fromkeys((choice.chart.name, key) for choice in choices for key in choice.chart.keys)
     for name, key in names:

@@ -10,10 +10,10 @@ from typing import Final
 from mirrord.model import Action, Plan, Step
 from mirrord.syncer import Mirror
 from mirrord.syncers.helm.names import INDEX, registry_lacks, registry_paths, spec_of
-from mirrord.syncers.helm.plan.choice import Choice, choose
+from mirrord.syncers.helm.plan.choice import VersionChoice, choose
 from mirrord.syncers.helm.plan.listing import listing, published
 from mirrord.syncers.helm.plan.notices import problems, remarks, waiting
-from mirrord.syncers.helm.plan.survey import HelmSurvey, Shelf
+from mirrord.syncers.helm.plan.survey import HelmSurvey, TargetContent
 from mirrord.syncers.helm.plan.trouble import Trouble, provenance_of
 from mirrord.syncers.helm.spec import HelmSpec
 
@@ -112,7 +112,7 @@ class _Desk:
     now: datetime
     paths: Mapping[str, str]
 
-    def step(self, choice: Choice, target: str, group: str) -> Step | None:
+    def step(self, choice: VersionChoice, target: str, group: str) -> Step | None:
         """Decide about a version at a target; None: what upstream has is wrong, which is told as a problem."""
         item, shelf = choice.chart.item, self.survey.shelves[target]
         there, wanted = shelf.held.get(item), choice.chart.digest
@@ -134,13 +134,13 @@ class _Desk:
         digest = str(there if action is Action.KEEP else wanted or "")
         return Step(action, item, digest, target, (choice.chart.file,), reason, group=group)
 
-    def _there(self, choice: Choice, shelf: Shelf) -> tuple[Action, str]:
+    def _there(self, choice: VersionChoice, shelf: TargetContent) -> tuple[Action, str]:
         """Leave what is there, unless its provenance could not be had and may be had by now, for an index of ours."""
         trouble = self.survey.troubles.get(provenance_of(choice.chart.item))
         due = trouble and shelf.own is not None and (self.mirror.allow or not trouble.waits(choice, self.now))
         return (Action.COPY, "its provenance is asked for again") if due else (Action.KEEP, "already there")
 
-    def _trouble(self, item: str, choice: Choice) -> Trouble | None:
+    def _trouble(self, item: str, choice: VersionChoice) -> Trouble | None:
         """Return what keeps a version from being asked for now."""
         trouble = self.survey.troubles.get(item)
         return trouble if trouble and trouble.waits(choice, self.now) and not self.mirror.allow else None
@@ -154,7 +154,7 @@ _CHANGED: Final = {
 
 
 def _removed(
-    target: str, shelf: Shelf, choices: Mapping[str, Choice], survey: HelmSurvey, spec: HelmSpec
+    target: str, shelf: TargetContent, choices: Mapping[str, VersionChoice], survey: HelmSurvey, spec: HelmSpec
 ) -> Iterator[Step]:
     listed = {entry.item for entry in survey.entries}
     for item in sorted(shelf.held.keys() - choices.keys()):
@@ -176,9 +176,9 @@ def _removed(
 
 def _index_step(
     survey: HelmSurvey,
-    choices: Mapping[str, Choice],
+    choices: Mapping[str, VersionChoice],
     target: str,
-    shelf: Shelf,
+    shelf: TargetContent,
     moving: Collection[str],
 ) -> Step:
     if target in moving:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mirrord.digest import Digest
 from mirrord.errors import MirrordError
-from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.plan.trouble import Troubles
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class TargetContent:
     """What a target holds.
 
     Attributes:
@@ -52,7 +52,7 @@ class HelmSurvey:
     """
 
     entries: tuple[ChartVersion, ...] = ()
-    shelves: Mapping[str, Shelf] = field(default_factory=dict)
+    shelves: Mapping[str, TargetContent] = field(default_factory=dict)
     unasked: Mapping[str, MirrordError] = field(default_factory=dict)
     troubles: Troubles = field(default_factory=dict)
     previous: frozenset[str] | None = None

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, MirrordError, RefusedError, UntrustedError
-from mirrord.model import Digest
 from mirrord.syncers.helm.names import PROVENANCE
-from mirrord.syncers.helm.plan.choice import Choice
+from mirrord.syncers.helm.plan.choice import VersionChoice
 
 FIRST: Final = timedelta(hours=1)
 LONGEST: Final = timedelta(hours=24)
@@ -42,11 +42,11 @@ class Trouble:
         """Whether the operator has to decide: the bytes are not what the index says, and somebody may mean that."""
         return self.code == DigestError.code
 
-    def meant(self, choice: Choice) -> bool:
+    def meant(self, choice: VersionChoice) -> bool:
         """Whether it is still about what is wanted."""
         return self.entry == entry_of(choice)
 
-    def waits(self, choice: Choice, now: datetime) -> bool:
+    def waits(self, choice: VersionChoice, now: datetime) -> bool:
         """Whether it is about what is wanted, and not to be asked for yet."""
         return self.meant(choice) and now < self.until
 
@@ -73,7 +73,7 @@ def provenance_of(item: str) -> str:
     return f"{item}{PROVENANCE}"
 
 
-def entry_of(choice: Choice) -> str:
+def entry_of(choice: VersionChoice) -> str:
     """Return what an archive is asked for by, in short: where it is, and which digests it may have."""
     asked = " ".join([*choice.chart.urls[:1], *sorted(choice.digests)])
     return Digest.of(asked.encode()).hex[:16]
@@ -88,7 +88,7 @@ def wrong_upstream(error: MirrordError) -> bool:
     return isinstance(error, ContentError | UntrustedError) or (isinstance(error, RefusedError) and error.status != 401)
 
 
-def told(choice: Choice, error: MirrordError) -> str:
+def told(choice: VersionChoice, error: MirrordError) -> str:
     """Say what is wrong with a version, and how the operator decides about bytes that are not what the index says."""
     chart = choice.chart
     if not isinstance(error, DigestError):
@@ -101,7 +101,7 @@ def told(choice: Choice, error: MirrordError) -> str:
     )
 
 
-def again(before: Trouble | None, choice: Choice, error: MirrordError, said: str, now: datetime) -> Trouble:
+def again(before: Trouble | None, choice: VersionChoice, error: MirrordError, said: str, now: datetime) -> Trouble:
     """Return the trouble that an error makes of the one before it."""
     entry = entry_of(choice)
     tries = before.tries + 1 if before is not None and before.entry == entry else 1

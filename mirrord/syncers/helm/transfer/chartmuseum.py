@@ -11,15 +11,15 @@ from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from mirrord import failpoints
-from mirrord.blobs.spool import Reader
+from mirrord.blobs.spool import SpoolReader
+from mirrord.digest import Digest
 from mirrord.errors import GuardError, RefusedError
-from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion
-from mirrord.syncers.helm.transfer.listed import ServedIndex, upload
 from mirrord.syncers.helm.transfer.retention import Retention, grouped
+from mirrord.syncers.helm.transfer.server_index import ServedIndex, upload
 from mirrord.syncers.helm.transfer.target import IndexFile, Listing, Reading
-from mirrord.wire.http import Http
-from mirrord.wire.message import Call, Upload
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import HttpRequest, Upload
 from mirrord.wire.number import whole
 
 KEEPS: Final = ".keeps"
@@ -105,7 +105,7 @@ class ChartMuseumTarget:
             self._facts[SEEN] = str(most)
         return found
 
-    async def put(self, chart: ChartVersion, reader: Reader, prov: bytes | None, *, replace: bool = False) -> None:
+    async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """POST the provenance, then the archive: an archive is never there without it; `?force` replaces.
 
         Raises:
@@ -121,7 +121,7 @@ class ChartMuseumTarget:
         boundary = secrets.token_hex(16)  # nobody can write a file that holds it
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         body = _form(boundary, chart.file, reader, beside)
-        call = Call("POST", f"{self._api}{force}", self._index.host, headers=headers, body=body, ok=(200, 201))
+        call = HttpRequest("POST", f"{self._api}{force}", self._index.host, headers=headers, body=body, ok=(200, 201))
         digest = reader.spool.wanted.digest
         try:
             await upload(self._http, call, reader)
@@ -206,7 +206,7 @@ class ChartMuseumTarget:
             return
         url = f"{self._api}/{quote(chart.name)}/{quote(version, safe='')}"
         try:
-            await self._http.fetch(Call("DELETE", url, self._index.host))
+            await self._http.fetch(HttpRequest("DELETE", url, self._index.host))
         except RefusedError as error:
             raise GuardError(
                 f"{self.place}: {chart.item}: the server keeps {room.keeps} versions of a chart, would drop another "
@@ -224,7 +224,7 @@ class ChartMuseumTarget:
         if self._forms:
             return False
         headers = {"Content-Type": "application/octet-stream"}
-        call = Call(
+        call = HttpRequest(
             "POST",
             f"{self._api.removesuffix('charts')}prov{force}",
             self._index.host,
@@ -278,7 +278,7 @@ def _front(context: str) -> str:
     return f"/{context.strip('/')}" if context.strip("/") else ""
 
 
-def _form(boundary: str, file: str, reader: Reader, prov: bytes | None) -> Upload:
+def _form(boundary: str, file: str, reader: SpoolReader, prov: bytes | None) -> Upload:
     """Return a form (RFC 7578) whose first part is the archive as it comes."""
     head = _part(boundary, "chart", file)
     tail = b"" if prov is None else b"\r\n" + _part(boundary, "prov", f"{file}.prov") + prov

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 
 from mirrord import failpoints
-from mirrord.blobs.spool import Reader
+from mirrord.blobs.spool import SpoolReader
+from mirrord.digest import Digest
 from mirrord.errors import RefusedError
-from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion
-from mirrord.syncers.helm.transfer.listed import ServedIndex, upload
+from mirrord.syncers.helm.transfer.server_index import ServedIndex, upload
 from mirrord.syncers.helm.transfer.target import IndexFile, Reading
-from mirrord.wire.http import Http
-from mirrord.wire.message import Call, Upload
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import HttpRequest, Upload
 
 
 class CodingTarget:
@@ -45,7 +45,7 @@ class CodingTarget:
     async def put(
         self,
         chart: ChartVersion,
-        reader: Reader,
+        reader: SpoolReader,
         prov: bytes | None,  # noqa: ARG002 - Coding has no place for it
         *,
         replace: bool = False,  # noqa: ARG002 - Coding has no such switch
@@ -54,7 +54,9 @@ class CodingTarget:
         wanted = reader.spool.wanted
         headers = {"Content-Type": "application/octet-stream"}
         body = Upload(wanted.size, reader.chunks)
-        call = Call("POST", self._index.url, self._index.host, headers=headers, body=body, ok=(200, 201, 202, 204))
+        call = HttpRequest(
+            "POST", self._index.url, self._index.host, headers=headers, body=body, ok=(200, 201, 202, 204)
+        )
         try:
             await upload(self._http, call, reader)
         except RefusedError as error:

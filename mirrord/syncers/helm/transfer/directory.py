@@ -14,9 +14,9 @@ from typing import Final
 
 from mirrord import failpoints
 from mirrord.blobs.files import storage_errors, sync_folder
-from mirrord.blobs.spool import Reader
+from mirrord.blobs.spool import SpoolReader
+from mirrord.digest import Digest
 from mirrord.errors import BusyError, ContentError, ImmutableError, StorageError
-from mirrord.model import Digest
 from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE, ChartVersion, valid_name
 from mirrord.syncers.helm.transfer.target import IndexFile, Reading
 
@@ -49,7 +49,7 @@ class DirectoryTarget:
         """Read the index; a listed file that is gone is not there, one of `charts` that is not listed is hashed."""
         return await asyncio.to_thread(self._held, charts)
 
-    async def put(self, chart: ChartVersion, reader: Reader, prov: bytes | None, *, replace: bool = False) -> None:
+    async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """Write the files beside their places, make them durable, then rename them, the archive last."""
         place, digest = self._charts / chart.file, reader.spool.wanted.digest
         there = await asyncio.to_thread(self._digest, place)

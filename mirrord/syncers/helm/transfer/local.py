@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.blobs.files import storage_errors
-from mirrord.blobs.links import Link, Linked, Links
-from mirrord.blobs.spool import Reader
+from mirrord.blobs.repositories import ManifestRef, Repositories, RepositoryState
+from mirrord.blobs.spool import SpoolReader
 from mirrord.blobs.store import BlobStore
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, ImmutableError, StorageError
-from mirrord.model import Digest
 from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE, ChartVersion
 from mirrord.syncers.helm.transfer.target import GZIP, TEXT, IndexFile, Reading
 
@@ -33,7 +33,7 @@ class LocalTarget:
     provenance = True
     oldest_first = False
 
-    def __init__(self, store: BlobStore, links: Links, repository: str, reading: Reading | None = None) -> None:
+    def __init__(self, store: BlobStore, links: Repositories, repository: str, reading: Reading | None = None) -> None:
         """Keep content in `store`, and the names of `repository` (`_helm/<mirror>`) in `links`.
 
         `reading` gets to see the index that is there whenever it is asked what is held.
@@ -45,16 +45,16 @@ class LocalTarget:
         self._unfinished = f"{repository}/{UNFINISHED}"
         self._unsaved = 0
         self._tags: dict[str, Digest] = {}
-        self._made: dict[Digest, Link] = {}
+        self._made: dict[Digest, ManifestRef] = {}
         self.place = f"local {repository}"
 
     @property
-    def _linked(self) -> Linked:
-        return self._links.get(self._repository) or Linked()
+    def _linked(self) -> RepositoryState:
+        return self._links.get(self._repository) or RepositoryState()
 
     @property
-    def _waiting(self) -> Linked:
-        return self._links.get(self._unfinished) or Linked()
+    def _waiting(self) -> RepositoryState:
+        return self._links.get(self._unfinished) or RepositoryState()
 
     async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
         """Look into the repository's file, and for those of `charts` that are not in it, at what waits for its index.
@@ -82,7 +82,7 @@ class LocalTarget:
         with contextlib.suppress(ContentError), storage_errors(str(index)):  # one that is damaged will be replaced
             reading(index.read_bytes())
 
-    async def put(self, chart: ChartVersion, reader: Reader, prov: bytes | None, *, replace: bool = False) -> None:
+    async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """Link the spool's file into the store; it gets its name in `finish`."""
         wanted = reader.spool.wanted
         name = f"{CHARTS}/{chart.file}"
@@ -94,7 +94,7 @@ class LocalTarget:
         self._tags.pop(beside, None)
         if prov is not None:
             await self._keep_small(beside, prov, TEXT)
-        self._made[wanted.digest] = Link(GZIP, wanted.size)
+        self._made[wanted.digest] = ManifestRef(GZIP, wanted.size)
         self._tags[name] = wanted.digest  # once its provenance is there: others may save all names meanwhile
         self._unsaved += 1
         if self._unsaved >= max(FEW, len(self._waiting.tags) // 8):
@@ -151,5 +151,5 @@ class LocalTarget:
     async def _keep_small(self, name: str, data: bytes, media_type: str) -> None:
         digest = Digest.of(data)
         await self._store.put(digest, data)
-        self._made[digest] = Link(media_type, len(data))
+        self._made[digest] = ManifestRef(media_type, len(data))
         self._tags[name] = digest

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from mirrord import failpoints
-from mirrord.blobs.spool import Reader
+from mirrord.blobs.spool import SpoolReader
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, ImmutableError, MissingError, RefusedError, UnsupportedError
-from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion, below, oci_tag, registry_lacks
-from mirrord.syncers.helm.transfer import pushed
+from mirrord.syncers.helm.transfer import oci_manifest
 from mirrord.syncers.helm.transfer.target import IndexFile
 from mirrord.transfer.fanout import Workers
-from mirrord.wire.http import Http
+from mirrord.wire.http.client import Http
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
@@ -31,7 +31,7 @@ Describe = Callable[[ChartVersion, Path], Mapping[str, object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TagSeen:
     """What a tag stood for when it was last seen.
 
     Attributes:
@@ -49,7 +49,7 @@ class Seen:
         return f"{self.archive} {self.manifest} {self.at:.0f}"
 
     @classmethod
-    def read(cls, text: str) -> Seen | None:
+    def read(cls, text: str) -> TagSeen | None:
         """Read a note; None when it is none."""
         parts = text.split(" ")
         try:
@@ -102,28 +102,28 @@ class OciTarget:
 
     async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
         """Ask for the manifests of those of `charts` that are there and not known: their layer is the archive."""
-        known = {chart.item: Seen.read(self._facts.get(chart.item, "")) for chart in charts}
+        known = {chart.item: TagSeen.read(self._facts.get(chart.item, "")) for chart in charts}
         self._facts.clear()
-        unsure = defaultdict[str, list[tuple[ChartVersion, Seen | None]]](list)
+        unsure = defaultdict[str, list[tuple[ChartVersion, TagSeen | None]]](list)
         for chart in charts:
             seen = known[chart.item]
             if seen is not None and 0 <= self._now - seen.at < self._trust:
                 self._facts[chart.item] = str(seen)
             elif self._takes(chart):
                 unsure[chart.name].append((chart, seen))
-        asked: list[tuple[ChartVersion, Seen | None, bool]] = []
+        asked: list[tuple[ChartVersion, TagSeen | None, bool]] = []
 
-        async def find(versions: Sequence[tuple[ChartVersion, Seen | None]]) -> None:
+        async def find(versions: Sequence[tuple[ChartVersion, TagSeen | None]]) -> None:
             tags = await _tags(self._repository(versions[0][0])) if len(versions) > FEW else None
             there = [one for one in versions if tags is None or oci_tag(one[0].version) in tags]
             asked.extend((chart, seen, tags is not None) for chart, seen in there)
 
         await Workers(AT_ONCE).each(unsure.values(), find)
         await Workers(AT_ONCE).each(asked, lambda one: self._look(*one))
-        found = {item: Seen.read(fact) for item, fact in self._facts.items()}
+        found = {item: TagSeen.read(fact) for item, fact in self._facts.items()}
         return {item: seen.archive for item, seen in found.items() if seen}
 
-    async def put(self, chart: ChartVersion, reader: Reader, prov: bytes | None, *, replace: bool = False) -> None:
+    async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """Push archive, provenance and config, then the manifest by its tag."""
         if not self._takes(chart):
             raise UnsupportedError(f"{self.place}: {chart.item} cannot be a repository and a tag; it needs lower case")
@@ -137,17 +137,17 @@ class OciTarget:
                 return
             if not replace:
                 raise ImmutableError(f"{self.place}/{chart.name}:{tag} is {there or 'no chart'}, not {wanted.digest}")
-        archive = Descriptor(pushed.CHART, wanted.digest, wanted.size)
+        archive = Descriptor(oci_manifest.CHART, wanted.digest, wanted.size)
         layers = [archive]
         if await repository.has_blob(wanted.digest) != wanted.size:
             await reader.worth_sending()
             await repository.put_blob(archive, reader.chunks)
             failpoints.hit("push.blob")
         if prov is not None:
-            layers.append(await _small(repository, pushed.PROVENANCE, prov))
+            layers.append(await _small(repository, oci_manifest.PROVENANCE, prov))
         entry = await self._metadata(chart, reader)
-        config = await _small(repository, pushed.CONFIG, pushed.config_of(entry))
-        manifest = pushed.manifest_of(chart, entry, config, layers)
+        config = await _small(repository, oci_manifest.CONFIG, oci_manifest.config_of(entry))
+        manifest = oci_manifest.manifest_of(chart, entry, config, layers)
         await repository.put_manifest(manifest, tag)
         failpoints.hit("push.tag")
         self._saw(chart, manifest)
@@ -155,7 +155,7 @@ class OciTarget:
     async def finish(self, index: IndexFile) -> None:
         """Do nothing: a registry has no index, each tag stands for itself."""
 
-    async def _metadata(self, chart: ChartVersion, reader: Reader) -> Mapping[str, object]:
+    async def _metadata(self, chart: ChartVersion, reader: SpoolReader) -> Mapping[str, object]:
         if self._describe is None:
             return chart.entry
         if not reader.spool.verified:
@@ -171,7 +171,7 @@ class OciTarget:
     def _repository(self, chart: ChartVersion) -> Repository:
         return Repository(self._http, Reference(self._domain, self._name(chart)), self._http.book, push=True)
 
-    async def _look(self, chart: ChartVersion, seen: Seen | None, listed: bool) -> None:  # noqa: FBT001 - one of many
+    async def _look(self, chart: ChartVersion, seen: TagSeen | None, listed: bool) -> None:  # noqa: FBT001 - one of many
         """Find out what a tag stands for: by HEAD where it may be missing, or be what it was."""
         repository, tag = self._repository(chart), oci_tag(chart.version)
         if seen is not None or not listed:
@@ -179,7 +179,7 @@ class OciTarget:
             if head is None:
                 return
             if seen is not None and head.digest == seen.manifest:
-                self._facts[chart.item] = str(Seen(seen.archive, seen.manifest, self._now))
+                self._facts[chart.item] = str(TagSeen(seen.archive, seen.manifest, self._now))
                 return
         try:
             self._saw(chart, await repository.get_manifest(tag))
@@ -189,12 +189,12 @@ class OciTarget:
     def _saw(self, chart: ChartVersion, manifest: Manifest) -> None:
         archive = _archive(manifest)
         if archive is not None:
-            self._facts[chart.item] = str(Seen(archive, manifest.digest, self._now))
+            self._facts[chart.item] = str(TagSeen(archive, manifest.digest, self._now))
 
 
 def _archive(manifest: Manifest) -> Digest | None:
     """Return the digest of the chart that a manifest is of, None when it is something else."""
-    layer = pushed.chart_layer(manifest)
+    layer = oci_manifest.chart_layer(manifest)
     return layer.digest if layer else None
 
 

@@ -12,34 +12,30 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import DetachedError, RestartedError
-from mirrord.blobs.wanted import Wanted
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError
-from mirrord.model import Action, Digest, Outcome, Receipt, Step
+from mirrord.model import Action, Outcome, Receipt, Step
 from mirrord.syncer import Services, Tell
 from mirrord.syncers.helm.names import ChartVersion
-from mirrord.syncers.helm.plan import (
-    INDEX_ITEM,
-    Choice,
-    HelmSurvey,
-    again,
-    listing,
-    provenance_of,
-    told,
-    wrong_upstream,
-)
+from mirrord.syncers.helm.plan.choice import VersionChoice
+from mirrord.syncers.helm.plan.listing import listing
+from mirrord.syncers.helm.plan.steps import INDEX_ITEM
+from mirrord.syncers.helm.plan.survey import HelmSurvey
+from mirrord.syncers.helm.plan.trouble import again, provenance_of, told, wrong_upstream
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile
-from mirrord.syncers.helm.transfer.turns import Turn
+from mirrord.syncers.helm.transfer.tickets import Ticket
 from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Delivery, deliberate, fan_out, together
 
 
-class Archive(Protocol):
+class ChartArchive(Protocol):
     """An archive that is here and checked."""
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> BlobSource:
         """Return its file."""
         ...
 
@@ -57,18 +53,18 @@ class Archive(Protocol):
         ...
 
 
-class Archives(Protocol):
+class ChartArchives(Protocol):
     """Where archives come from; `upstream.fetch` has the implementation."""
 
     def archive(
         self, chart: ChartVersion, scratch: Path, also: frozenset[Digest], here: Path | None, *, signed: bool
-    ) -> AbstractAsyncContextManager[Archive]:
+    ) -> AbstractAsyncContextManager[ChartArchive]:
         """Get one."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class SessionContext:
     """What a session is about.
 
     Attributes:
@@ -83,7 +79,7 @@ class Errand:
     mirror: str
     json: bool
     survey: HelmSurvey
-    choices: Mapping[str, Choice]
+    choices: Mapping[str, VersionChoice]
     targets: Mapping[str, ChartTarget]
     at: datetime
 
@@ -91,7 +87,7 @@ class Errand:
 class HelmSession:
     """Fulfils `mirrord.syncer.Session`."""
 
-    def __init__(self, errand: Errand, archives: Archives, services: Services) -> None:
+    def __init__(self, errand: SessionContext, archives: ChartArchives, services: Services) -> None:
         """Carry what `errand` says."""
         self._errand = errand
         self._archives = archives
@@ -101,7 +97,7 @@ class HelmSession:
         self._moving = 0
         self._still = asyncio.Event()
         self._still.set()
-        self._lines: dict[str, Turn] = {}
+        self._lines: dict[str, Ticket] = {}
         self._left: set[str] = set()
         self.finished: set[str] = set()
         self.troubles = dict(errand.survey.troubles)
@@ -131,7 +127,7 @@ class HelmSession:
             items = [(steps, {step.target: self._turn(step.target) for step in steps}) for steps in _by(batch).values()]
             await together(*(self._attend(steps, turns, told) for steps, turns in items))
 
-    async def _attend(self, steps: Sequence[Step], turns: Mapping[str, Turn], tell: Tell) -> None:
+    async def _attend(self, steps: Sequence[Step], turns: Mapping[str, Ticket], tell: Tell) -> None:
         """Carry one version; when it cannot be had, that is a receipt for each of its targets."""
         left = list(steps)
 
@@ -172,14 +168,14 @@ class HelmSession:
             if not self._moving:
                 self._still.set()
 
-    def _turn(self, target: str) -> Turn:
+    def _turn(self, target: str) -> Ticket:
         """Get in line at a target that must see the oldest first."""
         if not self._errand.targets[target].oldest_first:
-            return Turn(None)
-        turn = self._lines[target] = Turn(self._lines.get(target))
+            return Ticket(None)
+        turn = self._lines[target] = Ticket(self._lines.get(target))
         return turn
 
-    async def _carry(self, batch: Sequence[Step], turns: Mapping[str, Turn], tell: Tell) -> None:
+    async def _carry(self, batch: Sequence[Step], turns: Mapping[str, Ticket], tell: Tell) -> None:
         item = batch[0].item
         choice = self._errand.choices[item]
         also = frozenset(one.digest for one in choice.rivals if one.digest)
@@ -209,7 +205,7 @@ class HelmSession:
 
             await fan_out(batch, deliver, 0.0, tell)
 
-    async def _beside(self, choice: Choice, archive: Archive) -> tuple[bytes | None, str]:
+    async def _beside(self, choice: VersionChoice, archive: ChartArchive) -> tuple[bytes | None, str]:
         """Return an archive's provenance, and what is wrong with it, which is remembered.
 
         It is no reason to fail: helm asks for one only to verify (helm/helm#32571).
@@ -226,14 +222,14 @@ class HelmSession:
         self.troubles.pop(key, None)
         return prov, ""
 
-    def _here(self, choice: Choice) -> Path | None:
+    def _here(self, choice: VersionChoice) -> Path | None:
         """Return the archive when our own store has it: some other target, or mirror, brought it."""
         digest, store = choice.chart.digest, self._services.blobs
         held = (shelf.held.get(choice.chart.item) for shelf in self._errand.survey.shelves.values())
         return store.path(digest) if digest and store and digest in held else None
 
     async def _send(
-        self, target: ChartTarget, step: Step, chart: ChartVersion, wanted: Wanted, prov: bytes | None
+        self, target: ChartTarget, step: Step, chart: ChartVersion, wanted: BlobSource, prov: bytes | None
     ) -> None:
         party, group = f"{self._errand.mirror}/{step.target}", f"{self._errand.mirror}/"
         replaces = step.item in self._errand.survey.shelves[step.target].held

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mirrord.blobs.spool import Reader
-from mirrord.model import Digest
+from mirrord.blobs.spool import SpoolReader
+from mirrord.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
 
 
@@ -98,14 +98,14 @@ class ChartTarget(Protocol):
         """
         ...
 
-    async def put(self, chart: ChartVersion, reader: Reader, prov: bytes | None, *, replace: bool = False) -> None:
+    async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """Write an archive, and its provenance where it is kept; both are whole on return.
 
         Another archive under the same version is replaced only when `replace` says so. Equal content is success.
 
         Raises:
             ImmutableError: the version is there with other content.
-            MirrordError: as `Reader.chunks`, or what the place said; nothing is half written then.
+            MirrordError: as `SpoolReader.chunks`, or what the place said; nothing is half written then.
         """
         ...
 

@@ -9,9 +9,9 @@ from typing import Final
 from mirrord.blobs.files import storage_errors
 from mirrord.errors import ContentError
 from mirrord.syncers.helm.names import ChartVersion
-from mirrord.syncers.helm.upstream.events import build
-from mirrord.syncers.helm.upstream.members import Note, files
+from mirrord.syncers.helm.upstream.chart_tar import Note, files
 from mirrord.syncers.helm.upstream.plain import Plain, said
+from mirrord.syncers.helm.upstream.yaml_events import build
 
 METADATA: Final = "Chart.yaml"
 

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from mirrord.blobs.wanted import Opener, Wanted
+from mirrord.blobs.source import BlobSource, Opener
+from mirrord.digest import Digest
 from mirrord.errors import (
     ContentError,
     DeniedError,
@@ -26,19 +27,19 @@ from mirrord.errors import (
     TooLargeError,
     about,
 )
-from mirrord.model import Digest
 from mirrord.syncers.helm.names import ChartVersion, is_oci
 from mirrord.syncers.helm.upstream.archive import check_archive
 from mirrord.syncers.helm.upstream.download import verified
-from mirrord.syncers.helm.upstream.location import Location, home, locate, locate_oci
+from mirrord.syncers.helm.upstream.location import ChartLocation, home, locate, locate_oci
 from mirrord.syncers.helm.upstream.provenance import LIMIT as LONGEST_PROVENANCE
 from mirrord.syncers.helm.upstream.provenance import check_provenance, is_signed
-from mirrord.wire.http import Call, Http
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import HttpRequest
+from mirrord.wire.http.resume import from_offset
 from mirrord.wire.number import whole
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
-from mirrord.wire.resume import from_offset
 from mirrord.wire.secret import Credential
 
 LONGEST: Final = 100 << 20
@@ -66,7 +67,7 @@ class Fetched:
     """
 
     chart: ChartVersion
-    wanted: Wanted
+    wanted: BlobSource
     _provenance: Callable[[], Awaitable[bytes | None]] = field(repr=False)
     odd: tuple[str, ...] = ()
 
@@ -147,7 +148,7 @@ class ChartSource:
         async with _ahead(place.provenance, early=signed) as provenance:
             if here is not None and chart.digest is not None:
                 size = (await asyncio.to_thread(here.stat)).st_size
-                yield Fetched(chart, Wanted(chart.digest, size, file=here), provenance)
+                yield Fetched(chart, BlobSource(chart.digest, size, file=here), provenance)
                 return
             digests = {one for one in (chart.digest, *also) if one is not None}
             file = scratch / f"{secrets.token_hex(12)}.tgz"
@@ -159,7 +160,7 @@ class ChartSource:
                     raise
                 odd = list[str]()
                 await asyncio.to_thread(check_archive, file, chart, odd.append)
-                yield Fetched(chart, Wanted(digest, size, file=file), provenance, tuple(odd))
+                yield Fetched(chart, BlobSource(digest, size, file=file), provenance, tuple(odd))
             finally:
                 file.unlink(missing_ok=True)
 
@@ -172,7 +173,7 @@ class ChartSource:
                 layer = _layer(await repository.get_manifest(reference.digest or reference.tag or ""), CHART_LAYERS)
                 return layer.size if layer else None
             location = locate(self._repository, chart.urls[0], self._http.book)
-            call = Call("HEAD", location.url, location.host, headers=await self._headers(location))
+            call = HttpRequest("HEAD", location.url, location.host, headers=await self._headers(location))
             length = (await self._http.fetch(call)).headers.get("content-length", "")
         except (MirrordError, IndexError):
             return None
@@ -189,12 +190,14 @@ class ChartSource:
         except MirrordError as error:
             about(error, chart.item)
             raise
-        call = Call("GET", location.url, location.host, headers=await self._headers(location))
+        call = HttpRequest("GET", location.url, location.host, headers=await self._headers(location))
         beside = replace(call, url=location.provenance.url, cap=LONGEST_PROVENANCE, deadline=PATIENCE)
         return _Place(str(location), partial(self._open, call, location), partial(self._beside, beside))
 
     @asynccontextmanager
-    async def _open(self, call: Call, location: Location, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def _open(
+        self, call: HttpRequest, location: ChartLocation, offset: int
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         # Taken as it is: some servers say `Content-Encoding: gzip` of a .tgz because of its name.
         plain = replace(call, encoded=True)
         try:
@@ -209,7 +212,7 @@ class ChartSource:
                 error.status,
             ) from error
 
-    async def _beside(self, call: Call) -> bytes | None:
+    async def _beside(self, call: HttpRequest) -> bytes | None:
         """Get the provenance; whatever a server says instead of one means that there is none (S3 says 403)."""
         if self._silent[call.host] >= SILENT:
             raise StalledError(f"{call.host}: is silent about provenance files, and was not asked for this one")
@@ -240,7 +243,7 @@ class ChartSource:
 
         return _Place(str(reference), partial(repository.open_blob, layer), provenance)
 
-    async def _headers(self, location: Location) -> Mapping[str, str]:
+    async def _headers(self, location: ChartLocation) -> Mapping[str, str]:
         """Return the request's headers; with the repository's credentials where another host shall get them."""
         headers = {"Accept": _ACCEPT}
         if location.foreign and self._pass_credentials and await self._credential(location.host) is None:

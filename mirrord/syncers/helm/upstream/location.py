@@ -11,12 +11,14 @@ from mirrord.syncers.helm.names import OCI, PROVENANCE, is_oci, oci_tag
 from mirrord.wire import trust
 from mirrord.wire.host import HostBook
 from mirrord.wire.oci.reference import Reference
+from mirrord.wire.origin import Origin, check_url, joined
+from mirrord.wire.secret import redact
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
+class ChartLocation:
     """One file at one place.
 
     Attributes:
@@ -30,7 +32,7 @@ class Location:
     foreign: bool
 
     @property
-    def provenance(self) -> Location:
+    def provenance(self) -> ChartLocation:
         """Where helm looks for the provenance: `.prov` after the path (helm appends it to the URL, query and all)."""
         parts = urlsplit(self.url)
         return replace(self, url=parts._replace(path=f"{parts.path}{PROVENANCE}").geturl())
@@ -40,7 +42,7 @@ class Location:
         return f"{self.host}: {urlsplit(self.url).path[:300]}"
 
 
-def home(repository: str, book: HostBook) -> trust.Origin:
+def home(repository: str, book: HostBook) -> Origin:
     """Return the origin of a repository (http, https, or oci).
 
     Raises:
@@ -48,7 +50,7 @@ def home(repository: str, book: HostBook) -> trust.Origin:
         ContentError: an oci one that names no registry.
     """
     if not is_oci(repository):
-        return trust.check_url(repository)
+        return check_url(repository)
     return _registry(oci_reference(f"{repository.rstrip('/')}/chart", "0").domain, book)
 
 
@@ -64,22 +66,22 @@ def resolve(repository: str, url: str) -> str:
         UntrustedError: no URL at all.
     """
     if any(char < " " or char == "\x7f" for char in url):
-        raise UntrustedError(f"{trust.redact(url)[:200]!a} holds control characters", "url")
+        raise UntrustedError(f"{redact(url)[:200]!a} holds control characters", "url")
     url = url.replace(" ", "%20")
     scheme = _SCHEME.match(url)
     if scheme is not None:
         if scheme[0].lower() not in ("http:", "https:", "oci:"):
-            raise UnsupportedError(f"{trust.redact(url)[:200]!a}: charts are fetched by http, https and oci only")
+            raise UnsupportedError(f"{redact(url)[:200]!a}: charts are fetched by http, https and oci only")
         return url
     folder = urlsplit(repository)
     root = folder._replace(path=folder.path.rstrip("/") + "/", query="", fragment="").geturl()
     relative = url.partition("#")[0].partition("?")[0]
-    resolved = urlsplit(trust.joined(root, relative))
+    resolved = urlsplit(joined(root, relative))
     near = resolved.netloc == folder.netloc
     return resolved._replace(query=folder.query if near else "").geturl()
 
 
-def locate(repository: str, url: str, book: HostBook) -> Location:
+def locate(repository: str, url: str, book: HostBook) -> ChartLocation:
     """Decide where `url` (http, https or relative) of an entry of `repository` leads to, and whether it may.
 
     Raises:
@@ -87,9 +89,9 @@ def locate(repository: str, url: str, book: HostBook) -> Location:
         UntrustedError: it may not; says why.
     """
     absolute = resolve(repository, url)
-    there = trust.check_url(absolute)
+    there = check_url(absolute)
     foreign = _admit(home(repository, book), there, there.authority, book)
-    return Location(absolute, there.authority, foreign)
+    return ChartLocation(absolute, there.authority, foreign)
 
 
 def locate_oci(repository: str, url: str, version: str, book: HostBook) -> Reference:
@@ -116,19 +118,19 @@ def oci_reference(url: str, version: str) -> Reference:
         text = f"{name}:{oci_tag(tag)}"
     host = text.partition("/")[0]
     if not ("." in host or ":" in host or host == "localhost"):
-        raise ContentError(f"{trust.redact(url)[:200]!a} names no registry: no host[:port] in front")
+        raise ContentError(f"{redact(url)[:200]!a} names no registry: no host[:port] in front")
     try:
         reference = Reference.parse(text)
         return reference if reference.tag or reference.digest else reference.with_tag(oci_tag(version))
     except UsageError as error:
-        raise ContentError(f"{trust.redact(url)[:200]!a} names no chart in a registry: {error}") from error
+        raise ContentError(f"{redact(url)[:200]!a} names no chart in a registry: {error}") from error
 
 
-def _registry(domain: str, book: HostBook) -> trust.Origin:
-    return trust.check_url(f"{trust.scheme_of(book.policy(domain))}://{trust.api_authority(domain)}")
+def _registry(domain: str, book: HostBook) -> Origin:
+    return check_url(f"{trust.scheme_of(book.policy(domain))}://{trust.api_authority(domain)}")
 
 
-def _admit(here: trust.Origin, there: trust.Origin, host: str, book: HostBook) -> bool:
+def _admit(here: Origin, there: Origin, host: str, book: HostBook) -> bool:
     """Whether `there` is another origin than the repository's, and if so, one that its index may lead to.
 
     An index is a stranger's text. It may name any public host; to have it lead to one on this machine or in a private

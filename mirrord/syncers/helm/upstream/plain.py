@@ -17,7 +17,7 @@ FLAGS: Final = {
 }
 
 
-class Odd(str):
+class PlainScalar(str):
     """A text that was written without quotes and that YAML, or helm, takes for a number or a flag: `1.10`, `yes`."""
 
     __slots__ = ()

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError, RefusedError, TooLargeError
-from mirrord.model import Digest
 from mirrord.syncers.helm.names import INDEX
 from mirrord.syncers.helm.upstream.location import locate
 from mirrord.syncers.helm.upstream.reading import Index, read_index
-from mirrord.wire.http import Call, Http
-from mirrord.wire.message import KIB, MIB
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import KIB, MIB, HttpRequest
 
 LARGEST: Final = 64 * MIB
 """Bytes of an index, unpacked; bitnami's, the largest known, had 28 MiB."""
@@ -49,7 +49,7 @@ async def poll(http: Http, repository: str, known: Mapping[str, str]) -> Polled:
     headers = {"Accept-Encoding": "gzip", "Accept": "application/yaml, application/json, */*;q=0.5"}
     asked = {"If-None-Match": known.get("etag"), "If-Modified-Since": known.get("modified")}
     headers |= {name: value for name, value in asked.items() if value}
-    call = Call("GET", location.url, location.host, headers=headers, ok=(200, 304), cap=LARGEST, encoded=True)
+    call = HttpRequest("GET", location.url, location.host, headers=headers, ok=(200, 304), cap=LARGEST, encoded=True)
     answer = await http.fetch(call)
     if answer.status == 304:
         return Polled(None, known)
@@ -112,7 +112,7 @@ async def extras(http: Http, repository: str, index: Index) -> Extras:
 async def _extra(http: Http, repository: str, name: str) -> bytes | MirrordError:
     try:
         location = locate(repository, name, http.book)
-        answer = await http.fetch(Call("GET", location.url, location.host, cap=LARGEST_EXTRA))
+        answer = await http.fetch(HttpRequest("GET", location.url, location.host, cap=LARGEST_EXTRA))
     except RefusedError:
         return b""
     except MirrordError as error:  # of a server in trouble, or one that answers 500 for what is not there

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError
-from mirrord.model import Digest
-from mirrord.syncers.helm.upstream.events import build
 from mirrord.syncers.helm.upstream.plain import Plain, said
+from mirrord.syncers.helm.upstream.yaml_events import build
 
 LIMIT: Final = 1 << 20
 """Bytes; the text holds one Chart.yaml."""

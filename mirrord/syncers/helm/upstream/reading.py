@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, TooLargeError
-from mirrord.model import Digest
 from mirrord.plan.semver import valid_version
 from mirrord.syncers.helm.names import INDEX, PROVENANCE, ChartVersion, Problem, valid_name
-from mirrord.syncers.helm.upstream.events import Document, build
-from mirrord.syncers.helm.upstream.fields import ENTRY, RefusedError, moment, record, texts, usable, words
+from mirrord.syncers.helm.upstream.index_schema import ENTRY, InvalidEntryError, moment, record, texts, usable, words
 from mirrord.syncers.helm.upstream.plain import Plain, Poison
+from mirrord.syncers.helm.upstream.yaml_events import IndexDocument, build
 
 LONGEST_FILE = 255  # bytes of a file name, on about every file system
 MOST = 1000  # problems of an index that are told one by one
@@ -75,7 +75,7 @@ def read_index(data: bytes) -> Index:
     return _Reading().index(top, charts or {}, more=document.more)
 
 
-def _document(data: bytes) -> Document:
+def _document(data: bytes) -> IndexDocument:
     start = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip()
     if not start:
         raise ContentError(f"{INDEX} is empty")
@@ -126,7 +126,7 @@ class _Reading:
             return None
         try:
             return {"generated": moment, "publicKeys": texts, "annotations": words}[key](key, value, self._note)
-        except RefusedError as refused:
+        except InvalidEntryError as refused:
             self._note(str(refused))
             return None
 
@@ -142,7 +142,7 @@ class _Reading:
             before = len(self._problems)
             try:
                 self._take(self._entry(key, raw))
-            except RefusedError as refused:
+            except InvalidEntryError as refused:
                 del self._problems[before:]  # what was put right does not matter any more
                 self._tell(Problem(self._where, str(refused), left_out=True, **_identity(key, raw)))
 
@@ -150,9 +150,9 @@ class _Reading:
         entry = record("", raw, self._note, ENTRY)
         name, version = str(entry.get("name", "")), str(entry.get("version", ""))
         if not valid_name(name):
-            raise RefusedError(f"name {name[:80]!r} is no name for a chart" if name else "has no name")
+            raise InvalidEntryError(f"name {name[:80]!r} is no name for a chart" if name else "has no name")
         if not valid_version(version):
-            raise RefusedError(f"version {version[:80]!r} is no semantic version" if version else "has no version")
+            raise InvalidEntryError(f"version {version[:80]!r} is no semantic version" if version else "has no version")
         if name != key and not usable(key):
             self._note("is listed under a name that is too long for one, or not printable")
         digest = entry.get("digest")
@@ -168,7 +168,7 @@ class _Reading:
             () if name == key or not usable(key) else (key,),
         )
         if len(found.file.encode()) + len(PROVENANCE) > LONGEST_FILE:
-            raise RefusedError("name and version are too long for a file name")
+            raise InvalidEntryError("name and version are too long for a file name")
         return found
 
     def _take(self, found: ChartVersion) -> None:
@@ -179,7 +179,7 @@ class _Reading:
             return
         first = self._entries[number]
         if (first.name, first.version) != (found.name, found.version):
-            raise RefusedError(f"its file {found.file} is also that of {first.name} {first.version}")
+            raise InvalidEntryError(f"its file {found.file} is also that of {first.name} {first.version}")
         if found.digest != first.digest:
             self._entries.append(found)
         elif set(found.listed) <= set(first.listed):

@@ -10,23 +10,23 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError, MissingError
-from mirrord.model import Digest
 from mirrord.plan.select import is_glob
 from mirrord.plan.semver import valid_version
 from mirrord.syncers.helm.names import OCI, ChartVersion, Problem, valid_name
-from mirrord.syncers.helm.plan import choose, selected
+from mirrord.syncers.helm.plan.choice import choose, selected
 from mirrord.syncers.helm.spec import HelmSpec
-from mirrord.syncers.helm.upstream.events import build
 from mirrord.syncers.helm.upstream.fetch import CHART_LAYERS
-from mirrord.syncers.helm.upstream.fields import ENTRY, RefusedError, record
+from mirrord.syncers.helm.upstream.index_schema import ENTRY, InvalidEntryError, record
 from mirrord.syncers.helm.upstream.plain import Plain
 from mirrord.syncers.helm.upstream.poll import Polled
 from mirrord.syncers.helm.upstream.reading import Index
+from mirrord.syncers.helm.upstream.yaml_events import build
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.aside import aside
-from mirrord.wire.http import Http
-from mirrord.wire.message import MIB
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import MIB
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.reference import Reference
@@ -105,7 +105,7 @@ class _Reading:
     async def _entry(self, reference: Reference, listed: ChartVersion) -> ChartVersion | None:
         try:
             return await _entry(self._repositories[reference], listed)
-        except (ContentError, MissingError, RefusedError) as error:
+        except (ContentError, MissingError, InvalidEntryError) as error:
             self._problems.append(_problem(listed, str(error)))
         except MirrordError as error:
             self.unread.append(_problem(listed, f"cannot be read now: {error}"))

@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from mirrord import failpoints
-from mirrord.blobs.spool import Reader
+from mirrord.blobs.spool import SpoolReader
+from mirrord.digest import Digest
 from mirrord.errors import RefusedError
-from mirrord.model import Digest
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import created_at
-from mirrord.wire.oci.manifest import Descriptor, Manifest
+from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.referrers import add_referrer
 
 
@@ -48,7 +49,7 @@ class Destination(Protocol):
         """Take a blob over from another repository of the same host; False when that cannot be done."""
         ...
 
-    async def take_blob(self, blob: Descriptor, reader: Reader) -> None:
+    async def take_blob(self, blob: Descriptor, reader: SpoolReader) -> None:
         """Write a blob; whole and verified on return."""
         ...
 
@@ -118,7 +119,7 @@ class RegistryDestination:
         """POST with `mount` and `from`."""
         return await self._client.mount(blob.digest, repository)
 
-    async def take_blob(self, blob: Descriptor, reader: Reader) -> None:
+    async def take_blob(self, blob: Descriptor, reader: SpoolReader) -> None:
         """POST, then one PUT that streams as the source does, begun when there is enough to send."""
         await reader.worth_sending()
         await self._client.put_blob(blob, reader.chunks)

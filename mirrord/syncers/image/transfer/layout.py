@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from mirrord.blobs.spool import Reader
-from mirrord.model import Digest
+from mirrord.blobs.spool import SpoolReader
+from mirrord.digest import Digest
+from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.layout_writer import LayoutWriter
-from mirrord.wire.oci.manifest import Descriptor, Manifest
+from mirrord.wire.oci.manifest import Manifest
 
 
 class LayoutDestination:
@@ -42,7 +43,7 @@ class LayoutDestination:
         """Say no."""
         return False
 
-    async def take_blob(self, blob: Descriptor, reader: Reader) -> None:
+    async def take_blob(self, blob: Descriptor, reader: SpoolReader) -> None:
         """Write the file."""
         await self._writer.put_blob(blob, reader.chunks)
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from mirrord.blobs.files import storage_errors
 from mirrord.blobs.holding import whole
-from mirrord.blobs.links import Link, Linked, Links
-from mirrord.blobs.spool import Reader
+from mirrord.blobs.repositories import ManifestRef, Repositories, RepositoryState
+from mirrord.blobs.spool import SpoolReader
 from mirrord.blobs.store import BlobStore
+from mirrord.digest import Digest
 from mirrord.errors import DigestError, StorageError
-from mirrord.model import Digest
 from mirrord.syncers.image.kept import created_locally
-from mirrord.wire.oci.manifest import Descriptor, Manifest
+from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.manifest import Manifest
 
 
 class LocalDestination:
@@ -25,7 +26,7 @@ class LocalDestination:
     host = ""
 
     def __init__(
-        self, store: BlobStore, links: Links, repository: str, scratch: Path, spare: Callable[[], int]
+        self, store: BlobStore, links: Repositories, repository: str, scratch: Path, spare: Callable[[], int]
     ) -> None:
         """Keep content in `store` and names in `links`; `spare` says how many bytes there is room for."""
         self._store = store
@@ -33,12 +34,12 @@ class LocalDestination:
         self._scratch = scratch
         self._spare = spare
         self._brought: set[Digest] = set()
-        self._fresh: dict[Digest, Link] = {}
+        self._fresh: dict[Digest, ManifestRef] = {}
         self.repository = repository
 
     @property
-    def _linked(self) -> Linked:
-        return self._links.get(self.repository) or Linked()
+    def _linked(self) -> RepositoryState:
+        return self._links.get(self.repository) or RepositoryState()
 
     async def named(self, name: str) -> Digest | None:
         """Look into the repository's file."""
@@ -60,7 +61,7 @@ class LocalDestination:
         """Say no: `has_blob` looks at all repositories already."""
         return False
 
-    async def take_blob(self, blob: Descriptor, reader: Reader) -> None:
+    async def take_blob(self, blob: Descriptor, reader: SpoolReader) -> None:
         """Link the spool's file; copy when the spool reads somebody else's file in place.
 
         Raises:
@@ -89,7 +90,7 @@ class LocalDestination:
         await self._store.put(manifest.digest, manifest.body)
         refs = tuple(one.digest for one in (*manifest.children, *manifest.blobs))
         subject = manifest.subject.digest if manifest.subject else ""
-        self._fresh[manifest.digest] = Link(manifest.media_type, len(manifest.body), refs, subject)
+        self._fresh[manifest.digest] = ManifestRef(manifest.media_type, len(manifest.body), refs, subject)
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
         """Link what is new of it and set all tags in one atomic step; what other images brought is theirs to link.
@@ -105,9 +106,9 @@ class LocalDestination:
         for digest in fresh:
             self._fresh.pop(digest, None)
 
-    def _reached(self, root: Digest) -> dict[Digest, Link]:
+    def _reached(self, root: Digest) -> dict[Digest, ManifestRef]:
         """Return those of the new manifests that `root` reaches, itself included."""
-        found: dict[Digest, Link] = {}
+        found: dict[Digest, ManifestRef] = {}
         left = [root]
         while left:
             one = left.pop()

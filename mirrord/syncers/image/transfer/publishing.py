@@ -7,14 +7,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, ImmutableError, RefusedError
-from mirrord.model import Digest, Step
+from mirrord.model import Step
 from mirrord.plan.moving import written
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.syncers.image.transfer.destinations import Destination
 from mirrord.wire.oci.created import created
+from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.files import BlobFile
-from mirrord.wire.oci.manifest import LIMIT, Descriptor, Manifest
+from mirrord.wire.oci.manifest import LIMIT, Manifest
 
 Made = Callable[[], Awaitable[datetime | None]]
 """Says when the image at hand was made."""

@@ -10,16 +10,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from mirrord import failpoints
-from mirrord.blobs.spool import DetachedError, Reader, RestartedError
+from mirrord.blobs.spool import DetachedError, RestartedError, SpoolReader
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError, StorageError
-from mirrord.model import Digest, Outcome, Receipt, Step
+from mirrord.model import Outcome, Receipt, Step
 from mirrord.syncer import Services, Tell
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.syncers.image.transfer.destinations import Destination, Keeping
 from mirrord.syncers.image.transfer.publishing import Names, created_at_source, decide
 from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, read_manifest, root
 from mirrord.transfer.fanout import Delivery, Workers, fan_out
-from mirrord.wire.oci.manifest import Descriptor, Manifest
+from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.manifest import Manifest
 
 UPLOADS = 6  # blobs on their way to one target at once
 WORKERS = 16  # of one image on its way to one target: more than uploads, so that what is there is seen meanwhile
@@ -215,14 +217,14 @@ class ImageSession:
                     continue
 
 
-async def _take(destination: Destination, blob: Descriptor, reader: Reader) -> None:
+async def _take(destination: Destination, blob: Descriptor, reader: SpoolReader) -> None:
     try:
         await destination.take_blob(blob, reader)
     except MirrordError as error:
         raise _cause(reader, error) from error
 
 
-def _cause(reader: Reader, error: MirrordError) -> MirrordError:
+def _cause(reader: SpoolReader, error: MirrordError) -> MirrordError:
     """Return why an upload really broke: what its own body raised comes back as a broken connection."""
     if reader.detached:
         return DetachedError("the spool is over its budget")

@@ -8,10 +8,11 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, MissingError, TooLargeError
-from mirrord.model import Digest
 from mirrord.syncers.image.plan import ImageSource
-from mirrord.wire.oci.manifest import Descriptor, Manifest
+from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.manifest import Manifest
 
 REMEMBERED = 64 << 20  # bytes of memory for manifests that the next tags of a run may share
 DEEPEST = 8  # indexes in indexes; deeper ones are an attack (the specification sets no bound)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from mirrord.blobs.wanted import Opener
+from mirrord.blobs.source import Opener
 
 
 def embedded(data: bytes) -> Opener:

@@ -9,15 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mirrord.blobs.wanted import Wanted
+from mirrord.blobs.source import BlobSource
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError, MissingError
-from mirrord.model import Digest, Item
+from mirrord.model import Item
 from mirrord.plan.naming import build_tags
 from mirrord.plan.offer import Build, Offer, named
 from mirrord.syncers.image.upstream.embedded import embedded
 from mirrord.wire.oci.created import CREATED, moment
+from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout, tag_in
-from mirrord.wire.oci.manifest import Descriptor, Manifest
+from mirrord.wire.oci.manifest import Manifest
 
 if TYPE_CHECKING:
     from mirrord.syncer import Publication
@@ -37,7 +39,7 @@ class LayoutSource:
         known = self._root if descriptor.digest == self._root.digest else descriptor
         return await asyncio.to_thread(self._layout.manifest, known)
 
-    async def wanted(self, blob: Descriptor) -> Wanted:
+    async def wanted(self, blob: Descriptor) -> BlobSource:
         """Point at the blob's place on disk, or at its embedded data when it is not there.
 
         Raises:
@@ -49,10 +51,10 @@ class LayoutSource:
         except MissingError:
             if blob.data is None:
                 raise
-            return Wanted(blob.digest, blob.size, embedded(blob.data), source=f"{self._layout.place}, embedded")
+            return BlobSource(blob.digest, blob.size, embedded(blob.data), source=f"{self._layout.place}, embedded")
         if file.size != blob.size:
             raise ContentError(f"{self._layout.place}: {blob.digest} has {file.size} bytes, not {blob.size}")
-        return Wanted(blob.digest, blob.size, file=file.path, start=file.offset, source=str(self._layout.place))
+        return BlobSource(blob.digest, blob.size, file=file.path, start=file.offset, source=str(self._layout.place))
 
 
 def single(

@@ -8,16 +8,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mirrord.blobs.wanted import Wanted
+from mirrord.blobs.source import BlobSource
+from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError, MissingError, TransportError
 from mirrord.memory import Memory
-from mirrord.model import Digest, Item
+from mirrord.model import Item
 from mirrord.plan.offer import Build, Offer, named, remembered
 from mirrord.plan.select import is_glob, matches, select
 from mirrord.syncers.image.upstream.embedded import embedded
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.manifest import Descriptor, Manifest
+from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -38,13 +40,13 @@ class RegistrySource:
         """GET a manifest by digest."""
         return await self._repository.get_manifest(descriptor.digest)
 
-    async def wanted(self, blob: Descriptor) -> Wanted:
+    async def wanted(self, blob: Descriptor) -> BlobSource:
         """Offer the blob's embedded data where there is some (image-spec, descriptor.md), else a GET."""
         name = self._repository.reference.name
         if blob.data is not None:
-            return Wanted(blob.digest, blob.size, embedded(blob.data), source=f"{name}, embedded")
+            return BlobSource(blob.digest, blob.size, embedded(blob.data), source=f"{name}, embedded")
         opened = partial(self._repository.open_blob, blob)
-        return Wanted(blob.digest, blob.size, opened, source=name)
+        return BlobSource(blob.digest, blob.size, opened, source=name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RegistryListing:
     """What a registry source has of what was looked for.
 
     Attributes:
@@ -97,7 +99,7 @@ class Found:
     missing: tuple[str, ...] = ()
 
 
-async def offers(repository: Repository, question: Question) -> Found:
+async def offers(repository: Repository, question: Question) -> RegistryListing:
     """Find the wanted tags: no listing for literals, one HEAD for each tag, none for a settled one.
 
     Raises:
@@ -121,7 +123,7 @@ async def offers(repository: Repository, question: Question) -> Found:
         raise failures[0][1]
     usable = tuple(offer for offer in found if isinstance(offer, Offer))
     wrong = {tag for tag, error in failures if usable and tag not in patterns and _wrong(error)}
-    return Found(
+    return RegistryListing(
         usable,
         tuple(f"{tag}: {error}" for tag, error in failures if tag in wrong),
         tuple(f"{tag}: {error}" for tag, error in failures if tag not in wrong),

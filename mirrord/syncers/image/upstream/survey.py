@@ -9,10 +9,10 @@ from datetime import datetime
 
 from mirrord.blobs.files import storage_errors
 from mirrord.blobs.holding import whole
-from mirrord.blobs.links import Linked
+from mirrord.blobs.repositories import RepositoryState
+from mirrord.digest import Digest
 from mirrord.errors import MirrordError, RefusedError, StorageError, TransportError
 from mirrord.memory import Memory
-from mirrord.model import Digest
 from mirrord.plan.differ import asked
 from mirrord.plan.moving import Evidence, undated
 from mirrord.plan.offer import Offer
@@ -86,7 +86,7 @@ async def _created_there(target: Target, digest: Digest, mirror: Mirror, service
         return await created_at(repository, digest)
     if services.links is None or services.blobs is None:
         return None
-    return await created_locally(services.links.get(image_name(mirror)) or Linked(), services.blobs, digest)
+    return await created_locally(services.links.get(image_name(mirror)) or RepositoryState(), services.blobs, digest)
 
 
 async def _source(
@@ -139,7 +139,7 @@ def _evident(mirror: Mirror, services: Services, memory: Memory) -> Memory:
     remembered = {known.digest for (target, _), known in memory.items() if target == LOCAL}
     if services.links is None or services.blobs is None or not remembered:
         return memory
-    linked = services.links.get(image_name(mirror)) or Linked()
+    linked = services.links.get(image_name(mirror)) or RepositoryState()
     lost = {digest for digest in remembered if not whole(linked, services.blobs, digest)}
     kept = {key: known for key, known in memory.items() if key[0] != LOCAL or known.digest not in lost}
     return Memory(kept, memory.names)
@@ -149,7 +149,7 @@ def _local(names: Collection[str], mirror: Mirror, services: Services) -> Mappin
     """Look up names in the local store; what is linked and not whole is not there."""
     if services.links is None or services.blobs is None:
         raise StorageError("the local target needs a state directory")
-    linked = services.links.get(image_name(mirror)) or Linked()
+    linked = services.links.get(image_name(mirror)) or RepositoryState()
     known: Mapping[str, str] = {**{digest: digest for digest in linked.manifests}, **linked.tags}
     there = {name for name in names if name in known and whole(linked, services.blobs, known[name])}
     return {name: known[name] if name in there else None for name in names}

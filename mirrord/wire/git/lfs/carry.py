@@ -24,11 +24,10 @@ from mirrord.errors import (
     UntrustedError,
 )
 from mirrord.wire.git.lfs.objects import Part, Pointer, ordered, pieces, size_of
-from mirrord.wire.git.lfs.server import MEDIA, MOST, Action, LfsServer, Told
-from mirrord.wire.http import Call
-from mirrord.wire.message import MIB, Upload
+from mirrord.wire.git.lfs.server import MEDIA, MOST, LfsAction, LfsAnswer, LfsServer
+from mirrord.wire.http.message import MIB, HttpRequest, Upload
+from mirrord.wire.http.resume import from_offset
 from mirrord.wire.origin import check_url
-from mirrord.wire.resume import from_offset
 
 Tell = Callable[[Pointer, int], None]
 """Hears of bytes that came or went."""
@@ -49,7 +48,7 @@ Errors = dict[str, MirrordError]
 async def download(server: LfsServer, cache: Path, pointers: Collection[Pointer], tell: Tell) -> Errors:
     """Bring objects into a cache; return what went wrong, by id."""
 
-    async def one(pointer: Pointer, told: Told) -> None:
+    async def one(pointer: Pointer, told: LfsAnswer) -> None:
         action = told.actions.get("download")
         if action is None:
             raise ContentError(f"{server.address.host}: the LFS server does not say where an object is")
@@ -61,14 +60,14 @@ async def download(server: LfsServer, cache: Path, pointers: Collection[Pointer]
 async def upload(server: LfsServer, cache: Path, pointers: Collection[Pointer], tell: Tell) -> Errors:
     """Bring objects from a cache to a server, unless it has them; return what went wrong, by id."""
 
-    async def one(pointer: Pointer, told: Told) -> None:
+    async def one(pointer: Pointer, told: LfsAnswer) -> None:
         action, verify = told.actions.get("upload"), told.actions.get("verify")
         if action is None:
             return  # it has the object
         await _send(server, cache, pointer, action, tell)
         if verify is not None:
             body = f'{{"oid":"{pointer.oid}","size":{pointer.size}}}'.encode()
-            await _fetch(server, verify, Call("POST", verify.url, server.address.host, body=body), MEDIA)
+            await _fetch(server, verify, HttpRequest("POST", verify.url, server.address.host, body=body), MEDIA)
 
     sized = await asyncio.to_thread(_as_here, cache, pointers)
     return await _Carrying(server, "upload", one, (DeniedError,)).all(sized)
@@ -97,7 +96,7 @@ class _Carrying:
 
     server: LfsServer
     operation: str
-    one: Callable[[Pointer, Told], Awaitable[None]]
+    one: Callable[[Pointer, LfsAnswer], Awaitable[None]]
     passing: tuple[type[MirrordError], ...]
     errors: Errors = field(default_factory=dict)
     again: list[Pointer] = field(default_factory=list)
@@ -125,7 +124,7 @@ class _Carrying:
                 break
 
     async def _batch(self, pointers: Sequence[Pointer]) -> None:
-        told: Mapping[str, Told] = {}
+        told: Mapping[str, LfsAnswer] = {}
         try:
             if self.end is None:
                 told = await self.server.batch(self.operation, pointers)
@@ -144,11 +143,11 @@ class _Carrying:
             for _ in range(min(AT_ONCE, len(pointers))):
                 group.create_task(work())
 
-    async def _turn(self, pointer: Pointer, told: Told | None) -> None:
+    async def _turn(self, pointer: Pointer, told: LfsAnswer | None) -> None:
         self.errors.pop(pointer.oid, None)
         if told is None:
             text = f"{self.server.address.host}: the LFS server says nothing of an object that it was asked for"
-            told = Told(error=ContentError(text))
+            told = LfsAnswer(error=ContentError(text))
         try:
             if told.error is not None:
                 raise told.error
@@ -163,9 +162,9 @@ class _Carrying:
             self.hopeless = 0
 
 
-async def _bring(server: LfsServer, cache: Path, pointer: Pointer, action: Action, tell: Tell) -> None:
+async def _bring(server: LfsServer, cache: Path, pointer: Pointer, action: LfsAction, tell: Tell) -> None:
     """Download one object, going on where it broke."""
-    call = Call("GET", action.url, server.address.host, issued=action.headers)
+    call = HttpRequest("GET", action.url, server.address.host, issued=action.headers)
     part, tries = Part(cache, pointer), 0
     try:
         await asyncio.to_thread(part.open)
@@ -183,7 +182,7 @@ async def _bring(server: LfsServer, cache: Path, pointer: Pointer, action: Actio
         part.close()
 
 
-async def _stream(server: LfsServer, call: Call, part: Part, tell: Callable[[int], None]) -> None:
+async def _stream(server: LfsServer, call: HttpRequest, part: Part, tell: Callable[[int], None]) -> None:
     """Add to a part what comes, in pieces that are worth a thread."""
     kept = bytearray()
 
@@ -209,7 +208,7 @@ async def _stream(server: LfsServer, call: Call, part: Part, tell: Callable[[int
         raise _explained(server, call, error) from error
 
 
-async def _send(server: LfsServer, cache: Path, pointer: Pointer, action: Action, tell: Tell) -> None:
+async def _send(server: LfsServer, cache: Path, pointer: Pointer, action: LfsAction, tell: Tell) -> None:
     if await asyncio.to_thread(size_of, cache, pointer.oid) != pointer.size:
         raise MissingError(f"the LFS object {pointer.oid[:12]} is not here")
 
@@ -219,11 +218,11 @@ async def _send(server: LfsServer, cache: Path, pointer: Pointer, action: Action
             yield piece
             tell(pointer, len(piece))
 
-    call = Call("PUT", action.url, server.address.host, body=Upload(pointer.size, content))
+    call = HttpRequest("PUT", action.url, server.address.host, body=Upload(pointer.size, content))
     await _fetch(server, action, call, "application/octet-stream")
 
 
-async def _fetch(server: LfsServer, action: Action, call: Call, media: str) -> None:
+async def _fetch(server: LfsServer, action: LfsAction, call: HttpRequest, media: str) -> None:
     """Do what an action says, with its headers, and in the media type of the API unless they say another."""
     says = any(name.lower() == "content-type" for name in action.headers)
     headers = {} if says else {"Content-Type": media}
@@ -233,7 +232,7 @@ async def _fetch(server: LfsServer, action: Action, call: Call, media: str) -> N
         raise _explained(server, call, error) from error
 
 
-def _explained(server: LfsServer, call: Call, error: RefusedError | UntrustedError) -> MirrordError:
+def _explained(server: LfsServer, call: HttpRequest, error: RefusedError | UntrustedError) -> MirrordError:
     """Say of a refusal whose it is: addresses of objects are often another host's, for which we have no credential."""
     if isinstance(error, UntrustedError):
         return server.elsewhere(error)

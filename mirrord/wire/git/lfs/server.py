@@ -32,8 +32,9 @@ from mirrord.wire.git.address import Address, check
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.environment import basic, host_port
 from mirrord.wire.git.lfs.objects import Pointer
-from mirrord.wire.http import Answer, Call, Http
-from mirrord.wire.message import MIB
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import MIB, HttpRequest, HttpResponse
+from mirrord.wire.origin import check_url
 from mirrord.wire.secret import Secret, redact
 
 MOST: Final = 100
@@ -57,7 +58,7 @@ _OURS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class LfsAction:
     """What a server lets us do: an address, judged, and the headers that it wants there."""
 
     url: str
@@ -65,7 +66,7 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LfsAnswer:
     """What a server says of one object.
 
     Attributes:
@@ -73,7 +74,7 @@ class Told:
         error: why there are none.
     """
 
-    actions: Mapping[str, Action] = field(default_factory=dict)
+    actions: Mapping[str, LfsAction] = field(default_factory=dict)
     error: MirrordError | None = None
 
 
@@ -96,7 +97,7 @@ class LfsServer:
         self._doors: dict[str, _Door] = {}
         self._issued: dict[str, Secret] = {}
 
-    async def batch(self, operation: str, pointers: Sequence[Pointer]) -> Mapping[str, Told]:
+    async def batch(self, operation: str, pointers: Sequence[Pointer]) -> Mapping[str, LfsAnswer]:
         """Ask about objects, at most `MOST`; return what is said of each that was spoken of, by id.
 
         Args:
@@ -111,7 +112,7 @@ class LfsServer:
         door = await self._door(operation)
         objects = [{"oid": pointer.oid, "size": pointer.size} for pointer in pointers]
         asked = {"operation": operation, "transfers": ["basic"], "objects": objects, "hash_algo": "sha256"}
-        call = Call(
+        call = HttpRequest(
             "POST",
             f"{door.url}/objects/batch",
             self.address.host,
@@ -133,14 +134,14 @@ class LfsServer:
             return await self._halves(operation, pointers)
         return await aside(len(answer.body), self._read, answer)
 
-    async def _halves(self, operation: str, pointers: Sequence[Pointer]) -> Mapping[str, Told]:
+    async def _halves(self, operation: str, pointers: Sequence[Pointer]) -> Mapping[str, LfsAnswer]:
         """Ask about fewer objects at a time."""
         half = len(pointers) // 2
         if not half:
             raise TooLargeError(f"{self.address.host}: the LFS server takes not even a request for one object")
         return {**await self.batch(operation, pointers[:half]), **await self.batch(operation, pointers[half:])}
 
-    def _read(self, answer: Answer) -> Mapping[str, Told]:
+    def _read(self, answer: HttpResponse) -> Mapping[str, LfsAnswer]:
         try:
             document = json.loads(answer.body)
             transfer, objects = document.get("transfer") or "basic", document["objects"]
@@ -152,32 +153,32 @@ class LfsServer:
             raise ContentError(f"{self.address.host}: the LFS server wants the transfer {str(transfer)[:40]!a}")
         return found
 
-    def _told(self, one: Mapping[str, Any], url: str) -> Told:
+    def _told(self, one: Mapping[str, Any], url: str) -> LfsAnswer:
         """Read what is said of one object; what is odd about it is no other's fault."""
         try:
             if one.get("error"):
-                return Told(error=self._error(one["error"]))
+                return LfsAnswer(error=self._error(one["error"]))
             actions = one.get("actions") or one.get("_links") or {}  # servers before git-lfs 2.0 say `_links`
-            return Told({str(name): self._action(action, url) for name, action in actions.items()})
+            return LfsAnswer({str(name): self._action(action, url) for name, action in actions.items()})
         except UntrustedError as error:
-            return Told(error=self.elsewhere(error))
+            return LfsAnswer(error=self.elsewhere(error))
         except ContentError as error:
-            return Told(error=error)
+            return LfsAnswer(error=error)
         except (ValueError, TypeError, KeyError, AttributeError):
             text = f"{self.address.host}: what its LFS server says of an object cannot be read"
-            return Told(error=ContentError(text))
+            return LfsAnswer(error=ContentError(text))
 
     def elsewhere(self, error: UntrustedError) -> UntrustedError:
         """Say of a refusal to go somewhere who wanted us to."""
         text = f"{self.address.host}: its LFS server sends us to where we do not go: {error}"
         return UntrustedError(text, error.reason)
 
-    def _action(self, told: Mapping[str, Any], url: str) -> Action:
+    def _action(self, told: Mapping[str, Any], url: str) -> LfsAction:
         """Read an action as one reads a redirect: where it leads is for `trust` to say."""
         href = str(told["href"])
         if len(href) > _LONGEST:
             raise ContentError(f"{self.address.host}: the LFS server tells addresses of {len(href)} characters")
-        return Action(trust.redirect((url,), href), self._headers(told.get("header")))
+        return LfsAction(trust.redirect((url,), href), self._headers(told.get("header")))
 
     def _headers(self, told: Mapping[str, Any] | None) -> Mapping[str, str]:
         headers = {str(name): str(value) for name, value in (told or {}).items()}
@@ -231,7 +232,7 @@ class LfsServer:
             issued, seconds = self._headers(told.get("header")), float(told.get("expires_in") or 0)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ContentError(f"{self.address.host}: git-lfs-authenticate says nothing that can be read") from error
-        origin = trust.check_url(url)
+        origin = check_url(url)
         if origin.scheme == "http" and trust.scheme_of(self._git.book.policy(origin.authority)) == "https":
             text = f"{self.address.host}: its LFS server is at {origin}, which is not encrypted"
             raise UntrustedError(text, "downgrade")

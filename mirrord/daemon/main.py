@@ -1,0 +1,156 @@
+"""From start to end of the daemon: what comes after what, and which signal does what."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from mirrord import __version__
+from mirrord.config.load import Configuration, load_folder
+from mirrord.daemon.house import House
+from mirrord.daemon.lock import SERVE, StateLock
+from mirrord.daemon.runtime import Runtime, now, open_runtime
+from mirrord.daemon.systemd import Notifier
+from mirrord.errors import MirrordError
+from mirrord.events import Events
+from mirrord.model import Run
+from mirrord.report.logs import Logs
+from mirrord.report.metrics import Metrics
+from mirrord.serve.app import make_app
+from mirrord.serve.control import make_control
+from mirrord.serve.door import Listener, address_of, bind
+from mirrord.serve.programs import Programs
+from mirrord.serve.remote import SOCKET, bind_control
+from mirrord.serve.spooled import Room
+from mirrord.syncer import load_syncers
+
+STOP_TIMEOUT = 150.0
+"""Seconds that runs under way get to end after SIGTERM; below the 180 s of the unit file."""
+_ANSWERS = 4  # answers on their way may have one part in so many of what the spool has, besides
+
+
+async def serve(
+    config_folder: Path, state: Path, listen: str | None = None, *, stop_timeout: float = STOP_TIMEOUT
+) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code.
+
+    SIGHUP reads the configuration again. After the first SIGTERM no run starts, `/readyz` is 503, and runs
+    under way get `stop_timeout` seconds before they are cancelled; a second SIGTERM ends at once.
+
+    Raises:
+        ConfigError: the configuration is wrong; nothing was started.
+        BusyError: the state directory or the address is taken.
+        StorageError: the state cannot be used.
+    """
+    environ = dict(os.environ)
+    syncers = load_syncers()
+    configuration = await asyncio.to_thread(load_folder, config_folder, syncers, environ)
+    async with AsyncExitStack() as stack:
+        lock = stack.enter_context(StateLock(state, SERVE))
+        public = bind(listen or configuration.settings.listen)
+        stack.callback(public.close)
+        logs = _logs(configuration)
+        stack.callback(logs.adopt())
+        metrics, notifier, events = Metrics(__version__), Notifier(environ), Events()
+        events.listen(logs)
+        events.listen(metrics)
+        house: House
+
+        async def after(ended: Run) -> None:
+            await house.after(ended)
+
+        shop = await stack.enter_async_context(
+            open_runtime(configuration, syncers, state, events, after, check=lock.check)
+        )
+        house = House(shop, logs, metrics, notifier, folder=config_folder, state=state, environ=environ)
+        await house.follow()
+        for notice in (*shop.notices, *lock.notices):
+            logs.write("warning", "daemon.notice", message=notice)
+        await _open(stack, house, public, state, configuration.settings.spool.budget)
+        address = address_of(public)
+        logs.write("info", "daemon.ready", address=address, version=__version__, mirrors=len(shop.snapshot.names))
+        await _until_told(house, logs, notifier)
+        await _end(house, shop, logs, stop_timeout)
+    logs.write("info", "daemon.stopped")
+    return 0
+
+
+def _logs(configuration: Configuration) -> Logs:
+    style = configuration.settings.log.format
+    if style == "auto":
+        style = "text" if sys.stdout.isatty() else "json"
+    return Logs(sys.stdout, now, style=style, level=configuration.settings.log.level)
+
+
+async def _open(stack: AsyncExitStack, house: House, public: Any, state: Path, budget: int) -> None:
+    """Open the doors, then start the clock: whoever sees the first run can also ask about it."""
+    control = Listener(make_control(house))
+    stack.callback((state / SOCKET).unlink, missing_ok=True)
+    stack.push_async_callback(control.close)
+    await control.listen(bind_control(state))
+    front = Listener(make_app(house, Programs(Room(house.services().scratch, disk=budget // _ANSWERS))))
+    stack.push_async_callback(front.close)
+    await front.listen(public)
+    house.start()
+    stack.callback(house.clock.stop)
+    for work in (house.beat(), house.look()):
+        task = asyncio.create_task(work)
+        stack.push_async_callback(_ended, task)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _until_told(house: House, logs: Logs, notifier: Notifier) -> None:
+    """Wait for SIGTERM or SIGINT, reloading at each SIGHUP meanwhile."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[str] = loop.create_future()
+    reloads: set[asyncio.Task[None]] = set()
+
+    async def reload() -> None:
+        with suppress(MirrordError):  # told and counted by the house
+            await house.reload()
+
+    def hang_up() -> None:
+        task = asyncio.create_task(reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _teller(loop, told, number))
+    notifier.ready(house.summary())
+    name = await told
+    house.stopping = True
+    loop.remove_signal_handler(signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # its default would end us before the runs are done
+    notifier.stopping()
+    logs.write("info", "daemon.stopping", signal=name)
+
+
+def _teller(loop: asyncio.AbstractEventLoop, told: asyncio.Future[str], number: signal.Signals) -> Callable[[], None]:
+    def tell() -> None:
+        if not told.done():
+            told.set_result(number.name)
+            return
+        # Asked twice: the state is safe at any moment (kill -9 is), so end as the signal would have.
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    return tell
+
+
+async def _end(house: House, shop: Runtime, logs: Logs, patience: float) -> None:
+    house.clock.stop()
+    if not await shop.runner.stop(patience):
+        logs.write("warning", "daemon.notice", message="a run did not end when it was cancelled; leaving it behind")

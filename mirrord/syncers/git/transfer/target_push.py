@@ -1,0 +1,132 @@
+"""What goes to one target in one run, and the receipts for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from mirrord.errors import MirrordError
+from mirrord.model import Action, Outcome, Receipt, Step
+from mirrord.syncer import LOCAL, Target
+from mirrord.syncers.git.plan.steps import DEFAULT_BRANCH, EVERYTHING, LARGE
+from mirrord.syncers.git.transfer.destinations import Push
+from mirrord.wire.git.push import Change
+from mirrord.wire.git.refs import Refs
+
+_FORBIDDEN = frozenset({"refused", "immutable", "unsupported", "untrusted", "guard"})
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPush:
+    """What goes to one target.
+
+    Attributes:
+        target: where.
+        steps: those that the plan has for it; each is answered by one receipt.
+        found: where the plan was blind, what a second look led to: the steps to take in place of `steps`, or the
+            receipt when there are none to take.
+        began: when it was packed, by the monotonic clock.
+    """
+
+    target: Target
+    steps: tuple[Step, ...]
+    found: tuple[Step, ...] | Receipt | None = None
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def away(self) -> bool:
+        """Whether it goes to another machine."""
+        return self.target.name != LOCAL
+
+    @property
+    def blind(self) -> bool:
+        """Whether the plan did not know what the target has."""
+        return any(step.item == EVERYTHING for step in self.steps)
+
+    @property
+    def work(self) -> tuple[Step, ...]:
+        """The steps to take."""
+        if isinstance(self.found, Receipt):
+            return ()
+        return self.steps if self.found is None else self.found
+
+    @property
+    def large(self) -> bool:
+        """Whether LFS objects are to be brought."""
+        return any(step.item == LARGE for step in self.work)
+
+    @property
+    def head(self) -> str | None:
+        """The branch that shall become the default one, or None."""
+        return next((step.digest for step in self.work if step.item == DEFAULT_BRANCH), None)
+
+    def planned(self, steps: Iterable[Step], seen: Refs | MirrordError | None) -> TargetPush:
+        """Return a blind parcel with what a new plan says of its target; any other one as it is."""
+        if not self.blind:
+            return self
+        (step,) = self.steps
+        if isinstance(seen, MirrordError):
+            return replace(self, found=_failure(step, seen))
+        mine = [one for one in steps if one.target == self.target.name]
+        refusal = next((one.reason for one in mine if one.action is Action.REFUSE), "")
+        if refusal:
+            return replace(self, found=Receipt(step, Outcome.REFUSED, refusal, "refused"))
+        return replace(self, found=tuple(one for one in mine if one.active))
+
+    def changes(self, held: Refs) -> tuple[Change, ...]:
+        """Return what shall change, seen from what the target has."""
+        return tuple(_change(step, held) for step in self.work if step.item not in {DEFAULT_BRANCH, LARGE})
+
+    def receipt(self, step: Step, delivery: Push, note: str) -> Receipt:
+        """Tell what became of a step, by what the destination showed afterwards."""
+        if step.item == DEFAULT_BRANCH:
+            error = delivery.errors.get(DEFAULT_BRANCH)
+            return done(step, note) if error is None else _failure(step, error)
+        change = _change(step, delivery.after)
+        wrong = delivery.error_of(change)
+        if wrong is not None:
+            return _failure(step, wrong)
+        if delivery.was_there(change):
+            return Receipt(step, Outcome.KEPT, f"{step.item}: was there already")
+        return done(step, note)
+
+    def told(self, receipts: Sequence[Receipt]) -> Sequence[Receipt]:
+        """Return one receipt for each step of the plan, with the time that it took."""
+        if isinstance(self.found, Receipt):
+            receipts = [self.found]
+        elif self.found is not None:
+            receipts = [_together(self.steps[0], receipts)]
+        seconds = time.monotonic() - self.began
+        return [replace(receipt, seconds=seconds) for receipt in receipts]
+
+
+def _change(step: Step, held: Refs) -> Change:
+    return Change(step.item, held.refs.get(step.item), step.digest if step.action is Action.COPY else None)
+
+
+def done(step: Step, note: str = "") -> Receipt:
+    """Return the receipt of a step that was taken; `note` is what people should know besides."""
+    return Receipt(step, Outcome.DONE, f"{step.item}: {step.reason}{'; ' if note else ''}{note}")
+
+
+def outcome_of(error: MirrordError) -> Outcome:
+    """Return how a step ended that an error befell."""
+    return Outcome.REFUSED if error.code in _FORBIDDEN else Outcome.FAILED
+
+
+def _failure(step: Step, error: MirrordError) -> Receipt:
+    return Receipt(step, outcome_of(error), str(error), error.code)
+
+
+def _together(step: Step, receipts: Sequence[Receipt]) -> Receipt:
+    """Return one receipt for many: the worst outcome, with the first reasons for it."""
+    bad = [one for one in receipts if not one.good]
+    if not receipts:
+        return Receipt(step, Outcome.KEPT, "everything was as upstream")
+    if not bad:
+        return Receipt(step, Outcome.DONE, f"{len(receipts)} refs changed")
+    worst = next((one for one in bad if one.outcome is Outcome.FAILED), bad[0])
+    reasons = "; ".join(one.detail for one in bad[:_NAMED])
+    return Receipt(step, worst.outcome, f"{len(bad)} of {len(receipts)} refs: {reasons}", worst.code)

@@ -1,0 +1,203 @@
+"""Chart servers that make their own index: it tells what they hold, and when they have taken what they were given."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from typing import Final
+from urllib.parse import urljoin
+
+from mirrord.blobs.spool import SpoolReader
+from mirrord.digest import Digest
+from mirrord.errors import (
+    BrokenError,
+    ContentError,
+    DigestError,
+    ImmutableError,
+    MissingError,
+    RefusedError,
+    ServerError,
+    TooLargeError,
+    UntrustedError,
+)
+from mirrord.syncers.helm.names import INDEX, ChartVersion
+from mirrord.syncers.helm.transfer.target import Listing, Reading
+from mirrord.transfer.fanout import Workers
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import MIB, HttpRequest, HttpResponse
+from mirrord.wire.origin import check_url
+
+LARGEST: Final = 64 * MIB  # bytes of an index: bitnami's, the largest known, had 28
+LONGEST: Final = 100 * MIB  # bytes of an archive: what helm's loader lets it unpack to
+ATTEMPTS: Final = 3
+AT_ONCE: Final = 8
+PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds between looks at an index that is made in the background (ChartMuseum's event loop)."""
+
+
+class ServedIndex:
+    """The `index.yaml` of a server, as the set of what exists there: one request instead of one a version.
+
+    A GET for each version made replications take minutes (helm/chartmuseum#456). Where an index has no digests
+    (Gitea, Nexus), an archive is fetched once to know its own, and remembered until the index says otherwise.
+    """
+
+    def __init__(
+        self,
+        http: Http,
+        url: str,
+        reading: Reading,
+        facts: MutableMapping[str, str],
+        pauses: Sequence[float] | None = None,
+    ) -> None:
+        """Read `<url>/index.yaml`; what the operator wrote about the host of `url` goes for it.
+
+        `facts` are what earlier runs noted, and get to hold what the next one should know; `pauses` stand for PAUSES.
+        """
+        self.url = url.rstrip("/")
+        self.host = check_url(url).authority
+        self._http = http
+        self._reading = reading
+        self._facts = facts
+        self._pauses = PAUSES if pauses is None else pauses
+
+    async def look(self) -> Listing:
+        """Return what it lists; no index, nothing there.
+
+        Raises:
+            ContentError: what the server calls its index is none.
+        """
+        headers = {"Cache-Control": "no-cache"}
+        try:
+            call = HttpRequest("GET", f"{self.url}/{INDEX}", self.host, headers=headers, cap=LARGEST)
+            answer = await self._http.fetch(call)
+        except MissingError:
+            return Listing()
+        return await asyncio.to_thread(self._reading, answer.body)
+
+    async def digests(self, listing: Listing, charts: Collection[ChartVersion]) -> Mapping[str, Digest]:
+        """Return the digests of the archives that are there, by item; where the index has none, those of `charts`."""
+        held = dict(listing.digests)
+        silent = {chart.item: chart for chart in charts if chart.item in listing.charts.keys() - held.keys()}
+        for item in [item for item in self._facts if not item.startswith(".") and item not in silent]:
+            del self._facts[item]
+
+        async def find(chart: ChartVersion) -> None:
+            digest = await self._digest(listing.charts[chart.item], chart.digest)
+            if digest is not None:
+                held[chart.item] = digest
+
+        await Workers(AT_ONCE).each(silent.values(), find)
+        return held
+
+    def told(self, listing: Listing) -> Mapping[str, Digest]:
+        """Return the digests that an index tells, or that are known without asking."""
+        known = {item: self._known(chart) for item, chart in listing.charts.items()}
+        return {item: digest for item, digest in known.items() if digest}
+
+    async def settle(self, item: str, digest: Digest, refusal: RefusedError) -> None:
+        """Find out why an upload was refused as existing: it is there already, or something else is.
+
+        Raises:
+            ImmutableError: other content is there.
+            RefusedError: it is not there at all; the server's own words.
+        """
+        listing = await self.awaited(lambda one: item in one.charts)
+        if item not in listing.charts:
+            raise refusal
+        there = await self._digest(listing.charts[item], digest)
+        if there != digest:
+            message = f"{self.url}: {item} is {there or 'something else'} there, not {digest}, and may not be replaced"
+            raise ImmutableError(message, refusal.status) from refusal
+
+    async def confirm(self, expected: Mapping[str, Digest]) -> None:
+        """Wait until the index lists all that was put.
+
+        Raises:
+            DigestError: it lists another archive.
+            ContentError: it does not list one that the server said it took.
+        """
+        self.check(expected, await self.awaited(lambda one: one.shows(expected)))
+
+    def check(self, expected: Mapping[str, Digest], listing: Listing) -> None:
+        """See whether an index lists what was put; note the digests that it does not tell.
+
+        Raises:
+            DigestError: it lists another archive.
+            ContentError: it does not list one that the server said it took.
+        """
+        for item, digest in expected.items():
+            listed = listing.charts.get(item)
+            if listed is None:
+                raise ContentError(f"{self.url}: took {item}, and its index does not list it")
+            if listed.digest is None:
+                self._facts[item] = _fact(listed, digest)
+            elif listed.digest != digest:
+                raise DigestError(f"{self.url}: was sent {digest} as {item}, and its index says {listed.digest}")
+
+    async def awaited(self, done: Callable[[Listing], bool], times: int | None = None) -> Listing:
+        """Return the index once it is as it should be, or its last state, after so many pauses or all of them."""
+        listing = await self.look()
+        for pause in self._pauses[:times]:
+            if done(listing):
+                break
+            await asyncio.sleep(pause)
+            listing = await self.look()
+        return listing
+
+    async def _digest(self, listed: ChartVersion, wanted: Digest | None) -> Digest | None:
+        """Return the digest of an archive whose index tells none; None when it cannot be had."""
+        known = self._known(listed)
+        if known is not None:
+            return known
+        try:
+            digest = await self._fetched(listed)
+        except MissingError:
+            return None
+        except (RefusedError, ContentError, UntrustedError):
+            return wanted  # it may not be read: then its name and version have to do
+        self._facts[listed.item] = _fact(listed, digest)
+        return digest
+
+    def _known(self, listed: ChartVersion) -> Digest | None:
+        noted = self._facts.get(listed.item, "")
+        digest = noted.partition(" ")[0]
+        if listed.digest is None and noted == _fact(listed, digest):
+            return Digest.parse(digest)
+        return listed.digest
+
+    async def _fetched(self, listed: ChartVersion) -> Digest:
+        url = urljoin(f"{self.url}/", listed.urls[0]) if listed.urls else self.url
+        hasher, size = hashlib.sha256(), 0
+        async with self._http.stream(HttpRequest("GET", url, self.host, encoded=True)) as incoming:
+            async for chunk in incoming.chunks():
+                size += len(chunk)
+                if size > LONGEST:
+                    raise TooLargeError(f"{self.url}: {listed.item} has more than {LONGEST} bytes, which no chart has")
+                hasher.update(chunk)
+        return Digest(f"sha256:{hasher.hexdigest()}")
+
+
+def _fact(listed: ChartVersion, digest: str) -> str:
+    return f"{digest} {listed.created or '-'}"
+
+
+async def upload(http: Http, call: HttpRequest, reader: SpoolReader) -> HttpResponse:
+    """Send an archive; again from its spool when the connection or the server broke.
+
+    The second time it may be "there already", which is how an answer that was lost on its way looks.
+
+    Raises:
+        MirrordError: as `Http.fetch`, or what the reader's source said.
+    """
+    await reader.worth_sending()
+    attempt = 1
+    while True:
+        try:
+            return await http.fetch(call)
+        except (BrokenError, ServerError) as error:
+            patience = isinstance(error, ServerError) and (not error.retry or error.after is not None)
+            if attempt == ATTEMPTS or patience or reader.detached or reader.error:
+                raise
+        attempt += 1

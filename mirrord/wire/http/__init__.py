@@ -1,0 +1,1 @@
+"""HTTP as a client: the only door to aiohttp's client."""

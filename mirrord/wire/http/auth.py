@@ -1,0 +1,171 @@
+"""Basic and Bearer as generators without I/O: they yield what is to be done and are sent what came of it.
+
+Whether a token server may be asked at all is decided by `mirrord.wire.trust`. The flow follows the distribution
+token specification, with the leniency that registries need: `access_token`, missing lifetimes, scopes that are
+named only in a second challenge, identity tokens (OAuth2) with the older GET as a way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from mirrord.errors import UntrustedError
+from mirrord.wire import trust
+from mirrord.wire.host import HostPolicy
+from mirrord.wire.http import challenge
+from mirrord.wire.http.token import AuthState, Token
+from mirrord.wire.origin import check_url, joined
+from mirrord.wire.secret import Credential
+
+_MOST_SCOPES: Final = 2
+
+
+class Attempt(NamedTuple):
+    """Send the request with this `Authorization`; answer with a `Reply`."""
+
+    authorization: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Identify:
+    """Find our credential for the host; answer with it or None."""
+
+
+class Need(NamedTuple):
+    """Get a token, from `AuthState.tokens` or by `grant.obtain`; answer with it.
+
+    Attributes:
+        scope: which one.
+        reject: a token that the host has just refused, or None.
+    """
+
+    scope: str
+    reject: Token | None = None
+
+
+class Reply(NamedTuple):
+    """What an attempt brought.
+
+    Attributes:
+        status: of the answer.
+        headers: the values of all its `WWW-Authenticate`.
+        url: where it came from.
+        now: monotonic time.
+    """
+
+    status: int
+    headers: tuple[str, ...]
+    url: str
+    now: float
+
+
+Ask = Attempt | Identify | Need
+Told = Reply | Credential | Token | None
+
+
+def authenticate(
+    desk: AuthState, policy: HostPolicy, scope: str, now: float, need: float = 0.0
+) -> Generator[Ask, Told, None]:
+    """Yield attempts until one is final; the last `Reply` then stands, whatever its status.
+
+    At most three attempts: without or with what we have; with a fresh token; with the scope that a second
+    challenge names; a host that goes on inventing scopes is not followed. What the host wants is kept in
+    `desk`, so that later calls begin with it.
+
+    Raises:
+        UntrustedError: the host names only token servers that must not see us, not even anonymously.
+    """
+    wanted, tried = desk.aliases.get(scope, scope), set[str]()
+    token: Token | None = None
+    authorization: str | None = None
+    if desk.scheme == "basic":
+        authorization = _basic((yield Identify()))
+    elif desk.scheme == "bearer":
+        token = desk.token(wanted, now, need) or _token((yield Need(wanted)))
+        authorization = _bearer(token)
+    while True:
+        reply = yield Attempt(authorization)
+        assert isinstance(reply, Reply)
+        if not _again(reply, token) or not trust.belongs(check_url(reply.url), policy):
+            if token is not None and wanted != scope and reply.status < 400:
+                desk.aliases[scope] = wanted
+            return
+        credential = yield Identify()
+        assert credential is None or isinstance(credential, Credential)
+        offer = _choose(reply, policy, credential)
+        if offer is None:
+            return
+        if offer.scheme == "basic":
+            desk.scheme = "basic"
+            if authorization == _basic(credential):
+                return
+            authorization = _basic(credential)
+            continue
+        desk.scheme, desk.realm, desk.service = "bearer", offer.params["realm"], offer.params.get("service", "")
+        following = _next_scope(offer, wanted, tried, first=token is None)
+        if following is None:
+            return
+        wanted = following
+        tried.add(_canonical(wanted))
+        token = _token((yield Need(wanted, token)))
+        authorization = _bearer(token)
+
+
+def _again(reply: Reply, token: Token | None) -> bool:
+    """Whether another attempt may help; some registries answer 403 when a token ran out during the request."""
+    return reply.status == 401 or (reply.status == 403 and token is not None and token.expired(reply.now))
+
+
+def _choose(reply: Reply, policy: HostPolicy, credential: Credential | None) -> challenge.Challenge | None:
+    """Return the first bearer challenge with a trusted realm, else basic if we have something to say, else None."""
+    home, refused, basic = check_url(reply.url), None, None
+    for offer in challenge.parse(reply.headers):
+        if offer.scheme == "basic":
+            basic = offer
+        elif offer.scheme == "bearer" and offer.params.get("realm"):
+            try:
+                realm = joined(reply.url, offer.params["realm"])
+                trust.check_realm(realm, home, policy)
+            except UntrustedError as error:
+                refused = refused or error
+            else:
+                return challenge.Challenge("bearer", {**offer.params, "realm": realm})
+    if basic is not None and credential is not None:
+        return basic
+    if refused is not None:
+        raise refused
+    return None
+
+
+def _next_scope(offer: challenge.Challenge, wanted: str, tried: set[str], *, first: bool) -> str | None:
+    named = offer.params.get("scope", "")
+    if len(tried) == _MOST_SCOPES:
+        return None
+    if first:
+        return wanted or named
+    narrow = offer.params.get("error") == "insufficient_scope" and named
+    for scope in (named, wanted) if narrow else (wanted, named):
+        if scope and _canonical(scope) not in tried:
+            return scope
+    return None if wanted or "" in tried else ""
+
+
+def _canonical(scope: str) -> str:
+    """Return `scope` with its parts and their actions in order, for comparison."""
+    parts = (part.rpartition(":") for part in scope.split())
+    return " ".join(sorted(f"{name}:{','.join(sorted(actions.split(',')))}" for name, _, actions in parts))
+
+
+def _basic(credential: Told) -> str | None:
+    return credential.basic if isinstance(credential, Credential) else None
+
+
+def _token(told: Told) -> Token:
+    assert isinstance(told, Token)
+    return told
+
+
+def _bearer(token: Token) -> str:
+    return f"Bearer {token.secret.reveal()}"

@@ -1,0 +1,193 @@
+"""One request and its answer on the wire, metered in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+
+from mirrord.errors import BrokenError, StalledError, TooLargeError
+from mirrord.wire.http.message import CAPS, HttpRequest, Limits, Upload
+from mirrord.wire.http.pace import Bucket, MinThroughput
+from mirrord.wire.http.request import WireResponse
+from mirrord.wire.number import whole
+
+
+class UploadBody:
+    """An `Upload` on its way out: exact length, paced, and given up when the other side stops taking it.
+
+    Time in which our own source has nothing to send is not held against the target.
+
+    Attributes:
+        error: what our own source raised; it explains the broken request better than the transport can.
+        finished: whether the transport has taken all of it.
+    """
+
+    def __init__(self, upload: Upload, host: str, limits: Limits, bucket: Bucket | None) -> None:
+        self._upload, self._host, self._limits, self._bucket = upload, host, limits, bucket
+        self._watch: asyncio.Timeout | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._since = 0.0
+        self._patience: float | None = None
+        self._running: AsyncGenerator[bytes, None] | None = None
+        self.error: BaseException | None = None
+        self.finished = False
+
+    def watched_by(self, watch: asyncio.Timeout | None) -> None:
+        """Let `watch` run out when the target takes nothing for too long; None when it has done its work."""
+        self._watch = watch
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if watch is not None:
+            self._look()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Open the upload and begin."""
+        self._running = self._run()
+        return self._running
+
+    async def aclose(self) -> None:
+        """Close the source, also when the other side answered before it had everything."""
+        if self._running is not None:
+            await asyncio.sleep(0)  # a cancelled writer needs one turn to let go
+            with suppress(RuntimeError):  # it is being closed at this moment
+                await self._running.aclose()
+
+    async def _run(self) -> AsyncGenerator[bytes, None]:
+        source = self._upload.open()
+        try:
+            async for chunk in self._metered(source):
+                yield chunk
+            self.finished = True
+        except (GeneratorExit, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self._allow(self._limits.answer)
+            close = getattr(source, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _metered(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        left, clock = self._upload.size, asyncio.get_running_loop().time
+        pulse = MinThroughput(self._limits.floor, self._limits.window)
+        self._allow(None)
+        async for chunk in source:
+            left -= len(chunk)
+            if left < 0:
+                raise BrokenError(f"{self._host}: our own source has more than the {self._upload.size} bytes announced")
+            if self._bucket is not None and (delay := self._bucket.take(len(chunk), clock())):
+                await asyncio.sleep(delay)
+            self._allow(self._limits.stall)
+            before = clock()
+            yield chunk
+            if not pulse.beat(clock() - before, len(chunk)):
+                raise StalledError(f"{self._host}: takes less than {self._limits.floor:.0f} bytes a second")
+            self._allow(None)
+        if left:
+            raise BrokenError(f"{self._host}: our own source ended {left} bytes early")
+
+    def _allow(self, seconds: float | None) -> None:
+        """Give the other side so long from now; None while it is our turn. Runs for every chunk: sets no timer."""
+        self._since, self._patience = asyncio.get_running_loop().time(), seconds
+
+    def _look(self) -> None:
+        """Let the watch run out when the other side's time is over, else look again when it could be."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        left = self._limits.stall if self._patience is None else self._since + self._patience - now
+        if left <= 0 and self._watch is not None:
+            self._watch.reschedule(now)
+            return
+        self._timer = loop.call_later(left, self._look)
+
+
+@dataclass(slots=True)
+class ResponseStream:
+    """An answer whose body has not been read.
+
+    Attributes:
+        status: one of `HttpRequest.ok`.
+        headers: names in lower case, repeated ones joined by `, `.
+        url: where it comes from after redirects.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    url: str
+    response: WireResponse = field(repr=False)
+    call: HttpRequest = field(repr=False)
+    limits: Limits = field(repr=False)
+    bucket: Bucket | None = field(repr=False, default=None)
+    feed: UploadBody | None = field(repr=False, default=None)
+    on_close: Callable[[], None] | None = field(repr=False, default=None)
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the raw bytes as they come, in pieces of up to about 2 MiB; once.
+
+        Raises:
+            StalledError: none, or too few in time.
+            BrokenError: the connection ended before Content-Length was reached. Without that header the end
+                cannot be told from a broken connection: compare size or digest.
+        """
+        clock = asyncio.get_running_loop().time
+        pulse = MinThroughput(self.limits.floor, self.limits.window)
+        before = clock()
+        async for chunk in self.response.chunks():
+            now = clock()
+            if not pulse.beat(now - before, len(chunk)):
+                raise StalledError(f"{self.call.host}: sends less than {self.limits.floor:.0f} bytes a second")
+            if self.bucket is not None and (delay := self.bucket.take(len(chunk), now)):
+                await asyncio.sleep(delay)
+            yield chunk
+            before = clock()
+
+    async def read(self, cap: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            TooLargeError: it is longer than `cap`; nothing beyond was kept.
+        """
+        if (self._announced() or 0) > cap and self.call.method != "HEAD":
+            raise self._too_large(cap)
+        body = await self.head(cap + 1)
+        if len(body) > cap:
+            raise self._too_large(cap)
+        return body
+
+    async def head(self, size: int) -> bytes:
+        """Return the first `size` bytes of the body, or fewer when there are no more."""
+        parts: list[bytes] = []
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                parts.append(chunk[:size])
+                size -= len(chunk)
+                if size <= 0:
+                    break
+        return b"".join(parts)
+
+    async def discard(self) -> None:
+        """Read a short body to its end, so that the connection can be used again; drop it with any other."""
+        announced = self._announced()
+        if announced is not None and announced <= CAPS.error:
+            await self.head(CAPS.error)
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Give the connection back; an unread body closes it."""
+        await self.response.aclose()
+        if self.feed is not None:
+            await self.feed.aclose()
+        if self.on_close is not None:
+            self.on_close()
+            self.on_close = None
+
+    def _announced(self) -> int | None:
+        return whole(self.headers.get("content-length", ""))
+
+    def _too_large(self, cap: int) -> TooLargeError:
+        return TooLargeError(f"{self.call.host}: an answer of more than {cap} bytes where that is the most")

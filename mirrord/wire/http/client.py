@@ -1,0 +1,176 @@
+"""The only way to other machines: deadlines, minimum throughput, caps, redirects, retries, trust, redaction.
+
+No client library does these safely (measured: a drip is never timed out, decoders chain without limit, custom headers
+follow a redirect to strangers). Callers see values of `mirrord.wire.http.message` and the error tree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from time import time  # noqa: TID251 - a default argument, for nothing but Retry-After dates
+from types import TracebackType
+from typing import Self, TypeVar
+
+from mirrord.errors import ContentError, MirrordError, UntrustedError
+from mirrord.events import Events, RateLimit, Retrying, TrustRefused
+from mirrord.wire import trust
+from mirrord.wire.host import HostBook
+from mirrord.wire.http.body import ResponseStream
+from mirrord.wire.http.deadline import Deadline
+from mirrord.wire.http.limiter import HostLimiter
+from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, Limits, Upload, refusal
+from mirrord.wire.http.pace import Repeat, RequestClass, decide, retry_after
+from mirrord.wire.http.sender import Connect, Sender
+from mirrord.wire.http.token_cache import Tokens
+from mirrord.wire.http.transport import AiohttpTransport
+from mirrord.wire.number import whole
+from mirrord.wire.origin import check_url
+
+_T = TypeVar("_T")
+
+
+def base_url(book: HostBook, host: str, api_host: str | None = None) -> str:
+    """Return `scheme://authority` under which the API of `host` is reached."""
+    return f"{trust.scheme_of(book.policy(host))}://{api_host or trust.api_authority(host)}"
+
+
+class Http:
+    """Carries out calls, each with authentication, trust, redirects, retries and pace; safe for concurrent use.
+
+    Args:
+        book: what the operator wrote about hosts.
+        events: told about every exchange, retry and refusal.
+        limits: patience.
+        connect: makes the transport of a route (tests put doubles here).
+        jitter: random numbers in [0, 1), for waits.
+        wall: Unix time, for `Retry-After` dates.
+    """
+
+    def __init__(
+        self,
+        book: HostBook,
+        events: Events | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        *,
+        connect: Connect = AiohttpTransport,
+        jitter: Callable[[], float] = random.random,
+        wall: Callable[[], float] = time,
+    ) -> None:
+        self._book, self._events, self._limits = book, events or Events(), limits
+        self._jitter, self._wall = jitter, wall
+        self._lanes: dict[str, HostLimiter] = {}
+        self._sender = Sender(book, self._events, limits, connect)
+        self._tokens = Tokens(book, self._sender.ask, wall)
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.aclose()
+
+    @property
+    def book(self) -> HostBook:
+        """What the operator wrote about hosts."""
+        return self._book
+
+    async def aclose(self) -> None:
+        """Close all connections; calls under way break."""
+        await self._sender.aclose()
+
+    async def fetch(self, call: HttpRequest) -> HttpResponse:
+        """Carry out `call` and read the whole answer, trying again as `decide` says.
+
+        Raises:
+            TransportError: the last try failed.
+            RefusedError: the status is not in `call.ok`.
+            UntrustedError: answering the call would have led where it must not.
+            TooLargeError: the body is longer than `call.cap`.
+            ContentError: the body is encoded.
+        """
+        lane = RequestClass.UP if isinstance(call.body, Upload) else RequestClass.SMALL
+
+        async def attempt() -> HttpResponse:
+            async with deadline.free(self._lane(call.host).slot(lane)), self._opened(call) as incoming:
+                body = await incoming.read(call.cap)
+                return HttpResponse(incoming.status, incoming.headers, body, incoming.url)
+
+        async with Deadline(call, self._limits) as deadline:
+            return await self._persist(call, attempt)
+
+    @asynccontextmanager
+    async def stream(self, call: HttpRequest) -> AsyncIterator[ResponseStream]:
+        """Carry out `call` up to the headers, and hold its place at the host until the caller leaves.
+
+        Tries again only until there are headers; whoever reads the body resumes it. Raises as `fetch`.
+        """
+        async with Deadline(call, self._limits, content=True) as deadline, AsyncExitStack() as held:
+
+            async def attempt() -> ResponseStream:
+                async with AsyncExitStack() as stack:
+                    await stack.enter_async_context(deadline.free(self._lane(call.host).slot(RequestClass.DOWN)))
+                    incoming = await stack.enter_async_context(self._opened(call))
+                    held.push_async_exit(stack.pop_all())
+                    return incoming
+
+            yield await self._persist(call, attempt)
+
+    async def _persist(self, call: HttpRequest, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Try until it works or `decide` gives up."""
+        repeat = Repeat.UNSENT if isinstance(call.body, Upload) or call.method == "PATCH" else Repeat.ALWAYS
+        limits = self._limits if call.attempts is None else replace(self._limits, attempts=call.attempts)
+        waited, count = 0.0, 0
+        while True:
+            count += 1
+            try:
+                return await attempt()
+            except MirrordError as error:
+                if isinstance(error, UntrustedError):
+                    self._events.emit(TrustRefused(call.host, error.reason))
+                decision = decide(count, error, limits, waited=waited, repeat=repeat, jitter=self._jitter)
+                if decision.delay is None:
+                    raise
+                self._events.emit(Retrying(call.host, decision.reason, decision.delay))
+                waited += decision.delay
+            await asyncio.sleep(decision.delay)
+
+    @asynccontextmanager
+    async def _opened(self, call: HttpRequest) -> AsyncIterator[ResponseStream]:
+        """One attempt up to an answer whose status is in `call.ok`."""
+        policy = self._book.policy(call.host)
+        # Who brings an `Authorization` of its own (the APIs of Git hosts) knows better than a challenge.
+        brings = any(name.lower() == "authorization" for name in (*call.headers, *call.issued))
+        if not brings and trust.belongs(check_url(call.url), policy):
+            incoming = await self._tokens.carry_out(call, policy, self._sender.follow)
+        else:
+            incoming = await self._sender.follow(call, policy, None)
+        try:
+            await self._check(call, incoming)
+            yield incoming
+        finally:
+            await incoming.aclose()
+
+    async def _check(self, call: HttpRequest, incoming: ResponseStream) -> None:
+        """Raise what the status stands for, unless it is an answer."""
+        left = whole(incoming.headers.get("ratelimit-remaining", "").partition(";")[0].strip())
+        if left is not None:
+            self._events.emit(RateLimit(call.host, left))
+        if incoming.status not in call.ok:
+            after = retry_after(incoming.headers.get("retry-after"), self._wall())
+            body = await incoming.head(CAPS.error)
+            raise refusal(call, incoming.status, incoming.headers, body, after)
+        encoding = incoming.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("", "identity") and not call.encoded:
+            raise ContentError(f"{call.host}: answers with Content-Encoding {encoding[:40]!r}, which was not asked for")
+
+    def _lane(self, host: str) -> HostLimiter:
+        if host not in self._lanes:
+            self._lanes[host] = HostLimiter(self._book.policy(host).requests)
+        return self._lanes[host]

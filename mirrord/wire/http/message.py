@@ -1,0 +1,185 @@
+"""What is asked of `mirrord.wire.http.client`, and what comes back: values without I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from mirrord.errors import DeniedError, MirrordError, MissingError, RefusedError, ServerError, ThrottledError
+from mirrord.wire.secret import redact
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How much of a body is read into memory, in bytes (CVE-2020-1702 is what happens without)."""
+
+    manifest: int = 4 * MIB
+    token: int = 256 * KIB
+    error: int = 64 * KIB
+    page: int = MIB
+
+
+CAPS: Final = Caps()
+
+_SAID: Final = 16 * KIB  # characters of an error's text that are looked at: more than a token has
+_SHOWN: Final = 900
+
+RETRIABLE: Final = frozenset({408, 429, 499, 500, 502, 503, 504, *range(520, 528)})
+"""Statuses after which the same request may succeed: go-containerregistry's list, and Cloudflare's own ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How patient we are with other machines; seconds and bytes.
+
+    Attributes:
+        connect: for name resolution, TCP and TLS together.
+        stall: without a single byte in the direction in which content flows.
+        window: stretch of time over which the minimum throughput is measured.
+        floor: minimum throughput, bytes a second over each `window`.
+        answer: from the last byte of an upload to the answer (a registry may have to copy the blob first).
+        small: for a whole exchange that carries no content (manifests, tags, tokens, the start of an upload), tries
+            and waits included, time in line at the host not; see `HttpRequest.deadline`.
+        attempts: how often a request is tried in all.
+        patience: longest that one call waits between its tries, in all; a host that wants more gets its
+            request back as `ThrottledError` with the time to come back.
+    """
+
+    connect: float = 10.0
+    stall: float = 60.0
+    window: float = 60.0
+    floor: float = 1024.0
+    answer: float = 300.0
+    small: float = 300.0
+    attempts: int = 4
+    patience: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A body of known size that can be produced again: every try calls `open` anew.
+
+    Attributes:
+        size: exact number of bytes.
+        open: returns a fresh iterator from the first byte on; chunks of 64 KiB to 1 MiB serve best.
+    """
+
+    size: int
+    open: Callable[[], AsyncIterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request.
+
+    Attributes:
+        method: in capitals.
+        url: absolute; may be on another origin than `host` (an upload's Location): then no credential goes along.
+        host: key into the `HostBook`: the host as the operator writes it (`docker.io`), whatever `url` says.
+        headers: to send besides those of HTTP itself; other origins see only the harmless ones.
+        body: bytes, a re-openable `Upload`, or None.
+        scope: token scopes, separated by spaces (`repository:a/b:pull,push`), "" for none.
+        ok: statuses that are answers; every other becomes an error.
+        cap: longest body that is read into memory.
+        deadline: seconds for the whole exchange, retries included, time in line at the host not; None stands for
+            `Limits.small`, and for none where content flows (an `Upload`, `Http.stream`): there the minimum
+            throughput ends what makes no progress.
+        attempts: tries in all when other than `Limits.attempts`. An `Upload` is in any case only tried again in
+            place when nothing of it was consumed, since an upload session may not survive half a body.
+        encoded: whether a Content-Encoding is accepted; the body stays as it was sent.
+        issued: headers that somebody handed to us together with `url`: they go to its origin, whosever it is, and to
+            no other; with an `Authorization` among them no credential of ours is used.
+    """
+
+    method: str
+    url: str
+    host: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | Upload | None = None
+    scope: str = ""
+    ok: tuple[int, ...] = (200,)
+    cap: int = 64 * KIB
+    deadline: float | None = None
+    attempts: int | None = None
+    encoded: bool = False
+    issued: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A whole answer.
+
+    Attributes:
+        status: one of `HttpRequest.ok`.
+        headers: names in lower case, repeated ones joined by `, `.
+        body: at most `HttpRequest.cap` bytes, never decoded.
+        url: where it came from after redirects; relative Locations are relative to this.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+
+def refusal(
+    call: HttpRequest, status: int, headers: Mapping[str, str], body: bytes, after: float | None
+) -> MirrordError:
+    """Return the error that an answer stands for when `HttpRequest.ok` does not list its status.
+
+    Args:
+        call: what was asked.
+        status: of the answer.
+        headers: names in lower case.
+        body: its first `Caps.error` bytes.
+        after: what `Retry-After` said, in seconds.
+    """
+    said = _said(headers.get("content-type", ""), body)
+    text = f"{call.host}: {call.method} {_path(call.url)}: status {status}{': ' + said if said else ''}"
+    if status == 429:
+        return ThrottledError(text, after)
+    if status >= 500 or status in RETRIABLE:
+        error = ServerError(text, after)
+        return error if status in RETRIABLE else permanent(error)  # 501, 505, 507… stay as they are
+    if status in (401, 403):
+        return DeniedError(f"{text} (credentials for {call.host} are missing, wrong or not enough)", status)
+    return (MissingError if status == 404 else RefusedError)(text, status)
+
+
+def permanent(error: MirrordError) -> MirrordError:
+    """Mark one error as not worth an immediate retry although its class is (a certificate does not heal)."""
+    error.retry = False
+    return error
+
+
+def _path(url: str) -> str:
+    """Return the path alone: a query may hold a signature."""
+    return "/" + url.partition("://")[2].partition("?")[0].partition("/")[2]
+
+
+def _said(content_type: str, body: bytes) -> str:
+    """Return `code: message` of an OCI error body (distribution-spec, error codes), or the start of a text.
+
+    Cut before anything looks for secrets in it, and at a blank: half a secret would not be known as one.
+
+    Of a document with a `message` (Git LFS, and forges' APIs) that is told.
+    """
+    text = body.decode("utf-8", "replace")
+    try:
+        told = json.loads(text)
+        if isinstance(told.get("message"), str):
+            text = told["message"]
+        errors = told["errors"]
+        text = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors[:5])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        if "html" in content_type:
+            return ""
+    text = " ".join(text.split())
+    if len(text) > _SAID:
+        text = text[:_SAID].rpartition(" ")[0]
+    return redact(" ".join("".join(c if c.isprintable() else " " for c in text).split()))[:_SHOWN]

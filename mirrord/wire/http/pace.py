@@ -1,0 +1,178 @@
+"""When to try again, how fast to go, who may start: decisions as values, without clock and I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from mirrord.errors import MirrordError, ServerError, ThrottledError, UnreachableError
+from mirrord.wire.http.message import Limits
+
+LONGEST_WAIT: Final = 3600.0
+_FIRST: Final = 0.5
+_CEILING: Final = 300.0
+_EPOCH: Final = 1e9  # Docker Hub has sent the time itself instead of a distance (docker/docs #22916)
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Return the seconds that a `Retry-After` asks for, or None when it says nothing sensible (RFC 9110 10.2.3).
+
+    Args:
+        value: seconds, an HTTP date, or a Unix time.
+        now: Unix time.
+    """
+    if not value:
+        return None
+    text = value.strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(text)
+        except (ValueError, OverflowError):  # a year of twenty digits
+            return None
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+    else:
+        if not math.isfinite(seconds):
+            return None
+        if seconds > _EPOCH:
+            seconds -= now
+    return max(seconds, 0.0)
+
+
+class Repeat(StrEnum):
+    """What of a request may be sent again."""
+
+    ALWAYS = "always"
+    UNSENT = "unsent"  # only when nothing of its body can have been consumed
+
+
+class RetryDecision(NamedTuple):
+    """Whether to try again.
+
+    Attributes:
+        delay: seconds to wait before, or None to give up.
+        reason: a word: the error's code, or why not.
+    """
+
+    delay: float | None
+    reason: str
+
+
+def decide(
+    attempt: int,
+    error: MirrordError,
+    limits: Limits,
+    *,
+    waited: float = 0.0,
+    repeat: Repeat = Repeat.ALWAYS,
+    jitter: Callable[[], float],
+) -> RetryDecision:
+    """Decide what to do after a failed attempt.
+
+    Waits grow as full-jitter exponential backoff; what a host asks for in `Retry-After` is kept to, unless that
+    is longer than this call may wait: then the error goes to the caller at once, with the time in it.
+
+    Args:
+        attempt: attempts made so far, at least 1.
+        error: how the last one failed.
+        limits: attempts and patience.
+        waited: seconds already waited for this call.
+        repeat: what may be repeated.
+        jitter: returns a random number in [0, 1).
+    """
+    if not error.retry:
+        return RetryDecision(None, "permanent")
+    if repeat is Repeat.UNSENT and not isinstance(error, (ThrottledError, UnreachableError)):
+        return RetryDecision(None, "body sent")
+    if attempt >= limits.attempts:
+        return RetryDecision(None, "attempts")
+    asked = error.after if isinstance(error, (ThrottledError, ServerError)) else None
+    delay = jitter() * min(_CEILING, _FIRST * 2 ** min(attempt, 20)) if asked is None else asked
+    if delay > min(LONGEST_WAIT, limits.patience - waited):
+        return RetryDecision(None, "patience")
+    return RetryDecision(delay, error.code)
+
+
+@dataclass(slots=True)
+class MinThroughput:
+    """Minimum throughput over windows of time, counting only time spent on waiting for the other side.
+
+    Attributes:
+        floor: bytes a second.
+        window: seconds.
+    """
+
+    floor: float
+    window: float
+    _spent: float = 0.0
+    _count: int = 0
+
+    def beat(self, seconds: float, count: int) -> bool:
+        """Add `count` bytes that took `seconds`; False when a whole window was slower than the floor."""
+        self._spent += seconds
+        self._count += count
+        if self._spent < self.window:
+            return True
+        good = self._count >= self.floor * self._spent
+        self._spent, self._count = 0.0, 0
+        return good
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket for bandwidth: may hold one second's worth, may go into debt for one chunk.
+
+    Attributes:
+        rate: bytes a second.
+    """
+
+    rate: float
+    _level: float = 0.0
+    _at: float | None = None
+
+    def take(self, count: int, now: float) -> float:
+        """Take `count` bytes at the monotonic time `now`; return the seconds to wait before going on."""
+        if self._at is not None:
+            self._level = min(self.rate, self._level + (now - self._at) * self.rate)
+        self._at = now
+        self._level -= count
+        return max(0.0, -self._level / self.rate)
+
+
+class RequestClass(StrEnum):
+    """What a request weighs."""
+
+    SMALL = "small"
+    DOWN = "down"
+    UP = "up"
+
+
+class Load(NamedTuple):
+    """How many requests of each lane are under way at one host."""
+
+    small: int = 0
+    down: int = 0
+    up: int = 0
+
+
+def admits(lane: RequestClass, load: Load, limit: int) -> bool:
+    """Whether one more request may start at a host that takes `limit` at once.
+
+    One place is kept for small requests and one for downloads, so that neither starves behind uploads. Beyond
+    the limit goes at most one download: uploads may be waiting for exactly those bytes, and a copy from a host to
+    itself must not stop for ever.
+    """
+    total = load.small + load.down + load.up
+    match lane:
+        case RequestClass.SMALL:
+            return total < limit
+        case RequestClass.UP:
+            return load.up < max(1, limit - 2) and total < max(1, limit - (limit > 1))
+        case RequestClass.DOWN:
+            return load.down == 0 or total < limit - 1

@@ -1,0 +1,177 @@
+"""Tokens: their life, and how they are asked for, as a generator without I/O.
+
+Whether a token server may be asked at all was decided before, by `mirrord.wire.trust.check_realm`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlencode
+
+from mirrord.errors import ContentError, DeniedError
+from mirrord.wire.host import HostPolicy
+from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, refusal
+from mirrord.wire.http.pace import retry_after
+from mirrord.wire.secret import Credential, Secret
+
+LIFETIME: Final = 60.0
+"""Seconds a token lives when its server does not say (token specification)."""
+
+LONGEST_LIFETIME: Final = 24 * 3600.0
+REFUSAL_LASTS: Final = 60.0
+"""Seconds for which a refused credential is not tried again: hammering locks accounts (regclient #922)."""
+
+_RESERVE: Final = 0.2
+_MOST_TOKENS: Final = 512
+_SENDABLE = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token and when it was given.
+
+    Attributes:
+        secret: its text.
+        issued: monotonic time of the answer that brought it.
+        lifetime: seconds.
+    """
+
+    secret: Secret
+    issued: float
+    lifetime: float
+
+    def fit(self, now: float, need: float = 0.0) -> bool:
+        """Whether it will do for work of `need` seconds; a fifth of its life, or all it ever had, is kept back."""
+        reserve = self.lifetime * _RESERVE
+        return self.issued + self.lifetime - now > max(reserve, min(need, self.lifetime - reserve - 1.0))
+
+    def expired(self, now: float) -> bool:
+        """Whether its life is over."""
+        return now >= self.issued + self.lifetime
+
+
+@dataclass(slots=True)
+class AuthState:
+    """What is known about one host's authentication; shared by all its calls.
+
+    Attributes:
+        scheme: `basic`, `bearer` or "" before the first challenge.
+        realm: the trusted token server of the last challenge.
+        service: its service name.
+        tokens: by scope; never one for several repositories, such tokens grow until servers refuse them.
+        aliases: scope that was asked for → scope that the host turned out to want.
+        refused: scope → (until when, why): what the token server said no to.
+    """
+
+    scheme: str = ""
+    realm: str = ""
+    service: str = ""
+    tokens: dict[str, Token] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, tuple[float, str]] = field(default_factory=dict)
+
+    def token(self, scope: str, now: float, need: float = 0.0) -> Token | None:
+        """Return a token that will do, or None."""
+        token = self.tokens.get(scope)
+        return token if token is not None and token.fit(now, need) else None
+
+    def keep(self, scope: str, token: Token) -> None:
+        """Remember `token`, and forget the oldest when there are too many."""
+        self.tokens.pop(scope, None)
+        self.tokens[scope] = token
+        self.refused.pop(scope, None)
+        while len(self.tokens) > _MOST_TOKENS:
+            del self.tokens[next(iter(self.tokens))]
+
+
+def obtain(
+    desk: AuthState, policy: HostPolicy, credential: Credential | None, scope: str, *, now: float, wall: float
+) -> Generator[HttpRequest, HttpResponse, Token]:
+    """Yield the requests that get a token for `scope` from `desk.realm`, and return it.
+
+    Args:
+        desk: of the host.
+        policy: of the host.
+        credential: ours, or None to ask anonymously.
+        scope: what for.
+        now: monotonic time.
+        wall: Unix time.
+
+    Raises:
+        DeniedError: the token server refuses our credential, now or less than a minute ago.
+        ServerError: it failed.
+        ThrottledError: it wants us later.
+        ContentError: it answers with no token.
+    """
+    until, why = desk.refused.get(scope, (0.0, ""))
+    if now < until:
+        raise DeniedError(why, 401)
+    if credential is not None and credential.identity:
+        call = _refresh(desk, policy, credential, scope)
+        answer = yield call
+        if answer.status not in (404, 405):  # else: an older server, which takes it as a password
+            return _granted(desk, call, answer, scope, now=now, wall=wall)
+    call = _classic(desk, policy, credential, scope)
+    answer = yield call
+    return _granted(desk, call, answer, scope, now=now, wall=wall)
+
+
+def parse_token(body: bytes, host: str, now: float) -> Token:
+    """Read the answer of a token server.
+
+    Raises:
+        ContentError: no JSON object, no `token` or `access_token`, one that no header can carry, or an
+            `expires_in` that is no number.
+    """
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ContentError(f"{host}: the token server answers with something that is not JSON") from error
+    if not isinstance(data, dict):
+        raise ContentError(f"{host}: the token server answers with JSON that is no object")
+    text = data.get("token") or data.get("access_token")
+    if not isinstance(text, str) or not _SENDABLE.fullmatch(text):
+        raise ContentError(f"{host}: the token server answers without a usable token")
+    seconds = data.get("expires_in")
+    if seconds is None:
+        seconds = LIFETIME
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds != seconds:  # noqa: PLR0124 - NaN
+        raise ContentError(f"{host}: the token server's expires_in is no number")
+    return Token(Secret(text), now, min(seconds, LONGEST_LIFETIME) if seconds > 0 else LIFETIME)
+
+
+def _classic(desk: AuthState, policy: HostPolicy, credential: Credential | None, scope: str) -> HttpRequest:
+    query = [("service", desk.service)] if desk.service else []
+    query += [("scope", part) for part in scope.split()]
+    joint = "&" if "?" in desk.realm else "?"
+    url = f"{desk.realm}{joint}{urlencode(query)}" if query else desk.realm
+    headers = {} if credential is None else {"Authorization": credential.basic}
+    return HttpRequest("GET", url, policy.host, headers={"Accept": "application/json", **headers}, cap=CAPS.token)
+
+
+def _refresh(desk: AuthState, policy: HostPolicy, credential: Credential, scope: str) -> HttpRequest:
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": credential.password.reveal(),
+        "client_id": "mirrord",
+        "service": desk.service,
+        "scope": scope,
+    }
+    headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+    return HttpRequest("POST", desk.realm, policy.host, headers=headers, body=urlencode(form).encode(), cap=CAPS.token)
+
+
+def _granted(desk: AuthState, call: HttpRequest, answer: HttpResponse, scope: str, *, now: float, wall: float) -> Token:
+    if answer.status != 200:
+        after = retry_after(answer.headers.get("retry-after"), wall)
+        error = refusal(call, answer.status, answer.headers, answer.body, after)
+        if isinstance(error, DeniedError):
+            desk.refused[scope] = (now + REFUSAL_LASTS, str(error))
+        raise error
+    token = parse_token(answer.body, call.host, now)
+    desk.keep(scope, token)
+    return token

@@ -1,0 +1,246 @@
+"""Transport by aiohttp: one connection pool for one `Route`, with every guard that sits at the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from io import BytesIO
+from socket import AddressFamily
+from typing import TYPE_CHECKING, Any
+
+from yarl import URL
+
+from mirrord.errors import BrokenError, ContentError, MirrordError, RefusedError, StalledError, UnreachableError
+from mirrord.wire import trust
+from mirrord.wire.http.lean import aiohttp
+from mirrord.wire.http.message import KIB, MIB, Limits, permanent
+from mirrord.wire.http.request import WireRequest
+from mirrord.wire.trust import Reach
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractResolver, ResolveResult
+
+_BUFFER = MIB
+_LINE = 32 * KIB  # a presigned Location is longer than aiohttp's 8 KiB
+_AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Whom to believe, and who we are.
+
+    Attributes:
+        ca: PEM file with the operator's authorities, or None.
+        system: believe the system's authorities (always when there is no `ca`).
+        certificate: PEM file with our certificate, or None.
+        key: PEM file with its key when it is elsewhere.
+    """
+
+    ca: str | None = None
+    system: bool = True
+    certificate: str | None = None
+    key: str | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Load the files; blocks for 40 to 90 ms with the system's authorities.
+
+        Raises:
+            UnreachableError: a file is missing or no PEM; names it.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            if self.ca and self.system:
+                context.load_default_certs()
+            if self.certificate:
+                context.load_cert_chain(self.certificate, self.key)
+        except (OSError, ssl.SSLError) as error:
+            files = ", ".join(filter(None, (self.ca, self.certificate, self.key)))
+            message = f"cannot load the TLS files {files}: {error.strerror or error}; check `ca` and `certificate`"
+            raise permanent(UnreachableError(message)) from error
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Everything that two requests must agree on to share a connection pool.
+
+    Attributes:
+        tls: certificates.
+        reach: which addresses may be dialled.
+        proxy: URL of an HTTP proxy, or None. The proxy resolves names: then only literals can be judged here.
+    """
+
+    tls: Tls = field(default_factory=Tls)
+    reach: Reach = field(default_factory=Reach)
+    proxy: str | None = None
+
+
+class GuardedResolver(aiohttp.abc.AbstractResolver):
+    """Resolves once, has every address judged, and returns what will be dialled: rebinding has no second chance."""
+
+    def __init__(self, inner: AbstractResolver, reach: Reach) -> None:
+        self._inner, self._reach = inner, reach
+
+    async def resolve(
+        self, host: str, port: int = 0, family: AddressFamily = AddressFamily.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return addresses, all of them allowed.
+
+        Raises:
+            UntrustedError: one is not.
+        """
+        results = await self._inner.resolve(host, port, family)
+        trust.check_addresses(host, [result["host"] for result in results], self._reach)
+        return results
+
+    async def close(self) -> None:
+        """Close the inner resolver."""
+        await self._inner.close()
+
+
+def _sendable(body: bytes | AsyncIterable[bytes] | None) -> BytesIO | bytes | AsyncIterable[bytes] | None:
+    """Return a body as aiohttp wants it: large ones as a file, which it sends in pieces; it warns of long bytes."""
+    return BytesIO(body) if isinstance(body, bytes) and len(body) > _BUFFER else body or None
+
+
+class AiohttpTransport:
+    """Fulfils `Transport` for one `Route`."""
+
+    def __init__(self, route: Route, limits: Limits, resolver: AbstractResolver | None = None) -> None:
+        self._route, self._limits, self._resolver = route, limits, resolver
+        self._session: aiohttp.ClientSession | None = None
+        self._tls: asyncio.Future[ssl.SSLContext] | None = None
+
+    async def send(self, request: WireRequest) -> _Answer:
+        """Send; hosts written as addresses never reach the guarded resolver: `Sender` has judged those."""
+        context = await self._context() if request.url.startswith("https:") else None
+        try:
+            response = await self._client().request(
+                request.method,
+                URL(request.url, encoded=True),
+                headers=request.headers,
+                data=_sendable(request.body),
+                allow_redirects=False,
+                proxy=self._route.proxy,
+                timeout=self._timeout(request),
+                ssl=context or True,
+                trace_request_ctx=request,
+            )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _mapped(error, request.authority) from error
+        if "Transfer-Encoding" in response.headers and "Content-Length" in response.headers:
+            response.close()  # RFC 9112 section 6.1: an attempt at smuggling; the connection is not reused
+            raise ContentError(f"{request.authority}: both Transfer-Encoding and Content-Length in one answer")
+        return _Answer(response, request)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = asyncio.ensure_future(asyncio.to_thread(self._route.tls.context))
+        return await asyncio.shield(self._tls)
+
+    def _timeout(self, request: WireRequest) -> aiohttp.ClientTimeout:
+        read = self._limits.stall if request.patience is None else request.patience
+        return aiohttp.ClientTimeout(total=None, connect=self._limits.connect, sock_read=read)
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            inner = self._resolver or aiohttp.ThreadedResolver()
+            guarded = inner if self._route.proxy else GuardedResolver(inner, self._route.reach)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, resolver=guarded, keepalive_timeout=30),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+                read_bufsize=_BUFFER,
+                max_line_size=_LINE,
+                max_field_size=_LINE,
+                skip_auto_headers=_AUTOMATIC,
+                trace_configs=[_reuse_trace()],
+            )
+            # aiohttp would silently send an idempotent request twice, on fresh connections too; Http decides here
+            self._session._retry_connection = False  # noqa: SLF001 - there is no public switch
+        return self._session
+
+
+class _Answer:
+    """Fulfils `Response`."""
+
+    def __init__(self, response: aiohttp.ClientResponse, request: WireRequest) -> None:
+        self.status, self.headers = response.status, _headers(response.raw_headers)
+        self.challenges = tuple(response.headers.getall("WWW-Authenticate", ()))
+        self._response, self._host, self._sent = response, request.authority, request.body
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield what has come, as it comes."""
+        content = self._response.content
+        try:
+            while chunk := await content.readany():
+                yield chunk
+        except (aiohttp.ClientError, OSError) as error:
+            raise _mapped(error, self._host) from error
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it when the body was not read to its end."""
+        if getattr(self._sent, "finished", True):
+            self._response.release()
+        else:  # answered in the middle of an upload: what follows on this connection would still be body
+            self._response.close()
+
+
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Decode: ASCII says the standard, UTF-8 is what servers send, and Latin-1 reads everything."""
+    headers: dict[str, str] = {}
+    for name, value in raw:
+        key = name.decode("latin-1").lower()
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            text = value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+def _reuse_trace() -> aiohttp.TraceConfig:
+    async def reused(_: Any, context: Any, __: Any) -> None:
+        context.trace_request_ctx.reused = True
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_reuseconn.append(reused)
+    return config
+
+
+_MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[MirrordError], str], ...] = (
+    ((aiohttp.ConnectionTimeoutError,), UnreachableError, "no connection in time"),
+    ((aiohttp.ServerTimeoutError, TimeoutError), StalledError, "no bytes in time"),
+    ((aiohttp.ClientConnectorDNSError,), UnreachableError, "the name cannot be resolved"),
+    ((aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), UnreachableError, "the proxy refuses"),
+    ((aiohttp.ClientConnectorError,), UnreachableError, "no connection"),
+    ((aiohttp.ClientResponseError,), BrokenError, "an answer that is not HTTP"),
+    ((aiohttp.InvalidURL, ValueError), RefusedError, "the URL cannot be requested"),
+    ((aiohttp.ClientError, OSError), BrokenError, "the connection ended in the middle"),
+)
+
+
+def _mapped(error: Exception, host: str) -> MirrordError:
+    """Translate what aiohttp raises; the texts of its errors may hold URLs and are not repeated."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", "") or "the certificate is refused"
+        return permanent(UnreachableError(f"{host}: TLS: {why}; `ca:` under hosts: adds an authority"))
+    found, text = next((new, text) for kinds, new, text in _MEANINGS if isinstance(error, kinds))
+    detail = _why(error) if isinstance(error, aiohttp.ClientConnectorError) else None
+    return found(f"{host}: {text}{f': {detail}' if detail else ''}")
+
+
+def _why(error: aiohttp.ClientConnectorError) -> str | None:
+    """Return the system's words for it; asyncio and uvloop put their own, and the address again, in their place."""
+    number = error.os_error.errno
+    return os.strerror(number) if number and number > 0 else error.strerror

@@ -1,0 +1,56 @@
+"""What syncers serve, on a free loopback port, as the daemon serves it but without a daemon."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+
+from mirrord.report.health import Health
+from mirrord.report.status import Facts, Status, status
+from mirrord.serve.app import make_app
+from mirrord.serve.door import Listener, address_of, bind
+from mirrord.serving import Serves
+from mirrord.syncer import Services
+
+
+class Shown:
+    """A daemon in good health without mirrors; fulfils `serve.view.View`."""
+
+    def __init__(self, services: Services, *syncers: Serves) -> None:
+        """Show what `syncers` serve out of `services`."""
+        self._services = services
+        self.fronts: Mapping[str, Serves] = {prefix: syncer for syncer in syncers for prefix in syncer.prefixes}
+
+    def pulse(self) -> Health:
+        """Return a good one."""
+        return Health()
+
+    async def status(self) -> Status:
+        """Return the status of no mirrors."""
+        return status(Facts("0", datetime(2026, 11, 21, tzinfo=UTC), []))
+
+    async def metrics(self) -> bytes:
+        """Return none."""
+        return b""
+
+    def edition(self) -> int:
+        """Return the only one."""
+        return 0
+
+    def services(self) -> Services:
+        """Return what was given."""
+        return self._services
+
+
+@contextlib.asynccontextmanager
+async def open_front(services: Services, *syncers: Serves) -> AsyncIterator[str]:
+    """Serve until the context ends; gives the URL, without a slash at its end."""
+    connection = bind("127.0.0.1:0")
+    listener = Listener(make_app(Shown(services, *syncers)), grace=0.05)
+    await listener.listen(connection)
+    try:
+        yield f"http://{address_of(connection)}"
+    finally:
+        await listener.close()
+        connection.close()

@@ -1,0 +1,34 @@
+"""Real services over a folder, for tests that drive a syncer without a daemon."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from mirrord.blobs.disk import DiskStore
+from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.repositories import Repositories
+from mirrord.events import Events
+from mirrord.syncer import Services
+from mirrord.wire.host import HostBook
+from mirrord.wire.http.client import Http
+
+SPOOL = 64 << 20
+
+
+@contextlib.asynccontextmanager
+async def open_services(
+    folder: Path, book: HostBook | None = None, events: Events | None = None
+) -> AsyncIterator[Services]:
+    """Build real services with their state below `folder`."""
+    heard = events or Events()
+    for name in ("spool", "scratch"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    async with Http(book or HostBook(), heard) as http:
+        spools = SpoolPool(folder / "spool", SPOOL, heard)
+        store, links = DiskStore(folder / "blobs"), Repositories(folder / "links")
+        try:
+            yield Services(http, spools, heard, folder / "scratch", store, links, folder)
+        finally:
+            await spools.aclose()

@@ -1,0 +1,100 @@
+"""The oracle after a crash: follows whatever is named down to its last byte; what it cannot follow is an error.
+
+It shares no code with what it judges but the parser of manifests and the two classes that read the embedded store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import aiohttp
+
+from mirrord.blobs.disk import DiskStore
+from mirrord.blobs.repositories import Repositories
+from mirrord.digest import Digest
+from mirrord.testing.servers import DockerRegistry
+from mirrord.wire.oci.manifest import ACCEPT, Manifest
+
+
+async def walk(registry: DockerRegistry, repository: str) -> Mapping[str, str]:
+    """Return the tags of a repository, all of whose content was read and checked; empty when there is none.
+
+    Raises:
+        AssertionError: something that is named is not there, or has other bytes than its digest says.
+    """
+    base = f"{registry.url}/v2/{repository}"
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{base}/tags/list") as answer:
+            if answer.status == 404:
+                return {}
+            names = (await answer.json(content_type=None))["tags"] or []
+        seen: set[str] = set()
+        for name in names:
+            await _settled(session, f"{base}/manifests/{name}")
+        return {name: await _walk_tree(session, base, name, seen) for name in names}
+
+
+async def _settled(session: aiohttp.ClientSession, url: str) -> None:
+    """Wait, for five seconds at most, until a registry has ended what a client asked that is dead by now.
+
+    docker-registry lists a tag as soon as its folder is there, some files before it resolves. Nothing tells when
+    it is through, hence the looking again.
+    """
+    for _ in range(100):
+        async with session.head(url, headers={"Accept": ACCEPT}) as answer:
+            if answer.status == 200:
+                return
+        await asyncio.sleep(0.05)
+
+
+async def _walk_tree(session: aiohttp.ClientSession, base: str, name: str, seen: set[str]) -> str:
+    async with session.get(f"{base}/manifests/{name}", headers={"Accept": ACCEPT}) as answer:
+        assert answer.status == 200, f"{base}: {name} points at nothing"
+        body, kind = await answer.read(), answer.headers["Content-Type"]
+    digest = Digest.of(body)
+    manifest = Manifest.parse(body, kind, digest)
+    for part in {one.digest: one for one in (*manifest.children, *manifest.blobs)}.values():
+        if part.digest in seen:
+            continue
+        seen.add(part.digest)
+        if part in manifest.children:
+            await _walk_tree(session, base, part.digest, seen)
+            continue
+        async with session.get(f"{base}/blobs/{part.digest}") as answer:
+            assert answer.status == 200, f"{base}: {name} refers to {part.digest}, which is not there"
+            assert Digest.of(await answer.read(), part.digest.algorithm) == part.digest
+    return digest
+
+
+def walk_local(state: Path, repository: str) -> Mapping[str, str]:
+    """Return the tags of a repository of the embedded store, all of whose content was read and checked.
+
+    Raises:
+        AssertionError: as `walk`.
+    """
+    linked = Repositories(state / "repositories").get(repository)
+    if linked is None:
+        return {}
+    store = DiskStore(state / "blobs")
+    for text in linked.content:
+        digest = Digest.parse(text)
+        file = store.path(digest)
+        assert file is not None, f"{repository} links {digest}, which is not there"
+        assert Digest.of(file.read_bytes(), digest.algorithm) == digest
+    assert set(linked.tags.values()) <= set(linked.manifests), f"{repository} has a tag of an unknown manifest"
+    return {tag: str(digest) for tag, digest in linked.tags.items()}
+
+
+def leftovers(state: Path) -> list[str]:
+    """Name what a crash may leave in a state directory, and a later run must have cleared away."""
+    files = [file for file in state.rglob("*") if file.is_file()]
+    halves = [file for file in files if file.suffix in (".part", ".tmp") or state / "scratch" in file.parents]
+    spooled = [file for file in files if file.parent == state / "spool" and file not in halves]
+    return [str(file.relative_to(state)) for file in (*halves, *(file for file in spooled if not _whole(file)))]
+
+
+def _whole(file: Path) -> bool:
+    digest = Digest.parse(file.name.replace("-", ":", 1))
+    return Digest.of(file.read_bytes(), digest.algorithm) == digest
