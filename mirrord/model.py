@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from mirrord.memory import NamedBuild
 
@@ -95,6 +96,7 @@ class Plan:
         remarks: what is worth knowing and no problem: what was put right, what differs upstream and stays as it is.
         error: why nothing could be decided (the source as a whole cannot be read…), or "".
         code: `MirrordError.code` of that, or "".
+        decisions: what the kind decided besides, for its own `open`; opaque to everybody else, and never written down.
     """
 
     mirror: str
@@ -106,6 +108,7 @@ class Plan:
     remarks: tuple[str, ...] = ()
     error: str = ""
     code: str = ""
+    decisions: Any = field(default=None, compare=False, repr=False)
 
     @property
     def active(self) -> tuple[Step, ...]:

@@ -23,7 +23,7 @@ async def plan_mirror(mirror: Mirror, syncer: Syncer, services: Services, store:
     try:
         survey = await syncer.survey(mirror, services, memory, now)
         plan = await asyncio.to_thread(syncer.plan, mirror, survey, now)
-        return await syncer.measured(mirror, survey, plan, services) if isinstance(syncer, Measures) else plan
+        return await syncer.measured(mirror, plan, services) if isinstance(syncer, Measures) else plan
     except MirrordError as error:
         return Plan(mirror.name, mirror.kind, now, error=str(error), code=error.code)
     except Exception as error:  # noqa: BLE001 - a bug that one mirror brings out hides no other's plan
@@ -81,12 +81,12 @@ async def run_mirror(
         async with asyncio.timeout(mirror.deadline):
             memory = believable(await store.memory(mirror.name), run.places)
             survey = await syncer.survey(mirror, services, memory, run.started)
-            run = replace(run, plan=await asyncio.to_thread(syncer.plan, mirror, survey, run.started))
-            assert run.plan is not None
-            tell(events.Planned(run.plan))
-            async with syncer.open(mirror, survey, services) as session:
+            plan = await asyncio.to_thread(syncer.plan, mirror, survey, run.started)
+            run = replace(run, plan=replace(plan, decisions=None))  # what was decided for `open` alone ends with it
+            tell(events.Planned(plan))
+            async with syncer.open(mirror, plan, services) as session:
                 try:
-                    await execute(run.plan, session, parallel, done)
+                    await execute(plan, session, parallel, done)
                 finally:
                     run = replace(run, read=session.read)
         run = replace(run, error="", code="")

@@ -190,16 +190,14 @@ class Syncer(Protocol):
         ...
 
     def plan(self, mirror: Mirror, survey: Any, now: datetime) -> Plan:
-        """Decide every step, each with its reason. MUST be pure and deterministic."""
+        """Decide every step, each with its reason, once a run. MUST be pure and deterministic.
+
+        What `open` needs besides the steps goes into `Plan.decisions`.
+        """
         ...
 
-    def open(
-        self,
-        mirror: Mirror,
-        survey: Any,
-        services: Services,
-    ) -> AbstractAsyncContextManager[Session]:
-        """Begin to execute; leaving the context releases everything, also after an error."""
+    def open(self, mirror: Mirror, plan: Plan, services: Services) -> AbstractAsyncContextManager[Session]:
+        """Begin to execute what `plan` decided; leaving the context releases everything, also after an error."""
         ...
 
 
@@ -235,7 +233,7 @@ class Publishes(Protocol):
 class Measures(Protocol):
     """A syncer that can say how many bytes the steps of a plan would move, when asking for that costs requests."""
 
-    async def measured(self, mirror: Mirror, survey: Any, plan: Plan, services: Services) -> Plan:
+    async def measured(self, mirror: Mirror, plan: Plan, services: Services) -> Plan:
         """Return the plan with sizes, as far as they can be had; for people who look at plans, not for runs."""
         ...
 

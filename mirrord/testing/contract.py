@@ -97,7 +97,7 @@ async def run_once(scenario: Scenario, memory: Memory = NO_MEMORY, now: datetime
     survey = await syncer.survey(mirror, services, memory, now)
     plan = syncer.plan(mirror, survey, now)
     receipts: list[Receipt] = []
-    async with syncer.open(mirror, survey, services) as session:
+    async with syncer.open(mirror, plan, services) as session:
         assert isinstance(session, Session), f"{type(session)} lacks execute or read"
         for batch in plan.groups:
             await session.execute(batch, receipts.append)
@@ -239,7 +239,7 @@ async def session_of(scenario: Scenario) -> AsyncIterator[tuple[Session, tuple[S
     """Open a run that a test wants to drive by itself: its session and its active steps."""
     survey = await scenario.syncer.survey(scenario.mirror, scenario.services, NO_MEMORY, NOW)
     plan = scenario.syncer.plan(scenario.mirror, survey, NOW)
-    async with scenario.syncer.open(scenario.mirror, survey, scenario.services) as session:
+    async with scenario.syncer.open(scenario.mirror, plan, scenario.services) as session:
         yield session, plan.active
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
+from mirrord.report.documents import plan_document
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COPY = Step(Action.COPY, "v1", "sha256:x", "a", ("v1",), "not there")
@@ -72,3 +73,10 @@ def test_problems_of_plan_and_receipts_are_told_once() -> None:
     assert run.remarks == ("b: put right", "c: follows")
     assert not LEFT_OUT.good
     assert not LEFT_OUT.bad
+
+
+def test_the_decisions_of_a_kind_are_its_own() -> None:
+    """What a plan carries for `open` is neither compared nor printed nor written down."""
+    plain, laden = (Plan("m", "image", NOW, (COPY,), decisions=decisions) for decisions in (None, {"v1": "secret"}))
+    assert plain == laden
+    assert "secret" not in f"{laden}{plan_document(laden)}"

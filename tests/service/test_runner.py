@@ -75,7 +75,7 @@ class GatedSyncer:
     def plan(self, mirror: Mirror, survey: None, now: datetime) -> Plan:
         return Plan(mirror.name, "gated", now)
 
-    def open(self, mirror: Mirror, survey: None, services: Services) -> Any:
+    def open(self, mirror: Mirror, plan: Plan, services: Services) -> Any:
         class Open:
             read = 0
 

@@ -88,7 +88,7 @@ class NoteSyncer:
         return Plan(mirror.name, "note", now, tuple(steps))
 
     @contextlib.asynccontextmanager
-    async def open(self, mirror: Mirror, survey: Any, services: Services) -> AsyncIterator[NoteSession]:
+    async def open(self, mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[NoteSession]:
         yield NoteSession(self.world, self.lie)
 
 

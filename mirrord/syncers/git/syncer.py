@@ -46,8 +46,9 @@ class GitSyncer:
         return plan(mirror, survey, now)
 
     @asynccontextmanager
-    async def open(self, mirror: Mirror, survey: GitSurvey, services: Services) -> AsyncIterator[GitSession]:
+    async def open(self, mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[GitSession]:
         """Begin a run."""
+        survey: GitSurvey = plan.decisions
         blocked = not mirror.allow and bool(guard(mirror, survey))
         session = GitSession(mirror, survey, services, blocked=blocked)
         yield session

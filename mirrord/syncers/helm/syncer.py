@@ -75,11 +75,11 @@ class HelmSyncer:
         """Decide about every chart version at every target."""
         return plan(mirror, survey, now)
 
-    async def measured(self, mirror: Mirror, survey: HelmSurvey, plan: Plan, services: Services) -> Plan:
+    async def measured(self, mirror: Mirror, plan: Plan, services: Services) -> Plan:
         """Ask the source how long the archives are that would be copied, a thousand of them at most."""
         source = ChartSource(services.http, source_of(mirror), pass_credentials=spec_of(mirror).pass_credentials)
         copied = {step.item for step in plan.steps if step.action is Action.COPY}
-        charts = {entry.item: entry for entry in survey.entries if entry.item in copied}
+        charts = {entry.item: entry for entry in plan.decisions.entries if entry.item in copied}
         asked = list(charts.values())[:MEASURED]
         sizes: dict[str, int | None] = {}
 
@@ -91,8 +91,9 @@ class HelmSyncer:
         return replace(plan, steps=tuple(steps))
 
     @contextlib.asynccontextmanager
-    async def open(self, mirror: Mirror, survey: HelmSurvey, services: Services) -> AsyncIterator[HelmSession]:
+    async def open(self, mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[HelmSession]:
         """Begin a run; when all of it was done, note by what the next one will know that nothing changed."""
+        survey: HelmSurvey = plan.decisions
         spec, at = spec_of(mirror), datetime.fromisoformat(survey.facts["at"])
         choices = {} if survey.unchanged else await asyncio.to_thread(choose, survey.entries, spec, at)
         visit = Visit(_listing, at.timestamp(), [choice.chart for choice in choices.values()], survey.entries)

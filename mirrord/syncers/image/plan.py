@@ -67,4 +67,6 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
     evidence = Evidence(now, survey.memory, survey.held, survey.created)
     steps = tuple(differ(survey.offers, targets, evidence, trust=mirror.trust, unasked=survey.unasked))
     remarks = tuple(f"{step.target}: {told}" for step in steps for told in step.left)
-    return Plan(mirror.name, mirror.kind, now, steps, survey.problems, survey.missing, remarks)
+    return Plan(
+        mirror.name, mirror.kind, now, steps, survey.problems, survey.missing, remarks, decisions=survey.sources
+    )

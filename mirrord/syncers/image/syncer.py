@@ -43,12 +43,12 @@ class ImageSyncer:
         return plan(mirror, survey, now)
 
     @asynccontextmanager
-    async def open(self, mirror: Mirror, survey: ImageSurvey, services: Services) -> AsyncIterator[ImageSession]:
+    async def open(self, mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[ImageSession]:
         """Begin a run."""
         spec = spec_of(mirror)
         destinations = {target.name: _destination(mirror, target, services) for target in mirror.targets}
         patience = spec.together_wait if spec.publish == "together" else 0.0
-        session = ImageSession(survey.sources, destinations, services, patience, f"{mirror.name}/")
+        session = ImageSession(plan.decisions, destinations, services, patience, f"{mirror.name}/")
         try:
             yield session
         finally:

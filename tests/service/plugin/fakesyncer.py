@@ -83,7 +83,7 @@ class FakeSyncer:
         return Plan(mirror.name, "fake", now, tuple(steps))
 
     @asynccontextmanager
-    async def open(self, mirror: Mirror, survey: object, services: Services) -> AsyncIterator[Session]:
+    async def open(self, mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[Session]:
         yield Session(mirror, Path(mirror.spec.from_))  # type: ignore[attr-defined]  # its own model
 
     def publishing(self, mirror: Mirror, publication: Publication) -> Mirror:

@@ -59,7 +59,7 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
         steps = [
             _everything(target, Action.REFUSE, f"blocked: {_allow(mirror, blocked)}", "") for target in mirror.targets
         ]
-        return Plan(mirror.name, mirror.kind, now, tuple(steps), *told, remarks=tuple(remarks))
+        return Plan(mirror.name, mirror.kind, now, tuple(steps), *told, remarks=tuple(remarks), decisions=survey)
     refused = {
         target.name: reason for target in mirror.targets if (reason := _refusal(mirror, survey, target, choice.refs))
     }
@@ -75,7 +75,7 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
         else:
             decided += _steps(desk, target)
             remarks += filter(None, [_by_hand(desk, target)])
-    return Plan(mirror.name, mirror.kind, now, tuple(decided), *told, remarks=tuple(remarks))
+    return Plan(mirror.name, mirror.kind, now, tuple(decided), *told, remarks=tuple(remarks), decisions=survey)
 
 
 def _refusal(mirror: Mirror, survey: GitSurvey, target: Target, after: Refs) -> str:

@@ -53,7 +53,8 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     if blocked:
         reason = f"{blocked}; when that is meant, run `mirrord sync {mirror.name} --allow`"
         none = tuple(_all(mirror, Action.REFUSE, reason))
-        return Plan(mirror.name, mirror.kind, now, none, survey.problems, survey.missing, survey.remarks)
+        told = (survey.problems, survey.missing, survey.remarks)
+        return Plan(mirror.name, mirror.kind, now, none, *told, decisions=survey)
     choices = choose(survey.entries, spec, now)
     desk = _Desk(mirror, survey, now, registry_paths(mirror))
     steps = [
@@ -71,9 +72,8 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     for target, shelf in survey.shelves.items():
         steps.append(_index_step(survey, choices, target, shelf, moving))
     wrong = (*problems(mirror, survey, choices), *(() if mirror.allow else waiting(survey, choices, now)))
-    return Plan(
-        mirror.name, mirror.kind, now, tuple(steps), wrong, survey.missing, tuple(remarks(mirror, survey, choices))
-    )
+    told = (wrong, survey.missing, tuple(remarks(mirror, survey, choices)))
+    return Plan(mirror.name, mirror.kind, now, tuple(steps), *told, decisions=survey)
 
 
 def _as_before(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
@@ -87,8 +87,9 @@ def _as_before(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
                 for target in mirror.targets
                 if lacking is None or f"{target.name} {item}" in lacking
             ]
-    told = [trouble.said for trouble in survey.troubles.values() if not trouble.open]
-    return Plan(mirror.name, mirror.kind, now, tuple(steps), (*survey.problems, *told), survey.missing, survey.remarks)
+    wrong = [trouble.said for trouble in survey.troubles.values() if not trouble.open]
+    told = ((*survey.problems, *wrong), survey.missing, survey.remarks)
+    return Plan(mirror.name, mirror.kind, now, tuple(steps), *told, decisions=survey)
 
 
 def _left_alone(trouble: Trouble) -> str:
