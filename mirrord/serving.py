@@ -11,7 +11,7 @@ from mirrord.syncer import Services
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Request:
     """A request for something that is kept here.
 
     Attributes:
@@ -34,7 +34,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class Process:
     """A program whose output is the body of an answer.
 
     Attributes:
@@ -53,7 +53,7 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class Response:
     """What a path of a syncer's `front` stands for.
 
     Attributes:
@@ -62,7 +62,7 @@ class Content:
         file: bytes to send from this file, or None.
         gzipped: the same bytes, compressed, for who accepts that; or None.
         body: bytes to send when there is no file.
-        program: writes the body, or None; one that says nothing and fails is an error, whatever `status` says.
+        process: writes the body, or None; one that says nothing and fails is an error, whatever `status` says.
         posted: sees the whole body of a POST, out of its coding, and returns the answer in place of this one; or None.
         longest: bytes that the body for `posted` may have.
     """
@@ -72,8 +72,8 @@ class Content:
     file: Path | None = None
     gzipped: Path | None = None
     body: bytes = b""
-    program: Program | None = None
-    posted: Callable[[bytes], Awaitable[Content]] | None = None
+    process: Process | None = None
+    posted: Callable[[bytes], Awaitable[Response]] | None = None
     longest: int = 0
 
 
@@ -86,6 +86,6 @@ class Serves(Protocol):
         """Return where, such as `/v2/`."""
         ...
 
-    async def content(self, asked: Asked, services: Services) -> Content:
+    async def respond(self, request: Request, services: Services) -> Response:
         """Map a path to content that is kept here; never raises for bad input."""
         ...

@@ -109,9 +109,9 @@ class Services:
         http: the only way to other machines.
         spools: read once, write N: blobs on their way.
         blobs: content of the `local` targets by digest, or None where there is no state.
-        links: names of the `local` targets, or None where there is no state.
+        repositories: names of the `local` targets, or None where there is no state.
         keep: an existing folder that lasts, or None where there is no state; each kind has its own folder below it.
-        whereabouts: which repositories at a host hold a blob, for mounts.
+        locations: which repositories at a host hold a blob, for mounts.
         scratch: an existing folder for temporary files; swept at start.
         events: tell what happens.
     """
@@ -121,9 +121,9 @@ class Services:
     events: Events
     scratch: Path
     blobs: BlobStore | None = None
-    links: Repositories | None = None
+    repositories: Repositories | None = None
     keep: Path | None = None
-    whereabouts: BlobLocations = field(default_factory=BlobLocations)
+    locations: BlobLocations = field(default_factory=BlobLocations)
 
 
 Tell = Callable[[Receipt], None]

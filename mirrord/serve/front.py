@@ -17,7 +17,7 @@ from mirrord.serve.negotiation import tag_of, wants_gzip, with_vary
 from mirrord.serve.programs import Programs
 from mirrord.serve.ranges import Span, UnsatisfiableError, applies, parse_range, unchanged
 from mirrord.serve.sendfile import FileSender
-from mirrord.serving import Asked, Content, Serves
+from mirrord.serving import Request, Response, Serves
 from mirrord.syncer import Services
 
 _READING = ("GET", "HEAD")
@@ -51,7 +51,7 @@ class Front:
             if path.startswith(prefix) or path == prefix.rstrip("/"):
                 if request.method not in (*_READING, "POST"):
                     return unsupported(request.method)
-                content = await syncer.content(_asked(request, prefix, path), self._services())
+                content = await syncer.respond(_asked(request, prefix, path), self._services())
                 if request.method not in _READING and content.status < 400:
                     if content.posted is None:
                         return unsupported(request.method)
@@ -60,35 +60,35 @@ class Front:
         return None
 
     async def _posted(
-        self, request: web.Request, posted: Callable[[bytes], Awaitable[Content]], longest: int
+        self, request: web.Request, posted: Callable[[bytes], Awaitable[Response]], longest: int
     ) -> web.StreamResponse:
         """Read the body, and do for it what is wanted: nothing is, and no program waits, before it has come."""
         try:
             async with self._bodies.whole(request, longest) as body:
                 content = await posted(body)
-                job = None if content.program is None else await self._programs.job(content.program)
+                job = None if content.process is None else await self._programs.job(content.process)
         except BodyError as error:
             status, reason = error.args
             return web.Response(status=status, text=f"{reason}\n")
         del body
-        content = replace(content, program=None)  # it may hold the body, and a slow client would keep that
+        content = replace(content, process=None)  # it may hold the body, and a slow client would keep that
         if job is not None:
             return await self._programs.answer(request, job, content.headers)
         return await _send(request, content, self._files)
 
-    async def _send(self, request: web.Request, content: Content) -> web.StreamResponse:
-        if content.program is None:
+    async def _send(self, request: web.Request, content: Response) -> web.StreamResponse:
+        if content.process is None:
             return await _send(request, content, self._files)
         if request.method == "HEAD":
             return web.Response(status=content.status, headers=content.headers)
-        return await self._programs.answer(request, await self._programs.job(content.program), content.headers)
+        return await self._programs.answer(request, await self._programs.job(content.process), content.headers)
 
 
-def _asked(request: web.Request, prefix: str, path: str) -> Asked:
+def _asked(request: web.Request, prefix: str, path: str) -> Request:
     query = {key: request.query[key] for key in request.query}  # the first of several wins
     rest = request.raw_path.partition("?")[2]
     git = request.headers.get("Git-Protocol", "")
-    return Asked(request.method, prefix, path[len(prefix) :], query, rest, _origin(request), git)
+    return Request(request.method, prefix, path[len(prefix) :], query, rest, _origin(request), git)
 
 
 def _origin(request: web.Request) -> str:
@@ -113,7 +113,7 @@ def oci_error(code: str, message: str) -> bytes:
     return json.dumps({"errors": [{"code": code, "message": message}]}).encode()
 
 
-async def _send(request: web.Request, content: Content, files: FileSender) -> web.StreamResponse:
+async def _send(request: web.Request, content: Response, files: FileSender) -> web.StreamResponse:
     headers = {key: value for key, value in content.headers.items() if key.lower() != "content-length"}
     headers.setdefault("X-Content-Type-Options", "nosniff")
     if content.gzipped is not None:
@@ -177,7 +177,7 @@ def _beyond(headers: Mapping[str, str], size: int) -> web.Response:
     return web.Response(status=416, headers={"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes", **vary})
 
 
-def _send_body(request: web.Request, content: Content, headers: Mapping[str, str]) -> web.Response:
+def _send_body(request: web.Request, content: Response, headers: Mapping[str, str]) -> web.Response:
     """Send what is in memory; in parts, when it has a tag by which the parts can be told to belong together."""
     etag, size = _etag(headers), len(content.body)
     if etag is None:

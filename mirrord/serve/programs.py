@@ -12,7 +12,8 @@ import contextlib
 import os
 import signal
 import tempfile
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio import subprocess
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from mirrord.serve.places import FullError, Places, Slot, client_of
 from mirrord.serve.spooled import PIECE as _PIECE
 from mirrord.serve.spooled import CutOffError, Room, Spooled
 from mirrord.serve.taking import STALL, ConnectionProgress
-from mirrord.serving import Program
+from mirrord.serving import Process
 
 _REAPED: Final = 5.0  # seconds for a killed program to be gone; what it started elsewhere may keep its output open
 _SMALL: Final = 64 << 10  # bytes of a request that stay in memory
@@ -52,7 +53,7 @@ class ProgramLimit:
 class Job:
     """A program that is wanted, and its input in a file."""
 
-    program: Program
+    program: Process
     stdin: BinaryIO | None
 
 
@@ -85,7 +86,7 @@ class Programs:
         self._stall = stall
         self.running = 0
 
-    async def job(self, program: Program) -> Job:
+    async def job(self, program: Process) -> Job:
         """Put a program's input into a file, so that it needs no memory while it waits for its turn.
 
         Raises:
@@ -190,7 +191,7 @@ class Programs:
         # Behind an answer the status says nothing: that of git is 1 after `--depth` in protocol v0.
         return _refusal(500, _FAILED) if status and not written else None
 
-    async def _pump(self, process: Process, spool: Spooled, begin: bytes, place: Slot) -> int:
+    async def _pump(self, process: subprocess.Process, spool: Spooled, begin: bytes, place: Slot) -> int:
         """Keep what a program writes; return how many bytes that were."""
         count = 0
         assert process.stdout is not None
@@ -221,7 +222,7 @@ def _filed(folder: Path | None, data: bytes) -> BinaryIO:
 
 
 @contextlib.asynccontextmanager
-async def _started(job: Job) -> AsyncIterator[Process]:
+async def _started(job: Job) -> AsyncIterator[subprocess.Process]:
     """Start a program in a session of its own; when the context ends it is gone, with all that it started.
 
     Raises:
@@ -250,7 +251,7 @@ async def _started(job: Job) -> AsyncIterator[Process]:
             raise
 
 
-async def _end(starting: asyncio.Future[Process]) -> None:
+async def _end(starting: asyncio.Future[subprocess.Process]) -> None:
     try:
         process = await starting
     except OSError:  # whoever wanted it knows

@@ -17,9 +17,9 @@ import pytest
 from dulwich import porcelain
 from yarl import URL
 
-from mirrord.serving import Asked, Serves
+from mirrord.serving import Request, Serves
 from mirrord.syncer import Services
-from mirrord.syncers.git.front import content
+from mirrord.syncers.git.front import respond
 from mirrord.syncers.git.front.desk import desk_of
 from mirrord.syncers.git.front.raw import LARGEST, SMALL
 from mirrord.syncers.git.front.shelf import AnswerCache
@@ -417,7 +417,7 @@ async def test_without_state(site: Site) -> None:
     old = site.services
     bare = Services(old.http, old.spools, old.events, old.scratch)
     for prefix, path in (("/git/", "app.git/HEAD"), ("/raw/", "app/main/README.md")):
-        assert (await content(Asked("GET", prefix, path, {}), bare)).status == 404
+        assert (await respond(Request("GET", prefix, path, {}), bare)).status == 404
 
 
 async def test_the_shelf_is_bounded(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from mirrord.digest import Digest
 from mirrord.events import Events
-from mirrord.serving import Asked, Content, Serves
+from mirrord.serving import Request, Response, Serves
 from mirrord.syncer import Services
-from mirrord.syncers.helm.front import content
+from mirrord.syncers.helm.front import respond
 from mirrord.syncers.helm.names import CHARTS, INDEX, ChartVersion
 from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
@@ -56,11 +56,11 @@ async def world(tmp_path: Path) -> AsyncIterator[ChartWorld]:
         yield made
 
 
-async def ask(world: ChartWorld, path: str, method: str = "GET") -> Content:
-    return await content(Asked(method, "/helm/", path, {}), services_of(world))
+async def ask(world: ChartWorld, path: str, method: str = "GET") -> Response:
+    return await respond(Request(method, "/helm/", path, {}), services_of(world))
 
 
-def read(answer: Content) -> bytes:
+def read(answer: Response) -> bytes:
     assert answer.file is not None
     return answer.file.read_bytes()
 
@@ -145,7 +145,7 @@ async def test_nothing_to_serve(world: ChartWorld) -> None:
     """Without state, before the first run, with a lost file or a broken store there is an answer without a path."""
     services = services_of(world)
     bare = Services(services.http, services.spools, services.events, services.scratch)
-    assert (await content(Asked("GET", "/helm/", f"app/{INDEX}", {}), bare)).status == 404
+    assert (await respond(Request("GET", "/helm/", f"app/{INDEX}", {}), bare)).status == 404
     assert (await ask(world, f"app/{INDEX}")).status == 404
     await publish(world, {ONE: None})
     lost = world.store.path(Digest.of(ONE))

@@ -38,8 +38,8 @@ async def source() -> AsyncIterator[ChartRepository]:
 
 def waiting(runs: ChartRuns) -> set[str]:
     """Return the files of archives that wait for their index."""
-    assert runs.services.links is not None
-    linked = runs.services.links.get(WAITING)
+    assert runs.services.repositories is not None
+    linked = runs.services.repositories.get(WAITING)
     return {name for name in linked.tags if name.endswith(".tgz")} if linked else set()
 
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from mirrord.digest import Digest
-from mirrord.serving import Asked, Content, Serves
+from mirrord.serving import Request, Response, Serves
 from mirrord.syncer import LOCAL
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Image, build_artifact, build_image
@@ -34,15 +34,15 @@ async def stored(tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
-async def ask(world: World, path: str, method: str = "GET", **query: str) -> Content:
-    return await SYNCER.content(Asked(method, "/v2/", path, query), world.services)
+async def ask(world: World, path: str, method: str = "GET", **query: str) -> Response:
+    return await SYNCER.respond(Request(method, "/v2/", path, query), world.services)
 
 
-def code_of(answer: Content) -> str:
+def code_of(answer: Response) -> str:
     return str(json.loads(answer.body)["errors"][0]["code"])
 
 
-def read(answer: Content) -> bytes:
+def read(answer: Response) -> bytes:
     assert answer.file is not None
     return answer.file.read_bytes()
 
@@ -223,13 +223,13 @@ async def test_without_a_store(stored: World) -> None:
     bare = type(stored.services)(
         stored.services.http, stored.services.spools, stored.services.events, stored.services.scratch
     )
-    assert (await SYNCER.content(Asked("GET", "/v2/", "team/app/manifests/main", {}), bare)).status == 404
+    assert (await SYNCER.respond(Request("GET", "/v2/", "team/app/manifests/main", {}), bare)).status == 404
 
 
 async def test_catalog(stored: World) -> None:
     """`_catalog` lists the repositories of images, page by page; charts, which live in the same store, are none."""
-    assert stored.services.links is not None
-    await stored.services.links.publish("_helm/charts", {}, {})
+    assert stored.services.repositories is not None
+    await stored.services.repositories.publish("_helm/charts", {}, {})
     assert json.loads((await ask(stored, "_catalog")).body) == {"repositories": ["other", "team/app"]}
     first = await ask(stored, "_catalog", n="1")
     assert json.loads(first.body) == {"repositories": ["other"]}

@@ -12,7 +12,7 @@ import pytest
 
 from mirrord.errors import BusyError, TooLargeError
 from mirrord.model import Result
-from mirrord.serving import Asked
+from mirrord.serving import Request
 from mirrord.syncer import LOCAL
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import DockerRegistry, Image, Registry, build_artifact, build_image, push, require
@@ -129,7 +129,7 @@ async def test_more_than_fits_one_list(world: World) -> None:
     assert failed[0].detail.startswith(f"{target.host}/mirror/app:{TAG}: the list of what refers to it would have 57")
     found, query = [], dict[str, str]()
     for _ in range(2):
-        page = await SYNCER.content(Asked("GET", "/v2/", f"app/referrers/{IMAGE.digest}", query), world.services)
+        page = await SYNCER.respond(Request("GET", "/v2/", f"app/referrers/{IMAGE.digest}", query), world.services)
         assert len(page.body or b"") <= 4 << 20
         found += [one["digest"] for one in json.loads(page.body or b"")["manifests"]]
         link = page.headers.get("Link", "").partition(">")[0]

@@ -19,7 +19,7 @@ from mirrord.report.metrics import Metrics
 from mirrord.report.status import Facts, Status, status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
-from mirrord.serving import Asked, Content, Serves
+from mirrord.serving import Request, Response, Serves
 from mirrord.syncer import Services
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
@@ -34,9 +34,9 @@ class FakeFront:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.asked: list[Asked] = []
+        self.asked: list[Request] = []
 
-    async def content(self, asked: Asked, services: Services) -> Content:
+    async def respond(self, asked: Request, services: Services) -> Response:
         self.asked.append(asked)
         headers = {
             "Content-Type": "application/octet-stream",
@@ -45,14 +45,14 @@ class FakeFront:
         }
         gone = self.file.with_name("gone")
         known = {
-            "blob": Content(200, headers | {"Content-Length": "7"}, self.file),
-            "gone": Content(200, headers, gone),
-            "text": Content(200, headers, self.file, self.file.with_name("blob.gz")),
-            "half": Content(200, headers | {"Vary": "Origin"}, self.file, gone),
-            "small": Content(200, headers, body=b"0123456789"),
-            "closed": Content(403, {"Content-Type": "text/plain"}, body=b"never\n"),
+            "blob": Response(200, headers | {"Content-Length": "7"}, self.file),
+            "gone": Response(200, headers, gone),
+            "text": Response(200, headers, self.file, self.file.with_name("blob.gz")),
+            "half": Response(200, headers | {"Vary": "Origin"}, self.file, gone),
+            "small": Response(200, headers, body=b"0123456789"),
+            "closed": Response(403, {"Content-Type": "text/plain"}, body=b"never\n"),
         }
-        return known.get(asked.path) or Content(200, {"Content-Type": "application/json"}, body=b"{}")
+        return known.get(asked.path) or Response(200, {"Content-Type": "application/json"}, body=b"{}")
 
 
 class FakeView:
@@ -224,9 +224,9 @@ async def test_front_passes_the_raw_path(served: Served) -> None:
     assert (await served.ask("GET", "/v2"))[0] == 200
     assert (await served.ask("HEAD", "/other/x"))[0] == 200
     assert served.front.asked == [
-        Asked("GET", "/v2/", "a%2Db/tags/list", {"n": "1", "last": "x"}, "n=1&n=2&last=x", "http://h"),
-        Asked("GET", "/v2/", "", {}, origin="http://h"),
-        Asked("HEAD", "/other/", "x", {}, origin="http://h"),
+        Request("GET", "/v2/", "a%2Db/tags/list", {"n": "1", "last": "x"}, "n=1&n=2&last=x", "http://h"),
+        Request("GET", "/v2/", "", {}, origin="http://h"),
+        Request("HEAD", "/other/", "x", {}, origin="http://h"),
     ]
 
 
@@ -303,7 +303,7 @@ async def test_a_compressed_file_that_is_gone(served: Served) -> None:
     ],
 )
 async def test_parts_of_what_is_in_memory(served: Served, header: str, code: int, part: bytes) -> None:
-    """Content without a file is served in parts, too."""
+    """Response without a file is served in parts, too."""
     found, fields, body = await served.ask("GET", "/v2/small", Range=header)
     assert (found, body) == (code, part)
     assert fields["accept-ranges"] == "bytes"
@@ -334,7 +334,7 @@ async def test_keep_alive_after_file(served: Served) -> None:
     last = b"GET /v2/blob HTTP/1.1\r\nHost: h\r\nRange: bytes=-3\r\nConnection: close\r\n\r\n"
     got = await served.raw(one * 3 + last, close=False)
     content = served.front.file.read_bytes()
-    assert got.count(b"206 Partial Content") == 4
+    assert got.count(b"206 Partial Response") == 4
     assert got.count(content[:100_000]) == 3
     assert got.endswith(content[-3:])
 

@@ -17,7 +17,7 @@ from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
 from mirrord.serve.sendfile import FileSender
 from mirrord.serve.taking import ConnectionProgress
-from mirrord.serving import Asked, Content
+from mirrord.serving import Request, Response
 from mirrord.syncer import Services
 from tests.support.crowd import Client, crowd, request, troubles
 from tests.support.frontserver import Shown
@@ -33,8 +33,8 @@ class Filed:
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    async def content(self, asked: Asked, services: Services) -> Content:
-        return Content(200, {}, self.file)
+    async def respond(self, asked: Request, services: Services) -> Response:
+        return Response(200, {}, self.file)
 
 
 @pytest.fixture

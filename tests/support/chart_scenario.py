@@ -79,7 +79,7 @@ class ChartScenario:
         if target == FOLDER:
             files = [file for file in self._folder.rglob("*") if file.is_file()]
             return {file.relative_to(self._folder).as_posix(): file.read_bytes() for file in files}
-        links, blobs = self.services.links, self.services.blobs
+        links, blobs = self.services.repositories, self.services.blobs
         assert links is not None
         assert blobs is not None
         linked = links.get("_helm/app")

@@ -54,8 +54,8 @@ class ImageScenario:
     def found(self, target: str) -> Mapping[str, str]:
         """Return the tags of a target."""
         if target == LOCAL:
-            assert self.services.links is not None
-            linked = self.services.links.get("app")
+            assert self.services.repositories is not None
+            linked = self.services.repositories.get("app")
             return {tag: str(digest) for tag, digest in linked.tags.items()} if linked else {}
         return dict(self._targets[target].tags.get("mirror/app", {}))
 
@@ -63,9 +63,9 @@ class ImageScenario:
         """Name dangling references."""
         if target != LOCAL:
             return self._targets[target].content.dangling()
-        assert self.services.links is not None
+        assert self.services.repositories is not None
         assert self.services.blobs is not None
-        linked, store = self.services.links.get("app"), self.services.blobs
+        linked, store = self.services.repositories.get("app"), self.services.blobs
         return [digest for digest in linked.content if store.path(Digest(digest)) is None] if linked else []
 
     @contextlib.asynccontextmanager

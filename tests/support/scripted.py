@@ -15,7 +15,7 @@ from mirrord.serve.door import Listener, bind
 from mirrord.serve.places import Places
 from mirrord.serve.programs import ProgramLimit, Programs
 from mirrord.serve.spooled import Room
-from mirrord.serving import Asked, Content, Program
+from mirrord.serving import Process, Request, Response
 from mirrord.syncer import Services
 from tests.support.frontserver import Shown
 
@@ -31,16 +31,18 @@ class Scripted:
         self.scripts: dict[str, str] = {}
         self.begin = b""
 
-    async def content(self, asked: Asked, _: Services) -> Content:
+    async def respond(self, asked: Request, _: Services) -> Response:
         """Let the script of that name answer; what is posted is its input."""
         env = {"FOLDER": str(self.folder), "NAME": asked.path}
 
-        async def posted(body: bytes) -> Content:
+        async def posted(body: bytes) -> Response:
             argv = ("sh", "-c", self.scripts[asked.path])
-            return Content(200, {"X-More": "yes"}, program=Program(argv, env, body, self.begin, "quick" in asked.query))
+            return Response(
+                200, {"X-More": "yes"}, process=Process(argv, env, body, self.begin, "quick" in asked.query)
+            )
 
         if asked.method == "POST":
-            return Content(200, {}, posted=posted, longest=1_000_000)
+            return Response(200, {}, posted=posted, longest=1_000_000)
         return await posted(b"")
 
 

@@ -22,7 +22,7 @@ from mirrord.blobs.source_queue import PATIENCE, Patience
 from mirrord.events import Events
 from mirrord.model import Plan, Receipt, Run
 from mirrord.pipeline import plan_mirror, run_mirror
-from mirrord.serving import Asked, Content
+from mirrord.serving import Request, Response
 from mirrord.syncer import LOCAL, Mirror, Publication, Publishes, Services, Syncer, Target
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing.exchange import Wire
@@ -118,14 +118,14 @@ class World:
         """Let time pass, as `timedelta` takes it."""
         self.now += timedelta(**span)
 
-    async def local(self, path: str) -> Content:
+    async def local(self, path: str) -> Response:
         """Return what the local store has under a path below `/v2/`."""
-        return await SYNCER.content(Asked("GET", "/v2/", path, {}), self.services)
+        return await SYNCER.respond(Request("GET", "/v2/", path, {}), self.services)
 
     def local_tags(self, repository: str = "app") -> dict[str, str]:
         """Return the tags that the local store has."""
-        assert self.services.links is not None
-        linked = self.services.links.get(repository)
+        assert self.services.repositories is not None
+        linked = self.services.repositories.get(repository)
         return {tag: str(digest) for tag, digest in linked.tags.items()} if linked else {}
 
     def spooled(self) -> list[Path]:

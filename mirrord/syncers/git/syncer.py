@@ -9,9 +9,9 @@ from datetime import datetime
 
 from mirrord.memory import Memory
 from mirrord.model import Plan
-from mirrord.serving import Asked, Content
+from mirrord.serving import Request, Response
 from mirrord.syncer import Backup, Mirror, Services
-from mirrord.syncers.git.front import PREFIXES, content
+from mirrord.syncers.git.front import PREFIXES, respond
 from mirrord.syncers.git.kept import MirrorCache
 from mirrord.syncers.git.names import places, unheeded
 from mirrord.syncers.git.plan.guard import guard
@@ -54,9 +54,9 @@ class GitSyncer:
         yield session
         await session.finish()
 
-    async def content(self, asked: Asked, services: Services) -> Content:
+    async def respond(self, request: Request, services: Services) -> Response:
         """Serve clones and single files of the mirrors with `local` among their targets."""
-        return await content(asked, services)
+        return await respond(request, services)
 
     async def backups(self, mirror: Mirror, services: Services) -> Sequence[Backup]:
         """List what runs overwrote or deleted, the newest first, after what was brought back."""

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from mirrord.blobs.repositories import RepositoryState
 from mirrord.digest import Digest
 from mirrord.errors import StorageError
-from mirrord.serving import Asked, Content
+from mirrord.serving import Request, Response
 from mirrord.syncer import Services
 from mirrord.syncers.helm.names import INDEX, PROVENANCE
 
@@ -28,15 +28,15 @@ _TYPES = {
 }
 
 
-async def content(asked: Asked, services: Services) -> Content:
+async def respond(request: Request, services: Services) -> Response:
     """Map what follows `/helm/` to content."""
-    if asked.method == "POST":
+    if request.method == "POST":
         return _refusal(405, "this repository is read-only")
-    route = _ROUTE.fullmatch(unquote(asked.path)) if len(asked.path) <= _LONGEST else None
+    route = _ROUTE.fullmatch(unquote(request.path)) if len(request.path) <= _LONGEST else None
     if not route:
         return _refusal(404, "no such file; a repository is added by `helm repo add NAME …/helm/MIRROR`")
     try:
-        linked = services.links.get(f"_helm/{route['mirror']}") if services.links else None
+        linked = services.repositories.get(f"_helm/{route['mirror']}") if services.repositories else None
         if linked is None:
             return _refusal(404, f"no charts of {route['mirror']} are kept here")
         return _named(route["name"], linked, services)
@@ -44,7 +44,7 @@ async def content(asked: Asked, services: Services) -> Content:
         return _refusal(500, "the store cannot be read; the log says why")
 
 
-def _named(name: str, linked: RepositoryState, services: Services) -> Content:
+def _named(name: str, linked: RepositoryState, services: Services) -> Response:
     digest = linked.tags.get(name)
     if digest is None:
         return _refusal(404, "no such file in this repository")
@@ -53,10 +53,10 @@ def _named(name: str, linked: RepositoryState, services: Services) -> Content:
         return _refusal(404, "this file was lost; the next run brings it back")
     headers = {"Content-Type": _media_type(name, digest, linked), "ETag": f'"{digest}"'}
     if name != INDEX:
-        return Content(200, headers, file=file)
+        return Response(200, headers, file=file)
     packed = linked.tags.get(f"{INDEX}.gz")
     gzipped = services.blobs.path(packed) if services.blobs and packed else None
-    return Content(200, {**headers, "Cache-Control": "no-cache"}, file=file, gzipped=gzipped)
+    return Response(200, {**headers, "Cache-Control": "no-cache"}, file=file, gzipped=gzipped)
 
 
 def _media_type(name: str, digest: Digest, linked: RepositoryState) -> str:
@@ -66,5 +66,5 @@ def _media_type(name: str, digest: Digest, linked: RepositoryState) -> str:
     return _TYPES.get(f".{name.rpartition('.')[2]}", "application/octet-stream")
 
 
-def _refusal(status: int, reason: str) -> Content:
-    return Content(status, {"Content-Type": "text/plain; charset=utf-8"}, body=f"{reason}\n".encode())
+def _refusal(status: int, reason: str) -> Response:
+    return Response(status, {"Content-Type": "text/plain; charset=utf-8"}, body=f"{reason}\n".encode())

@@ -85,7 +85,7 @@ class RunNotes:
             return False
         if all(target.name != LOCAL for target in mirror.targets):
             return True
-        linked = self._services.links.get(repository_of(mirror)) if self._services.links else None
+        linked = self._services.repositories.get(repository_of(mirror)) if self._services.repositories else None
         index = linked.tags.get(INDEX) if linked else None
         return bool(index and self._services.blobs and self._services.blobs.path(index))
 

@@ -13,9 +13,9 @@ from mirrord.digest import Digest
 from mirrord.errors import StorageError
 from mirrord.memory import Memory
 from mirrord.model import Action, Plan
-from mirrord.serving import Asked, Content
+from mirrord.serving import Request, Response
 from mirrord.syncer import Mirror, Services
-from mirrord.syncers.helm.front import content
+from mirrord.syncers.helm.front import respond
 from mirrord.syncers.helm.kept import RunEnd, RunNotes
 from mirrord.syncers.helm.names import ChartVersion, is_oci, places, repository_of, source_of, spec_of
 from mirrord.syncers.helm.plan.choice import choose, concerns
@@ -123,9 +123,9 @@ class HelmSyncer:
         else:
             await kept.note(survey, RunEnd(at, session.whole, session.finished, session.troubles))
 
-    async def content(self, asked: Asked, services: Services) -> Content:
+    async def respond(self, request: Request, services: Services) -> Response:
         """Serve what the `local` store holds."""
-        return await content(asked, services)
+        return await respond(request, services)
 
 
 def _listing(data: bytes) -> Listing:
@@ -186,7 +186,7 @@ async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Map
     if is_oci(url):
         return {}, []
     found = await extras(services.http, url, index)
-    linked = services.links.get(repository_of(mirror)) if services.links and found.unknown else None
+    linked = services.repositories.get(repository_of(mirror)) if services.repositories and found.unknown else None
     files, told = dict(found.files), []
     for name, error in found.unknown.items():
         digest = linked.tags.get(name) if linked else None

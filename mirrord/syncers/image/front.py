@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote, urlencode
 from mirrord.blobs.repositories import ManifestRef, RepositoryState
 from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError, StorageError
-from mirrord.serving import Asked, Content
+from mirrord.serving import Request, Response
 from mirrord.syncer import Services
 from mirrord.wire.oci.descriptor import OCI_INDEX
 from mirrord.wire.oci.manifest import LIMIT, Manifest
@@ -34,44 +34,44 @@ _PAGE = 1000  # names on a page when the client does not say
 _FULL = LIMIT - 64 * 1024  # bytes of entries in an index: clients take no manifest of more than 4 MiB
 
 
-async def content(asked: Asked, services: Services) -> Content:
+async def respond(request: Request, services: Services) -> Response:
     """Map what follows `/v2/` to content."""
-    if asked.method == "POST":
+    if request.method == "POST":
         return refusal(405, "UNSUPPORTED", "this registry is read-only")
-    if not asked.path:
+    if not request.path:
         return _answer(200, {}, {})
     try:
-        if asked.path == "_catalog":
-            return await asyncio.to_thread(_catalog, asked.query, services)
-        return await _in_repository(asked, services)
+        if request.path == "_catalog":
+            return await asyncio.to_thread(_catalog, request.query, services)
+        return await _in_repository(request, services)
     except StorageError:
         return refusal(500, "UNKNOWN", "the store cannot be read; the log says why")
 
 
-async def _in_repository(asked: Asked, services: Services) -> Content:
-    route = _ROUTE.fullmatch(unquote(asked.path)) if len(asked.path) <= _LONGEST else None
+async def _in_repository(request: Request, services: Services) -> Response:
+    route = _ROUTE.fullmatch(unquote(request.path)) if len(request.path) <= _LONGEST else None
     if not route or not valid_repository(route["name"]):
         return refusal(404, "NAME_INVALID", "not a repository name by the grammar of the distribution specification")
-    linked = services.links.get(route["name"]) if services.links else None
+    linked = services.repositories.get(route["name"]) if services.repositories else None
     if route["verb"] == "referrers":
-        return await asyncio.to_thread(_referrers, route, linked or RepositoryState(), asked.query, services)
+        return await asyncio.to_thread(_referrers, route, linked or RepositoryState(), request.query, services)
     if linked is None:
         return refusal(404, "NAME_UNKNOWN", f"{route['name']} is not mirrored here")
-    return _VERBS[route["verb"]](route, linked, asked.query, services)
+    return _VERBS[route["verb"]](route, linked, request.query, services)
 
 
-def refusal(status: int, code: str, message: str) -> Content:
+def refusal(status: int, code: str, message: str) -> Response:
     """Return an error in the form of the distribution specification."""
     return _answer(status, {"errors": [{"code": code, "message": message, "detail": None}]}, {})
 
 
-def _answer(status: int, document: object, headers: Mapping[str, str]) -> Content:
-    return Content(
+def _answer(status: int, document: object, headers: Mapping[str, str]) -> Response:
+    return Response(
         status, {"Content-Type": "application/json", **_VERSION, **headers}, body=json.dumps(document).encode()
     )
 
 
-def _manifest(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Content:  # noqa: ARG001 - same shape as `_tags`
+def _manifest(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Response:  # noqa: ARG001 - same shape as `_tags`
     reference = route["reference"]
     try:
         digest = Digest.parse(reference) if ":" in reference else linked.tags.get(reference)
@@ -85,7 +85,7 @@ def _manifest(route: re.Match[str], linked: RepositoryState, query: Mapping[str,
     return _file(digest, link.media_type, services, "MANIFEST_UNKNOWN")
 
 
-def _blob(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Content:  # noqa: ARG001 - same shape as `_tags`
+def _blob(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Response:  # noqa: ARG001 - same shape as `_tags`
     try:
         digest = Digest.parse(route["reference"])
     except ContentError as error:
@@ -95,15 +95,15 @@ def _blob(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str
     return _file(digest, "application/octet-stream", services, "BLOB_UNKNOWN")
 
 
-def _file(digest: Digest, media_type: str, services: Services, missing: str) -> Content:
+def _file(digest: Digest, media_type: str, services: Services, missing: str) -> Response:
     file = services.blobs.path(digest) if services.blobs else None
     if file is None:
         return refusal(404, missing, f"{digest} is linked but not in the store; the next run brings it back")
     headers = {"Content-Type": media_type, "Docker-Content-Digest": digest, "ETag": f'"{digest}"', **_VERSION}
-    return Content(200, headers, file=file)
+    return Response(200, headers, file=file)
 
 
-def _tags(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Content:  # noqa: ARG001 - same shape as `_blob`
+def _tags(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Response:  # noqa: ARG001 - same shape as `_blob`
     """List tags in lexical order, `n` of them after `last` (distribution-spec, Listing Tags)."""
     name = route["name"]
     if route["reference"] != "list":
@@ -115,9 +115,9 @@ def _tags(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str
     return _answer(200, {"name": name, "tags": page}, link)
 
 
-def _catalog(query: Mapping[str, str], services: Services) -> Content:
+def _catalog(query: Mapping[str, str], services: Services) -> Response:
     """List repositories in lexical order, as docker-registry does; the specification leaves it to registries."""
-    names = services.links.repositories() if services.links else ()
+    names = services.repositories.repositories() if services.repositories else ()
     try:
         page, link = _page(sorted(filter(valid_repository, names)), "/v2/_catalog", query)
     except ValueError as error:
@@ -147,7 +147,7 @@ def _page(
     return page, {"Link": f'<{path}?{following}>; rel="next"'}
 
 
-def _referrers(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Content:
+def _referrers(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Response:
     """List the manifests that are about one, perhaps of one type (distribution-spec, Listing Referrers).
 
     A subject that nobody refers to, or that is not here, has an empty list: 404 would say that the API is missing.
@@ -171,7 +171,7 @@ def _referrers(route: re.Match[str], linked: RepositoryState, query: Mapping[str
         page, link = _page(list(sizes), f"/v2/{route['name']}/referrers/{subject}", query, sizes)
     except ValueError as error:
         return refusal(400, "PAGINATION_NUMBER_INVALID", str(error))
-    return Content(200, {**headers, **_VERSION, **link}, body=index_of([found[Digest(digest)] for digest in page]))
+    return Response(200, {**headers, **_VERSION, **link}, body=index_of([found[Digest(digest)] for digest in page]))
 
 
 def _entry(digest: Digest, link: ManifestRef, subject: Digest, services: Services) -> Mapping[str, object] | None:

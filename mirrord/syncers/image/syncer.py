@@ -9,9 +9,9 @@ from datetime import datetime
 from mirrord.errors import StorageError
 from mirrord.memory import Memory
 from mirrord.model import Plan
-from mirrord.serving import Asked, Content
+from mirrord.serving import Request, Response
 from mirrord.syncer import LOCAL, Mirror, Publication, Services, Target
-from mirrord.syncers.image.front import content
+from mirrord.syncers.image.front import respond
 from mirrord.syncers.image.names import image_name, places, publishing, spec_of, target_reference
 from mirrord.syncers.image.plan import ImageSurvey, plan
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
@@ -58,9 +58,9 @@ class ImageSyncer:
         """Put one build in the place of the mirror's source."""
         return publishing(mirror, publication)
 
-    async def content(self, asked: Asked, services: Services) -> Content:
+    async def respond(self, request: Request, services: Services) -> Response:
         """Serve the `local` store as a read-only registry."""
-        return await content(asked, services)
+        return await respond(request, services)
 
 
 def _destination(mirror: Mirror, target: Target, services: Services) -> Destination:
@@ -68,10 +68,10 @@ def _destination(mirror: Mirror, target: Target, services: Services) -> Destinat
         reference = target_reference(mirror, target)
         client = Repository(services.http, reference, services.http.book, push=True)
         return RegistryDestination(client, reference.domain, reference.path)
-    if services.blobs is None or services.links is None:
+    if services.blobs is None or services.repositories is None:
         raise StorageError("the local target needs a state directory; give --state")
     return LocalDestination(
-        services.blobs, services.links, image_name(mirror), services.scratch, lambda: services.spools.spare
+        services.blobs, services.repositories, image_name(mirror), services.scratch, lambda: services.spools.spare
     )
 
 

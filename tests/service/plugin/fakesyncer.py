@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mirrord.memory import Memory
 from mirrord.model import Action, Outcome, Plan, Receipt, Step
-from mirrord.serving import Asked, Content
+from mirrord.serving import Request, Response
 from mirrord.syncer import Mirror, Publication, Services, Tell
 
 STEERING = {"hang", "bug"}
@@ -89,8 +89,8 @@ class FakeSyncer:
     def publishing(self, mirror: Mirror, publication: Publication) -> Mirror:
         return replace(mirror, spec=Spec(**{"from": publication.source}))
 
-    async def content(self, asked: Asked, services: Services) -> Content:
-        return Content(200, {"Content-Type": "text/plain"}, body=f"fake {asked.path}".encode())
+    async def respond(self, request: Request, services: Services) -> Response:
+        return Response(200, {"Content-Type": "text/plain"}, body=f"fake {request.path}".encode())
 
 
 SYNCER = FakeSyncer()

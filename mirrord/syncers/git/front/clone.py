@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.errors import BusyError, ContentError, MirrordError, TooLargeError
-from mirrord.serving import Asked, Content, Program
+from mirrord.serving import Process, Request, Response
 from mirrord.syncers.git.front.desk import GitFront
 from mirrord.syncers.git.front.errors import refusal
 from mirrord.wire.git.pktline import FLUSH, encode
@@ -30,34 +30,34 @@ _LISTING: Final = encode("command=ls-refs")
 _TOO_LARGE: Final = "this repository is too large to tell whether it may show that object; ask for a branch or a tag"
 
 
-def clone(asked: Asked, desk: GitFront, cache: Path, rest: str) -> Content:
+def clone(request: Request, desk: GitFront, cache: Path, rest: str) -> Response:
     """Map what follows the name of a repository to content."""
-    service = asked.query.get("service", "")
+    service = request.query.get("service", "")
     if RECEIVE in (service, rest):
         return refusal(403, "this mirror is read-only; push to its upstream")
-    if (rest == UPLOAD) != (asked.method == "POST"):
+    if (rest == UPLOAD) != (request.method == "POST"):
         return refusal(405, "only git-upload-pack can be posted to, and it can only be posted to")
-    version = _version(asked.git_protocol)
+    version = _version(request.git_protocol)
     if rest == UPLOAD:
-        return Content(200, {}, posted=partial(_answer, desk, cache, version), longest=LONGEST)
+        return Response(200, {}, posted=partial(_answer, desk, cache, version), longest=LONGEST)
     if rest == "info/refs":
         return _listing(cache, service, version)
     if rest == "HEAD":
-        return Content(200, {"Content-Type": "text/plain; charset=utf-8"}, file=cache / "HEAD")
+        return Response(200, {"Content-Type": "text/plain; charset=utf-8"}, file=cache / "HEAD")
     return refusal(404, "no page; `git clone` this address")
 
 
-def _listing(cache: Path, service: str, version: int) -> Content:
+def _listing(cache: Path, service: str, version: int) -> Response:
     """Answer what a clone asks first."""
     if service != UPLOAD:
         return refusal(403, "only Git's smart protocol is spoken here; git speaks it since 1.6.6")
     begin = b"" if version == 2 else encode(f"# service={UPLOAD}") + FLUSH
     argv = _upload_pack(cache, "--http-backend-info-refs")
-    program = Program(argv, _environ(cache, version), begin=begin, quick=True)
-    return Content(200, _headers("advertisement"), program=program)
+    process = Process(argv, _environ(cache, version), begin=begin, quick=True)
+    return Response(200, _headers("advertisement"), process=process)
 
 
-async def _answer(desk: GitFront, cache: Path, version: int, body: bytes) -> Content:
+async def _answer(desk: GitFront, cache: Path, version: int, body: bytes) -> Response:
     """Let git answer a request, unless it asks for what no branch or tag reaches: that is refused in git's words."""
     try:
         oids = await asyncio.to_thread(wanted, body) if len(body) > _LONG_WORK else wanted(body)
@@ -74,8 +74,8 @@ async def _answer(desk: GitFront, cache: Path, version: int, body: bytes) -> Con
     if oid is not None:
         return _error(f"upload-pack: not our ref {oid[:64]}")
     quick = version == 2 and body.startswith(_LISTING)
-    program = Program(_upload_pack(cache, "--stateless-rpc"), _environ(cache, version), body, quick=quick)
-    return Content(200, _headers("result"), program=program)
+    process = Process(_upload_pack(cache, "--stateless-rpc"), _environ(cache, version), body, quick=quick)
+    return Response(200, _headers("result"), process=process)
 
 
 async def _withheld(desk: GitFront, cache: Path, suspects: frozenset[str]) -> str | None:
@@ -93,8 +93,8 @@ def _headers(what: str) -> Mapping[str, str]:
     return {"Content-Type": f"application/x-{UPLOAD}-{what}", "Cache-Control": "no-cache, max-age=0, must-revalidate"}
 
 
-def _error(text: str) -> Content:
-    return Content(200, _headers("result"), body=encode(f"ERR {text}"))  # gitprotocol-pack, error-line
+def _error(text: str) -> Response:
+    return Response(200, _headers("result"), body=encode(f"ERR {text}"))  # gitprotocol-pack, error-line
 
 
 def _upload_pack(cache: Path, option: str) -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mirrord.serving import Content
+from mirrord.serving import Response
 
 
-def refusal(status: int, reason: str) -> Content:
+def refusal(status: int, reason: str) -> Response:
     """Return a short text for people; `git` shows the status only."""
-    return Content(status, {"Content-Type": "text/plain; charset=utf-8"}, body=f"{reason}\n".encode())
+    return Response(status, {"Content-Type": "text/plain; charset=utf-8"}, body=f"{reason}\n".encode())

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from mirrord.serving import Asked, Content
+from mirrord.serving import Request, Response
 from mirrord.syncers.git.front.content_type import SAFETY
 from mirrord.wire.git.lfs import objects
 
@@ -28,25 +28,25 @@ class _AskedError(Exception):
     """The request is not answered: HTTP status, and a reason for people."""
 
 
-def lfs(asked: Asked, cache: Path, rest: str) -> Content:
+def lfs(request: Request, cache: Path, rest: str) -> Response:
     """Map what follows `info/lfs/` in the address of a repository to content."""
     if rest == "objects/batch":
-        if asked.method != "POST":
+        if request.method != "POST":
             return _refusal(405, "this address is posted to")
-        folder = f"{asked.origin}{asked.prefix}{asked.path.removesuffix('/batch')}"
-        return Content(200, {}, posted=partial(_batch, cache, folder if asked.origin else ""), longest=LONGEST)
+        folder = f"{request.origin}{request.prefix}{request.path.removesuffix('/batch')}"
+        return Response(200, {}, posted=partial(_batch, cache, folder if request.origin else ""), longest=LONGEST)
     if rest.startswith("locks"):
         return _refusal(404, "there are no locks here: this mirror is read-only")
     oid = rest.removeprefix("objects/")
     if not objects.valid(oid):
         return _refusal(404, "this is no address of Git LFS")
-    if asked.method == "POST":
+    if request.method == "POST":
         return _refusal(405, "this mirror is read-only; push to its upstream")
     headers = {"Content-Type": "application/octet-stream", "ETag": f'"{oid}"', **_FOREVER, **SAFETY}
-    return Content(200, headers, file=objects.place(cache, oid))
+    return Response(200, headers, file=objects.place(cache, oid))
 
 
-async def _batch(cache: Path, folder: str, body: bytes) -> Content:
+async def _batch(cache: Path, folder: str, body: bytes) -> Response:
     """Answer a request for many objects; `folder` is the address below which they are."""
     if not folder:
         return _refusal(400, "the request has no proper Host, so that no address of ours can be told")
@@ -91,10 +91,10 @@ def _answer(cache: Path, folder: str, one: Mapping[str, Any]) -> Mapping[str, An
     return {**told, "size": here, "authenticated": True, "actions": {"download": {"href": f"{folder}/{oid}"}}}
 
 
-def _refusal(status: int, reason: str) -> Content:
+def _refusal(status: int, reason: str) -> Response:
     return _document(status, {"message": reason})
 
 
-def _document(status: int, document: Mapping[str, Any]) -> Content:
+def _document(status: int, document: Mapping[str, Any]) -> Response:
     headers = {"Content-Type": _TYPE, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-    return Content(status, headers, body=json.dumps(document).encode())
+    return Response(status, headers, body=json.dumps(document).encode())

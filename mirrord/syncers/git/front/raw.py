@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from mirrord.errors import BusyError, MissingError
-from mirrord.serving import Content
+from mirrord.serving import Response
 from mirrord.syncers.git.front.content_type import LOOK, headers_of
 from mirrord.syncers.git.front.desk import GitFront
 from mirrord.syncers.git.front.errors import refusal
@@ -37,7 +37,7 @@ _FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _ASK_AGAIN: Final = {"Cache-Control": "no-cache"}
 
 
-async def raw(desk: GitFront, cache: Path, rest: str) -> Content:
+async def raw(desk: GitFront, cache: Path, rest: str) -> Response:
     """Map what follows the name of a repository to content.
 
     Raises:
@@ -68,7 +68,7 @@ async def _looked(history: History, segments: Sequence[str]) -> tuple[TreePath, 
         return found, await history.blob(found.entry.oid, SMALL) if small else b""
 
 
-async def _content(desk: GitFront, history: History, found: TreePath, data: bytes, *, immutable: bool) -> Content:
+async def _content(desk: GitFront, history: History, found: TreePath, data: bytes, *, immutable: bool) -> Response:
     entry, name = found.entry, found.path.rpartition("/")[2]
     reason = _NO_FILE.get(entry.kind) or _NO_FILE.get(entry.mode)
     if reason:
@@ -79,16 +79,16 @@ async def _content(desk: GitFront, history: History, found: TreePath, data: byte
     if entry.size > SMALL:
         file = await desk.shelf.file(entry.oid, lambda: history.blob(entry.oid, LARGEST))
         start = await asyncio.to_thread(_start, file) or b""
-        return Content(200, {**headers_of(name, start), **told}, file=file)
+        return Response(200, {**headers_of(name, start), **told}, file=file)
     if entry.mode == LINK:
-        return Content(200, {**headers_of("", data), **told}, body=data)
+        return Response(200, {**headers_of("", data), **told}, body=data)
     pointer = _POINTER.fullmatch(data) if entry.size <= _LONGEST_POINTER else None
     if pointer:
         return await _large(history.folder, name, pointer, told)
-    return Content(200, {**headers_of(name, data[:LOOK]), **told}, body=data)
+    return Response(200, {**headers_of(name, data[:LOOK]), **told}, body=data)
 
 
-async def _large(cache: Path, name: str, pointer: re.Match[bytes], told: Mapping[str, str]) -> Content:
+async def _large(cache: Path, name: str, pointer: re.Match[bytes], told: Mapping[str, str]) -> Response:
     """Return an object of Git LFS, whatever its size: it is a file already (git-lfs specification, local storage)."""
     oid, size = pointer[1].decode(), int(pointer[2])
     file = objects.place(cache, oid)
@@ -96,7 +96,7 @@ async def _large(cache: Path, name: str, pointer: re.Match[bytes], told: Mapping
     if start is None:
         why = "upstream has not given it, or the mirror has `lfs: false`; `mirrord status` says more"
         return refusal(404, f"this file is kept in Git LFS, and its object is not here: {why}")
-    return Content(200, {**headers_of(name, start), **told, "ETag": f'"{oid}"'}, file=file)
+    return Response(200, {**headers_of(name, start), **told, "ETag": f'"{oid}"'}, file=file)
 
 
 def _start(file: Path, size: int | None = None) -> bytes | None:

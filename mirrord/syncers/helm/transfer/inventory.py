@@ -69,9 +69,9 @@ def open_target(mirror: Mirror, target: Target, services: Services, visit: Visit
     """
     api, place = api_of(mirror, target), place_of(mirror, target)
     if api == LOCAL:
-        if services.blobs is None or services.links is None:
+        if services.blobs is None or services.repositories is None:
             raise StorageError("the local target needs a state directory; give --state")
-        return LocalTarget(services.blobs, services.links, repository_of(mirror), visit.reading)
+        return LocalTarget(services.blobs, services.repositories, repository_of(mirror), visit.reading)
     if api == "directory":
         return DirectoryTarget(Path(place), visit.reading)
     if api == "oci":

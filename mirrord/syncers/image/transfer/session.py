@@ -184,11 +184,11 @@ class ImageSession:
                 await self._upload(errand, blob)
             errand.tally.blobs += 1
             errand.tally.sent += blob.size
-        self._services.whereabouts.saw(destination.host, blob.digest, destination.repository)
+        self._services.locations.saw(destination.host, blob.digest, destination.repository)
         failpoints.hit("push.blob")
 
     async def _mounted(self, destination: Destination, blob: Descriptor) -> bool:
-        other = self._services.whereabouts.other(destination.host, blob.digest, destination.repository)
+        other = self._services.locations.other(destination.host, blob.digest, destination.repository)
         return other is not None and await destination.mount(blob, other)
 
     async def _upload(self, errand: _Errand, blob: Descriptor) -> None:

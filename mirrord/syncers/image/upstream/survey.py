@@ -84,9 +84,11 @@ async def _created_there(target: Target, digest: Digest, mirror: Mirror, service
     if target.name != LOCAL:
         repository = Repository(services.http, target_reference(mirror, target), services.http.book, push=True)
         return await created_at(repository, digest)
-    if services.links is None or services.blobs is None:
+    if services.repositories is None or services.blobs is None:
         return None
-    return await created_locally(services.links.get(image_name(mirror)) or RepositoryState(), services.blobs, digest)
+    return await created_locally(
+        services.repositories.get(image_name(mirror)) or RepositoryState(), services.blobs, digest
+    )
 
 
 async def _source(
@@ -137,9 +139,9 @@ async def _files(
 def _evident(mirror: Mirror, services: Services, memory: Memory) -> Memory:
     """Leave out what the record says of the local store and a look proves wrong: our own disk needs no belief."""
     remembered = {known.digest for (target, _), known in memory.items() if target == LOCAL}
-    if services.links is None or services.blobs is None or not remembered:
+    if services.repositories is None or services.blobs is None or not remembered:
         return memory
-    linked = services.links.get(image_name(mirror)) or RepositoryState()
+    linked = services.repositories.get(image_name(mirror)) or RepositoryState()
     lost = {digest for digest in remembered if not whole(linked, services.blobs, digest)}
     kept = {key: known for key, known in memory.items() if key[0] != LOCAL or known.digest not in lost}
     return Memory(kept, memory.names)
@@ -147,9 +149,9 @@ def _evident(mirror: Mirror, services: Services, memory: Memory) -> Memory:
 
 def _local(names: Collection[str], mirror: Mirror, services: Services) -> Mapping[str, str | None]:
     """Look up names in the local store; what is linked and not whole is not there."""
-    if services.links is None or services.blobs is None:
+    if services.repositories is None or services.blobs is None:
         raise StorageError("the local target needs a state directory")
-    linked = services.links.get(image_name(mirror)) or RepositoryState()
+    linked = services.repositories.get(image_name(mirror)) or RepositoryState()
     known: Mapping[str, str] = {**{digest: digest for digest in linked.manifests}, **linked.tags}
     there = {name for name in names if name in known and whole(linked, services.blobs, known[name])}
     return {name: known[name] if name in there else None for name in names}
