@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from mirrord.errors import MirrordError, StorageError
-from mirrord.wire.git import maintenance
-from mirrord.wire.git.maintenance import CHECKED, DAYS, check, day_of, maintain
-from mirrord.wire.git.sizes import Sizes, sizes
+from mirrord.wire.git.cache import maintenance
+from mirrord.wire.git.cache.bare import Sizes, sizes
+from mirrord.wire.git.cache.maintenance import CHECKED, DAYS, check, day_of, maintain
 from tests.support.gitcache import CacheScene, open_scene
 
 DEV = "refs/heads/dev"

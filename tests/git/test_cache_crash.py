@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.wire.git.repository import BackupRef
+from mirrord.wire.git.cache.repository import BackupRef
 from tests.support.gitcache import STAMP, CacheScene, open_scene
 
 MAIN, DEV = "refs/heads/main", "refs/heads/dev"

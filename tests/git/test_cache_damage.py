@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mirrord.errors import BrokenError, ContentError, MirrordError, StorageError
-from mirrord.wire.git import repair
-from mirrord.wire.git.maintenance import CHECKED, check, maintain
-from mirrord.wire.git.repair import DAMAGED
+from mirrord.wire.git.cache import repair
+from mirrord.wire.git.cache.maintenance import CHECKED, check, maintain
+from mirrord.wire.git.cache.repair import DAMAGED
 from tests.support.gitcache import STAMP, CacheScene, open_scene
 
 MAIN, DEV = "refs/heads/main", "refs/heads/dev"

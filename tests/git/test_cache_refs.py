@@ -11,8 +11,8 @@ import pytest
 
 from mirrord.errors import ContentError, DeniedError, MirrordError, MissingError, RefusedError
 from mirrord.testing.gitrepos import Upstream
-from mirrord.wire.git.bare import INCOMING
-from mirrord.wire.git.repository import BACKUP, BackupRef
+from mirrord.wire.git.cache.bare import INCOMING
+from mirrord.wire.git.cache.repository import BACKUP, BackupRef
 from tests.support.gitcache import STAMP, CacheScene, open_scene
 
 MAIN, DEV = "refs/heads/main", "refs/heads/dev"

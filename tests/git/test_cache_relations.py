@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mirrord.testing.gitrepos import PERSON
-from mirrord.wire.git import repository
-from mirrord.wire.git.ancestry import relate
+from mirrord.wire.git.cache import repository
+from mirrord.wire.git.cache.ancestry import relate
 from mirrord.wire.git.refs import Relation
 from tests.support.gitcache import CacheScene, open_scene
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mirrord import failpoints
-from mirrord.wire.git import packed
+from mirrord.wire.git.cache import packed
 from mirrord.wire.git.refs import Refs
 from tests.support.gitcache import CacheScene, open_scene
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mirrord.errors import ContentError
-from mirrord.wire.git.porcelain import PushStatus, RefResult, parse_porcelain
+from mirrord.wire.git.push import PushStatus, RefResult, parse_porcelain
 
 LINES = b"""\
 To http://127.0.0.1:1/app.git

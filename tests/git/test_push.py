@@ -12,8 +12,7 @@ from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
-from mirrord.wire.git.porcelain import PushStatus
-from mirrord.wire.git.push import EXPLICIT, Change, Pushed, push
+from mirrord.wire.git.push import EXPLICIT, Change, Pushed, PushStatus, push
 from tests.support.gitworld import GitWorld
 
 NAME, MAIN, DEV = "app.git", "refs/heads/main", "refs/heads/dev"

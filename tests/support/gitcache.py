@@ -20,8 +20,8 @@ from mirrord import failpoints
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git.address import Address
+from mirrord.wire.git.cache.repository import GitCache
 from mirrord.wire.git.command import Git, Output
-from mirrord.wire.git.repository import GitCache
 from mirrord.wire.host import HostBook
 
 NAME = "app.git"

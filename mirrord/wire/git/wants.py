@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.errors import TooLargeError
-from mirrord.wire.git.bare import Bare
+from mirrord.wire.git.cache.bare import Bare
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.pktline import lines
 from mirrord.wire.git.refs import HEADS, TAGS, valid_oid

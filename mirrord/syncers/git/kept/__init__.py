@@ -26,13 +26,13 @@ from mirrord.syncers.git.kept.large import LargeFiles
 from mirrord.syncers.git.names import FOLDER, MARK, repository_name
 from mirrord.syncers.git.plan.survey import GitSurvey, questions, strangers
 from mirrord.wire.git.address import Address
-from mirrord.wire.git.bare import INCOMING
+from mirrord.wire.git.cache.bare import INCOMING
+from mirrord.wire.git.cache.maintenance import CHECKED, check, maintain
+from mirrord.wire.git.cache.repair import DAMAGED
+from mirrord.wire.git.cache.repository import BACKUP, HELD, STAMP, GitCache
+from mirrord.wire.git.cache.view import VIEWS
 from mirrord.wire.git.command import Git
-from mirrord.wire.git.maintenance import CHECKED, check, maintain
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, alike
-from mirrord.wire.git.repair import DAMAGED
-from mirrord.wire.git.repository import BACKUP, HELD, STAMP, GitCache
-from mirrord.wire.git.view import VIEWS
 from mirrord.wire.http.client import Http
 
 _NOTE: Final = "mirrord"

@@ -14,7 +14,7 @@ from typing import Final
 
 from mirrord.blobs.notes import Notes
 from mirrord.syncer import Backup
-from mirrord.wire.git.repository import STAMP, BackupRef
+from mirrord.wire.git.cache.repository import STAMP, BackupRef
 
 Lost = tuple[str, str]
 """The full name of a ref, and the object that it gave up."""

@@ -16,8 +16,7 @@ from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.failures import per_ref, words
 from mirrord.wire.git.lsrefs import ls_refs
-from mirrord.wire.git.porcelain import PushStatus, RefResult
-from mirrord.wire.git.push import Change, push
+from mirrord.wire.git.push import Change, PushStatus, RefResult, push
 from mirrord.wire.git.refs import HEADS, Refs
 from mirrord.wire.http.client import Http
 

@@ -20,10 +20,10 @@ from mirrord.syncers.git.transfer.large import Large
 from mirrord.syncers.git.transfer.rescue import Secured, rescue, rescue_objects
 from mirrord.syncers.git.transfer.target_push import TargetPush, done
 from mirrord.transfer.execute import failed
-from mirrord.wire.git.damage import doubtful
-from mirrord.wire.git.maintenance import pack_refs
+from mirrord.wire.git.cache.damage import doubtful
+from mirrord.wire.git.cache.maintenance import pack_refs
+from mirrord.wire.git.cache.repository import STAMP
 from mirrord.wire.git.refs import Refs
-from mirrord.wire.git.repository import STAMP
 from mirrord.wire.secret import bug
 
 

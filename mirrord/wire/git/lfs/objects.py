@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.errors import DigestError, StorageError
-from mirrord.wire.git.repair import disk, sync
+from mirrord.wire.git.cache.repair import disk, sync
 
 SPARE: Final = 16 << 20
 """Bytes of the disk that are left to others; three times as much lies in the reserve of the record already."""

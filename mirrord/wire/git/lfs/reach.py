@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mirrord.wire.git.bare import Bare
+from mirrord.wire.git.cache.bare import Bare
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.refs import valid_oid
 

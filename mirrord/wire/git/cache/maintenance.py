@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.errors import ContentError, MirrordError
-from mirrord.wire.git.bare import INCOMING
+from mirrord.wire.git.cache.bare import INCOMING, Sizes, sizes
+from mirrord.wire.git.cache.damage import damage, doubtful
+from mirrord.wire.git.cache.repair import DAMAGED, disk
+from mirrord.wire.git.cache.repository import GitCache
 from mirrord.wire.git.command import Git
-from mirrord.wire.git.damage import damage, doubtful
-from mirrord.wire.git.repair import DAMAGED, disk
-from mirrord.wire.git.repository import GitCache
-from mirrord.wire.git.sizes import Sizes, sizes
 
 PACKS: Final = 20
 LOOSE: Final = 2000

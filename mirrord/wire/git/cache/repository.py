@@ -17,13 +17,11 @@ from typing import Final
 from mirrord import failpoints
 from mirrord.errors import ContentError, MirrordError, RefusedError, TooLargeError
 from mirrord.wire.git.address import Address
-from mirrord.wire.git.ancestry import Pair, relate
-from mirrord.wire.git.bare import INCOMING, OURS, Bare
-from mirrord.wire.git.damage import damage, doubtful
-from mirrord.wire.git.reclone import reclone
+from mirrord.wire.git.cache.ancestry import Pair, relate
+from mirrord.wire.git.cache.bare import INCOMING, OURS, Bare, sizes
+from mirrord.wire.git.cache.damage import damage, doubtful, reclone
+from mirrord.wire.git.cache.repair import DAMAGED
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation
-from mirrord.wire.git.repair import DAMAGED
-from mirrord.wire.git.sizes import sizes
 
 BACKUP: Final = f"{OURS}backup/"
 HELD: Final = f"{OURS}held/"

@@ -1,17 +1,61 @@
-"""Begins a damaged repository anew: all from upstream, and the rest from the damaged one as far as it is whole."""
+"""Tells whether a repository is whole, and begins a damaged one anew.
+
+Every object is looked at, which is the only way to find a bit that flipped in a pack. What is begun anew gets all from
+upstream, and the rest from the damaged one as far as it is whole.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
+from typing import Final
 
-from mirrord.errors import ContentError, MirrordError
-from mirrord.wire.git.bare import INCOMING, Bare
-from mirrord.wire.git.command import Git
+from mirrord.errors import ContentError, MirrordError, StorageError
+from mirrord.wire.git.cache.bare import HISTORIC, INCOMING, Bare
+from mirrord.wire.git.cache.repair import again, disk, swap
+from mirrord.wire.git.command import Git, Output
 from mirrord.wire.git.refs import HEADS
-from mirrord.wire.git.repair import again, disk, swap
+
+_IGNORED: Final = {f"fsck.{name}": "ignore" for name in HISTORIC}
+# Exit status of git-fsck: a sum of 1 bad object, 2 missing object, 4 bad pack, 8 bad ref (and 16 commit-graph, 32
+# multi-pack-index, which hold nothing of their own and go with the next repack).
+_OBJECT, _MISSING, _PACK, _REF, _BEYOND = 1, 2, 4, 8, 64
+_FATAL: Final = 128  # so damaged that it could not go on
+# `error in commit 1234: badDate: …` tells of content, which is as upstream wrote it.
+_BROKEN: Final = re.compile(r"^(?:error|fatal): .*", re.MULTILINE)
+
+
+def doubtful(error: MirrordError) -> bool:
+    """Whether a failure may come from damaged objects of ours: git's words do not tell ours from those of upstream."""
+    return isinstance(error, ContentError | StorageError) or type(error) is MirrordError  # `failures` has no row for it
+
+
+async def damage(git: Git, folder: Path) -> str:
+    """Look at every object; return what is damaged or missing, in git's words, or "" when all is well.
+
+    Takes its time: 14 s for 43 MB.
+
+    Raises:
+        MirrordError: it could not be looked at.
+    """
+    args = ["fsck", "--full", "--no-dangling", "--no-reflogs", "--no-progress"]
+    output = await git.run(args, folder=folder, ok=(*range(_BEYOND), _FATAL), config=_IGNORED)
+    return _words(output) if _damaged(output) else ""
+
+
+def _damaged(output: Output) -> bool:
+    if output.status & (_MISSING | _PACK | _REF) or output.status == _FATAL:
+        return True
+    return bool(output.status & _OBJECT and _BROKEN.search(output.err))
+
+
+def _words(output: Output) -> str:
+    found = _BROKEN.search(output.err)
+    first = found[0] if found else output.out.decode("utf-8", "replace").partition("\n")[0]
+    return " ".join(first.split())[:300] or f"git fsck ended with status {output.status}"
 
 
 async def reclone(git: Git, old: Bare, fill: Callable[[Bare], Awaitable[None]]) -> None:

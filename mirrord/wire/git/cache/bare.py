@@ -1,22 +1,33 @@
-"""A bare repository on our disk: made, put right, read and changed by git, and by nobody else meanwhile."""
+"""A bare repository on our disk: made, put right, read, measured and changed by git, and by nobody else meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from mirrord.errors import BusyError, MirrordError, TooLargeError, UnsupportedError
-from mirrord.wire.git import packed
 from mirrord.wire.git.address import Address
+from mirrord.wire.git.cache import packed
+from mirrord.wire.git.cache.repair import begin, repair, take_place
 from mirrord.wire.git.command import Git
-from mirrord.wire.git.damage import HISTORIC
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, valid_oid, valid_ref
-from mirrord.wire.git.repair import begin, repair, take_place
 
 OURS: Final = "refs/mirrord/"
 INCOMING: Final = "refs/mirrord/incoming/"
+
+# What old histories hold and nobody can put right any more. Whatever else git finds wrong in an object is refused when
+# it is fetched (CVE-2014-9390, CVE-2018-11235: names and modules that do harm in a checkout).
+HISTORIC: Final = (
+    *("badDate", "badDateOverflow", "badEmail", "badFilemode", "badName", "badTimezone", "duplicateEntries"),
+    *("emptyName", "fullPathname", "missingEmail", "missingNameBeforeEmail", "missingSpaceBeforeDate"),
+    *("missingSpaceBeforeEmail", "missingTaggerEntry", "multipleAuthors", "treeNotSorted", "zeroPaddedDate"),
+    *("zeroPaddedFilemode", "nullSha1", "gitmodulesMissing", "gitmodulesParse"),
+)
 
 _REFSPECS = (f"+{HEADS}*:{INCOMING}heads/*", f"+{TAGS}*:{INCOMING}tags/*")
 _FETCH = ("fetch", "--quiet", "--prune", "--no-tags", "--force", "--no-write-fetch-head", "--no-auto-maintenance")
@@ -184,3 +195,41 @@ def _drop_unfinished(packs: Path) -> int:
         longest = max(longest, file.stat().st_size)
         file.unlink(missing_ok=True)
     return longest
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What a repository takes.
+
+    Attributes:
+        bytes: of all objects and their indexes.
+        packs: packs.
+        loose: objects that are in no pack.
+        refs: refs that have a file of their own.
+    """
+
+    bytes: int
+    packs: int
+    loose: int
+    refs: int
+
+
+def sizes(folder: Path) -> Sizes:
+    """Count; what is missing counts nothing."""
+    total = packs = loose = 0
+    for name, size in _files(folder / "objects"):
+        total += size
+        packs += name.endswith(".pack")
+        loose += len(name) == 38 or len(name) == 62
+    return Sizes(total, packs, loose, sum(1 for _ in _files(folder / "refs")))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield name and size of every file below a folder."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # what goes while we look is not there
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            else:
+                with contextlib.suppress(OSError):
+                    yield entry.name, entry.stat(follow_symlinks=False).st_size

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from mirrord import failpoints
-from mirrord.wire.git.repair import disk, sync
+from mirrord.wire.git.cache.repair import disk, sync
 
 MANY: Final = 500  # refs; fewer are git's
 _HEADER: Final = "# pack-refs with: peeled fully-peeled sorted \n"
