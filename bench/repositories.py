@@ -27,8 +27,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from mirrord.model import Result
-from mirrord.syncer import LOCAL
+from mirrord.model.run import Result
+from mirrord.syncer.values import LOCAL
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from tests.support.gitworld import GitWorld, open_git_world

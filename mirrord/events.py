@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mirrord.model import Plan, Receipt, Run
+from mirrord.model.plan import Plan
+from mirrord.model.run import Receipt, Run
 
 
 class RequestDone(NamedTuple):

@@ -9,10 +9,12 @@ from datetime import datetime
 
 from mirrord import events
 from mirrord.errors import DeadlineError, MirrordError
-from mirrord.memory import Memory
-from mirrord.model import Plan, Receipt, Run
+from mirrord.model.memory import Memory
+from mirrord.model.plan import Plan
+from mirrord.model.run import Receipt, Run
 from mirrord.record.store import Store
-from mirrord.syncer import Measures, Mirror, Services, Syncer
+from mirrord.syncer.port import Measures, Syncer
+from mirrord.syncer.values import Mirror, Services
 from mirrord.transfer.execute import execute
 from mirrord.wire.secret import bug
 

@@ -21,7 +21,7 @@ from apscheduler.triggers.base import BaseTrigger  # noqa: TID251 - this is the 
 from apscheduler.triggers.cron import CronTrigger  # noqa: TID251 - this is the door
 from apscheduler.triggers.interval import IntervalTrigger  # noqa: TID251 - this is the door
 
-from mirrord.syncer import Mirror, Schedule
+from mirrord.syncer.values import Mirror, Schedule
 
 STAGGER = 3.0
 """Seconds between the first runs of mirrors with an interval, so that a start is no thundering herd."""

@@ -15,8 +15,8 @@ import pytest
 
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
-from mirrord.digest import Digest
 from mirrord.events import Events
+from mirrord.model.digest import Digest
 from mirrord.serve.places import Places
 from mirrord.syncers.git.front.desk import WALKS, GitFront
 from mirrord.syncers.git.front.shelf import AnswerCache

@@ -12,8 +12,8 @@ from pathlib import Path
 from mirrord.blobs.files import storage_errors
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import Spool
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, StorageError
+from mirrord.model.digest import Digest
 
 Key = tuple[Digest, int, Path | None, int]
 

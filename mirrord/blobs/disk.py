@@ -13,8 +13,8 @@ from pathlib import Path
 
 from mirrord import failpoints
 from mirrord.blobs.files import make_folder, storage_errors, sync_folder
-from mirrord.digest import Digest
 from mirrord.errors import DigestError
+from mirrord.model.digest import Digest
 
 
 class DiskStore:

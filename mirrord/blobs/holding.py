@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mirrord.blobs.repositories import RepositoryState
 from mirrord.blobs.store import BlobStore
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 
 
 def whole(linked: RepositoryState, store: BlobStore, digest: str) -> bool:

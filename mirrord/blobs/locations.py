@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 
 MOST = 100_000  # entries, about 30 MB
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from mirrord import failpoints
 from mirrord.blobs.files import write_durably
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, StorageError
+from mirrord.model.digest import Digest
 
 _FILE = "_links.json"  # no path component of a repository starts with an underscore
 

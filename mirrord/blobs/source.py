@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 
 Opener = Callable[[int], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 """Opens the source at an offset."""

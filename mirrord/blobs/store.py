@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 
 
 class BlobStore(Protocol):

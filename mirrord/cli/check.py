@@ -6,7 +6,8 @@ from mirrord.cli.console import note, say, say_json, table
 from mirrord.cli.house import configuration
 from mirrord.cli.options import Config, Json, config_folder
 from mirrord.errors import ConfigError
-from mirrord.syncer import Mirror, load_syncers
+from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.values import Mirror
 
 HELP = """Read the configuration and say everything that is wrong with it; start nothing.
 

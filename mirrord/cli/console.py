@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mirrord.errors import StalledError, StorageError, ThrottledError, UnreachableError
-from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.record.ledger import causes
 
 MOST: Final = 60  # rows about what went well

@@ -17,8 +17,9 @@ from mirrord.cli.tempdir import room
 from mirrord.daemon import loop
 from mirrord.errors import MirrordError, UnreachableError, UsageError
 from mirrord.events import Events, StepDone
-from mirrord.model import Action, Plan, Receipt, Run, Step
-from mirrord.syncer import Services
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Receipt, Run
+from mirrord.syncer.values import Services
 from mirrord.syncers.image.transfer.session import ImageSession
 from mirrord.transfer.execute import execute, failed
 from mirrord.wire.dockerconfig import DockerKeyring

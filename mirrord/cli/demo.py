@@ -21,10 +21,10 @@ from mirrord.cli.progress import shown
 from mirrord.daemon.loop import run
 from mirrord.errors import DigestError
 from mirrord.events import Events
-from mirrord.model import Receipt
+from mirrord.model.run import Receipt
 from mirrord.plan.naming import build_tags
 from mirrord.serve.remote import ControlClient
-from mirrord.syncer import Publication
+from mirrord.syncer.values import Publication
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest

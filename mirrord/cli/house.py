@@ -18,10 +18,12 @@ from mirrord.daemon.lock import StateLock
 from mirrord.daemon.runtime import Runtime, open_runtime
 from mirrord.errors import BusyError, UnreachableError
 from mirrord.events import Events
-from mirrord.model import Plan, Run
+from mirrord.model.plan import Plan
+from mirrord.model.run import Run
 from mirrord.report.status import Facts, Status, status
 from mirrord.serve.remote import ControlClient
-from mirrord.syncer import Backup, Publication, load_syncers
+from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.values import Backup, Publication
 
 _Answer = TypeVar("_Answer")
 

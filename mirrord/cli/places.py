@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 from typing import NamedTuple
 
-from mirrord.digest import Digest
 from mirrord.errors import MissingError, UsageError
-from mirrord.syncer import Services
+from mirrord.model.digest import Digest
+from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.syncers.image.transfer.destinations import Destination, RegistryDestination
 from mirrord.syncers.image.upstream.registry import RegistrySource

@@ -14,7 +14,7 @@ from mirrord.daemon.loop import run
 from mirrord.errors import UsageError
 from mirrord.plan.naming import build_tags, pull_request_tags
 from mirrord.report.documents import run_document
-from mirrord.syncer import Publication
+from mirrord.syncer.values import Publication
 
 HELP = """Publish one build to every target of the mirror NAME.
 

@@ -12,7 +12,7 @@ from mirrord.cli.console import note, say_json, table
 from mirrord.cli.house import configuration
 from mirrord.cli.options import Config, Json, config_folder
 from mirrord.errors import MissingError, UsageError
-from mirrord.syncer import LOCAL, Mirror, Target
+from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, places, repository_name, target_address
 from mirrord.wire.forges.known import FORGES, canonical, parse_page
 from mirrord.wire.forges.port import Page, joined, short

@@ -9,7 +9,8 @@ from itertools import pairwise
 
 from mirrord.config.lines import Problems, Trail
 from mirrord.errors import ConfigError
-from mirrord.syncer import Mirror, Syncer
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import Mirror
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mirrord.config.lines import Problems, Trail, Value, nearest
-from mirrord.origin import ConfigOrigin
+from mirrord.model.origin import ConfigOrigin
 
 SECTIONS = ("settings", "hosts", "targets", "mirrors")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from mirrord.errors import ConfigError
-from mirrord.origin import ConfigOrigin
+from mirrord.model.origin import ConfigOrigin
 from mirrord.wire.secret import redact
 
 Trail = tuple[str | int, ...]

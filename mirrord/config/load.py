@@ -22,9 +22,9 @@ from mirrord.config.lines import Problems, Trail, Value
 from mirrord.config.mirrors import read_mirrors, read_targets
 from mirrord.config.settings import Settings, read_settings
 from mirrord.errors import ConfigError
-from mirrord.lints import Lints
-from mirrord.origin import ConfigOrigin
-from mirrord.syncer import Mirror, Syncer, Target
+from mirrord.model.origin import ConfigOrigin
+from mirrord.syncer.port import Lints, Syncer
+from mirrord.syncer.values import Mirror, Target
 from mirrord.wire.host import HostBook
 
 MAX_DEPTH = 64

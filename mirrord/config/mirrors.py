@@ -15,7 +15,8 @@ from mirrord.config.lines import Problems, Trail, Value, nearest
 from mirrord.config.schedules import Timing
 from mirrord.config.settings import Settings
 from mirrord.config.units import Deadline, Trust
-from mirrord.syncer import LOCAL, Mirror, Syncer, Target
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import LOCAL, Mirror, Target
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9-]+")

@@ -11,7 +11,7 @@ from mirrord.config.check import Strict
 from mirrord.config.cron import parse_cron
 from mirrord.config.lines import nearest
 from mirrord.config.units import Duration, between
-from mirrord.syncer import Schedule
+from mirrord.syncer.values import Schedule
 
 
 def _timezone(name: str) -> str:

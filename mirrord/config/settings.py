@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from mirrord.config.check import Strict, check
 from mirrord.config.lines import Problems, Value
 from mirrord.config.units import Deadline, Size, Trust, parse_size, sized
-from mirrord.origin import ConfigOrigin
+from mirrord.model.origin import ConfigOrigin
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
 

@@ -14,15 +14,16 @@ from mirrord.daemon.systemd import Notifier
 from mirrord.daemon.upkeep import Upkeep
 from mirrord.errors import BusyError, MirrordError, StorageError
 from mirrord.events import Event, Events, Reloaded, RunFinished, RunStarted
-from mirrord.model import Plan, Run
+from mirrord.model.plan import Plan
+from mirrord.model.run import Run
 from mirrord.report import health
 from mirrord.report.health import Health
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Facts, Status, status
 from mirrord.schedule import Clock
-from mirrord.serving import Serves
-from mirrord.syncer import Backup, Publication, Services
+from mirrord.syncer.serving import Serves
+from mirrord.syncer.values import Backup, Publication, Services
 
 
 class House:

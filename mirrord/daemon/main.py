@@ -19,7 +19,7 @@ from mirrord.daemon.runtime import Runtime, now, open_runtime
 from mirrord.daemon.systemd import Notifier
 from mirrord.errors import MirrordError
 from mirrord.events import Events
-from mirrord.model import Run
+from mirrord.model.run import Run
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.serve.app import make_app
@@ -28,7 +28,7 @@ from mirrord.serve.door import Listener, address_of, bind
 from mirrord.serve.programs import Programs
 from mirrord.serve.remote import SOCKET, bind_control
 from mirrord.serve.spooled import Room
-from mirrord.syncer import load_syncers
+from mirrord.syncer.loader import load_syncers
 
 STOP_TIMEOUT = 150.0
 """Seconds that runs under way get to end after SIGTERM; below the 180 s of the unit file."""

@@ -13,10 +13,12 @@ from mirrord import pipeline
 from mirrord.daemon.snapshot import Snapshot
 from mirrord.errors import BusyError, MirrordError, UsageError
 from mirrord.events import Event, Events, Planned, RunFinished, RunSkipped, StepDone
-from mirrord.model import Plan, Run
+from mirrord.model.plan import Plan
+from mirrord.model.run import Run
 from mirrord.record.store import Store
 from mirrord.report.status import Running
-from mirrord.syncer import Backup, Mirror, Publication, Publishes, Restores
+from mirrord.syncer.port import Publishes, Restores
+from mirrord.syncer.values import Backup, Mirror, Publication
 from mirrord.wire.secret import bug, redact
 
 Corridor = Callable[..., Awaitable[Run]]

@@ -18,11 +18,10 @@ from mirrord.daemon.services import build_services, open_http
 from mirrord.daemon.snapshot import Snapshot
 from mirrord.errors import StorageError
 from mirrord.events import Events
-from mirrord.lints import Lints
-from mirrord.model import Run
+from mirrord.model.run import Run
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import Store
-from mirrord.syncer import Syncer
+from mirrord.syncer.port import Lints, Syncer
 
 
 def now() -> datetime:

@@ -19,7 +19,7 @@ from mirrord.blobs.reserve import room
 from mirrord.config.load import Configuration
 from mirrord.daemon.lock import close_to_others
 from mirrord.events import Events
-from mirrord.syncer import Services
+from mirrord.syncer.values import Services
 from mirrord.wire.dockerconfig import DockerKeyring
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http

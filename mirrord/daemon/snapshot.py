@@ -8,7 +8,8 @@ from difflib import get_close_matches
 
 from mirrord.config.load import Configuration
 from mirrord.errors import UsageError
-from mirrord.syncer import Mirror, Services, Syncer
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import Mirror, Services
 
 
 class Snapshot:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from mirrord.memory import LastSeen, Memory
-from mirrord.model import Action, Step
+from mirrord.model.memory import LastSeen, Memory
+from mirrord.model.plan import Action, Step
 from mirrord.plan.moving import Evidence, Share, shares
 from mirrord.plan.offer import Offer
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from mirrord.memory import Memory, NamedBuild
+from mirrord.model.memory import Memory, NamedBuild
 from mirrord.plan.offer import Build, Held, Offer, remembered
 
 

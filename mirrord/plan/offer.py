@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mirrord.memory import Memory
-from mirrord.model import Item
+from mirrord.model.memory import Memory
+from mirrord.model.plan import Item
 from mirrord.plan.select import matches
-from mirrord.syncer import Publication
+from mirrord.syncer.values import Publication
 
 Held = Mapping[tuple[str, str], str | None]
 """(target name, name or digest there) → digest there, None when it is not there; absent when nobody knows."""

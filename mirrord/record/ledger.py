@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from mirrord.memory import LastSeen, NamedBuild
-from mirrord.model import Action, Outcome, Receipt, Result, Run, Step
+from mirrord.model.memory import LastSeen, NamedBuild
+from mirrord.model.plan import Action, Step
+from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.record.store import LastRun, Noted, RunRecord, Standing, TargetRecord
 
 _GOOD = (Result.SUCCESS, Result.NOOP)

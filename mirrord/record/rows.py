@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, sel
 
 from mirrord import failpoints
 from mirrord.errors import StorageError
-from mirrord.memory import LastSeen, Memory, NamedBuild
-from mirrord.model import Result
+from mirrord.model.memory import LastSeen, Memory, NamedBuild
+from mirrord.model.run import Result
 from mirrord.record import tables
 from mirrord.record.engine import open_engine, storage_errors
 from mirrord.record.ledger import advance

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from mirrord.errors import StorageError
-from mirrord.memory import Memory
-from mirrord.model import Run
+from mirrord.model.memory import Memory
+from mirrord.model.run import Run
 from mirrord.record.ledger import last_runs, learned, learned_names, noted, summarise
 from mirrord.record.store import RunRecord, Standing
 

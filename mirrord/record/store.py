@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from mirrord.memory import Memory
-from mirrord.model import Result, Run
+from mirrord.model.memory import Memory
+from mirrord.model.run import Result, Run
 
 KEEP = 1000
 """Runs kept for each mirror; older ones are forgotten."""

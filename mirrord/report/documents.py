@@ -25,8 +25,9 @@ from mirrord.events import (
     StepDone,
     TrustRefused,
 )
-from mirrord.model import Action, Outcome, Plan, Receipt, Run, Step
-from mirrord.syncer import Backup
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt, Run
+from mirrord.syncer.values import Backup
 
 Document = dict[str, Any]
 

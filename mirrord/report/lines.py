@@ -20,7 +20,7 @@ from mirrord.events import (
     StepDone,
     TrustRefused,
 )
-from mirrord.model import Outcome, Receipt, Result, Run
+from mirrord.model.run import Outcome, Receipt, Result, Run
 
 NAMES = frozenset(
     {

@@ -27,9 +27,9 @@ from mirrord.events import (
     RunStarted,
     TrustRefused,
 )
-from mirrord.model import Outcome, Result, Run
+from mirrord.model.run import Outcome, Result, Run
 from mirrord.report.standing import Standing
-from mirrord.syncer import Mirror
+from mirrord.syncer.values import Mirror
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _HOSTS = 64

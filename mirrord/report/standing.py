@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from mirrord.model import Result
+from mirrord.model.run import Result
 
 
 class LastRun(Protocol):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TypedDict, cast
 
 from mirrord.report.standing import LastRun, Noted, Standing
-from mirrord.syncer import Mirror
+from mirrord.syncer.values import Mirror
 
 _PASSING = frozenset({"unreachable", "stalled", "broken", "throttled", "server", "transport", "interrupted", "busy"})
 

@@ -16,10 +16,11 @@ from aiohttp import web
 
 from mirrord.errors import BusyError, MirrordError, UsageError
 from mirrord.events import BytesRead, BytesSent, Event, Planned, RunSkipped, RunStarted, StepDone
-from mirrord.model import Plan, Run
+from mirrord.model.plan import Plan
+from mirrord.model.run import Run
 from mirrord.report.documents import Document, backup_document, event_document, plan_pieces, run_pieces
 from mirrord.serve.view import Commands
-from mirrord.syncer import Publication
+from mirrord.syncer.values import Publication
 from mirrord.wire.secret import redact
 
 _BYTES_EVERY = 0.2  # seconds between two lines about bytes: a progress bar needs no more

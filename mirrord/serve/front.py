@@ -17,8 +17,8 @@ from mirrord.serve.negotiation import tag_of, wants_gzip, with_vary
 from mirrord.serve.programs import Programs
 from mirrord.serve.ranges import Span, UnsatisfiableError, applies, parse_range, unchanged
 from mirrord.serve.sendfile import FileSender
-from mirrord.serving import Request, Response, Serves
-from mirrord.syncer import Services
+from mirrord.syncer.serving import Request, Response, Serves
+from mirrord.syncer.values import Services
 
 _READING = ("GET", "HEAD")
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")

@@ -27,7 +27,7 @@ from mirrord.serve.places import FullError, Places, Slot, client_of
 from mirrord.serve.spooled import PIECE as _PIECE
 from mirrord.serve.spooled import CutOffError, Room, Spooled
 from mirrord.serve.taking import STALL, ConnectionProgress
-from mirrord.serving import Process
+from mirrord.syncer.serving import Process
 
 _REAPED: Final = 5.0  # seconds for a killed program to be gone; what it started elsewhere may keep its output open
 _SMALL: Final = 64 << 10  # bytes of a request that stay in memory

@@ -15,10 +15,11 @@ import aiohttp
 from mirrord import errors
 from mirrord.errors import BrokenError, ConfigError, MirrordError, UnreachableError
 from mirrord.events import Events, RunFinished
-from mirrord.model import Plan, Run
+from mirrord.model.plan import Plan
+from mirrord.model.run import Run
 from mirrord.report.documents import Gathering, event_from, plan_from, run_from
 from mirrord.report.status import Status
-from mirrord.syncer import Backup, Publication
+from mirrord.syncer.values import Backup, Publication
 
 SOCKET = "control.sock"
 _LONGEST_PATH = 100  # bytes; the kernel takes 107

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from mirrord.events import Events
-from mirrord.model import Plan, Run
+from mirrord.model.plan import Plan
+from mirrord.model.run import Run
 from mirrord.report.health import Health
 from mirrord.report.status import Status
-from mirrord.serving import Serves
-from mirrord.syncer import Backup, Publication, Services
+from mirrord.syncer.serving import Serves
+from mirrord.syncer.values import Backup, Publication, Services
 
 
 class View(Protocol):

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 from mirrord.testing.auth import Auth
 from mirrord.testing.charts import CREATED, Chart, build_index
 from mirrord.testing.exchange import Exchange, Moment, Wire

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.testing.signing import Signer
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 
 FOREIGN = ("foreign.diff", "nondistributable")
 

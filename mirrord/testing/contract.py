@@ -23,9 +23,11 @@ from typing import Protocol
 
 from pydantic import BaseModel
 
-from mirrord.memory import NO_MEMORY, LastSeen, Memory
-from mirrord.model import Action, Plan, Receipt, Step
-from mirrord.syncer import Mirror, Services, Session, Syncer
+from mirrord.model.memory import NO_MEMORY, LastSeen, Memory
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Receipt
+from mirrord.syncer.port import Session, Syncer
+from mirrord.syncer.values import Mirror, Services
 
 ROOMS = frozenset({"__init__", "syncer", "spec", "names", "plan", "upstream", "transfer", "front", "kept"})
 NOW = datetime(2024, 5, 17, 12, tzinfo=UTC)
@@ -106,7 +108,7 @@ async def run_once(scenario: Scenario, memory: Memory = NO_MEMORY, now: datetime
 
 def check_port(kind: str, syncer: object) -> None:
     """A syncer offers the whole port under the name of its entry point, and its models are closed and frozen."""
-    assert isinstance(syncer, Syncer), f"{syncer!r} does not fulfil mirrord.syncer.Syncer"
+    assert isinstance(syncer, Syncer), f"{syncer!r} does not fulfil mirrord.syncer.port.Syncer"
     assert syncer.kind == kind
     for model in (syncer.spec, syncer.target_spec):
         assert issubclass(model, BaseModel), f"{model} is no pydantic model"

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError
+from mirrord.model.digest import Digest
 from mirrord.testing.content import Content
 from mirrord.testing.intake import Intake
 from mirrord.testing.reply import Reply, refusal

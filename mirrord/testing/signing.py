@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 
 NAME = "mirrord test <test@example.org>"
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mirrord.errors import MirrordError, UnreachableError
-from mirrord.syncer import LOCAL
+from mirrord.syncer.values import LOCAL
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from mirrord.testing.githost import GitHost

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from mirrord.blobs.store import BlobStore
-from mirrord.digest import Digest
 from mirrord.errors import DigestError
+from mirrord.model.digest import Digest
 
 CONTENT = b"some content\n" * 1000
 DIGEST = Digest.of(CONTENT)

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Sequence
 
 from mirrord.errors import MirrordError
-from mirrord.model import Outcome, Plan, Receipt, Step
-from mirrord.syncer import Session, Tell
+from mirrord.model.plan import Plan, Step
+from mirrord.model.run import Outcome, Receipt
+from mirrord.syncer.port import Session, Tell
 
 
 async def execute(plan: Plan, session: Session, parallel: int, tell: Tell) -> None:

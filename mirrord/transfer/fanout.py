@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from mirrord.errors import MirrordError
-from mirrord.model import Receipt, Step
-from mirrord.syncer import Tell
+from mirrord.model.plan import Step
+from mirrord.model.run import Receipt
+from mirrord.syncer.port import Tell
 from mirrord.transfer.execute import failed
 from mirrord.wire.secret import bug
 

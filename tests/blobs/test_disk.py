@@ -11,8 +11,8 @@ import pytest
 
 from mirrord import failpoints
 from mirrord.blobs.disk import DiskStore
-from mirrord.digest import Digest
 from mirrord.errors import StorageError
+from mirrord.model.digest import Digest
 
 DATA = b"content" * 1000
 DIGEST = Digest.of(DATA)

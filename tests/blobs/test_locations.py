@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mirrord.blobs.locations import BlobLocations
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 
 ONE, TWO, THREE = (Digest.of(text) for text in (b"1", b"2", b"3"))
 

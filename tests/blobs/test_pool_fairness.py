@@ -12,8 +12,8 @@ import pytest
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import DetachedError
-from mirrord.digest import Digest
 from mirrord.events import Events
+from mirrord.model.digest import Digest
 
 MIB = 1 << 20
 FIRST, SECOND = bytes(2 * MIB), b"x" * (2 * MIB)

@@ -13,9 +13,9 @@ import pytest
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import DetachedError, RestartedError
-from mirrord.digest import Digest
 from mirrord.errors import BrokenError
 from mirrord.events import Events
+from mirrord.model.digest import Digest
 
 BUDGET = 400_000
 PARTIES = 4

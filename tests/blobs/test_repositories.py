@@ -11,8 +11,8 @@ import pytest
 
 from mirrord import failpoints
 from mirrord.blobs.repositories import ManifestRef, Repositories, RepositoryState
-from mirrord.digest import Digest
 from mirrord.errors import StorageError
+from mirrord.model.digest import Digest
 
 ONE, TWO, BLOB = (Digest.of(text) for text in (b"one", b"two", b"blob"))
 LINK = ManifestRef("application/json", 3, (BLOB,))

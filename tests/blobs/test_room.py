@@ -14,9 +14,9 @@ import pytest
 from mirrord.blobs import reserve
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
-from mirrord.digest import Digest
 from mirrord.errors import StorageError
 from mirrord.events import Events
+from mirrord.model.digest import Digest
 
 MIB = 1 << 20
 

@@ -9,8 +9,8 @@ import pytest
 
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import Patience, QueuedSource, SourceQueue
-from mirrord.digest import Digest
 from mirrord.errors import MissingError
+from mirrord.model.digest import Digest
 
 MIB = 1 << 20
 PATIENCE = Patience(window=5.0, first=30.0, soon=30.0, again=60.0)

@@ -12,9 +12,9 @@ import pytest
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import WITHHELD, DetachedError, RestartedError
-from mirrord.digest import Digest
 from mirrord.errors import BrokenError, DigestError, StorageError
 from mirrord.events import BytesRead, BytesSent, Events
+from mirrord.model.digest import Digest
 
 MIB = 1 << 20
 

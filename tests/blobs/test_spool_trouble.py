@@ -13,9 +13,9 @@ import pytest
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import Spool
-from mirrord.digest import Digest
 from mirrord.errors import DigestError, MirrordError, StorageError
 from mirrord.events import Events
+from mirrord.model.digest import Digest
 
 MIB = 1 << 20
 DATA = bytes(range(256)) * 1200

@@ -13,9 +13,9 @@ from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import Patience
 from mirrord.blobs.spool import RestartedError
-from mirrord.digest import Digest
 from mirrord.errors import BrokenError, DigestError, MirrordError, MissingError, ServerError, UntrustedError
 from mirrord.events import Events
+from mirrord.model.digest import Digest
 
 DATA = bytes(range(256)) * 12_000  # about 3 MB
 DIGEST = Digest.of(DATA)

@@ -9,7 +9,8 @@ import pytest
 from mirrord.cli.console import MOST, say_plan, say_run
 from mirrord.cli.progress import shown
 from mirrord.events import Events, StepDone
-from mirrord.model import Action, Outcome, Plan, Receipt, Run, Step
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt, Run
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import pytest
 
 from mirrord.cli.status import _show
-from mirrord.model import Result
+from mirrord.model.run import Result
 from mirrord.record.store import LastRun, Noted, Standing
 from mirrord.report.status import Facts, status
-from mirrord.syncer import Mirror, Target
+from mirrord.syncer.values import Mirror, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)

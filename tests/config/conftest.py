@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from mirrord.config.load import Configuration, load_folder
 from mirrord.config.units import Duration
 from mirrord.errors import ConfigError
-from mirrord.syncer import Mirror, Syncer
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import Mirror
 from mirrord.wire import secret
 
 

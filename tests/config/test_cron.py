@@ -10,7 +10,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from mirrord.config.cron import parse_cron
 from mirrord.config.load import Configuration
-from mirrord.syncer import Schedule
+from mirrord.syncer.values import Schedule
 
 Load = Callable[..., Configuration]
 Refusal = Callable[..., tuple[str, ...]]

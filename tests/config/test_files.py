@@ -11,7 +11,7 @@ import pytest
 from mirrord.config.files import MAX_BYTES, MAX_FILES
 from mirrord.config.load import Configuration, load_folder
 from mirrord.errors import ConfigError
-from mirrord.syncer import Syncer
+from mirrord.syncer.port import Syncer
 
 Load = Callable[..., Configuration]
 Refusal = Callable[..., tuple[str, ...]]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mirrord.config.load import Configuration, load_folder
 from mirrord.errors import ConfigError
-from mirrord.syncer import Syncer
+from mirrord.syncer.port import Syncer
 
 Load = Callable[..., Configuration]
 Refusal = Callable[..., tuple[str, ...]]

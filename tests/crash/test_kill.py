@@ -13,8 +13,8 @@ from mirrord.daemon.lock import StateLock
 from mirrord.daemon.runtime import open_runtime
 from mirrord.events import Events
 from mirrord.failpoints import CRASH_STATUS, NAMES
-from mirrord.model import Result, Run
-from mirrord.syncer import load_syncers
+from mirrord.model.run import Result, Run
+from mirrord.syncer.loader import load_syncers
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push
 from mirrord.testing.exchange import Moment
 from tests.support.commands import Desk

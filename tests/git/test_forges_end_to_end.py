@@ -11,8 +11,8 @@ from typing import get_args
 import pytest
 
 from mirrord.errors import DeniedError, MissingError
-from mirrord.model import Outcome, Receipt, Result, Run
-from mirrord.syncer import Mirror
+from mirrord.model.run import Outcome, Receipt, Result, Run
+from mirrord.syncer.values import Mirror
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.forges.known import forge_of

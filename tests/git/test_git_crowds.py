@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.syncer import Services
+from mirrord.syncer.values import Services
 from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.syncer import SYNCER
 from mirrord.testing.gitrepos import Upstream

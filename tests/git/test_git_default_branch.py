@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.model import Result
-from mirrord.syncer import LOCAL
+from mirrord.model.run import Result
+from mirrord.syncer.values import LOCAL
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.running import run

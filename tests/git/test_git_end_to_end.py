@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from mirrord.model import Action, Outcome, Result
-from mirrord.syncer import LOCAL, Mirror
+from mirrord.model.plan import Action
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from tests.support.gitworld import GitWorld, receipts

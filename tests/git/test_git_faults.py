@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from mirrord.errors import BrokenError
-from mirrord.model import Action, Outcome, Result
-from mirrord.syncer import LOCAL, Mirror
+from mirrord.model.plan import Action
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.syncers.git.kept import MirrorCache
 from mirrord.syncers.git.transfer import destinations
 from mirrord.testing.githost import GitHost

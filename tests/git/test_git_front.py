@@ -17,8 +17,8 @@ import pytest
 from dulwich import porcelain
 from yarl import URL
 
-from mirrord.serving import Request, Serves
-from mirrord.syncer import Services
+from mirrord.syncer.serving import Request, Serves
+from mirrord.syncer.values import Services
 from mirrord.syncers.git.front import respond
 from mirrord.syncers.git.front.desk import desk_of
 from mirrord.syncers.git.front.raw import LARGEST, SMALL

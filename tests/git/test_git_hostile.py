@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from mirrord.errors import ContentError, MirrordError, UnsupportedError
-from mirrord.model import Result
+from mirrord.model.run import Result
 from mirrord.testing.faults import Fault
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.listening import listen

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mirrord.model import Result
-from mirrord.syncer import LOCAL, Mirror
+from mirrord.model.run import Result
+from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git.push import EXPLICIT

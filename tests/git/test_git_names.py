@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mirrord.errors import ConfigError
-from mirrord.origin import ConfigOrigin
-from mirrord.syncer import LOCAL, Mirror, Target
+from mirrord.model.origin import ConfigOrigin
+from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, places, repository_name, source_address, target_address
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 

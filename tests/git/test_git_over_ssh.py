@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.model import Outcome, Result
+from mirrord.model.run import Outcome, Result
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret

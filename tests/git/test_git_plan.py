@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mirrord.model import Action, Plan
-from mirrord.syncer import LOCAL, Mirror, Target
+from mirrord.model.plan import Action, Plan
+from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.git.plan.losses import Loss, losses
 from mirrord.syncers.git.plan.steps import DEFAULT_BRANCH, plan
 from mirrord.syncers.git.plan.survey import GitSurvey, questions, strangers, wanted

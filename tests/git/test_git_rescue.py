@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mirrord.errors import UnsupportedError
-from mirrord.model import Outcome, Result
-from mirrord.syncer import LOCAL, Mirror
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.syncers.git.transfer import rescue
 from mirrord.testing.exchange import Exchange
 from mirrord.testing.githost import GitHost

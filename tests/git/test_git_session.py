@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from mirrord.errors import DeniedError
-from mirrord.model import Action, Outcome, Result
-from mirrord.syncer import LOCAL
+from mirrord.model.plan import Action
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL
 from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.transfer import destinations
 from mirrord.testing.githost import GitHost

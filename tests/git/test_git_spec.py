@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from mirrord.config.load import Configuration, load_folder
 from mirrord.errors import ConfigError
-from mirrord.syncer import Syncer
+from mirrord.syncer.port import Syncer
 from mirrord.syncers.git.names import places, spec_of
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.wire.forges.known import FORGES

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from mirrord.syncer import Services
+from mirrord.syncer.values import Services
 from mirrord.syncers.git.kept import git_of
 from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.syncer import SYNCER

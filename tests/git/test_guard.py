@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mirrord.model import Action
-from mirrord.syncer import Mirror, Target
+from mirrord.model.plan import Action
+from mirrord.syncer.values import Mirror, Target
 from mirrord.syncers.git.plan.guard import guard
 from mirrord.syncers.git.plan.steps import plan
 from mirrord.syncers.git.plan.survey import GitSurvey, questions

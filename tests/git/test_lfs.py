@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from mirrord.model import Outcome, Result
-from mirrord.syncer import LOCAL
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret

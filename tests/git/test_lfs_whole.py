@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from mirrord.model import Action, Outcome, Result, Run
-from mirrord.syncer import LOCAL, Mirror
+from mirrord.model.plan import Action
+from mirrord.model.run import Outcome, Result, Run
+from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.syncers.git.syncer import SYNCER
 from mirrord.testing.gitrepos import Upstream, lfs_pointer
 from mirrord.testing.running import run as program

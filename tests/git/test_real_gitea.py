@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mirrord.errors import DeniedError, MissingError
-from mirrord.model import Outcome, Result
-from mirrord.syncer import Mirror
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import Mirror
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.servers import require

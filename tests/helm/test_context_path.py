@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mirrord.errors import ConfigError
-from mirrord.model import Result
-from mirrord.syncer import Mirror, Target
+from mirrord.model.run import Result
+from mirrord.syncer.values import Mirror, Target
 from mirrord.syncers.helm.spec import HelmTarget
 from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.syncers.helm.transfer.chartmuseum import api_url, below

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.upstream.reading import read_index

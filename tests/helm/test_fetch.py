@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from mirrord.blobs.pool import SpoolPool
-from mirrord.digest import Digest
 from mirrord.errors import (
     BrokenError,
     ContentError,
@@ -28,6 +27,7 @@ from mirrord.errors import (
     TooLargeError,
 )
 from mirrord.events import Events
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.upstream import download, fetch
 from mirrord.syncers.helm.upstream.fetch import ChartSource

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.memory import NO_MEMORY
-from mirrord.model import Action, Plan
-from mirrord.syncer import Mirror
+from mirrord.model.memory import NO_MEMORY
+from mirrord.model.plan import Action, Plan
+from mirrord.syncer.values import Mirror
 from mirrord.syncers.helm.upstream.reading import read_index
 from mirrord.testing.chart_repository import INDEX, ChartRepository
 from tests.support.chartcut import cut, without

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.model import Result
-from mirrord.syncer import LOCAL
+from mirrord.model.run import Result
+from mirrord.syncer.values import LOCAL
 from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.testing import DockerRegistry, Registry, require
 from mirrord.testing.chart_repository import INDEX, ChartRepository

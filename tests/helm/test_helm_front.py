@@ -11,10 +11,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.events import Events
-from mirrord.serving import Request, Response, Serves
-from mirrord.syncer import Services
+from mirrord.model.digest import Digest
+from mirrord.syncer.serving import Request, Response, Serves
+from mirrord.syncer.values import Services
 from mirrord.syncers.helm.front import respond
 from mirrord.syncers.helm.names import CHARTS, INDEX, ChartVersion
 from mirrord.syncers.helm.syncer import SYNCER

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.model import Outcome, Result
-from mirrord.syncer import LOCAL
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL
 from mirrord.syncers.helm.transfer.directory import DirectoryTarget
 from mirrord.syncers.helm.upstream.fetch import ChartSource
 from mirrord.testing import Registry

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.model import Result
-from mirrord.syncer import LOCAL
+from mirrord.model.run import Result
+from mirrord.syncer.values import LOCAL
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from tests.support.chartruns import open_chart_runs, site, sound

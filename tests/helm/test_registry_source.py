@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.model import Result
-from mirrord.syncer import LOCAL
+from mirrord.model.run import Result
+from mirrord.syncer.values import LOCAL
 from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.syncers.helm.transfer import oci_manifest
 from mirrord.testing import Registry

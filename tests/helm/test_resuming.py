@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mirrord.failpoints import CRASH_STATUS
-from mirrord.model import Result
-from mirrord.syncer import LOCAL
+from mirrord.model.run import Result
+from mirrord.syncer.values import LOCAL
 from mirrord.syncers.helm.transfer.local import FEW, UNFINISHED
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart

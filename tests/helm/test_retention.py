@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mirrord.errors import GuardError
-from mirrord.model import Action, Result, Run
+from mirrord.model.plan import Action
+from mirrord.model.run import Result, Run
 from mirrord.syncers.helm.transfer import chartmuseum, server_index
 from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget
 from mirrord.syncers.helm.transfer.retention import SAME, Retention

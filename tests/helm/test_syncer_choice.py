@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mirrord.model import Result
-from mirrord.syncer import LOCAL
+from mirrord.model.run import Result
+from mirrord.syncer.values import LOCAL
 from mirrord.syncers.helm.names import spec_of
 from mirrord.syncers.helm.plan.choice import selected
 from mirrord.syncers.helm.spec import HelmSpec

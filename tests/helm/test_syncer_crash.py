@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.failpoints import CRASH_STATUS
-from mirrord.model import Result
-from mirrord.syncer import LOCAL
+from mirrord.model.digest import Digest
+from mirrord.model.run import Result
+from mirrord.syncer.values import LOCAL
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import Chart, build_chart

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from mirrord.digest import Digest
-from mirrord.model import Action, Outcome, Result
-from mirrord.syncer import LOCAL
+from mirrord.model.digest import Digest
+from mirrord.model.plan import Action
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL
 from mirrord.syncers.helm.upstream import poll as polling
 from mirrord.testing import Auth, Registry
 from mirrord.testing.chart_repository import INDEX, ChartRepository

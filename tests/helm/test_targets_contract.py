@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, ImmutableError
+from mirrord.model.digest import Digest
 from tests.support.chartfiles import pack_chart, sign_chart
 from tests.support.chartworld import KINDS, ChartWorld, index_of, open_chart_world, sound, version_of
 

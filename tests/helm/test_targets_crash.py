@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.failpoints import CRASH_STATUS
+from mirrord.model.digest import Digest
 from tests.support.chartfiles import pack_chart, sign_chart
 from tests.support.chartworld import index_of, open_chart_world, publish_until, sound, version_of
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, ImmutableError, UnsupportedError
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.transfer.oci import OciTarget
 from mirrord.syncers.helm.transfer.oci_manifest import CHART, CONFIG, PROVENANCE, annotations_of, config_of

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.errors import BrokenError, ContentError, DeniedError, ImmutableError, RefusedError, ServerError
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, api_url
 from mirrord.syncers.helm.transfer.coding import CodingTarget
 from mirrord.testing.servers import require

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.model import Action, Outcome, Result
-from mirrord.syncer import LOCAL
+from mirrord.model.plan import Action
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL
 from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import INDEX, ChartRepository

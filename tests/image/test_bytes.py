@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from mirrord.digest import Digest
-from mirrord.model import Outcome, Result
-from mirrord.syncer import LOCAL
+from mirrord.model.digest import Digest
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL
 from mirrord.testing import (
     DockerRegistry,
     Image,

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from mirrord.digest import Digest
-from mirrord.model import Outcome, Result
-from mirrord.syncer import LOCAL
+from mirrord.model.digest import Digest
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL
 from mirrord.testing import Image, Immutable, Moment, Registry, build_image, push
 from mirrord.testing.servers import free_port
 from tests.support.world import World, by_target

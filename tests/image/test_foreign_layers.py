@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mirrord.model import Outcome, Result
-from mirrord.syncer import LOCAL
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL
 from mirrord.testing import DockerRegistry, Image, build_image, push, require
 from mirrord.testing.images import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Builder
 from tests.support.world import World

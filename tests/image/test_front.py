@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from mirrord.digest import Digest
-from mirrord.serving import Request, Response, Serves
-from mirrord.syncer import LOCAL
+from mirrord.model.digest import Digest
+from mirrord.syncer.serving import Request, Response, Serves
+from mirrord.syncer.values import LOCAL
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Image, build_artifact, build_image
 from tests.support.layouts import write_layout

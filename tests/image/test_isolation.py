@@ -15,8 +15,9 @@ from mirrord.blobs.source_queue import Patience
 from mirrord.config.load import Configuration
 from mirrord.daemon.runner import Runner
 from mirrord.daemon.snapshot import Snapshot
-from mirrord.model import Result, Run
-from mirrord.syncer import Mirror, Syncer
+from mirrord.model.run import Result, Run
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import DockerRegistry, Fault, Image, Moment, Registry, build_image, push, require
 from mirrord.testing.images import Builder

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mirrord.digest import Digest
-from mirrord.model import Result
-from mirrord.syncer import LOCAL
+from mirrord.model.digest import Digest
+from mirrord.model.run import Result
+from mirrord.syncer.values import LOCAL
 from mirrord.syncers.image.transfer import session
 from mirrord.testing import Image, Registry, push
 from mirrord.testing.images import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST

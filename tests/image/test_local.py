@@ -9,10 +9,11 @@ import pytest
 
 from mirrord import failpoints
 from mirrord.blobs.disk import DiskStore
-from mirrord.digest import Digest
 from mirrord.errors import DigestError
-from mirrord.model import Action, Outcome, Result
-from mirrord.syncer import LOCAL, Mirror
+from mirrord.model.digest import Digest
+from mirrord.model.plan import Action
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.testing import Registry, build_image, push
 from tests.support.layouts import write_layout
 from tests.support.world import World

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.model import Action, Outcome, Result
-from mirrord.syncer import LOCAL
+from mirrord.model.plan import Action
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL
 from mirrord.testing import build_image, push
 from tests.support.world import World, by_target, open_world
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mirrord.model import Result
+from mirrord.model.run import Result
 from mirrord.report.metrics import Metrics
-from mirrord.syncer import LOCAL
+from mirrord.syncer.values import LOCAL
 from mirrord.testing import build_image, push
 from tests.support.world import World
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from mirrord.model import Action, Plan, Result, Run
-from mirrord.syncer import LOCAL, Mirror
+from mirrord.model.plan import Action, Plan
+from mirrord.model.run import Result, Run
+from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.testing import DockerRegistry, Image, build_image, push, require
 from tests.support.layouts import write_layout
 from tests.support.store import MemoryStore

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mirrord.model import Result, Run
-from mirrord.syncer import LOCAL, Mirror
+from mirrord.model.run import Result, Run
+from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.testing import Image, Registry, build_image, build_nested, push
 from tests.support.layouts import write_layout
 from tests.support.store import MemoryStore

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from mirrord.model import Action, Result, Run
+from mirrord.model.plan import Action
+from mirrord.model.run import Result, Run
 from mirrord.plan.naming import build_tags
-from mirrord.syncer import LOCAL, Mirror
+from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.testing import Image, Registry, build_image, push
 from tests.support.layouts import write_layout
 from tests.support.world import World

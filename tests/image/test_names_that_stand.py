@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mirrord.model import Outcome, Result
+from mirrord.model.run import Outcome, Result
 from mirrord.testing import Image, Immutable, Registry, build_image, push
 from mirrord.testing.servers import free_port
 from tests.support.layouts import write_layout

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mirrord.model import Action, Result
-from mirrord.syncer import LOCAL
+from mirrord.model.plan import Action
+from mirrord.model.run import Result
+from mirrord.syncer.values import LOCAL
 from mirrord.testing import Registry, build_image, push
 from tests.support.layouts import write_layout
 from tests.support.store import MemoryStore

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mirrord import failpoints
-from mirrord.model import Action, Outcome, Result
-from mirrord.syncer import LOCAL, Mirror, Publication
+from mirrord.model.plan import Action
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL, Mirror, Publication
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Fault, Image, Immutable, Moment, Registry, build_image, push
 from mirrord.testing.servers import free_port

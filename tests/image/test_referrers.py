@@ -11,9 +11,9 @@ import aiohttp
 import pytest
 
 from mirrord.errors import BusyError, TooLargeError
-from mirrord.model import Result
-from mirrord.serving import Request
-from mirrord.syncer import LOCAL
+from mirrord.model.run import Result
+from mirrord.syncer.serving import Request
+from mirrord.syncer.values import LOCAL
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import DockerRegistry, Image, Registry, build_artifact, build_image, push, require
 from tests.support.world import World

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mirrord.model import Action, Outcome, Result
+from mirrord.model.plan import Action
+from mirrord.model.run import Outcome, Result
 from mirrord.testing import Auth, Registry, build_image, push
 from tests.support.world import World
 

@@ -12,8 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from mirrord.errors import ConfigError
-from mirrord.model import Result
-from mirrord.syncer import LOCAL
+from mirrord.model.run import Result
+from mirrord.syncer.values import LOCAL
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Image, build_image, build_nested, push
 from tests.support.layouts import write_docker_archive, write_layout, write_layout_tar

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, TooLargeError
+from mirrord.model.digest import Digest
 from mirrord.syncers.image.transfer import tree
 from mirrord.syncers.image.transfer.tree import Extent, Manifests, Once, Parts, root
 from mirrord.wire.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from mirrord.blobs.spool import WITHHELD
-from mirrord.digest import Digest
 from mirrord.errors import BrokenError
 from mirrord.events import BytesRead, Event
-from mirrord.model import Outcome, Result
-from mirrord.syncer import LOCAL
+from mirrord.model.digest import Digest
+from mirrord.model.run import Outcome, Result
+from mirrord.syncer.values import LOCAL
 from mirrord.syncers.image.upstream import survey
 from mirrord.testing import Auth, Fault, Image, Moment, Registry, build_image, push
 from mirrord.wire.http.message import HttpRequest

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirrord.memory import NO_MEMORY, LastSeen, Memory
-from mirrord.model import Action, Item, Step
+from mirrord.model.memory import NO_MEMORY, LastSeen, Memory
+from mirrord.model.plan import Action, Item, Step
 from mirrord.plan.differ import asked, differ
 from mirrord.plan.moving import Evidence
 from mirrord.plan.offer import Build, Held, Offer

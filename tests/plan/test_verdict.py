@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.report.documents import plan_document
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -12,7 +12,8 @@ import pytest
 
 from mirrord.blobs import reserve
 from mirrord.errors import StorageError, UnreachableError
-from mirrord.model import Action, Outcome, Plan, Receipt, Run, Step
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.record.sqlite import SqliteStore
 from tests.support.disks import fill, small_disk
 

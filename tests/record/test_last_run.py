@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.model import Action, Outcome, Plan, Receipt, Run, Step
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import LastRun, Noted
 from mirrord.report.status import Facts, status, told
-from mirrord.syncer import Mirror, Target
+from mirrord.syncer.values import Mirror, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
 from tests.support.store import MemoryStore
 

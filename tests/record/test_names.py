@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.memory import Memory, NamedBuild
-from mirrord.model import Action, Outcome, Plan, Receipt, Run, Step
+from mirrord.model.memory import Memory, NamedBuild
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.pipeline import believable
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import Store

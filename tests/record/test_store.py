@@ -16,8 +16,9 @@ import pytest
 
 from mirrord import failpoints
 from mirrord.errors import StorageError
-from mirrord.memory import LastSeen
-from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
+from mirrord.model.memory import LastSeen
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.record.engine import on_network
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import Store

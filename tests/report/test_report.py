@@ -12,7 +12,8 @@ import pytest
 from pydantic import BaseModel
 
 from mirrord import events as ev
-from mirrord.model import Action, Outcome, Plan, Receipt, Result, Run, Step
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.record.store import LastRun, Noted, Standing
 from mirrord.report import health
 from mirrord.report.documents import (
@@ -33,7 +34,7 @@ from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Facts, Running, status
 from mirrord.serve.page import page
-from mirrord.syncer import Mirror, Target
+from mirrord.syncer.values import Mirror, Target
 from mirrord.wire.secret import Secret
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)

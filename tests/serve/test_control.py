@@ -12,7 +12,8 @@ import aiohttp
 from aiohttp import web
 
 from mirrord.events import Events, RunFinished
-from mirrord.model import Action, Outcome, Plan, Receipt, Run, Step
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.serve.control import make_control
 from mirrord.serve.remote import ControlClient, bind_control, short
 

@@ -19,8 +19,8 @@ from mirrord.report.metrics import Metrics
 from mirrord.report.status import Facts, Status, status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
-from mirrord.serving import Request, Response, Serves
-from mirrord.syncer import Services
+from mirrord.syncer.serving import Request, Response, Serves
+from mirrord.syncer.values import Services
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
 SIZE = 3_000_000

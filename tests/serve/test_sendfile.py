@@ -17,8 +17,8 @@ from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
 from mirrord.serve.sendfile import FileSender
 from mirrord.serve.taking import ConnectionProgress
-from mirrord.serving import Request, Response
-from mirrord.syncer import Services
+from mirrord.syncer.serving import Request, Response
+from mirrord.syncer.values import Services
 from tests.support.crowd import Client, crowd, request, troubles
 from tests.support.frontserver import Shown
 

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from mirrord.events import Events
-from mirrord.model import Result
+from mirrord.model.run import Result
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import DockerRegistry, Registry, build_artifact, build_image, push, require
 from tests.support.commands import Desk

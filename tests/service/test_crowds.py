@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from mirrord.events import Events
-from mirrord.model import Result
+from mirrord.model.run import Result
 from mirrord.serve.remote import ControlClient
 from mirrord.syncers.git.names import MARK
 from mirrord.testing import build_image

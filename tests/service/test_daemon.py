@@ -16,9 +16,10 @@ from mirrord.daemon.lock import StateLock
 from mirrord.daemon.runtime import open_runtime
 from mirrord.errors import BusyError, ConfigError, UnreachableError, UsageError
 from mirrord.events import Event, Events, Planned, RunFinished, RunStarted, StepDone
-from mirrord.model import Result
+from mirrord.model.run import Result
 from mirrord.serve.remote import SOCKET, ControlClient
-from mirrord.syncer import Publication, load_syncers
+from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.values import Publication
 
 PLUGIN = Path(__file__).parent / "plugin"
 

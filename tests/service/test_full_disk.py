@@ -17,10 +17,10 @@ import aiohttp
 import pytest
 
 from mirrord.blobs.reserve import FILE, HELD, RESERVE
-from mirrord.digest import Digest
 from mirrord.errors import UnreachableError
 from mirrord.events import Events
-from mirrord.model import Result, Run
+from mirrord.model.digest import Digest
+from mirrord.model.run import Result, Run
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import Fault, Image, Registry, build_image, push
 from mirrord.testing.chart_repository import ChartRepository

@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 
 from mirrord.events import Events
-from mirrord.model import Result, Run
+from mirrord.model.run import Result, Run
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import DockerRegistry, Registry, build_image, push, require
 from mirrord.testing.githost import GitHost

@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from mirrord.events import Events
-from mirrord.model import Result, Run
+from mirrord.model.run import Result, Run
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import Registry, build_image, push
 from mirrord.testing.images import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST

@@ -12,7 +12,7 @@ import pytest
 
 from mirrord.errors import UnreachableError
 from mirrord.events import Events
-from mirrord.model import Result
+from mirrord.model.run import Result
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
 from mirrord.testing.running import podman, run, skopeo_copy

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,10 +17,11 @@ from mirrord.daemon.runner import Runner
 from mirrord.daemon.snapshot import Snapshot
 from mirrord.errors import BusyError, UsageError
 from mirrord.events import Event, Events, RunFinished, RunSkipped, RunStarted
-from mirrord.model import Plan, Result
+from mirrord.model.plan import Plan
+from mirrord.model.run import Result
 from mirrord.report import health
 from mirrord.report.health import Health
-from mirrord.syncer import Mirror, Publication, Services, Target
+from mirrord.syncer.values import Mirror, Publication, Services, Target
 from mirrord.wire.secret import Secret
 from tests.support.store import MemoryStore
 
@@ -254,9 +254,3 @@ async def test_progress(house: House) -> None:
     assert house.runner.running()["m"].trigger == "start"
     house.syncer.gate.set()
     await asked
-
-
-def test_package_exports() -> None:
-    """What the command line needs is in one place."""
-    daemon = importlib.import_module("mirrord.daemon")
-    assert all(hasattr(daemon, name) for name in daemon.__all__)

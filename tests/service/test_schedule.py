@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from mirrord.schedule import LATEST, Clock, stagger, trigger
-from mirrord.syncer import Mirror, Schedule
+from mirrord.syncer.values import Mirror, Schedule
 
 
 class Nothing(BaseModel):

@@ -9,7 +9,7 @@ import pytest
 from mirrord.config.load import load_folder
 from mirrord.daemon.services import build_services
 from mirrord.events import Events
-from mirrord.syncer import load_syncers
+from mirrord.syncer.loader import load_syncers
 
 
 async def test_a_state_named_from_here_is_found_from_everywhere(

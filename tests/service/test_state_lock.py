@@ -12,7 +12,7 @@ import pytest
 from mirrord.daemon.lock import SERVE, StateLock
 from mirrord.errors import BusyError, StorageError
 from mirrord.events import Events
-from mirrord.model import Result
+from mirrord.model.run import Result
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import Registry, build_image, push
 from mirrord.testing.githost import GitHost

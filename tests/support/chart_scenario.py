@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from mirrord.digest import Digest
-from mirrord.syncer import LOCAL, Mirror, Services, Syncer, Target
+from mirrord.model.digest import Digest
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm.names import CHARTS, INDEX
 from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.testing.chart_repository import ChartRepository

@@ -21,11 +21,13 @@ from mirrord import failpoints
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.repositories import Repositories
-from mirrord.digest import Digest
 from mirrord.events import Events
-from mirrord.model import Plan, Receipt, Run
+from mirrord.model.digest import Digest
+from mirrord.model.plan import Plan
+from mirrord.model.run import Receipt, Run
 from mirrord.pipeline import plan_mirror, run_mirror
-from mirrord.syncer import Mirror, Services, Syncer, Target
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.helm.names import CHARTS, INDEX, OCI
 from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.testing.registry import Registry

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 
 from aiohttp import web
 
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 from mirrord.testing.charts import build_chart, build_index
 from mirrord.testing.listening import listen
 

@@ -23,9 +23,9 @@ from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.repositories import Repositories
 from mirrord.blobs.source import BlobSource
-from mirrord.digest import Digest
 from mirrord.errors import ContentError
 from mirrord.events import Events
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import CHARTS, INDEX, ChartVersion
 from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, Museum
 from mirrord.syncers.helm.transfer.coding import CodingTarget

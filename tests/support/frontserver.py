@@ -10,8 +10,8 @@ from mirrord.report.health import Health
 from mirrord.report.status import Facts, Status, status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, address_of, bind
-from mirrord.serving import Serves
-from mirrord.syncer import Services
+from mirrord.syncer.serving import Serves
+from mirrord.syncer.values import Services
 
 
 class Shown:

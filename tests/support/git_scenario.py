@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from mirrord.syncer import LOCAL, Mirror, Services, Syncer, Target
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.syncer import SYNCER
 from mirrord.testing.contract import Scenario
 from mirrord.testing.githost import GitHost

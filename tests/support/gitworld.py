@@ -21,9 +21,11 @@ from typing import Any, cast
 from mirrord import failpoints
 from mirrord.blobs.pool import SpoolPool
 from mirrord.events import Events
-from mirrord.model import Plan, Receipt, Run
+from mirrord.model.plan import Plan
+from mirrord.model.run import Receipt, Run
 from mirrord.pipeline import plan_mirror, run_mirror
-from mirrord.syncer import LOCAL, Mirror, Services, Syncer, Target
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.kept import MirrorCache
 from mirrord.syncers.git.syncer import SYNCER
 from mirrord.testing.exchange import Wire

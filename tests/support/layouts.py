@@ -8,7 +8,7 @@ import json
 import tarfile
 from pathlib import Path
 
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 from mirrord.testing.images import DOCKER_CONFIG, OCI_CONFIG, OCI_INDEX, REF_NAME, REVISION, Image, Json
 
 

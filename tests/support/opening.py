@@ -10,7 +10,7 @@ from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.repositories import Repositories
 from mirrord.events import Events
-from mirrord.syncer import Services
+from mirrord.syncer.values import Services
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 

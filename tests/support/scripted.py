@@ -15,8 +15,8 @@ from mirrord.serve.door import Listener, bind
 from mirrord.serve.places import Places
 from mirrord.serve.programs import ProgramLimit, Programs
 from mirrord.serve.spooled import Room
-from mirrord.serving import Process, Request, Response
-from mirrord.syncer import Services
+from mirrord.syncer.serving import Process, Request, Response
+from mirrord.syncer.values import Services
 from tests.support.frontserver import Shown
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from mirrord.errors import StorageError
-from mirrord.memory import LastSeen, Memory, NamedBuild
-from mirrord.model import Run
+from mirrord.model.memory import LastSeen, Memory, NamedBuild
+from mirrord.model.run import Run
 from mirrord.record.ledger import advance, last_runs, learned, learned_names, noted, summarise
 from mirrord.record.store import KEEP, RunRecord, Standing, TargetRecord
 

@@ -13,7 +13,7 @@ import aiohttp
 
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.repositories import Repositories
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 from mirrord.testing.servers import DockerRegistry
 from mirrord.wire.oci.manifest import ACCEPT, Manifest
 

@@ -20,10 +20,12 @@ from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.repositories import Repositories
 from mirrord.blobs.source_queue import PATIENCE, Patience
 from mirrord.events import Events
-from mirrord.model import Plan, Receipt, Run
+from mirrord.model.plan import Plan
+from mirrord.model.run import Receipt, Run
 from mirrord.pipeline import plan_mirror, run_mirror
-from mirrord.serving import Request, Response
-from mirrord.syncer import LOCAL, Mirror, Publication, Publishes, Services, Syncer, Target
+from mirrord.syncer.port import Publishes, Syncer
+from mirrord.syncer.serving import Request, Response
+from mirrord.syncer.values import LOCAL, Mirror, Publication, Services, Target
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing.exchange import Wire
 from mirrord.testing.registry import Registry

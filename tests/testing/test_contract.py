@@ -8,7 +8,7 @@ import pytest
 
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.store import BlobStore
-from mirrord.syncer import GROUP, load_syncers
+from mirrord.syncer.loader import GROUP, load_syncers
 from mirrord.testing.contract import SCENARIO_CHECKS, Scenario, check_port, check_rooms
 from mirrord.testing.store_contract import STORE_CHECKS
 from tests.support.scenarios import SCENARIOS

@@ -10,8 +10,10 @@ from typing import Any, cast
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from mirrord.model import Action, Outcome, Plan, Receipt, Step
-from mirrord.syncer import Mirror, Services, Syncer, Target, Tell
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt
+from mirrord.syncer.port import Syncer, Tell
+from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.testing.contract import SCENARIO_CHECKS, check_port, check_rooms
 
 SOURCE = {"a": "1", "b": "2"}

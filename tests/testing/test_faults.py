@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 from mirrord.testing import Faults, Moment, Registry, build_image, push
 
 DATA = bytes(range(256)) * 4000

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.errors import UnreachableError
+from mirrord.model.digest import Digest
 from mirrord.testing import (
     Auth,
     DockerRegistry,

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 from mirrord.testing import Auth, Content, Immutable, Moment, Registry, Wire, build_artifact, build_image, push
 from tests.support.tls import Authority
 

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 import pytest
 
 from mirrord.errors import GuardError, ImmutableError, MirrordError, MissingError, UnsupportedError, UntrustedError
-from mirrord.model import Action, Outcome, Plan, Receipt, Step
-from mirrord.syncer import Tell
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt
+from mirrord.syncer.port import Tell
 from mirrord.transfer.execute import execute, failed
 
 NOW = datetime(2024, 5, 17, 12, tzinfo=UTC)

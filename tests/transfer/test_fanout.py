@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from mirrord.errors import MissingError, ServerError
-from mirrord.model import Action, Outcome, Receipt, Step
+from mirrord.model.plan import Action, Step
+from mirrord.model.run import Outcome, Receipt
 from mirrord.transfer.fanout import Delivery, Gate, fan_out, together
 
 NAMES = ("a", "b", "c")

@@ -10,9 +10,9 @@ import pytest
 
 from mirrord.errors import MissingError, StorageError
 from mirrord.events import Event, Planned, RunFinished, RunStarted, StepDone
-from mirrord.model import Outcome, Result
+from mirrord.model.run import Outcome, Result
 from mirrord.pipeline import run_mirror
-from mirrord.syncer import LOCAL, Mirror
+from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.testing import build_image
 from mirrord.wire.secret import Secret
 from tests.support.layouts import write_layout

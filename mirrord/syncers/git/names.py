@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
 from mirrord.errors import ConfigError, MirrordError, UntrustedError
-from mirrord.syncer import LOCAL, Mirror, Target
+from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.wire.forges.known import canonical, forge_of
 from mirrord.wire.git.address import Address, check
 

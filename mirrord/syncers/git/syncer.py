@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from mirrord.memory import Memory
-from mirrord.model import Plan
-from mirrord.serving import Request, Response
-from mirrord.syncer import Backup, Mirror, Services
+from mirrord.model.memory import Memory
+from mirrord.model.plan import Plan
+from mirrord.syncer.serving import Request, Response
+from mirrord.syncer.values import Backup, Mirror, Services
 from mirrord.syncers.git.front import PREFIXES, respond
 from mirrord.syncers.git.kept import MirrorCache
 from mirrord.syncers.git.names import places, unheeded

@@ -10,10 +10,10 @@ import re
 from urllib.parse import unquote
 
 from mirrord.blobs.repositories import RepositoryState
-from mirrord.digest import Digest
 from mirrord.errors import StorageError
-from mirrord.serving import Request, Response
-from mirrord.syncer import Services
+from mirrord.model.digest import Digest
+from mirrord.syncer.serving import Request, Response
+from mirrord.syncer.values import Services
 from mirrord.syncers.helm.names import INDEX, PROVENANCE
 
 _ROUTE = re.compile(r"(?P<mirror>[a-z0-9][a-z0-9-]{0,127})/(?P<name>[^/]+|charts/[^/]+)")

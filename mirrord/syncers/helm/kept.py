@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mirrord.blobs.notes import Notes
-from mirrord.model import Action
-from mirrord.syncer import LOCAL, Mirror, Services
+from mirrord.model.plan import Action
+from mirrord.syncer.values import LOCAL, Mirror, Services
 from mirrord.syncers.helm.names import INDEX, instant, places, repository_of, spec_of
 from mirrord.syncers.helm.plan.choice import VersionChoice, choose, ripe
 from mirrord.syncers.helm.plan.notices import lacking, problems, remarks

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, cast
 
-from mirrord.digest import Digest
 from mirrord.errors import ConfigError, MirrordError
-from mirrord.syncer import LOCAL, Mirror, Target
+from mirrord.model.digest import Digest
+from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.wire.oci.reference import Reference, valid_repository, valid_tag
 from mirrord.wire.origin import check_url
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from mirrord.config.units import Duration, between
-from mirrord.digest import Digest
 from mirrord.errors import MirrordError
+from mirrord.model.digest import Digest
 from mirrord.plan.semver import Constraint
 
 

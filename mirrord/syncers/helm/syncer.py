@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from mirrord.digest import Digest
 from mirrord.errors import StorageError
-from mirrord.memory import Memory
-from mirrord.model import Action, Plan
-from mirrord.serving import Request, Response
-from mirrord.syncer import Mirror, Services
+from mirrord.model.digest import Digest
+from mirrord.model.memory import Memory
+from mirrord.model.plan import Action, Plan
+from mirrord.syncer.serving import Request, Response
+from mirrord.syncer.values import Mirror, Services
 from mirrord.syncers.helm.front import respond
 from mirrord.syncers.helm.kept import RunEnd, RunNotes
 from mirrord.syncers.helm.names import ChartVersion, is_oci, places, repository_of, source_of, spec_of

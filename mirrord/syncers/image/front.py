@@ -17,10 +17,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlencode
 
 from mirrord.blobs.repositories import ManifestRef, RepositoryState
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError, StorageError
-from mirrord.serving import Request, Response
-from mirrord.syncer import Services
+from mirrord.model.digest import Digest
+from mirrord.syncer.serving import Request, Response
+from mirrord.syncer.values import Services
 from mirrord.wire.oci.descriptor import OCI_INDEX
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import valid_repository, valid_tag

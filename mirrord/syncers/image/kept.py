@@ -7,8 +7,8 @@ from datetime import datetime
 
 from mirrord.blobs.repositories import RepositoryState
 from mirrord.blobs.store import BlobStore
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, MissingError
+from mirrord.model.digest import Digest
 from mirrord.wire.oci.created import created
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.files import BlobFile

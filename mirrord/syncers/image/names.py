@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from mirrord.errors import ConfigError, MirrordError, UsageError
-from mirrord.syncer import LOCAL, Mirror, Publication, Target
+from mirrord.syncer.values import LOCAL, Mirror, Publication, Target
 from mirrord.wire.oci.layout import split_name
 from mirrord.wire.oci.reference import Reference
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from mirrord.memory import NO_MEMORY, Memory
-from mirrord.model import Plan
+from mirrord.model.memory import NO_MEMORY, Memory
+from mirrord.model.plan import Plan
 from mirrord.plan.differ import differ
 from mirrord.plan.moving import Evidence
 from mirrord.plan.offer import Held, Offer
-from mirrord.syncer import Mirror
+from mirrord.syncer.values import Mirror
 
 if TYPE_CHECKING:
     from mirrord.blobs.source import BlobSource

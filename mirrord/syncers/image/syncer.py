@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from mirrord.errors import StorageError
-from mirrord.memory import Memory
-from mirrord.model import Plan
-from mirrord.serving import Request, Response
-from mirrord.syncer import LOCAL, Mirror, Publication, Services, Target
+from mirrord.model.memory import Memory
+from mirrord.model.plan import Plan
+from mirrord.syncer.serving import Request, Response
+from mirrord.syncer.values import LOCAL, Mirror, Publication, Services, Target
 from mirrord.syncers.image.front import respond
 from mirrord.syncers.image.names import image_name, places, publishing, spec_of, target_reference
 from mirrord.syncers.image.plan import ImageSurvey, plan

@@ -28,8 +28,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedError, UsageError
+from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
 from mirrord.wire.oci.document import mapping, read_object, sequence, text
 from mirrord.wire.oci.files import BlobFile, write_hashed

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, ImmutableError, RefusedError, ServerError, UsageError
+from mirrord.model.digest import Digest
 from mirrord.wire.aside import aside
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.body import ResponseStream

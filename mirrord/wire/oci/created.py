@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, RefusedError
+from mirrord.model.digest import Digest
 from mirrord.wire.aside import aside
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import ATTESTATION, CONFIGS, Descriptor

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError
+from mirrord.model.digest import Digest
 from mirrord.wire.oci.document import check_spelling, mapping, sequence, text, texts
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, UntrustedError
+from mirrord.model.digest import Digest
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http, base_url
 from mirrord.wire.http.message import HttpRequest, HttpResponse

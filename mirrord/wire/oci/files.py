@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, MissingError, StorageError, TooLargeError
+from mirrord.model.digest import Digest
 
 STEP = 1024 * 1024  # bytes read at once
 

@@ -10,8 +10,8 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedError, UsageError
+from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import ATTESTATION, DOCKER_LIST, OCI_INDEX, Descriptor
 from mirrord.wire.oci.document import read_object, text
 from mirrord.wire.oci.files import BlobFile

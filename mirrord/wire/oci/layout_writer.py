@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Self
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, MissingError, StorageError, UsageError
+from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import OCI_INDEX, Descriptor
 from mirrord.wire.oci.document import mapping, read_object, sequence
 from mirrord.wire.oci.files import BlobFile, sync_folder

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, TooLargeError, UnsupportedError
+from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import (
     DOCKER_LIST,
     DOCKER_MANIFEST,

@@ -11,8 +11,8 @@ import ipaddress
 import re
 from dataclasses import dataclass, replace
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, UsageError
+from mirrord.model.digest import Digest
 from mirrord.wire.trust import api_authority
 
 HUB = "docker.io"

@@ -10,8 +10,8 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-from mirrord.digest import Digest
 from mirrord.errors import BusyError, ContentError, MissingError, RefusedError, TooLargeError
+from mirrord.model.digest import Digest
 from mirrord.wire.aside import aside
 from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX
 from mirrord.wire.oci.manifest import LIMIT, Manifest

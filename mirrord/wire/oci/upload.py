@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from urllib.parse import quote
 
-from mirrord.digest import Digest
 from mirrord.errors import (
     BrokenError,
     DigestError,
@@ -25,6 +24,7 @@ from mirrord.errors import (
     UnsupportedError,
     UsageError,
 )
+from mirrord.model.digest import Digest
 from mirrord.wire.http.message import MIB, HttpResponse, Upload
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.endpoint import PULL, PUSH, UNSURE, Endpoint, header_digest, header_size, scope

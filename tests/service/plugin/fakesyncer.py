@@ -16,10 +16,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mirrord.memory import Memory
-from mirrord.model import Action, Outcome, Plan, Receipt, Step
-from mirrord.serving import Request, Response
-from mirrord.syncer import Mirror, Publication, Services, Tell
+from mirrord.model.memory import Memory
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt
+from mirrord.syncer.port import Tell
+from mirrord.syncer.serving import Request, Response
+from mirrord.syncer.values import Mirror, Publication, Services
 
 STEERING = {"hang", "bug"}
 

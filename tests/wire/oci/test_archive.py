@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, MirrordError, MissingError, UnsupportedError, UsageError
+from mirrord.model.digest import Digest
 from mirrord.testing.images import build_image
 from mirrord.testing.servers import require
 from mirrord.wire.oci.archive import open_archive

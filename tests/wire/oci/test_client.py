@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.errors import (
     BrokenError,
     ContentError,
@@ -18,6 +17,7 @@ from mirrord.errors import (
     UnsupportedError,
     UsageError,
 )
+from mirrord.model.digest import Digest
 from mirrord.testing import Auth, Image, Registry, build_artifact, build_image, build_nested, build_schema1, push
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.errors import ServerError
 from mirrord.events import Events
+from mirrord.model.digest import Digest
 from mirrord.testing import Image, Registry, build_image, push
 from mirrord.testing.images import OCI_CONFIG, OCI_MANIFEST, Builder
 from mirrord.wire.host import HostBook

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mirrord.digest import Digest
 from mirrord.errors import (
     ContentError,
     DigestError,
@@ -25,6 +24,7 @@ from mirrord.errors import (
     UnsupportedError,
     UsageError,
 )
+from mirrord.model.digest import Digest
 from mirrord.testing.images import OCI_INDEX, Image, build_artifact, build_image, build_nested
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout

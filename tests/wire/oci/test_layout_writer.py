@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.errors import DigestError, MissingError, StorageError, UsageError
+from mirrord.model.digest import Digest
 from mirrord.testing.images import OCI_INDEX, Image, build_artifact, build_image, build_nested
 from mirrord.testing.servers import require
 from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor

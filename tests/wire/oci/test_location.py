@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.errors import UnreachableError, UntrustedError
+from mirrord.model.digest import Digest
 from mirrord.testing import Registry
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, MirrordError, TooLargeError, UnsupportedError
+from mirrord.model.digest import Digest
 from mirrord.testing.images import build_artifact, build_image, build_nested, build_schema1
 from mirrord.wire.oci.descriptor import (
     DOCKER_LIST,

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.errors import DeniedError, MissingError, UnsupportedError
+from mirrord.model.digest import Digest
 from mirrord.testing import DockerRegistry, Image, build_artifact, build_image, build_nested, require
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mirrord.digest import Digest
 from mirrord.errors import MirrordError, UsageError
+from mirrord.model.digest import Digest
 from mirrord.wire.oci.reference import Reference, valid_repository, valid_tag
 
 HEX = "a" * 64

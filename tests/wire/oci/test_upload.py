@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from mirrord.digest import Digest
 from mirrord.errors import (
     BrokenError,
     ContentError,
@@ -23,6 +22,7 @@ from mirrord.errors import (
     UntrustedError,
     UsageError,
 )
+from mirrord.model.digest import Digest
 from mirrord.testing import Auth, Fault, Immutable, Registry, build_image, push
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http

@@ -6,8 +6,8 @@ import re
 from typing import Final
 
 from mirrord.errors import MirrordError
-from mirrord.serving import Request, Response
-from mirrord.syncer import Services
+from mirrord.syncer.serving import Request, Response
+from mirrord.syncer.values import Services
 from mirrord.syncers.git.front.clone import clone
 from mirrord.syncers.git.front.desk import desk_of
 from mirrord.syncers.git.front.errors import refusal

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.errors import BusyError, ContentError, MirrordError, TooLargeError
-from mirrord.serving import Process, Request, Response
+from mirrord.syncer.serving import Process, Request, Response
 from mirrord.syncers.git.front.desk import GitFront
 from mirrord.syncers.git.front.errors import refusal
 from mirrord.wire.git.pktline import FLUSH, encode

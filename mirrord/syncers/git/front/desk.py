@@ -10,7 +10,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from mirrord.errors import BusyError
-from mirrord.syncer import Services
+from mirrord.syncer.values import Services
 from mirrord.syncers.git.front.recent import Recent
 from mirrord.syncers.git.front.shelf import AnswerCache
 from mirrord.wire.git.command import Git

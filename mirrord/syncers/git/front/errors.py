@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mirrord.serving import Response
+from mirrord.syncer.serving import Response
 
 
 def refusal(status: int, reason: str) -> Response:

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from mirrord.errors import BusyError, MissingError
-from mirrord.serving import Response
+from mirrord.syncer.serving import Response
 from mirrord.syncers.git.front.content_type import LOOK, headers_of
 from mirrord.syncers.git.front.desk import GitFront
 from mirrord.syncers.git.front.errors import refusal

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from mirrord.blobs.files import storage_errors
 from mirrord.blobs.notes import Notes
 from mirrord.errors import MirrordError, StorageError, UsageError
-from mirrord.syncer import LOCAL, Backup, Mirror, Services
+from mirrord.syncer.values import LOCAL, Backup, Mirror, Services
 from mirrord.syncers.git.kept.fates import Fates, Lost
 from mirrord.syncers.git.kept.large import LargeFiles
 from mirrord.syncers.git.names import FOLDER, MARK, repository_name

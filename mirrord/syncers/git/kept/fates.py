@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from mirrord.blobs.notes import Notes
-from mirrord.syncer import Backup
+from mirrord.syncer.values import Backup
 from mirrord.wire.git.cache.repository import STAMP, BackupRef
 
 Lost = tuple[str, str]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mirrord.syncer import Mirror
+from mirrord.syncer.values import Mirror
 from mirrord.syncers.git.names import spec_of
 from mirrord.syncers.git.plan.survey import GitSurvey, choose, everything, tip
 from mirrord.wire.git.refs import HEADS, Refs, Relation

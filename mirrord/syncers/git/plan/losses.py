@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from mirrord.syncer import LOCAL, Mirror
+from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.syncers.git.plan.survey import GitSurvey, wanted
 from mirrord.wire.git.refs import TAGS, Refs, alike
 

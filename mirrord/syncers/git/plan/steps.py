@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mirrord.model import Action, Plan, Step
-from mirrord.syncer import LOCAL, Mirror, Target
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, options_of, spec_of
 from mirrord.syncers.git.plan.guard import accident, guard
 from mirrord.syncers.git.plan.losses import Loss, displaced, losses

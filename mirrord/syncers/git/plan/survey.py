@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from fnmatch import translate
 
 from mirrord.errors import MirrordError
-from mirrord.syncer import Mirror
+from mirrord.syncer.values import Mirror
 from mirrord.syncers.git.names import spec_of
 from mirrord.syncers.git.spec import ALL_REFS
 from mirrord.wire.git.lfs.objects import Pointer

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from mirrord.errors import MirrordError, MissingError, UnsupportedError
 from mirrord.events import BytesRead, BytesSent
-from mirrord.model import Outcome, Receipt, Step
-from mirrord.syncer import LOCAL, Mirror, Services
+from mirrord.model.plan import Step
+from mirrord.model.run import Outcome, Receipt
+from mirrord.syncer.values import LOCAL, Mirror, Services
 from mirrord.syncers.git.kept import MirrorCache
 from mirrord.syncers.git.kept.large import Owed
 from mirrord.syncers.git.names import places, source_address

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from mirrord.errors import BusyError, ContentError, DeadlineError, GuardError, MirrordError, TooLargeError
-from mirrord.model import Action, Outcome, Receipt
+from mirrord.model.plan import Action
+from mirrord.model.run import Outcome, Receipt
 from mirrord.syncers.git.kept import MirrorCache
 from mirrord.syncers.git.kept.fates import Lost
 from mirrord.syncers.git.plan.losses import Loss

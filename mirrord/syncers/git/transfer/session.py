@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mirrord.errors import ContentError, MirrordError
-from mirrord.model import Receipt, Step
-from mirrord.syncer import LOCAL, Mirror, Services, Target, Tell
+from mirrord.model.plan import Step
+from mirrord.model.run import Receipt
+from mirrord.syncer.port import Tell
+from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.kept import MirrorCache, lock_of
 from mirrord.syncers.git.names import forge_at, options_of, source_address, spec_of, target_address
 from mirrord.syncers.git.plan.losses import Loss, losses
@@ -28,7 +30,7 @@ from mirrord.wire.secret import bug
 
 
 class GitSession:
-    """Fulfils `mirrord.syncer.Session`."""
+    """Fulfils `mirrord.syncer.port.Session`."""
 
     def __init__(self, mirror: Mirror, survey: GitSurvey, services: Services, *, blocked: bool) -> None:
         """Begin a run over what `survey` found; `blocked` when the guard spoke."""

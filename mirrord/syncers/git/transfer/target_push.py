@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mirrord.errors import MirrordError
-from mirrord.model import Action, Outcome, Receipt, Step
-from mirrord.syncer import LOCAL, Target
+from mirrord.model.plan import Action, Step
+from mirrord.model.run import Outcome, Receipt
+from mirrord.syncer.values import LOCAL, Target
 from mirrord.syncers.git.plan.steps import DEFAULT_BRANCH, EVERYTHING, LARGE
 from mirrord.syncers.git.transfer.destinations import Push
 from mirrord.wire.git.push import Change

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from mirrord.errors import BrokenError, MirrordError, MissingError, UnsupportedError
-from mirrord.memory import Memory
-from mirrord.syncer import LOCAL, Mirror, Services, Target
+from mirrord.model.memory import Memory
+from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.kept import KnownRefs, MirrorCache, git_of
 from mirrord.syncers.git.names import places, source_address, spec_of, target_address
 from mirrord.syncers.git.plan.guard import guard

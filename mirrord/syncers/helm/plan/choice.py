@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 from mirrord.plan.select import matches
 from mirrord.plan.semver import Constraint, Version, valid_version
 from mirrord.syncers.helm.names import ChartVersion, instant

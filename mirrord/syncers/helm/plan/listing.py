@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from urllib.parse import quote
 
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import CHARTS, ChartVersion
 from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.survey import TargetContent

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
-from mirrord.syncer import Mirror
+from mirrord.syncer.values import Mirror
 from mirrord.syncers.helm.names import registry_lacks, registry_paths, spec_of
 from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.survey import HelmSurvey

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from mirrord.model import Action, Plan, Step
-from mirrord.syncer import Mirror
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.syncer.values import Mirror
 from mirrord.syncers.helm.names import INDEX, registry_lacks, registry_paths, spec_of
 from mirrord.syncers.helm.plan.choice import VersionChoice, choose
 from mirrord.syncers.helm.plan.listing import listing, published

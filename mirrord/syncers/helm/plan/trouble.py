@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, DigestError, MirrordError, RefusedError, UntrustedError
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import PROVENANCE
 from mirrord.syncers.helm.plan.choice import VersionChoice
 

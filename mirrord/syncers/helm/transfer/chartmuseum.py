@@ -12,8 +12,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from mirrord import failpoints
 from mirrord.blobs.spool import SpoolReader
-from mirrord.digest import Digest
 from mirrord.errors import GuardError, RefusedError
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.transfer.retention import Retention, grouped
 from mirrord.syncers.helm.transfer.server_index import ServedIndex, upload

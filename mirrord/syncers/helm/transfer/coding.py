@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, MutableMapping, Sequence
 
 from mirrord import failpoints
 from mirrord.blobs.spool import SpoolReader
-from mirrord.digest import Digest
 from mirrord.errors import RefusedError
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.transfer.server_index import ServedIndex, upload
 from mirrord.syncers.helm.transfer.target import IndexFile, Reading

@@ -15,8 +15,8 @@ from typing import Final
 from mirrord import failpoints
 from mirrord.blobs.files import storage_errors, sync_folder
 from mirrord.blobs.spool import SpoolReader
-from mirrord.digest import Digest
 from mirrord.errors import BusyError, ContentError, ImmutableError, StorageError
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE, ChartVersion, valid_name
 from mirrord.syncers.helm.transfer.target import IndexFile, Reading
 

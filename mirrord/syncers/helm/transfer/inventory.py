@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from mirrord.errors import MirrordError, StorageError
-from mirrord.syncer import LOCAL, Mirror, Services, Target
+from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm.kept import notes_of
 from mirrord.syncers.helm.names import OCI, ChartVersion, api_of, place_of, repository_of, spec_of
 from mirrord.syncers.helm.plan.survey import TargetContent

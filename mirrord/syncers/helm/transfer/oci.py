@@ -11,8 +11,8 @@ from typing import Final
 
 from mirrord import failpoints
 from mirrord.blobs.spool import SpoolReader
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, ImmutableError, MissingError, RefusedError, UnsupportedError
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion, below, oci_tag, registry_lacks
 from mirrord.syncers.helm.transfer import oci_manifest
 from mirrord.syncers.helm.transfer.target import IndexFile

@@ -9,7 +9,6 @@ from typing import Final
 from urllib.parse import urljoin
 
 from mirrord.blobs.spool import SpoolReader
-from mirrord.digest import Digest
 from mirrord.errors import (
     BrokenError,
     ContentError,
@@ -21,6 +20,7 @@ from mirrord.errors import (
     TooLargeError,
     UntrustedError,
 )
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import INDEX, ChartVersion
 from mirrord.syncers.helm.transfer.target import Listing, Reading
 from mirrord.transfer.fanout import Workers

@@ -14,10 +14,12 @@ from typing import Protocol
 
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import DetachedError, RestartedError
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError
-from mirrord.model import Action, Outcome, Receipt, Step
-from mirrord.syncer import Services, Tell
+from mirrord.model.digest import Digest
+from mirrord.model.plan import Action, Step
+from mirrord.model.run import Outcome, Receipt
+from mirrord.syncer.port import Tell
+from mirrord.syncer.values import Services
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.listing import listing
@@ -85,7 +87,7 @@ class SessionContext:
 
 
 class HelmSession:
-    """Fulfils `mirrord.syncer.Session`."""
+    """Fulfils `mirrord.syncer.port.Session`."""
 
     def __init__(self, errand: SessionContext, archives: ChartArchives, services: Services) -> None:
         """Carry what `errand` says."""

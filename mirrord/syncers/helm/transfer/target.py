@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mirrord.blobs.spool import SpoolReader
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
 
 

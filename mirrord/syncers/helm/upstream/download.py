@@ -9,8 +9,8 @@ from typing import BinaryIO, Final
 
 from mirrord.blobs.files import storage_errors
 from mirrord.blobs.source import Opener
-from mirrord.digest import Digest
 from mirrord.errors import DigestError, TooLargeError, TransportError
+from mirrord.model.digest import Digest
 
 TRIES: Final = 4
 """Reads of a source that break without bringing PROGRESS bytes."""

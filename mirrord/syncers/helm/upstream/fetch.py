@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.blobs.source import BlobSource, Opener
-from mirrord.digest import Digest
 from mirrord.errors import (
     ContentError,
     DeniedError,
@@ -27,6 +26,7 @@ from mirrord.errors import (
     TooLargeError,
     about,
 )
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion, is_oci
 from mirrord.syncers.helm.upstream.archive import check_archive
 from mirrord.syncers.helm.upstream.download import verified

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError, RefusedError, TooLargeError
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import INDEX
 from mirrord.syncers.helm.upstream.location import locate
 from mirrord.syncers.helm.upstream.reading import Index, read_index

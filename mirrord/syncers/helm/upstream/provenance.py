@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.upstream.plain import Plain, said
 from mirrord.syncers.helm.upstream.yaml_events import build
 

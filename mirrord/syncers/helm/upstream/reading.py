@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, TooLargeError
+from mirrord.model.digest import Digest
 from mirrord.plan.semver import valid_version
 from mirrord.syncers.helm.names import INDEX, PROVENANCE, ChartVersion, Problem, valid_name
 from mirrord.syncers.helm.upstream.index_schema import ENTRY, InvalidEntryError, moment, record, texts, usable, words

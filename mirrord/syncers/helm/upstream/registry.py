@@ -10,8 +10,8 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError, MissingError
+from mirrord.model.digest import Digest
 from mirrord.plan.select import is_glob
 from mirrord.plan.semver import valid_version
 from mirrord.syncers.helm.names import OCI, ChartVersion, Problem, valid_name

@@ -9,8 +9,8 @@ from typing import Protocol, runtime_checkable
 
 from mirrord import failpoints
 from mirrord.blobs.spool import SpoolReader
-from mirrord.digest import Digest
 from mirrord.errors import RefusedError
+from mirrord.model.digest import Digest
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import created_at
 from mirrord.wire.oci.descriptor import Descriptor

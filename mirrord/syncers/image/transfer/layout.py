@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from mirrord.blobs.spool import SpoolReader
-from mirrord.digest import Digest
+from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.layout_writer import LayoutWriter
 from mirrord.wire.oci.manifest import Manifest

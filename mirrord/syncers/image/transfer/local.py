@@ -13,8 +13,8 @@ from mirrord.blobs.holding import whole
 from mirrord.blobs.repositories import ManifestRef, Repositories, RepositoryState
 from mirrord.blobs.spool import SpoolReader
 from mirrord.blobs.store import BlobStore
-from mirrord.digest import Digest
 from mirrord.errors import DigestError, StorageError
+from mirrord.model.digest import Digest
 from mirrord.syncers.image.kept import created_locally
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, ImmutableError, RefusedError
-from mirrord.model import Step
+from mirrord.model.digest import Digest
+from mirrord.model.plan import Step
 from mirrord.plan.moving import written
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.syncers.image.transfer.destinations import Destination

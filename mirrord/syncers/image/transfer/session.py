@@ -11,10 +11,12 @@ from datetime import datetime
 
 from mirrord import failpoints
 from mirrord.blobs.spool import DetachedError, RestartedError, SpoolReader
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError, StorageError
-from mirrord.model import Outcome, Receipt, Step
-from mirrord.syncer import Services, Tell
+from mirrord.model.digest import Digest
+from mirrord.model.plan import Step
+from mirrord.model.run import Outcome, Receipt
+from mirrord.syncer.port import Tell
+from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.syncers.image.transfer.destinations import Destination, Keeping
 from mirrord.syncers.image.transfer.publishing import Names, created_at_source, decide
@@ -48,7 +50,7 @@ class _Errand:
 
 
 class ImageSession:
-    """Fulfils `mirrord.syncer.Session`."""
+    """Fulfils `mirrord.syncer.port.Session`."""
 
     def __init__(
         self,

@@ -8,8 +8,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, MissingError, TooLargeError
+from mirrord.model.digest import Digest
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirrord.blobs.source import BlobSource
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError, MissingError
-from mirrord.model import Item
+from mirrord.model.digest import Digest
+from mirrord.model.plan import Item
 from mirrord.plan.naming import build_tags
 from mirrord.plan.offer import Build, Offer, named
 from mirrord.syncers.image.upstream.embedded import embedded
@@ -22,7 +22,7 @@ from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout, tag_in
 from mirrord.wire.oci.manifest import Manifest
 
 if TYPE_CHECKING:
-    from mirrord.syncer import Publication
+    from mirrord.syncer.values import Publication
     from mirrord.syncers.image.spec import Source
 
 

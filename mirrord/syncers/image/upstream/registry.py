@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mirrord.blobs.source import BlobSource
-from mirrord.digest import Digest
 from mirrord.errors import ContentError, MirrordError, MissingError, TransportError
-from mirrord.memory import Memory
-from mirrord.model import Item
+from mirrord.model.digest import Digest
+from mirrord.model.memory import Memory
+from mirrord.model.plan import Item
 from mirrord.plan.offer import Build, Offer, named, remembered
 from mirrord.plan.select import is_glob, matches, select
 from mirrord.syncers.image.upstream.embedded import embedded
@@ -23,7 +23,7 @@ from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import Reference
 
 if TYPE_CHECKING:
-    from mirrord.syncer import Publication
+    from mirrord.syncer.values import Publication
     from mirrord.syncers.image.spec import Source
 
 AT_ONCE = 64  # tags asked for; how many of them at once at the host its `requests` says

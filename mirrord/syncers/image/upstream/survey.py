@@ -10,13 +10,13 @@ from datetime import datetime
 from mirrord.blobs.files import storage_errors
 from mirrord.blobs.holding import whole
 from mirrord.blobs.repositories import RepositoryState
-from mirrord.digest import Digest
 from mirrord.errors import MirrordError, RefusedError, StorageError, TransportError
-from mirrord.memory import Memory
+from mirrord.model.digest import Digest
+from mirrord.model.memory import Memory
 from mirrord.plan.differ import asked
 from mirrord.plan.moving import Evidence, undated
 from mirrord.plan.offer import Offer
-from mirrord.syncer import LOCAL, Mirror, Services, Target
+from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.image.kept import created_locally
 from mirrord.syncers.image.names import image_name, source_reference, spec_of, target_reference
 from mirrord.syncers.image.plan import ImageSource, ImageSurvey

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from mirrord.syncer import Services
+from mirrord.syncer.values import Services
 
 
 @dataclass(frozen=True, slots=True)

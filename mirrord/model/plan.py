@@ -1,0 +1,122 @@
+"""What is to be done: items, steps, and all steps of one mirror as a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from mirrord.model.memory import NamedBuild
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that can be mirrored: an image tag, a chart version, a Git ref.
+
+    Attributes:
+        name: what people call it; unique in its mirror.
+        digest: identity of its content, opaque outside its syncer.
+        size: bytes to move when nothing of it is at the target, or None when unknown.
+    """
+
+    name: str
+    digest: str
+    size: int | None = None
+
+
+class Action(StrEnum):
+    """What a step does to its target."""
+
+    COPY = "copy"  # content is not known to be there, or the name points elsewhere
+    KEEP = "keep"  # nothing to do; listed so that a plan explains itself
+    REFUSE = "refuse"  # must not be done; the reason says why
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One decision about one item at one target.
+
+    Attributes:
+        action: what to do.
+        item: the item's name.
+        digest: the content the target shall have.
+        target: the target's name in the configuration.
+        names: what the content shall be called there (tags, versions, refs), in publishing order.
+        reason: one sentence, for people.
+        size: bytes that may have to move, or None when only doing will tell.
+        confirmed: the target itself said, for this plan, that it has the content under all names.
+        stays: those of `names` that never move to other content.
+        named: what is to be remembered of names when the step has ended well.
+        left: one sentence for each name that was asked for and is left as it is.
+        unless_newer: names that move are left alone where they stand for something newer.
+        group: steps of one group are handed to the syncer together (one read, many writes).
+        passing: what is there is asked anew each time, so there is nothing to remember of it.
+        count: how many items it stands for.
+    """
+
+    action: Action
+    item: str
+    digest: str
+    target: str
+    names: tuple[str, ...]
+    reason: str
+    size: int | None = None
+    group: str = ""
+    stays: frozenset[str] = frozenset()
+    named: tuple[NamedBuild, ...] = ()
+    left: tuple[str, ...] = ()
+    unless_newer: bool = False
+    confirmed: bool = False
+    passing: bool = False
+    count: int = 1
+
+    @property
+    def active(self) -> bool:
+        """Whether there is something to do."""
+        return self.action in (Action.COPY, Action.DELETE)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All decisions about one mirror, made at one moment.
+
+    Attributes:
+        mirror: name of the mirror.
+        kind: its artifact kind.
+        at: when it was decided.
+        steps: in the order in which they are started.
+        problems: what upstream offers and was left out, because it is wrong there, one sentence each. They are
+            counted and told, and a run is as good as without them.
+        missing: what the operator asked for by name and cannot be had, or not be found out, one sentence each: a run
+            with such is no good one.
+        remarks: what is worth knowing and no problem: what was put right, what differs upstream and stays as it is.
+        error: why nothing could be decided (the source as a whole cannot be read…), or "".
+        code: `MirrordError.code` of that, or "".
+        decisions: what the kind decided besides, for its own `open`; opaque to everybody else, and never written down.
+    """
+
+    mirror: str
+    kind: str
+    at: datetime
+    steps: tuple[Step, ...] = ()
+    problems: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    error: str = ""
+    code: str = ""
+    decisions: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def active(self) -> tuple[Step, ...]:
+        """The steps that do something."""
+        return tuple(step for step in self.steps if step.active)
+
+    @property
+    def groups(self) -> tuple[tuple[Step, ...], ...]:
+        """The active steps, batched by `Step.group`, in order of first appearance."""
+        batches: dict[str, list[Step]] = {}
+        for step in self.active:
+            batches.setdefault(step.group or f"{step.item}\n{step.digest}", []).append(step)
+        return tuple(tuple(batch) for batch in batches.values())

@@ -1,0 +1,149 @@
+"""The values that a syncer is given and returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mirrord.blobs.locations import BlobLocations
+from mirrord.model.origin import ConfigOrigin
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from mirrord.blobs.pool import SpoolPool
+    from mirrord.blobs.repositories import Repositories
+    from mirrord.blobs.store import BlobStore
+    from mirrord.events import Events
+    from mirrord.wire.http.client import Http
+
+LOCAL = "local"
+"""Name of the built-in target of every kind: kept by mirrord and served by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a mirror writes.
+
+    Attributes:
+        name: its name in the configuration, `local` for the built-in one.
+        kind: artifact kind.
+        to: where, in the syncer's own grammar; `local` for the built-in one.
+        options: the validated remainder (an instance of the syncer's `target_spec`).
+        origin: where it was written.
+    """
+
+    name: str
+    kind: str
+    to: str
+    options: BaseModel
+    origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a mirror runs; exactly one of `every` and `cron` is set.
+
+    Attributes:
+        every: seconds between runs, or None.
+        cron: five fields, or None.
+        timezone: IANA name in which `cron` is meant.
+        jitter: at most this many seconds are added at random to each start.
+    """
+
+    every: float | None = None
+    cron: str | None = None
+    timezone: str = "UTC"
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """One entry of `mirrors:`, validated.
+
+    Attributes:
+        name: `[a-z0-9][a-z0-9-]*`.
+        kind: artifact kind.
+        spec: the syncer's own part (an instance of its `spec`): `from` and what it adds.
+        targets: at least one, names unique.
+        schedule: None means only when asked.
+        deadline: seconds after which a run is cancelled.
+        trust: seconds for which a digest recorded at a target is trusted without asking again.
+        allow: this one run goes on in spite of the guard against accidents at the source (`sync --allow`).
+        publication: what this one run publishes instead of the mirror's own source, or None.
+        origin: where it was written.
+    """
+
+    name: str
+    kind: str
+    spec: BaseModel
+    targets: tuple[Target, ...]
+    schedule: Schedule | None = None
+    deadline: float = 6 * 3600.0
+    trust: float = 12 * 3600.0
+    allow: bool = False
+    publication: Publication | None = None
+    origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A request to publish one build now (`mirrord publish`).
+
+    Attributes:
+        source: `oci:DIR`, `docker-archive:FILE` or a reference.
+        names: what to call it at every target, the one that stays first.
+        if_newest: names that move are left alone where they stand for something newer.
+        number: of all publishes to the mirror, in the order in which they were accepted; 0 until then.
+        accepted: when that was.
+    """
+
+    source: str
+    names: tuple[str, ...]
+    if_newest: bool = False
+    number: int = 0
+    accepted: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """Something that a run overwrote or deleted.
+
+    Attributes:
+        name: what people call it, to bring it back; unique in its mirror; "" when nothing was kept of it.
+        item: the item that it was.
+        digest: its content then.
+        why: one clause: when, and what became of it.
+    """
+
+    name: str
+    item: str
+    digest: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a syncer may use of the program; built by the composition root, the same for all runs.
+
+    Attributes:
+        http: the only way to other machines.
+        spools: read once, write N: blobs on their way.
+        blobs: content of the `local` targets by digest, or None where there is no state.
+        repositories: names of the `local` targets, or None where there is no state.
+        keep: an existing folder that lasts, or None where there is no state; each kind has its own folder below it.
+        locations: which repositories at a host hold a blob, for mounts.
+        scratch: an existing folder for temporary files; swept at start.
+        events: tell what happens.
+    """
+
+    http: Http
+    spools: SpoolPool
+    events: Events
+    scratch: Path
+    blobs: BlobStore | None = None
+    repositories: Repositories | None = None
+    keep: Path | None = None
+    locations: BlobLocations = field(default_factory=BlobLocations)
