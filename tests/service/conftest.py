@@ -21,7 +21,8 @@ PLUGIN = Path(__file__).parent / "plugin"
 HURRIED = """
 import sys
 from pathlib import Path
-from mirrord.daemon import run, serve
+from mirrord.daemon.loop import run
+from mirrord.daemon.main import serve
 sys.exit(run(serve(Path(sys.argv[3]), Path(sys.argv[5]), None, stop_timeout=1.0)))
 """  # the command line waits longer for runs at the end than a test wants to
 
