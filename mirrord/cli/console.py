@@ -11,7 +11,7 @@ from typing import Any, Final
 from mirrord.errors import StalledError, StorageError, ThrottledError, UnreachableError
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
-from mirrord.record.ledger import causes
+from mirrord.record.summary import causes
 
 MOST: Final = 60  # rows about what went well
 NAMED: Final = 3  # items that are named where many have one cause

@@ -20,7 +20,7 @@ from mirrord.errors import BusyError, UnreachableError
 from mirrord.events import Events
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
-from mirrord.report.status import Facts, Status, status
+from mirrord.report.status import Status, StatusInput, status
 from mirrord.serve.remote import ControlClient
 from mirrord.syncer.loader import load_syncers
 from mirrord.syncer.values import Backup, Publication
@@ -95,7 +95,7 @@ class _Here:
 
     async def status(self) -> Status:
         mirrors = self._shop.snapshot.configuration.mirrors
-        return status(Facts(__version__, datetime.now(UTC), mirrors, await self._shop.store.standing()))
+        return status(StatusInput(__version__, datetime.now(UTC), mirrors, await self._shop.store.standing()))
 
 
 def configuration(folder: Path) -> Configuration:

@@ -20,7 +20,7 @@ from mirrord.report import health
 from mirrord.report.health import Health
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
-from mirrord.report.status import Facts, Status, status
+from mirrord.report.status import Status, StatusInput, status
 from mirrord.schedule import Clock
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Backup, Publication, Services
@@ -81,7 +81,7 @@ class House:
 
     async def status(self) -> Status:
         """See `View.status`."""
-        facts = Facts(
+        facts = StatusInput(
             __version__,
             now(),
             self._shop.snapshot.configuration.mirrors,

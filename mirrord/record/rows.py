@@ -16,8 +16,8 @@ from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.run import Result
 from mirrord.record import tables
 from mirrord.record.engine import open_engine, storage_errors
-from mirrord.record.ledger import advance
 from mirrord.record.store import KEEP, LastRun, Noted, RunRecord, Standing, TargetRecord
+from mirrord.record.summary import advance
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

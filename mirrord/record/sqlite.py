@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from mirrord.errors import StorageError
 from mirrord.model.memory import Memory
 from mirrord.model.run import Run
-from mirrord.record.ledger import last_runs, learned, learned_names, noted, summarise
 from mirrord.record.store import RunRecord, Standing
+from mirrord.record.summary import last_runs, learned, learned_names, noted, summarise
 
 if TYPE_CHECKING:
     from mirrord.record.rows import Rows

@@ -108,7 +108,7 @@ class Status(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class StatusInput:
     """What a status is made of.
 
     Attributes:
@@ -134,7 +134,7 @@ class Facts:
     configuration_error: str = ""
 
 
-def status(facts: Facts) -> Status:
+def status(facts: StatusInput) -> Status:
     """Put the facts together."""
     standing = {(entry.mirror, entry.target): entry for entry in facts.standing}
     state = "offline" if facts.started is None else "stopping" if facts.stopping else "ready"
@@ -148,7 +148,7 @@ def status(facts: Facts) -> Status:
     }
 
 
-def _mirror(mirror: Mirror, standing: Mapping[tuple[str, str], Standing], facts: Facts) -> MirrorStatus:
+def _mirror(mirror: Mirror, standing: Mapping[tuple[str, str], Standing], facts: StatusInput) -> MirrorStatus:
     whole = standing.get((mirror.name, ""))
     running = (facts.running or {}).get(mirror.name)
     own = _target(mirror.name, whole)

@@ -13,7 +13,7 @@ from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import LastRun, Noted
-from mirrord.report.status import Facts, status, told
+from mirrord.report.status import StatusInput, status, told
 from mirrord.syncer.values import Mirror, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
 from tests.support.store import MemoryStore
@@ -102,7 +102,7 @@ async def test_the_status_tells_them() -> None:
     await store.add_run(ended(KEPT))
     target = Target("gitee", "image", "x", ImageTarget())
     mirror = Mirror("crane", "image", ImageSpec.model_validate({"from": {"repository": "a/b"}}), (target,))
-    (found,) = status(Facts("1", NOW, [mirror], await store.standing()))["mirrors"]
+    (found,) = status(StatusInput("1", NOW, [mirror], await store.standing()))["mirrors"]
     (there,) = found["targets"]
     assert there["last_run"] == {"done": 1, "deleted": 1, "kept": 3221, "refused": 1, "failed": 0}
     assert there["troubles"] == list(EXPECTED.troubles)

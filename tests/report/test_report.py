@@ -32,7 +32,7 @@ from mirrord.report.health import Health
 from mirrord.report.lines import NAMES, line
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
-from mirrord.report.status import Facts, Running, status
+from mirrord.report.status import Running, StatusInput, status
 from mirrord.serve.page import page
 from mirrord.syncer.values import Mirror, Target
 from mirrord.wire.secret import Secret
@@ -119,7 +119,7 @@ def test_status_document() -> None:
         Standing("gone", "", T0, T0),
     ]
     running = {"m": Running("command", T0, 4, 1, 1)}
-    facts = Facts("1", T0, [mirror(), mirror("new", "local")], standing, running, {"m": T0}, T0)
+    facts = StatusInput("1", T0, [mirror(), mirror("new", "local")], standing, running, {"m": T0}, T0)
     document = json.loads(json.dumps(status(facts)))
     assert [entry["name"] for entry in document["mirrors"]] == ["m", "new"]
     m, new = document["mirrors"]
@@ -136,13 +136,13 @@ def test_status_document() -> None:
     assert m["running"] == {"trigger": "command", "started": "2026-11-21T01:02:03Z", "steps": 4, "done": 1, "failed": 1}
     assert (new["state"], new["last_success"], new["last_error"]) == ("new", None, None)
     assert document["state"] == "ready"
-    assert status(Facts("1", T0, []))["state"] == "offline"
+    assert status(StatusInput("1", T0, []))["state"] == "offline"
 
 
 def test_page_escapes() -> None:
     """Nothing from outside becomes markup (bad input 81), and the page asks for nothing from elsewhere."""
     standing = [Standing("m", "", T0, T0, 2, Result.FAILED, "content", "<script>alert('x')</script>")]
-    facts = Facts("1", T0, [mirror("m", "<b>")], standing, started=T0, configuration_error="<img src=x>")
+    facts = StatusInput("1", T0, [mirror("m", "<b>")], standing, started=T0, configuration_error="<img src=x>")
     text = page(status(facts))
     assert "<script" not in text
     assert "&lt;script&gt;" in text
@@ -153,7 +153,7 @@ def test_page_escapes() -> None:
 def test_page_tells_problems() -> None:
     """The page counts what was left out beside the mirror's state, and does not call it an error."""
     standing = [Standing("m", "", T0, T0, 0, Result.SUCCESS, problems=Noted(1, ("v2: is no image",)))]
-    assert "<td>idle, 1 problem</td>" in page(status(Facts("1", T0, [mirror("m", "a")], standing)))
+    assert "<td>idle, 1 problem</td>" in page(status(StatusInput("1", T0, [mirror("m", "a")], standing)))
 
 
 def test_left_out_is_a_line_of_its_own() -> None:
@@ -169,9 +169,9 @@ def test_left_out_is_a_line_of_its_own() -> None:
 def test_page_counts() -> None:
     """The page shows what the last run did at each target; without a mirror its one cell is as wide as the table."""
     standing = [Standing("m", "a", T0, T0, result=Result.SUCCESS, last=LastRun(3, 1, 3221, 1))]
-    text = page(status(Facts("1", T0, [mirror("m", "a")], standing)))
+    text = page(status(StatusInput("1", T0, [mirror("m", "a")], standing)))
     assert "<td>3 written · 1 deleted · 3221 up to date · 1 refused</td>" in text
-    empty = page(status(Facts("1", T0, [])))
+    empty = page(status(StatusInput("1", T0, [])))
     assert f'colspan="{empty.count("<th>")}"' in empty
 
 

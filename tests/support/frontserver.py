@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 
 from mirrord.report.health import Health
-from mirrord.report.status import Facts, Status, status
+from mirrord.report.status import Status, StatusInput, status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, address_of, bind
 from mirrord.syncer.serving import Serves
@@ -28,7 +28,7 @@ class Shown:
 
     async def status(self) -> Status:
         """Return the status of no mirrors."""
-        return status(Facts("0", datetime(2026, 11, 21, tzinfo=UTC), []))
+        return status(StatusInput("0", datetime(2026, 11, 21, tzinfo=UTC), []))
 
     async def metrics(self) -> bytes:
         """Return none."""

@@ -10,8 +10,8 @@ from typing import Any
 from mirrord.errors import StorageError
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.run import Run
-from mirrord.record.ledger import advance, last_runs, learned, learned_names, noted, summarise
 from mirrord.record.store import KEEP, RunRecord, Standing, TargetRecord
+from mirrord.record.summary import advance, last_runs, learned, learned_names, noted, summarise
 
 
 class MemoryStore:
