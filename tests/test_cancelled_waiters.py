@@ -161,16 +161,16 @@ async def test_those_who_were_sent_away_come_back(tmp_path: Path, seed: int) -> 
 
     async def target(name: str) -> None:
         nonlocal served
-        with pool.active(name, "m/"):
+        with pool.uploading(name, "m/"):
             await turns(dice.randrange(5))
-            async with pool.aside(name, "m/"):
+            async with pool.defer(name, "m/"):
                 await turns(dice.randrange(3))
                 served += 1
 
     async with asyncio.timeout(60):
         ends = await settle([asyncio.create_task(target(f"t{n}")) for n in range(CROWD)], dice)
         assert served >= sum(end is None for end in ends) > 0
-        async with pool.aside("last", "m/"):
+        async with pool.defer("last", "m/"):
             pass
 
 

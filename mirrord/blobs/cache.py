@@ -120,7 +120,7 @@ class SpoolCache:
         self._entries[entry.key] = self._entries.pop(entry.key)  # to the end: used last
         return entry
 
-    def begin(self, wanted: BlobSource, tell: Callable[[int], None]) -> CacheEntry:
+    def begin(self, wanted: BlobSource, on_bytes: Callable[[int], None]) -> CacheEntry:
         """Add a blob that is to be read; what an earlier attempt or process left of it is taken up."""
         before = self._entries.get(key_of(wanted))
         if before is not None:
@@ -128,7 +128,7 @@ class SpoolCache:
                 self._recall(before)
             self._forget(before)
         path = wanted.file or self._part(wanted)
-        entry = CacheEntry(Spool(wanted, path, asyncio.get_running_loop().time(), tell))
+        entry = CacheEntry(Spool(wanted, path, asyncio.get_running_loop().time(), on_bytes))
         self._put(entry)
         return entry
 

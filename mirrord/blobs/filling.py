@@ -49,7 +49,7 @@ async def _scan(spool: Spool) -> None:
                 if not data:
                     break
                 hasher.update(data)
-                wanted.tell(len(data))
+                wanted.on_bytes(len(data))
                 spool.grown(len(data))
         finally:
             os.close(handle)
@@ -151,7 +151,7 @@ class _Download:
                 _write_at(self._handle, data, spool.written)
                 failpoints.hit("spool.chunk")
             spool.recent.append((spool.written, data))
-            wanted.tell(len(data))
+            wanted.on_bytes(len(data))
             spool.grown(len(data))
 
         assert wanted.open is not None

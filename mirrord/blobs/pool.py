@@ -55,8 +55,8 @@ class SpoolPool:
         self._grace = grace
         self._patience = patience
         self._news = asyncio.Event()
-        self._active: Counter[tuple[str, str]] = Counter()
-        self._aside: Counter[str] = Counter()
+        self._uploading: Counter[tuple[str, str]] = Counter()
+        self._deferred: Counter[str] = Counter()
         self._short: set[object] = set()  # those who wait for room, and may send others away for it
 
     def sweep(self) -> None:
@@ -73,54 +73,54 @@ class SpoolPool:
         return self._cache.spare
 
     @contextlib.contextmanager
-    def active(self, party: str, group: str) -> Iterator[None]:
-        """Say that `party` (a target) is at work for `group` (a mirror): those of it who were sent away wait."""
-        self._active[group, party] += 1
+    def uploading(self, consumer: str, group: str) -> Iterator[None]:
+        """Say that `consumer` (a target) is at work for `group` (a mirror): those of it who were sent away wait."""
+        self._uploading[group, consumer] += 1
         try:
             yield
         finally:
-            self._active[group, party] -= 1
+            self._uploading[group, consumer] -= 1
             self._announce()
 
     @contextlib.asynccontextmanager
-    async def aside(self, party: str, group: str) -> AsyncIterator[None]:
+    async def defer(self, consumer: str, group: str) -> AsyncIterator[None]:
         """Wait until nobody of `group` is at work who was not sent away too, then go on without pushing others.
 
         Of other groups those are waited for who want room now, which they were sent away for; no others: a mirror that
         is always busy would starve this one.
         """
         ahead = set(self._short)
-        self._aside[party] += 1
+        self._deferred[consumer] += 1
         self._announce()
         try:
             while ahead & self._short or any(
-                count > 0 and theirs == group and not self._aside[name]
-                for (theirs, name), count in self._active.items()
+                count > 0 and theirs == group and not self._deferred[name]
+                for (theirs, name), count in self._uploading.items()
             ):
                 await self._news.wait()
             yield
         finally:
-            self._aside[party] -= 1
+            self._deferred[consumer] -= 1
             self._announce()
 
     @contextlib.asynccontextmanager
-    async def reader(self, wanted: BlobSource, party: str) -> AsyncIterator[SpoolReader]:
-        """Lend a reader of the blob to `party`, starting to read the source if nobody does yet.
+    async def reader(self, wanted: BlobSource, consumer: str) -> AsyncIterator[SpoolReader]:
+        """Lend a reader of the blob to `consumer`, starting to read the source if nobody does yet.
 
         Raises:
             StorageError: the blob is larger than the budget, or does not fit the disk, or the disk said no.
             DigestError: the blob is known, and has another size than is wanted.
-            DetachedError: sent away to keep the budget; come back in `aside`.
+            DetachedError: sent away to keep the budget; come back in `defer`.
         """
-        entry = await self._entry(wanted, party)
+        entry = await self._entry(wanted, consumer)
         entry.pins += 1
         loop = asyncio.get_running_loop()
 
-        def tell(count: int) -> None:
-            self._events.emit(BytesSent(party, wanted.digest, count, wanted.size))
+        def on_bytes(count: int) -> None:
+            self._events.emit(BytesSent(consumer, wanted.digest, count, wanted.size))
 
         spool = entry.spool
-        reader = SpoolReader(spool, spool.line.join(wanted), party, loop.time(), tell=tell)
+        reader = SpoolReader(spool, spool.line.join(wanted), consumer, loop.time(), on_bytes=on_bytes)
         spool.readers.add(reader)
         try:
             async with asyncio.timeout(None) as reader.watch:
@@ -144,7 +144,7 @@ class SpoolPool:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _entry(self, wanted: BlobSource, party: str) -> CacheEntry:
+    async def _entry(self, wanted: BlobSource, consumer: str) -> CacheEntry:
         me = object()
         try:
             while True:
@@ -153,9 +153,9 @@ class SpoolPool:
                     entry = self._begin(wanted)
                 if entry is not None:
                     return entry
-                if not self._aside[party]:
+                if not self._deferred[consumer]:
                     self._short.add(me)
-                    self._detach_laggards(party)
+                    self._detach_laggards(consumer)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._grace / 4):  # `wait_for` may lose a cancellation (CPython 86296)
                         await self._news.wait()
@@ -165,10 +165,10 @@ class SpoolPool:
                 self._announce()
 
     def _begin(self, wanted: BlobSource) -> CacheEntry:
-        def tell(count: int) -> None:
+        def on_bytes(count: int) -> None:
             self._events.emit(BytesRead(wanted.digest, count, wanted.size))
 
-        entry = self._cache.begin(wanted, tell)
+        entry = self._cache.begin(wanted, on_bytes)
         entry.task = asyncio.create_task(self._fill(entry), name=f"read {wanted.digest}")
         return entry
 
@@ -178,7 +178,7 @@ class SpoolPool:
             self._cache.whole(entry)  # no await since it was verified: nobody saw its old name
         self._announce()
 
-    def _detach_laggards(self, party: str) -> None:
+    def _detach_laggards(self, consumer: str) -> None:
         """Send away readers of whole blobs who need far longer than the first of their blob did.
 
         Where none is through yet, those who need longer still than they had since the blob was whole: a slow
@@ -189,7 +189,7 @@ class SpoolPool:
         """
         now = asyncio.get_running_loop().time()
         for entry in self._cache:
-            others = [reader for reader in entry.spool.readers if reader.party != party] if entry.charged else []
+            others = [reader for reader in entry.spool.readers if reader.consumer != consumer] if entry.charged else []
             for reader in others:
                 if self._laggard(entry, reader, now) if entry.spool.verified else self._hopeless(entry.spool, now):
                     reader.detach()

@@ -23,7 +23,7 @@ class BlobSource:
         open: opens the source at an offset, or None when there is a file.
         file: a local file that holds it (a layout, the local store), read in place; not verified.
         start: where in that file it begins.
-        tell: called with each number of bytes that came from the source.
+        on_bytes: called with each number of bytes that came from the source.
         source: what people call the source, a host and what is asked for there; wants that name the same one share it.
     """
 
@@ -32,7 +32,7 @@ class BlobSource:
     open: Opener | None = None
     file: Path | None = None
     start: int = 0
-    tell: Callable[[int], None] = lambda _count: None
+    on_bytes: Callable[[int], None] = lambda _count: None
     source: str = ""
 
     def __str__(self) -> str:

@@ -46,7 +46,7 @@ class Spool:
         wanted: the blob; whoever reads it may have another source for it.
         path: the file.
         began: when the present source began.
-        tell: hears of each number of bytes that came.
+        on_bytes: hears of each number of bytes that came.
         line: who can bring it.
         written: bytes in the file.
         base: those of them that were there when the present source began.
@@ -60,7 +60,7 @@ class Spool:
     wanted: BlobSource
     path: Path
     began: float
-    tell: Callable[[int], None] = lambda _count: None
+    on_bytes: Callable[[int], None] = lambda _count: None
     line: SourceQueue = field(default_factory=SourceQueue)
     written: int = 0
     base: int = 0
@@ -103,7 +103,7 @@ class Spool:
     def grown(self, count: int) -> None:
         """Say that `count` more bytes are there."""
         self.written += count
-        self.tell(count)
+        self.on_bytes(count)
         self.announce()
 
     def restart(self) -> None:
@@ -116,16 +116,16 @@ class Spool:
 
 @dataclass(eq=False)
 class SpoolReader:
-    """One tailing reader of a spool, on behalf of one party (a target)."""
+    """One tailing reader of a spool, on behalf of one consumer (a target)."""
 
     spool: Spool
     source: QueuedSource
-    party: str
+    consumer: str
     began: float
     position: int = 0
     taken: int = 0
     detached: bool = False
-    tell: Callable[[int], None] = lambda _count: None
+    on_bytes: Callable[[int], None] = lambda _count: None
     watch: asyncio.Timeout | None = None
 
     @property
@@ -185,7 +185,7 @@ class SpoolReader:
                 if not data:
                     raise StorageError(f"{spool.path}: shorter than it was")
                 self.position += len(data)
-                self.tell(len(data))
+                self.on_bytes(len(data))
                 yield data
                 self.taken = self.position  # not before: a stuck target has its chunk in hand and asks for no other
 
@@ -220,5 +220,5 @@ class SpoolReader:
                 raise self.error
             await self.spool.changed()
         self.position = self.taken = self.spool.wanted.size
-        self.tell(self.position)
+        self.on_bytes(self.position)
         return self.spool.path

@@ -32,14 +32,14 @@ def wanted(data: bytes) -> BlobSource:
     return BlobSource(Digest.of(data), len(data), opener)
 
 
-async def drain(pool: SpoolPool, data: bytes, party: str) -> bytes:
-    async with pool.reader(wanted(data), party) as reader:
+async def drain(pool: SpoolPool, data: bytes, consumer: str) -> bytes:
+    async with pool.reader(wanted(data), consumer) as reader:
         return b"".join([chunk async for chunk in reader.chunks()])
 
 
-async def asked_for_room(pool: SpoolPool, data: bytes, party: str) -> asyncio.Task[bytes]:
+async def asked_for_room(pool: SpoolPool, data: bytes, consumer: str) -> asyncio.Task[bytes]:
     """Return a reader that has found no room, and has looked once for somebody to send away."""
-    task = asyncio.create_task(drain(pool, data, party))
+    task = asyncio.create_task(drain(pool, data, consumer))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not task.done()
@@ -118,11 +118,11 @@ async def test_only_the_own_mirror_is_waited_for(tmp_path: Path) -> None:
     served = asyncio.Event()
 
     async def away() -> None:
-        async with pool.aside("mine/slow", "mine/"):
+        async with pool.defer("mine/slow", "mine/"):
             served.set()
 
-    with pool.active("other/target", "other/"), pool.active("mine/slow", "mine/"):
-        with pool.active("mine/fast", "mine/"):
+    with pool.uploading("other/target", "other/"), pool.uploading("mine/slow", "mine/"):
+        with pool.uploading("mine/fast", "mine/"):
             waiting = asyncio.create_task(away())
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -134,11 +134,11 @@ async def test_only_the_own_mirror_is_waited_for(tmp_path: Path) -> None:
 async def come_back(pool: SpoolPool, data: BlobSource, stuck: asyncio.Event, free: asyncio.Event) -> int:
     """Be a target that takes nothing more, and comes back whenever it is sent away; return how often that was."""
     times = 0
-    with pool.active("mine/slow", "mine/"):
+    with pool.uploading("mine/slow", "mine/"):
         while True:
             with contextlib.suppress(DetachedError):
                 async with (
-                    pool.aside("mine/slow", "mine/") if times else contextlib.nullcontext(),
+                    pool.defer("mine/slow", "mine/") if times else contextlib.nullcontext(),
                     pool.reader(data, "mine/slow") as reader,
                 ):
                     await reader.whole()
@@ -155,7 +155,7 @@ async def test_who_was_sent_away_comes_back_after_whom_it_made_room_for(tmp_path
     async with asyncio.timeout(30):
         slow = asyncio.create_task(come_back(pool, wanted(FIRST), stuck, free))
         await stuck.wait()
-        with pool.active("other/fast", "other/"):
+        with pool.uploading("other/fast", "other/"):
             assert await drain(pool, SECOND, "other/fast") == SECOND
         free.set()
         assert await slow > 0
@@ -183,7 +183,7 @@ async def test_a_source_that_will_take_hours_gives_way(tmp_path: Path) -> None:
                 await dripping.wait()
                 reader.spool.began -= 8 * FOREVER
                 await reader.whole()
-        async with pool.aside("evil", "evil/"), pool.reader(slow, "evil") as reader:
+        async with pool.defer("evil", "evil/"), pool.reader(slow, "evil") as reader:
             return b"".join([chunk async for chunk in reader.chunks()])
 
     async with asyncio.timeout(30):

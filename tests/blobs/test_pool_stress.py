@@ -41,14 +41,14 @@ class Shaky:
             yield self.data[at : at + 10_000]
 
 
-async def take(pool: SpoolPool, wanted: BlobSource, party: str, pace: int) -> bytes:
+async def take(pool: SpoolPool, wanted: BlobSource, consumer: str, pace: int) -> bytes:
     """Read one blob the way an upload does: begin again when restarted or sent away."""
     away = False
     while True:
         try:
             async with (
-                pool.aside(party, "m/") if away else contextlib.nullcontext(),
-                pool.reader(wanted, party) as reader,
+                pool.defer(consumer, "m/") if away else contextlib.nullcontext(),
+                pool.reader(wanted, consumer) as reader,
             ):
                 parts = []
                 async for chunk in reader.chunks():
@@ -64,16 +64,16 @@ async def take(pool: SpoolPool, wanted: BlobSource, party: str, pace: int) -> by
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_everybody_gets_everything_within_the_budget(tmp_path: Path, seed: int) -> None:
-    """Every party gets every blob whole, the folder never holds more than the budget, and nothing hangs."""
+    """Every consumer gets every blob whole, the folder never holds more than the budget, and nothing hangs."""
     dice = random.Random(seed)
     blobs = [dice.randbytes(dice.randrange(1, 150_000)) for _ in range(BLOBS)]
     pool = SpoolPool(tmp_path, BUDGET, Events(), grace=0.01)
     largest = 0
 
-    async def party(name: str, pace: int) -> None:
+    async def consumer(name: str, pace: int) -> None:
         nonlocal largest
         order = dice.sample(range(BLOBS), BLOBS)
-        with pool.active(name, "m/"):
+        with pool.uploading(name, "m/"):
             for group in (order[:4], order[4:8], order[8:]):
                 found = await asyncio.gather(
                     *(
@@ -87,6 +87,6 @@ async def test_everybody_gets_everything_within_the_budget(tmp_path: Path, seed:
                 largest = max(largest, sum(file.stat().st_size for file in tmp_path.iterdir()))
 
     async with asyncio.timeout(60):
-        await asyncio.gather(*(party(f"p{n}", pace) for n, pace in enumerate((0, 0, 3, 200)[:PARTIES])))
+        await asyncio.gather(*(consumer(f"p{n}", pace) for n, pace in enumerate((0, 0, 3, 200)[:PARTIES])))
     assert largest <= BUDGET
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("read ") and not task.done()]

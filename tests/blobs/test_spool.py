@@ -63,8 +63,8 @@ def pool(tmp_path: Path) -> SpoolPool:
     return SpoolPool(tmp_path, 100 * MIB, Events())
 
 
-async def drain(pool: SpoolPool, wanted: BlobSource, party: str = "t") -> bytes:
-    async with pool.reader(wanted, party) as reader:
+async def drain(pool: SpoolPool, wanted: BlobSource, consumer: str = "t") -> bytes:
+    async with pool.reader(wanted, consumer) as reader:
         return b"".join([chunk async for chunk in reader.chunks()])
 
 
@@ -219,16 +219,16 @@ async def test_laggard_is_sent_away_for_the_budget(tmp_path: Path) -> None:
     first, second = Source(data_of(2 * MIB, 1)), Source(data_of(2 * MIB, 2))
 
     async def slow() -> tuple[bool, bytes]:
-        with pool.active("slow", "m/"):
+        with pool.uploading("slow", "m/"):
             with contextlib.suppress(DetachedError):
                 async with pool.reader(first.wanted(), "slow") as reader:
                     await anext(reader.chunks())
                     await asyncio.Event().wait()  # a target that takes nothing any more
-            async with pool.aside("slow", "m/"):
+            async with pool.defer("slow", "m/"):
                 return reader.detached, await drain(pool, first.wanted(), "slow")
 
     async def fast() -> bytes:
-        with pool.active("fast", "m/"):
+        with pool.uploading("fast", "m/"):
             await drain(pool, first.wanted(), "fast")
             return await drain(pool, second.wanted(), "fast")
 
@@ -254,7 +254,7 @@ async def test_local_file_is_read_in_place(pool: SpoolPool, tmp_path: Path) -> N
 
 
 async def test_everything_is_told(tmp_path: Path) -> None:
-    """Events add up to the bytes read and the bytes handed to each party."""
+    """Events add up to the bytes read and the bytes handed to each consumer."""
     events = Events()
     read: list[int] = []
     sent: list[int] = []

@@ -60,12 +60,12 @@ class Host:
         self.given += count
 
     def wanted(self, size: int = len(DATA)) -> BlobSource:
-        return BlobSource(DIGEST, size, self.open, tell=self.count, source=self.name)
+        return BlobSource(DIGEST, size, self.open, on_bytes=self.count, source=self.name)
 
 
-async def take(pool: SpoolPool, wanted: BlobSource, party: str = "t") -> bytes:
+async def take(pool: SpoolPool, wanted: BlobSource, consumer: str = "t") -> bytes:
     """Read as an upload does: from the start again when what came was wrong."""
-    async with pool.reader(wanted, party) as reader:
+    async with pool.reader(wanted, consumer) as reader:
         while True:
             try:
                 return b"".join([chunk async for chunk in reader.chunks()])

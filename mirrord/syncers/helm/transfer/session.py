@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mirrord.blobs.source import BlobSource
-from mirrord.blobs.spool import DetachedError, RestartedError
+from mirrord.blobs.spool import SpoolReader
 from mirrord.errors import ContentError, MirrordError
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Step
@@ -31,6 +31,7 @@ from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile
 from mirrord.syncers.helm.transfer.tickets import Ticket
 from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Delivery, deliberate, fan_out, together
+from mirrord.transfer.feed import feed
 
 
 class ChartArchive(Protocol):
@@ -233,25 +234,13 @@ class HelmSession:
     async def _send(
         self, target: ChartTarget, step: Step, chart: ChartVersion, wanted: BlobSource, prov: bytes | None
     ) -> None:
-        party, group = f"{self._errand.mirror}/{step.target}", f"{self._errand.mirror}/"
+        consumer, group = f"{self._errand.mirror}/{step.target}", f"{self._errand.mirror}/"
         replaces = step.item in self._errand.survey.shelves[step.target].held
 
-        async def send() -> None:
-            async with self._services.spools.reader(wanted, party) as reader:
-                try:
-                    await target.put(chart, reader, prov, replace=replaces)
-                except MirrordError as error:
-                    if reader.detached:
-                        raise DetachedError("the spool is over its budget") from error
-                    raise reader.error or error from error
+        async def send(reader: SpoolReader) -> None:
+            await target.put(chart, reader, prov, replace=replaces)
 
-        for _ in range(2):
-            with contextlib.suppress(DetachedError, RestartedError):
-                with self._services.spools.active(party, group):
-                    await send()
-                return
-        async with self._services.spools.aside(party, group):
-            await send()
+        await feed(self._services.spools, wanted, consumer, group, send)
 
     async def _finish(self, steps: Sequence[Step], tell: Tell) -> None:
         """Publish the index of one target; what is to be deleted there is listed no more."""

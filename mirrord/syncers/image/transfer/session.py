@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from mirrord import failpoints
-from mirrord.blobs.spool import DetachedError, RestartedError, SpoolReader
-from mirrord.errors import ContentError, MirrordError, StorageError
+from mirrord.errors import ContentError, StorageError
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Step
 from mirrord.model.run import Outcome, Receipt
@@ -22,6 +22,7 @@ from mirrord.syncers.image.transfer.destinations import Destination, Keeping
 from mirrord.syncers.image.transfer.publishing import Names, created_at_source, decide
 from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, read_manifest, root
 from mirrord.transfer.fanout import Delivery, Workers, fan_out
+from mirrord.transfer.feed import feed
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
 
@@ -43,7 +44,7 @@ class _Errand:
 
     source: ImageSource
     destination: Destination
-    party: str
+    consumer: str
     tally: _Tally = field(default_factory=_Tally)
     extent: Extent = field(default_factory=Extent)
     workers: Workers = field(default_factory=lambda: Workers(WORKERS))
@@ -100,9 +101,9 @@ class ImageSession:
 
     async def _deliver(self, delivery: Delivery) -> Receipt:
         step = delivery.step
-        party = f"{self._label}{step.target}"
-        errand = _Errand(self._sources[step.item], self._destinations[step.target], party)
-        with self._services.spools.active(party, self._label), self._watched(errand.destination):
+        consumer = f"{self._label}{step.target}"
+        errand = _Errand(self._sources[step.item], self._destinations[step.target], consumer)
+        with self._services.spools.uploading(consumer, self._label), self._watched(errand.destination):
             top = root(Digest.parse(step.digest))
             manifest = await self._manifest(errand, top)
             await self._carry(errand, Parts.of(top, manifest), 0)
@@ -164,7 +165,7 @@ class ImageSession:
         if parts is None:
             await self._blob(errand, child)
             return
-        await self._once.do(("carry", errand.party, child.digest), self._carry(errand, parts, depth))
+        await self._once.do(("carry", errand.consumer, child.digest), self._carry(errand, parts, depth))
 
     async def _parts(self, errand: _Errand, child: Descriptor) -> Parts | None:
         manifest = await self._entry(errand, child)
@@ -175,15 +176,18 @@ class ImageSession:
         return Parts.of(child, manifest)
 
     async def _blob(self, errand: _Errand, blob: Descriptor) -> None:
-        await self._once.do(("blob", errand.party, blob.digest), self._bring(errand, blob))
+        await self._once.do(("blob", errand.consumer, blob.digest), self._bring(errand, blob))
 
     async def _bring(self, errand: _Errand, blob: Descriptor) -> None:
         destination = errand.destination
         if await destination.has_blob(blob) or await self._mounted(destination, blob):
             errand.tally.there += 1
         else:
-            async with self._slots[errand.party]:
-                await self._upload(errand, blob)
+            async with self._slots[errand.consumer]:
+                source = replace(await errand.source.wanted(blob), on_bytes=self._count)
+                await feed(
+                    self._services.spools, source, errand.consumer, self._label, partial(destination.take_blob, blob)
+                )
             errand.tally.blobs += 1
             errand.tally.sent += blob.size
         self._services.locations.saw(destination.host, blob.digest, destination.repository)
@@ -192,45 +196,6 @@ class ImageSession:
     async def _mounted(self, destination: Destination, blob: Descriptor) -> bool:
         other = self._services.locations.other(destination.host, blob.digest, destination.repository)
         return other is not None and await destination.mount(blob, other)
-
-    async def _upload(self, errand: _Errand, blob: Descriptor) -> None:
-        """Send from the spool; when sent away to keep its budget, come back when the others are through."""
-        try:
-            await self._send(errand, blob)
-            return
-        except DetachedError:
-            pass
-        while True:
-            async with self._services.spools.aside(errand.party, self._label):
-                try:
-                    await self._send(errand, blob)
-                    return
-                except DetachedError:
-                    continue
-
-    async def _send(self, errand: _Errand, blob: Descriptor) -> None:
-        wanted = replace(await errand.source.wanted(blob), tell=self._count)
-        async with self._services.spools.reader(wanted, errand.party) as reader:
-            while True:
-                try:
-                    await _take(errand.destination, blob, reader)
-                    return
-                except RestartedError:  # wrong bytes came and are read anew; who keeps on bringing them is an error
-                    continue
-
-
-async def _take(destination: Destination, blob: Descriptor, reader: SpoolReader) -> None:
-    try:
-        await destination.take_blob(blob, reader)
-    except MirrordError as error:
-        raise _cause(reader, error) from error
-
-
-def _cause(reader: SpoolReader, error: MirrordError) -> MirrordError:
-    """Return why an upload really broke: what its own body raised comes back as a broken connection."""
-    if reader.detached:
-        return DetachedError("the spool is over its budget")
-    return reader.error or error
 
 
 def _receipt(step: Step, tally: _Tally, names: Names) -> Receipt:
