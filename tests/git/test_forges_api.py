@@ -2,242 +2,281 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from aiohttp import web
+from pytest_httpserver import HTTPServer
+from pytest_httpserver.httpserver import UNDEFINED
+from werkzeug import Request, Response
 
 from mirrord.errors import ContentError, DeniedError, MirrordError, MissingError, RefusedError, UnsupportedError
-from mirrord.testing.listening import listen
 from mirrord.wire.forges.known import forge_of
+from mirrord.wire.forges.port import Forge
 from mirrord.wire.git.address import Address
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
-from mirrord.wire.http.message import HttpRequest, HttpResponse, refusal
+from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.origin import check_url
 from mirrord.wire.secret import Credential, Secret
 from mirrord.wire.trust import api_owner, belongs
+from tests.support.played import Played, Said
 
 TOKEN = "a-token-of-the-test-0123456789"
-Reply = tuple[int, object] | Callable[[Any], tuple[int, object]]
+NO_REPOSITORY = {"message": "Not Found"}
+
+
+def book(host: str, user: str = "finops", token: str = TOKEN, **more: HostPolicy) -> HostBook:
+    return HostBook({host: HostPolicy(host, Credential(user, Secret(token))), **more})
 
 
 @dataclass
 class Host:
-    """The API of a host at the port: answers by method and path, and remembers what it was asked."""
+    """The API of one kind of host, on loopback: answers what is expected, in this order, and nothing else."""
 
-    replies: dict[str, Reply | list[Reply]] = field(default_factory=dict)
-    book: HostBook = field(default_factory=HostBook)
-    calls: list[HttpRequest] = field(default_factory=list)
+    server: HTTPServer
+    http: Http
+    forge: Forge
+    address: Address
+    root: str
+    authorization: str
+
+    def expect(self, method: str, path: str, answer: Any = None, *, status: int = 200, sent: Any = UNDEFINED) -> None:
+        asked = self.server.expect_ordered_request(
+            self.root + path, method, json=sent, headers={"Authorization": self.authorization}
+        )
+        if isinstance(answer, bytes):
+            asked.respond_with_data(answer, status, content_type="application/json")
+        else:
+            asked.respond_with_json(answer, status)
+
+    def refuse(self, method: str, path: str, status: int = 404, answer: Any = None) -> None:
+        self.expect(method, path, answer or NO_REPOSITORY, status=status)
 
     @property
     def asked(self) -> list[str]:
-        return [f"{call.method} {_target(call.url)}" for call in self.calls]
+        """What was asked, as it was written on the wire."""
+        return [f"{request.method} {request.environ['RAW_URI']}" for request, _ in self.server.log]
 
-    @property
-    def bodies(self) -> list[Any]:
-        return [json.loads(call.body) for call in self.calls if isinstance(call.body, bytes)]
+    async def exists(self) -> bool | None:
+        return await self.forge.exists(self.http, self.address)
 
-    async def fetch(self, call: HttpRequest) -> HttpResponse:
-        self.calls.append(call)
-        reply = self.replies.get(self.asked[-1], (404, {"message": "Not Found"}))
-        if isinstance(reply, list):
-            reply = reply.pop(0)
-        sent = json.loads(call.body) if isinstance(call.body, bytes) else None
-        status, document = reply(sent) if callable(reply) else reply
-        body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        if status not in call.ok:
-            raise refusal(call, status, {"content-type": "application/json"}, body, None)
-        return HttpResponse(status, {}, body, call.url)
+    async def create(self, visibility: str = "private", description: str = "") -> str:
+        return await self.forge.create(self.http, self.address, visibility, description)
+
+    async def default_branch(self) -> str | None:
+        return await self.forge.default_branch(self.http, self.address)
+
+    async def set_default_branch(self, branch: str) -> None:
+        await self.forge.set_default_branch(self.http, self.address, branch)
 
 
-def _target(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.netloc}{parts.path}{'?' + parts.query if parts.query else ''}"
+@pytest.fixture(scope="session")
+def httpserver_listen_address() -> tuple[str, int]:
+    return ("127.0.0.1", 0)
 
 
-def book(host: str, user: str = "finops", **more: HostPolicy) -> HostBook:
-    return HostBook({host: HostPolicy(host, Credential(user, Secret(TOKEN))), **more})
+@pytest.fixture
+def server(httpserver: HTTPServer) -> Iterator[HTTPServer]:
+    yield httpserver
+    httpserver.check()
+    assert not any(TOKEN in request.url or TOKEN.encode() in request.get_data() for request, _ in httpserver.log)
 
 
-def made(address: str, replies: Mapping[str, Any], word: str | None = None) -> tuple[Any, Host, Address]:
-    """Return a forge, its host and the address."""
-    parsed = Address.parse(address)
-    return forge_of(parsed, word), Host(dict(replies), book(parsed.host)), parsed
+async def host_of(server: HTTPServer, kind: str) -> AsyncIterator[Host]:
+    home = f"127.0.0.1:{server.port}"
+    path, root, scheme = KINDS[kind]
+    address = Address.parse(f"http://{home}/{path}.git")
+    async with Http(book(home)) as http:
+        yield Host(server, http, forge_of(address, kind.partition(" ")[0]), address, root, f"{scheme} {TOKEN}")
 
 
-REST = [
-    ("https://github.com/finops/crane.git", None, "api.github.com", f"Bearer {TOKEN}"),
-    ("https://git.example.com/finops/crane.git", "github", "git.example.com/api/v3", f"Bearer {TOKEN}"),
-    ("https://gitee.com/finops/crane.git", None, "gitee.com/api/v5", f"Bearer {TOKEN}"),
-    ("https://codeberg.org/finops/crane.git", None, "codeberg.org/api/v1", f"token {TOKEN}"),
-    ("https://git.example.com/sub/finops/crane.git", "gitea", "git.example.com/sub/api/v1", f"token {TOKEN}"),
-]
+KINDS = {
+    "github": ("finops/crane", "/api/v3", "Bearer"),
+    "gitee": ("finops/crane", "/api/v5", "Bearer"),
+    "gitea": ("finops/crane", "/api/v1", "token"),
+    "gitea below a path": ("sub/finops/crane", "/sub/api/v1", "token"),
+    "gitlab": ("g/s/crane", "/api/v4", "Bearer"),
+    "cnb": ("g/s/crane", "", "Bearer"),
+    "coding": ("finops/gocrane/crane", "/open-api", "token"),
+    "plain": ("x", "", "Bearer"),
+}
+OWNED = [kind for kind, (_, root, _) in KINDS.items() if re.search(r"/api/v[135]", root)]
 
 
-@pytest.mark.parametrize(("address", "word", "root", "authorization"), REST)
-async def test_a_repository_of_ones_own(address: str, word: str | None, root: str, authorization: str) -> None:
+@pytest.fixture(params=OWNED)
+async def owned(request: pytest.FixtureRequest, server: HTTPServer) -> AsyncIterator[Host]:
+    async for host in host_of(server, request.param):
+        yield host
+
+
+def fixture_of(kind: str) -> Any:
+    @pytest.fixture(name=kind)
+    async def one(server: HTTPServer) -> AsyncIterator[Host]:
+        async for host in host_of(server, kind):
+            yield host
+
+    return one
+
+
+gitee_host, gitlab_host, cnb_host, coding_host = map(fixture_of, ("gitee", "gitlab", "cnb", "coding"))
+
+
+REPOSITORY = "/repos/finops/crane"
+
+
+async def test_a_repository_of_ones_own(owned: Host) -> None:
     """A missing repository is made below the token's own name, private and empty; the token is in the header only."""
-    user = {f"GET {root}/user": (200, {"login": "FinOps"}), f"POST {root}/user/repos": (201, {"private": True})}
-    forge, host, parsed = made(address, user, word)
-    assert await forge.exists(host, parsed) is False
-    assert await forge.create(host, parsed, "private", "mirror of x") == ""
-    assert host.asked == [f"GET {root}/repos/finops/crane", f"GET {root}/user", f"POST {root}/user/repos"]
-    (body,) = host.bodies
-    assert {"name": "crane", "private": True, "auto_init": False, "description": "mirror of x"}.items() <= body.items()
-    assert {call.headers["Authorization"] for call in host.calls} == {authorization}
-    assert not any(TOKEN in call.url or TOKEN.encode() in (call.body or b"") for call in host.calls)  # type: ignore[operator]  # bytes or None here
+    owned.refuse("GET", REPOSITORY)
+    owned.expect("GET", "/user", {"login": "FinOps"})
+    body = {"name": "crane", "private": True, "description": "mirror of x", "auto_init": False}
+    extra = {"github": ("has_issues", "has_projects", "has_wiki"), "gitee": ("has_issues", "has_wiki")}
+    body |= dict.fromkeys(extra.get(owned.forge.name, ()), False)
+    owned.expect("POST", "/user/repos", {"private": True}, status=201, sent=body)
+    assert await owned.exists() is False
+    assert await owned.create("private", "mirror of x") == ""
 
 
-@pytest.mark.parametrize(("address", "word", "root", "authorization"), REST)
-async def test_a_repository_of_an_organisation(address: str, word: str | None, root: str, authorization: str) -> None:
+async def test_a_repository_of_an_organisation(owned: Host) -> None:
     """Another owner is an organisation; who is neither is told so."""
-    replies = {f"GET {root}/user": (200, {"login": "me"}), f"POST {root}/orgs/finops/repos": (201, {"private": False})}
-    forge, host, parsed = made(address, replies, word)
-    assert await forge.create(host, parsed, "public", "") == ""
-    forge, host, parsed = made(address, {f"GET {root}/user": (200, {"login": "me"})}, word)
+    owned.expect("GET", "/user", {"login": "me"})
+    owned.expect("POST", "/orgs/finops/repos", {"private": False}, status=201)
+    assert await owned.create("public") == ""
+    owned.expect("GET", "/user", {"login": "me"})
+    owned.refuse("POST", "/orgs/finops/repos")
     with pytest.raises(DeniedError, match="finops is neither the credential's own name"):
-        await forge.create(host, parsed, "private", "")
+        await owned.create()
 
 
-@pytest.mark.parametrize(("address", "word", "root", "authorization"), REST)
-async def test_somebody_was_faster(address: str, word: str | None, root: str, authorization: str) -> None:
+async def test_somebody_was_faster(owned: Host) -> None:
     """A repository that appeared in between is taken as it is; any other refusal stays one."""
-    there = (200, {"private": True, "default_branch": "main"})
-    replies = {
-        f"GET {root}/user": (200, {"login": "finops"}),
-        f"POST {root}/user/repos": (422, {"message": "name already exists"}),
-        f"GET {root}/repos/finops/crane": there,
-    }
-    forge, host, parsed = made(address, replies, word)
-    assert await forge.create(host, parsed, "private", "") == ""
-    assert await forge.default_branch(host, parsed) == "main"
-    del host.replies[f"GET {root}/repos/finops/crane"]
+    owned.expect("GET", "/user", {"login": "finops"})
+    owned.refuse("POST", "/user/repos", 422, {"message": "name already exists"})
+    for _ in range(2):
+        owned.expect("GET", REPOSITORY, {"private": True, "default_branch": "main"})
+    assert await owned.create() == ""
+    assert await owned.default_branch() == "main"
+    owned.expect("GET", "/user", {"login": "finops"})
+    owned.refuse("POST", "/user/repos", 422, {"message": "name already exists"})
+    owned.refuse("GET", REPOSITORY)
     with pytest.raises(RefusedError, match="name already exists"):
-        await forge.create(host, parsed, "private", "")
+        await owned.create()
 
 
-@pytest.mark.parametrize(("address", "word", "root", "authorization"), REST)
-async def test_the_default_branch(address: str, word: str | None, root: str, authorization: str) -> None:
+async def test_the_default_branch(owned: Host) -> None:
     """The default branch is read and set with one request each; of a missing repository it is None."""
-    forge, host, parsed = made(address, {f"PATCH {root}/repos/finops/crane": (200, {})}, word)
-    assert await forge.default_branch(host, parsed) is None
-    await forge.set_default_branch(host, parsed, "main")
-    assert host.bodies == [{"name": "crane", "default_branch": "main"}]
+    owned.refuse("GET", REPOSITORY)
+    owned.expect("PATCH", REPOSITORY, {}, sent={"name": "crane", "default_branch": "main"})
+    assert await owned.default_branch() is None
+    await owned.set_default_branch("main")
+
+
+async def test_what_may_make_something_is_asked_once(owned: Host) -> None:
+    """A creation that ends in a server's error is not sent again: it may have made the repository."""
+    owned.expect("GET", "/user", {"login": "finops"})
+    owned.refuse("POST", "/user/repos", 503, {"message": "try later"})
+    with pytest.raises(MirrordError, match="try later"):
+        await owned.create()
+    assert len(owned.asked) == 2
 
 
 @pytest.mark.parametrize(
-    ("changed", "note"),
+    ("status", "changed", "note"),
     [
-        ((200, {"private": False}), ""),
-        ((200, {"private": True}), "it is private until Gitee has reviewed it"),
-        ((403, {"message": "真实姓名 实名"}), "it is private for now"),
+        (200, {"private": False}, ""),
+        (200, {"private": True}, "it is private until Gitee has reviewed it"),
+        (403, {"message": "真实姓名 实名"}, "it is private for now"),
     ],
 )
-async def test_gitee_reviews_what_becomes_public(changed: tuple[int, object], note: str) -> None:
+async def test_gitee_reviews_what_becomes_public(gitee: Host, status: int, changed: object, note: str) -> None:
     """A public repository at Gitee begins private; that it stays so is told, and is no failure."""
-    root = "gitee.com/api/v5"
-    replies = {
-        f"GET {root}/user": (200, {"login": "finops"}),
-        f"POST {root}/user/repos": (201, {"private": True}),
-        f"PATCH {root}/repos/finops/crane": changed,
-    }
-    forge, host, parsed = made("https://gitee.com/finops/crane.git", replies)
-    assert (await forge.create(host, parsed, "public", "")).startswith(note)
-    assert [body["private"] for body in host.bodies] == [True, False]
+    gitee.expect("GET", "/user", {"login": "finops"})
+    gitee.expect("POST", "/user/repos", {"private": True}, status=201)
+    gitee.expect("PATCH", REPOSITORY, changed, status=status, sent={"name": "crane", "private": False})
+    assert (await gitee.create("public")).startswith(note)
 
 
-async def test_gitlab() -> None:
+async def test_gitlab(gitlab: Host) -> None:
     """A GitLab project is made in its group, found by its path, and keeps its visibility."""
-    root, path = "gitlab.com/api/v4", "g%2Fs%2Fcrane"
-    replies: dict[str, Any] = {
-        f"GET {root}/namespaces/g%2Fs": (200, {"id": 42}),
-        f"POST {root}/projects": (201, {}),
-        f"PUT {root}/projects/{path}": (200, {}),
-    }
-    forge, host, parsed = made("git@gitlab.com:g/s/crane.git", replies)
-    host.book = book("gitlab.com")
-    assert await forge.exists(host, parsed) is False
-    await forge.create(host, parsed, "public", "")
-    await forge.set_default_branch(host, parsed, "main")
-    assert host.bodies[0]["namespace_id"] == 42
-    assert (host.bodies[0]["visibility"], host.bodies[1]) == ("public", {"default_branch": "main"})
-    host.replies[f"GET {root}/projects/{path}"] = (200, {"default_branch": "main"})
-    host.replies[f"POST {root}/projects"] = (400, {"message": "has already been taken"})
-    await forge.create(host, parsed, "public", "")
-    assert (await forge.exists(host, parsed), await forge.default_branch(host, parsed)) == (True, "main")
+    project = "/projects/g/s/crane"
+    made = {"name": "crane", "path": "crane", "namespace_id": 42, "visibility": "public", "description": ""}
+    gitlab.refuse("GET", project)
+    gitlab.expect("GET", "/namespaces/g/s", {"id": 42})
+    gitlab.expect("POST", "/projects", {}, status=201, sent=made)
+    gitlab.expect("PUT", project, {}, sent={"default_branch": "main"})
+    assert await gitlab.exists() is False
+    await gitlab.create("public")
+    await gitlab.set_default_branch("main")
+    assert {"GET /api/v4/namespaces/g%2Fs", "PUT /api/v4/projects/g%2Fs%2Fcrane"} <= set(gitlab.asked)
+    gitlab.expect("GET", "/namespaces/g/s", {"id": 42})
+    gitlab.refuse("POST", "/projects", 400, {"message": "has already been taken"})
+    for _ in range(3):
+        gitlab.expect("GET", project, {"default_branch": "main"})
+    await gitlab.create("public")
+    assert (await gitlab.exists(), await gitlab.default_branch()) == (True, "main")
 
 
-@pytest.mark.parametrize("told", ["x", "²", "9" * 30, "-1"])
-async def test_a_number_that_is_none(told: str) -> None:
+@pytest.mark.parametrize("number", ["x", "²", "9" * 30, "-1"])
+async def test_a_number_that_is_none(gitlab: Host, number: str) -> None:
     """What stands where the API has a number is told to be none, and is no bug of ours."""
-    root = "gitlab.com/api/v4"
-    forge, host, parsed = made("git@gitlab.com:g/s/crane.git", {f"GET {root}/namespaces/g%2Fs": (200, {"id": told})})
-    host.book = book("gitlab.com")
+    gitlab.expect("GET", "/namespaces/g/s", {"id": number})
     with pytest.raises(ContentError, match="no number as id"):
-        await forge.create(host, parsed, "public", "")
+        await gitlab.create()
 
 
-async def test_cnb() -> None:
+async def test_cnb(cnb: Host) -> None:
     """CNB makes repositories in groups and tells the default branch; setting that is left to people."""
-    root = "api.cnb.cool"
-    replies = {
-        f"POST {root}/g/s/-/repos": (201, b""),
-        f"GET {root}/g/s/crane/-/git/head": (200, {"name": "main", "protected": False}),
-    }
-    forge, host, parsed = made("https://cnb.cool/g/s/crane", replies)
-    assert await forge.exists(host, parsed) is False
-    await forge.create(host, parsed, "private", "d")
-    assert host.bodies == [{"name": "crane", "visibility": "private", "description": "d"}]
-    assert await forge.default_branch(host, parsed) == "main"
+    sent = {"name": "crane", "visibility": "private", "description": "d"}
+    cnb.refuse("GET", "/g/s/crane")
+    cnb.expect("POST", "/g/s/-/repos", b"", status=201, sent=sent)
+    cnb.expect("GET", "/g/s/crane/-/git/head", {"name": "main", "protected": False})
+    assert await cnb.exists() is False
+    await cnb.create("private", "d")
+    assert await cnb.default_branch() == "main"
     with pytest.raises(UnsupportedError, match="in its settings"):
-        await forge.set_default_branch(host, parsed, "main")
-    host.replies[f"POST {root}/g/s/-/repos"] = (409, {"errmsg": "exists"})
+        await cnb.set_default_branch("main")
+    cnb.refuse("POST", "/g/s/-/repos", 409, {"errmsg": "exists"})
+    cnb.refuse("GET", "/g/s/crane")
     with pytest.raises(RefusedError):
-        await forge.create(host, parsed, "private", "d")
+        await cnb.create("private", "d")
 
 
-def coding(**answers: Any) -> dict[str, Any]:
-    """Return the replies of Coding's one endpoint by action, wrapped as it wraps them, also errors."""
-    return {
-        f"POST e.coding.net/open-api?Action={action}": (200, {"Response": {"RequestId": "1", **answer}})
-        for action, answer in answers.items()
-    }
-
-
+LISTED = [{"Id": 1, "Name": "gocrane-old"}, {"Id": 7, "Name": "gocrane"}]
 GONE = {"Error": {"Code": "ResourceNotFound", "Message": "仓库不存在"}}
-CRANE = "https://e.coding.net/finops/gocrane/crane.git"
 
 
-async def test_coding() -> None:
+def act(host: Host, action: str, answer: object, **sent: object) -> None:
+    """Expect an action at Coding's one endpoint, which wraps what it answers, errors too."""
+    asked = host.server.expect_ordered_request(
+        host.root, "POST", query_string={"Action": action}, json={"Action": action, **sent} if sent else UNDEFINED,
+        headers={"Authorization": host.authorization},
+    )  # fmt: skip
+    asked.respond_with_json({"Response": {"RequestId": "1", **answer}})  # type: ignore[dict-item]  # a document
+
+
+async def test_coding(coding: Host) -> None:
     """Coding: the project of exactly this name, a repository in it, the default branch in somebody's name."""
-    listed = [{"Id": 1, "Name": "gocrane-old"}, {"Id": 7, "Name": "gocrane"}]
-    replies = coding(
-        DescribeDepotByNameInfo=GONE,
-        DescribeCodingProjects={"Data": {"ProjectList": listed}},
-        CreateGitDepot={"DepotId": 9},
-        DescribeDepotDefaultBranch={"BranchName": "main"},
-        DescribeCodingCurrentUser={"User": {"Id": 5}},
-        ModifyDefaultBranch={},
-    )
-    forge, host, parsed = made(CRANE, replies)
-    assert await forge.exists(host, parsed) is False
-    await forge.create(host, parsed, "public", "d")
-    sent = {"Action": "CreateGitDepot", "ProjectId": 7, "DepotName": "crane", "Description": "d", "Shared": True}
-    assert host.bodies[-1] == sent
-    assert await forge.default_branch(host, parsed) == "main"
+    act(coding, "DescribeDepotByNameInfo", GONE, TeamGk="finops", ProjectName="gocrane", DepotName="crane")
+    act(
+        coding, "DescribeCodingProjects", {"Data": {"ProjectList": LISTED}},
+        ProjectName="gocrane", PageNumber=1, PageSize=100,
+    )  # fmt: skip
+    act(coding, "CreateGitDepot", {"DepotId": 9}, ProjectId=7, DepotName="crane", Description="d", Shared=True)
+    act(coding, "DescribeDepotDefaultBranch", {"BranchName": "main"}, DepotPath="finops/gocrane/crane")
+    act(coding, "DescribeDepotByNameInfo", GONE)
+    assert await coding.exists() is False
+    await coding.create("public", "d")
+    assert await coding.default_branch() == "main"
     with pytest.raises(MissingError):
-        await forge.set_default_branch(host, parsed, "main")
-    host.replies.update(coding(DescribeDepotByNameInfo={"Depot": {"Id": 9}}))
-    await forge.set_default_branch(host, parsed, "main")
-    assert host.bodies[-1] == {"Action": "ModifyDefaultBranch", "BranchName": "main", "DepotId": 9, "UserId": 5}
-    assert {call.headers["Authorization"] for call in host.calls} == {f"token {TOKEN}"}
-    once = {call.url.partition("=")[2] for call in host.calls if call.attempts == 1}
-    assert once == {"CreateGitDepot"}, "everything else may be asked twice"
+        await coding.set_default_branch("main")
+    act(coding, "DescribeDepotByNameInfo", {"Depot": {"Id": 9}})
+    act(coding, "DescribeCodingCurrentUser", {"User": {"Id": 5}})
+    act(coding, "ModifyDefaultBranch", {}, BranchName="main", DepotId=9, UserId=5)
+    await coding.set_default_branch("main")
 
 
 @pytest.mark.parametrize(
@@ -249,88 +288,139 @@ async def test_coding() -> None:
         ("FailedOperation", "some other trouble", RefusedError),
     ],
 )
-async def test_coding_says_no_with_status_200(code: str, message: str, kind: type[MirrordError]) -> None:
+async def test_coding_says_no_with_status_200(coding: Host, code: str, message: str, kind: type[MirrordError]) -> None:
     """An error of Coding's comes as a success; it becomes what it is, and holds Coding's own words."""
-    error = {"Error": {"Code": code, "Message": message}}
-    forge, host, parsed = made(CRANE, coding(DescribeCodingProjects=error))
+    act(coding, "DescribeCodingProjects", {"Error": {"Code": code, "Message": message}})
     with pytest.raises(kind) as caught:
-        await forge.create(host, parsed, "private", "")
+        await coding.create()
     assert type(caught.value) is kind
     assert code in str(caught.value)
 
 
 @pytest.mark.parametrize("projects", [[], [{"Id": 1, "Name": "gocrane2"}], None])
-async def test_coding_takes_no_other_project(projects: object) -> None:
+async def test_coding_takes_no_other_project(coding: Host, projects: object) -> None:
     """A search that finds only projects with longer names has not found the project."""
-    forge, host, parsed = made(CRANE, coding(DescribeCodingProjects={"Data": {"ProjectList": projects}}))
+    act(coding, "DescribeCodingProjects", {"Data": {"ProjectList": projects}})
     with pytest.raises(MissingError, match="the token sees no project 'gocrane'"):
-        await forge.create(host, parsed, "private", "")
+        await coding.create()
 
 
-async def test_coding_repository_that_appeared() -> None:
-    """`exists already` is success when the repository is there indeed."""
-    replies = coding(
-        DescribeCodingProjects={"Data": {"ProjectList": [{"Id": 7, "Name": "gocrane"}]}},
-        CreateGitDepot={"Error": {"Code": "FailedOperation", "Message": "depot name already exists"}},
-        DescribeDepotByNameInfo={"Depot": {"Id": 9}},
+async def test_coding_tells_projects_in_pages(coding: Host) -> None:
+    """A project is found on whichever page of the search it stands."""
+    full = [{"Id": number, "Name": f"gocrane-{number}"} for number in range(100)]
+    act(
+        coding,
+        "DescribeCodingProjects",
+        {"Data": {"ProjectList": full}},
+        ProjectName="gocrane",
+        PageNumber=1,
+        PageSize=100,
     )
-    forge, host, parsed = made(CRANE, replies)
-    assert await forge.create(host, parsed, "private", "") == ""
-    host.replies.update(coding(DescribeDepotByNameInfo=GONE))
-    with pytest.raises(RefusedError):
-        await forge.create(host, parsed, "private", "")
+    act(
+        coding,
+        "DescribeCodingProjects",
+        {"Data": {"ProjectList": full}},
+        ProjectName="gocrane",
+        PageNumber=2,
+        PageSize=100,
+    )
+    act(
+        coding,
+        "DescribeCodingProjects",
+        {"Data": {"ProjectList": LISTED}},
+        ProjectName="gocrane",
+        PageNumber=3,
+        PageSize=100,
+    )
+    act(coding, "CreateGitDepot", {"DepotId": 9}, ProjectId=7, DepotName="crane", Description="", Shared=False)
+    assert await coding.create() == ""
 
 
-async def test_plain_hosts_are_not_asked() -> None:
+async def test_coding_repository_that_appeared(coding: Host) -> None:
+    """`exists already` is success when the repository is there indeed."""
+    exists = {"Error": {"Code": "FailedOperation", "Message": "depot name already exists"}}
+    for there, error in (({"Depot": {"Id": 9}}, None), (GONE, RefusedError)):
+        act(coding, "DescribeCodingProjects", {"Data": {"ProjectList": LISTED}})
+        act(coding, "CreateGitDepot", exists)
+        act(coding, "DescribeDepotByNameInfo", there)
+        if error is None:
+            assert await coding.create() == ""
+        else:
+            with pytest.raises(error):
+                await coding.create()
+
+
+async def test_plain_hosts_are_not_asked(server: HTTPServer) -> None:
     """Of a plain Git server nothing is asked but Git."""
-    forge, host, parsed = made("https://git.example.com/x.git", {})
-    assert (await forge.exists(host, parsed), await forge.default_branch(host, parsed)) == (None, None)
-    with pytest.raises(UnsupportedError):
-        await forge.create(host, parsed, "private", "")
-    with pytest.raises(UnsupportedError):
-        await forge.set_default_branch(host, parsed, "main")
-    assert host.calls == []
+    async for host in host_of(server, "plain"):
+        assert (await host.exists(), await host.default_branch()) == (None, None)
+        with pytest.raises(UnsupportedError):
+            await host.create()
+        with pytest.raises(UnsupportedError):
+            await host.set_default_branch("main")
+        assert host.asked == []
 
 
 @pytest.mark.parametrize("body", [b"<html>login</html>", b"[]", b"[" * 100_000, b"\xff", b"null", b'"x"'])
-async def test_answers_that_are_no_objects(body: bytes) -> None:
+async def test_answers_that_are_no_objects(gitee: Host, body: bytes) -> None:
     """What is no JSON object is a wrong answer, whoever sent it."""
-    forge, host, parsed = made("https://gitee.com/o/r", {"GET gitee.com/api/v5/repos/o/r": (200, body)})
+    gitee.expect("GET", REPOSITORY, body)
     with pytest.raises(ContentError):
-        await forge.exists(host, parsed)
+        await gitee.exists()
 
 
-async def test_refusals_come_with_the_next_step() -> None:
+async def test_refusals_come_with_the_next_step(gitee: Host) -> None:
     """The host's own words, and what to do."""
-    reply = (401, {"message": "401 Unauthorized: Access token does not exist"})
-    forge, host, parsed = made("https://gitee.com/o/r", {"GET gitee.com/api/v5/repos/o/r": reply})
+    gitee.refuse("GET", REPOSITORY, 401, {"message": "401 Unauthorized: Access token does not exist"})
     with pytest.raises(DeniedError, match=r"Access token does not exist.*make one with `projects` at Gitee") as caught:
-        await forge.exists(host, parsed)
+        await gitee.exists()
     assert caught.value.status == 401
 
 
 @pytest.mark.parametrize(
-    ("api", "policies", "key", "sent"),
+    ("address", "urls"),
     [
-        ("github.com", {}, "github.com", TOKEN),
-        ("github.com", {"api.github.com": HostPolicy("api.github.com", proxy="http://p:1")}, "github.com", TOKEN),
+        ("https://github.com/o/r", ["https://api.github.com/repos/o/r"]),
+        ("https://git.example.com/o/r", ["https://git.example.com/api/v1/repos/o/r"]),
+        ("git@gitlab.com:g/s/r.git", ["https://gitlab.com/api/v4/projects/g%2Fs%2Fr"]),
+        ("https://cnb.cool/g/s/r", ["https://api.cnb.cool/g/s/r"]),
+        ("https://gitee.com/o/r", ["https://gitee.com/api/v5/repos/o/r"]),
+    ],
+)
+async def test_where_an_api_is(address: str, urls: list[str]) -> None:
+    """The API of a well-known host is asked at its own name, and a private one below the host."""
+    played = Played(lambda _: Said(404))
+    parsed = Address.parse(address)
+    async with Http(HostBook(), connect=lambda _route, _limits: played) as http:
+        word = "gitea" if "example" in address else None
+        assert await forge_of(parsed, word).exists(http, parsed) is False
+    assert [request.url for request in played.asked] == urls
+
+
+@pytest.mark.parametrize(
+    ("api", "policies", "sent"),
+    [
+        ("github.com", {}, TOKEN),
+        ("github.com", {"api.github.com": HostPolicy("api.github.com", proxy="http://p:1")}, TOKEN),
         (
             "github.com",
             {"api.github.com": HostPolicy("api.github.com", Credential("x", Secret("other-secret-9876")))},
-            "api.github.com",
             "other-secret-9876",
         ),
-        ("other.example", {}, "github.com", None),
+        ("other.example", {}, None),
     ],
 )
-async def test_whose_token(api: str, policies: dict[str, HostPolicy], key: str, sent: str | None) -> None:
+async def test_whose_token(api: str, policies: dict[str, HostPolicy], sent: str | None) -> None:
     """The API of a host gets the host's token, unless it has one of its own; no other host's token ever."""
-    policies = {**book(api).policies, **policies}
-    host = Host({}, HostBook(policies))
+    played = Played(lambda _: Said(404))
     parsed = Address.parse("https://github.com/o/r")
-    await forge_of(parsed).exists(host, parsed)
-    (call,) = host.calls
-    assert (call.host, call.headers.get("Authorization")) == (key, f"Bearer {sent}" if sent else None)
+    every = HostBook({**book(api).policies, **policies})
+    async with Http(every, connect=lambda _route, _limits: played) as http:
+        await forge_of(parsed).exists(http, parsed)
+    (request,) = played.asked
+    assert request.headers.get("authorization", request.headers.get("Authorization")) == (
+        f"Bearer {sent}" if sent else None
+    )
 
 
 @pytest.mark.parametrize(
@@ -354,54 +444,48 @@ def test_api_owners(host: str, owner: str) -> None:
     assert not belongs(check_url("https://github.com/"), HostPolicy("api.github.com"))
 
 
-async def test_the_token_goes_where_it_belongs_and_no_further() -> None:
+async def test_the_token_goes_where_it_belongs_and_no_further(server: HTTPServer) -> None:
     """On the wire: the header as the API wants it, no Basic after a challenge, nothing after a redirect."""
-    seen: list[tuple[str, str | None]] = []
+    home = f"127.0.0.1:{server.port}"
 
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        seen.append((request.raw_path, request.headers.get("Authorization")))
-        if request.path == "/challenge":
-            wanted = request.headers.get("Authorization")
-            return web.Response(status=200 if wanted else 401, headers={"WWW-Authenticate": "Basic realm=x"})
-        if request.path.endswith("/moved"):
-            return web.Response(status=302, headers={"Location": f"http://127.0.0.1:{elsewhere}/api/v1/repos/o/there"})
-        return web.json_response({"default_branch": "main"})
+    def challenge(request: Request) -> Response:
+        status = 200 if request.headers.get("Authorization") else 401
+        return Response(status=status, headers={"WWW-Authenticate": "Basic realm=x"})
 
-    runner, port = await listen(answer)
-    other, elsewhere = await listen(answer)
-    try:
-        home = f"127.0.0.1:{port}"
-        async with Http(book(home)) as http:
-            await http.fetch(HttpRequest("GET", f"http://{home}/challenge", home))
-            seen.clear()
-            for name in ("r", "moved"):
-                address = Address.parse(f"http://{home}/o/{name}")
-                assert await forge_of(address, "gitea").default_branch(http, address) == "main"
-    finally:
-        await runner.cleanup()
-        await other.cleanup()
+    server.expect_request("/challenge").respond_with_handler(challenge)
+    elsewhere = f"http://localhost:{server.port}/api/v1/repos/o/there"
+    server.expect_request("/api/v1/repos/o/moved").respond_with_data("", 302, {"Location": elsewhere})
+    server.expect_request(re.compile("/api/v1/repos/o/(r|there)")).respond_with_json({"default_branch": "main"})
+    async with Http(book(home)) as http:
+        await http.fetch(HttpRequest("GET", f"http://{home}/challenge", home))
+        server.clear_log()
+        for name in ("r", "moved"):
+            address = Address.parse(f"http://{home}/o/{name}")
+            assert await forge_of(address, "gitea").default_branch(http, address) == "main"
     token = f"token {TOKEN}"
-    assert seen == [
+    assert [(request.path, request.headers.get("Authorization")) for request, _ in server.log] == [
         ("/api/v1/repos/o/r", token),
         ("/api/v1/repos/o/moved", token),
         ("/api/v1/repos/o/there", None),
     ]
 
 
-async def test_a_token_with_an_umlaut_arrives_as_it_is() -> None:
+async def test_a_token_with_an_umlaut_arrives_as_it_is(server: HTTPServer) -> None:
     """A password may hold any letter: a host that wants it bare gets it in UTF-8."""
-    seen = []
+    home = f"127.0.0.1:{server.port}"
+    server.expect_request("/api/v1/repos/o/r").respond_with_json({"default_branch": "main"})
+    async with Http(book(home, token="größe-9f2d")) as http:
+        address = Address.parse(f"http://{home}/o/r")
+        assert await forge_of(address, "gitea").default_branch(http, address) == "main"
+    ((request, _),) = server.log
+    assert request.headers["Authorization"].encode("latin-1").decode() == "token größe-9f2d"
 
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        seen.append(request.headers.get("Authorization"))
-        return web.json_response({"default_branch": "main"})
 
-    runner, port = await listen(answer)
-    home = f"127.0.0.1:{port}"
-    try:
-        async with Http(HostBook({home: HostPolicy(home, Credential("x", Secret("größe-9f2d")))})) as http:
-            address = Address.parse(f"http://{home}/o/r")
-            assert await forge_of(address, "gitea").default_branch(http, address) == "main"
-    finally:
-        await runner.cleanup()
-    assert seen == ["token größe-9f2d"]
+def test_httpx_is_loaded_when_an_api_is_asked() -> None:
+    """Who asks no API does not wait for httpx: not for pages, not for the kind of a host."""
+    code = (
+        "import sys; from mirrord.wire.forges.known import parse_page; parse_page('https://github.com/o/r');"
+        "import mirrord.cli; print('httpx' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
+from pytest_httpserver import HTTPServer
 
-from mirrord.errors import DeniedError, MissingError
+from mirrord.errors import DeniedError
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.syncer.values import Mirror
-from mirrord.testing.githost import GitHost
+from mirrord.testing.githost import GitHost, Kind
 from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.forges.known import forge_of
 from mirrord.wire.git.address import Address
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
-from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.secret import Credential, Secret
-from tests.support.forgehost import TOKEN, ForgeHost
-from tests.support.forgewords import Forge
+from tests.support.forgesite import KINDS, LOGINS, TOKEN, ApiCall, ForgeKind, ForgeSite
 from tests.support.gitworld import GitWorld, open_git_world, receipts
 
-FORGES: tuple[Forge, ...] = get_args(Forge)
-USERS = {"cnb": "cnb"}
-OWNERS = {"coding": "team/project", "gitlab": "group/sub", "cnb": "group/sub", "github": "org"}
 SETTLES = "mirrord.syncers.git.transfer.destinations.SETTLES"
 PAUSES = "mirrord.syncers.git.transfer.destinations.PAUSES"
 GITLAB_PROTECTED = """#!/bin/sh
@@ -38,11 +35,6 @@ exit 1
 """
 
 
-def book(host: ForgeHost, token: str = TOKEN) -> HostBook:
-    policy = HostPolicy(host.host, Credential(USERS.get(host.forge, "robot"), Secret(token)))
-    return HostBook({host.host: policy})
-
-
 @dataclass(slots=True)
 class Scene:
     """An upstream and a host of some kind, which has no repository yet."""
@@ -50,18 +42,14 @@ class Scene:
     world: GitWorld
     upstream: Upstream
     source: GitHost
-    host: ForgeHost
+    site: ForgeSite
     mirror: Mirror
 
-    @property
-    def name(self) -> str:
-        return f"{OWNERS.get(self.host.forge, 'robot')}/app"
-
     def held(self) -> dict[str, str]:
-        return self.host.refs(f"{self.name}.git")
+        return self.site.git.refs(f"{self.site.name}.git")
 
     def head(self) -> str:
-        return self.host.head(f"{self.name}.git")
+        return self.site.git.head(f"{self.site.name}.git")
 
     async def run(self) -> Run:
         return await self.world.run(self.mirror)
@@ -72,6 +60,9 @@ class Scene:
         self.upstream.head("trunk")
         self.upstream.delete("refs/heads/main")
 
+    def http(self) -> Http:
+        return Http(self.world.services.http.book)
+
     def told(self, run: Run) -> dict[str, Receipt]:
         return receipts(run, "there")
 
@@ -79,62 +70,79 @@ class Scene:
 Begin = Callable[..., contextlib.AbstractAsyncContextManager[Scene]]
 
 
+@pytest.fixture(scope="session")
+def httpserver_listen_address() -> tuple[str, int]:
+    return ("127.0.0.1", 0)
+
+
 @pytest.fixture
-def begin(tmp_path: Path) -> Begin:
+def begin(tmp_path: Path, httpserver: HTTPServer) -> Begin:
     @contextlib.asynccontextmanager
-    async def make(forge: Forge, **options: str) -> AsyncIterator[Scene]:
-        async with (
-            ForgeHost(tmp_path / "forge", forge, user=(USERS.get(forge, "robot"), TOKEN)) as host,
-            open_git_world(tmp_path, book=book(host)) as world,
-        ):
-            owner = OWNERS.get(forge, "robot")
-            host.api.owners.add(owner)
-            source = await world.host("source")
-            upstream = Upstream(source.create("app.git"))
-            upstream.commit("main", {"README.md": b"one\n"})
-            upstream.tag("v1", "main", annotated=True)
-            there = {"there": host.url(f"{owner}/app.git")}
-            mirror = world.mirror(
-                source.url("app.git"), there, keys={"max_loss": 1}, options={"host": forge, **options}
-            )
-            yield Scene(world, upstream, source, host, mirror)
+    async def make(kind: ForgeKind, **options: str) -> AsyncIterator[Scene]:
+        rules: Kind = kind if kind in ("github", "gitee", "coding") else "plain"
+        login = LOGINS.get(kind, "robot")
+        async with GitHost(tmp_path / "forge", user=(login, TOKEN), kind=rules) as git:
+            site = ForgeSite(httpserver, git, kind)
+            policy = HostPolicy(site.host, Credential(login, Secret(TOKEN)))
+            async with open_git_world(tmp_path, book=HostBook({site.host: policy})) as world:
+                source = await world.host("source")
+                upstream = Upstream(source.create("app.git"))
+                upstream.commit("main", {"README.md": b"one\n"})
+                upstream.tag("v1", "main", annotated=True)
+                mirror = world.mirror(
+                    source.url("app.git"), {"there": site.url}, keys={"max_loss": 1}, options={"host": kind, **options}
+                )
+                yield Scene(world, upstream, source, site, mirror)
+                site.check()
 
     return make
 
 
-@pytest.mark.parametrize("forge", FORGES)
-async def test_a_missing_repository_is_made_filled_and_followed(begin: Begin, forge: Forge) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_missing_repository_is_made_filled_and_followed(begin: Begin, kind: ForgeKind) -> None:
     """Missing → made, private, filled; main becomes trunk → pushed, switched, main deleted; no URL has the token.
 
     CNB has nothing in its API for the default branch: somebody has to set it, and the next run goes on.
     """
-    async with begin(forge) as scene:
+    async with begin(kind) as scene:
+        *finds, creates = scene.site.making()
+        description = f"Mirror of {scene.source.url('app.git')}"
+        scene.site.expect(*finds, creates, *scene.site.switching())
         assert (await scene.run()).result is Result.SUCCESS
-        made = scene.host.api.made[scene.name]
-        assert (made.private, made.description) == (True, f"Mirror of {scene.source.url('app.git')}")
+        sent = scene.site.bodies(creates)[0]
+        assert sent.get("description", sent.get("Description")) == description
+        assert (sent.get("private"), sent.get("visibility"), sent.get("Shared")) in (
+            (True, None, None),
+            (None, "private", None),
+            (None, None, False),
+        )
         assert (scene.held(), scene.head()) == (scene.upstream.refs(), "refs/heads/main")
         scene.rename()
         run = await scene.run()
-        if forge == "cnb":
+        if kind == "cnb":
             assert run.result is Result.PARTIAL
             assert "default branch" in scene.told(run)["refs/heads/main"].detail
-            assert scene.host.api.switch(scene.name, "trunk")
+            scene.site.switch("trunk")
             run = await scene.run()
         assert run.result is Result.SUCCESS, run.receipts
         assert (scene.held(), scene.head()) == (scene.upstream.refs(), "refs/heads/trunk")
         assert (await scene.run()).result is Result.NOOP
-        assert scene.host.leaks == []
 
 
 async def test_the_order_is_push_switch_delete(begin: Begin) -> None:
     """The API is asked to switch after the new branch was pushed, and before the old one is deleted."""
     async with begin("gitea") as scene:
+        scene.site.expect(*scene.site.making(), *scene.site.switching())
         await scene.run()
-        scene.host.forget()
+        before = len(scene.site.server.log)
         scene.rename()
         await scene.run()
-        seen = [one.method for one in scene.host.log if one.matches("PATCH", "") or one.matches("POST", "receive-pack")]
-        assert seen == ["POST", "PATCH", "POST"]
+        changes = [
+            request.method
+            for request, _ in scene.site.server.log[before:]
+            if request.method == "PATCH" or request.path.endswith("/git-receive-pack")
+        ]
+        assert changes == ["POST", "PATCH", "POST"]
 
 
 @pytest.mark.parametrize(("lag", "result"), [(2, Result.SUCCESS), (1000, Result.FAILED)])
@@ -144,16 +152,16 @@ async def test_the_api_may_be_ahead_of_git(
     """A repository that Git does not see at once is waited for; one that stays away fails the run, and not the next."""
     monkeypatch.setattr(PAUSES, (0.0, 0.0))
     async with begin("gitee") as scene:
-        create = scene.host.create
 
-        def late(name: str, **config: str) -> Path:
-            scene.host.lag = lag
-            return create(name, **config)
+        def late() -> None:
+            scene.site.create()
+            scene.site.lag = lag
 
-        monkeypatch.setattr(scene.host, "create", late)
+        *finds, creates = scene.site.making()
+        scene.site.expect(*finds, replace(creates, effect=late))
         assert (await scene.run()).result is result
         assert bool(scene.held()) is (result is Result.SUCCESS)
-        scene.host.lag = 0
+        scene.site.lag = 0
         await scene.run()
         assert scene.held() == scene.upstream.refs()
 
@@ -162,8 +170,9 @@ async def test_a_host_that_says_yes_and_does_nothing(begin: Begin, monkeypatch: 
     """A default branch that stays as it was although the host said yes is a failure; the old branch stays."""
     monkeypatch.setattr(PAUSES, (0.0, 0.0))
     async with begin("gitea") as scene:
+        scene.site.expect(*scene.site.making())
         await scene.run()
-        scene.host.api.deaf = 1000
+        scene.site.expect(*scene.site.switching(deaf=True) * 3)
         scene.rename()
         run = await scene.run()
         assert run.result is Result.PARTIAL
@@ -171,7 +180,7 @@ async def test_a_host_that_says_yes_and_does_nothing(begin: Begin, monkeypatch: 
         assert told["HEAD"].outcome is Outcome.FAILED
         assert "accepted refs/heads/trunk as the default branch, and still shows refs/heads/main" in told["HEAD"].detail
         assert scene.held().keys() == {"refs/heads/main", "refs/heads/trunk", "refs/tags/v1"}
-        scene.host.api.deaf = 2
+        scene.site.expect(*scene.site.switching(deaf=True) * 2, *scene.site.switching())
         assert (await scene.run()).result is Result.SUCCESS
         assert scene.held() == scene.upstream.refs()
 
@@ -180,8 +189,9 @@ async def test_gitlab_protects_what_was_the_default_branch(begin: Begin, monkeyp
     """GitLab's refusal to delete the branch that it protected is told in its words, with the next step."""
     monkeypatch.setattr(SETTLES, 0.0)
     async with begin("gitlab") as scene:
+        scene.site.expect(*scene.site.making(), *scene.site.switching() * 2)
         await scene.run()
-        scene.host.hook(f"{scene.name}.git", "update", GITLAB_PROTECTED)
+        scene.site.git.hook(f"{scene.site.name}.git", "update", GITLAB_PROTECTED)
         scene.rename()
         run = await scene.run()
         assert run.result is Result.PARTIAL
@@ -191,58 +201,49 @@ async def test_gitlab_protects_what_was_the_default_branch(begin: Begin, monkeyp
         assert scene.head() == "refs/heads/trunk"
 
 
-@pytest.mark.parametrize(("reviews", "private"), [(True, True), (False, False)])
-async def test_gitee_reviews_before_the_public_sees_it(begin: Begin, reviews: bool, private: bool) -> None:
+@pytest.mark.parametrize("private", [True, False])
+async def test_gitee_reviews_before_the_public_sees_it(begin: Begin, private: bool) -> None:
     """A repository that is to be public is filled either way; that it waits for a review is told."""
     async with begin("gitee", visibility="public") as scene:
-        scene.host.api.reviews = reviews
+        shown = ApiCall(
+            "PATCH", f"/repos/{scene.site.name}", {"private": private}, sent={"name": "app", "private": False}
+        )
+        scene.site.expect(*scene.site.making(), shown)
         run = await scene.run()
         assert run.result is Result.SUCCESS
-        assert scene.host.api.made[scene.name].private is private
+        assert scene.held() == scene.upstream.refs()
         details = " ".join(one.detail for one in scene.told(run).values())
         assert ("until Gitee has reviewed it" in details) is private
 
 
-@pytest.mark.parametrize("forge", FORGES)
-async def test_what_is_there_is_taken_as_it_is(begin: Begin, forge: Forge) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_is_there_is_taken_as_it_is(begin: Begin, kind: ForgeKind) -> None:
     """Making what somebody else made a moment ago is no failure, in each host's own way to say so."""
-    async with begin(forge) as scene, Http(book(scene.host)) as http:
-        address = Address.parse(scene.host.url(f"{scene.name}.git"))
+    async with begin(kind) as scene, scene.http() as http:
+        site = scene.site
+        site.expect(*site.making(), *site.taken(), *site.found(), *site.empty())
+        address, forge = Address.parse(site.url), forge_of(Address.parse(site.url), kind)
         for _ in range(2):
-            assert await forge_of(address, forge).create(http, address, "private", "") == ""
-        assert await forge_of(address, forge).exists(http, address) is True
-        assert await forge_of(address, forge).default_branch(http, address) is None
+            assert await forge.create(http, address, "private", "") == ""
+        assert await forge.exists(http, address) is True
+        assert await forge.default_branch(http, address) is None
 
 
-@pytest.mark.parametrize("forge", FORGES)
-async def test_a_wrong_token_makes_nothing(begin: Begin, forge: Forge) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_wrong_token_makes_nothing(begin: Begin, kind: ForgeKind) -> None:
     """A wrong token is told as such with the next step, in each host's own way to say so, and nothing is made."""
-    async with begin(forge) as scene, Http(book(scene.host, "wrong-9d41c7")) as http:
-        address = Address.parse(scene.host.url(f"{scene.name}.git"))
+    async with begin(kind) as scene, scene.http() as http:
+        scene.site.expect(*scene.site.denied())
+        address = Address.parse(scene.site.url)
         with pytest.raises(DeniedError, match=r"; .*token"):
-            await forge_of(address, forge).create(http, address, "private", "")
-        assert scene.host.api.made == {}
+            await forge_of(address, kind).create(http, address, "private", "")
 
 
-async def test_coding_tells_projects_in_pages(begin: Begin) -> None:
-    """A project is found on whichever page of the search it stands; one that is on none of them is told."""
-    async with begin("coding") as scene, Http(book(scene.host)) as http:
-        scene.host.api.owners |= {f"team/project-{number:03}" for number in range(250)}
-        assert (await scene.run()).result is Result.SUCCESS
-        assert [one.body["PageNumber"] for one in scene.host.api.asked if "PageNumber" in one.body] == [1, 2, 3]
-        address = Address.parse(scene.host.url("team/proj/app.git"))
-        with pytest.raises(MissingError, match="the token sees no project 'proj'"):
-            await forge_of(address, "coding").create(http, address, "private", "")
-
-
-async def leak(host: ForgeHost, path: str) -> None:
-    async with host, Http(book(host)) as http:
-        with contextlib.suppress(DeniedError, MissingError):
-            await http.fetch(HttpRequest("GET", f"{host.base}/{path}", host.host))
-
-
-@pytest.mark.parametrize("path", [f"api/v5/user?access_token={TOKEN}", f"{TOKEN}/app.git/HEAD"])
-async def test_the_double_hears_a_token_in_a_url(path: str, tmp_path: Path) -> None:
-    """The control: a token in a URL of the API or of Git fails whoever leaves the host."""
-    with pytest.raises(AssertionError, match="a token was seen"):
-        await leak(ForgeHost(tmp_path, "gitee"), path)
+def test_the_site_hears_a_token_in_a_url(httpserver: HTTPServer, tmp_path: Path) -> None:
+    """The control: a token in a URL fails whoever checks the site."""
+    site = ForgeSite(httpserver, GitHost(tmp_path), "gitee")
+    site.lag = 1
+    with contextlib.suppress(HTTPError), urlopen(f"{site.url}/info/refs?access_token={TOKEN}"):
+        pass
+    with pytest.raises(AssertionError):
+        site.check()

@@ -17,34 +17,34 @@ from mirrord.syncers.git.transfer import destinations
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.forges import known
-from mirrord.wire.forges.api import Fetches
-from mirrord.wire.forges.plain import Plain
+from mirrord.wire.forges.port import Forge
 from mirrord.wire.git.address import Address
+from mirrord.wire.http.client import Http
 from tests.support.gitworld import GitWorld, receipts
 
 NAME = "team/app.git"
 MAIN, DEV = "refs/heads/main", "refs/heads/dev"
 
 
-@dataclass(slots=True)
-class Clerk(Plain):
+@dataclass
+class Clerk(Forge):
     """A forge's API, as far as it can be seen in the repositories of a host."""
 
     host: GitHost
     asked: list[tuple[str, ...]] = field(default_factory=list)
     denies: bool = False
     slow: int = 0
-    creates: bool = True  # type: ignore[misc]  # a plain host cannot, this one can
-    switches: bool = True  # type: ignore[misc]  # as above
+    creates: bool = True
+    switches: bool = True
 
-    async def create(self, http: Fetches, address: Address, visibility: str, description: str) -> str:
+    async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:
         self.asked.append(("create", address.path, visibility, description))
         if self.denies:
             raise DeniedError(f"{address.host}: may not")
         self.host.create(address.path, head="main")
         return "it waits for a review"
 
-    async def set_default_branch(self, http: Fetches, address: Address, branch: str) -> None:
+    async def set_default_branch(self, http: Http, address: Address, branch: str) -> None:
         self.asked.append(("switch", branch))
         if self.denies:
             raise DeniedError(f"{address.host}: may not")
@@ -166,7 +166,7 @@ async def test_a_default_branch_that_cannot_be_switched_keeps_the_old_one(scene:
 
 async def test_a_plain_host_keeps_its_default_branch_and_says_so(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an API the host refuses to delete its default branch: that ref is refused with the next step."""
-    monkeypatch.setitem(known.FORGES, "plain", Plain())
+    monkeypatch.setitem(known.FORGES, "plain", Forge())
     scene.there.create(NAME)
     mirror = scene.world.mirror(scene.source.url(NAME), scene.places)
     await scene.world.run(mirror)

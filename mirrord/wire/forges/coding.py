@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mirrord.errors import ContentError, DeniedError, MissingError, RefusedError
-from mirrord.wire.forges.api import Api, Document, Fetches, base, number, text
-from mirrord.wire.forges.port import ForgeLocation, Page, explained, hints, joined, page, repository_of, short, web_host
+from mirrord.wire.forges.answers import mapping, number, text
+from mirrord.wire.forges.port import (
+    Forge,
+    ForgeLocation,
+    Page,
+    api_base,
+    joined,
+    page,
+    refusals,
+    repository_of,
+    short,
+    web_host,
+)
 from mirrord.wire.git.address import Address
+
+if TYPE_CHECKING:
+    from mirrord.wire.api import Document
+    from mirrord.wire.http.client import Http
 from mirrord.wire.secret import redact
 
 HOST: Final = "e.coding.net"
 _DOMAIN: Final = "coding.net"
 _FILES: Final = frozenset({"files", "raw", "tree", "blob"})
-_HINTS: Final = hints(
-    (
-        r"force push|强制推送|DenyForcePush|non-fast-forward",
-        "switch `deny force push` off in the repository's push settings",
-    ),
-    (
-        r"CheckCommitAuthor|commit author|提交者|作者",
-        "switch the check of commit authors off in the repository's push settings",
-    ),
-    (r"protected branch|保护分支", "let the token's owner push to the protected branch"),
-    (r"RPC failed|HTTP 413", "the push is too large for one request; use ssh://git@e.coding.net/… for this target"),
-    (r"exceeds|超出|容量", "the team's storage is used up; Coding frees it two weeks after a deletion"),
-    (
-        r"AuthFailure|Authentication failed|令牌|status 401",
-        "give the token `project:depot`; look at its expiry and IP list too",
-    ),
-)
 _PAGE: Final = 100  # projects a request
 _PAGES: Final = 50
 _GONE: Final = re.compile(r"not.?found|no(?:t|n).?exist|不存在", re.IGNORECASE)
@@ -38,17 +36,31 @@ _DENIED: Final = re.compile(r"auth|permission|unauthorized|forbidden|权限|令�
 _THERE: Final = re.compile(r"exist|duplicate|已存在|重复", re.IGNORECASE)
 
 
-class Coding:
+class Coding(Forge):
     """Repositories called `TEAM/PROJECT/NAME`; its pages are at TEAM.coding.net."""
 
-    name: Final = "coding"
-    form: Final = "TEAM/PROJECT/NAME"
-    creates: Final = True
-    switches: Final = True
-
-    def __init__(self) -> None:
-        """Build it once; there is no state."""
-        self._api = Api("token", self.explain)
+    name = "coding"
+    form = "TEAM/PROJECT/NAME"
+    creates = True
+    switches = True
+    scheme = "token"
+    hints = refusals(
+        (
+            r"force push|强制推送|DenyForcePush|non-fast-forward",
+            "switch `deny force push` off in the repository's push settings",
+        ),
+        (
+            r"CheckCommitAuthor|commit author|提交者|作者",
+            "switch the check of commit authors off in the repository's push settings",
+        ),
+        (r"protected branch|保护分支", "let the token's owner push to the protected branch"),
+        (r"RPC failed|HTTP 413", "the push is too large for one request; use ssh://git@e.coding.net/… for this target"),
+        (r"exceeds|超出|容量", "the team's storage is used up; Coding frees it two weeks after a deletion"),
+        (
+            r"AuthFailure|Authentication failed|令牌|status 401",
+            "give the token `project:depot`; look at its expiry and IP list too",
+        ),
+    )
 
     def fits(self, address: Address) -> bool:
         """Whether it is `TEAM/PROJECT/NAME`."""
@@ -81,15 +93,7 @@ class Coding:
         named = (team, *(project or ("",)), *(name or ("",)))
         return page(HOST, named, rest[2:] if rest[:1] == ("git",) and rest[1:2] and rest[1] in _FILES else ())
 
-    def explain(self, text: str) -> str | None:
-        """Return the next step for refusals of pushes and of the API."""
-        return explained(text, _HINTS)
-
-    async def exists(self, http: Fetches, address: Address) -> bool | None:
-        """Ask for the repository by team, project and name."""
-        return await self._depot(http, address) is not None
-
-    async def create(self, http: Fetches, address: Address, visibility: str, description: str) -> str:
+    async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:
         """Make the repository in its project, which has to be there."""
         project, name = await self._project(http, address), repository_of(address)[-1]
         shared = visibility == "public"
@@ -99,11 +103,11 @@ class Coding:
                 ProjectId=project, DepotName=name, Description=description, Shared=shared,
             )  # fmt: skip
         except RefusedError as error:
-            if not _THERE.search(str(error)) or await self._depot(http, address) is None:
+            if not _THERE.search(str(error)) or await self.look_up(http, address) is None:
                 raise
         return ""
 
-    async def default_branch(self, http: Fetches, address: Address) -> str | None:
+    async def default_branch(self, http: Http, address: Address) -> str | None:
         """Return the default branch."""
         try:
             path = "/".join(repository_of(address))
@@ -111,23 +115,23 @@ class Coding:
         except MissingError:
             return None
 
-    async def set_default_branch(self, http: Fetches, address: Address, branch: str) -> None:
+    async def set_default_branch(self, http: Http, address: Address, branch: str) -> None:
         """Make `branch` the default one; Coding wants to be told who does it."""
         host = web_host(address)
-        depot = await self._depot(http, address)
+        depot = await self.look_up(http, address)
         if depot is None:
             raise MissingError(f"{host}: there is no repository {'/'.join(repository_of(address))}")
         user = await self._act(http, address, "DescribeCodingCurrentUser")
         numbers = {"DepotId": number(depot, host, "Id"), "UserId": number(user, host, "User", "Id")}
         await self._act(http, address, "ModifyDefaultBranch", BranchName=branch, **numbers)
 
-    async def _project(self, http: Fetches, address: Address) -> int:
+    async def _project(self, http: Http, address: Address) -> int:
         """Return the number of the project; the search finds every one whose name begins so, page by page."""
         project = repository_of(address)[1]
         for page_number in range(1, _PAGES + 1):
             wanted = {"ProjectName": project, "PageNumber": page_number, "PageSize": _PAGE}
             answer = await self._act(http, address, "DescribeCodingProjects", **wanted)
-            listed = _mapping(answer.get("Data")).get("ProjectList")
+            listed = mapping(answer.get("Data")).get("ProjectList")
             listed = listed if isinstance(listed, list) else []
             for one in listed:
                 if text(one, "Name") == project:
@@ -137,7 +141,8 @@ class Coding:
         told = f"{web_host(address)}: the token sees no project {project!r}"
         raise MissingError(f"{told}; make it at Coding, or give the token access to it")
 
-    async def _depot(self, http: Fetches, address: Address) -> Document | None:
+    async def look_up(self, http: Http, address: Address) -> Document | None:
+        """Ask for the repository by team, project and name."""
         team, project, name = repository_of(address)
         try:
             answer = await self._act(
@@ -145,16 +150,16 @@ class Coding:
             )
         except MissingError:
             return None
-        depot = _mapping(answer.get("Depot"))
+        depot = mapping(answer.get("Depot"))
         return depot if text(depot, "Id") else None
 
-    async def _act(self, http: Fetches, address: Address, action: str, **arguments: object) -> Document:
+    async def _act(self, http: Http, address: Address, action: str, **arguments: object) -> Document:
         """Carry out one action, and find the error in an answer that calls itself a success."""
         host = web_host(address)
-        url = f"{base(http.book, host)}/open-api?Action={action}"
+        url = f"{api_base(http, address)}/open-api?Action={action}"
         document = {"Action": action, **arguments}
-        said = await self._api.ask(http, "POST", url, document, makes=action.startswith("Create"))
-        answer = _mapping(said.get("Response"))
+        said = await self.ask(http, "POST", url, document, once=action.startswith("Create"))
+        answer = mapping(said.get("Response"))
         if "Error" in answer:
             code, words = text(answer, "Error", "Code") or "", text(answer, "Error", "Message") or ""
             raise self._error(f"{host}: {action}: {code}: {words}", f"{code} {words}")
@@ -168,7 +173,3 @@ class Coding:
         if _GONE.search(said):
             return MissingError(message)
         return (DeniedError if _DENIED.search(said) else RefusedError)(message)
-
-
-def _mapping(value: object) -> Document:
-    return value if isinstance(value, dict) else {}

@@ -2,59 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from mirrord.wire.forges.api import Api, Fetches, base
-from mirrord.wire.forges.owned import OwnedApi
+from mirrord.wire.forges.owned import OwnerForge
 from mirrord.wire.forges.port import (
     ForgeLocation,
     Page,
-    explained,
-    hints,
+    api_base,
     joined,
     kind_of,
     page,
+    refusals,
     repository_of,
     short,
     web,
-    web_host,
 )
 from mirrord.wire.git.address import Address
+
+if TYPE_CHECKING:
+    from mirrord.wire.http.client import Http
 
 HOSTS: Final = ("gitea.com", "codeberg.org")
 _FILES: Final = frozenset({"src", "raw", "media", "blame"})
 _KINDS: Final = frozenset({"branch", "tag", "commit"})
-_HINTS: Final = hints(
-    (r"is the default branch and cannot be deleted", "it is switched first when `host: gitea` and the token allow it"),
-    (r"protected from deletion", "remove the branch's protection at the host, or delete the branch there"),
-    (r"protected from (?:unverified|changing)", "switch this rule off in the branch's protection"),
-    (r"tag \S+ is protected", "let the mirror's account write it under protected tags"),
-    (
-        r"protected from force push|protected branch|Not allowed to (?:force-)?push",
-        "let the mirror's account force-push in the branch's protection",
-    ),
-    (r"required scope|does not have at least one of required scope", "give the token read and write for repositories"),
-    (r"reached (?:the|your) limit|quota", "the owner has no room for more; ask the host's administrator"),
-    (r"token is required|invalid username, password or token|status 401", "the token is wrong; make a new one"),
-)
 
 
-def _root(http: Fetches, address: Address) -> str:
-    *below, _, _ = repository_of(address)
-    return f"{base(http.book, web_host(address))}/{joined(*below, 'api/v1')}"
-
-
-class Gitea:
+class Gitea(OwnerForge):
     """Repositories called `OWNER/NAME`, or `PATH/OWNER/NAME` where the server lives below a path."""
 
-    name: Final = "gitea"
-    form: Final = "OWNER/NAME"
-    creates: Final = True
-    switches: Final = True
+    name = "gitea"
+    scheme = "token"
+    hints = refusals(
+        (
+            r"is the default branch and cannot be deleted",
+            "it is switched first when `host: gitea` and the token allow it",
+        ),
+        (r"protected from deletion", "remove the branch's protection at the host, or delete the branch there"),
+        (r"protected from (?:unverified|changing)", "switch this rule off in the branch's protection"),
+        (r"tag \S+ is protected", "let the mirror's account write it under protected tags"),
+        (
+            r"protected from force push|protected branch|Not allowed to (?:force-)?push",
+            "let the mirror's account force-push in the branch's protection",
+        ),
+        (
+            r"required scope|does not have at least one of required scope",
+            "give the token read and write for repositories",
+        ),
+        (r"reached (?:the|your) limit|quota", "the owner has no room for more; ask the host's administrator"),
+        (r"token is required|invalid username, password or token|status 401", "the token is wrong; make a new one"),
+    )
 
-    def __init__(self) -> None:
-        """Build it once; there is no state."""
-        self._owned = OwnedApi(Api("token", self.explain), _root)
+    def api(self, http: Http, address: Address) -> str:
+        """Return the URL of its API."""
+        *below, _, _ = repository_of(address)
+        return f"{api_base(http, address)}/{joined(*below, 'api/v1')}"
 
     def fits(self, address: Address) -> bool:
         """Whether it is `OWNER/NAME`, perhaps below a path."""
@@ -73,24 +74,3 @@ class Gitea:
         if len(words) > 4 and words[2] in _FILES and words[3] in _KINDS:
             return page(place.host, words[:2], words[4:], words[3])
         return page(place.host, words[:2]) if place.host in HOSTS else None
-
-    def explain(self, text: str) -> str | None:
-        """Return the next step for refusals of pushes and of the API."""
-        return explained(text, _HINTS)
-
-    async def exists(self, http: Fetches, address: Address) -> bool | None:
-        """Ask for the repository by its name."""
-        return await self._owned.get(http, address) is not None
-
-    async def create(self, http: Fetches, address: Address, visibility: str, description: str) -> str:
-        """Make the repository below the user or the organisation."""
-        await self._owned.create(http, address, private=visibility != "public", description=description)
-        return ""
-
-    async def default_branch(self, http: Fetches, address: Address) -> str | None:
-        """Return the default branch."""
-        return await self._owned.default_branch(http, address)
-
-    async def set_default_branch(self, http: Fetches, address: Address, branch: str) -> None:
-        """Make `branch` the default one; it has to be there."""
-        await self._owned.change(http, address, default_branch=branch)

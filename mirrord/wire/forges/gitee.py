@@ -2,69 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from mirrord.errors import RefusedError
-from mirrord.wire.forges.api import Api, Fetches, base
-from mirrord.wire.forges.owned import OwnedApi
+from mirrord.wire.forges.owned import OwnerForge
 from mirrord.wire.forges.port import (
     ForgeLocation,
     Page,
-    explained,
-    hints,
+    api_base,
     joined,
     page,
+    refusals,
     repository_of,
     short,
     web,
-    web_host,
 )
 from mirrord.wire.git.address import Address
+
+if TYPE_CHECKING:
+    from mirrord.wire.http.client import Http
 
 HOST: Final = "gitee.com"
 _RAW: Final = "raw.giteeusercontent.com"
 _FILES: Final = frozenset({"blob", "raw", "tree", "blame", "edit"})
-_HINTS: Final = hints(
-    (r"token username invalid", "write the name of the token's owner as `username` under hosts:"),
-    (
-        r"repository size exceeds|exceeds 1024\.00 MB",
-        "the repository is over Gitee's limit; take large branches out with `refs:`, or ask Gitee for more",
-    ),
-    (r"file size.{0,40}(limit|exceed)", "a file is over Gitee's limit for one file"),
-    (
-        r"reject by mode|protected branch|保护分支",
-        "open the branch for force pushes in the repository's branch settings",
-    ),
-    (r"real-?name|实名|身份认证|认证身份", "Gitee wants the account to prove its real name first"),
-    (r"content review|review|审核", "Gitee reviews the repository; until that is done it stays private"),
-    (r"frozen|已被冻结", "Gitee has frozen the repository; ask its support"),
-    (
-        r"401 Unauthorized|Access token|status 401",
-        "the token is wrong or has expired; make one with `projects` at Gitee",
-    ),
-)
 
 
-def _root(http: Fetches, address: Address) -> str:
-    return f"{base(http.book, web_host(address))}/api/v5"
-
-
-class Gitee:
+class Gitee(OwnerForge):
     """Repositories called `OWNER/NAME`."""
 
-    name: Final = "gitee"
-    form: Final = "OWNER/NAME"
-    creates: Final = True
-    switches: Final = True
+    name = "gitee"
+    # Its manual puts the token into the query, where logs and proxies find it; the header does as well.
+    extra: Mapping[str, object] = {"has_issues": False, "has_wiki": False}
+    hints = refusals(
+        (r"token username invalid", "write the name of the token's owner as `username` under hosts:"),
+        (
+            r"repository size exceeds|exceeds 1024\.00 MB",
+            "the repository is over Gitee's limit; take large branches out with `refs:`, or ask Gitee for more",
+        ),
+        (r"file size.{0,40}(limit|exceed)", "a file is over Gitee's limit for one file"),
+        (
+            r"reject by mode|protected branch|保护分支",
+            "open the branch for force pushes in the repository's branch settings",
+        ),
+        (r"real-?name|实名|身份认证|认证身份", "Gitee wants the account to prove its real name first"),
+        (r"content review|review|审核", "Gitee reviews the repository; until that is done it stays private"),
+        (r"frozen|已被冻结", "Gitee has frozen the repository; ask its support"),
+        (
+            r"401 Unauthorized|Access token|status 401",
+            "the token is wrong or has expired; make one with `projects` at Gitee",
+        ),
+    )
 
-    def __init__(self) -> None:
-        """Build it once; there is no state."""
-        # Its manual puts the token into the query, where logs and proxies find it; the header does as well.
-        self._owned = OwnedApi(Api("Bearer", self.explain), _root, {"has_issues": False, "has_wiki": False})
-
-    def fits(self, address: Address) -> bool:
-        """Whether it is `OWNER/NAME`."""
-        return len(repository_of(address)) == 2
+    def api(self, http: Http, address: Address) -> str:
+        """Return the URL of its API."""
+        return f"{api_base(http, address)}/api/v5"
 
     def raw_url(self, address: Address, ref: str, path: str) -> str | None:
         """Return the raw URL; Gitee asks for a login above about 1 MB."""
@@ -78,29 +70,13 @@ class Gitee:
         words = place.words
         return page(HOST, words[:2], words[3:] if words[2:3] and words[2] in _FILES else ())
 
-    def explain(self, text: str) -> str | None:
-        """Return the next step for Gitee's refusals of pushes and of its API."""
-        return explained(text, _HINTS)
-
-    async def exists(self, http: Fetches, address: Address) -> bool | None:
-        """Ask for the repository by its name."""
-        return await self._owned.get(http, address) is not None
-
-    async def create(self, http: Fetches, address: Address, visibility: str, description: str) -> str:
+    async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:
         """Make the repository; a public one begins private, and is then asked to become public."""
-        made = await self._owned.create(http, address, private=True, description=description)
+        made = await self.make(http, address, private=True, description=description)
         if visibility != "public" or made.get("private") is False:
             return ""
         try:
-            changed = await self._owned.change(http, address, private=False)
+            changed = await self.change(http, address, private=False)
         except RefusedError as error:
             return f"it is private for now; make it public at Gitee ({error})"
         return "" if changed.get("private") is False else "it is private until Gitee has reviewed it"
-
-    async def default_branch(self, http: Fetches, address: Address) -> str | None:
-        """Return the default branch."""
-        return await self._owned.default_branch(http, address)
-
-    async def set_default_branch(self, http: Fetches, address: Address, branch: str) -> None:
-        """Make `branch` the default one; it has to be there."""
-        await self._owned.change(http, address, default_branch=branch)

@@ -12,12 +12,11 @@ from mirrord.wire.forges.gitea import Gitea
 from mirrord.wire.forges.gitee import Gitee
 from mirrord.wire.forges.github import GitHub
 from mirrord.wire.forges.gitlab import GitLab
-from mirrord.wire.forges.plain import Plain
 from mirrord.wire.forges.port import Forge, Page, repository_of, web_host
 from mirrord.wire.git.address import Address
 
 # Those that know their hosts come first: the others take a URL by its form, on whatever host.
-_ALL: Final[tuple[Forge, ...]] = (GitHub(), Gitee(), Coding(), Cnb(), GitLab(), Gitea(), Plain())
+_ALL: Final[tuple[Forge, ...]] = (GitHub(), Gitee(), Coding(), Cnb(), GitLab(), Gitea(), Forge())
 FORGES: Final[Mapping[str, Forge]] = {forge.name: forge for forge in _ALL}
 _HOSTS: Final[Mapping[str, str]] = {
     "github.com": "github",

@@ -1,91 +1,90 @@
-"""The API that GitHub began, and Gitee, Gitea and Forgejo answer too: repositories below a user or an organisation."""
+"""The API that GitHub, Gitee and Gitea share: repositories below users and organisations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from mirrord.errors import DeniedError, MissingError, RefusedError
-from mirrord.wire.forges.api import Api, Document, Fetches, needed, text
-from mirrord.wire.forges.port import joined, repository_of, web_host
+from mirrord.wire.forges.answers import needed
+from mirrord.wire.forges.port import Forge, joined, repository_of, web_host
 from mirrord.wire.git.address import Address
+
+if TYPE_CHECKING:
+    from mirrord.wire.api import Document
+    from mirrord.wire.http.client import Http
 
 _EXISTS: Final = frozenset({400, 409, 422})
 
 
-@dataclass(frozen=True, slots=True)
-class OwnedApi:
+class OwnerForge(Forge):
     """Repositories that are called `OWNER/NAME`.
 
     Attributes:
-        api: how it wants to be asked.
-        root: URL of the API of the host of an address, without a slash at its end.
         extra: what a new repository is told besides its name, visibility and description.
     """
 
-    api: Api
-    root: Callable[[Fetches, Address], str]
-    extra: Mapping[str, object] = field(default_factory=dict)
+    form = "OWNER/NAME"
+    creates = True
+    switches = True
+    extra: Mapping[str, object] = {}
 
-    async def get(self, http: Fetches, address: Address) -> Document | None:
-        """Return what the host says of the repository, or None when there is none that we may see.
+    def api(self, http: Http, address: Address) -> str:
+        """Return the URL of the API, without a slash at its end."""
+        raise LookupError(f"{self.name} has no API at {web_host(address)}, or {http.book} does not know it")
 
-        Asked for by its name: hosts list repositories in pages, and a list that was refused looks like an empty one.
+    def fits(self, address: Address) -> bool:
+        """Whether it is `OWNER/NAME`."""
+        return len(repository_of(address)) == 2
 
-        Raises:
-            MirrordError: the host cannot say.
-        """
-        try:
-            return await self.api.ask(http, "GET", self._url(http, address))
-        except MissingError:
-            return None
+    async def look_up(self, http: Http, address: Address) -> Document | None:
+        """Ask for the repository by its name."""
+        return await self.found(http, self._url(http, address))
 
-    async def create(self, http: Fetches, address: Address, *, private: bool, description: str) -> Document:
+    async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:
+        """Make the repository below the user or the organisation."""
+        await self.make(http, address, private=visibility != "public", description=description)
+        return ""
+
+    async def make(self, http: Http, address: Address, *, private: bool, description: str) -> Document:
         """Make an empty repository, or return the one that is there.
 
         Raises:
             DeniedError: the credential may not.
             MirrordError: it could not be made.
         """
-        root = self.root(http, address)
+        root = self.api(http, address)
         owner, name = repository_of(address)[-2:]
         body = {"name": name, "private": private, "description": description, "auto_init": False, **self.extra}
-        whose = await self._login(http, root, address)
-        below = "user" if whose.casefold() == owner.casefold() else f"orgs/{joined(owner)}"
+        # `POST /user/repos` creates below the credential's own name, whatever was meant.
+        login = needed(await self.ask(http, "GET", f"{root}/user"), web_host(address), "login")
+        below = "user" if login.casefold() == owner.casefold() else f"orgs/{joined(owner)}"
         try:
-            return await self.api.ask(http, "POST", f"{root}/{below}/repos", body)
+            return await self.ask(http, "POST", f"{root}/{below}/repos", body)
         except RefusedError as error:
-            there = await self.get(http, address) if error.status in _EXISTS else None
-            if there is not None:
-                return there
+            existing = await self.look_up(http, address) if error.status in _EXISTS else None
+            if existing is not None:
+                return existing
             if isinstance(error, MissingError):
-                told = (
-                    f"{web_host(address)}: {owner} is neither the credential's own name ({whose}) nor an organisation"
-                )
                 raise DeniedError(
-                    f"{told} in which it may create repositories; correct `to` or the credential"
+                    f"{web_host(address)}: {owner} is neither the credential's own name ({login}) nor an organisation"
+                    " in which it may create repositories; correct `to` or the credential"
                 ) from error
             raise
 
-    async def change(self, http: Fetches, address: Address, **changes: object) -> Document:
+    async def change(self, http: Http, address: Address, **changes: object) -> Document:
         """Change the repository's settings.
 
         Raises:
             MirrordError: the host did not.
         """
         # Gitee wants to be told the name with every change; the others take it for no change.
-        return await self.api.ask(
-            http, "PATCH", self._url(http, address), {"name": repository_of(address)[-1], **changes}
-        )
+        body = {"name": repository_of(address)[-1], **changes}
+        return await self.ask(http, "PATCH", self._url(http, address), body)
 
-    async def default_branch(self, http: Fetches, address: Address) -> str | None:
-        """Return the default branch, None when there is no repository or no branch."""
-        return text(await self.get(http, address), "default_branch")
+    async def set_default_branch(self, http: Http, address: Address, branch: str) -> None:
+        """Make `branch` the default one."""
+        await self.change(http, address, default_branch=branch)
 
-    def _url(self, http: Fetches, address: Address) -> str:
-        return f"{self.root(http, address)}/repos/{joined(*repository_of(address)[-2:])}"
-
-    async def _login(self, http: Fetches, root: str, address: Address) -> str:
-        """Return whose credential it is: `POST /user/repos` creates below that name, whatever was meant."""
-        return needed(await self.api.ask(http, "GET", f"{root}/user"), web_host(address), "login")
+    def _url(self, http: Http, address: Address) -> str:
+        return f"{self.api(http, address)}/repos/{joined(*repository_of(address)[-2:])}"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
-from mirrord.errors import UsageError
-from mirrord.wire.forges.api import Fetches
+from mirrord.errors import MissingError, RefusedError, UnsupportedError, UsageError
+from mirrord.wire.forges.answers import text
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.refs import HEADS, TAGS
+from mirrord.wire.trust import scheme_of
+
+if TYPE_CHECKING:
+    from mirrord.wire.api import Document
+    from mirrord.wire.http.client import Http
 
 SSH_HOSTS = {"ssh.github.com": "github.com", "altssh.gitlab.com": "gitlab.com"}
 """Where hosts take SSH on port 443."""
@@ -48,73 +53,135 @@ class Page:
         return "/".join(self.words[1:])
 
 
-class Forge(Protocol):
-    """One kind of host. Implementations are stateless; the first six members are pure."""
+Hints = tuple[tuple[re.Pattern[str], str], ...]
 
-    @property
-    def name(self) -> str:
-        """Return the word in `host:`."""
-        ...
 
-    @property
-    def form(self) -> str:
-        """Return how its repositories are called, for people: `OWNER/NAME`."""
-        ...
+def refusals(*rows: tuple[str, str]) -> Hints:
+    """Make a table of hints: what a host says (a pattern, case does not count), and what to do about it."""
+    return tuple((re.compile(pattern, re.IGNORECASE), hint) for pattern, hint in rows)
 
-    @property
-    def creates(self) -> bool:
-        """Return whether a missing repository can be made by its API."""
-        ...
 
-    @property
-    def switches(self) -> bool:
-        """Return whether the default branch can be set by its API."""
-        ...
+class Forge:
+    """One kind of host; by itself, a server that speaks Git and nothing else. Stateless.
+
+    Attributes:
+        name: the word in `host:`.
+        form: how its repositories are called, for people: `OWNER/NAME`.
+        creates: whether a missing repository can be made by its API.
+        switches: whether the default branch can be set by its API.
+        hints: next steps for what it refuses, on pushes and by its API.
+        scheme: the word before the token in `Authorization`.
+        headers: sent with every request to its API.
+    """
+
+    name = "plain"
+    form = "PATH"
+    creates = False
+    switches = False
+    hints: Hints = refusals(
+        (r"deny updating a hidden ref", "the host keeps this ref to itself; take it out with `refs:`"),
+        (
+            r"deletion of the current branch prohibited|refusing to delete the current branch",
+            "switch its HEAD first",
+        ),
+        (
+            r"denying non-fast-forward",
+            "set `receive.denyNonFastForwards=false` there: a mirror follows forced pushes",
+        ),
+        (
+            r"deletion prohibited|denying ref deletion",
+            "set `receive.denyDeletes=false` there: a mirror follows deletions",
+        ),
+        (r"pack exceeds maximum allowed size", "raise `receive.maxInputSize` there"),
+    )
+    scheme = "Bearer"
+    headers: Mapping[str, str] = {"Accept": "application/json"}
+
+    # Pure
 
     def fits(self, address: Address) -> bool:
         """Whether an address has the form of this host's repositories."""
-        ...
+        return repository_of(address) != ("",)
 
-    def raw_url(self, address: Address, ref: str, path: str) -> str | None:
+    def raw_url(self, address: Address, ref: str, path: str) -> str | None:  # noqa: ARG002 - for those that have pages
         """Return the URL of a file's bytes, or None where there is none. `ref` may be short or a full name."""
-        ...
+        return None
 
-    def parse_page(self, url: str) -> Page | None:
+    def parse_page(self, url: str) -> Page | None:  # noqa: ARG002 - for those that have pages
         """Read a page, raw or clone URL of this host; None: it is somebody else's.
 
         Raises:
             MirrordError: it is this host's, and names no repository that can be cloned.
         """
-        ...
+        return None
 
     def explain(self, text: str) -> str | None:
         """Return the next step for a refusal that this host is known for, or None."""
-        ...
+        return next((hint for pattern, hint in self.hints if pattern.search(text)), None)
 
-    async def exists(self, http: Fetches, address: Address) -> bool | None:
+    # By its API
+
+    async def exists(self, http: Http, address: Address) -> bool | None:
         """Ask whether the repository is there; None: the host cannot be asked."""
-        ...
+        return await self.look_up(http, address) is not None if self.creates else None
 
-    async def create(self, http: Fetches, address: Address, visibility: str, description: str) -> str:
+    async def look_up(self, http: Http, address: Address) -> Document | None:  # noqa: ARG002 - for those that have an API
+        """Return what the host says of the repository, or None when there is none that we may see.
+
+        Asked for by its name: hosts list repositories in pages, and a list that was refused looks like an empty one.
+        """
+        return None
+
+    async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:  # noqa: ARG002 - for those that have an API
         """Make the repository, empty; one that is there already is left alone. Return what people should know, or "".
 
         Raises:
             DeniedError: the credential is missing or not enough.
             MirrordError: it could not be made.
         """
-        ...
+        raise UnsupportedError(f"{web_host(address)}: make the repository there, or say which kind of `host:` it is")
 
-    async def default_branch(self, http: Fetches, address: Address) -> str | None:
+    async def default_branch(self, http: Http, address: Address) -> str | None:
         """Return the short name of the default branch, or None when there is none or the host cannot be asked."""
-        ...
+        return text(await self.look_up(http, address), "default_branch")
 
-    async def set_default_branch(self, http: Fetches, address: Address, branch: str) -> None:
-        """Make `branch` (short name) the default one.
+    async def set_default_branch(self, http: Http, address: Address, branch: str) -> None:  # noqa: ARG002 - for those that have an API
+        """Make `branch` (short name) the default one; it has to be there.
 
         Raises:
             MirrordError: the host did not.
         """
-        ...
+        raise UnsupportedError(f"{web_host(address)}: set the default branch there to {branch}; Git alone cannot")
+
+    async def ask(
+        self, http: Http, method: str, url: str, body: Document | None = None, *, once: bool | None = None
+    ) -> Document:
+        """Ask the API; a refusal comes with the next step, when it is known. By default, no POST is sent twice.
+
+        What was answered too late has perhaps made a repository: whoever creates looks again by itself.
+
+        Raises:
+            MirrordError: as `mirrord.wire.api.ask`.
+        """
+        from mirrord.wire.api import ask  # noqa: PLC0415 - httpx takes 0.1 s to load, and most runs ask no API
+
+        try:
+            return await ask(
+                http, method, url, body,
+                scheme=self.scheme, headers=self.headers, once=method == "POST" if once is None else once,
+            )  # fmt: skip
+        except RefusedError as error:
+            hint = self.explain(str(error))
+            if hint is None:
+                raise
+            raise type(error)(f"{error}; {hint}", error.status) from error
+
+    async def found(self, http: Http, url: str) -> Document | None:
+        """Ask for something that may not be there."""
+        try:
+            return await self.ask(http, "GET", url)
+        except MissingError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +208,12 @@ def repository_of(address: Address) -> tuple[str, ...]:
     """Return the words of a repository's path, decoded, without `.git`."""
     path = address.path if address.scheme == "ssh" else unquote(address.path)
     return tuple(path.removesuffix(".git").split("/"))
+
+
+def api_base(http: Http, address: Address) -> str:
+    """Return `scheme://host` under which the API of an address' host is asked."""
+    host = web_host(address)
+    return f"{scheme_of(http.book.policy(host))}://{host}"
 
 
 def web_host(address: Address) -> str:
@@ -197,16 +270,3 @@ def page(host: str, words: Sequence[str], rest: Sequence[str] = (), kind: str = 
     if len(rest) > 2 and rest[0] == "refs" and rest[1] in ("heads", "tags"):
         kind, rest = ("branch" if rest[1] == "heads" else "tag"), rest[2:]
     return Page(clone_url(host, words), rest, kind)
-
-
-Hints = tuple[tuple[re.Pattern[str], str], ...]
-
-
-def hints(*rows: tuple[str, str]) -> Hints:
-    """Make a table for `explained`: what a host says (a pattern, case does not count), and what to do about it."""
-    return tuple((re.compile(pattern, re.IGNORECASE), hint) for pattern, hint in rows)
-
-
-def explained(text: str, table: Hints) -> str | None:
-    """Return the first hint whose pattern is found in `text`."""
-    return next((hint for pattern, hint in table if pattern.search(text)), None)

@@ -1,0 +1,122 @@
+"""JSON APIs of other machines: the only door to httpx, and never on the way of content.
+
+httpx writes the requests and reads the answers; each of them goes through `mirrord.wire.http`, so that trust,
+redaction, caps, deadlines and retries are the same as everywhere. Import this when an API is asked first: httpx takes
+its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+import httpx
+
+from mirrord.errors import ContentError
+from mirrord.wire.aside import aside
+from mirrord.wire.host import HostBook
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import CAPS, HttpRequest
+from mirrord.wire.origin import check_url
+from mirrord.wire.trust import api_owner
+
+Document = Mapping[str, object]
+"""A JSON object as it came: nothing in it is what it should be before somebody looked."""
+
+_OK: Final = (200, 201, 202, 204)
+_SECONDS: Final = 60.0
+_OURS: Final = frozenset({"accept", "authorization", "content-type"})
+"""What httpx writes and a server should see; connection, length, encodings and agent are `wire.http`'s."""
+
+
+class ApiTransport(httpx.AsyncBaseTransport):
+    """An `Http` as the transport of a client of one host; raises the errors of `mirrord.errors`, not httpx's.
+
+    Args:
+        http: the way to other machines.
+        host: key into the `HostBook`: whose rules and credentials count.
+        headers: sent besides those that httpx writes.
+        attempts: tries in all, or None for the usual number.
+    """
+
+    def __init__(self, http: Http, host: str, headers: Mapping[str, str], attempts: int | None) -> None:
+        self._http, self._host, self._headers, self._attempts = http, host, headers, attempts
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Carry out one request; redirects, waits and second tries happen below."""
+        written = {name.decode(): value.decode() for name, value in request.headers.raw}
+        headers = {name: value for name, value in written.items() if name.lower() in _OURS} | dict(self._headers)
+        answer = await self._http.fetch(
+            HttpRequest(
+                request.method, str(request.url), self._host, headers, await request.aread() or None,
+                ok=_OK, cap=CAPS.page, deadline=_SECONDS, attempts=self._attempts,
+            )
+        )  # fmt: skip
+        return httpx.Response(answer.status, content=answer.body, request=request)
+
+
+class HostToken(httpx.Auth):
+    """The credential of a host as the bare token that its API wants: `Authorization: <scheme> <token>`."""
+
+    def __init__(self, book: HostBook, host: str, scheme: str) -> None:
+        self._book, self._host, self._scheme = book, host, scheme
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncIterator[httpx.Request]:  # type: ignore[override]  # a generator that is sent nothing
+        """Add the header, where there is a credential."""
+        configured = self._book.policy(self._host).credential
+        if credential := configured or await asyncio.to_thread(self._book.keyring.find, self._host):
+            request.headers["Authorization"] = credential.token(self._scheme)
+        yield request
+
+
+async def ask(
+    http: Http,
+    method: str,
+    url: str,
+    body: Document | None = None,
+    *,
+    scheme: str,
+    headers: Mapping[str, str],
+    once: bool,
+) -> Document:
+    """Ask and return the JSON object that was answered, {} for an empty answer.
+
+    Args:
+        http: the way to the host.
+        method: in capitals.
+        url: absolute.
+        body: sent as JSON.
+        scheme: the word before the token in `Authorization`.
+        headers: sent with the request.
+        once: the request may make something, so that it is not sent twice.
+
+    Raises:
+        RefusedError: the host said no.
+        ContentError: the answer is no JSON object.
+        TransportError: there was no answer.
+    """
+    host = _owner(http.book, check_url(url).authority)
+    transport = ApiTransport(http, host, headers, 1 if once else None)
+    async with httpx.AsyncClient(transport=transport, auth=HostToken(http.book, host, scheme)) as client:
+        answer = await client.request(method, url, json=body)
+    return await aside(len(answer.content), _object, answer, host)
+
+
+def _owner(book: HostBook, host: str) -> str:
+    """Return whose credential is used: the API host's own when the operator wrote one, else its owner's."""
+    own = book.policies.get(host)
+    return host if own is not None and own.credential is not None else api_owner(host)
+
+
+def _object(answer: httpx.Response, host: str) -> Document:
+    if not answer.content.strip():
+        return {}
+    try:
+        document = json.loads(answer.content)
+    except (ValueError, RecursionError) as error:
+        raise ContentError(f"{host}: its API answers with something that is no JSON; is there a login page?") from error
+    if not isinstance(document, dict):
+        raise ContentError(f"{host}: its API answers with JSON that is no object; has the API changed?")
+    return document
