@@ -43,7 +43,7 @@ DOORS = {
 # What the standard library has that goes to other machines, starts programs, or reads objects out of bytes.
 STANDARD_DOORS = {
     "asyncio.subprocess": {"mirrord.serve.programs"},
-    "subprocess": {"mirrord.wire.dockerconfig", "mirrord.wire.git.command"},  # credential helpers; git
+    "subprocess": {"mirrord.program", "mirrord.wire.git.command"},
     "sqlite3": {"mirrord.record"},
     "logging": {"mirrord.report.logs"},
     "http.client": {"mirrord.cli.healthcheck"},  # a probe has to start quickly

@@ -6,17 +6,18 @@ Order: `DOCKER_AUTH_CONFIG` (the JSON itself), then `config.json` in `DOCKER_CON
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from mirrord.errors import ConfigError
+from mirrord.program import Invocation, run
 from mirrord.wire.secret import Credential, Secret
 
 LARGEST: Final = 4 * 1024 * 1024
@@ -46,15 +47,15 @@ class DockerKeyring:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     seconds: float = HELPER_SECONDS
 
-    def find(self, host: str) -> Credential | None:
-        """Return the credential for exactly this `host[:port]`, or None. Blocks.
+    async def find(self, host: str) -> Credential | None:
+        """Return the credential for exactly this `host[:port]`, or None.
 
         Raises:
             ConfigError: a configuration is not readable as JSON, too large, or holds a credential that HTTP cannot
                 carry; names the file, never its content.
         """
-        for origin, config in self._configurations():
-            found = self._in(config, host, origin)
+        for origin, config in await asyncio.to_thread(self._configurations):
+            found = await self._in(config, host, origin)
             if found is not None:
                 return found
         return None
@@ -78,14 +79,14 @@ class DockerKeyring:
         home = self.environ.get("HOME")
         return Path(home) / ".docker" / "config.json" if home else None
 
-    def _in(self, config: dict[str, Any], host: str, origin: str) -> Credential | None:
+    async def _in(self, config: dict[str, Any], host: str, origin: str) -> Credential | None:
         keys = (
             HUB_KEYS if host == "docker.io" else (host, f"https://{host}", f"https://{host}/v1/", f"https://{host}/v2/")
         )
         helpers = _mapping(config.get("credHelpers"))
         for helper in (*(helpers.get(key) for key in keys), config.get("credsStore")):
             if isinstance(helper, str) and helper:
-                found = self._ask(helper, HUB_KEYS[0] if host == "docker.io" else host)
+                found = await self._ask(helper, HUB_KEYS[0] if host == "docker.io" else host)
                 if found is not None:
                     return found
         auths = _mapping(config.get("auths"))
@@ -95,21 +96,15 @@ class DockerKeyring:
                 return found
         return None
 
-    def _ask(self, helper: str, host: str) -> Credential | None:
+    async def _ask(self, helper: str, host: str) -> Credential | None:
         """Run `docker-credential-<helper> get` with the host on its standard input; a broken helper is no answer."""
         if not _HELPER_NAME.fullmatch(helper) or not _HOST.fullmatch(host):
             return None
+        asking = Invocation((f"docker-credential-{helper}", "get"), self.environ, stdin=host.encode(), folder=".")
         try:
-            done = subprocess.run(  # noqa: S603 - name checked above; no shell
-                [f"docker-credential-{helper}", "get"],
-                input=host.encode(),
-                capture_output=True,
-                timeout=self.seconds,
-                env=dict(self.environ),
-                check=True,
-            )
-            answer = json.loads(done.stdout[:LARGEST])
-        except (OSError, subprocess.SubprocessError, ValueError, RecursionError):
+            ended = await run(asking, limit=LARGEST, deadline=self.seconds)
+            answer = json.loads(b"" if ended.status or ended.ended_for else ended.out)
+        except (OSError, ValueError, RecursionError):
             return None
         username, secret = _mapping(answer).get("Username"), _mapping(answer).get("Secret")
         if not isinstance(username, str) or not isinstance(secret, str) or not secret:

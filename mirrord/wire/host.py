@@ -48,15 +48,15 @@ class HostPolicy:
 class Keyring(Protocol):
     """Where credentials come from that are not in the configuration."""
 
-    def find(self, host: str) -> Credential | None:
-        """Return the credential for exactly this host, or None. May run a docker credential helper (blocks)."""
+    async def find(self, host: str) -> Credential | None:
+        """Return the credential for exactly this host, or None. May run a docker credential helper."""
         ...
 
 
 class NoKeyring:
     """Nobody's credentials."""
 
-    def find(self, host: str) -> Credential | None:  # noqa: ARG002 - the port's signature
+    async def find(self, host: str) -> Credential | None:  # noqa: ARG002 - the port's signature
         """Return None."""
         return None
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -37,6 +35,7 @@ from mirrord.wire.git.environment import PASSED, basic
 from mirrord.wire.git.process import Child
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret
+from tests.support.processes import gone, group_of
 
 
 @pytest.fixture
@@ -54,32 +53,6 @@ async def host(tmp_path: Path) -> AsyncIterator[GitHost]:
 def shell(script: str) -> dict[str, str]:
     """Have git run a script, as one of its helpers."""
     return {"alias.test": f"!{script}"}
-
-
-def group_of(pid: int) -> list[int]:
-    """Return the processes that live in a group (field 5 of /proc/PID/stat); zombies do not count."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[2]) == pid and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
-
-
-def gone(pid: int) -> bool:
-    """Whether a group ends: who was sent SIGKILL may still be on its way out, and is waited for (bounded)."""
-    for member in group_of(pid):
-        with contextlib.suppress(ProcessLookupError):
-            handle = os.pidfd_open(member)
-            ended = select.select([handle], [], [], 5)[0]
-            os.close(handle)
-            if not ended:
-                return False
-    return group_of(pid) == []
 
 
 async def test_output(git: Git) -> None:

@@ -167,7 +167,7 @@ async def test_a_keyring(tmp_path: Path, host: GitHost, canary: Canary) -> None:
     """Credentials that are not in the configuration come from the keyring, asked for exactly this host."""
 
     class Keyring:
-        def find(self, host: str) -> Credential | None:
+        async def find(self, host: str) -> Credential | None:
             asked.append(host)
             return Credential(canary.user, Secret(canary.text))
 

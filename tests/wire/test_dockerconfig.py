@@ -1,5 +1,6 @@
 """Docker's own configuration: precedence, spellings of Docker Hub, helpers that misbehave."""
 
+import asyncio
 import base64
 import json
 import stat
@@ -36,7 +37,7 @@ def keyring(tmp_path: Any) -> Any:
 
 
 def found(keyring: Any, host: str) -> Any:
-    credential = keyring.find(host)
+    credential = asyncio.run(keyring.find(host))
     return credential and (credential.username, credential.password.reveal())
 
 
@@ -150,7 +151,7 @@ def test_13_no_second_question_in_a_host(keyring: Any, tmp_path: Any, host: str)
 def test_broken_files_are_named_not_quoted(keyring: Any, config: Any, tmp_path: Any) -> None:
     """The message says which file, and repeats nothing of it (bad inputs 13 and 14)."""
     with pytest.raises(ConfigError) as caught:
-        keyring(config).find("a")
+        asyncio.run(keyring(config).find("a"))
     assert str(tmp_path / "config.json") in str(caught.value)
     assert "c4nary" not in str(caught.value)
 
@@ -158,13 +159,13 @@ def test_broken_files_are_named_not_quoted(keyring: Any, config: Any, tmp_path: 
 def test_a_huge_file_is_refused(keyring: Any) -> None:
     """4 MiB are enough for any docker configuration."""
     with pytest.raises(ConfigError, match="larger than"):
-        keyring(b" " * (LARGEST + 1)).find("a")
+        asyncio.run(keyring(b" " * (LARGEST + 1)).find("a"))
 
 
 def test_no_configuration_at_all(tmp_path: Any) -> None:
     """Nothing set, nothing there: nobody's credential."""
-    assert DockerKeyring({}).find("a") is None
-    assert DockerKeyring({"HOME": str(tmp_path)}).find("a") is None
+    assert asyncio.run(DockerKeyring({}).find("a")) is None
+    assert asyncio.run(DockerKeyring({"HOME": str(tmp_path)}).find("a")) is None
     (tmp_path / ".docker").mkdir()
     (tmp_path / ".docker" / "config.json").write_text(json.dumps({"auths": {"a": {"auth": basic("u:p")}}}))
     assert found(DockerKeyring({"HOME": str(tmp_path)}), "a") == ("u", "p")
@@ -178,4 +179,4 @@ def test_printing_a_keyring_shows_no_environment() -> None:
 def test_an_environment_that_is_not_utf_8() -> None:
     """What the system hands over as lone surrogates is named like any other broken configuration."""
     with pytest.raises(ConfigError, match="DOCKER_AUTH_CONFIG: not a JSON object"):
-        DockerKeyring({"DOCKER_AUTH_CONFIG": '{"\udcff": 1}'}).find("a")
+        asyncio.run(DockerKeyring({"DOCKER_AUTH_CONFIG": '{"\udcff": 1}'}).find("a"))

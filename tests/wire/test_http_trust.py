@@ -360,7 +360,7 @@ async def test_the_keyring_is_asked_once_and_only_when_needed(registry: Any, ser
     class Keys:
         asked: ClassVar[list[str]] = []
 
-        def find(self, host: str) -> Any:
+        async def find(self, host: str) -> Any:
             self.asked.append(host)
             return CREDENTIAL
 

@@ -216,7 +216,7 @@ class Git:
         credential = self._book.policy(host).credential
         if credential is not None or isinstance(self._book.keyring, NoKeyring):
             return credential
-        return await asyncio.to_thread(self._book.keyring.find, host)
+        return await self._book.keyring.find(host)
 
 
 def version() -> tuple[int, ...]:

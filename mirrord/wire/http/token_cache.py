@@ -90,7 +90,7 @@ class Tokens:
         async with self._lock("", policy.host):
             until, credential = self._known.get(policy.host, (0.0, None))
             if monotonic() >= until:
-                credential = await asyncio.to_thread(self.book.keyring.find, policy.host)
+                credential = await self.book.keyring.find(policy.host)
                 self._known[policy.host] = (monotonic() + _KEYRING_LASTS, credential)
             return credential
 

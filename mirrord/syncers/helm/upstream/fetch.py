@@ -255,7 +255,7 @@ class ChartSource:
     async def _credential(self, host: str) -> Credential | None:
         if host not in self._known:
             book = self._http.book
-            self._known[host] = book.policy(host).credential or await asyncio.to_thread(book.keyring.find, host)
+            self._known[host] = book.policy(host).credential or await book.keyring.find(host)
         return self._known[host]
 
     @property
