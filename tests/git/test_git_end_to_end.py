@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -303,3 +306,36 @@ async def test_receipts_are_told_as_done(scene: Scene) -> None:
     assert run.plan is not None
     assert sorted(receipt.step.item for receipt in run.receipts) == sorted(step.item for step in run.plan.active)
     assert {receipt.outcome for receipt in run.receipts} == {Outcome.DONE}
+
+
+async def test_a_run_decides_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run, also one that cannot see a host at first, chooses, guards and plans once; receipts are of its steps."""
+    calls = Counter[str]()
+
+    def count(module: str, name: str) -> None:
+        real = getattr(importlib.import_module(module), name)
+
+        def counted(*args: Any) -> Any:
+            calls[name] += 1
+            return real(*args)
+
+        monkeypatch.setattr(f"{module}.{name}", counted)
+
+    count("mirrord.syncers.git.upstream.survey", "choose")
+    count("mirrord.syncers.git.upstream.survey", "guard")
+    count("mirrord.syncers.git.syncer", "plan")
+    count("mirrord.syncers.git.names", "forge_of")
+    first = await scene.world.run(scene.mirror)
+    assert calls == {"choose": 1, "guard": 1, "plan": 1, "forge_of": 1 + len(scene.hosts)}
+    scene.upstream.commit("main", {"README.md": b"three\n"})
+    scene.hosts["two"].faults.on("POST", "git-upload-pack", times=2).status(400)
+    scene.hosts["two"].faults.on("GET", "info/refs").status(500)
+    calls.clear()
+    second = await scene.world.run(scene.mirror)
+    assert calls == {"choose": 1, "guard": 1, "plan": 1}
+    for run in (first, second):
+        assert run.result is Result.SUCCESS, run.receipts
+        assert run.plan is not None
+        assert [one.step for one in run.receipts if one.step not in run.plan.steps] == []
+        assert {one.step.target for one in run.receipts} == {*scene.hosts, LOCAL}
+    assert scene.held("two") == scene.wanted()

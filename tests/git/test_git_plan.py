@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,12 +10,13 @@ import pytest
 from mirrord.model.plan import Action, Plan
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.git.plan.losses import Loss, losses
-from mirrord.syncers.git.plan.steps import DEFAULT_BRANCH, plan
-from mirrord.syncers.git.plan.survey import GitSurvey, questions, strangers, wanted
+from mirrord.syncers.git.plan.steps import DEFAULT_BRANCH
+from mirrord.syncers.git.plan.survey import GitSurvey, questions, strangers
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.wire.git.refs import Refs, Relation
+from tests.support import gitplan
+from tests.support.gitplan import chosen, plan
 
-NOW = datetime(2026, 5, 1, tzinfo=UTC)
 FORWARD, REWRITTEN, UNKNOWN = Relation.FORWARD, Relation.REWRITTEN, Relation.UNKNOWN
 PLACES = {
     "gitee": "https://gitee.com/finops/{name}",
@@ -49,7 +49,7 @@ def mirror(*targets: str, options: Mapping[str, Any] | None = None, allow: bool 
 
 def survey(upstream: Refs, served: Refs | None = None, *ways: tuple[str, str, Relation], **rest: Any) -> GitSurvey:
     relations = {(oid(old), oid(new)): relation for old, new, relation in ways}
-    return GitSurvey(upstream, served, relations=relations, **{"known": frozenset(PLACES), **rest})
+    return gitplan.found(upstream, served, relations=relations, **{"known": frozenset(PLACES), **rest})
 
 
 def told(decided: Plan, target: str = "gitee") -> list[tuple[str, str, str]]:
@@ -61,7 +61,7 @@ def test_nothing_to_do() -> None:
     """A target that has everything is one confirmed step; so is the local store."""
     state = refs(main="a", tag_v1="b")
     found = survey(state, state, targets={"gitee": state})
-    decided = plan(mirror("gitee", LOCAL), found, NOW)
+    decided = plan(mirror("gitee", LOCAL), found)
     assert told(decided) == told(decided, LOCAL) == [("keep", "refs", "2 refs are as upstream")]
     assert {(step.digest, step.confirmed, step.count) for step in decided.steps} == {(state.fingerprint, True, 2)}
     assert decided.groups == ()
@@ -72,7 +72,7 @@ def test_changes() -> None:
     before = refs(main="a", x="b", gone="c", same="s", tag_v1="d")
     after = refs(main="e", x="f", new="g", same="s", tag_v1="h")
     ways = [("a", "e", FORWARD), ("b", "f", REWRITTEN), ("c", "e", REWRITTEN), ("d", "h", FORWARD)]
-    decided = plan(mirror(max_loss=1), survey(after, before, *ways, targets={"gitee": before}), NOW)
+    decided = plan(mirror(max_loss=1), survey(after, before, *ways, targets={"gitee": before}))
     assert told(decided) == [
         ("copy", "refs/heads/main", "fast-forward from 6100000"),
         ("copy", "refs/heads/new", "created"),
@@ -89,7 +89,7 @@ def test_changes() -> None:
 def test_first_mirror() -> None:
     """An empty target and a missing one get everything; the missing repository is made as the target says."""
     found = survey(refs(main="a"), None, targets={"gitee": Refs({}), "coding": None}, known=frozenset())
-    decided = plan(mirror("gitee", "coding", LOCAL, options={"visibility": "public"}), found, NOW)
+    decided = plan(mirror("gitee", "coding", LOCAL, options={"visibility": "public"}), found)
     assert told(decided) == [
         ("copy", "refs/heads/main", "created"),
         ("copy", "HEAD", "the default branch becomes main"),
@@ -104,14 +104,14 @@ def test_drift_heals() -> None:
     there = refs(main="stranger", y="old", extra="b", other="known")
     ways = [("old", "b", FORWARD), ("known", "a", REWRITTEN)]
     found = survey(state, state, *ways, targets={"gitee": there}, lacking={oid("stranger")})
-    assert strangers(mirror(), found) == {oid("stranger"), oid("old"), oid("known")}
-    assert told(plan(mirror(), found, NOW)) == [
+    assert strangers(found) == {oid("stranger"), oid("old"), oid("known")}
+    assert told(plan(mirror(), found)) == [
         ("copy", "refs/heads/main", "forced: 7374726 is overwritten, once it is fetched from there and kept as backup"),
         ("copy", "refs/heads/y", "fast-forward from 6f6c640"),
         ("delete", "refs/heads/extra", "not upstream: 6200000 is deleted, kept as backup"),
         ("delete", "refs/heads/other", "not upstream: 6b6e6f7 is deleted, kept as backup"),
     ]
-    assert [reason for _, _, reason in told(plan(mirror(backups="0s"), found, NOW))] == [
+    assert [reason for _, _, reason in told(plan(mirror(backups="0s"), found))] == [
         "forced: 7374726 is overwritten, and is lost: `backups: 0s` keeps nothing",
         "fast-forward from 6f6c640",
         "not upstream: 6200000 is deleted",
@@ -152,9 +152,9 @@ def test_fates() -> None:
     places = {"gitee": there, "coding": elsewhere, "cnb": None}
     back = {"refs/heads/held": oid("r")}
     found = survey(upstream, served, targets=places, held_back=back)
-    chosen = mirror("gitee", "coding", "cnb", refs=["refs/heads/*", "refs/tags/*", "^refs/heads/out"])
+    narrowed = mirror("gitee", "coding", "cnb", refs=["refs/heads/*", "refs/tags/*", "^refs/heads/out"])
     done = ("gitee", "coding")
-    assert {one.ref: one.fate(done) for one in losses(chosen, found)} == {
+    assert {one.ref: one.fate(done) for one in losses(narrowed, chosen(narrowed, found))} == {
         "refs/heads/x": "overwritten by upstream, by force",
         "refs/heads/gone": "deleted by upstream",
         "refs/heads/out": "no longer selected by `refs:`",
@@ -163,7 +163,7 @@ def test_fates() -> None:
         "refs/heads/y": "overwritten at gitee, coding",
         "refs/heads/lost": "deleted at gitee",
     }
-    (y,) = (one for one in losses(chosen, found) if one.ref == "refs/heads/y")
+    (y,) = (one for one in losses(narrowed, chosen(narrowed, found)) if one.ref == "refs/heads/y")
     assert y.fate() == "was to be overwritten at gitee, coding"
     assert y.fate(()) == "was to be overwritten at gitee, coding, which failed"
     assert y.fate(("coding",)) == "overwritten at coding; not at gitee"
@@ -174,7 +174,7 @@ def test_a_strangers_repository_is_not_overwritten(allow: bool) -> None:
     """A target that was never written and has nothing in common with upstream is refused, this one alone."""
     there = refs(main="x", tag_v1="y")
     found = survey(refs(main="a"), None, targets={"gitee": there, "coding": Refs({})}, known=frozenset())
-    decided = plan(mirror("gitee", "coding", allow=allow), found, NOW)
+    decided = plan(mirror("gitee", "coding", allow=allow), found)
     actions = [step.action for step in decided.steps if step.target == "gitee"]
     if allow:
         assert actions == [Action.COPY, Action.DELETE]
@@ -197,7 +197,7 @@ def test_a_strangers_repository_is_not_overwritten(allow: bool) -> None:
 )
 def test_a_lost_cache_is_no_accident(there: Refs, ways: list[tuple[str, str, Relation]]) -> None:
     """Without a cache and without a record, targets at upstream's history are gone on with."""
-    decided = plan(mirror(), survey(refs(main="a"), None, *ways, targets={"gitee": there}, known=frozenset()), NOW)
+    decided = plan(mirror(), survey(refs(main="a"), None, *ways, targets={"gitee": there}, known=frozenset()))
     assert Action.REFUSE not in {step.action for step in decided.steps}
 
 
@@ -205,9 +205,9 @@ def test_without_a_cache_the_target_is_the_witness() -> None:
     """Upstream lost half of what a target has, and nobody knows better: that target is refused."""
     there = refs(main="a", **{f"b{number}": f"b{number}" for number in range(9)})
     found = survey(refs(main="a"), None, targets={"gitee": there})
-    assert "compared with what is there, upstream lost 9 of 10" in plan(mirror(), found, NOW).steps[0].reason
+    assert "compared with what is there, upstream lost 9 of 10" in plan(mirror(), found).steps[0].reason
     empty = survey(Refs({}), None, targets={"gitee": there})
-    assert "10 refs there would be deleted" in plan(mirror(), empty, NOW).steps[0].reason
+    assert "10 refs there would be deleted" in plan(mirror(), empty).steps[0].reason
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_without_a_cache_the_target_is_the_witness() -> None:
 )
 def test_missing_repositories(options: dict[str, Any], target: str, told_: str) -> None:
     """A repository that is not there and cannot be made is refused with what to do."""
-    (step,) = plan(mirror(target, options=options), survey(refs(main="a"), targets={target: None}), NOW).steps
+    (step,) = plan(mirror(target, options=options), survey(refs(main="a"), targets={target: None})).steps
     assert (step.action, told_ in step.reason) == (Action.REFUSE, True)
 
 
@@ -227,11 +227,11 @@ def test_unasked_targets() -> None:
     """A target that does not answer is pushed to when it is known as ours, and left alone when not."""
     state = refs(main="a")
     found = survey(state, state, unasked={"gitee": "gitee.com: no connection"})
-    (step,) = plan(mirror(), found, NOW).steps
+    (step,) = plan(mirror(), found).steps
     assert (step.action, step.item, step.digest) == (Action.COPY, "refs", state.fingerprint)
     assert step.reason == "not known what is there: gitee.com: no connection"
     strange = survey(state, state, unasked={"gitee": "gitee.com: no connection"}, known=frozenset())
-    assert plan(mirror(), strange, NOW).steps[0].action is Action.REFUSE
+    assert plan(mirror(), strange).steps[0].action is Action.REFUSE
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_default_branch(target: str, options: dict[str, Any], head: str | None, 
     """The default branch follows upstream where the host has an API for it, and only when it is known to differ."""
     state = refs(main="a", master="a")
     found = survey(state, state, targets={target: Refs(state.refs, f"refs/heads/{head}" if head else None)})
-    assert expected in told(plan(mirror(target, options=options), found, NOW), target)
+    assert expected in told(plan(mirror(target, options=options), found), target)
 
 
 @pytest.mark.parametrize(
@@ -268,8 +268,8 @@ def test_a_default_branch_that_nobody_but_people_can_set(held: Refs, told_: str 
     expected = (f"bare: {told_} should be main: set it there by hand",) if told_ else ()
     for upstream in (refs(main="a", dev="a"), refs(main="c")):
         found = survey(upstream, upstream, ("b", "a", FORWARD), targets={"bare": held})
-        assert plan(mirror("bare", max_loss=1), found, NOW).remarks == expected
-    assert plan(mirror("bare", options={"default_branch": "keep"}), found, NOW).remarks == ()
+        assert plan(mirror("bare", max_loss=1), found).remarks == expected
+    assert plan(mirror("bare", options={"default_branch": "keep"}), found).remarks == ()
 
 
 @pytest.mark.parametrize(
@@ -283,14 +283,12 @@ def test_a_default_branch_that_nobody_but_people_can_set(held: Refs, told_: str 
 )
 def test_another_branch_stands_in_for_the_default_one(upstream: Refs, branch: str, why: str) -> None:
     """Without upstream's default branch a clone would be empty: main, master or the first one stands in, as is told."""
-    chosen = (
-        mirror(LOCAL, "gitee", refs=["refs/heads/*", "^refs/heads/main"]) if branch == "x" else mirror(LOCAL, "gitee")
-    )
-    after = wanted(chosen, survey(upstream))
+    one = mirror(LOCAL, "gitee", refs=["refs/heads/*", "^refs/heads/main"]) if branch == "x" else mirror(LOCAL, "gitee")
+    after = chosen(one, survey(upstream)).wanted
     assert after.head == f"refs/heads/{branch}"
     fine, wrong = Refs(after.refs, max(after.refs)), Refs(after.refs, "refs/heads/other")
     for held, switched in ((fine, False), (wrong, True)):
-        decided = plan(chosen, survey(upstream, Refs(after.refs, after.head), targets={"gitee": held}), NOW)
+        decided = plan(one, survey(upstream, Refs(after.refs, after.head), targets={"gitee": held}))
         assert decided.remarks == (f"the default branch is {branch}: {why}",)
         assert (DEFAULT_BRANCH in {step.item for step in decided.steps}) is switched
         assert all(step.target == "gitee" for step in decided.active)  # here it stands in already
@@ -299,14 +297,14 @@ def test_another_branch_stands_in_for_the_default_one(upstream: Refs, branch: st
 def test_tags_alone_have_no_default_branch() -> None:
     """Where no branch is mirrored there is nothing to stand in."""
     upstream = refs(main="a", tag_v="b")
-    decided = plan(mirror(LOCAL, refs=["refs/tags/*"]), survey(upstream, refs(tag_v="b")), NOW)
+    decided = plan(mirror(LOCAL, refs=["refs/tags/*"]), survey(upstream, refs(tag_v="b")))
     assert (decided.remarks, decided.active) == ((), ())
 
 
 def test_the_default_branch_moves_before_the_old_one_goes() -> None:
     """New branch, default branch, deletion: hosts refuse to delete the branch that HEAD points to."""
     found = survey(refs("main", main="a"), refs("master", master="a"), targets={"gitee": refs("master", master="a")})
-    assert [item for _, item, _ in told(plan(mirror(), found, NOW))] == ["refs/heads/main", "HEAD", "refs/heads/master"]
+    assert [item for _, item, _ in told(plan(mirror(), found))] == ["refs/heads/main", "HEAD", "refs/heads/master"]
 
 
 def test_selection() -> None:
@@ -314,8 +312,8 @@ def test_selection() -> None:
     upstream = refs(main="a", **{"bot/x": "b"}, tag_v1="c")
     found = survey(upstream, refs(main="a", tag_v1="c"), targets={"gitee": upstream})
     one = mirror(refs=["refs/heads/*", "^refs/heads/bot/*"])
-    assert list(wanted(one, found).refs) == ["refs/heads/main"]
-    assert told(plan(one, found, NOW)) == [
+    assert list(chosen(one, found).wanted.refs) == ["refs/heads/main"]
+    assert told(plan(one, found)) == [
         (
             "delete",
             "refs/heads/bot/x",
@@ -325,7 +323,7 @@ def test_selection() -> None:
         ("keep", "refs", "1 ref is as upstream"),
     ]
     nothing = mirror(refs=["refs/heads/release/*"])
-    assert plan(nothing, survey(upstream), NOW).missing == ("`refs:` selects none of upstream's 3 branches and tags",)
+    assert plan(nothing, survey(upstream)).missing == ("`refs:` selects none of upstream's 3 branches and tags",)
 
 
 def test_restored_refs_override_upstream() -> None:
@@ -333,8 +331,8 @@ def test_restored_refs_override_upstream() -> None:
     upstream = refs(main="b", **{"dev/x": "c"})
     held = {"refs/heads/main": oid("a"), "refs/heads/dev": oid("d")}
     found = survey(upstream, held_back=held)
-    assert wanted(mirror(), found).refs == held
-    (told,) = plan(mirror(), found, NOW).missing
+    assert chosen(mirror(), found).wanted.refs == held
+    (told,) = plan(mirror(), found).missing
     assert told == "refs/heads/dev/x cannot stand beside refs/heads/dev, which was restored; release that one first"
 
 
@@ -343,7 +341,7 @@ def test_what_does_not_follow_upstream_is_remarked() -> None:
     held = {"refs/heads/main": oid("a"), "refs/heads/dev": oid("d"), "refs/heads/same": oid("s")}
     found = survey(refs(main="b", same="s"), held_back=held)
     again = [f"`mirrord restore crane {ref} --release` lets upstream decide again" for ref in held]
-    assert plan(mirror(), found, NOW).remarks == (
+    assert plan(mirror(), found).remarks == (
         f"refs/heads/main was brought back and stays {oid('a')[:7]}; upstream has {oid('b')[:7]}; {again[0]}",
         f"refs/heads/dev was brought back and stays {oid('d')[:7]}; upstream has none; {again[1]}",
     )
@@ -354,15 +352,15 @@ def test_58_bad_names(name: str) -> None:
     """A ref that Git does not accept is left out and named, and all others are mirrored."""
     upstream = Refs({name: oid("x"), "refs/heads/-x": oid("a"), "refs/heads/A": oid("a"), "refs/heads/a": oid("b")})
     found = survey(upstream)
-    assert set(wanted(mirror(), found).refs) == {"refs/heads/-x", "refs/heads/A", "refs/heads/a"}
-    made = plan(mirror(), found, NOW)
+    assert set(chosen(mirror(), found).wanted.refs) == {"refs/heads/-x", "refs/heads/A", "refs/heads/a"}
+    made = plan(mirror(), found)
     assert (len(made.problems), made.missing) == (1, ())
 
 
 def test_an_empty_upstream_is_no_error() -> None:
     """A repository without a commit is mirrored as what it is."""
     found = survey(Refs({}, "refs/heads/main"), None, targets={"gitee": Refs({})})
-    assert told(plan(mirror(), found, NOW)) == [("keep", "refs", "upstream has no branches or tags")]
+    assert told(plan(mirror(), found)) == [("keep", "refs", "upstream has no branches or tags")]
 
 
 def test_asking_and_planning_agree() -> None:
@@ -376,11 +374,11 @@ def test_asking_and_planning_agree() -> None:
             assert pair in asked
             return REWRITTEN
 
-    asked = set(questions(mirror("gitee", "coding"), found))
+    asked = set(questions(found))
     full = survey(upstream, served, targets=found.targets)
     object.__setattr__(full, "relations", Asked())
     for one in (mirror("gitee", "coding", max_loss=1, rewrites="follow"), mirror("gitee", "coding", allow=True)):
-        plan(one, full, NOW)
+        plan(one, full)
 
 
 def test_thousands_of_refs_are_planned_at_once() -> None:
@@ -400,6 +398,6 @@ def test_thousands_of_refs_are_planned_at_once() -> None:
         found = survey(state, held, targets=dict.fromkeys(targets, held))
         relations = Counted()
         object.__setattr__(found, "relations", relations)
-        decided = plan(mirror(*targets, allow=True), found, NOW)
+        decided = plan(mirror(*targets, allow=True), found)
         assert len(decided.steps) == (3 if held is state else 15_000)
         assert relations.looked <= 4 * 15_000

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from mirrord.model.plan import Action
 from mirrord.syncer.values import Mirror, Target
-from mirrord.syncers.git.plan.guard import guard
-from mirrord.syncers.git.plan.steps import plan
 from mirrord.syncers.git.plan.survey import GitSurvey, questions
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.wire.git.refs import Refs, Relation
+from tests.support import gitplan
+from tests.support.gitplan import accident, plan
 
-NOW = datetime(2026, 5, 1, tzinfo=UTC)
 FORWARD, REWRITTEN, UNKNOWN = Relation.FORWARD, Relation.REWRITTEN, Relation.UNKNOWN
 
 
@@ -47,7 +45,9 @@ def went(*ways: tuple[str, str, Relation]) -> Mapping[tuple[str, str], Relation]
 
 
 def survey(served: Refs | None, upstream: Refs, *ways: tuple[str, str, Relation], **rest: Any) -> GitSurvey:
-    return GitSurvey(upstream, served, {"gitee": served}, relations=went(*ways), known=frozenset({"gitee"}), **rest)
+    return gitplan.found(
+        upstream, served, targets={"gitee": served}, relations=went(*ways), known=frozenset({"gitee"}), **rest
+    )
 
 
 MANY = {f"b{number}": f"b{number}" for number in range(10)}
@@ -79,7 +79,7 @@ MANY = {f"b{number}": f"b{number}" for number in range(10)}
 )  # fmt: skip
 def test_a_days_work(served: Refs | None, upstream: Refs, ways: list[tuple[str, str, Relation]]) -> None:
     """What people do to a repository every day passes."""
-    assert guard(mirror(), survey(served, upstream, *ways)) == ""
+    assert accident(mirror(), survey(served, upstream, *ways)) == ""
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,13 @@ def test_a_days_work(served: Refs | None, upstream: Refs, ways: list[tuple[str, 
 )  # fmt: skip
 def test_accidents(served: Refs, upstream: Refs, ways: list[tuple[str, str, Relation]], told: str) -> None:
     """What would wipe or replace a mirror is named, with numbers."""
-    assert told in guard(mirror(rewrites="block"), survey(served, upstream, *ways))
+    assert told in accident(mirror(rewrites="block"), survey(served, upstream, *ways))
 
 
 def test_a_forced_default_branch_is_followed_unless_it_begins_another_history() -> None:
     """A force push to the default branch is mirrored as it is; an unrelated history under its name is an accident."""
-    assert guard(mirror(), survey(refs(main="a"), refs(main="c"), ("a", "c", REWRITTEN))) == ""
-    told = guard(mirror(), survey(refs(main="a"), refs(main="c"), ("a", "c", Relation.UNRELATED)))
+    assert accident(mirror(), survey(refs(main="a"), refs(main="c"), ("a", "c", REWRITTEN))) == ""
+    told = accident(mirror(), survey(refs(main="a"), refs(main="c"), ("a", "c", Relation.UNRELATED)))
     assert "default branch main was replaced: 6300000 has no history in common with 6100000" in told
 
 
@@ -159,56 +159,56 @@ def test_the_share(lost: int, max_loss: float, blocked: bool) -> None:
     """More than `max_loss` is an accident, exactly that much is not; with 0 nothing may be lost."""
     served = refs(main="a", **dict(list(MANY.items())[:9]))
     upstream = refs(main="a", **dict(list(MANY.items())[lost:9]))
-    assert bool(guard(mirror(max_loss=max_loss), survey(served, upstream))) is blocked
+    assert bool(accident(mirror(max_loss=max_loss), survey(served, upstream))) is blocked
 
 
 def test_a_small_repository_may_lose_one() -> None:
     """One of two branches is half, and is let pass all the same, unless `max_loss` is 0."""
     found = survey(refs(main="a", x="b"), refs(main="a"))
-    assert guard(mirror(max_loss=0.01), found) == ""
-    assert guard(mirror(max_loss=0), found)
+    assert accident(mirror(max_loss=0.01), found) == ""
+    assert accident(mirror(max_loss=0), found)
 
 
 def test_rewrites_can_be_followed() -> None:
     """`rewrites: follow` lets the default branch be rewritten; a whole other repository still is an accident."""
     one = survey(refs(main="a", x="b"), refs(main="c", x="b"), ("a", "c", REWRITTEN))
-    assert guard(mirror(rewrites="follow"), one) == ""
+    assert accident(mirror(rewrites="follow"), one) == ""
     only = survey(refs(main="a"), refs(main="c"), ("a", "c", REWRITTEN))
-    assert guard(mirror(rewrites="follow"), only) == ""
+    assert accident(mirror(rewrites="follow"), only) == ""
     other = survey(refs(main="a", x="b"), refs(main="c", x="d"))
-    assert "replaced" in guard(mirror(rewrites="follow"), other)
+    assert "replaced" in accident(mirror(rewrites="follow"), other)
 
 
 def test_the_operators_own_doing_is_no_accident() -> None:
     """What `refs:` takes out does not count as lost, and going back to a restored branch not as rewritten."""
     narrowed = survey(refs(main="a", **MANY), refs(main="a", **MANY))
-    assert guard(mirror(refs=["refs/heads/main"]), narrowed) == ""
+    assert accident(mirror(refs=["refs/heads/main"]), narrowed) == ""
     restored = survey(refs(main="b"), refs(main="b"), held_back={"refs/heads/main": oid("a")})
-    assert guard(mirror(max_loss=0), restored) == ""
-    chosen = mirror(refs=["refs/heads/x"], max_loss=0)
+    assert accident(mirror(max_loss=0), restored) == ""
+    one = mirror(refs=["refs/heads/x"], max_loss=0)
     without_default = survey(refs(main="a", x="b"), refs(main="a", x="b"))
-    assert guard(chosen, without_default) == ""
+    assert accident(one, without_default) == ""
     at_once = survey(refs(main="a", x="b"), refs(main="c", x="d"), ("a", "c", FORWARD), ("b", "d", FORWARD))
-    assert {(oid("a"), oid("c")), (oid("b"), oid("d"))} <= set(questions(chosen, at_once))
-    assert guard(chosen, at_once) == ""
+    assert {(oid("a"), oid("c")), (oid("b"), oid("d"))} <= set(questions(gitplan.chosen(one, at_once)))
+    assert accident(one, at_once) == ""
     lost = survey(refs(main="a", x="b"), refs(x="b"))
-    assert "default branch main is gone" in guard(chosen, lost)
+    assert "default branch main is gone" in accident(one, lost)
     nothing = survey(refs(main="a"), refs(main="a"))
-    assert "selects none" in guard(mirror(refs=["refs/heads/other"]), nothing)
+    assert "selects none" in accident(mirror(refs=["refs/heads/other"]), nothing)
 
 
 def test_first_is_no_baseline() -> None:
     """Before the first accepted run there is nothing that upstream could have lost."""
-    assert guard(mirror(), survey(refs(main="a"), Refs({}), first=True)) == ""
+    assert accident(mirror(), survey(refs(main="a"), Refs({}), first=True)) == ""
 
 
 def test_blocked() -> None:
     """A guard that speaks stops everything: one refusal a target, with its reason and the way on; `allow` goes on."""
     found = survey(refs(main="a", x="b"), Refs({}))
-    (step,) = plan(mirror(), found, NOW).steps
+    (step,) = plan(mirror(), found).steps
     assert (step.action, step.target, step.item) == (Action.REFUSE, "gitee", "refs")
     assert step.reason.endswith("when that is meant, run `mirrord sync crane --allow`")
-    steps = plan(mirror(allow=True), found, NOW).steps
+    steps = plan(mirror(allow=True), found).steps
     assert [step.action for step in steps] == [Action.DELETE, Action.DELETE]
 
 
@@ -216,6 +216,6 @@ def test_what_has_to_be_asked() -> None:
     """Only changed refs are asked about, each pair once; a ref that goes is compared with the new default branch."""
     found = survey(refs(main="a", x="b", y="c", tag_v="a"), refs(main="d", y="c", tag_v="e"))
     pairs = [("a", "d"), ("b", "d"), ("a", "e")]
-    assert questions(mirror(), found) == tuple((oid(old), oid(new)) for old, new in pairs)
-    assert questions(mirror(), survey(refs(main="a"), refs(main="a"))) == ()
-    assert questions(mirror(), survey(refs(main="a"), Refs({}))) == ()
+    assert questions(found) == tuple((oid(old), oid(new)) for old, new in pairs)
+    assert questions(survey(refs(main="a"), refs(main="a"))) == ()
+    assert questions(survey(refs(main="a"), Refs({}))) == ()

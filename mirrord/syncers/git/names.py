@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from mirrord.errors import ConfigError, MirrordError, UntrustedError
 from mirrord.syncer.values import LOCAL, Mirror, Target
@@ -43,7 +44,7 @@ def source_address(mirror: Mirror) -> Address:
     Raises:
         ConfigError: that is no address of a repository.
     """
-    return _read(spec_of(mirror).source, None, f"{mirror.origin}: mirrors.{mirror.name}.from")
+    return _read(spec_of(mirror).source, None, f"{mirror.origin}: mirrors.{mirror.name}.from").address
 
 
 def target_address(mirror: Mirror, target: Target) -> Address:
@@ -55,16 +56,7 @@ def target_address(mirror: Mirror, target: Target) -> Address:
     Raises:
         ConfigError: that is no address, or not of the form that repositories have at this kind of host.
     """
-    name, where = repository_name(mirror), f"{target.origin}: targets.{target.name}.to"
-    text = target.to.strip()
-    if "{" not in text and not text.endswith(".git"):
-        text = f"{text.rstrip('/')}{'' if text.endswith(':') else '/'}{{name}}"
-    text = text.replace("{name}", name).replace("{mirror}", mirror.name)
-    if "{" in text or "}" in text:
-        raise ConfigError(
-            f"{where}: {target.to[:80]!r} has braces around something unknown; write {{name}} or {{mirror}}"
-        )
-    return _read(text, options_of(target).host, where)
+    return _target(mirror, target).address
 
 
 def forge_at(mirror: Mirror, target: Target) -> Forge:
@@ -73,7 +65,7 @@ def forge_at(mirror: Mirror, target: Target) -> Forge:
     Raises:
         ConfigError: as `target_address`.
     """
-    return forge_of(target_address(mirror, target), options_of(target).host)
+    return _target(mirror, target).forge
 
 
 def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
@@ -120,15 +112,38 @@ def _place(mirror: Mirror, target: Target) -> str:
     return canonical(target_address(mirror, target), options_of(target).host)
 
 
-def _read(text: str, word: str | None, where: str) -> Address:
+def _target(mirror: Mirror, target: Target) -> _Repository:
+    name, where = repository_name(mirror), f"{target.origin}: targets.{target.name}.to"
+    text = target.to.strip()
+    if "{" not in text and not text.endswith(".git"):
+        text = f"{text.rstrip('/')}{'' if text.endswith(':') else '/'}{{name}}"
+    text = text.replace("{name}", name).replace("{mirror}", mirror.name)
+    if "{" in text or "}" in text:
+        raise ConfigError(
+            f"{where}: {target.to[:80]!r} has braces around something unknown; write {{name}} or {{mirror}}"
+        )
+    return _read(text, options_of(target).host, where)
+
+
+class _Repository(NamedTuple):
+    address: Address
+    forge: Forge
+
+
+def _read(text: str, word: str | None, where: str) -> _Repository:
     try:
-        address = Address.parse(text)
-        forge = forge_of(address, word)
-        if forge.name != "plain" and not address.path.endswith(".git"):
-            # Some hosts answer the short form with a redirect, which is not followed with a credential.
-            address = Address.parse(f"{text.rstrip('/')}.git")
+        return _parsed(text, word)
     except MirrordError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+@lru_cache(4096)  # several rooms ask, in each run
+def _parsed(text: str, word: str | None) -> _Repository:
+    address = Address.parse(text)
+    forge = forge_of(address, word)
+    if forge.name != "plain" and not address.path.endswith(".git"):
+        # Some hosts answer the short form with a redirect, which is not followed with a credential.
+        address = Address.parse(f"{text.rstrip('/')}.git")
     if not forge.fits(address):
-        raise ConfigError(f"{where}: {address} is no repository at {forge.name}; write {forge.form} behind the host")
-    return address
+        raise ConfigError(f"{address} is no repository at {forge.name}; write {forge.form} behind the host")
+    return _Repository(address, forge)

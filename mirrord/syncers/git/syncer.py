@@ -14,7 +14,6 @@ from mirrord.syncer.values import Backup, Mirror, Services
 from mirrord.syncers.git.front import PREFIXES, respond
 from mirrord.syncers.git.kept import MirrorCache
 from mirrord.syncers.git.names import places, unheeded
-from mirrord.syncers.git.plan.guard import guard
 from mirrord.syncers.git.plan.steps import plan
 from mirrord.syncers.git.plan.survey import GitSurvey
 from mirrord.syncers.git.spec import GitSpec, GitTarget
@@ -48,9 +47,7 @@ class GitSyncer:
     @asynccontextmanager
     async def open(self, mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[GitSession]:
         """Begin a run."""
-        survey: GitSurvey = plan.decisions
-        blocked = not mirror.allow and bool(guard(mirror, survey))
-        session = GitSession(mirror, survey, services, blocked=blocked)
+        session = GitSession(mirror, plan.decisions, services)
         yield session
         await session.finish()
 

@@ -126,13 +126,13 @@ class MirrorCache:
         await self._forget()
         return await self.cache.fetch(source, seen)
 
-    async def related(self, mirror: Mirror, found: GitSurvey) -> GitSurvey:
+    async def related(self, found: GitSurvey) -> GitSurvey:
         """Add to what was found what is known here of its objects; starts no process when there is nothing to ask.
 
         Raises:
             MirrordError: the cache cannot be read.
         """
-        asked, unknown = questions(mirror, found), strangers(mirror, found)
+        asked, unknown = await asyncio.to_thread(lambda: (questions(found), strangers(found)))
         there = bool(unknown) and await asyncio.to_thread(self.folder.exists)
         if there:
             unknown = await self.cache.lacking(unknown)

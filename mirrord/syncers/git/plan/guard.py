@@ -11,15 +11,18 @@ from collections.abc import Sequence
 
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.git.names import spec_of
-from mirrord.syncers.git.plan.survey import GitSurvey, choose, everything, tip
+from mirrord.syncers.git.plan.survey import GitSurvey, tip
 from mirrord.wire.git.refs import HEADS, Refs, Relation
 
 _NAMED = 3
 
 
 def guard(mirror: Mirror, survey: GitSurvey) -> str:
-    """Say why upstream looks like an accident, or "" when it does not or there is nothing to compare it with."""
-    return accident(mirror, survey, survey.baseline)
+    """Say why nothing may change because upstream looks like an accident, or "".
+
+    It is "" too when there is nothing to compare it with, and when somebody looked and said `--allow`.
+    """
+    return "" if mirror.allow else accident(mirror, survey, survey.baseline)
 
 
 def accident(mirror: Mirror, survey: GitSurvey, before: Refs | None) -> str:
@@ -36,7 +39,7 @@ def accident(mirror: Mirror, survey: GitSurvey, before: Refs | None) -> str:
     What `refs:` takes out and what was restored by hand is the operator's own doing, and does not count: compared is
     all that upstream has. Only what takes out everything is a mistake.
     """
-    after, wanted = everything(survey), choose(mirror, survey).refs
+    after, wanted = survey.choice.whole, survey.wanted
     if before is None or not before.refs:
         return ""
     if survey.upstream.refs and not wanted.refs:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from mirrord.syncer.values import LOCAL, Mirror
-from mirrord.syncers.git.plan.survey import GitSurvey, wanted
+from mirrord.syncers.git.plan.survey import GitSurvey
 from mirrord.wire.git.refs import TAGS, Refs, alike
 
 
@@ -48,7 +48,7 @@ def losses(mirror: Mirror, survey: GitSurvey, refused: frozenset[str] = frozense
     A tag is lost whenever it moves: its own object is in no later history. One ref may lose several objects, another
     one at each target.
     """
-    after, served = wanted(mirror, survey), survey.served or Refs({})
+    after, served = survey.wanted, survey.served or Refs({})
     names = [target.name for target in mirror.targets if target.name not in refused and target.name != LOCAL]
     held = {name: refs for name in names if (refs := survey.targets.get(name))}
     found: dict[tuple[str, str], list[str]] = {lost: [] for lost in _given_up(survey, served, after)}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, options_of, spec_of
-from mirrord.syncers.git.plan.guard import accident, guard
+from mirrord.syncers.git.plan.guard import accident
 from mirrord.syncers.git.plan.losses import Loss, displaced, losses
-from mirrord.syncers.git.plan.survey import GitSurvey, RefChoice, choose
+from mirrord.syncers.git.plan.survey import GitSurvey, tip
 from mirrord.wire.git.lfs.objects import Pointer
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, alike
 
@@ -25,18 +25,18 @@ GROUP = "push"
 
 
 @dataclass(frozen=True, slots=True)
-class _Desk:
+class _Decider:
     """What every decision of one plan is made with."""
 
     mirror: Mirror
     survey: GitSurvey
-    choice: RefChoice
+    refused: Mapping[str, str]
     losses: Mapping[tuple[str, str], Loss]
 
     @property
     def after(self) -> Refs:
         """Return what is wanted."""
-        return self.choice.refs
+        return self.survey.wanted
 
     def found(self, target: Target) -> Refs | None:
         """Return what a target has, or None when there is no repository."""
@@ -50,35 +50,44 @@ class _Desk:
 
 def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
     """Decide about every ref at every target; when the guard speaks, about none."""
-    choice = choose(mirror, survey)
-    told = choice.problems, (*survey.problems, *choice.missing)
+    choice = survey.choice
     remarks = [f"the default branch is {_short(choice.refs.head)}: {choice.stand_in}"] if choice.stand_in else []
     remarks += _brought_back(mirror, survey)
-    blocked = "" if mirror.allow else guard(mirror, survey)
-    if blocked:
-        steps = [
-            _everything(target, Action.REFUSE, f"blocked: {_allow(mirror, blocked)}", "") for target in mirror.targets
-        ]
-        return Plan(mirror.name, mirror.kind, now, tuple(steps), *told, remarks=tuple(remarks), decisions=survey)
-    refused = {
-        target.name: reason for target in mirror.targets if (reason := _refusal(mirror, survey, target, choice.refs))
-    }
+    steps: list[Step] = []
+    if survey.accident:
+        blocked = f"blocked: {_allow(mirror, survey.accident)}"
+        steps += (_everything(target, Action.REFUSE, blocked, "") for target in mirror.targets)
+    else:
+        decider = _decider(mirror, survey, mirror.targets)
+        for target in mirror.targets:
+            steps += _decided(decider, target)
+            remarks += filter(None, [_by_hand(decider, target)])
+    told = (choice.problems, choice.missing, tuple(remarks))
+    return Plan(mirror.name, mirror.kind, now, tuple(steps), *told, decisions=survey)
+
+
+def decide(mirror: Mirror, survey: GitSurvey, targets: Sequence[Target]) -> Mapping[str, Sequence[Step]]:
+    """Decide about targets that could be seen only after the plan was made: each is refused, or has steps to take."""
+    decider = _decider(mirror, survey, targets)
+    return {target.name: tuple(_decided(decider, target)) for target in targets}
+
+
+def _decider(mirror: Mirror, survey: GitSurvey, targets: Sequence[Target]) -> _Decider:
+    refused = {target.name: reason for target in targets if (reason := _refusal(mirror, survey, target))}
     lost = {(loss.ref, loss.oid): loss for loss in losses(mirror, survey, frozenset(refused))}
-    desk = _Desk(mirror, survey, choice, lost)
-    decided: list[Step] = []
-    for target in mirror.targets:
-        if target.name in refused:
-            decided.append(_everything(target, Action.REFUSE, refused[target.name], ""))
-        elif target.name in survey.unasked:
-            reason = f"not known what is there: {survey.unasked[target.name]}"
-            decided.append(_everything(target, Action.COPY, reason, choice.refs.fingerprint))
-        else:
-            decided += _steps(desk, target)
-            remarks += filter(None, [_by_hand(desk, target)])
-    return Plan(mirror.name, mirror.kind, now, tuple(decided), *told, remarks=tuple(remarks), decisions=survey)
+    return _Decider(mirror, survey, refused, lost)
 
 
-def _refusal(mirror: Mirror, survey: GitSurvey, target: Target, after: Refs) -> str:
+def _decided(decider: _Decider, target: Target) -> Iterable[Step]:
+    unasked = decider.survey.unasked.get(target.name)
+    if target.name in decider.refused:
+        return [_everything(target, Action.REFUSE, decider.refused[target.name], "")]
+    if unasked:
+        return [_everything(target, Action.COPY, f"not known what is there: {unasked}", decider.after.fingerprint)]
+    return _steps(decider, target)
+
+
+def _refusal(mirror: Mirror, survey: GitSurvey, target: Target) -> str:
     """Say why a target must not be written, or ""."""
     if target.name == LOCAL:
         return ""
@@ -88,15 +97,15 @@ def _refusal(mirror: Mirror, survey: GitSurvey, target: Target, after: Refs) -> 
     held = survey.targets.get(target.name)
     if held is None:
         return _missing(mirror, target)
-    why = "" if mirror.allow or not held.refs else _stranger(mirror, survey, target, held, after)
+    why = "" if mirror.allow or not held.refs else _stranger(mirror, survey, target, held)
     return _allow(mirror, why) if why else ""
 
 
-def _stranger(mirror: Mirror, survey: GitSurvey, target: Target, held: Refs, after: Refs) -> str:
+def _stranger(mirror: Mirror, survey: GitSurvey, target: Target, held: Refs) -> str:
     """Say why what a target holds should not be replaced by what is wanted, or ""."""
-    if not after.refs:
+    if not survey.wanted.refs:
         return f"upstream has no branches or tags, and {_many(len(held.refs))} there would be deleted"
-    if target.name not in survey.known and not _related(survey, held, after):
+    if target.name not in survey.known and not _related(survey, held):
         return f"{_many(len(held.refs))} there and upstream have nothing in common: it may be another repository"
     # Without a cache the target itself is the only witness of what upstream used to be.
     why = "" if survey.baseline is not None else accident(mirror, survey, held)
@@ -112,46 +121,53 @@ def _missing(mirror: Mirror, target: Target) -> str:
     return ""
 
 
-def _related(survey: GitSurvey, held: Refs, after: Refs) -> bool:
+def _related(survey: GitSurvey, held: Refs) -> bool:
     """Whether any ref there points into the history that is wanted, or that was served before."""
-    end = after.refs.get(after.head or "")
+    after, end = survey.wanted, tip(survey.wanted)
     ours = {*after.refs.values(), *(survey.served.refs.values() if survey.served else ())}
     return any(oid in ours or survey.goes_on(oid, after.refs.get(name) or end) for name, oid in held.refs.items())
 
 
-def _steps(desk: _Desk, target: Target) -> Iterator[Step]:
+def _steps(decider: _Decider, target: Target) -> Iterator[Step]:
     """Yield large files, what is pushed, the default branch, what is deleted: the order in which it can be done."""
-    found = desk.found(target)
+    found = decider.found(target)
     held: Mapping[str, str] = found.refs if found else {}
     created = "created"
     if found is None and target.name != LOCAL:
         created = f"created, and so is the {options_of(target).visibility} repository"
-    name, after = target.name, desk.after.refs
-    if large := desk.survey.large.get(name):
-        yield _large(name, large, desk.after.fingerprint)
+    name, after = target.name, decider.after.refs
+    if large := decider.survey.large.get(name):
+        yield _large(name, large, decider.after.fingerprint)
     equal = alike(held, after)
     same = len(after) if equal else 0
-    for ref in () if equal else desk.after.names:
+    for ref in () if equal else decider.after.names:
         old, new = held.get(ref), after[ref]
         if old == new:
             same += 1
             continue
-        reason = created if old is None else _change(desk, ref, old, new)
-        passing = ref not in desk.witnesses
+        reason = created if old is None else _change(decider, ref, old, new)
+        passing = ref not in decider.witnesses
         yield Step(Action.COPY, ref, new, name, (ref,), reason, group=GROUP, passing=passing)
-    head = _default_branch(desk, target) if _switches(desk, target) else ""
+    head = _default_branch(decider, target) if _switches(decider, target) else ""
     if head:
         yield Step(
-            Action.COPY, DEFAULT_BRANCH, desk.after.head or "", name, (DEFAULT_BRANCH,), head, group=GROUP, passing=True
+            Action.COPY,
+            DEFAULT_BRANCH,
+            decider.after.head or "",
+            name,
+            (DEFAULT_BRANCH,),
+            head,
+            group=GROUP,
+            passing=True,
         )
     gone = () if equal else sorted(held.keys() - after.keys())
     for ref in gone:
         yield Step(
-            Action.DELETE, ref, held[ref], name, (ref,), _deletion(desk, ref, held[ref]), group=GROUP, passing=True
+            Action.DELETE, ref, held[ref], name, (ref,), _deletion(decider, ref, held[ref]), group=GROUP, passing=True
         )
     whole = same == len(after) and not gone and not head
     if same or whole:
-        kept = _everything(target, Action.KEEP, _as_upstream(same), desk.after.fingerprint, confirmed=whole)
+        kept = _everything(target, Action.KEEP, _as_upstream(same), decider.after.fingerprint, confirmed=whole)
         yield replace(kept, count=same)
 
 
@@ -163,47 +179,47 @@ def _large(target: str, pointers: Collection[Pointer], digest: str) -> Step:
     return Step(Action.COPY, LARGE, digest, target, (LARGE,), reason, sum(sizes.values()), group=GROUP, passing=True)
 
 
-def _change(desk: _Desk, ref: str, old: str, new: str) -> str:
-    forward = desk.survey.goes_on(old, new)
+def _change(decider: _Decider, ref: str, old: str, new: str) -> str:
+    forward = decider.survey.goes_on(old, new)
     if forward and not ref.startswith(TAGS):
         return f"fast-forward from {old[:7]}"
-    return f"{'moved' if forward else 'forced'}: {old[:7]} is overwritten{_keeping(desk, ref, old)}"
+    return f"{'moved' if forward else 'forced'}: {old[:7]} is overwritten{_keeping(decider, ref, old)}"
 
 
-def _deletion(desk: _Desk, ref: str, old: str) -> str:
-    if displaced(desk.survey, ref):
+def _deletion(decider: _Decider, ref: str, old: str) -> str:
+    if displaced(decider.survey, ref):
         why = "its name and that of what was brought back cannot both be"
-    elif ref in desk.survey.upstream.refs:
+    elif ref in decider.survey.upstream.refs:
         why = "not selected by `refs:`"
     else:
-        served = desk.survey.served
+        served = decider.survey.served
         why = "no longer upstream" if served and ref in served.refs else "not upstream"
-    return f"{why}: {old[:7]} is deleted{_keeping(desk, ref, old)}"
+    return f"{why}: {old[:7]} is deleted{_keeping(decider, ref, old)}"
 
 
-def _keeping(desk: _Desk, ref: str, old: str) -> str:
+def _keeping(decider: _Decider, ref: str, old: str) -> str:
     """Say whether a backup is kept of what a ref gives up, and what has to be done for that."""
-    loss = desk.losses.get((ref, old))
+    loss = decider.losses.get((ref, old))
     if loss is None:
         return ""
-    if not spec_of(desk.mirror).backups:
+    if not spec_of(decider.mirror).backups:
         return ", and is lost: `backups: 0s` keeps nothing" if loss.absent else ""
     return ", once it is fetched from there and kept as backup" if loss.absent else ", kept as backup"
 
 
-def _default_branch(desk: _Desk, target: Target) -> str:
+def _default_branch(decider: _Decider, target: Target) -> str:
     """Say why the default branch of a target has to be set, or ""."""
-    found, new = desk.found(target), desk.after.head
+    found, new = decider.found(target), decider.after.head
     old = found.head if found else None
     blind = found is not None and bool(found.refs) and old is None and not found.dangling  # old servers do not tell
-    fits = old == new or (bool(desk.choice.stand_in) and old in desk.after.refs and target.name != LOCAL)
+    fits = old == new or (bool(decider.survey.choice.stand_in) and old in decider.after.refs and target.name != LOCAL)
     if new is None or blind or fits or options_of(target).default_branch == "keep":
         return ""
     return f"the default branch becomes {_short(new)}{f', it was {_short(old)}' if old else ''}"
 
 
-def _switches(desk: _Desk, target: Target) -> bool:
-    return target.name == LOCAL or forge_at(desk.mirror, target).switches
+def _switches(decider: _Decider, target: Target) -> bool:
+    return target.name == LOCAL or forge_at(decider.mirror, target).switches
 
 
 def _brought_back(mirror: Mirror, survey: GitSurvey) -> Iterator[str]:
@@ -216,19 +232,19 @@ def _brought_back(mirror: Mirror, survey: GitSurvey) -> Iterator[str]:
             yield f"{ref} was brought back and stays {oid[:7]}; {theirs}; {again}"
 
 
-def _by_hand(desk: _Desk, target: Target) -> str:
+def _by_hand(decider: _Decider, target: Target) -> str:
     """Say what a person has to do where the default branch of a target is wrong and cannot be set from here, or ""."""
-    found = desk.found(target)
-    if found is None or _switches(desk, target) or not _default_branch(desk, target):
+    found = None if target.name in decider.refused else decider.found(target)
+    if found is None or _switches(decider, target) or not _default_branch(decider, target):
         return ""
     if found.head is None and not found.refs:
         return ""  # empty, and the server does not say what its HEAD is
     if found.head is None:
         now = "HEAD there leads to no branch; the default branch"
     else:
-        lost = "" if found.head in {**found.refs, **desk.after.refs} else ", which does not exist"
+        lost = "" if found.head in {**found.refs, **decider.after.refs} else ", which does not exist"
         now = f"the default branch there is {_short(found.head)}{lost}; it"
-    return f"{target.name}: {now} should be {_short(desk.after.head)}: set it there by hand"
+    return f"{target.name}: {now} should be {_short(decider.after.head)}: set it there by hand"
 
 
 def _short(name: str | None) -> str:

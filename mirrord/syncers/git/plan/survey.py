@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import translate
 
 from mirrord.errors import MirrordError
-from mirrord.syncer.values import Mirror
-from mirrord.syncers.git.names import spec_of
 from mirrord.syncers.git.spec import ALL_REFS
 from mirrord.wire.git.lfs.objects import Pointer
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation, alike, valid_ref
@@ -22,11 +19,32 @@ _GOES_ON = frozenset({Relation.SAME, Relation.FORWARD})
 
 
 @dataclass(frozen=True, slots=True)
+class RefChoice:
+    """Which refs are mirrored, and what is wrong with those that cannot be.
+
+    Attributes:
+        refs: what is mirrored: what `refs:` selects, restored refs laid over it; HEAD is upstream's, or another branch
+            where that one is not among them.
+        whole: all that upstream has, restored refs laid over it, whatever `refs:` selects.
+        stand_in: why another branch stands in for upstream's default one, a clause, or "".
+        problems: refs that upstream has and Git does not accept, one sentence each.
+        missing: what the operator asked for and cannot be, one sentence each.
+    """
+
+    refs: Refs
+    whole: Refs
+    problems: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    stand_in: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class GitSurvey:
     """What was found.
 
     Attributes:
         upstream: what the source says it has, all of it.
+        choice: what of that is mirrored.
         served: what is served here since the last accepted run, restored refs laid over; None: there is no cache.
         targets: target name → what it holds; None: there is no such repository. `local` need not be among them.
         held_back: restored refs, which override upstream's until they are released.
@@ -36,7 +54,7 @@ class GitSurvey:
         first: nothing was ever accepted, so that there is nothing to compare upstream with.
         known: targets that the record knows as written by this mirror, where they are now. Any other one is only
             written when it has something in common with upstream.
-        problems: what could not be found out, one sentence each.
+        accident: why upstream looks like an accident, so that nothing may change, or "" (`guard`).
         large: target name → LFS objects that are not known to be there (under `local`: that are not here).
         unsearched: why the history could not be searched for LFS objects, or None.
         at: when the pass began.
@@ -44,6 +62,7 @@ class GitSurvey:
     """
 
     upstream: Refs
+    choice: RefChoice
     served: Refs | None = None
     targets: Mapping[str, Refs | None] = field(default_factory=dict)
     held_back: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +71,7 @@ class GitSurvey:
     lacking: frozenset[str] = frozenset()
     first: bool = False
     known: frozenset[str] = frozenset()
-    problems: tuple[str, ...] = ()
+    accident: str = ""
     large: Mapping[str, frozenset[Pointer]] = field(default_factory=dict)
     unsearched: MirrordError | None = None
     at: datetime = _NEVER
@@ -63,6 +82,11 @@ class GitSurvey:
         """What upstream is compared with by the guard, or None when earlier runs left nothing."""
         return None if self.first else self.served
 
+    @property
+    def wanted(self) -> Refs:
+        """What shall be served and pushed."""
+        return self.choice.refs
+
     def relation(self, old: str, new: str) -> Relation:
         """Return what `new` is to `old`; what was not asked is not known."""
         return Relation.SAME if old == new else self.relations.get((old, new), Relation.UNKNOWN)
@@ -72,57 +96,22 @@ class GitSurvey:
         return new is not None and self.relation(old, new) in _GOES_ON
 
 
-@dataclass(frozen=True, slots=True)
-class RefChoice:
-    """Which refs are mirrored, and what is wrong with those that cannot be.
-
-    Attributes:
-        refs: what is mirrored; HEAD is upstream's, or another branch where that one is not among them.
-        stand_in: why another branch stands in for upstream's default one, a clause, or "".
-        problems: refs that upstream has and Git does not accept, one sentence each.
-        missing: what the operator asked for and cannot be, one sentence each.
-    """
-
-    refs: Refs
-    problems: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    stand_in: str = ""
-
-
 def tip(refs: Refs) -> str | None:
     """Return what the default branch points to, or None when there is none."""
     return refs.refs.get(refs.head) if refs.head else None
 
 
-def choose(mirror: Mirror, survey: GitSurvey) -> RefChoice:
-    """Select upstream's refs by `refs:`, and lay the restored ones over them.
+def choose(patterns: tuple[str, ...], upstream: Refs, restored: Mapping[str, str]) -> RefChoice:
+    """Select upstream's refs by `patterns` (`refs:`), and lay the restored ones over them.
 
     A ref that Git would not accept is left out and named: one bad name must not stop all others.
     """
-    return _choice(survey, spec_of(mirror).refs)
+    choice = _selected(patterns, upstream, restored)
+    everything = choice if patterns == ALL_REFS else _selected(ALL_REFS, upstream, restored)
+    return replace(choice, whole=replace(everything.refs, head=None) if everything.stand_in else everything.refs)
 
 
-def everything(survey: GitSurvey) -> Refs:
-    """Return all that upstream has, restored refs laid over it, whatever `refs:` selects."""
-    choice = _choice(survey, ALL_REFS)
-    return replace(choice.refs, head=None) if choice.stand_in else choice.refs
-
-
-def _choice(survey: GitSurvey, chosen_by: tuple[str, ...]) -> RefChoice:
-    asked = (survey.upstream, chosen_by, survey.held_back)
-    for upstream, patterns, held, choice in _chosen:
-        if upstream is asked[0] and (patterns, held) == asked[1:]:
-            return choice
-    choice = _choose(*asked)
-    _chosen.append((*asked, choice))
-    return choice
-
-
-_chosen: deque[tuple[Refs, tuple[str, ...], Mapping[str, str], RefChoice]] = deque(maxlen=32)
-"""The last choices: one plan asks for the same one seven times, and the next run mostly again."""
-
-
-def _choose(upstream: Refs, patterns: tuple[str, ...], held_back: Mapping[str, str]) -> RefChoice:
+def _selected(patterns: tuple[str, ...], upstream: Refs, restored: Mapping[str, str]) -> RefChoice:
     selects = _selector(patterns)
     chosen, problems, missing = {}, list[str](), list[str]()
     for name, oid in upstream.refs.items():
@@ -133,14 +122,16 @@ def _choose(upstream: Refs, patterns: tuple[str, ...], held_back: Mapping[str, s
                 problems.append(f"upstream has a ref that Git does not accept, left out: {name[:80]!r}")
     if upstream.refs and not chosen:
         missing.append(f"`refs:` selects none of upstream's {len(upstream.refs)} branches and tags")
-    for name, oid in held_back.items():
+    for name, oid in restored.items():
         for other in [one for one in chosen if one.startswith(f"{name}/") or name.startswith(f"{one}/")]:
             del chosen[other]
             missing.append(f"{other} cannot stand beside {name}, which was restored; release that one first")
         chosen[name] = oid
-    refs = upstream.refs if alike(chosen, upstream.refs) else chosen
-    head, why = _head(upstream, refs)
-    return RefChoice(replace(upstream, refs=refs, head=head), tuple(problems), tuple(missing), why)
+    head, stand_in = _head(upstream, chosen)
+    refs = upstream  # the same object where all is chosen: what it has worked out it has for the next run, too
+    if head != upstream.head or not alike(chosen, upstream.refs):
+        refs = replace(upstream, refs=upstream.refs if alike(chosen, upstream.refs) else chosen, head=head)
+    return RefChoice(refs, refs, tuple(problems), tuple(missing), stand_in)
 
 
 def _head(upstream: Refs, chosen: Mapping[str, str]) -> tuple[str | None, str]:
@@ -157,19 +148,14 @@ def _head(upstream: Refs, chosen: Mapping[str, str]) -> tuple[str | None, str]:
     return stands_in, why if stands_in else ""
 
 
-def wanted(mirror: Mirror, survey: GitSurvey) -> Refs:
-    """Return what shall be served and pushed: upstream as `refs:` selects it, restored refs laid over it."""
-    return choose(mirror, survey).refs
-
-
-def questions(mirror: Mirror, survey: GitSurvey) -> tuple[tuple[str, str], ...]:
+def questions(survey: GitSurvey) -> tuple[tuple[str, str], ...]:
     """Return the pairs (old, new) whose relation the decisions need; `survey` has no relations yet.
 
     For a changed ref: what it was and what it shall be, and what upstream has, for the guard. For a ref that goes:
     whether the default branch has it.
     """
     asked: dict[tuple[str, str], None] = {}
-    chosen, whole = wanted(mirror, survey), everything(survey)
+    chosen, whole = survey.choice.refs, survey.choice.whole
     for after in (chosen,) if whole is chosen else (chosen, whole):
         end = tip(after)
         for before in (survey.served, *survey.targets.values()):
@@ -185,9 +171,9 @@ def questions(mirror: Mirror, survey: GitSurvey) -> tuple[tuple[str, str], ...]:
     return tuple(asked)
 
 
-def strangers(mirror: Mirror, survey: GitSurvey) -> frozenset[str]:
+def strangers(survey: GitSurvey) -> frozenset[str]:
     """Return the objects of targets that are neither wanted nor served here: nothing, on a day like any other."""
-    after = wanted(mirror, survey)
+    after = survey.wanted
     known = after.objects | survey.served.objects if survey.served else after.objects
     held = (refs for refs in survey.targets.values() if refs is not None and not alike(refs.refs, after.refs))
     return frozenset().union(*(refs.objects - known for refs in held))

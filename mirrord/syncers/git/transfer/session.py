@@ -15,8 +15,8 @@ from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.kept import MirrorCache, lock_of
 from mirrord.syncers.git.names import forge_at, options_of, source_address, spec_of, target_address
 from mirrord.syncers.git.plan.losses import Loss, losses
-from mirrord.syncers.git.plan.steps import LARGE, plan
-from mirrord.syncers.git.plan.survey import GitSurvey, wanted
+from mirrord.syncers.git.plan.steps import LARGE, decide
+from mirrord.syncers.git.plan.survey import GitSurvey
 from mirrord.syncers.git.transfer.destinations import GitDestination, Push, RefUpdates
 from mirrord.syncers.git.transfer.large import Large
 from mirrord.syncers.git.transfer.rescue import Secured, rescue, rescue_objects
@@ -32,16 +32,14 @@ from mirrord.wire.secret import bug
 class GitSession:
     """Fulfils `mirrord.syncer.port.Session`."""
 
-    def __init__(self, mirror: Mirror, survey: GitSurvey, services: Services, *, blocked: bool) -> None:
-        """Begin a run over what `survey` found; `blocked` when the guard spoke."""
+    def __init__(self, mirror: Mirror, survey: GitSurvey, services: Services) -> None:
+        """Begin a run over what was found, and planned from."""
         self._mirror, self._survey, self._services = mirror, survey, services
         self._kept = MirrorCache(mirror, services)
-        self._wanted = wanted(mirror, survey)
-        self._blocked = blocked
         self._adopted = self._suspect = False
         self._secured = Secured()
         self._done: set[tuple[str, str]] = set()
-        self._large = Large(mirror, services, self._kept, survey.large, self._wanted.objects)
+        self._large = Large(mirror, services, self._kept, survey.large, survey.wanted.objects)
 
     @property
     def read(self) -> int:
@@ -56,19 +54,19 @@ class GitSession:
         """
         targets = {target.name: target for target in self._mirror.targets}
         names = dict.fromkeys(step.target for step in batch)
-        parcels = [TargetPush(targets[name], tuple(step for step in batch if step.target == name)) for name in names]
+        pushes = [TargetPush(targets[name], tuple(step for step in batch if step.target == name)) for name in names]
         async with lock_of(f"{self._kept.folder} is pushed from"):
-            parcels = await self._completed(parcels)
-            await self._secure(frozenset(targets) - {parcel.target.name for parcel in parcels if parcel.work})
-            await self._large.fetch([parcel.target.name for parcel in parcels if parcel.large])
+            pushes = await self._completed(pushes)
+            await self._secure(frozenset(targets) - {push.target.name for push in pushes if push.work})
+            await self._large.fetch([push.target.name for push in pushes if push.large])
             await self._adopt()
             if self._survey.unsearched is not None:
                 self._suspect |= doubtful(self._survey.unsearched)
                 raise self._survey.unsearched
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tidy())  # while the hosts are busy with what they get
-                for parcel in parcels:
-                    group.create_task(self._deliver(parcel, tell))
+                for push in pushes:
+                    group.create_task(self._deliver(push, tell))
             await self._settle()
             await self._large.settle()
 
@@ -79,7 +77,7 @@ class GitSession:
             MirrordError: the cache cannot be changed, or is damaged.
         """
         async with lock_of(f"{self._kept.folder} is pushed from"):
-            if not self._blocked and not self._adopted:
+            if not self._survey.accident and not self._adopted:
                 self._secured = Secured(self._losses(frozenset(target.name for target in self._mirror.targets)))
                 await self._adopt()
             async with self._kept.lock:
@@ -103,7 +101,7 @@ class GitSession:
         self._secured = Secured(found, unsaved, without, allow=mirror.allow, command=command)
 
     async def _adopt(self) -> None:
-        served, wanted = self._survey.served, self._wanted
+        served, wanted = self._survey.served, self._survey.wanted
         self._adopted = True
         kept = self._secured.backups
         if served is None or kept or served.refs != wanted.refs or wanted.head not in (served.head, None):
@@ -117,65 +115,66 @@ class GitSession:
             async with self._kept.lock:
                 await self._kept.settle(self._survey.at.strftime(STAMP), kept, gone)
 
-    async def _completed(self, parcels: Sequence[TargetPush]) -> list[TargetPush]:
-        """Look once more at targets that could not be seen, and plan for them what they show now."""
-        blind = [parcel for parcel in parcels if parcel.blind]
-        if not blind:
-            return list(parcels)
-        looks = await asyncio.gather(*(self._look(parcel) for parcel in blind))
-        seen = {parcel.target.name: look for parcel, look in zip(blind, looks, strict=True)}
+    async def _completed(self, pushes: Sequence[TargetPush]) -> list[TargetPush]:
+        """Look once more at targets that could not be seen, and decide what the one step of each stands for."""
+        unseen = [push for push in pushes if push.unseen]
+        if not unseen:
+            return list(pushes)
+        looks = await asyncio.gather(*(self._look(push.target) for push in unseen))
+        seen = {push.target.name: look for push, look in zip(unseen, looks, strict=True)}
         fresh = {name: look for name, look in seen.items() if not isinstance(look, MirrordError)}
         unasked = {name: why for name, why in self._survey.unasked.items() if name not in fresh}
         survey = replace(self._survey, targets={**self._survey.targets, **fresh}, unasked=unasked)
-        self._survey = await self._kept.related(self._mirror, survey)
-        steps = plan(self._mirror, self._survey, self._survey.at).steps
-        return [parcel.planned(steps, seen.get(parcel.target.name)) for parcel in parcels]
+        self._survey = await self._kept.related(survey)
+        targets = [push.target for push in unseen if push.target.name in fresh]
+        steps = await asyncio.to_thread(decide, self._mirror, self._survey, targets)
+        return [push.seen(seen[push.target.name], steps) if push.unseen else push for push in pushes]
 
-    async def _look(self, parcel: TargetPush) -> Refs | MirrordError | None:
+    async def _look(self, target: Target) -> Refs | MirrordError | None:
         try:
-            return await self._destination(parcel.target).look()
+            return await self._destination(target).look()
         except MirrordError as error:
             return error
 
-    async def _deliver(self, parcel: TargetPush, tell: Tell) -> None:
+    async def _deliver(self, push: TargetPush, tell: Tell) -> None:
         """Do what is to be done at one target; what befalls it hurts no other."""
         try:
-            receipts = await self._outcomes(parcel)
+            receipts = await self._outcomes(push)
         except MirrordError as error:
-            receipts = [failed(step, error) for step in parcel.work]
+            receipts = [failed(step, error) for step in push.work]
         except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
-            receipts = [failed(step, MirrordError(bug(error))) for step in parcel.work]
-        self._done |= {(parcel.target.name, receipt.step.item) for receipt in receipts if receipt.good}
+            receipts = [failed(step, MirrordError(bug(error))) for step in push.work]
+        self._done |= {(push.target.name, receipt.step.item) for receipt in receipts if receipt.good}
         self._suspect |= any(receipt.code == ContentError.code for receipt in receipts)
-        for receipt in parcel.told(receipts):
+        for receipt in push.told(receipts):
             tell(receipt)
 
-    async def _outcomes(self, parcel: TargetPush) -> list[Receipt]:
-        if not parcel.away:
-            return [self._large.receipt(step) if step.item == LARGE else done(step) for step in parcel.work]
-        name, destination = parcel.target.name, self._destination(parcel.target)
+    async def _outcomes(self, push: TargetPush) -> list[Receipt]:
+        if not push.away:
+            return [self._large.receipt(step) if step.item == LARGE else done(step) for step in push.work]
+        name, destination = push.target.name, self._destination(push.target)
         held = self._survey.targets.get(name)
         async with lock_of(str(destination.address)):
             note = ""
             if held is None:
-                note = await destination.make(options_of(parcel.target).visibility, self._description)
-            if parcel.large:
+                note = await destination.make(options_of(push.target).visibility, self._description)
+            if push.large:
                 await self._large.send(name, destination)
-            delivery = Push(destination)
-            changes = parcel.changes(held or Refs({}))
+            attempt = Push(destination)
+            changes = push.changes(held or Refs({}))
             spared = self._secured.spared(changes)
             todo = tuple(change for change in changes if change.ref not in spared)
             stuck = {**spared, **await self._large.waiting(name, todo)}
             todo = tuple(change for change in todo if change.ref not in stuck)
-            await delivery.carry(RefUpdates(held or Refs({}), todo, parcel.head))
-            delivery.errors |= stuck
-        self._large.doubt(name, delivery.errors.values())
+            await attempt.carry(RefUpdates(held or Refs({}), todo, push.head))
+            attempt.errors |= stuck
+        self._large.doubt(name, attempt.errors.values())
         old = {change.ref: change.old for change in changes}
         return [
             self._large.receipt(step)
             if step.item == LARGE
-            else self._secured.honest(parcel.receipt(step, delivery, note), old.get(step.item))
-            for step in parcel.work
+            else self._secured.honest(push.receipt(step, attempt, note), old.get(step.item))
+            for step in push.work
         ]
 
     @property

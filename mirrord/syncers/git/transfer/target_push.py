@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mirrord.errors import MirrordError
@@ -26,9 +26,9 @@ class TargetPush:
     Attributes:
         target: where.
         steps: those that the plan has for it; each is answered by one receipt.
-        found: where the plan was blind, what a second look led to: the steps to take in place of `steps`, or the
-            receipt when there are none to take.
-        began: when it was packed, by the monotonic clock.
+        found: where the target was not seen when the plan was made, what a second look led to: the steps that the one
+            step stands for, or the receipt when there are none to take.
+        began: when the run came to it, by the monotonic clock.
     """
 
     target: Target
@@ -42,8 +42,8 @@ class TargetPush:
         return self.target.name != LOCAL
 
     @property
-    def blind(self) -> bool:
-        """Whether the plan did not know what the target has."""
+    def unseen(self) -> bool:
+        """Whether the plan did not know what the target has: one step stands for all that may have to be done."""
         return any(step.item == EVERYTHING for step in self.steps)
 
     @property
@@ -63,14 +63,12 @@ class TargetPush:
         """The branch that shall become the default one, or None."""
         return next((step.digest for step in self.work if step.item == DEFAULT_BRANCH), None)
 
-    def planned(self, steps: Iterable[Step], seen: Refs | MirrordError | None) -> TargetPush:
-        """Return a blind parcel with what a new plan says of its target; any other one as it is."""
-        if not self.blind:
-            return self
+    def seen(self, look: Refs | MirrordError | None, steps: Mapping[str, Sequence[Step]]) -> TargetPush:
+        """Return it with what a second look led to: the steps that its one step stands for, or why there are none."""
         (step,) = self.steps
-        if isinstance(seen, MirrordError):
-            return replace(self, found=_failure(step, seen))
-        mine = [one for one in steps if one.target == self.target.name]
+        if isinstance(look, MirrordError):
+            return replace(self, found=_failure(step, look))
+        mine = steps[self.target.name]
         refusal = next((one.reason for one in mine if one.action is Action.REFUSE), "")
         if refusal:
             return replace(self, found=Receipt(step, Outcome.REFUSED, refusal, "refused"))
@@ -80,16 +78,16 @@ class TargetPush:
         """Return what shall change, seen from what the target has."""
         return tuple(_change(step, held) for step in self.work if step.item not in {DEFAULT_BRANCH, LARGE})
 
-    def receipt(self, step: Step, delivery: Push, note: str) -> Receipt:
+    def receipt(self, step: Step, push: Push, note: str) -> Receipt:
         """Tell what became of a step, by what the destination showed afterwards."""
         if step.item == DEFAULT_BRANCH:
-            error = delivery.errors.get(DEFAULT_BRANCH)
+            error = push.errors.get(DEFAULT_BRANCH)
             return done(step, note) if error is None else _failure(step, error)
-        change = _change(step, delivery.after)
-        wrong = delivery.error_of(change)
+        change = _change(step, push.after)
+        wrong = push.error_of(change)
         if wrong is not None:
             return _failure(step, wrong)
-        if delivery.was_there(change):
+        if push.was_there(change):
             return Receipt(step, Outcome.KEPT, f"{step.item}: was there already")
         return done(step, note)
 

@@ -12,7 +12,7 @@ from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.kept import KnownRefs, MirrorCache, git_of
 from mirrord.syncers.git.names import places, source_address, spec_of, target_address
 from mirrord.syncers.git.plan.guard import guard
-from mirrord.syncers.git.plan.survey import GitSurvey, wanted
+from mirrord.syncers.git.plan.survey import GitSurvey, choose
 from mirrord.transfer.fanout import together
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.lsrefs import ls_refs
@@ -46,28 +46,32 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
 
     async with kept.lock:
         await together(source.read(), *(look(target) for target in mirror.targets if target.name != LOCAL))
+    upstream, restored = source.refs, source.known.held
     found = GitSurvey(
-        upstream=source.refs,
+        upstream=upstream,
+        choice=await asyncio.to_thread(choose, spec_of(mirror).refs, upstream, restored),
         served=source.known.served,
         targets={name: one.held for name, one in looks.items() if not one.error},
-        held_back=source.known.held,
+        held_back=restored,
         unasked={name: one.error for name, one in looks.items() if one.error},
         first=source.known.served is None or not source.known.served.refs,
         known=frozenset(name for name, _ in memory),
         at=now,
         read=source.bytes,
     )
-    return await _with_large(mirror, await kept.related(mirror, found), kept)
+    found = await kept.related(found)
+    found = replace(found, accident=await asyncio.to_thread(guard, mirror, found))
+    return await _with_large(mirror, found, kept)
 
 
 async def _with_large(mirror: Mirror, found: GitSurvey, kept: MirrorCache) -> GitSurvey:
     """Add what each target may lack of LFS objects; a history that a guard refuses is not searched."""
-    if not spec_of(mirror).lfs or (not mirror.allow and guard(mirror, found)):
+    if not spec_of(mirror).lfs or found.accident:
         return found
     empty = [name for name, held in found.targets.items() if held is None or not held.refs]
     try:
         async with kept.lock:
-            return replace(found, large=await kept.large.owed(wanted(mirror, found), places(mirror)[1], empty))
+            return replace(found, large=await kept.large.owed(found.wanted, places(mirror)[1], empty))
     except MirrordError as error:
         return replace(found, unsearched=error)
 
