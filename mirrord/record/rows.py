@@ -12,11 +12,12 @@ from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, sel
 
 from mirrord import failpoints
 from mirrord.errors import StorageError
+from mirrord.model.history import LastRun, Noted, RunRecord, Standing, TargetRecord
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.run import Result
 from mirrord.record import tables
 from mirrord.record.engine import open_engine, storage_errors
-from mirrord.record.store import KEEP, LastRun, Noted, RunRecord, Standing, TargetRecord
+from mirrord.record.store import KEEP
 from mirrord.record.summary import advance
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from mirrord.errors import StorageError
+from mirrord.model.history import RunRecord, Standing
 from mirrord.model.memory import Memory
 from mirrord.model.run import Run
-from mirrord.record.store import RunRecord, Standing
 from mirrord.record.summary import last_runs, learned, learned_names, noted, summarise
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from mirrord.model.history import LastRun, Noted, RunRecord, Standing, TargetRecord
 from mirrord.model.memory import LastSeen, NamedBuild
 from mirrord.model.plan import Action, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
-from mirrord.record.store import LastRun, Noted, RunRecord, Standing, TargetRecord
 
 _GOOD = (Result.SUCCESS, Result.NOOP)
 _BAD = (Result.FAILED, Result.PARTIAL)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from mirrord.cli.status import _show
+from mirrord.model.history import LastRun, Noted, Standing
 from mirrord.model.run import Result
-from mirrord.record.store import LastRun, Noted, Standing
 from mirrord.report.status import StatusInput, status
 from mirrord.syncer.values import Mirror, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.model.history import LastRun, Noted
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.record.sqlite import SqliteStore
-from mirrord.record.store import LastRun, Noted
 from mirrord.report.status import StatusInput, status, told
 from mirrord.syncer.values import Mirror, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget

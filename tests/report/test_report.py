@@ -12,9 +12,9 @@ import pytest
 from pydantic import BaseModel
 
 from mirrord import events as ev
+from mirrord.model.history import LastRun, Noted, Standing
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
-from mirrord.record.store import LastRun, Noted, Standing
 from mirrord.report import health
 from mirrord.report.documents import (
     PIECE,

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from mirrord.errors import StorageError
+from mirrord.model.history import RunRecord, Standing, TargetRecord
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.run import Run
-from mirrord.record.store import KEEP, RunRecord, Standing, TargetRecord
+from mirrord.record.store import KEEP
 from mirrord.record.summary import advance, last_runs, learned, learned_names, noted, summarise
 
 
