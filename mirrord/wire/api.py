@@ -64,8 +64,7 @@ class HostToken(httpx.Auth):
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncIterator[httpx.Request]:  # type: ignore[override]  # a generator that is sent nothing
         """Add the header, where there is a credential."""
-        configured = self._book.policy(self._host).credential
-        if credential := configured or await self._book.keyring.find(self._host):
+        if credential := await self._book.credential(self._host):
             request.headers["Authorization"] = credential.token(self._scheme)
         yield request
 

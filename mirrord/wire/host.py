@@ -1,12 +1,19 @@
-"""How to talk to one host: a value, made from `hosts:` of the configuration or by default."""
+"""How to talk to a host, and who we are to it: from `hosts:` of the configuration, or by default."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from time import monotonic
+from typing import Final, Protocol
 
+from mirrord.keyedlock import KeyedLock
 from mirrord.wire.secret import Credential
+
+KEYRING_LASTS: Final = 300.0
+"""Seconds for which what a keyring said is kept: helpers hand out passwords that change (ECR: every twelve hours)."""
+REFUSED_LASTS: Final = 60.0
+"""Seconds for which one that was refused twice is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +60,19 @@ class Keyring(Protocol):
         ...
 
 
-class NoKeyring:
-    """Nobody's credentials."""
+@dataclass(slots=True)
+class _Found:
+    """What a keyring said of one host.
 
-    async def find(self, host: str) -> Credential | None:  # noqa: ARG002 - the port's signature
-        """Return None."""
-        return None
+    Attributes:
+        credential: the answer.
+        until: when it is asked again (monotonic time).
+        refused: what the host refused last.
+    """
+
+    credential: Credential | None
+    until: float
+    refused: Credential | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +80,35 @@ class HostBook:
     """All hosts that the operator wrote about; every other host gets the defaults."""
 
     policies: Mapping[str, HostPolicy] = field(default_factory=dict)
-    keyring: Keyring = field(default_factory=NoKeyring)
+    keyring: Keyring | None = None
+    _found: dict[str, _Found] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _asking: KeyedLock = field(default_factory=KeyedLock, init=False, repr=False, compare=False)
 
     def policy(self, host: str) -> HostPolicy:
         """Return the rules for exactly this `host[:port]` (case-folded, default port dropped by the caller)."""
         return self.policies.get(host) or HostPolicy(host)
+
+    async def credential(self, host: str) -> Credential | None:
+        """Return who we are to a host: as the operator wrote, or as the keyring says, which is asked once for many.
+
+        Raises:
+            ConfigError: docker's own configuration cannot be read.
+        """
+        credential = self.policy(host).credential
+        if credential is not None or self.keyring is None:
+            return credential
+        async with self._asking.hold(host):
+            found = self._found.get(host)
+            if found is None or monotonic() >= found.until:
+                answer = await self.keyring.find(host)
+                found = _Found(answer, monotonic() + KEYRING_LASTS, found.refused if found else None)
+                self._found[host] = found
+            return found.credential
+
+    def refused(self, host: str) -> None:
+        """Hear that a host did not take our credential: the keyring, asked anew, may know a newer one by now."""
+        found = self._found.get(host)
+        if found is not None:
+            again = found.credential == found.refused
+            found.until = min(found.until, monotonic() + REFUSED_LASTS) if again else 0.0
+            found.refused = found.credential

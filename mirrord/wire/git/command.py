@@ -24,16 +24,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mirrord.errors import DeadlineError, StalledError, StorageError, TooLargeError, UnreachableError, UntrustedError
+from mirrord.errors import (
+    DeadlineError,
+    DeniedError,
+    StalledError,
+    StorageError,
+    TooLargeError,
+    UnreachableError,
+    UntrustedError,
+)
 from mirrord.events import Events, TrustRefused
 from mirrord.wire import trust
 from mirrord.wire.git.address import Address, check
 from mirrord.wire.git.environment import environment, host_port, http_settings, ssh_command
 from mirrord.wire.git.failures import classify
 from mirrord.wire.git.process import Child, Process, ProcessEnd
-from mirrord.wire.host import HostBook, HostPolicy, NoKeyring
+from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.origin import check_url
-from mirrord.wire.secret import Credential, redact
+from mirrord.wire.secret import redact
 
 OUTPUT: Final = 64 * 2**20
 LINE: Final = 64 * 2**10  # what a command at an ssh host may write
@@ -111,7 +119,11 @@ class Git:
         patience = stall * _BACKSTOP if remote else None
         child = Child(lambda: self._start(["git", *args], folder, environ, stdin, largest), limit, patience)
         ended = await self._within(deadline, child, f"{host or folder}: git {args[0]}")
-        return _judged(ended, f"git {args[0]}", ok, limit, host)
+        try:
+            return _judged(ended, f"git {args[0]}", ok, limit, host)
+        except DeniedError:
+            self._book.refused(host)
+            raise
 
     async def ask(self, remote: Address, words: Sequence[str], *, deadline: float = 60.0, limit: int = LINE) -> bytes:
         """Run a command at an ssh host, let in as git is, and return what it writes.
@@ -208,15 +220,8 @@ class Git:
         if remote.scheme == "ssh":
             ssh = ssh_command(remote, policy, pinned, stall)
             return environment(self._home, folder, os.environ, config, scheme="ssh", ssh=ssh)
-        settings = http_settings(remote, policy, await self.credential(remote.host), pinned, stall)
+        settings = http_settings(remote, policy, await self._book.credential(remote.host), pinned, stall)
         return environment(self._home, folder, os.environ, {**config, **settings}, scheme=remote.scheme)
-
-    async def credential(self, host: str) -> Credential | None:
-        """Return who we are to a host: as the operator wrote, or as docker's own configuration knows."""
-        credential = self._book.policy(host).credential
-        if credential is not None or isinstance(self._book.keyring, NoKeyring):
-            return credential
-        return await self._book.keyring.find(host)
 
 
 def version() -> tuple[int, ...]:

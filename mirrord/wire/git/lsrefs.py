@@ -120,7 +120,7 @@ def _moved(address: Address, location: str) -> str:
 
 
 async def _authorization(git: Git, address: Address) -> dict[str, str]:
-    credential = await git.credential(address.host)
+    credential = await git.book.credential(address.host)
     return {} if credential is None else {"Authorization": basic(address, credential)}
 
 

@@ -151,6 +151,8 @@ class Http:
             incoming = await self._tokens.carry_out(call, policy, self._sender.follow)
         else:
             incoming = await self._sender.follow(call, policy, None)
+            if brings and incoming.status in (401, 403):
+                self._book.refused(call.host)
         try:
             await self._check(call, incoming)
             yield incoming

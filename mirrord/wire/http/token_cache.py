@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
-from weakref import WeakValueDictionary
 
-from mirrord.wire.host import HostBook, HostPolicy, NoKeyring
+from mirrord.errors import DeniedError
+from mirrord.keyedlock import KeyedLock
+from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http import auth, token
 from mirrord.wire.http.body import ResponseStream
 from mirrord.wire.http.message import HttpRequest, HttpResponse, Upload
@@ -18,7 +18,6 @@ from mirrord.wire.secret import Credential
 Send = Callable[[HttpRequest, HostPolicy, str | None], Awaitable[ResponseStream]]
 Ask = Callable[[HttpRequest, HostPolicy], Awaitable[HttpResponse]]
 
-_KEYRING_LASTS: Final = 300.0  # helpers hand out passwords that change (ECR: every twelve hours)
 _SLOW_UPLOAD: Final = 4 * 1024 * 1024  # bytes a second; an upload gets a token that outlives it at this speed
 
 
@@ -36,8 +35,7 @@ class Tokens:
     ask: Ask
     wall: Callable[[], float]
     _desks: dict[str, token.AuthState] = field(default_factory=dict)
-    _known: dict[str, tuple[float, Credential | None]] = field(default_factory=dict)
-    _locks: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    _locks: KeyedLock = field(default_factory=KeyedLock)
 
     async def carry_out(self, call: HttpRequest, policy: HostPolicy, send: Send) -> ResponseStream:
         """Send `call`, with whatever authentication it takes; the answer may still be a refusal."""
@@ -46,6 +44,7 @@ class Tokens:
         flow = auth.authenticate(desk, policy, call.scope, monotonic(), need)
         incoming: ResponseStream | None = None
         told: auth.Told = None
+        credential: Credential | None = None
         try:
             while True:
                 try:
@@ -54,13 +53,15 @@ class Tokens:
                     assert incoming is not None
                     return incoming
                 if isinstance(step, auth.Identify):
-                    told = await self._credential(policy)
+                    told = credential = await self.book.credential(policy.host)
                 elif isinstance(step, auth.Need):
                     told = await self._token(desk, policy, step, need)
                 else:
                     if incoming is not None:
                         await incoming.discard()
                     incoming = await send(call, policy, step.authorization)
+                    if incoming.status in (401, 403) and credential and step.authorization == credential.basic:
+                        self.book.refused(policy.host)
                     told = auth.Reply(incoming.status, incoming.response.challenges, incoming.url, monotonic())
         except BaseException:
             if incoming is not None:
@@ -68,34 +69,19 @@ class Tokens:
             raise
 
     async def _token(self, desk: token.AuthState, policy: HostPolicy, need: auth.Need, seconds: float) -> token.Token:
-        async with self._lock(policy.host, need.scope):
+        async with self._locks.hold((policy.host, need.scope)):
             kept = desk.token(need.scope, monotonic(), seconds)
             if kept is not None and kept is not need.reject:
                 return kept
-            credential = await self._credential(policy)
+            credential = await self.book.credential(policy.host)
             flow = token.obtain(desk, policy, credential, need.scope, now=monotonic(), wall=self.wall())
-            call = next(flow)
-            while True:
-                answer = await self.ask(call, policy)
-                try:
-                    call = flow.send(answer)
-                except StopIteration as done:
-                    found: token.Token = done.value
-                    return found
-
-    async def _credential(self, policy: HostPolicy) -> Credential | None:
-        """Return the configured credential, else the keyring's; helpers block, so they get a thread."""
-        if policy.credential is not None or isinstance(self.book.keyring, NoKeyring):
-            return policy.credential
-        async with self._lock("", policy.host):
-            until, credential = self._known.get(policy.host, (0.0, None))
-            if monotonic() >= until:
-                credential = await self.book.keyring.find(policy.host)
-                self._known[policy.host] = (monotonic() + _KEYRING_LASTS, credential)
-            return credential
-
-    def _lock(self, *key: str) -> asyncio.Lock:
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        return lock
+            try:
+                call = next(flow)
+                while True:
+                    call = flow.send(await self.ask(call, policy))
+            except StopIteration as done:
+                found: token.Token = done.value
+                return found
+            except DeniedError:
+                self.book.refused(policy.host)
+                raise

@@ -40,7 +40,6 @@ from mirrord.wire.number import whole
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
-from mirrord.wire.secret import Credential
 
 LONGEST: Final = 100 << 20
 """Bytes of an archive: what helm's loader lets it unpack to."""
@@ -115,7 +114,6 @@ class ChartSource:
     ) -> None:
         self._http, self._repository, self._tell = http, repository, tell
         self._pass_credentials = pass_credentials
-        self._known: dict[str, Credential | None] = {}
         self._silent = Counter[str]()
 
     @asynccontextmanager
@@ -246,17 +244,11 @@ class ChartSource:
     async def _headers(self, location: ChartLocation) -> Mapping[str, str]:
         """Return the request's headers; with the repository's credentials where another host shall get them."""
         headers = {"Accept": _ACCEPT}
-        if location.foreign and self._pass_credentials and await self._credential(location.host) is None:
-            credential = await self._credential(self._repository_host)
+        if location.foreign and self._pass_credentials and await self._http.book.credential(location.host) is None:
+            credential = await self._http.book.credential(self._repository_host)
             if credential is not None and not credential.identity:
                 headers["Authorization"] = credential.basic
         return headers
-
-    async def _credential(self, host: str) -> Credential | None:
-        if host not in self._known:
-            book = self._http.book
-            self._known[host] = book.policy(host).credential or await book.keyring.find(host)
-        return self._known[host]
 
     @property
     def _repository_host(self) -> str:

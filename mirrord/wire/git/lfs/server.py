@@ -220,7 +220,7 @@ class LfsServer:
 
     async def _by_http(self) -> _Door:
         check(self.address, self._git.book.policy(self.address.host))
-        credential = await self._git.credential(self.address.host)
+        credential = await self._git.book.credential(self.address.host)
         headers = {} if credential is None else {"Authorization": basic(self.address, credential)}
         return _Door(_below(self.address.url), headers, {}, monotonic() + _LIFE)
 
