@@ -36,6 +36,7 @@ from mirrord.testing.running import run
 from mirrord.testing.servers import DockerRegistry, available
 from mirrord.wire.git.pktline import DELIMITER, FLUSH, encode
 from tests.support.crowd import Address, Client, crowd, request
+from tests.support.gitcontent import fill
 from tests.support.layouts import write_layout
 from tests.support.lifesigns import HEAD, Server, Watched, Work
 
@@ -63,7 +64,7 @@ class Bench:
         write_layout(self.image, self.folder / "layout", "v1")
         self.source.path.parent.mkdir()
         await run("git", "init", "--quiet", "--bare", "-b", "main", self.source.path, env=GIT)
-        self.source.many(200, self.given.repository * 1_000_000)
+        fill(self.source, 200, self.given.repository * 1_000_000)
         self.source.commit("main", {f"docs/{number}.md": b"# a page\n" * 50 for number in range(50)})
         argv = [sys.executable, str(Path(__file__).with_name("repositories.py")), "--serve", str(self.folder / "hosts")]
         pipe = asyncio.subprocess.PIPE

@@ -31,6 +31,7 @@ from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
+from tests.support.gitcontent import fill
 from tests.support.gitworld import GitWorld, open_git_world
 
 RATE = 10_000_000.0
@@ -196,7 +197,7 @@ async def main() -> None:
         async with hosts_of(folder / "hosts") as hosts:
             GitHost(folder / "hosts" / "source").create("app.git")
             bench = Bench(folder, hosts)
-            bench.upstream.many(given.refs, given.size * 1_000_000)
+            fill(bench.upstream, given.refs, given.size * 1_000_000)
             bench.pack()
             results = [await _round(bench) for _ in range(given.runs)]
     finally:

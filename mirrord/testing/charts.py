@@ -7,16 +7,23 @@ import io
 import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
-from mirrord.testing.signing import Signer
 
 CREATED = "2024-05-07T14:58:53.647187123+08:00"
 Metadata = Mapping[str, Any]
+
+
+class Signer(Protocol):
+    """Turns a text into a clear-signed one."""
+
+    def sign(self, text: bytes) -> bytes:
+        """Return the signed text."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

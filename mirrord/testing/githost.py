@@ -1,11 +1,11 @@
 """A Git host in this process: `git http-backend` on 127.0.0.1 and a free port, every request remembered.
 
-    async with GitHost(folder, kind="gitee", user=("robot", "secret")) as host:
+    async with GitHost(folder, user=("robot", "secret")) as host:
         host.create("team/app.git")
         ...
         assert host.count("POST", "git-receive-pack") == 1
 
-Real git answers; only HTTP around it, the rules of well-known hosts, and what goes wrong on order, are made here.
+Real git answers; only HTTP around it, and what goes wrong on order, are made here.
 """
 
 from __future__ import annotations
@@ -16,77 +16,45 @@ import contextlib
 import os
 import subprocess
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Literal, Self
 from urllib.parse import unquote
 
 from aiohttp import web
 
-from mirrord.testing.exchange import Exchange, Moment, Wire
-from mirrord.testing.faults import Faults
-from mirrord.testing.intake import NO_FAULT, Intake, Outlet, Pacer
-from mirrord.testing.listening import listen
+from mirrord.testing.exchange import Exchange, Wire
+from mirrord.testing.faults import Fault
+from mirrord.testing.intake import Intake, Outlet, Pacer
 from mirrord.testing.reply import Reply
 from mirrord.testing.running import started
-
-Kind = Literal["plain", "github", "gitee", "coding"]
-
-GITEE_LIMIT: Final = """#!/bin/sh
-size=$(du -sk objects | cut -f1)
-test "$size" -le "$(git config gitee.limit || echo 1048576)" && exit 0
-echo "Powered by GITEE.COM [GNK-5.0]" >&2
-echo "This repository(including wiki) size $size KB, exceeds the limit." >&2
-echo "Push rejected for repository size exceeds limit." >&2
-exit 1
-"""
-PROTECTED: Final = """#!/bin/sh
-test "$1" = "refs/heads/$(git config gitee.protected)" || exit 0
-test "$2" = 0000000000000000000000000000000000000000 && exit 0
-git merge-base --is-ancestor "$2" "$3" 2>/dev/null && exit 0
-echo "error: GE007: the protected branch $1 cannot be forced" >&2
-exit 1
-"""
-_CONFIG: Final = {
-    "plain": {},
-    "github": {"receive.hideRefs": "refs/pull", "receive.denyDeleteCurrent": "refuse"},
-    "gitee": {},
-    "coding": {"receive.denyNonFastForwards": "true"},
-}
+from mirrord.testing.server import Server
 
 
-class GitHost:
-    """Repositories below a folder, over HTTP; an async context manager.
+class GitHost(Server):
+    """Repositories below a folder, over HTTP.
 
     Attributes:
         folder: where the bare repositories are.
-        kind: whose rules are imitated.
-        faults: what goes wrong, on order.
-        wire: where all requests are logged.
+        rules: what every repository is configured with.
+        denial: what is said to wrong credentials.
         rate: bytes a second that are taken of pushes, or None.
-        host: `127.0.0.1:PORT`, once started.
     """
+
+    rules: Mapping[str, str] = {}
+    denial = b"denied\n"
 
     def __init__(
         self,
         folder: Path,
         *,
         user: tuple[str, str] | None = None,
-        kind: Kind = "plain",
         rate: float | None = None,
         wire: Wire | None = None,
     ) -> None:
-        self.folder, self.kind, self.rate = folder, kind, rate
-        self.faults, self.wire = Faults(), wire or Wire()
-        self.host = ""
+        super().__init__(wire=wire)
+        self.folder, self.rate = folder, rate
         self._user = user
-        self._runner: web.ServerRunner | None = None
         self._busy: set[asyncio.Task[object]] = set()
-
-    @property
-    def base(self) -> str:
-        """URL of the host."""
-        return f"http://{self.host}"
 
     def url(self, name: str) -> str:
         """Return the URL of a repository."""
@@ -101,13 +69,10 @@ class GitHost:
         path = self.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         _git("init", "-q", "--bare", f"--initial-branch={head}", str(path))
-        settings = {"http.receivepack": "true", "uploadpack.allowFilter": "true", **_CONFIG[self.kind]}
+        settings = {"http.receivepack": "true", "uploadpack.allowFilter": "true", **self.rules}
         settings |= {key.replace("__", "."): value for key, value in config.items()}
         for key, value in settings.items():
             _git("-C", str(path), "config", key, value)
-        if self.kind == "gitee":
-            self.hook(name, "pre-receive", GITEE_LIMIT)
-            self.hook(name, "update", PROTECTED)
         return path
 
     def hook(self, name: str, event: str, script: str) -> None:
@@ -126,60 +91,28 @@ class GitHost:
         """Return the branch that HEAD of a repository points to."""
         return _git("-C", str(self.path(name)), "symbolic-ref", "HEAD").strip()
 
-    @property
-    def log(self) -> list[Exchange]:
-        """All requests that came here, in order."""
-        return [one for one in self.wire.exchanges if one.server == self.host]
-
-    def count(self, method: str, pattern: str = "") -> int:
-        """Count the requests that match: `method` as `GET` or `*`, `pattern` searched in path?query."""
-        return sum(one.matches(method, pattern) for one in self.log)
-
-    def forget(self) -> None:
-        """Empty the log, to count anew."""
-        self.wire.exchanges.clear()
-
-    async def __aenter__(self) -> Self:
-        """Listen."""
-        self._runner, port = await listen(self._handle, int(self.host.rpartition(":")[2] or 0))
-        self.host = f"127.0.0.1:{port}"
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         """Stop, with every process: who still answers was cancelled, and is waited for."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await super().stop()
         if self._busy:
             await asyncio.wait(self._busy)
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _respond(
+        self, request: web.BaseRequest, exchange: Exchange, outlet: Outlet, fault: Fault
+    ) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None
         self._busy.add(task)
         task.add_done_callback(self._busy.discard)
-        path, _, query = request.path_qs.partition("?")
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        exchange = self.wire.begin(self.host, request.method, path, query, headers)
-        fault = self.faults.take(request.method, exchange.target) or NO_FAULT
-        outlet = Outlet(request, exchange, self.wire, fault)
-        try:
-            if fault.held:
-                await fault.wait()
-            if fault.dropped:
-                return await outlet.drop()
-            if fault.instead is not None:
-                return await outlet.send(Reply(*fault.instead))
-            refusal = self._refusal(exchange, unquote(path))
-            if refusal is not None:
-                return await outlet.send(refusal)
-            intake = Intake(request, exchange, self.wire, fault)
-            response = await self._backend(request, exchange, intake, outlet if fault.distorts else None)
-            exchange.status = response.status
-            return response
-        finally:
-            self.wire.mark(exchange, Moment.ENDED)
+        if fault.instead is not None:
+            return await outlet.send(Reply(*fault.instead))
+        refusal = self._refusal(exchange, unquote(exchange.path))
+        if refusal is not None:
+            return await outlet.send(refusal)
+        intake = Intake(request, exchange, self.wire, fault)
+        response = await self._backend(request, exchange, intake, outlet if fault.distorts else None)
+        exchange.status = response.status
+        return response
 
     def _refusal(self, exchange: Exchange, path: str) -> Reply | None:
         if self._user is not None:
@@ -188,7 +121,7 @@ class GitHost:
             if not given:
                 return Reply(401, {"WWW-Authenticate": 'Basic realm="git"'})
             if given != f"Basic {wanted}":
-                return Reply(403, {}, b"The token username invalid\n" if self.kind == "gitee" else b"denied\n")
+                return Reply(403, {}, self.denial)
         return None if self._repository(path) else Reply(404)
 
     def _repository(self, path: str) -> tuple[str, str] | None:

@@ -7,9 +7,7 @@ upstream.tag("v1.0.0", "main", annotated=True)
 
 from __future__ import annotations
 
-import hashlib
 import os
-import random
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -41,7 +39,7 @@ class Upstream:
             parts.append(f"from {follows}\n".encode())
         for name, data in files.items():
             parts.append(b"M 100644 inline %s\ndata %d\n%s\n" % (name.encode(), len(data), data))
-        self._import(b"".join(parts))
+        self.load(b"".join(parts))
         tip = self.git("rev-parse", "refs/mirrord-test/tip").strip()
         self.git("update-ref", "-d", "refs/mirrord-test/tip")
         self.set(f"refs/heads/{branch}", tip)
@@ -90,35 +88,15 @@ class Upstream:
         out = self.git("for-each-ref", "--format=%(refname) %(objectname)")
         return dict(line.split(" ") for line in out.split("\n") if line)  # a name may hold U+2028
 
-    def many(self, refs: int, size: int, *, commits: int = 50) -> None:
-        """Fill it: `size` bytes that nothing compresses over `commits` commits of `main`, and `refs` refs to them."""
-        noise = random.Random(7)
-        each, parts = size // commits, [b"reset refs/heads/main\n"]
-        for number in range(1, commits + 1):
-            data, message = noise.randbytes(each), f"commit {number}".encode()
-            parts.append(b"commit refs/heads/main\nmark :%d\n" % number)
-            parts.append(f"committer {PERSON} {EPOCH + number} +0000\n".encode())
-            parts.append(b"data %d\n%s\n" % (len(message), message))
-            parts.append(b"M 100644 inline file%d\ndata %d\n%s\n" % (number % 20, len(data), data))
-        for number in range(refs - 1):
-            kind = "tags/v" if number % 3 else "heads/topic/"
-            parts.append(f"reset refs/{kind}{number}\nfrom :{number % commits + 1}\n\n".encode())
-        self._import(b"".join(parts))
-
     def git(self, *arguments: str, stdin: bytes = b"") -> str:
         """Run git on it."""
         return self._run(arguments, stdin).decode()
 
-    def _import(self, stream: bytes) -> None:
+    def load(self, stream: bytes) -> None:
+        """Feed `git fast-import`."""
         self._run(("fast-import", "--quiet", "--force"), stream)
 
     def _run(self, arguments: Iterable[str], stdin: bytes) -> bytes:
         environ = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
         command = ["git", "-C", str(self.path), *arguments]
         return subprocess.run(command, input=stdin, check=True, capture_output=True, env=environ).stdout
-
-
-def lfs_pointer(data: bytes) -> bytes:
-    """Return the pointer file that stands for `data` (git-lfs specification, version 1)."""
-    digest = hashlib.sha256(data).hexdigest()
-    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {len(data)}\n".encode()

@@ -22,17 +22,14 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-OCI_EMPTY = "application/vnd.oci.empty.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 DOCKER_FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
-SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 REF_NAME = "org.opencontainers.image.ref.name"
 REVISION = "org.opencontainers.image.revision"
 
-EMPTY_JSON = b"{}"
 CREATED = "2024-01-01T00:00:00Z"
 Json = dict[str, Any]
 
@@ -187,70 +184,30 @@ def build_image(
             config["data"] = _base64(builder.blobs[config["digest"]])
         packed = [data for data, _ in made] + [b""] * empty_layer
         described = [builder.blob(kinds[1], data) for data in packed] + ([_foreign(foreign)] if foreign else [])
-        document = _annotated(_document(kinds[2], config=config, layers=described), annotations)
+        document = annotated(document_of(kinds[2], config=config, layers=described), annotations)
         kind = document["mediaType"] if media_type_inside else document.pop("mediaType")
         entries.append(builder.manifest(document, kind, platform=_platform(platform)))
     if not (len(platforms) > 1 if index is None else index):
         entries[0].pop("platform")
         return builder.image(entries[0])
-    return builder.image(_on_top(builder, entries, docker=docker, annotations=index_annotations))
+    return builder.image(on_top(builder, entries, docker=docker, annotations=index_annotations))
 
 
-def build_nested(*images: Image) -> Image:
-    """Build an index whose entries are the roots of `images`, indexes among them."""
-    builder = Builder()
-    for image in images:
-        builder.include(image)
-    return builder.image(_on_top(builder, [dict(image.root) for image in images], docker=False))
-
-
-def build_artifact(
-    subject: Image | None = None,
-    artifact_type: str = "application/vnd.example.sbom",
-    data: bytes = b"artifact",
-    media_type: str = "application/x-unheard-of",
-    annotations: Mapping[str, str] | None = None,
-) -> Image:
-    """Build an artifact of unknown type, with an empty config, optionally about `subject` (not included)."""
-    builder = Builder()
-    config = builder.blob(OCI_EMPTY, EMPTY_JSON)
-    document = _document(
-        OCI_MANIFEST, artifactType=artifact_type, config=config, layers=[builder.blob(media_type, data)]
-    )
-    if subject is not None:
-        document["subject"] = {key: subject.root[key] for key in ("mediaType", "digest", "size")}
-    return builder.image(builder.manifest(_annotated(document, annotations)))
-
-
-def build_schema1() -> Image:
-    """Build a Docker schema 1 manifest, which nobody should carry any more."""
-    builder = Builder()
-    data, _ = layer("layer-0", 64, "schema1")
-    described = builder.blob(DOCKER_LAYER, data)
-    document: Json = {
-        "schemaVersion": 1,
-        "name": "team/old",
-        "tag": "latest",
-        "architecture": "amd64",
-        "fsLayers": [{"blobSum": described["digest"]}],
-        "history": [{"v1Compatibility": "{}"}],
-        "signatures": [{"header": {"alg": "ES256"}, "signature": "c2ln", "protected": "cHJvdGVjdGVk"}],
-    }
-    return builder.image(builder.manifest(document, SCHEMA1))
-
-
-def _on_top(
+def on_top(
     builder: Builder, entries: Iterable[Json], *, docker: bool, annotations: Mapping[str, str] | None = None
 ) -> Json:
-    document = _document(DOCKER_LIST if docker else OCI_INDEX, manifests=list(entries))
-    return builder.manifest(_annotated(document, annotations))
+    """Add an index of `entries`."""
+    document = document_of(DOCKER_LIST if docker else OCI_INDEX, manifests=list(entries))
+    return builder.manifest(annotated(document, annotations))
 
 
-def _document(media_type: str, **parts: Any) -> Json:
+def document_of(media_type: str, **parts: Any) -> Json:
+    """Return a manifest or index of a type."""
     return {"schemaVersion": 2, "mediaType": media_type, **parts}
 
 
-def _annotated(document: Json, annotations: Mapping[str, str] | None) -> Json:
+def annotated(document: Json, annotations: Mapping[str, str] | None) -> Json:
+    """Return the document with annotations, where there are any."""
     return document | {"annotations": dict(annotations)} if annotations else document
 
 

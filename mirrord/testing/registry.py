@@ -12,36 +12,27 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from types import TracebackType
-from typing import Self
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
-from aiohttp import web
-
-from mirrord.testing.auth import Auth
 from mirrord.testing.content import Content
 from mirrord.testing.distribution import Ask, Distribution, Immutable
-from mirrord.testing.exchange import Exchange, Moment, Wire
-from mirrord.testing.faults import Fault, Faults
-from mirrord.testing.intake import NO_FAULT, Intake, Outlet, RefusedEarlyError
-from mirrord.testing.listening import listen
+from mirrord.testing.exchange import Exchange, Wire
+from mirrord.testing.faults import Faults
+from mirrord.testing.intake import Intake
 from mirrord.testing.reply import Reply
+from mirrord.testing.server import Guard, Server
 from mirrord.testing.uploads import Uploads
 
 _ACTIONS = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}
 
 
-class Registry:
-    """A registry double; an async context manager.
+class Registry(Server):
+    """A registry double.
 
     Attributes:
-        name: how it is called on a shared `Wire`; its `host` when none was given.
         content: what it holds; may be shared with another registry.
         auth: who may do what; None lets everybody in.
-        faults: what goes wrong, on order.
-        wire: where all requests are logged.
         protocol: the answers and their quirks, may be changed at any time.
-        host: `127.0.0.1:PORT`, once started.
     """
 
     def __init__(
@@ -49,7 +40,7 @@ class Registry:
         *,
         name: str = "",
         content: Content | None = None,
-        auth: Auth | None = None,
+        auth: Guard | None = None,
         tls: ssl.SSLContext | None = None,
         faults: Faults | None = None,
         wire: Wire | None = None,
@@ -63,12 +54,9 @@ class Registry:
         immutable_tags: Immutable | None = None,
         socket_buffer: int | None = None,
     ) -> None:
-        self.name = name
+        super().__init__(name=name, faults=faults, wire=wire, tls=tls, buffer=socket_buffer)
         self.content = content or Content()
         self.auth = auth
-        self.faults = faults or Faults()
-        self.wire = wire or Wire()
-        self.host = ""
         self.protocol = Distribution(
             self.content,
             Uploads(self.content, mount=mount),
@@ -80,14 +68,11 @@ class Registry:
             immutable=immutable_tags,
         )
         self._absolute = absolute_locations
-        self._tls = tls
-        self._buffer = socket_buffer
-        self._runner: web.ServerRunner | None = None
 
     @property
     def url(self) -> str:
         """Base URL without a trailing slash."""
-        return f"{'https' if self._tls else 'http'}://{self.host}"
+        return self.base
 
     @property
     def blobs(self) -> dict[str, bytes | bytearray]:
@@ -104,92 +89,14 @@ class Registry:
         """Digests by repository and tag."""
         return self.content.tags
 
-    @property
-    def log(self) -> list[Exchange]:
-        """All requests that came to this registry, in order."""
-        return [exchange for exchange in self.wire.exchanges if exchange.server == self.name]
-
-    def select(self, method: str, pattern: str) -> list[Exchange]:
-        """Return the requests that match: `method` as `GET`, `PUT|PATCH` or `*`, `pattern` searched in path?query."""
-        return [exchange for exchange in self.log if exchange.matches(method, pattern)]
-
-    def count(self, method: str, pattern: str) -> int:
-        """Count the requests that match."""
-        return len(self.select(method, pattern))
-
-    def sent(self, pattern: str = "") -> int:
-        """Count the body bytes sent in answer to requests that match."""
-        return sum(exchange.sent for exchange in self.select("*", pattern))
-
-    def received(self, pattern: str = "") -> int:
-        """Count the body bytes that came with requests that match."""
-        return sum(exchange.received for exchange in self.select("*", pattern))
-
-    def forget(self) -> None:
-        """Empty the log (all of it, also when the `Wire` is shared), to count anew."""
-        self.wire.exchanges.clear()
-
-    async def wait(self, moment: Moment, method: str, pattern: str) -> Exchange:
-        """Return the first matching request that reaches `moment`; waits for it."""
-        return await self.wire.wait(moment, method, pattern, self.name)
-
     async def start(self) -> None:
         """Listen; after `stop` on the same port again."""
-        port = int(self.host.rpartition(":")[2] or 0)
-        self._runner, port = await listen(self._handle, port, self._tls, self._buffer)
-        self.host = f"127.0.0.1:{port}"
-        self.name = self.name or self.host
+        await super().start()
         self.protocol.uploads.prefix = self.url if self._absolute else ""
 
-    async def stop(self) -> None:
-        """Break all connections and refuse new ones; content and log stay."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
-
-    async def __aenter__(self) -> Self:
-        """Start."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        await self.stop()
-
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        path, _, query = request.path_qs.partition("?")
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        exchange = self.wire.begin(self.name, request.method, path, query, headers)
-        fault = self.faults.take(request.method, exchange.target) or NO_FAULT
-        outlet = Outlet(request, exchange, self.wire, fault)
-        try:
-            for action in fault.before:
-                action()
-            if fault.held:
-                await fault.wait()
-            if fault.dropped:
-                return await outlet.drop()
-            response = await outlet.send(await self._reply(request, exchange, fault))
-            for action in fault.afterwards:
-                action()
-            return response
-        finally:
-            self.wire.mark(exchange, Moment.ENDED)
-
-    async def _reply(self, request: web.BaseRequest, exchange: Exchange, fault: Fault) -> Reply:
-        if fault.instead is not None and not fault.after_received:
-            return Reply(*fault.instead)
-        intake = Intake(request, exchange, self.wire, fault)
-        ask = Ask(request.method, unquote(exchange.path), dict(request.query), exchange.headers)
-        try:
-            return await self._authorized(ask, exchange, intake)
-        except RefusedEarlyError:
-            assert fault.instead is not None
-            return Reply(*fault.instead)
-
-    async def _authorized(self, ask: Ask, exchange: Exchange, intake: Intake) -> Reply:
+    async def _reply(self, exchange: Exchange, intake: Intake) -> Reply:
+        query = dict(parse_qsl(exchange.query, keep_blank_values=True))
+        ask = Ask(exchange.method, unquote(exchange.path), query, exchange.headers)
         if self.auth is not None and not ask.path.startswith("/storage/"):
             authorization = ask.headers.get("authorization", "")
             if ask.path == "/token":

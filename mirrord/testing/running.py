@@ -7,14 +7,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import tempfile
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mirrord.errors import StalledError, UnreachableError
+from mirrord.errors import StalledError
 
 _READ: Final = 5.0  # seconds for what a killed program wrote; what left its session may hold its output open
 
@@ -96,32 +95,3 @@ async def run(*command: str | Path, seconds: float = 60.0, env: Mapping[str, str
         except TimeoutError as error:
             raise StalledError(f"{command[0]} did not end within {seconds:g} s") from error
     return Ran(process.returncode or 0, output.decode(errors="replace"))
-
-
-async def skopeo_copy(source: str, target: str, *flags: str) -> Ran:
-    """Copy all platforms with skopeo, without TLS and signatures; places as skopeo writes them (`docker://…`)."""
-    tls = ("--src-tls-verify=false", "--dest-tls-verify=false")
-    return await run("skopeo", "copy", "--all", "--insecure-policy", *tls, *flags, source, target)
-
-
-@contextlib.asynccontextmanager
-async def podman() -> AsyncIterator[Callable[..., Awaitable[Ran]]]:
-    """Give a function that runs podman with the given arguments on storage of its own, which is removed afterwards.
-
-    Raises:
-        UnreachableError: podman is not here, or cannot run here.
-    """
-    with tempfile.TemporaryDirectory(prefix="p", ignore_cleanup_errors=True) as folder:  # podman wants a short path
-        flags = ["--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"]
-        flags += ["--cgroup-manager", "cgroupfs", "--events-backend", "file"]
-
-        async def call(*arguments: str) -> Ran:
-            return await run("podman", *flags, *arguments)
-
-        try:
-            probe = await call("info")
-        except OSError as error:
-            raise UnreachableError(f"podman cannot be run: {error}") from error
-        if probe.status:
-            raise UnreachableError(f"podman does not run here: {probe.output[-200:]}")
-        yield call

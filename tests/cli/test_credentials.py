@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.testing import Auth, DockerRegistry, Registry, build_image, push, require
+from mirrord.testing import DockerRegistry, Registry, build_image, push, require
+from tests.support.auth import Auth
 from tests.support.commands import Desk
 
 USER, PASSWORD = "robot$team", 'p:ä/s s"%2F\\'  # whatever a password may hold

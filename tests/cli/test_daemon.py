@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from mirrord.testing import Registry, build_image, push
-from mirrord.testing.auth import Auth
+from tests.support.auth import Auth
 from tests.support.commands import Desk
 from tests.support.layouts import write_layout
 

@@ -15,6 +15,7 @@ from mirrord.wire.git.cache import maintenance
 from mirrord.wire.git.cache.bare import Sizes, sizes
 from mirrord.wire.git.cache.maintenance import CHECKED, DAYS, check, day_of, maintain
 from tests.support.gitcache import CacheScene, open_scene
+from tests.support.gitcontent import fill
 
 DEV = "refs/heads/dev"
 FIRST = datetime(2024, 5, 1, tzinfo=UTC)
@@ -119,7 +120,7 @@ async def test_what_was_dropped_upstream_is_no_work_for_ever(
 ) -> None:
     """Objects of a force-pushed branch wait for their end in one pack, and packing goes on around them."""
     monkeypatch.setattr(maintenance, "LOOSE", 3)
-    scene.upstream.many(3, 1 << 12, commits=20)
+    fill(scene.upstream, 3, 1 << 12, commits=20)
     await scene.turn()
     scene.upstream.replace()
     await scene.turn()

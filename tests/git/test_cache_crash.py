@@ -12,6 +12,7 @@ import pytest
 
 from mirrord.wire.git.cache.repository import BackupRef
 from tests.support.gitcache import STAMP, CacheScene, open_scene
+from tests.support.gitcontent import fill
 
 MAIN, DEV = "refs/heads/main", "refs/heads/dev"
 
@@ -84,7 +85,7 @@ async def test_f4_a_kill_between_the_two_transactions_of_a_swap_converges(
 async def test_f4_f40_git_killed_in_the_middle_of_a_fetch_leaves_nothing_behind(scene: CacheScene) -> None:
     """Half a pack on the disk (41 MB in one try) is swept, no ref has moved, and the next run has it all (F40)."""
     before = await scene.cache.refs()
-    scene.upstream.many(5, 2 << 20, commits=5)
+    fill(scene.upstream, 5, 2 << 20, commits=5)
     folder = scene.cache.folder / "objects" / "pack"
     kill_while_indexing(scene)
     assert list(folder.glob("tmp_pack_*"))

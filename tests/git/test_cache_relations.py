@@ -15,6 +15,7 @@ from mirrord.wire.git.cache import repository
 from mirrord.wire.git.cache.ancestry import relate
 from mirrord.wire.git.refs import Relation
 from tests.support.gitcache import CacheScene, open_scene
+from tests.support.gitcontent import fill
 
 A, B, C, D, E = (letter * 40 for letter in "abcde")
 
@@ -71,7 +72,7 @@ async def test_a_walk_says_what_git_says(scene: CacheScene, seed: int) -> None:
 
 async def test_three_thousand_pairs_cost_two_processes(scene: CacheScene) -> None:
     """However many refs changed, git is started twice: to see which objects are here, and to walk."""
-    scene.upstream.many(900, 1 << 16, commits=80)
+    fill(scene.upstream, 900, 1 << 16, commits=80)
     await scene.turn()
     commits = sorted(set(scene.upstream.refs().values()))
     pairs = list(product(commits, commits))[:3000]

@@ -15,7 +15,7 @@ from pytest_httpserver import HTTPServer
 from mirrord.errors import DeniedError
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.syncer.values import Mirror
-from mirrord.testing.githost import GitHost, Kind
+from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.forges.known import forge_of
 from mirrord.wire.git.address import Address
@@ -24,6 +24,7 @@ from mirrord.wire.http.client import Http
 from mirrord.wire.secret import Credential, Secret
 from tests.support.forgesite import KINDS, LOGINS, TOKEN, ApiCall, ForgeKind, ForgeSite
 from tests.support.gitworld import GitWorld, open_git_world, receipts
+from tests.support.hostrules import Kind, RuledHost
 
 SETTLES = "mirrord.syncers.git.transfer.destinations.SETTLES"
 PAUSES = "mirrord.syncers.git.transfer.destinations.PAUSES"
@@ -81,7 +82,7 @@ def begin(tmp_path: Path, httpserver: HTTPServer) -> Begin:
     async def make(kind: ForgeKind, **options: str) -> AsyncIterator[Scene]:
         rules: Kind = kind if kind in ("github", "gitee", "coding") else "plain"
         login = LOGINS.get(kind, "robot")
-        async with GitHost(tmp_path / "forge", user=(login, TOKEN), kind=rules) as git:
+        async with RuledHost(tmp_path / "forge", user=(login, TOKEN), kind=rules) as git:
             site = ForgeSite(httpserver, git, kind)
             policy = HostPolicy(site.host, Credential(login, Secret(TOKEN)))
             async with open_git_world(tmp_path, book=HostBook({site.host: policy})) as world:

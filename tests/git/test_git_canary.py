@@ -19,10 +19,11 @@ import pytest
 
 from mirrord.testing.faults import Fault
 from mirrord.testing.githost import GitHost
-from mirrord.testing.gitrepos import Upstream, lfs_pointer
+from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.servers import free_port
 from tests.support.canary import Canary
 from tests.support.commands import Desk
+from tests.support.gitcontent import lfs_pointer
 from tests.support.lfshost import LfsHost
 from tests.support.sshhost import SSHD, SshHost, make_key
 from tests.support.watching import Spy, Watch

@@ -19,6 +19,7 @@ from mirrord.testing.running import run
 from mirrord.wire.git.pktline import DELIMITER, FLUSH, encode
 from tests.support.crowd import Client, crowd, request, troubles
 from tests.support.frontserver import open_front
+from tests.support.gitcontent import fill
 from tests.support.opening import open_services
 
 GIT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
@@ -55,7 +56,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         await run("git", "init", "--quiet", "--bare", "-b", "main", folder, env=GIT)
         (folder / MARK).write_text("app")
         upstream = Upstream(folder)
-        upstream.many(20, SIZE)
+        fill(upstream, 20, SIZE)
         async with open_front(services, SYNCER) as url:
             yield Site(url, services, upstream)
 

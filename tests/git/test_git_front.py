@@ -26,9 +26,10 @@ from mirrord.syncers.git.front.shelf import AnswerCache
 from mirrord.syncers.git.kept import git_of
 from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.syncer import SYNCER
-from mirrord.testing.gitrepos import Upstream, lfs_pointer
+from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.running import Ran, run
 from tests.support.frontserver import open_front
+from tests.support.gitcontent import fill, lfs_pointer
 from tests.support.opening import open_services
 
 GIT = {
@@ -148,7 +149,7 @@ async def test_a_working_copy_follows(site: Site, tmp_path: Path) -> None:
 async def test_many_refs_and_a_long_conversation(site: Site, tmp_path: Path) -> None:
     """A repository with hundreds of refs is cloned whole, in parallel, also with requests that git compresses."""
     many = cache(site.services, "many")
-    many.many(600, 3_000_000)
+    fill(many, 600, 3_000_000)
     done = await asyncio.gather(*(site.clone(tmp_path / f"c{n}", "--mirror", name="many.git") for n in range(3)))
     assert [one.status for one in done] == [0, 0, 0]
     assert ls(tmp_path / "c1") == many.refs()

@@ -17,11 +17,12 @@ from mirrord.errors import ContentError, MirrordError, UnsupportedError
 from mirrord.model.run import Result
 from mirrord.testing.faults import Fault
 from mirrord.testing.gitrepos import Upstream
-from mirrord.testing.listening import listen
+from mirrord.testing.server import listen
 from mirrord.wire.git import environment
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.pktline import encode
 from tests.support.gitcache import NAME, CacheScene, open_scene
+from tests.support.gitcontent import fill
 from tests.support.gitworld import GitWorld
 
 MAIN, BAD = "refs/heads/main", "refs/heads/bad"
@@ -211,7 +212,7 @@ async def test_two_programs_that_push_to_one_repository(world: GitWorld) -> None
     """Two processes, each with a state of its own, race for one destination: it ends as upstream is, and stays so."""
     source, one = await world.host("source"), await world.host("one")
     upstream = Upstream(source.create(NAME))
-    upstream.many(40, 1 << 18)
+    fill(upstream, 40, 1 << 18)
     one.create(NAME)
     words = (sys.executable, "-m", "tests.support.gitworld")
     rest = (source.url(NAME), "", f"one={one.url(NAME)}")
@@ -228,7 +229,7 @@ async def test_two_thousand_refs(world: GitWorld) -> None:
     """2 000 refs are fetched, compared and seen at a destination; a day on which ten of them move costs one push."""
     source, one = await world.host("source"), await world.host("one")
     upstream = Upstream(source.create(NAME))
-    upstream.many(2_000, 1 << 16)
+    fill(upstream, 2_000, 1 << 16)
     upstream.git("pack-refs", "--all")
     for part in ("packed-refs", "objects"):
         words = ["cp", "-r", str(upstream.path / part), str(one.create(NAME))]

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from mirrord.model.run import Outcome, Result
-from mirrord.testing.gitrepos import Upstream, lfs_pointer
+from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret
+from tests.support.gitcontent import lfs_pointer
 from tests.support.gitworld import GitWorld, open_git_world, receipts
 from tests.support.lfshost import LfsHost
 from tests.support.sshhost import SSHD, SshHost

@@ -17,8 +17,9 @@ from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.syncers.git.transfer import rescue
 from mirrord.testing.exchange import Exchange
 from mirrord.testing.githost import GitHost
-from mirrord.testing.gitrepos import Upstream, lfs_pointer
+from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git.lfs.objects import Pointer
+from tests.support.gitcontent import lfs_pointer
 from tests.support.gitworld import GitWorld, receipts
 from tests.support.lfshost import LfsHost
 

@@ -12,6 +12,7 @@ import pytest
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from tests.support.commands import Desk
+from tests.support.gitcontent import fill
 
 
 def started_for(folder: Path) -> list[bytes]:
@@ -33,7 +34,7 @@ async def test_no_push_goes_on_alone(tmp_path: Path, number: signal.Signals, sta
     desk = Desk(tmp_path)
     async with GitHost(tmp_path / "up") as source, GitHost(tmp_path / "one") as there:
         upstream = Upstream(source.create("app.git"))
-        upstream.many(3, 6_000_000)
+        fill(upstream, 3, 6_000_000)
         there.create("app.git")
         desk.configure(
             f"targets: {{one: {{kind: git, to: '{there.url('app.git')}'}}}}\n"

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from mirrord.errors import DeniedError
-from mirrord.testing.gitrepos import Upstream, lfs_pointer
+from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.running import run
 from mirrord.testing.servers import require
 from mirrord.wire.forges.known import forge_of
@@ -21,6 +21,7 @@ from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
 from mirrord.wire.secret import Credential, Secret
 from tests.support.commands import Desk
+from tests.support.gitcontent import lfs_pointer
 from tests.support.gitea import OWNER, Gitea
 from tests.support.lfshost import LfsHost
 

@@ -8,10 +8,11 @@ import pytest
 
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL
-from mirrord.testing.gitrepos import Upstream, lfs_pointer
+from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret
 from tests.support.canary import Canary
+from tests.support.gitcontent import lfs_pointer
 from tests.support.gitworld import GitWorld, open_git_world, receipts
 from tests.support.lfshost import LfsHost
 

@@ -15,11 +15,12 @@ import pytest
 from mirrord.syncers.git.front.lfs import LONGEST, MOST
 from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.syncer import SYNCER
-from mirrord.testing.gitrepos import Upstream, lfs_pointer
+from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.running import Ran, run
 from mirrord.testing.servers import require
 from mirrord.wire.git.lfs.objects import place
 from tests.support.frontserver import open_front
+from tests.support.gitcontent import lfs_pointer
 from tests.support.opening import open_services
 
 BIG, LOST = b"big" * 40_000, b"lost" * 1000

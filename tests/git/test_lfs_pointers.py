@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.testing.gitrepos import Upstream, lfs_pointer
+from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.running import run
 from mirrord.testing.servers import require
 from mirrord.wire.git.command import Git
@@ -17,6 +17,7 @@ from mirrord.wire.git.lfs.objects import Pointer
 from mirrord.wire.git.lfs.pointers import in_use, read, search
 from mirrord.wire.git.lfs.reach import holding, reaching
 from mirrord.wire.host import HostBook
+from tests.support.gitcontent import lfs_pointer
 
 ATTRIBUTES = b"*.bin filter=lfs diff=lfs merge=lfs -text\n"
 OID = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393"

@@ -14,12 +14,13 @@ from mirrord.model.plan import Action
 from mirrord.model.run import Outcome, Result, Run
 from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.syncers.git.syncer import SYNCER
-from mirrord.testing.gitrepos import Upstream, lfs_pointer
+from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.running import run as program
 from mirrord.testing.servers import require
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.lfs.objects import place, size_of
 from tests.support.frontserver import open_front
+from tests.support.gitcontent import lfs_pointer
 from tests.support.gitworld import GitWorld, receipts
 from tests.support.lfshost import LfsHost
 

@@ -13,11 +13,11 @@ from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
-from mirrord.testing.signing import ShapeSigner
 from tests.support.chartprograms import helm, helms
 from tests.support.chartruns import ChartRuns, open_chart_runs, site, sound
 from tests.support.chartservers import ChartMuseumServer
 from tests.support.frontserver import open_front
+from tests.support.signing import ShapeSigner
 
 APP, BASE = build_chart("app", "1.0.0"), build_chart("base", "0.1.0")
 SIGNER = ShapeSigner()

@@ -17,13 +17,13 @@ from mirrord.syncers.helm.transfer.chartmuseum import api_url, below
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from mirrord.testing.servers import require
-from mirrord.testing.signing import ShapeSigner
 from mirrord.wire.host import HostBook
 from tests.support.chartprograms import open_chartmuseum
 from tests.support.chartruns import ChartRuns, open_chart_runs, receipts
 from tests.support.chartservers import ChartMuseumServer
 from tests.support.gitea import Gitea
 from tests.support.giteacharts import GiteaServer
+from tests.support.signing import ShapeSigner
 
 A1, A2 = build_chart("app", "1.0.0"), build_chart("app", "1.1.0+build.2")
 AGAIN = build_chart("app", "1.0.0", metadata={"description": "packaged again"})

@@ -32,15 +32,16 @@ from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.upstream import download, fetch
 from mirrord.syncers.helm.upstream.fetch import ChartSource
 from mirrord.syncers.helm.upstream.reading import read_index
-from mirrord.testing import Auth, Registry
+from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import Chart, build_chart
-from mirrord.testing.signing import ShapeSigner
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest, Limits
 from mirrord.wire.oci.descriptor import OCI_MANIFEST
 from mirrord.wire.secret import Credential, Secret
+from tests.support.auth import Auth
+from tests.support.signing import ShapeSigner
 
 CRANE = build_chart("crane", "1.2.0+b", {"files/filler": Random(7).randbytes(20_000)})
 OTHER = build_chart("crane", "1.3.0")

@@ -20,10 +20,10 @@ from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.testing import DockerRegistry, Registry, require
 from mirrord.testing.chart_repository import INDEX, ChartRepository
 from mirrord.testing.charts import Chart, build_chart
-from mirrord.testing.signing import GpgSigner
 from tests.support.chartprograms import HELMS, Helm, helm, helms
 from tests.support.chartruns import CHARTS_AT, ChartRuns, open_chart_runs, site, sound
 from tests.support.frontserver import open_front
+from tests.support.signing import GpgSigner
 
 BINARIES = helms() or HELMS[-1:]
 GOOD = {"good-1.0.0", "good-1.1.0"}

@@ -22,11 +22,11 @@ from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.transfer.target import IndexFile
 from mirrord.testing.charts import build_chart
 from mirrord.testing.servers import require
-from mirrord.testing.signing import GpgSigner
 from tests.support.chartfiles import pack_chart, sign_chart
 from tests.support.chartprograms import HELMS, helm
 from tests.support.chartworld import ChartWorld, open_chart_world, version_of
 from tests.support.frontserver import open_front
+from tests.support.signing import GpgSigner
 
 ONE, TWO = pack_chart("crane", "1.0.0", size=50_000), pack_chart("crane", "1.1.0+build.2")
 EXTRAS = {"pubkey.gpg": b"\x99 a key", "artifacthub-repo.yml": b"repositoryID: x\n"}

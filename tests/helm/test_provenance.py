@@ -13,7 +13,7 @@ from mirrord.errors import ContentError
 from mirrord.syncers.helm.upstream.provenance import check_provenance, is_signed
 from mirrord.testing import require
 from mirrord.testing.charts import build_chart
-from mirrord.testing.signing import GpgSigner, ShapeSigner
+from tests.support.signing import GpgSigner, ShapeSigner
 
 CRANE = build_chart("crane", "1.2.0+build.3", metadata={"description": "- with a dash\n-- and another"})
 SIGNED = CRANE.provenance(ShapeSigner())

@@ -16,8 +16,8 @@ from mirrord.syncer.values import LOCAL
 from mirrord.syncers.helm.transfer.local import FEW, UNFINISHED
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
-from mirrord.testing.signing import ShapeSigner
 from tests.support.chartruns import ChartRuns, open_chart_runs, run_until, sound
+from tests.support.signing import ShapeSigner
 
 SIGNER = ShapeSigner()
 MANY = [build_chart("app", f"1.{number}.0") for number in range(40)]

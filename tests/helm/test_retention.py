@@ -17,12 +17,12 @@ from mirrord.syncers.helm.transfer.retention import SAME, Retention
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import Chart, build_chart
 from mirrord.testing.servers import require
-from mirrord.testing.signing import ShapeSigner
 from tests.support.chartfiles import pack_chart, sign_chart
 from tests.support.chartprograms import open_chartmuseum
 from tests.support.chartruns import ChartRuns, open_chart_runs, receipts
 from tests.support.chartservers import ChartMuseumServer
 from tests.support.chartworld import ChartWorld, index_of, open_chart_world, read_listing, version_of
+from tests.support.signing import ShapeSigner
 
 MANY = [build_chart("app", f"1.{number}.0") for number in range(6, 22)]
 NEW = build_chart("app", "1.22.0")

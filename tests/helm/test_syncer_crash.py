@@ -22,9 +22,9 @@ from mirrord.syncer.values import LOCAL
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import Chart, build_chart
-from mirrord.testing.signing import ShapeSigner
 from tests.support.chartruns import Place, open_chart_runs, place_of, run_until, site, sound
 from tests.support.chartservers import ChartMuseumServer, CodingServer
+from tests.support.signing import ShapeSigner
 
 SIGNER = ShapeSigner()
 A1, A2, B1 = build_chart("app", "1.0.0"), build_chart("app", "1.1.0"), build_chart("base", "0.1.0")

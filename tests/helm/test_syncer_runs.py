@@ -15,15 +15,16 @@ from mirrord.model.plan import Action
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL
 from mirrord.syncers.helm.upstream import poll as polling
-from mirrord.testing import Auth, Registry
+from mirrord.testing import Registry
 from mirrord.testing.chart_repository import INDEX, ChartRepository
 from mirrord.testing.charts import build_chart
 from mirrord.testing.exchange import Moment, Wire
-from mirrord.testing.signing import ShapeSigner
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret
+from tests.support.auth import Auth
 from tests.support.chartruns import ChartRuns, open_chart_runs, receipts, site, sound
 from tests.support.chartservers import ChartMuseumServer, CodingServer
+from tests.support.signing import ShapeSigner
 
 A1, A2, B1 = build_chart("app", "1.0.0"), build_chart("app", "1.1.0"), build_chart("base", "0.1.0")
 SIGNER = ShapeSigner()

@@ -16,10 +16,10 @@ from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.transfer.oci import OciTarget
 from mirrord.syncers.helm.transfer.oci_manifest import CHART, CONFIG, PROVENANCE, annotations_of, config_of
 from mirrord.testing import DockerRegistry, Registry, build_image, push
-from mirrord.testing.auth import Auth
 from mirrord.testing.servers import require
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret
+from tests.support.auth import Auth
 from tests.support.chartfiles import pack_chart, sign_chart
 from tests.support.chartprograms import HELMS, helm, helms
 from tests.support.chartworld import CREATED, ChartWorld, open_chart_world, version_of

@@ -16,11 +16,11 @@ from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import INDEX, ChartRepository
 from mirrord.testing.charts import build_chart, build_index, member, pack
-from mirrord.testing.signing import ShapeSigner
 from tests.support.chartprograms import helm, helms
 from tests.support.chartruns import ChartRuns, open_chart_runs, receipts, site, sound
 from tests.support.chartservers import ChartMuseumServer, CodingServer
 from tests.support.frontserver import open_front
+from tests.support.signing import ShapeSigner
 
 CILIUM, TETRAGON = build_chart("cilium", "1.18.0"), build_chart("tetragon", "1.2.0")
 AGAIN = build_chart("tetragon", "1.2.0", metadata={"description": "packaged again"})

@@ -10,17 +10,9 @@ import pytest
 from mirrord.model.digest import Digest
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL
-from mirrord.testing import (
-    DockerRegistry,
-    Image,
-    build_artifact,
-    build_image,
-    build_nested,
-    build_schema1,
-    push,
-    require,
-)
+from mirrord.testing import DockerRegistry, Image, build_image, push, require
 from mirrord.testing.images import OCI_INDEX, Builder
+from tests.support.artifacts import build_artifact, build_nested, build_schema1
 from tests.support.world import World, by_target
 
 PLACE = "mirror/app"

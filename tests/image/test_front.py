@@ -14,7 +14,8 @@ from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Request, Response, Serves
 from mirrord.syncer.values import LOCAL
 from mirrord.syncers.image.syncer import SYNCER
-from mirrord.testing import Image, build_artifact, build_image
+from mirrord.testing import Image, build_image
+from tests.support.artifacts import build_artifact
 from tests.support.layouts import write_layout
 from tests.support.world import World, open_world
 

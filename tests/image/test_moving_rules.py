@@ -11,7 +11,8 @@ import pytest
 
 from mirrord.model.run import Result, Run
 from mirrord.syncer.values import LOCAL, Mirror
-from mirrord.testing import Image, Registry, build_image, build_nested, push
+from mirrord.testing import Image, Registry, build_image, push
+from tests.support.artifacts import build_nested
 from tests.support.layouts import write_layout
 from tests.support.store import MemoryStore
 from tests.support.world import World

@@ -15,7 +15,8 @@ from mirrord.model.run import Result
 from mirrord.syncer.serving import Request
 from mirrord.syncer.values import LOCAL
 from mirrord.syncers.image.syncer import SYNCER
-from mirrord.testing import DockerRegistry, Image, Registry, build_artifact, build_image, push, require
+from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
+from tests.support.artifacts import build_artifact
 from tests.support.world import World
 
 IMAGE = build_image(["linux/amd64"])

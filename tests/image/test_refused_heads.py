@@ -6,7 +6,8 @@ import pytest
 
 from mirrord.model.plan import Action
 from mirrord.model.run import Outcome, Result
-from mirrord.testing import Auth, Registry, build_image, push
+from mirrord.testing import Registry, build_image, push
+from tests.support.auth import Auth
 from tests.support.world import World
 
 ONE = ["linux/amd64"]

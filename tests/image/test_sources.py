@@ -15,7 +15,8 @@ from mirrord.errors import ConfigError
 from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
 from mirrord.syncers.image.syncer import SYNCER
-from mirrord.testing import Image, build_image, build_nested, push
+from mirrord.testing import Image, build_image, push
+from tests.support.artifacts import build_nested
 from tests.support.layouts import write_docker_archive, write_layout, write_layout_tar
 from tests.support.world import World
 

@@ -15,8 +15,9 @@ from mirrord.model.digest import Digest
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL
 from mirrord.syncers.image.upstream import survey
-from mirrord.testing import Auth, Fault, Image, Moment, Registry, build_image, push
+from mirrord.testing import Fault, Image, Moment, Registry, build_image, push
 from mirrord.wire.http.message import HttpRequest
+from tests.support.auth import Auth
 from tests.support.layouts import write_layout
 from tests.support.world import World, by_target, open_world
 
@@ -45,7 +46,7 @@ def layer(image: Image, number: int = 0) -> str:
 
 
 def unauthorized(target: Registry) -> Fault:
-    assert target.auth is not None
+    assert isinstance(target.auth, Auth)
     challenge = {"WWW-Authenticate": f'Bearer realm="{target.url}/token",service="registry.test",error="invalid_token"'}
     return target.faults.on("PUT", "/blobs/uploads/").do(target.auth.expire).refuse_after(MIB, 401, challenge)
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from mirrord.testing import Auth, Registry, build_image, push
+from mirrord.testing import Registry, build_image, push
 from mirrord.testing.servers import free_port
+from tests.support.auth import Auth
 from tests.support.canary import Canary
 from tests.support.commands import Desk
 from tests.support.tls import Authority

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mirrord.testing import Auth, Registry, build_image, push
+from mirrord.testing import Registry, build_image, push
+from tests.support.auth import Auth
 from tests.support.canary import Canary
 from tests.support.commands import Desk
 

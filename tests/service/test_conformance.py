@@ -14,7 +14,8 @@ import pytest
 from mirrord.events import Events
 from mirrord.model.run import Result
 from mirrord.serve.remote import ControlClient
-from mirrord.testing import DockerRegistry, Registry, build_artifact, build_image, push, require
+from mirrord.testing import DockerRegistry, Registry, build_image, push, require
+from tests.support.artifacts import build_artifact
 from tests.support.commands import Desk
 
 KEEP = {f"OCI_API_{what}_DELETE": "false" for what in ("BLOBS", "MANIFESTS", "TAGS")}

@@ -16,6 +16,7 @@ from mirrord.testing.running import run
 from mirrord.wire.git.pktline import DELIMITER, FLUSH, encode
 from tests.support.commands import Desk
 from tests.support.crowd import Client, crowd, request, troubles
+from tests.support.gitcontent import fill
 from tests.support.layouts import write_layout
 
 MIRRORS = 1000
@@ -29,7 +30,7 @@ async def repository(state: Path) -> str:
     await run("git", "init", "--quiet", "--bare", "-b", "main", folder, env=GIT)
     (folder / MARK).write_text("app")
     upstream = Upstream(folder)
-    upstream.many(20, 1_000_000)
+    fill(upstream, 20, 1_000_000)
     return upstream.commit("main", {f"docs/{number}": b"a page\n" for number in range(20)})
 
 

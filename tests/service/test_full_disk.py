@@ -26,9 +26,10 @@ from mirrord.testing import Fault, Image, Registry, build_image, push
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from mirrord.testing.githost import GitHost
-from mirrord.testing.gitrepos import Upstream, lfs_pointer
+from mirrord.testing.gitrepos import Upstream
 from tests.support.commands import Desk, Served
 from tests.support.disks import fill, fill_names, read_only, small_disk
+from tests.support.gitcontent import lfs_pointer
 from tests.support.lfshost import LfsHost
 
 MIB = 1 << 20

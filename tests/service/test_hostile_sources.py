@@ -21,7 +21,7 @@ from mirrord.model.run import Result, Run
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import Registry, build_image, push
 from mirrord.testing.images import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
-from mirrord.testing.listening import listen
+from mirrord.testing.server import listen
 from tests.support.commands import Desk, Served
 
 MIB = 1 << 20

@@ -15,8 +15,9 @@ from mirrord.events import Events
 from mirrord.model.run import Result
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
-from mirrord.testing.running import podman, run, skopeo_copy
+from mirrord.testing.running import run
 from tests.support.commands import Desk
+from tests.support.imagetools import podman, skopeo_copy
 
 LAYER = 60_000
 KINDS = pytest.mark.parametrize("docker", [False, True], ids=["oci-index", "docker-list"])

@@ -15,19 +15,16 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import count
-from types import TracebackType
-from typing import Any, Self
-from urllib.parse import unquote
+from typing import Any
+from urllib.parse import parse_qsl, unquote
 
 import yaml
-from aiohttp import web
 
 from mirrord.testing.distribution import Ask
-from mirrord.testing.exchange import Exchange, Moment, Wire
-from mirrord.testing.faults import Faults
-from mirrord.testing.intake import NO_FAULT, Intake, Outlet, RefusedEarlyError
-from mirrord.testing.listening import listen
+from mirrord.testing.exchange import Exchange, Wire
+from mirrord.testing.intake import Intake
 from mirrord.testing.reply import Reply
+from mirrord.testing.server import Server
 from tests.support.chartfiles import chart_metadata, form_fields
 
 LARGEST = 20 << 20  # ChartMuseum's --max-upload-size
@@ -35,64 +32,37 @@ _NAME = re.compile(rb"^name: (\S+)$", re.MULTILINE)
 _VERSION = re.compile(rb"^version: (\S+)$", re.MULTILINE)
 
 
-class ChartServer:
-    """What the doubles have in common; an async context manager.
+class ChartServer(Server):
+    """What chart servers have in common.
 
     Attributes:
         path: of the repository, without a slash at the end.
         files: archives and provenance files, by file name.
-        faults: what goes wrong, on order.
-        wire: where all requests are logged.
         lag: how many reads of the index come before it shows what was stored last (it is made in the background).
         clock: the server's own, in seconds; by default one passes with each file.
         times: when each file came.
-        host: `127.0.0.1:PORT`, once started.
     """
 
     def __init__(
         self, path: str = "", *, user: tuple[str, str] | None = None, wire: Wire | None = None, lag: int = 0
     ) -> None:
+        super().__init__(wire=wire)
         self.path = path
         self.files: dict[str, bytes] = {}
         self.clock: Callable[[], float] = count(1_704_067_200).__next__
         self.times: dict[str, float] = {}
-        self.faults = Faults()
-        self.wire = wire or Wire()
         self.lag = lag
-        self.host = ""
         self._user = user
         self._hidden: dict[str, int] = {}
-        self._runner: web.ServerRunner | None = None
 
     @property
     def url(self) -> str:
         """URL of the repository."""
         return f"http://{self.host}{self.path}"
 
-    def select(self, method: str, pattern: str) -> list[Exchange]:
-        """Return the requests that match: `method` as `GET`, `PUT|PATCH` or `*`, `pattern` searched in path?query."""
-        return [one for one in self.wire.exchanges if one.server == self.host and one.matches(method, pattern)]
-
-    def count(self, method: str, pattern: str = "") -> int:
-        """Count the requests that match."""
-        return len(self.select(method, pattern))
-
     async def answer(self, ask: Ask, intake: Intake) -> Reply:
         """Answer a request that may come in."""
         raise AssertionError(f"{ask.method} {ask.path} {intake.size}: each double says its own")
-
-    async def __aenter__(self) -> Self:
-        """Listen."""
-        self._runner, port = await listen(self._handle)
-        self.host = f"127.0.0.1:{port}"
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop."""
-        if self._runner is not None:
-            await self._runner.cleanup()
 
     def store(self, file: str, data: bytes) -> None:
         """Keep a file; the index shows it after `lag` reads."""
@@ -128,33 +98,9 @@ class ChartServer:
             document["serverInfo"] = {"contextPath": context} if context else {}
         return Reply(200, {"Content-Type": "application/x-yaml"}, yaml.safe_dump(document).encode())
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        path, _, query = request.path_qs.partition("?")
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        exchange = self.wire.begin(self.host, request.method, path, query, headers)
-        fault = self.faults.take(request.method, exchange.target) or NO_FAULT
-        outlet = Outlet(request, exchange, self.wire, fault)
-        try:
-            if fault.held:
-                await fault.wait()
-            if fault.dropped:
-                return await outlet.drop()
-            if fault.instead is not None and not fault.after_received:
-                return await outlet.send(Reply(*fault.instead))
-            ask = Ask(request.method, unquote(path), dict(request.query), headers)
-            try:
-                reply = await self._reply(ask, Intake(request, exchange, self.wire, fault))
-            except RefusedEarlyError:
-                assert fault.instead is not None
-                reply = Reply(*fault.instead)
-            response = await outlet.send(reply)
-            for action in fault.afterwards:
-                action()
-            return response
-        finally:
-            self.wire.mark(exchange, Moment.ENDED)
-
-    async def _reply(self, ask: Ask, intake: Intake) -> Reply:
+    async def _reply(self, exchange: Exchange, intake: Intake) -> Reply:
+        query = dict(parse_qsl(exchange.query, keep_blank_values=True))
+        ask = Ask(exchange.method, unquote(exchange.path), query, exchange.headers)
         if self._user is not None:
             wanted = base64.b64encode(":".join(self._user).encode()).decode()
             if ask.headers.get("authorization") != f"Basic {wanted}":

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from mirrord.model.digest import Digest
 from mirrord.testing.charts import build_chart, build_index
-from mirrord.testing.listening import listen
+from mirrord.testing.server import listen
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -33,6 +33,7 @@ from mirrord.testing.githost import GitHost
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import Limits
+from tests.support.hostrules import RuledHost
 from tests.support.store import MemoryStore
 
 GIT = cast("Syncer", SYNCER)
@@ -60,8 +61,8 @@ class GitWorld:
     now: datetime = datetime(2024, 5, 17, 12, tzinfo=UTC)
 
     async def host(self, name: str, **options: Any) -> GitHost:
-        """Start a host on the common wire; `options` as `GitHost` takes them."""
-        return await self.stack.enter_async_context(GitHost(self.folder / name, wire=self.wire, **options))
+        """Start a host on the common wire; `options` as `RuledHost` takes them."""
+        return await self.stack.enter_async_context(RuledHost(self.folder / name, wire=self.wire, **options))
 
     def mirror(
         self,

@@ -6,13 +6,15 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from aiohttp import web
 
 from mirrord.serve.ranges import UnsatisfiableError, parse_range
-from mirrord.testing.exchange import Wire
+from mirrord.testing.exchange import Exchange, Wire
+from mirrord.testing.faults import Fault
 from mirrord.testing.githost import GitHost
-from mirrord.testing.intake import NO_FAULT, Outlet
+from mirrord.testing.intake import Outlet
 from mirrord.testing.reply import Reply
 
 _BATCH, _OBJECTS, _VERIFY = "/info/lfs/objects/batch", "/lfs-objects/", "/lfs-verify"
@@ -52,26 +54,18 @@ class LfsHost(GitHost):
         self.objects[name, oid] = data
         return oid
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        path = request.path
+    async def _respond(
+        self, request: web.BaseRequest, exchange: Exchange, outlet: Outlet, fault: Fault
+    ) -> web.StreamResponse:
+        path = unquote(exchange.path)
         if "/info/lfs/" not in path and _OBJECTS not in path and not path.endswith(_VERIFY):
-            return await super()._handle(request)
+            return await super()._respond(request, exchange, outlet, fault)
         self.requests.append((request.method, path, request.headers.get("Authorization", "")))
-        fault = self.faults.take(request.method, request.path_qs) or NO_FAULT
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        exchange = self.wire.begin(self.host, request.method, path, request.path_qs.partition("?")[2], headers)
-        outlet = Outlet(request, exchange, self.wire, fault)
-        for action in fault.before:
-            action()
-        if fault.held:
-            await fault.wait()
-        if fault.dropped:
-            return await outlet.drop()
         if fault.instead is not None:
             return await outlet.send(Reply(*fault.instead))
-        return await outlet.send(self._reply(request, path, await request.content.read()))
+        return await outlet.send(self._lfs(request, path, await request.content.read()))
 
-    def _reply(self, request: web.BaseRequest, path: str, body: bytes) -> Reply:
+    def _lfs(self, request: web.BaseRequest, path: str, body: bytes) -> Reply:
         if path.endswith(_BATCH):
             return self._batch(path.removesuffix(_BATCH).strip("/"), json.loads(body))
         if any(request.headers.get(name) != value for name, value in self.issues.items()):

@@ -10,19 +10,12 @@ import pytest
 
 from mirrord.errors import UnreachableError
 from mirrord.model.digest import Digest
-from mirrord.testing import (
-    Auth,
-    DockerRegistry,
-    Registry,
-    build_artifact,
-    build_image,
-    build_nested,
-    build_schema1,
-    push,
-    require,
-)
-from mirrord.testing.images import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, REF_NAME, REVISION, SCHEMA1
-from mirrord.testing.running import podman, run, skopeo_copy
+from mirrord.testing import DockerRegistry, Registry, build_image, push, require
+from mirrord.testing.images import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, REF_NAME, REVISION
+from mirrord.testing.running import run
+from tests.support.artifacts import SCHEMA1, build_artifact, build_nested, build_schema1
+from tests.support.auth import Auth
+from tests.support.imagetools import podman, skopeo_copy
 from tests.support.layouts import write_docker_archive, write_layout, write_layout_tar
 
 SHAPES = {

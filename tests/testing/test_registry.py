@@ -13,7 +13,9 @@ import pytest
 from yarl import URL
 
 from mirrord.model.digest import Digest
-from mirrord.testing import Auth, Content, Immutable, Moment, Registry, Wire, build_artifact, build_image, push
+from mirrord.testing import Content, Immutable, Moment, Registry, Wire, build_image, push
+from tests.support.artifacts import build_artifact
+from tests.support.auth import Auth
 from tests.support.tls import Authority
 
 DATA = bytes(range(256)) * 1000

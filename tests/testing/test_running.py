@@ -14,6 +14,7 @@ from mirrord.errors import StalledError
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.running import run, started
+from tests.support.gitcontent import fill
 
 
 def left() -> tuple[int, list[int]]:
@@ -104,7 +105,7 @@ async def test_a_client_that_leaves_in_the_middle_of_an_answer_leaves_no_program
     before = left()
     async with host:
         upstream = Upstream(host.create("app.git"))
-        upstream.many(3, 4 << 20)
+        fill(upstream, 3, 4 << 20)
         want = f"0032want {upstream.refs()['refs/heads/main']}\n00000009done\n"
         kind = {"Content-Type": "application/x-git-upload-pack-request"}
         async with (

@@ -18,7 +18,7 @@ from mirrord.errors import (
     UsageError,
 )
 from mirrord.model.digest import Digest
-from mirrord.testing import Auth, Image, Registry, build_artifact, build_image, build_nested, build_schema1, push
+from mirrord.testing import Image, Registry, build_image, push
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import Limits
@@ -27,6 +27,8 @@ from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
 from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.secret import Credential, Secret
+from tests.support.artifacts import build_artifact, build_nested, build_schema1
+from tests.support.auth import Auth
 
 DATA = bytes(range(256)) * 512
 BLOB = Descriptor("application/octet-stream", Digest.of(DATA), len(DATA))
@@ -328,7 +330,7 @@ async def test_one_token_serves_a_repository(push: bool, actions: str) -> None:
             assert await repo.head_manifest("v1") is None
             assert await repo.has_blob(BLOB.digest) == len(DATA)
             assert await collect(repo, BLOB) == DATA
-        assert registry.auth is not None
+        assert isinstance(registry.auth, Auth)
         assert set(registry.auth.asked) == {(f"repository:a/b:{actions}",)}
         assert len(registry.auth.issued) == 1
 

@@ -25,10 +25,11 @@ from mirrord.errors import (
     UsageError,
 )
 from mirrord.model.digest import Digest
-from mirrord.testing.images import OCI_INDEX, Image, build_artifact, build_image, build_nested
+from mirrord.testing.images import OCI_INDEX, Image, build_image
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout
 from mirrord.wire.oci.scratch import plain_tar
+from tests.support.artifacts import build_artifact, build_nested
 from tests.support.layouts import write_layout, write_layout_tar
 
 IMAGES: dict[str, Callable[[], Image]] = {

@@ -12,12 +12,13 @@ import pytest
 
 from mirrord.errors import DigestError, MissingError, StorageError, UsageError
 from mirrord.model.digest import Digest
-from mirrord.testing.images import OCI_INDEX, Image, build_artifact, build_image, build_nested
+from mirrord.testing.images import OCI_INDEX, Image, build_image
 from mirrord.testing.servers import require
 from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
 from mirrord.wire.oci.layout import Layout
 from mirrord.wire.oci.layout_writer import LayoutWriter
 from mirrord.wire.oci.manifest import Manifest
+from tests.support.artifacts import build_artifact, build_nested
 from tests.support.layouts import write_layout
 
 IMAGES: dict[str, Callable[[], Image]] = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mirrord.errors import ContentError, DigestError, MirrordError, TooLargeError, UnsupportedError
 from mirrord.model.digest import Digest
-from mirrord.testing.images import build_artifact, build_image, build_nested, build_schema1
+from mirrord.testing.images import build_image
 from mirrord.wire.oci.descriptor import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -23,6 +23,7 @@ from mirrord.wire.oci.descriptor import (
     Platform,
 )
 from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
+from tests.support.artifacts import build_artifact, build_nested, build_schema1
 
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 CONFIG = "application/vnd.oci.image.config.v1+json"

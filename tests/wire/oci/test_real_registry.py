@@ -7,7 +7,7 @@ import pytest
 
 from mirrord.errors import DeniedError, MissingError, UnsupportedError
 from mirrord.model.digest import Digest
-from mirrord.testing import DockerRegistry, Image, build_artifact, build_image, build_nested, require
+from mirrord.testing import DockerRegistry, Image, build_image, require
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
 from mirrord.wire.oci.client import Repository
@@ -15,6 +15,7 @@ from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
 from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.secret import Credential, Secret
+from tests.support.artifacts import build_artifact, build_nested
 
 IMAGES = {
     "oci": build_image(),

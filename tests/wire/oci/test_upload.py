@@ -23,7 +23,7 @@ from mirrord.errors import (
     UsageError,
 )
 from mirrord.model.digest import Digest
-from mirrord.testing import Auth, Fault, Immutable, Registry, build_image, push
+from mirrord.testing import Fault, Immutable, Registry, build_image, push
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import Limits
@@ -34,6 +34,7 @@ from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.profiles import DEFAULT, Profile
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.secret import Credential, Secret
+from tests.support.auth import Auth
 from tests.support.tls import Authority
 
 DATA = bytes(range(256)) * 1024
@@ -423,7 +424,7 @@ async def test_mount_asks_for_both_scopes() -> None:
         book = HostBook({registry.host: HostPolicy(registry.host, Credential("ann", Secret("pw")))})
         async with Http(book) as http:
             assert await Repository(http, Reference(registry.host, "a/b"), book).mount(blob().digest, "base/image")
-        assert registry.auth is not None
+        assert isinstance(registry.auth, Auth)
         assert registry.auth.asked[-1] == ("repository:a/b:pull,push", "repository:base/image:pull")
 
 

@@ -7,19 +7,11 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 from mirrord.model.digest import Digest
 
 NAME = "mirrord test <test@example.org>"
-
-
-class Signer(Protocol):
-    """Turns a text into a clear-signed one."""
-
-    def sign(self, text: bytes) -> bytes:
-        """Return the signed text."""
-        ...
 
 
 class ShapeSigner:
