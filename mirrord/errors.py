@@ -20,11 +20,20 @@
     │  ├─ TooLargeError     longer than its cap
     │  └─ UnsupportedError  we know what it is and do not carry it
     ├─ DeadlineError        a run was not through in its time
+    ├─ StoppedError         a run was stopped half-way
     ├─ StorageError         our own disk or database failed
     └─ GuardError           a guard stopped us before harm was done
 
-The class answers three questions: `retry` (is trying again at once sane?), `code` (a stable
-word for machines) and `exit_code` (what the command line returns, after `sysexits.h`).
+The class says what an error means, in whichever room it is met, and `kind_of` finds it by its code where only that is
+left of it (in the record, over the control socket):
+
+- `code`: a stable word for machines.
+- `retry`: trying again at once is sane.
+- `passing`: waiting mends it; of what does not pass, somebody has to do something.
+- `outcome`: of a step that it befell, `failed` or `refused` (`model.run.Outcome`).
+- `result`: of a run that it ended (`model.run.Result`).
+- `exit_code`: what the command line returns, after `sysexits.h`.
+
 No message may hold a secret: texts from elsewhere go through `mirrord.wire.trust.redact` first.
 """
 
@@ -36,6 +45,9 @@ class MirrordError(Exception):
 
     code = "error"
     retry = False
+    passing = False
+    outcome = "failed"
+    result = "failed"
     exit_code = 1
 
 
@@ -71,6 +83,7 @@ class BusyError(MirrordError):
     """The state directory, the mirror or the daemon is taken by somebody else."""
 
     code = "busy"
+    passing = True
     exit_code = 75
 
 
@@ -79,6 +92,7 @@ class TransportError(MirrordError):
 
     code = "transport"
     retry = True
+    passing = True
     exit_code = 69
 
 
@@ -108,6 +122,7 @@ class ThrottledError(TransportError):
     """
 
     code = "throttled"
+    result = "deferred"
     exit_code = 75
 
     def __init__(self, message: str, after: float | None = None) -> None:
@@ -140,6 +155,7 @@ class RefusedError(MirrordError):
     """
 
     code = "refused"
+    outcome = "refused"
 
     def __init__(self, message: str, status: int | None = None) -> None:
         """Keep the status for those who must tell refusals apart."""
@@ -173,6 +189,7 @@ class UntrustedError(MirrordError):
     """
 
     code = "untrusted"
+    outcome = "refused"
 
     def __init__(self, message: str, reason: str) -> None:
         """Keep the reason as a word for logs and metrics."""
@@ -211,12 +228,21 @@ class UnsupportedError(ContentError):
     """Recognised, and not carried (Docker schema 1)."""
 
     code = "unsupported"
+    outcome = "refused"
 
 
 class DeadlineError(MirrordError):
     """A run was not through when its deadline came; what it had done by then stands."""
 
     code = "deadline"
+
+
+class StoppedError(MirrordError):
+    """A run was stopped half-way, as by the end of the daemon; the next one goes on."""
+
+    code = "interrupted"
+    passing = True
+    result = "interrupted"
 
 
 class StorageError(MirrordError):
@@ -227,6 +253,15 @@ class StorageError(MirrordError):
 
 
 class GuardError(MirrordError):
-    """A guard stopped the run before it could do harm."""
+    """A guard stopped us before we could do harm."""
 
     code = "guard"
+    outcome = "refused"
+
+
+_KINDS = {kind.code: kind for kind in vars().values() if isinstance(kind, type) and issubclass(kind, MirrordError)}
+
+
+def kind_of(code: str) -> type[MirrordError]:
+    """Return the class with this code; the root for a code that another version may have had."""
+    return _KINDS.get(code, MirrordError)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from mirrord import events
-from mirrord.errors import DeadlineError, MirrordError
+from mirrord.errors import DeadlineError, MirrordError, StoppedError
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan
 from mirrord.model.run import Receipt, Run
@@ -72,7 +72,7 @@ async def run_mirror(
     tell = services.events.emit
     tell(events.RunStarted(mirror.name, mirror.kind, trigger))
     receipts: list[Receipt] = []
-    run = Run(mirror.name, mirror.kind, trigger, clock(), clock(), error="stopped half-way", code="interrupted")
+    run = Run(mirror.name, mirror.kind, trigger, clock(), clock(), error="stopped half-way", code=StoppedError.code)
     run = replace(run, places=places(home or mirror, syncer))
 
     def done(receipt: Receipt) -> None:

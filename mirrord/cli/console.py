@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from mirrord.errors import StalledError, StorageError, ThrottledError, UnreachableError
+from mirrord.errors import BusyError, MirrordError, StorageError, TransportError, kind_of
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.record.summary import causes
@@ -190,7 +190,7 @@ def say_run(run: Run, *, kept: bool = False) -> None:
         say(f"error: {run.error}")
 
 
-_NOT_REACHED = frozenset({UnreachableError.code, StalledError.code})
+_RUNS_SAY = frozenset({TransportError.exit_code, StorageError.exit_code, BusyError.exit_code})
 _EXITS = {
     Result.SUCCESS: 0,
     Result.NOOP: 0,
@@ -209,10 +209,13 @@ def plan_exit_code(plans: Sequence[Plan]) -> int:
     """
     if not plans or not all(plan.error for plan in plans):
         return 2 if any(plan.error or plan.missing for plan in plans) else 0
-    codes = {plan.code for plan in plans}
-    if codes <= _NOT_REACHED:
-        return 69
-    return 75 if codes == {ThrottledError.code} else 1
+    return _common(plan.code for plan in plans)
+
+
+def _common(codes: Iterable[str]) -> int:
+    """Return what all that went wrong says, when that is one thing and more than that it did."""
+    said = {kind_of(code).exit_code for code in codes if code}
+    return said.pop() if len(said) == 1 and said <= _RUNS_SAY else MirrordError.exit_code
 
 
 def exit_code(runs: Sequence[Run]) -> int:
@@ -226,9 +229,6 @@ def exit_code(runs: Sequence[Run]) -> int:
         return 0
     if results & {Result.SUCCESS, Result.NOOP, Result.PARTIAL}:
         return _EXITS[Result.PARTIAL]
-    codes = ({run.code for run in runs} | {receipt.code for run in runs for receipt in run.receipts}) - {""}
-    if results == {Result.FAILED} and codes and codes <= _NOT_REACHED:
-        return 69
-    if results == {Result.FAILED} and codes == {StorageError.code}:
-        return StorageError.exit_code
-    return _EXITS[results.pop()] if len(results) == 1 else _EXITS[Result.FAILED]
+    if results != {Result.FAILED}:
+        return _EXITS[results.pop()] if len(results) == 1 else _EXITS[Result.FAILED]
+    return _common(code for run in runs for code in (run.code, *(receipt.code for receipt in run.receipts)))

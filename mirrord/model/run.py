@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from mirrord.errors import DeadlineError, kind_of
 from mirrord.model.plan import Action, Plan, Step
 
 
@@ -17,7 +18,7 @@ class Outcome(StrEnum):
     DONE = "done"
     KEPT = "kept"  # turned out to be there already
     LEFT_OUT = "left_out"  # what upstream has there is wrong, and no fault of ours or the target's: a problem
-    REFUSED = "refused"  # a rule of ours or of the target forbids it; trying again will not help
+    REFUSED = "refused"  # a rule of ours forbids it, or the other side said no; trying again will not help
     FAILED = "failed"
 
 
@@ -104,13 +105,13 @@ class Run:
     @property
     def result(self) -> Result:
         """The verdict, from plan, receipts and error alone: what failed, was refused or is missing; no problem."""
-        if self.code == "deadline" and any(receipt.good for receipt in self.receipts):
+        if self.code == DeadlineError.code and any(receipt.good for receipt in self.receipts):
             return Result.PARTIAL
         if self.error or self.plan is None:
-            return {"throttled": Result.DEFERRED, "interrupted": Result.INTERRUPTED}.get(self.code, Result.FAILED)
+            return Result(kind_of(self.code).result)
         refused = any(step.action is Action.REFUSE for step in self.plan.steps)
         bad = [receipt for receipt in self.receipts if receipt.bad]
-        if bad and len(bad) == len(self.receipts) and all(receipt.code == "throttled" for receipt in bad):
+        if len(bad) == len(self.receipts) and {kind_of(receipt.code).result for receipt in bad} == {Result.DEFERRED}:
             return Result.DEFERRED
         good = any(receipt.good for receipt in self.receipts)
         if bad or refused or self.plan.missing:

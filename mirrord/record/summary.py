@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from mirrord.errors import StoppedError
 from mirrord.model.history import LastRun, Noted, RunRecord, Standing, TargetRecord
 from mirrord.model.memory import LastSeen, NamedBuild
 from mirrord.model.plan import Action, Step
@@ -190,5 +191,5 @@ def _trouble(run: Run, steps: list[Step], receipts: list[Receipt], record: Targe
         if step.action is Action.REFUSE:
             return "refused", _about(step, step.reason)
     if record.cancelled:
-        return run.code or "interrupted", run.error or "stopped before everything was done"
+        return run.code or StoppedError.code, run.error or "stopped before everything was done"
     return "", ""

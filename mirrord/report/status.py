@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypedDict, cast
 
+from mirrord.errors import kind_of
 from mirrord.report.standing import LastRun, Noted, Standing
 from mirrord.syncer.values import Mirror
-
-_PASSING = frozenset({"unreachable", "stalled", "broken", "throttled", "server", "transport", "interrupted", "busy"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,7 @@ def _mirror(mirror: Mirror, standing: Mapping[tuple[str, str], Standing], facts:
 def _target(name: str, standing: Standing | None) -> TargetStatus:
     error: ErrorStatus | None = None
     if standing is not None and standing.error:
-        error = {"code": standing.code, "message": standing.error, "permanent": standing.code not in _PASSING}
+        error = {"code": standing.code, "message": standing.error, "permanent": not kind_of(standing.code).passing}
     last = standing.last if standing else None
     return {
         "name": name,

@@ -172,8 +172,5 @@ def error_from(document: Mapping[str, Any]) -> MirrordError:
     code, message = str(document.get("code")), str(document.get("message"))
     if code == ConfigError.code:
         return ConfigError(*message.split("\n"))
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, MirrordError)]
-    for kind in kinds:
-        if kind.code == code and kind is not errors.UntrustedError:
-            return kind(message)
-    return MirrordError(message)
+    kind = errors.kind_of(code)
+    return kind(message) if kind is not errors.UntrustedError else MirrordError(message)

@@ -44,5 +44,4 @@ async def _batch(session: Session, batch: Sequence[Step], tell: Tell) -> None:
 
 def failed(step: Step, error: MirrordError) -> Receipt:
     """Turn what befell a step into its receipt."""
-    refused = error.code in {"immutable", "guard", "unsupported", "untrusted"}
-    return Receipt(step, Outcome.REFUSED if refused else Outcome.FAILED, str(error), error.code)
+    return Receipt(step, Outcome(error.outcome), str(error), error.code)

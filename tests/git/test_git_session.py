@@ -158,8 +158,8 @@ async def test_a_default_branch_that_cannot_be_switched_keeps_the_old_one(scene:
     assert run.result is Result.PARTIAL
     assert {ref: one.outcome for ref, one in told.items()} == {
         "refs/heads/trunk": Outcome.DONE,
-        "HEAD": Outcome.FAILED,
-        MAIN: Outcome.FAILED,
+        "HEAD": Outcome.REFUSED,
+        MAIN: Outcome.REFUSED,
     }
     assert scene.there.refs(NAME)[MAIN] == old
 

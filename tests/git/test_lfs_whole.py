@@ -103,7 +103,7 @@ async def test_what_did_not_come_is_asked_for_until_it_does(scene: Scene) -> Non
     mirror = scene.mirror("local")
     for asked in ("2 LFS objects", "1 LFS object"):
         run = await scene.world.run(mirror)
-        assert (run.result, large(run, "local")) == (Result.PARTIAL, Outcome.FAILED)
+        assert (run.result, large(run, "local")) == (Result.PARTIAL, Outcome.REFUSED)
         detail = receipts(run, "local")["lfs"].detail
         assert detail.startswith(f"1 of {asked} could not be brought: ")
         assert detail.endswith(f"; it is {scene.oid(BIG)[:12]}")
@@ -212,7 +212,7 @@ async def test_many_destinations_cost_one_look_at_the_history(scene: Scene, monk
 
     monkeypatch.setattr(Git, "run", counted)
     run = await scene.world.run(scene.world.mirror(scene.source.url(NAME), places))
-    assert {large(run, name) for name in places} == {Outcome.FAILED}
+    assert {large(run, name) for name in places} == {Outcome.REFUSED}
     assert walks == ["diff-tree", "log"]
 
 

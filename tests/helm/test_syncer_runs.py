@@ -291,7 +291,7 @@ async def test_11_another_host_wants_credentials(runs: ChartRuns) -> None:
         source.add(A1, f"{other.url}/{A1.file}")
         run = await runs.run(runs.mirror(source.url, local=LOCAL))
         (failed,) = [receipt for receipt in run.receipts if not receipt.good]
-        assert failed.outcome is Outcome.FAILED
+        assert failed.outcome is Outcome.REFUSED
         assert other.host in failed.detail
         assert "pass_credentials" in failed.detail
 

@@ -106,6 +106,6 @@ async def test_a_target_that_lets_nobody_push_costs_the_source_nothing(world: Wo
     run = await world.run(world.mirror(source_of(source), target))
     assert run.result is Result.FAILED
     (receipt,) = run.receipts
-    assert (receipt.outcome, receipt.code) == (Outcome.FAILED, "denied")
+    assert (receipt.outcome, receipt.code) == (Outcome.REFUSED, "denied")
     assert "status 401" in receipt.detail
     assert not [one.path for one in source.log if "/blobs/" in one.path]

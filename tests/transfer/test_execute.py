@@ -8,7 +8,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mirrord.errors import GuardError, ImmutableError, MirrordError, MissingError, UnsupportedError, UntrustedError
+from mirrord.errors import (
+    DeniedError,
+    GuardError,
+    ImmutableError,
+    MirrordError,
+    MissingError,
+    RefusedError,
+    ServerError,
+    ThrottledError,
+    UnsupportedError,
+    UntrustedError,
+)
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import Tell
@@ -87,8 +98,8 @@ async def test_a_batch_that_cannot_be_done() -> None:
     receipts: list[Receipt] = []
     await execute(plan(step("v1", "a"), step("v1", "b"), step("v2")), Session(act), 1, receipts.append)
     assert [(one.step.item, one.outcome, one.code, one.detail) for one in receipts] == [
-        ("v1", Outcome.FAILED, "missing", "gone"),
-        ("v1", Outcome.FAILED, "missing", "gone"),
+        ("v1", Outcome.REFUSED, "missing", "gone"),
+        ("v1", Outcome.REFUSED, "missing", "gone"),
         ("v2", Outcome.DONE, "", ""),
     ]
 
@@ -126,12 +137,16 @@ async def test_a_bug_is_not_hidden() -> None:
         (GuardError("no"), Outcome.REFUSED),
         (UnsupportedError("no"), Outcome.REFUSED),
         (UntrustedError("no", "realm"), Outcome.REFUSED),
-        (MissingError("no", 404), Outcome.FAILED),
+        (RefusedError("no", 422), Outcome.REFUSED),
+        (DeniedError("no", 403), Outcome.REFUSED),
+        (MissingError("no", 404), Outcome.REFUSED),
+        (ThrottledError("no"), Outcome.FAILED),
+        (ServerError("no"), Outcome.FAILED),
         (MirrordError("no"), Outcome.FAILED),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_refused_or_failed(error: MirrordError, outcome: Outcome) -> None:
-    """What a rule forbids is refused, everything else failed; the text and the code are kept."""
+    """What a rule forbids, or the other side with a 4xx, is refused, everything else failed; text and code are kept."""
     receipt = failed(step("v1"), error)
     assert (receipt.outcome, receipt.code, receipt.detail) == (outcome, error.code, "no")

@@ -24,7 +24,6 @@ from mirrord.syncers.git.kept import MirrorCache
 from mirrord.syncers.git.kept.large import Owed
 from mirrord.syncers.git.names import places, source_address
 from mirrord.syncers.git.transfer.destinations import GitDestination
-from mirrord.syncers.git.transfer.target_push import outcome_of
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.failures import lacks_objects
 from mirrord.wire.git.lfs import objects
@@ -159,7 +158,7 @@ class Large:
             problem = f"{_many(len(errors))} of older commits, which no branch or tag needs, cannot be had: {told}"
             return Receipt(step, Outcome.LEFT_OUT, problem, first.code, sent=sent, problem=problem)
         detail = f"{len(errors)} of {_many(total)} could not be brought: {told}"
-        return Receipt(step, outcome_of(first), detail, first.code, sent=sent)
+        return Receipt(step, Outcome(first.outcome), detail, first.code, sent=sent)
 
     async def settle(self) -> None:
         """Remember what is still owed.

@@ -12,10 +12,10 @@ from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.values import LOCAL, Target
 from mirrord.syncers.git.plan.steps import DEFAULT_BRANCH, EVERYTHING, LARGE
 from mirrord.syncers.git.transfer.destinations import Push
+from mirrord.transfer.execute import failed
 from mirrord.wire.git.push import Change
 from mirrord.wire.git.refs import Refs
 
-_FORBIDDEN = frozenset({"refused", "immutable", "unsupported", "untrusted", "guard"})
 _NAMED = 3
 
 
@@ -67,7 +67,7 @@ class TargetPush:
         """Return it with what a second look led to: the steps that its one step stands for, or why there are none."""
         (step,) = self.steps
         if isinstance(look, MirrordError):
-            return replace(self, found=_failure(step, look))
+            return replace(self, found=failed(step, look))
         mine = steps[self.target.name]
         refusal = next((one.reason for one in mine if one.action is Action.REFUSE), "")
         if refusal:
@@ -82,11 +82,11 @@ class TargetPush:
         """Tell what became of a step, by what the destination showed afterwards."""
         if step.item == DEFAULT_BRANCH:
             error = push.errors.get(DEFAULT_BRANCH)
-            return done(step, note) if error is None else _failure(step, error)
+            return done(step, note) if error is None else failed(step, error)
         change = _change(step, push.after)
         wrong = push.error_of(change)
         if wrong is not None:
-            return _failure(step, wrong)
+            return failed(step, wrong)
         if push.was_there(change):
             return Receipt(step, Outcome.KEPT, f"{step.item}: was there already")
         return done(step, note)
@@ -108,15 +108,6 @@ def _change(step: Step, held: Refs) -> Change:
 def done(step: Step, note: str = "") -> Receipt:
     """Return the receipt of a step that was taken; `note` is what people should know besides."""
     return Receipt(step, Outcome.DONE, f"{step.item}: {step.reason}{'; ' if note else ''}{note}")
-
-
-def outcome_of(error: MirrordError) -> Outcome:
-    """Return how a step ended that an error befell."""
-    return Outcome.REFUSED if error.code in _FORBIDDEN else Outcome.FAILED
-
-
-def _failure(step: Step, error: MirrordError) -> Receipt:
-    return Receipt(step, outcome_of(error), str(error), error.code)
 
 
 def _together(step: Step, receipts: Sequence[Receipt]) -> Receipt:
