@@ -117,18 +117,18 @@ async def _step(item: str, opened: Opened, place: Place) -> Step | Receipt:
     step = Step(Action.COPY, item, opened.digest, place.name, place.names, "not there", group=item)
     try:
         async with asyncio.timeout(PATIENCE):
-            there = await place.destination.named(place.names[0]) if place.names else None
+            head = await place.destination.head_manifest(place.names[0]) if place.names else None
     except TimeoutError:
         return _because(step, Action.COPY, f"not known what is there: no answer within {PATIENCE:.0f} s")
     except UnreachableError as error:
         return failed(step, error)  # it has been tried often enough: do not wait for it a second time
     except MirrordError as error:
         return _because(step, Action.COPY, f"not known what is there: {error}")
-    if there is None:
+    if head is None:
         return step
-    if there == opened.digest:
+    if head.digest == opened.digest:
         return _because(step, Action.KEEP, "already there")
-    return _because(step, Action.COPY, f"moves from {there}")
+    return _because(step, Action.COPY, f"moves from {head.digest}")
 
 
 def _because(step: Step, action: Action, reason: str) -> Step:

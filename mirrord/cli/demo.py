@@ -173,7 +173,7 @@ async def _verify(stage: Stage, names: tuple[str, ...]) -> None:
     async with Http(HostBook()) as http:
         for place in stage.places.values():
             for name in names:
-                found = await Repository(http, Reference.parse(place), http.book).head_manifest(name)
+                found = await Repository(http, Reference.parse(place)).head_manifest(name)
                 if found is None or found.digest != stage.image.digest:
                     there = found.digest if found else "missing"
                     raise DigestError(f"{place}:{name} is {there}, not {stage.image.digest}")

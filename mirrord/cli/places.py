@@ -10,7 +10,7 @@ from mirrord.errors import MissingError, UsageError
 from mirrord.model.digest import Digest
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan import ImageSource
-from mirrord.syncers.image.transfer.destinations import Destination, RegistryDestination
+from mirrord.syncers.image.transfer.destinations import Streamed
 from mirrord.syncers.image.upstream.registry import RegistrySource
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.reference import Reference, valid_tag
@@ -34,7 +34,7 @@ class Place(NamedTuple):
     """A target: its canonical name, where to write, and under which names."""
 
     name: str
-    destination: Destination
+    destination: Streamed
     names: tuple[str, ...]
 
 
@@ -50,7 +50,7 @@ async def open_source(text: str, services: Services) -> Opened:
     if scheme in ("oci", "docker-archive"):
         return await _open_file(scheme, rest, services)
     reference = _reference(text, _SOURCES)
-    repository = Repository(services.http, reference, services.http.book)
+    repository = Repository(services.http, reference)
     head = await repository.head_manifest(reference.digest or reference.tag or "latest")
     if head is None:
         raise MissingError(f"{reference}: there is no such image; is the tag right?")
@@ -73,8 +73,7 @@ def open_target(text: str, tag: str | None, services: Services) -> Place:
     if reference.digest:
         raise UsageError(f"{text}: a target has no digest; the image keeps its own")
     name = reference.tag or tag
-    client = Repository(services.http, reference, services.http.book, push=True)
-    place = RegistryDestination(client, reference.domain, reference.path)
+    place = Repository(services.http, reference, push=True)
     return Place(f"{reference.name}:{name}" if name else reference.name, place, (name,) if name else ())
 
 
@@ -117,7 +116,6 @@ async def _open_file(scheme: str, text: str, services: Services) -> Opened:
 
 
 def _folder(text: str, tag: str | None) -> Place:
-    from mirrord.syncers.image.transfer.layout import LayoutDestination  # noqa: PLC0415 - only files pay for this
     from mirrord.wire.oci.layout import split_folder  # noqa: PLC0415 - only files pay for this
     from mirrord.wire.oci.layout_writer import LayoutWriter  # noqa: PLC0415 - only files pay for this
 
@@ -129,5 +127,4 @@ def _folder(text: str, tag: str | None) -> Place:
     if wanted is not None and not valid_tag(wanted):
         raise UsageError(f"oci:{text}: {wanted!r} is no tag; write letters, digits, `_`, `.` or `-`")
     name = wanted or tag
-    destination = LayoutDestination(LayoutWriter(Path(path)), path)
-    return Place(f"oci:{path}:{name}" if name else f"oci:{path}", destination, (name,) if name else ())
+    return Place(f"oci:{path}:{name}" if name else f"oci:{path}", LayoutWriter(Path(path)), (name,) if name else ())

@@ -15,7 +15,7 @@ from mirrord.syncers.image.front import respond
 from mirrord.syncers.image.names import image_name, places, publishing, spec_of, target_reference
 from mirrord.syncers.image.plan import ImageSurvey, plan
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
-from mirrord.syncers.image.transfer.destinations import Destination, RegistryDestination
+from mirrord.syncers.image.transfer.destinations import Keeping, Streamed
 from mirrord.syncers.image.transfer.local import LocalDestination
 from mirrord.syncers.image.transfer.session import ImageSession
 from mirrord.syncers.image.upstream.survey import survey
@@ -63,11 +63,9 @@ class ImageSyncer:
         return await respond(request, services)
 
 
-def _destination(mirror: Mirror, target: Target, services: Services) -> Destination:
+def _destination(mirror: Mirror, target: Target, services: Services) -> Streamed | Keeping:
     if target.name != LOCAL:
-        reference = target_reference(mirror, target)
-        client = Repository(services.http, reference, services.http.book, push=True)
-        return RegistryDestination(client, reference.domain, reference.path)
+        return Repository(services.http, target_reference(mirror, target), push=True)
     if services.blobs is None or services.repositories is None:
         raise StorageError("the local target needs a state directory; give --state")
     return LocalDestination(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from mirrord import failpoints
 from mirrord.errors import ContentError, DigestError, ImmutableError, RefusedError, ServerError, UsageError
 from mirrord.model.digest import Digest
 from mirrord.wire.aside import aside
-from mirrord.wire.host import HostBook
 from mirrord.wire.http.body import ResponseStream
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest, HttpResponse
@@ -21,6 +22,7 @@ from mirrord.wire.oci.endpoint import PULL, PUSH, UNSURE, Endpoint, header_diges
 from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
 from mirrord.wire.oci.profiles import means_immutable
 from mirrord.wire.oci.reference import Reference, valid_tag
+from mirrord.wire.oci.referrers import add_referrer
 
 _RANGE = re.compile(r"bytes (?P<first>[0-9]{1,18})-[0-9]{1,18}/(?P<total>[0-9]{1,18}|\*)")
 
@@ -35,9 +37,12 @@ class Repository:
     `UntrustedError` when `mirrord.wire.trust` refuses to go on, and `DeniedError` when credentials do not suffice.
     """
 
-    def __init__(self, http: Http, reference: Reference, book: HostBook, *, push: bool = False) -> None:
+    def __init__(self, http: Http, reference: Reference, *, push: bool = False) -> None:
         self.reference = reference
-        self._endpoint = Endpoint.at(http, reference, book, PUSH if push else PULL)
+        self.host, self.repository = reference.domain, reference.path
+        self._endpoint = Endpoint.at(http, reference, PUSH if push else PULL)
+        self._listing = asyncio.Lock()
+        self._listed: set[Digest] = set()
 
     async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:
         """Return what a tag or digest points to, or None when it is not there.
@@ -86,20 +91,24 @@ class Repository:
         except DigestError:
             return await self._read(call, ref)
 
-    async def has_blob(self, digest: Digest) -> int | None:
-        """Return the blob's size (one HEAD), or None when it is not there or the registry does not tell its size."""
-        return await upload.blob_size(self._endpoint, digest)
+    async def has_manifest(self, digest: Digest) -> bool:
+        """Whether a manifest is there (one HEAD), and so its content: registries take none whose content they lack.
+
+        A registry that refuses to say is asked whether we may push, so that nothing is read for it in vain; its answers
+        to the uploads decide then (Artifactory behind a proxy denies every HEAD: google/go-containerregistry#1691).
+        """
+        try:
+            return await self.head_manifest(digest) is not None
+        except RefusedError:
+            await upload.may_push(self._endpoint.pushing())
+            return False
+
+    async def has_blob(self, blob: Descriptor) -> bool:
+        """Whether a blob is there as long as it should be (one HEAD); not where the registry does not tell its size."""
+        return await upload.blob_size(self._endpoint, blob.digest) == blob.size
 
     @asynccontextmanager
-    async def _blob(self, descriptor: Descriptor, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
-        call = replace(self._endpoint.call("GET", f"blobs/{descriptor.digest}"), ok=(200, 206))
-        if offset:
-            call = replace(call, headers={"Range": f"bytes={offset}-"})
-        async with self._endpoint.http.stream(call) as incoming:
-            skip = self._skip(incoming, descriptor, offset)
-            yield _without(incoming.chunks(), skip) if skip else incoming.chunks()
-
-    def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    async def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
         """Stream a blob from byte `offset` on; the bytes are not hashed here.
 
         A registry that ignores Range sends everything: the first `offset` bytes are then read and dropped.
@@ -109,12 +118,17 @@ class Repository:
             DigestError: the length that the registry announces is not the descriptor's.
             ContentError: encoded, or another part than was asked for.
         """
-        return self._blob(descriptor, offset)
+        call = replace(self._endpoint.call("GET", f"blobs/{descriptor.digest}"), ok=(200, 206))
+        if offset:
+            call = replace(call, headers={"Range": f"bytes={offset}-"})
+        async with self._endpoint.http.stream(call) as incoming:
+            skip = self._skip(incoming, descriptor, offset)
+            yield _without(incoming.chunks(), skip) if skip else incoming.chunks()
 
-    async def put_manifest(self, manifest: Manifest, ref: str) -> bool:
-        """Push a manifest's bytes under a tag or its digest.
+    async def put_manifest(self, manifest: Manifest, ref: str | None = None) -> None:
+        """Push a manifest's bytes under a tag or, without one, its digest; all that it refers to must be there.
 
-        Returns whether the registry lists it under its subject by itself (`OCI-Subject`); see `referrers`.
+        What is about another manifest is listed under that one's tag where the registry does not list it itself.
 
         A tag of a manifest with a sha512 digest is pushed by digest with `?tag=`, else the registry would
         compute a sha256; where that is not known (no `OCI-Tag` in the answer), by tag as well.
@@ -125,14 +139,31 @@ class Repository:
             RefusedError: the registry does not take it.
             DigestError: the registry stored something else than was meant.
         """
+        ref = manifest.digest if ref is None else ref
         is_tag = valid_tag(ref)
         if not is_tag and ref != manifest.digest:
             raise UsageError(f"{ref[:140]!a}: neither a tag nor the digest of the manifest to push")
-        if is_tag and manifest.digest.algorithm != "sha256":
-            answer = await self._put(manifest, f"{manifest.digest}?tag={ref}", ref)
-            if ref in (tag.strip() for tag in answer.headers.get("oci-tag", "").split(",")):
-                return "oci-subject" in answer.headers
-        return "oci-subject" in (await self._put(manifest, ref, ref)).headers
+        by_digest = is_tag and manifest.digest.algorithm != "sha256"
+        answer = await self._put(manifest, f"{manifest.digest}?tag={ref}" if by_digest else ref, ref)
+        if by_digest and ref not in (tag.strip() for tag in answer.headers.get("oci-tag", "").split(",")):
+            answer = await self._put(manifest, ref, ref)
+        if manifest.subject and manifest.digest not in self._listed:
+            if "oci-subject" not in answer.headers:
+                async with self._listing:
+                    await add_referrer(self, manifest)
+            self._listed.add(manifest.digest)
+
+    async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
+        """Let all of `names`, in this order, stand for a manifest that is there.
+
+        What is about another manifest and was there already is first PUT by digest once more: the attempt that brought
+        it may have ended before it was listed, and only the answer to a PUT says who has to list it.
+        """
+        if manifest.subject and manifest.digest not in self._listed:
+            await self.put_manifest(manifest)
+        for name in names:
+            await self.put_manifest(manifest, name)
+            failpoints.hit("push.tag")
 
     async def put_blob(self, descriptor: Descriptor, open: Callable[[], AsyncIterator[bytes]]) -> None:  # noqa: A002 - the port's name
         """Upload a blob; `open` is called once for each attempt and yields exactly `descriptor.size` bytes.
@@ -142,14 +173,6 @@ class Repository:
             RefusedError: it does not take the blob.
         """
         await upload.put_blob(self._endpoint.pushing(), descriptor, open)
-
-    async def may_push(self) -> None:
-        """Find out whether an upload may begin, before anything is read for it.
-
-        Raises:
-            RefusedError: the registry does not let us.
-        """
-        await upload.may_push(self._endpoint.pushing())
 
     async def mount(self, digest: Digest, source: str) -> bool:
         """Take over a blob from repository `source` of the same registry; False when that does not work, whyever.

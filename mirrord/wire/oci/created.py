@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from typing import Protocol
 
 from mirrord.errors import ContentError, RefusedError
 from mirrord.model.digest import Digest
 from mirrord.wire.aside import aside
-from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import ATTESTATION, CONFIGS, Descriptor
 from mirrord.wire.oci.document import read_object
 from mirrord.wire.oci.manifest import LIMIT, Manifest
@@ -16,6 +17,18 @@ from mirrord.wire.oci.manifest import LIMIT, Manifest
 CREATED = "org.opencontainers.image.created"
 _NO_DATE = 1980  # the last of the years that programs write for "no date": 1, 1970, 1980
 _LONGEST = 64  # characters of a date
+
+
+class Readable(Protocol):
+    """A place that images can be read from."""
+
+    async def get_manifest(self, digest: str, /) -> Manifest:
+        """Read a manifest."""
+        ...
+
+    def open_blob(self, descriptor: Descriptor, /) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open a blob."""
+        ...
 
 
 def moment(text: object) -> datetime | None:
@@ -58,19 +71,19 @@ async def created(
     return await aside(len(data), _by_config, data)
 
 
-async def created_at(repository: Repository, digest: Digest) -> datetime | None:
-    """Return when an image of a registry was made: two GETs at most. What cannot be read does not say.
+async def created_at(place: Readable, digest: Digest) -> datetime | None:
+    """Return when an image that is there was made: two reads at most. What cannot be read does not say.
 
     Raises:
         TransportError: the registry cannot be reached, fails or asks for patience.
     """
 
     async def read_manifest(child: Descriptor) -> Manifest:
-        return await repository.get_manifest(child.digest)
+        return await place.get_manifest(child.digest)
 
     async def read_blob(blob: Descriptor) -> bytes:
         data = bytearray()
-        async with repository.open_blob(blob) as chunks:
+        async with place.open_blob(blob) as chunks:
             async for chunk in chunks:
                 data += chunk
                 if len(data) > blob.size:
@@ -80,7 +93,7 @@ async def created_at(repository: Repository, digest: Digest) -> datetime | None:
         return bytes(data)
 
     try:
-        return await created(await repository.get_manifest(digest), read_manifest, read_blob)
+        return await created(await place.get_manifest(digest), read_manifest, read_blob)
     except (RefusedError, ContentError):
         return None
 

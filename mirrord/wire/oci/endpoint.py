@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 from mirrord.errors import ContentError, UntrustedError
 from mirrord.model.digest import Digest
-from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http, base_url
 from mirrord.wire.http.message import HttpRequest, HttpResponse
 from mirrord.wire.number import whole
@@ -47,9 +46,9 @@ class Endpoint:
     profile: Profile
 
     @classmethod
-    def at(cls, http: Http, reference: Reference, book: HostBook, actions: str) -> Endpoint:
+    def at(cls, http: Http, reference: Reference, actions: str) -> Endpoint:
         """Find the endpoint of a reference's repository."""
-        base = base_url(book, reference.domain, reference.api_host)
+        base = base_url(http.book, reference.domain, reference.api_host)
         return cls(http, reference, base, actions, profile_of(reference.domain))
 
     @property

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
+import secrets
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from mirrord.errors import ContentError, DigestError, MissingError, StorageError, TooLargeError
 from mirrord.model.digest import Digest
+from mirrord.wire.oci.descriptor import Descriptor
 
 STEP = 1024 * 1024  # bytes read at once
 
@@ -92,6 +95,59 @@ class BlobFile:
                 yield piece
         finally:
             os.close(handle)
+
+
+class BlobPart:
+    """A blob while it is written: a locked file that a sweep leaves alone while we live."""
+
+    def __init__(self, place: Path, descriptor: Descriptor) -> None:
+        """Begin to write what shall be at `place`."""
+        self._want = descriptor
+        self._place = place
+        self._place.parent.mkdir(parents=True, exist_ok=True)
+        self._hasher = descriptor.digest.hasher()
+        self._done = 0
+        while True:
+            self._path = self._place.parent / f".{secrets.token_hex(8)}.part"
+            self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb")
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            if os.fstat(self._file.fileno()).st_nlink:
+                return
+            self._file.close()  # somebody's sweep was quicker than our lock
+
+    def __enter__(self) -> Self:
+        """Return it; leaving the context removes what was not finished."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove what was not finished."""
+        self._path.unlink(missing_ok=True)
+        self._file.close()
+
+    def write(self, chunk: bytes) -> None:
+        """Write the next bytes.
+
+        Raises:
+            DigestError: they are more than the blob has.
+        """
+        self._done += len(chunk)
+        if self._done > self._want.size:
+            raise DigestError(f"{self._want.digest}: more than the {self._want.size} bytes of its descriptor")
+        self._hasher.update(chunk)
+        self._file.write(chunk)
+
+    def finish(self) -> None:
+        """Give the blob its name, durably.
+
+        Raises:
+            DigestError: the bytes are others than the blob's.
+        """
+        if self._done != self._want.size or self._hasher.hexdigest() != self._want.digest.hex:
+            raise DigestError(f"{self._want.digest}: the {self._done} bytes that came are others")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._path.replace(self._place)
+        sync_folder(self._place.parent)
 
 
 def open_regular(path: Path) -> int:

@@ -7,16 +7,14 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
-from mirrord.errors import ContentError, DigestError, MissingError, StorageError, UsageError
+from mirrord.errors import ContentError, MissingError, StorageError, UsageError
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import OCI_INDEX, Descriptor
 from mirrord.wire.oci.document import mapping, read_object, sequence
-from mirrord.wire.oci.files import BlobFile, sync_folder
+from mirrord.wire.oci.files import BlobFile, BlobPart, sync_folder
 from mirrord.wire.oci.layout import INDEX, MARK, REF_NAME, Layout, blob_name
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 
@@ -24,31 +22,57 @@ MARK_BODY = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 class LayoutWriter:
-    """One layout folder as a target; has the methods of `Repository` that a target needs.
+    """One layout folder as a target, as `Repository` is one.
 
     Every file appears whole and under its final name, durably. Several writers, of this process
     and of others, may write to one folder at once. What a replaced tag pointed to stays.
     """
 
+    host = ""
+
     def __init__(self, folder: Path) -> None:
         """Write to `folder`, which is made when the first content comes."""
+        self.repository = str(folder)
         self._folder = folder
         self._prepared = False
         self._preparing = asyncio.Lock()
+        self._read: tuple[object, Mapping[str, Descriptor]] = (None, {})
 
-    async def head_manifest(self, ref: str) -> Descriptor | None:
-        """Return what is there under a tag or a digest, or None. Writes nothing.
+    async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:  # noqa: ARG002 - asks nobody
+        """Return what is there under a name or a digest, or None. Writes nothing.
 
         Raises:
             ContentError: what is there is wrong, or the folder is something else than a layout.
         """
         return await asyncio.to_thread(self._head, ref)
 
-    async def has_blob(self, digest: Digest) -> int | None:
-        """Return the size of a blob that is there, or None."""
-        return await asyncio.to_thread(self._size, digest)
+    async def has_manifest(self, digest: Digest) -> bool:
+        """Whether a manifest is there, and so its content: none is taken whose content is not."""
+        return await self.head_manifest(digest) is not None
 
-    async def mount(self, digest: Digest, source: str) -> bool:  # noqa: ARG002 - the signature of Repository.mount
+    async def get_manifest(self, digest: str) -> Manifest:
+        """Return a manifest.
+
+        Raises:
+            MissingError: it is not there.
+            ContentError: it is wrong.
+        """
+        return await asyncio.to_thread(self._manifest, Digest.parse(digest))
+
+    async def has_blob(self, blob: Descriptor) -> bool:
+        """Whether a blob is there as long as it should be."""
+        return await asyncio.to_thread(self._size, blob.digest) == blob.size
+
+    @contextlib.asynccontextmanager
+    async def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Read a blob from `offset` on; the bytes are not hashed here.
+
+        Raises:
+            MissingError: it is not there.
+        """
+        yield (await asyncio.to_thread(self._file, descriptor.digest)).chunks(offset)
+
+    async def mount(self, digest: Digest, source: str) -> bool:  # noqa: ARG002 - as Repository.mount
         """Say no: a layout is one repository, there is nowhere to take a blob from."""
         return False
 
@@ -61,40 +85,38 @@ class LayoutWriter:
             StorageError: the disk said no.
         """
         await self._prepare()
-        if await self.has_blob(descriptor.digest) == descriptor.size:
+        if await self.has_blob(descriptor):
             return
-        with self._storage(), _Part(self._folder, descriptor) as part:
+        with self._storage(), BlobPart(self._folder / blob_name(descriptor.digest), descriptor) as part:
             async for chunk in opened():
                 await asyncio.to_thread(part.write, chunk)
             await asyncio.to_thread(part.finish)
 
-    async def put_manifest(self, manifest: Manifest, ref: str) -> None:
-        """Write a manifest whose content is there already; under a tag it gets an entry in the index, too.
+    async def put_manifest(self, manifest: Manifest) -> None:
+        """Write a manifest whose content is there already.
 
         Raises:
             MissingError: something that it refers to is not there: children come first.
-            ContentError: the index that is there is wrong.
             UsageError: the folder holds something else than a layout.
             StorageError: the disk said no.
         """
         await self._prepare()
         await asyncio.to_thread(self._put_manifest, manifest)
-        if ref != manifest.digest:
-            await self.publish(manifest, ref)
 
-    async def publish(self, manifest: Manifest, name: str | None) -> None:
-        """Give a manifest that is there an entry in `index.json`, in place of the one of the same name.
+    async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
+        """Give a manifest that is there its entries in `index.json`, in place of those of the same names, at once.
 
         Args:
             manifest: what was written by `put_manifest`.
-            name: its `org.opencontainers.image.ref.name`, or None for the one entry without a name.
+            names: each is one `org.opencontainers.image.ref.name`; with none it is the one entry without a name.
 
         Raises:
             ContentError: the index that is there is wrong.
             StorageError: the disk said no.
         """
         await self._prepare()
-        await asyncio.to_thread(self._publish, manifest, name)
+        entries = {name: entry_of(manifest.descriptor, name) for name in names or (None,)}
+        await asyncio.to_thread(self._change, entries)
 
     async def _prepare(self) -> None:
         async with self._preparing:
@@ -118,18 +140,37 @@ class LayoutWriter:
     def _head(self, ref: str) -> Descriptor | None:
         if not (self._folder / INDEX).exists() and _holds(self._folder) <= {"blobs", MARK, INDEX}:
             return None  # not a layout yet: it is being made right now, or its making was cut short
-        layout = Layout.open(self._folder)
         try:
-            if ":" not in ref:
-                return layout.resolve(ref)
-            file = layout.blob(Digest.parse(ref))
-            return Manifest.parse(file.load(LIMIT), "", Digest.parse(ref)).descriptor
-        except (MissingError, UsageError):  # a name that two have is nobody's: writing it mends that
+            if ":" in ref:
+                return self._manifest(Digest.parse(ref)).descriptor
+            found = self._names().get(ref)
+            return found if found and self._size(found.digest) == found.size else None
+        except MissingError:
             return None
+
+    def _manifest(self, digest: Digest) -> Manifest:
+        return Manifest.parse(self._file(digest).load(LIMIT), "", digest)
+
+    def _names(self) -> Mapping[str, Descriptor]:
+        """Return what each name stands for. One that two have is nobody's: writing it mends that."""
+        with self._storage():
+            path = self._folder / INDEX
+            state = path.stat() if path.exists() else None  # without one it is not a layout, and `open` says what it is
+        stamp = state and (state.st_ino, state.st_mtime_ns, state.st_size)
+        if stamp is None or self._read[0] != stamp:
+            names: dict[str, list[Descriptor]] = {}
+            for entry in Layout.open(self._folder).index():
+                names.setdefault(entry.annotations.get(REF_NAME, ""), []).append(entry)
+            known = {name: found[0] for name, found in names.items() if len({one.digest for one in found}) == 1}
+            self._read = stamp, known
+        return self._read[1]
+
+    def _file(self, digest: Digest) -> BlobFile:
+        return BlobFile.whole(self._folder / blob_name(digest))
 
     def _size(self, digest: Digest) -> int | None:
         try:
-            return BlobFile.whole(self._folder / blob_name(digest)).size
+            return self._file(digest).size
         except MissingError:
             return None
 
@@ -138,22 +179,25 @@ class LayoutWriter:
             if self._size(needed.digest) != needed.size:
                 raise MissingError(f"{self._folder}: lacks {needed.digest}, which {manifest.digest} refers to")
         if self._size(manifest.digest) != len(manifest.body):
-            with self._storage(), _Part(self._folder, manifest.descriptor) as part:
+            with self._storage(), BlobPart(self._folder / blob_name(manifest.digest), manifest.descriptor) as part:
                 part.write(manifest.body)
                 part.finish()
 
-    def _publish(self, manifest: Manifest, name: str | None) -> None:
+    def _change(self, changed: Mapping[str | None, dict[str, object] | None]) -> None:
+        """Replace the entries of these names; those that get None go."""
         path = self._folder / INDEX
         with self._storage(), _locked(self._folder):
-            body = BlobFile.whole(path).load(LIMIT)
-            Manifest.parse(body, "")  # what is wrong already is not made worse
-            document = read_object(body, str(path))
+            old = BlobFile.whole(path).load(LIMIT)
+            Manifest.parse(old, "")  # what is wrong already is not made worse
+            document = read_object(old, str(path))
             entries = sequence(document.get("manifests"), str(path))
-            changed = index_body(_with(entries, entry_of(manifest.descriptor, name), name), document)
-            if len(changed) > LIMIT:
+            for name, entry in changed.items():
+                entries = _with(entries, entry, name)
+            new = index_body(entries, document)
+            if len(new) > LIMIT:
                 raise ContentError(f"{path}: would be longer than the {LIMIT} bytes that readers take")
-            if changed != body:
-                _replace(path, changed)
+            if new != old:
+                _replace(path, new)
 
     @contextlib.contextmanager
     def _storage(self) -> Iterator[None]:
@@ -181,57 +225,17 @@ def index_body(entries: list[object], document: object = None) -> bytes:
     return json.dumps(known, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _with(entries: list[object], entry: dict[str, object], name: str | None) -> list[object]:
-    """Put `entry` where the first one of this name was, else at the end."""
+def _with(entries: list[object], entry: dict[str, object] | None, name: str | None) -> list[object]:
+    """Put `entry` where the first one of this name was, else at the end; None takes them away."""
     same = [_name(one) == name for one in entries]
     place = same.index(True) if any(same) else len(entries)
     rest = [one for one, dropped in zip(entries, same, strict=True) if not dropped]
     before = same[:place].count(False)
-    return [*rest[:before], entry, *rest[before:]]
+    return [*rest[:before], *filter(None, (entry,)), *rest[before:]]
 
 
 def _name(entry: object) -> object:
     return mapping(mapping(entry, INDEX).get("annotations"), INDEX).get(REF_NAME)
-
-
-class _Part:
-    """A blob while it is written: a locked file that a sweep leaves alone while we live."""
-
-    def __init__(self, folder: Path, descriptor: Descriptor) -> None:
-        self._want = descriptor
-        self._place = folder / blob_name(descriptor.digest)
-        self._place.parent.mkdir(parents=True, exist_ok=True)
-        self._hasher = descriptor.digest.hasher()
-        self._done = 0
-        while True:
-            self._path = self._place.parent / f".{secrets.token_hex(8)}.part"
-            self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb")
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            if os.fstat(self._file.fileno()).st_nlink:
-                return
-            self._file.close()  # somebody's sweep was quicker than our lock
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._path.unlink(missing_ok=True)
-        self._file.close()
-
-    def write(self, chunk: bytes) -> None:
-        self._done += len(chunk)
-        if self._done > self._want.size:
-            raise DigestError(f"{self._want.digest}: more than the {self._want.size} bytes of its descriptor")
-        self._hasher.update(chunk)
-        self._file.write(chunk)
-
-    def finish(self) -> None:
-        if self._done != self._want.size or self._hasher.hexdigest() != self._want.digest.hex:
-            raise DigestError(f"{self._want.digest}: the {self._done} bytes that came are others")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._path.replace(self._place)
-        sync_folder(self._place.parent)
 
 
 def _sweep(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ async def http() -> AsyncIterator[Http]:
 
 
 def repository(http: Http, registry: Registry, **options: Any) -> Repository:
-    return Repository(http, Reference(registry.host, "a/b"), HostBook(), **options)
+    return Repository(http, Reference(registry.host, "a/b"), **options)
 
 
 async def collect(repo: Repository, descriptor: Descriptor, offset: int = 0) -> bytes:
@@ -88,7 +89,7 @@ async def test_what_is_not_there(http: Http, registry: Registry) -> None:
     repo = repository(http, registry)
     assert await repo.head_manifest("v1") is None
     assert await repo.head_manifest(Digest.of(b"x")) is None
-    assert await repo.has_blob(Digest.of(b"x")) is None
+    assert not await repo.has_blob(Descriptor("x/y", Digest.of(b"x"), 1))
     with pytest.raises(MissingError):
         await repo.get_manifest("v1")
     with pytest.raises(MissingError):
@@ -237,13 +238,14 @@ async def test_encoded_content_is_refused(http: Http, registry: Registry) -> Non
 
 
 async def test_blob_sizes(http: Http, registry: Registry) -> None:
-    """HEAD of a blob tells its size; an answer about something else is no answer."""
+    """HEAD of a blob tells its size, and of another size it is not there; an answer about something else is none."""
     repo = repository(http, registry)
-    assert await repo.has_blob(BLOB.digest) == len(DATA)
+    assert await repo.has_blob(BLOB)
+    assert not await repo.has_blob(replace(BLOB, size=BLOB.size + 1))
     registry.content.put_blob("a/b", b"")
-    assert await repo.has_blob(Digest.of(b"")) == 0
+    assert await repo.has_blob(Descriptor("x/y", Digest.of(b""), 0))
     registry.faults.on("HEAD", "blobs").header("Docker-Content-Digest", Digest.of(b"other"))
-    assert await repo.has_blob(BLOB.digest) is None
+    assert not await repo.has_blob(BLOB)
 
 
 async def test_blob_from_the_start_and_from_the_middle(http: Http, registry: Registry) -> None:
@@ -313,7 +315,7 @@ async def test_redirected_blob(http: Http, registry: Registry) -> None:
     async with Registry(content=registry.content) as storage, Http(book) as authenticated:
         registry.auth = Auth(basic=("ann", "pw-canary"))
         registry.protocol.redirect_blobs_to = storage.url
-        repo = Repository(authenticated, Reference(registry.host, "a/b"), book)
+        repo = Repository(authenticated, Reference(registry.host, "a/b"))
         assert await collect(repo, BLOB, 100) == DATA[100:]
         assert [exchange.headers.get("authorization") for exchange in storage.log] == [None]
         assert [exchange.headers.get("range") for exchange in storage.log] == ["bytes=100-"]
@@ -326,9 +328,9 @@ async def test_one_token_serves_a_repository(push: bool, actions: str) -> None:
         registry.content.put_blob("a/b", DATA)
         book = HostBook({registry.host: HostPolicy(registry.host, Credential("ann", Secret("pw")))})
         async with Http(book) as http:
-            repo = Repository(http, Reference(registry.host, "a/b"), book, push=push)
+            repo = Repository(http, Reference(registry.host, "a/b"), push=push)
             assert await repo.head_manifest("v1") is None
-            assert await repo.has_blob(BLOB.digest) == len(DATA)
+            assert await repo.has_blob(BLOB)
             assert await collect(repo, BLOB) == DATA
         assert isinstance(registry.auth, Auth)
         assert set(registry.auth.asked) == {(f"repository:a/b:{actions}",)}
@@ -341,9 +343,9 @@ async def test_denied_is_not_missing(http: Http, registry: Registry) -> None:
     repo = repository(http, registry, push=True)
     with pytest.raises(DeniedError):
         await repo.head_manifest("v1")
-    assert await repo.has_blob(BLOB.digest) is None  # nothing is known of it, and the upload decides
+    assert not await repo.has_blob(BLOB)  # nothing is known of it, and the upload decides
     with pytest.raises(DeniedError):
-        await repository(http, registry).has_blob(BLOB.digest)
+        await repository(http, registry).has_blob(BLOB)
 
 
 async def test_errors_are_ours_and_short(http: Http, registry: Registry) -> None:

@@ -61,7 +61,7 @@ def with_config(config: Mapping[str, Any] | bytes, size: int | None = None) -> I
 
 async def ask(image: Image, registry: Registry) -> datetime | None:
     async with Http(HostBook(), Events(), jitter=lambda: 0.0) as http:
-        repository = Repository(http, Reference(registry.host, "a"), http.book, push=True)
+        repository = Repository(http, Reference(registry.host, "a"), push=True)
         return await created_at(repository, Digest(image.digest))
 
 

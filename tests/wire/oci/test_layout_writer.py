@@ -73,10 +73,9 @@ async def _copy(image: Image, writer: LayoutWriter, tag: str | None) -> Manifest
         await writer.put_blob(Descriptor(image.media_types[digest], Digest(digest), len(data)), _opened(data))
     manifests = [Manifest.parse(body, kind, Digest(digest)) for digest, (kind, body) in image.manifests.items()]
     for manifest in manifests[:-1]:
-        await writer.put_manifest(manifest, manifest.digest)
-    await writer.put_manifest(manifests[-1], tag or manifests[-1].digest)
-    if tag is None:
-        await writer.publish(manifests[-1], None)
+        await writer.put_manifest(manifest)
+    await writer.put_manifest(manifests[-1])
+    await writer.publish(manifests[-1], [tag] if tag else [])
     return manifests[-1]
 
 
@@ -133,7 +132,7 @@ async def test_tags_are_replaced_and_others_kept(tmp_path: Path) -> None:
         (False, True),
     ]
     before = (folder / "index.json").stat()
-    await writer.publish(third, "main")
+    await writer.publish(third, ["main"])
     assert (folder / "index.json").stat().st_ino == before.st_ino
     assert await writer.head_manifest(first.digest) == first.descriptor
 
@@ -151,7 +150,7 @@ async def test_asking_writes_nothing(tmp_path: Path) -> None:
     writer = LayoutWriter(tmp_path / "out")
     image = build_image()
     assert await writer.head_manifest("v1") is None
-    assert await writer.has_blob(image.digest) is None
+    assert not await writer.has_blob(Descriptor("x/y", image.digest, len(image.body)))
     assert not (tmp_path / "out").exists()
     root = await _copy(image, writer, "v1")
     found = await writer.head_manifest("v1")
@@ -167,7 +166,7 @@ async def test_children_before_parents(tmp_path: Path) -> None:
     writer = LayoutWriter(tmp_path / "out")
     image = build_image(("linux/amd64",))
     with pytest.raises(MissingError, match="refers to"):
-        await writer.put_manifest(Manifest.parse(image.body, OCI_MANIFEST), "v1")
+        await writer.put_manifest(Manifest.parse(image.body, OCI_MANIFEST))
     assert Layout.open(tmp_path / "out").index() == ()
 
 
@@ -232,7 +231,7 @@ async def test_many_writers_lose_no_tag(tmp_path: Path) -> None:
     root = Manifest.parse(image.body, image.media_type)
     async with asyncio.TaskGroup() as group:
         for number in range(12):
-            group.create_task(LayoutWriter(tmp_path / "out").put_manifest(root, f"v{number}"))
+            group.create_task(LayoutWriter(tmp_path / "out").publish(root, [f"v{number}"]))
     assert set(Layout.open(tmp_path / "out").names()) == {f"v{number}" for number in range(12)}
 
 

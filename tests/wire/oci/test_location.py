@@ -27,7 +27,7 @@ async def content() -> AsyncIterator[bytes]:
 
 async def put(registry: Registry) -> None:
     async with Http(HostBook(), limits=Limits(attempts=1)) as http:
-        await Repository(http, Reference(registry.host, "a/b"), HostBook(), push=True).put_blob(BLOB, content)
+        await Repository(http, Reference(registry.host, "a/b"), push=True).put_blob(BLOB, content)
 
 
 async def test_a_location_without_its_port_is_the_registrys_fault() -> None:

@@ -52,7 +52,7 @@ async def test_round_trip(kind: str) -> None:
     require("docker-registry")
     image = IMAGES[kind]
     async with DockerRegistry(access_log=True) as server, Http(HostBook()) as http:
-        repo = Repository(http, Reference(server.host, "team/app"), HostBook(), push=True)
+        repo = Repository(http, Reference(server.host, "team/app"), push=True)
         assert await repo.head_manifest("v1") is None
         await put(repo, image, "v1")
         described = await repo.head_manifest("v1")
@@ -61,7 +61,7 @@ async def test_round_trip(kind: str) -> None:
             manifest = await repo.get_manifest(digest)
             assert (manifest.body, manifest.media_type) == (body, media_type)
         for digest, data in image.blobs.items():
-            assert await repo.has_blob(Digest(digest)) == len(data)
+            assert await repo.has_blob(Descriptor("a/b", Digest(digest), len(data)))
             for offset in (0, len(data) // 2):
                 async with repo.open_blob(Descriptor("a/b", Digest(digest), len(data)), offset) as chunks:
                     assert b"".join([chunk async for chunk in chunks]) == data[offset:]
@@ -74,13 +74,13 @@ async def test_tags_and_mounts() -> None:
     require("docker-registry")
     image = build_image(["linux/amd64"], layer_size=64)
     async with DockerRegistry() as server, Http(HostBook()) as http:
-        base = Repository(http, Reference(server.host, "base/image"), HostBook(), push=True)
+        base = Repository(http, Reference(server.host, "base/image"), push=True)
         names = [f"v{number}" for number in range(12)]
         with pytest.raises(MissingError):
             await anext(base.tags())
         await put(base, image, *names)
         assert sorted([tag async for tag in base.tags()]) == sorted(names)
-        repo = Repository(http, Reference(server.host, "team/app"), HostBook(), push=True)
+        repo = Repository(http, Reference(server.host, "team/app"), push=True)
         for digest in image.blobs:
             assert await repo.mount(Digest(digest), "base/image")
         assert not await repo.mount(Digest.of(b"nowhere"), "base/image")
@@ -92,11 +92,11 @@ async def test_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks are put together again, when a registry or a proxy wants them."""
     require("docker-registry")
     async with DockerRegistry() as server, Http(HostBook()) as http:
-        repo = Repository(http, Reference(server.host, "team/app"), HostBook(), push=True)
+        repo = Repository(http, Reference(server.host, "team/app"), push=True)
         data = bytes(range(256)) * 4096
         repo._endpoint = replace(repo._endpoint, profile=replace(repo._endpoint.profile, chunk=300_000, put_limit=1))
         await repo.put_blob(Descriptor("a/b", Digest.of(data), len(data)), lambda: body_of(data))
-        assert await repo.has_blob(Digest.of(data)) == len(data)
+        assert await repo.has_blob(Descriptor("a/b", Digest.of(data), len(data)))
 
 
 async def test_credentials() -> None:
@@ -106,10 +106,10 @@ async def test_credentials() -> None:
     async with DockerRegistry(user=("ann", "pw")) as server:
         book = HostBook({server.host: HostPolicy(server.host, Credential("ann", Secret("pw")))})
         async with Http(book) as http:
-            await put(Repository(http, Reference(server.host, "team/app"), book, push=True), image, "v1")
+            await put(Repository(http, Reference(server.host, "team/app"), push=True), image, "v1")
         async with Http(HostBook()) as http:
             with pytest.raises(DeniedError):
-                await Repository(http, Reference(server.host, "team/app"), HostBook()).head_manifest("v1")
+                await Repository(http, Reference(server.host, "team/app")).head_manifest("v1")
 
 
 def test_schema_1_is_known() -> None:

@@ -27,7 +27,7 @@ async def registry() -> AsyncIterator[Registry]:
 
 async def tags_of(registry: Registry) -> list[str]:
     async with Http(HostBook()) as http:
-        return [tag async for tag in Repository(http, Reference(registry.host, "a/b"), HostBook()).tags()]
+        return [tag async for tag in Repository(http, Reference(registry.host, "a/b")).tags()]
 
 
 async def fill(registry: Registry, tags: Iterable[str]) -> list[str]:

@@ -139,7 +139,7 @@ class OciTarget:
                 raise ImmutableError(f"{self.place}/{chart.name}:{tag} is {there or 'no chart'}, not {wanted.digest}")
         archive = Descriptor(oci_manifest.CHART, wanted.digest, wanted.size)
         layers = [archive]
-        if await repository.has_blob(wanted.digest) != wanted.size:
+        if not await repository.has_blob(archive):
             await reader.worth_sending()
             await repository.put_blob(archive, reader.chunks)
             failpoints.hit("push.blob")
@@ -169,7 +169,7 @@ class OciTarget:
         return below(self._path, chart.name)
 
     def _repository(self, chart: ChartVersion) -> Repository:
-        return Repository(self._http, Reference(self._domain, self._name(chart)), self._http.book, push=True)
+        return Repository(self._http, Reference(self._domain, self._name(chart)), push=True)
 
     async def _look(self, chart: ChartVersion, seen: TagSeen | None, listed: bool) -> None:  # noqa: FBT001 - one of many
         """Find out what a tag stands for: by HEAD where it may be missing, or be what it was."""
@@ -213,7 +213,7 @@ async def _small(repository: Repository, media_type: str, data: bytes) -> Descri
     async def chunks() -> AsyncIterator[bytes]:
         yield data
 
-    if await repository.has_blob(blob.digest) != blob.size:
+    if not await repository.has_blob(blob):
         await repository.put_blob(blob, chunks)
         failpoints.hit("push.blob")
     return blob

@@ -167,7 +167,7 @@ class ChartSource:
         try:
             if is_oci(chart.urls[0]):
                 reference = locate_oci(self._repository, chart.urls[0], chart.version, self._http.book)
-                repository = Repository(self._http, reference, self._http.book)
+                repository = Repository(self._http, reference)
                 layer = _layer(await repository.get_manifest(reference.digest or reference.tag or ""), CHART_LAYERS)
                 return layer.size if layer else None
             location = locate(self._repository, chart.urls[0], self._http.book)
@@ -229,7 +229,7 @@ class ChartSource:
 
     async def _in_registry(self, chart: ChartVersion) -> _Place:
         reference = locate_oci(self._repository, chart.urls[0], chart.version, self._http.book)
-        repository = Repository(self._http, reference, self._http.book)
+        repository = Repository(self._http, reference)
         manifest = await repository.get_manifest(reference.digest or reference.tag or "")
         layer = _layer(manifest, CHART_LAYERS)
         if layer is None:

@@ -45,7 +45,7 @@ async def poll_registry(http: Http, url: str, spec: HelmSpec, known: Mapping[str
         MirrordError: the tags of none of them can be listed.
     """
     references = [Reference.parse(name) for name in _repositories(url, spec)]
-    repositories = {reference: Repository(http, reference, http.book) for reference in references}
+    repositories = {reference: Repository(http, reference) for reference in references}
     found = dict(zip(references, await asyncio.gather(*map(_tags, repositories.values())), strict=True))
     failed = {reference: error for reference, error in found.items() if isinstance(error, MirrordError)}
     if failed and len(failed) == len(found):

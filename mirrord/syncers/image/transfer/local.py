@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from mirrord.blobs.files import storage_errors
@@ -13,11 +13,11 @@ from mirrord.blobs.holding import whole
 from mirrord.blobs.repositories import ManifestRef, Repositories, RepositoryState
 from mirrord.blobs.spool import SpoolReader
 from mirrord.blobs.store import BlobStore
-from mirrord.errors import DigestError, StorageError
+from mirrord.errors import DigestError, MissingError, StorageError
 from mirrord.model.digest import Digest
-from mirrord.syncers.image.kept import created_locally
 from mirrord.wire.oci.descriptor import Descriptor
-from mirrord.wire.oci.manifest import Manifest
+from mirrord.wire.oci.files import BlobFile
+from mirrord.wire.oci.manifest import LIMIT, Manifest
 
 
 class LocalDestination:
@@ -41,13 +41,29 @@ class LocalDestination:
     def _linked(self) -> RepositoryState:
         return self._links.get(self.repository) or RepositoryState()
 
-    async def named(self, name: str) -> Digest | None:
+    async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:  # noqa: ARG002 - asks nobody
         """Look into the repository's file."""
-        return self._linked.tags.get(name)
+        state = self._linked
+        digest = Digest.parse(ref) if ":" in ref else state.tags.get(ref)
+        found = digest and state.manifests.get(digest)
+        return Descriptor(found.media_type, digest, found.size) if digest and found else None
 
-    async def created(self, digest: Digest) -> datetime | None:
-        """Look into its own words."""
-        return await created_locally(self._linked, self._store, digest)
+    async def get_manifest(self, digest: str) -> Manifest:
+        """Read the store."""
+        found = self._linked.manifests.get(Digest.parse(digest))
+        body = await asyncio.to_thread(self._file(Digest(digest)).load, LIMIT)
+        return Manifest.parse(body, found.media_type if found else "", Digest(digest))
+
+    @contextlib.asynccontextmanager
+    async def open_blob(self, descriptor: Descriptor) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Read the store."""
+        yield self._file(descriptor.digest).chunks()
+
+    def _file(self, digest: Digest) -> BlobFile:
+        path = self._store.path(digest)
+        if path is None:
+            raise MissingError(f"{digest} is not in the local store")
+        return BlobFile.whole(path)
 
     async def has_manifest(self, digest: Digest) -> bool:
         """Look into the repository's file, and whether the store still has all that is reached from there."""
@@ -57,7 +73,7 @@ class LocalDestination:
         """Look into the store."""
         return self._store.path(blob.digest) is not None
 
-    async def mount(self, blob: Descriptor, repository: str) -> bool:  # noqa: ARG002 - the port's signature
+    async def mount(self, digest: Digest, source: str) -> bool:  # noqa: ARG002 - the port's signature
         """Say no: `has_blob` looks at all repositories already."""
         return False
 
@@ -85,7 +101,7 @@ class LocalDestination:
         finally:
             copy.unlink(missing_ok=True)
 
-    async def take_manifest(self, manifest: Manifest) -> None:
+    async def put_manifest(self, manifest: Manifest) -> None:
         """Keep the bytes; they are linked when something is named."""
         await self._store.put(manifest.digest, manifest.body)
         refs = tuple(one.digest for one in (*manifest.children, *manifest.blobs))

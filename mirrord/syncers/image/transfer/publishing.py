@@ -13,7 +13,7 @@ from mirrord.model.plan import Step
 from mirrord.plan.moving import written
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.syncers.image.transfer.destinations import Destination
-from mirrord.wire.oci.created import created
+from mirrord.wire.oci.created import created, created_at
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.files import BlobFile
 from mirrord.wire.oci.manifest import LIMIT, Manifest
@@ -58,7 +58,7 @@ async def decide(destination: Destination, step: Step, made: Made) -> Names:
             continue
         ours = next((one.created for one in step.named if one.name == name), None) or await made()
         if ours and digest not in dates:
-            dates[digest] = await destination.created(digest)
+            dates[digest] = await created_at(destination, digest)
         theirs = dates.get(digest)
         if ours and theirs and theirs > ours:
             left.append(name)
@@ -101,11 +101,12 @@ async def created_at_source(source: ImageSource, manifest: Manifest) -> datetime
 async def _there(destination: Destination, name: str, step: Step) -> Digest | None:
     """Return what a name is there; of one that moves None also where the target refuses to speak of it."""
     try:
-        there = await destination.named(name)
+        head = await destination.head_manifest(name)
     except RefusedError as error:
         if name in step.stays:
             raise ImmutableError(f"{name} never moves, and what it is there is not known: {error}") from error
         return None
+    there = head.digest if head else None
     if name in step.stays and there not in (None, step.digest):
         raise ImmutableError(f"{name} is {there} there and never moves")
     return there

@@ -18,7 +18,7 @@ from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import Tell
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan import ImageSource
-from mirrord.syncers.image.transfer.destinations import Destination, Keeping
+from mirrord.syncers.image.transfer.destinations import Destination, Keeping, Streamed, send_blob
 from mirrord.syncers.image.transfer.publishing import Names, created_at_source, decide
 from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, read_manifest, root
 from mirrord.transfer.fanout import Delivery, Workers, fan_out
@@ -43,7 +43,7 @@ class _Errand:
     """One image on its way to one target."""
 
     source: ImageSource
-    destination: Destination
+    destination: Streamed | Keeping
     consumer: str
     tally: _Tally = field(default_factory=_Tally)
     extent: Extent = field(default_factory=Extent)
@@ -56,7 +56,7 @@ class ImageSession:
     def __init__(
         self,
         sources: Mapping[str, ImageSource],
-        destinations: Mapping[str, Destination],
+        destinations: Mapping[str, Streamed | Keeping],
         services: Services,
         patience: float,
         label: str = "",
@@ -154,7 +154,7 @@ class ImageSession:
         errand.extent.found(parts)
         await errand.workers.each(parts.children, lambda child: self._child(errand, child, depth + 1))
         await errand.workers.each(parts.blobs, lambda blob: self._blob(errand, blob))
-        await destination.take_manifest(await self._manifest(errand, parts.entry))
+        await destination.put_manifest(await self._manifest(errand, parts.entry))
         errand.tally.foreign += parts.foreign
         failpoints.hit("push.manifest")
 
@@ -186,7 +186,7 @@ class ImageSession:
             async with self._slots[errand.consumer]:
                 source = replace(await errand.source.wanted(blob), on_bytes=self._count)
                 await feed(
-                    self._services.spools, source, errand.consumer, self._label, partial(destination.take_blob, blob)
+                    self._services.spools, source, errand.consumer, self._label, partial(send_blob, destination, blob)
                 )
             errand.tally.blobs += 1
             errand.tally.sent += blob.size
@@ -195,7 +195,7 @@ class ImageSession:
 
     async def _mounted(self, destination: Destination, blob: Descriptor) -> bool:
         other = self._services.locations.other(destination.host, blob.digest, destination.repository)
-        return other is not None and await destination.mount(blob, other)
+        return other is not None and await destination.mount(blob.digest, other)
 
 
 def _receipt(step: Step, tally: _Tally, names: Names) -> Receipt:

@@ -82,7 +82,7 @@ async def _created(
 
 async def _created_there(target: Target, digest: Digest, mirror: Mirror, services: Services) -> datetime | None:
     if target.name != LOCAL:
-        repository = Repository(services.http, target_reference(mirror, target), services.http.book, push=True)
+        repository = Repository(services.http, target_reference(mirror, target), push=True)
         return await created_at(repository, digest)
     if services.repositories is None or services.blobs is None:
         return None
@@ -99,7 +99,7 @@ async def _source(
     frozen = spec.immutable if mirror.publication else ()
     if source.repository:
         reference = source_reference(mirror)
-        repository = Repository(services.http, reference, services.http.book)
+        repository = Repository(services.http, reference)
         names = [target.name for target in mirror.targets]
         fixed = () if mirror.publication else spec.immutable  # it speaks of tags of the mirror's own source
         question = Question(reference, source, fixed, names, memory, mirror.publication, frozen)
@@ -165,7 +165,7 @@ async def _held(target: Target, names: Collection[str], mirror: Mirror, services
     """
     if target.name == LOCAL:
         return _Look(target.name, await asyncio.to_thread(_local, names, mirror, services))
-    repository = Repository(services.http, target_reference(mirror, target), services.http.book, push=True)
+    repository = Repository(services.http, target_reference(mirror, target), push=True)
     held: dict[str, str | None] = {}
     answered: list[bool] = []
 
