@@ -1,10 +1,11 @@
-"""How branches, commits and pull requests become tags."""
+"""How branches, commits and pull requests become tags, and where a target's `to` leads for a mirror."""
 
 from __future__ import annotations
 
 import re
 
-from mirrord.errors import UsageError
+from mirrord.errors import ConfigError, UsageError
+from mirrord.syncer.values import Mirror, Target
 
 LONGEST = 128  # characters of a tag (distribution-spec, <reference>)
 SHORT_COMMIT = 7  # hex digits of a full commit hash that go into a tag
@@ -54,3 +55,19 @@ def pull_request_tags(number: int, build: str) -> tuple[str, str]:
 def _tags(branch: str, build: str) -> tuple[str, str]:
     short = build[:SHORT_COMMIT] if _FULL_COMMIT.fullmatch(build) else tag_of(build, LONGEST - 2)
     return f"{tag_of(branch, LONGEST - 1 - len(short))}-{short}", tag_of(branch)
+
+
+def target_text(mirror: Mirror, target: Target, name: str, *, below: bool = False) -> str:
+    """Return a target's `to` with `{name}` and `{mirror}` filled in; with `below` and no braces, `<to>/<name>`.
+
+    Raises:
+        ConfigError: there are braces around something else.
+    """
+    text = target.to.strip()
+    if below and "{" not in text:
+        text = f"{text.rstrip('/')}{'' if text.endswith(':') else '/'}{{name}}"
+    text = text.replace("{name}", name).replace("{mirror}", mirror.name)
+    if "{" in text or "}" in text:
+        wrong = f"{target.to[:80]!r} has braces around something unknown; write {{name}} or {{mirror}}"
+        raise ConfigError(f"{target.origin}: targets.{target.name}.to: {wrong}")
+    return text

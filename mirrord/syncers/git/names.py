@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from mirrord.errors import ConfigError, MirrordError, UntrustedError
+from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.wire.forges.known import canonical, forge_of
 from mirrord.wire.git.address import Address, check
@@ -113,16 +114,8 @@ def _place(mirror: Mirror, target: Target) -> str:
 
 
 def _target(mirror: Mirror, target: Target) -> _Repository:
-    name, where = repository_name(mirror), f"{target.origin}: targets.{target.name}.to"
-    text = target.to.strip()
-    if "{" not in text and not text.endswith(".git"):
-        text = f"{text.rstrip('/')}{'' if text.endswith(':') else '/'}{{name}}"
-    text = text.replace("{name}", name).replace("{mirror}", mirror.name)
-    if "{" in text or "}" in text:
-        raise ConfigError(
-            f"{where}: {target.to[:80]!r} has braces around something unknown; write {{name}} or {{mirror}}"
-        )
-    return _read(text, options_of(target).host, where)
+    text = target_text(mirror, target, repository_name(mirror), below=not target.to.strip().endswith(".git"))
+    return _read(text, options_of(target).host, f"{target.origin}: targets.{target.name}.to")
 
 
 class _Repository(NamedTuple):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from mirrord.errors import ConfigError, MirrordError
 from mirrord.model.digest import Digest
+from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.wire.oci.reference import Reference, valid_repository, valid_tag
 from mirrord.wire.origin import check_url
@@ -199,7 +200,7 @@ def place_of(mirror: Mirror, target: Target) -> str:
     """
     if target.name == LOCAL:
         return f"{LOCAL}/{mirror.name}"
-    text = target.to.replace("{mirror}", mirror.name).replace("{name}", mirror.name).rstrip("/")
+    text = target_text(mirror, target, mirror.name).rstrip("/")
     if text.startswith("/"):
         return text
     return _url(text, f"{target.origin}: targets.{target.name}.to")

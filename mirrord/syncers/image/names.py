@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from mirrord.errors import ConfigError, MirrordError, UsageError
+from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Publication, Target
 from mirrord.wire.oci.layout import split_name
 from mirrord.wire.oci.reference import Reference
@@ -31,10 +32,9 @@ def target_reference(mirror: Mirror, target: Target) -> Reference:
     Raises:
         ConfigError: that is no repository.
     """
-    name = image_name(mirror)
-    text = target.to if "{" in target.to else f"{target.to.rstrip('/')}/{name}"
+    text = target_text(mirror, target, image_name(mirror), below=True)
     try:
-        reference = Reference.parse(text.replace("{name}", name).replace("{mirror}", mirror.name))
+        reference = Reference.parse(text)
     except MirrordError as error:
         raise ConfigError(f"{target.origin}: targets.{target.name}.to: {error}") from error
     if reference.tag or reference.digest:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from mirrord.model.plan import Action, Plan, Step
+from mirrord.plan.guards import some, too_much, unless_meant
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.helm.names import INDEX, registry_lacks, registry_paths, spec_of
 from mirrord.syncers.helm.plan.choice import VersionChoice, choose
@@ -23,7 +24,6 @@ INDEX_ITEM: Final = "index"
 LACKING: Final = "lacking"
 """Names, among the facts of a look, the targets and versions of which the operator has to decide, a line each."""
 
-SHOWN = 5  # names in a sentence
 TOGETHER = 4  # versions in a batch: charts are so small that their round trips are what takes time
 
 
@@ -38,10 +38,9 @@ def guard(survey: HelmSurvey, spec: HelmSpec) -> str:
     lost = {
         item for item in (before or frozenset()) - {entry.item for entry in survey.entries} if not survey.hides(item)
     }
-    if not before or len(lost) <= (max(1.0, spec.max_loss * len(before)) if spec.max_loss and len(before) > 1 else 0):
-        return ""
-    share = f"{len(lost)} of {len(before)}"
-    return f"upstream's index lost {share} versions ({_some(lost)}), more than max_loss of {spec.max_loss:.0%} allows"
+    before = before or frozenset()
+    why = too_much(len(lost), len(before), spec.max_loss, spared=len(before) > 1)
+    return f"upstream's index lost {len(lost)} of {len(before)} versions ({some(lost)}), {why}" if why else ""
 
 
 def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
@@ -51,8 +50,7 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     spec = spec_of(mirror)
     blocked = "" if mirror.allow else guard(survey, spec)
     if blocked:
-        reason = f"{blocked}; when that is meant, run `mirrord sync {mirror.name} --allow`"
-        none = tuple(_all(mirror, Action.REFUSE, reason))
+        none = tuple(_all(mirror, Action.REFUSE, unless_meant(mirror.name, blocked)))
         told = (survey.problems, survey.missing, survey.remarks)
         return Plan(mirror.name, mirror.kind, now, none, *told, decisions=survey)
     choices = choose(survey.entries, spec, now)
@@ -195,8 +193,3 @@ def _index_step(
     if same and target not in survey.rewrite:
         return _index(target, Action.KEEP, "lists all that is wanted")
     return _index(target, Action.COPY, "its entries are not as upstream has them" if not same else "to be written anew")
-
-
-def _some(items: Collection[str]) -> str:
-    shown = sorted(items)[:SHOWN]
-    return ", ".join(shown) + (" …" if len(items) > SHOWN else "")
