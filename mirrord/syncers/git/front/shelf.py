@@ -14,9 +14,9 @@ import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
-from weakref import WeakValueDictionary
 
 from mirrord.blobs.files import storage_errors
+from mirrord.keyedlock import KeyedLock
 
 BUDGET: Final = 256 << 20
 AT_ONCE: Final = 2  # blobs in memory on their way to the shelf
@@ -29,7 +29,7 @@ class AnswerCache:
         """Use `folder` for so many bytes."""
         self._folder, self._budget = folder, budget
         self._free = asyncio.Semaphore(AT_ONCE)
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = KeyedLock()
         self._putting = threading.Lock()  # of threads: who is cancelled leaves one behind that still writes
 
     async def file(self, oid: str, read: Callable[[], Awaitable[bytes]]) -> Path:
@@ -40,8 +40,7 @@ class AnswerCache:
             MirrordError: as `read` does.
         """
         path = self._folder / oid
-        turn = self._turns.setdefault(oid, asyncio.Lock())
-        async with turn:
+        async with self._turns.hold(oid):
             if not await asyncio.to_thread(_used, path):
                 async with self._free:
                     await asyncio.to_thread(self._put, path, await read())

@@ -11,15 +11,17 @@ import asyncio
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary
 
 from mirrord.blobs.files import storage_errors
 from mirrord.blobs.notes import Notes
 from mirrord.errors import MirrordError, StorageError, UsageError
+from mirrord.keyedlock import KeyedLock
 from mirrord.syncer.values import LOCAL, Backup, Mirror, Services
 from mirrord.syncers.git.kept.fates import Fates, Lost
 from mirrord.syncers.git.kept.large import LargeFiles
@@ -41,12 +43,8 @@ _WATCHED: Final = ("HEAD", "packed-refs", "refs/heads", "refs/tags", "refs/mirro
 _programs: WeakKeyDictionary[Http, Git] = WeakKeyDictionary()
 _recent: dict[Path, tuple[tuple[str, str], KnownRefs]] = {}
 """By folder: what was read of the note last, and the state of repository and note then."""
-_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-
-def lock_of(key: str) -> asyncio.Lock:
-    """Return the one lock of this process for a cache or a destination; it lasts as long as somebody has it."""
-    return _locks.setdefault(key, asyncio.Lock())
+lock_of: Final = KeyedLock().hold
+"""Takes the one lock of this process for a cache or a destination."""
 
 
 def git_of(services: Services) -> Git:
@@ -98,15 +96,18 @@ class MirrorCache:
         self.git = git_of(services)
         self.cache = GitCache(self.git, self.folder)
         self.large = LargeFiles(self.git, self.folder)
-        self.lock = lock_of(str(self.folder))
         self._local = repository_name(mirror) if any(target.name == LOCAL for target in mirror.targets) else None
         self._notes = Notes(self.folder)
         self._fates = Fates(self._notes)
 
+    @property
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """The turn of whoever changes refs."""
+        return lock_of(str(self.folder))
+
     async def known(self) -> KnownRefs:
         """Return the refs of the cache, from the note while it is good."""
-        found = await asyncio.to_thread(self._noted)
-        return found if found is not None else await self._read()
+        return await asyncio.to_thread(self._noted) or await self._read()
 
     def recognised(self, known: KnownRefs, refs: Mapping[str, str]) -> KnownRefs:
         """Put `refs` in the place of states that equal them, for the next run too: comparing them is free then."""
