@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mirrord.events import Events
+from mirrord.commands import Sync
 from mirrord.serve.remote import ControlClient
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.images import build_image
@@ -74,7 +74,7 @@ class Bench:
             self._configure((await host.stdout.readline()).decode().strip())
             async with self._daemon():
                 await self.sync(Watched())
-                await ControlClient(self.state).sync(["big"], Events())
+                await ControlClient(self.state).carry_out(Sync(("big",)))
                 yield
         finally:
             assert host.stdin is not None
@@ -127,7 +127,7 @@ class Bench:
         await asyncio.to_thread(self.source.commit, "main", {"news": os.urandom(2000)})
         began = time.monotonic()
         try:
-            (ended,) = await ControlClient(self.state).sync(["app"], Events())
+            (ended,) = await ControlClient(self.state).carry_out(Sync(("app",)))
             found.failed += [f"sync: {ended.error}"] if ended.error else []
         finally:
             found.syncs.append(time.monotonic() - began)

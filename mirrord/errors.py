@@ -191,7 +191,7 @@ class UntrustedError(MirrordError):
     code = "untrusted"
     outcome = "refused"
 
-    def __init__(self, message: str, reason: str) -> None:
+    def __init__(self, message: str, reason: str = "") -> None:
         """Keep the reason as a word for logs and metrics."""
         super().__init__(message)
         self.reason = reason

@@ -201,7 +201,7 @@ def test_the_status_document_is_documented() -> None:
     whole, _, mirror = text.partition("Each mirror:")
     assert first_column(whole) == set(status.Status.__annotations__)
     assert first_column(mirror) == {*status.MirrorStatus.__annotations__, *status.TargetStatus.__annotations__}
-    inner = (status.TargetStatus, status.ErrorStatus, status.RunningStatus)
+    inner = (status.TargetStatus, status.ErrorStatus, status.Running)
     assert all(f"`{key}`" in mirror for kind in inner for key in kind.__annotations__)
 
 

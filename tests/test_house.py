@@ -31,7 +31,7 @@ DOORS = {
         "mirrord.config.load",
         "mirrord.syncers.helm.upstream.yaml_events",
     },  # the latter sees events only, no objects
-    "pydantic": {"mirrord.config", "mirrord.syncer", "mirrord.syncers"},
+    "pydantic": {"mirrord.config", "mirrord.report", "mirrord.syncer", "mirrord.syncers"},
     "apscheduler": {"mirrord.schedule"},
     "sqlalchemy": {"mirrord.record"},
     "structlog": {"mirrord.report.logs"},

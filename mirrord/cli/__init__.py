@@ -16,7 +16,20 @@ import typer
 from mirrord import __version__
 from mirrord.errors import MirrordError, UsageError
 
-COMMANDS = ("copy", "check", "plan", "sync", "publish", "restore", "status", "serve", "healthcheck", "raw-url", "demo")
+COMMANDS = (
+    "copy",
+    "check",
+    "plan",
+    "sync",
+    "publish",
+    "restore",
+    "status",
+    "serve",
+    "reload",
+    "healthcheck",
+    "raw-url",
+    "demo",
+)
 
 GARBAGE = 20_000  # objects between two looks for cycles: the default of 700 costs 6 % of a copy and finds nothing
 

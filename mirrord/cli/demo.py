@@ -18,6 +18,7 @@ import typer
 
 from mirrord.cli.console import exit_code, say, say_run, short, size, table
 from mirrord.cli.progress import shown
+from mirrord.commands import Publish, Sync
 from mirrord.daemon.loop import run
 from mirrord.errors import DigestError
 from mirrord.events import Events
@@ -115,8 +116,9 @@ async def _publish(stage: Stage) -> int:
     say(f"\n$ mirrord publish {stage.mirror} --image {stage.origin} --branch main --commit {commit}")
     sys.stdout.flush()
     events, names = Events(), build_tags("main", commit)
+    command = Publish(stage.mirror, Publication(stage.origin, names))
     with shown(events, quiet=False):
-        ended = await ControlClient(stage.state).publish(stage.mirror, Publication(stage.origin, names), events)
+        ended = await ControlClient(stage.state).carry_out(command, events)
     if code := exit_code([ended]):
         say_run(ended)
         return code
@@ -132,8 +134,7 @@ async def _sync_charts(stage: Stage) -> int:
     """Mirror the chart repository, and get every archive from mirrord as helm would."""
     say(f"\n$ mirrord sync {CHARTS}")
     sys.stdout.flush()
-    events = Events()
-    (ended,) = await ControlClient(stage.state).sync([CHARTS], events)
+    (ended,) = await ControlClient(stage.state).carry_out(Sync((CHARTS,)))
     say_run(ended)
     if code := exit_code([ended]):
         return code
@@ -153,7 +154,7 @@ async def _sync_code(stage: Stage) -> int:
         return 0
     say(f"\n$ mirrord sync {CODE}")
     sys.stdout.flush()
-    (ended,) = await ControlClient(stage.state).sync([CODE], Events())
+    (ended,) = await ControlClient(stage.state).carry_out(Sync((CODE,)))
     say_run(ended)
     if code := exit_code([ended]):
         return code

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from mirrord.cli.ask import ask
 from mirrord.cli.console import plan_exit_code, say_json, say_plan
-from mirrord.cli.house import work
-from mirrord.cli.options import Config, Json, Names, State, config_folder, state_folder
-from mirrord.daemon.loop import run
+from mirrord.cli.options import Config, Json, Names, State
+from mirrord.commands import PlanMirrors
 from mirrord.report.documents import plan_document
 
 HELP = """Show every step that [cyan]sync[/cyan] would do now, each with its reason. Writes to no target.
@@ -29,12 +29,10 @@ def plan(
     json: Json = False,  # noqa: FBT002 - a flag
 ) -> int:
     """Run the command and return its exit code."""
-    plans = run(
-        work(lambda hand, _: hand.plan(names or ()), lambda: config_folder(config), state_folder(state), quiet=json)
-    )
+    plans = ask(PlanMirrors(tuple(names or ())), config, state, quiet=json)
     if json:
-        say_json({"plans": [plan_document(found) for found in plans]})
+        say_json({"plans": [plan_document(plan) for plan in plans]})
     else:
-        for found in plans:
-            say_plan(found, explain=explain)
+        for plan in plans:
+            say_plan(plan, explain=explain)
     return plan_exit_code(plans)

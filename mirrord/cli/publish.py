@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from mirrord.cli.ask import ask
 from mirrord.cli.console import exit_code, say_json, say_run
-from mirrord.cli.house import work
-from mirrord.cli.options import Config, Json, State, config_folder, state_folder
-from mirrord.daemon.loop import run
+from mirrord.cli.options import Config, Json, State
+from mirrord.commands import Publish
 from mirrord.errors import UsageError
 from mirrord.plan.naming import build_tags, pull_request_tags
 from mirrord.report.documents import run_document
@@ -52,19 +52,12 @@ def publish(  # noqa: PLR0917 - each one is an option of the command line
     """Run the command and return its exit code."""
     names = _names(branch, pr, commit, describe)
     publication = Publication(_source(layout, archive, image), names, if_newest=if_newest)
-    ended = run(
-        work(
-            lambda hand, events: hand.publish(name, publication, events),
-            lambda: config_folder(config),
-            state_folder(state),
-            quiet=json,
-        )
-    )
+    run = ask(Publish(name, publication), config, state, quiet=json)
     if json:
-        say_json(run_document(ended))
+        say_json(run_document(run))
     else:
-        say_run(ended)
-    return exit_code([ended])
+        say_run(run)
+    return exit_code([run])
 
 
 def _source(layout: str | None, archive: str | None, image: str | None) -> str:

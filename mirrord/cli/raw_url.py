@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mirrord.cli.ask import configuration
 from mirrord.cli.console import note, say_json, table
-from mirrord.cli.house import configuration
 from mirrord.cli.options import Config, Json, config_folder
 from mirrord.errors import MissingError, UsageError
 from mirrord.syncer.values import LOCAL, Mirror, Target

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from mirrord.cli.ask import ask
 from mirrord.cli.console import exit_code, say, say_json, say_run, table
-from mirrord.cli.house import work
-from mirrord.cli.options import Config, Json, State, config_folder, state_folder
-from mirrord.daemon.loop import run
+from mirrord.cli.options import Config, Json, State
+from mirrord.commands import Backups, Restore
 from mirrord.errors import UsageError
-from mirrord.report.documents import backup_document, run_document
+from mirrord.report.documents import run_document
 
 HELP = """List what runs of the mirror NAME overwrote or deleted, or bring one of them back.
 
@@ -45,27 +45,19 @@ def restore(  # noqa: PLR0917 - each one is an option of the command line
     """
     if release and backup is None:
         raise UsageError("--release goes with the name of what was brought back")
-    folder, held = partial(config_folder, config), state_folder(state)
     if backup is None:
-        found = run(work(lambda hand, _: hand.backups(name), folder, held, quiet=json))
+        backups = ask(Backups(name), config, state, quiet=json)
         if json:
-            say_json({"backups": [backup_document(one) for one in found]})
-        elif found:
-            rows = [(one.name or "none", one.item, one.digest[:12], one.why) for one in found]
+            say_json({"backups": [asdict(entry) for entry in backups]})
+        elif backups:
+            rows = [(entry.name or "none", entry.item, entry.digest[:12], entry.why) for entry in backups]
             table(("BACKUP", "WAS", "CONTENT", "WHY"), rows)
         else:
             say(f"{name}: there is no backup of anything that was overwritten or deleted")
         return 0
-    ended = run(
-        work(
-            lambda hand, events: hand.restore(name, backup, events, release=release),
-            folder,
-            held,
-            quiet=json,
-        )
-    )
+    run = ask(Restore(name, backup, release), config, state, quiet=json)
     if json:
-        say_json(run_document(ended))
+        say_json(run_document(run))
     else:
-        say_run(ended)
-    return exit_code([ended])
+        say_run(run)
+    return exit_code([run])

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from mirrord.cli.ask import ask
 from mirrord.cli.console import clear, plain, say, say_json, table
-from mirrord.cli.house import standing
-from mirrord.cli.options import Config, Json, State, config_folder, state_folder
-from mirrord.daemon.loop import run
-from mirrord.report.status import Status, TargetStatus, told
+from mirrord.cli.options import Config, Json, State
+from mirrord.commands import GetStatus
+from mirrord.model.run import Result
+from mirrord.report.status import MirrorStatus, Status, TargetStatus, counted, status_document
 
 HELP = """Show for each mirror and target when it last succeeded, what is wrong, and when it runs next.
 
@@ -34,71 +35,68 @@ def status(
 ) -> int:
     """Run the command and return its exit code."""
     while True:
-        found = run(standing(lambda: config_folder(config), state_folder(state)))
+        found = ask(GetStatus(), config, state, quiet=True)
         if json:
-            say_json(found)
+            say_json(status_document(found))
         else:
             if watch:
                 clear()
             _show(found)
         if not watch:
-            return 1 if any(_bad(mirror) for mirror in found["mirrors"]) else 0
+            return 1 if any(_bad(mirror) for mirror in found.mirrors) else 0
         time.sleep(EVERY)
 
 
 def _bad(mirror: TargetStatus) -> bool:
-    return mirror["result"] not in (None, "success", "noop")
+    return mirror.result not in (None, Result.SUCCESS, Result.NOOP)
 
 
-def _show(found: Status) -> None:
-    now = datetime.fromisoformat(found["now"])
+def _show(status: Status) -> None:
     rows: list[tuple[str, ...]] = []
-    resting = "no daemon" if found["state"] == "offline" else "when asked"
-    for mirror in found["mirrors"]:
-        following = f"in {_span(now, mirror['next_run'])}" if mirror["next_run"] else resting
-        rows.append(
-            (
-                mirror["name"],
-                "",
-                *_cells(mirror, now, mirror["problems"]["count"]),
-                "running" if mirror["running"] else following,
-                "",
-            )
-        )
+    resting = "no daemon" if status.state == "offline" else "when asked"
+    for mirror in status.mirrors:
+        following = f"in {_span(status.now, mirror.next_run)}" if mirror.next_run else resting
+        cells = _cells(mirror, status.now, mirror.problems.count)
+        rows.append((mirror.name, "", *cells, "running" if mirror.running else following, ""))
         rows += [
-            ("", target["name"], *_cells(target, now), "", told(target["last_run"])) for target in mirror["targets"]
+            ("", target.name, *_cells(target, status.now), "", counted(target.last_run)) for target in mirror.targets
         ]
     table(("MIRROR", "TARGET", "LAST", "SUCCESS", "ITEMS", "NEXT", "LAST RUN"), rows)
-    if found["configuration_error"]:
-        say(f"the configuration was not taken, the one before is in force: {found['configuration_error']}")
-    for mirror in found["mirrors"]:
-        said = {target["last_error"]["message"] for target in mirror["targets"] if target["last_error"]}
-        own = mirror["last_error"]
-        for target in (*([mirror] if own and own["message"] not in said else []), *mirror["targets"]):
-            if target["last_error"]:
-                where = mirror["name"] if target is mirror else f"{mirror['name']}: {target['name']}"
-                for text in _troubles(target, target["last_error"]["message"]):
-                    say(f"{where}: {plain(text)}")
-        for word, noted in (("problem", mirror["problems"]), ("remark", mirror["remarks"])):
-            more = noted["count"] - len(noted["first"])
-            for text in (*noted["first"], *([f"and {more} more"] if more > 0 else [])):
-                say(f"{mirror['name']}: {word}: {plain(text)}")
+    if status.configuration_error:
+        say(f"the configuration was not taken, the one before is in force: {status.configuration_error}")
+    for mirror in status.mirrors:
+        _say_beside(mirror)
+
+
+def _say_beside(mirror: MirrorStatus) -> None:
+    """Print what is wrong with a mirror and its targets, each thing once, and what is worth knowing."""
+    messages = {target.last_error.message for target in mirror.targets if target.last_error}
+    own = mirror.last_error
+    for target in (*([mirror] if own and own.message not in messages else []), *mirror.targets):
+        if target.last_error:
+            where = mirror.name if target is mirror else f"{mirror.name}: {target.name}"
+            for text in _troubles(target, target.last_error.message):
+                say(f"{where}: {plain(text)}")
+    for word, noted in (("problem", mirror.problems), ("remark", mirror.remarks)):
+        more = noted.count - len(noted.first)
+        for text in (*noted.first, *([f"and {more} more"] if more > 0 else [])):
+            say(f"{mirror.name}: {word}: {plain(text)}")
 
 
 def _troubles(entry: TargetStatus, message: str) -> list[str]:
-    last, listed = entry["last_run"], entry["troubles"]
-    more = last["refused"] + last["failed"] - len(listed) if last and listed else 0
+    last, listed = entry.last_run, entry.troubles
+    more = last.refused + last.failed - len(listed) if last and listed else 0
     return [*(listed or [message]), *([f"and {more} more refused or failed"] if more > 0 else [])]
 
 
 def _cells(entry: TargetStatus, now: datetime, problems: int = 0) -> tuple[str, str, str]:
-    counted = f", {problems} problem{'' if problems == 1 else 's'}" if problems else ""
-    success = f"{_span(now, entry['last_success'])} ago" if entry["last_success"] else "never"
-    return f"{entry['result'] or '-'}{counted}", success, str(entry["items"])
+    problem = f", {problems} problem{'' if problems == 1 else 's'}" if problems else ""
+    success = f"{_span(now, entry.last_success)} ago" if entry.last_success else "never"
+    return f"{entry.result or '-'}{problem}", success, str(entry.items)
 
 
-def _span(now: datetime, text: str | None) -> str:
-    seconds = abs(int((datetime.fromisoformat(text or "") - now).total_seconds()))
+def _span(now: datetime, at: datetime) -> str:
+    seconds = abs(int((at - now).total_seconds()))
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds // length} {unit}"

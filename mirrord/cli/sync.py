@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from mirrord.cli.ask import ask
 from mirrord.cli.console import exit_code, say_json, say_run
-from mirrord.cli.house import work
-from mirrord.cli.options import Config, Json, Names, State, config_folder, state_folder
-from mirrord.daemon.loop import run
+from mirrord.cli.options import Config, Json, Names, State
+from mirrord.commands import Sync
 from mirrord.errors import UsageError
 from mirrord.report.documents import run_document
 
@@ -43,17 +43,10 @@ def sync(
     """
     if allow and not names:
         raise UsageError("--allow goes with the names of the mirrors that it is meant for")
-    runs = run(
-        work(
-            lambda hand, events: hand.sync(names or (), events, allow=allow),
-            lambda: config_folder(config),
-            state_folder(state),
-            quiet=json,
-        )
-    )
+    runs = ask(Sync(tuple(names or ()), allow), config, state, quiet=json)
     if json:
-        say_json({"runs": [run_document(ended) for ended in runs]})
+        say_json({"runs": [run_document(run) for run in runs]})
     else:
-        for ended in runs:
-            say_run(ended)
+        for run in runs:
+            say_run(run)
     return exit_code(runs)

@@ -6,20 +6,19 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from mirrord import __version__
+from mirrord.commands import Reload
 from mirrord.config.load import Configuration, load_folder
-from mirrord.daemon.house import House
+from mirrord.daemon.daemon import Daemon
 from mirrord.daemon.lock import SERVE, StateLock
-from mirrord.daemon.runtime import Runtime, now, open_runtime
+from mirrord.daemon.runtime import now, open_runtime
 from mirrord.daemon.systemd import Notifier
 from mirrord.errors import MirrordError
 from mirrord.events import Events
-from mirrord.model.run import Run
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.serve.app import make_app
@@ -60,23 +59,16 @@ async def serve(
         metrics, notifier, events = Metrics(__version__), Notifier(environ), Events()
         events.listen(logs)
         events.listen(metrics)
-        house: House
-
-        async def after(ended: Run) -> None:
-            await house.after(ended)
-
-        shop = await stack.enter_async_context(
-            open_runtime(configuration, syncers, state, events, after, check=lock.check)
-        )
-        house = House(shop, logs, metrics, notifier, folder=config_folder, state=state, environ=environ)
-        await house.follow()
-        for notice in (*shop.notices, *lock.notices):
+        runtime = await stack.enter_async_context(open_runtime(configuration, syncers, state, events, check=lock.check))
+        daemon = Daemon(runtime, logs, metrics, notifier, folder=config_folder, state=state, environ=environ)
+        await daemon.follow()
+        for notice in (*runtime.notices, *lock.notices):
             logs.write("warning", "daemon.notice", message=notice)
-        await _open(stack, house, public, state, configuration.settings.spool.budget)
+        await _open(stack, daemon, public, state, configuration.settings.spool.budget)
         address = address_of(public)
-        logs.write("info", "daemon.ready", address=address, version=__version__, mirrors=len(shop.snapshot.names))
-        await _until_told(house, logs, notifier)
-        await _end(house, shop, logs, stop_timeout)
+        logs.write("info", "daemon.ready", address=address, version=__version__, mirrors=len(runtime.snapshot.names))
+        await _until_signal(daemon, logs, notifier)
+        await _end(daemon, logs, stop_timeout)
     logs.write("info", "daemon.stopped")
     return 0
 
@@ -88,69 +80,64 @@ def _logs(configuration: Configuration) -> Logs:
     return Logs(sys.stdout, now, style=style, level=configuration.settings.log.level)
 
 
-async def _open(stack: AsyncExitStack, house: House, public: Any, state: Path, budget: int) -> None:
+async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path, budget: int) -> None:
     """Open the doors, then start the clock: whoever sees the first run can also ask about it."""
-    control = Listener(make_control(house))
+    control = Listener(make_control(daemon.carry_out, daemon.runtime.events))
     stack.callback((state / SOCKET).unlink, missing_ok=True)
     stack.push_async_callback(control.close)
     await control.listen(bind_control(state))
-    front = Listener(make_app(house, Programs(Room(house.services().scratch, disk=budget // _ANSWERS))))
+    front = Listener(make_app(daemon, Programs(Room(daemon.services().scratch, disk=budget // _ANSWERS))))
     stack.push_async_callback(front.close)
     await front.listen(public)
-    house.start()
-    stack.callback(house.clock.stop)
-    for work in (house.beat(), house.look()):
+    daemon.start()
+    stack.callback(daemon.clock.stop)
+    for work in (daemon.beat(), daemon.look()):
         task = asyncio.create_task(work)
-        stack.push_async_callback(_ended, task)
+        stack.push_async_callback(_cancelled, task)
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
+async def _cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
 
 
-async def _until_told(house: House, logs: Logs, notifier: Notifier) -> None:
+async def _until_signal(daemon: Daemon, logs: Logs, notifier: Notifier) -> None:
     """Wait for SIGTERM or SIGINT, reloading at each SIGHUP meanwhile."""
     loop = asyncio.get_running_loop()
-    told: asyncio.Future[str] = loop.create_future()
+    ended: asyncio.Future[str] = loop.create_future()
     reloads: set[asyncio.Task[None]] = set()
 
     async def reload() -> None:
-        with suppress(MirrordError):  # told and counted by the house
-            await house.reload()
+        with suppress(MirrordError):  # logged and counted by the daemon
+            await daemon.carry_out(Reload())
 
     def hang_up() -> None:
         task = asyncio.create_task(reload())
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    loop.add_signal_handler(signal.SIGHUP, hang_up)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _teller(loop, told, number))
-    notifier.ready(house.summary())
-    name = await told
-    house.stopping = True
-    loop.remove_signal_handler(signal.SIGHUP)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # its default would end us before the runs are done
-    notifier.stopping()
-    logs.write("info", "daemon.stopping", signal=name)
-
-
-def _teller(loop: asyncio.AbstractEventLoop, told: asyncio.Future[str], number: signal.Signals) -> Callable[[], None]:
-    def tell() -> None:
-        if not told.done():
-            told.set_result(number.name)
+    def end(number: signal.Signals) -> None:
+        if not ended.done():
+            ended.set_result(number.name)
             return
         # Asked twice: the state is safe at any moment (kill -9 is), so end as the signal would have.
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
-    return tell
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, number)
+    notifier.ready(daemon.summary())
+    name = await ended
+    loop.remove_signal_handler(signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # its default would end us before the runs are done
+    notifier.stopping()
+    logs.write("info", "daemon.stopping", signal=name)
 
 
-async def _end(house: House, shop: Runtime, logs: Logs, patience: float) -> None:
-    house.clock.stop()
-    if not await shop.runner.stop(patience):
+async def _end(daemon: Daemon, logs: Logs, patience: float) -> None:
+    daemon.clock.stop()
+    if not await daemon.runtime.runner.stop(patience):
         logs.write("warning", "daemon.notice", message="a run did not end when it was cancelled; leaving it behind")

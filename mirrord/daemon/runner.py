@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,20 +13,18 @@ from mirrord import pipeline
 from mirrord.daemon.snapshot import Snapshot
 from mirrord.errors import BusyError, MirrordError, UsageError
 from mirrord.events import Event, Events, Planned, RunFinished, RunSkipped, StepDone
-from mirrord.model.plan import Plan
 from mirrord.model.run import Run
 from mirrord.record.store import Store
 from mirrord.report.status import Running
-from mirrord.syncer.port import Publishes, Restores
-from mirrord.syncer.values import Backup, Mirror, Publication
+from mirrord.syncer.port import Publishes
+from mirrord.syncer.values import Mirror, Publication
 from mirrord.wire.secret import bug, redact
 
-Corridor = Callable[..., Awaitable[Run]]
 GRACE = 60.0
 """Seconds that a cancelled run may take to end before the process counts as hanging."""
 CANCEL = 20.0
 """Seconds that cancelled runs may take to end when the process itself ends."""
-_STOPPING = "mirrord is shutting down; ask again when it is back"
+STOPPING = "mirrord is shutting down; ask again when it is back"
 
 
 @dataclass(slots=True)
@@ -44,7 +42,12 @@ class _Active:
 
 
 class Runner:
-    """Runs mirrors, one run of each at a time."""
+    """Runs mirrors, one run of each at a time.
+
+    Attributes:
+        after: called with each run that has ended, before whoever waits for it hears of it.
+        stopping: whether `stop` was called; no run starts any more.
+    """
 
     def __init__(
         self,
@@ -53,24 +56,23 @@ class Runner:
         events: Events,
         now: Callable[[], datetime],
         *,
-        corridor: Corridor = pipeline.run_mirror,
-        after: Callable[[Run], Awaitable[None]] | None = None,
         grace: float = GRACE,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take the snapshot anew for each run, call `check` before it and `after` when it has ended."""
+        """Take the snapshot anew for each run, and call `check` before it."""
         self._snapshot, self._store, self._events, self._now = snapshot, store, events, now
-        self._corridor, self._after, self._grace, self._check = corridor, after, grace, check
+        self._grace, self._check = grace, check
+        self.after: Callable[[Run], Awaitable[None]] | None = None
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._active: dict[str, _Active] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._stopping = False
+        self.stopping = False
         events.listen(self._hear)
 
     async def tick(self, mirror: str) -> None:
         """Start a scheduled run, unless one is under way or wanted already; returns at once."""
-        if self._stopping or self._locks[mirror].locked():
-            self._events.emit(RunSkipped(mirror, "stopping" if self._stopping else "overlap"))
+        if self.stopping or self._locks[mirror].locked():
+            self._events.emit(RunSkipped(mirror, "stopping" if self.stopping else "overlap"))
             return
         self._task(self._run(mirror, "schedule"))
         await asyncio.sleep(0)  # let it take its lock: a second tick in the same moment must see it
@@ -85,9 +87,7 @@ class Runner:
             BusyError: we are stopping.
         """
         self._snapshot().mirror(mirror)
-        if self._stopping:
-            raise BusyError(_STOPPING)
-        return await asyncio.shield(self._task(self._run(mirror, trigger, allow=allow)))
+        return await self._end(self._run(mirror, trigger, allow=allow))
 
     async def publish(self, mirror: str, publication: Publication) -> Run:
         """Publish one build, after the run under way if there is one.
@@ -99,46 +99,21 @@ class Runner:
         current = self._snapshot()
         if not isinstance(current.syncer(current.mirror(mirror)), Publishes):
             raise UsageError(f"{mirror}: mirrors of kind {current.mirror(mirror).kind} cannot be published to")
-        return await asyncio.shield(self._task(self._publish(mirror, publication)))
+        return await self._end(self._publish(mirror, publication))
 
-    async def plan(self, mirror: str) -> Plan:
-        """Decide what a run would do now, and do nothing."""
-        current = self._snapshot()
-        found = current.mirror(mirror)
-        async with current.lease():
-            return await pipeline.plan_mirror(found, current.syncer(found), current.services, self._store, self._now())
+    async def _end(self, work: Coroutine[Any, Any, Run]) -> Run:
+        """Return how a run ends that does not end with whoever waits for it."""
+        task = self._task(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():  # by `stop`, and not whoever waits
+                raise BusyError("stopped because mirrord is shutting down; the next run goes on from there") from None
+            raise
 
-    async def backups(self, mirror: str) -> Sequence[Backup]:
-        """List what runs of a mirror overwrote or deleted.
-
-        Raises:
-            UsageError: there is no such mirror, or its kind keeps nothing.
-        """
-        current = self._snapshot()
-        found, syncer = self._restoring(current, mirror)
-        async with current.lease():
-            return await syncer.backups(found, current.services)
-
-    async def restore(self, mirror: str, name: str, *, release: bool) -> Run:
-        """Let a backup override upstream, or no longer, and run the mirror.
-
-        Raises:
-            UsageError: there is no such mirror or backup, or its kind keeps nothing.
-            BusyError: we are stopping.
-        """
-        current = self._snapshot()
-        found, syncer = self._restoring(current, mirror)
-        async with self._locks[mirror], current.lease():
-            await syncer.restore(found, current.services, name, release=release)
-        return await self.sync(mirror, "restore", allow=True)
-
-    @staticmethod
-    def _restoring(current: Snapshot, name: str) -> tuple[Mirror, Restores]:
-        mirror = current.mirror(name)
-        syncer = current.syncer(mirror)
-        if not isinstance(syncer, Restores):
-            raise UsageError(f"{name}: mirrors of kind {mirror.kind} keep nothing that could be brought back")
-        return mirror, syncer
+    def exclusively(self, mirror: str) -> asyncio.Lock:
+        """Return what a run of the mirror holds, for those who change what runs of it read."""
+        return self._locks[mirror]
 
     def running(self) -> Mapping[str, Running]:
         """Return the runs under way, by mirror."""
@@ -155,7 +130,7 @@ class Runner:
 
     async def stop(self, patience: float) -> bool:
         """Start nothing more, give runs `patience` seconds to end, cancel the others; say whether all ended."""
-        self._stopping = True
+        self.stopping = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience)
         for task in self._tasks:
@@ -185,8 +160,8 @@ class Runner:
         self, name: str, trigger: str, publication: Publication | None = None, *, allow: bool = False
     ) -> Run:
         async with self._locks[name]:
-            if self._stopping:
-                raise BusyError(_STOPPING)
+            if self.stopping:
+                raise BusyError(STOPPING)
             current = self._snapshot()
             mirror, syncer = current.mirror(name), current.syncer(current.mirror(name))
             if publication is not None and isinstance(syncer, Publishes):
@@ -199,8 +174,8 @@ class Runner:
                     run = await self._walk(current, active)
             finally:
                 del self._active[name]
-        if self._after is not None:
-            await self._after(run)
+        if self.after is not None:
+            await self.after(run)
         return run
 
     async def _walk(self, current: Snapshot, active: _Active) -> Run:
@@ -208,7 +183,7 @@ class Runner:
         mirror = active.mirror
         try:
             await asyncio.to_thread(self._check)
-            return await self._corridor(
+            return await pipeline.run_mirror(
                 mirror,
                 current.syncer(mirror),
                 current.services,

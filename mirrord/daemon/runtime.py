@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +18,6 @@ from mirrord.daemon.services import build_services, open_http
 from mirrord.daemon.snapshot import Snapshot
 from mirrord.errors import StorageError
 from mirrord.events import Events
-from mirrord.model.run import Run
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import Store
 from mirrord.syncer.port import Lints, Syncer
@@ -65,7 +64,6 @@ async def open_runtime(
     syncers: Mapping[str, Syncer],
     state: Path,
     events: Events,
-    after: Callable[[Run], Awaitable[None]] | None = None,
     *,
     check: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Runtime]:
@@ -80,17 +78,17 @@ async def open_runtime(
         store = await SqliteStore.open(state / "mirrord.db", now(), partial(reserve.give_up, state))
         stack.push_async_callback(store.close)
         full = await asyncio.to_thread(_reserved, state)
-        shop: Runtime
+        runtime: Runtime
         snapshot = Snapshot(configuration, syncers, services)
-        runner = Runner(lambda: shop.snapshot, store, events, now, after=after, check=check)
+        runner = Runner(lambda: runtime.snapshot, store, events, now, check=check)
         moved = (f"the record was damaged and a new one begun; the old one is {store.moved}",) if store.moved else ()
         notices = (*configuration.notices, *moved, *full, *await _remarks(configuration, syncers))
-        shop = Runtime(snapshot, store, events, runner, check, notices, moved)
+        runtime = Runtime(snapshot, store, events, runner, check, notices, moved)
         try:
-            yield shop
+            yield runtime
         finally:
             await runner.stop(0.0)  # nothing may still run on what is closed next; Ctrl-C of a command comes this way
-            await shop.snapshot.retire()
+            await runtime.snapshot.retire()
 
 
 def _reserved(state: Path) -> tuple[str, ...]:

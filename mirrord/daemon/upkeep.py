@@ -21,9 +21,9 @@ class Upkeep:
         trouble: one sentence, or "".
     """
 
-    def __init__(self, shop: Runtime, state: Path, metrics: Metrics) -> None:
-        """Look after the `state` of `shop`, and tell `metrics` how much room it has."""
-        self._shop, self._state, self._metrics = shop, state, metrics
+    def __init__(self, runtime: Runtime, state: Path, metrics: Metrics) -> None:
+        """Look after the `state` of `runtime`, and tell `metrics` how much room it has."""
+        self._runtime, self._state, self._metrics = runtime, state, metrics
         self._looking = asyncio.Lock()
         self.trouble = ""
 
@@ -32,9 +32,9 @@ class Upkeep:
         async with self._looking:
             try:
                 async with asyncio.timeout(EVERY * 2):
-                    await asyncio.to_thread(self._shop.check)
-                    await self._shop.store.check()
-                    self._shop.snapshot.services.spools.trim()
+                    await asyncio.to_thread(self._runtime.check)
+                    await self._runtime.store.check()
+                    self._runtime.snapshot.services.spools.trim()
                     await asyncio.to_thread(reserve.keep, self._state)
                     self._metrics.free.set(await asyncio.to_thread(reserve.free, self._state))
                 self.trouble = ""

@@ -27,8 +27,8 @@ from mirrord.events import (
     RunStarted,
     TrustRefused,
 )
+from mirrord.model.history import Standing
 from mirrord.model.run import Outcome, Result, Run
-from mirrord.report.standing import Standing
 from mirrord.syncer.values import Mirror
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

@@ -1,18 +1,33 @@
 """One status for people and machines: what each mirror did last, how it stands, when it runs next. Pure.
 
-The result is a plain JSON document; `docs/reference` describes it. Times are RFC 3339 in UTC, or null.
+`status_document` is plain JSON; `docs/reference` describes it. Times are RFC 3339 in UTC, or null.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypedDict, cast
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer
 
 from mirrord.errors import kind_of
-from mirrord.report.standing import LastRun, Noted, Standing
+from mirrord.model.history import LastRun, Noted, Standing
+from mirrord.model.run import Result
+from mirrord.report.documents import Document, adapter
 from mirrord.syncer.values import Mirror
+
+_NONE: Mapping[str, Any] = {}
+_NOTHING = Noted()
+
+
+def rfc3339(at: datetime | None) -> str | None:
+    """Write a time in UTC, to the second."""
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+At = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +43,14 @@ class Running:
     """
 
     trigger: str
-    started: datetime
+    started: At
     steps: int | None = None
     done: int = 0
     failed: int = 0
 
 
-class ErrorStatus(TypedDict):
+@dataclass(frozen=True, slots=True)
+class ErrorStatus:
     """What went wrong; `permanent` means that waiting will not mend it."""
 
     code: str
@@ -42,186 +58,134 @@ class ErrorStatus(TypedDict):
     permanent: bool
 
 
-class RunningStatus(TypedDict):
-    """A run under way; `steps` is null until its plan is known."""
-
-    trigger: str
-    started: str
-    steps: int | None
-    done: int
-    failed: int
-
-
-class NotedStatus(TypedDict):
-    """Sentences of the last look: how many, and the first of them."""
-
-    count: int
-    first: list[str]
-
-
-class LastRunStatus(TypedDict):
-    """What the last run did, in items."""
-
-    done: int
-    deleted: int
-    kept: int
-    refused: int
-    failed: int
-
-
-class TargetStatus(TypedDict):
-    """One target of one mirror; `last_run` is null for the mirror as a whole."""
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """One target of one mirror; `last_run` is None for the mirror as a whole."""
 
     name: str
-    result: str | None
-    last_success: str | None
-    last_attempt: str | None
-    consecutive_failures: int
-    last_error: ErrorStatus | None
-    items: int
-    last_run: LastRunStatus | None
-    troubles: list[str]
+    result: Result | None = None
+    last_success: At | None = None
+    last_attempt: At | None = None
+    consecutive_failures: int = 0
+    last_error: ErrorStatus | None = None
+    items: int = 0
+    last_run: LastRun | None = None
+    troubles: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
 class MirrorStatus(TargetStatus):
     """One mirror; `state` is `running`, `idle`, or `new` when it never ran."""
 
-    kind: str
-    state: str
-    problems: NotedStatus
-    remarks: NotedStatus
-    next_run: str | None
-    running: RunningStatus | None
-    targets: list[TargetStatus]
+    kind: str = ""
+    state: str = "new"
+    problems: Noted = _NOTHING
+    remarks: Noted = _NOTHING
+    next_run: At | None = None
+    running: Running | None = None
+    targets: tuple[TargetStatus, ...] = ()
 
 
-class Status(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Status:
     """The whole document; `state` is `ready`, `stopping` or `offline` (asked without a daemon)."""
 
     version: str
     state: str
-    now: str
-    started: str | None
+    now: At
+    started: At | None
     configuration_error: str
-    mirrors: list[MirrorStatus]
+    mirrors: tuple[MirrorStatus, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StatusInput:
-    """What a status is made of.
+def status_document(status: Status) -> Document:
+    """Write a status for machines."""
+    document: Document = adapter(Status).dump_python(status, mode="json", exclude={"mirrors"})
+    return {**document, "mirrors": [mirror_document(mirror) for mirror in status.mirrors]}
 
-    Attributes:
+
+def mirror_document(mirror: MirrorStatus) -> Document:
+    """Write the status of a mirror for machines; the troubles of a last run stand beside it, as ever."""
+    left = {"last_run": {"troubles"}}
+    document: Document = adapter(MirrorStatus).dump_python(
+        mirror, mode="json", exclude={**left, "targets": {"__all__": left}}
+    )
+    return document
+
+
+def status(
+    version: str,
+    now: datetime,
+    mirrors: Sequence[Mirror],
+    standing: Iterable[Standing] = (),
+    *,
+    running: Mapping[str, Running] = _NONE,
+    next_runs: Mapping[str, datetime] = _NONE,
+    started: datetime | None = None,
+    stopping: bool = False,
+    configuration_error: str = "",
+) -> Status:
+    """Put together how everything stands.
+
+    Args:
         version: of mirrord.
         now: UTC.
         mirrors: all that are configured.
         standing: from the record; entries of mirrors that are no longer configured are left out.
-        running: by mirror.
-        next_runs: by mirror; a mirror without a schedule has none.
+        running: the runs under way, by mirror.
+        next_runs: by mirror; one without a schedule has none.
         started: when the daemon began, or None when there is none.
         stopping: it was asked to end.
         configuration_error: why the last reload was refused, or "".
     """
-
-    version: str
-    now: datetime
-    mirrors: Sequence[Mirror]
-    standing: Iterable[Standing] = ()
-    running: Mapping[str, Running] | None = None
-    next_runs: Mapping[str, datetime] | None = None
-    started: datetime | None = None
-    stopping: bool = False
-    configuration_error: str = ""
+    known = {(entry.mirror, entry.target): entry for entry in standing}
+    state = "offline" if started is None else "stopping" if stopping else "ready"
+    found = [_mirror(mirror, known, running.get(mirror.name), next_runs.get(mirror.name)) for mirror in mirrors]
+    return Status(version, state, now, started, configuration_error, tuple(found))
 
 
-def status(facts: StatusInput) -> Status:
-    """Put the facts together."""
-    standing = {(entry.mirror, entry.target): entry for entry in facts.standing}
-    state = "offline" if facts.started is None else "stopping" if facts.stopping else "ready"
+def _mirror(
+    mirror: Mirror, known: Mapping[tuple[str, str], Standing], running: Running | None, next_run: datetime | None
+) -> MirrorStatus:
+    whole = known.get((mirror.name, ""))
+    targets = tuple(
+        TargetStatus(target.name, **_fields(known.get((mirror.name, target.name)))) for target in mirror.targets
+    )
+    own = MirrorStatus(
+        mirror.name,
+        **_fields(whole),
+        kind=mirror.kind,
+        state="running" if running else "idle" if whole else "new",
+        problems=whole.problems if whole else Noted(),
+        remarks=whole.remarks if whole else Noted(),
+        next_run=next_run,
+        running=running,
+        targets=targets,
+    )
+    # Not all that is counted at a target is remembered one by one.
+    return replace(own, items=max([own.items, *(target.items for target in targets)]))
+
+
+def _fields(standing: Standing | None) -> dict[str, Any]:
+    if standing is None:
+        return {}
+    last = standing.last
+    error = ErrorStatus(standing.code, standing.error, not kind_of(standing.code).passing) if standing.error else None
     return {
-        "version": facts.version,
-        "state": state,
-        "now": _iso(facts.now),
-        "started": _maybe(facts.started),
-        "configuration_error": facts.configuration_error,
-        "mirrors": [_mirror(mirror, standing, facts) for mirror in facts.mirrors],
-    }
-
-
-def _mirror(mirror: Mirror, standing: Mapping[tuple[str, str], Standing], facts: StatusInput) -> MirrorStatus:
-    whole = standing.get((mirror.name, ""))
-    running = (facts.running or {}).get(mirror.name)
-    own = _target(mirror.name, whole)
-    targets = [_target(target.name, standing.get((mirror.name, target.name))) for target in mirror.targets]
-    return {
-        **own,
-        # Not all that is counted at a target is remembered one by one.
-        "items": max([own["items"], *(target["items"] for target in targets)]),
-        "kind": mirror.kind,
-        "state": "running" if running else "idle" if whole else "new",
-        "problems": _noted(whole.problems if whole else None),
-        "remarks": _noted(whole.remarks if whole else None),
-        "next_run": _maybe((facts.next_runs or {}).get(mirror.name)),
-        "running": _running(running),
-        "targets": targets,
-    }
-
-
-def _target(name: str, standing: Standing | None) -> TargetStatus:
-    error: ErrorStatus | None = None
-    if standing is not None and standing.error:
-        error = {"code": standing.code, "message": standing.error, "permanent": not kind_of(standing.code).passing}
-    last = standing.last if standing else None
-    return {
-        "name": name,
-        "result": standing.result.value if standing and standing.result else None,
-        "last_success": _maybe(standing.last_success if standing else None),
-        "last_attempt": _maybe(standing.last_attempt if standing else None),
-        "consecutive_failures": standing.failures if standing else 0,
+        "result": standing.result,
+        "last_success": standing.last_success,
+        "last_attempt": standing.last_attempt,
+        "consecutive_failures": standing.failures,
         "last_error": error,
-        "items": max(standing.items, last.done + last.kept if last else 0) if standing else 0,
-        "last_run": _last_run(last),
-        "troubles": list(last.troubles) if last else [],
+        "items": max(standing.items, last.done + last.kept if last else 0),
+        "last_run": last,
+        "troubles": last.troubles if last else (),
     }
 
 
-def _noted(noted: Noted | None) -> NotedStatus:
-    return {"count": noted.count, "first": list(noted.first)} if noted else {"count": 0, "first": []}
-
-
-def _last_run(last: LastRun | None) -> LastRunStatus | None:
-    if last is None:
-        return None
-    return {
-        "done": last.done,
-        "deleted": last.deleted,
-        "kept": last.kept,
-        "refused": last.refused,
-        "failed": last.failed,
-    }
-
-
-def told(last: LastRunStatus | None) -> str:
+def counted(last: LastRun | None) -> str:
     """Return counts for people: `3 written · 1 deleted · 3221 up to date`."""
+    if last is None:
+        return ""
     words = {"done": "written", "deleted": "deleted", "kept": "up to date", "refused": "refused", "failed": "failed"}
-    counts = cast("Mapping[str, int]", last or {})
-    return " · ".join(f"{counts[key]} {word}" for key, word in words.items() if counts.get(key))
-
-
-def _running(running: Running | None) -> RunningStatus | None:
-    if running is None:
-        return None
-    return {
-        "trigger": running.trigger,
-        "started": _iso(running.started),
-        "steps": running.steps,
-        "done": running.done,
-        "failed": running.failed,
-    }
-
-
-def _maybe(at: datetime | None) -> str | None:
-    return None if at is None else _iso(at)
-
-
-def _iso(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return " · ".join(f"{count} {word}" for key, word in words.items() if (count := getattr(last, key)))

@@ -1,170 +1,112 @@
 """The control socket: how other commands reach the daemon that holds the state. JSON over HTTP over a Unix socket.
 
-Only who may open the socket (mode 0600, in a folder of mode 0700) may ask. `POST /sync`, `/publish` and `/plan`
-answer with one JSON document a line: the mirrors in their order, events as they happen, and `{"run": …}`, `{"plan": …}`
-or `{"error": …}` for each mirror when it is through, with its long lists in pieces before it.
+Only who may open the socket (mode 0600, in a folder of mode 0700) may ask, and only with the same version as ours.
+`POST /<word of a command>` with its fields answers with one JSON document a line: events of its mirrors as they happen,
+then the answer in pieces, or `{"error": …}`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from aiohttp import web
 
+from mirrord import __version__
+from mirrord.commands import COMMANDS, Command
 from mirrord.errors import BusyError, MirrordError, UsageError
-from mirrord.events import BytesRead, BytesSent, Event, Planned, RunSkipped, RunStarted, StepDone
-from mirrord.model.plan import Plan
-from mirrord.model.run import Run
-from mirrord.report.documents import Document, backup_document, event_document, plan_pieces, run_pieces
-from mirrord.serve.view import Commands
-from mirrord.syncer.values import Publication
+from mirrord.events import BytesRead, BytesSent, Event, Events, Planned, RunSkipped, RunStarted, StepDone
+from mirrord.report.documents import Document, adapter, event_document, pieces
+from mirrord.serve.remote import VERSION
 from mirrord.wire.secret import redact
 
 _BYTES_EVERY = 0.2  # seconds between two lines about bytes: a progress bar needs no more
 _BACKLOG = 10_000  # lines kept for a client that does not read
 
-_Told = Document | Plan | Run
 
+def make_control(carry_out: Callable[[Command[Any]], Awaitable[Any]], events: Events) -> web.Application:
+    """Build the application that answers on the control socket; work goes on when nobody listens any more."""
+    tasks: set[asyncio.Task[Any]] = set()
 
-def make_control(commands: Commands) -> web.Application:
-    """Build the application that answers on the control socket."""
-    control = _Control(commands)
-    app = web.Application(middlewares=[_errors], client_max_size=1024 * 1024)
-    app.add_routes(
-        [
-            web.get("/status", control.status),
-            web.post("/sync", control.sync),
-            web.post("/plan", control.plan),
-            web.post("/publish", control.publish),
-            web.post("/backups", control.backups),
-            web.post("/restore", control.restore),
-            web.post("/reload", control.reload),
-        ]
-    )
-    return app
-
-
-class _Control:
-    def __init__(self, commands: Commands) -> None:
-        self._commands = commands
-        self._tasks: set[asyncio.Task[_Told]] = set()
-
-    async def status(self, _: web.Request) -> web.Response:
-        return web.json_response(await self._commands.status())
-
-    async def reload(self, _: web.Request) -> web.Response:
-        await self._commands.reload()
-        return web.json_response({"reloaded": True})
-
-    async def sync(self, request: web.Request) -> web.StreamResponse:
-        asked = await _asked(request)
-        names, allow = self._commands.known(_names(asked)), asked.get("allow") is True
-
-        async def run(name: str) -> Run:
-            return await self._commands.sync(name, allow=allow)
-
-        return await self._stream(request, names, run)
-
-    async def plan(self, request: web.Request) -> web.StreamResponse:
-        names = self._commands.known(_names(await _asked(request)))
-        return await self._stream(request, names, self._commands.plan)
-
-    async def publish(self, request: web.Request) -> web.StreamResponse:
-        asked = await _asked(request)
-        match asked:
-            case {"mirror": str(mirror), "source": str(source), "names": [str(), *_] as tags}:
-                tags = tuple(str(tag) for tag in tags)
-                publication = Publication(source, tags, if_newest=asked.get("if_newest") is True)
-            case _:
-                raise UsageError("publish wants {mirror, source, names}")
-        names = self._commands.known([mirror])
-
-        async def run(name: str) -> Run:
-            return await self._commands.publish(name, publication)
-
-        return await self._stream(request, names, run)
-
-    async def backups(self, request: web.Request) -> web.Response:
-        (name,) = self._commands.known([str((await _asked(request)).get("mirror"))])
-        return web.json_response({"backups": [backup_document(one) for one in await self._commands.backups(name)]})
-
-    async def restore(self, request: web.Request) -> web.StreamResponse:
-        asked = await _asked(request)
-        match asked:
-            case {"mirror": str(mirror), "backup": str(backup)}:
-                release = asked.get("release") is True
-            case _:
-                raise UsageError("restore wants {mirror, backup}")
-
-        async def run(name: str) -> Run:
-            return await self._commands.restore(name, backup, release=release)
-
-        return await self._stream(request, self._commands.known([mirror]), run)
-
-    async def _stream(
-        self, request: web.Request, names: Sequence[str], work: Callable[[str], Awaitable[Plan | Run]]
-    ) -> web.StreamResponse:
-        """Work on the mirrors, some at once, and tell what happens; work goes on when nobody listens any more."""
+    async def answer(request: web.Request) -> web.StreamResponse:
+        command = await _command(request)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
-        feed = _Feed(frozenset(names))
-        quiet = self._commands.events.listen(feed)
+        progress = _Progress(command.about)
+        quiet = events.listen(progress)
+        task = asyncio.ensure_future(carry_out(command))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(progress.close)
         try:
-            free = asyncio.Semaphore(self._commands.parallel)
-            tasks = [asyncio.create_task(_settled(name, work, free)) for name in names]
-            for task in tasks:
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-                task.add_done_callback(lambda done: feed.put(done.result()))
             await response.prepare(request)
-            await response.write(_line({"mirrors": list(names)}))
-            async for told in feed.documents(len(tasks)):
-                if isinstance(told, dict):
-                    await response.write(_line(told))
-                    continue
-                lines = _lines(told)
-                while line := await asyncio.to_thread(next, lines, b""):
-                    await response.write(line)
+            while (document := await progress.documents.get()) is not None:
+                await response.write(_line(document))
+            lines = _answer(task)
+            while line := await asyncio.to_thread(next, lines, b""):
+                await response.write(line)
         finally:
             quiet()
         return response
+
+    app = web.Application(middlewares=[_errors], client_max_size=1024 * 1024)
+    app.on_response_prepare.append(_sign)
+    app.router.add_route("*", "/{word:.*}", answer)
+    return app
+
+
+async def _command(request: web.Request) -> Command[Any]:
+    theirs = request.headers.get(VERSION, "another version")
+    if theirs != __version__:
+        raise UsageError(f"the daemon is mirrord {__version__}, and this command is of {theirs}; use the same")
+    kind: Any = COMMANDS.get(request.match_info["word"])
+    if kind is None:
+        raise UsageError("there is no such command")
+    try:
+        command: Command[Any] = adapter(kind).validate_python(json.loads(await request.read()))
+    except ValueError as error:
+        raise UsageError(f"the request is no such command: {error}") from error
+    return command
 
 
 def _line(document: Document) -> bytes:
     return json.dumps(document).encode() + b"\n"
 
 
-def _lines(told: Plan | Run) -> Iterator[bytes]:
-    """Write a plan or a run piece by piece: one of 100 000 steps takes seconds."""
-    yield from map(_line, run_pieces(told) if isinstance(told, Run) else plan_pieces(told))
-
-
-async def _settled(name: str, work: Callable[[str], Awaitable[Plan | Run]], free: asyncio.Semaphore) -> _Told:
+def _answer(task: asyncio.Future[Any]) -> Iterator[bytes]:
+    """Write how it ended; of a tuple each value by itself."""
     try:
-        async with free:
-            return await work(name)
-    except asyncio.CancelledError:  # not ours: the run was stopped because the daemon ends
-        stopped = BusyError("stopped because mirrord is shutting down; the next run goes on from there")
-        return {"error": error_document(stopped), "mirror": name}
+        answer = task.result()
+    except asyncio.CancelledError:
+        yield _line(_error(BusyError("stopped because mirrord is shutting down")))
     except MirrordError as error:
-        return {"error": error_document(error), "mirror": name}
-    except Exception as error:  # noqa: BLE001 - a bug in one mirror's work must reach whoever asked, not vanish
-        return {"error": {"code": "error", "message": redact(f"{type(error).__name__}: {error}")}, "mirror": name}
+        yield _line(_error(error))
+    except Exception as error:  # noqa: BLE001 - a bug must reach whoever asked, not vanish
+        yield _line(_error(MirrordError(f"{type(error).__name__}: {error}")))
+    else:
+        for value in answer if isinstance(answer, tuple) else (answer,):
+            yield from map(_line, pieces(value))
 
 
-class _Feed:
-    """Events of some mirrors, as documents, for one client."""
+def _error(error: MirrordError) -> Document:
+    return {"error": {"code": error.code, "message": redact(str(error))}}
+
+
+class _Progress:
+    """Events of some mirrors, or of all when none is named, as documents for one client."""
 
     def __init__(self, mirrors: frozenset[str]) -> None:
         self._mirrors = mirrors
-        self._queue: asyncio.Queue[_Told] = asyncio.Queue()
+        self.documents: asyncio.Queue[Document | None] = asyncio.Queue()
         self._bytes_at = 0.0
         self._bytes: dict[tuple[str, str], BytesRead | BytesSent] = {}
 
-    def put(self, told: _Told) -> None:
-        self._queue.put_nowait(told)
+    def close(self, task: asyncio.Future[Any]) -> None:
+        """Say that there will be no more."""
+        if not task.cancelled():
+            task.exception()  # nobody may be left to hear of it
+        self.documents.put_nowait(None)
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -173,16 +115,16 @@ class _Feed:
             case BytesSent(target=target, digest=digest):
                 self._count((target, digest), event)
             case RunStarted(mirror=mirror) | RunSkipped(mirror=mirror) | StepDone(mirror=mirror):
-                self._tell(mirror, event)
+                self._add(mirror, event)
             case Planned(plan):
-                self._tell(plan.mirror, event)
+                self._add(plan.mirror, event)
             case _:
                 pass
 
-    def _tell(self, mirror: str, event: Event) -> None:
-        if mirror in self._mirrors and self._queue.qsize() < _BACKLOG:
+    def _add(self, mirror: str, event: Event) -> None:
+        if mirror in self._mirrors or not self._mirrors:
             self._flush()
-            self.put(event_document(event))
+            self._put(event)
 
     def _count(self, key: tuple[str, str], event: BytesRead | BytesSent) -> None:
         before = self._bytes.get(key)
@@ -194,38 +136,16 @@ class _Feed:
 
     def _flush(self) -> None:
         waiting, self._bytes = self._bytes, {}
-        if self._queue.qsize() < _BACKLOG:
-            for event in waiting.values():
-                self.put(event_document(event))
+        for event in waiting.values():
+            self._put(event)
 
-    async def documents(self, results: int) -> AsyncIterator[_Told]:
-        """Yield what is to be told until `results` of it were no events."""
-        while results:
-            told = await self._queue.get()
-            results -= not (isinstance(told, dict) and "event" in told)
-            yield told
+    def _put(self, event: Event) -> None:
+        if self.documents.qsize() < _BACKLOG:
+            self.documents.put_nowait(event_document(event))
 
 
-async def _asked(request: web.Request) -> Mapping[str, Any]:
-    try:
-        asked = json.loads(await request.read() or b"{}")
-    except ValueError as error:
-        raise UsageError("the request is not JSON") from error
-    if not isinstance(asked, dict):
-        raise UsageError("the request is not a JSON object")
-    return asked
-
-
-def _names(asked: Mapping[str, Any]) -> list[str]:
-    names = asked.get("mirrors", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UsageError("mirrors: want a list of names")
-    return names
-
-
-def error_document(error: MirrordError) -> Document:
-    """Write an error as a document."""
-    return {"code": error.code, "message": redact(str(error))}
+async def _sign(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers[VERSION] = __version__
 
 
 @web.middleware
@@ -235,4 +155,4 @@ async def _errors(
     try:
         return await handler(request)
     except MirrordError as error:
-        return web.json_response({"error": error_document(error)}, status=400)
+        return web.json_response(_error(error), status=400)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from html import escape
 
-from mirrord.report.status import MirrorStatus, Status, TargetStatus, told
+from mirrord.report.status import MirrorStatus, Status, TargetStatus, counted, rfc3339
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 """Content-Security-Policy for the page."""
@@ -19,16 +20,16 @@ _STYLE = (
 
 def page(status: Status) -> str:
     """Write the page."""
-    rows = "".join(_mirror(mirror) for mirror in status["mirrors"]) or (
+    rows = "".join(_mirror(mirror) for mirror in status.mirrors) or (
         '<tr><td colspan="7">No mirror is configured.</td></tr>'
     )
-    problem = status["configuration_error"]
+    problem = status.configuration_error
     warning = f'<p class="bad">The last reload was refused: {escape(problem)}</p>' if problem else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>mirrord</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
-        f"<h1>mirrord</h1><p>Version {escape(status['version'])}, {escape(status['state'])}, "
-        f"as of {escape(status['now'])}.</p>{warning}"
+        f"<h1>mirrord</h1><p>Version {escape(status.version)}, {escape(status.state)}, "
+        f"as of {_time(status.now)}.</p>{warning}"
         "<table><thead><tr><th>Mirror and targets<th>State<th>Last success<th>Next run<th>Items<th>Last run"
         f"<th>Last error</tr></thead><tbody>{rows}</tbody></table>"
         '<p><small><a href="/status">/status</a> is this as JSON, <a href="/metrics">/metrics</a> is for '
@@ -37,27 +38,24 @@ def page(status: Status) -> str:
 
 
 def _mirror(mirror: MirrorStatus) -> str:
-    running = mirror["running"]
-    state = mirror["state"]
+    running, state = mirror.running, mirror.state
     if running is not None:
-        state = f"running: {running['done']} of {running['steps']} steps" if running["steps"] is not None else "running"
-    count = mirror["problems"]["count"]
-    if count:
+        state = f"running: {running.done} of {running.steps} steps" if running.steps is not None else "running"
+    if count := mirror.problems.count:
         state += f", {count} problem{'' if count == 1 else 's'}"
-    own = _row("", f"<b>{escape(mirror['name'])}</b> <small>{escape(mirror['kind'])}</small>", state, mirror)
-    return own + "".join(
-        _row(' class="sub"', escape(entry["name"]), entry["result"] or "", entry) for entry in mirror["targets"]
+    name = f"<b>{escape(mirror.name)}</b> <small>{escape(mirror.kind)}</small>"
+    return _row("", name, state, mirror, _time(mirror.next_run)) + "".join(
+        _row(' class="sub"', escape(target.name), target.result or "", target) for target in mirror.targets
     )
 
 
-def _row(attributes: str, name: str, state: str, entry: TargetStatus) -> str:
-    error = entry["last_error"]
-    trouble = f"{escape(error['message'])} <small>({entry['consecutive_failures']} in a row)</small>" if error else ""
-    next_run, last = escape(_next(entry)), escape(told(entry["last_run"]))
-    cells = (name, escape(state), escape(entry["last_success"] or "never"), next_run, str(entry["items"]), last)
+def _row(attributes: str, name: str, state: str, entry: TargetStatus, next_run: str = "") -> str:
+    error = entry.last_error
+    trouble = f"{escape(error.message)} <small>({entry.consecutive_failures} in a row)</small>" if error else ""
+    last, success = escape(counted(entry.last_run)), _time(entry.last_success) or "never"
+    cells = (name, escape(state), success, next_run, str(entry.items), last)
     return f"<tr{attributes}>" + "".join(f"<td>{cell}</td>" for cell in cells) + f'<td class="bad">{trouble}</td></tr>'
 
 
-def _next(entry: TargetStatus) -> str:
-    value = entry.get("next_run")
-    return value if isinstance(value, str) else ""
+def _time(at: datetime | None) -> str:
+    return escape(rfc3339(at) or "")

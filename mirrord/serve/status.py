@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from aiohttp import web
 
 from mirrord.report import health
 from mirrord.report.health import Health, Verdict
 from mirrord.report.metrics import CONTENT_TYPE
-from mirrord.report.status import Status
+from mirrord.report.status import Status, mirror_document, status_document
 from mirrord.serve.page import POLICY, page
 from mirrord.serve.rendered import Rendered
 from mirrord.serve.view import View
@@ -51,7 +52,7 @@ class StatusPages:
 
     def _probe(self, judge: Callable[[Health], Verdict]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def probe(request: web.Request) -> web.StreamResponse:
-            verdict = judge(self._view.pulse()).without(request.query.getall("exclude", []))
+            verdict = judge(self._view.health()).without(request.query.getall("exclude", []))
             text = verdict.verbose() if "verbose" in request.query else f"{verdict.reason}\n"
             return web.Response(status=200 if verdict.good else 503, text=text, headers={"Cache-Control": "no-store"})
 
@@ -66,6 +67,6 @@ class StatusPages:
 
 def _json(status: Status) -> bytes:
     """Write a status, each mirror on a line of its own: `indent` is pure Python, and takes ten times as long."""
-    head = json.dumps({**status, "mirrors": []}).removesuffix("[]}")
-    lines = ",\n".join(map(json.dumps, status["mirrors"]))
+    head = json.dumps(status_document(replace(status, mirrors=()))).removesuffix("[]}")
+    lines = ",\n".join(json.dumps(mirror_document(mirror)) for mirror in status.mirrors)
     return f"{head}[\n{lines}\n]}}\n".encode()

@@ -41,7 +41,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     """Run the command over the configuration; returns exit code, output and errors."""
     (tmp_path / "main.yaml").write_text(CONFIGURATION)
     git = SimpleNamespace(kind="git", spec=GitSpec, target_spec=GitTarget, places=places)
-    monkeypatch.setattr("mirrord.cli.house.load_syncers", lambda: {"git": git})
+    monkeypatch.setattr("mirrord.cli.ask.load_syncers", lambda: {"git": git})
     monkeypatch.setattr(gc, "set_threshold", lambda _: None)
     monkeypatch.delenv("MIRRORD_LISTEN", raising=False)
 

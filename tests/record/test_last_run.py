@@ -13,7 +13,7 @@ from mirrord.model.history import LastRun, Noted
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.record.sqlite import SqliteStore
-from mirrord.report.status import StatusInput, status, told
+from mirrord.report.status import counted, status, status_document
 from mirrord.syncer.values import Mirror, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
 from tests.support.store import MemoryStore
@@ -102,13 +102,15 @@ async def test_the_status_tells_them() -> None:
     await store.add_run(ended(KEPT))
     target = Target("gitee", "image", "x", ImageTarget())
     mirror = Mirror("crane", "image", ImageSpec.model_validate({"from": {"repository": "a/b"}}), (target,))
-    (found,) = status(StatusInput("1", NOW, [mirror], await store.standing()))["mirrors"]
+    now = status("1", NOW, [mirror], await store.standing())
+    (found,) = status_document(now)["mirrors"]
     (there,) = found["targets"]
     assert there["last_run"] == {"done": 1, "deleted": 1, "kept": 3221, "refused": 1, "failed": 0}
     assert there["troubles"] == list(EXPECTED.troubles)
     assert there["items"] == 3222
-    assert told(there["last_run"]) == "1 written · 1 deleted · 3221 up to date · 1 refused"
-    assert (found["last_run"], found["troubles"], found["items"], told(None)) == (None, [], 3222, "")
+    last = now.mirrors[0].targets[0].last_run
+    assert counted(last) == "1 written · 1 deleted · 3221 up to date · 1 refused"
+    assert (found["last_run"], found["troubles"], found["items"], counted(None)) == (None, [], 3222, "")
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "memory"])

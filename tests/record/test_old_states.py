@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.commands import Backups
 from mirrord.config.load import load_folder
 from mirrord.daemon import runtime
+from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.lock import StateLock
 from mirrord.daemon.runtime import Runtime, open_runtime
 from mirrord.events import Events
@@ -106,5 +108,5 @@ async def check(opened: Runtime, before: Before, done: Collection[str]) -> None:
     assert standing == {key: EPOCH + timedelta(microseconds=at) for key, at in before.standing.items()}
     ended = {name: (await opened.runner.sync(name)).result for name in MIRRORS}
     assert ended == {name: Result.SUCCESS if name in done else Result.NOOP for name in MIRRORS}
-    backups = {one.item for one in await opened.runner.backups("code")}
+    backups = {one.item for one in await Dispatcher(opened).carry_out(Backups("code"))}
     assert backups == {"refs/heads/dev", "refs/heads/old"}

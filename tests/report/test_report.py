@@ -19,20 +19,18 @@ from mirrord.report import health
 from mirrord.report.documents import (
     PIECE,
     Gathering,
+    adapter,
     event_document,
     event_from,
+    pieces,
     plan_document,
-    plan_from,
-    plan_pieces,
     run_document,
-    run_from,
-    run_pieces,
 )
 from mirrord.report.health import Health
 from mirrord.report.lines import NAMES, line
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
-from mirrord.report.status import Running, StatusInput, status
+from mirrord.report.status import Running, Status, status, status_document
 from mirrord.serve.page import page
 from mirrord.syncer.values import Mirror, Target
 from mirrord.wire.secret import Secret
@@ -53,6 +51,13 @@ class Anything(BaseModel):
 
 def mirror(name: str = "m", *targets: str) -> Mirror:
     return Mirror(name, "image", Anything(), tuple(Target(t, "image", t, Anything()) for t in targets or ("a", "b")))
+
+
+def second(status: Status) -> Status:
+    """Return a status with times to the second, as documents have them."""
+    document = adapter(Status).dump_python(status, mode="json")
+    found: Status = adapter(Status).validate_python(json.loads(json.dumps(document)))
+    return found
 
 
 EVENTS: list[ev.Event] = [
@@ -119,8 +124,11 @@ def test_status_document() -> None:
         Standing("gone", "", T0, T0),
     ]
     running = {"m": Running("command", T0, 4, 1, 1)}
-    facts = StatusInput("1", T0, [mirror(), mirror("new", "local")], standing, running, {"m": T0}, T0)
-    document = json.loads(json.dumps(status(facts)))
+    now = status(
+        "1", T0, [mirror(), mirror("new", "local")], standing, running=running, next_runs={"m": T0}, started=T0
+    )
+    document = json.loads(json.dumps(status_document(now)))
+    assert adapter(Status).validate_python(document) == second(now)
     assert [entry["name"] for entry in document["mirrors"]] == ["m", "new"]
     m, new = document["mirrors"]
     assert (m["state"], m["items"], m["consecutive_failures"], m["next_run"]) == (
@@ -136,14 +144,13 @@ def test_status_document() -> None:
     assert m["running"] == {"trigger": "command", "started": "2026-11-21T01:02:03Z", "steps": 4, "done": 1, "failed": 1}
     assert (new["state"], new["last_success"], new["last_error"]) == ("new", None, None)
     assert document["state"] == "ready"
-    assert status(StatusInput("1", T0, []))["state"] == "offline"
+    assert status("1", T0, []).state == "offline"
 
 
 def test_page_escapes() -> None:
     """Nothing from outside becomes markup (bad input 81), and the page asks for nothing from elsewhere."""
     standing = [Standing("m", "", T0, T0, 2, Result.FAILED, "content", "<script>alert('x')</script>")]
-    facts = StatusInput("1", T0, [mirror("m", "<b>")], standing, started=T0, configuration_error="<img src=x>")
-    text = page(status(facts))
+    text = page(status("1", T0, [mirror("m", "<b>")], standing, started=T0, configuration_error="<img src=x>"))
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     assert "<img" not in text
@@ -153,7 +160,7 @@ def test_page_escapes() -> None:
 def test_page_tells_problems() -> None:
     """The page counts what was left out beside the mirror's state, and does not call it an error."""
     standing = [Standing("m", "", T0, T0, 0, Result.SUCCESS, problems=Noted(1, ("v2: is no image",)))]
-    assert "<td>idle, 1 problem</td>" in page(status(StatusInput("1", T0, [mirror("m", "a")], standing)))
+    assert "<td>idle, 1 problem</td>" in page(status("1", T0, [mirror("m", "a")], standing))
 
 
 def test_left_out_is_a_line_of_its_own() -> None:
@@ -169,9 +176,9 @@ def test_left_out_is_a_line_of_its_own() -> None:
 def test_page_counts() -> None:
     """The page shows what the last run did at each target; without a mirror its one cell is as wide as the table."""
     standing = [Standing("m", "a", T0, T0, result=Result.SUCCESS, last=LastRun(3, 1, 3221, 1))]
-    text = page(status(StatusInput("1", T0, [mirror("m", "a")], standing)))
+    text = page(status("1", T0, [mirror("m", "a")], standing))
     assert "<td>3 written · 1 deleted · 3221 up to date · 1 refused</td>" in text
-    empty = page(status(StatusInput("1", T0, [])))
+    empty = page(status("1", T0, []))
     assert f'colspan="{empty.count("<th>")}"' in empty
 
 
@@ -179,7 +186,7 @@ TOLD = [event for event in EVENTS if not isinstance(event, ev.RunFinished)]  # t
 
 
 @pytest.mark.parametrize("event", TOLD, ids=lambda event: type(event).__name__)
-def test_documents_round_trip(event: ev.Event) -> None:
+def test_events_round_trip(event: ev.Event) -> None:
     """What goes over the control socket comes out as the same value; the lists of a plan come with its run."""
     told = event_from(json.loads(json.dumps(event_document(event))))
     if isinstance(event, ev.Planned):
@@ -190,30 +197,44 @@ def test_documents_round_trip(event: ev.Event) -> None:
 @pytest.mark.parametrize("count", [0, 1, PIECE, PIECE + 1, 5 * PIECE])
 def test_pieces_are_short_and_make_the_whole(count: int) -> None:
     """Runs and plans of any length go over the control socket in short documents, and are themselves again there."""
-    steps = tuple(replace(STEP, item=f"v{number}") for number in range(count))
+    steps = tuple(replace(STEP, item=f"v{number}\udcff") for number in range(count))
     texts = tuple(f"v{number}: " + "x" * 900 for number in range(count))
-    plan = Plan("m", "image", T0, steps, texts, texts[:3], texts[:4])
+    plan = Plan("m", "image", T0, steps, texts, texts[:3], texts[:4], decisions=object())
     receipts = tuple(Receipt(step, Outcome.DONE, left=("a",)) for step in steps[: count // 2])
-    run = replace(make_run(), plan=plan, receipts=receipts)
-    gathering = Gathering()
-    for _ in range(2):
-        written = [json.dumps(one) for pieces in (run_pieces(run), plan_pieces(plan)) for one in pieces]
-        whole = [found for one in written if (found := gathering.take(json.loads(one)))]
-        assert run_from(whole[0]["run"]) == run
-        assert plan_from(whole[1]["plan"]) == plan
-        assert max(map(len, written)) < 1_000_000
-    without = Run("m", "image", "start", T0, T0, error="x", code="denied")
-    assert [run_from(one["run"]) for one in run_pieces(without)] == [without]
-    assert gathering.take({"error": {}}) == {"error": {}}
-
-
-def test_run_and_plan_round_trip() -> None:
-    """Runs and plans survive being documents; an unknown event is passed over."""
+    run = replace(make_run(), plan=replace(plan, decisions=None), receipts=receipts)
     failed = make_run(Outcome.FAILED, error="x", code="server")
-    for run in (make_run(), failed, Run("m", "image", "start", T0, T0, error="x", code="denied")):
-        assert run_from(json.loads(json.dumps(run_document(run)))) == run
-    assert plan_from(plan_document(Plan("m", "image", T0, (STEP,)))) == Plan("m", "image", T0, (STEP,))
-    assert event_from({"event": "Unheard"}) is None
+    without = Run("m", "image", "start", T0, T0, error="x", code="denied")
+    gathering = Gathering()
+    written = [json.dumps(one) for value in (run, plan, failed, without) for one in pieces(value)]
+    for text in written:
+        gathering.take(json.loads(text))
+    first, second, *others = gathering.wholes
+    assert adapter(Plan).validate_python(second) == plan
+    assert [adapter(Run).validate_python(whole) for whole in (first, *others)] == [run, failed, without]
+    assert max(map(len, written)) < 1_000_000
+
+
+def test_documents_for_machines() -> None:
+    """A run is told with what follows from its fields, its plan and its receipts, and without what only we remember."""
+    document = json.loads(json.dumps(run_document(make_run())))
+    assert list(document["counts"].items()) == [("done", 1)]
+    assert (document["result"], document["started"]) == ("success", "2026-11-21T01:02:03.456789+00:00")
+    assert (document["plan"]["at"], document["plan"]["kind"]) == (document["started"], "image")
+    step: dict[str, object] = {
+        "action": "copy",
+        "item": "v1",
+        "digest": "sha256:1",
+        "target": "a",
+        "names": ["v1", "main"],
+    }
+    step |= {"reason": "not there", "size": 10, "group": "g", "stays": ["v1"], "left": [], "unless_newer": False}
+    step |= {"confirmed": False, "passing": False, "count": 3}
+    assert document["plan"]["steps"] == [step] == [receipt["step"] for receipt in document["receipts"]]
+    assert plan_document(make_run().plan or Plan("", "", T0)) == document["plan"]
+    assert {*document} == {
+        *("mirror", "kind", "trigger", "result", "started", "finished", "read", "error", "code", "counts"),
+        *("problems", "remarks", "plan", "receipts"),
+    }
 
 
 @pytest.mark.parametrize("style", ["json", "text"])

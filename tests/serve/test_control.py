@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from importlib.util import find_spec
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 
+from mirrord import __version__, cli
+from mirrord.commands import (
+    COMMANDS,
+    Backups,
+    Command,
+    GetStatus,
+    PlanMirrors,
+    Publish,
+    Reload,
+    Restore,
+    Sync,
+    word,
+)
+from mirrord.daemon.dispatcher import Dispatcher
+from mirrord.errors import BusyError, ConfigError, DeniedError, MirrordError, UsageError
 from mirrord.events import Events, RunFinished
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
+from mirrord.report.status import MirrorStatus, Status
+from mirrord.serve import remote
 from mirrord.serve.control import make_control
-from mirrord.serve.remote import ControlClient, bind_control, short
+from mirrord.serve.remote import VERSION, ControlClient, bind_control, short
+from mirrord.syncer.values import Backup, Publication
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 MANY = 5_000
 
 
-class Commands:
+class FakeDaemon:
     """Stands in for the daemon: every run has `MANY` steps, all with a receipt."""
 
-    parallel = 2
-
     def __init__(self) -> None:
-        self.events = Events()
         digest = f"sha256:{'0' * 64}"
         steps = [
             Step(Action.COPY, f"chart-{number}", digest, "t", (f"{number}.tgz",), "x" * 900) for number in range(MANY)
@@ -36,24 +56,20 @@ class Commands:
         receipts = tuple(Receipt(step, Outcome.FAILED, "y" * 900) for step in steps)
         self.run = Run("m", "helm", "command", T0, T0, self.found, receipts)
 
-    def known(self, mirrors: Sequence[str]) -> Sequence[str]:
-        return mirrors
-
-    async def sync(self, mirror: str, *, allow: bool = False) -> Run:
-        return self.run
-
-    async def plan(self, mirror: str) -> Plan:
-        return self.found
+    async def carry_out(self, command: Command[Any]) -> Any:
+        assert isinstance(command, Sync | PlanMirrors)
+        return tuple(self.run if isinstance(command, Sync) else self.found for _ in command.mirrors)
 
 
 @asynccontextmanager
-async def served(state: Path) -> AsyncIterator[Commands]:
-    commands: Any = Commands()
-    runner = web.AppRunner(make_control(commands), access_log=None)
+async def served(
+    state: Path, carry_out: Callable[[Command[Any]], Awaitable[Any]], events: Events
+) -> AsyncIterator[None]:
+    runner = web.AppRunner(make_control(carry_out, events), access_log=None)
     await runner.setup()
     await web.SockSite(runner, bind_control(state)).start()
     try:
-        yield commands
+        yield
     finally:
         await runner.cleanup()
 
@@ -61,22 +77,112 @@ async def served(state: Path) -> AsyncIterator[Commands]:
 async def test_a_run_of_any_length_comes_through(tmp_path: Path) -> None:
     """A10: a run is told whole, and so are plans, in lines of less than 2 MB, however many steps they have."""
     heard: list[object] = []
-    events = Events()
+    events, daemon = Events(), FakeDaemon()
     events.listen(heard.append)
-    async with served(tmp_path) as commands:
+    async with served(tmp_path, daemon.carry_out, Events()):
         client = ControlClient(tmp_path)
-        assert await client.sync(["m"], events) == [commands.run]
-        assert heard == [RunFinished(commands.run)]
-        assert await client.plan(["m", "n"]) == [commands.found] * 2
-        lines = await _lines(tmp_path)
+        assert await client.carry_out(Sync(("m",)), events) == (daemon.run,)
+        assert heard == [RunFinished(daemon.run)]
+        assert await client.carry_out(PlanMirrors(("m", "n"))) == (daemon.found, daemon.found)
+        lines = [len(line) for line in (await posted(tmp_path, "sync", {"mirrors": ["m"]})).splitlines()]
     assert max(lines) < 2_000_000 < sum(lines) / 5
 
 
-async def _lines(state: Path) -> list[int]:
-    """Return the lengths of the lines that come for a run."""
+async def posted(state: Path, path: str, body: object, version: str = __version__) -> bytes:
+    """Ask as a client would, and return all that comes."""
     with short(state / "control.sock") as name:
         async with (
-            aiohttp.ClientSession(connector=aiohttp.UnixConnector(name), read_bufsize=2**21) as session,
-            session.post("http://mirrord/sync", json={"mirrors": ["m"]}) as response,
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(name)) as session,
+            session.post(f"http://mirrord/{path}", json=body, headers={VERSION: version}) as response,
         ):
-            return [len(line) async for line in response.content]
+            return await response.read()
+
+
+RUN = Run("m", "image", "command", T0, T0, error="x", code="denied")
+ANSWERS: dict[Command[Any], Any] = {
+    Sync(("m", "n"), allow=True): (RUN, RUN),
+    PlanMirrors(): (Plan("m", "image", T0, missing=("v3: is not there",)),),
+    Publish("m", Publication("oci:/caf\udce9", ("main-1", "main"), if_newest=True)): RUN,
+    Backups("m"): (Backup("20261121T030000Z/heads/main", "refs/heads/main", "d", "deleted"),),
+    Restore("m", "refs/heads/main", release=True): RUN,
+    GetStatus(): Status("1", "ready", T0, T0, "", (MirrorStatus("m", items=2, kind="git", next_run=T0),)),
+    Reload(): None,
+}
+
+
+@pytest.mark.parametrize("command", ANSWERS, ids=lambda command: type(command).__name__)
+async def test_a_command_is_a_value_a_method_and_a_file(command: Command[Any], tmp_path: Path) -> None:
+    """A command and its answer come over the socket as they are; the dispatcher does it, and a user can ask."""
+    asked: list[Command[Any]] = []
+
+    async def carry_out(command: Command[Any]) -> Any:
+        asked.append(command)
+        return ANSWERS[command]
+
+    async with served(tmp_path, carry_out, Events()):
+        assert await ControlClient(tmp_path).carry_out(command) == ANSWERS[command]
+    assert asked == [command]
+    assert set(COMMANDS.values()) == {type(command) for command in ANSWERS}
+    assert iscoroutinefunction(getattr(Dispatcher, word(type(command))))
+    files = [Path(file).read_text() for name in cli.COMMANDS if (file := find_file(name))]
+    assert any(f"ask({type(command).__name__}(" in text for text in files)
+
+
+def find_file(name: str) -> str:
+    """Return the file of a command of the command line."""
+    spec = find_spec(f"mirrord.cli.{name.replace('-', '_')}")
+    assert spec is not None
+    return spec.origin or ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UsageError("no mirror is called 'x'"),
+        BusyError("later"),
+        ConfigError("a.yaml:1: x", "b.yaml:2: y"),
+        DeniedError("no"),
+    ],
+    ids=lambda error: error.code,
+)
+async def test_errors_come_through(error: MirrordError, tmp_path: Path) -> None:
+    """What the daemon raises is raised where it was asked for, with its code, its words and its problems."""
+
+    async def carry_out(_: Command[Any]) -> Any:
+        raise error
+
+    async with served(tmp_path, carry_out, Events()):
+        with pytest.raises(type(error)) as raised:
+            await ControlClient(tmp_path).carry_out(GetStatus())
+    assert raised.value.args == error.args
+    assert getattr(raised.value, "problems", None) == getattr(error, "problems", None)
+
+
+async def test_a_bug_reaches_who_asked(tmp_path: Path) -> None:
+    """What nobody meant to raise is an error of whoever asked, too, and not the end of the connection."""
+
+    async def carry_out(_: Command[Any]) -> Any:
+        raise RuntimeError("unexpected")
+
+    async with served(tmp_path, carry_out, Events()):
+        with pytest.raises(MirrordError, match="RuntimeError: unexpected"):
+            await ControlClient(tmp_path).carry_out(Reload())
+
+
+async def test_both_ends_are_of_one_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command of another version gets one error that names both, from whichever end is newer; nothing is done."""
+    daemon = FakeDaemon()
+    async with served(tmp_path, daemon.carry_out, Events()):
+        refused = json.loads(await posted(tmp_path, "sync", {}, "0.0.1"))["error"]
+        assert refused["code"] == "usage"
+        assert {"0.0.1", __version__} <= set(re.findall(r"\d[\w.]*\w", refused["message"]))
+        monkeypatch.setattr(remote, "__version__", "99.1")
+        with pytest.raises(UsageError, match=f"99.1, and the daemon is of {__version__}"):
+            await ControlClient(tmp_path).carry_out(Sync())
+
+
+async def test_what_is_no_command_is_refused(tmp_path: Path) -> None:
+    """Unknown words and wrong fields are errors with a reason."""
+    async with served(tmp_path, FakeDaemon().carry_out, Events()):
+        for path, body in (("syncc", {}), ("sync", {"mirrors": 3}), ("sync", []), ("publish", {"mirror": "m"})):
+            assert json.loads(await posted(tmp_path, path, body))["error"]["code"] == "usage"

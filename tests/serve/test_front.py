@@ -16,7 +16,7 @@ import pytest
 from mirrord.errors import BusyError, UnreachableError, UsageError
 from mirrord.report.health import Health
 from mirrord.report.metrics import Metrics
-from mirrord.report.status import Status, StatusInput, status
+from mirrord.report.status import Status, status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
 from mirrord.syncer.serving import Request, Response, Serves
@@ -63,12 +63,12 @@ class FakeView:
         self.now = Health()
         self.rendered = self.editions = 0
 
-    def pulse(self) -> Health:
+    def health(self) -> Health:
         return self.now
 
     async def status(self) -> Status:
         self.rendered += 1
-        return status(StatusInput("1.2.3", T0, [], started=T0))
+        return status("1.2.3", T0, [], started=T0)
 
     async def metrics(self) -> bytes:
         self.rendered += 1

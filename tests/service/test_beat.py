@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from mirrord.daemon.house import House
+from mirrord.daemon.daemon import Daemon
 from mirrord.daemon.systemd import Notifier
 from mirrord.events import Events
 
@@ -27,12 +27,12 @@ async def test_the_watchdog_starves_when_a_restart_would_help() -> None:
     """While a run hangs after its cancellation the watchdog is not fed; when it has ended, it is again."""
     overdue = ["m"]
     beats: asyncio.Queue[float] = asyncio.Queue()
-    runner = SimpleNamespace(tick=None, overdue=lambda: tuple(overdue))
+    runner = SimpleNamespace(tick=None, stopping=False, overdue=lambda: tuple(overdue))
     shop = cast("Any", SimpleNamespace(runner=runner, events=Events()))
     metrics = cast("Any", SimpleNamespace(lag=SimpleNamespace(set=beats.put_nowait)))
     notifier = Fed()
-    house = House(shop, cast("Any", None), metrics, notifier, folder=Path(), state=Path(), environ={})
-    beating = asyncio.create_task(house.beat(every=0.001))
+    daemon = Daemon(shop, cast("Any", None), metrics, notifier, folder=Path(), state=Path(), environ={})
+    beating = asyncio.create_task(daemon.beat(every=0.001))
     try:
         for _ in range(5):
             await beats.get()

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from mirrord.events import Events
+from mirrord.commands import Sync
 from mirrord.model.run import Result
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import DockerRegistry, Registry, build_image, push, require
@@ -86,7 +86,7 @@ async def test_pull_and_content_discovery(tmp_path: Path) -> None:
             f"from: {{repository: {source.host}/{REPOSITORY}, tags: ['*']}}}}\n"
         )
         async with desk.serving() as daemon:
-            (run,) = await ControlClient(desk.folder / "state").sync([], Events())
+            (run,) = await ControlClient(desk.folder / "state").carry_out(Sync())
             assert run.result is Result.SUCCESS, run
             there = await contents(daemon.address)
             assert all(there.values()), there
@@ -110,7 +110,7 @@ async def test_referrers_over_the_wire(tmp_path: Path) -> None:
             f"from: {{repository: {source.host}/up/app, tags: ['*']}}}}\n"
         )
         async with desk.serving() as daemon, aiohttp.ClientSession() as client:
-            await ControlClient(desk.folder / "state").sync([], Events())
+            await ControlClient(desk.folder / "state").carry_out(Sync())
             root = f"http://{daemon.address}/v2"
             async with client.get(f"{root}/team/app/referrers/{image.digest}") as answer:
                 assert answer.status == 200

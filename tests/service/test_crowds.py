@@ -6,7 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from mirrord.events import Events
+from mirrord.commands import Sync
 from mirrord.model.run import Result
 from mirrord.serve.remote import ControlClient
 from mirrord.syncers.git.names import MARK
@@ -65,14 +65,14 @@ async def test_crowds_are_served(tmp_path: Path) -> None:
     async with desk.serving() as daemon:
         host, _, port = daemon.address.partition(":")
         address, control = (host, int(port)), ControlClient(desk.folder / "state")
-        assert [one.result for one in await control.sync(["big"], Events())] == [Result.SUCCESS]
+        assert [one.result for one in await control.carry_out(Sync(("big",)))] == [Result.SUCCESS]
         blob = max(image.blobs, key=lambda digest: len(image.blobs[digest]))
         clients = everybody(blob, tip)
         loose = asyncio.create_task(asyncio.to_thread(crowd, address, clients, 100))
         probes, syncs = list[Client](), list[Result]()
         while not loose.done():
             probes += await asyncio.to_thread(crowd, address, [Client(request("/livez"))], 60)
-            syncs += [one.result for one in await control.sync(["big"], Events())]
+            syncs += [one.result for one in await control.carry_out(Sync(("big",)))]
         await loose
     assert troubles(clients) == {}
     assert troubles(probes) == {}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mirrord.commands import GetStatus, PlanMirrors, Publish, Reload, Sync
 from mirrord.config.load import load_folder
 from mirrord.daemon.lock import StateLock
 from mirrord.daemon.runtime import open_runtime
@@ -55,7 +56,7 @@ async def test_history_survives_restart(place: Any) -> None:
     place.source("m", "one")
     place.configure("m")
     async with place.daemon() as daemon:
-        await ControlClient(place.state).sync(["m"], Events())
+        await ControlClient(place.state).carry_out(Sync(("m",)))
         before = await daemon.mirror("m")
         daemon.kill(signal.SIGKILL)
         assert await daemon.end() == -signal.SIGKILL
@@ -73,7 +74,7 @@ async def test_second_daemon_is_refused(place: Any) -> None:
             assert second.process.stderr is not None
             assert str(first.process.pid) in (await second.process.stderr.read()).decode()
         assert (await first.get("/livez"))[0] == 200
-        assert (await ControlClient(place.state).status())["state"] == "ready"
+        assert (await ControlClient(place.state).carry_out(GetStatus())).state == "ready"
 
 
 async def test_broken_configuration_at_start(place: Any) -> None:
@@ -104,9 +105,9 @@ async def test_reload(place: Any) -> None:
         assert (await daemon.mirror("n"))["state"] == "new"
         assert [(await daemon.get(path))[0] for path in ("/livez", "/readyz")] == [200, 200]
         with pytest.raises(ConfigError, match=r"b\.yaml:2"):
-            await ControlClient(place.state).reload()
+            await ControlClient(place.state).carry_out(Reload())
         place.conf.joinpath("b.yaml").unlink()
-        await ControlClient(place.state).reload()
+        await ControlClient(place.state).carry_out(Reload())
         assert b"mirrord_config_last_reload_successful 1.0" in (await daemon.get("/metrics"))[1]
 
 
@@ -115,12 +116,12 @@ async def test_running_run_keeps_its_configuration(place: Any) -> None:
     source = place.source("m", "one", "hang")
     place.configure("m", "n")
     async with place.daemon() as daemon:
-        asking = asyncio.create_task(ControlClient(place.state).sync(["m"], Events()))
+        asking = asyncio.create_task(ControlClient(place.state).carry_out(Sync(("m",))))
         await daemon.logged("run.planned")
         place.configure("n")
-        await ControlClient(place.state).reload()
+        await ControlClient(place.state).carry_out(Reload())
         with pytest.raises(UsageError, match="no mirror is called 'm'"):
-            await ControlClient(place.state).sync(["m"], Events())
+            await ControlClient(place.state).carry_out(Sync(("m",)))
         (source / "hang").unlink()
         assert [run.result for run in await asking] == [Result.SUCCESS]
         assert (place.root / "to-m-b" / "one").exists()
@@ -137,25 +138,25 @@ async def test_control_socket(place: Any) -> None:
     events.listen(heard.append)
     client = ControlClient(place.state)
     with pytest.raises(UnreachableError, match="no daemon answers"):
-        await client.status()
+        await client.carry_out(GetStatus())
     async with place.daemon():
         assert stat.S_IMODE((place.state / SOCKET).stat().st_mode) == 0o600
         assert stat.S_IMODE(place.state.stat().st_mode) == 0o700
-        plans = await client.plan([])
+        plans = await client.carry_out(PlanMirrors())
         assert [(plan.mirror, len(plan.active)) for plan in plans] == [("m", 4), ("n", 0)]
-        runs = await client.sync(["m"], events)
+        runs = await client.carry_out(Sync(("m",)), events)
         assert [(run.mirror, run.result, run.trigger, len(run.receipts)) for run in runs] == [
             ("m", Result.SUCCESS, "command", 4)
         ]
         kinds = [type(event) for event in heard]
         assert kinds == [RunStarted, Planned, StepDone, StepDone, StepDone, StepDone, RunFinished]
         assert heard[-1] == RunFinished(runs[0])
-        published = await client.publish("n", Publication(str(place.root / "from-other"), ("v1",)), events)
+        published = await client.carry_out(Publish("n", Publication(str(place.root / "from-other"), ("v1",))), events)
         assert (published.result, published.trigger) == (Result.SUCCESS, "publish")
         assert (place.root / "to-n-a" / "three").exists()
         with pytest.raises(UsageError, match="did you mean m"):
-            await client.sync(["mm"], events)
-        assert [run.result for run in await client.sync([], events)] == [Result.NOOP, Result.NOOP]
+            await client.carry_out(Sync(("mm",)), events)
+        assert [run.result for run in await client.carry_out(Sync(), events)] == [Result.NOOP, Result.NOOP]
 
 
 async def test_client_that_leaves(place: Any) -> None:
@@ -163,7 +164,7 @@ async def test_client_that_leaves(place: Any) -> None:
     source = place.source("m", "one", "hang")
     place.configure("m")
     async with place.daemon() as daemon:
-        asking = asyncio.create_task(ControlClient(place.state).sync(["m"], Events()))
+        asking = asyncio.create_task(ControlClient(place.state).carry_out(Sync(("m",))))
         await daemon.logged("run.planned")
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
@@ -178,7 +179,7 @@ async def test_stop_cancels_what_does_not_end(place: Any) -> None:
     place.configure("m")
     async with place.daemon(hurried=True) as daemon:
         client = ControlClient(place.state)
-        asking = asyncio.create_task(client.sync(["m"], Events()))
+        asking = asyncio.create_task(client.carry_out(Sync(("m",))))
         await daemon.logged("run.planned")
         daemon.kill(signal.SIGTERM)
         await daemon.logged("daemon.stopping")
@@ -186,14 +187,14 @@ async def test_stop_cancels_what_does_not_end(place: Any) -> None:
         assert (code, b"shutting down" in body) == (503, True)
         assert (await daemon.get("/livez"))[0] == 200
         with pytest.raises(BusyError, match="shutting down"):
-            await client.sync(["m"], Events())
+            await client.carry_out(Sync(("m",)))
         assert await daemon.end() == 0
         assert daemon.named("run.finished")[0]["result"] == "interrupted"
         with pytest.raises(BusyError, match="the next run goes on from there"):
             await asking
     place.source("m").joinpath("hang").unlink()
     async with place.daemon():
-        assert (await ControlClient(place.state).sync(["m"], Events()))[0].result is Result.NOOP
+        assert (await ControlClient(place.state).carry_out(Sync(("m",))))[0].result is Result.NOOP
 
 
 async def test_stop_lets_runs_end(place: Any) -> None:
@@ -201,7 +202,7 @@ async def test_stop_lets_runs_end(place: Any) -> None:
     source = place.source("m", "one", "hang")
     place.configure("m")
     async with place.daemon() as daemon:
-        asking = asyncio.create_task(ControlClient(place.state).sync(["m"], Events()))
+        asking = asyncio.create_task(ControlClient(place.state).carry_out(Sync(("m",))))
         await daemon.logged("run.planned")
         daemon.kill(signal.SIGTERM)
         await daemon.logged("daemon.stopping")
@@ -217,7 +218,7 @@ async def test_second_sigterm(place: Any) -> None:
     place.source("m", "one", "hang")
     place.configure("m")
     async with place.daemon() as daemon:
-        asking = asyncio.create_task(ControlClient(place.state).sync(["m"], Events()))
+        asking = asyncio.create_task(ControlClient(place.state).carry_out(Sync(("m",))))
         await daemon.logged("run.planned")
         daemon.kill(signal.SIGTERM)
         await daemon.logged("daemon.stopping")
@@ -237,7 +238,7 @@ async def test_watchdog_of_another_process(place: Any) -> None:
     """A watchdog that is meant for another process is left alone (sd_watchdog_enabled(3))."""
     place.configure("m")
     async with place.daemon(WATCHDOG_USEC="100000", WATCHDOG_PID="1") as daemon:
-        await ControlClient(place.state).sync([], Events())
+        await ControlClient(place.state).carry_out(Sync())
         daemon.kill(signal.SIGTERM)
         assert await daemon.end() == 0
         assert not any("WATCHDOG" in note for note in daemon.notes)
@@ -255,7 +256,7 @@ async def test_leftovers_are_swept(place: Any) -> None:
     async with place.daemon():
         assert list((place.state / "scratch").iterdir()) == []
         assert list((place.state / "spool").iterdir()) == []
-        assert (await ControlClient(place.state).status())["mirrors"][0]["name"] == "m"
+        assert (await ControlClient(place.state).carry_out(GetStatus())).mirrors[0].name == "m"
 
 
 async def test_deep_state_directory(place: Any) -> None:
@@ -263,7 +264,7 @@ async def test_deep_state_directory(place: Any) -> None:
     place.state = place.root / ("d" * 100) / ("e" * 100)
     place.configure("m")
     async with place.daemon():
-        assert (await ControlClient(place.state).status())["state"] == "ready"
+        assert (await ControlClient(place.state).carry_out(GetStatus())).state == "ready"
 
 
 async def test_damaged_record_is_replaced(place: Any) -> None:
@@ -274,7 +275,7 @@ async def test_damaged_record_is_replaced(place: Any) -> None:
     (place.state / "mirrord.db").write_text("garbage " * 1000)
     async with place.daemon() as daemon:
         assert ".corrupt-" in (await daemon.logged("daemon.notice"))["message"]
-        assert (await ControlClient(place.state).sync(["m"], Events()))[0].result is Result.SUCCESS
+        assert (await ControlClient(place.state).carry_out(Sync(("m",))))[0].result is Result.SUCCESS
 
 
 async def test_work_without_a_daemon(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:

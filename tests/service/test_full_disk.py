@@ -17,8 +17,8 @@ import aiohttp
 import pytest
 
 from mirrord.blobs.reserve import FILE, HELD, RESERVE
+from mirrord.commands import Sync
 from mirrord.errors import UnreachableError
-from mirrord.events import Events
 from mirrord.model.digest import Digest
 from mirrord.model.run import Result, Run
 from mirrord.serve.remote import ControlClient
@@ -57,7 +57,7 @@ class House:
 
     async def sync(self, name: str) -> Run:
         async with asyncio.timeout(60):
-            (run,) = await ControlClient(self.state).sync([name], Events())
+            (run,) = await ControlClient(self.state).carry_out(Sync((name,)))
         return run
 
     async def get(self, path: str) -> tuple[int, str]:

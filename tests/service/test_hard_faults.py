@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from mirrord.events import Events
+from mirrord.commands import GetStatus, Sync
 from mirrord.model.run import Result, Run
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import DockerRegistry, Registry, build_image, push, require
@@ -41,7 +41,7 @@ def configure(desk: Desk, *mirrors: str, targets: str = "") -> None:
 
 
 async def sync(desk: Desk, *names: str) -> Run:
-    (run,) = await ControlClient(desk.folder / "state").sync(list(names), Events())
+    (run,) = await ControlClient(desk.folder / "state").carry_out(Sync(names))
     return run
 
 
@@ -141,8 +141,8 @@ async def test_f35_a_locked_record_is_waited_for(desk: Desk) -> None:
                     assert await alive(daemon)
                 other.execute("ROLLBACK")
                 assert (await running).result is Result.SUCCESS
-            status: Any = await ControlClient(desk.folder / "state").status()
-    assert status["mirrors"][0]["result"] == "success"
+            status: Any = await ControlClient(desk.folder / "state").carry_out(GetStatus())
+    assert status.mirrors[0].result is Result.SUCCESS
 
 
 async def test_f42_frozen_in_the_middle_of_a_run(desk: Desk) -> None:

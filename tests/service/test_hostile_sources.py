@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from mirrord.events import Events
+from mirrord.commands import Sync
 from mirrord.model.run import Result, Run
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import Registry, build_image, push
@@ -81,9 +81,9 @@ async def running(source: Source, desk: Desk) -> AsyncIterator[Served]:
 async def both(desk: Desk, daemon: Served) -> Run:
     """Sync `evil`; `good` is done, and `/livez` answers, before that one has ended or soon after."""
     client = ControlClient(desk.folder / "state")
-    evil = asyncio.create_task(client.sync(["evil"], Events()))
+    evil = asyncio.create_task(client.carry_out(Sync(("evil",))))
     async with asyncio.timeout(60), aiohttp.ClientSession() as session:
-        (good,) = await client.sync(["good"], Events())
+        (good,) = await client.carry_out(Sync(("good",)))
         assert good.result is Result.SUCCESS, good
         while not evil.done():
             async with session.get(f"http://{daemon.address}/livez") as answer:
@@ -264,5 +264,5 @@ async def test_a_quota_of_five_thousand_digits(desk: Desk) -> None:
             f"- {{name: m, kind: image, to: local, from: {{repository: {source.host}/a, tags: ['*']}}}}\n"
         )
         async with desk.serving():
-            (run,) = await ControlClient(desk.folder / "state").sync(["m"], Events())
+            (run,) = await ControlClient(desk.folder / "state").carry_out(Sync(("m",)))
     assert run.result is Result.SUCCESS, run

@@ -10,8 +10,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from mirrord.commands import Sync
 from mirrord.errors import UnreachableError
-from mirrord.events import Events
 from mirrord.model.run import Result
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
@@ -48,7 +48,7 @@ async def served(tmp_path: Path, docker: bool) -> AsyncIterator[Served]:
             "to: local}\n"
         )
         async with desk.serving() as daemon:
-            runs = await ControlClient(desk.folder / "state").sync([], Events())
+            runs = await ControlClient(desk.folder / "state").carry_out(Sync())
             assert [one.result for one in runs] == [Result.SUCCESS]
             yield Served(daemon.address, image)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from mirrord.commands import Sync
 from mirrord.daemon.lock import SERVE, StateLock
 from mirrord.errors import BusyError, StorageError
-from mirrord.events import Events
 from mirrord.model.run import Result
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import Registry, build_image, push
@@ -74,7 +74,7 @@ async def test_a_state_that_is_moved_away_is_told(place: Any) -> None:
     aside = place.root / "aside"
     async with place.daemon() as daemon:
         place.state.rename(aside)
-        (run,) = await ControlClient(aside).sync(["m"], Events())
+        (run,) = await ControlClient(aside).carry_out(Sync(("m",)))
         assert (run.result, run.code) == (Result.FAILED, "storage")
         assert "was moved or removed while in use" in run.error
         code, body = await daemon.get("/readyz")
@@ -82,7 +82,7 @@ async def test_a_state_that_is_moved_away_is_told(place: Any) -> None:
         assert b"was moved or removed" in body
         assert not place.state.exists()
         aside.rename(place.state)
-        (run,) = await ControlClient(place.state).sync(["m"], Events())
+        (run,) = await ControlClient(place.state).carry_out(Sync(("m",)))
         assert run.result is Result.SUCCESS
         assert (await daemon.get("/readyz"))[0] == 200
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 
 from mirrord.report.health import Health
-from mirrord.report.status import Status, StatusInput, status
+from mirrord.report.status import Status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, address_of, bind
 from mirrord.syncer.serving import Serves
@@ -22,13 +22,13 @@ class Shown:
         self._services = services
         self.fronts: Mapping[str, Serves] = {prefix: syncer for syncer in syncers for prefix in syncer.prefixes}
 
-    def pulse(self) -> Health:
+    def health(self) -> Health:
         """Return a good one."""
         return Health()
 
     async def status(self) -> Status:
         """Return the status of no mirrors."""
-        return status(StatusInput("0", datetime(2026, 11, 21, tzinfo=UTC), []))
+        return Status("0", "ready", datetime(2026, 11, 21, tzinfo=UTC), None, "", ())
 
     async def metrics(self) -> bytes:
         """Return none."""

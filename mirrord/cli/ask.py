@@ -1,0 +1,73 @@
+"""Lets the daemon that holds the state carry out a command, or carries it out here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from mirrord.cli.console import note
+from mirrord.cli.options import config_folder, state_folder
+from mirrord.cli.progress import shown
+from mirrord.commands import Command
+from mirrord.config.load import Configuration, load_folder
+from mirrord.daemon.dispatcher import Dispatcher
+from mirrord.daemon.lock import StateLock
+from mirrord.daemon.loop import run
+from mirrord.daemon.runtime import open_runtime
+from mirrord.errors import BusyError
+from mirrord.events import Events
+from mirrord.serve.remote import ControlClient
+from mirrord.syncer.loader import load_syncers
+
+_Answer = TypeVar("_Answer")
+
+
+def ask(command: Command[_Answer], config: Path | None, state: Path | None, *, quiet: bool) -> _Answer:
+    """Return the answer to a command, showing progress meanwhile unless `quiet`.
+
+    Raises:
+        ConfigError: there is no daemon, and the configuration is wrong.
+        BusyError: another command holds the state.
+    """
+    return run(_ask(command, partial(config_folder, config), state_folder(state), quiet=quiet))
+
+
+def configuration(folder: Path) -> Configuration:
+    """Read the configuration with all installed syncers.
+
+    Raises:
+        ConfigError: it is wrong.
+    """
+    return load_folder(folder, load_syncers(), dict(os.environ))
+
+
+def _read_early(folder: Callable[[], Path], state: Path) -> Configuration | None:
+    """Read the configuration before there is a state directory: who has it wrong finds none left behind."""
+    return None if state.exists() else configuration(folder())
+
+
+async def _ask(command: Command[_Answer], folder: Callable[[], Path], state: Path, *, quiet: bool) -> _Answer:
+    early, events = await asyncio.to_thread(_read_early, folder, state), Events()
+    with ExitStack() as stack:
+        lock = StateLock(state)
+        try:
+            stack.enter_context(lock)
+        except BusyError as busy:
+            client = ControlClient(state)
+            if not await client.answers():
+                if lock.serving:
+                    raise BusyError(f"{state}: the daemon is starting, or ending; try again in a moment") from None
+                raise busy from None
+            with shown(events, quiet=quiet):
+                return await client.carry_out(command, events)
+        read = await asyncio.to_thread(configuration, folder()) if early is None else early
+        async with open_runtime(read, load_syncers(), state, events) as runtime:
+            for loss in runtime.losses:
+                note(loss)
+            with shown(events, quiet=quiet):
+                return await Dispatcher(runtime).carry_out(command)

@@ -1,0 +1,114 @@
+"""Carries out commands, each by the method of its name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from mirrord import __version__, pipeline
+from mirrord.commands import Backups, Command, GetStatus, PlanMirrors, Publish, Reload, Restore, Sync, word
+from mirrord.daemon.runner import STOPPING
+from mirrord.daemon.runtime import Runtime, now
+from mirrord.daemon.snapshot import Snapshot
+from mirrord.errors import BusyError, UsageError
+from mirrord.model.plan import Plan
+from mirrord.model.run import Run
+from mirrord.report.status import Status, status
+from mirrord.syncer.port import Restores
+from mirrord.syncer.values import Backup, Mirror
+
+_Answer = TypeVar("_Answer")
+
+
+class Dispatcher:
+    """Carries out commands over what is open in this process."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    async def carry_out(self, command: Command[_Answer]) -> _Answer:
+        """Return the answer to a command. Runs go on when the caller is cancelled.
+
+        Raises:
+            UsageError: a mirror is not configured, or its kind cannot do that.
+            BusyError: we are stopping.
+        """
+        answer: _Answer = await getattr(self, word(type(command)))(command)
+        return answer
+
+    async def sync(self, command: Sync) -> tuple[Run, ...]:
+        """See `Sync`."""
+        return await self._each(command.mirrors, lambda name: self.runtime.runner.sync(name, allow=command.allow))
+
+    async def plan_mirrors(self, command: PlanMirrors) -> tuple[Plan, ...]:
+        """See `PlanMirrors`."""
+        return await self._each(command.mirrors, self._plan)
+
+    async def _plan(self, name: str) -> Plan:
+        current = self.runtime.snapshot
+        mirror = current.mirror(name)
+        async with current.lease():
+            syncer, services = current.syncer(mirror), current.services
+            return await pipeline.plan_mirror(mirror, syncer, services, self.runtime.store, now())
+
+    async def publish(self, command: Publish) -> Run:
+        """See `Publish`."""
+        return await self.runtime.runner.publish(self._mirror(command.mirror), command.publication)
+
+    async def backups(self, command: Backups) -> tuple[Backup, ...]:
+        """See `Backups`."""
+        current, mirror, syncer = self._restoring(command.mirror)
+        async with current.lease():
+            return tuple(await syncer.backups(mirror, current.services))
+
+    async def restore(self, command: Restore) -> Run:
+        """See `Restore`."""
+        current, mirror, syncer = self._restoring(command.mirror)
+        async with self.runtime.runner.exclusively(mirror.name), current.lease():
+            await syncer.restore(mirror, current.services, command.backup, release=command.release)
+        return await self.runtime.runner.sync(mirror.name, "restore", allow=True)
+
+    async def get_status(self, _: GetStatus) -> Status:
+        """See `GetStatus`."""
+        standing = await self.runtime.store.standing()
+        return status(__version__, now(), self.runtime.snapshot.configuration.mirrors, standing)
+
+    async def reload(self, _: Reload) -> None:
+        """See `Reload`.
+
+        Raises:
+            UsageError: always, where there is no daemon.
+        """
+        raise UsageError("no daemon holds this state directory; whoever starts next reads the configuration as it is")
+
+    def _mirror(self, name: str) -> str:
+        (found,) = self._chosen([name])
+        return found
+
+    def _chosen(self, names: Sequence[str]) -> Sequence[str]:
+        if self.runtime.runner.stopping:
+            raise BusyError(STOPPING)
+        return self.runtime.snapshot.chosen(names)
+
+    def _restoring(self, name: str) -> tuple[Snapshot, Mirror, Restores]:
+        current = self.runtime.snapshot
+        mirror = current.mirror(self._mirror(name))
+        syncer = current.syncer(mirror)
+        if not isinstance(syncer, Restores):
+            raise UsageError(f"{name}: mirrors of kind {mirror.kind} keep nothing that could be brought back")
+        return current, mirror, syncer
+
+    async def _each(self, names: Sequence[str], work: Callable[[str], Awaitable[_Answer]]) -> tuple[_Answer, ...]:
+        """Work on these mirrors, or all, some at once; what is wrong with one is raised when all are through."""
+        free = asyncio.Semaphore(self.runtime.snapshot.configuration.settings.parallel)
+
+        async def limited(name: str) -> _Answer:
+            async with free:
+                return await work(name)
+
+        ends: list[Any] = await asyncio.gather(*map(limited, self._chosen(names)), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+        return tuple(ends)
