@@ -24,7 +24,7 @@ LONGEST_MODULE, LONGEST_TEST_FILE, LONGEST_FUNCTION = 300, 500, 60
 DOORS = {
     "aiohttp": {"mirrord.wire.http.lean", "mirrord.wire.http.transport", "mirrord.serve"},
     "httpx": {"mirrord.wire.api"},  # never on the way of content
-    "git": {"mirrord.wire.git.command"},
+    "git": {"mirrord.wire.git.version"},
     "idna": {"mirrord.wire.origin"},
     "yarl": {"mirrord.wire.http.transport"},
     "yaml": {
@@ -42,8 +42,8 @@ DOORS = {
 }
 # What the standard library has that goes to other machines, starts programs, or reads objects out of bytes.
 STANDARD_DOORS = {
-    "asyncio.subprocess": {"mirrord.serve.programs"},
-    "subprocess": {"mirrord.program", "mirrord.wire.git.command"},
+    "asyncio.subprocess": set[str](),
+    "subprocess": {"mirrord.program"},
     "sqlite3": {"mirrord.record"},
     "logging": {"mirrord.report.logs"},
     "http.client": {"mirrord.cli.healthcheck"},  # a probe has to start quickly

@@ -8,29 +8,22 @@ milliseconds has places of its own, so that it never waits for what takes minute
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
-import tempfile
-from asyncio import subprocess
-from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from aiohttp import web
 
+from mirrord.files import nameless
+from mirrord.program import Invocation, RunningProgram, started
 from mirrord.serve.bodies import BodyError
 from mirrord.serve.door import departure
 from mirrord.serve.places import FullError, Places, Slot, client_of
-from mirrord.serve.spooled import PIECE as _PIECE
 from mirrord.serve.spooled import CutOffError, Room, Spooled
 from mirrord.serve.taking import STALL, ConnectionProgress
 from mirrord.syncer.serving import Process
 
-_REAPED: Final = 5.0  # seconds for a killed program to be gone; what it started elsewhere may keep its output open
-_SMALL: Final = 64 << 10  # bytes of a request that stay in memory
 _LOOKS: Final = 8  # looks at a client that takes nothing before it is let go
 _BUSY: Final = "too many programs are running; try again later"
 _FAILED: Final = "the program behind this address failed"
@@ -95,7 +88,7 @@ class Programs:
         if not program.stdin:
             return Job(program, None)
         try:
-            stdin = await asyncio.to_thread(_filed, self._room.folder, program.stdin)
+            stdin = await asyncio.to_thread(nameless, program.stdin, self._room.folder)
         except OSError as error:
             raise BodyError(503, "there is no room for a request of this size; try again later") from error
         return Job(replace(program, stdin=b""), stdin)
@@ -178,7 +171,7 @@ class Programs:
     async def _run(self, spool: Spooled, job: Job, place: Slot) -> web.Response | None:
         self.running += 1
         try:
-            async with _started(job) as process:
+            async with started(_invocation(job)) as process:
                 written = await self._pump(process, spool, job.program.begin, place)
                 async with asyncio.timeout(self._stall):
                     status = await process.wait()
@@ -191,13 +184,12 @@ class Programs:
         # Behind an answer the status says nothing: that of git is 1 after `--depth` in protocol v0.
         return _refusal(500, _FAILED) if status and not written else None
 
-    async def _pump(self, process: subprocess.Process, spool: Spooled, begin: bytes, place: Slot) -> int:
+    async def _pump(self, process: RunningProgram, spool: Spooled, begin: bytes, place: Slot) -> int:
         """Keep what a program writes; return how many bytes that were."""
         count = 0
-        assert process.stdout is not None
         while True:
             async with asyncio.timeout(self._stall):
-                piece = await process.stdout.read(_PIECE)
+                piece = await process.read()
             if not piece:
                 return count
             while not await spool.put(piece if count else begin + piece):
@@ -206,70 +198,9 @@ class Programs:
             count += len(piece)
 
 
-def _filed(folder: Path | None, data: bytes) -> BinaryIO:
-    # What a clone asks is small, and must not need a disk, which may be full.
-    file: BinaryIO = (
-        os.fdopen(os.memfd_create("request"), "w+b") if len(data) <= _SMALL else tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it goes with its job
-    )
-    try:
-        file.write(data)
-        file.seek(0)
-    except BaseException:
-        with contextlib.suppress(OSError):  # what is left of it does not fit either
-            file.close()
-        raise
-    return file
-
-
-@contextlib.asynccontextmanager
-async def _started(job: Job) -> AsyncIterator[subprocess.Process]:
-    """Start a program in a session of its own; when the context ends it is gone, with all that it started.
-
-    Raises:
-        OSError: it cannot be started.
-    """
-    starting = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(
-            *job.program.argv,
-            stdin=job.stdin or DEVNULL,
-            stdout=PIPE,
-            stderr=DEVNULL,
-            env={"PATH": os.environ.get("PATH", os.defpath), **job.program.env},
-            cwd="/",
-            start_new_session=True,
-            limit=_PIECE,
-        )
-    )
-    try:
-        yield await asyncio.shield(starting)
-    finally:
-        ending = asyncio.ensure_future(_end(starting))
-        try:
-            await asyncio.shield(ending)
-        except asyncio.CancelledError:
-            await asyncio.wait((ending,), timeout=_REAPED)
-            raise
-
-
-async def _end(starting: asyncio.Future[subprocess.Process]) -> None:
-    try:
-        process = await starting
-    except OSError:  # whoever wanted it knows
-        return
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    while process.stdout is not None and await process.stdout.read(_PIECE):
-        pass  # a pipe that is not read to its end is never closed
-    if await process.wait() < 0:
-        await asyncio.to_thread(_reap_orphans, process.pid)
-
-
-def _reap_orphans(group: int) -> None:
-    """Take leave of what a program had started: as the first process of a container we are its parent now."""
-    with contextlib.suppress(ChildProcessError):  # they are somebody else's
-        while True:
-            os.waitpid(-group, 0)
+def _invocation(job: Job) -> Invocation:
+    environ = {"PATH": os.environ.get("PATH", os.defpath), **job.program.env}
+    return Invocation(job.program.argv, environ, job.stdin or b"", grace=0)
 
 
 def _refusal(status: int, reason: str, headers: Mapping[str, str] | None = None) -> web.Response:

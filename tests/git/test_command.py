@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from subprocess import PIPE
 from typing import Any
 
 import pytest
 
+from mirrord import program
 from mirrord.errors import (
     BrokenError,
     DeadlineError,
@@ -28,11 +27,11 @@ from mirrord.errors import (
 from mirrord.events import Event, Events, TrustRefused
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
-from mirrord.wire.git import command, process
+from mirrord.wire.git import command
 from mirrord.wire.git.address import Address
-from mirrord.wire.git.command import Git, version
+from mirrord.wire.git.command import Git
 from mirrord.wire.git.environment import PASSED, basic
-from mirrord.wire.git.process import Child
+from mirrord.wire.git.version import version
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret
 from tests.support.processes import gone, group_of
@@ -53,6 +52,19 @@ async def host(tmp_path: Path) -> AsyncIterator[GitHost]:
 def shell(script: str) -> dict[str, str]:
     """Have git run a script, as one of its helpers."""
     return {"alias.test": f"!{script}"}
+
+
+def starting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note which processes are started."""
+    pids, begin = list[int](), program._start
+
+    def start(invocation: program.Invocation) -> Any:
+        made = begin(invocation)
+        pids.append(made.pid)
+        return made
+
+    monkeypatch.setattr(program, "_start", start)
+    return pids
 
 
 async def test_output(git: Git) -> None:
@@ -146,15 +158,7 @@ async def test_f40_cancelled(git: Git, host: GitHost, monkeypatch: pytest.Monkey
     """Fault 40: cancelled in the middle of a transfer, git and its helpers are gone when the caller goes on."""
     fault = host.faults.on("POST", "git-upload-pack").hold()
     remote = Address.parse(host.url("team/app.git"))
-    started = list[int]()
-    begin = git._start
-
-    def start(*args: Any) -> process.Process:
-        made = begin(*args)
-        started.append(made.pid)
-        return made
-
-    monkeypatch.setattr(git, "_start", start)
+    started = starting(monkeypatch)
     running = asyncio.create_task(git.run(["ls-remote", "--", remote.url], remote=remote))
     await fault.reached.wait()
     (leader,) = started
@@ -168,9 +172,8 @@ async def test_f40_cancelled(git: Git, host: GitHost, monkeypatch: pytest.Monkey
     fault.release()
 
 
-async def test_f40_a_group_that_ignores_being_asked(git: Git, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_f40_a_group_that_ignores_being_asked(git: Git, tmp_path: Path) -> None:
     """Fault 40: past its deadline a process that ignores SIGTERM is killed, and its children with it."""
-    monkeypatch.setattr(process, "GRACE", 0.1)
     note = tmp_path / "pid"
     script = f"trap '' TERM; ps -o pgid= $$ > {note}; sleep 600 & sleep 600; sleep 600"
     with pytest.raises(DeadlineError, match="git test was not done within"):
@@ -186,24 +189,34 @@ async def test_f40_git_is_killed(git: Git, tmp_path: Path) -> None:
     assert gone(int(note.read_text()))
 
 
-async def test_cancelled_before_it_began(git: Git, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that is cancelled before its thread is free starts nothing."""
-    child = Child(lambda: pytest.fail("started"), 100)
-    child.stop()
-    assert child.carry_out() is None
+async def test_cancelled_before_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is cancelled, or too late, before it is its turn starts nothing."""
+    git, started = Git(tmp_path / "home", HostBook(), at_once=1), starting(monkeypatch)
+    os.mkfifo(tmp_path / "fifo")
+    first = asyncio.create_task(git.run(["test"], config=shell(f"cat {tmp_path / 'fifo'}")))
+    while not started:  # noqa: ASYNC110 - can only be looked for
+        await asyncio.sleep(0.01)
+    with pytest.raises(DeadlineError, match="git version was not done"):
+        await git.run(["version"], deadline=0.05)
+    waiting = asyncio.create_task(git.run(["version"]))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    (tmp_path / "fifo").write_text("on")
+    assert (await first).out == b"on"
+    assert len(started) == 1
 
 
-async def test_nothing_moves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A group that neither reads, writes nor works is ended when the patience is over."""
-
-    def start() -> Any:
-        return subprocess.Popen(["sleep", "600"], stdout=PIPE, stderr=PIPE, start_new_session=True)
-
-    ended = await asyncio.to_thread(Child(start, 100, patience=0.3).carry_out)
-    assert ended is not None
-    assert (ended.quiet, ended.status) == (True, -signal.SIGTERM)
+async def test_nothing_moves(git: Git, host: GitHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that neither reads, writes nor works is ended when the patience is over, whatever curl thinks."""
+    fault = host.faults.on("GET", "info/refs").hold()
+    remote, started = Address.parse(host.url("team/app.git")), starting(monkeypatch)
+    monkeypatch.setattr(command, "_BACKSTOP", 0.005)
     with pytest.raises(StalledError, match="did nothing any more"):
-        command._judged(ended, "fetch", (0,), 100, "h")
+        await git.run(["ls-remote", "--", remote.url], remote=remote)
+    fault.release()
+    assert gone(started[0])
 
 
 @pytest.mark.parametrize(
@@ -215,15 +228,7 @@ async def test_f40_given_up(
     """Fault 40: a transfer that stands still, or takes too long, ends with its helpers; a deadline is final."""
     fault = host.faults.on("POST", "git-upload-pack").hold()
     remote = Address.parse(host.url("team/app.git"))
-    started = list[int]()
-    begin = git._start
-
-    def start(*args: Any) -> process.Process:
-        made = begin(*args)
-        started.append(made.pid)
-        return made
-
-    monkeypatch.setattr(git, "_start", start)
+    started = starting(monkeypatch)
     with pytest.raises(kind, match=r"127\.0\.0\.1:\d+: .*ended") as caught:
         await git.run(["ls-remote", "--heads", "--", remote.url], remote=remote, **limits)
     fault.release()
@@ -274,10 +279,11 @@ async def test_19_private_addresses(
     events, told = Events(), list[Event]()
     events.listen(told.append)
     git = Git(tmp_path / "home", HostBook(), events)
-    monkeypatch.setattr(git, "_start", lambda *_: pytest.fail("git was started"))
+    started = starting(monkeypatch)
     with pytest.raises(UntrustedError, match="allow_private: true"):
         await git.run(["ls-remote", "--", url], remote=Address.parse(url))
     assert told == [TrustRefused("git.example", "address")]
+    assert started == []
 
 
 async def test_19_git_dials_what_was_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: GitHost) -> None:

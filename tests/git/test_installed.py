@@ -12,7 +12,7 @@ from mirrord.daemon.runtime import open_runtime
 from mirrord.events import Events
 from mirrord.syncer.loader import load_syncers
 from mirrord.syncers.git import syncer
-from mirrord.wire.git.installed import outdated, remarks
+from mirrord.wire.git.version import outdated, remarks
 
 GIT = "mirrors: [{name: app, kind: git, from: 'https://git.example/app.git', to: [local]}]"
 

@@ -334,7 +334,7 @@ async def test_keep_alive_after_file(served: Served) -> None:
     last = b"GET /v2/blob HTTP/1.1\r\nHost: h\r\nRange: bytes=-3\r\nConnection: close\r\n\r\n"
     got = await served.raw(one * 3 + last, close=False)
     content = served.front.file.read_bytes()
-    assert got.count(b"206 Partial Response") == 4
+    assert got.count(b"206 Partial Content") == 4
     assert got.count(content[:100_000]) == 3
     assert got.endswith(content[-3:])
 

@@ -19,8 +19,7 @@ from mirrord.syncers.git.plan.survey import GitSurvey
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.syncers.git.transfer.session import GitSession
 from mirrord.syncers.git.upstream.survey import survey
-from mirrord.wire.git.command import version
-from mirrord.wire.git.installed import remarks
+from mirrord.wire.git.version import remarks, version
 from mirrord.wire.host import HostBook
 
 

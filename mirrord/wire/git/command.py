@@ -1,7 +1,6 @@
-"""Runs git: the only module that knows GitPython, and the only place where a git process begins.
+"""Runs git: the only place where a git process begins.
 
-GitPython's own guards cover some of its methods and not the one that all of them end in; so this calls that one, with
-fixed options of our code, `--` before whatever comes from outside, and an environment made from nothing
+With fixed options of our code, `--` before whatever comes from outside, and an environment made from nothing
 (`mirrord.wire.git.environment`). The host's addresses are judged before git starts, and git is bound to them (curl's
 `--resolve`, ssh's `HostName`). Where that does not reach, a name may still be resolved anew: a git older than 2.37, and
 hosts behind a proxy, which resolves for itself.
@@ -10,20 +9,16 @@ hosts behind a proxy, which resolves for itself.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import re
-import resource
 import shlex
 import shutil
 import socket
-import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from mirrord import program
 from mirrord.errors import (
     DeadlineError,
     DeniedError,
@@ -34,19 +29,18 @@ from mirrord.errors import (
     UntrustedError,
 )
 from mirrord.events import Events, TrustRefused
+from mirrord.program import OUTPUT, EndedFor, Invocation
 from mirrord.wire import trust
 from mirrord.wire.git.address import Address, check
 from mirrord.wire.git.environment import environment, host_port, http_settings, ssh_command
 from mirrord.wire.git.failures import classify
-from mirrord.wire.git.process import Child, Process, ProcessEnd
+from mirrord.wire.git.stderr import ErrorText
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.origin import check_url
 from mirrord.wire.secret import redact
 
-OUTPUT: Final = 64 * 2**20
 LINE: Final = 64 * 2**10  # what a command at an ssh host may write
-AT_ONCE: Final = 64  # git processes of runs; each has a thread, and waits in it
-_VERSION: Final = re.compile(r"(?<!\d)\d++(?:\.\d++)++")
+AT_ONCE: Final = 64  # git processes of runs
 _PACKAGES: Final = {"git": "it (2.39 or newer)", "ssh": "openssh-client"}
 _BACKSTOP: Final = 10  # times `stall`: longer than whatever curl and ssh can end by themselves
 
@@ -72,7 +66,7 @@ class Git:
     def __init__(self, home: Path, book: HostBook, events: Events | None = None, *, at_once: int = AT_ONCE) -> None:
         """Give git `home`, an empty folder that is made when it is needed, and the rules of `book`."""
         self._home, self._book, self._events = home.absolute(), book, events or Events()
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="git")
+        self._free = asyncio.Semaphore(at_once)
 
     @property
     def book(self) -> HostBook:
@@ -115,12 +109,11 @@ class Git:
             UntrustedError: `remote` may not be dialled.
         """
         environ = await self._environ(folder, remote, stall, config or {})
-        host = remote.host if remote else ""
         patience = stall * _BACKSTOP if remote else None
-        child = Child(lambda: self._start(["git", *args], folder, environ, stdin, largest), limit, patience)
-        ended = await self._within(deadline, child, f"{host or folder}: git {args[0]}")
+        wanted = Invocation(["git", *args], environ, stdin, folder or self._home, patience=patience, largest=largest)
+        host = remote.host if remote else ""
         try:
-            return _judged(ended, f"git {args[0]}", ok, limit, host)
+            return await self._run(wanted, f"git {args[0]}", host, limit=limit, deadline=deadline, ok=ok)
         except DeniedError:
             self._book.refused(host)
             raise
@@ -140,70 +133,47 @@ class Git:
         environ = await self._environ(None, remote, deadline, {})
         name, port = host_port(remote)
         _, *options = shlex.split(environ["GIT_SSH_COMMAND"])
-        args = [*options, "-p", str(port), "--", f"{remote.user}@{name}", shlex.join(words)]
-        child = Child(lambda: self._start(["ssh", *args], None, environ), limit)
-        ended = await self._within(deadline, child, f"{remote.host}: {words[0]}")
-        return _judged(ended, words[0], (0,), limit, remote.host).out
+        args = ["ssh", *options, "-p", str(port), "--", f"{remote.user}@{name}", shlex.join(words)]
+        wanted = Invocation(args, environ, folder=self._home)
+        return (await self._run(wanted, words[0], remote.host, limit=limit, deadline=deadline)).out
 
-    async def _within(self, deadline: float | None, child: Child, what: str) -> ProcessEnd:
-        try:
-            async with asyncio.timeout(deadline):
-                return await self._watched(child)
-        except TimeoutError as error:
-            raise DeadlineError(f"{what} was not done within {deadline:.0f} s, and was ended") from error
-
-    async def _watched(self, child: Child) -> ProcessEnd:
-        """Wait for a child in a thread; when that is cancelled, see it to its end."""
-        talking = asyncio.get_running_loop().run_in_executor(self._threads, child.carry_out)
-        try:
-            ended = await asyncio.shield(talking)
-        except asyncio.CancelledError:
-            child.stop()
-            while not talking.done():  # at most `process.GRACE` a few times; nobody is left behind
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait({talking})
-            talking.exception()
-            raise
-        assert ended is not None  # only `stop` could have kept it from starting
-        return ended
-
-    def _start(
+    async def _run(
         self,
-        command: Sequence[str],
-        folder: Path | None,
-        environ: Mapping[str, str],
-        stdin: bytes = b"",
-        largest: int | None = None,
-    ) -> Process:
-        """Start `git` or `ssh` through GitPython, in a session of its own; called in a thread."""
-        git = _gitpython()
-        name, *args = command
-        program = shutil.which(name, path=environ.get("PATH"))
-        if program is None:
-            raise StorageError(f"{name} is not installed; install {_PACKAGES[name]}")
+        wanted: Invocation,
+        what: str,
+        host: str,
+        *,
+        limit: int,
+        deadline: float | None,
+        ok: tuple[int, ...] = (0,),
+    ) -> Output:
+        """Run it when it is its turn, and say what its end means; `what` and `host` are for people."""
+        errors = ErrorText()
         try:
-            self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            place = folder if folder is not None and folder.is_dir() else self._home
-            with tempfile.TemporaryFile() as stream:
-                stream.write(stdin)
-                stream.seek(0)
-                handle = git.cmd.Git(str(place)).execute(
-                    [*_without(environ), program, *args],
-                    as_process=True,
-                    istream=stream,
-                    env=dict(environ),
-                    shell=False,
-                    start_new_session=True,
-                )
-        except (OSError, ValueError, git.exc.GitCommandNotFound) as error:
-            what = f"git {args[0]}" if name == "git" else name
+            async with asyncio.timeout(deadline), self._free:
+                folder = await asyncio.to_thread(self._prepared, wanted)
+                end = await program.run(replace(wanted, folder=folder, on_error=errors.add), limit=limit)
+        except TimeoutError as error:
+            told = f"{host or wanted.folder}: {what} was not done within {deadline or 0:.0f} s, and was ended"
+            raise DeadlineError(told) from error
+        except OSError as error:
             raise StorageError(f"{what} could not be started: {redact(str(error))[:200]}") from error
-        process: Process = handle.proc
-        handle.proc = None  # its destructor would end the process
-        if largest is not None:  # before it starts others, which inherit that; it has a connection to make first
-            with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (largest, largest))
-        return process
+        if end.ended_for is EndedFor.OUTPUT:
+            raise TooLargeError(f"{host or 'git'}: {what} wrote more than {limit} bytes, and was ended")
+        if end.ended_for is EndedFor.STALL:
+            raise StalledError(f"{host}: {what} did nothing any more, and was ended")
+        said = errors.text()
+        if end.status not in ok:
+            raise classify(end.status, said, host)
+        return Output(end.status, end.out, said)
+
+    def _prepared(self, wanted: Invocation) -> Path:
+        """Return where it can run."""
+        name, folder = wanted.argv[0], Path(wanted.folder)
+        if shutil.which(name, path=wanted.env.get("PATH")) is None:
+            raise StorageError(f"{name} is not installed; install {_PACKAGES[name]}")
+        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder if folder.is_dir() else self._home
 
     async def _environ(
         self, folder: Path | None, remote: Address | None, stall: float, config: Mapping[str, str]
@@ -222,43 +192,6 @@ class Git:
             return environment(self._home, folder, os.environ, config, scheme="ssh", ssh=ssh)
         settings = http_settings(remote, policy, await self._book.credential(remote.host), pinned, stall)
         return environment(self._home, folder, os.environ, {**config, **settings}, scheme=remote.scheme)
-
-
-def version() -> tuple[int, ...]:
-    """Return the version of the git that is installed; () when there is none. Blocks."""
-    git = _gitpython()
-    program = shutil.which("git")
-    if program is None:
-        return ()
-    try:
-        told = str(git.cmd.Git().execute([program, "version"]))
-    except (git.exc.GitCommandError, OSError):
-        return ()
-    found = _VERSION.search(told)
-    return tuple(map(int, found[0].split("."))) if found else ()
-
-
-def _gitpython() -> Any:
-    """Import GitPython, which 60 ms of import and a `git version` make too dear for those who mirror no Git."""
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git gets our error, not an ImportError
-    import git  # noqa: PLC0415 - see above
-
-    return git
-
-
-def _judged(ended: ProcessEnd, what: str, ok: tuple[int, ...], limit: int, host: str) -> Output:
-    if ended.overflow:
-        raise TooLargeError(f"{host or 'git'}: {what} wrote more than {limit} bytes, and was ended")
-    if ended.quiet:
-        raise StalledError(f"{host}: {what} did nothing any more, and was ended")
-    if ended.status not in ok:
-        raise classify(ended.status, ended.err, host)
-    return Output(ended.status, ended.out, ended.err)
-
-
-def _without(environ: Mapping[str, str]) -> list[str]:
-    """Return a command that takes our own environment away, which GitPython hands on whole: it may hold secrets."""
-    return ["env", *(f"--unset={name}" for name in os.environ if name and name not in environ), "--"]
 
 
 async def _resolved(remote: Address, policy: HostPolicy) -> tuple[str, ...]:

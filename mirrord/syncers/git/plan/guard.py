@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mirrord.plan.guards import too_much
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.git.names import spec_of
 from mirrord.syncers.git.plan.survey import GitSurvey, tip
@@ -94,14 +95,14 @@ def _losses(survey: GitSurvey, before: Refs, after: Refs, wanted: Refs, max_loss
         for name, old in before.refs.items()
         if (new := wanted.refs.get(name)) is not None and not survey.goes_on(old, new) and name not in survey.held_back
     ]
-    lost = len(gone) + len(rewritten)
-    if lost <= (max(1.0, max_loss * len(before.refs)) if max_loss else 0):
+    verdict = too_much(len(gone) + len(rewritten), len(before.refs), max_loss)
+    if not verdict:
         return ""
     did = [f"lost {len(gone)}"] if gone else []
     did += [f"rewrote {len(rewritten)}"] if rewritten else []
     of = f"of {_count(len(before.refs), 'branch or tag', 'branches and tags')}"
     named = _some([*gone, *rewritten])
-    return f"upstream {' and '.join(did)} {of} ({named}), more than max_loss of {max_loss:.0%} allows"
+    return f"upstream {' and '.join(did)} {of} ({named}), {verdict}"
 
 
 def _survives(survey: GitSurvey, name: str, before: Refs, after: Refs) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mirrord.model.plan import Action, Plan, Step
+from mirrord.plan.guards import unless_meant
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, options_of, spec_of
 from mirrord.syncers.git.plan.guard import accident
@@ -55,7 +56,7 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
     remarks += _brought_back(mirror, survey)
     steps: list[Step] = []
     if survey.accident:
-        blocked = f"blocked: {_allow(mirror, survey.accident)}"
+        blocked = f"blocked: {unless_meant(mirror.name, survey.accident)}"
         steps += (_everything(target, Action.REFUSE, blocked, "") for target in mirror.targets)
     else:
         decider = _decider(mirror, survey, mirror.targets)
@@ -98,7 +99,7 @@ def _refusal(mirror: Mirror, survey: GitSurvey, target: Target) -> str:
     if held is None:
         return _missing(mirror, target)
     why = "" if mirror.allow or not held.refs else _stranger(mirror, survey, target, held)
-    return _allow(mirror, why) if why else ""
+    return unless_meant(mirror.name, why) if why else ""
 
 
 def _stranger(mirror: Mirror, survey: GitSurvey, target: Target, held: Refs) -> str:
@@ -264,7 +265,3 @@ def _as_upstream(number: int) -> str:
 
 def _many(number: int) -> str:
     return f"{number} ref{'' if number == 1 else 's'}"
-
-
-def _allow(mirror: Mirror, why: str) -> str:
-    return f"{why}; when that is meant, run `mirrord sync {mirror.name} --allow`"

@@ -1,13 +1,25 @@
-"""What a person should know about the git of this machine, when mirrors depend on it. Pure."""
+"""The git of this machine: its version, and what a person should know about it. The only door to GitPython (ADR 17)."""
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 OLDEST: Final = (2, 37)
 """The first git that keeps to the addresses that were judged (`http.curloptResolve`)."""
 FLOOR: Final = ((2, 43, 7), (2, 44, 4), (2, 45, 4), (2, 46, 4), (2, 47, 3), (2, 48, 2), (2, 49, 1), (2, 50, 1))
 """Versions that closed CVE-2025-48384, -48385 and -48386, by line of releases; distributions patch older ones."""
+
+
+def version() -> tuple[int, ...]:
+    """Return the version of the git that is installed; () when there is none. Blocks."""
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git gets our error, not an ImportError
+    import git  # noqa: PLC0415 - 80 ms and 6 MB are too dear for those who mirror no Git
+
+    try:
+        return git.cmd.Git().version_info
+    except (git.exc.GitCommandError, git.exc.GitCommandNotFound, OSError):
+        return ()
 
 
 def outdated(found: tuple[int, ...]) -> bool:
