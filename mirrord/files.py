@@ -1,18 +1,156 @@
-"""Files, written so that what was said to be written is there after a power cut."""
+"""Files that are old or new after a crash, never a mix: their bytes reach the disk, then their name, then the folder.
+
+Everything here blocks.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
+import shutil
+import stat
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, BinaryIO, Final
+
+from mirrord.errors import StorageError
 
 _SMALL: Final = 1 << 16  # bytes of a nameless file that stay in memory
+_NO_LINKS: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
+
+
+@contextlib.contextmanager
+def storage_errors(what: object, advice: str = "") -> Iterator[None]:
+    """Turn what the operating system says into a StorageError that names `what`, and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{what}: {error.strerror or error}{advice}") from error
+
+
+def sync(path: Path) -> None:
+    """Make a file's bytes durable, or the names in a folder."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` and its parents, each name durable; nobody else may look into what is new."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    sync(folder.parent)
+
+
+def beside(place: Path) -> Path:
+    """Return a name that nobody has, for what will take a place; sweeps know it by `.*.tmp`."""
+    return place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _nothing() -> None:
+    pass
+
+
+def settle(
+    file: IO[bytes],
+    fresh: Path,
+    place: Path,
+    *,
+    written: Callable[[], None] = _nothing,
+    named: Callable[[], None] = _nothing,
+) -> None:
+    """Give an open file that was written as `fresh` its place, durably; the callbacks hear of the steps between."""
+    file.flush()
+    os.fsync(file.fileno())
+    written()
+    fresh.replace(place)
+    named()
+    sync(place.parent)
+
+
+def write_durably(
+    place: Path, data: bytes, *, written: Callable[[], None] = _nothing, named: Callable[[], None] = _nothing
+) -> None:
+    """Replace a file of ours by `data` in one atomic step; see `settle`.
+
+    Raises:
+        StorageError: the disk said no; the old content is still there and nothing is left beside it.
+    """
+    fresh = beside(place)
+    with storage_errors(place):
+        make_folder(place.parent)
+        try:
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+                file.write(data)
+                settle(file, fresh, place, written=written, named=named)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
+
+
+def link_durably(file: Path, place: Path, *, named: Callable[[], None] = _nothing) -> None:
+    """Give a finished file a second name, or copy it where the file system has no hard links.
+
+    Raises:
+        OSError: the disk said no; nothing is left behind.
+    """
+    make_folder(place.parent)
+    sync(file)
+    try:
+        os.link(file, place)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        fresh = beside(place)
+        try:
+            with file.open("rb") as source, fresh.open("xb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+                settle(target, fresh, place)
+        finally:
+            fresh.unlink(missing_ok=True)
+    named()
+    sync(place.parent)
+
+
+def open_regular(path: Path) -> int:
+    """Open a regular file for reading and return its descriptor; never waits for a pipe, never opens a device.
+
+    Raises:
+        IrregularError: it is something else.
+        OSError: it cannot be opened.
+    """
+    _check_regular(path.stat())  # before opening as well, because opening a device may already do something
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        _check_regular(os.fstat(handle))
+    except IrregularError:
+        os.close(handle)
+        raise
+    return handle
+
+
+class IrregularError(ValueError):
+    """Something is no regular file; says what it is."""
+
+
+def _check_regular(found: os.stat_result) -> None:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    if not stat.S_ISREG(found.st_mode):
+        raise IrregularError(f"is {kinds.get(stat.S_IFMT(found.st_mode), 'a device')}; only regular files can be read")
 
 
 def nameless(data: bytes, folder: Path | None = None) -> BinaryIO:
-    """Return a file that has no name and holds `data`, to be read from its beginning. Blocks.
+    """Return a file that has no name and holds `data`, to be read from its beginning.
 
     What is small must not need a disk, which may be full.
 

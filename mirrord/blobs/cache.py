@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mirrord.blobs.files import storage_errors
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import Spool
 from mirrord.errors import ContentError, DigestError, StorageError
+from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 
 Key = tuple[Digest, int, Path | None, int]

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import os
-import secrets
-import shutil
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from pathlib import Path
 
 from mirrord import failpoints
-from mirrord.blobs.files import make_folder, storage_errors, sync_folder
 from mirrord.errors import DigestError
+from mirrord.files import link_durably, storage_errors, write_durably
 from mirrord.model.digest import Digest
 
 
@@ -56,45 +51,12 @@ class DiskStore:
                 file.unlink(missing_ok=True)
 
     def _adopt(self, digest: Digest, file: Path) -> None:
-        with storage_errors(str(self._folder)):
-            place = self._prepare(digest)
-            with file.open("rb") as content:
-                os.fsync(content.fileno())
-            try:
-                os.link(file, place)
-            except FileExistsError:
-                pass
-            except OSError as error:
-                if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
-                    raise
-                self._copy(file, place)
-            failpoints.hit("store.linked")
-            sync_folder(place.parent)
+        with storage_errors(self._folder):
+            link_durably(file, self._place(digest), named=_linked)
 
     def _put(self, digest: Digest, data: bytes) -> None:
-        with storage_errors(str(self._folder)):
-            place = self._prepare(digest)
-            with self._fresh(place) as fresh:
-                fresh.write_bytes(data)
-            failpoints.hit("store.linked")
-            sync_folder(place.parent)
+        write_durably(self._place(digest), data, named=_linked)
 
-    def _copy(self, file: Path, place: Path) -> None:
-        with self._fresh(place) as fresh:
-            shutil.copyfile(file, fresh)
 
-    @contextlib.contextmanager
-    def _fresh(self, place: Path) -> Iterator[Path]:
-        fresh = place.parent / f".{place.name}.{secrets.token_hex(4)}.tmp"
-        try:
-            yield fresh
-            with fresh.open("rb") as content:
-                os.fsync(content.fileno())
-            fresh.replace(place)
-        finally:
-            fresh.unlink(missing_ok=True)
-
-    def _prepare(self, digest: Digest) -> Path:
-        place = self._place(digest)
-        make_folder(place.parent)
-        return place
+def _linked() -> None:
+    failpoints.hit("store.linked")

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 
 from mirrord import failpoints
 from mirrord.blobs.coalescer import Coalescer
-from mirrord.blobs.files import storage_errors
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import LIES, Patience, QueuedSource
 from mirrord.blobs.spool import CHUNK, Spool
 from mirrord.errors import BrokenError, DigestError, MirrordError, StorageError, TransportError
+from mirrord.files import storage_errors
 
 SOON = 0.1  # seconds: what has come is handed on by then
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mirrord import failpoints
-from mirrord.blobs.files import write_durably
+from mirrord.files import write_durably
 
 
 class Notes:
@@ -41,5 +41,5 @@ class Notes:
             self._folder / file,
             data,
             written=lambda: failpoints.hit("notes.written"),
-            renamed=lambda: failpoints.hit("notes.renamed"),
+            named=lambda: failpoints.hit("notes.renamed"),
         )

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mirrord import failpoints
-from mirrord.blobs.files import write_durably
 from mirrord.errors import ContentError, StorageError
+from mirrord.files import write_durably
 from mirrord.model.digest import Digest
 
 _FILE = "_links.json"  # no path component of a repository starts with an underscore
@@ -138,7 +138,7 @@ class Repositories:
             self._folder / repository / _FILE,
             json.dumps(document, indent=1).encode(),
             written=lambda: failpoints.hit("links.written"),
-            renamed=lambda: failpoints.hit("links.renamed"),
+            named=lambda: failpoints.hit("links.renamed"),
         )
 
 

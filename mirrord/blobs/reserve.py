@@ -13,8 +13,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from mirrord.blobs.files import storage_errors
 from mirrord.errors import StorageError
+from mirrord.files import storage_errors
 
 RESERVE: Final = 64 << 20
 HELD: Final = 48 << 20

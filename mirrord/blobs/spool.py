@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mirrord.blobs.files import storage_errors
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import QueuedSource, SourceQueue
 from mirrord.errors import MirrordError, StorageError, TransportError
+from mirrord.files import storage_errors
 
 CHUNK = 1 << 18  # bytes handed to a reader at a time
 RECENT = 8  # pieces kept in memory for readers that keep up: they need not read the file

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mirrord.blobs.files import storage_errors
+from mirrord.files import storage_errors
 
 PREFIX = "mirrord-copy-"
 _LOCK = "lock"

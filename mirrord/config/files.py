@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mirrord.errors import ConfigError
+from mirrord.files import open_regular
 
 MAX_BYTES = 2**20
 MAX_FILES = 1000
@@ -69,23 +70,12 @@ def read_file(path: Path, limit: int) -> tuple[bytes, int]:
         ValueError: no regular file, cannot be read, longer than `limit` bytes; says what to do.
     """
     try:
-        # Asked before opening as well, because opening a device may already do something.
-        _regular(path.stat())
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            found = os.fstat(file.fileno())
-            _regular(found)
-            data = file.read(limit + 1)
+        with os.fdopen(open_regular(path), "rb") as file:
+            data, mode = file.read(limit + 1), os.fstat(file.fileno()).st_mode
     except FileNotFoundError as error:
         raise ValueError("does not exist; make it, or correct the path") from error
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror}); make it readable for this user") from error
     if len(data) > limit:
         raise ValueError(f"is longer than {limit} bytes; split it, or give another file")
-    return data, stat.S_IMODE(found.st_mode)
-
-
-def _regular(found: os.stat_result) -> None:
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    if not stat.S_ISREG(found.st_mode):
-        kind = kinds.get(stat.S_IFMT(found.st_mode), "a device")
-        raise ValueError(f"is {kind}; only regular files can be read")
+    return data, stat.S_IMODE(mode)

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from mirrord.blobs.disk import DiskStore
-from mirrord.blobs.files import storage_errors
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.repositories import Repositories
 from mirrord.blobs.reserve import room
 from mirrord.config.load import Configuration
 from mirrord.daemon.lock import close_to_others
 from mirrord.events import Events
+from mirrord.files import storage_errors
 from mirrord.syncer.values import Services
 from mirrord.wire.dockerconfig import DockerKeyring
 from mirrord.wire.host import HostBook

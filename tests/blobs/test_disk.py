@@ -84,7 +84,7 @@ async def test_a_disk_that_says_no(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "link", full)
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     for attempt in (store.adopt(DIGEST, file), store.put(DIGEST, DATA)):
         with pytest.raises(StorageError, match=r"blobs.*No space left"):
             await attempt

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from mirrord.blobs.files import storage_errors
+from mirrord.files import storage_errors
 from mirrord.keyedlock import KeyedLock
 
 BUDGET: Final = 256 << 20

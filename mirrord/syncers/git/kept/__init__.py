@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from mirrord.blobs.files import storage_errors
 from mirrord.blobs.notes import Notes
 from mirrord.errors import MirrordError, StorageError, UsageError
+from mirrord.files import storage_errors
 from mirrord.keyedlock import KeyedLock
 from mirrord.syncer.values import LOCAL, Backup, Mirror, Services
 from mirrord.syncers.git.kept.fates import Fates, Lost

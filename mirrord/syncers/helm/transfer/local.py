@@ -12,11 +12,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mirrord.blobs.files import storage_errors
 from mirrord.blobs.repositories import ManifestRef, Repositories, RepositoryState
 from mirrord.blobs.spool import SpoolReader
 from mirrord.blobs.store import BlobStore
 from mirrord.errors import ContentError, ImmutableError, StorageError
+from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE, ChartVersion
 from mirrord.syncers.helm.transfer.target import GZIP, TEXT, IndexFile, Reading

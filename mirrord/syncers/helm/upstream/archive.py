@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from mirrord.blobs.files import storage_errors
 from mirrord.errors import ContentError
+from mirrord.files import storage_errors
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.upstream.chart_tar import Note, files
 from mirrord.syncers.helm.upstream.plain import Plain, said

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from mirrord.blobs.files import storage_errors
 from mirrord.blobs.source import Opener
 from mirrord.errors import DigestError, TooLargeError, TransportError
+from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 
 TRIES: Final = 4

@@ -8,12 +8,12 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-from mirrord.blobs.files import storage_errors
 from mirrord.blobs.holding import whole
 from mirrord.blobs.repositories import ManifestRef, Repositories, RepositoryState
 from mirrord.blobs.spool import SpoolReader
 from mirrord.blobs.store import BlobStore
 from mirrord.errors import DigestError, MissingError, StorageError
+from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.files import BlobFile

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from mirrord.blobs.files import storage_errors
 from mirrord.blobs.holding import whole
 from mirrord.blobs.repositories import RepositoryState
 from mirrord.errors import MirrordError, RefusedError, StorageError, TransportError
+from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.plan.differ import asked
