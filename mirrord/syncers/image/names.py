@@ -1,9 +1,10 @@
-"""Where an image mirror reads from and writes to, as references."""
+"""Where an image mirror reads from and writes to: references and folders."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mirrord.errors import ConfigError, MirrordError, UsageError
@@ -26,20 +27,41 @@ def image_name(mirror: Mirror) -> str:
     return spec_of(mirror).name or mirror.name
 
 
-def target_reference(mirror: Mirror, target: Target) -> Reference:
-    """Return the repository that `target` stands for: `<to>/<name>`, or `to` itself when it has `{name}` in it.
+def target_place(mirror: Mirror, target: Target) -> Reference | Path:
+    """Return what `target` stands for, a repository or the folder of an OCI layout: `<to>/<name>`, or `to` with braces.
 
     Raises:
-        ConfigError: that is no repository.
+        ConfigError: it is neither.
     """
     text = target_text(mirror, target, image_name(mirror), below=True)
     try:
+        if text.startswith("oci:"):
+            if not target.to.removeprefix("oci:").strip("/"):
+                raise UsageError(f"{target.to} names no folder; write oci:/DIR")
+            return _layout(text.removeprefix("oci:"), spec_of(mirror).source.layouts)
         reference = Reference.parse(text)
+        if reference.tag or reference.digest:
+            raise UsageError(f"{text} has a tag; write the repository only")
     except MirrordError as error:
         raise ConfigError(f"{target.origin}: targets.{target.name}.to: {error}") from error
-    if reference.tag or reference.digest:
-        raise ConfigError(f"{target.origin}: targets.{target.name}.to: {text} has a tag; write the repository only")
     return reference
+
+
+def _layout(path: str, source: Path | None) -> Path:
+    """Return the folder of a layout, in one spelling that skopeo understands behind `oci:`, too."""
+    if path.startswith("//"):
+        raise UsageError(f"oci:{path}: is a URL; write {path[2:]} for a registry, or oci:/DIR for OCI layouts")
+    if not path.startswith("/"):
+        raise UsageError(f"oci:{path}: is no absolute path; write oci:/DIR")
+    if ".." in path.split("/"):
+        raise UsageError(f"oci:{path}: leads upwards; write the path without `..`")
+    if ":" in path:
+        raise UsageError(f"oci:{path}: has a colon; write the folder only, each tag of the mirror is a name in it")
+    if not path.isprintable():
+        raise UsageError(f"oci:{ascii(path)[1:-1]}: has characters that cannot be read; write a plain path")
+    if source is not None and (folder := Path(path)).is_relative_to(source):
+        raise UsageError(f"oci:{folder}: is below from.layouts, and would be read as a build; write another folder")
+    return Path(path)
 
 
 def source_reference(mirror: Mirror) -> Reference:
@@ -63,7 +85,10 @@ def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
 
 
 def _place(mirror: Mirror, target: Target) -> str:
-    return f"{LOCAL}/{image_name(mirror)}" if target.name == LOCAL else target_reference(mirror, target).name
+    if target.name == LOCAL:
+        return f"{LOCAL}/{image_name(mirror)}"
+    place = target_place(mirror, target)
+    return str(place) if isinstance(place, Path) else place.name
 
 
 def parse_source(text: str, names: tuple[str, ...] = ()) -> Source:

@@ -12,14 +12,14 @@ from mirrord.model.plan import Plan
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import LOCAL, Mirror, Publication, Services, Target
 from mirrord.syncers.image.front import respond
-from mirrord.syncers.image.names import image_name, places, publishing, spec_of, target_reference
+from mirrord.syncers.image.kept import open_target
+from mirrord.syncers.image.names import image_name, places, publishing, spec_of
 from mirrord.syncers.image.plan import ImageSurvey, plan
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
 from mirrord.syncers.image.transfer.destinations import Keeping, Streamed
 from mirrord.syncers.image.transfer.local import LocalDestination
 from mirrord.syncers.image.transfer.session import ImageSession
 from mirrord.syncers.image.upstream.survey import survey
-from mirrord.wire.oci.client import Repository
 
 
 class ImageSyncer:
@@ -65,7 +65,7 @@ class ImageSyncer:
 
 def _destination(mirror: Mirror, target: Target, services: Services) -> Streamed | Keeping:
     if target.name != LOCAL:
-        return Repository(services.http, target_reference(mirror, target), push=True)
+        return open_target(mirror, target, services)
     if services.blobs is None or services.repositories is None:
         raise StorageError("the local target needs a state directory; give --state")
     return LocalDestination(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from mirrord.blobs.holding import whole
 from mirrord.blobs.repositories import RepositoryState
@@ -17,8 +18,8 @@ from mirrord.plan.differ import asked
 from mirrord.plan.moving import Evidence, undated
 from mirrord.plan.offer import Offer
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
-from mirrord.syncers.image.kept import created_locally
-from mirrord.syncers.image.names import image_name, source_reference, spec_of, target_reference
+from mirrord.syncers.image.kept import created_locally, open_target
+from mirrord.syncers.image.names import image_name, source_reference, spec_of, target_place
 from mirrord.syncers.image.plan import ImageSource, ImageSurvey
 from mirrord.syncers.image.upstream.layout import LayoutSource, build_offers, builds, single
 from mirrord.syncers.image.upstream.registry import Question, RegistrySource, offers
@@ -26,7 +27,7 @@ from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.archive import open_archive
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import created_at
-from mirrord.wire.oci.layout import Layout
+from mirrord.wire.oci.layout import Layout, blob_name
 
 PATIENCE = 10.0  # seconds for one answer of a target; a dead one must not hold up the others
 LOOKS = 8  # names that are asked for at one target at once
@@ -82,8 +83,7 @@ async def _created(
 
 async def _created_there(target: Target, digest: Digest, mirror: Mirror, services: Services) -> datetime | None:
     if target.name != LOCAL:
-        repository = Repository(services.http, target_reference(mirror, target), push=True)
-        return await created_at(repository, digest)
+        return await created_at(open_target(mirror, target, services), digest)
     if services.repositories is None or services.blobs is None:
         return None
     return await created_locally(
@@ -137,14 +137,21 @@ async def _files(
 
 
 def _evident(mirror: Mirror, services: Services, memory: Memory) -> Memory:
-    """Leave out what the record says of the local store and a look proves wrong: our own disk needs no belief."""
-    remembered = {known.digest for (target, _), known in memory.items() if target == LOCAL}
-    if services.repositories is None or services.blobs is None or not remembered:
-        return memory
-    linked = services.repositories.get(image_name(mirror)) or RepositoryState()
-    lost = {digest for digest in remembered if not whole(linked, services.blobs, digest)}
-    kept = {key: known for key, known in memory.items() if key[0] != LOCAL or known.digest not in lost}
-    return Memory(kept, memory.names)
+    """Leave out what the record says of folders of ours and a look proves wrong: our own disk needs no belief."""
+    remembered: dict[str, set[str]] = {}
+    for (name, _), known in memory.items():
+        remembered.setdefault(name, set()).add(known.digest)
+    lost: set[tuple[str, str]] = set()
+    for target in mirror.targets:
+        digests = remembered.get(target.name, set())
+        if target.name == LOCAL and services.repositories is not None and services.blobs is not None and digests:
+            linked = services.repositories.get(image_name(mirror)) or RepositoryState()
+            lost |= {(LOCAL, digest) for digest in digests if not whole(linked, services.blobs, digest)}
+        elif target.name != LOCAL and isinstance(folder := target_place(mirror, target), Path):
+            gone = (digest for digest in digests if not (folder / blob_name(Digest(digest))).is_file())
+            lost |= {(target.name, digest) for digest in gone}
+    kept = {key: known for key, known in memory.items() if (key[0], known.digest) not in lost}
+    return Memory(kept, memory.names) if lost else memory
 
 
 def _local(names: Collection[str], mirror: Mirror, services: Services) -> Mapping[str, str | None]:
@@ -165,13 +172,13 @@ async def _held(target: Target, names: Collection[str], mirror: Mirror, services
     """
     if target.name == LOCAL:
         return _Look(target.name, await asyncio.to_thread(_local, names, mirror, services))
-    repository = Repository(services.http, target_reference(mirror, target), push=True)
+    place = open_target(mirror, target, services)
     held: dict[str, str | None] = {}
     answered: list[bool] = []
 
     async def look(name: str) -> None:
         try:
-            head = await repository.head_manifest(name, PATIENCE)
+            head = await place.head_manifest(name, PATIENCE)
         except RefusedError:
             answered.append(False)
             if not any(answered) and len(answered) in (LOOKS, len(names)):
