@@ -12,6 +12,7 @@ from mirrord.errors import DeadlineError, MirrordError, StoppedError
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan
 from mirrord.model.run import Receipt, Run
+from mirrord.record.ledger import RunLedger
 from mirrord.record.store import Store
 from mirrord.syncer.port import Measures, Syncer
 from mirrord.syncer.values import Mirror, Services
@@ -82,6 +83,8 @@ async def run_mirror(
     try:
         async with asyncio.timeout(mirror.deadline):
             memory = believable(await store.memory(mirror.name), run.places)
+            addresses = {name: _address(place) for name, place in run.places.items()}
+            services = replace(services, ledger=RunLedger(store, mirror.name, run.started, addresses, clock))
             survey = await syncer.survey(mirror, services, memory, run.started)
             plan = await asyncio.to_thread(syncer.plan, mirror, survey, run.started)
             run = replace(run, plan=replace(plan, decisions=None))  # what was decided for `open` alone ends with it

@@ -18,8 +18,7 @@ from mirrord.daemon.services import build_services, open_http
 from mirrord.daemon.snapshot import Snapshot
 from mirrord.errors import StorageError
 from mirrord.events import Events
-from mirrord.record.sqlite import SqliteStore
-from mirrord.record.store import Store
+from mirrord.record.store import Store, file_url, open_store
 from mirrord.syncer.port import Lints, Syncer
 
 
@@ -75,13 +74,13 @@ async def open_runtime(
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(build_services(configuration, state, events))
         stack.callback(reserve.give_up, state)  # a state that nobody uses takes no more room than it needs
-        store = await SqliteStore.open(state / "mirrord.db", now(), partial(reserve.give_up, state))
+        store = await open_store(file_url(state / "mirrord.db"), now(), partial(reserve.give_up, state))
         stack.push_async_callback(store.close)
         full = await asyncio.to_thread(_reserved, state)
         runtime: Runtime
-        snapshot = Snapshot(configuration, syncers, services)
+        snapshot = Snapshot(configuration, syncers, replace(services, facts=store))
         runner = Runner(lambda: runtime.snapshot, store, events, now, check=check)
-        moved = (f"the record was damaged and a new one begun; the old one is {store.moved}",) if store.moved else ()
+        moved = (store.lost,) if store.lost else ()
         notices = (*configuration.notices, *moved, *full, *await _remarks(configuration, syncers))
         runtime = Runtime(snapshot, store, events, runner, check, notices, moved)
         try:

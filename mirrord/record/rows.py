@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select  # noqa: TID251 - this is the door
+from sqlalchemy import (  # noqa: TID251 - this is the door
+    Connection,
+    Engine,
+    RowMapping,
+    TableClause,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from mirrord import failpoints
-from mirrord.errors import StorageError
 from mirrord.model.history import LastRun, Noted, RunRecord, Standing, TargetRecord
+from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.run import Result
 from mirrord.record import tables
 from mirrord.record.engine import open_engine, storage_errors
-from mirrord.record.store import KEEP
-from mirrord.record.summary import advance
+from mirrord.record.schema import bring_up
+from mirrord.record.store import FORGET, KEEP, MOVES
+from mirrord.record.summary import RunSummary, advance
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_MOMENTS = ("created", "ahead", "published")
+_STEP = 500  # names of the ledger that are forgotten at once, so that no run waits long for it
+_OPEN = text("outcome = 'open'")  # written out: an index of such rows alone is used then
 _T = TypeVar("_T")
 
 
@@ -36,7 +51,7 @@ class Rows:
 
     @classmethod
     def open(cls, path: Path) -> Rows:
-        """Open, check and, when it is new, make the tables.
+        """Open, check and, when it is new or of an earlier version, make the tables that it lacks.
 
         Raises:
             DamagedError: it is damaged, or no database.
@@ -45,7 +60,7 @@ class Rows:
         engine = open_engine(path)
         rows = cls(path, engine)
         try:
-            rows._write(rows._adopt)
+            rows._write(lambda link: bring_up(link, path))
         except BaseException:
             engine.dispose()
             raise
@@ -61,107 +76,114 @@ class Rows:
 
     def memory(self, mirror: str) -> Memory:
         """Read what is known at the targets of `mirror`."""
-        query = select(tables.known).where(tables.known.c.mirror == mirror)
         known = {
             (row["target"], row["item"]): LastSeen(row["digest"], _when(row["at"]), row["place"])
-            for row in self._read(query)
+            for row in self._read(_of(tables.known, mirror=mirror))
         }
-        rows = self._read(select(tables.names).where(tables.names.c.mirror == mirror))
-        return Memory(known, {(row["target"], row["name"]): _named(row) for row in rows})
+        names = self._read(_of(tables.names, mirror=mirror))
+        return Memory(known, {(row["target"], row["name"]): _value(NamedBuild, row) for row in names})
 
     def accept(self, mirror: str) -> int:
         """Count a publish."""
 
         def change(link: Connection) -> int:
-            table = tables.publishes
-            last = link.execute(select(table.c.number).where(table.c.mirror == mirror)).scalar()
-            number = int(last or 0) + 1
-            link.execute(delete(table).where(table.c.mirror == mirror))
-            link.execute(insert(table).values(mirror=mirror, number=number))
+            row = link.execute(_of(tables.publishes, mirror=mirror)).mappings().first()
+            number = int(row["number"] if row else 0) + 1
+            _put(link, tables.publishes, {"mirror": mirror}, {"number": number})
             return number
 
         return self._write(change)
 
-    def add_run(
-        self,
-        record: RunRecord,
-        learned: Mapping[tuple[str, str], LastSeen | None],
-        names: Mapping[tuple[str, str], NamedBuild],
-        last: Mapping[str, LastRun],
-        noted: Mapping[str, Noted],
-    ) -> None:
+    def add_run(self, summary: RunSummary, settled: Sequence[LedgerEntry]) -> None:
         """Write one run, its targets, what it proved, and the standings that follow; all or nothing."""
+        record, mirror = summary.record, summary.record.mirror
 
         def change(link: Connection) -> None:
-            row = _row_of(record)
-            number = link.execute(insert(tables.runs).values(row)).inserted_primary_key
-            assert number is not None
+            ran = {name: value for name, value in _row(record).items() if name != "targets"}
+            number = link.execute(insert(tables.runs).values(ran).returning(tables.runs.c.id)).scalar()
             for position, entry in enumerate(record.targets):
-                link.execute(insert(tables.run_targets).values(run=number[0], position=position, **asdict(entry)))
-            for (target, item), known in learned.items():
-                _learn(link, record.mirror, target, item, known)
+                link.execute(insert(tables.run_targets).values(run=number, position=position, **_row(entry)))
+            for (target, item), known in summary.learned.items():
+                row = _row(known) if known else None
+                _put(link, tables.known, {"mirror": mirror, "target": target, "item": item}, row)
                 failpoints.hit("record.receipt")
-            for (target, _), named in names.items():
-                _name(link, record.mirror, target, named)
-            for part in (None, *record.targets):
-                _advance(link, record, part)
-            for target, done in last.items():
-                _keep_last(link, record.mirror, target, done)
-            for what, texts in noted.items():
-                _keep_noted(link, record.mirror, what, texts)
-            self._trim(link, record.mirror)
+            for (target, name), build in summary.names.items():
+                _put(link, tables.names, {"mirror": mirror, "target": target, "name": name}, _row(build))
+            _advance(link, record, "", record)
+            for entry in record.targets:
+                _advance(link, record, entry.target, entry)
+            for target, last in summary.last.items():
+                counts = _row(last) | {"troubles": "\n".join(last.troubles)}
+                _put(link, tables.last_run, {"mirror": mirror, "target": target}, counts)
+            for what, texts in summary.noted.items():
+                row = {"count": texts.count, "first": "\n".join(texts.first)}
+                _put(link, tables.noted, {"mirror": mirror, "what": what}, row)
+            self._trim(link, mirror)
+            _settle(link, settled)
+            _forget(link, mirror, record.finished)
 
         self._write(change)
 
     def runs(self, mirror: str, limit: int) -> Sequence[RunRecord]:
         """Read the newest runs, newest first."""
-        table = tables.runs
-        found = self._read(select(table).where(table.c.mirror == mirror).order_by(table.c.id.desc()).limit(limit))
-        numbers = [row["id"] for row in found]
-        parts: dict[int, list[TargetRecord]] = {number: [] for number in numbers}
-        query = select(tables.run_targets).where(tables.run_targets.c.run.in_(numbers))
+        found = self._read(_of(tables.runs, mirror=mirror).order_by(tables.runs.c.id.desc()).limit(limit))
+        parts: dict[int, list[TargetRecord]] = {row["id"]: [] for row in found}
+        query = select(tables.run_targets).where(tables.run_targets.c.run.in_(list(parts)))
         for row in self._read(query.order_by(tables.run_targets.c.position)):
-            fields = {key: value for key, value in row.items() if key not in ("run", "position", "result")}
-            parts[row["run"]].append(TargetRecord(result=Result(row["result"]), **fields))
-        return [_record(row, tuple(parts[row["id"]])) for row in found]
+            parts[row["run"]].append(_value(TargetRecord, row))
+        return [_value(RunRecord, row, targets=tuple(parts[row["id"]])) for row in found]
 
     def standing(self) -> Sequence[Standing]:
         """Read all standings with the number of items known at each."""
-        counts = self._read(
-            select(tables.known.c.mirror, tables.known.c.target, func.count().label("items")).group_by(
-                tables.known.c.mirror, tables.known.c.target
-            )
-        )
-        items = {(row["mirror"], row["target"]): int(row["items"]) for row in counts}
-        distinct = self._read(
-            select(tables.known.c.mirror, func.count(tables.known.c.item.distinct()).label("items")).group_by(
-                tables.known.c.mirror
-            )
-        )
-        items |= {(row["mirror"], ""): int(row["items"]) for row in distinct}
-        last = {(row["mirror"], row["target"]): _last_run(row) for row in self._read(select(tables.last_run))}
+        known, mirror, target = tables.known, tables.known.c.mirror, tables.known.c.target
+        at_each = select(mirror, target, func.count().label("items")).group_by(mirror, target)
+        items = {(row["mirror"], row["target"]): int(row["items"]) for row in self._read(at_each)}
+        anywhere = select(mirror, func.count(known.c.item.distinct()).label("items")).group_by(mirror)
+        items |= {(row["mirror"], ""): int(row["items"]) for row in self._read(anywhere)}
+        last = {
+            (row["mirror"], row["target"]): _value(LastRun, row, troubles=_lines(row["troubles"]))
+            for row in self._read(select(tables.last_run))
+        }
         noted: dict[tuple[str, str], dict[str, Any]] = {}
         for row in self._read(select(tables.noted)):
             noted.setdefault((row["mirror"], ""), {})[row["what"]] = Noted(row["count"], _lines(row["first"]))
         query = select(tables.standing).order_by(tables.standing.c.mirror, tables.standing.c.target)
-        found = [_standing(row, items.get((row["mirror"], row["target"]), 0)) for row in self._read(query)]
+        keyed = [((row["mirror"], row["target"]), row) for row in self._read(query)]
         return [
-            replace(entry, last=last.get(key), **noted.get(key, {}))
-            for entry in found
-            for key in ((entry.mirror, entry.target),)
+            _value(Standing, row, items=items.get(key, 0), last=last.get(key), **noted.get(key, {}))
+            for key, row in keyed
         ]
 
-    def _adopt(self, link: Connection) -> None:
-        """Make missing tables, or refuse those of a newer version."""
-        tables.metadata.create_all(link)
-        version = link.execute(select(tables.schema.c.version)).scalar()
-        if version is None:
-            link.execute(insert(tables.schema).values(version=tables.SCHEMA))
-        elif version > tables.SCHEMA:
-            raise StorageError(
-                f"{self._path}: written by a newer mirrord (schema {version}, this one knows {tables.SCHEMA}); "
-                "start that version, or move the file away and lose only history"
-            )
+    def recall(self, mirror: str, name: str) -> Mapping[str, str]:
+        """Read facts."""
+        written = self._facts(mirror, name)
+        return json.loads(written) if written else {}
+
+    def note(self, mirror: str, name: str, facts: Mapping[str, str]) -> None:
+        """Write facts, unless they are written already."""
+        written = json.dumps(dict(facts), sort_keys=True) if facts else None
+        if written != self._facts(mirror, name):
+            row = {"facts": written} if written else None
+            self._write(lambda link: _put(link, tables.facts, {"mirror": mirror, "name": name}, row))
+
+    def _facts(self, mirror: str, name: str) -> str | None:
+        found = self._read(_of(tables.facts, mirror=mirror, name=name))
+        return str(found[0]["facts"]) if found else None
+
+    def move(self, intents: Sequence[LedgerEntry], settled: Sequence[LedgerEntry]) -> None:
+        """Write down what is about to be moved, and what became of moves before."""
+
+        def change(link: Connection) -> None:
+            if intents:
+                link.execute(insert(tables.ledger), [_row(entry) for entry in intents])
+            _settle(link, settled)
+
+        self._write(change)
+
+    def moves(self, mirror: str, *, unsettled: bool) -> Sequence[LedgerEntry]:
+        """Read entries of the ledger, newest first."""
+        query = _of(tables.ledger, mirror=mirror).order_by(tables.ledger.c.id.desc())
+        return [_value(LedgerEntry, row) for row in self._read(query.where(_OPEN) if unsettled else query)]
 
     def _trim(self, link: Connection, mirror: str) -> None:
         table = tables.runs
@@ -179,89 +201,62 @@ class Rows:
             return change(link)
 
 
-def _learn(link: Connection, mirror: str, target: str, item: str, known: LastSeen | None) -> None:
-    table = tables.known
-    link.execute(delete(table).where(table.c.mirror == mirror, table.c.target == target, table.c.item == item))
-    if known is not None:
-        row = {"mirror": mirror, "target": target, "item": item, "digest": known.digest}
-        link.execute(insert(table).values(row | {"at": _micros(known.at), "place": known.place}))
+def _of(table: TableClause, **key: str) -> Any:
+    return select(table).where(*(table.c[name] == value for name, value in key.items()))
 
 
-def _name(link: Connection, mirror: str, target: str, named: NamedBuild) -> None:
-    table = tables.names
-    link.execute(delete(table).where(table.c.mirror == mirror, table.c.target == target, table.c.name == named.name))
-    fields = asdict(named) | {"mirror": mirror, "target": target, "at": _micros(named.at)}
-    fields |= {key: None if fields[key] is None else _micros(fields[key]) for key in _MOMENTS}
-    link.execute(insert(table).values(fields))
+def _put(link: Connection, table: TableClause, key: Mapping[str, Any], row: Mapping[str, Any] | None) -> None:
+    """Let `row` stand under `key`, or nothing."""
+    link.execute(delete(table).where(*(table.c[name] == value for name, value in key.items())))
+    if row is not None:
+        link.execute(insert(table).values(**{**row, **key}))
 
 
-def _named(row: RowMapping) -> NamedBuild:
-    fields: dict[str, Any] = {key: value for key, value in row.items() if key not in ("mirror", "target")}
-    fields |= {key: None if fields[key] is None else _when(fields[key]) for key in _MOMENTS}
-    return NamedBuild(**fields | {"at": _when(row["at"])})
+def _advance(link: Connection, record: RunRecord, target: str, part: RunRecord | TargetRecord) -> None:
+    key = {"mirror": record.mirror, "target": target}
+    row = link.execute(_of(tables.standing, **key)).mappings().first()
+    before = _value(Standing, row) if row else Standing(record.mirror, target)
+    after = _row(advance(before, part.result, record.finished, part.code, part.error))
+    _put(link, tables.standing, key, {entry.name: after[entry.name] for entry in tables.standing.c})
 
 
-def _advance(link: Connection, record: RunRecord, entry: TargetRecord | None) -> None:
-    table, target = tables.standing, entry.target if entry else ""
-    mine = (table.c.mirror == record.mirror, table.c.target == target)
-    row = link.execute(select(table).where(*mine)).mappings().first()
-    part = entry or record
-    after = advance(
-        _standing(row, 0) if row else Standing(record.mirror, target),
-        part.result,
-        record.finished,
-        part.code,
-        part.error,
-    )
-    fields = asdict(after)
-    del fields["items"], fields["last"], fields["problems"], fields["remarks"]
-    for name in ("last_success", "last_attempt"):
-        fields[name] = None if fields[name] is None else _micros(fields[name])
-    link.execute(delete(table).where(*mine))
-    link.execute(insert(table).values(fields))
+def _settle(link: Connection, settled: Iterable[LedgerEntry]) -> None:
+    """Write outcomes to entries that have none; of a name that was moved, only so many older entries stay."""
+    for entry in settled:
+        table = tables.ledger
+        name = and_(table.c.mirror == entry.mirror, table.c.target == entry.target, table.c.name == entry.name)
+        link.execute(
+            update(table).where(name, table.c.run == _micros(entry.run), _OPEN).values(outcome=entry.outcome.value)
+        )
+        newest = select(table.c.id).where(name, table.c.outcome == Settled.DONE.value).order_by(table.c.id.desc())
+        oldest = newest.offset(MOVES - 1).limit(1).scalar_subquery()
+        link.execute(delete(table).where(name, table.c.id < oldest, table.c.outcome != Settled.OPEN.value))
+    failpoints.hit("ledger.settled")
 
 
-def _keep_last(link: Connection, mirror: str, target: str, last: LastRun) -> None:
-    table = tables.last_run
-    link.execute(delete(table).where(table.c.mirror == mirror, table.c.target == target))
-    fields = asdict(last) | {"mirror": mirror, "target": target, "troubles": "\n".join(last.troubles)}
-    link.execute(insert(table).values(fields))
+def _forget(link: Connection, mirror: str, now: datetime) -> None:
+    """Forget names that went long ago; of one that stands for something of ours the newest entry never goes."""
+    table = tables.ledger
+    gone = _of(table, mirror=mirror).where(text("after IS NULL"), table.c.at < _micros(now - FORGET))
+    for row in link.execute(gone.limit(_STEP)).mappings().all():
+        name = (table.c.mirror == mirror, table.c.target == row["target"], table.c.name == row["name"])
+        link.execute(delete(table).where(*name, table.c.id <= row["id"]))
 
 
-def _keep_noted(link: Connection, mirror: str, what: str, texts: Noted) -> None:
-    table = tables.noted
-    link.execute(delete(table).where(table.c.mirror == mirror, table.c.what == what))
-    row = {"mirror": mirror, "what": what, "count": texts.count, "first": "\n".join(texts.first)}
-    link.execute(insert(table).values(row))
+def _row(value: Any) -> dict[str, Any]:
+    """Return the fields of a value as columns have them."""
+    row = asdict(value)
+    return row | {name: _micros(at) for name, at in row.items() if isinstance(at, datetime)}
 
 
-def _lines(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split("\n")))
+def _value(kind: Any, row: RowMapping, **more: Any) -> Any:
+    """Return the value of a row; `more` are the fields that no column has, or that are others there."""
+    read = {key: value if value is None else _READ.get(key, _same)(value) for key, value in row.items()} | more
+    return kind(**{field.name: read[field.name] for field in fields(kind) if field.name in read})
 
 
-def _last_run(row: RowMapping) -> LastRun:
-    counts = {name: row[name] for name in ("done", "deleted", "kept", "refused", "failed")}
-    return LastRun(troubles=_lines(row["troubles"]), **counts)
-
-
-def _row_of(record: RunRecord) -> dict[str, object]:
-    fields = asdict(replace(record, targets=()))
-    del fields["targets"]
-    return fields | {"started": _micros(record.started), "finished": _micros(record.finished)}
-
-
-def _record(row: RowMapping, targets: tuple[TargetRecord, ...]) -> RunRecord:
-    fields: dict[str, Any] = {key: value for key, value in row.items() if key != "id"}
-    fields |= {"started": _when(row["started"]), "finished": _when(row["finished"]), "result": Result(row["result"])}
-    return RunRecord(targets=targets, **fields)
-
-
-def _standing(row: RowMapping, items: int) -> Standing:
-    fields: dict[str, Any] = dict(row)
-    for name in ("last_success", "last_attempt"):
-        fields[name] = None if row[name] is None else _when(row[name])
-    fields["result"] = None if row["result"] is None else Result(row["result"])
-    return Standing(items=items, **fields)
+def _lines(texts: str) -> tuple[str, ...]:
+    return tuple(filter(None, texts.split("\n")))
 
 
 def _micros(at: datetime) -> int:
@@ -270,3 +265,17 @@ def _micros(at: datetime) -> int:
 
 def _when(micros: int) -> datetime:
     return _EPOCH + micros * _MICROSECOND
+
+
+def _same(value: object) -> object:
+    return value
+
+
+_TIMES = ("at", "run", "started", "finished", "created", "ahead", "published", "last_success", "last_attempt")
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(_TIMES, _when),
+    "result": Result,
+    "outcome": Settled,
+    "stays": bool,
+}
+"""How a column is read; others are what they are."""

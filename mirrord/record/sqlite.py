@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -17,15 +17,18 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from mirrord.errors import StorageError
 from mirrord.model.history import RunRecord, Standing
+from mirrord.model.ledger import LedgerEntry
 from mirrord.model.memory import Memory
 from mirrord.model.run import Run
-from mirrord.record.summary import last_runs, learned, learned_names, noted, summarise
+from mirrord.record.summary import RunSummary
 
 if TYPE_CHECKING:
     from mirrord.record.rows import Rows
 
 OWED: Final = 100
 """Changes that are kept in memory while the disk does not take them; older ones are lost."""
+SETTLED: Final = 1000
+"""Outcomes of moves that wait for a change with which they are written, at most."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -39,14 +42,18 @@ class SqliteStore:
         self._owed: deque[Callable[[Rows], None]] = deque(maxlen=OWED)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
         self._rows: Rows | None = None
-        self.moved: Path | None = None  # where a damaged file was put aside at opening
+        self._intents: list[LedgerEntry] = []
+        self._settled: list[LedgerEntry] = []
+        self._next: asyncio.Future[None] | None = None  # the commit that takes what is intended now
+        self._committing = asyncio.Lock()
+        self.lost = ""
 
     @classmethod
     async def open(cls, path: Path, now: datetime, relief: Callable[[], bool] = lambda: False) -> SqliteStore:
         """Open or make the record at `path`.
 
         A file that is damaged (or is no database at all) is moved aside to `<name>.corrupt-<time>` and a new
-        record begun; `moved` then says where. Mirrors need no record to be right, so this must not stop them.
+        record begun; `lost` then says so. Mirrors need no record to be right, so this must not stop them.
         `relief` makes room on a full disk, and says whether there was any to be had.
 
         Raises:
@@ -68,7 +75,8 @@ class SqliteStore:
         try:
             self._rows = self._relieved(partial(Rows.open, self._path))
         except DamagedError:
-            self.moved = _set_aside(self._path, now)
+            aside = _set_aside(self._path, now)
+            self.lost = f"the record was damaged and a new one begun; the old one is {aside}"
             self._rows = self._relieved(partial(Rows.open, self._path))
 
     async def memory(self, mirror: str) -> Memory:
@@ -81,8 +89,8 @@ class SqliteStore:
 
     async def add_run(self, run: Run) -> None:
         """See `Store.add_run`."""
-        found = summarise(run), learned(run), learned_names(run), last_runs(run), noted(run)
-        await self._call(self._write, self._opened, lambda rows: rows.add_run(*found))
+        summary, settled = RunSummary.of(run), self._take_settled()
+        await self._call(self._write, self._opened, lambda rows: rows.add_run(summary, settled))
 
     async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
         """See `Store.runs`."""
@@ -91,6 +99,43 @@ class SqliteStore:
     async def standing(self) -> Sequence[Standing]:
         """See `Store.standing`."""
         return await self._call(self._opened.standing)
+
+    async def recall(self, mirror: str, name: str) -> Mapping[str, str]:
+        """See `Facts.recall`."""
+        return await self._call(self._opened.recall, mirror, name)
+
+    async def note(self, mirror: str, name: str, facts: Mapping[str, str]) -> None:
+        """See `Facts.note`."""
+        await self._call(self._relieved, partial(self._opened.note, mirror, name, facts))
+
+    async def intend(self, entries: Iterable[LedgerEntry]) -> None:
+        """See `Store.intend`: all that comes while one commit is under way goes with the next one, and waits for it."""
+        self._intents += entries
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._commit())
+            self._next.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever waits raises it
+        await asyncio.shield(self._next)
+
+    async def settle(self, entries: Iterable[LedgerEntry]) -> None:
+        """See `Store.settle`: they are written with the next change; a crash before leaves them open."""
+        self._settled += entries
+        if len(self._settled) >= SETTLED:
+            await self.intend(())
+
+    async def moves(self, mirror: str, *, unsettled: bool = False) -> Sequence[LedgerEntry]:
+        """See `Store.moves`."""
+        if self._settled:
+            await self.intend(())
+        return await self._call(partial(self._opened.moves, mirror, unsettled=unsettled))
+
+    async def _commit(self) -> None:
+        async with self._committing:
+            intents, self._intents, self._next = self._intents, [], None
+            await self._call(self._relieved, partial(self._opened.move, intents, self._take_settled()))
+
+    def _take_settled(self) -> Sequence[LedgerEntry]:
+        settled, self._settled = self._settled, []
+        return settled
 
     async def check(self) -> None:
         """See `Store.check`."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mirrord.errors import StoppedError
@@ -17,6 +17,30 @@ _GOOD = (Result.SUCCESS, Result.NOOP)
 _BAD = (Result.FAILED, Result.PARTIAL)
 _LONGEST = 1000
 _SENTENCE, _TOLD = 300, 20
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """All that a run teaches.
+
+    Attributes:
+        record: the run.
+        learned: by target and item, what is there now; None when it is gone.
+        names: by target and name, which build it stands for.
+        last: by target, what the run did there.
+        noted: by the field of `Standing`, what its look at the source brought.
+    """
+
+    record: RunRecord
+    learned: Mapping[tuple[str, str], LastSeen | None]
+    names: Mapping[tuple[str, str], NamedBuild]
+    last: Mapping[str, LastRun]
+    noted: Mapping[str, Noted]
+
+    @classmethod
+    def of(cls, run: Run) -> RunSummary:
+        """Sum up a run."""
+        return cls(summarise(run), learned(run), learned_names(run), last_runs(run), noted(run))
 
 
 def summarise(run: Run) -> RunRecord:

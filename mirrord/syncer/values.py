@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mirrord.blobs.locations import BlobLocations
+from mirrord.model.ledger import Settled
 from mirrord.model.origin import ConfigOrigin
 
 if TYPE_CHECKING:
@@ -124,6 +127,52 @@ class Backup:
     why: str
 
 
+class Facts(Protocol):
+    """What a kind must find again at the next run: losing it costs requests, or a deletion that waits a run."""
+
+    async def recall(self, mirror: str, name: str) -> Mapping[str, str]:
+        """Return what was noted of a mirror under `name`; nothing when that never was.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        ...
+
+    async def note(self, mirror: str, name: str, facts: Mapping[str, str]) -> None:
+        """Replace what is noted under `name`, durably; costs no write when that is noted already.
+
+        Raises:
+            StorageError: it cannot be written; what was noted before is still there.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """Where is written down which names a run moves; bound to its mirror and to the run."""
+
+    def moving(
+        self, target: str, names: Mapping[str, tuple[str | None, str | None]]
+    ) -> AbstractAsyncContextManager[dict[str, Settled]]:
+        """Write down that names are moved at a target, before they are, and when the context ends what came of it.
+
+        All of them are done then, but for those of which the given dictionary says something else. When the context
+        ends with an error, what it does not mention stays open until somebody has looked.
+
+        Args:
+            target: its name in the configuration.
+            names: name → what it stands for now, and what it shall stand for (None for nothing).
+        """
+        ...
+
+
+class NoLedger:
+    """Where nothing is written down, since there is no state."""
+
+    def moving(self, *_: object) -> AbstractAsyncContextManager[dict[str, Settled]]:
+        """Write down nothing."""
+        return nullcontext({})
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What a syncer may use of the program; built by the composition root, the same for all runs.
@@ -137,6 +186,8 @@ class Services:
         locations: which repositories at a host hold a blob, for mounts.
         scratch: an existing folder for temporary files; swept at start.
         events: tell what happens.
+        facts: what is remembered between runs, or None where there is no state.
+        ledger: where a run writes down what it moves.
     """
 
     http: Http
@@ -147,3 +198,5 @@ class Services:
     repositories: Repositories | None = None
     keep: Path | None = None
     locations: BlobLocations = field(default_factory=BlobLocations)
+    facts: Facts | None = None
+    ledger: Ledger = field(default_factory=NoLedger)

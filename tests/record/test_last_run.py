@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from mirrord.record.sqlite import SqliteStore
 from mirrord.report.status import counted, status, status_document
 from mirrord.syncer.values import Mirror, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
-from tests.support.store import MemoryStore
+from tests.support.store import MemoryStore, age
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -86,9 +84,7 @@ async def test_a_record_of_before_gets_what_it_lacks(tmp_path: Path) -> None:
     store = await SqliteStore.open(path, NOW)
     await store.add_run(ended())
     await store.close()
-    with closing(sqlite3.connect(path)) as link:
-        link.execute("DROP TABLE last_run")
-        link.commit()
+    age(path, "last_run")
     store = await SqliteStore.open(path, NOW)
     assert {entry.target: entry.last for entry in await store.standing()} == {"": None, "gitee": None}
     await store.add_run(ended(KEPT))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,7 @@ from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.pipeline import believable
 from mirrord.record.sqlite import SqliteStore
 from mirrord.record.store import Store
-from tests.support.store import MemoryStore
+from tests.support.store import MemoryStore, age
 
 T0 = datetime(2026, 11, 21, 1, 2, 3, 456789, tzinfo=UTC)
 END = T0 + timedelta(seconds=9)
@@ -90,10 +89,7 @@ async def test_a_record_without_names_is_taken_as_it_is(tmp_path: Path) -> None:
     await store.add_run(ran(Receipt(step(STAYS), Outcome.DONE)))
     known = dict(await store.memory("m"))
     await store.close()
-    with sqlite3.connect(file) as link:
-        for table in ("names", "publishes"):
-            link.execute(f"DROP TABLE {table}")
-    link.close()
+    age(file, "names", "publishes")
     store = await SqliteStore.open(file, T0)
     assert await store.memory("m") == known
     assert (await store.memory("m")).names == {}

@@ -186,7 +186,7 @@ async def test_survives_reopening(tmp_path: Path) -> None:
     await first.add_run(run(done("v1")))
     await first.close()
     second = await SqliteStore.open(tmp_path / "mirrord.db", T0)
-    assert second.moved is None
+    assert second.lost == ""
     assert ("a", "v1") in await second.memory("m")
     await second.close()
 
@@ -208,8 +208,9 @@ async def test_damaged_file_is_moved_aside(tmp_path: Path, damage: str) -> None:
         del body[4096 * 4 :]
     path.write_bytes(body)
     again = await SqliteStore.open(path, T0)
-    assert again.moved == tmp_path / "mirrord.db.corrupt-20261121T010203"
-    assert again.moved.read_bytes() == bytes(body)
+    aside = tmp_path / "mirrord.db.corrupt-20261121T010203"
+    assert again.lost.endswith(f"the old one is {aside}")
+    assert aside.read_bytes() == bytes(body)
     assert await again.runs("m") == []
     await again.add_run(run(done("v1")))
     await again.close()
@@ -228,7 +229,7 @@ async def test_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mirrord.db"
     await (await SqliteStore.open(path, T0)).close()
     with sqlite3.connect(path) as raw:
-        raw.execute("update schema set version = 99")
+        raw.execute("update alembic_version set version_num = '9999'")
     raw.close()
     with pytest.raises(StorageError, match="newer mirrord") as caught:
         await SqliteStore.open(path, T0)
@@ -305,7 +306,7 @@ asyncio.run(main())
 
     async def look() -> None:
         store = await SqliteStore.open(path, T0)
-        assert store.moved is None
+        assert store.lost == ""
         assert len(await store.runs("m")) == 1
         assert set(await store.memory("m")) == {("a", "v1")}
         await store.close()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from mirrord.errors import StorageError
 from mirrord.model.history import RunRecord, Standing, TargetRecord
+from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.run import Run
-from mirrord.record.store import KEEP
+from mirrord.record.store import KEEP, MOVES
 from mirrord.record.summary import advance, last_runs, learned, learned_names, noted, summarise
 
 
@@ -22,12 +26,17 @@ class MemoryStore:
         broken: set it, and every method raises `StorageError` with this text.
     """
 
+    lost = ""
+
     def __init__(self, keep: int = KEEP) -> None:
         self.broken = ""
         self._keep = keep
         self._runs: list[RunRecord] = []
         self._known: dict[str, dict[tuple[str, str], LastSeen]] = {}
         self._names: dict[str, dict[tuple[str, str], NamedBuild]] = {}
+        self._facts: dict[tuple[str, str], Mapping[str, str]] = {}
+        self._ledger: dict[tuple[str, str, str], dict[int, LedgerEntry]] = {}
+        self._count = 0
         self._accepted: Counter[str] = Counter()
         self._standing: dict[tuple[str, str], Standing] = {}
 
@@ -74,6 +83,43 @@ class MemoryStore:
         self._usable()
         return [replace(entry, items=self._items(*key)) for key, entry in sorted(self._standing.items())]
 
+    async def recall(self, mirror: str, name: str) -> Mapping[str, str]:
+        """See `Facts.recall`."""
+        self._usable()
+        return dict(self._facts.get((mirror, name), {}))
+
+    async def note(self, mirror: str, name: str, facts: Mapping[str, str]) -> None:
+        """See `Facts.note`."""
+        self._usable()
+        self._facts[mirror, name] = dict(facts)
+
+    async def intend(self, entries: Iterable[LedgerEntry]) -> None:
+        """See `Store.intend`."""
+        self._usable()
+        for entry in entries:
+            self._count += 1
+            self._ledger.setdefault((entry.mirror, entry.target, entry.name), {})[self._count] = entry
+
+    async def settle(self, entries: Iterable[LedgerEntry]) -> None:
+        """See `Store.settle`."""
+        self._usable()
+        for entry in entries:
+            mine = self._ledger.get((entry.mirror, entry.target, entry.name), {})
+            for number, one in mine.items():
+                if one.run == entry.run and one.outcome is Settled.OPEN:
+                    mine[number] = replace(one, outcome=entry.outcome)
+            newest = [number for number, one in mine.items() if one.outcome is Settled.DONE][-MOVES:]
+            for number in [number for number in mine if len(newest) == MOVES and number < newest[0]]:
+                if mine[number].outcome is not Settled.OPEN:
+                    del mine[number]
+
+    async def moves(self, mirror: str, *, unsettled: bool = False) -> Sequence[LedgerEntry]:
+        """See `Store.moves`."""
+        self._usable()
+        mine = {number: one for key, found in self._ledger.items() if key[0] == mirror for number, one in found.items()}
+        newest = [one for _, one in sorted(mine.items(), reverse=True)]
+        return [one for one in newest if one.outcome is Settled.OPEN or not unsettled]
+
     async def check(self) -> None:
         """See `Store.check`."""
         self._usable()
@@ -87,3 +133,11 @@ class MemoryStore:
     def _usable(self) -> None:
         if self.broken:
             raise StorageError(self.broken)
+
+
+def age(file: Path, *lacks: str) -> None:
+    """Make a record one of before there were migrations, without some of the tables that came bit by bit."""
+    with closing(sqlite3.connect(file)) as link, link:
+        for table in ("alembic_version", "facts", "ledger", *lacks):
+            link.execute(f"DROP TABLE {table}")
+        link.execute("UPDATE schema SET version = 1")

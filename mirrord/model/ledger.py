@@ -1,0 +1,43 @@
+"""What was moved where, as it is written down: before it is done, and once more when it is known what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Settled(StrEnum):
+    """What came of a move."""
+
+    OPEN = "open"  # nobody has looked yet
+    DONE = "done"  # the name stands for what it shall
+    UNDONE = "undone"  # it stands for what it did before
+    OTHER = "other"  # it stands for something else, or nobody can find out any more
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One name that was to be moved at one target.
+
+    Attributes:
+        mirror: name of the mirror.
+        target: its name in the configuration.
+        name: the tag, the ref, the chart version or the index.
+        place: the target's address; an entry says nothing about another one.
+        before: digest that it stood for; None when there was none, or nobody knew.
+        after: digest that it shall stand for; None when it goes.
+        run: when the run began that moved it.
+        at: when that was written down.
+        outcome: what came of it.
+    """
+
+    mirror: str
+    target: str
+    name: str
+    place: str
+    before: str | None
+    after: str | None
+    run: datetime
+    at: datetime
+    outcome: Settled = Settled.OPEN

@@ -1,0 +1,43 @@
+"""What kinds remember between runs, and which names were moved at which target."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from alembic import op  # noqa: TID251 - this is the door
+from sqlalchemy import Column, String, Text, text  # noqa: TID251 - this is the door
+
+from mirrord.record.migrations import numbers, serial
+
+revision: Final = "0002"
+down_revision: Final = "0001"
+
+
+def upgrade() -> None:
+    """Make both, and let a mirrord of before migrations say that it is too old for this record."""
+    op.create_table(
+        "facts",
+        Column("mirror", String(255), primary_key=True),
+        Column("name", String(255), primary_key=True),
+        Column("facts", Text, nullable=False),  # a JSON object of strings
+    )
+    op.create_table(
+        "ledger",
+        serial("id"),
+        Column("mirror", String(255), nullable=False),
+        Column("target", String(255), nullable=False),
+        Column("name", Text, nullable=False),
+        Column("place", Text, nullable=False),
+        Column("before", String(255)),  # what the name stood for; null when there was none, or nobody knows
+        Column("after", String(255)),  # what it shall stand for; null when it goes
+        *numbers("run", "at"),  # when the run began that moved it, and when that was written down
+        Column("outcome", String(32), nullable=False),
+    )
+    op.create_index("ledger_by_name", "ledger", ["mirror", "target", "name", "id"])
+    for name, columns, rows in (
+        ("ledger_open", ["mirror"], "outcome = 'open'"),
+        ("ledger_gone", ["mirror", "at"], "after IS NULL"),
+    ):
+        op.create_index(name, "ledger", columns, sqlite_where=text(rows), postgresql_where=text(rows))
+    op.execute("DELETE FROM schema")
+    op.execute("INSERT INTO schema (version) VALUES (2)")

@@ -1,0 +1,104 @@
+"""How the tables of a record come to what this version knows."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import tomllib
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import TableClause
+
+from mirrord.errors import ConfigError, StorageError
+from mirrord.record import migrations, tables
+from mirrord.record.sqlite import SqliteStore
+from mirrord.record.store import file_url, open_store
+from tests.support.store import age
+
+T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
+ROOT = Path(__file__).parent.parent.parent
+OPENING = """
+import asyncio, sys
+from datetime import UTC, datetime
+from mirrord.record.store import open_store
+async def main():
+    store = await open_store(sys.argv[1], datetime(2026, 11, 21, tzinfo=UTC))
+    await store.check()
+    await store.close()
+asyncio.run(main())
+sys.exit("alembic" in sys.modules)
+"""
+
+
+async def made(tmp_path: Path) -> Path:
+    file = tmp_path / "mirrord.db"
+    await (await SqliteStore.open(file, T0)).close()
+    return file
+
+
+def schema(file: Path) -> set[tuple[str, str, str]]:
+    """Return table, column and type of all that is in a database."""
+    with closing(sqlite3.connect(file)) as link:
+        names = [name for (name,) in link.execute("select name from sqlite_master where type = 'table'")]
+        return {(name, row[1], row[2]) for name in names for row in link.execute(f"pragma table_info({name})")}
+
+
+async def test_tables_are_as_the_queries_think(tmp_path: Path) -> None:
+    """The migrations make exactly the columns that are read and written."""
+    known = [table for table in vars(tables).values() if isinstance(table, TableClause)]
+    wanted = {(table.name, column.name) for table in known for column in table.c} | {("schema", "version")}
+    assert {(table, column) for table, column, _ in schema(await made(tmp_path))} == wanted
+
+
+async def test_a_record_of_before_ends_as_a_new_one(tmp_path: Path) -> None:
+    """Whatever a record of before lacks, after a migration it has all that a new one has, of the same types."""
+    file = await made(tmp_path)
+    new = schema(file)
+    age(file, "names", "publishes", "noted", "last_run")
+    assert schema(file) < new
+    await (await SqliteStore.open(file, T0)).close()
+    assert schema(file) == new
+
+
+async def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
+    """When a later step of a migration fails, not even an earlier one was made, and the error names file and cause."""
+    file = await made(tmp_path)
+    age(file, "names")
+    with closing(sqlite3.connect(file)) as link, link:
+        link.execute("create table ledger (mine text)")
+    before = schema(file)
+    with pytest.raises(StorageError, match=r"mirrord\.db: its tables cannot be brought .* table ledger already exists"):
+        await SqliteStore.open(file, T0)
+    assert schema(file) == before
+    assert not list(tmp_path.glob("*.corrupt-*"))
+
+
+def test_alembic_is_loaded_only_when_there_is_something_to_do(tmp_path: Path) -> None:
+    """Opening a record that is up to date costs no import of the migration tool."""
+    command = [sys.executable, "-c", OPENING, file_url(tmp_path / "a record?.db")]
+    assert [subprocess.run(command, check=False).returncode for _ in range(2)] == [1, 0]
+    assert (tmp_path / "a record?.db").exists()
+
+
+async def test_the_store_is_opened_by_url(tmp_path: Path) -> None:
+    """A scheme that nobody knows is an error of the configuration that names what there is."""
+    for url in ("postgresql://db.example/mirrord", "mirrord.db", "sqlite://host/x"):
+        with pytest.raises(ConfigError, match=r"no such record; there is sqlite:///PATH"):
+            await open_store(url, T0)
+    store = await open_store(file_url(tmp_path / "mirrord.db"), T0)
+    assert store.lost == ""
+    await store.close()
+
+
+def test_migrations_are_in_the_wheel() -> None:
+    """They are modules of a package that the build finds by itself: a wheel lacks none of them."""
+    assert migrations.__file__ is not None
+    folder = Path(migrations.__file__).parent
+    found = {file.name for file in folder.iterdir() if file.is_file()}
+    assert found == {"__init__.py", "m0001_first.py", "m0002_facts_and_ledger.py"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["mirrord*"]
