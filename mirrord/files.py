@@ -16,18 +16,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
-from mirrord.errors import StorageError
+from mirrord.errors import MissingError, StorageError
 
 _SMALL: Final = 1 << 16  # bytes of a nameless file that stay in memory
 _NO_LINKS: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
 
 @contextlib.contextmanager
-def storage_errors(what: object, advice: str = "") -> Iterator[None]:
-    """Turn what the operating system says into a StorageError that names `what`, and says what to do."""
+def storage_errors(what: object, advice: str = "", *, missing: bool = False) -> Iterator[None]:
+    """Turn what the operating system says into a StorageError that names `what`, and says what to do.
+
+    With `missing`, what is not there becomes a MissingError.
+    """
     try:
         yield
     except OSError as error:
+        if missing and isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise MissingError(f"{what}: no such file") from error
         raise StorageError(f"{what}: {error.strerror or error}{advice}") from error
 
 

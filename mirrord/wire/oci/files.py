@@ -7,13 +7,14 @@ import fcntl
 import hashlib
 import os
 import secrets
-import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
-from mirrord.errors import ContentError, DigestError, MissingError, StorageError, TooLargeError
+from mirrord import files
+from mirrord.errors import ContentError, DigestError, TooLargeError
+from mirrord.files import settle, storage_errors
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import Descriptor
 
@@ -144,10 +145,7 @@ class BlobPart:
         """
         if self._done != self._want.size or self._hasher.hexdigest() != self._want.digest.hex:
             raise DigestError(f"{self._want.digest}: the {self._done} bytes that came are others")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._path.replace(self._place)
-        sync_folder(self._place.parent)
+        settle(self._file, self._path, self._place)
 
 
 def open_regular(path: Path) -> int:
@@ -159,15 +157,10 @@ def open_regular(path: Path) -> int:
         StorageError: it cannot be opened.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingError(f"{path}: no such file") from error
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror or error}") from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise ContentError(f"{path}: not a regular file")
-    return handle
+        with storage_errors(path, missing=True):
+            return files.open_regular(path)
+    except files.IrregularError as error:
+        raise ContentError(f"{path}: not a regular file") from error
 
 
 def write_hashed(pieces: Iterator[bytes], file: IO[bytes]) -> tuple[Digest, int]:
@@ -180,20 +173,9 @@ def write_hashed(pieces: Iterator[bytes], file: IO[bytes]) -> tuple[Digest, int]
     return Digest.parse(f"sha256:{hasher.hexdigest()}"), size
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _read(handle: int, part: BlobFile, done: int) -> bytes:
-    try:
+    with storage_errors(part.path):
         piece = os.pread(handle, min(STEP, part.size - done), part.offset + done)
-    except OSError as error:
-        raise StorageError(f"{part.path}: {error.strerror or error}") from error
     if not piece:
         raise DigestError(f"{part.path}: ended after {done} of {part.size} bytes; it changed while it was read")
     return piece

@@ -10,11 +10,12 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mirrord.errors import ContentError, MissingError, StorageError, UsageError
+from mirrord.errors import ContentError, MissingError, UsageError
+from mirrord.files import settle, storage_errors
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import OCI_INDEX, Descriptor
 from mirrord.wire.oci.document import mapping, read_object, sequence
-from mirrord.wire.oci.files import BlobFile, BlobPart, sync_folder
+from mirrord.wire.oci.files import BlobFile, BlobPart
 from mirrord.wire.oci.layout import INDEX, MARK, REF_NAME, Layout, blob_name
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 
@@ -87,7 +88,7 @@ class LayoutWriter:
         await self._prepare()
         if await self.has_blob(descriptor):
             return
-        with self._storage(), BlobPart(self._folder / blob_name(descriptor.digest), descriptor) as part:
+        with storage_errors(self._folder), BlobPart(self._folder / blob_name(descriptor.digest), descriptor) as part:
             async for chunk in opened():
                 await asyncio.to_thread(part.write, chunk)
             await asyncio.to_thread(part.finish)
@@ -126,7 +127,7 @@ class LayoutWriter:
 
     def _make(self) -> None:
         """Make the folder a layout, and sweep what a crash left half written."""
-        with self._storage():
+        with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             with _locked(self._folder):
                 if not (self._folder / MARK).exists() and not _holds(self._folder) <= {"blobs"}:
@@ -153,7 +154,7 @@ class LayoutWriter:
 
     def _names(self) -> Mapping[str, Descriptor]:
         """Return what each name stands for. One that two have is nobody's: writing it mends that."""
-        with self._storage():
+        with storage_errors(self._folder):
             path = self._folder / INDEX
             state = path.stat() if path.exists() else None  # without one it is not a layout, and `open` says what it is
         stamp = state and (state.st_ino, state.st_mtime_ns, state.st_size)
@@ -179,14 +180,17 @@ class LayoutWriter:
             if self._size(needed.digest) != needed.size:
                 raise MissingError(f"{self._folder}: lacks {needed.digest}, which {manifest.digest} refers to")
         if self._size(manifest.digest) != len(manifest.body):
-            with self._storage(), BlobPart(self._folder / blob_name(manifest.digest), manifest.descriptor) as part:
+            with (
+                storage_errors(self._folder),
+                BlobPart(self._folder / blob_name(manifest.digest), manifest.descriptor) as part,
+            ):
                 part.write(manifest.body)
                 part.finish()
 
     def _change(self, changed: Mapping[str | None, dict[str, object] | None]) -> None:
         """Replace the entries of these names; those that get None go."""
         path = self._folder / INDEX
-        with self._storage(), _locked(self._folder):
+        with storage_errors(self._folder), _locked(self._folder):
             old = BlobFile.whole(path).load(LIMIT)
             Manifest.parse(old, "")  # what is wrong already is not made worse
             document = read_object(old, str(path))
@@ -198,13 +202,6 @@ class LayoutWriter:
                 raise ContentError(f"{path}: would be longer than the {LIMIT} bytes that readers take")
             if new != old:
                 _replace(path, new)
-
-    @contextlib.contextmanager
-    def _storage(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(f"{self._folder}: {error.strerror or error}") from error
 
 
 def entry_of(descriptor: Descriptor, name: str | None) -> dict[str, object]:
@@ -267,7 +264,4 @@ def _replace(path: Path, body: bytes) -> None:
     fresh = path.parent / f".{path.name}.part"  # the lock makes the name ours, even after a crash
     with fresh.open("wb") as file:
         file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    sync_folder(path.parent)
+        settle(file, fresh, path)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from mirrord.errors import ContentError, MissingError, StorageError, TooLargeError, UnsupportedError
+from mirrord.errors import ContentError, TooLargeError, UnsupportedError
+from mirrord.files import storage_errors
 from mirrord.wire.oci.files import STEP, BlobFile, ignore, open_regular, write_hashed
 from mirrord.wire.oci.tarball import compression
 
@@ -47,12 +48,8 @@ class ScratchEntry:
             MissingError: there is no such file.
             StorageError: it cannot be looked at.
         """
-        try:
+        with storage_errors(source, missing=True):
             state = source.stat()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise MissingError(f"{source}: no such file") from error
-        except OSError as error:
-            raise StorageError(f"{source}: {error.strerror or error}") from error
         stem = f"made-{_hash(purpose, str(source.resolve()))}-"
         marks = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
         return cls(scratch, stem, stem + _hash(*map(str, marks)))
@@ -72,10 +69,9 @@ class ScratchEntry:
             return self.path
         fresh = self.scratch / f".{secrets.token_hex(8)}.part"
         try:
-            work(fresh)
-            self._take(fresh)
-        except OSError as error:
-            raise StorageError(f"{self.scratch}: {error.strerror or error}") from error
+            with storage_errors(self.scratch):
+                work(fresh)
+                self._take(fresh)
         finally:
             _remove(fresh)
         for old in self.scratch.glob(f"{self.stem}*"):

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from mirrord.errors import ContentError, MissingError, StorageError, TooLargeError
+from mirrord.errors import ContentError, MissingError, TooLargeError
+from mirrord.files import storage_errors
 from mirrord.wire.oci.files import BlobFile, open_regular
 
 MEMBERS = 100_000  # an image has hundreds
@@ -79,14 +80,12 @@ def index_tar(path: Path, *, links: bool) -> Tarball:
         TooLargeError: a header or the number of members is absurd.
         StorageError: it cannot be read.
     """
-    with os.fdopen(open_regular(path), "rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file, storage_errors(path):
         try:
             return _index(path, file, links=links)
         # tarfile answers a malformed number with ValueError and chained headers with deep recursion
         except (tarfile.TarError, ValueError, RecursionError, EOFError) as error:
             raise ContentError(f"{path}: not a tar archive, or a damaged one ({error})") from error
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror or error}") from error
 
 
 def _index(path: Path, file: BinaryIO, *, links: bool) -> Tarball:
