@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from mirrord.files import storage_errors
+from mirrord.files import beside, storage_errors
 from mirrord.keyedlock import KeyedLock
 
 BUDGET: Final = 256 << 20
@@ -50,7 +49,7 @@ class AnswerCache:
         with self._putting, storage_errors(str(self._folder)):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._make_room(len(data))
-            fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+            fresh = beside(path)
             try:
                 fresh.write_bytes(data)
                 fresh.replace(path)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from mirrord import failpoints
-from mirrord.wire.git.cache.repair import disk, sync
+from mirrord.files import settle
+from mirrord.wire.git.cache.repair import disk
 
 MANY: Final = 500  # refs; fewer are git's
 _HEADER: Final = "# pack-refs with: peeled fully-peeled sorted \n"
@@ -46,14 +47,10 @@ def add(folder: Path, refs: Mapping[str, str], peeled: Mapping[str, str]) -> boo
                     lock.unlink()
                     return False
                 file.write(_written({**held, **{ref: _entry(ref, oid, peeled) for ref, oid in refs.items()}}))
-                file.flush()
-                os.fsync(file.fileno())
-            failpoints.hit("git.packed")
-            lock.replace(target)
+                settle(file, lock, target, written=lambda: failpoints.hit("git.packed"))
         except BaseException:
             lock.unlink(missing_ok=True)
             raise
-        sync(folder)
     return True
 
 

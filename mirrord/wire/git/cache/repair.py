@@ -6,15 +6,14 @@ is a leftover (41 MB in one try, after a kill in the middle of a fetch).
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from mirrord.errors import StorageError
+from mirrord.files import storage_errors, sync
 from mirrord.wire.git.refs import HEADS, valid_ref
 
 CONFIG: Final = """\
@@ -58,13 +57,8 @@ DAMAGED: Final = "mirrord-damaged"
 """A file in a repository whose objects are known to be damaged: it is begun anew with the next fetch."""
 
 
-@contextlib.contextmanager
-def disk(folder: Path) -> Iterator[None]:
-    """Turn what the operating system says into a StorageError that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{folder}: {error.strerror or error}; see to that disk") from error
+disk: Final = partial(storage_errors, advice="; see to that disk")
+"""Turns what the operating system says into a StorageError that names the folder."""
 
 
 def repair(folder: Path, head: str) -> Sequence[Path] | None:
@@ -190,15 +184,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def sync(folder: Path) -> None:
-    """Make sure that what was renamed in a folder stays so, whatever happens to the power."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _content(path: Path) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from mirrord.errors import StorageError
+from mirrord.files import storage_errors
 from mirrord.wire.git.refs import HEADS
 
 VIEWS: Final = "mirrord-views"
@@ -31,10 +31,8 @@ def view(folder: Path, refs: Mapping[str, str]) -> Iterator[Path]:
     """
     place = folder / VIEWS / secrets.token_hex(8)
     try:
-        try:
+        with storage_errors(place):
             _make(place, refs)
-        except OSError as error:
-            raise StorageError(f"{place}: {error.strerror}") from error
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)

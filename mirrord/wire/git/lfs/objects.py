@@ -7,7 +7,6 @@ and is what its id says.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.errors import DigestError, StorageError
-from mirrord.wire.git.cache.repair import disk, sync
+from mirrord.files import settle
+from mirrord.wire.git.cache.repair import disk
 
 SPARE: Final = 16 << 20
 """Bytes of the disk that are left to others; three times as much lies in the reserve of the record already."""
@@ -178,10 +178,8 @@ class Part:
         assert self._file is not None
         target = place(self._cache, self._pointer.oid)
         with disk(self._cache):
-            os.fsync(self._file.fileno())
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._path.replace(target)
-            sync(target.parent)
+            settle(self._file, self._path, target)
 
 
 def pieces(cache: Path, pointer: Pointer) -> Iterator[bytes]:
