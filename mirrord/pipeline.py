@@ -14,7 +14,7 @@ from mirrord.model.plan import Plan
 from mirrord.model.run import Receipt, Run
 from mirrord.record.ledger import RunLedger
 from mirrord.record.store import Store
-from mirrord.syncer.port import Measures, Syncer
+from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services
 from mirrord.transfer.execute import execute
 from mirrord.wire.secret import bug
@@ -26,7 +26,7 @@ async def plan_mirror(mirror: Mirror, syncer: Syncer, services: Services, store:
     try:
         survey = await syncer.survey(mirror, services, memory, now)
         plan = await asyncio.to_thread(syncer.plan, mirror, survey, now)
-        return await syncer.measured(mirror, plan, services) if isinstance(syncer, Measures) else plan
+        return await syncer.measured(mirror, plan, services) if syncer.measured else plan
     except MirrordError as error:
         return Plan(mirror.name, mirror.kind, now, error=str(error), code=error.code)
     except Exception as error:  # noqa: BLE001 - a bug that one mirror brings out hides no other's plan

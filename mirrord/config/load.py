@@ -23,7 +23,7 @@ from mirrord.config.mirrors import read_mirrors, read_targets
 from mirrord.config.settings import Settings, read_settings
 from mirrord.errors import ConfigError
 from mirrord.model.origin import ConfigOrigin
-from mirrord.syncer.port import Lints, Syncer
+from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Target
 from mirrord.wire.host import HostBook
 
@@ -90,7 +90,7 @@ def _unheeded(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer], book: Ho
     for mirror in mirrors:
         syncer = syncers[mirror.kind]
         try:
-            told += syncer.unheeded(mirror, book) if isinstance(syncer, Lints) else ()
+            told += syncer.unheeded(mirror, book) if syncer.unheeded else ()
         except ConfigError as error:
             problems.append(str(error))
     if problems:

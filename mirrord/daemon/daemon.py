@@ -60,7 +60,7 @@ class Daemon(Dispatcher):
     def fronts(self) -> Mapping[str, Serves]:
         """See `View.fronts`."""
         syncers = self.runtime.snapshot.syncers.values()
-        return {prefix: syncer for syncer in syncers if isinstance(syncer, Serves) for prefix in syncer.prefixes}
+        return {prefix: syncer.front for syncer in syncers if syncer.front for prefix in syncer.front.prefixes}
 
     def services(self) -> Services:
         """See `View.services`."""

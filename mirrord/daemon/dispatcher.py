@@ -58,15 +58,15 @@ class Dispatcher:
 
     async def backups(self, command: Backups) -> tuple[Backup, ...]:
         """See `Backups`."""
-        current, mirror, syncer = self._restoring(command.mirror)
+        current, mirror, restores = self._restoring(command.mirror)
         async with current.lease():
-            return tuple(await syncer.backups(mirror, current.services))
+            return tuple(await restores.backups(mirror, current.services))
 
     async def restore(self, command: Restore) -> Run:
         """See `Restore`."""
-        current, mirror, syncer = self._restoring(command.mirror)
+        current, mirror, restores = self._restoring(command.mirror)
         async with self.runtime.runner.exclusively(mirror.name), current.lease():
-            await syncer.restore(mirror, current.services, command.backup, release=command.release)
+            await restores.restore(mirror, current.services, command.backup, release=command.release)
         return await self.runtime.runner.sync(mirror.name, "restore", allow=True)
 
     async def get_status(self, _: GetStatus) -> Status:
@@ -94,10 +94,10 @@ class Dispatcher:
     def _restoring(self, name: str) -> tuple[Snapshot, Mirror, Restores]:
         current = self.runtime.snapshot
         mirror = current.mirror(self._mirror(name))
-        syncer = current.syncer(mirror)
-        if not isinstance(syncer, Restores):
+        restores = current.syncer(mirror).restores
+        if restores is None:
             raise UsageError(f"{name}: mirrors of kind {mirror.kind} keep nothing that could be brought back")
-        return current, mirror, syncer
+        return current, mirror, restores
 
     async def _each(self, names: Sequence[str], work: Callable[[str], Awaitable[_Answer]]) -> tuple[_Answer, ...]:
         """Work on these mirrors, or all, some at once; what is wrong with one is raised when all are through."""

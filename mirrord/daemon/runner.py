@@ -16,7 +16,6 @@ from mirrord.events import Event, Events, Planned, RunFinished, RunSkipped, Step
 from mirrord.model.run import Run
 from mirrord.record.store import Store
 from mirrord.report.status import Running
-from mirrord.syncer.port import Publishes
 from mirrord.syncer.values import Mirror, Publication
 from mirrord.wire.secret import bug, redact
 
@@ -97,8 +96,9 @@ class Runner:
             BusyError: we are stopping.
         """
         current = self._snapshot()
-        if not isinstance(current.syncer(current.mirror(mirror)), Publishes):
-            raise UsageError(f"{mirror}: mirrors of kind {current.mirror(mirror).kind} cannot be published to")
+        found = current.mirror(mirror)
+        if current.syncer(found).publishing is None:
+            raise UsageError(f"{mirror}: mirrors of kind {found.kind} cannot be published to")
         return await self._end(self._publish(mirror, publication))
 
     async def _end(self, work: Coroutine[Any, Any, Run]) -> Run:
@@ -164,7 +164,7 @@ class Runner:
                 raise BusyError(STOPPING)
             current = self._snapshot()
             mirror, syncer = current.mirror(name), current.syncer(current.mirror(name))
-            if publication is not None and isinstance(syncer, Publishes):
+            if publication is not None and syncer.publishing:
                 mirror = syncer.publishing(mirror, publication)
             mirror = replace(mirror, allow=allow)
             active = _Active(mirror, trigger, self._now(), asyncio.get_running_loop().time())

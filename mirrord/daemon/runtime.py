@@ -19,7 +19,7 @@ from mirrord.daemon.snapshot import Snapshot
 from mirrord.errors import StorageError
 from mirrord.events import Events
 from mirrord.record.store import Store, file_url, open_store
-from mirrord.syncer.port import Lints, Syncer
+from mirrord.syncer.port import Syncer
 
 
 def now() -> datetime:
@@ -102,5 +102,5 @@ def _reserved(state: Path) -> tuple[str, ...]:
 async def _remarks(configuration: Configuration, syncers: Mapping[str, Syncer]) -> tuple[str, ...]:
     """Ask the syncers in use about the programs that they need."""
     many = Counter(mirror.kind for mirror in configuration.mirrors)
-    asked = [(syncer, many[kind]) for kind, syncer in syncers.items() if many[kind] and isinstance(syncer, Lints)]
-    return tuple([said for syncer, mirrors in asked for said in await syncer.remarks(mirrors)])
+    asked = [(syncer.remarks, many[kind]) for kind, syncer in syncers.items() if many[kind] and syncer.remarks]
+    return tuple([remark for remarks, mirrors in asked for remark in await remarks(mirrors)])

@@ -1,20 +1,22 @@
 """The port: what a syncer must offer, and what it may offer besides.
 
 A syncer is a folder under `mirrord.syncers` (or anywhere) and one line in the entry-point group
-`mirrord.syncers.v1`, whose name is the kind and whose value is an object that fulfils `Syncer`.
+`mirrord.syncers.v1`, whose name is the kind and whose value is a `Syncer`.
 The contract suite `mirrord.testing.contract` holds every installed one to these promises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Receipt
+from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Backup, Mirror, Publication, Services
 
 if TYPE_CHECKING:
@@ -24,10 +26,6 @@ if TYPE_CHECKING:
 
 Tell = Callable[[Receipt], None]
 """Hears how a step ended."""
-
-
-class Survey(Protocol):
-    """What a syncer found at the source and at the targets; opaque to everybody else."""
 
 
 @runtime_checkable
@@ -49,97 +47,55 @@ class Session(Protocol):
         ...
 
 
-@runtime_checkable
-class Syncer(Protocol):
-    """What every artifact kind offers. Implementations are stateless and share one instance.
+@dataclass(frozen=True, slots=True)
+class Restores:
+    """How what runs overwrote and deleted is brought back.
+
+    Attributes:
+        backups: lists it, the newest first, and what was brought back and overrides upstream.
+        restore: lets a backup override upstream from the next run on, or with `release=True` no longer; raises
+            `UsageError` when there is none of that name.
+    """
+
+    backups: Callable[[Mirror, Services], Awaitable[Sequence[Backup]]]
+    restore: Callable[..., Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Syncer:
+    """What an artifact kind offers, as functions without a state of their own; what has a default need not be offered.
 
     Attributes:
         kind: the word in `kind:`; equals the entry point's name.
         spec: pydantic model of a mirror's own keys (`from` and more); frozen, `extra="forbid"`.
         target_spec: pydantic model of a target's own keys besides `kind` and `to`.
+        places: returns the origin and, by target name, where it goes; canonical, for people and cross-checks. MUST be
+            pure, and MUST raise `ConfigError` for an origin or a target that it cannot parse.
+        survey: looks at the source and at the targets, reading as little as possible, and writes nothing; what it
+            returns is opaque to everybody but `plan`.
+        plan: decides every step, each with its reason, once a run. MUST be pure and deterministic. What `open` needs
+            besides the steps goes into `Plan.decisions`.
+        open: begins to execute what was planned; leaving the context releases everything, also after an error.
+        measured: returns the plan with sizes, as far as they can be had, when asking for them costs requests; for
+            people who look at plans, not for runs.
+        publishing: returns the mirror with its source replaced by one build; the rest of the corridor stays the same.
+        restores: of a kind that keeps what its runs overwrite and delete.
+        remarks: says what is wrong with programs of this machine that the kind depends on, a sentence each, to whoever
+            has that many mirrors of it.
+        unheeded: says which keys under `hosts:` those programs cannot heed for a mirror, a sentence each; no I/O.
+        front: serves the content of `local` over HTTP.
     """
 
-    @property
-    def kind(self) -> str:
-        """Return the word in `kind:`."""
-        ...
-
-    @property
-    def spec(self) -> type[BaseModel]:
-        """Return the model of a mirror's own keys."""
-        ...
-
-    @property
-    def target_spec(self) -> type[BaseModel]:
-        """Return the model of a target's own keys."""
-        ...
-
-    def places(self, mirror: Mirror) -> tuple[str, Mapping[str, str]]:
-        """Return the origin and, by target name, where it goes; canonical, for people and cross-checks.
-
-        MUST be pure, and MUST raise `ConfigError` for an origin or a target that it cannot parse.
-        """
-        ...
-
-    async def survey(self, mirror: Mirror, services: Services, memory: Memory, now: datetime) -> Survey:
-        """Look at the source and at the targets, reading as little as possible; writes nothing."""
-        ...
-
-    def plan(self, mirror: Mirror, survey: Any, now: datetime) -> Plan:
-        """Decide every step, each with its reason, once a run. MUST be pure and deterministic.
-
-        What `open` needs besides the steps goes into `Plan.decisions`.
-        """
-        ...
-
-    def open(self, mirror: Mirror, plan: Plan, services: Services) -> AbstractAsyncContextManager[Session]:
-        """Begin to execute what `plan` decided; leaving the context releases everything, also after an error."""
-        ...
-
-
-@runtime_checkable
-class Publishes(Protocol):
-    """A syncer that can publish one build under given names."""
-
-    def publishing(self, mirror: Mirror, publication: Publication) -> Mirror:
-        """Return `mirror` with its source replaced; the rest of the corridor stays the same."""
-        ...
-
-
-@runtime_checkable
-class Measures(Protocol):
-    """A syncer that can say how many bytes the steps of a plan would move, when asking for that costs requests."""
-
-    async def measured(self, mirror: Mirror, plan: Plan, services: Services) -> Plan:
-        """Return the plan with sizes, as far as they can be had; for people who look at plans, not for runs."""
-        ...
-
-
-@runtime_checkable
-class Restores(Protocol):
-    """A syncer that keeps what its runs overwrite and delete."""
-
-    async def backups(self, mirror: Mirror, services: Services) -> Sequence[Backup]:
-        """List what was overwritten or deleted, the newest first, and what was brought back and overrides upstream."""
-        ...
-
-    async def restore(self, mirror: Mirror, services: Services, name: str, *, release: bool) -> None:
-        """Let a backup override upstream from the next run on, or with `release` no longer.
-
-        Raises:
-            UsageError: there is none of that name.
-        """
-        ...
-
-
-@runtime_checkable
-class Lints(Protocol):
-    """A syncer that depends on programs of the machine."""
-
-    async def remarks(self, mirrors: int) -> Sequence[str]:
-        """Say what is wrong with them, a sentence each, to whoever has that many mirrors of this kind."""
-        ...
-
-    def unheeded(self, mirror: Mirror, book: HostBook) -> Sequence[str]:
-        """Say which keys under `hosts:` those programs cannot heed for this mirror, a sentence each; no I/O."""
-        ...
+    kind: str
+    spec: type[BaseModel]
+    target_spec: type[BaseModel]
+    places: Callable[[Mirror], tuple[str, Mapping[str, str]]]
+    survey: Callable[[Mirror, Services, Memory, datetime], Awaitable[Any]]
+    plan: Callable[[Mirror, Any, datetime], Plan]
+    open: Callable[[Mirror, Plan, Services], AbstractAsyncContextManager[Session]]
+    measured: Callable[[Mirror, Plan, Services], Awaitable[Plan]] | None = None
+    publishing: Callable[[Mirror, Publication], Mirror] | None = None
+    restores: Restores | None = None
+    remarks: Callable[[int], Awaitable[Sequence[str]]] | None = None
+    unheeded: Callable[[Mirror, HostBook], Sequence[str]] | None = None
+    front: Serves | None = None

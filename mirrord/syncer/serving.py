@@ -79,7 +79,7 @@ class Response:
 
 @runtime_checkable
 class Serves(Protocol):
-    """A syncer whose `local` content is served over HTTP, read-only."""
+    """What serves the `local` content of a kind over HTTP, read-only: the room `front` of its syncer, as a module."""
 
     @property
     def prefixes(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from mirrord.errors import ConfigError
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror
 from mirrord.wire import secret
+from tests.support.double import syncer_of
 
 
 class Layouts(BaseModel):
@@ -74,7 +75,7 @@ class FakeSyncer:
         raise AssertionError
 
 
-SYNCERS: Mapping[str, Syncer] = {"image": FakeSyncer(), "other": FakeSyncer("other")}
+SYNCERS: Mapping[str, Syncer] = {"image": syncer_of(FakeSyncer()), "other": syncer_of(FakeSyncer("other"))}
 
 
 @pytest.fixture

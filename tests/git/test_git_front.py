@@ -110,7 +110,7 @@ def exactly(url: str) -> URL:
 
 def test_port() -> None:
     """The front fits the port."""
-    assert isinstance(SYNCER, Serves)
+    assert isinstance(SYNCER.front, Serves)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def read(answer: Response) -> bytes:
 
 def test_port() -> None:
     """The front fits the port."""
-    assert isinstance(SYNCER, Serves)
+    assert isinstance(SYNCER.front, Serves)
 
 
 @pytest.mark.parametrize(("as_json", "media_type"), [(False, "application/yaml"), (True, "application/json")])

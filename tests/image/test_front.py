@@ -11,8 +11,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from mirrord.model.digest import Digest
-from mirrord.syncer.serving import Request, Response, Serves
+from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import LOCAL
+from mirrord.syncers.image import front
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Image, build_image
 from tests.support.artifacts import build_artifact
@@ -36,7 +37,7 @@ async def stored(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def ask(world: World, path: str, method: str = "GET", **query: str) -> Response:
-    return await SYNCER.respond(Request(method, "/v2/", path, query), world.services)
+    return await front.respond(Request(method, "/v2/", path, query), world.services)
 
 
 def code_of(answer: Response) -> str:
@@ -54,8 +55,8 @@ def layers(image: Image) -> list[str]:
 
 async def test_port(stored: World) -> None:
     """The image syncer serves below `/v2/`, and the root says that this is a registry."""
-    assert isinstance(SYNCER, Serves)
-    assert SYNCER.prefixes == ("/v2/",)
+    assert SYNCER.front
+    assert SYNCER.front.prefixes == ("/v2/",)
     answer = await ask(stored, "")
     assert (answer.status, answer.body) == (200, b"{}")
     assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
@@ -224,7 +225,7 @@ async def test_without_a_store(stored: World) -> None:
     bare = type(stored.services)(
         stored.services.http, stored.services.spools, stored.services.events, stored.services.scratch
     )
-    assert (await SYNCER.respond(Request("GET", "/v2/", "team/app/manifests/main", {}), bare)).status == 404
+    assert (await front.respond(Request("GET", "/v2/", "team/app/manifests/main", {}), bare)).status == 404
 
 
 async def test_catalog(stored: World) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -16,7 +15,6 @@ from mirrord.config.load import Configuration
 from mirrord.daemon.runner import Runner
 from mirrord.daemon.snapshot import Snapshot
 from mirrord.model.run import Result, Run
-from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import DockerRegistry, Fault, Image, Moment, Registry, build_image, push, require
@@ -54,7 +52,7 @@ class House:
 
     async def configure(self) -> None:
         mirrors = [await self._mirror("evil", self.evil.host), await self._mirror("good", self.good.host)]
-        syncers = {"image": cast("Syncer", SYNCER)}
+        syncers = {"image": SYNCER}
         snapshot = Snapshot(Configuration(mirrors=tuple(mirrors)), syncers, self.world.services)
         self.runner = Runner(lambda: snapshot, self.world.store, self.world.services.events, lambda: self.world.now)
 

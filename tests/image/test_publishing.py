@@ -11,7 +11,7 @@ from mirrord import failpoints
 from mirrord.model.plan import Action
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL, Mirror, Publication
-from mirrord.syncers.image.syncer import SYNCER
+from mirrord.syncers.image.names import publishing
 from mirrord.testing import Fault, Image, Immutable, Moment, Registry, build_image, push
 from mirrord.testing.servers import free_port
 from tests.support.layouts import write_layout
@@ -227,7 +227,7 @@ async def test_publishing_one_build_now(world: World) -> None:
     target = await world.registry("one")
     mirror = world.mirror({"layouts": world.folder / "builds"}, target)
     publication = Publication(f"oci:{folder}", ("main-abc1234", "main"))
-    once: Mirror = SYNCER.publishing(mirror, publication)
+    once: Mirror = publishing(mirror, publication)
     assert (await world.run(once)).result is Result.SUCCESS
     assert target.tags == {PLACE: {"main-abc1234": image.digest, "main": image.digest}}
     assert (await world.run(once)).result is Result.NOOP
@@ -260,4 +260,4 @@ def test_builds_need_a_source_that_can_be_read(world: World, tmp_path: Path) -> 
     """A publication without a readable source is refused before anything happens."""
     mirror = world.mirror({"layouts": tmp_path}, LOCAL)
     with pytest.raises(Exception, match="UPPER"):
-        SYNCER.publishing(mirror, Publication("UPPER/case", ("main",)))
+        publishing(mirror, Publication("UPPER/case", ("main",)))

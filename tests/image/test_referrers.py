@@ -14,7 +14,7 @@ from mirrord.errors import BusyError, TooLargeError
 from mirrord.model.run import Result
 from mirrord.syncer.serving import Request
 from mirrord.syncer.values import LOCAL
-from mirrord.syncers.image.syncer import SYNCER
+from mirrord.syncers.image import front
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
 from tests.support.artifacts import build_artifact
 from tests.support.world import World
@@ -130,7 +130,7 @@ async def test_more_than_fits_one_list(world: World) -> None:
     assert failed[0].detail.startswith(f"{target.host}/mirror/app:{TAG}: the list of what refers to it would have 57")
     found, query = [], dict[str, str]()
     for _ in range(2):
-        page = await SYNCER.respond(Request("GET", "/v2/", f"app/referrers/{IMAGE.digest}", query), world.services)
+        page = await front.respond(Request("GET", "/v2/", f"app/referrers/{IMAGE.digest}", query), world.services)
         assert len(page.body or b"") <= 4 << 20
         found += [one["digest"] for one in json.loads(page.body or b"")["manifests"]]
         link = page.headers.get("Link", "").partition(">")[0]

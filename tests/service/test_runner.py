@@ -23,6 +23,7 @@ from mirrord.report import health
 from mirrord.report.health import Health
 from mirrord.syncer.values import Mirror, Publication, Services, Target
 from mirrord.wire.secret import Secret
+from tests.support.double import syncer_of
 from tests.support.store import MemoryStore
 
 CANARY = Secret("canary-51c0ffee")
@@ -107,7 +108,7 @@ class House:
         target = Target("t", "gated", "t", Nothing())
         mirrors = tuple(Mirror(name, "gated", Nothing(), (target,), deadline=self.deadline) for name in names)
         services = Services(Connections(), None, self.events, Path())  # type: ignore[arg-type]  # doubles, never called
-        return Snapshot(Configuration(mirrors=mirrors), {"gated": cast("Any", self.syncer)}, services)
+        return Snapshot(Configuration(mirrors=mirrors), {"gated": syncer_of(self.syncer)}, services)
 
     def closed(self, snapshot: Snapshot) -> bool:
         return cast("Connections", snapshot.services.http).closed

@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 from mirrord.model.digest import Digest
-from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm.names import CHARTS, INDEX
 from mirrord.syncers.helm.syncer import SYNCER
@@ -28,7 +26,7 @@ class ChartScenario:
 
     def __init__(self, services: Services, source: ChartRepository, coding: CodingServer, folder: Path) -> None:
         """Use doubles that are running."""
-        self.syncer = cast("Syncer", SYNCER)
+        self.syncer = SYNCER
         self.services = services
         self._source, self._coding, self._folder = source, coding, folder
         spec = self.syncer.spec.model_validate({"from": source.url})

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from mirrord import failpoints
 from mirrord.blobs.disk import DiskStore
@@ -26,7 +26,6 @@ from mirrord.model.digest import Digest
 from mirrord.model.plan import Plan
 from mirrord.model.run import Receipt, Run
 from mirrord.pipeline import plan_mirror, run_mirror
-from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.helm.names import CHARTS, INDEX, OCI
 from mirrord.syncers.helm.syncer import SYNCER
@@ -39,7 +38,7 @@ from tests.support.chartservers import ChartMuseumServer, CodingServer
 from tests.support.chartworld import read_entries
 from tests.support.store import MemoryStore
 
-HELM = cast("Syncer", SYNCER)
+HELM = SYNCER
 NOW = datetime(2024, 6, 17, 12, tzinfo=UTC)
 SPOOL = 64 << 20
 CHARTS_AT = "team/charts"  # path of charts in a registry

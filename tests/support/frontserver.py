@@ -10,6 +10,7 @@ from mirrord.report.health import Health
 from mirrord.report.status import Status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, address_of, bind
+from mirrord.syncer.port import Syncer
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
 
@@ -17,10 +18,15 @@ from mirrord.syncer.values import Services
 class Shown:
     """A daemon in good health without mirrors; fulfils `serve.view.View`."""
 
-    def __init__(self, services: Services, *syncers: Serves) -> None:
+    def __init__(self, services: Services, *syncers: Syncer | Serves) -> None:
         """Show what `syncers` serve out of `services`."""
         self._services = services
-        self.fronts: Mapping[str, Serves] = {prefix: syncer for syncer in syncers for prefix in syncer.prefixes}
+        self.fronts: Mapping[str, Serves] = {
+            prefix: front
+            for front in (one.front if isinstance(one, Syncer) else one for one in syncers)
+            if front
+            for prefix in front.prefixes
+        }
 
     def health(self) -> Health:
         """Return a good one."""
@@ -44,7 +50,7 @@ class Shown:
 
 
 @contextlib.asynccontextmanager
-async def open_front(services: Services, *syncers: Serves) -> AsyncIterator[str]:
+async def open_front(services: Services, *syncers: Syncer) -> AsyncIterator[str]:
     """Serve until the context ends; gives the URL, without a slash at its end."""
     connection = bind("127.0.0.1:0")
     listener = Listener(make_app(Shown(services, *syncers)), grace=0.05)

@@ -7,9 +7,7 @@ import contextlib
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
-from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.syncer import SYNCER
 from mirrord.testing.contract import Scenario
@@ -26,7 +24,7 @@ class GitScenario:
 
     def __init__(self, services: Services, source: GitHost, hosts: Mapping[str, GitHost]) -> None:
         """Use hosts that are running."""
-        self.syncer = cast("Syncer", SYNCER)
+        self.syncer = SYNCER
         self.services = services
         self._hosts = hosts
         self._upstream = Upstream(source.create(NAME))

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from mirrord import failpoints
 from mirrord.blobs.pool import SpoolPool
@@ -24,7 +24,6 @@ from mirrord.events import Events
 from mirrord.model.plan import Plan
 from mirrord.model.run import Receipt, Run
 from mirrord.pipeline import plan_mirror, run_mirror
-from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.kept import MirrorCache
 from mirrord.syncers.git.syncer import SYNCER
@@ -36,7 +35,7 @@ from mirrord.wire.http.message import Limits
 from tests.support.hostrules import RuledHost
 from tests.support.store import MemoryStore
 
-GIT = cast("Syncer", SYNCER)
+GIT = SYNCER
 SPOOL = 1 << 20
 
 

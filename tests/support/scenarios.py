@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 from mirrord.model.digest import Digest
 from mirrord.syncer.port import Syncer
@@ -97,7 +96,7 @@ class ImageScenario:
 async def image_scenario(folder: Path) -> AsyncIterator[Scenario]:
     """Open the world of the image syncer."""
     async with Registry() as source, Registry() as one, Registry() as two, open_services(folder) as services:
-        scenario = ImageScenario(cast("Syncer", SYNCER), services, source, {"one": one, "two": two})
+        scenario = ImageScenario(SYNCER, services, source, {"one": one, "two": two})
         await scenario.fill("first", "main", "v1")
         await scenario.fill("second", "v2")
         yield scenario

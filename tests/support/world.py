@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.pool import SpoolPool
@@ -23,9 +23,9 @@ from mirrord.events import Events
 from mirrord.model.plan import Plan
 from mirrord.model.run import Receipt, Run
 from mirrord.pipeline import plan_mirror, run_mirror
-from mirrord.syncer.port import Publishes, Syncer
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import LOCAL, Mirror, Publication, Services, Target
+from mirrord.syncers.image import front
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing.exchange import Wire
 from mirrord.testing.registry import Registry
@@ -36,7 +36,7 @@ from mirrord.wire.http.message import Limits
 from tests.support.store import MemoryStore
 
 PREFIX = "mirror"  # images are pushed to `<target>/mirror/<name>`
-IMAGE = cast("Syncer", SYNCER)
+IMAGE = SYNCER
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class World:
 
         `number` is that of a publish which was accepted before, with `world.store.accept`.
         """
-        assert isinstance(IMAGE, Publishes)
+        assert IMAGE.publishing
         number = await self.store.accept(mirror.name) if number is None else number
         publication = Publication(source, names, if_newest, number, self.now)
         return await self._walk(IMAGE.publishing(mirror, publication), mirror)
@@ -122,7 +122,7 @@ class World:
 
     async def local(self, path: str) -> Response:
         """Return what the local store has under a path below `/v2/`."""
-        return await SYNCER.respond(Request("GET", "/v2/", path, {}), self.services)
+        return await front.respond(Request("GET", "/v2/", path, {}), self.services)
 
     def local_tags(self, repository: str = "app") -> dict[str, str]:
         """Return the tags that the local store has."""

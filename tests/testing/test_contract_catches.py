@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict
 
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
-from mirrord.syncer.port import Syncer, Tell
+from mirrord.syncer.port import Tell
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.testing.contract import SCENARIO_CHECKS, check_port, check_rooms
+from tests.support.double import syncer_of
 
 SOURCE = {"a": "1", "b": "2"}
 
@@ -104,7 +105,7 @@ class World:
         self.targets: dict[str, dict[str, str]] = {"one": {}, "two": {}}
         self.broken_now = False
         self.block: asyncio.Event | None = None
-        self.syncer = cast("Syncer", NoteSyncer(self, lie))
+        self.syncer = syncer_of(NoteSyncer(self, lie))
         self.mirror = Mirror("notes", "note", Closed(), tuple(Target(n, "note", n, Closed()) for n in self.targets))
 
     async def change(self) -> None:

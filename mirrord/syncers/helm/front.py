@@ -17,6 +17,7 @@ from mirrord.syncer.values import Services
 from mirrord.syncers.helm.names import INDEX, PROVENANCE
 
 _ROUTE = re.compile(r"(?P<mirror>[a-z0-9][a-z0-9-]{0,127})/(?P<name>[^/]+|charts/[^/]+)")
+prefixes = ("/helm/",)
 _LONGEST = 1024  # characters of a path; a chart's name has at most 250, and a file name 255
 _TYPES = {
     ".tgz": "application/gzip",

@@ -13,9 +13,9 @@ from mirrord.errors import StorageError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan
-from mirrord.syncer.serving import Request, Response
+from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services
-from mirrord.syncers.helm.front import respond
+from mirrord.syncers.helm import front
 from mirrord.syncers.helm.kept import RunEnd, RunNotes
 from mirrord.syncers.helm.names import ChartVersion, is_oci, places, repository_of, source_of, spec_of
 from mirrord.syncers.helm.plan.choice import choose, concerns
@@ -33,99 +33,84 @@ from mirrord.syncers.helm.upstream.registry import poll_registry
 from mirrord.transfer.fanout import Workers
 
 
-class HelmSyncer:
-    """Fulfils `Syncer`, `Measures` and `Serves`."""
+async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) -> HelmSurvey:
+    """Ask upstream for its index; unless that is as it was when all was done, see what the targets hold.
 
-    kind = "helm"
-    prefixes = ("/helm/",)
-    spec = HelmSpec
-    target_spec = HelmTarget
-
-    def places(self, mirror: Mirror) -> tuple[str, Mapping[str, str]]:
-        """Return origin and targets in canonical spelling."""
-        return places(mirror)
-
-    async def survey(self, mirror: Mirror, services: Services, memory: Memory, now: datetime) -> HelmSurvey:  # noqa: ARG002 - a chart's own digest says more than a record
-        """Ask upstream for its index; unless that is as it was when all was done, see what the targets hold."""
-        kept = RunNotes(mirror, services)
-        spec, url = spec_of(mirror), source_of(mirror)
-        asked = kept.facts if kept.fresh(now) else {}
-        if is_oci(url):
-            polled = await poll_registry(services.http, url, spec, asked, now)
-        else:
-            polled = await poll(services.http, url, asked)
-        if polled.index is None:
-            versions = kept.facts.get("versions", "all")
-            said = f"upstream is as it was at {kept.facts['at']}: {versions} versions, and nothing left to do"
-            problems, remarks = kept.told
-            return HelmSurvey(
-                unchanged=said, facts=polled.facts, problems=problems, remarks=remarks, troubles=kept.troubles
-            )
-        survey = await _compared(mirror, services, polled.index, now)
-        form = _form(kept.setup, survey)
-        return replace(
-            survey,
-            troubles=kept.troubles,
-            previous=kept.previous,
-            rewrite=kept.outdated(survey, form),
-            facts={**polled.facts, "setup": kept.setup, "form": form, "at": now.isoformat(timespec="seconds")},
+    A chart's own digest says more than a record of it.
+    """
+    kept = RunNotes(mirror, services)
+    spec, url = spec_of(mirror), source_of(mirror)
+    asked = kept.facts if kept.fresh(now) else {}
+    if is_oci(url):
+        polled = await poll_registry(services.http, url, spec, asked, now)
+    else:
+        polled = await poll(services.http, url, asked)
+    if polled.index is None:
+        versions = kept.facts.get("versions", "all")
+        said = f"upstream is as it was at {kept.facts['at']}: {versions} versions, and nothing left to do"
+        problems, remarks = kept.told
+        return HelmSurvey(
+            unchanged=said, facts=polled.facts, problems=problems, remarks=remarks, troubles=kept.troubles
         )
+    survey = await _compared(mirror, services, polled.index, now)
+    form = _form(kept.setup, survey)
+    return replace(
+        survey,
+        troubles=kept.troubles,
+        previous=kept.previous,
+        rewrite=kept.outdated(survey, form),
+        facts={**polled.facts, "setup": kept.setup, "form": form, "at": now.isoformat(timespec="seconds")},
+    )
 
-    def plan(self, mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
-        """Decide about every chart version at every target."""
-        return plan(mirror, survey, now)
 
-    async def measured(self, mirror: Mirror, plan: Plan, services: Services) -> Plan:
-        """Ask the source how long the archives are that would be copied, a thousand of them at most."""
-        source = ChartSource(services.http, source_of(mirror), pass_credentials=spec_of(mirror).pass_credentials)
-        copied = {step.item for step in plan.steps if step.action is Action.COPY}
-        charts = {entry.item: entry for entry in plan.decisions.entries if entry.item in copied}
-        asked = list(charts.values())[:MEASURED]
-        sizes: dict[str, int | None] = {}
+async def _measured(mirror: Mirror, plan: Plan, services: Services) -> Plan:
+    """Ask the source how long the archives are that would be copied, a thousand of them at most."""
+    source = ChartSource(services.http, source_of(mirror), pass_credentials=spec_of(mirror).pass_credentials)
+    copied = {step.item for step in plan.steps if step.action is Action.COPY}
+    charts = {entry.item: entry for entry in plan.decisions.entries if entry.item in copied}
+    asked = list(charts.values())[:MEASURED]
+    sizes: dict[str, int | None] = {}
 
-        async def size(chart: ChartVersion) -> None:
-            sizes[chart.item] = await source.size(chart)
+    async def size(chart: ChartVersion) -> None:
+        sizes[chart.item] = await source.size(chart)
 
-        await Workers(AT_ONCE).each(asked, size)
-        steps = [replace(step, size=sizes.get(step.item)) if step.active else step for step in plan.steps]
-        return replace(plan, steps=tuple(steps))
+    await Workers(AT_ONCE).each(asked, size)
+    steps = [replace(step, size=sizes.get(step.item)) if step.active else step for step in plan.steps]
+    return replace(plan, steps=tuple(steps))
 
-    @contextlib.asynccontextmanager
-    async def open(self, mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[HelmSession]:
-        """Begin a run; when all of it was done, note by what the next one will know that nothing changed."""
-        survey: HelmSurvey = plan.decisions
-        spec, at = spec_of(mirror), datetime.fromisoformat(survey.facts["at"])
-        choices = {} if survey.unchanged else await asyncio.to_thread(choose, survey.entries, spec, at)
-        visit = Visit(_listing, at.timestamp(), [choice.chart for choice in choices.values()], survey.entries)
-        visits = {name: replace(visit, facts=dict(shelf.facts)) for name, shelf in survey.shelves.items()}
-        targets = {
-            target.name: open_target(mirror, target, services, visits[target.name])
-            for target in mirror.targets
-            if target.name in visits
-        }
-        errand = SessionContext(mirror.name, spec.index == "json", survey, choices, targets, at)
-        source = ChartSource(
-            services.http,
-            source_of(mirror),
-            pass_credentials=spec.pass_credentials,
-            tell=lambda count: session.count(count),  # noqa: PLW0108 - the session comes after its source
-        )
-        session = HelmSession(errand, source, services)
-        await _note_facts(mirror, services, visits)  # what a look has cost is not paid again, however this ends
-        try:
-            yield session
-        finally:
-            with contextlib.suppress(StorageError):  # it costs requests later, and hides nothing worse
-                await _leave(mirror, services, visits, targets)
-        kept = RunNotes(mirror, services)
-        if survey.unchanged:
-            await kept.note_unchanged(survey.facts)
-        else:
-            await kept.note(survey, RunEnd(at, session.whole, session.finished, session.troubles))
 
-    async def respond(self, request: Request, services: Services) -> Response:
-        """Serve what the `local` store holds."""
-        return await respond(request, services)
+@contextlib.asynccontextmanager
+async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[HelmSession]:
+    """Begin a run; when all of it was done, note by what the next one will know that nothing changed."""
+    survey: HelmSurvey = plan.decisions
+    spec, at = spec_of(mirror), datetime.fromisoformat(survey.facts["at"])
+    choices = {} if survey.unchanged else await asyncio.to_thread(choose, survey.entries, spec, at)
+    visit = Visit(_listing, at.timestamp(), [choice.chart for choice in choices.values()], survey.entries)
+    visits = {name: replace(visit, facts=dict(shelf.facts)) for name, shelf in survey.shelves.items()}
+    targets = {
+        target.name: open_target(mirror, target, services, visits[target.name])
+        for target in mirror.targets
+        if target.name in visits
+    }
+    errand = SessionContext(mirror.name, spec.index == "json", survey, choices, targets, at)
+    source = ChartSource(
+        services.http,
+        source_of(mirror),
+        pass_credentials=spec.pass_credentials,
+        tell=lambda count: session.count(count),  # noqa: PLW0108 - the session comes after its source
+    )
+    session = HelmSession(errand, source, services)
+    await _note_facts(mirror, services, visits)  # what a look has cost is not paid again, however this ends
+    try:
+        yield session
+    finally:
+        with contextlib.suppress(StorageError):  # it costs requests later, and hides nothing worse
+            await _leave(mirror, services, visits, targets)
+    kept = RunNotes(mirror, services)
+    if survey.unchanged:
+        await kept.note_unchanged(survey.facts)
+    else:
+        await kept.note(survey, RunEnd(at, session.whole, session.finished, session.troubles))
 
 
 def _listing(data: bytes) -> Listing:
@@ -208,4 +193,4 @@ MEASURED = 1000
 AT_ONCE = 16
 
 
-SYNCER = HelmSyncer()
+SYNCER = Syncer("helm", HelmSpec, HelmTarget, places, _survey, plan, _open, measured=_measured, front=front)

@@ -29,6 +29,7 @@ from mirrord.wire.oci.referrers import entry_of, index_of
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _ROUTE = re.compile(r"(?P<name>.+)/(?P<verb>manifests|blobs|tags|referrers)/(?P<reference>[^/]+)")
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
+prefixes = ("/v2/",)
 _LONGEST = 1024  # characters of a path; a name has at most 255, a reference at most 135
 _PAGE = 1000  # names on a page when the client does not say
 _FULL = LIMIT - 64 * 1024  # bytes of entries in an index: clients take no manifest of more than 4 MiB

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
-from mirrord.syncer.port import Tell
+from mirrord.syncer.port import Syncer, Tell
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import Mirror, Publication, Services
 
@@ -60,39 +60,41 @@ async def steered(source: Path) -> None:
         await asyncio.sleep(0.02)  # a file is the only gate that a test can open in another process
 
 
-class FakeSyncer:
-    kind = "fake"
-    spec = Spec
-    target_spec = TargetSpec
+def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
+    return mirror.spec.from_, {target.name: target.to for target in mirror.targets}  # type: ignore[attr-defined]  # its own model
+
+
+async def survey(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> dict[str, str]:
+    source = Path(mirror.spec.from_)  # type: ignore[attr-defined]  # its own model
+    files = [file for file in sorted(source.iterdir()) if file.name not in STEERING]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def plan(mirror: Mirror, survey: dict[str, str], now: datetime) -> Plan:
+    steps = []
+    for name, digest in survey.items():
+        for target in mirror.targets:
+            there = Path(target.to) / name
+            same = there.exists() and hashlib.sha256(there.read_bytes()).hexdigest() == digest
+            action, reason = (Action.KEEP, "same content") if same else (Action.COPY, "not there")
+            steps.append(Step(action, name, f"sha256:{digest}", target.name, (name,), reason))
+    return Plan(mirror.name, "fake", now, tuple(steps))
+
+
+@asynccontextmanager
+async def begin(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[Session]:
+    yield Session(mirror, Path(mirror.spec.from_))  # type: ignore[attr-defined]  # its own model
+
+
+def publishing(mirror: Mirror, publication: Publication) -> Mirror:
+    return replace(mirror, spec=Spec(**{"from": publication.source}))
+
+
+class Front:
     prefixes = ("/fake/",)
-
-    def places(self, mirror: Mirror) -> tuple[str, Mapping[str, str]]:
-        return mirror.spec.from_, {target.name: target.to for target in mirror.targets}  # type: ignore[attr-defined]  # its own model
-
-    async def survey(self, mirror: Mirror, services: Services, memory: Memory, now: datetime) -> dict[str, str]:
-        source = Path(mirror.spec.from_)  # type: ignore[attr-defined]  # its own model
-        files = [file for file in sorted(source.iterdir()) if file.name not in STEERING]
-        return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-    def plan(self, mirror: Mirror, survey: dict[str, str], now: datetime) -> Plan:
-        steps = []
-        for name, digest in survey.items():
-            for target in mirror.targets:
-                there = Path(target.to) / name
-                same = there.exists() and hashlib.sha256(there.read_bytes()).hexdigest() == digest
-                action, reason = (Action.KEEP, "same content") if same else (Action.COPY, "not there")
-                steps.append(Step(action, name, f"sha256:{digest}", target.name, (name,), reason))
-        return Plan(mirror.name, "fake", now, tuple(steps))
-
-    @asynccontextmanager
-    async def open(self, mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[Session]:
-        yield Session(mirror, Path(mirror.spec.from_))  # type: ignore[attr-defined]  # its own model
-
-    def publishing(self, mirror: Mirror, publication: Publication) -> Mirror:
-        return replace(mirror, spec=Spec(**{"from": publication.source}))
 
     async def respond(self, request: Request, services: Services) -> Response:
         return Response(200, {"Content-Type": "text/plain"}, body=f"fake {request.path}".encode())
 
 
-SYNCER = FakeSyncer()
+SYNCER = Syncer("fake", Spec, TargetSpec, places, survey, plan, begin, publishing=publishing, front=Front())

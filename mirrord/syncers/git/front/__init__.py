@@ -15,7 +15,7 @@ from mirrord.syncers.git.front.lfs import PREFIX, lfs
 from mirrord.syncers.git.front.raw import raw
 from mirrord.syncers.git.front.served import served_cache
 
-PREFIXES: Final = ("/git/", "/raw/")
+prefixes: Final = ("/git/", "/raw/")
 _CLONE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,254}?)(?:\.git)?(?:/(?P<rest>.*))?")
 
 
