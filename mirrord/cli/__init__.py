@@ -14,7 +14,9 @@ from typing import Annotated
 import typer
 
 from mirrord import __version__
+from mirrord.cli.console import plain_lines
 from mirrord.errors import MirrordError, UsageError
+from mirrord.wire.secret import redact, unnamed
 
 COMMANDS = (
     "copy",
@@ -75,9 +77,6 @@ def _clean(text: str, *typed: str) -> str:
 
     In the words that were `typed` a user's name is one, too.
     """
-    from mirrord.cli.console import plain_lines  # noqa: PLC0415 - only failures pay for this
-    from mirrord.wire.secret import redact, unnamed  # noqa: PLC0415 - likewise
-
     for word in typed:
         if "@" in word:
             text = text.replace(word, unnamed(word))
@@ -105,8 +104,8 @@ def main(arguments: list[str] | None = None) -> None:
         # What typer's parser finds wrong knows how to show itself; it has no public class.
         if not hasattr(error, "show"):
             raise
-        said = str(getattr(error, "message", ""))
-        error.message = _clean(said, *given)  # type: ignore[attr-defined]  # it repeats what was typed
+        message = str(getattr(error, "message", ""))
+        error.message = _clean(message, *given)  # type: ignore[attr-defined]  # it repeats what was typed
         error.show()
         sys.exit(UsageError.exit_code)
     finally:

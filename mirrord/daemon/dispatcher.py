@@ -65,7 +65,7 @@ class Dispatcher:
     async def restore(self, command: Restore) -> Run:
         """See `Restore`."""
         current, mirror, restores = self._restoring(command.mirror)
-        async with self.runtime.runner.exclusively(mirror.name), current.lease():
+        async with self.runtime.runner.turns.hold(mirror.name), current.lease():
             await restores.restore(mirror, current.services, command.backup, release=command.release)
         return await self.runtime.runner.sync(mirror.name, "restore", allow=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,6 +12,7 @@ from mirrord import pipeline
 from mirrord.daemon.snapshot import Snapshot
 from mirrord.errors import BusyError, MirrordError, UsageError
 from mirrord.events import Event, Events, Planned, RunFinished, RunSkipped, StepDone
+from mirrord.keyedlock import KeyedLock
 from mirrord.model.run import Run
 from mirrord.record.store import Store
 from mirrord.report.status import Running
@@ -44,6 +44,7 @@ class Runner:
     """Runs mirrors, one run of each at a time.
 
     Attributes:
+        turns: by mirror: its run holds it, and so does whoever changes what its runs read.
         after: called with each run that has ended, before whoever waits for it hears of it.
         stopping: whether `stop` was called; no run starts any more.
     """
@@ -62,7 +63,7 @@ class Runner:
         self._snapshot, self._store, self._events, self._now = snapshot, store, events, now
         self._grace, self._check = grace, check
         self.after: Callable[[Run], Awaitable[None]] | None = None
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.turns = KeyedLock()
         self._active: dict[str, _Active] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self.stopping = False
@@ -70,7 +71,7 @@ class Runner:
 
     async def tick(self, mirror: str) -> None:
         """Start a scheduled run, unless one is under way or wanted already; returns at once."""
-        if self.stopping or self._locks[mirror].locked():
+        if self.stopping or mirror in self.turns:
             self._events.emit(RunSkipped(mirror, "stopping" if self.stopping else "overlap"))
             return
         self._task(self._run(mirror, "schedule"))
@@ -110,10 +111,6 @@ class Runner:
             if task.cancelled():  # by `stop`, and not whoever waits
                 raise BusyError("stopped because mirrord is shutting down; the next run goes on from there") from None
             raise
-
-    def exclusively(self, mirror: str) -> asyncio.Lock:
-        """Return what a run of the mirror holds, for those who change what runs of it read."""
-        return self._locks[mirror]
 
     def running(self) -> Mapping[str, Running]:
         """Return the runs under way, by mirror."""
@@ -159,7 +156,7 @@ class Runner:
     async def _run(
         self, name: str, trigger: str, publication: Publication | None = None, *, allow: bool = False
     ) -> Run:
-        async with self._locks[name]:
+        async with self.turns.hold(name):
             if self.stopping:
                 raise BusyError(STOPPING)
             current = self._snapshot()

@@ -80,7 +80,7 @@ EVENTS: list[ev.Event] = [
 
 
 @pytest.mark.parametrize(
-    ("pulse", "live", "ready", "reason"),
+    ("now", "live", "ready", "reason"),
     [
         pytest.param(Health(), True, True, "ok", id="well"),
         pytest.param(Health(tick_age=31), False, True, "not ticked for 31 s", id="loop"),
@@ -88,16 +88,27 @@ EVENTS: list[ev.Event] = [
         pytest.param(Health(storage="disk full"), True, False, "disk full", id="storage"),
         pytest.param(Health(scheduled=False), True, False, "not running", id="schedule"),
         pytest.param(Health(stopping=True), True, False, "shutting down", id="stopping"),
-        pytest.param(Health(swept=False), True, False, "still being removed", id="sweep"),
-        pytest.param(Health(configured=False), True, False, "not loaded", id="configuration"),
     ],
 )
-def test_verdicts(pulse: Health, live: bool, ready: bool, reason: str) -> None:
+def test_verdicts(now: Health, live: bool, ready: bool, reason: str) -> None:
     """Each trouble fails exactly the probe that can mend it, with its reason."""
-    verdicts = health.live(pulse), health.ready(pulse)
+    verdicts = health.live(now), health.ready(now)
     assert tuple(verdict.good for verdict in verdicts) == (live, ready)
     assert reason in " ".join(verdict.reason for verdict in verdicts)
     assert "[-]" in (verdicts[0].verbose() + verdicts[1].verbose()) or reason == "ok"
+
+
+def test_checks_by_name() -> None:
+    """`?verbose` names every check; whoever answers has loaded its configuration and swept before."""
+    assert health.ready(Health(storage="disk full")).verbose().splitlines() == [
+        "[+]configuration ok",
+        "[+]sweep ok",
+        "[-]storage disk full",
+        "[+]schedule ok",
+        "[+]stopping ok",
+        "failed",
+    ]
+    assert health.started(Health()).verbose() == "[+]configuration ok\n[+]sweep ok\npassed\n"
 
 
 def test_excluded_check() -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
+
+from pydantic import ValidationError
 
 from mirrord.errors import ConfigError, MirrordError, UsageError
 from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Publication, Target
+from mirrord.syncers.image.spec import ImageSpec, Source
 from mirrord.wire.oci.layout import split_name
 from mirrord.wire.oci.reference import Reference
-
-if TYPE_CHECKING:
-    from mirrord.syncers.image.spec import ImageSpec, Source
 
 
 def spec_of(mirror: Mirror) -> ImageSpec:
@@ -97,10 +97,6 @@ def parse_source(text: str, names: tuple[str, ...] = ()) -> Source:
     Raises:
         UsageError: none of these.
     """
-    from pydantic import ValidationError  # noqa: PLC0415 - `mirrord copy` does not pay for pydantic
-
-    from mirrord.syncers.image.spec import Source  # noqa: PLC0415 - `mirrord copy` does not pay for pydantic
-
     scheme, colon, rest = text.partition(":")
     fields: dict[str, object] = {"repository": text}
     if colon and scheme in ("oci", "docker-archive"):
