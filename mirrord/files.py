@@ -19,6 +19,7 @@ from typing import IO, BinaryIO, Final
 from mirrord.errors import MissingError, StorageError
 
 _SMALL: Final = 1 << 16  # bytes of a nameless file that stay in memory
+_NAMED: Final = 200  # bytes of a name; file systems take 255
 _NO_LINKS: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
 
@@ -57,7 +58,8 @@ def make_folder(folder: Path) -> None:
 
 def beside(place: Path) -> Path:
     """Return a name that nobody has, for what will take a place; sweeps know it by `.*.tmp`."""
-    return place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
+    name = os.fsdecode(os.fsencode(place.name)[:_NAMED])
+    return place.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
 
 
 def _nothing() -> None:

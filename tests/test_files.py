@@ -94,6 +94,13 @@ def test_where_there_are_no_links(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["copy"]
 
 
+def test_the_longest_names(tmp_path: Path) -> None:
+    """What is written beside a file whose name is as long as names can be has a shorter one."""
+    for name in ("n" * 255, "\u00e9" * 127, "\u65e5" * 85):
+        write_durably(tmp_path / name, b"x")
+        assert (tmp_path / name).read_bytes() == b"x"
+
+
 def test_a_name_that_is_taken(tmp_path: Path) -> None:
     """Who comes second finds the content there, which is the same."""
     file, place = tmp_path / "file", tmp_path / "place"

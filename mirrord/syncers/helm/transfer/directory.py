@@ -7,15 +7,14 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import secrets
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from mirrord import failpoints
-from mirrord.blobs.files import storage_errors, sync_folder
 from mirrord.blobs.spool import SpoolReader
-from mirrord.errors import BusyError, ContentError, ImmutableError, StorageError
+from mirrord.errors import BusyError, ContentError, ImmutableError, MissingError, StorageError
+from mirrord.files import beside, storage_errors, sync, write_durably
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE, ChartVersion, valid_name
 from mirrord.syncers.helm.transfer.target import IndexFile, Reading
@@ -71,12 +70,12 @@ class DirectoryTarget:
         await asyncio.to_thread(self._finish, index)
 
     async def _settle(self, chunks: AsyncIterator[bytes], place: Path, *, waits: bool) -> None:
-        fresh = self._beside(place)
+        fresh = beside(place)
         try:
             with fresh.open("wb") as out:
                 async for chunk in chunks:
                     out.write(chunk)
-            await asyncio.to_thread(_sync, fresh)
+            await asyncio.to_thread(sync, fresh)
         except BaseException:
             fresh.unlink(missing_ok=True)
             raise
@@ -84,9 +83,6 @@ class DirectoryTarget:
             self._waiting[place] = fresh
         else:
             fresh.replace(place)
-
-    def _beside(self, place: Path) -> Path:
-        return place.parent / f".{secrets.token_hex(8)}.tmp"
 
     def _held(self, charts: Collection[ChartVersion]) -> Mapping[str, Digest]:
         with storage_errors(self.place):
@@ -107,12 +103,10 @@ class DirectoryTarget:
 
     def _digest(self, place: Path) -> Digest | None:
         try:
-            with storage_errors(str(place)), place.open("rb") as file:
+            with storage_errors(place, missing=True), place.open("rb") as file:
                 return Digest(f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
-        except StorageError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return None
-            raise
+        except MissingError:
+            return None
 
     def _finish(self, index: IndexFile) -> None:
         with storage_errors(self.place), self._locked():
@@ -126,24 +120,23 @@ class DirectoryTarget:
             self._check(index, {**old, **self._put})
             gone = self._gone(old.keys(), index)
             files = {**index.extras, f"{INDEX}.gz": index.packed(), INDEX: index.data}  # the index is the last one
-            fresh = {place: beside for name, data in files.items() for place, beside in self._prepared(name, data)}
-            self._flip(fresh)
+            self._flip({place: fresh for name, data in files.items() for place, fresh in self._prepared(name, data)})
             if (self._folder / INDEX).read_bytes() != index.data:
                 raise StorageError(f"{self.place}: what was written is not what is read back; look at the disk")
             self._sweep(gone)
 
-    def _flip(self, fresh: Mapping[Path, Path]) -> None:
+    def _flip(self, index: Mapping[Path, Path]) -> None:
         """Rename replaced archives into place, then the index: nothing else happens in between."""
         failpoints.hit("links.written")
         for place in self._unsigned:
             place.unlink(missing_ok=True)
-        for place, beside in self._waiting.items():
-            beside.replace(place)
-        sync_folder(self._charts)
-        for place, beside in fresh.items():
-            beside.replace(place)
+        for place, fresh in self._waiting.items():
+            fresh.replace(place)
+        sync(self._charts)
+        for place, fresh in index.items():
+            fresh.replace(place)
         failpoints.hit("links.renamed")
-        sync_folder(self._folder)
+        sync(self._folder)
         self._waiting.clear()
         self._unsigned.clear()
         self._put.clear()
@@ -174,9 +167,9 @@ class DirectoryTarget:
         place = self._folder / name
         if place.is_file() and place.read_bytes() == data:
             return
-        fresh = self._beside(place)
+        fresh = beside(place)
         fresh.write_bytes(data)
-        _sync(fresh)
+        sync(fresh)
         yield place, fresh
 
     def _gone(self, listed: Collection[str], index: IndexFile) -> Collection[str]:
@@ -186,10 +179,7 @@ class DirectoryTarget:
         gone = {*listed, *earlier} - {chart.item for chart in index.charts}
         gone = {item for item in gone if valid_name(item.replace("+", "-"))}  # text of whoever wrote the old index
         if gone:
-            fresh = self._beside(journal)
-            fresh.write_text("\n".join(sorted(gone)))
-            _sync(fresh)
-            fresh.replace(journal)
+            write_durably(journal, "\n".join(sorted(gone)).encode())
         return gone
 
     def _sweep(self, gone: Collection[str]) -> None:
@@ -201,11 +191,6 @@ class DirectoryTarget:
         for folder in (self._folder, self._charts):
             for stray in folder.glob(".*.tmp"):
                 stray.unlink(missing_ok=True)
-
-
-def _sync(file: Path) -> None:
-    with file.open("rb") as content:
-        os.fsync(content.fileno())
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:
