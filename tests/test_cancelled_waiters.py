@@ -16,11 +16,11 @@ import pytest
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
 from mirrord.events import Events
+from mirrord.keyedlock import KeyedLock
 from mirrord.model.digest import Digest
 from mirrord.serve.places import Places
 from mirrord.syncers.git.front.desk import WALKS, GitFront
 from mirrord.syncers.git.front.shelf import AnswerCache
-from mirrord.syncers.git.kept import lock_of
 from mirrord.syncers.helm.transfer.tickets import Ticket
 from mirrord.syncers.image.transfer.tree import Once
 from mirrord.transfer.fanout import Gate, together
@@ -67,12 +67,8 @@ def rooms(folder: Path) -> tuple[Enter, int]:
 
 
 def keyed(_: Path) -> tuple[Enter, int]:
-    @contextlib.asynccontextmanager
-    async def enter() -> AsyncIterator[None]:
-        async with lock_of("one"):
-            yield
-
-    return enter, 1
+    locks = KeyedLock()
+    return lambda: locks.hold("one"), 1
 
 
 def clients(_: Path) -> tuple[Enter, int]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from mirrord.blobs.locations import BlobLocations
 from mirrord.model.ledger import Settled
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mirrord.blobs.store import BlobStore
     from mirrord.events import Events
     from mirrord.wire.http.client import Http
+
+_Made = TypeVar("_Made")
 
 LOCAL = "local"
 """Name of the built-in target of every kind: kept by mirrord and served by it."""
@@ -188,6 +190,7 @@ class Services:
         events: tell what happens.
         facts: what is remembered between runs, or None where there is no state.
         ledger: where a run writes down what it moves.
+        made: what kinds share between runs (`once`); lasts as long as the program, over reloads of the configuration.
     """
 
     http: Http
@@ -200,3 +203,11 @@ class Services:
     locations: BlobLocations = field(default_factory=BlobLocations)
     facts: Facts | None = None
     ledger: Ledger = field(default_factory=NoLedger)
+    made: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, make: Callable[[Services], _Made]) -> _Made:
+        """Return what `make` made when it was first asked for; only these services know of it."""
+        if make not in self.made:
+            self.made[make] = make(self)
+        made: _Made = self.made[make]
+        return made

@@ -72,7 +72,7 @@ async def test_narrowing_refs_is_followed_and_what_is_served_can_be_cloned(
     assert "the default branch is x: upstream's own, main, is not mirrored" in done.remarks
     assert any(remark.startswith("d2: the default branch there is main") for remark in done.remarks)
     assert {ref for ref, one in receipts(done, LOCAL).items() if one.good} == {"HEAD", MAIN, "refs/tags/v1"}
-    cache = world.kept(narrow).folder
+    cache = world.cache(narrow).folder
     assert set(Upstream(cache).refs()) >= {X}
     assert await cloned(cache, tmp_path / "clone") == {"x.txt", "README.md"}
     told = receipts(done, "d2")[MAIN]  # git keeps the branch that HEAD points to
@@ -90,7 +90,7 @@ async def test_a_mirror_without_the_default_branch_rests_when_nothing_changes(
     mirror = world.mirror(source.url(NAME), keys={"refs": chosen}, local=LOCAL)
     for _ in range(2):  # the own day of the month of its check may have come
         await world.run(mirror)
-    head = await world.kept(mirror).cache.head()
+    head = await world.cache(mirror).repository.head()
     assert head == (X if chosen == [X] else MAIN)
     started: list[object] = []
     monkeypatch.setattr("mirrord.wire.git.command.Git.run", lambda *args, **_: started.append(args))
@@ -105,4 +105,4 @@ async def test_an_upstream_whose_head_leads_nowhere(world: GitWorld, source: Git
     mirror = world.mirror(source.url(NAME), local=LOCAL)
     done = await world.run(mirror)
     assert done.remarks == ("the default branch is main: upstream's own, gone, does not exist",)
-    assert await cloned(world.kept(mirror).folder, tmp_path / "clone") == {"README.md"}
+    assert await cloned(world.cache(mirror).folder, tmp_path / "clone") == {"README.md"}

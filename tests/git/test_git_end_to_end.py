@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
+from tests.support import gitworld
 from tests.support.gitworld import GitWorld, receipts
 
 NAME = "app.git"
@@ -65,7 +67,9 @@ async def test_a_first_mirror_reaches_every_destination(scene: Scene) -> None:
     for name, host in scene.hosts.items():
         assert scene.held(name) == scene.wanted()
         assert host.count("POST", "git-receive-pack") == 1
-    assert (await scene.world.kept(scene.mirror).known()).served == await scene.world.kept(scene.mirror).cache.served()
+    assert (await scene.world.cache(scene.mirror).known()).served == await scene.world.cache(
+        scene.mirror
+    ).repository.served()
     assert scene.source.count("*") == 4  # ls-refs, and a fetch of three
 
 
@@ -155,7 +159,7 @@ async def test_63_f44_an_emptied_upstream_blocks(scene: Scene) -> None:
         assert {step.action for step in run.plan.steps} == {Action.REFUSE}
         assert "--allow" in run.plan.steps[0].reason
         assert all(scene.held(name) == before for name in scene.hosts)
-        assert (await scene.world.kept(scene.mirror).cache.served()).refs == before
+        assert (await scene.world.cache(scene.mirror).repository.served()).refs == before
     scene.upstream.set("refs/heads/main", before["refs/heads/main"])
     run = await scene.world.run(scene.mirror, allow=True)
     assert run.result is Result.SUCCESS
@@ -194,7 +198,7 @@ async def test_f44_who_may_not_see_is_told_from_what_is_gone(scene: Scene, statu
     run = await scene.world.run(scene.mirror)
     assert (run.result, run.code) == (Result.FAILED, code)
     assert scene.held("one") == before
-    assert (await scene.world.kept(scene.mirror).cache.served()).refs == before
+    assert (await scene.world.cache(scene.mirror).repository.served()).refs == before
 
 
 async def test_62_hidden_refs_are_never_mirrored(scene: Scene) -> None:
@@ -283,7 +287,7 @@ async def test_without_local_the_served_refs_follow_all_the_same(scene: Scene) -
     Upstream(scene.hosts["one"].path(NAME)).git("fetch", "-q", str(scene.upstream.path), "main:main")
     run = await scene.world.run(mirror)
     assert run.result is Result.NOOP
-    assert (await scene.world.kept(mirror).cache.served()).refs["refs/heads/main"] == tip
+    assert (await scene.world.cache(mirror).repository.served()).refs["refs/heads/main"] == tip
 
 
 async def test_a_plan_shows_the_steps_and_does_none(scene: Scene) -> None:
@@ -296,7 +300,7 @@ async def test_a_plan_shows_the_steps_and_does_none(scene: Scene) -> None:
     assert {step.item for step in plan.active} == {"refs/heads/main"}
     assert len(plan.active) == 4
     assert scene.held("one") == before
-    assert (await scene.world.kept(scene.mirror).cache.served()).refs == before
+    assert (await scene.world.cache(scene.mirror).repository.served()).refs == before
     assert scene.hosts["one"].count("POST", "git-receive-pack") == 0
 
 
@@ -312,19 +316,17 @@ async def test_a_run_decides_once(scene: Scene, monkeypatch: pytest.MonkeyPatch)
     """One run, also one that cannot see a host at first, chooses, guards and plans once; receipts are of its steps."""
     calls = Counter[str]()
 
-    def count(module: str, name: str) -> None:
-        real = getattr(importlib.import_module(module), name)
-
-        def counted(*args: Any) -> Any:
+    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
             calls[name] += 1
             return real(*args)
 
-        monkeypatch.setattr(f"{module}.{name}", counted)
+        return call
 
-    count("mirrord.syncers.git.upstream.survey", "choose")
-    count("mirrord.syncers.git.upstream.survey", "guard")
-    count("mirrord.syncers.git.syncer", "plan")
-    count("mirrord.syncers.git.names", "forge_of")
+    for module, name in (("upstream.survey", "choose"), ("upstream.survey", "guard"), ("names", "forge_of")):
+        place = f"mirrord.syncers.git.{module}"
+        monkeypatch.setattr(f"{place}.{name}", counted(name, getattr(importlib.import_module(place), name)))
+    monkeypatch.setattr(gitworld, "GIT", replace(gitworld.GIT, plan=counted("plan", gitworld.GIT.plan)))
     first = await scene.world.run(scene.mirror)
     assert calls == {"choose": 1, "guard": 1, "plan": 1, "forge_of": 1 + len(scene.hosts)}
     scene.upstream.commit("main", {"README.md": b"three\n"})

@@ -15,7 +15,7 @@ from mirrord.errors import BrokenError
 from mirrord.model.plan import Action
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL, Mirror
-from mirrord.syncers.git.kept import MirrorCache
+from mirrord.syncers.git.kept.cache import MirrorCache
 from mirrord.syncers.git.transfer import destinations
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
@@ -289,7 +289,7 @@ async def test_f4_a_kill_anywhere_converges(world: GitWorld, stop: str) -> None:
     run = await world.run(two.mirror())
     assert not run.error
     assert two.bad.refs(NAME) == two.good.refs(NAME) == two.wanted()
-    served = await world.kept(two.mirror()).cache.served()
+    served = await world.cache(two.mirror()).repository.served()
     assert served.refs == two.wanted()
-    assert (await world.kept(two.mirror()).known()).served == served
+    assert (await world.cache(two.mirror()).known()).served == served
     assert await world.backups(two.mirror()) == {DEV: old}

@@ -20,10 +20,10 @@ from yarl import URL
 from mirrord.syncer.serving import Request, Serves
 from mirrord.syncer.values import Services
 from mirrord.syncers.git.front import respond
-from mirrord.syncers.git.front.desk import desk_of
+from mirrord.syncers.git.front.desk import front_of
 from mirrord.syncers.git.front.raw import LARGEST, SMALL
 from mirrord.syncers.git.front.shelf import AnswerCache
-from mirrord.syncers.git.kept import git_of
+from mirrord.syncers.git.kept.runtime import git_of
 from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.syncer import SYNCER
 from mirrord.testing.gitrepos import Upstream
@@ -280,8 +280,8 @@ async def test_raw_conditions_and_parts(site: Site) -> None:
 
 async def test_a_crowd_costs_one_look(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dozens who want one file cost two processes, none of those that runs have; a new commit is seen at once."""
-    ours, runs = desk_of(site.services).git, git_of(site.services)
-    desk_of(site.services).recent._seconds = 3600  # however long the crowd takes
+    ours, runs = site.services.once(front_of).git, git_of(site.services)
+    site.services.once(front_of).recent._seconds = 3600  # however long the crowd takes
     real, verbs = ours.run, list[str]()
 
     async def counted(args: list[str], **options: Any) -> Any:

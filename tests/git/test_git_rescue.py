@@ -48,11 +48,11 @@ class Scene:
         return self.world.mirror(self.source.url(NAME), places, keys=keys, local=LOCAL)
 
     async def kept(self) -> set[tuple[str, str]]:
-        return {(one.ref, one.oid) for one in await self.world.kept(self.mirror()).cache.backups()}
+        return {(one.ref, one.oid) for one in await self.world.cache(self.mirror()).repository.backups()}
 
     async def listed(self) -> dict[str, str]:
         """Return what `restore` lists: ref → what became of it, without the time."""
-        listed = await self.world.kept(self.mirror()).backups()
+        listed = await self.world.cache(self.mirror()).backups()
         return {one.item: one.why.rpartition(", ")[0] for one in listed}
 
 
@@ -88,7 +88,7 @@ async def test_what_a_person_pushed_is_kept_and_comes_back(scene: Scene) -> None
     assert receipts(run, "d2")[MAIN].detail == f"{MAIN}: {reasons[MAIN]}"
     assert await scene.kept() == {(MAIN, mine), (PERSON, person)}
     assert await scene.listed() == {MAIN: "overwritten at d2", PERSON: "deleted at d2"}
-    kept = scene.world.kept(scene.mirror())
+    kept = scene.world.cache(scene.mirror())
     for backup in await kept.backups():
         await kept.restore(backup.name)
     assert (await scene.world.run(scene.mirror())).result is Result.SUCCESS
@@ -109,7 +109,9 @@ async def test_a_first_run_to_somebodys_fork_keeps_what_is_theirs(scene: Scene) 
     run = await scene.world.run(mirror)
     assert run.result is Result.SUCCESS, run.receipts
     assert fork.refs(NAME) == scene.upstream.refs()
-    assert [(one.item, one.digest) for one in await scene.world.kept(mirror).backups()] == [("refs/heads/mywork", mine)]
+    assert [(one.item, one.digest) for one in await scene.world.cache(mirror).backups()] == [
+        ("refs/heads/mywork", mine)
+    ]
 
 
 async def test_one_branch_loses_something_else_at_each_target(scene: Scene) -> None:
@@ -120,7 +122,7 @@ async def test_one_branch_loses_something_else_at_each_target(scene: Scene) -> N
     scene.upstream.rewrite("dev")
     assert (await scene.world.run(scene.mirror())).result is Result.SUCCESS
     assert await scene.kept() == {(DEV, old), (DEV, here), (DEV, there)}
-    listed = await scene.world.kept(scene.mirror()).backups()
+    listed = await scene.world.cache(scene.mirror()).backups()
     assert {one.digest: one.why.partition(",")[0] for one in listed} == {
         old: "overwritten by upstream",
         here: "overwritten at d1",
@@ -193,7 +195,7 @@ async def test_what_cannot_be_fetched_stays_where_it_is(scene: Scene) -> None:
     assert run.result is Result.SUCCESS
     assert f"{mine[:7]} is overwritten, and is lost: it could not be kept: " in receipts(run, "d2")[MAIN].detail
     assert scene.d2.refs(NAME) == scene.upstream.refs()
-    (lost,) = await scene.world.kept(scene.mirror()).backups()
+    (lost,) = await scene.world.cache(scene.mirror()).backups()
     assert (lost.name, lost.item, lost.digest) == ("", MAIN, mine)
     assert lost.why.startswith(f"overwritten at d2, and not kept: {scene.d2.host}")
 
@@ -280,7 +282,7 @@ async def test_one_that_cannot_be_kept_hinders_no_other(
     assert words in told["refs/heads/bad"].detail
     assert await scene.kept() == {("refs/heads/fine", fine)}
     assert scene.d2.refs(NAME) == {**scene.upstream.refs(), "refs/heads/bad": bad}
-    folder = scene.world.kept(scene.mirror()).folder
+    folder = scene.world.cache(scene.mirror()).folder
     Upstream(folder).git("fsck", "--strict")
     scene.there.delete("refs/heads/bad")
     assert (await scene.world.run(scene.mirror())).result is Result.NOOP
@@ -320,7 +322,7 @@ async def test_what_a_target_refuses_to_give_up_is_told_so(scene: Scene) -> None
         run = await scene.world.run(scene.mirror())
         assert receipts(run, "d2")[MAIN].outcome is Outcome.REFUSED
         assert await scene.kept() == {(MAIN, mine)}
-        assert len(await scene.world.kept(scene.mirror()).backups()) == 1
+        assert len(await scene.world.cache(scene.mirror()).backups()) == 1
         assert await scene.listed() == {MAIN: "was to be overwritten at d2, which failed"}
     scene.there.git("config", "receive.denyNonFastForwards", "false")
     assert (await scene.world.run(scene.mirror())).result is Result.SUCCESS
@@ -359,8 +361,8 @@ async def test_lfs_objects_of_what_only_a_target_has_come_too(world: GitWorld, t
     assert d2.refs(NAME) == upstream.refs()
     lost = [remark for remark in run.remarks if "an LFS object of what was kept could not be fetched" in remark]
     assert len(lost) == (0 if there else 1)
-    (backup,) = await world.kept(mirror).backups()
-    await world.kept(mirror).restore(backup.name)
+    (backup,) = await world.cache(mirror).backups()
+    await world.cache(mirror).restore(backup.name)
     run = await world.run(mirror)
     assert (run.result is Result.SUCCESS) is there
     if there:
@@ -396,7 +398,7 @@ async def test_f4_killed_anywhere_nothing_is_lost(scene: Scene, stop: str) -> No
     child = await asyncio.create_subprocess_exec(*words, *targets, stdout=subprocess.DEVNULL)
     assert await child.wait() == 137
     held = scene.d2.refs(NAME)
-    safe = await scene.kept() if Path(scene.world.kept(scene.mirror()).folder).exists() else set()
+    safe = await scene.kept() if Path(scene.world.cache(scene.mirror()).folder).exists() else set()
     for ref, oid in ((MAIN, mine), (PERSON, person)):
         assert held.get(ref) == oid or (ref, oid) in safe
     assert not (await scene.world.run(scene.mirror(), allow=True)).error

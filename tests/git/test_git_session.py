@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -12,6 +12,8 @@ from mirrord.errors import DeniedError
 from mirrord.model.plan import Action
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL
+from mirrord.syncers.git.kept.cache import MirrorCache
+from mirrord.syncers.git.kept.runtime import GitRuntime, git_of
 from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.transfer import destinations
 from mirrord.testing.githost import GitHost
@@ -19,6 +21,7 @@ from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.forges import known
 from mirrord.wire.forges.port import Forge
 from mirrord.wire.git.address import Address
+from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from tests.support.gitworld import GitWorld, receipts
 
@@ -123,7 +126,7 @@ async def test_a_renamed_default_branch_is_followed(scene: Scene) -> None:
     assert scene.clerk.asked == [("switch", "trunk")]
     assert scene.there.head(NAME) == "refs/heads/trunk"
     assert scene.there.refs(NAME) == upstream.refs()
-    assert (await scene.world.kept(mirror).cache.served()).head == "refs/heads/trunk"
+    assert (await scene.world.cache(mirror).repository.served()).head == "refs/heads/trunk"
     assert (await scene.world.run(mirror)).result is Result.NOOP
 
 
@@ -186,11 +189,11 @@ async def test_a_lost_cache_is_made_again(scene: Scene) -> None:
     """Without its cache a mirror fetches anew and finds every destination as it shall be."""
     mirror = scene.world.mirror(scene.source.url(NAME), scene.places, local=LOCAL)
     await scene.world.run(mirror)
-    shutil.rmtree(scene.world.kept(mirror).folder)
+    shutil.rmtree(scene.world.cache(mirror).folder)
     run = await scene.world.run(mirror)
     assert not run.error
     assert {receipt.step.target for receipt in run.receipts} == {"local"}
-    assert (await scene.world.kept(mirror).cache.served()).refs == scene.upstream.refs()
+    assert (await scene.world.cache(mirror).repository.served()).refs == scene.upstream.refs()
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"seal": "x"}', '{"served": 1}'])
@@ -198,7 +201,7 @@ async def test_a_damaged_note_is_no_note(scene: Scene, damage: str) -> None:
     """What is noted beside the cache is believed when it is whole and of this very state; else git is asked."""
     mirror = scene.world.mirror(scene.source.url(NAME), local=LOCAL)
     await scene.world.run(mirror)
-    kept = scene.world.kept(mirror)
+    kept = scene.world.cache(mirror)
     note = kept.folder / "mirrord.json"
     good = json.loads(note.read_text())
     note.write_text(damage)
@@ -212,7 +215,7 @@ async def test_what_somebody_did_to_the_cache_is_seen(scene: Scene) -> None:
     """A ref that was moved in the cache by hand is put right by the next run."""
     mirror = scene.world.mirror(scene.source.url(NAME), local=LOCAL)
     await scene.world.run(mirror)
-    cache = Upstream(scene.world.kept(mirror).folder)
+    cache = Upstream(scene.world.cache(mirror).folder)
     cache.set(MAIN, scene.upstream.refs()[DEV])
     assert (await scene.world.run(mirror)).result is Result.SUCCESS
     assert cache.refs()[MAIN] == scene.upstream.refs()[MAIN]
@@ -222,7 +225,7 @@ async def test_local_is_marked_as_served_and_unmarked(scene: Scene) -> None:
     """Only a mirror with `local` among its targets leaves the name under which it is served."""
     mirror = scene.world.mirror(scene.source.url(NAME), scene.places, keys={"as": "crane"}, local=LOCAL)
     await scene.world.run(mirror)
-    mark = scene.world.kept(mirror).folder / MARK
+    mark = scene.world.cache(mirror).folder / MARK
     assert mark.read_text() == "crane"
     await scene.world.run(scene.world.mirror(scene.source.url(NAME), scene.places))
     assert not mark.exists()
@@ -237,7 +240,7 @@ async def test_backups_go_when_their_time_is_over(scene: Scene) -> None:
     scene.world.later(days=8)
     await scene.world.run(mirror)
     assert set(await scene.world.backups(mirror)) == {DEV}
-    kept = scene.world.kept(mirror)
+    kept = scene.world.cache(mirror)
     assert [one.why for one in await kept.backups()] == ["overwritten by upstream, by force, 2024-05-18 12:00 UTC"]
     scene.upstream.delete(DEV)
     assert (await scene.world.run(mirror)).result is Result.SUCCESS
@@ -263,7 +266,7 @@ async def test_a_restored_ref_overrides_upstream_until_it_is_released(scene: Sce
     old = scene.upstream.refs()[DEV]
     scene.upstream.rewrite("dev")
     await scene.world.run(mirror)
-    kept = scene.world.kept(mirror)
+    kept = scene.world.cache(mirror)
     (backup,) = await kept.backups()
     assert (backup.item, backup.digest) == (DEV, old)
     await kept.restore(backup.name)
@@ -282,7 +285,7 @@ async def test_what_makes_room_for_what_was_brought_back_is_told_so(scene: Scene
     main = scene.upstream.refs()["refs/heads/main"]
     scene.upstream.set(f"{DEV}/x", main)
     assert (await scene.world.run(mirror)).result is Result.SUCCESS
-    kept = scene.world.kept(mirror)
+    kept = scene.world.cache(mirror)
     (backup,) = await kept.backups()
     await kept.restore(backup.name)
     run = await scene.world.run(mirror)
@@ -301,7 +304,7 @@ async def test_bit_rot_is_found_by_a_push_and_healed(scene: Scene) -> None:
         scene.upstream.commit("main", {f"file{number}": bytes(range(256)) * 8})
     mirror = scene.world.mirror(scene.source.url(NAME), local=LOCAL)
     await scene.world.run(mirror)
-    kept = scene.world.kept(mirror)
+    kept = scene.world.cache(mirror)
     Upstream(kept.folder).git("repack", "-q", "-a", "-d")
     (pack,) = kept.folder.glob("objects/pack/*.pack")
     pack.chmod(0o600)
@@ -329,3 +332,16 @@ async def test_selected_refs_only(scene: Scene) -> None:
     assert set(scene.there.refs(NAME)) == {MAIN}
     await scene.world.run(scene.world.mirror(scene.source.url(NAME), scene.places))
     assert set(scene.there.refs(NAME)) == {MAIN, DEV}
+
+
+async def test_what_runs_share_outlasts_a_reload(scene: Scene) -> None:
+    """New rules for hosts bring a new way to start git; locks, and what was read last, stay those of runs under way."""
+    old = scene.world.services
+    async with Http(HostBook(), old.events) as http:
+        new = replace(old, http=http)
+        assert new.once(GitRuntime) is old.once(GitRuntime)
+        assert git_of(new) is git_of(new) is not git_of(old)
+        assert git_of(new).book is http.book
+        mirror = scene.world.mirror(scene.source.url(NAME), scene.places)
+        async with MirrorCache(mirror, old).lock:
+            assert MirrorCache(mirror, new).folder in new.once(GitRuntime).locks

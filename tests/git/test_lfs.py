@@ -97,8 +97,8 @@ async def test_an_lfs_server_that_fails_leaves_no_token_behind(
         for host in (scene.source, scene.there):
             policies[host.host] = HostPolicy(host.host, Credential(canary.user, Secret(canary.text)))
         mirror = world.mirror(scene.source.url(NAME), one=scene.there.url(NAME), local=LOCAL)
-        logs = world.kept(mirror).folder / "lfs" / "logs"
-        await world.kept(mirror).cache.prepare()
+        logs = world.cache(mirror).folder / "lfs" / "logs"
+        await world.cache(mirror).repository.prepare()
         logs.mkdir(parents=True)
         (logs / "of another version.log").write_text(canary.text)
         at_fault = scene.source if side == "upstream" else scene.there

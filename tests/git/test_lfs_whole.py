@@ -49,7 +49,7 @@ class Scene:
         return set((host or self.there).objects.values())
 
     def cached(self, mirror: Mirror, data: bytes) -> bool:
-        return size_of(self.world.kept(mirror).folder, self.oid(data)) == len(data)
+        return size_of(self.world.cache(mirror).folder, self.oid(data)) == len(data)
 
 
 @pytest.fixture
@@ -273,7 +273,7 @@ async def test_a_cache_of_before_is_read(scene: Scene) -> None:
     """Objects that git-lfs laid into a cache are there; nothing is downloaded again, and who has them is asked once."""
     mirror = scene.mirror("one", "local")
     await scene.world.run(mirror)
-    folder = scene.world.kept(mirror).folder
+    folder = scene.world.cache(mirror).folder
     (folder / "mirrord-lfs.json").unlink()
     (folder / "lfs" / "logs").touch()
     scene.source.asked.clear()
@@ -291,7 +291,7 @@ async def test_a_damaged_note_is_no_note(scene: Scene, damage: str) -> None:
     """What is noted is believed when it can be read; else everything is looked at once more."""
     mirror = scene.mirror("one", "local")
     await scene.world.run(mirror)
-    (scene.world.kept(mirror).folder / "mirrord-lfs.json").write_text(damage)
+    (scene.world.cache(mirror).folder / "mirrord-lfs.json").write_text(damage)
     scene.upstream.commit("main", {"n.bin": lfs_pointer(NEW)})
     scene.source.put(NAME, NEW)
     assert (await scene.world.run(mirror)).result is Result.SUCCESS
@@ -342,7 +342,7 @@ async def test_a_damaged_object_comes_anew(scene: Scene) -> None:
     """An object that rotted in the cache is not brought to a destination; it comes anew with the next run."""
     mirror = scene.mirror("local")
     await scene.world.run(mirror)
-    path = place(scene.world.kept(mirror).folder, scene.oid(BIG))
+    path = place(scene.world.cache(mirror).folder, scene.oid(BIG))
     path.write_bytes(b"?" * len(BIG))
     wider = scene.mirror("one", "local")
     run = await scene.world.run(wider)
@@ -358,7 +358,7 @@ async def test_a_cache_that_cannot_be_searched_is_healed(scene: Scene) -> None:
     """Where the history has a hole nothing is pushed, and the cache is begun anew with the next run."""
     await scene.world.run(scene.mirror("local", lfs=False))
     mirror = scene.mirror("one", "local")
-    cache = Upstream(scene.world.kept(mirror).folder)
+    cache = Upstream(scene.world.cache(mirror).folder)
     (pack,) = (one.read_bytes() for one in cache.path.glob("objects/pack/*.pack"))
     shutil.rmtree(cache.path / "objects" / "pack")
     cache.git("unpack-objects", "-q", stdin=pack)

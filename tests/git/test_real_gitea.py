@@ -54,7 +54,7 @@ class Scene:
         return self.world.mirror(self.source.url(NAME), places, options={"host": FORGE, **options})
 
     async def held(self) -> tuple[dict[str, str], str | None]:
-        refs = await ls_refs(self.world.kept(self.mirror()).git, self.world.services.http, self.address)
+        refs = await ls_refs(self.world.cache(self.mirror()).git, self.world.services.http, self.address)
         return dict(refs.refs), refs.head
 
     async def shown(self) -> dict[str, object]:

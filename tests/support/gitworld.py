@@ -25,7 +25,7 @@ from mirrord.model.plan import Plan
 from mirrord.model.run import Receipt, Run
 from mirrord.pipeline import plan_mirror, run_mirror
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
-from mirrord.syncers.git.kept import MirrorCache
+from mirrord.syncers.git.kept.cache import MirrorCache
 from mirrord.syncers.git.syncer import SYNCER
 from mirrord.testing.exchange import Wire
 from mirrord.testing.githost import GitHost
@@ -96,13 +96,13 @@ class GitWorld:
         """Let time pass, as `timedelta` takes it."""
         self.now += timedelta(**span)
 
-    def kept(self, mirror: Mirror) -> MirrorCache:
+    def cache(self, mirror: Mirror) -> MirrorCache:
         """Return the cache of a mirror, to look into."""
         return MirrorCache(mirror, self.services)
 
     async def backups(self, mirror: Mirror) -> dict[str, str]:
         """Return what is backed up: ref → object."""
-        return {one.ref: one.oid for one in await self.kept(mirror).cache.backups()}
+        return {one.ref: one.oid for one in await self.cache(mirror).repository.backups()}
 
 
 def receipts(run: Run, target: str) -> dict[str, Receipt]:

@@ -10,7 +10,7 @@ from mirrord.model.plan import Plan
 from mirrord.syncer.port import Restores, Syncer
 from mirrord.syncer.values import Backup, Mirror, Services
 from mirrord.syncers.git import front
-from mirrord.syncers.git.kept import MirrorCache
+from mirrord.syncers.git.kept.cache import MirrorCache
 from mirrord.syncers.git.names import places, unheeded
 from mirrord.syncers.git.plan.steps import plan
 from mirrord.syncers.git.spec import GitSpec, GitTarget
@@ -29,16 +29,16 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
 
 async def _backups(mirror: Mirror, services: Services) -> Sequence[Backup]:
     """List what runs overwrote or deleted, the newest first, after what was brought back."""
-    kept = MirrorCache(mirror, services)
-    async with kept.lock:
-        return await kept.backups()
+    cache = MirrorCache(mirror, services)
+    async with cache.lock:
+        return await cache.backups()
 
 
 async def _restore(mirror: Mirror, services: Services, name: str, *, release: bool) -> None:
     """Let a backup override upstream from the next run on, or with `release` no longer."""
-    kept = MirrorCache(mirror, services)
-    async with kept.lock:
-        await (kept.release(name) if release else kept.restore(name))
+    cache = MirrorCache(mirror, services)
+    async with cache.lock:
+        await (cache.release(name) if release else cache.restore(name))
 
 
 async def _remarks(mirrors: int) -> Sequence[str]:

@@ -61,12 +61,17 @@ class Output:
 
 
 class Git:
-    """Starts git processes, and has so many of them at once."""
+    """Starts git processes, and has so many of them at once.
+
+    Attributes:
+        older_hosts: those that were asked for what git knows since 2.31, and did not understand.
+    """
 
     def __init__(self, home: Path, book: HostBook, events: Events | None = None, *, at_once: int = AT_ONCE) -> None:
         """Give git `home`, an empty folder that is made when it is needed, and the rules of `book`."""
         self._home, self._book, self._events = home.absolute(), book, events or Events()
         self._free = asyncio.Semaphore(at_once)
+        self.older_hosts = set[str]()
 
     @property
     def book(self) -> HostBook:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from mirrord.errors import ContentError, MissingError, RefusedError
 from mirrord.wire.aside import aside
@@ -28,9 +27,6 @@ _OTHER_PROTOCOL: Final = (400, 405, 406, 415, 501)
 _ADVERTISEMENT: Final = "application/x-git-upload-pack-advertisement"
 _TYPE: Final = "application/x-git-upload-pack-result"
 
-_older: WeakKeyDictionary[Http, set[str]] = WeakKeyDictionary()
-"""Hosts that have been asked for what git knows since 2.31, and did not understand."""
-
 
 async def ls_refs(git: Git, http: Http, address: Address, *, folder: Path | None = None) -> Refs:
     """Return the branches, tags and HEAD of a repository; nothing hidden, nothing else.
@@ -46,12 +42,11 @@ async def ls_refs(git: Git, http: Http, address: Address, *, folder: Path | None
     """
     if address.scheme != "ssh":
         check(address, git.book.policy(address.host))
-        older = _older.setdefault(http, set())
-        for unborn in [False] if address.host in older else [True, False]:
+        for unborn in [False] if address.host in git.older_hosts else [True, False]:
             found = await _by_http(http, address, git, unborn=unborn)
             if found is not None:
                 return found
-            older.add(address.host)
+            git.older_hosts.add(address.host)
     args = ["ls-remote", "--symref", "--", address.url, "HEAD", f"{HEADS}*", f"{TAGS}*"]
     output = await git.run(args, folder=folder, remote=address, limit=LARGEST, deadline=_DEADLINE)
     refs = await aside(len(output.out), _read_listing, output.out)

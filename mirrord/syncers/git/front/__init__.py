@@ -9,7 +9,7 @@ from mirrord.errors import MirrordError
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import Services
 from mirrord.syncers.git.front.clone import clone
-from mirrord.syncers.git.front.desk import desk_of
+from mirrord.syncers.git.front.desk import front_of
 from mirrord.syncers.git.front.errors import refusal
 from mirrord.syncers.git.front.lfs import PREFIX, lfs
 from mirrord.syncers.git.front.raw import raw
@@ -29,20 +29,20 @@ async def respond(request: Request, services: Services) -> Response:
 
 async def _clone(request: Request, services: Services) -> Response:
     found = _CLONE.fullmatch(request.path)
-    cache = await served_cache(desk_of(services), services.keep, found["name"]) if found else None
+    cache = await served_cache(services.once(front_of), services.keep, found["name"]) if found else None
     if found is None or cache is None:
         return refusal(404, "no such repository is served here")
     rest = found["rest"] or ""
     if rest.startswith(PREFIX):
         return lfs(request, cache, rest.removeprefix(PREFIX))
-    return clone(request, desk_of(services), cache, rest)
+    return clone(request, services.once(front_of), cache, rest)
 
 
 async def _raw(request: Request, services: Services) -> Response:
     if request.method == "POST":
         return refusal(405, "nothing can be posted here")
     name, _, rest = request.path.partition("/")
-    cache = await served_cache(desk_of(services), services.keep, name)
+    cache = await served_cache(services.once(front_of), services.keep, name)
     if cache is None:
         return refusal(404, "no such repository is served here")
-    return await raw(desk_of(services), cache, rest)
+    return await raw(services.once(front_of), cache, rest)

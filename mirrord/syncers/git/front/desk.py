@@ -7,26 +7,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from mirrord.errors import BusyError
 from mirrord.syncer.values import Services
 from mirrord.syncers.git.front.recent import Recent
 from mirrord.syncers.git.front.shelf import AnswerCache
 from mirrord.wire.git.command import Git
-from mirrord.wire.http.client import Http
 
 PROCESSES: Final = 8
 WALKS: Final = 2
 SECONDS: Final = 30.0
 """For which one waits for a walk, and for which it lasts at most."""
 
-_desks: WeakKeyDictionary[Http, GitFront] = WeakKeyDictionary()
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GitFront:
-    """One for all requests with the same services.
+    """One for all requests: `services.once(front_of)`.
 
     Attributes:
         git: looks into caches, so many processes at once.
@@ -59,10 +55,7 @@ class GitFront:
             self._walks.release()
 
 
-def desk_of(services: Services) -> GitFront:
-    """Return the desk, the same for the same services."""
-    found = _desks.get(services.http)
-    if found is None:
-        git = Git(services.scratch / "git-home", services.http.book, at_once=PROCESSES)
-        found = _desks[services.http] = GitFront(git, AnswerCache(services.scratch / "raw"))
-    return found
+def front_of(services: Services) -> GitFront:
+    """Return what all requests share; it looks into caches only, and so needs no later rules for hosts."""
+    git = Git(services.scratch / "git-home", services.http.book, at_once=PROCESSES)
+    return GitFront(git, AnswerCache(services.scratch / "raw"))

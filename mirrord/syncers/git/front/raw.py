@@ -18,7 +18,7 @@ from mirrord.syncer.serving import Response
 from mirrord.syncers.git.front.content_type import LOOK, headers_of
 from mirrord.syncers.git.front.desk import GitFront
 from mirrord.syncers.git.front.errors import refusal
-from mirrord.syncers.git.kept import state_of
+from mirrord.syncers.git.kept.known import state_of
 from mirrord.wire.git.history import LINK, SUBMODULE, History, TreePath
 from mirrord.wire.git.lfs import objects
 

@@ -20,8 +20,8 @@ from mirrord.events import BytesRead, BytesSent
 from mirrord.model.plan import Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.values import LOCAL, Mirror, Services
-from mirrord.syncers.git.kept import MirrorCache
-from mirrord.syncers.git.kept.large import Owed
+from mirrord.syncers.git.kept.cache import MirrorCache
+from mirrord.syncers.git.kept.lfs_notes import Owed
 from mirrord.syncers.git.names import places, source_address
 from mirrord.syncers.git.transfer.destinations import GitDestination
 from mirrord.wire.git.command import Git
@@ -55,7 +55,7 @@ class Large:
 
     mirror: Mirror
     services: Services
-    kept: MirrorCache
+    cache: MirrorCache
     owed: Owed
     tips: frozenset[str]
     read: int = 0
@@ -76,12 +76,12 @@ class Large:
         if not targets:
             return
         owed = frozenset[Pointer]().union(*(self.owed[name] for name in targets))
-        wanted = await asyncio.to_thread(objects.lacking, self.kept.folder, owed)
+        wanted = await asyncio.to_thread(objects.lacking, self.cache.folder, owed)
         try:
-            await asyncio.to_thread(objects.sweep, self.kept.folder, wanted)
+            await asyncio.to_thread(objects.sweep, self.cache.folder, wanted)
             if wanted:
-                server = LfsServer(self.kept.git, self.services.http, source_address(self.mirror))
-                self._absent = await download(server, self.kept.folder, wanted, self._came)
+                server = LfsServer(self.cache.git, self.services.http, source_address(self.mirror))
+                self._absent = await download(server, self.cache.folder, wanted, self._came)
         except MirrordError as error:
             self._absent = dict.fromkeys((one.oid for one in wanted), error)
         if LOCAL in targets:
@@ -94,13 +94,13 @@ class Large:
         Raises:
             MirrordError: the cache cannot be read.
         """
-        server = LfsServer(self.kept.git, self.services.http, destination.address)
+        server = LfsServer(self.cache.git, self.services.http, destination.address)
 
         def went(pointer: Pointer, count: int) -> None:
             self.sent[target] += count
             self.services.events.emit(BytesSent(target, f"sha256:{pointer.oid}", count, pointer.size))
 
-        errors = await upload(server, self.kept.folder, self.owed[target], went)
+        errors = await upload(server, self.cache.folder, self.owed[target], went)
         # Why it did not come explains more than that it is not here.
         await self._judge(target, {oid: self._absent.get(oid, why) for oid, why in errors.items()})
         self._left[target] = {oid: destination.explained(why) for oid, why in self._left[target].items()}
@@ -138,7 +138,7 @@ class Large:
             return frozenset()
         key = (walk, tips, blobs)
         if key not in self._walks:
-            self._walks[key] = asyncio.create_task(walk(self.kept.git, self.kept.folder, tips, blobs))
+            self._walks[key] = asyncio.create_task(walk(self.cache.git, self.cache.folder, tips, blobs))
         return await self._walks[key]
 
     def doubt(self, target: str, errors: Iterable[MirrordError]) -> None:
@@ -173,9 +173,9 @@ class Large:
             owed[name] = frozenset(pointer for pointer in self.owed[name] if pointer.oid in errors)
         if LOCAL in owed:  # an object that turned out to be damaged is gone
             touched = frozenset[Pointer]().union(*(self.owed[name] for name in self._left))
-            owed[LOCAL] |= await asyncio.to_thread(objects.lacking, self.kept.folder, touched)
-        async with self.kept.lock:
-            await self.kept.large.settle(owed, places(self.mirror)[1], self._doubted)
+            owed[LOCAL] |= await asyncio.to_thread(objects.lacking, self.cache.folder, touched)
+        async with self.cache.lock:
+            await self.cache.lfs.settle(owed, places(self.mirror)[1], self._doubted)
 
     def _came(self, pointer: Pointer, count: int) -> None:
         self.read += count

@@ -11,8 +11,8 @@ from typing import Final
 from mirrord.errors import BusyError, ContentError, DeadlineError, GuardError, MirrordError, TooLargeError
 from mirrord.model.plan import Action
 from mirrord.model.run import Outcome, Receipt
-from mirrord.syncers.git.kept import MirrorCache
-from mirrord.syncers.git.kept.fates import Lost
+from mirrord.syncers.git.kept.backup_notes import Lost
+from mirrord.syncers.git.kept.cache import MirrorCache
 from mirrord.syncers.git.plan.losses import Loss
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.cache.bare import sizes
@@ -102,14 +102,14 @@ class Secured:
 
 
 async def rescue(
-    kept: MirrorCache, losses: Sequence[Loss], places: Mapping[str, Address]
+    cache: MirrorCache, losses: Sequence[Loss], places: Mapping[str, Address]
 ) -> Mapping[str, MirrordError]:
     """Fetch the objects of `losses` that are not here, each from the targets that have it.
 
     Costs nothing when all are here. Nothing leads to what came: the caller makes the backups.
 
     Args:
-        kept: the cache; its lock is taken here.
+        cache: its lock is taken here.
         losses: what will be given up.
         places: target name → its address.
 
@@ -126,22 +126,22 @@ async def rescue(
     if not asked:
         return {}
     errors: dict[str, MirrordError] = {}
-    async with kept.lock:
-        await kept.cache.prepare()
+    async with cache.lock:
+        await cache.repository.prepare()
         few = {name: tuple(oids)[:MOST] for name, oids in asked.items()}
-        told = await asyncio.gather(*(_take(kept, places[name], oids, SECONDS, LARGEST) for name, oids in few.items()))
+        told = await asyncio.gather(*(_take(cache, places[name], oids, SECONDS, LARGEST) for name, oids in few.items()))
         for (name, oids), error in zip(few.items(), told, strict=True):
             errors |= dict.fromkeys(asked[name].keys() - set(oids), _too_many(len(asked[name])))
             if error is not None and len(oids) > 1 and isinstance(error, _EACH):
-                errors |= await _each(kept, places[name], oids)
+                errors |= await _each(cache, places[name], oids)
             elif error is not None:
                 errors |= dict.fromkeys(oids, error)
-        lacking = await kept.cache.lacking(frozenset().union(*asked.values()))
+        lacking = await cache.repository.lacking(frozenset().union(*asked.values()))
     return {oid: errors.get(oid) or MirrordError("it came, and not all that belongs to it") for oid in lacking}
 
 
 async def rescue_objects(
-    kept: MirrorCache, http: Http, losses: Sequence[Loss], unsaved: Collection[str], places: Mapping[str, Address]
+    cache: MirrorCache, http: Http, losses: Sequence[Loss], unsaved: Collection[str], places: Mapping[str, Address]
 ) -> Mapping[str, str]:
     """Fetch the LFS objects of what `rescue` fetched, from the same targets, into the cache.
 
@@ -155,51 +155,51 @@ async def rescue_objects(
     for loss in losses:
         for name in loss.at if loss.absent and loss.oid not in unsaved else ():
             found.setdefault(name, set()).add(loss.oid)
-    known = frozenset((await kept.cache.refs()).values()) if found else frozenset()
+    known = frozenset((await cache.repository.refs()).values()) if found else frozenset()
     told: dict[str, str] = {}
     for name, oids in found.items():
         try:
-            pointers = await search(kept.git, kept.folder, oids, known)
-            used = bool(pointers) and await in_use(kept.git, kept.folder, oids)
+            pointers = await search(cache.git, cache.folder, oids, known)
+            used = bool(pointers) and await in_use(cache.git, cache.folder, oids)
         except ContentError as error:  # what somebody pushed there stops no other target
             told[name] = f"LFS objects of what was kept could not be looked for: {error}"
             continue
         if used:
-            errors = await _objects(kept, LfsServer(kept.git, http, places[name]), pointers)
+            errors = await _objects(cache, LfsServer(cache.git, http, places[name]), pointers)
             if errors:
                 many = "an LFS object" if len(errors) == 1 else f"{len(errors)} LFS objects"
                 told[name] = f"{many} of what was kept could not be fetched: {next(iter(errors.values()))}"
     return told
 
 
-async def _objects(kept: MirrorCache, server: LfsServer, pointers: Collection[Pointer]) -> Errors:
-    wanted = await asyncio.to_thread(lacking, kept.folder, pointers)
+async def _objects(cache: MirrorCache, server: LfsServer, pointers: Collection[Pointer]) -> Errors:
+    wanted = await asyncio.to_thread(lacking, cache.folder, pointers)
     why: MirrordError = TooLargeError(f"they have more than {LARGEST} bytes")
     if sum(pointer.size for pointer in wanted) <= LARGEST:
         try:
             async with asyncio.timeout(SECONDS):
-                return await download(server, kept.folder, wanted, lambda *_: None)
+                return await download(server, cache.folder, wanted, lambda *_: None)
         except TimeoutError:
             why = DeadlineError(f"{server.address.host}: {SECONDS:.0f} s did not suffice")
     return {pointer.oid: why for pointer in wanted}
 
 
-async def _each(kept: MirrorCache, place: Address, oids: Sequence[str]) -> Mapping[str, MirrordError]:
+async def _each(cache: MirrorCache, place: Address, oids: Sequence[str]) -> Mapping[str, MirrordError]:
     """Fetch one after the other what could not be had together, as far as time and room go."""
     errors: dict[str, MirrordError] = {}
     end, began = time.monotonic() + SECONDS, 0
     for number, oid in enumerate(oids):
-        await kept.cache.prepare()  # sweeps what was cut off
-        size = (await asyncio.to_thread(sizes, kept.folder)).bytes
+        await cache.repository.prepare()  # sweeps what was cut off
+        size = (await asyncio.to_thread(sizes, cache.folder)).bytes
         began = size if number == 0 else began
-        error = await _take(kept, place, [oid], end - time.monotonic(), max(1, LARGEST + began - size))
+        error = await _take(cache, place, [oid], end - time.monotonic(), max(1, LARGEST + began - size))
         if error is not None:
             errors[oid] = error
     return errors
 
 
 async def _take(
-    kept: MirrorCache, place: Address, oids: Collection[str], seconds: float, largest: int
+    cache: MirrorCache, place: Address, oids: Collection[str], seconds: float, largest: int
 ) -> MirrordError | None:
     """Fetch from one target, once more when it may have been bad luck; return why it failed, or None."""
     end, error = time.monotonic() + seconds, MirrordError()
@@ -207,7 +207,7 @@ async def _take(
         if (left := end - time.monotonic()) <= 0:
             return DeadlineError(f"{place.host}: {SECONDS:.0f} s did not suffice")
         try:
-            await kept.cache.take(place, oids, deadline=left, largest=largest)
+            await cache.repository.take(place, oids, deadline=left, largest=largest)
         except MirrordError as caught:
             error = caught
             if not error.retry:

@@ -12,7 +12,7 @@ from mirrord.model.plan import Step
 from mirrord.model.run import Receipt
 from mirrord.syncer.port import Tell
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
-from mirrord.syncers.git.kept import MirrorCache, lock_of
+from mirrord.syncers.git.kept.cache import MirrorCache
 from mirrord.syncers.git.names import forge_at, options_of, source_address, spec_of, target_address
 from mirrord.syncers.git.plan.losses import Loss, losses
 from mirrord.syncers.git.plan.steps import LARGE, decide
@@ -35,11 +35,11 @@ class GitSession:
     def __init__(self, mirror: Mirror, survey: GitSurvey, services: Services) -> None:
         """Begin a run over what was found, and planned from."""
         self._mirror, self._survey, self._services = mirror, survey, services
-        self._kept = MirrorCache(mirror, services)
+        self._cache = MirrorCache(mirror, services)
         self._adopted = self._suspect = False
         self._secured = Secured()
         self._done: set[tuple[str, str]] = set()
-        self._large = Large(mirror, services, self._kept, survey.large, survey.wanted.objects)
+        self._large = Large(mirror, services, self._cache, survey.large, survey.wanted.objects)
 
     @property
     def read(self) -> int:
@@ -55,7 +55,7 @@ class GitSession:
         targets = {target.name: target for target in self._mirror.targets}
         names = dict.fromkeys(step.target for step in batch)
         pushes = [TargetPush(targets[name], tuple(step for step in batch if step.target == name)) for name in names]
-        async with lock_of(f"{self._kept.folder} is pushed from"):
+        async with self._cache.pushing:
             pushes = await self._completed(pushes)
             await self._secure(frozenset(targets) - {push.target.name for push in pushes if push.work})
             await self._large.fetch([push.target.name for push in pushes if push.large])
@@ -76,16 +76,16 @@ class GitSession:
         Raises:
             MirrordError: the cache cannot be changed, or is damaged.
         """
-        async with lock_of(f"{self._kept.folder} is pushed from"):
+        async with self._cache.pushing:
             if not self._survey.accident and not self._adopted:
                 self._secured = Secured(self._losses(frozenset(target.name for target in self._mirror.targets)))
                 await self._adopt()
-            async with self._kept.lock:
-                await self._kept.care(self._survey.at, spec_of(self._mirror).backups, suspect=self._suspect)
+            async with self._cache.lock:
+                await self._cache.care(self._survey.at, spec_of(self._mirror).backups, suspect=self._suspect)
 
     async def _tidy(self) -> None:
         with contextlib.suppress(MirrordError):  # the next look at the cache says what is wrong with it
-            await pack_refs(self._kept.git, self._kept.folder)
+            await pack_refs(self._cache.git, self._cache.folder)
 
     def _losses(self, refused: frozenset[str]) -> tuple[Loss, ...]:
         return losses(self._mirror, self._survey, refused) if spec_of(self._mirror).backups else ()
@@ -94,9 +94,9 @@ class GitSession:
         """Fetch what only targets have and are about to lose."""
         mirror, found = self._mirror, self._losses(refused)
         places = {target.name: target_address(mirror, target) for target in mirror.targets if target.name != LOCAL}
-        unsaved = await rescue(self._kept, found, places)
+        unsaved = await rescue(self._cache, found, places)
         large = spec_of(mirror).lfs
-        without = await rescue_objects(self._kept, self._services.http, found, unsaved, places) if large else {}
+        without = await rescue_objects(self._cache, self._services.http, found, unsaved, places) if large else {}
         command = f"mirrord sync {mirror.name} --allow"
         self._secured = Secured(found, unsaved, without, allow=mirror.allow, command=command)
 
@@ -105,15 +105,15 @@ class GitSession:
         self._adopted = True
         kept = self._secured.backups
         if served is None or kept or served.refs != wanted.refs or wanted.head not in (served.head, None):
-            async with self._kept.lock:
-                await self._kept.adopt(wanted, kept, self._survey.at.strftime(STAMP))
+            async with self._cache.lock:
+                await self._cache.adopt(wanted, kept, self._survey.at.strftime(STAMP))
 
     async def _settle(self) -> None:
         """Note what became of refs at targets."""
         kept, gone = self._secured.settled(self._done)
         if kept or gone:
-            async with self._kept.lock:
-                await self._kept.settle(self._survey.at.strftime(STAMP), kept, gone)
+            async with self._cache.lock:
+                await self._cache.settle(self._survey.at.strftime(STAMP), kept, gone)
 
     async def _completed(self, pushes: Sequence[TargetPush]) -> list[TargetPush]:
         """Look once more at targets that could not be seen, and decide what the one step of each stands for."""
@@ -125,7 +125,7 @@ class GitSession:
         fresh = {name: look for name, look in seen.items() if not isinstance(look, MirrordError)}
         unasked = {name: why for name, why in self._survey.unasked.items() if name not in fresh}
         survey = replace(self._survey, targets={**self._survey.targets, **fresh}, unasked=unasked)
-        self._survey = await self._kept.related(survey)
+        self._survey = await self._cache.related(survey)
         targets = [push.target for push in unseen if push.target.name in fresh]
         steps = await asyncio.to_thread(decide, self._mirror, self._survey, targets)
         return [push.seen(seen[push.target.name], steps) if push.unseen else push for push in pushes]
@@ -154,7 +154,7 @@ class GitSession:
             return [self._large.receipt(step) if step.item == LARGE else done(step) for step in push.work]
         name, destination = push.target.name, self._destination(push.target)
         held = self._survey.targets.get(name)
-        async with lock_of(str(destination.address)):
+        async with self._cache.locks.hold(destination.address):
             note = ""
             if held is None:
                 note = await destination.make(options_of(push.target).visibility, self._description)
@@ -182,6 +182,6 @@ class GitSession:
         return f"Mirror of {source_address(self._mirror)}"
 
     def _destination(self, target: Target) -> GitDestination:
-        kept, http = self._kept, self._services.http
+        cache, http = self._cache, self._services.http
         forge = forge_at(self._mirror, target)
-        return GitDestination(target_address(self._mirror, target), forge, kept.git, http, kept.folder)
+        return GitDestination(target_address(self._mirror, target), forge, cache.git, http, cache.folder)

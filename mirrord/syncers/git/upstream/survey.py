@@ -9,7 +9,9 @@ from datetime import datetime
 from mirrord.errors import BrokenError, MirrordError, MissingError, UnsupportedError
 from mirrord.model.memory import Memory
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
-from mirrord.syncers.git.kept import KnownRefs, MirrorCache, git_of
+from mirrord.syncers.git.kept.cache import MirrorCache
+from mirrord.syncers.git.kept.known import KnownRefs
+from mirrord.syncers.git.kept.runtime import git_of
 from mirrord.syncers.git.names import places, source_address, spec_of, target_address
 from mirrord.syncers.git.plan.guard import guard
 from mirrord.syncers.git.plan.survey import GitSurvey, choose
@@ -37,14 +39,14 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         MissingError: upstream is gone; what was mirrored stays.
         MirrordError: upstream cannot be read.
     """
-    kept = MirrorCache(mirror, services)
+    cache = MirrorCache(mirror, services)
     looks: dict[str, _Look] = {}
-    source = _Source(mirror, services, kept)
+    source = _Source(mirror, services, cache)
 
     async def look(target: Target) -> None:
         looks[target.name] = await _look(mirror, target, services)
 
-    async with kept.lock:
+    async with cache.lock:
         await together(source.read(), *(look(target) for target in mirror.targets if target.name != LOCAL))
     upstream, restored = source.refs, source.known.held
     found = GitSurvey(
@@ -59,19 +61,19 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         at=now,
         read=source.bytes,
     )
-    found = await kept.related(found)
+    found = await cache.related(found)
     found = replace(found, accident=await asyncio.to_thread(guard, mirror, found))
-    return await _with_large(mirror, found, kept)
+    return await _with_large(mirror, found, cache)
 
 
-async def _with_large(mirror: Mirror, found: GitSurvey, kept: MirrorCache) -> GitSurvey:
+async def _with_large(mirror: Mirror, found: GitSurvey, cache: MirrorCache) -> GitSurvey:
     """Add what each target may lack of LFS objects; a history that a guard refuses is not searched."""
     if not spec_of(mirror).lfs or found.accident:
         return found
     empty = [name for name, held in found.targets.items() if held is None or not held.refs]
     try:
-        async with kept.lock:
-            return replace(found, large=await kept.large.owed(found.wanted, places(mirror)[1], empty))
+        async with cache.lock:
+            return replace(found, large=await cache.lfs.owed(found.wanted, places(mirror)[1], empty))
     except MirrordError as error:
         return replace(found, unsearched=error)
 
@@ -88,7 +90,7 @@ class _Source:
 
     mirror: Mirror
     services: Services
-    kept: MirrorCache
+    cache: MirrorCache
     refs: Refs = field(default_factory=lambda: Refs({}))
     known: KnownRefs = field(default_factory=KnownRefs)
     bytes: int = 0
@@ -97,15 +99,15 @@ class _Source:
         """Ask, and fetch what the cache lacks."""
         source = source_address(self.mirror)
         self.refs = await _ask(source, self.services)
-        self.known = await self.kept.known()
+        self.known = await self.cache.known()
         if self._behind():
-            self.bytes = await self.kept.fetch(source, self.refs)
-            self.known = await self.kept.known()
+            self.bytes = await self.cache.fetch(source, self.refs)
+            self.known = await self.cache.known()
         if self._behind():
             self.refs = await _ask(source, self.services)  # it moved between the look and the fetch
         if self._behind():
             raise BrokenError(f"{source} changes while it is fetched; the next run tries again")
-        self.known = self.kept.recognised(self.known, self.refs.refs)
+        self.known = self.cache.recognised(self.known, self.refs.refs)
 
     def _behind(self) -> bool:
         """Compare with what git fetches: a name that it does not accept stays away, and the plan says so."""

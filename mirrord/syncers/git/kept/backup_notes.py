@@ -23,14 +23,14 @@ _KEPT: Final = "mirrord-backups"
 _GONE: Final = "mirrord-lost"
 
 
-class Fates:
+class BackupNotes:
     """The two notes of one cache, by moment, ref and object."""
 
     def __init__(self, notes: Notes) -> None:
         """Read and write `notes`."""
         self._notes = notes
 
-    async def tell(self, stamp: str, kept: Mapping[Lost, str], gone: Mapping[Lost, str] | None = None) -> None:
+    async def add(self, stamp: str, kept: Mapping[Lost, str], gone: Mapping[Lost, str] | None = None) -> None:
         """Note what became, at `stamp`, of refs of which there are backups (`kept`) and of which there are none.
 
         Raises:

@@ -29,7 +29,7 @@ Owed = Mapping[str, frozenset[Pointer]]
 
 
 @dataclass(frozen=True, slots=True)
-class LargeFiles:
+class LfsNotes:
     """The LFS objects of one cache; its caller holds the cache's lock."""
 
     git: Git

@@ -1,0 +1,193 @@
+"""What is kept of one mirror between runs: its repository, and notes beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from mirrord.blobs.notes import Notes
+from mirrord.errors import MirrordError, StorageError, UsageError
+from mirrord.files import storage_errors
+from mirrord.syncer.values import LOCAL, Backup, Mirror, Services
+from mirrord.syncers.git.kept.backup_notes import BackupNotes, Lost
+from mirrord.syncers.git.kept.known import KnownRefs, KnownRefsNote
+from mirrord.syncers.git.kept.lfs_notes import LfsNotes
+from mirrord.syncers.git.kept.runtime import GitRuntime, git_of
+from mirrord.syncers.git.names import FOLDER, MARK, repository_name
+from mirrord.syncers.git.plan.survey import GitSurvey, questions, strangers
+from mirrord.wire.git.address import Address
+from mirrord.wire.git.cache.maintenance import CHECKED, check, maintain
+from mirrord.wire.git.cache.repository import STAMP, GitCache
+from mirrord.wire.git.cache.view import VIEWS
+from mirrord.wire.git.refs import Refs
+
+
+def cache_folder(mirror: str, services: Services) -> Path:
+    """Return where the cache of a mirror is, there or not.
+
+    Raises:
+        StorageError: there is no state directory.
+    """
+    if services.keep is None:
+        raise StorageError("a Git mirror needs a state directory for its cache; give --state")
+    return services.keep / FOLDER / f"{mirror}.git"
+
+
+class MirrorCache:
+    """The cache of one mirror and its note. Every change of refs goes through here."""
+
+    def __init__(self, mirror: Mirror, services: Services) -> None:
+        """Look at nothing yet.
+
+        Raises:
+            StorageError: there is no state directory.
+        """
+        self.folder = cache_folder(mirror.name, services)
+        self.git = git_of(services)
+        self.repository = GitCache(self.git, self.folder)
+        self.lfs = LfsNotes(self.git, self.folder)
+        self._local = repository_name(mirror) if any(target.name == LOCAL for target in mirror.targets) else None
+        runtime = services.once(GitRuntime)
+        self.locks = runtime.locks
+        self._known = KnownRefsNote(self.repository, runtime.recent)
+        self._backups = BackupNotes(Notes(self.folder))
+
+    @property
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """The turn of whoever changes refs."""
+        return self.locks.hold(self.folder)
+
+    @property
+    def pushing(self) -> AbstractAsyncContextManager[None]:
+        """The turn of whoever pushes from here."""
+        return self.locks.hold((self.folder, "pushing"))
+
+    async def known(self) -> KnownRefs:
+        """Return the refs of the cache, from the note while it is good."""
+        return await self._known.read()
+
+    def recognised(self, known: KnownRefs, refs: Mapping[str, str]) -> KnownRefs:
+        """Put `refs` in the place of states that equal them, for the next run too."""
+        return self._known.recognised(known, refs)
+
+    async def fetch(self, source: Address, seen: Refs) -> int:
+        """Bring upstream's refs, which were `seen`, into the cache, and return about how many bytes came."""
+        await self.repository.prepare()
+        await self._known.forget()
+        return await self.repository.fetch(source, seen)
+
+    async def related(self, found: GitSurvey) -> GitSurvey:
+        """Add to what was found what is known here of its objects; starts no process when there is nothing to ask.
+
+        Raises:
+            MirrordError: the cache cannot be read.
+        """
+        asked, unknown = await asyncio.to_thread(lambda: (questions(found), strangers(found)))
+        there = bool(unknown) and await asyncio.to_thread(self.folder.exists)
+        if there:
+            unknown = await self.repository.lacking(unknown)
+        relations = await self.repository.relations(asked) if asked else found.relations
+        return replace(found, relations=relations, lacking=unknown)
+
+    async def adopt(self, wanted: Refs, backups: Mapping[Lost, str], stamp: str) -> None:
+        """Serve what is wanted from now on, after `backups` are made: ref and object → what becomes of that ref."""
+        await self.repository.prepare()
+        await self._known.forget()
+        await self._backups.add(stamp, backups)
+        await self.repository.adopt(wanted.refs, wanted.head, backups, stamp)
+        await self._known.read()
+
+    async def settle(self, stamp: str, backups: Mapping[Lost, str], gone: Mapping[Lost, str]) -> None:
+        """Note what became of refs at targets, where that was only meant when it was adopted, or is in no backup."""
+        await self._backups.add(stamp, backups, gone)
+
+    async def backups(self) -> Sequence[Backup]:
+        """List what can be brought back, the newest first, after what was brought back and overrides upstream.
+
+        What was overwritten or deleted without a backup is among them, without a name.
+        """
+        known = await self.known()
+        if known.served is None:
+            return ()
+        held = [Backup(ref, ref, oid, "brought back; overrides upstream") for ref, oid in sorted(known.held.items())]
+        return [*held, *await self._backups.listed(await self.repository.backups())]
+
+    async def restore(self, name: str) -> None:
+        """Let a backup override upstream's ref, from the next run on.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
+        kept = await self.repository.backups() if await asyncio.to_thread(self.folder.exists) else ()
+        found = next((one for one in kept if one.name == name), None)
+        if found is None:
+            raise UsageError(f"{name[:200]} is no backup of this mirror; `mirrord restore` without it lists them")
+        await self._known.forget()
+        await self.repository.hold(found.ref, found.oid)
+
+    async def release(self, ref: str) -> None:
+        """Let upstream decide about a ref again, from the next run on.
+
+        Raises:
+            UsageError: it was not brought back.
+        """
+        if ref not in (await self.known()).held:
+            raise UsageError(f"{ref[:200]} was not brought back; `mirrord restore` lists what was, as full names")
+        await self._known.forget()
+        await self.repository.release(ref)
+
+    async def care(self, now: datetime, backups: float, *, suspect: bool) -> None:
+        """Serve it under its name when `local` is a target, forget old backups, pack, and check once a month.
+
+        Costs no process while nothing is due.
+
+        Args:
+            now: of the pass.
+            backups: seconds for which they are kept.
+            suspect: something that was pushed looked damaged.
+
+        Raises:
+            ContentError: objects are damaged; the next run begins the cache anew.
+            MirrordError: git or the disk said no.
+        """
+        if not await asyncio.to_thread(self._tidied, now):
+            return
+        edge = now - timedelta(seconds=backups)
+        known = await self.known()
+        expired = bool(known.oldest) and known.oldest < edge.strftime(STAMP)
+        if expired:
+            await self._known.forget()
+            await self.repository.expire(edge)
+            await self._backups.forget(edge.strftime(STAMP))
+        try:
+            if suspect:
+                await check(self.git, self.repository)
+            if await maintain(self.git, self.repository, now) or expired:
+                await self.known()
+        except MirrordError:
+            await self._known.forget()
+            raise
+
+    def _tidied(self, now: datetime) -> bool:
+        """Put the cache's folder in order, and return whether there is one.
+
+        The name under which the front serves it is left there, and when it was new: every object was looked at by then.
+        What a crash cuts short is put right by the next run.
+        """
+        if not self.folder.exists():
+            return False
+        shutil.rmtree(self.folder / VIEWS, ignore_errors=True)
+        mark, checked = self.folder / MARK, self.folder / CHECKED
+        with storage_errors(str(mark)):
+            if self._local is None:
+                mark.unlink(missing_ok=True)
+            elif not mark.is_file() or mark.read_text() != self._local:
+                mark.write_text(self._local)
+            if not checked.exists():
+                checked.write_text(f"{now:%Y-%m}")
+        return True
