@@ -53,14 +53,10 @@ def list_folder(folder: Path) -> Folder:
     if len(files) > MAX_FILES:
         raise ConfigError(f"{folder}: holds {len(files)} *.yaml files, more than {MAX_FILES}; join some of them")
     others = [name for name in names if name not in set(files) and not name.startswith("..")]
-    return Folder(tuple(folder / name for name in files), _notices(folder, others))
-
-
-def _notices(folder: Path, names: list[str]) -> tuple[str, ...]:
-    told = [f"{folder / name}: skipped, only *.yaml files are read" for name in names[:_MAX_NOTICES]]
-    if len(names) > _MAX_NOTICES:
-        told.append(f"{folder}: {len(names) - _MAX_NOTICES} more files skipped")
-    return tuple(told)
+    notices = [f"{folder / name}: skipped, only *.yaml files are read" for name in others[:_MAX_NOTICES]]
+    if len(others) > _MAX_NOTICES:
+        notices.append(f"{folder}: {len(others) - _MAX_NOTICES} more files skipped")
+    return Folder(tuple(folder / name for name in files), tuple(notices))
 
 
 def read_file(path: Path, limit: int) -> tuple[bytes, int]:

@@ -113,7 +113,10 @@ def read_hosts(value: Value, problems: Problems, environ: Mapping[str, str]) -> 
 def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Mapping[str, str]) -> HostPolicy:
     _check_tls(host, trail, problems)
     credential = _credential(host.auth, (*trail, "auth"), problems, environ) if host.auth else None
-    _check_realms(host, trail, problems)
+    for number, realm in enumerate(host.token_realms):
+        if realm.startswith("http://") and not host.insecure:
+            what = "is not encrypted, and would carry the password; write https://, or `insecure: true` for the host"
+            problems.add((*trail, "token_realms", number), what)
     _check_ssh(host, trail, problems)
     return HostPolicy(
         host=name, credential=credential, insecure=host.insecure, ca=host.ca, certificate=host.certificate,
@@ -135,13 +138,6 @@ def _credential(auth: Auth, trail: Trail, problems: Problems, environ: Mapping[s
         return None
 
 
-def _check_realms(host: Host, trail: Trail, problems: Problems) -> None:
-    for number, realm in enumerate(host.token_realms):
-        if realm.startswith("http://") and not host.insecure:
-            what = "is not encrypted, and would carry the password; write https://, or `insecure: true` for the host"
-            problems.add((*trail, "token_realms", number), what)
-
-
 def _check_tls(host: Host, trail: Trail, problems: Problems) -> None:
     """Load what TLS will need, so that a wrong file is found now and not at the first connection."""
     for key, path in (("ca", host.ca), ("certificate", host.certificate), ("key", host.key)):
@@ -156,7 +152,12 @@ def _check_tls(host: Host, trail: Trail, problems: Problems) -> None:
             problems.add((*trail, "ca"), f"{host.ca} holds no PEM certificate; give a file with BEGIN CERTIFICATE")
     pair = [(key, path) for key, path in (("certificate", host.certificate), ("key", host.key)) if path]
     if host.certificate and all([_readable(path, (*trail, key), problems) for key, path in pair]):  # noqa: C419 - every one is to be told
-        _check_pair(host, trail, problems)
+        try:
+            # The empty password keeps OpenSSL from asking on the terminal for the one of an encrypted key.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(host.certificate, host.key, password="")
+        except (OSError, ValueError):
+            what = "do not hold a PEM certificate and its unencrypted key; give both, in one file or as `key:`"
+            problems.add((*trail, "certificate"), f"{' and '.join(path for _, path in pair)} {what}")
 
 
 def _check_ssh(host: Host, trail: Trail, problems: Problems) -> None:
@@ -170,15 +171,6 @@ def _check_ssh(host: Host, trail: Trail, problems: Problems) -> None:
     status = path.stat()
     if status.st_uid == os.geteuid() and status.st_mode & 0o077:  # what ssh would say, and not do it
         problems.add((*trail, "ssh_key"), f"{path} can be read by others, so ssh refuses it; chmod 600 {path}")
-
-
-def _check_pair(host: Host, trail: Trail, problems: Problems) -> None:
-    try:
-        # The empty password keeps OpenSSL from asking on the terminal for the one of an encrypted key.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(host.certificate or "", host.key, password="")
-    except (OSError, ValueError):
-        what = "do not hold a PEM certificate and its unencrypted key; give both, in one file or as `key:`"
-        problems.add((*trail, "certificate"), f"{' and '.join(filter(None, (host.certificate, host.key)))} {what}")
 
 
 def _readable(path: str, trail: Trail, problems: Problems) -> bool:

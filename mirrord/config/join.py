@@ -55,7 +55,9 @@ def join(documents: Iterable[ConfigDocument], problems: Problems) -> Mapping[str
                 assert isinstance(into, dict)
                 _merge(into, section, (name,), each, problems, deep=name == "settings")
         for trail, origin in each.origins.items():
-            problems.origins.setdefault(_shifted(trail, shift), origin)
+            if trail[:1] == ("mirrors",) and len(trail) > 1 and isinstance(trail[1], int):
+                trail = ("mirrors", trail[1] + shift, *trail[2:])  # noqa: PLW2901 - behind those of the files before
+            problems.origins.setdefault(trail, origin)
     return whole
 
 
@@ -78,9 +80,3 @@ def _merge(
         else:
             what = f"{problems.spell(here)}: is also written at {problems.origin(here)}; keep one of them"
             problems.add_at(source.origins[here], what)
-
-
-def _shifted(trail: Trail, shift: int) -> Trail:
-    if trail[:1] == ("mirrors",) and len(trail) > 1 and isinstance(trail[1], int):
-        return ("mirrors", trail[1] + shift, *trail[2:])
-    return trail

@@ -34,13 +34,8 @@ def nearest(word: str, known: Mapping[str, object] | set[str] | tuple[str, ...])
     return f"known are {', '.join(sorted(known))}" if known else "none is known here"
 
 
-def _nameless(text: str) -> str:
-    """Return `text` with `***` for every `user:password` before an `@`, wherever somebody wrote one."""
-    return _WORD.sub(_masked, text)
-
-
 def _masked(word: re.Match[str]) -> str:
-    """Cut up to the last `@`: a password may hold any character."""
+    """Return a word with `***` for the `user:password` before its last `@`: a password may hold any character."""
     text = word[0]
     ats = [at.start() for at in _AT.finditer(text)]
     user = _USER.search(text, 0, ats[-1]) if ats else None
@@ -109,5 +104,5 @@ class Problems:
         """
         if self._found:
             ordered = sorted(self._found, key=lambda found: (found[0].file, found[0].line))
-            lines = (f"{redact(str(origin))}: {_nameless(redact(what))}" for origin, what in ordered)
+            lines = (f"{redact(str(origin))}: {_WORD.sub(_masked, redact(what))}" for origin, what in ordered)
             raise ConfigError(*dict.fromkeys(" ".join(line.split()) for line in lines))

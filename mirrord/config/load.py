@@ -129,16 +129,12 @@ def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail,
         mark = error.problem_mark or error.context_mark
         hint = "correct it; texts with { } [ ] , # or ': ' in them want quotes"
         line = min(mark.line + 1, len(text.splitlines())) if mark else 0  # the end of the text is on no line
-        raise _RefusedError(line, f"is no YAML ({_quoteless(error.problem)}); {hint}") from error
+        problem = _CITED.sub("…", error.problem or "")  # what the parser cites may be a part of a password
+        raise _RefusedError(line, f"is no YAML ({problem}); {hint}") from error
     except yaml.YAMLError as error:
         bad = next((position for position, char in enumerate(text) if not char.isprintable() and char not in _BLANK), 0)
         hint = "holds a character that YAML does not allow; write it as an escape inside double quotes"
         raise _RefusedError(text.count("\n", 0, bad) + 1, hint) from error
-
-
-def _quoteless(problem: str | None) -> str:
-    """Return what the parser says without the words that it cites: one may be a part of a password."""
-    return _CITED.sub("…", problem or "")
 
 
 class _Parser:

@@ -35,12 +35,12 @@ def _name(text: str) -> str:
     return text
 
 
-def _one_or_more(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 Name = Annotated[str, AfterValidator(_name), Field(examples=["craned"])]
-Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1, examples=["[ghcr, local]"])]
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    Field(min_length=1, examples=["[ghcr, local]"]),
+]
 
 
 class Envelope(Timing):
@@ -137,7 +137,8 @@ class _Reader:
         found: dict[str, Target] = {}
         for number, name in enumerate(envelope.to):
             here: Trail = (*trail, "to", number)
-            target = _local(syncer) if name == LOCAL else self.targets.get(name)
+            built_in = Target(LOCAL, syncer.kind, LOCAL, syncer.target_spec())
+            target = built_in if name == LOCAL else self.targets.get(name)
             if name in envelope.to[:number]:
                 self.problems.add(here, f"{name!r} stands there twice; keep one of them")
             elif target is not None and target.kind != envelope.kind:
@@ -148,10 +149,6 @@ class _Reader:
             elif name not in self.targets and not self.problems.partial:
                 self.problems.add(here, f"{name[:60]!r} is no target; {nearest(name, {*self.targets, LOCAL})}")
         return tuple(found.values())
-
-
-def _local(syncer: Syncer) -> Target:
-    return Target(LOCAL, syncer.kind, LOCAL, syncer.target_spec())
 
 
 def _syncer(entry: Value, trail: Trail, syncers: Mapping[str, Syncer], problems: Problems) -> Syncer | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mirrord.errors import ContentError, UsageError
@@ -17,7 +16,6 @@ Precedence = tuple[int, int, int, int, tuple[tuple[int, int, str], ...]]
 _IDENTIFIERS = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
 _EXTRA = rf"(?:-({_IDENTIFIERS}))?(?:\+({_IDENTIFIERS}))?"
 _LOOSE = re.compile(rf"v?([0-9]+)(?:\.([0-9]+))?(?:\.([0-9]+))?{_EXTRA}")
-_STRICT = re.compile(rf"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*){_EXTRA}")
 _HYPHEN = re.compile(r"(?<!\S)(\S++)\s++-\s++(\S++)")
 _TERM = re.compile(
     r"(=|!=|>|<|>=|=>|<=|=<|~|~>|\^)?\s*"
@@ -49,20 +47,7 @@ class Version:
         Raises:
             ContentError: that is no version.
         """
-        return cls._read(text, _LOOSE)
-
-    @classmethod
-    def parse_strict(cls, text: str) -> Version:
-        """Read by the letter of semver 2.0.0.
-
-        Raises:
-            ContentError: that is no semantic version.
-        """
-        return cls._read(text, _STRICT)
-
-    @classmethod
-    def _read(cls, text: str, grammar: re.Pattern[str]) -> Version:
-        found = grammar.fullmatch(text) if len(text) <= LONGEST_VERSION else None
+        found = _LOOSE.fullmatch(text) if len(text) <= LONGEST_VERSION else None
         if found is None:
             raise ContentError(f"not a semantic version: {text[:80]!r} (want 1.2.3, 1.2.3-rc.1 or 1.2.3+build)")
         major, minor, patch, pre, _build = found.groups()
@@ -123,6 +108,9 @@ class _Term:
     def allows(self, version: Version) -> bool:
         have, want, fixed = version.precedence, self.bound.precedence, self.fixed
         same = have[:fixed] == want[:fixed]
+        all_of_it = fixed == 3 and want[:3] == (0, 0, 0)  # helm reads `~0.0.0` as `>=0.0.0`
+        # `^` holds the numbers up to the first that is not 0.
+        held = min(next((count for count, number in enumerate(want[:3], 1) if number), 3), fixed)
         answers = {
             "=": have == want if fixed == 3 else same and have >= want,
             "!=": have != want if fixed == 3 else not same,
@@ -130,19 +118,10 @@ class _Term:
             "<": have < want,
             ">=": have >= want,
             "<=": have <= want if fixed == 3 else have[:fixed] <= want[:fixed],
-            "~": have >= want and (self._open() or have[: min(fixed, 2)] == want[: min(fixed, 2)]),
-            "^": have >= want and have[: self._caret()] == want[: self._caret()],
+            "~": have >= want and (all_of_it or have[: min(fixed, 2)] == want[: min(fixed, 2)]),
+            "^": have >= want and have[:held] == want[:held],
         }
         return answers[self.sign]
-
-    def _open(self) -> bool:
-        """Whether this is `~0.0.0`, which helm reads as `>=0.0.0`."""
-        return self.fixed == 3 and self.bound.precedence[:3] == (0, 0, 0)
-
-    def _caret(self) -> int:
-        """Count the numbers that `^` holds: up to the first that is not 0."""
-        leading = next((count for count, number in enumerate(self.bound.precedence[:3], 1) if number), 3)
-        return min(leading, self.fixed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +185,3 @@ def _term(found: re.Match[str], whole: str) -> _Term:
     except ContentError as error:
         raise UsageError(f"not a range of versions: {whole[:80]!r}; {error}") from error
     return _Term(_SPELLINGS.get(sign, sign), bound, fixed)
-
-
-def newest(versions: Iterable[Version], count: int, *, prereleases: bool = False) -> tuple[Version, ...]:
-    """Return the `count` newest versions, newest first; pre-releases count only when asked for (charts-syncer#217)."""
-    wanted = [version for version in versions if prereleases or not version.prerelease]
-    return tuple(sorted(wanted, key=lambda version: version.order, reverse=True)[: max(count, 0)])

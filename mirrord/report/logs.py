@@ -35,12 +35,17 @@ class Logs:
     ) -> None:
         """Write to `stream` as `json` or `text`, nothing below `level` (`debug`, `info`, `warning`, `error`)."""
         self.lost = 0  # lines that could not be written
+
+        def stamp(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+            time = now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            return {"time": time, "level": fields.pop("level"), "event": fields.pop("event"), **fields}
+
         self._logger: Any = structlog.wrap_logger(
             _Writer(stream, self),
             processors=[
                 structlog.processors.add_log_level,
-                _stamp(now),
-                _clean,
+                stamp,
+                lambda _, __, fields: {key: clean(value) for key, value in fields.items()},
                 structlog.processors.JSONRenderer(ensure_ascii=False) if style == "json" else _text,
             ],
             wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
@@ -95,18 +100,6 @@ class _Libraries(logging.Handler):
             message += f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
         level = "error" if record.levelno >= logging.ERROR else "warning"
         self._logs.write(level, "library", logger=record.name, message=message)
-
-
-def _stamp(now: Callable[[], datetime]) -> Callable[..., MutableMapping[str, Any]]:
-    def stamp(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        time = now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return {"time": time, "level": fields.pop("level"), "event": fields.pop("event"), **fields}
-
-    return stamp
-
-
-def _clean(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {key: clean(value) for key, value in fields.items()}
 
 
 def clean(value: Any, depth: int = 0) -> Any:

@@ -139,15 +139,15 @@ class _Tape:
         self._past(size, sum(map(len, self._pull(size))))
 
     def _pull(self, count: int) -> Iterator[bytes]:
-        while count and (self._at < len(self._held) or self._next()):
+        while count:
+            if self._at == len(self._held):
+                self._held, self._at = next(self._pieces, b""), 0
+                if not self._held:
+                    return
             piece = self._held[self._at : self._at + count]
             self._at += len(piece)
             count -= len(piece)
             yield piece
-
-    def _next(self) -> bool:
-        self._held, self._at = next(self._pieces, b""), 0
-        return bool(self._held)
 
     def _past(self, size: int, got: int) -> None:
         if got < size:

@@ -109,6 +109,8 @@ class _Reading:
         annotations = self._top("annotations", top)
         for key, listed in charts.items():
             self._chart(key, listed)
+        server = top.get("serverInfo")
+        path = server.get("contextPath") if isinstance(server, dict) else None
         rest = [Problem(INDEX, f"{count} more entries are odd", left) for left, count in self._more.items() if count]
         return Index(
             tuple(self._entries),
@@ -117,7 +119,7 @@ class _Reading:
             generated=generated if isinstance(generated, str) else None,
             public_keys=tuple(keys) if isinstance(keys, list) else (),
             annotations=tuple(sorted(annotations.items())) if isinstance(annotations, dict) else (),
-            context=_context(top.get("serverInfo")),
+            context=path if isinstance(path, str) else "",
         )
 
     def _top(self, key: str, top: Mapping[str, Plain]) -> object:
@@ -202,11 +204,6 @@ def _identity(key: str, raw: Plain) -> dict[str, str]:
     said = raw if isinstance(raw, dict) else {}
     name, version = said.get("name", key), said.get("version")
     return {"chart": name, "version": version} if isinstance(name, str) and isinstance(version, str) else {}
-
-
-def _context(server: Plain) -> str:
-    path = server.get("contextPath") if isinstance(server, dict) else None
-    return path if isinstance(path, str) else ""
 
 
 def _where(key: str, number: int, raw: Plain) -> str:

@@ -94,7 +94,7 @@ class _Reading:
 
         await self.workers.each(charts, look)
         there = [(chart, found[chart.version]) for chart in charts if chart.version in found]
-        for chart, entry in sorted(there, key=lambda pair: _moved(*pair)):
+        for chart, entry in sorted(there, key=lambda pair: pair[0].version != pair[1].version):  # own tags first
             self._take(chart, entry)
 
     def index(self) -> Index:
@@ -131,11 +131,6 @@ def _problem(listed: ChartVersion, what: str, *, left_out: bool = True) -> Probl
 
 def _name(reference: Reference) -> str:
     return reference.path.rpartition("/")[2]
-
-
-def _moved(listed: ChartVersion, entry: ChartVersion) -> bool:
-    """Whether a chart lies under another tag than that of its version."""
-    return entry.version != listed.version
 
 
 def _of_tags(spec: HelmSpec) -> HelmSpec:

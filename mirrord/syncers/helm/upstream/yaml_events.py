@@ -195,7 +195,7 @@ def _from_json(data: bytes, *, strict: bool) -> IndexDocument:
             object_pairs_hook=_pairs if strict else dict,
             parse_int=PlainScalar,
             parse_float=PlainScalar,
-            parse_constant=_constant,
+            parse_constant=lambda name: Poison(f"{name} is no JSON"),
         )
     except UnicodeDecodeError as error:
         raise ContentError(f"is no JSON (byte {error.start} is no UTF-8)") from error
@@ -220,7 +220,3 @@ def _pairs(pairs: list[tuple[str, Plain]]) -> dict[str, Plain]:
         times = Counter(key for key, _ in pairs)
         found |= {key: Poison(f"{key[:40]} is written twice") for key in found if times[key] > 1}
     return found
-
-
-def _constant(name: str) -> Plain:
-    return Poison(f"{name} is no JSON")
