@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from mirrord.cli.console import note
+from mirrord.cli.console import exit_code, note, say_json, say_run
 from mirrord.cli.options import config_folder, state_folder
 from mirrord.cli.progress import shown
 from mirrord.commands import Command
@@ -21,6 +21,8 @@ from mirrord.daemon.loop import run
 from mirrord.daemon.runtime import open_runtime
 from mirrord.errors import BusyError
 from mirrord.events import Events
+from mirrord.model.run import Run
+from mirrord.report.documents import run_document
 from mirrord.serve.remote import ControlClient
 from mirrord.syncer.loader import load_syncers
 
@@ -49,6 +51,15 @@ def configuration(folder: Path) -> Configuration:
 def _read_early(folder: Callable[[], Path], state: Path) -> Configuration | None:
     """Read the configuration before there is a state directory: who has it wrong finds none left behind."""
     return None if state.exists() else configuration(folder())
+
+
+def report(run: Run, *, json: bool) -> int:
+    """Print what became of a run, and return the exit code of the command that asked for it."""
+    if json:
+        say_json(run_document(run))
+    else:
+        say_run(run)
+    return exit_code([run])
 
 
 async def _ask(command: Command[_Answer], folder: Callable[[], Path], state: Path, *, quiet: bool) -> _Answer:

@@ -130,13 +130,18 @@ async def _publish(stage: Stage) -> int:
     return 0
 
 
+async def _sync(stage: Stage, name: str) -> int:
+    """Let the daemon mirror one more thing, as `mirrord sync` does; return the exit code."""
+    say(f"\n$ mirrord sync {name}")
+    sys.stdout.flush()
+    (run,) = await ControlClient(stage.state).carry_out(Sync((name,)))
+    say_run(run)
+    return exit_code([run])
+
+
 async def _sync_charts(stage: Stage) -> int:
     """Mirror the chart repository, and get every archive from mirrord as helm would."""
-    say(f"\n$ mirrord sync {CHARTS}")
-    sys.stdout.flush()
-    (ended,) = await ControlClient(stage.state).carry_out(Sync((CHARTS,)))
-    say_run(ended)
-    if code := exit_code([ended]):
+    if code := await _sync(stage, CHARTS):
         return code
     async with Http(HostBook()) as http:
         for file, data in stage.charts.files.items():
@@ -152,11 +157,7 @@ async def _sync_code(stage: Stage) -> int:
     if stage.code is None:
         say("\ngit is not installed: mirroring a repository is left out")
         return 0
-    say(f"\n$ mirrord sync {CODE}")
-    sys.stdout.flush()
-    (ended,) = await ControlClient(stage.state).carry_out(Sync((CODE,)))
-    say_run(ended)
-    if code := exit_code([ended]):
+    if code := await _sync(stage, CODE):
         return code
     wanted = stage.code.refs(f"team/{CODE}.git")
     for name, forge in stage.forges.items():

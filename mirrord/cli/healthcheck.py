@@ -41,11 +41,11 @@ def healthcheck(
         text = answer.read(4096).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
         why = getattr(error, "strerror", None) or error
-        return _told(1, f"{listen}: no daemon answers: {why}", answered=False, json=json)
-    return _told(0 if answer.status == 200 else 1, text, answered=True, json=json)
+        return _say(1, f"{listen}: no daemon answers: {why}", answered=False, json=json)
+    return _say(0 if answer.status == 200 else 1, text, answered=True, json=json)
 
 
-def _told(status: int, text: str, *, answered: bool, json: bool) -> int:
+def _say(status: int, text: str, *, answered: bool, json: bool) -> int:
     """Print what was found and return the exit code."""
     if json:
         say_json({"alive": status == 0, "said": text})

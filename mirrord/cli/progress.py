@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from mirrord.cli.console import mark, note, plain_lines, size
@@ -22,15 +22,8 @@ def shown(events: Events, *, quiet: bool) -> Iterator[None]:
     if quiet:
         yield
         return
-    if not sys.stderr.isatty():
-        stop = events.listen(_Lines().hear)
-        try:
-            yield
-        finally:
-            stop()
-        return
-    with _bars() as progress:
-        stop = events.listen(_Bars(progress).hear)
+    with _bars() if sys.stderr.isatty() else nullcontext() as progress:
+        stop = events.listen(_Bars(progress).hear if progress else _Lines().hear)
         try:
             yield
         finally:
@@ -45,7 +38,7 @@ class _Lines:
 
     def hear(self, event: Event) -> None:
         if isinstance(event, StepDone):
-            line = _told(event)
+            line = _line(event)
             if not event.receipt.bad or line not in self._bad:
                 note(line)
             if event.receipt.bad:
@@ -54,7 +47,7 @@ class _Lines:
             note(f"retrying {event.host} in {event.delay:.1f} s: {event.reason}")
 
 
-def _told(event: StepDone) -> str:
+def _line(event: StepDone) -> str:
     """Write a line about a step: `done: app: ghcr: main: 6 blobs sent (1.2 MiB)`."""
     receipt = event.receipt
     sent = f" ({size(receipt.sent)})" if receipt.good and receipt.sent else ""
@@ -88,7 +81,7 @@ class _Bars:
         elif isinstance(event, BytesSent):
             self._grow(event.target, event.digest, event.fresh, event.total)
         elif isinstance(event, StepDone):
-            self._progress.console.print(plain_lines(_told(event)), markup=False, highlight=False)
+            self._progress.console.print(plain_lines(_line(event)), markup=False, highlight=False)
 
     def _grow(self, name: str, digest: str, count: int, total: int) -> None:
         if name not in self._bars:

@@ -7,13 +7,11 @@ from typing import Annotated
 
 import typer
 
-from mirrord.cli.ask import ask
-from mirrord.cli.console import exit_code, say_json, say_run
+from mirrord.cli.ask import ask, report
 from mirrord.cli.options import Config, Json, State
 from mirrord.commands import Publish
 from mirrord.errors import UsageError
 from mirrord.plan.naming import build_tags, pull_request_tags
-from mirrord.report.documents import run_document
 from mirrord.syncer.values import Publication
 
 HELP = """Publish one build to every target of the mirror NAME.
@@ -52,12 +50,7 @@ def publish(  # noqa: PLR0917 - each one is an option of the command line
     """Run the command and return its exit code."""
     names = _names(branch, pr, commit, describe)
     publication = Publication(_source(layout, archive, image), names, if_newest=if_newest)
-    run = ask(Publish(name, publication), config, state, quiet=json)
-    if json:
-        say_json(run_document(run))
-    else:
-        say_run(run)
-    return exit_code([run])
+    return report(ask(Publish(name, publication), config, state, quiet=json), json=json)
 
 
 def _source(layout: str | None, archive: str | None, image: str | None) -> str:

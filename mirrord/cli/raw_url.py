@@ -45,14 +45,14 @@ class _Copy:
 def raw_url(url: Url, config: Config = None, json: Json = False) -> int:  # noqa: FBT002 - a flag
     """Run the command and return its exit code."""
     page = _page(url)
-    found = configuration(config_folder(config))
-    copies = [copy for mirror in found.mirrors for copy in _copies(mirror, page, found.settings.listen)]
+    read = configuration(config_folder(config))
+    copies = [copy for mirror in read.mirrors for copy in _copies(mirror, page, read.settings.listen)]
     if json:
         rows = [{"mirror": copy.mirror, "target": copy.target, "url": copy.url} for copy in copies]
         say_json({"ref": page.ref, "path": page.path, "copies": rows})
         return 0 if any(copy.url for copy in copies) else MissingError.exit_code
     if not copies:
-        known = ", ".join(_origins(found.mirrors)) or "none"
+        known = ", ".join(_origins(read.mirrors)) or "none"
         raise MissingError(f"no mirror has {page.address}; Git mirrors here are of: {known}")
     if silent := [copy for copy in copies if not copy.url]:
         names = ", ".join(f"{copy.mirror} at {copy.target}" for copy in silent)

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from mirrord.cli.ask import ask
-from mirrord.cli.console import exit_code, say, say_json, say_run, table
+from mirrord.cli.ask import ask, report
+from mirrord.cli.console import say, say_json, table
 from mirrord.cli.options import Config, Json, State
 from mirrord.commands import Backups, Restore
 from mirrord.errors import UsageError
-from mirrord.report.documents import run_document
 
 HELP = """List what runs of the mirror NAME overwrote or deleted, or bring one of them back.
 
@@ -55,9 +54,4 @@ def restore(  # noqa: PLR0917 - each one is an option of the command line
         else:
             say(f"{name}: there is no backup of anything that was overwritten or deleted")
         return 0
-    run = ask(Restore(name, backup, release), config, state, quiet=json)
-    if json:
-        say_json(run_document(run))
-    else:
-        say_run(run)
-    return exit_code([run])
+    return report(ask(Restore(name, backup, release), config, state, quiet=json), json=json)

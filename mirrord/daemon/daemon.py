@@ -43,10 +43,10 @@ class Daemon(Dispatcher):
     ) -> None:
         super().__init__(runtime)
         self._logs, self._metrics, self._notifier = logs, metrics, notifier
-        self._folder, self._state, self._environ = folder, state, environ
+        self._folder, self._environ = folder, environ
         self._started = now()
         self._ticked = asyncio.get_running_loop().time()
-        self._upkeep = Upkeep(runtime, state, metrics)
+        self.upkeep = Upkeep(runtime, state, metrics)
         self._configuration_error = ""
         self._edition = 0
         self._reloading = asyncio.Lock()
@@ -72,7 +72,7 @@ class Daemon(Dispatcher):
             tick_age=asyncio.get_running_loop().time() - self._ticked,
             overdue=self.runtime.runner.overdue(),
             scheduled=self.clock.running,
-            storage=self._upkeep.trouble,
+            storage=self.upkeep.trouble,
             stopping=self.runtime.runner.stopping,
         )
 
@@ -131,10 +131,6 @@ class Daemon(Dispatcher):
 
     # What it does by itself
 
-    def start(self) -> None:
-        """Begin to tick."""
-        self.clock.start(self.runtime.snapshot.configuration.mirrors)
-
     async def follow(self) -> None:
         """Let the metrics follow the configuration in use."""
         self._metrics.follow(self.runtime.snapshot.configuration.mirrors, await self._standing(), now())
@@ -144,13 +140,13 @@ class Daemon(Dispatcher):
         try:
             return await self.runtime.store.standing()
         except MirrordError as error:
-            self._upkeep.trouble = str(error)
+            self.upkeep.trouble = str(error)
             return ()
 
     async def after(self, run: Run) -> None:
         """Take note of a run that ended; when our disk failed it, or did before, see at once how that is now."""
-        if self._upkeep.trouble or StorageError.code in {run.code, *(receipt.code for receipt in run.receipts)}:
-            await self._upkeep.look()
+        if self.upkeep.trouble or StorageError.code in {run.code, *(receipt.code for receipt in run.receipts)}:
+            await self.upkeep.look()
         self._metrics.remember(entry for entry in await self._standing() if entry.mirror == run.mirror)
         self._edition += 1
         self._notifier.status(self.summary())
@@ -178,10 +174,6 @@ class Daemon(Dispatcher):
             if watchdog is not None and self._ticked - fed >= watchdog / 3 and health.live(self.health()).good:
                 self._notifier.alive()
                 fed = self._ticked
-
-    async def look(self) -> None:
-        """Look after the state for ever."""
-        await self._upkeep.forever()
 
 
 def _needs_restart(old: Configuration, fresh: Configuration) -> list[str]:

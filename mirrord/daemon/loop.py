@@ -20,28 +20,28 @@ def run(work: Coroutine[Any, Any, _T], *, plain: bool = False) -> _T:
     Raises:
         SystemExit: with 128 and the signal's number.
     """
-    told: list[int] = []
+    signals: list[int] = []
     try:
         with asyncio.Runner(loop_factory=None if plain else _uvloop) as runner:
-            return runner.run(_ending(work, told))
+            return runner.run(_ending(work, signals))
     except asyncio.CancelledError:
-        if not told:
+        if not signals:
             raise
-        raise SystemExit(128 + told[0]) from None
+        raise SystemExit(128 + signals[0]) from None
 
 
-async def _ending(work: Coroutine[Any, Any, _T], told: list[int]) -> _T:
+async def _ending(work: Coroutine[Any, Any, _T], signals: list[int]) -> _T:
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
 
-    def tell(number: int) -> None:
-        if not told:  # the next ones do not keep it from cleaning up
+    def end(number: int) -> None:
+        if not signals:  # the next ones do not keep it from cleaning up
             task.cancel()
-        told.append(number)
+        signals.append(number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, tell, number)
+            loop.add_signal_handler(number, end, number)
     return await work
 
 

@@ -68,7 +68,9 @@ async def serve(
         address = address_of(public)
         logs.write("info", "daemon.ready", address=address, version=__version__, mirrors=len(runtime.snapshot.names))
         await _until_signal(daemon, logs, notifier)
-        await _end(daemon, logs, stop_timeout)
+        daemon.clock.stop()
+        if not await runtime.runner.stop(stop_timeout):
+            logs.write("warning", "daemon.notice", message="a run did not end when it was cancelled; leaving it behind")
     logs.write("info", "daemon.stopped")
     return 0
 
@@ -89,9 +91,9 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     front = Listener(make_app(daemon, Programs(Room(daemon.services().scratch, disk=budget // _ANSWERS))))
     stack.push_async_callback(front.close)
     await front.listen(public)
-    daemon.start()
+    daemon.clock.start(daemon.runtime.snapshot.configuration.mirrors)
     stack.callback(daemon.clock.stop)
-    for work in (daemon.beat(), daemon.look()):
+    for work in (daemon.beat(), daemon.upkeep.forever()):
         task = asyncio.create_task(work)
         stack.push_async_callback(_cancelled, task)
 
@@ -135,9 +137,3 @@ async def _until_signal(daemon: Daemon, logs: Logs, notifier: Notifier) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # its default would end us before the runs are done
     notifier.stopping()
     logs.write("info", "daemon.stopping", signal=name)
-
-
-async def _end(daemon: Daemon, logs: Logs, patience: float) -> None:
-    daemon.clock.stop()
-    if not await daemon.runtime.runner.stop(patience):
-        logs.write("warning", "daemon.notice", message="a run did not end when it was cancelled; leaving it behind")

@@ -28,15 +28,11 @@ STOPPING = "mirrord is shutting down; ask again when it is back"
 
 @dataclass(slots=True)
 class _Active:
-    """A run under way; `began` is loop time."""
+    """A run under way, and how it ended when that is known before it is over; `began` is loop time."""
 
     mirror: Mirror
-    trigger: str
-    started: datetime
+    running: Running
     began: float
-    steps: int | None = None
-    done: int = 0
-    failed: int = 0
     ended: Run | None = None
 
 
@@ -114,15 +110,12 @@ class Runner:
 
     def running(self) -> Mapping[str, Running]:
         """Return the runs under way, by mirror."""
-        return {
-            name: Running(entry.trigger, entry.started, entry.steps, entry.done, entry.failed)
-            for name, entry in self._active.items()
-        }
+        return {name: active.running for name, active in self._active.items()}
 
     def overdue(self) -> tuple[str, ...]:
         """Return the mirrors whose run outlived its cancellation at the deadline."""
         now = asyncio.get_running_loop().time()
-        late = [name for name, entry in self._active.items() if now > entry.began + entry.mirror.deadline + self._grace]
+        late = (name for name, run in self._active.items() if now > run.began + run.mirror.deadline + self._grace)
         return tuple(sorted(late))
 
     async def stop(self, patience: float) -> bool:
@@ -164,7 +157,7 @@ class Runner:
             if publication is not None and syncer.publishing:
                 mirror = syncer.publishing(mirror, publication)
             mirror = replace(mirror, allow=allow)
-            active = _Active(mirror, trigger, self._now(), asyncio.get_running_loop().time())
+            active = _Active(mirror, Running(trigger, self._now()), asyncio.get_running_loop().time())
             self._active[name] = active
             try:
                 async with current.lease():
@@ -185,7 +178,7 @@ class Runner:
                 current.syncer(mirror),
                 current.services,
                 self._store,
-                active.trigger,
+                active.running.trigger,
                 clock=self._now,
                 parallel=current.configuration.settings.parallel,
                 home=current.mirror(mirror.name),
@@ -198,19 +191,18 @@ class Runner:
     def _failed(self, active: _Active, code: str, error: str) -> Run:
         if active.ended is not None:
             return active.ended
-        mirror = active.mirror
-        text = redact(error)
-        run = Run(mirror.name, mirror.kind, active.trigger, active.started, self._now(), error=text, code=code)
+        mirror, (trigger, started) = active.mirror, (active.running.trigger, active.running.started)
+        run = Run(mirror.name, mirror.kind, trigger, started, self._now(), error=redact(error), code=code)
         self._events.emit(RunFinished(run))
         return run
 
     def _hear(self, event: Event) -> None:
         match event:
             case Planned(plan) if active := self._active.get(plan.mirror):
-                active.steps = len(plan.active)
+                active.running = replace(active.running, steps=len(plan.active))
             case StepDone(mirror, receipt) if active := self._active.get(mirror):
-                active.done += receipt.good
-                active.failed += receipt.bad
+                done, failed = active.running.done + receipt.good, active.running.failed + receipt.bad
+                active.running = replace(active.running, done=done, failed=failed)
             case RunFinished(run) if active := self._active.get(run.mirror):
                 active.ended = run
             case _:

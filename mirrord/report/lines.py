@@ -65,9 +65,9 @@ def line(event: Event) -> Line | None:  # noqa: C901, PLR0911 - one case an even
         case RunStarted(mirror, kind, trigger):
             return Line("info", "run.started", {"mirror": mirror, "kind": kind, "trigger": trigger})
         case Planned(plan):
-            told = {"problems": list(plan.problems), "missing": list(plan.missing)}
-            found = {"steps": len(plan.steps), "active": len(plan.active), **told}
-            return Line("warning" if plan.missing else "info", "run.planned", {"mirror": plan.mirror, **found})
+            fields = {"mirror": plan.mirror, "steps": len(plan.steps), "active": len(plan.active)}
+            fields |= {"problems": list(plan.problems), "missing": list(plan.missing)}
+            return Line("warning" if plan.missing else "info", "run.planned", fields)
         case RunSkipped(mirror, reason):
             return Line("info", "run.skipped", {"mirror": mirror, "reason": reason})
         case Reloaded(error):

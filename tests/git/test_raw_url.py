@@ -6,13 +6,10 @@ import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from mirrord.cli import main
-from mirrord.syncers.git.names import places
-from mirrord.syncers.git.spec import GitSpec, GitTarget
 
 CONFIGURATION = """
 settings: {listen: "0.0.0.0:8080"}
@@ -40,8 +37,6 @@ Typed = Callable[..., tuple[int, str, str]]
 def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
     """Run the command over the configuration; returns exit code, output and errors."""
     (tmp_path / "main.yaml").write_text(CONFIGURATION)
-    git = SimpleNamespace(kind="git", spec=GitSpec, target_spec=GitTarget, places=places)
-    monkeypatch.setattr("mirrord.cli.ask.load_syncers", lambda: {"git": git})
     monkeypatch.setattr(gc, "set_threshold", lambda _: None)
     monkeypatch.delenv("MIRRORD_LISTEN", raising=False)
 
