@@ -28,6 +28,7 @@ NAMES = frozenset(
         "push.manifest",  # a manifest is at a target by digest
         "push.tag",  # one of the tags of an item was set at a target
         "git.pushed",  # a push of Git refs ended, nobody has looked yet what came of it
+        "facts.noted",  # what a kind remembers is replaced, and not yet durable
         "ledger.intended",  # it is written down what is moved, and nothing is moved yet
         "ledger.settled",  # what came of moves is written to the database
         "record.receipt",  # a receipt was written to the database

@@ -19,6 +19,7 @@ from mirrord.daemon.snapshot import Snapshot
 from mirrord.errors import StorageError
 from mirrord.events import Events
 from mirrord.record.store import Store, file_url, open_store
+from mirrord.record.takeover import take_over
 from mirrord.syncer.port import Syncer
 
 
@@ -76,6 +77,7 @@ async def open_runtime(
         stack.callback(reserve.give_up, state)  # a state that nobody uses takes no more room than it needs
         store = await open_store(file_url(state / "mirrord.db"), now(), partial(reserve.give_up, state))
         stack.push_async_callback(store.close)
+        await take_over(state, store)
         full = await asyncio.to_thread(_reserved, state)
         runtime: Runtime
         snapshot = Snapshot(configuration, syncers, replace(services, facts=store))

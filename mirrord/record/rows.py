@@ -163,8 +163,13 @@ class Rows:
         """Write facts, unless they are written already."""
         written = json.dumps(dict(facts), sort_keys=True) if facts else None
         if written != self._facts(mirror, name):
-            row = {"facts": written} if written else None
-            self._write(lambda link: _put(link, tables.facts, {"mirror": mirror, "name": name}, row))
+
+            def change(link: Connection) -> None:
+                row = {"facts": written} if written else None
+                _put(link, tables.facts, {"mirror": mirror, "name": name}, row)
+                failpoints.hit("facts.noted")
+
+            self._write(change)
 
     def _facts(self, mirror: str, name: str) -> str | None:
         found = self._read(_of(tables.facts, mirror=mirror, name=name))

@@ -223,6 +223,24 @@ async def test_the_guard_without_notes(source: ChartRepository, runs: ChartRuns)
         runs.later(days=2)
 
 
+async def test_without_a_baseline_nothing_is_deleted(source: ChartRepository, runs: ChartRuns) -> None:
+    """A run that knows nothing of earlier ones deletes nothing, says so, and notes with what the next one compares."""
+    for chart in FULL:
+        source.add(build_chart(*chart))
+    await runs.run(runs.mirror(source.url, keys={"removed": "delete"}, local=LOCAL))
+    for note in runs.notes():
+        note.unlink()
+    source.files[INDEX] = index_of(*FULL[1:])
+    fewer = runs.mirror(source.url, keys={"removed": "delete", "max_loss": 1, "newest": 1}, local=LOCAL)
+    run = await runs.run(fewer)
+    assert len(sound(runs.local())) == 10
+    assert any("this one deletes nothing" in remark for remark in run.remarks)
+    runs.later(days=2)
+    run = await runs.run(fewer)
+    assert len(sound(runs.local())) < 10
+    assert not any("this one deletes nothing" in remark for remark in run.remarks)
+
+
 async def test_json(source: ChartRepository, runs: ChartRuns) -> None:
     """`index: json` publishes the same list as JSON, under the same name."""
     fill(source)

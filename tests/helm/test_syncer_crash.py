@@ -144,7 +144,7 @@ async def test_crash_before_every_write(
     assert torn <= (3 if kind == "site" and AGAIN in new else 0)
 
 
-@pytest.mark.parametrize("point", ["push.tag", "push.blob", "notes.written", "notes.renamed", "links.renamed"])
+@pytest.mark.parametrize("point", ["push.tag", "push.blob", "facts.noted", "links.renamed"])
 async def test_crash_at_a_failpoint_with_servers(
     point: str, children: ForkServerContext, source: ChartRepository, tmp_path: Path
 ) -> None:

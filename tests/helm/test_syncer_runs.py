@@ -336,7 +336,7 @@ async def test_lost_notes_converge(source: ChartRepository, runs: ChartRuns) -> 
     await runs.run(mirror)
     before = runs.local(), site(runs.folder / "site")
     for note in runs.notes():
-        note.write_bytes(b"{damaged" if note.stem == "app" else b"[]")
+        note.write_bytes(b"{damaged" if note.stem == "app.helm" else b"[]")
     source.forget()
     run = await runs.run(mirror)
     assert run.read == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Collection, Mapping
 from contextlib import closing
@@ -12,14 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from mirrord import failpoints
 from mirrord.commands import Backups
 from mirrord.config.load import load_folder
 from mirrord.daemon import runtime
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.lock import StateLock
 from mirrord.daemon.runtime import Runtime, open_runtime
+from mirrord.errors import StorageError
 from mirrord.events import Events
 from mirrord.model.run import Result
+from mirrord.record.sqlite import SqliteStore
+from mirrord.record.takeover import take_over
 from mirrord.syncer.loader import load_syncers
 from mirrord.testing.images import build_image
 from mirrord.testing.pushing import push
@@ -95,6 +100,29 @@ async def test_nothing_is_lost_and_nothing_done_twice(
         assert world.charts.count("GET", ".tgz") == 0
         assert world.source.count("GET", "/blobs/") == 0
         assert world.forge.count("POST", "git-receive-pack") == 0
+
+
+@pytest.mark.parametrize("version", sorted(PORTS))
+async def test_notes_in_files_go_into_the_record(version: str, tmp_path: Path) -> None:
+    """What a chart mirror noted is read once, and its files go; a crash on the way loses none of it."""
+    state = tmp_path / "state"
+    unpack(version, state)
+    notes = {file.stem: json.loads(file.read_bytes()) for file in (state / "helm").glob("*.json")}
+    assert {"charts", "charts.items"} <= notes.keys()
+    store = await SqliteStore.open(state / "mirrord.db", EPOCH)
+    failpoints.arm("facts.noted", failpoints.after(1, failpoints.fail))
+    with pytest.raises(StorageError, match="failpoint"):
+        await take_over(state, store)
+    failpoints.disarm()
+    assert len([*(state / "helm").iterdir()]) == len(notes) - 1
+    (state / "helm" / ".charts.json.0123.tmp").write_text("{")
+    (state / "helm" / "other.json").write_text("{damaged")
+    await take_over(state, store)
+    await take_over(state, store)
+    assert not (state / "helm").exists()
+    found = {name: await store.recall("charts", "helm" + name.removeprefix("charts")) for name in notes}
+    assert found == notes
+    await store.close()
 
 
 async def check(opened: Runtime, before: Before, done: Collection[str]) -> None:

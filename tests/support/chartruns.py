@@ -36,7 +36,7 @@ from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import Limits
 from tests.support.chartservers import ChartMuseumServer, CodingServer
 from tests.support.chartworld import read_entries
-from tests.support.store import MemoryStore
+from tests.support.store import FileFacts, MemoryStore
 
 HELM = SYNCER
 NOW = datetime(2024, 6, 17, 12, tzinfo=UTC)
@@ -95,8 +95,7 @@ class ChartRuns:
 
     def notes(self) -> list[Path]:
         """Return the files in which the syncer notes what it wants to find again."""
-        assert self.services.keep is not None
-        return sorted((self.services.keep / "helm").glob("*.json"))
+        return sorted((self.folder / "facts").glob("*.json"))
 
     def local(self, name: str = "app") -> Mapping[str, bytes]:
         """Return what the local store shows of a mirror: content by name, read anew as after a restart."""
@@ -140,7 +139,8 @@ async def open_chart_runs(
             store, links = DiskStore(folder / "blobs"), Repositories(folder / "links")
             links.sweep()
             store.sweep(links.linked())
-            services = Services(http, spools, events, folder / "scratch", store, links, folder)
+            facts = FileFacts(folder / "facts")
+            services = Services(http, spools, events, folder / "scratch", store, links, folder, facts=facts)
         try:
             yield ChartRuns(folder, services)
         finally:

@@ -13,6 +13,7 @@ from mirrord.events import Events
 from mirrord.syncer.values import Services
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
+from tests.support.store import FileFacts
 
 SPOOL = 64 << 20
 
@@ -29,6 +30,7 @@ async def open_services(
         spools = SpoolPool(folder / "spool", SPOOL, heard)
         store, links = DiskStore(folder / "blobs"), Repositories(folder / "links")
         try:
-            yield Services(http, spools, heard, folder / "scratch", store, links, folder)
+            facts = FileFacts(folder / "facts")
+            yield Services(http, spools, heard, folder / "scratch", store, links, folder, facts=facts)
         finally:
             await spools.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mirrord import failpoints
 from mirrord.errors import StorageError
 from mirrord.model.history import RunRecord, Standing, TargetRecord
 from mirrord.model.ledger import LedgerEntry, Settled
@@ -133,6 +135,32 @@ class MemoryStore:
     def _usable(self) -> None:
         if self.broken:
             raise StorageError(self.broken)
+
+
+class FileFacts:
+    """Facts in files of a folder, for worlds that are opened again and need nothing else of a record."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def recall(self, mirror: str, name: str) -> Mapping[str, str]:
+        """See `Facts.recall`; what a test damaged says nothing."""
+        try:
+            found = json.loads((self.folder / f"{mirror}.{name}.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    async def note(self, mirror: str, name: str, facts: Mapping[str, str]) -> None:
+        """See `Facts.note`."""
+        if facts == await self.recall(mirror, name):
+            return
+        self.folder.mkdir(exist_ok=True)
+        file = self.folder / f"{mirror}.{name}.json"
+        fresh = self.folder / f"{file.name}.new"
+        fresh.write_text(json.dumps(dict(facts)))
+        failpoints.hit("facts.noted")
+        fresh.rename(file)
 
 
 def age(file: Path, *lacks: str) -> None:

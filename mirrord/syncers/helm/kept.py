@@ -1,4 +1,4 @@
-"""What a chart mirror notes for its next look: losing it costs requests, never the truth."""
+"""What a chart mirror notes for its next look: losing it costs requests, and deletions wait a run; never the truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from mirrord.blobs.notes import Notes
 from mirrord.model.plan import Action
 from mirrord.syncer.values import LOCAL, Mirror, Services
 from mirrord.syncers.helm.names import INDEX, instant, places, repository_of, spec_of
@@ -27,9 +26,19 @@ FORM: Final = 1
 _SETUP = ""  # among the troubles: with which configuration they were met
 
 
-def notes_of(services: Services) -> Notes | None:
-    """Return where small facts about chart mirrors are; None where there is no state."""
-    return Notes(services.keep / "helm") if services.keep else None
+async def recall(mirror: Mirror, services: Services, what: str) -> Mapping[str, str]:
+    """Return what was noted; where there is no state, nothing is."""
+    return await services.facts.recall(mirror.name, f"helm{what}") if services.facts else {}
+
+
+async def note(mirror: Mirror, services: Services, what: str, facts: Mapping[str, str]) -> None:
+    """Note something.
+
+    Raises:
+        StorageError: the disk said no.
+    """
+    if services.facts:
+        await services.facts.note(mirror.name, f"helm{what}", facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +68,22 @@ class RunNotes:
     """
 
     def __init__(self, mirror: Mirror, services: Services) -> None:
-        """Read and write them where the state is; without one, nothing is known and nothing noted."""
-        self._mirror = mirror
-        self._services = services
-        self._notes = notes_of(services)
+        """Know nothing yet."""
+        self._mirror, self._services = mirror, services
         self.setup = hashlib.sha256(repr((FORM, spec_of(mirror), places(mirror))).encode()).hexdigest()
-        self.facts = self._read("")
-        self.troubles = self._troubles()
+        self.facts: Mapping[str, str] = {}
+        self.troubles: Troubles = {}
+
+    @classmethod
+    async def read(cls, mirror: Mirror, services: Services) -> RunNotes:
+        """Read what every look needs; where there is no state, nothing is known and nothing noted."""
+        notes = cls(mirror, services)
+        notes.facts = await recall(mirror, services, "")
+        troubles = await recall(mirror, services, ".troubles")
+        if troubles.get(_SETUP) == notes.setup:
+            found = {key: Trouble.read(text) for key, text in troubles.items()}
+            notes.troubles = {key: trouble for key, trouble in found.items() if trouble}
+        return notes
 
     def fresh(self, now: datetime) -> bool:
         """Whether what is known can still be trusted.
@@ -89,22 +107,23 @@ class RunNotes:
         index = linked.tags.get(INDEX) if linked else None
         return bool(index and self._services.blobs and self._services.blobs.path(index))
 
-    @property
-    def previous(self) -> frozenset[str] | None:
-        """What upstream listed at the last run that was accepted; None when nobody knows."""
-        return frozenset(self._read(".items")) or None
+    async def previous(self) -> frozenset[str] | None:
+        """Return what upstream listed at the last run that was accepted; None when nobody knows."""
+        return frozenset(await recall(self._mirror, self._services, ".items")) or None
 
-    @property
-    def told(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The problems and the remarks of the last full look."""
-        told = self._read(".told")
+    async def told(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the problems and the remarks of the last full look."""
+        told = await recall(self._mirror, self._services, ".told")
         return _sentences(told.get("problems", "")), _sentences(told.get("remarks", ""))
 
-    def outdated(self, survey: HelmSurvey, form: str) -> frozenset[str]:
+    async def outdated(self, survey: HelmSurvey, form: str) -> frozenset[str]:
         """Return the targets whose index we write, and which do not have it in this form yet."""
-        forms = self._read(".forms")
-        ours = {name for name, shelf in survey.shelves.items() if shelf.own is not None}
-        return frozenset(name for name in ours if forms.get(name) != form) if self._notes else frozenset()
+        if self._services.facts is None:
+            return frozenset()
+        forms = await recall(self._mirror, self._services, ".forms")
+        return frozenset(
+            name for name, shelf in survey.shelves.items() if shelf.own is not None and forms.get(name) != form
+        )
 
     async def note_unchanged(self, facts: Mapping[str, str]) -> None:
         """Note what a look brought at which nothing had changed: the same bytes may have another ETag."""
@@ -113,7 +132,7 @@ class RunNotes:
     async def note(self, survey: HelmSurvey, ended: RunEnd) -> None:
         """Note what upstream lists, what was wrong there, and that all was done that could be."""
         await self._note_forms(survey, ended.finished)
-        if self._notes is None:
+        if self._services.facts is None:
             return
         view = await asyncio.to_thread(_seen, self._mirror, survey, ended)
         troubles = {key: trouble.written() for key, trouble in view.troubles.items()}
@@ -129,24 +148,14 @@ class RunNotes:
     async def _note_forms(self, survey: HelmSurvey, finished: Collection[str]) -> None:
         """Note the form of each index by itself: a target that is down says nothing about the others."""
         names = {target.name for target in self._mirror.targets}
-        forms = {name: form for name, form in self._read(".forms").items() if name in names}
+        forms = {
+            name: form for name, form in (await recall(self._mirror, self._services, ".forms")).items() if name in names
+        }
         shown = {name for name in survey.rewrite if name in finished}
         await self._write(".forms", forms | dict.fromkeys(shown, survey.facts["form"]))
 
-    def _troubles(self) -> Troubles:
-        noted = self._read(".troubles")
-        if noted.get(_SETUP) != self.setup:
-            return {}
-        found = {key: Trouble.read(text) for key, text in noted.items()}
-        return {key: trouble for key, trouble in found.items() if trouble}
-
-    def _read(self, what: str) -> Mapping[str, str]:
-        return self._notes.read(f"{self._mirror.name}{what}") if self._notes else {}
-
     async def _write(self, what: str, facts: Mapping[str, str]) -> None:
-        """Write what is not noted already."""
-        if self._notes and self._read(what) != facts:
-            await self._notes.write(f"{self._mirror.name}{what}", facts)
+        await note(self._mirror, self._services, what, facts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) 
 
     A chart's own digest says more than a record of it.
     """
-    kept = RunNotes(mirror, services)
+    kept = await RunNotes.read(mirror, services)
     spec, url = spec_of(mirror), source_of(mirror)
     asked = kept.facts if kept.fresh(now) else {}
     if is_oci(url):
@@ -48,7 +48,7 @@ async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) 
     if polled.index is None:
         versions = kept.facts.get("versions", "all")
         said = f"upstream is as it was at {kept.facts['at']}: {versions} versions, and nothing left to do"
-        problems, remarks = kept.told
+        problems, remarks = await kept.told()
         return HelmSurvey(
             unchanged=said, facts=polled.facts, problems=problems, remarks=remarks, troubles=kept.troubles
         )
@@ -57,8 +57,8 @@ async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) 
     return replace(
         survey,
         troubles=kept.troubles,
-        previous=kept.previous,
-        rewrite=kept.outdated(survey, form),
+        previous=await kept.previous(),
+        rewrite=await kept.outdated(survey, form),
         facts={**polled.facts, "setup": kept.setup, "form": form, "at": now.isoformat(timespec="seconds")},
     )
 
@@ -106,7 +106,7 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
     finally:
         with contextlib.suppress(StorageError):  # it costs requests later, and hides nothing worse
             await _leave(mirror, services, visits, targets)
-    kept = RunNotes(mirror, services)
+    kept = await RunNotes.read(mirror, services)
     if survey.unchanged:
         await kept.note_unchanged(survey.facts)
     else:

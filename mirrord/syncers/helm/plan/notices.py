@@ -32,6 +32,9 @@ def remarks(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, VersionCho
     """Yield what was put right, what has no effect, and what upstream changed without anything being changed here."""
     yield from survey.remarks
     yield from _without_effect(spec_of(mirror), survey)
+    ours = (shelf for shelf in survey.shelves.values() if shelf.own is not None)
+    if survey.previous is None and spec_of(mirror).removed == "delete" and any(shelf.held for shelf in ours):
+        yield "nothing is known of earlier runs: this one deletes nothing, and the next one compares with what it saw"
     if spec_of(mirror).changed != "keep":
         return
     for item, choice in choices.items():

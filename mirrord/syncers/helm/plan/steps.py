@@ -165,7 +165,7 @@ def _removed(
         elif spec.removed == "delete":
             if shelf.own is None:
                 reason = f"{why}; mirrord cannot delete it there, do it by hand"
-            elif survey.previous is None and item not in listed:
+            elif survey.previous is None:
                 reason = f"{why}; kept this time, since nothing is known of earlier runs"
             else:
                 action, reason = Action.DELETE, why

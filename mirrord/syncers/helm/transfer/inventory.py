@@ -10,7 +10,7 @@ from typing import Final, cast
 
 from mirrord.errors import MirrordError, StorageError
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
-from mirrord.syncers.helm.kept import notes_of
+from mirrord.syncers.helm import kept
 from mirrord.syncers.helm.names import OCI, ChartVersion, api_of, place_of, repository_of, spec_of
 from mirrord.syncers.helm.plan.survey import TargetContent
 from mirrord.syncers.helm.spec import HelmTarget
@@ -93,7 +93,7 @@ async def look(
 
     Patience is that of `Http`, request by request: a registry far away is asked for thousands of manifests.
     """
-    visits = [replace(visit, facts=known(mirror, target, services)) for target in mirror.targets]
+    visits = [replace(visit, facts=await known(mirror, target, services)) for target in mirror.targets]
     looks = [_shelf(mirror, *one, services) for one in zip(mirror.targets, visits, strict=True)]
     answers = await asyncio.gather(*looks)
     pairs = list(zip((target.name for target in mirror.targets), answers, strict=True))
@@ -113,23 +113,17 @@ async def _shelf(mirror: Mirror, target: Target, visit: Visit, services: Service
     return TargetContent(held, own, refused, visit.facts)
 
 
-def known(mirror: Mirror, target: Target, services: Services) -> dict[str, str]:
+async def known(mirror: Mirror, target: Target, services: Services) -> dict[str, str]:
     """Return what was noted of a target, as far as it is still the same place."""
-    notes = notes_of(services)
-    facts = dict(notes.read(_about(mirror, target.name))) if notes else {}
+    facts = dict(await kept.recall(mirror, services, f".at.{target.name}"))
     return facts if facts.pop(PLACE, None) == place_of(mirror, target) else {}
 
 
 async def note(mirror: Mirror, target: Target, services: Services, facts: Mapping[str, str]) -> None:
-    """Note what the next run should know of a target, unless that is noted already.
+    """Note what the next run should know of a target.
 
     Raises:
         StorageError: the disk said no.
     """
-    notes = notes_of(services)
-    if notes and facts != known(mirror, target, services):
-        await notes.write(_about(mirror, target.name), {**facts, PLACE: place_of(mirror, target)})
-
-
-def _about(mirror: Mirror, target: str) -> str:
-    return f"{mirror.name}.at.{target}"
+    if facts or await known(mirror, target, services):
+        await kept.note(mirror, services, f".at.{target.name}", {**facts, PLACE: place_of(mirror, target)})
