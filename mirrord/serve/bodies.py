@@ -7,13 +7,14 @@ the slowest line has. Large bodies are read a few at a time, so that they have b
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from aiohttp import web
 
+from mirrord.errors import ContentError, TooLargeError
+from mirrord.gunzip import gunzip
 from mirrord.serve.places import FullError, Places, client_of
 
 PATIENCE: Final = 15.0
@@ -84,13 +85,9 @@ class Bodies:
 
 
 def _plain(packed: bytes | bytearray, largest: int) -> bytes:
-    reader = zlib.decompressobj(wbits=31)
     try:
-        plain = reader.decompress(packed, largest + 1)
-    except zlib.error as error:
+        return b"".join(gunzip((bytes(packed),), largest, single=True))
+    except TooLargeError as error:
+        raise BodyError(413, f"a request may have {largest} bytes") from error
+    except ContentError as error:
         raise BodyError(400, "the request's body cannot be read") from error
-    if len(plain) > largest:
-        raise BodyError(413, f"a request may have {largest} bytes")
-    if not reader.eof or reader.unused_data:
-        raise BodyError(400, "the request's body cannot be read")
-    return plain

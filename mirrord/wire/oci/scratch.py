@@ -7,20 +7,17 @@ scratch folder at the next start.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import os
 import secrets
 import shutil
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
 
+from mirrord import gunzip as gzip
 from mirrord.errors import ContentError, TooLargeError, UnsupportedError
 from mirrord.files import storage_errors
-from mirrord.wire.oci.files import STEP, BlobFile, ignore, open_regular, write_hashed
+from mirrord.wire.oci.files import BlobFile, ignore, write_hashed
 from mirrord.wire.oci.tarball import compression
 
 UNPACKED = 256 * 1024**3  # a bomb of gzip makes 1 GiB from 1 MiB; no image is this long
@@ -112,45 +109,19 @@ def gunzip(part: BlobFile, alive: Callable[[], None] = ignore) -> Iterator[bytes
         ContentError: damaged or cut off.
         TooLargeError: it never ends.
     """
-    done = 0
-    with os.fdopen(open_regular(part.path), "rb") as file:
-        bounded = cast("IO[bytes]", _Bounded(file, part))
-        with gzip.GzipFile(fileobj=bounded, mode="rb") as unpacked:
-            while piece := _next(unpacked, part):
-                alive()
-                done += len(piece)
-                if done > UNPACKED:
-                    raise TooLargeError(f"{part.path}: unpacks to more than {UNPACKED} bytes")
-                yield piece
-
-
-def _next(unpacked: gzip.GzipFile, part: BlobFile) -> bytes:
     try:
-        return unpacked.read(STEP)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        for piece in gzip.gunzip(part.pieces(alive), UNPACKED):
+            alive()
+            yield piece
+    except TooLargeError as error:
+        raise TooLargeError(f"{part.path}: {error}") from error
+    except ContentError as error:
         raise ContentError(f"{part.path}: damaged gzip data ({error}); copy it again") from error
 
 
 def _unpack(path: Path, fresh: Path, alive: Callable[[], None]) -> None:
     with fresh.open("xb") as file:
         write_hashed(gunzip(BlobFile.whole(path), alive), file)
-
-
-class _Bounded:
-    """The part of a file as a file, as far as GzipFile needs one."""
-
-    def __init__(self, file: IO[bytes], part: BlobFile) -> None:
-        self._file = file
-        self._left = part.size
-        file.seek(part.offset)
-
-    def read(self, count: int) -> bytes:
-        piece = self._file.read(min(count, self._left))
-        self._left -= len(piece)
-        return piece
-
-    def close(self) -> None:
-        """Leave closing to the owner."""
 
 
 def _hash(*texts: str) -> str:

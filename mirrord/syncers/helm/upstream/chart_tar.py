@@ -12,12 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, Final
 
 from mirrord.errors import ContentError, TooLargeError
-from mirrord.syncers.helm.upstream.inflate import TOTAL, inflated
+from mirrord.gunzip import gunzip
 from mirrord.wire.number import whole
 
+TOTAL: Final = 100 << 20
+"""Bytes that an archive may unpack to."""
 SINGLE: Final = 5 << 20
 """Bytes of a file that is wanted."""
 MEMBERS: Final = 20_000
@@ -45,7 +48,7 @@ def files(archive: BinaryIO, wanted: Callable[[str], bool], note: Note) -> Itera
             absolute name, `..`, a file outside of the top folder) or that has parts elsewhere (a sparse file).
         TooLargeError: a limit of this module.
     """
-    tape = _Tape(inflated(archive))
+    tape = _Tape(gunzip(iter(partial(archive.read, _STEP), b""), TOTAL))
     extended: dict[str, str] = {}
     count = 0
     while (block := tape.read(_BLOCK)).strip(b"\0"):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mirrord.errors import ContentError, MirrordError, RefusedError, TooLargeError
+from mirrord.errors import ContentError, MirrordError, RefusedError
+from mirrord.gunzip import gunzip
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import INDEX
 from mirrord.syncers.helm.upstream.location import locate
@@ -72,16 +72,10 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
         return body
     if encoding not in ("gzip", "x-gzip"):
         raise ContentError(f"{INDEX} comes with Content-Encoding {encoding[:40]!r}, which nobody asked for")
-    unzip = zlib.decompressobj(wbits=31)
     try:
-        data = unzip.decompress(body, LARGEST + 1)
-    except zlib.error as error:
-        raise ContentError(f"{INDEX} is damaged: {error}") from error
-    if len(data) > LARGEST:
-        raise TooLargeError(f"{INDEX} unpacks to more than {LARGEST} bytes")
-    if not unzip.eof:
-        raise ContentError(f"{INDEX} is cut off: its compression does not end")
-    return data
+        return b"".join(gunzip((body,), LARGEST))
+    except ContentError as error:
+        raise type(error)(f"{INDEX}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

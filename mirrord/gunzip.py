@@ -1,0 +1,125 @@
+"""gzip (RFC 1952) of one or more members, in small pieces and bounded: 1 MiB of it may unpack to 1 GiB.
+
+What is wrong is told when it is come to, and not before: an archive ends where its tar does, and what a server or a
+tool put behind that is read by nobody. Zeros behind a member are padding, as of a tape; gzip and tar think so too.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from mirrord.errors import ContentError, TooLargeError
+
+_STEP: Final = 1 << 16
+_FIRST: Final = 1 << 9  # bytes that a member gets first: what it does not use is copied, and members may be tiny
+_LONGEST: Final = 1 << 16  # bytes of a name or comment in a header
+_HEADER_SUM, _EXTRA, _NAME, _COMMENT = 2, 4, 8, 16
+_ZEROS: Final = re.compile(rb"\0*+")
+
+
+def gunzip(packed: Iterable[bytes], limit: int, *, single: bool = False) -> Iterator[bytes]:
+    """Decompress pieces, in time that goes with what comes in and out, whatever it is made of. Blocks.
+
+    With `single`, nothing may follow the first member.
+
+    Raises:
+        ContentError: damaged, cut off, or something that is no gzip.
+        TooLargeError: it unpacks to more than `limit` bytes.
+    """
+    source, total = _Source(packed), 0
+    _past_header(source, "something that is no archive")
+    while True:
+        engine, check, size, step = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0, _FIRST
+        while not engine.eof:
+            try:
+                piece = engine.decompress(source.some(step), _STEP)
+            except zlib.error as error:
+                raise ContentError("damaged gzip data") from error
+            source.give_back(len(engine.unused_data or engine.unconsumed_tail))
+            check, size, total, step = zlib.crc32(piece, check), size + len(piece), total + len(piece), step * 2
+            if total > limit:
+                raise TooLargeError(f"unpacks to more than {limit} bytes")
+            if piece:
+                yield piece
+        if source.exactly(8) != struct.pack("<II", check, size & 0xFFFFFFFF):
+            raise ContentError("damaged gzip data: another check sum")
+        if single and source.more():
+            raise ContentError("something follows the gzip data")
+        if not source.past_zeros():
+            return
+        _past_header(source, "something that is no gzip data")
+
+
+class _Source:
+    """Pieces as one stream, of which a part can be given back."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._held, self._at = b"", 0
+
+    def more(self) -> bool:
+        """Say whether there is anything."""
+        while self._at == len(self._held):
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self._held, self._at = piece, 0
+        return True
+
+    def some(self, count: int) -> bytes:
+        """Return at least one byte, and at most `count` or so many as are taken at once."""
+        if not self.more():
+            raise ContentError("gzip data that is cut off")
+        piece = self._held[self._at : self._at + min(count, _STEP)]
+        self._at += len(piece)
+        return piece
+
+    def give_back(self, count: int) -> None:
+        """Put back the last bytes of what was taken last."""
+        self._at -= count
+
+    def exactly(self, count: int) -> bytes:
+        """Return `count` bytes."""
+        data = b""
+        while len(data) < count:
+            data += self.some(count - len(data))
+        return data
+
+    def past_zeros(self) -> bool:
+        """Skip zeros; say whether something follows."""
+        while self.more():
+            found = _ZEROS.match(self._held, self._at)
+            self._at = found.end() if found else self._at
+            if self._at < len(self._held):
+                return True
+        return False
+
+
+def _past_header(source: _Source, otherwise: str) -> None:
+    """Read past the header of a member."""
+    if not source.more() or source.exactly(3) != b"\x1f\x8b\x08":
+        raise ContentError(otherwise)
+    flags = source.exactly(7)[0]
+    if flags & _EXTRA:
+        source.exactly(struct.unpack("<H", source.exactly(2))[0])
+    for text in (_NAME, _COMMENT):
+        if flags & text:
+            _past_text(source)
+    if flags & _HEADER_SUM:
+        source.exactly(2)
+
+
+def _past_text(source: _Source) -> None:
+    left = _LONGEST
+    while left:
+        piece = source.some(min(left, _FIRST))
+        end = piece.find(b"\0")
+        if end >= 0:
+            source.give_back(len(piece) - end - 1)
+            return
+        left -= len(piece)
+    raise ContentError("damaged gzip data: a name without an end")
