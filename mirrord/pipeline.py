@@ -9,7 +9,7 @@ from datetime import datetime
 
 from mirrord import events
 from mirrord.errors import DeadlineError, MirrordError, StoppedError
-from mirrord.model.memory import Memory
+from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.plan import Plan
 from mirrord.model.run import Receipt, Run
 from mirrord.record.ledger import RunLedger
@@ -58,7 +58,7 @@ async def run_mirror(
     mirror: Mirror,
     syncer: Syncer,
     services: Services,
-    store: Store,
+    store: Store | None,
     trigger: str,
     *,
     clock: Callable[[], datetime],
@@ -68,7 +68,8 @@ async def run_mirror(
     """Decide, do, remember, tell. What goes wrong is in the run; only cancellation raises.
 
     `home` is the mirror as configured, when `mirror` is that one with its source replaced: both share a record.
-    A cancelled pass is remembered as interrupted, with the receipts that it had until then.
+    A cancelled pass is remembered as interrupted, with the receipts that it had until then. Without a `store` nothing
+    is remembered.
     """
     tell = services.events.emit
     tell(events.RunStarted(mirror.name, mirror.kind, trigger))
@@ -82,9 +83,11 @@ async def run_mirror(
 
     try:
         async with asyncio.timeout(mirror.deadline):
-            memory = believable(await store.memory(mirror.name), run.places)
-            addresses = {name: _address(place) for name, place in run.places.items()}
-            services = replace(services, ledger=RunLedger(store, mirror.name, run.started, addresses, clock))
+            memory = NO_MEMORY
+            if store:
+                memory = believable(await store.memory(mirror.name), run.places)
+                addresses = {name: _address(place) for name, place in run.places.items()}
+                services = replace(services, ledger=RunLedger(store, mirror.name, run.started, addresses, clock))
             survey = await syncer.survey(mirror, services, memory, run.started)
             plan = await asyncio.to_thread(syncer.plan, mirror, survey, run.started)
             run = replace(run, plan=replace(plan, decisions=None))  # what was decided for `open` alone ends with it
@@ -105,6 +108,7 @@ async def run_mirror(
         raise
     finally:
         run = replace(run, finished=clock(), receipts=tuple(receipts))
-        await asyncio.shield(store.add_run(run))
+        if store:
+            await asyncio.shield(store.add_run(run))
         tell(events.RunFinished(run))
     return run

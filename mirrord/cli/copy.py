@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
@@ -11,23 +10,23 @@ import typer
 
 from mirrord.blobs.pool import SpoolPool
 from mirrord.cli.console import exit_code, say_json, say_run
-from mirrord.cli.places import Opened, Place, host_of, open_source, open_target
 from mirrord.cli.progress import shown
 from mirrord.cli.tempdir import room
 from mirrord.daemon import loop
-from mirrord.errors import MirrordError, UnreachableError, UsageError
-from mirrord.events import Events, StepDone
-from mirrord.model.plan import Action, Plan, Step
-from mirrord.model.run import Receipt, Run
+from mirrord.errors import kind_of
+from mirrord.events import Events
+from mirrord.model.run import Run
+from mirrord.pipeline import run_mirror
+from mirrord.report.documents import run_document
 from mirrord.syncer.values import Services
-from mirrord.syncers.image.transfer.session import ImageSession
-from mirrord.transfer.execute import execute, failed
+from mirrord.syncers.image.names import copying, host_of, parse_source
+from mirrord.syncers.image.syncer import SYNCER
+from mirrord.syncers.image.upstream.layout import own_tag
 from mirrord.wire.dockerconfig import DockerKeyring
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
 
 BUDGET = 20 << 30  # bytes of the temporary folder
-PATIENCE = 10.0  # seconds for which the other targets wait to hear what one of them has
 
 HELP = """Copy one image, with all its platforms, to one or many places. Every blob is read once.
 
@@ -57,8 +56,6 @@ def copy(
     named = [source, *targets] if allow_private else []
     run = loop.run(_copy(source, targets, _book(named), quiet=json), plain=True)
     if json:
-        from mirrord.report.documents import run_document  # noqa: PLC0415 - only --json pays for it
-
         say_json(run_document(run))
     else:
         say_run(run, kept=True)
@@ -72,64 +69,21 @@ def _book(private: list[str]) -> HostBook:
 
 
 async def _copy(source: str, targets: list[str], book: HostBook, *, quiet: bool) -> Run:
-    started = datetime.now(UTC)
     events = Events()
-    receipts: list[Receipt] = []
-
-    def done(receipt: Receipt) -> None:
-        receipts.append(receipt)
-        events.emit(StepDone("", receipt))
-
+    copying(source, targets, None)  # what is written wrong is reported before anything is asked
     with room() as folder, shown(events, quiet=quiet):
         async with Http(book, events) as http:
             spools = SpoolPool(folder, BUDGET, events)
             services = Services(http, spools, events, folder)
-            _places(targets, None, services)  # what is written wrong is reported before anything is asked
-            opened = await open_source(source, services)
-            places = _places(targets, opened.tag, services)
-            session = ImageSession(
-                {source: opened.source}, {place.name: place.destination for place in places}, services, 0
-            )
             try:
-                decided = await asyncio.gather(*(_step(source, opened, place) for place in places))
-                for receipt in decided:
-                    if isinstance(receipt, Receipt):
-                        done(receipt)
-                steps = tuple(one.step if isinstance(one, Receipt) else one for one in decided)
-                plan = Plan("copy", "image", started, steps)
-                left = tuple(one for one in decided if isinstance(one, Step))
-                await execute(replace(plan, steps=left), session, 1, done)
+                mirror = copying(source, targets, await own_tag(parse_source(source), folder))
+                run = await run_mirror(mirror, SYNCER, services, None, "command", clock=_now, parallel=1)
             finally:
-                await session.aclose()
                 await spools.aclose()
-    return Run("copy", "image", "command", started, datetime.now(UTC), plan, tuple(receipts), session.read)
+    if run.error:
+        raise kind_of(run.code)(run.error)
+    return replace(run, mirror="copy", plan=run.plan and replace(run.plan, mirror="copy"))
 
 
-def _places(targets: list[str], tag: str | None, services: Services) -> list[Place]:
-    places = {place.name: place for place in (open_target(text, tag, services) for text in targets)}
-    if len(places) < len(targets):
-        raise UsageError("the same DST is named twice; name each place once")
-    return list(places.values())
-
-
-async def _step(item: str, opened: Opened, place: Place) -> Step | Receipt:
-    """Decide about one target: nothing to do when its tag stands for the same content already."""
-    step = Step(Action.COPY, item, opened.digest, place.name, place.names, "not there", group=item)
-    try:
-        async with asyncio.timeout(PATIENCE):
-            head = await place.destination.head_manifest(place.names[0]) if place.names else None
-    except TimeoutError:
-        return _because(step, Action.COPY, f"not known what is there: no answer within {PATIENCE:.0f} s")
-    except UnreachableError as error:
-        return failed(step, error)  # it has been tried often enough: do not wait for it a second time
-    except MirrordError as error:
-        return _because(step, Action.COPY, f"not known what is there: {error}")
-    if head is None:
-        return step
-    if head.digest == opened.digest:
-        return _because(step, Action.KEEP, "already there")
-    return _because(step, Action.COPY, f"moves from {head.digest}")
-
-
-def _because(step: Step, action: Action, reason: str) -> Step:
-    return replace(step, action=action, reason=reason)
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -12,9 +12,16 @@ from pydantic import ValidationError
 from mirrord.errors import ConfigError, MirrordError, UsageError
 from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Publication, Target
-from mirrord.syncers.image.spec import ImageSpec, Source
-from mirrord.wire.oci.layout import split_name
-from mirrord.wire.oci.reference import Reference
+from mirrord.syncers.image.spec import CopySpec, ImageSpec, ImageTarget, Source
+from mirrord.wire.oci.layout import split_folder, split_name
+from mirrord.wire.oci.reference import Reference, valid_tag
+from mirrord.wire.secret import unnamed
+
+_SOURCES = "a reference, oci:DIR[:NAME] or docker-archive:FILE[:NAME]"
+_TARGETS = "a reference or oci:DIR[:TAG]"
+_ELSEWHERE = ("containers-storage", "dir", "docker-daemon", "oci-archive", "sif", "tarball")
+"""What other tools write before a colon; taken for a name, it would be pushed to Docker Hub."""
+_UNBOUNDED = 10 * 365 * 86400.0  # seconds: whoever waits for a copy ends it when it takes too long
 
 
 def spec_of(mirror: Mirror) -> ImageSpec:
@@ -33,6 +40,9 @@ def target_place(mirror: Mirror, target: Target) -> Reference | Path:
     Raises:
         ConfigError: it is neither.
     """
+    if isinstance(mirror.spec, CopySpec):
+        to, is_layout = target.to.removeprefix("oci:"), target.to.startswith("oci:")
+        return Path(to) if is_layout else Reference.parse(to)
     text = target_text(mirror, target, image_name(mirror), below=True)
     try:
         if text.startswith("oci:"):
@@ -97,17 +107,80 @@ def parse_source(text: str, names: tuple[str, ...] = ()) -> Source:
     Raises:
         UsageError: none of these.
     """
-    scheme, colon, rest = text.partition(":")
-    fields: dict[str, object] = {"repository": text}
-    if colon and scheme in ("oci", "docker-archive"):
+    scheme, _, rest = text.partition(":")
+    if scheme in ("oci", "docker-archive"):
         path, tag = split_name(rest)
-        fields = {"layout" if scheme == "oci" else "archive": path, "tag": tag}
+        if not path:
+            raise UsageError(f"{text}: names no file; write {_SOURCES}")
+        fields: dict[str, object] = {"layout" if scheme == "oci" else "archive": path, "tag": tag}
+    else:
+        _reference(text, _SOURCES)
+        fields = {"repository": text}
     try:
-        if "repository" in fields:
-            Reference.parse(text)
         return Source.model_validate({**fields, "names": names})
     except ValidationError as error:
         raise UsageError(f"{text}: {error.errors()[0]['msg']}") from error
+
+
+def host_of(text: str) -> str | None:
+    """Return the registry that a source or a target of a copy is at, or None where it is a file.
+
+    Raises:
+        UsageError: it is no reference.
+    """
+    return None if text.partition(":")[0] in ("oci", "docker-archive") else _reference(text, _SOURCES).domain
+
+
+def copying(source: str, targets: Sequence[str], tag: str | None) -> Mirror:
+    """Return a mirror that no configuration has: one image and where it goes, as `mirrord copy` takes them.
+
+    Args:
+        source: as `parse_source` takes it.
+        targets: references and `oci:DIR[:TAG]`.
+        tag: what the image is called where a target does not say it, or None.
+
+    Raises:
+        UsageError: one of them cannot be meant, or a target is there twice.
+    """
+    places = [_copy_target(text) for text in targets]
+    called = {f"{place}:{own or tag}": own or tag for place, own in places if own or tag}
+    names = [f"{place}:{own or tag}" if own or tag else place for place, own in places]
+    if len(set(names)) < len(names):
+        raise UsageError("the same DST is named twice; name each place once")
+    spec = CopySpec.model_validate({"from": parse_source(source), "text": source, "called": called})
+    made = (Target(name, "image", place, ImageTarget()) for name, (place, _) in zip(names, places, strict=True))
+    return Mirror("", "image", spec, tuple(made), deadline=_UNBOUNDED, trust=0.0)
+
+
+def _copy_target(text: str) -> tuple[str, str | None]:
+    """Return where to write, and under which tag if that is said."""
+    scheme, _, rest = text.partition(":")
+    if scheme == "docker-archive":
+        raise UsageError(f"{unnamed(text)}: an archive can be read but not written; write {_TARGETS}")
+    if scheme != "oci":
+        reference = _reference(text, _TARGETS)
+        if reference.digest:
+            raise UsageError(f"{text}: a target has no digest; the image keeps its own")
+        return reference.name, reference.tag
+    if rest.rpartition("@")[2].startswith(("sha256:", "sha512:")):
+        raise UsageError(f"{text}: a target has no digest; the image keeps its own")
+    path, tag = split_folder(rest)
+    if not path:
+        raise UsageError(f"{text}: names no folder; write oci:DIR[:TAG]")
+    if tag is not None and not valid_tag(tag):
+        raise UsageError(f"{text}: {tag!r} is no tag; write letters, digits, `_`, `.` or `-`")
+    return f"oci:{path}", tag
+
+
+def _reference(text: str, wanted: str) -> Reference:
+    scheme, colon, rest = text.partition(":")
+    if rest.startswith("//"):
+        place = unnamed(text)
+        better = rest[2:] if place == text else "the reference alone, and `docker login` for the credentials"
+        raise UsageError(f"{place}: is a URL; write {better or wanted}")
+    if colon and scheme in _ELSEWHERE:
+        raise UsageError(f"{unnamed(text)}: {scheme}: is not known here; write {wanted}")
+    return Reference.parse(text)
 
 
 def publishing(mirror: Mirror, publication: Publication) -> Mirror:

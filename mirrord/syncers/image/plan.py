@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+from mirrord.errors import MirrordError
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.plan import Plan
 from mirrord.plan.differ import differ
 from mirrord.plan.moving import Evidence
 from mirrord.plan.offer import Held, Offer
 from mirrord.syncer.values import Mirror
+from mirrord.syncers.image.spec import CopySpec
 
 if TYPE_CHECKING:
     from mirrord.blobs.source import BlobSource
@@ -46,6 +48,7 @@ class ImageSurvey:
         held: what targets said to hold; only what was asked.
         created: digest → when that was made, of what stands at targets and had to be known.
         unasked: target name → why it could not be asked.
+        unreachable: target name → what befell it, where nothing shall be tried a second time.
         memory: what the record said.
         problems: what the source lists and is wrong there.
         missing: what was asked for by name and is not there, or could not be found out.
@@ -56,17 +59,31 @@ class ImageSurvey:
     held: Held = field(default_factory=dict)
     created: Mapping[str, datetime | None] = field(default_factory=dict)
     unasked: Mapping[str, str] = field(default_factory=dict)
+    unreachable: Mapping[str, MirrordError] = field(default_factory=dict)
     memory: Memory = field(default_factory=lambda: NO_MEMORY)
     problems: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
 
+def at_targets(mirror: Mirror, offers: Sequence[Offer]) -> Iterator[tuple[Sequence[Offer], Sequence[str]]]:
+    """Yield which offers go to which targets: all to all, but in a copy each target may give another name."""
+    targets = [target.name for target in mirror.targets]
+    if not isinstance(mirror.spec, CopySpec):
+        yield offers, targets
+        return
+    for target in targets:
+        names = (mirror.spec.called[target],) if target in mirror.spec.called else ()
+        yield [replace(offer, names=names) for offer in offers], [target]
+
+
 def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
     """Decide about every tag at every target."""
-    targets = [target.name for target in mirror.targets]
     evidence = Evidence(now, survey.memory, survey.held, survey.created)
-    steps = tuple(differ(survey.offers, targets, evidence, trust=mirror.trust, unasked=survey.unasked))
-    remarks = tuple(f"{step.target}: {told}" for step in steps for told in step.left)
-    return Plan(
-        mirror.name, mirror.kind, now, steps, survey.problems, survey.missing, remarks, decisions=survey.sources
+    steps = tuple(
+        step
+        for offers, targets in at_targets(mirror, survey.offers)
+        for step in differ(offers, targets, evidence, trust=mirror.trust, unasked=survey.unasked)
     )
+    remarks = tuple(f"{step.target}: {told}" for step in steps for told in step.left)
+    decisions = survey.sources, survey.unreachable
+    return Plan(mirror.name, mirror.kind, now, steps, survey.problems, survey.missing, remarks, decisions=decisions)

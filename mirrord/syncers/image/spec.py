@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -107,6 +108,18 @@ class ImageSpec(BaseModel):
         if "together_wait" in self.model_fields_set and self.publish != "together":
             raise ValueError("together_wait goes with `publish: together`; write that too, or take the key out")
         return self
+
+
+class CopySpec(ImageSpec):
+    """What `mirrord copy` is asked for: one image, which must be there and may have no name.
+
+    Attributes:
+        text: the source as it was written.
+        called: target name → what the image is called there; elsewhere it keeps its name.
+    """
+
+    text: str
+    called: Mapping[str, Tag] = Field(default_factory=dict)
 
 
 class ImageTarget(BaseModel):

@@ -26,7 +26,9 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
     spec = spec_of(mirror)
     destinations = {target.name: _destination(mirror, target, services) for target in mirror.targets}
     patience = spec.together_wait if spec.publish == "together" else 0.0
-    session = ImageSession(plan.decisions, destinations, services, patience, f"{mirror.name}/")
+    sources, unreachable = plan.decisions
+    label = f"{mirror.name}/" if mirror.name else ""  # a copy has no name
+    session = ImageSession(sources, destinations, services, patience, label, unreachable=unreachable)
     try:
         yield session
     finally:

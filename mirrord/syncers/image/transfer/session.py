@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from mirrord import failpoints
-from mirrord.errors import ContentError, StorageError
+from mirrord.errors import ContentError, MirrordError, StorageError
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Step
 from mirrord.model.run import Outcome, Receipt
@@ -60,6 +60,8 @@ class ImageSession:
         services: Services,
         patience: float,
         label: str = "",
+        *,
+        unreachable: Mapping[str, MirrordError] | None = None,
     ) -> None:
         """Carry the items of `sources` to `destinations`.
 
@@ -69,12 +71,14 @@ class ImageSession:
             services: of the program.
             patience: seconds that ready targets wait for slower ones before they flip; 0 for not at all.
             label: put before target names where they are told to others.
+            unreachable: target name → why nothing is tried there: it has been tried often enough.
         """
         self._sources = sources
         self._destinations = destinations
         self._services = services
         self._patience = patience
         self._label = label
+        self._unreachable = unreachable or {}
         self._once = Once()
         self._manifests = Manifests(self._once)
         self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(UPLOADS))
@@ -101,6 +105,8 @@ class ImageSession:
 
     async def _deliver(self, delivery: Delivery) -> Receipt:
         step = delivery.step
+        if error := self._unreachable.get(step.target):
+            raise error
         consumer = f"{self._label}{step.target}"
         errand = _Errand(self._sources[step.item], self._destinations[step.target], consumer)
         with self._services.spools.uploading(consumer, self._label), self._watched(errand.destination):

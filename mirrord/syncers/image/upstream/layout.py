@@ -16,10 +16,12 @@ from mirrord.model.plan import Item
 from mirrord.plan.naming import build_tags
 from mirrord.plan.offer import Build, Offer, named
 from mirrord.syncers.image.upstream.embedded import embedded
+from mirrord.wire.oci.archive import open_archive
 from mirrord.wire.oci.created import CREATED, moment
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout, tag_in
 from mirrord.wire.oci.manifest import Manifest
+from mirrord.wire.oci.reference import Reference
 
 if TYPE_CHECKING:
     from mirrord.syncer.values import Publication
@@ -57,15 +59,52 @@ class LayoutSource:
         return BlobSource(blob.digest, blob.size, file=file.path, start=file.offset, source=str(self._layout.place))
 
 
+async def open_image(source: Source, scratch: Path) -> tuple[Layout, Descriptor]:
+    """Open the layout or the archive of a source, and find the image in it that is meant.
+
+    Raises:
+        MirrordError: as `Layout.open` and `open_archive`.
+    """
+    if source.archive:
+        archive = await open_archive(source.archive, scratch, source.tag)
+        return archive.layout, archive.root
+    assert source.layout is not None
+    layout = await asyncio.to_thread(Layout.open, source.layout, scratch)
+    return layout, layout.resolve(source.tag)
+
+
+async def own_tag(source: Source, scratch: Path) -> str | None:
+    """Return the tag that a source gives its image, or None.
+
+    Raises:
+        MirrordError: as `open_image`.
+    """
+    if source.repository:
+        reference = Reference.parse(source.repository)
+        return reference.tag if reference.tag or reference.digest else "latest"
+    _, root = await open_image(source, scratch)
+    return _tag(source, root)
+
+
+def _tag(source: Source, root: Descriptor) -> str | None:
+    return tag_in(source.tag or "") or tag_in(root.annotations.get(REF_NAME, ""))
+
+
 def single(
-    layout: Layout, descriptor: Descriptor, source: Source, publication: Publication | None, frozen: Sequence[str]
+    layout: Layout,
+    descriptor: Descriptor,
+    source: Source,
+    publication: Publication | None,
+    frozen: Sequence[str],
+    *,
+    nameless: bool = False,
 ) -> Offer:
     """Offer one image of a layout; with several names it is a build (`main-abc123`, `main`), and so when published."""
-    tag = tag_in(source.tag or "") or tag_in(descriptor.annotations.get(REF_NAME, ""))
+    tag = _tag(source, descriptor)
     names = source.names or ((tag,) if tag else ())
-    if not names:
+    if not names and not nameless:
         raise ContentError(f"{layout.place}: the image has no name; write names: [...] for what to call it")
-    item = Item(names[0], descriptor.digest, tree_size(layout, descriptor))
+    item = Item(names[0] if names else descriptor.digest, descriptor.digest, tree_size(layout, descriptor))
     own = layout.annotations(replace(descriptor, annotations={}))
     return named(item, names, _build(layout, descriptor, own, publication), frozen)
 

@@ -61,6 +61,7 @@ class Question:
         memory: what the record says.
         publication: the publish that asks for it, or None.
         frozen: globs of names at the targets that never move, whatever asks for them.
+        alone: nothing but this one image is asked for: what keeps it from being found is the error of the run.
     """
 
     reference: Reference
@@ -70,6 +71,7 @@ class Question:
     memory: Memory
     publication: Publication | None = None
     frozen: Sequence[str] = ()
+    alone: bool = False
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -104,6 +106,7 @@ async def offers(repository: Repository, question: Question) -> RegistryListing:
 
     Raises:
         TransportError: not a single one could be found out, because the registry is not there or asks for patience.
+        MirrordError: the only one that is asked for could not.
     """
     patterns = question.patterns
     tags = [pattern for pattern in patterns if not is_glob(pattern)]
@@ -119,7 +122,8 @@ async def offers(repository: Repository, question: Question) -> RegistryListing:
     await Workers(AT_ONCE).each(tags, look)
     found = [answers[tag] for tag in tags]
     failures = [(tag, error) for tag, error in zip(tags, found, strict=True) if isinstance(error, MirrordError)]
-    if failures and len(failures) == len(found) and all(isinstance(error, TransportError) for _, error in failures):
+    unsaid = question.alone or all(isinstance(error, TransportError) for _, error in failures)
+    if failures and len(failures) == len(found) and unsaid:
         raise failures[0][1]
     usable = tuple(offer for offer in found if isinstance(offer, Offer))
     wrong = {tag for tag, error in failures if usable and tag not in patterns and _wrong(error)}
@@ -142,6 +146,8 @@ async def _offer(repository: Repository, question: Question, tag: str) -> Offer 
     try:
         head = await repository.head_manifest(tag)
         if head is None:
+            if question.alone:
+                raise MissingError(f"{question.reference}: there is no such image; is the tag right?")
             raise MissingError(f"{question.reference.name}:{tag} is not there")
     except MirrordError as error:
         return error

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from mirrord.blobs.holding import whole
 from mirrord.blobs.repositories import RepositoryState
-from mirrord.errors import MirrordError, RefusedError, StorageError, TransportError
+from mirrord.errors import MirrordError, RefusedError, StorageError, TransportError, UnreachableError
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
@@ -20,14 +20,14 @@ from mirrord.plan.offer import Offer
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.image.kept import created_locally, open_target
 from mirrord.syncers.image.names import image_name, source_reference, spec_of, target_place
-from mirrord.syncers.image.plan import ImageSource, ImageSurvey
-from mirrord.syncers.image.upstream.layout import LayoutSource, build_offers, builds, single
+from mirrord.syncers.image.plan import ImageSource, ImageSurvey, at_targets
+from mirrord.syncers.image.spec import CopySpec
+from mirrord.syncers.image.upstream.layout import LayoutSource, build_offers, builds, open_image, single
 from mirrord.syncers.image.upstream.registry import Question, RegistrySource, offers
 from mirrord.transfer.fanout import Workers
-from mirrord.wire.oci.archive import open_archive
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import created_at
-from mirrord.wire.oci.layout import Layout, blob_name
+from mirrord.wire.oci.layout import blob_name
 
 PATIENCE = 10.0  # seconds for one answer of a target; a dead one must not hold up the others
 LOOKS = 8  # names that are asked for at one target at once
@@ -37,7 +37,7 @@ LOOKS = 8  # names that are asked for at one target at once
 class _Look:
     target: str
     held: Mapping[str, str | None]
-    error: str = ""
+    error: MirrordError | None = None
 
 
 async def survey(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> ImageSurvey:
@@ -50,14 +50,32 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
     missing: list[str] = []
     memory = await asyncio.to_thread(_evident, mirror, services, memory)
     found, sources = await _source(mirror, services, memory, problems, missing)
-    names = asked(found, [target.name for target in mirror.targets], memory, now=now, trust=mirror.trust)
+    if isinstance(mirror.spec, CopySpec):  # people know the one image as they wrote it
+        found = [replace(offer, item=replace(offer.item, name=mirror.spec.text)) for offer in found]
+        sources = dict.fromkeys([mirror.spec.text], *sources.values())
+    names: dict[str, frozenset[str]] = {}
+    for some, targets in at_targets(mirror, found):
+        names |= asked(some, targets, memory, now=now, trust=mirror.trust)
     looks = await asyncio.gather(*(_held(target, names[target.name], mirror, services) for target in mirror.targets))
     held = {(look.target, name): digest for look in looks for name, digest in look.held.items()}
-    unasked = {look.target: look.error for look in looks if look.error}
+    unasked = {look.target: str(look.error) for look in looks if look.error}
+    unreachable = {
+        look.target: look.error
+        for look in looks
+        if isinstance(look.error, UnreachableError) and isinstance(mirror.spec, CopySpec)
+    }
     created, failed = await _created(found, Evidence(now, memory, held), mirror, services)
     held = {key: digest for key, digest in held.items() if key[0] not in failed}
     return ImageSurvey(
-        tuple(found), sources, held, created, {**unasked, **failed}, memory, tuple(problems), tuple(missing)
+        tuple(found),
+        sources,
+        held,
+        created,
+        {**unasked, **failed},
+        unreachable,
+        memory,
+        tuple(problems),
+        tuple(missing),
     )
 
 
@@ -97,12 +115,13 @@ async def _source(
     spec = spec_of(mirror)
     source = spec.source
     frozen = spec.immutable if mirror.publication else ()
+    alone = isinstance(spec, CopySpec)
     if source.repository:
         reference = source_reference(mirror)
         repository = Repository(services.http, reference)
         names = [target.name for target in mirror.targets]
         fixed = () if mirror.publication else spec.immutable  # it speaks of tags of the mirror's own source
-        question = Question(reference, source, fixed, names, memory, mirror.publication, frozen)
+        question = Question(reference, source, fixed, names, memory, mirror.publication, frozen, alone)
         found = await offers(repository, question)
         problems += found.problems
         missing += found.missing
@@ -125,14 +144,9 @@ async def _files(
         return [offer for offer, _ in pairs], {
             offer.item.name: LayoutSource(build.layout, build.descriptor) for offer, build in pairs
         }
-    if source.archive:
-        archive = await open_archive(source.archive, services.scratch, source.tag)
-        offer = await asyncio.to_thread(single, archive.layout, archive.root, source, mirror.publication, frozen)
-        return [offer], {offer.item.name: LayoutSource(archive.layout, archive.root)}
-    assert source.layout is not None
-    layout = await asyncio.to_thread(Layout.open, source.layout, services.scratch)
-    root = layout.resolve(source.tag)
-    offer = await asyncio.to_thread(single, layout, root, source, mirror.publication, frozen)
+    layout, root = await open_image(source, services.scratch)
+    nameless = isinstance(spec, CopySpec)
+    offer = await asyncio.to_thread(single, layout, root, source, mirror.publication, frozen, nameless=nameless)
     return [offer], {offer.item.name: LayoutSource(layout, root)}
 
 
@@ -190,5 +204,5 @@ async def _held(target: Target, names: Collection[str], mirror: Mirror, services
     try:
         await Workers(LOOKS).each(sorted(names), look)
     except MirrordError as error:
-        return _Look(target.name, {}, str(error))
+        return _Look(target.name, {}, error)
     return _Look(target.name, held)
