@@ -19,8 +19,7 @@ from mirrord.events import Events
 from mirrord.keyedlock import KeyedLock
 from mirrord.model.digest import Digest
 from mirrord.serve.places import Places
-from mirrord.syncers.git.front.desk import WALKS, GitFront
-from mirrord.syncers.git.front.shelf import AnswerCache
+from mirrord.syncers.git.front.state import WALKS, BlobFiles, GitFront
 from mirrord.syncers.helm.transfer.tickets import Ticket
 from mirrord.syncers.image.transfer.tree import Once
 from mirrord.transfer.fanout import Gate, together
@@ -78,7 +77,7 @@ def clients(_: Path) -> tuple[Enter, int]:
 
 
 def walks(_: Path) -> tuple[Enter, int]:
-    desk = GitFront(cast("Git", None), cast("AnswerCache", None))
+    desk = GitFront(cast("Git", None), cast("BlobFiles", None))
     return desk.walk, WALKS
 
 
@@ -221,7 +220,7 @@ async def test_shared_work_is_not_lost_with_those_who_waited(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 async def test_a_shelf_serves_those_who_stayed(tmp_path: Path, seed: int) -> None:
     """Readers of files on the shelf are cancelled while these are put there: the others get theirs."""
-    dice, shelf = random.Random(seed), AnswerCache(tmp_path / "shelf")
+    dice, shelf = random.Random(seed), BlobFiles(tmp_path / "shelf")
 
     async def read(number: int) -> bytes:
         async def content() -> bytes:

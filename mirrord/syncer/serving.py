@@ -77,6 +77,11 @@ class Response:
     longest: int = 0
 
 
+def refusal(status: int, reason: str) -> Response:
+    """Return a short text for people; most programs show the status only."""
+    return Response(status, {"Content-Type": "text/plain; charset=utf-8"}, body=f"{reason}\n".encode())
+
+
 @runtime_checkable
 class Serves(Protocol):
     """What serves the `local` content of a kind over HTTP, read-only: the room `front` of its syncer, as a module."""

@@ -20,9 +20,8 @@ from yarl import URL
 from mirrord.syncer.serving import Request, Serves
 from mirrord.syncer.values import Services
 from mirrord.syncers.git.front import respond
-from mirrord.syncers.git.front.desk import front_of
 from mirrord.syncers.git.front.raw import LARGEST, SMALL
-from mirrord.syncers.git.front.shelf import AnswerCache
+from mirrord.syncers.git.front.state import BlobFiles, front_of
 from mirrord.syncers.git.kept.runtime import git_of
 from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.syncer import SYNCER
@@ -423,7 +422,7 @@ async def test_without_state(site: Site) -> None:
 
 async def test_the_shelf_is_bounded(tmp_path: Path) -> None:
     """What was not used for longest makes room, and what several ask for at once is read once."""
-    shelf, reads = AnswerCache(tmp_path / "s", 25), iter(range(100))
+    shelf, reads = BlobFiles(tmp_path / "s", 25), iter(range(100))
 
     async def read() -> bytes:
         next(reads)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from mirrord.blobs.repositories import RepositoryState
 from mirrord.errors import StorageError
 from mirrord.model.digest import Digest
-from mirrord.syncer.serving import Request, Response
+from mirrord.syncer.serving import Request, Response, refusal
 from mirrord.syncer.values import Services
 from mirrord.syncers.helm.names import INDEX, PROVENANCE
 
@@ -32,26 +32,26 @@ _TYPES = {
 async def respond(request: Request, services: Services) -> Response:
     """Map what follows `/helm/` to content."""
     if request.method == "POST":
-        return _refusal(405, "this repository is read-only")
+        return refusal(405, "this repository is read-only")
     route = _ROUTE.fullmatch(unquote(request.path)) if len(request.path) <= _LONGEST else None
     if not route:
-        return _refusal(404, "no such file; a repository is added by `helm repo add NAME …/helm/MIRROR`")
+        return refusal(404, "no such file; a repository is added by `helm repo add NAME …/helm/MIRROR`")
     try:
         linked = services.repositories.get(f"_helm/{route['mirror']}") if services.repositories else None
         if linked is None:
-            return _refusal(404, f"no charts of {route['mirror']} are kept here")
+            return refusal(404, f"no charts of {route['mirror']} are kept here")
         return _named(route["name"], linked, services)
     except StorageError:
-        return _refusal(500, "the store cannot be read; the log says why")
+        return refusal(500, "the store cannot be read; the log says why")
 
 
 def _named(name: str, linked: RepositoryState, services: Services) -> Response:
     digest = linked.tags.get(name)
     if digest is None:
-        return _refusal(404, "no such file in this repository")
+        return refusal(404, "no such file in this repository")
     file = services.blobs.path(digest) if services.blobs else None
     if file is None:
-        return _refusal(404, "this file was lost; the next run brings it back")
+        return refusal(404, "this file was lost; the next run brings it back")
     headers = {"Content-Type": _media_type(name, digest, linked), "ETag": f'"{digest}"'}
     if name != INDEX:
         return Response(200, headers, file=file)
@@ -65,7 +65,3 @@ def _media_type(name: str, digest: Digest, linked: RepositoryState) -> str:
     if name == INDEX:
         return linked.manifests[digest].media_type if digest in linked.manifests else "application/yaml"
     return _TYPES.get(f".{name.rpartition('.')[2]}", "application/octet-stream")
-
-
-def _refusal(status: int, reason: str) -> Response:
-    return Response(status, {"Content-Type": "text/plain; charset=utf-8"}, body=f"{reason}\n".encode())

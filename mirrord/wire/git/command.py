@@ -78,6 +78,10 @@ class Git:
         """The rules for hosts."""
         return self._book
 
+    def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of a process that somebody else starts, and that speaks with nobody."""
+        return environment(self._home, None, os.environ, settings)
+
     async def run(
         self,
         args: Sequence[str],

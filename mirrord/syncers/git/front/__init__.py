@@ -1,21 +1,29 @@
-"""What `local` mirrors serve: `/git/<name>.git` for `git clone`, and `/raw/<name>/<ref>/<path>` for single files."""
+"""What `local` mirrors serve: `/git/<name>.git` for `git clone`, and `/raw/<name>/<ref>/<path>` for single files.
+
+The front knows no configuration. A run of a mirror with `local` among its targets leaves a file in the cache that
+holds the name under which it is served; without that file a cache is nobody's business: it may be a private repository
+on its way to a private host.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from mirrord.errors import MirrordError
-from mirrord.syncer.serving import Request, Response
+from mirrord.syncer.serving import Request, Response, refusal
 from mirrord.syncer.values import Services
 from mirrord.syncers.git.front.clone import clone
-from mirrord.syncers.git.front.desk import front_of
-from mirrord.syncers.git.front.errors import refusal
 from mirrord.syncers.git.front.lfs import PREFIX, lfs
 from mirrord.syncers.git.front.raw import raw
-from mirrord.syncers.git.front.served import served_cache
+from mirrord.syncers.git.front.state import GitFront, front_of
+from mirrord.syncers.git.names import FOLDER, MARK
 
 prefixes: Final = ("/git/", "/raw/")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _CLONE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,254}?)(?:\.git)?(?:/(?P<rest>.*))?")
 
 
@@ -29,7 +37,7 @@ async def respond(request: Request, services: Services) -> Response:
 
 async def _clone(request: Request, services: Services) -> Response:
     found = _CLONE.fullmatch(request.path)
-    cache = await served_cache(services.once(front_of), services.keep, found["name"]) if found else None
+    cache = await _served_cache(services.once(front_of), services.keep, found["name"]) if found else None
     if found is None or cache is None:
         return refusal(404, "no such repository is served here")
     rest = found["rest"] or ""
@@ -42,7 +50,34 @@ async def _raw(request: Request, services: Services) -> Response:
     if request.method == "POST":
         return refusal(405, "nothing can be posted here")
     name, _, rest = request.path.partition("/")
-    cache = await served_cache(services.once(front_of), services.keep, name)
+    cache = await _served_cache(services.once(front_of), services.keep, name)
     if cache is None:
         return refusal(404, "no such repository is served here")
     return await raw(services.once(front_of), cache, rest)
+
+
+async def _served_cache(front: GitFront, keep: Path | None, name: str) -> Path | None:
+    """Return the folder of the cache that is served as `name`, or None."""
+    if keep is None or not _NAME.fullmatch(name) or ".." in name or name.endswith((".git", ".lock")):
+        return None
+    likely = keep / FOLDER / f"{name}.git"
+    if await asyncio.to_thread(_served_as, likely) == name:
+        return likely
+    # Whoever asks for what is not here shall not make us open a file of every mirror each time.
+    names = await front.recent.get(keep, lambda: asyncio.to_thread(_by_name, keep / FOLDER))
+    other = names.get(name, likely)
+    return other if await asyncio.to_thread(_served_as, other) == name else None
+
+
+def _by_name(folder: Path) -> Mapping[str, Path]:
+    """Return all caches that are served; the first of several of one name."""
+    named = ((_served_as(cache), cache) for cache in sorted(folder.glob("*.git"), reverse=True))
+    return {name: cache for name, cache in named if name is not None}
+
+
+def _served_as(cache: Path) -> str | None:
+    try:
+        with (cache / MARK).open("rb") as file:
+            return file.read(1024).decode().strip() or cache.name.removesuffix(".git")
+    except (OSError, UnicodeDecodeError):
+        return None

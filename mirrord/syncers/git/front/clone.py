@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.errors import BusyError, ContentError, MirrordError, TooLargeError
-from mirrord.syncer.serving import Process, Request, Response
-from mirrord.syncers.git.front.desk import GitFront
-from mirrord.syncers.git.front.errors import refusal
+from mirrord.syncer.serving import Process, Request, Response, refusal
+from mirrord.syncers.git.front.state import GitFront
 from mirrord.wire.git.pktline import FLUSH, encode
 from mirrord.wire.git.wants import untold, wanted, withheld
 
@@ -29,8 +28,17 @@ _VERSION: Final = re.compile(r"(?:^|:)version=([0-9])(?=:|$)")
 _LISTING: Final = encode("command=ls-refs")
 _TOO_LARGE: Final = "this repository is too large to tell whether it may show that object; ask for a branch or a tag"
 
+_SETTINGS: Final = {
+    "transfer.hideRefs": "refs/mirrord",
+    "uploadpack.allowFilter": "true",
+    "uploadpack.allowAnySHA1InWant": "false",
+    "uploadpack.allowReachableSHA1InWant": "true",  # after the one before, which takes this away
+    "uploadpackfilter.sparse:oid.allow": "false",  # it would read a file that nobody admitted
+    "pack.threads": "2",
+}
 
-def clone(request: Request, desk: GitFront, cache: Path, rest: str) -> Response:
+
+def clone(request: Request, front: GitFront, cache: Path, rest: str) -> Response:
     """Map what follows the name of a repository to content."""
     service = request.query.get("service", "")
     if RECEIVE in (service, rest):
@@ -39,30 +47,30 @@ def clone(request: Request, desk: GitFront, cache: Path, rest: str) -> Response:
         return refusal(405, "only git-upload-pack can be posted to, and it can only be posted to")
     version = _version(request.git_protocol)
     if rest == UPLOAD:
-        return Response(200, {}, posted=partial(_answer, desk, cache, version), longest=LONGEST)
+        return Response(200, {}, posted=partial(_answer, front, cache, version), longest=LONGEST)
     if rest == "info/refs":
-        return _listing(cache, service, version)
+        return _listing(front, cache, service, version)
     if rest == "HEAD":
         return Response(200, {"Content-Type": "text/plain; charset=utf-8"}, file=cache / "HEAD")
     return refusal(404, "no page; `git clone` this address")
 
 
-def _listing(cache: Path, service: str, version: int) -> Response:
+def _listing(front: GitFront, cache: Path, service: str, version: int) -> Response:
     """Answer what a clone asks first."""
     if service != UPLOAD:
         return refusal(403, "only Git's smart protocol is spoken here; git speaks it since 1.6.6")
     begin = b"" if version == 2 else encode(f"# service={UPLOAD}") + FLUSH
     argv = _upload_pack(cache, "--http-backend-info-refs")
-    process = Process(argv, _environ(cache, version), begin=begin, quick=True)
+    process = Process(argv, _environ(front, version), begin=begin, quick=True)
     return Response(200, _headers("advertisement"), process=process)
 
 
-async def _answer(desk: GitFront, cache: Path, version: int, body: bytes) -> Response:
+async def _answer(front: GitFront, cache: Path, version: int, body: bytes) -> Response:
     """Let git answer a request, unless it asks for what no branch or tag reaches: that is refused in git's words."""
     try:
         oids = await asyncio.to_thread(wanted, body) if len(body) > _LONG_WORK else wanted(body)
-        suspects = await untold(desk.git, cache, oids)
-        oid = await _withheld(desk, cache, suspects) if suspects else None
+        suspects = await untold(front.git, cache, oids)
+        oid = await _withheld(front, cache, suspects) if suspects else None
     except ContentError:
         return refusal(400, "this is no request of Git's smart protocol")
     except (TimeoutError, TooLargeError):
@@ -74,14 +82,14 @@ async def _answer(desk: GitFront, cache: Path, version: int, body: bytes) -> Res
     if oid is not None:
         return _error(f"upload-pack: not our ref {oid[:64]}")
     quick = version == 2 and body.startswith(_LISTING)
-    process = Process(_upload_pack(cache, "--stateless-rpc"), _environ(cache, version), body, quick=quick)
+    process = Process(_upload_pack(cache, "--stateless-rpc"), _environ(front, version), body, quick=quick)
     return Response(200, _headers("result"), process=process)
 
 
-async def _withheld(desk: GitFront, cache: Path, suspects: frozenset[str]) -> str | None:
+async def _withheld(front: GitFront, cache: Path, suspects: frozenset[str]) -> str | None:
     """Look further; who asks for tips, as every clone does, never waits for that."""
-    async with desk.walk():
-        return await withheld(desk.git, cache, suspects)
+    async with front.walk():
+        return await withheld(front.git, cache, suspects)
 
 
 def _version(header: str) -> int:
@@ -101,31 +109,6 @@ def _upload_pack(cache: Path, option: str) -> tuple[str, ...]:
     return ("git", "upload-pack", "--strict", option, "--", str(cache))
 
 
-def _environ(cache: Path, version: int) -> Mapping[str, str]:
+def _environ(front: GitFront, version: int) -> Mapping[str, str]:
     protocol = {"GIT_PROTOCOL": f"version={version}"} if version else {}
-    return {
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": "/dev/null",
-        "GIT_TERMINAL_PROMPT": "0",
-        "LC_ALL": "C",
-        **protocol,
-        **_settings(cache),
-    }
-
-
-def _settings(cache: Path) -> Mapping[str, str]:
-    """Return git's settings in the form in which an environment carries them (git(1), GIT_CONFIG_COUNT)."""
-    settings = {
-        "safe.directory": str(cache),  # a volume may belong to another user than the one that serves it
-        "transfer.hideRefs": "refs/mirrord",
-        "uploadpack.allowFilter": "true",
-        "uploadpack.allowAnySHA1InWant": "false",
-        "uploadpack.allowReachableSHA1InWant": "true",  # after the one before, which takes this away
-        "uploadpackfilter.sparse:oid.allow": "false",  # it would read a file that nobody admitted
-        "core.hooksPath": "/dev/null",
-        "gc.auto": "0",
-        "pack.threads": "2",
-    }
-    keys = {f"GIT_CONFIG_KEY_{at}": key for at, key in enumerate(settings)}
-    values = {f"GIT_CONFIG_VALUE_{at}": value for at, value in enumerate(settings.values())}
-    return {"GIT_CONFIG_COUNT": str(len(settings)), **keys, **values}
+    return {**front.git.environment(_SETTINGS), **protocol}

@@ -14,10 +14,9 @@ from typing import Final
 from urllib.parse import unquote
 
 from mirrord.errors import BusyError, MissingError
-from mirrord.syncer.serving import Response
+from mirrord.syncer.serving import Response, refusal
 from mirrord.syncers.git.front.content_type import LOOK, headers_of
-from mirrord.syncers.git.front.desk import GitFront
-from mirrord.syncers.git.front.errors import refusal
+from mirrord.syncers.git.front.state import GitFront
 from mirrord.syncers.git.kept.known import state_of
 from mirrord.wire.git.history import LINK, SUBMODULE, History, TreePath
 from mirrord.wire.git.lfs import objects
@@ -37,7 +36,7 @@ _FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _ASK_AGAIN: Final = {"Cache-Control": "no-cache"}
 
 
-async def raw(desk: GitFront, cache: Path, rest: str) -> Response:
+async def raw(front: GitFront, cache: Path, rest: str) -> Response:
     """Map what follows the name of a repository to content.
 
     Raises:
@@ -46,12 +45,12 @@ async def raw(desk: GitFront, cache: Path, rest: str) -> Response:
     segments = [unquote(segment, errors="surrogateescape") for segment in rest.split("/")]
     if len(segments) < 2 or not all(segments) or any("\n" in one or "\0" in one or "/" in one for one in segments):
         return refusal(404, "write /raw/NAME/REF/PATH of a file; folders are not listed")
-    history = History(desk.git, cache, desk.walk)
+    history = History(front.git, cache, front.walk)
     try:
         async with asyncio.timeout(_SECONDS):
             state = await asyncio.to_thread(state_of, cache)
-            found, data = await desk.recent.get((cache, state, rest), lambda: _looked(history, segments))
-            return await _content(desk, history, found, data, immutable=found.commit == segments[0])
+            found, data = await front.recent.get((cache, state, rest), lambda: _looked(history, segments))
+            return await _content(front, history, found, data, immutable=found.commit == segments[0])
     except MissingError as error:
         return refusal(404, str(error))
     except BusyError as error:
@@ -68,7 +67,7 @@ async def _looked(history: History, segments: Sequence[str]) -> tuple[TreePath, 
         return found, await history.blob(found.entry.oid, SMALL) if small else b""
 
 
-async def _content(desk: GitFront, history: History, found: TreePath, data: bytes, *, immutable: bool) -> Response:
+async def _content(front: GitFront, history: History, found: TreePath, data: bytes, *, immutable: bool) -> Response:
     entry, name = found.entry, found.path.rpartition("/")[2]
     reason = _NO_FILE.get(entry.kind) or _NO_FILE.get(entry.mode)
     if reason:
@@ -77,7 +76,7 @@ async def _content(desk: GitFront, history: History, found: TreePath, data: byte
         return refusal(413, f"this file has {entry.size} bytes, more than the {LARGEST} that are served; clone instead")
     told = {"ETag": f'"{entry.oid}"', **(_FOREVER if immutable else _ASK_AGAIN)}
     if entry.size > SMALL:
-        file = await desk.shelf.file(entry.oid, lambda: history.blob(entry.oid, LARGEST))
+        file = await front.blobs.file(entry.oid, lambda: history.blob(entry.oid, LARGEST))
         start = await asyncio.to_thread(_start, file) or b""
         return Response(200, {**headers_of(name, start), **told}, file=file)
     if entry.mode == LINK:
