@@ -80,10 +80,6 @@ class Clock:
         jobs = [(str(job.id), job.next_run_time) for job in self._scheduler.get_jobs()]
         return {name: at.astimezone(UTC) for name, at in jobs if at is not None}
 
-    def next_run(self, mirror: str) -> datetime | None:
-        """Return when `mirror` fires next (UTC), or None."""
-        return self.next_runs().get(mirror)
-
 
 def trigger(schedule: Schedule, first: datetime) -> BaseTrigger:
     """Make the trigger of a schedule; an interval counts from `first`."""

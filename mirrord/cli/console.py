@@ -111,7 +111,7 @@ def say_plan(plan: Plan, *, explain: bool) -> None:
                 step.target,
                 names_of(step),
                 short(step.digest),
-                *_bytes(step, sized=sized),
+                *((("" if step.size is None else size(step.size)),) if sized else ()),
                 step.reason,
             )
             for step in steps
@@ -129,10 +129,6 @@ def _say_beside(decided: Plan | Run) -> None:
             say(f"{word}: {plain(sentence)}")
         if len(sentences) > MOST:
             say(f"and {len(sentences) - MOST} more; --json has them all")
-
-
-def _bytes(step: Step, *, sized: bool) -> tuple[str, ...]:
-    return (("" if step.size is None else size(step.size)),) if sized else ()
 
 
 def _shown(receipts: Sequence[Receipt]) -> Sequence[Receipt]:
@@ -156,10 +152,10 @@ def say_run(run: Run, *, kept: bool = False) -> None:
     """Print what became of a run, with `kept` also where there was nothing to do."""
     seconds = (run.finished - run.started).total_seconds()
     keep = [step for step in run.plan.steps if step.action is Action.KEEP] if run.plan else []
-    there = f", {len(keep)} up to date" if keep else ""
+    unchanged = f", {len(keep)} up to date" if keep else ""
     count = len(run.problems)
     counted = f", {count} problem{'' if count == 1 else 's'}" if count else ""
-    say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {size(run.read)} read{there}{counted}")
+    say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {size(run.read)} read{unchanged}{counted}")
     turn = {step: number for number, step in enumerate(run.plan.steps if run.plan else ())}
     receipts = (*run.receipts, *(Receipt(step, Outcome.KEPT) for step in keep if kept))
     receipts = tuple(sorted(receipts, key=lambda receipt: turn[receipt.step]))  # as planned, whoever was through first
@@ -214,8 +210,8 @@ def plan_exit_code(plans: Sequence[Plan]) -> int:
 
 def _common(codes: Iterable[str]) -> int:
     """Return what all that went wrong says, when that is one thing and more than that it did."""
-    said = {kind_of(code).exit_code for code in codes if code}
-    return said.pop() if len(said) == 1 and said <= _RUNS_SAY else MirrordError.exit_code
+    found = {kind_of(code).exit_code for code in codes if code}
+    return found.pop() if len(found) == 1 and found <= _RUNS_SAY else MirrordError.exit_code
 
 
 def exit_code(runs: Sequence[Run]) -> int:

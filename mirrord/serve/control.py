@@ -31,7 +31,10 @@ def make_control(carry_out: Callable[[Command[Any]], Awaitable[Any]], events: Ev
     tasks: set[asyncio.Task[Any]] = set()
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        command = await _command(request)
+        try:
+            command = await _command(request)
+        except MirrordError as error:
+            return web.json_response(_error(error), status=400)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
         progress = _Progress(command.about)
         quiet = events.listen(progress)
@@ -50,7 +53,7 @@ def make_control(carry_out: Callable[[Command[Any]], Awaitable[Any]], events: Ev
             quiet()
         return response
 
-    app = web.Application(middlewares=[_errors], client_max_size=1024 * 1024)
+    app = web.Application(client_max_size=1024 * 1024)
     app.on_response_prepare.append(_sign)
     app.router.add_route("*", "/{word:.*}", answer)
     return app
@@ -146,13 +149,3 @@ class _Progress:
 
 async def _sign(_: web.Request, response: web.StreamResponse) -> None:
     response.headers[VERSION] = __version__
-
-
-@web.middleware
-async def _errors(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except MirrordError as error:
-        return web.json_response(_error(error), status=400)

@@ -26,7 +26,7 @@ SOCKET = "control.sock"
 VERSION = "Mirrord-Version"
 """The header in which both ends of the socket say which version they are."""
 _LONGEST_PATH = 100  # bytes; the kernel takes 107
-_LONGEST_LINE = 16 * 1024 * 1024  # bytes; long lists come in pieces
+_LONGEST_LINE = 16 * 1024 * 1024  # bytes, twice the buffer that aiohttp is given; long lists come in pieces
 
 
 @contextmanager
@@ -108,7 +108,9 @@ class ControlClient:
                 timeout = aiohttp.ClientTimeout(total=None)  # a run may take hours; the socket ends with the daemon
                 connector = aiohttp.UnixConnector(name)
                 async with (
-                    aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session,
+                    aiohttp.ClientSession(
+                        connector=connector, timeout=timeout, read_bufsize=_LONGEST_LINE // 2
+                    ) as session,
                     session.post(
                         f"http://mirrord/{word(kind)}",
                         json=adapter(kind).dump_python(command, mode="json"),
@@ -119,7 +121,7 @@ class ControlClient:
                     if theirs != __version__:
                         ours = f"this command is mirrord {__version__}, and the daemon is of {theirs}; use the same"
                         raise UsageError(f"{self._path}: {ours}")
-                    async for line in _split(response.content):
+                    async for line in response.content:
                         yield json.loads(line)
         except aiohttp.ClientConnectorError as error:
             raise UnreachableError(f"{self._path}: no daemon answers; is `mirrord serve` running?") from error
@@ -127,20 +129,6 @@ class ControlClient:
             raise BrokenError(f"{self._path}: the daemon ended while answering; see its log") from error
         except ValueError as error:
             raise BrokenError(f"{self._path}: the daemon answers what cannot be read: {error}") from error
-
-
-async def _split(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    rest = bytearray()
-    async for chunk in content.iter_any():
-        rest += chunk
-        *whole, last = rest.split(b"\n")
-        rest = bytearray(last)
-        if len(rest) > _LONGEST_LINE:
-            raise ValueError(f"a line of more than {_LONGEST_LINE} bytes")
-        for line in filter(None, whole):
-            yield bytes(line)
-    if rest:
-        yield bytes(rest)
 
 
 def error_from(document: Mapping[str, Any]) -> MirrordError:
