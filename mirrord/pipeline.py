@@ -22,7 +22,7 @@ from mirrord.wire.secret import bug
 
 async def plan_mirror(mirror: Mirror, syncer: Syncer, services: Services, store: Store, now: datetime) -> Plan:
     """Decide what a run would do, without doing it; `Plan.error` says why that cannot be said."""
-    memory = believable(await store.memory(mirror.name), places(mirror, syncer))
+    memory = await asyncio.to_thread(believable, await store.memory(mirror.name), places(mirror, syncer))
     try:
         survey = await syncer.survey(mirror, services, memory, now)
         plan = await asyncio.to_thread(syncer.plan, mirror, survey, now)
@@ -85,7 +85,7 @@ async def run_mirror(
         async with asyncio.timeout(mirror.deadline):
             memory = NO_MEMORY
             if store:
-                memory = believable(await store.memory(mirror.name), run.places)
+                memory = await asyncio.to_thread(believable, await store.memory(mirror.name), run.places)
                 addresses = {name: _address(place) for name, place in run.places.items()}
                 services = replace(services, ledger=RunLedger(store, mirror.name, run.started, addresses, clock))
             survey = await syncer.survey(mirror, services, memory, run.started)

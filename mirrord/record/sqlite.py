@@ -89,8 +89,8 @@ class SqliteStore:
 
     async def add_run(self, run: Run) -> None:
         """See `Store.add_run`."""
-        summary, settled = RunSummary.of(run), self._take_settled()
-        await self._call(self._write, self._opened, lambda rows: rows.add_run(summary, settled))
+        settled = self._take_settled()
+        await self._call(self._write, self._opened, lambda rows: rows.add_run(RunSummary.of(run), settled))
 
     async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
         """See `Store.runs`."""

@@ -17,14 +17,16 @@ async def execute(plan: Plan, session: Session, parallel: int, tell: Tell) -> No
     `tell` hears of each receipt as soon as its step has ended, once. Cancelling this call cancels
     what runs and raises; receipts told until then stand.
     """
-    batches = iter(plan.groups)
+    groups = await asyncio.to_thread(lambda: plan.groups)  # of many thousands
+    batches = iter(groups)
 
     async def work() -> None:
         for batch in batches:
             await _batch(session, batch, tell)
+            await asyncio.sleep(0)  # a batch that had nothing to wait for must not be followed by thousands of such
 
     async with asyncio.TaskGroup() as workers:
-        for _ in range(min(parallel, len(plan.groups))):
+        for _ in range(min(parallel, len(groups))):
             workers.create_task(work())
 
 

@@ -150,3 +150,19 @@ def test_refused_or_failed(error: MirrordError, outcome: Outcome) -> None:
     """What a rule forbids, or the other side with a 4xx, is refused, everything else failed; text and code are kept."""
     receipt = failed(step("v1"), error)
     assert (receipt.outcome, receipt.code, receipt.detail) == (outcome, error.code, "no")
+
+
+async def test_batches_without_anything_to_wait_for_leave_the_loop_to_others() -> None:
+    """Between two batches others get their turn, also when a batch ends without waiting for anything."""
+
+    class Swift(Session):
+        async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
+            self.batches.append((batch[0].item,))
+            tell(Receipt(batch[0], Outcome.DONE))
+
+    session, seen = Swift(), list[int]()
+    running = asyncio.ensure_future(execute(plan(*(step(f"v{n}") for n in range(50))), session, 1, lambda _: None))
+    while not running.done():
+        seen.append(len(session.batches))
+        await asyncio.sleep(0)
+    assert {1, 25, 49} <= set(seen)
