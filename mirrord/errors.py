@@ -8,6 +8,7 @@
     │  ├─ UnreachableError  no connection: DNS, refused, TLS
     │  ├─ StalledError      too slow: no bytes, below the minimum throughput, past a deadline
     │  ├─ BrokenError       the connection ended in the middle of a message
+    │  ├─ ChangedError      what is there is no more what the first part was of
     │  ├─ ThrottledError    429, or a quota: says when to come back
     │  └─ ServerError       5xx
     ├─ RefusedError         the other side understood and said no
@@ -112,6 +113,12 @@ class BrokenError(TransportError):
     """The connection ended before the message did."""
 
     code = "broken"
+
+
+class ChangedError(TransportError):
+    """What is there is not, or may not be, what the first part was of; from the start it can be had."""
+
+    code = "changed"
 
 
 class ThrottledError(TransportError):

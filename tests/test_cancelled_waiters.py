@@ -51,12 +51,12 @@ def rooms(folder: Path) -> tuple[Enter, int]:
         data = f"{next(numbers):01000}".encode()
 
         @contextlib.asynccontextmanager
-        async def opened(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def opened(offset: int) -> AsyncIterator[tuple[None, AsyncIterator[bytes]]]:
             async def chunks() -> AsyncIterator[bytes]:
                 await asyncio.sleep(0)
                 yield data[offset:]
 
-            yield chunks()
+            yield None, chunks()
 
         async with pool.reader(BlobSource(Digest.of(data), len(data), opened), "t") as reader:
             await reader.whole()

@@ -3,26 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from mirrord import failpoints
 from mirrord.blobs.coalescer import Coalescer
 from mirrord.blobs.source import BlobSource
-from mirrord.blobs.source_queue import LIES, Patience, QueuedSource
+from mirrord.blobs.source_queue import MISMATCHES, Patience, QueuedSource
 from mirrord.blobs.spool import CHUNK, Spool
-from mirrord.errors import BrokenError, DigestError, MirrordError, StorageError, TransportError
+from mirrord.errors import (
+    BrokenError,
+    ChangedError,
+    DigestError,
+    MirrordError,
+    StorageError,
+    TooLargeError,
+    TransportError,
+)
 from mirrord.files import storage_errors
+from mirrord.model.digest import Digest, Hash
 
 SOON = 0.1  # seconds: what has come is handed on by then
 
 
-async def fill(spool: Spool, patience: Patience) -> None:
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Room for a blob of which nobody knew how long it is when it was begun.
+
+    Attributes:
+        fits: takes room for so many bytes in all, or lets the blob be streamed; says whether it may go on.
+        wait: returns when `fits`. Both raise StorageError when there will never be room.
+    """
+
+    fits: Callable[[int], bool]
+    wait: Callable[[int], Awaitable[None]]
+
+
+async def fill(spool: Spool, patience: Patience, room: Room) -> None:
     """Bring the blob and verify it; ends with `verified` or `error`, and raises only when cancelled."""
     try:
         with storage_errors(str(spool.path)):
-            await (_scan(spool) if spool.wanted.file else _Download(spool, patience).run())
+            await (_scan(spool) if spool.source.file else _Download(spool, patience, room).run())
             failpoints.hit("spool.verified")
         spool.verified, spool.ended = True, asyncio.get_running_loop().time()
     except MirrordError as error:
@@ -31,30 +55,41 @@ async def fill(spool: Spool, patience: Patience) -> None:
         spool.error = BrokenError("nobody waits for this blob any more")
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, readers must hear of it: they would wait for ever
-        spool.error = _bug(spool.wanted, error)
+        spool.error = _bug(spool.source, error)
     finally:
         spool.announce()
 
 
 async def _scan(spool: Spool) -> None:
     """Verify a file in place; nothing is copied."""
-    wanted, hasher = spool.wanted, spool.wanted.digest.hasher()
-    assert wanted.file is not None
-    with storage_errors(str(wanted.file)):
-        handle = os.open(wanted.file, os.O_RDONLY)
+    source, hasher = spool.source, _hasher(spool)
+    assert source.file is not None
+    with storage_errors(str(source.file)):
+        handle = os.open(source.file, os.O_RDONLY)
         try:
-            while spool.written < wanted.size:
-                count, at = min(CHUNK, wanted.size - spool.written), wanted.start + spool.written
+            size = spool.size = os.fstat(handle).st_size - source.start if source.size is None else source.size
+            while spool.written < size:
+                count, at = min(CHUNK, size - spool.written), source.start + spool.written
                 data = await asyncio.to_thread(os.pread, handle, count, at)
                 if not data:
                     break
                 hasher.update(data)
-                wanted.on_bytes(len(data))
+                source.on_bytes(len(data))
                 spool.grown(len(data))
         finally:
             os.close(handle)
-    if spool.written != wanted.size or hasher.hexdigest() != wanted.digest.hex:
-        raise DigestError(f"{wanted}: {spool.written} bytes of other content")
+    found = Digest(f"{hasher.name}:{hasher.hexdigest()}")
+    spool.digest = spool.digest or found
+    if spool.written != size or spool.digest != found:
+        raise DigestError(f"{source}: {spool.written} bytes of other content")
+
+
+class _NoRoomError(Exception):
+    """There is no room for `size` bytes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
 
 
 class _Download:
@@ -64,12 +99,13 @@ class _Download:
     is not right nobody knows whose bytes were wrong; from then on each source has to bring the blob alone.
     """
 
-    def __init__(self, spool: Spool, patience: Patience) -> None:
-        self._spool, self._patience = spool, patience
-        self._hasher = spool.wanted.digest.hasher()
+    def __init__(self, spool: Spool, patience: Patience, room: Room) -> None:
+        self._spool, self._patience, self._room = spool, patience, room
+        self._hasher = _hasher(spool)
         self._handle = -1
-        self._givers: set[QueuedSource | None] = set()  # of what is there; None for what an earlier attempt left
+        self._contributors: set[QueuedSource | None] = set()  # None: what an earlier attempt left
         self._alone = False
+        self._lacks = 0  # bytes that there is no room for now
 
     async def run(self) -> None:
         """Ask one source after the other until the blob is whole and right.
@@ -82,85 +118,135 @@ class _Download:
         self._open()
         try:
             await self._take_up()
-            while not self._right(source):
-                asked, source = source, spool.line.next()
+            while not self._is_whole(source):
+                if self._lacks:  # no connection is held meanwhile: those who have the room may need it
+                    await self._room.wait(self._lacks)
+                    self._lacks = 0
+                before, source = source, spool.queue.next()
                 if source is None:
-                    raise BrokenError(f"{spool.wanted.digest}: no source is left that can bring it")
-                if self._alone and self._givers - {source}:
+                    raise BrokenError(f"{spool.source}: no source is left that can bring it")
+                if self._alone and self._contributors - {source}:
                     self._restart()
-                if source is not asked:
+                if source is not before:
                     spool.begin()
                 await self._ask(source)
                 spool.announce()
         finally:
             os.close(self._handle)
 
-    def _right(self, source: QueuedSource | None) -> bool:
+    def _is_whole(self, source: QueuedSource | None) -> bool:
         """Whether all is there and right; what is wrong is dropped."""
-        wanted = self._spool.wanted
-        if self._spool.written < wanted.size:
+        spool = self._spool
+        if spool.size is None or spool.written < spool.size:
             return False
-        if self._hasher.hexdigest() == wanted.digest.hex:
+        found = self._found
+        spool.digest = spool.digest or found
+        if spool.digest == found:
             return True
-        if not wanted.size:
-            raise DigestError(f"{wanted.digest} is not the digest of nothing")
-        if source is not None and self._givers == {source}:
-            self._lied(source, DigestError(f"{source.name}: {wanted.size} bytes of other content"))
+        if not spool.size and source is None:
+            raise DigestError(f"{spool.digest} is not the digest of nothing")
+        if source is not None and self._contributors <= {source}:
+            request = source.requests[-1]
+            self._mismatched(source, DigestError(f"{request}: {spool.size} bytes of other content"))
         else:
             self._alone = True
         self._restart()
         return False
 
+    @property
+    def _found(self) -> Digest:
+        """The digest of what is there."""
+        return Digest(f"{self._hasher.name}:{self._hasher.hexdigest()}")
+
     async def _ask(self, source: QueuedSource) -> None:
         """Let a source bring what it can; what goes wrong with it counts for it alone."""
-        line, before, clock = self._spool.line, self._spool.written, asyncio.get_running_loop().time
+        queue, before, clock = self._spool.queue, self._spool.written, asyncio.get_running_loop().time
         began = clock()
-        wanted = source.wants[-1]
+        request = source.requests[-1]
         try:
-            await self._read_on(source, wanted)
+            await self._read_on(source, request)
+        except _NoRoomError as error:
+            self._lacks = error.size
+            if self._spool.written:  # two that grow would wait for one another for ever
+                self._lacks = min(2 * error.size, self._spool.source.limit or 2 * error.size)
+                self._restart()
         except TransportError as error:
-            line.back(source)
-            if source.broke(self._spool.written - before, clock() - began, self._patience):
-                line.fail(source, error)
+            self._broke(source, error, self._spool.written - before, clock() - began)
         except DigestError as error:
-            self._lied(source, error)
-            if source in self._givers:
+            self._mismatched(source, error)
+            if source in self._contributors:
                 self._restart()
         except StorageError:
             raise
         except MirrordError as error:
-            line.fail(source, error)
+            queue.fail(source, error)
         except Exception as error:  # noqa: BLE001 - a bug in one source is none of the others'
-            line.fail(source, _bug(wanted, error))
+            queue.fail(source, _bug(request, error))
 
-    def _lied(self, source: QueuedSource, error: DigestError) -> None:
-        source.lies += 1
-        self._spool.line.back(source)
-        if source.lies >= LIES:
-            self._spool.line.fail(source, error)
+    def _broke(self, source: QueuedSource, error: TransportError, fresh: int, seconds: float) -> None:
+        if isinstance(error, ChangedError):
+            self._restart()
+        self._spool.queue.back(source)
+        if source.broke(fresh, seconds, self._patience) or not error.retry:
+            self._spool.queue.fail(source, error)
 
-    async def _read_on(self, source: QueuedSource, wanted: BlobSource) -> None:
-        spool, size = self._spool, self._spool.wanted.size
+    def _mismatched(self, source: QueuedSource, error: DigestError) -> None:
+        source.mismatches += 1
+        self._spool.queue.back(source)
+        if source.mismatches >= MISMATCHES:
+            self._spool.queue.fail(source, error)
+
+    async def _read_on(self, source: QueuedSource, request: BlobSource) -> None:
+        spool = self._spool
 
         def take(data: bytes) -> None:
-            if spool.written + len(data) > size:
-                raise DigestError(f"{wanted}: more than {size} bytes")
-            self._givers.add(source)
+            self._make_room(request, spool.written + len(data))
+            self._contributors.add(source)
             self._hasher.update(data)
             with storage_errors(str(spool.path)):
-                _write_at(self._handle, data, spool.written)
+                if not spool.streamed:
+                    _write_at(self._handle, data, spool.written)
                 failpoints.hit("spool.chunk")
             spool.recent.append((spool.written, data))
-            wanted.on_bytes(len(data))
+            request.on_bytes(len(data))
             spool.grown(len(data))
 
-        assert wanted.open is not None
+        assert request.open is not None
         async with self._while_fast(source):
-            async with wanted.open(spool.written) as chunks, Coalescer(take, CHUNK, SOON) as gathered:
-                async for data in chunks:
-                    gathered.add(data)
-            if spool.written < size:
-                raise BrokenError(f"{wanted}: ended after {spool.written} of {size} bytes")
+            async with request.open(spool.written) as (size, chunks):
+                self._answered(request, size)
+                async with Coalescer(take, CHUNK, SOON) as coalescer:
+                    async for data in chunks:
+                        coalescer.add(data)
+                        if spool.streamed:
+                            await spool.drained()
+            if spool.size is None:
+                spool.size = spool.written  # it came to a clean end
+            elif spool.written < spool.size:
+                raise BrokenError(f"{request}: ended after {spool.written} of {spool.size} bytes")
+
+    def _answered(self, request: BlobSource, size: int | None) -> None:
+        """Learn how long the blob is, where that was not known before."""
+        spool = self._spool
+        if spool.source.size is None and size is not None:
+            if spool.size not in (None, size):
+                raise ChangedError(f"{request}: had {spool.size} bytes, and has {size} now")
+            if spool.size is None:
+                self._make_room(request, size)
+                spool.size = size
+        spool.answered = True
+        spool.announce()
+
+    def _make_room(self, request: BlobSource, size: int) -> None:
+        """Let the blob grow to `size` bytes."""
+        spool, limit = self._spool, self._spool.source.limit
+        if spool.size is not None:
+            if size > spool.size:
+                raise DigestError(f"{request}: more than {spool.size} bytes")
+        elif limit is not None and size > limit:
+            raise TooLargeError(f"{request}: more than {limit} bytes")
+        elif not self._room.fits(size):
+            raise _NoRoomError(size)
 
     @asynccontextmanager
     async def _while_fast(self, source: QueuedSource) -> AsyncIterator[None]:
@@ -176,10 +262,10 @@ class _Download:
             now = loop.time()
             if spool.written > begun or now - opened >= patience.first:
                 source.pace = (spool.written - mark) / (now - since)
-                rest = spool.wanted.size - spool.written
-                other = spool.line.better(source, rest, now, patience, once=self._alone)
+                rest = (spool.size or spool.source.limit or spool.written) - spool.written
+                other = spool.queue.better(source, rest, now, patience, once=self._alone)
                 if other is not None:
-                    spool.line.swap(source, other, now, patience)
+                    spool.queue.swap(source, other, now, patience)
                     limit.reschedule(now)
                     return
             since, mark = now, spool.written
@@ -200,16 +286,18 @@ class _Download:
 
     async def _take_up(self) -> None:
         """Hash what an earlier attempt or process left, so that the source is asked for the rest only."""
-        size = self._spool.wanted.size
+        size = self._spool.size
         left, at = os.fstat(self._handle).st_size, 0
-        if left > size:
+        if size is not None and left > size:
             os.ftruncate(self._handle, 0)
             left = 0
         while at < left and (data := await asyncio.to_thread(os.pread, self._handle, CHUNK, at)):
             self._hasher.update(data)
             at += len(data)
         if at:
-            self._givers.add(None)
+            self._contributors.add(None)
+        if size is None and at and self._spool.digest == self._found:
+            self._spool.size = at  # there is nothing more to ask for
         self._spool.written = at  # not before: nobody is handed old bytes that may still turn out to be wrong
 
     def _restart(self) -> None:
@@ -218,13 +306,17 @@ class _Download:
         self._spool.path.unlink(missing_ok=True)
         self._open()
         os.close(old)
-        self._hasher = self._spool.wanted.digest.hasher()
-        self._givers.clear()
+        self._hasher = _hasher(self._spool)
+        self._contributors.clear()
         self._spool.restart()
 
 
-def _bug(wanted: BlobSource, error: Exception) -> MirrordError:
-    bug = MirrordError(f"a bug: {type(error).__name__} while {wanted} was read")
+def _hasher(spool: Spool) -> Hash:
+    return spool.digest.hasher() if spool.digest else hashlib.sha256()
+
+
+def _bug(source: BlobSource, error: Exception) -> MirrordError:
+    bug = MirrordError(f"a bug: {type(error).__name__} while {source} was read")
     bug.__cause__ = error
     return bug
 

@@ -6,18 +6,24 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from mirrord.blobs.cache import CacheEntry, SpoolCache
-from mirrord.blobs.filling import fill
+from mirrord.blobs.filling import Room, fill
 from mirrord.blobs.reserve import free
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import PATIENCE, Patience
 from mirrord.blobs.spool import DetachedError, Spool, SpoolReader
-from mirrord.errors import BrokenError, StorageError
+from mirrord.errors import BrokenError, MirrordError, StorageError
 from mirrord.events import BytesRead, BytesSent, Events
+
+Keep = Callable[[SpoolReader], Awaitable[None]]
+"""Keeps a blob: waits until it is `whole`, and takes its file."""
+
+_Got = TypeVar("_Got")
 
 GRACE = 2.0  # seconds a lagging reader may still need before it is sent away
 
@@ -57,6 +63,7 @@ class SpoolPool:
         self._news = asyncio.Event()
         self._uploading: Counter[tuple[str, str]] = Counter()
         self._deferred: Counter[str] = Counter()
+        self._keepers: set[asyncio.Task[None]] = set()
         self._short: set[object] = set()  # those who wait for room, and may send others away for it
 
     def sweep(self) -> None:
@@ -104,24 +111,32 @@ class SpoolPool:
             self._announce()
 
     @contextlib.asynccontextmanager
-    async def reader(self, wanted: BlobSource, consumer: str) -> AsyncIterator[SpoolReader]:
-        """Lend a reader of the blob to `consumer`, starting to read the source if nobody does yet.
+    async def reader(
+        self, source: BlobSource, consumer: str, *, offset: int = 0, client: bool = False, keep: Keep | None = None
+    ) -> AsyncIterator[SpoolReader]:
+        """Lend a reader of a blob to `consumer`, starting to read the source if nobody does yet.
+
+        Args:
+            source: of the blob.
+            consumer: for whom: `<mirror>/<target>`, or some client.
+            offset: where to begin.
+            client: whether that is a client of ours, who cannot come back: it is never sent away, and where there is
+                no room for the blob it is streamed through memory, no faster than the client takes it, and not kept.
+                When wrong bytes were handed out `SpoolReader.chunks` raises RestartedError, and it must be cut off.
+            keep: takes a blob that is not streamed, also when this reader has left; once for all readers.
 
         Raises:
             StorageError: the blob is larger than the budget, or does not fit the disk, or the disk said no.
             DigestError: the blob is known, and has another size than is wanted.
             DetachedError: sent away to keep the budget; come back in `defer`.
         """
-        entry = await self._entry(wanted, consumer)
-        entry.pins += 1
-        loop = asyncio.get_running_loop()
-
-        def on_bytes(count: int) -> None:
-            self._events.emit(BytesSent(consumer, wanted.digest, count, wanted.size))
-
-        spool = entry.spool
-        reader = SpoolReader(spool, spool.line.join(wanted), consumer, loop.time(), on_bytes=on_bytes)
-        spool.readers.add(reader)
+        entry = await self._entry(source, consumer, client=client)
+        reader = self._join(entry, source, consumer, offset, client=client)
+        if keep is not None and not entry.kept and not entry.spool.streamed:
+            entry.kept = True
+            keeper = asyncio.create_task(self._keep(entry, source, self._join(entry, source, consumer), keep))
+            self._keepers.add(keeper)
+            keeper.add_done_callback(self._keepers.discard)
         try:
             async with asyncio.timeout(None) as reader.watch:
                 yield reader
@@ -130,68 +145,129 @@ class SpoolPool:
                 raise
             raise DetachedError("the spool is over its budget") from error
         finally:
-            if reader.finished:
-                entry.fastest = min(entry.fastest, loop.time() - reader.began)
-            spool.readers.discard(reader)
-            spool.line.leave(reader.source, wanted)
-            entry.pins -= 1
-            self._unpinned(entry)
+            self._leave(entry, source, reader)
+
+    async def _keep(self, entry: CacheEntry, source: BlobSource, reader: SpoolReader, keep: Keep) -> None:
+        try:
+            await keep(reader)
+        except MirrordError:  # who reads it hears of it, and whoever asks next has it brought again
+            entry.kept = False
+        finally:
+            self._leave(entry, source, reader)
+
+    def _join(
+        self, entry: CacheEntry, source: BlobSource, consumer: str, offset: int = 0, *, client: bool = False
+    ) -> SpoolReader:
+        spool, now = entry.spool, asyncio.get_running_loop().time()
+
+        def on_bytes(count: int) -> None:
+            if not client:
+                self._events.emit(BytesSent(consumer, _called(spool), count, spool.size or 0))
+
+        reader = SpoolReader(spool, spool.queue.join(source), consumer, now, offset, client, on_bytes=on_bytes)
+        entry.pins += 1
+        spool.readers.add(reader)
+        self._announce()
+        return reader
+
+    def _leave(self, entry: CacheEntry, source: BlobSource, reader: SpoolReader) -> None:
+        spool = entry.spool
+        if reader.finished and not reader.client:
+            entry.fastest = min(entry.fastest, asyncio.get_running_loop().time() - reader.began)
+        spool.readers.discard(reader)
+        spool.announce()
+        spool.queue.leave(reader.source, source)
+        entry.pins -= 1
+        self._unpinned(entry)
 
     async def aclose(self) -> None:
         """Stop all reading."""
-        tasks = [entry.task for entry in self._cache if entry.task and not entry.task.done()]
+        tasks = [*self._keepers, *(entry.task for entry in self._cache if entry.task and not entry.task.done())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _entry(self, wanted: BlobSource, consumer: str) -> CacheEntry:
+    async def _entry(self, source: BlobSource, consumer: str, *, client: bool) -> CacheEntry:
+        def begun() -> CacheEntry | None:
+            entry = self._cache.find(source)
+            if entry is not None:
+                return entry
+            try:
+                if self._cache.has_room(source):
+                    return self._begin(source)
+            except StorageError:
+                if not client:
+                    raise
+            return self._begin(source, streamed=True) if client else None
+
+        return await self._roomed(begun, lambda: {consumer})
+
+    async def _roomed(self, get: Callable[[], _Got | None], consumers: Callable[[], set[str]]) -> _Got:
+        """Return what `get` returns once there is room for it; others are sent away for consumers that were not."""
         me = object()
         try:
-            while True:
-                entry = self._cache.find(wanted)
-                if entry is None and self._cache.has_room(wanted):
-                    entry = self._begin(wanted)
-                if entry is not None:
-                    return entry
-                if not self._deferred[consumer]:
+            while (got := get()) is None:
+                if not all(self._deferred[consumer] for consumer in consumers()):
                     self._short.add(me)
-                    self._detach_laggards(consumer)
+                    self._detach_laggards(consumers())
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._grace / 4):  # `wait_for` may lose a cancellation (CPython 86296)
                         await self._news.wait()
+            return got
         finally:
             if me in self._short:
                 self._short.remove(me)
                 self._announce()
 
-    def _begin(self, wanted: BlobSource) -> CacheEntry:
+    def _begin(self, source: BlobSource, *, streamed: bool = False) -> CacheEntry:
         def on_bytes(count: int) -> None:
-            self._events.emit(BytesRead(wanted.digest, count, wanted.size))
+            self._events.emit(BytesRead(_called(entry.spool), count, entry.spool.size or 0))
 
-        entry = self._cache.begin(wanted, on_bytes)
-        entry.task = asyncio.create_task(self._fill(entry), name=f"read {wanted.digest}")
+        entry = self._cache.begin(source, on_bytes, streamed=streamed)
+        entry.task = asyncio.create_task(self._fill(entry), name=f"read {source}")
         return entry
 
     async def _fill(self, entry: CacheEntry) -> None:
-        await fill(entry.spool, self._patience)
+        async def wait(size: int) -> None:
+            readers = entry.spool.readers
+            await self._roomed(lambda: self._grow(entry, size) or None, lambda: {one.consumer for one in readers})
+
+        await fill(entry.spool, self._patience, Room(lambda size: self._grow(entry, size), wait))
         if entry.spool.verified:
-            self._cache.whole(entry)  # no await since it was verified: nobody saw its old name
+            self._cache.finish(entry)  # no await since it was verified: nobody saw its old name
         self._announce()
 
-    def _detach_laggards(self, consumer: str) -> None:
+    def _grow(self, entry: CacheEntry, size: int) -> bool:
+        """Take room for a blob whose size was not known; where there is none it is streamed when clients read it."""
+        readers = entry.spool.readers
+        clients = any(reader.client for reader in readers)
+        try:
+            if entry.spool.streamed or self._cache.grow(entry, size):
+                return True
+        except StorageError:
+            if not clients:
+                raise
+        if clients:
+            self._cache.stream(entry)
+            for reader in readers:
+                if not reader.client:
+                    reader.detach()
+        return clients
+
+    def _detach_laggards(self, consumers: Collection[str]) -> None:
         """Send away readers of whole blobs who need far longer than the first of their blob did.
 
         Where none is through yet, those who need longer still than they had since the blob was whole: a slow
         target that alone lacks a blob must not hold up all others. Everybody has the grace to show its pace.
 
         So are all readers of a blob whose source will take hours at its pace: it may promise to be as large as the
-        whole budget.
+        whole budget. Who wants room, one of `consumers`, stays, and so do clients.
         """
         now = asyncio.get_running_loop().time()
         for entry in self._cache:
-            others = [reader for reader in entry.spool.readers if reader.consumer != consumer] if entry.charged else []
-            for reader in others:
-                if self._laggard(entry, reader, now) if entry.spool.verified else self._hopeless(entry.spool, now):
+            for reader in tuple(entry.spool.readers) if entry.charged else ():
+                late = self._laggard(entry, reader, now) if entry.spool.verified else self._hopeless(entry.spool, now)
+                if late and not reader.client and reader.consumer not in consumers:
                     reader.detach()
 
     def _laggard(self, entry: CacheEntry, reader: SpoolReader, now: float) -> bool:
@@ -209,13 +285,15 @@ class SpoolPool:
         if not entry.pins and entry.task and not entry.task.done():
             spool.error = BrokenError("nobody waits for this blob any more")
             entry.task.cancel()
-        useless = spool.wanted.file is not None or (
-            spool.error is not None and (isinstance(spool.error, StorageError) or not spool.written)
-        )
-        if not entry.pins and useless and entry in self._cache:
+        if not entry.pins and entry in self._cache and not self._cache.stays(entry):
             self._cache.drop(entry)
         self._announce()
 
     def _announce(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
+
+
+def _called(spool: Spool) -> str:
+    """Return what events call a blob."""
+    return spool.digest or str(spool.source)

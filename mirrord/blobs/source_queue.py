@@ -17,7 +17,7 @@ from mirrord.errors import MirrordError
 
 TRIES: Final = 5  # reads of a source that break without bringing PROGRESS bytes
 PROGRESS: Final = 1 << 20
-LIES: Final = 2  # times that a source brings wrong bytes all by itself: after the first it may have healed
+MISMATCHES: Final = 2  # times that a source brings wrong bytes all by itself: after the first it may have healed
 _CLEARLY: Final = 2.0  # times the pace: below that two sources are equally fast
 
 
@@ -50,23 +50,21 @@ class QueuedSource:
     """One place where the blob can be had, on behalf of readers that know it.
 
     Attributes:
-        name: what messages call it.
-        wants: what each of these readers asked for; any of them opens the same source.
+        requests: what each of these readers asked for; any of them opens the same source.
         error: why it is out; only its own readers hear of it.
         breaks: reads in a row that broke without bringing much.
         barren: seconds that they took together.
-        lies: times that it brought wrong bytes.
+        mismatches: times that it brought wrong bytes.
         pace: bytes a second that it last showed.
         trials: times that it was put back for being slow.
         again: loop time before which it is not tried again, unless others are slower still.
     """
 
-    name: str
-    wants: list[BlobSource] = field(default_factory=list)
+    requests: list[BlobSource] = field(default_factory=list)
     error: MirrordError | None = None
     breaks: int = 0
     barren: float = 0.0
-    lies: int = 0
+    mismatches: int = 0
     pace: float = 0.0
     trials: int = 0
     again: float = 0.0
@@ -94,21 +92,21 @@ class SourceQueue:
         """Iterate over them, the next one first."""
         return iter(tuple(self._sources.values()))
 
-    def join(self, wanted: BlobSource) -> QueuedSource:
+    def join(self, request: BlobSource) -> QueuedSource:
         """Add a reader's source, at the end unless it is there already."""
-        key = wanted.source or wanted.open
+        key = request.name or request.open
         source = self._sources.get(key)
         if source is None or source.error:
-            source = QueuedSource(str(wanted))
+            source = QueuedSource()
             self._sources.pop(key, None)
             self._sources[key] = source
-        source.wants.append(wanted)
+        source.requests.append(request)
         return source
 
-    def leave(self, source: QueuedSource, wanted: BlobSource) -> None:
+    def leave(self, source: QueuedSource, request: BlobSource) -> None:
         """Take a reader away; a source without readers is not asked again."""
-        source.wants.remove(wanted)
-        if not source.wants:
+        source.requests.remove(request)
+        if not source.requests:
             self._drop(source)
 
     def next(self) -> QueuedSource | None:
@@ -122,8 +120,8 @@ class SourceQueue:
 
     def back(self, source: QueuedSource) -> None:
         """Let all others come first."""
-        for key, one in tuple(self._sources.items()):
-            if one is source:
+        for key, queued in tuple(self._sources.items()):
+            if queued is source:
                 self._sources[key] = self._sources.pop(key)
 
     def better(
@@ -145,12 +143,12 @@ class SourceQueue:
         """Let `other` go on instead of a `slow` source."""
         slow.again = now + patience.again * 2**slow.trials
         slow.trials += 1
-        for one in self:
-            if one is not other and one is not slow:
-                self.back(one)
+        for source in self:
+            if source is not other and source is not slow:
+                self.back(source)
         self.back(slow)
 
     def _drop(self, source: QueuedSource) -> None:
-        for key, one in tuple(self._sources.items()):
-            if one is source:
+        for key, queued in tuple(self._sources.items()):
+            if queued is source:
                 del self._sources[key]

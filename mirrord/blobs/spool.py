@@ -1,7 +1,7 @@
 """One blob on its way: a growing file with one writer and many tailing readers.
 
-The last chunk is withheld from every reader until size and digest are verified, so that a bad
-source can never complete an upload or a client's download.
+The last chunk is withheld from every reader until size and digest are verified (where nobody knows them, until the
+source has come to its end), so that a bad source can never complete an upload or a client's download.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import QueuedSource, SourceQueue
 from mirrord.errors import MirrordError, StorageError, TransportError
 from mirrord.files import storage_errors
+from mirrord.model.digest import Digest
 
 CHUNK = 1 << 18  # bytes handed to a reader at a time
 RECENT = 8  # pieces kept in memory for readers that keep up: they need not read the file
+BUFFER = RECENT * CHUNK  # bytes that are in memory and nowhere else before a streamed source has to wait
 WITHHELD = 1 << 16  # bytes kept back until the digest is verified
 START_WITHIN = 30.0  # seconds: an upload starts when the source will be through by then
 
@@ -43,27 +45,35 @@ class Spool:
     """The state of one blob on its way; times are `loop.time()` seconds.
 
     Attributes:
-        wanted: the blob; whoever reads it may have another source for it.
+        source: what was asked for; whoever reads it may have another source for the same.
         path: the file.
         began: when the present source began.
         on_bytes: hears of each number of bytes that came.
-        line: who can bring it.
-        written: bytes in the file.
-        base: those of them that were there when the present source began.
-        verified: whether all of it is there, and right.
+        queue: who can bring it.
+        digest: of it; where the source does not say, known at the end.
+        size: of it; where the source does not say, known when a source answers that does, or at the end.
+        answered: whether a source has answered.
+        written: bytes that came.
+        base: those of them that had come when the present source began.
+        streamed: what comes now is handed on from memory and not written to the file: there was no room for it.
+        verified: whether all of it came, and is right.
         ended: when that was.
         error: why nobody will bring it: our own disk, a bug, nobody who waits. What is wrong with a source is told to
             its own readers only.
         generation: how often all bytes were dropped.
     """
 
-    wanted: BlobSource
+    source: BlobSource
     path: Path
     began: float
     on_bytes: Callable[[int], None] = lambda _count: None
-    line: SourceQueue = field(default_factory=SourceQueue)
+    queue: SourceQueue = field(default_factory=SourceQueue)
+    digest: Digest | None = field(init=False)
+    size: int | None = field(init=False)
+    answered: bool = False
     written: int = 0
     base: int = 0
+    streamed: bool = False
     verified: bool = False
     ended: float = math.inf
     error: MirrordError | None = None
@@ -72,15 +82,26 @@ class Spool:
     recent: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=RECENT))
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def __post_init__(self) -> None:
+        """Know what the source says."""
+        self.digest, self.size = self.source.digest, self.source.size
+
     @property
     def visible(self) -> int:
         """How many bytes readers may see."""
-        size = self.wanted.size
-        return size if self.verified else max(0, min(self.written, size - min(WITHHELD, max(1, size // 2))))
+        if self.verified:
+            return self.written
+        if self.size is None:
+            return max(0, self.written - WITHHELD)
+        return max(0, min(self.written, self.size - min(WITHHELD, max(1, self.size // 2))))
 
     def piece(self, at: int) -> bytes | None:
-        """Return the piece that begins at `at`, if it is still in memory and may be seen."""
-        return next((data for begin, data in self.recent if begin == at and at + len(data) <= self.visible), None)
+        """Return what follows byte `at`, as far as it is in memory and may be seen; None when it is not in memory."""
+        for begin, data in self.recent:
+            end = min(begin + len(data), self.visible)
+            if begin <= at < end:
+                return data if (begin, end) == (at, at + len(data)) else data[at - begin : end - begin]
+        return None
 
     async def changed(self) -> None:
         """Wait for the next change of anything above."""
@@ -93,8 +114,8 @@ class Spool:
 
     def remaining(self, now: float) -> float:
         """Return how many seconds the present source needs for the rest at its pace; infinite when it has none."""
-        fresh = self.written - self.base
-        return (self.wanted.size - self.written) * (now - self.began) / fresh if fresh > 0 else math.inf
+        fresh, size = self.written - self.base, self.source.limit if self.size is None else self.size
+        return (size - self.written) * (now - self.began) / fresh if fresh > 0 and size is not None else math.inf
 
     def begin(self) -> None:
         """Say that from now on another source brings the rest."""
@@ -109,29 +130,92 @@ class Spool:
     def restart(self) -> None:
         """Say that all that was there was dropped."""
         self.written = self.base = 0
+        self.size = self.source.size
         self.recent.clear()
         self.generation += 1
         self.announce()
 
+    def stream(self) -> None:
+        """Say that there is no room for what comes from now on."""
+        self.streamed = True
+        self.recent = deque(self.recent)
+        self.announce()
+
+    async def drained(self) -> None:
+        """Wait until the readers have taken so much of what is streamed that memory has room for more."""
+        while self.streamed:
+            taken = min((reader.taken for reader in self.readers), default=self.written)
+            while self.recent and self.recent[0][0] + len(self.recent[0][1]) <= taken:
+                self.recent.popleft()
+            if self.written - taken < BUFFER:
+                return
+            await self.changed()
+
 
 @dataclass(eq=False)
 class SpoolReader:
-    """One tailing reader of a spool, on behalf of one consumer (a target)."""
+    """One tailing reader of a spool, on behalf of one consumer (a target, or a client of ours).
+
+    Attributes:
+        spool: what is read.
+        source: where this reader would have it from.
+        consumer: for whom.
+        began: when, in `loop.time()` seconds.
+        offset: where `chunks` begins.
+        client: whether it belongs to a client of ours, who cannot come back: it is never sent away.
+        position: bytes that were handed out, or passed over.
+        taken: those of them that the consumer is through with.
+        detached: whether it was sent away.
+    """
 
     spool: Spool
     source: QueuedSource
     consumer: str
     began: float
-    position: int = 0
-    taken: int = 0
+    offset: int = 0
+    client: bool = False
+    position: int = field(init=False)
+    taken: int = field(init=False)
     detached: bool = False
     on_bytes: Callable[[int], None] = lambda _count: None
     watch: asyncio.Timeout | None = None
+
+    def __post_init__(self) -> None:
+        """Begin."""
+        self.position = self.taken = self.offset
 
     @property
     def error(self) -> MirrordError | None:
         """Why this reader gets no more: its own source failed, or our disk."""
         return self.source.error or self.spool.error
+
+    @property
+    def digest(self) -> Digest:
+        """Of the blob; where the source does not say, known at its end."""
+        assert self.spool.digest is not None, "nobody knows the digest yet"
+        return self.spool.digest
+
+    @property
+    def size(self) -> int:
+        """Of the blob; where the source does not say, known at its end."""
+        assert self.spool.size is not None, "nobody knows the size yet"
+        return self.spool.size
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it is read from somebody's file, and not from the spool's own."""
+        return self.spool.source.file is not None
+
+    async def answered(self) -> int | None:
+        """Wait until a source has answered, and return how long the blob is, or None when it does not say.
+
+        Raises:
+            MirrordError: as `chunks`.
+        """
+        while not (self.spool.answered or self.spool.verified):
+            self._check()
+            await self.spool.changed()
+        return self.spool.size
 
     async def worth_sending(self) -> None:
         """Wait until a PUT may start: the source will be through soon at the pace it has shown.
@@ -143,14 +227,13 @@ class SpoolReader:
         """
         spool, loop = self.spool, asyncio.get_running_loop()
         while not spool.verified:
-            if self.error:
-                raise self.error
+            self._check()
             if spool.visible and spool.remaining(loop.time()) <= START_WITHIN:
                 return
             await spool.changed()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the blob from its first byte, as far as it may be seen, then wait for more.
+        """Yield the blob from the reader's offset on, as far as it may be seen, then wait for more.
 
         Raises:
             DetachedError: sent away by the pool.
@@ -159,18 +242,15 @@ class SpoolReader:
             MirrordError: this reader's source failed.
         """
         spool, generation = self.spool, self.spool.generation
-        self.position = self.taken = 0
+        self.position = self.taken = self.offset
         with contextlib.ExitStack() as stack:
             handle = -1
-            while self.position < spool.wanted.size or not spool.verified:
-                if self.detached:
-                    raise DetachedError("the spool is over its budget")
-                if self.error:
-                    raise self.error
-                if generation != spool.generation and not self.position:
+            while not spool.verified or self.position < spool.written:
+                self._check()
+                if generation != spool.generation and self.position == self.offset:
                     generation = spool.generation  # nothing was handed out: begin again unnoticed
                 elif generation != spool.generation:
-                    raise RestartedError(f"{spool.wanted.digest}: wrong bytes came, and it is read again")
+                    raise RestartedError(f"{spool.source}: wrong bytes came, and it is read again")
                 count = min(CHUNK, spool.visible - self.position)
                 if count <= 0:
                     await spool.changed()
@@ -181,13 +261,15 @@ class SpoolReader:
                         if handle < 0:
                             handle = os.open(spool.path, os.O_RDONLY)
                             stack.callback(os.close, handle)
-                        data = os.pread(handle, count, spool.wanted.start + self.position)
+                        data = os.pread(handle, count, spool.source.start + self.position)
                 if not data:
                     raise StorageError(f"{spool.path}: shorter than it was")
                 self.position += len(data)
                 self.on_bytes(len(data))
                 yield data
                 self.taken = self.position  # not before: a stuck target has its chunk in hand and asks for no other
+                if spool.streamed:
+                    spool.announce()
 
     def detach(self) -> None:
         """Send this reader away, also from a target that takes nothing and so never asks for a next chunk."""
@@ -199,26 +281,34 @@ class SpoolReader:
     @property
     def finished(self) -> bool:
         """Whether all bytes were taken."""
-        return self.spool.verified and self.position >= self.spool.wanted.size
+        return self.spool.verified and self.position >= self.spool.written
 
     def remaining(self, now: float) -> float:
         """Return how many seconds it needs for the rest at the pace it has shown; infinite when it has none."""
-        if self.taken <= 0:
+        if self.taken <= self.offset or self.spool.size is None:
             return math.inf
-        return (self.spool.wanted.size - self.taken) * (now - self.began) / self.taken
+        return (self.spool.size - self.taken) * (now - self.began) / (self.taken - self.offset)
 
-    async def whole(self) -> Path:
+    async def verified(self) -> Path:
         """Wait until the blob is verified and return the spool's own file.
 
         Raises:
             MirrordError: as `chunks`.
         """
         while not self.spool.verified:
-            if self.detached:
-                raise DetachedError("the spool is over its budget")
-            if self.error:
-                raise self.error
+            self._check()
             await self.spool.changed()
-        self.position = self.taken = self.spool.wanted.size
-        self.on_bytes(self.position)
+        self.position = self.taken = self.spool.written
         return self.spool.path
+
+    async def whole(self) -> Path:
+        """Take the blob as a file, as `verified` gives it."""
+        file = await self.verified()
+        self.on_bytes(self.spool.written)
+        return file
+
+    def _check(self) -> None:
+        if self.detached:
+            raise DetachedError("the spool is over its budget")
+        if self.error:
+            raise self.error

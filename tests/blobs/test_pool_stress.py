@@ -29,8 +29,8 @@ class Shaky:
         self.data, self.dice = data, dice
 
     @contextlib.asynccontextmanager
-    async def open(self, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
-        yield self._chunks(offset)
+    async def open(self, offset: int) -> AsyncIterator[tuple[None, AsyncIterator[bytes]]]:
+        yield None, self._chunks(offset)
 
     async def _chunks(self, offset: int) -> AsyncIterator[bytes]:
         for at in range(offset, len(self.data), 10_000):

@@ -32,7 +32,7 @@ class Source:
         self.half = asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def open(self, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self, offset: int) -> AsyncIterator[tuple[None, AsyncIterator[bytes]]]:
         self.asked += 1
 
         async def chunks() -> AsyncIterator[bytes]:
@@ -42,7 +42,7 @@ class Source:
             await self.gate.wait()
             yield self.data[max(offset, middle) :]
 
-        yield chunks()
+        yield None, chunks()
 
     def wanted(self) -> BlobSource:
         return BlobSource(Digest.of(self.data), len(self.data), self.open)

@@ -17,13 +17,13 @@ PATIENCE = Patience(window=5.0, first=30.0, soon=30.0, again=60.0)
 
 
 @contextlib.asynccontextmanager
-async def nothing(_: int) -> AsyncIterator[AsyncIterator[bytes]]:
+async def nothing(_: int) -> AsyncIterator[tuple[None, AsyncIterator[bytes]]]:
     raise NotImplementedError
     yield
 
 
 def wanted(source: str) -> BlobSource:
-    return BlobSource(Digest.of(b""), 100 * MIB, nothing, source=source)
+    return BlobSource(Digest.of(b""), 100 * MIB, nothing, name=source)
 
 
 def line(*names: str) -> tuple[SourceQueue, list[QueuedSource]]:
@@ -73,13 +73,13 @@ def test_of_slow_sources_the_best_one_goes_on() -> None:
     current = one
     while now < 1000.0:
         now += PATIENCE.window
-        current.pace = paces[current.wants[0].source]
+        current.pace = paces[current.requests[0].name]
         other = made.better(current, rest, now, PATIENCE)
         if other is not None:
             made.swap(current, other, now, PATIENCE)
             current = other
             assert made.next() is other
-            turns.append((now, other.wants[0].source))
+            turns.append((now, other.requests[0].name))
     assert turns[:2] == [(5.0, "two"), (10.0, "three")]
     assert {source for _, source in turns} == {"one", "two", "three"}
     assert len(turns) < 20
@@ -113,7 +113,7 @@ def test_a_source_without_readers_is_asked_no_more() -> None:
     made, (one, two) = line("one", "two")
     more = made.join(wanted("one"))
     assert more is one
-    made.leave(one, one.wants[0])
+    made.leave(one, one.requests[0])
     assert made.next() is one
-    made.leave(one, one.wants[0])
+    made.leave(one, one.requests[0])
     assert made.next() is two

@@ -32,9 +32,9 @@ class Source:
         self.lies = 0
 
     @contextlib.asynccontextmanager
-    async def open(self, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self, offset: int) -> AsyncIterator[tuple[None, AsyncIterator[bytes]]]:
         self.asked.append(offset)
-        yield self._chunks(offset)
+        yield None, self._chunks(offset)
 
     async def _chunks(self, offset: int) -> AsyncIterator[bytes]:
         data = self.data

@@ -31,14 +31,14 @@ class Source:
         self.gate.set()
 
     @contextlib.asynccontextmanager
-    async def open(self, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self, offset: int) -> AsyncIterator[tuple[None, AsyncIterator[bytes]]]:
         self.asked.append(offset)
 
         async def chunks() -> AsyncIterator[bytes]:
             await self.gate.wait()
             yield DATA[offset:]
 
-        yield chunks()
+        yield None, chunks()
 
     def wanted(self, size: int = len(DATA)) -> BlobSource:
         return BlobSource(Digest.of(DATA), size, self.open)
@@ -120,7 +120,7 @@ async def test_a_bug_while_reading_reaches_all_readers(tmp_path: Path) -> None:
     """What nobody foresaw in a source ends every reader with an error that tells no text of it, and hangs none."""
 
     @contextlib.asynccontextmanager
-    async def broken(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def broken(offset: int) -> AsyncIterator[tuple[None, AsyncIterator[bytes]]]:
         raise ValueError(f"hunter2 at {offset}")
         yield
 

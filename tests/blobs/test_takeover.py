@@ -38,13 +38,13 @@ class Host:
         self.given = 0
 
     @contextlib.asynccontextmanager
-    async def open(self, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self, offset: int) -> AsyncIterator[tuple[None, AsyncIterator[bytes]]]:
         self.asked.append(offset)
         if len(self.asked) > 1:
             self.twice.set()
         if self.error:
             raise self.error
-        yield self._chunks(offset)
+        yield None, self._chunks(offset)
 
     async def _chunks(self, offset: int) -> AsyncIterator[bytes]:
         for at in range(offset, len(self.data), STEP):
@@ -60,7 +60,7 @@ class Host:
         self.given += count
 
     def wanted(self, size: int = len(DATA)) -> BlobSource:
-        return BlobSource(DIGEST, size, self.open, on_bytes=self.count, source=self.name)
+        return BlobSource(DIGEST, size, self.open, on_bytes=self.count, name=self.name)
 
 
 async def take(pool: SpoolPool, wanted: BlobSource, consumer: str = "t") -> bytes:

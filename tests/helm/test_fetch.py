@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 
 from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.source_queue import TRIES
 from mirrord.errors import (
     BrokenError,
     ContentError,
@@ -27,10 +30,10 @@ from mirrord.errors import (
     TooLargeError,
 )
 from mirrord.events import Events
-from mirrord.model.digest import Digest
+from mirrord.model.digest import Digest, Hash
 from mirrord.syncers.helm.names import ChartVersion
-from mirrord.syncers.helm.upstream import download, fetch
-from mirrord.syncers.helm.upstream.fetch import ChartSource
+from mirrord.syncers.helm.upstream import fetch
+from mirrord.syncers.helm.upstream.fetch import ChartSource, Fetched
 from mirrord.syncers.helm.upstream.reading import read_index
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
@@ -72,38 +75,83 @@ async def source(repository: str, book: HostBook | None = None, **options: Any) 
         yield ChartSource(http, repository, **options)
 
 
-async def get(source: ChartSource, chart: ChartVersion, scratch: Path, *also: Digest) -> bytes:
+@asynccontextmanager
+async def archive(source: ChartSource, chart: ChartVersion, folder: Path, *also: Digest) -> AsyncIterator[Fetched]:
+    """Get an archive into a spool below `folder`, in which nothing is left but content by digest."""
+    async with spools(folder) as pool, source.archive(chart, pool, "m/", also) as found:
+        yield found
+
+
+@asynccontextmanager
+async def spools(folder: Path) -> AsyncIterator[SpoolPool]:
+    pool = SpoolPool(folder, 64 << 20, Events())
     try:
-        async with source.archive(chart, scratch, also) as found:
-            assert found.wanted.file is not None
-            data = found.wanted.file.read_bytes()
-            assert (found.wanted.digest, found.wanted.size) == (Digest.of(data), len(data))
-            return data
+        yield pool
     finally:
-        assert list(scratch.iterdir()) == []
+        await pool.aclose()
+        assert [file.name for file in folder.glob("*") if not file.name.startswith("sha256-")] == []
+
+
+async def get(source: ChartSource, chart: ChartVersion, folder: Path, *also: Digest) -> bytes:
+    async with (
+        spools(folder) as pool,
+        source.archive(chart, pool, "m/", also) as found,
+        pool.reader(found.source, "m/t") as reader,
+    ):
+        data = b"".join([chunk async for chunk in reader.chunks()])
+        assert (found.digest, found.size) == (Digest.of(data), len(data))
+        return data
 
 
 def seen(repository: ChartRepository) -> list[str | None]:
     return [exchange.headers.get("authorization") for exchange in repository.log]
 
 
-async def test_one_request_for_an_archive(repository: ChartRepository, tmp_path: Path) -> None:
-    """An archive costs one request, is counted as it comes, can go into a spool, and leaves nothing behind."""
+async def test_one_request_for_an_archive(
+    repository: ChartRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive costs one request, is hashed and counted once as it comes, and is had by targets from its spool."""
     repository.add(CRANE)
     counted: list[int] = []
-    (tmp_path / "spools").mkdir()
-    (tmp_path / "scratch").mkdir()
-    pool = SpoolPool(tmp_path / "spools", 1, Events())
+    hashed: list[int] = []
+    monkeypatch.setattr(hashlib, "sha256", partial(Counting, hashed, hashlib.sha256))
+    monkeypatch.setattr(Digest, "hasher", lambda _digest: hashlib.sha256())
     async with (
-        source(repository.url, tell=counted.append) as charts,
-        charts.archive(CRANE.listed(), tmp_path / "scratch") as found,
-        pool.reader(found.wanted, "target") as reader,
+        spools(tmp_path) as pool,
+        source(repository.url, on_bytes=counted.append) as charts,
+        charts.archive(CRANE.listed(), pool, "m/") as found,
     ):
-        assert b"".join([chunk async for chunk in reader.chunks()]) == CRANE.data
-    await pool.aclose()
+        for target in ("m/one", "m/two"):
+            async with pool.reader(found.source, target) as reader:
+                assert b"".join([chunk async for chunk in reader.chunks()]) == CRANE.data
     assert repository.count("*", "") == 1
-    assert sum(counted) == len(CRANE.data) == repository.sent()
-    assert list((tmp_path / "scratch").iterdir()) == []
+    assert sum(counted) == sum(hashed) == len(CRANE.data) == repository.sent()
+
+
+class Counting:
+    """A hash that counts what goes into it."""
+
+    name = "sha256"
+
+    def __init__(self, counted: list[int], real: Callable[[], Hash]) -> None:
+        self._counted, self._hash = counted, real()
+
+    def update(self, data: bytes) -> None:
+        self._counted.append(len(data))
+        self._hash.update(data)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+async def test_no_digest_and_no_promise(repository: ChartRepository, tmp_path: Path) -> None:
+    """A file that no digest is listed of is gone on with where its server vouches that it is still the same."""
+    repository.add(CRANE)
+    repository.faults.on("GET", "tgz").truncate(1000)
+    async with source(repository.url) as charts:
+        assert await get(charts, replace(CRANE.listed(), digest=None), tmp_path) == CRANE.data
+    ranges = [(one.headers.get("range"), one.headers.get("if-range") is not None) for one in repository.log]
+    assert ranges == [(None, False), ("bytes=1000-", True)]
 
 
 NEAR = {
@@ -133,7 +181,7 @@ async def test_query_of_the_repository(slash: str, repository: ChartRepository, 
     """A relative URL inherits the repository's query, where some keep a token; the provenance is beside the path."""
     repository.add(CRANE, prov=CRANE.provenance(ShapeSigner()))
     address = f"{repository.url}{slash}?token=abc123"
-    async with source(address) as charts, charts.archive(CRANE.listed(), tmp_path) as found:
+    async with source(address) as charts, archive(charts, CRANE.listed(), tmp_path) as found:
         assert await found.provenance() == repository.files[f"charts/{CRANE.file}.prov"]
     assert [one.target for one in repository.log] == [
         f"/stable/charts/{CRANE.file}?token=abc123",
@@ -273,7 +321,7 @@ async def test_a_connection_that_always_breaks(repository: ChartRepository, tmp_
     async with source(repository.url) as charts:
         with pytest.raises(BrokenError):
             await get(charts, CRANE.listed(), tmp_path)
-    assert repository.count("GET", "tgz") == download.TRIES
+    assert repository.count("GET", "tgz") == TRIES
 
 
 async def test_another_part(repository: ChartRepository, tmp_path: Path) -> None:
@@ -305,7 +353,7 @@ async def test_content_encoding_of_an_archive(repository: ChartRepository, tmp_p
 
 
 async def provenance(repository: ChartRepository, tmp_path: Path) -> bytes | None:
-    async with source(repository.url) as charts, charts.archive(CRANE.listed(), tmp_path) as found:
+    async with source(repository.url) as charts, archive(charts, CRANE.listed(), tmp_path) as found:
         return await found.provenance()
 
 
@@ -360,8 +408,8 @@ async def test_a_server_that_is_silent_about_provenance(
     repository.faults.on("GET", "prov", times=None).hold()
     async with source(repository.url) as archives:
         for chart in charts:
-            async with archives.archive(chart.listed(), tmp_path) as found:
-                assert found.wanted.digest == chart.digest
+            async with archive(archives, chart.listed(), tmp_path) as found:
+                assert found.digest == chart.digest
                 with pytest.raises(StalledError):
                     await found.provenance()
     assert repository.count("GET", "prov") == fetch.SILENT
@@ -402,8 +450,8 @@ async def test_in_a_registry(
     put(registry, CRANE, "1.2.0_b", prov, kind)
     book = HostBook({registry.host: HostPolicy(registry.host, credential=ANN)})
     entry = CRANE.listed(f"oci://{registry.host}/team/crane{tail}")
-    async with source(repository.url, book) as charts, charts.archive(entry, tmp_path) as found:
-        assert (found.wanted.digest, found.wanted.size) == (CRANE.digest, len(CRANE.data))
+    async with source(repository.url, book) as charts, archive(charts, entry, tmp_path) as found:
+        assert (found.digest, found.size) == (CRANE.digest, len(CRANE.data))
         assert await found.provenance() == prov
     assert repository.count("*", "") == 0
 
@@ -415,8 +463,8 @@ async def test_a_repository_that_is_a_registry(registry: Registry, tmp_path: Pat
     registry.faults.on("GET", "/blobs/").truncate(1000)
     async with source(f"oci://{registry.host}/team") as charts:
         entry = replace(CRANE.listed(f"oci://{registry.host}/team/crane:1.2.0_b"), digest=None)
-        async with charts.archive(entry, tmp_path) as found:
-            assert found.wanted.digest == CRANE.digest
+        async with archive(charts, entry, tmp_path) as found:
+            assert found.digest == CRANE.digest
             assert await found.provenance() is None
     assert registry.count("GET", "/blobs/") == 2
 
@@ -448,7 +496,7 @@ async def test_the_double_answers_as_static_servers_do(repository: ChartReposito
 
 
 async def test_cancelled_in_the_middle(repository: ChartRepository, tmp_path: Path) -> None:
-    """A download that is cancelled leaves nothing behind."""
+    """A download that is cancelled leaves nothing behind but what the next one may go on from."""
     repository.add(CRANE)
     stalled = repository.faults.on("GET", "tgz").stall(after=5000)
     async with source(repository.url) as charts:
@@ -457,14 +505,13 @@ async def test_cancelled_in_the_middle(repository: ChartRepository, tmp_path: Pa
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    stalled.release()
-    assert list(tmp_path.iterdir()) == []
+        stalled.release()
+        assert await get(charts, CRANE.listed(), tmp_path) == CRANE.data
 
 
 async def test_no_room(repository: ChartRepository, tmp_path: Path) -> None:
-    """A scratch folder that cannot be written to is our trouble and not the repository's."""
+    """A spool that cannot be written to is our trouble and not the repository's."""
     repository.add(CRANE)
     async with source(repository.url) as charts:
         with pytest.raises(StorageError):
-            async with charts.archive(CRANE.listed(), tmp_path / "gone"):
-                pass
+            await get(charts, CRANE.listed(), tmp_path / "gone")

@@ -121,10 +121,10 @@ async def test_a_bug_that_one_archive_brings_out(
     """An error that nobody foresaw is that archive's failure, short and without a page of text."""
     place = ChartSource._place
 
-    async def broken(self: ChartSource, chart: object) -> object:
+    async def broken(self: ChartSource, chart: object, same: object) -> object:
         if "1.1.0" in str(chart):
             raise ZeroDivisionError("by 0")
-        return await place(self, chart)  # type: ignore[arg-type]  # as it was
+        return await place(self, chart, same)  # type: ignore[arg-type]  # as it was
 
     monkeypatch.setattr(ChartSource, "_place", broken)
     run = await runs.run(runs.mirror(source.url, local=LOCAL))

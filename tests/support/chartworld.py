@@ -167,8 +167,8 @@ class ChartWorld:
         digest = Digest(f"sha256:{hashlib.sha256(archive).hexdigest()}")
 
         @contextlib.asynccontextmanager
-        async def opened(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
-            yield pieces(offset)
+        async def opened(offset: int) -> AsyncIterator[tuple[None, AsyncIterator[bytes]]]:
+            yield None, pieces(offset)
 
         async def pieces(offset: int) -> AsyncIterator[bytes]:
             for at in range(offset, len(archive), PIECE):

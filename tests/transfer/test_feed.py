@@ -32,9 +32,9 @@ class Host:
         self.begun = asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def open(self, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self, offset: int) -> AsyncIterator[tuple[None, AsyncIterator[bytes]]]:
         self.asked += 1
-        yield self._chunks(bytes(len(DATA)) if self.asked <= self.lies else DATA, offset)
+        yield None, self._chunks(bytes(len(DATA)) if self.asked <= self.lies else DATA, offset)
 
     async def _chunks(self, data: bytes, offset: int) -> AsyncIterator[bytes]:
         yield data[offset : offset + 300_000]

@@ -97,7 +97,7 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
         services.http,
         source_of(mirror),
         pass_credentials=spec.pass_credentials,
-        tell=lambda count: session.count(count),  # noqa: PLW0108 - the session comes after its source
+        on_bytes=lambda count: session.count(count),  # noqa: PLW0108 - the session comes after its source
     )
     session = HelmSession(errand, source, services)
     await _note_facts(mirror, services, visits)  # what a look has cost is not paid again, however this ends

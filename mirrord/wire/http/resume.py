@@ -5,40 +5,74 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from mirrord.errors import ContentError
+from mirrord.errors import ChangedError, ContentError
 from mirrord.wire.http.body import ResponseStream
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest
+from mirrord.wire.number import whole
 
-_RANGE: Final = re.compile(r"bytes (?P<first>[0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
+_RANGE: Final = re.compile(r"bytes (?P<first>[0-9]{1,18})-[0-9]{1,18}/(?P<total>[0-9]{1,18}|\*)")
+
+
+@dataclass(slots=True)
+class Validator:
+    """By what a download knows that what it goes on with is still the same, where no digest will tell (RFC 9110 §8.8).
+
+    Attributes:
+        etag: that it began with, a strong one; "" when the server gives none.
+    """
+
+    etag: str = ""
 
 
 @asynccontextmanager
-async def from_offset(http: Http, call: HttpRequest, offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
+async def from_offset(
+    http: Http, call: HttpRequest, offset: int, what: str = "", same: Validator | None = None
+) -> AsyncIterator[tuple[int | None, AsyncIterator[bytes]]]:
     """Stream what `call` asks for, from byte `offset` on, also from a server that ignores Range.
+
+    Gives its whole length as well, as far as the server says, and the bytes.
+
+    Args:
+        http: the way to the server.
+        call: the request.
+        offset: where to begin.
+        what: what messages call it, else the host.
+        same: of an earlier part; remembers what begins at 0.
 
     Raises:
         ContentError: another part was sent than was asked for.
+        ChangedError: it is not the same any more, or nobody can say whether it is.
         MirrordError: as `Http.stream`.
     """
-    headers = {**call.headers, "Range": f"bytes={offset}-"} if offset else call.headers
-    ranged = replace(call, headers=headers, ok=(200, 206))
-    async with http.stream(ranged) as incoming:
-        skip = offset - _start(incoming, offset, call.host)
-        yield _without(incoming.chunks(), skip) if skip else incoming.chunks()
+    what, headers = what or call.host, dict(call.headers)
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
+        if same is not None and not same.etag:
+            raise ChangedError(f"{what}: broke off, and without an ETag nobody knows what the rest would belong to")
+        if same is not None:
+            headers["If-Range"] = same.etag
+    async with http.stream(replace(call, headers=headers, ok=(200, 206))) as incoming:
+        start, size = _part(incoming, offset, what)
+        etag = incoming.headers.get("etag", "")
+        if same is not None and offset and etag != same.etag:
+            raise ChangedError(f"{what}: changed while it was read")
+        if same is not None:
+            same.etag = "" if etag.startswith("W/") else etag
+        yield size, _without(incoming.chunks(), offset - start) if start < offset else incoming.chunks()
 
 
-def _start(incoming: ResponseStream, offset: int, host: str) -> int:
-    """Return the number of the first byte that is sent."""
+def _part(incoming: ResponseStream, offset: int, what: str) -> tuple[int, int | None]:
+    """Return the number of the first byte that is sent, and how many there are in all."""
     if incoming.status == 200:
-        return 0
+        return 0, whole(incoming.headers.get("content-length", ""))
     part = _RANGE.fullmatch(incoming.headers.get("content-range", ""))
     if part is None or int(part["first"]) != offset:
-        raise ContentError(f"{host}: was asked for the bytes from {offset} on, and sends another part")
-    return offset
+        raise ContentError(f"{what}: was asked for the bytes from {offset} on, and sends another part")
+    return offset, whole(part["total"])
 
 
 async def _without(chunks: AsyncIterator[bytes], skip: int) -> AsyncIterator[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,10 +11,9 @@ from mirrord import failpoints
 from mirrord.errors import ContentError, DigestError, ImmutableError, RefusedError, ServerError, UsageError
 from mirrord.model.digest import Digest
 from mirrord.wire.aside import aside
-from mirrord.wire.http.body import ResponseStream
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest, HttpResponse
-from mirrord.wire.number import whole
+from mirrord.wire.http.resume import from_offset
 from mirrord.wire.oci import tags, upload
 from mirrord.wire.oci.descriptor import MANIFESTS, SCHEMA1, Descriptor
 from mirrord.wire.oci.endpoint import PULL, PUSH, UNSURE, Endpoint, header_digest, header_size
@@ -23,8 +21,6 @@ from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
 from mirrord.wire.oci.profiles import means_immutable
 from mirrord.wire.oci.reference import Reference, valid_tag
 from mirrord.wire.oci.referrers import add_referrer
-
-_RANGE = re.compile(r"bytes (?P<first>[0-9]{1,18})-[0-9]{1,18}/(?P<total>[0-9]{1,18}|\*)")
 
 
 class Repository:
@@ -118,12 +114,12 @@ class Repository:
             DigestError: the length that the registry announces is not the descriptor's.
             ContentError: encoded, or another part than was asked for.
         """
-        call = replace(self._endpoint.call("GET", f"blobs/{descriptor.digest}"), ok=(200, 206))
-        if offset:
-            call = replace(call, headers={"Range": f"bytes={offset}-"})
-        async with self._endpoint.http.stream(call) as incoming:
-            skip = self._skip(incoming, descriptor, offset)
-            yield _without(incoming.chunks(), skip) if skip else incoming.chunks()
+        what = f"{self.reference.name}: blob {descriptor.digest}"
+        call = self._endpoint.call("GET", f"blobs/{descriptor.digest}")
+        async with from_offset(self._endpoint.http, call, offset, what) as (size, chunks):
+            if size not in (None, descriptor.size):
+                raise DigestError(f"{what}: has {size} bytes, but {descriptor.size} are in its descriptor")
+            yield chunks
 
     async def put_manifest(self, manifest: Manifest, ref: str | None = None) -> None:
         """Push a manifest's bytes under a tag or, without one, its digest; all that it refers to must be there.
@@ -237,23 +233,6 @@ class Repository:
             raise DigestError(f"{self.reference.name}: {ref}: Docker-Content-Digest says {promised}, which it is not")
         return manifest
 
-    def _skip(self, incoming: ResponseStream, descriptor: Descriptor, offset: int) -> int:
-        """Check what the registry announces; return how many bytes come before `offset`."""
-        what = f"{self.reference.name}: blob {descriptor.digest}"
-        encoding = incoming.headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            raise ContentError(f"{what}: sent with Content-Encoding {encoding[:40]!a}, which nobody asked for")
-        start, total = 0, incoming.headers.get("content-length", "*")
-        if incoming.status == 206:
-            part = _RANGE.fullmatch(incoming.headers.get("content-range", ""))
-            if part is None or int(part["first"]) != offset:
-                raise ContentError(f"{what}: asked for the bytes from {offset} on, got another part")
-            start, total = offset, part["total"]
-        size = whole(total)
-        if size not in (None, descriptor.size):
-            raise DigestError(f"{what}: has {size} bytes, but {descriptor.size} are in its descriptor")
-        return offset - start
-
 
 def _described(answer: HttpResponse, ref: str, name: str) -> Descriptor | None:
     """Return what the headers of a HEAD say, or None when they do not say enough."""
@@ -266,12 +245,3 @@ def _described(answer: HttpResponse, ref: str, name: str) -> Descriptor | None:
     if digest is None or size is None or (media_type not in MANIFESTS and media_type not in SCHEMA1):
         return None
     return Descriptor(media_type, digest, size)
-
-
-async def _without(chunks: AsyncIterator[bytes], skip: int) -> AsyncIterator[bytes]:
-    async for chunk in chunks:
-        if skip < len(chunk):
-            yield chunk[skip:]
-            skip = 0
-        else:
-            skip -= len(chunk)

@@ -122,7 +122,7 @@ class ChartMuseumTarget:
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         body = _form(boundary, chart.file, reader, beside)
         call = HttpRequest("POST", f"{self._api}{force}", self._index.host, headers=headers, body=body, ok=(200, 201))
-        digest = reader.spool.wanted.digest
+        digest = reader.digest
         try:
             await upload(self._http, call, reader)
         except RefusedError as error:
@@ -290,7 +290,7 @@ def _form(boundary: str, file: str, reader: SpoolReader, prov: bytes | None) -> 
             yield chunk
         yield tail
 
-    return Upload(len(head) + reader.spool.wanted.size + len(tail), chunks)
+    return Upload(len(head) + reader.size + len(tail), chunks)
 
 
 def _part(boundary: str, field: str, file: str) -> bytes:

@@ -51,9 +51,8 @@ class CodingTarget:
         replace: bool = False,  # noqa: ARG002 - Coding has no such switch
     ) -> None:
         """POST the archive; "exists" is success when the index shows the same digest."""
-        wanted = reader.spool.wanted
         headers = {"Content-Type": "application/octet-stream"}
-        body = Upload(wanted.size, reader.chunks)
+        body = Upload(reader.size, reader.chunks)
         call = HttpRequest(
             "POST", self._index.url, self._index.host, headers=headers, body=body, ok=(200, 201, 202, 204)
         )
@@ -62,9 +61,9 @@ class CodingTarget:
         except RefusedError as error:
             if error.status != 409 and not (error.status == 400 and "exist" in str(error).lower()):
                 raise
-            await self._index.settle(chart.item, wanted.digest, error)
+            await self._index.settle(chart.item, reader.digest, error)
         failpoints.hit("push.tag")
-        self._put[chart.item] = wanted.digest
+        self._put[chart.item] = reader.digest
 
     async def finish(self, index: IndexFile) -> None:  # noqa: ARG002 - Coding makes its own
         """Wait until Coding's own index lists what was put."""

@@ -50,7 +50,7 @@ class DirectoryTarget:
 
     async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """Write the files beside their places, make them durable, then rename them, the archive last."""
-        place, digest = self._charts / chart.file, reader.spool.wanted.digest
+        place, digest = self._charts / chart.file, reader.digest
         there = await asyncio.to_thread(self._digest, place)
         if there not in (None, digest) and not replace:
             raise ImmutableError(f"{self.place}: {chart.item} is {there} there, not {digest}")

@@ -84,18 +84,17 @@ class LocalTarget:
 
     async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """Link the spool's file into the store; it gets its name in `finish`."""
-        wanted = reader.spool.wanted
         name = f"{CHARTS}/{chart.file}"
         there = self._linked.tags.get(name)
-        if there not in (None, wanted.digest) and self._store.path(there) and not replace:
-            raise ImmutableError(f"{self.place}: {chart.item} is {there} there, not {wanted.digest}")
-        await self._store.adopt(wanted.digest, await reader.whole())  # linked, not copied: nobody writes to it any more
+        if there not in (None, reader.digest) and self._store.path(there) and not replace:
+            raise ImmutableError(f"{self.place}: {chart.item} is {there} there, not {reader.digest}")
+        await self._store.adopt(reader.digest, await reader.whole())  # linked, not copied: nobody writes to it any more
         beside = f"{name}{PROVENANCE}"
         self._tags.pop(beside, None)
         if prov is not None:
             await self._keep_small(beside, prov, TEXT)
-        self._made[wanted.digest] = ManifestRef(GZIP, wanted.size)
-        self._tags[name] = wanted.digest  # once its provenance is there: others may save all names meanwhile
+        self._made[reader.digest] = ManifestRef(GZIP, reader.size)
+        self._tags[name] = reader.digest  # once its provenance is there: others may save all names meanwhile
         self._unsaved += 1
         if self._unsaved >= max(FEW, len(self._waiting.tags) // 8):
             await self.save()

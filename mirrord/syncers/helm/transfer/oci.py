@@ -128,16 +128,15 @@ class OciTarget:
         if not self._takes(chart):
             raise UnsupportedError(f"{self.place}: {chart.item} cannot be a repository and a tag; it needs lower case")
         repository, tag = self._repository(chart), oci_tag(chart.version)
-        wanted = reader.spool.wanted
         if await repository.head_manifest(tag) is not None:
             manifest = await repository.get_manifest(tag)
             there = _archive(manifest)
-            if there == wanted.digest:
+            if there == reader.digest:
                 self._saw(chart, manifest)
                 return
             if not replace:
-                raise ImmutableError(f"{self.place}/{chart.name}:{tag} is {there or 'no chart'}, not {wanted.digest}")
-        archive = Descriptor(oci_manifest.CHART, wanted.digest, wanted.size)
+                raise ImmutableError(f"{self.place}/{chart.name}:{tag} is {there or 'no chart'}, not {reader.digest}")
+        archive = Descriptor(oci_manifest.CHART, reader.digest, reader.size)
         layers = [archive]
         if not await repository.has_blob(archive):
             await reader.worth_sending()
@@ -158,9 +157,7 @@ class OciTarget:
     async def _metadata(self, chart: ChartVersion, reader: SpoolReader) -> Mapping[str, object]:
         if self._describe is None:
             return chart.entry
-        if not reader.spool.verified:
-            await reader.whole()
-        return await asyncio.to_thread(self._describe, chart, reader.spool.path)
+        return await asyncio.to_thread(self._describe, chart, await reader.verified())
 
     def _takes(self, chart: ChartVersion) -> bool:
         return not registry_lacks(self._path, chart)

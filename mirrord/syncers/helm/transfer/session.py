@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
-from mirrord.blobs.spool import SpoolReader
 from mirrord.errors import ContentError, MirrordError
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Step
@@ -38,8 +39,18 @@ class ChartArchive(Protocol):
     """An archive that is here and checked."""
 
     @property
-    def wanted(self) -> BlobSource:
-        """Return its file."""
+    def source(self) -> BlobSource:
+        """Return from where a pool has it."""
+        ...
+
+    @property
+    def digest(self) -> Digest:
+        """Return its digest."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Return its size."""
         ...
 
     @property
@@ -60,7 +71,14 @@ class ChartArchives(Protocol):
     """Where archives come from; `upstream.fetch` has the implementation."""
 
     def archive(
-        self, chart: ChartVersion, scratch: Path, also: frozenset[Digest], here: Path | None, *, signed: bool
+        self,
+        chart: ChartVersion,
+        spools: SpoolPool,
+        group: str,
+        also: frozenset[Digest],
+        here: Path | None,
+        *,
+        signed: bool,
     ) -> AbstractAsyncContextManager[ChartArchive]:
         """Get one."""
         ...
@@ -184,27 +202,29 @@ class HelmSession:
         also = frozenset(one.digest for one in choice.rivals if one.digest)
         here = self._here(choice)
         keeps = any(self._errand.targets[step.target].provenance for step in batch)
-        async with self._archives.archive(choice.chart, self._services.scratch, also, here, signed=keeps) as found:
-            wanted = found.wanted
+        spools, group = self._services.spools, f"{self._errand.mirror}/"
+        async with self._archives.archive(choice.chart, spools, group, also, here, signed=keeps) as archive:
             self.troubles.pop(item, None)
-            prov, problem = await self._beside(choice, found) if keeps else (None, "")
-            chart = choice.entry(wanted.digest)
-            remark = f"{item}: {'; '.join(found.odd)}" if found.odd else ""
+            prov, problem = await self._beside(choice, archive) if keeps else (None, "")
+            chart = choice.entry(archive.digest)
+            remark = f"{item}: {'; '.join(archive.odd)}" if archive.odd else ""
 
             async def deliver(delivery: Delivery) -> Receipt:
                 step = delivery.step
                 turn = turns[step.target]
+                target = self._errand.targets[step.target]
+                beside = prov if target.provenance else None
+                replaces = item in self._errand.survey.shelves[step.target].held
+                put = partial(target.put, chart, prov=beside, replace=replaces)
                 await turn.come()
                 try:
-                    target = self._errand.targets[step.target]
-                    await self._send(target, step, chart, wanted, prov if target.provenance else None)
+                    await feed(spools, archive.source, f"{group}{step.target}", group, put)
                 finally:
                     turn.leave()
-                self._put[step.target][item] = wanted.digest
-                beside = target.provenance
-                told = f"{chart.file}: {wanted.size} bytes{', signed' if prov is not None and beside else ''}"
-                lacks = problem if beside else ""
-                return Receipt(step, Outcome.DONE, told, sent=wanted.size, problem=lacks, remark=remark)
+                self._put[step.target][item] = archive.digest
+                detail = f"{chart.file}: {archive.size} bytes{', signed' if beside is not None else ''}"
+                lacks = problem if target.provenance else ""
+                return Receipt(step, Outcome.DONE, detail, sent=archive.size, problem=lacks, remark=remark)
 
             await fan_out(batch, deliver, 0.0, tell)
 
@@ -230,17 +250,6 @@ class HelmSession:
         digest, store = choice.chart.digest, self._services.blobs
         held = (shelf.held.get(choice.chart.item) for shelf in self._errand.survey.shelves.values())
         return store.path(digest) if digest and store and digest in held else None
-
-    async def _send(
-        self, target: ChartTarget, step: Step, chart: ChartVersion, wanted: BlobSource, prov: bytes | None
-    ) -> None:
-        consumer, group = f"{self._errand.mirror}/{step.target}", f"{self._errand.mirror}/"
-        replaces = step.item in self._errand.survey.shelves[step.target].held
-
-        async def send(reader: SpoolReader) -> None:
-            await target.put(chart, reader, prov, replace=replaces)
-
-        await feed(self._services.spools, wanted, consumer, group, send)
 
     async def _finish(self, steps: Sequence[Step], tell: Tell) -> None:
         """Publish the index of one target; what is to be deleted there is listed no more."""

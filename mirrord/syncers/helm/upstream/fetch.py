@@ -1,12 +1,11 @@
-"""Gets chart archives: hashed while they stream to scratch, compared, and only then looked into.
+"""Gets chart archives: hashed while they stream into their spools, compared, and only then looked into.
 
-A whole archive is checked before any target sees a byte of it, so what goes into the spools are files that are right.
+A whole archive is checked before any target sees a byte of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -15,8 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from mirrord.blobs.source import BlobSource, Opener
+from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.source import BlobSource, Opener, sized
+from mirrord.blobs.spool import SpoolReader
 from mirrord.errors import (
+    ChangedError,
     ContentError,
     DeniedError,
     DigestError,
@@ -24,18 +26,19 @@ from mirrord.errors import (
     RefusedError,
     StalledError,
     TooLargeError,
+    TransportError,
     about,
 )
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion, is_oci
 from mirrord.syncers.helm.upstream.archive import check_archive
-from mirrord.syncers.helm.upstream.download import verified
 from mirrord.syncers.helm.upstream.location import ChartLocation, home, locate, locate_oci
 from mirrord.syncers.helm.upstream.provenance import LIMIT as LONGEST_PROVENANCE
 from mirrord.syncers.helm.upstream.provenance import check_provenance, is_signed
+from mirrord.transfer.feed import feed
 from mirrord.wire.http.client import Http
-from mirrord.wire.http.message import HttpRequest
-from mirrord.wire.http.resume import from_offset
+from mirrord.wire.http.message import HttpRequest, permanent
+from mirrord.wire.http.resume import Validator, from_offset
 from mirrord.wire.number import whole
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
@@ -61,12 +64,16 @@ class Fetched:
 
     Attributes:
         chart: the entry that it is of.
-        wanted: its file, for a SpoolPool; gone when the context of `ChartSource.archive` is left.
+        source: from where a pool has it, or gets it once more.
+        digest: of it.
+        size: of it, in bytes.
         odd: what is odd about it, and no reason to refuse it, a clause each.
     """
 
     chart: ChartVersion
-    wanted: BlobSource
+    source: BlobSource
+    digest: Digest
+    size: int
     _provenance: Callable[[], Awaitable[bytes | None]] = field(repr=False)
     odd: tuple[str, ...] = ()
 
@@ -80,7 +87,7 @@ class Fetched:
         """
         body = await self._provenance()
         if body is not None:
-            check_provenance(body, self.chart.file, self.wanted.digest)
+            check_provenance(body, self.chart.file, self.digest)
         return body
 
 
@@ -101,7 +108,7 @@ class ChartSource:
         repository: the repository's URL: the folder that holds index.yaml, or `oci://host/path`.
         pass_credentials: send the repository's credentials to other hosts that its index names, as helm's
             `--pass-credentials` does (GHSA-56hp-xqp3-w2jf).
-        tell: called with each number of bytes that came.
+        on_bytes: called with each number of bytes that came.
     """
 
     def __init__(
@@ -110,9 +117,9 @@ class ChartSource:
         repository: str,
         *,
         pass_credentials: bool = False,
-        tell: Callable[[int], None] = lambda _count: None,
+        on_bytes: Callable[[int], None] = lambda _count: None,
     ) -> None:
-        self._http, self._repository, self._tell = http, repository, tell
+        self._http, self._repository, self._on_bytes = http, repository, on_bytes
         self._pass_credentials = pass_credentials
         self._silent = Counter[str]()
 
@@ -120,13 +127,14 @@ class ChartSource:
     async def archive(
         self,
         chart: ChartVersion,
-        scratch: Path,
+        spools: SpoolPool,
+        group: str,
         also: Collection[Digest] = (),
         here: Path | None = None,
         *,
         signed: bool = False,
     ) -> AsyncIterator[Fetched]:
-        """Get an archive into `scratch`, check it, and lend it.
+        """Get an archive into `spools` for `group`, check it, and say how it is had there.
 
         Its digest must be the entry's or one of `also` (other entries of the same version: the bytes decide which of
         them is right); an entry without digest takes what comes. `here` is a file that has the entry's digest and was
@@ -141,26 +149,20 @@ class ChartSource:
             TooLargeError: longer than 100 MiB, or it unpacks to more than helm takes.
             ContentError: no archive, or not of this chart, or the entry names no place to get it from.
             TransportError: it cannot be had now.
+            StorageError: there is no room for it.
         """
-        place = await self._place(chart)
+        digests = {one for one in (chart.digest, *also) if one is not None}
+        place = await self._place(chart, None if digests else Validator())
         async with _ahead(place.provenance, early=signed) as provenance:
             if here is not None and chart.digest is not None:
                 size = (await asyncio.to_thread(here.stat)).st_size
-                yield Fetched(chart, BlobSource(chart.digest, size, file=here), provenance)
+                source = BlobSource(chart.digest, size, file=here)
+                yield Fetched(chart, source, chart.digest, size, provenance)
                 return
-            digests = {one for one in (chart.digest, *also) if one is not None}
-            file = scratch / f"{secrets.token_hex(12)}.tgz"
-            try:
-                try:
-                    digest, size = await verified(place.open, file, digests, LONGEST, self._tell)
-                except (DigestError, TooLargeError) as error:
-                    about(error, place.name)
-                    raise
-                odd = list[str]()
-                await asyncio.to_thread(check_archive, file, chart, odd.append)
-                yield Fetched(chart, BlobSource(digest, size, file=file), provenance, tuple(odd))
-            finally:
-                file.unlink(missing_ok=True)
+            opened = partial(_asked, place.open)
+            source = BlobSource(None, None, opened, limit=LONGEST, on_bytes=self._on_bytes, name=place.name)
+            digest, size, odd = await _checked(chart, source, digests, spools, group)
+            yield Fetched(chart, replace(source, digest=digest, size=size), digest, size, provenance, odd)
 
     async def size(self, chart: ChartVersion) -> int | None:
         """Ask how long an archive is; None when nobody says."""
@@ -177,8 +179,11 @@ class ChartSource:
             return None
         return whole(length)
 
-    async def _place(self, chart: ChartVersion) -> _Place:
-        """Find out where the archive is; helm looks at the first URL only, and so do we."""
+    async def _place(self, chart: ChartVersion, same: Validator | None) -> _Place:
+        """Find out where the archive is; helm looks at the first URL only, and so do we.
+
+        `same` sees to it that what comes is of one file where no digest does.
+        """
         if not chart.urls:
             raise ContentError(f"{chart.item}: its entry has no URL")
         try:
@@ -190,17 +195,17 @@ class ChartSource:
             raise
         call = HttpRequest("GET", location.url, location.host, headers=await self._headers(location))
         beside = replace(call, url=location.provenance.url, cap=LONGEST_PROVENANCE, deadline=PATIENCE)
-        return _Place(str(location), partial(self._open, call, location), partial(self._beside, beside))
+        return _Place(str(location), partial(self._open, call, location, same), partial(self._beside, beside))
 
     @asynccontextmanager
     async def _open(
-        self, call: HttpRequest, location: ChartLocation, offset: int
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        self, call: HttpRequest, location: ChartLocation, same: Validator | None, offset: int
+    ) -> AsyncIterator[tuple[int | None, AsyncIterator[bytes]]]:
         # Taken as it is: some servers say `Content-Encoding: gzip` of a .tgz because of its name.
         plain = replace(call, encoded=True)
         try:
-            async with from_offset(self._http, plain, offset) as chunks:
-                yield chunks
+            async with from_offset(self._http, plain, offset, same=same) as answer:
+                yield answer
         except DeniedError as error:
             if not location.foreign or self._pass_credentials:
                 raise
@@ -239,7 +244,7 @@ class ChartSource:
             prov = _layer(manifest, (PROVENANCE_LAYER,))
             return None if prov is None else await _small(repository, prov)
 
-        return _Place(str(reference), partial(repository.open_blob, layer), provenance)
+        return _Place(str(reference), sized(layer.size, partial(repository.open_blob, layer)), provenance)
 
     async def _headers(self, location: ChartLocation) -> Mapping[str, str]:
         """Return the request's headers; with the repository's credentials where another host shall get them."""
@@ -269,6 +274,48 @@ async def _ahead(
     finally:
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _asked(opener: Opener, offset: int) -> AsyncIterator[tuple[int | None, AsyncIterator[bytes]]]:
+    """Open a source; what it says to that is its last word, since `Http` tries often enough."""
+    opened = False
+    try:
+        async with opener(offset) as answer:
+            opened = True
+            yield answer
+    except TransportError as error:
+        if not opened and not isinstance(error, ChangedError):
+            permanent(error)
+        raise
+
+
+async def _checked(
+    chart: ChartVersion, source: BlobSource, digests: Collection[Digest], spools: SpoolPool, group: str
+) -> tuple[Digest, int, tuple[str, ...]]:
+    """Have an archive brought into its spool and look into it there; return its digest, its size and what is odd."""
+    digest, size, odd = Digest(), 0, list[str]()
+
+    async def look(reader: SpoolReader) -> None:
+        nonlocal digest, size
+        file = await reader.verified()
+        digest, size = reader.digest, reader.size
+        if not digests or digest in digests:
+            odd.clear()
+            await asyncio.to_thread(check_archive, file, chart, odd.append)
+
+    for _ in range(2):  # other bytes are asked for once more: a cache on the way, or a half replaced file, may heal
+        size = 0
+        try:
+            await feed(spools, source, group, group, look)
+        except TooLargeError as error:
+            if size:
+                raise
+            raise TooLargeError(f"{source.name}: more than {source.limit} bytes, which no chart has") from error
+        if not digests or digest in digests:
+            return digest, size, tuple(odd)
+    text = f"got {size} bytes with digest {digest}, not {' or '.join(sorted(digests))}"
+    raise DigestError(f"{source.name}: {text}", digest)
 
 
 def _layer(manifest: Manifest, types: Collection[str]) -> Descriptor | None:

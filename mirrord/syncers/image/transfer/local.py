@@ -85,7 +85,7 @@ class LocalDestination:
         """
         file = await reader.whole()
         self._brought.add(blob.digest)
-        if reader.spool.wanted.file is None:
+        if not reader.in_place:
             await self._store.adopt(blob.digest, file)
             return
         self.expect([blob])
@@ -96,7 +96,7 @@ class LocalDestination:
                     hasher.update(chunk)
                     out.write(chunk)
             if hasher.hexdigest() != blob.digest.hex:
-                raise DigestError(f"{reader.spool.wanted}: changed while it was read; the next run reads it again")
+                raise DigestError(f"{reader.spool.source}: changed while it was read; the next run reads it again")
             await self._store.adopt(blob.digest, copy)
         finally:
             copy.unlink(missing_ok=True)

@@ -82,14 +82,14 @@ async def created_at_source(source: ImageSource, manifest: Manifest) -> datetime
     async def read_blob(blob: Descriptor) -> bytes:
         wanted = await source.wanted(blob)
         if wanted.file is not None:
-            return await asyncio.to_thread(BlobFile(wanted.file, wanted.start, wanted.size).load, LIMIT)
+            return await asyncio.to_thread(BlobFile(wanted.file, wanted.start, blob.size).load, LIMIT)
         assert wanted.open is not None
         data = bytearray()
-        async with wanted.open(0) as chunks:
+        async with wanted.open(0) as (_, chunks):
             async for chunk in chunks:
                 data += chunk
-                if len(data) > wanted.size:
-                    raise ContentError(f"{blob.digest}: more than the {wanted.size} bytes of its descriptor")
+                if len(data) > blob.size:
+                    raise ContentError(f"{blob.digest}: more than the {blob.size} bytes of its descriptor")
         return bytes(data)
 
     try:

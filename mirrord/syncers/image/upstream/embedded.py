@@ -15,7 +15,7 @@ def embedded(data: bytes) -> Opener:
         yield data[offset:]
 
     @contextlib.asynccontextmanager
-    async def opened(offset: int) -> AsyncIterator[AsyncIterator[bytes]]:
-        yield chunks(offset)
+    async def opened(offset: int) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        yield len(data), chunks(offset)
 
     return opened

@@ -53,10 +53,10 @@ class LayoutSource:
         except MissingError:
             if blob.data is None:
                 raise
-            return BlobSource(blob.digest, blob.size, embedded(blob.data), source=f"{self._layout.place}, embedded")
+            return BlobSource(blob.digest, blob.size, embedded(blob.data), name=f"{self._layout.place}, embedded")
         if file.size != blob.size:
             raise ContentError(f"{self._layout.place}: {blob.digest} has {file.size} bytes, not {blob.size}")
-        return BlobSource(blob.digest, blob.size, file=file.path, start=file.offset, source=str(self._layout.place))
+        return BlobSource(blob.digest, blob.size, file=file.path, start=file.offset, name=str(self._layout.place))
 
 
 async def open_image(source: Source, scratch: Path) -> tuple[Layout, Descriptor]:

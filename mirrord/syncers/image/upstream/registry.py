@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mirrord.blobs.source import BlobSource
+from mirrord.blobs.source import BlobSource, sized
 from mirrord.errors import ContentError, MirrordError, MissingError, TransportError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
@@ -44,9 +44,9 @@ class RegistrySource:
         """Offer the blob's embedded data where there is some (image-spec, descriptor.md), else a GET."""
         name = self._repository.reference.name
         if blob.data is not None:
-            return BlobSource(blob.digest, blob.size, embedded(blob.data), source=f"{name}, embedded")
-        opened = partial(self._repository.open_blob, blob)
-        return BlobSource(blob.digest, blob.size, opened, source=name)
+            return BlobSource(blob.digest, blob.size, embedded(blob.data), name=f"{name}, embedded")
+        opened = sized(blob.size, partial(self._repository.open_blob, blob))
+        return BlobSource(blob.digest, blob.size, opened, name=name)
 
 
 @dataclass(frozen=True, slots=True)

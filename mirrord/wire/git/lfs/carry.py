@@ -193,7 +193,7 @@ async def _stream(server: LfsServer, call: HttpRequest, part: Part, tell: Callab
         tell(len(piece))
 
     try:
-        async with from_offset(server.http, call, part.size) as chunks:
+        async with from_offset(server.http, call, part.size) as (_, chunks):
             try:
                 async for chunk in chunks:
                     kept += chunk
