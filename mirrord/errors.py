@@ -4,11 +4,12 @@
     ├─ ConfigError          a file of the operator's is wrong: names file, line, key and fix
     ├─ UsageError           a command line or API call is wrong
     ├─ BusyError            somebody else holds what we need; later it will work
+    ├─ DetachedError        the reader of a spool was sent away to keep its budget; later there is room
     ├─ TransportError       we could not get it, or not finish it
     │  ├─ UnreachableError  no connection: DNS, refused, TLS
     │  ├─ StalledError      too slow: no bytes, below the minimum throughput, past a deadline
     │  ├─ BrokenError       the connection ended in the middle of a message
-    │  ├─ ChangedError      what is there is no more what the first part was of
+    │  ├─ RestartedError    what came so far is void; from the start it comes again
     │  ├─ ThrottledError    429, or a quota: says when to come back
     │  └─ ServerError       5xx
     ├─ RefusedError         the other side understood and said no
@@ -88,6 +89,12 @@ class BusyError(MirrordError):
     exit_code = 75
 
 
+class DetachedError(MirrordError):
+    """The reader was sent away to keep the spool within its budget; come back later."""
+
+    code = "detached"
+
+
 class TransportError(MirrordError):
     """We could not get it, or could not finish sending it."""
 
@@ -115,10 +122,10 @@ class BrokenError(TransportError):
     code = "broken"
 
 
-class ChangedError(TransportError):
-    """What is there is not, or may not be, what the first part was of; from the start it can be had."""
+class RestartedError(TransportError):
+    """What came so far was wrong, or may not belong to what comes now; begin again from the start."""
 
-    code = "changed"
+    code = "restarted"
 
 
 class ThrottledError(TransportError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,20 +10,20 @@ from dataclasses import dataclass
 
 from mirrord import failpoints
 from mirrord.blobs.coalescer import Coalescer
+from mirrord.blobs.hashed_file import CHUNK, HashedFile
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import MISMATCHES, Patience, QueuedSource
-from mirrord.blobs.spool import CHUNK, Spool
+from mirrord.blobs.spool import Spool
 from mirrord.errors import (
     BrokenError,
-    ChangedError,
     DigestError,
     MirrordError,
+    RestartedError,
     StorageError,
     TooLargeError,
     TransportError,
 )
 from mirrord.files import storage_errors
-from mirrord.model.digest import Digest, Hash
 
 SOON = 0.1  # seconds: what has come is handed on by then
 
@@ -61,13 +60,15 @@ async def fill(spool: Spool, patience: Patience, room: Room) -> None:
 
 
 async def _scan(spool: Spool) -> None:
-    """Verify a file in place; nothing is copied."""
-    source, hasher = spool.source, _hasher(spool)
+    """Verify a file in place, of which digest and size are known; nothing is copied."""
+    source, size = spool.source, spool.source.size
     assert source.file is not None
+    assert source.digest is not None
+    assert size is not None
+    hasher = source.digest.hasher()
     with storage_errors(str(source.file)):
         handle = os.open(source.file, os.O_RDONLY)
         try:
-            size = spool.size = os.fstat(handle).st_size - source.start if source.size is None else source.size
             while spool.written < size:
                 count, at = min(CHUNK, size - spool.written), source.start + spool.written
                 data = await asyncio.to_thread(os.pread, handle, count, at)
@@ -78,9 +79,7 @@ async def _scan(spool: Spool) -> None:
                 spool.grown(len(data))
         finally:
             os.close(handle)
-    found = Digest(f"{hasher.name}:{hasher.hexdigest()}")
-    spool.digest = spool.digest or found
-    if spool.written != size or spool.digest != found:
+    if spool.written != size or hasher.hexdigest() != source.digest.hex:
         raise DigestError(f"{source}: {spool.written} bytes of other content")
 
 
@@ -101,8 +100,7 @@ class _Download:
 
     def __init__(self, spool: Spool, patience: Patience, room: Room) -> None:
         self._spool, self._patience, self._room = spool, patience, room
-        self._hasher = _hasher(spool)
-        self._handle = -1
+        self._file = HashedFile(spool.path, spool.digest)
         self._contributors: set[QueuedSource | None] = set()  # None: what an earlier attempt left
         self._alone = False
         self._lacks = 0  # bytes that there is no room for now
@@ -115,7 +113,6 @@ class _Download:
             OSError: our disk says no.
         """
         spool, source = self._spool, None
-        self._open()
         try:
             await self._take_up()
             while not self._is_whole(source):
@@ -132,16 +129,15 @@ class _Download:
                 await self._ask(source)
                 spool.announce()
         finally:
-            os.close(self._handle)
+            self._file.close()
 
     def _is_whole(self, source: QueuedSource | None) -> bool:
         """Whether all is there and right; what is wrong is dropped."""
         spool = self._spool
         if spool.size is None or spool.written < spool.size:
             return False
-        found = self._found
-        spool.digest = spool.digest or found
-        if spool.digest == found:
+        spool.digest = spool.digest or self._file.digest
+        if spool.digest == self._file.digest:
             return True
         if not spool.size and source is None:
             raise DigestError(f"{spool.digest} is not the digest of nothing")
@@ -152,11 +148,6 @@ class _Download:
             self._alone = True
         self._restart()
         return False
-
-    @property
-    def _found(self) -> Digest:
-        """The digest of what is there."""
-        return Digest(f"{self._hasher.name}:{self._hasher.hexdigest()}")
 
     async def _ask(self, source: QueuedSource) -> None:
         """Let a source bring what it can; what goes wrong with it counts for it alone."""
@@ -184,7 +175,7 @@ class _Download:
             queue.fail(source, _bug(request, error))
 
     def _broke(self, source: QueuedSource, error: TransportError, fresh: int, seconds: float) -> None:
-        if isinstance(error, ChangedError):
+        if isinstance(error, RestartedError):
             self._restart()
         self._spool.queue.back(source)
         if source.broke(fresh, seconds, self._patience) or not error.retry:
@@ -202,10 +193,8 @@ class _Download:
         def take(data: bytes) -> None:
             self._make_room(request, spool.written + len(data))
             self._contributors.add(source)
-            self._hasher.update(data)
             with storage_errors(str(spool.path)):
-                if not spool.streamed:
-                    _write_at(self._handle, data, spool.written)
+                self._file.add(data, None if spool.streamed else spool.written)
                 failpoints.hit("spool.chunk")
             spool.recent.append((spool.written, data))
             request.on_bytes(len(data))
@@ -230,7 +219,7 @@ class _Download:
         spool = self._spool
         if spool.source.size is None and size is not None:
             if spool.size not in (None, size):
-                raise ChangedError(f"{request}: had {spool.size} bytes, and has {size} now")
+                raise RestartedError(f"{request}: had {spool.size} bytes, and has {size} now")
             if spool.size is None:
                 self._make_room(request, size)
                 spool.size = size
@@ -281,48 +270,23 @@ class _Download:
         finally:
             timer.cancel()
 
-    def _open(self) -> None:
-        self._handle = os.open(self._spool.path, os.O_RDWR | os.O_CREAT, 0o600)
-
     async def _take_up(self) -> None:
         """Hash what an earlier attempt or process left, so that the source is asked for the rest only."""
-        size = self._spool.size
-        left, at = os.fstat(self._handle).st_size, 0
-        if size is not None and left > size:
-            os.ftruncate(self._handle, 0)
-            left = 0
-        while at < left and (data := await asyncio.to_thread(os.pread, self._handle, CHUNK, at)):
-            self._hasher.update(data)
-            at += len(data)
-        if at:
+        left = await self._file.take_up(self._spool.size)
+        if left:
             self._contributors.add(None)
-        if size is None and at and self._spool.digest == self._found:
-            self._spool.size = at  # there is nothing more to ask for
-        self._spool.written = at  # not before: nobody is handed old bytes that may still turn out to be wrong
+        if self._spool.size is None and left and self._spool.digest == self._file.digest:
+            self._spool.size = left  # there is nothing more to ask for
+        self._spool.written = left  # not before: nobody is handed old bytes that may still turn out to be wrong
 
     def _restart(self) -> None:
-        """Drop all that is there. Readers that have the old file open keep it, and read no mixture."""
-        old = self._handle
-        self._spool.path.unlink(missing_ok=True)
-        self._open()
-        os.close(old)
-        self._hasher = _hasher(self._spool)
+        """Drop all that is there."""
+        self._file.restart(self._spool.path)
         self._contributors.clear()
         self._spool.restart()
-
-
-def _hasher(spool: Spool) -> Hash:
-    return spool.digest.hasher() if spool.digest else hashlib.sha256()
 
 
 def _bug(source: BlobSource, error: Exception) -> MirrordError:
     bug = MirrordError(f"a bug: {type(error).__name__} while {source} was read")
     bug.__cause__ = error
     return bug
-
-
-def _write_at(handle: int, data: bytes, at: int) -> None:
-    view = memoryview(data)
-    while view:
-        count = os.pwrite(handle, view, at)
-        view, at = view[count:], at + count

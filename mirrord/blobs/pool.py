@@ -16,8 +16,8 @@ from mirrord.blobs.filling import Room, fill
 from mirrord.blobs.reserve import free
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import PATIENCE, Patience
-from mirrord.blobs.spool import DetachedError, Spool, SpoolReader
-from mirrord.errors import BrokenError, MirrordError, StorageError
+from mirrord.blobs.spool import Spool, SpoolReader
+from mirrord.errors import BrokenError, DetachedError, MirrordError, StorageError
 from mirrord.events import BytesRead, BytesSent, Events
 
 Keep = Callable[[SpoolReader], Awaitable[None]]

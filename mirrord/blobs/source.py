@@ -12,7 +12,7 @@ from mirrord.model.digest import Digest
 Opener = Callable[[int], AbstractAsyncContextManager[tuple[int | None, AsyncIterator[bytes]]]]
 """Opens the source at an offset: how long the whole of it is, as far as the source says, and its bytes from there on.
 
-Raises ChangedError when these bytes may not belong to those before the offset. Where no digest tells in the end, the
+Raises RestartedError when these bytes may not belong to those before the offset. Where no digest tells in the end, the
 opener has to see to that.
 """
 

@@ -15,34 +15,22 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mirrord.blobs.hashed_file import CHUNK
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import QueuedSource, SourceQueue
-from mirrord.errors import MirrordError, StorageError, TransportError
+from mirrord.errors import DetachedError, MirrordError, RestartedError, StorageError
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 
-CHUNK = 1 << 18  # bytes handed to a reader at a time
 RECENT = 8  # pieces kept in memory for readers that keep up: they need not read the file
 BUFFER = RECENT * CHUNK  # bytes that are in memory and nowhere else before a streamed source has to wait
 WITHHELD = 1 << 16  # bytes kept back until the digest is verified
 START_WITHIN = 30.0  # seconds: an upload starts when the source will be through by then
 
 
-class DetachedError(MirrordError):
-    """The reader was sent away to keep the spool within its budget; come back later."""
-
-    code = "detached"
-
-
-class RestartedError(TransportError):
-    """The source sent wrong bytes and is read again from the start; send again from the start."""
-
-    code = "restarted"
-
-
 @dataclass(eq=False)
 class Spool:
-    """The state of one blob on its way; times are `loop.time()` seconds.
+    """The state of one blob on its way; times are seconds of `loop.time()`.
 
     Attributes:
         source: what was asked for; whoever reads it may have another source for the same.
@@ -157,12 +145,8 @@ class SpoolReader:
     """One tailing reader of a spool, on behalf of one consumer (a target, or a client of ours).
 
     Attributes:
-        spool: what is read.
-        source: where this reader would have it from.
-        consumer: for whom.
-        began: when, in `loop.time()` seconds.
         offset: where `chunks` begins.
-        client: whether it belongs to a client of ours, who cannot come back: it is never sent away.
+        client: whether it is for a client, who cannot come back: it is never sent away.
         position: bytes that were handed out, or passed over.
         taken: those of them that the consumer is through with.
         detached: whether it was sent away.
@@ -181,7 +165,7 @@ class SpoolReader:
     watch: asyncio.Timeout | None = None
 
     def __post_init__(self) -> None:
-        """Begin."""
+        """Start where it shall begin."""
         self.position = self.taken = self.offset
 
     @property
@@ -192,13 +176,13 @@ class SpoolReader:
     @property
     def digest(self) -> Digest:
         """Of the blob; where the source does not say, known at its end."""
-        assert self.spool.digest is not None, "nobody knows the digest yet"
+        assert self.spool.digest, "nobody knows it yet"
         return self.spool.digest
 
     @property
     def size(self) -> int:
         """Of the blob; where the source does not say, known at its end."""
-        assert self.spool.size is not None, "nobody knows the size yet"
+        assert self.spool.size is not None, "nobody knows it yet"
         return self.spool.size
 
     @property
@@ -223,7 +207,7 @@ class SpoolReader:
         So no target holds a connection open, and times out, because the source is slow.
 
         Raises:
-            MirrordError: the source failed.
+            MirrordError: as `chunks`.
         """
         spool, loop = self.spool, asyncio.get_running_loop()
         while not spool.verified:

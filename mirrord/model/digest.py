@@ -14,11 +14,6 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 class Hash(Protocol):
     """What we use of `hashlib`'s objects."""
 
-    @property
-    def name(self) -> str:
-        """Return the algorithm."""
-        ...
-
     def update(self, data: bytes, /) -> None:
         """Take more bytes."""
 

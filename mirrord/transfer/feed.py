@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
-from mirrord.blobs.spool import DetachedError, RestartedError, SpoolReader
-from mirrord.errors import MirrordError
+from mirrord.blobs.spool import SpoolReader
+from mirrord.errors import DetachedError, MirrordError, RestartedError
 
 
 async def feed(

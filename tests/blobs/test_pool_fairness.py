@@ -11,7 +11,7 @@ import pytest
 
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
-from mirrord.blobs.spool import DetachedError
+from mirrord.errors import DetachedError
 from mirrord.events import Events
 from mirrord.model.digest import Digest
 

@@ -12,8 +12,7 @@ import pytest
 
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
-from mirrord.blobs.spool import DetachedError, RestartedError
-from mirrord.errors import BrokenError
+from mirrord.errors import BrokenError, DetachedError, RestartedError
 from mirrord.events import Events
 from mirrord.model.digest import Digest
 

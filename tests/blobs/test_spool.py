@@ -11,8 +11,8 @@ import pytest
 
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
-from mirrord.blobs.spool import WITHHELD, DetachedError, RestartedError
-from mirrord.errors import BrokenError, DigestError, StorageError
+from mirrord.blobs.spool import WITHHELD
+from mirrord.errors import BrokenError, DetachedError, DigestError, RestartedError, StorageError
 from mirrord.events import BytesRead, BytesSent, Events
 from mirrord.model.digest import Digest
 

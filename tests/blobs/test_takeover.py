@@ -12,8 +12,15 @@ import pytest
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import Patience
-from mirrord.blobs.spool import RestartedError
-from mirrord.errors import BrokenError, DigestError, MirrordError, MissingError, ServerError, UntrustedError
+from mirrord.errors import (
+    BrokenError,
+    DigestError,
+    MirrordError,
+    MissingError,
+    RestartedError,
+    ServerError,
+    UntrustedError,
+)
 from mirrord.events import Events
 from mirrord.model.digest import Digest
 

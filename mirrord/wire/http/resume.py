@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from mirrord.errors import ChangedError, ContentError
+from mirrord.errors import ContentError, RestartedError
 from mirrord.wire.http.body import ResponseStream
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest
@@ -45,21 +45,21 @@ async def from_offset(
 
     Raises:
         ContentError: another part was sent than was asked for.
-        ChangedError: it is not the same any more, or nobody can say whether it is.
+        RestartedError: it is not the same any more, or nobody can say whether it is.
         MirrordError: as `Http.stream`.
     """
     what, headers = what or call.host, dict(call.headers)
     if offset:
         headers["Range"] = f"bytes={offset}-"
         if same is not None and not same.etag:
-            raise ChangedError(f"{what}: broke off, and without an ETag nobody knows what the rest would belong to")
+            raise RestartedError(f"{what}: broke off, and without an ETag nobody knows what the rest would belong to")
         if same is not None:
             headers["If-Range"] = same.etag
     async with http.stream(replace(call, headers=headers, ok=(200, 206))) as incoming:
         start, size = _part(incoming, offset, what)
         etag = incoming.headers.get("etag", "")
         if same is not None and offset and etag != same.etag:
-            raise ChangedError(f"{what}: changed while it was read")
+            raise RestartedError(f"{what}: changed while it was read")
         if same is not None:
             same.etag = "" if etag.startswith("W/") else etag
         yield size, _without(incoming.chunks(), offset - start) if start < offset else incoming.chunks()

@@ -2,18 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
-from mirrord.errors import ContentError
+from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.source import BlobSource
+from mirrord.blobs.spool import SpoolReader
+from mirrord.errors import ContentError, DigestError, TooLargeError
 from mirrord.files import storage_errors
+from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.upstream.chart_tar import Note, files
 from mirrord.syncers.helm.upstream.plain import Plain, said
 from mirrord.syncers.helm.upstream.yaml_events import build
+from mirrord.transfer.feed import feed
 
 METADATA: Final = "Chart.yaml"
+
+
+async def brought(
+    chart: ChartVersion, source: BlobSource, digests: Collection[Digest], spools: SpoolPool, group: str
+) -> tuple[Digest, int, tuple[str, ...]]:
+    """Have an archive brought into its spool and look into it there; return its digest, its size and what is odd.
+
+    Args:
+        chart: the entry that it is of.
+        source: of it, with a limit.
+        digests: that it may have; any, when there are none.
+        spools: where it is brought to.
+        group: see `feed`.
+
+    Raises:
+        DigestError: it has none of them, twice.
+        TooLargeError: longer than the source's limit, or it unpacks to more than helm takes.
+        ContentError: no archive, or not of this chart.
+        MirrordError: it cannot be had, or there is no room for it.
+    """
+    digest, size, odd = Digest(), 0, list[str]()
+
+    async def look(reader: SpoolReader) -> None:
+        nonlocal digest, size
+        file = await reader.verified()
+        digest, size = reader.digest, reader.size
+        if not digests or digest in digests:
+            odd.clear()
+            await asyncio.to_thread(check_archive, file, chart, odd.append)
+
+    for _ in range(2):  # other bytes are asked for once more: a cache on the way, or a half replaced file, may heal
+        size = 0
+        try:
+            await feed(spools, source, group, group, look)
+        except TooLargeError as error:
+            if size:
+                raise
+            raise TooLargeError(f"{source.name}: more than {source.limit} bytes, which no chart has") from error
+        if not digests or digest in digests:
+            return digest, size, tuple(odd)
+    text = f"got {size} bytes with digest {digest}, not {' or '.join(sorted(digests))}"
+    raise DigestError(f"{source.name}: {text}", digest)
 
 
 def check_archive(path: Path, chart: ChartVersion, note: Note = lambda _what: None) -> None:

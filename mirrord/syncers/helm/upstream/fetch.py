@@ -16,14 +16,13 @@ from typing import Final
 
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource, Opener, sized
-from mirrord.blobs.spool import SpoolReader
 from mirrord.errors import (
-    ChangedError,
     ContentError,
     DeniedError,
     DigestError,
     MirrordError,
     RefusedError,
+    RestartedError,
     StalledError,
     TooLargeError,
     TransportError,
@@ -31,11 +30,10 @@ from mirrord.errors import (
 )
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion, is_oci
-from mirrord.syncers.helm.upstream.archive import check_archive
+from mirrord.syncers.helm.upstream.archive import brought
 from mirrord.syncers.helm.upstream.location import ChartLocation, home, locate, locate_oci
 from mirrord.syncers.helm.upstream.provenance import LIMIT as LONGEST_PROVENANCE
 from mirrord.syncers.helm.upstream.provenance import check_provenance, is_signed
-from mirrord.transfer.feed import feed
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest, permanent
 from mirrord.wire.http.resume import Validator, from_offset
@@ -65,8 +63,6 @@ class Fetched:
     Attributes:
         chart: the entry that it is of.
         source: from where a pool has it, or gets it once more.
-        digest: of it.
-        size: of it, in bytes.
         odd: what is odd about it, and no reason to refuse it, a clause each.
     """
 
@@ -145,11 +141,8 @@ class ChartSource:
             MissingError: it is listed and not there.
             DeniedError: credentials are missing, wrong, or not sent to that host.
             UntrustedError: the entry leads to where it must not.
-            DigestError: it has another digest.
-            TooLargeError: longer than 100 MiB, or it unpacks to more than helm takes.
-            ContentError: no archive, or not of this chart, or the entry names no place to get it from.
-            TransportError: it cannot be had now.
-            StorageError: there is no room for it.
+            ContentError: as `brought`, or the entry names no place to get it from.
+            MirrordError: as `brought`.
         """
         digests = {one for one in (chart.digest, *also) if one is not None}
         place = await self._place(chart, None if digests else Validator())
@@ -159,9 +152,10 @@ class ChartSource:
                 source = BlobSource(chart.digest, size, file=here)
                 yield Fetched(chart, source, chart.digest, size, provenance)
                 return
-            opened = partial(_asked, place.open)
-            source = BlobSource(None, None, opened, limit=LONGEST, on_bytes=self._on_bytes, name=place.name)
-            digest, size, odd = await _checked(chart, source, digests, spools, group)
+            source = BlobSource(
+                None, None, partial(_asked, place.open), limit=LONGEST, on_bytes=self._on_bytes, name=place.name
+            )
+            digest, size, odd = await brought(chart, source, digests, spools, group)
             yield Fetched(chart, replace(source, digest=digest, size=size), digest, size, provenance, odd)
 
     async def size(self, chart: ChartVersion) -> int | None:
@@ -285,37 +279,9 @@ async def _asked(opener: Opener, offset: int) -> AsyncIterator[tuple[int | None,
             opened = True
             yield answer
     except TransportError as error:
-        if not opened and not isinstance(error, ChangedError):
+        if not opened and not isinstance(error, RestartedError):
             permanent(error)
         raise
-
-
-async def _checked(
-    chart: ChartVersion, source: BlobSource, digests: Collection[Digest], spools: SpoolPool, group: str
-) -> tuple[Digest, int, tuple[str, ...]]:
-    """Have an archive brought into its spool and look into it there; return its digest, its size and what is odd."""
-    digest, size, odd = Digest(), 0, list[str]()
-
-    async def look(reader: SpoolReader) -> None:
-        nonlocal digest, size
-        file = await reader.verified()
-        digest, size = reader.digest, reader.size
-        if not digests or digest in digests:
-            odd.clear()
-            await asyncio.to_thread(check_archive, file, chart, odd.append)
-
-    for _ in range(2):  # other bytes are asked for once more: a cache on the way, or a half replaced file, may heal
-        size = 0
-        try:
-            await feed(spools, source, group, group, look)
-        except TooLargeError as error:
-            if size:
-                raise
-            raise TooLargeError(f"{source.name}: more than {source.limit} bytes, which no chart has") from error
-        if not digests or digest in digests:
-            return digest, size, tuple(odd)
-    text = f"got {size} bytes with digest {digest}, not {' or '.join(sorted(digests))}"
-    raise DigestError(f"{source.name}: {text}", digest)
 
 
 def _layer(manifest: Manifest, types: Collection[str]) -> Descriptor | None:
