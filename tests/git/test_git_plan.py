@@ -9,7 +9,7 @@ import pytest
 
 from mirrord.model.plan import Action, Plan
 from mirrord.syncer.values import LOCAL, Mirror, Target
-from mirrord.syncers.git.plan.losses import Loss, losses
+from mirrord.syncers.git.plan.lost_objects import LostObject, lost_objects
 from mirrord.syncers.git.plan.steps import DEFAULT_BRANCH
 from mirrord.syncers.git.plan.survey import GitSurvey, questions, strangers
 from mirrord.syncers.git.spec import GitSpec, GitTarget
@@ -132,16 +132,16 @@ def test_losses_are_what_is_said() -> None:
     ]
     found = survey(after, served, *ways, targets={"gitee": there, "coding": None}, lacking={oid("l")})
     here = [
-        Loss("refs/heads/x", oid("b"), "overwritten", "overwritten by upstream, by force", (), absent=False),
-        Loss("refs/tags/v", oid("t"), "overwritten", "overwritten by upstream", (), absent=False),
+        LostObject("refs/heads/x", oid("b"), "overwritten", "overwritten by upstream, by force", (), absent=False),
+        LostObject("refs/tags/v", oid("t"), "overwritten", "overwritten by upstream", (), absent=False),
     ]
     away = [
-        Loss("refs/heads/x", oid("z"), "overwritten", "", ("gitee",), absent=False),
-        Loss("refs/heads/old", oid("k"), "deleted", "", ("gitee",), absent=False),
-        Loss("refs/heads/lost", oid("l"), "deleted", "", ("gitee",), absent=True),
+        LostObject("refs/heads/x", oid("z"), "overwritten", "", ("gitee",), absent=False),
+        LostObject("refs/heads/old", oid("k"), "deleted", "", ("gitee",), absent=False),
+        LostObject("refs/heads/lost", oid("l"), "deleted", "", ("gitee",), absent=True),
     ]
-    assert list(losses(mirror(), found)) == here + away
-    assert list(losses(mirror(), found, frozenset({"gitee"}))) == here
+    assert list(lost_objects(mirror(), found)) == here + away
+    assert list(lost_objects(mirror(), found, frozenset({"gitee"}))) == here
 
 
 def test_fates() -> None:
@@ -154,7 +154,7 @@ def test_fates() -> None:
     found = survey(upstream, served, targets=places, held_back=back)
     narrowed = mirror("gitee", "coding", "cnb", refs=["refs/heads/*", "refs/tags/*", "^refs/heads/out"])
     done = ("gitee", "coding")
-    assert {one.ref: one.fate(done) for one in losses(narrowed, chosen(narrowed, found))} == {
+    assert {one.ref: one.outcome(done) for one in lost_objects(narrowed, chosen(narrowed, found))} == {
         "refs/heads/x": "overwritten by upstream, by force",
         "refs/heads/gone": "deleted by upstream",
         "refs/heads/out": "no longer selected by `refs:`",
@@ -163,10 +163,10 @@ def test_fates() -> None:
         "refs/heads/y": "overwritten at gitee, coding",
         "refs/heads/lost": "deleted at gitee",
     }
-    (y,) = (one for one in losses(narrowed, chosen(narrowed, found)) if one.ref == "refs/heads/y")
-    assert y.fate() == "was to be overwritten at gitee, coding"
-    assert y.fate(()) == "was to be overwritten at gitee, coding, which failed"
-    assert y.fate(("coding",)) == "overwritten at coding; not at gitee"
+    (y,) = (one for one in lost_objects(narrowed, chosen(narrowed, found)) if one.ref == "refs/heads/y")
+    assert y.outcome() == "was to be overwritten at gitee, coding"
+    assert y.outcome(()) == "was to be overwritten at gitee, coding, which failed"
+    assert y.outcome(("coding",)) == "overwritten at coding; not at gitee"
 
 
 @pytest.mark.parametrize("allow", [False, True])

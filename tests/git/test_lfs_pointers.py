@@ -13,9 +13,9 @@ from mirrord.testing.running import run
 from mirrord.testing.servers import require
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.lfs import pointers
+from mirrord.wire.git.lfs.needed import holding, reaching
 from mirrord.wire.git.lfs.objects import Pointer
 from mirrord.wire.git.lfs.pointers import in_use, read, search
-from mirrord.wire.git.lfs.reach import holding, reaching
 from mirrord.wire.host import HostBook
 from tests.support.gitcontent import lfs_pointer
 
@@ -167,7 +167,7 @@ async def test_which_refs_need_what(made: Place, monkeypatch: pytest.MonkeyPatch
     refs = {name.rpartition("/")[2]: oid for name, oid in repository.refs().items()}
     blob = made.blob("has:é/a.bin")
     for many in (10_000, 1):
-        monkeypatch.setattr("mirrord.wire.git.lfs.reach._MANY", many)
+        monkeypatch.setattr("mirrord.wire.git.lfs.needed._MANY", many)
         held = await holding(made.git, made.folder, refs.values(), {blob, "1" * 40})
         assert {name for name, tip in refs.items() if tip in held} == {"had", "has", "moved", "again", "tree"}
         reached = await reaching(made.git, made.folder, refs.values(), {blob, "1" * 40})

@@ -88,7 +88,7 @@ def unheeded(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
     for target in mirror.targets:
         if target.name != LOCAL:
             addresses[f"{target.origin}: targets.{target.name}.to"] = target_address(mirror, target)
-    told = []
+    warnings = []
     for place, address in addresses.items():
         policy, where = book.policy(address.host), f"hosts.{address.host}"
         try:
@@ -99,11 +99,11 @@ def unheeded(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
             what = (
                 "has no effect on Git, which knows no such limit (its LFS objects keep to it); limit it in the network"
             )
-            told.append(f"{where}.bandwidth: {what}")
+            warnings.append(f"{where}.bandwidth: {what}")
         if policy.proxy is not None and address.scheme == "ssh":
             what = "has no effect on Git over ssh, which connects directly; write an https:// address"
-            told.append(f"{where}.proxy: {what}")
-    return tuple(told)
+            warnings.append(f"{where}.proxy: {what}")
+    return tuple(warnings)
 
 
 def _place(mirror: Mirror, target: Target) -> str:

@@ -120,8 +120,8 @@ def _no_address(text: str, scheme: str) -> str:
     if scheme and scheme != "ssh":
         return f"transport {scheme[:20]!a} is not taken; write https://host/path or git@host:path"
     if scheme or "@" in text:
-        told = "holds a password, or a name or port that cannot be; write git@host:path, and keys under hosts:"
-        return f"{_shown(text)} {told}"
+        reason = "holds a password, or a name or port that cannot be; write git@host:path, and keys under hosts:"
+        return f"{_shown(text)} {reason}"
     return f"{_shown(text)} is no address; write https://host/path or git@host:path"
 
 

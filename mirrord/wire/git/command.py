@@ -163,18 +163,18 @@ class Git:
                 folder = await asyncio.to_thread(self._prepared, wanted)
                 end = await program.run(replace(wanted, folder=folder, on_error=errors.add), limit=limit)
         except TimeoutError as error:
-            told = f"{host or wanted.folder}: {what} was not done within {deadline or 0:.0f} s, and was ended"
-            raise DeadlineError(told) from error
+            message = f"{host or wanted.folder}: {what} was not done within {deadline or 0:.0f} s, and was ended"
+            raise DeadlineError(message) from error
         except OSError as error:
             raise StorageError(f"{what} could not be started: {redact(str(error))[:200]}") from error
         if end.ended_for is EndedFor.OUTPUT:
             raise TooLargeError(f"{host or 'git'}: {what} wrote more than {limit} bytes, and was ended")
         if end.ended_for is EndedFor.STALL:
             raise StalledError(f"{host}: {what} did nothing any more, and was ended")
-        said = errors.text()
+        stderr = errors.text()
         if end.status not in ok:
-            raise classify(end.status, said, host)
-        return Output(end.status, end.out, said)
+            raise classify(end.status, stderr, host)
+        return Output(end.status, end.out, stderr)
 
     def _prepared(self, wanted: Invocation) -> Path:
         """Return where it can run."""

@@ -157,14 +157,14 @@ def classify(status: int, stderr: str, host: str) -> MirrordError:
     lead = f"{host}: " if host else ""
     if status < 0 and not stderr:
         return (BrokenError if host else StorageError)(f"{lead}git was ended from outside, by signal {-status}")
-    said = words(stderr) or f"git ended with status {status} and said nothing"
+    text = words(stderr) or f"git ended with status {status} and said nothing"
     for row in _TABLE:
         if row.pattern.search(stderr):
-            error = row.make(f"{lead}{said} ({row.step})")
+            error = row.make(f"{lead}{text} ({row.step})")
             if isinstance(error, RefusedError):
                 error.status = _http_status(stderr)
             return error
-    return MirrordError(f"{lead}{said}")
+    return MirrordError(f"{lead}{text}")
 
 
 def words(stderr: str) -> str:
@@ -177,11 +177,11 @@ def words(stderr: str) -> str:
     kept = [line for line in lines if not _STAGE.match(line)] or lines
     kept.sort(key=lambda line: not line.startswith("remote:"))
     texts = [text for text in dict.fromkeys(redact(_LABEL.sub("", line)) for line in kept) if text]
-    told = "; ".join(texts)
-    if len(told) <= _LONGEST:
-        return told
+    joined = "; ".join(texts)
+    if len(joined) <= _LONGEST:
+        return joined
     last = texts[-1][-_LAST:]
-    return f"{told[: _LONGEST - len(last)]} … {last}"
+    return f"{joined[: _LONGEST - len(last)]} … {last}"
 
 
 _LINE_ENDS: Final = re.compile(r"[\r\n]")
@@ -199,9 +199,9 @@ def _http_status(stderr: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def lacks_objects(said: str) -> bool:
+def lacks_objects(refusal: str) -> bool:
     """Whether a host refuses a ref because it misses LFS objects (GitHub, GitLab)."""
-    return _LACKING.search(said) is not None
+    return _LACKING.search(refusal) is not None
 
 
 _REFUSALS: Final = (
@@ -228,8 +228,8 @@ def per_ref(ref: str, reason: str) -> MirrordError:
         ref: its full name.
         reason: what the host, or git, said of it.
     """
-    said = redact(reason)[:_LONGEST]
+    text = redact(reason)[:_LONGEST]
     for row in _REFUSALS:
         if row.pattern.search(reason):
-            return row.make(f"{ref}: {said} ({row.step})")
-    return RefusedError(f"{ref}: {said}")
+            return row.make(f"{ref}: {text} ({row.step})")
+    return RefusedError(f"{ref}: {text}")

@@ -135,15 +135,15 @@ def _read_v2(found: Iterable[bytes]) -> Refs:
     for line in found:
         oid, _, rest = line.decode("utf-8", "surrogateescape").partition(" ")
         name, *attributes = rest.split(" ")
-        told = dict(attribute.partition(":")[::2] for attribute in attributes)
+        named = dict(attribute.partition(":")[::2] for attribute in attributes)
         if name == "HEAD":
-            head, dangling = told.get("symref-target") or head, oid == "unborn"
+            head, dangling = named.get("symref-target") or head, oid == "unborn"
         elif not valid_oid(oid):
             raise ContentError(f"{oid[:80]!a} is no object id")
         elif name.startswith((HEADS, TAGS)):
             refs[name] = oid
-            if "peeled" in told:
-                peeled[name] = told["peeled"]
+            if "peeled" in named:
+                peeled[name] = named["peeled"]
     return Refs(refs, head, peeled, dangling)
 
 

@@ -258,5 +258,5 @@ def _result(line: str) -> RefResult:
     if _FLAGS[flag] is not PushStatus.REJECTED:
         return RefResult(ref, _FLAGS[flag])
     label, opened, reason = summary.partition("] (")
-    told = reason.removesuffix(")") if opened else label.strip("[]")
-    return RefResult(ref, PushStatus.REJECTED, told[:_LONGEST_REASON] or "rejected", label.startswith("[remote"))
+    cause = reason.removesuffix(")") if opened else label.strip("[]")
+    return RefResult(ref, PushStatus.REJECTED, cause[:_LONGEST_REASON] or "rejected", label.startswith("[remote"))

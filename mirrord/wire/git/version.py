@@ -42,6 +42,6 @@ def remarks(found: tuple[int, ...], mirrors: int) -> tuple[str, ...]:
     if found < OLDEST:
         return (f"{name} is too old to be held to the addresses that were checked; install 2.39 or newer",)
     if outdated(found):
-        told = "lacks the fixes of CVE-2025-48384, -48385 and -48386, unless your distribution put them in"
-        return (f"{name} {told}; see its security notes, or install {'.'.join(map(str, FLOOR[-1]))} or newer",)
+        reason = "lacks the fixes of CVE-2025-48384, -48385 and -48386, unless your distribution put them in"
+        return (f"{name} {reason}; see its security notes, or install {'.'.join(map(str, FLOOR[-1]))} or newer",)
     return ()

@@ -33,10 +33,10 @@ def wanted(body: bytes) -> frozenset[str]:
     Raises:
         ContentError: that are no packet lines.
     """
-    told = list(lines(body))
-    everything = any(line.startswith(b"deepen ") and not _FINITE.fullmatch(line) for line in told)
+    packets = list(lines(body))
+    everything = any(line.startswith(b"deepen ") and not _FINITE.fullmatch(line) for line in packets)
     verbs = (b"want ", b"oid ", *((b"shallow ",) if everything else ()))  # `oid`: the size of an object (object-info)
-    named = (line.partition(b" ")[2].partition(b" ")[0] for line in told if line.startswith(verbs))
+    named = (line.partition(b" ")[2].partition(b" ")[0] for line in packets if line.startswith(verbs))
     return frozenset(oid.decode("ascii", "replace") for oid in named)
 
 

@@ -61,9 +61,9 @@ async def _batch(cache: Path, folder: str, body: bytes) -> Response:
 def _wanted(body: bytes) -> list[dict[str, Any]]:
     """Read the objects that a request is for."""
     try:
-        told = json.loads(body)
-        operation, algorithm, transfers = told["operation"], told.get("hash_algo"), told.get("transfers")
-        wanted = [{"oid": str(one["oid"]), "size": int(one["size"])} for one in told["objects"]]
+        request = json.loads(body)
+        operation, algorithm, transfers = request["operation"], request.get("hash_algo"), request.get("transfers")
+        wanted = [{"oid": str(one["oid"]), "size": int(one["size"])} for one in request["objects"]]
         basic = not transfers or "basic" in transfers
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise _AskedError(422, "this is no request of Git LFS's batch API") from error
@@ -81,14 +81,14 @@ def _wanted(body: bytes) -> list[dict[str, Any]]:
 def _answer(cache: Path, folder: str, one: Mapping[str, Any]) -> Mapping[str, Any]:
     """Say where an object is, or that it is not here."""
     oid, size = one["oid"], one["size"]
-    told = {"oid": oid[:64], "size": size}
+    answer = {"oid": oid[:64], "size": size}
     if not objects.valid(oid):
-        return {**told, "error": {"code": 422, "message": "this is no id of an object"}}
+        return {**answer, "error": {"code": 422, "message": "this is no id of an object"}}
     here = objects.size_of(cache, oid)
     if here is None:
-        return {**told, "error": {"code": 404, "message": "this mirror does not have the object"}}
+        return {**answer, "error": {"code": 404, "message": "this mirror does not have the object"}}
     # It is what its id says. Git LFS takes it for a pointer that tells another size, too.
-    return {**told, "size": here, "authenticated": True, "actions": {"download": {"href": f"{folder}/{oid}"}}}
+    return {**answer, "size": here, "authenticated": True, "actions": {"download": {"href": f"{folder}/{oid}"}}}
 
 
 def _refusal(status: int, reason: str) -> Response:

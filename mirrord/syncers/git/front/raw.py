@@ -74,20 +74,20 @@ async def _content(front: GitFront, history: History, found: TreePath, data: byt
         return refusal(404, reason)
     if entry.size > LARGEST:
         return refusal(413, f"this file has {entry.size} bytes, more than the {LARGEST} that are served; clone instead")
-    told = {"ETag": f'"{entry.oid}"', **(_FOREVER if immutable else _ASK_AGAIN)}
+    validators = {"ETag": f'"{entry.oid}"', **(_FOREVER if immutable else _ASK_AGAIN)}
     if entry.size > SMALL:
         file = await front.blobs.file(entry.oid, lambda: history.blob(entry.oid, LARGEST))
         start = await asyncio.to_thread(_start, file) or b""
-        return Response(200, {**headers_of(name, start), **told}, file=file)
+        return Response(200, {**headers_of(name, start), **validators}, file=file)
     if entry.mode == LINK:
-        return Response(200, {**headers_of("", data), **told}, body=data)
+        return Response(200, {**headers_of("", data), **validators}, body=data)
     pointer = _POINTER.fullmatch(data) if entry.size <= _LONGEST_POINTER else None
     if pointer:
-        return await _large(history.folder, name, pointer, told)
-    return Response(200, {**headers_of(name, data[:LOOK]), **told}, body=data)
+        return await _large(history.folder, name, pointer, validators)
+    return Response(200, {**headers_of(name, data[:LOOK]), **validators}, body=data)
 
 
-async def _large(cache: Path, name: str, pointer: re.Match[bytes], told: Mapping[str, str]) -> Response:
+async def _large(cache: Path, name: str, pointer: re.Match[bytes], validators: Mapping[str, str]) -> Response:
     """Return an object of Git LFS, whatever its size: it is a file already (git-lfs specification, local storage)."""
     oid, size = pointer[1].decode(), int(pointer[2])
     file = objects.place(cache, oid)
@@ -95,7 +95,7 @@ async def _large(cache: Path, name: str, pointer: re.Match[bytes], told: Mapping
     if start is None:
         why = "upstream has not given it, or the mirror has `lfs: false`; `mirrord status` says more"
         return refusal(404, f"this file is kept in Git LFS, and its object is not here: {why}")
-    return Response(200, {**headers_of(name, start), **told, "ETag": f'"{oid}"'}, file=file)
+    return Response(200, {**headers_of(name, start), **validators, "ETag": f'"{oid}"'}, file=file)
 
 
 def _start(file: Path, size: int | None = None) -> bytes | None:

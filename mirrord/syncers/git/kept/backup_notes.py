@@ -36,10 +36,10 @@ class BackupNotes:
         Raises:
             StorageError: the disk said no.
         """
-        for name, told in ((_KEPT, kept), (_GONE, gone or {})):
-            if told:
+        for name, outcomes in ((_KEPT, kept), (_GONE, gone or {})):
+            if outcomes:
                 noted = await asyncio.to_thread(self._notes.read, name)
-                added = {_moment(stamp, *lost): fate for lost, fate in told.items()}
+                added = {_moment(stamp, *lost): outcome for lost, outcome in outcomes.items()}
                 await self._notes.write(name, {**noted, **added})
 
     async def forget(self, before: str) -> None:
@@ -50,7 +50,7 @@ class BackupNotes:
         """
         for name in (_KEPT, _GONE):
             noted = await asyncio.to_thread(self._notes.read, name)
-            left = {key: fate for key, fate in noted.items() if key >= before}
+            left = {key: outcome for key, outcome in noted.items() if key >= before}
             if left != noted:
                 await self._notes.write(name, left)
 
@@ -64,10 +64,10 @@ class BackupNotes:
             )
             for one in backups
         ]
-        for key, fate in (await asyncio.to_thread(self._notes.read, _GONE)).items():
+        for key, outcome in (await asyncio.to_thread(self._notes.read, _GONE)).items():
             stamp, _, rest = key.partition(" ")
             ref, _, oid = rest.rpartition(" ")
-            found.append((stamp, Backup("", ref, oid, _why(fate, stamp))))
+            found.append((stamp, Backup("", ref, oid, _why(outcome, stamp))))
         found.sort(key=lambda one: (one[0], one[1].item), reverse=True)
         return [backup for _, backup in found]
 
@@ -76,9 +76,9 @@ def _moment(stamp: str, ref: str, oid: str) -> str:
     return f"{stamp.partition('.')[0]} {ref} {oid}"
 
 
-def _why(fate: str | None, stamp: str) -> str:
+def _why(outcome: str | None, stamp: str) -> str:
     """Say what became of a ref, as far as it was noted, and when."""
-    told = fate or "overwritten or deleted"
+    text = outcome or "overwritten or deleted"
     with contextlib.suppress(ValueError):
-        return f"{told}, {datetime.strptime(stamp.partition('.')[0], STAMP).replace(tzinfo=UTC):%Y-%m-%d %H:%M} UTC"
-    return f"{told}, {stamp}"
+        return f"{text}, {datetime.strptime(stamp.partition('.')[0], STAMP).replace(tzinfo=UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{text}, {stamp}"

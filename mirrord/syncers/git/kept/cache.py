@@ -102,7 +102,7 @@ class MirrorCache:
         await self.repository.adopt(wanted.refs, wanted.head, backups, stamp)
         await self._known.read()
 
-    async def settle(self, stamp: str, backups: Mapping[Lost, str], gone: Mapping[Lost, str]) -> None:
+    async def note_outcomes(self, stamp: str, backups: Mapping[Lost, str], gone: Mapping[Lost, str]) -> None:
         """Note what became of refs at targets, where that was only meant when it was adopted, or is in no backup."""
         await self._backups.add(stamp, backups, gone)
 

@@ -52,7 +52,7 @@ def accident(mirror: Mirror, survey: GitSurvey, before: Refs | None) -> str:
     return (
         _replaced(survey, before, after)
         or _default_branch(survey, before, after, follow=spec_of(mirror).rewrites == "follow")
-        or _losses(survey, before, after, wanted, spec_of(mirror).max_loss)
+        or _lost_too_much(survey, before, after, wanted, spec_of(mirror).max_loss)
     )
 
 
@@ -82,7 +82,7 @@ def _default_branch(survey: GitSurvey, before: Refs, after: Refs, *, follow: boo
     return f"upstream's default branch {_short(name)} is gone, and {successor}"
 
 
-def _losses(survey: GitSurvey, before: Refs, after: Refs, wanted: Refs, max_loss: float) -> str:
+def _lost_too_much(survey: GitSurvey, before: Refs, after: Refs, wanted: Refs, max_loss: float) -> str:
     gone = [
         name
         for name, old in before.refs.items()

@@ -11,14 +11,14 @@ from mirrord.plan.guards import unless_meant
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, options_of, spec_of
 from mirrord.syncers.git.plan.guard import accident
-from mirrord.syncers.git.plan.losses import Loss, displaced, losses
+from mirrord.syncers.git.plan.lost_objects import LostObject, displaced, lost_objects
 from mirrord.syncers.git.plan.survey import GitSurvey, tip
 from mirrord.wire.git.lfs.objects import Pointer
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, alike
 
 EVERYTHING = "refs"
 """The item that stands for all refs of a target together."""
-LARGE = "lfs"
+LFS = "lfs"
 """The item that stands for the LFS objects of a target, which are not known to be all there."""
 DEFAULT_BRANCH = "HEAD"
 """The item that stands for a target's default branch; its digest is the full name of the branch."""
@@ -32,7 +32,7 @@ class _Decider:
     mirror: Mirror
     survey: GitSurvey
     refused: Mapping[str, str]
-    losses: Mapping[tuple[str, str], Loss]
+    lost: Mapping[tuple[str, str], LostObject]
 
     @property
     def after(self) -> Refs:
@@ -63,8 +63,8 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
         for target in mirror.targets:
             steps += _decided(decider, target)
             remarks += filter(None, [_by_hand(decider, target)])
-    told = (choice.problems, choice.missing, tuple(remarks))
-    return Plan(mirror.name, mirror.kind, now, tuple(steps), *told, decisions=survey)
+    notes = (choice.problems, choice.missing, tuple(remarks))
+    return Plan(mirror.name, mirror.kind, now, tuple(steps), *notes, decisions=survey)
 
 
 def decide(mirror: Mirror, survey: GitSurvey, targets: Sequence[Target]) -> Mapping[str, Sequence[Step]]:
@@ -75,7 +75,7 @@ def decide(mirror: Mirror, survey: GitSurvey, targets: Sequence[Target]) -> Mapp
 
 def _decider(mirror: Mirror, survey: GitSurvey, targets: Sequence[Target]) -> _Decider:
     refused = {target.name: reason for target in targets if (reason := _refusal(mirror, survey, target))}
-    lost = {(loss.ref, loss.oid): loss for loss in losses(mirror, survey, frozenset(refused))}
+    lost = {(loss.ref, loss.oid): loss for loss in lost_objects(mirror, survey, frozenset(refused))}
     return _Decider(mirror, survey, refused, lost)
 
 
@@ -137,8 +137,8 @@ def _steps(decider: _Decider, target: Target) -> Iterator[Step]:
     if found is None and target.name != LOCAL:
         created = f"created, and so is the {options_of(target).visibility} repository"
     name, after = target.name, decider.after.refs
-    if large := decider.survey.large.get(name):
-        yield _large(name, large, decider.after.fingerprint)
+    if pointers := decider.survey.lfs.get(name):
+        yield _lfs(name, pointers, decider.after.fingerprint)
     equal = alike(held, after)
     same = len(after) if equal else 0
     for ref in () if equal else decider.after.names:
@@ -172,12 +172,12 @@ def _steps(decider: _Decider, target: Target) -> Iterator[Step]:
         yield replace(kept, count=same)
 
 
-def _large(target: str, pointers: Collection[Pointer], digest: str) -> Step:
+def _lfs(target: str, pointers: Collection[Pointer], digest: str) -> Step:
     """Bring objects; what is there already costs a question."""
     sizes = {pointer.oid: pointer.size for pointer in pointers}
     objects = "1 LFS object that is" if len(sizes) == 1 else f"{len(sizes)} LFS objects that are"
     reason = f"{objects} not {'here' if target == LOCAL else 'known to be there'}"
-    return Step(Action.COPY, LARGE, digest, target, (LARGE,), reason, sum(sizes.values()), group=GROUP, passing=True)
+    return Step(Action.COPY, LFS, digest, target, (LFS,), reason, sum(sizes.values()), group=GROUP, passing=True)
 
 
 def _change(decider: _Decider, ref: str, old: str, new: str) -> str:
@@ -200,7 +200,7 @@ def _deletion(decider: _Decider, ref: str, old: str) -> str:
 
 def _keeping(decider: _Decider, ref: str, old: str) -> str:
     """Say whether a backup is kept of what a ref gives up, and what has to be done for that."""
-    loss = decider.losses.get((ref, old))
+    loss = decider.lost.get((ref, old))
     if loss is None:
         return ""
     if not spec_of(decider.mirror).backups:

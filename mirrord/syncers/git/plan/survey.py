@@ -55,7 +55,7 @@ class GitSurvey:
         known: targets that the record knows as written by this mirror, where they are now. Any other one is only
             written when it has something in common with upstream.
         accident: why upstream looks like an accident, so that nothing may change, or "" (`guard`).
-        large: target name → LFS objects that are not known to be there (under `local`: that are not here).
+        lfs: target name → LFS objects that are not known to be there (under `local`: that are not here).
         unsearched: why the history could not be searched for LFS objects, or None.
         at: when the pass began.
         read: bytes that had to be fetched from upstream.
@@ -72,7 +72,7 @@ class GitSurvey:
     first: bool = False
     known: frozenset[str] = frozenset()
     accident: str = ""
-    large: Mapping[str, frozenset[Pointer]] = field(default_factory=dict)
+    lfs: Mapping[str, frozenset[Pointer]] = field(default_factory=dict)
     unsearched: MirrordError | None = None
     at: datetime = _NEVER
     read: int = 0

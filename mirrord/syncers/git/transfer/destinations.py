@@ -83,28 +83,13 @@ class GitDestination:
         hint = self.forge.explain(str(error))
         if hint is None or hint in str(error):
             return error
-        told = f"{error}; {hint}"
-        return type(error)(told, error.status) if isinstance(error, RefusedError) else RefusedError(told)
-
-
-@dataclass(frozen=True, slots=True)
-class RefUpdates:
-    """What shall change at a destination.
-
-    Attributes:
-        held: what was seen there.
-        changes: of refs.
-        head: the branch that shall become the default one, or None when that stays.
-    """
-
-    held: Refs
-    changes: tuple[Change, ...]
-    head: str | None = None
+        message = f"{error}; {hint}"
+        return type(error)(message, error.status) if isinstance(error, RefusedError) else RefusedError(message)
 
 
 @dataclass(slots=True)
 class Push:
-    """Carries out one errand, and keeps what became of each ref.
+    """Changes refs at one destination, and keeps what became of each.
 
     Attributes:
         to: where.
@@ -118,23 +103,28 @@ class Push:
     results: dict[str, RefResult] = field(default_factory=dict)
     errors: dict[str, MirrordError] = field(default_factory=dict)
 
-    async def carry(self, errand: RefUpdates) -> None:
+    async def carry_out(self, held: Refs, changes: Sequence[Change], head: str | None = None) -> None:
         """Push what is new, switch the default branch, delete what it was: a host keeps its default branch.
+
+        Args:
+            held: what was seen there.
+            changes: of refs.
+            head: the branch that shall become the default one, or None when that stays.
 
         Raises:
             MirrordError: what came of it could not be seen.
         """
-        self.after = errand.held
-        gone = {change.ref for change in errand.changes if change.new is None}
-        leaving = gone & {errand.held.head} if errand.head else set[str]()
-        await self._bring([one for one in errand.changes if one.ref not in leaving])
-        if errand.head and self.after.head != errand.head:
-            await self._switch(errand.head, leaving)
-        last = [one for one in errand.changes if one.ref in leaving and one.ref not in self.errors]
+        self.after = held
+        gone = {change.ref for change in changes if change.new is None}
+        leaving = gone & {held.head} if head else set[str]()
+        await self._bring([one for one in changes if one.ref not in leaving])
+        if head and self.after.head != head:
+            await self._switch(head, leaving)
+        last = [one for one in changes if one.ref in leaving and one.ref not in self.errors]
         await self._bring(last)
-        if errand.head and any(one.ref in self.errors for one in last):
+        if head and any(one.ref in self.errors for one in last):
             await asyncio.sleep(SETTLES)
-            await self._switch(errand.head, leaving)
+            await self._switch(head, leaving)
             await self._bring([one for one in last if not self.arrived(one)])
 
     async def _switch(self, branch: str, leaving: Collection[str]) -> None:
@@ -161,8 +151,8 @@ class Push:
             await self._see()
             if self.after.head in (branch, None):  # old servers do not tell
                 return
-        told = f"{self.to.address.host} accepted {branch} as the default branch, and still shows {self.after.head}"
-        raise BrokenError(f"{told}; may this account change the repository's settings?")
+        message = f"{self.to.address.host} accepted {branch} as the default branch, and still shows {self.after.head}"
+        raise BrokenError(f"{message}; may this account change the repository's settings?")
 
     async def _bring(self, changes: Sequence[Change]) -> None:
         """Push, look, and push once more what failed and may work alone."""
@@ -196,12 +186,12 @@ class Push:
             left = named - {result.ref for result in pushed.results}
             self.errors |= dict.fromkeys(left, self.to.explained(pushed.error))
 
-    def _refusal(self, result: RefResult, said: str) -> MirrordError:
+    def _refusal(self, result: RefResult, stderr: str) -> MirrordError:
         """Put the host's own words to a reason that says nothing (`pre-receive hook declined`)."""
         reason = result.reason
-        told = "\n".join(line for line in said.splitlines() if line.startswith("remote:"))
-        if told and _HOOK.search(reason):
-            reason = f"{reason}: {words(told)}"
+        message = "\n".join(line for line in stderr.splitlines() if line.startswith("remote:"))
+        if message and _HOOK.search(reason):
+            reason = f"{reason}: {words(message)}"
         return self.to.explained(per_ref(result.ref, reason))
 
     async def _see(self) -> None:

@@ -13,7 +13,7 @@ from mirrord.model.plan import Action
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncers.git.kept.backup_notes import Lost
 from mirrord.syncers.git.kept.cache import MirrorCache
-from mirrord.syncers.git.plan.losses import Loss
+from mirrord.syncers.git.plan.lost_objects import LostObject
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.cache.bare import sizes
 from mirrord.wire.git.lfs.carry import Errors, download
@@ -35,14 +35,14 @@ class Secured:
     """What a run will overwrite or delete, and what of it could not be kept.
 
     Attributes:
-        losses: all of it, as far as it is to be kept.
+        lost: all of it, as far as it is to be kept.
         unsaved: object → why it could not be had.
         allow: what cannot be kept is lost, and not left where it is, because somebody said `--allow`.
         command: what to run for that.
         without: target → which LFS objects of what was fetched there could not be had.
     """
 
-    losses: tuple[Loss, ...] = ()
+    lost: tuple[LostObject, ...] = ()
     unsaved: Mapping[str, MirrordError] = field(default_factory=dict)
     without: Mapping[str, str] = field(default_factory=dict)
     allow: bool = False
@@ -51,9 +51,9 @@ class Secured:
     @property
     def backups(self) -> Mapping[Lost, str]:
         """What is to be kept, with what becomes of it."""
-        return {(one.ref, one.oid): one.fate() for one in self.losses if one.oid not in self.unsaved}
+        return {(one.ref, one.oid): one.outcome() for one in self.lost if one.oid not in self.unsaved}
 
-    def spared(self, changes: Sequence[Change]) -> Mapping[str, MirrordError]:
+    def held_back(self, changes: Sequence[Change]) -> Mapping[str, MirrordError]:
         """Return the refs that must stay as they are, with the reason: nobody else has what they would give up.
 
         Where such a ref is in the way of another one, that one cannot come either.
@@ -72,45 +72,45 @@ class Secured:
                 errors[one.ref] = GuardError(f"{one.ref} has to wait until {way} has gone, which could not be kept")
         return errors
 
-    def honest(self, receipt: Receipt, old: str | None) -> Receipt:
+    def corrected(self, receipt: Receipt, old: str | None) -> Receipt:
         """Return a receipt that tells what is lost, where the step's own reason speaks of a backup."""
         error, target = self.unsaved.get(old or ""), receipt.step.target
         if error is None and target in self.without:
-            first = next(one for one in self.losses if target in one.at and one.absent and one.oid not in self.unsaved)
+            first = next(one for one in self.lost if target in one.at and one.absent and one.oid not in self.unsaved)
             same = (first.ref, first.oid) == (receipt.step.item, old)
             return replace(receipt, remark=f"{target}: {self.without[target]}") if same else receipt
         if error is None or old is None or receipt.outcome is not Outcome.DONE:
             return receipt
         verb = "deleted" if receipt.step.action is Action.DELETE else "overwritten"
-        told = f"{receipt.step.item}: {old[:7]} is {verb}, and is lost: it could not be kept: {error}"
-        return replace(receipt, detail=told)
+        detail = f"{receipt.step.item}: {old[:7]} is {verb}, and is lost: it could not be kept: {error}"
+        return replace(receipt, detail=detail)
 
-    def settled(self, done: Collection[tuple[str, str]]) -> tuple[Mapping[Lost, str], Mapping[Lost, str]]:
+    def outcomes(self, done: Collection[tuple[str, str]]) -> tuple[Mapping[Lost, str], Mapping[Lost, str]]:
         """Say what became of refs at targets: of which there are backups, and of which there are none.
 
         Args:
             done: target and ref, of all steps that were taken.
         """
         kept, gone = dict[Lost, str](), dict[Lost, str]()
-        for one in self.losses:
+        for one in self.lost:
             there = [name for name in one.at if (name, one.ref) in done]
             if one.oid not in self.unsaved and not one.here:
-                kept[one.ref, one.oid] = one.fate(there)
+                kept[one.ref, one.oid] = one.outcome(there)
             elif one.oid in self.unsaved and there:
-                gone[one.ref, one.oid] = f"{one.fate(there)}, and not kept: {self.unsaved[one.oid]}"[:_LONGEST]
+                gone[one.ref, one.oid] = f"{one.outcome(there)}, and not kept: {self.unsaved[one.oid]}"[:_LONGEST]
         return kept, gone
 
 
 async def rescue(
-    cache: MirrorCache, losses: Sequence[Loss], places: Mapping[str, Address]
+    cache: MirrorCache, lost: Sequence[LostObject], places: Mapping[str, Address]
 ) -> Mapping[str, MirrordError]:
-    """Fetch the objects of `losses` that are not here, each from the targets that have it.
+    """Fetch the objects of `lost` that are not here, each from the targets that have it.
 
     Costs nothing when all are here. Nothing leads to what came: the caller makes the backups.
 
     Args:
         cache: its lock is taken here.
-        losses: what will be given up.
+        lost: what will be given up.
         places: target name → its address.
 
     Returns:
@@ -120,17 +120,19 @@ async def rescue(
         MirrordError: the cache cannot be used.
     """
     asked: dict[str, dict[str, None]] = {}
-    for loss in losses:
-        for name in loss.at if loss.absent else ():
-            asked.setdefault(name, {})[loss.oid] = None
+    for one in lost:
+        for name in one.at if one.absent else ():
+            asked.setdefault(name, {})[one.oid] = None
     if not asked:
         return {}
     errors: dict[str, MirrordError] = {}
     async with cache.lock:
         await cache.repository.prepare()
         few = {name: tuple(oids)[:MOST] for name, oids in asked.items()}
-        told = await asyncio.gather(*(_take(cache, places[name], oids, SECONDS, LARGEST) for name, oids in few.items()))
-        for (name, oids), error in zip(few.items(), told, strict=True):
+        failures = await asyncio.gather(
+            *(_take(cache, places[name], oids, SECONDS, LARGEST) for name, oids in few.items())
+        )
+        for (name, oids), error in zip(few.items(), failures, strict=True):
             errors |= dict.fromkeys(asked[name].keys() - set(oids), _too_many(len(asked[name])))
             if error is not None and len(oids) > 1 and isinstance(error, _EACH):
                 errors |= await _each(cache, places[name], oids)
@@ -141,7 +143,11 @@ async def rescue(
 
 
 async def rescue_objects(
-    cache: MirrorCache, http: Http, losses: Sequence[Loss], unsaved: Collection[str], places: Mapping[str, Address]
+    cache: MirrorCache,
+    http: Http,
+    lost: Sequence[LostObject],
+    unsaved: Collection[str],
+    places: Mapping[str, Address],
 ) -> Mapping[str, str]:
     """Fetch the LFS objects of what `rescue` fetched, from the same targets, into the cache.
 
@@ -152,24 +158,24 @@ async def rescue_objects(
         MirrordError: the cache cannot be read.
     """
     found: dict[str, set[str]] = {}
-    for loss in losses:
-        for name in loss.at if loss.absent and loss.oid not in unsaved else ():
-            found.setdefault(name, set()).add(loss.oid)
+    for one in lost:
+        for name in one.at if one.absent and one.oid not in unsaved else ():
+            found.setdefault(name, set()).add(one.oid)
     known = frozenset((await cache.repository.refs()).values()) if found else frozenset()
-    told: dict[str, str] = {}
+    problems: dict[str, str] = {}
     for name, oids in found.items():
         try:
             pointers = await search(cache.git, cache.folder, oids, known)
             used = bool(pointers) and await in_use(cache.git, cache.folder, oids)
         except ContentError as error:  # what somebody pushed there stops no other target
-            told[name] = f"LFS objects of what was kept could not be looked for: {error}"
+            problems[name] = f"LFS objects of what was kept could not be looked for: {error}"
             continue
         if used:
             errors = await _objects(cache, LfsServer(cache.git, http, places[name]), pointers)
             if errors:
                 many = "an LFS object" if len(errors) == 1 else f"{len(errors)} LFS objects"
-                told[name] = f"{many} of what was kept could not be fetched: {next(iter(errors.values()))}"
-    return told
+                problems[name] = f"{many} of what was kept could not be fetched: {next(iter(errors.values()))}"
+    return problems
 
 
 async def _objects(cache: MirrorCache, server: LfsServer, pointers: Collection[Pointer]) -> Errors:

@@ -14,11 +14,11 @@ from mirrord.syncer.port import Tell
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.kept.cache import MirrorCache
 from mirrord.syncers.git.names import forge_at, options_of, source_address, spec_of, target_address
-from mirrord.syncers.git.plan.losses import Loss, losses
-from mirrord.syncers.git.plan.steps import LARGE, decide
+from mirrord.syncers.git.plan.lost_objects import LostObject, lost_objects
+from mirrord.syncers.git.plan.steps import LFS, decide
 from mirrord.syncers.git.plan.survey import GitSurvey
-from mirrord.syncers.git.transfer.destinations import GitDestination, Push, RefUpdates
-from mirrord.syncers.git.transfer.large import Large
+from mirrord.syncers.git.transfer.destinations import GitDestination, Push
+from mirrord.syncers.git.transfer.lfs import LfsTransfer
 from mirrord.syncers.git.transfer.rescue import Secured, rescue, rescue_objects
 from mirrord.syncers.git.transfer.target_push import TargetPush, done
 from mirrord.transfer.execute import failed
@@ -39,12 +39,12 @@ class GitSession:
         self._adopted = self._suspect = False
         self._secured = Secured()
         self._done: set[tuple[str, str]] = set()
-        self._large = Large(mirror, services, self._cache, survey.large, survey.wanted.objects)
+        self._lfs = LfsTransfer(mirror, services, self._cache, survey.lfs, survey.wanted.objects)
 
     @property
     def read(self) -> int:
         """Bytes that came from upstream."""
-        return self._survey.read + self._large.read
+        return self._survey.read + self._lfs.read
 
     async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
         """Serve what is wanted, then push it to all targets at once, and tell what became of each ref.
@@ -58,7 +58,7 @@ class GitSession:
         async with self._cache.pushing:
             pushes = await self._completed(pushes)
             await self._secure(frozenset(targets) - {push.target.name for push in pushes if push.work})
-            await self._large.fetch([push.target.name for push in pushes if push.large])
+            await self._lfs.fetch([push.target.name for push in pushes if push.lfs])
             await self._adopt()
             if self._survey.unsearched is not None:
                 self._suspect |= doubtful(self._survey.unsearched)
@@ -68,7 +68,7 @@ class GitSession:
                 for push in pushes:
                     group.create_task(self._deliver(push, tell))
             await self._settle()
-            await self._large.settle()
+            await self._lfs.settle()
 
     async def finish(self) -> None:
         """Serve what is wanted, when no target had to be told of it, and take care of the cache.
@@ -78,7 +78,7 @@ class GitSession:
         """
         async with self._cache.pushing:
             if not self._survey.accident and not self._adopted:
-                self._secured = Secured(self._losses(frozenset(target.name for target in self._mirror.targets)))
+                self._secured = Secured(self._lost(frozenset(target.name for target in self._mirror.targets)))
                 await self._adopt()
             async with self._cache.lock:
                 await self._cache.care(self._survey.at, spec_of(self._mirror).backups, suspect=self._suspect)
@@ -87,12 +87,12 @@ class GitSession:
         with contextlib.suppress(MirrordError):  # the next look at the cache says what is wrong with it
             await pack_refs(self._cache.git, self._cache.folder)
 
-    def _losses(self, refused: frozenset[str]) -> tuple[Loss, ...]:
-        return losses(self._mirror, self._survey, refused) if spec_of(self._mirror).backups else ()
+    def _lost(self, refused: frozenset[str]) -> tuple[LostObject, ...]:
+        return lost_objects(self._mirror, self._survey, refused) if spec_of(self._mirror).backups else ()
 
     async def _secure(self, refused: frozenset[str]) -> None:
         """Fetch what only targets have and are about to lose."""
-        mirror, found = self._mirror, self._losses(refused)
+        mirror, found = self._mirror, self._lost(refused)
         places = {target.name: target_address(mirror, target) for target in mirror.targets if target.name != LOCAL}
         unsaved = await rescue(self._cache, found, places)
         large = spec_of(mirror).lfs
@@ -110,10 +110,10 @@ class GitSession:
 
     async def _settle(self) -> None:
         """Note what became of refs at targets."""
-        kept, gone = self._secured.settled(self._done)
+        kept, gone = self._secured.outcomes(self._done)
         if kept or gone:
             async with self._cache.lock:
-                await self._cache.settle(self._survey.at.strftime(STAMP), kept, gone)
+                await self._cache.note_outcomes(self._survey.at.strftime(STAMP), kept, gone)
 
     async def _completed(self, pushes: Sequence[TargetPush]) -> list[TargetPush]:
         """Look once more at targets that could not be seen, and decide what the one step of each stands for."""
@@ -146,34 +146,34 @@ class GitSession:
             receipts = [failed(step, MirrordError(bug(error))) for step in push.work]
         self._done |= {(push.target.name, receipt.step.item) for receipt in receipts if receipt.good}
         self._suspect |= any(receipt.code == ContentError.code for receipt in receipts)
-        for receipt in push.told(receipts):
+        for receipt in push.answered(receipts):
             tell(receipt)
 
     async def _outcomes(self, push: TargetPush) -> list[Receipt]:
         if not push.away:
-            return [self._large.receipt(step) if step.item == LARGE else done(step) for step in push.work]
+            return [self._lfs.receipt(step) if step.item == LFS else done(step) for step in push.work]
         name, destination = push.target.name, self._destination(push.target)
         held = self._survey.targets.get(name)
         async with self._cache.locks.hold(destination.address):
             note = ""
             if held is None:
                 note = await destination.make(options_of(push.target).visibility, self._description)
-            if push.large:
-                await self._large.send(name, destination)
+            if push.lfs:
+                await self._lfs.send(name, destination)
             attempt = Push(destination)
             changes = push.changes(held or Refs({}))
-            spared = self._secured.spared(changes)
-            todo = tuple(change for change in changes if change.ref not in spared)
-            stuck = {**spared, **await self._large.waiting(name, todo)}
+            held_back = self._secured.held_back(changes)
+            todo = tuple(change for change in changes if change.ref not in held_back)
+            stuck = {**held_back, **await self._lfs.waiting(name, todo)}
             todo = tuple(change for change in todo if change.ref not in stuck)
-            await attempt.carry(RefUpdates(held or Refs({}), todo, push.head))
+            await attempt.carry_out(held or Refs({}), todo, push.head)
             attempt.errors |= stuck
-        self._large.doubt(name, attempt.errors.values())
+        self._lfs.doubt(name, attempt.errors.values())
         old = {change.ref: change.old for change in changes}
         return [
-            self._large.receipt(step)
-            if step.item == LARGE
-            else self._secured.honest(push.receipt(step, attempt, note), old.get(step.item))
+            self._lfs.receipt(step)
+            if step.item == LFS
+            else self._secured.corrected(push.receipt(step, attempt, note), old.get(step.item))
             for step in push.work
         ]
 

@@ -10,7 +10,7 @@ from mirrord.errors import MirrordError
 from mirrord.model.plan import Action, Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.values import LOCAL, Target
-from mirrord.syncers.git.plan.steps import DEFAULT_BRANCH, EVERYTHING, LARGE
+from mirrord.syncers.git.plan.steps import DEFAULT_BRANCH, EVERYTHING, LFS
 from mirrord.syncers.git.transfer.destinations import Push
 from mirrord.transfer.execute import failed
 from mirrord.wire.git.push import Change
@@ -54,9 +54,9 @@ class TargetPush:
         return self.steps if self.found is None else self.found
 
     @property
-    def large(self) -> bool:
+    def lfs(self) -> bool:
         """Whether LFS objects are to be brought."""
-        return any(step.item == LARGE for step in self.work)
+        return any(step.item == LFS for step in self.work)
 
     @property
     def head(self) -> str | None:
@@ -76,7 +76,7 @@ class TargetPush:
 
     def changes(self, held: Refs) -> tuple[Change, ...]:
         """Return what shall change, seen from what the target has."""
-        return tuple(_change(step, held) for step in self.work if step.item not in {DEFAULT_BRANCH, LARGE})
+        return tuple(_change(step, held) for step in self.work if step.item not in {DEFAULT_BRANCH, LFS})
 
     def receipt(self, step: Step, push: Push, note: str) -> Receipt:
         """Tell what became of a step, by what the destination showed afterwards."""
@@ -91,7 +91,7 @@ class TargetPush:
             return Receipt(step, Outcome.KEPT, f"{step.item}: was there already")
         return done(step, note)
 
-    def told(self, receipts: Sequence[Receipt]) -> Sequence[Receipt]:
+    def answered(self, receipts: Sequence[Receipt]) -> Sequence[Receipt]:
         """Return one receipt for each step of the plan, with the time that it took."""
         if isinstance(self.found, Receipt):
             receipts = [self.found]

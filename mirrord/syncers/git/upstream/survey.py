@@ -63,17 +63,17 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
     )
     found = await cache.related(found)
     found = replace(found, accident=await asyncio.to_thread(guard, mirror, found))
-    return await _with_large(mirror, found, cache)
+    return await _with_lfs(mirror, found, cache)
 
 
-async def _with_large(mirror: Mirror, found: GitSurvey, cache: MirrorCache) -> GitSurvey:
+async def _with_lfs(mirror: Mirror, found: GitSurvey, cache: MirrorCache) -> GitSurvey:
     """Add what each target may lack of LFS objects; a history that a guard refuses is not searched."""
     if not spec_of(mirror).lfs or found.accident:
         return found
     empty = [name for name, held in found.targets.items() if held is None or not held.refs]
     try:
         async with cache.lock:
-            return replace(found, large=await cache.lfs.owed(found.wanted, places(mirror)[1], empty))
+            return replace(found, lfs=await cache.lfs.owed(found.wanted, places(mirror)[1], empty))
     except MirrordError as error:
         return replace(found, unsearched=error)
 
@@ -120,8 +120,8 @@ async def _ask(source: Address, services: Services) -> Refs:
     try:
         refs = await ls_refs(git_of(services), services.http, source)
     except MissingError as error:
-        told = f"blocked: upstream is gone, or may not be seen: {error}; what was mirrored stays as it is"
-        raise MissingError(told, error.status) from error
+        message = f"blocked: upstream is gone, or may not be seen: {error}; what was mirrored stays as it is"
+        raise MissingError(message, error.status) from error
     if len(next(iter(refs.refs.values()), "")) not in (0, _SHA1):  # a repository has one kind of ids
         raise UnsupportedError(f"{source} is a SHA-256 repository; it cannot be mirrored to SHA-1 repositories")
     return refs

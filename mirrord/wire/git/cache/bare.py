@@ -84,8 +84,8 @@ class Bare:
         stdin = "".join(f"{oid}\n{oid}^{{commit}}\n" for oid in asked).encode()
         args = ["cat-file", "--batch-check=%(objectname)", "--buffer"]
         lines = (await self._git.run(args, folder=self.folder, stdin=stdin)).out.decode().split("\n")
-        told = [line if valid_oid(line) else None for line in lines]
-        return {oid: told[2 * place + 1] for place, oid in enumerate(asked) if told[2 * place]}
+        found = [line if valid_oid(line) else None for line in lines]
+        return {oid: found[2 * place + 1] for place, oid in enumerate(asked) if found[2 * place]}
 
     async def update(self, refs: Mapping[str, str], gone: Iterable[str] = ()) -> None:
         """Set and delete refs in one transaction: all or none."""

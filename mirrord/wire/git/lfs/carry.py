@@ -48,8 +48,8 @@ Errors = dict[str, MirrordError]
 async def download(server: LfsServer, cache: Path, pointers: Collection[Pointer], tell: Tell) -> Errors:
     """Bring objects into a cache; return what went wrong, by id."""
 
-    async def one(pointer: Pointer, told: LfsAnswer) -> None:
-        action = told.actions.get("download")
+    async def one(pointer: Pointer, answer: LfsAnswer) -> None:
+        action = answer.actions.get("download")
         if action is None:
             raise ContentError(f"{server.address.host}: the LFS server does not say where an object is")
         await _bring(server, cache, pointer, action, tell)
@@ -60,8 +60,8 @@ async def download(server: LfsServer, cache: Path, pointers: Collection[Pointer]
 async def upload(server: LfsServer, cache: Path, pointers: Collection[Pointer], tell: Tell) -> Errors:
     """Bring objects from a cache to a server, unless it has them; return what went wrong, by id."""
 
-    async def one(pointer: Pointer, told: LfsAnswer) -> None:
-        action, verify = told.actions.get("upload"), told.actions.get("verify")
+    async def one(pointer: Pointer, answer: LfsAnswer) -> None:
+        action, verify = answer.actions.get("upload"), answer.actions.get("verify")
         if action is None:
             return  # it has the object
         await _send(server, cache, pointer, action, tell)
@@ -108,9 +108,9 @@ class _Carrying:
         sizes: dict[str, dict[int, Pointer]] = {}
         for pointer in sorted(ordered(pointers), key=attrgetter("size"), reverse=True):
             sizes.setdefault(pointer.oid, {})[pointer.size] = pointer
-        told = [tuple(one.values())[:SIZES] for _, one in sorted(sizes.items())]
-        for turn in range(max(map(len, told), default=0)):
-            left = [one[turn] for one in told if turn < len(one)]
+        ranked = [tuple(one.values())[:SIZES] for _, one in sorted(sizes.items())]
+        for turn in range(max(map(len, ranked), default=0)):
+            left = [one[turn] for one in ranked if turn < len(one)]
             await self._rounds([one for one in left if not turn or one.oid in self.errors])
         return self.errors
 
@@ -124,10 +124,10 @@ class _Carrying:
                 break
 
     async def _batch(self, pointers: Sequence[Pointer]) -> None:
-        told: Mapping[str, LfsAnswer] = {}
+        answers: Mapping[str, LfsAnswer] = {}
         try:
             if self.end is None:
-                told = await self.server.batch(self.operation, pointers)
+                answers = await self.server.batch(self.operation, pointers)
         except MirrordError as error:  # of the server as a whole
             self.end = error
         turns = iter(pointers)
@@ -135,7 +135,7 @@ class _Carrying:
         async def work() -> None:
             for pointer in turns:
                 if self.end is None:
-                    await self._turn(pointer, told.get(pointer.oid))
+                    await self._turn(pointer, answers.get(pointer.oid))
                 else:
                     self.errors[pointer.oid] = self.end
 
@@ -143,18 +143,18 @@ class _Carrying:
             for _ in range(min(AT_ONCE, len(pointers))):
                 group.create_task(work())
 
-    async def _turn(self, pointer: Pointer, told: LfsAnswer | None) -> None:
+    async def _turn(self, pointer: Pointer, answer: LfsAnswer | None) -> None:
         self.errors.pop(pointer.oid, None)
-        if told is None:
+        if answer is None:
             text = f"{self.server.address.host}: the LFS server says nothing of an object that it was asked for"
-            told = LfsAnswer(error=ContentError(text))
+            answer = LfsAnswer(error=ContentError(text))
         try:
-            if told.error is not None:
-                raise told.error
-            await self.one(pointer, told)
+            if answer.error is not None:
+                raise answer.error
+            await self.one(pointer, answer)
         except MirrordError as error:
             self.errors[pointer.oid] = error
-            if error.retry or (told.error is None and isinstance(error, self.passing)):
+            if error.retry or (answer.error is None and isinstance(error, self.passing)):
                 self.again.append(pointer)
             self.hopeless = self.hopeless + 1 if isinstance(error, TransportError) else 0
             self.end = error if self.hopeless >= HOPELESS else None

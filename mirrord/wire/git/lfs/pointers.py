@@ -51,8 +51,8 @@ async def search(git: Git, folder: Path, tips: Collection[str], without: Collect
     try:
         listed = (await git.run(args, folder=folder, stdin=_range(tips, without), limit=_LIST)).out
     except TooLargeError as error:
-        told = f"more than {_LIST // 41} small files: too many to look for LFS pointers; set `lfs: false`"
-        raise UnsupportedError(f"{folder.name}: its history has {told}") from error
+        text = f"more than {_LIST // 41} small files: too many to look for LFS pointers; set `lfs: false`"
+        raise UnsupportedError(f"{folder.name}: its history has {text}") from error
     found: set[Pointer] = set()
     blobs = iter(await asyncio.to_thread(listed.split))
     while some := list(islice(blobs, _AT_ONCE)):
@@ -77,7 +77,7 @@ async def _pointers(git: Git, folder: Path, blobs: Sequence[bytes]) -> frozenset
 def _fitting(sizes: bytes) -> Sequence[bytes]:
     """Return those files that have the size of a pointer."""
     found = (line.partition(b" ") for line in sizes.split(b"\n"))
-    sized = ((blob, whole(told.decode("ascii", "replace"))) for blob, _, told in found)
+    sized = ((blob, whole(text.decode("ascii", "replace"))) for blob, _, text in found)
     return [blob for blob, size in sized if size is not None and _SHORTEST <= size <= LONGEST]
 
 
@@ -90,8 +90,8 @@ def contents(out: bytes) -> Iterator[tuple[str, bytes]]:
     place = 0
     while place < len(out):
         end = out.index(b"\n", place)
-        blob, *_, told = out[place:end].decode("ascii", "replace").split(" ")
-        size, place = whole(told), end + 1
+        blob, *_, text = out[place:end].decode("ascii", "replace").split(" ")
+        size, place = whole(text), end + 1
         if size is not None:
             yield blob, out[place : place + size]
             place += size + 1

@@ -147,8 +147,8 @@ class LfsServer:
             transfer, objects = document.get("transfer") or "basic", document["objects"]
             found = {str(one["oid"]): self._told(one, answer.url) for one in objects if isinstance(one, Mapping)}
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-            told = "answers, and not as an LFS server does: a login page, or another kind of address"
-            raise ContentError(f"{self.address.host}: {told}") from error
+            reason = "answers, and not as an LFS server does: a login page, or another kind of address"
+            raise ContentError(f"{self.address.host}: {reason}") from error
         if transfer != "basic":
             raise ContentError(f"{self.address.host}: the LFS server wants the transfer {str(transfer)[:40]!a}")
         return found
@@ -173,15 +173,15 @@ class LfsServer:
         text = f"{self.address.host}: its LFS server sends us to where we do not go: {error}"
         return UntrustedError(text, error.reason)
 
-    def _action(self, told: Mapping[str, Any], url: str) -> LfsAction:
+    def _action(self, answer: Mapping[str, Any], url: str) -> LfsAction:
         """Read an action as one reads a redirect: where it leads is for `trust` to say."""
-        href = str(told["href"])
+        href = str(answer["href"])
         if len(href) > _LONGEST:
             raise ContentError(f"{self.address.host}: the LFS server tells addresses of {len(href)} characters")
-        return LfsAction(trust.redirect((url,), href), self._headers(told.get("header")))
+        return LfsAction(trust.redirect((url,), href), self._headers(answer.get("header")))
 
-    def _headers(self, told: Mapping[str, Any] | None) -> Mapping[str, str]:
-        headers = {str(name): str(value) for name, value in (told or {}).items()}
+    def _headers(self, answer: Mapping[str, Any] | None) -> Mapping[str, str]:
+        headers = {str(name): str(value) for name, value in (answer or {}).items()}
         if not all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in headers.items()):
             raise ContentError(f"{self.address.host}: the LFS server asks for headers that cannot be sent")
         headers = {name: value for name, value in headers.items() if name.lower() not in _OURS}
@@ -196,12 +196,12 @@ class LfsServer:
         while len(self._issued) > _KEPT:
             del self._issued[next(iter(self._issued))]
 
-    def _error(self, told: Mapping[str, Any]) -> MirrordError:
+    def _error(self, answer: Mapping[str, Any]) -> MirrordError:
         """Return the error that a server tells of one object; its codes are those of HTTP."""
-        code = told.get("code")
+        code = answer.get("code")
         code = code if isinstance(code, int) and 0 <= code < 1000 else 0
-        said = " ".join(str(told.get("message") or "").split())
-        text = f"{self.address.host}: {redact(said)[:300] or 'no reason is given'} (LFS status {code})"
+        message = " ".join(str(answer.get("message") or "").split())
+        text = f"{self.address.host}: {redact(message)[:300] or 'no reason is given'} (LFS status {code})"
         if code in (404, 410):
             return MissingError(text, code)
         if code in (401, 403):
@@ -227,9 +227,9 @@ class LfsServer:
     async def _by_ssh(self, operation: str) -> _Door:
         try:
             out = await self._git.ask(self.address, ["git-lfs-authenticate", self.address.path, operation])
-            told = json.loads(out)
-            url = str(told.get("href") or "") or _below(f"https://{host_port(self.address)[0]}/{self.address.path}")
-            issued, seconds = self._headers(told.get("header")), float(told.get("expires_in") or 0)
+            answer = json.loads(out)
+            url = str(answer.get("href") or "") or _below(f"https://{host_port(self.address)[0]}/{self.address.path}")
+            issued, seconds = self._headers(answer.get("header")), float(answer.get("expires_in") or 0)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ContentError(f"{self.address.host}: git-lfs-authenticate says nothing that can be read") from error
         origin = check_url(url)

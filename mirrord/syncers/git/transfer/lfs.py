@@ -28,8 +28,8 @@ from mirrord.wire.git.command import Git
 from mirrord.wire.git.failures import lacks_objects
 from mirrord.wire.git.lfs import objects
 from mirrord.wire.git.lfs.carry import Errors, download, upload
+from mirrord.wire.git.lfs.needed import holding, reaching
 from mirrord.wire.git.lfs.objects import Pointer
-from mirrord.wire.git.lfs.reach import holding, reaching
 from mirrord.wire.git.lfs.server import LfsServer
 from mirrord.wire.git.push import Change
 
@@ -40,7 +40,7 @@ Walk = Callable[[Git, Path, Collection[str], Collection[str]], Coroutine[None, N
 
 
 @dataclass(slots=True)
-class Large:
+class LfsTransfer:
     """What is owed to whom, and what became of it.
 
     Attributes:
@@ -152,12 +152,12 @@ class Large:
         if not errors:
             return Receipt(step, Outcome.DONE, f"LFS objects: {step.reason}", sent=sent)
         total = len({pointer.oid for pointer in self.owed[step.target]})
-        first, told = _causes(list(errors.values()))
-        told = f"{told}; {'it is' if len(errors) == 1 else 'the first is'} {min(errors)[:12]}"
+        first, causes = _causes(list(errors.values()))
+        causes = f"{causes}; {'it is' if len(errors) == 1 else 'the first is'} {min(errors)[:12]}"
         if not self._needing[step.target] and errors.keys() <= {one.oid for one in self._hopeless[step.target]}:
-            problem = f"{_many(len(errors))} of older commits, which no branch or tag needs, cannot be had: {told}"
+            problem = f"{_many(len(errors))} of older commits, which no branch or tag needs, cannot be had: {causes}"
             return Receipt(step, Outcome.LEFT_OUT, problem, first.code, sent=sent, problem=problem)
-        detail = f"{len(errors)} of {_many(total)} could not be brought: {told}"
+        detail = f"{len(errors)} of {_many(total)} could not be brought: {causes}"
         return Receipt(step, Outcome(first.outcome), detail, first.code, sent=sent)
 
     async def settle(self) -> None:
@@ -200,10 +200,10 @@ def _causes(errors: Sequence[MirrordError]) -> tuple[MirrordError, str]:
     kinds = [(type(error), getattr(error, "status", None)) for error in errors]
     ranked = [kind for kind, _ in Counter(kinds).most_common()]
     firsts = [errors[kinds.index(kind)] for kind in ranked]
-    told = "; ".join(map(str, firsts[:_CAUSES])) + (
+    causes = "; ".join(map(str, firsts[:_CAUSES])) + (
         f"; and {len(firsts) - _CAUSES} more" if len(firsts) > _CAUSES else ""
     )
-    return firsts[0], told
+    return firsts[0], causes
 
 
 def _many(number: int) -> str:

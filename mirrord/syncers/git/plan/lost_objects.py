@@ -11,7 +11,7 @@ from mirrord.wire.git.refs import TAGS, Refs, alike
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class LostObject:
     """An object that a ref points to now, and that nothing which is wanted goes on from.
 
     Attributes:
@@ -30,7 +30,7 @@ class Loss:
     at: tuple[str, ...]
     absent: bool
 
-    def fate(self, done: Collection[str] | None = None) -> str:
+    def outcome(self, done: Collection[str] | None = None) -> str:
         """Say what became of the ref; of targets what is known: nothing yet (None), or where it was `done`."""
         if self.here:
             return self.here
@@ -42,7 +42,7 @@ class Loss:
         return f"{self.verb} at {there}{'; not at ' if left else ''}{', '.join(left)}"
 
 
-def losses(mirror: Mirror, survey: GitSurvey, refused: frozenset[str] = frozenset()) -> tuple[Loss, ...]:
+def lost_objects(mirror: Mirror, survey: GitSurvey, refused: frozenset[str] = frozenset()) -> tuple[LostObject, ...]:
     """Return what is overwritten by force or deleted in the served refs, and at targets that are not `refused`.
 
     A tag is lost whenever it moves: its own object is in no later history. One ref may lose several objects, another
@@ -59,7 +59,7 @@ def losses(mirror: Mirror, survey: GitSurvey, refused: frozenset[str] = frozense
     for (ref, oid), at in found.items():
         verb = "overwritten" if ref in after.refs else "deleted"
         here = _reason(survey, ref, verb) if served.refs.get(ref) == oid else ""
-        made.append(Loss(ref, oid, verb, here, tuple(at), oid in survey.lacking))
+        made.append(LostObject(ref, oid, verb, here, tuple(at), oid in survey.lacking))
     return tuple(made)
 
 
