@@ -14,10 +14,10 @@ from typing import Final
 import httpx
 
 from mirrord.errors import ContentError
-from mirrord.wire.aside import aside
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import CAPS, HttpRequest
+from mirrord.wire.offload import offload
 from mirrord.wire.origin import check_url
 from mirrord.wire.trust import api_owner
 
@@ -99,7 +99,7 @@ async def ask(
     transport = ApiTransport(http, host, headers, 1 if once else None)
     async with httpx.AsyncClient(transport=transport, auth=HostToken(http.book, host, scheme)) as client:
         answer = await client.request(method, url, json=body)
-    return await aside(len(answer.content), _object, answer, host)
+    return await offload(len(answer.content), _object, answer, host)
 
 
 def _owner(book: HostBook, host: str) -> str:

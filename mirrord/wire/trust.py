@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from mirrord.errors import UntrustedError
+from mirrord.wire.host import HostPolicy
 from mirrord.wire.origin import Origin, check_url, joined, untrusted
-
-if TYPE_CHECKING:
-    from mirrord.wire.host import HostPolicy
 
 API_HOSTS: Final[Mapping[str, str]] = {"docker.io": "registry-1.docker.io"}
 """Where a host's API lives when that is another name (moby's historical split of Docker Hub)."""

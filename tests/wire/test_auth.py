@@ -315,3 +315,9 @@ def test_tokens_do_not_pile_up() -> None:
         desk.keep(str(number), Token(Secret("x"), 0.0, 60.0))
     assert len(desk.tokens) == 512
     assert "1999" in desk.tokens
+
+
+def test_an_attempt_shows_no_secret() -> None:
+    """What is to be sent is never written out, by whoever writes out a step of the flow."""
+    assert "c4nary" not in repr(Attempt("Bearer c4nary"))
+    assert Attempt().authorization is None

@@ -56,7 +56,7 @@ async def test_19_a_redirect_to_a_private_store_that_the_operator_opened(
 async def test_a_token_outlives_its_upload(client: Any, monkeypatch: Any, size: int, tokens: int) -> None:
     """A token with 70 seconds left does for a short upload; before one of 75 seconds a new one is fetched."""
     now, given = [1000.0], list[str]()
-    monkeypatch.setattr("mirrord.wire.http.token_cache.monotonic", lambda: now[0])
+    monkeypatch.setattr("mirrord.wire.http.authenticator.monotonic", lambda: now[0])
 
     def play(request: WireRequest) -> Said:
         if request.url.startswith("https://reg.example/token"):

@@ -21,7 +21,7 @@ from mirrord.errors import (
 )  # fmt: skip
 from mirrord.wire.http.limiter import HostLimiter
 from mirrord.wire.http.message import Limits
-from mirrord.wire.http.pace import Bucket, Load, MinThroughput, Repeat, RequestClass, admits, decide, retry_after
+from mirrord.wire.http.pace import Bucket, MinThroughput, Repeat, RequestClass, admits, decide, retry_after
 
 NOW = 1_800_000_000.0
 LIMITS = Limits(attempts=4, patience=60.0)
@@ -107,18 +107,15 @@ def test_nobody_starves(limit: Any) -> None:
     """With any load made of uploads alone a download may start; with bulk alone a small request may (limit > 1)."""
     load = {RequestClass.SMALL: 0, RequestClass.DOWN: 0, RequestClass.UP: 0}
 
-    def state() -> Any:
-        return Load(load[RequestClass.SMALL], load[RequestClass.DOWN], load[RequestClass.UP])
-
-    while admits(RequestClass.UP, state(), limit):
+    while admits(RequestClass.UP, load, limit):
         load[RequestClass.UP] += 1
-    assert admits(RequestClass.DOWN, state(), limit)
-    while admits(RequestClass.DOWN, state(), limit):
+    assert admits(RequestClass.DOWN, load, limit)
+    while admits(RequestClass.DOWN, load, limit):
         load[RequestClass.DOWN] += 1
     assert sum(load.values()) <= limit + 1
     if limit > 2:
-        assert admits(RequestClass.SMALL, state(), limit)
-    while admits(RequestClass.SMALL, state(), limit):
+        assert admits(RequestClass.SMALL, load, limit)
+    while admits(RequestClass.SMALL, load, limit):
         load[RequestClass.SMALL] += 1
     assert sum(load.values()) <= limit + 1
 
@@ -165,6 +162,6 @@ def test_the_limit_holds_for_any_order(lanes: Any, limit: Any) -> None:
     """Never more than one beyond the limit, and that one a download."""
     load = dict.fromkeys(RequestClass, 0)
     for lane in itertools.chain(lanes, lanes):
-        if admits(lane, Load(load[RequestClass.SMALL], load[RequestClass.DOWN], load[RequestClass.UP]), limit):
+        if admits(lane, load, limit):
             load[lane] += 1
         assert sum(load.values()) <= limit + (load[RequestClass.DOWN] > 0)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.errors import ContentError, MissingError, RefusedError
-from mirrord.wire.aside import aside
 from mirrord.wire.git.address import Address, check
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.environment import basic
@@ -16,6 +15,7 @@ from mirrord.wire.git.pktline import lines, request
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, valid_oid
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import MIB, HttpRequest
+from mirrord.wire.offload import offload
 from mirrord.wire.secret import redact
 
 LARGEST: Final = 256 * MIB  # bytes; a million refs have about 70 MB
@@ -49,7 +49,7 @@ async def ls_refs(git: Git, http: Http, address: Address, *, folder: Path | None
             git.older_hosts.add(address.host)
     args = ["ls-remote", "--symref", "--", address.url, "HEAD", f"{HEADS}*", f"{TAGS}*"]
     output = await git.run(args, folder=folder, remote=address, limit=LARGEST, deadline=_DEADLINE)
-    refs = await aside(len(output.out), _read_listing, output.out)
+    refs = await offload(len(output.out), _read_listing, output.out)
     if not refs.refs and address.scheme != "ssh":
         await _expect_git(http, address, git)
     return refs
@@ -102,7 +102,7 @@ async def _by_http(http: Http, address: Address, git: Git, *, unborn: bool) -> R
         return None
     try:
         read = _remembered if len(answer.body) <= REMEMBERED else _read_answer
-        return await aside(len(answer.body), read, answer.body)
+        return await offload(len(answer.body), read, answer.body)
     except ContentError:
         return None  # an older protocol's answer, or nonsense: git has the last word
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 from mirrord.errors import UntrustedError
 from mirrord.wire import trust
@@ -22,10 +22,11 @@ from mirrord.wire.secret import Credential
 _MOST_SCOPES: Final = 2
 
 
-class Attempt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Attempt:
     """Send the request with this `Authorization`; answer with a `Reply`."""
 
-    authorization: str | None = field(repr=False)
+    authorization: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,9 @@ class Identify:
     """Find our credential for the host; answer with it or None."""
 
 
-class Need(NamedTuple):
-    """Get a token, from `AuthState.tokens` or by `grant.obtain`; answer with it.
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Get a token, from `AuthState.tokens` or by `token.obtain`; answer with it.
 
     Attributes:
         scope: which one.
@@ -45,7 +47,8 @@ class Need(NamedTuple):
     reject: Token | None = None
 
 
-class Reply(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Reply:
     """What an attempt brought.
 
     Attributes:
@@ -61,36 +64,36 @@ class Reply(NamedTuple):
     now: float
 
 
-Ask = Attempt | Identify | Need
-Told = Reply | Credential | Token | None
+Wanted = Attempt | Identify | Need
+Answer = Reply | Credential | Token | None
 
 
 def authenticate(
-    desk: AuthState, policy: HostPolicy, scope: str, now: float, need: float = 0.0
-) -> Generator[Ask, Told, None]:
+    state: AuthState, policy: HostPolicy, scope: str, now: float, need: float = 0.0
+) -> Generator[Wanted, Answer, None]:
     """Yield attempts until one is final; the last `Reply` then stands, whatever its status.
 
     At most three attempts: without or with what we have; with a fresh token; with the scope that a second
     challenge names; a host that goes on inventing scopes is not followed. What the host wants is kept in
-    `desk`, so that later calls begin with it.
+    `state`, so that later calls begin with it.
 
     Raises:
         UntrustedError: the host names only token servers that must not see us, not even anonymously.
     """
-    wanted, tried = desk.aliases.get(scope, scope), set[str]()
+    wanted, tried = state.aliases.get(scope, scope), set[str]()
     token: Token | None = None
     authorization: str | None = None
-    if desk.scheme == "basic":
+    if state.scheme == "basic":
         authorization = _basic((yield Identify()))
-    elif desk.scheme == "bearer":
-        token = desk.token(wanted, now, need) or _token((yield Need(wanted)))
+    elif state.scheme == "bearer":
+        token = state.token(wanted, now, need) or _token((yield Need(wanted)))
         authorization = _bearer(token)
     while True:
         reply = yield Attempt(authorization)
         assert isinstance(reply, Reply)
         if not _again(reply, token) or not trust.belongs(check_url(reply.url), policy):
             if token is not None and wanted != scope and reply.status < 400:
-                desk.aliases[scope] = wanted
+                state.aliases[scope] = wanted
             return
         credential = yield Identify()
         assert credential is None or isinstance(credential, Credential)
@@ -98,12 +101,12 @@ def authenticate(
         if offer is None:
             return
         if offer.scheme == "basic":
-            desk.scheme = "basic"
+            state.scheme = "basic"
             if authorization == _basic(credential):
                 return
             authorization = _basic(credential)
             continue
-        desk.scheme, desk.realm, desk.service = "bearer", offer.params["realm"], offer.params.get("service", "")
+        state.scheme, state.realm, state.service = "bearer", offer.params["realm"], offer.params.get("service", "")
         following = _next_scope(offer, wanted, tried, first=token is None)
         if following is None:
             return
@@ -158,11 +161,11 @@ def _canonical(scope: str) -> str:
     return " ".join(sorted(f"{name}:{','.join(sorted(actions.split(',')))}" for name, _, actions in parts))
 
 
-def _basic(credential: Told) -> str | None:
+def _basic(credential: Answer) -> str | None:
     return credential.basic if isinstance(credential, Credential) else None
 
 
-def _token(told: Told) -> Token:
+def _token(told: Answer) -> Token:
     assert isinstance(told, Token)
     return told
 

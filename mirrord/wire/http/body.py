@@ -27,9 +27,6 @@ class UploadBody:
     def __init__(self, upload: Upload, host: str, limits: Limits, bucket: Bucket | None) -> None:
         self._upload, self._host, self._limits, self._bucket = upload, host, limits, bucket
         self._watch: asyncio.Timeout | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._since = 0.0
-        self._patience: float | None = None
         self._running: AsyncGenerator[bytes, None] | None = None
         self.error: BaseException | None = None
         self.finished = False
@@ -37,11 +34,6 @@ class UploadBody:
     def watched_by(self, watch: asyncio.Timeout | None) -> None:
         """Let `watch` run out when the target takes nothing for too long; None when it has done its work."""
         self._watch = watch
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if watch is not None:
-            self._look()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Open the upload and begin."""
@@ -74,7 +66,7 @@ class UploadBody:
 
     async def _metered(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         left, clock = self._upload.size, asyncio.get_running_loop().time
-        pulse = MinThroughput(self._limits.floor, self._limits.window)
+        throughput = MinThroughput(self._limits.floor, self._limits.window)
         self._allow(None)
         async for chunk in source:
             left -= len(chunk)
@@ -85,25 +77,16 @@ class UploadBody:
             self._allow(self._limits.stall)
             before = clock()
             yield chunk
-            if not pulse.beat(clock() - before, len(chunk)):
+            if not throughput.beat(clock() - before, len(chunk)):
                 raise StalledError(f"{self._host}: takes less than {self._limits.floor:.0f} bytes a second")
             self._allow(None)
         if left:
             raise BrokenError(f"{self._host}: our own source ended {left} bytes early")
 
     def _allow(self, seconds: float | None) -> None:
-        """Give the other side so long from now; None while it is our turn. Runs for every chunk: sets no timer."""
-        self._since, self._patience = asyncio.get_running_loop().time(), seconds
-
-    def _look(self) -> None:
-        """Let the watch run out when the other side's time is over, else look again when it could be."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        left = self._limits.stall if self._patience is None else self._since + self._patience - now
-        if left <= 0 and self._watch is not None:
-            self._watch.reschedule(now)
-            return
-        self._timer = loop.call_later(left, self._look)
+        """Give the other side so long from now; None while it is our turn."""
+        if self._watch is not None and not self._watch.expired():
+            self._watch.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
 
 
 @dataclass(slots=True)
@@ -119,11 +102,11 @@ class ResponseStream:
     status: int
     headers: Mapping[str, str]
     url: str
-    response: WireResponse = field(repr=False)
-    call: HttpRequest = field(repr=False)
+    wire: WireResponse = field(repr=False)
+    request: HttpRequest = field(repr=False)
     limits: Limits = field(repr=False)
     bucket: Bucket | None = field(repr=False, default=None)
-    feed: UploadBody | None = field(repr=False, default=None)
+    upload: UploadBody | None = field(repr=False, default=None)
     on_close: Callable[[], None] | None = field(repr=False, default=None)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
@@ -135,12 +118,12 @@ class ResponseStream:
                 cannot be told from a broken connection: compare size or digest.
         """
         clock = asyncio.get_running_loop().time
-        pulse = MinThroughput(self.limits.floor, self.limits.window)
+        throughput = MinThroughput(self.limits.floor, self.limits.window)
         before = clock()
-        async for chunk in self.response.chunks():
+        async for chunk in self.wire.chunks():
             now = clock()
-            if not pulse.beat(now - before, len(chunk)):
-                raise StalledError(f"{self.call.host}: sends less than {self.limits.floor:.0f} bytes a second")
+            if not throughput.beat(now - before, len(chunk)):
+                raise StalledError(f"{self.request.host}: sends less than {self.limits.floor:.0f} bytes a second")
             if self.bucket is not None and (delay := self.bucket.take(len(chunk), now)):
                 await asyncio.sleep(delay)
             yield chunk
@@ -152,7 +135,7 @@ class ResponseStream:
         Raises:
             TooLargeError: it is longer than `cap`; nothing beyond was kept.
         """
-        if (self._announced() or 0) > cap and self.call.method != "HEAD":
+        if (self._announced() or 0) > cap and self.request.method != "HEAD":
             raise self._too_large(cap)
         body = await self.head(cap + 1)
         if len(body) > cap:
@@ -179,9 +162,9 @@ class ResponseStream:
 
     async def aclose(self) -> None:
         """Give the connection back; an unread body closes it."""
-        await self.response.aclose()
-        if self.feed is not None:
-            await self.feed.aclose()
+        await self.wire.aclose()
+        if self.upload is not None:
+            await self.upload.aclose()
         if self.on_close is not None:
             self.on_close()
             self.on_close = None
@@ -190,4 +173,4 @@ class ResponseStream:
         return whole(self.headers.get("content-length", ""))
 
     def _too_large(self, cap: int) -> TooLargeError:
-        return TooLargeError(f"{self.call.host}: an answer of more than {cap} bytes where that is the most")
+        return TooLargeError(f"{self.request.host}: an answer of more than {cap} bytes where that is the most")

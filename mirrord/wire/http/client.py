@@ -19,13 +19,13 @@ from mirrord.errors import ContentError, MirrordError, UntrustedError
 from mirrord.events import Events, RateLimit, Retrying, TrustRefused
 from mirrord.wire import trust
 from mirrord.wire.host import HostBook
+from mirrord.wire.http.authenticator import Authenticator
 from mirrord.wire.http.body import ResponseStream
 from mirrord.wire.http.deadline import Deadline
 from mirrord.wire.http.limiter import HostLimiter
 from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, Limits, Upload, refusal
 from mirrord.wire.http.pace import Repeat, RequestClass, decide, retry_after
 from mirrord.wire.http.sender import Connect, Sender
-from mirrord.wire.http.token_cache import Tokens
 from mirrord.wire.http.transport import AiohttpTransport
 from mirrord.wire.number import whole
 from mirrord.wire.origin import check_url
@@ -60,11 +60,11 @@ class Http:
         jitter: Callable[[], float] = random.random,
         wall: Callable[[], float] = time,
     ) -> None:
-        self._book, self._events, self._limits = book, events or Events(), limits
+        self.book, self._events, self._limits = book, events or Events(), limits
         self._jitter, self._wall = jitter, wall
-        self._lanes: dict[str, HostLimiter] = {}
+        self._limiters: dict[str, HostLimiter] = {}
         self._sender = Sender(book, self._events, limits, connect)
-        self._tokens = Tokens(book, self._sender.ask, wall)
+        self._authenticator = Authenticator(book, self._sender.ask, wall)
 
     async def __aenter__(self) -> Self:
         """Return itself."""
@@ -76,56 +76,51 @@ class Http:
         """Close."""
         await self.aclose()
 
-    @property
-    def book(self) -> HostBook:
-        """What the operator wrote about hosts."""
-        return self._book
-
     async def aclose(self) -> None:
         """Close all connections; calls under way break."""
         await self._sender.aclose()
 
-    async def fetch(self, call: HttpRequest) -> HttpResponse:
-        """Carry out `call` and read the whole answer, trying again as `decide` says.
+    async def fetch(self, request: HttpRequest) -> HttpResponse:
+        """Carry out `request` and read the whole answer, trying again as `decide` says.
 
         Raises:
             TransportError: the last try failed.
-            RefusedError: the status is not in `call.ok`.
-            UntrustedError: answering the call would have led where it must not.
-            TooLargeError: the body is longer than `call.cap`.
+            RefusedError: the status is not in `request.ok`.
+            UntrustedError: answering the request would have led where it must not.
+            TooLargeError: the body is longer than `request.cap`.
             ContentError: the body is encoded.
         """
-        lane = RequestClass.UP if isinstance(call.body, Upload) else RequestClass.SMALL
+        kind = RequestClass.UP if isinstance(request.body, Upload) else RequestClass.SMALL
 
         async def attempt() -> HttpResponse:
-            async with deadline.free(self._lane(call.host).slot(lane)), self._opened(call) as incoming:
-                body = await incoming.read(call.cap)
-                return HttpResponse(incoming.status, incoming.headers, body, incoming.url)
+            async with deadline.free(self._limiter(request.host).slot(kind)), self._opened(request) as response:
+                body = await response.read(request.cap)
+                return HttpResponse(response.status, response.headers, body, response.url)
 
-        async with Deadline(call, self._limits) as deadline:
-            return await self._persist(call, attempt)
+        async with Deadline(request, self._limits) as deadline:
+            return await self._persist(request, attempt)
 
     @asynccontextmanager
-    async def stream(self, call: HttpRequest) -> AsyncIterator[ResponseStream]:
-        """Carry out `call` up to the headers, and hold its place at the host until the caller leaves.
+    async def stream(self, request: HttpRequest) -> AsyncIterator[ResponseStream]:
+        """Carry out `request` up to the headers, and hold its place at the host until the caller leaves.
 
         Tries again only until there are headers; whoever reads the body resumes it. Raises as `fetch`.
         """
-        async with Deadline(call, self._limits, content=True) as deadline, AsyncExitStack() as held:
+        async with Deadline(request, self._limits, content=True) as deadline, AsyncExitStack() as held:
 
             async def attempt() -> ResponseStream:
                 async with AsyncExitStack() as stack:
-                    await stack.enter_async_context(deadline.free(self._lane(call.host).slot(RequestClass.DOWN)))
-                    incoming = await stack.enter_async_context(self._opened(call))
+                    await stack.enter_async_context(deadline.free(self._limiter(request.host).slot(RequestClass.DOWN)))
+                    response = await stack.enter_async_context(self._opened(request))
                     held.push_async_exit(stack.pop_all())
-                    return incoming
+                    return response
 
-            yield await self._persist(call, attempt)
+            yield await self._persist(request, attempt)
 
-    async def _persist(self, call: HttpRequest, attempt: Callable[[], Awaitable[_T]]) -> _T:
+    async def _persist(self, request: HttpRequest, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Try until it works or `decide` gives up."""
-        repeat = Repeat.UNSENT if isinstance(call.body, Upload) or call.method == "PATCH" else Repeat.ALWAYS
-        limits = self._limits if call.attempts is None else replace(self._limits, attempts=call.attempts)
+        repeat = Repeat.UNSENT if isinstance(request.body, Upload) or request.method == "PATCH" else Repeat.ALWAYS
+        limits = self._limits if request.attempts is None else replace(self._limits, attempts=request.attempts)
         waited, count = 0.0, 0
         while True:
             count += 1
@@ -133,46 +128,48 @@ class Http:
                 return await attempt()
             except MirrordError as error:
                 if isinstance(error, UntrustedError):
-                    self._events.emit(TrustRefused(call.host, error.reason))
+                    self._events.emit(TrustRefused(request.host, error.reason))
                 decision = decide(count, error, limits, waited=waited, repeat=repeat, jitter=self._jitter)
                 if decision.delay is None:
                     raise
-                self._events.emit(Retrying(call.host, decision.reason, decision.delay))
+                self._events.emit(Retrying(request.host, decision.reason, decision.delay))
                 waited += decision.delay
             await asyncio.sleep(decision.delay)
 
     @asynccontextmanager
-    async def _opened(self, call: HttpRequest) -> AsyncIterator[ResponseStream]:
-        """One attempt up to an answer whose status is in `call.ok`."""
-        policy = self._book.policy(call.host)
+    async def _opened(self, request: HttpRequest) -> AsyncIterator[ResponseStream]:
+        """One attempt up to an answer whose status is in `request.ok`."""
+        policy = self.book.policy(request.host)
         # Who brings an `Authorization` of its own (the APIs of Git hosts) knows better than a challenge.
-        brings = any(name.lower() == "authorization" for name in (*call.headers, *call.issued))
-        if not brings and trust.belongs(check_url(call.url), policy):
-            incoming = await self._tokens.carry_out(call, policy, self._sender.follow)
+        brings = any(name.lower() == "authorization" for name in (*request.headers, *request.issued))
+        if not brings and trust.belongs(check_url(request.url), policy):
+            response = await self._authenticator.send(request, policy, self._sender.follow)
         else:
-            incoming = await self._sender.follow(call, policy, None)
-            if brings and incoming.status in (401, 403):
-                self._book.refused(call.host)
+            response = await self._sender.follow(request, policy, None)
+            if brings and response.status in (401, 403):
+                self.book.refused(request.host)
         try:
-            await self._check(call, incoming)
-            yield incoming
+            await self._check(request, response)
+            yield response
         finally:
-            await incoming.aclose()
+            await response.aclose()
 
-    async def _check(self, call: HttpRequest, incoming: ResponseStream) -> None:
+    async def _check(self, request: HttpRequest, response: ResponseStream) -> None:
         """Raise what the status stands for, unless it is an answer."""
-        left = whole(incoming.headers.get("ratelimit-remaining", "").partition(";")[0].strip())
+        left = whole(response.headers.get("ratelimit-remaining", "").partition(";")[0].strip())
         if left is not None:
-            self._events.emit(RateLimit(call.host, left))
-        if incoming.status not in call.ok:
-            after = retry_after(incoming.headers.get("retry-after"), self._wall())
-            body = await incoming.head(CAPS.error)
-            raise refusal(call, incoming.status, incoming.headers, body, after)
-        encoding = incoming.headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in ("", "identity") and not call.encoded:
-            raise ContentError(f"{call.host}: answers with Content-Encoding {encoding[:40]!r}, which was not asked for")
+            self._events.emit(RateLimit(request.host, left))
+        if response.status not in request.ok:
+            after = retry_after(response.headers.get("retry-after"), self._wall())
+            body = await response.head(CAPS.error)
+            raise refusal(request, response.status, response.headers, body, after)
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("", "identity") and not request.encoded:
+            raise ContentError(
+                f"{request.host}: answers with Content-Encoding {encoding[:40]!r}, which was not asked for"
+            )
 
-    def _lane(self, host: str) -> HostLimiter:
-        if host not in self._lanes:
-            self._lanes[host] = HostLimiter(self._book.policy(host).requests)
-        return self._lanes[host]
+    def _limiter(self, host: str) -> HostLimiter:
+        if host not in self._limiters:
+            self._limiters[host] = HostLimiter(self.book.policy(host).requests)
+        return self._limiters[host]

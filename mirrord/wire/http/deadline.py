@@ -13,18 +13,18 @@ from mirrord.wire.http.message import HttpRequest, Limits, Upload
 
 
 class Deadline:
-    """Ends what runs in it when the call's time is over; time in line at the host is our own doing and free.
+    """Ends what runs in it when the request's time is over; time in line at the host is our own doing and free.
 
     Args:
-        call: its `deadline` counts; None stands for `Limits.small`, and for no end with content under way.
+        request: its `deadline` counts; None stands for `Limits.small`, and for no end with content under way.
         limits: patience.
         content: the answer is content, of whatever length.
     """
 
-    def __init__(self, call: HttpRequest, limits: Limits, *, content: bool = False) -> None:
-        self._call = call
-        endless = content or isinstance(call.body, Upload)
-        self._seconds = limits.small if call.deadline is None and not endless else call.deadline
+    def __init__(self, request: HttpRequest, limits: Limits, *, content: bool = False) -> None:
+        self._request = request
+        endless = content or isinstance(request.body, Upload)
+        self._seconds = limits.small if request.deadline is None and not endless else request.deadline
         self._limit = asyncio.timeout(self._seconds)
 
     async def __aenter__(self) -> Self:
@@ -44,7 +44,7 @@ class Deadline:
             await self._limit.__aexit__(kind, error, trace)
         except TimeoutError as late:
             raise StalledError(
-                f"{self._call.host}: {self._call.method} not done within {self._seconds:.0f} s"
+                f"{self._request.host}: {self._request.method} not done within {self._seconds:.0f} s"
             ) from late
 
     @asynccontextmanager

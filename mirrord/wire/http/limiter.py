@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from mirrord.wire.http.pace import Load, RequestClass, admits
+from mirrord.wire.http.pace import RequestClass, admits
 
 
 @dataclass(slots=True)
 class HostLimiter:
-    """Admission to one host: first come, first served within each lane.
+    """Admission to one host: first come, first served within each class.
 
     Attributes:
         limit: how many requests at once.
@@ -22,47 +22,42 @@ class HostLimiter:
     limit: int
     _active: Counter[RequestClass] = field(default_factory=Counter)
     _waiting: dict[RequestClass, OrderedDict[asyncio.Future[None], None]] = field(
-        default_factory=lambda: {
-            lane: OrderedDict() for lane in (RequestClass.SMALL, RequestClass.DOWN, RequestClass.UP)
-        }
+        default_factory=lambda: {kind: OrderedDict() for kind in RequestClass}
     )
 
     @asynccontextmanager
-    async def slot(self, lane: RequestClass) -> AsyncIterator[None]:
-        """Hold a place in `lane`."""
-        if self._waiting[lane] or not self._admits(lane):
-            await self._wait(lane)
+    async def slot(self, kind: RequestClass) -> AsyncIterator[None]:
+        """Hold a place for one request of this class."""
+        if self._waiting[kind] or not self._admits(kind):
+            await self._wait(kind)
         else:
-            self._active[lane] += 1
+            self._active[kind] += 1
         try:
             yield
         finally:
-            self._active[lane] -= 1
+            self._active[kind] -= 1
             self._wake()
 
-    async def _wait(self, lane: RequestClass) -> None:
+    async def _wait(self, kind: RequestClass) -> None:
         turn = asyncio.get_running_loop().create_future()
-        self._waiting[lane][turn] = None
+        self._waiting[kind][turn] = None
         try:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():  # whoever left since may have taken it out of the line already
-                self._waiting[lane].pop(turn, None)
+                self._waiting[kind].pop(turn, None)
             else:  # admitted and cancelled in the same breath: pass the place on
-                self._active[lane] -= 1
+                self._active[kind] -= 1
                 self._wake()
             raise
 
     def _wake(self) -> None:
-        for lane, queue in self._waiting.items():
-            while queue and self._admits(lane):
+        for kind, queue in self._waiting.items():
+            while queue and self._admits(kind):
                 turn, _ = queue.popitem(last=False)
                 if not turn.done():
-                    self._active[lane] += 1
+                    self._active[kind] += 1
                     turn.set_result(None)
 
-    def _admits(self, lane: RequestClass) -> bool:
-        active = self._active
-        return admits(
-            lane, Load(active[RequestClass.SMALL], active[RequestClass.DOWN], active[RequestClass.UP]), self.limit
-        )
+    def _admits(self, kind: RequestClass) -> bool:
+        return admits(kind, self._active, self.limit)

@@ -26,7 +26,7 @@ class Caps:
 
 CAPS: Final = Caps()
 
-_SAID: Final = 16 * KIB  # characters of an error's text that are looked at: more than a token has
+_LOOKED_AT: Final = 16 * KIB  # characters of an error's text that are looked at: more than a token has
 _SHOWN: Final = 900
 
 RETRIABLE: Final = frozenset({408, 429, 499, 500, 502, 503, 504, *range(520, 528)})
@@ -128,26 +128,26 @@ class HttpResponse:
 
 
 def refusal(
-    call: HttpRequest, status: int, headers: Mapping[str, str], body: bytes, after: float | None
+    request: HttpRequest, status: int, headers: Mapping[str, str], body: bytes, after: float | None
 ) -> MirrordError:
     """Return the error that an answer stands for when `HttpRequest.ok` does not list its status.
 
     Args:
-        call: what was asked.
+        request: what was asked.
         status: of the answer.
         headers: names in lower case.
         body: its first `Caps.error` bytes.
         after: what `Retry-After` said, in seconds.
     """
-    said = _said(headers.get("content-type", ""), body)
-    text = f"{call.host}: {call.method} {_path(call.url)}: status {status}{': ' + said if said else ''}"
+    reason = _reason(headers.get("content-type", ""), body)
+    text = f"{request.host}: {request.method} {_path(request.url)}: status {status}{': ' + reason if reason else ''}"
     if status == 429:
         return ThrottledError(text, after)
     if status >= 500 or status in RETRIABLE:
         error = ServerError(text, after)
         return error if status in RETRIABLE else permanent(error)  # 501, 505, 507… stay as they are
     if status in (401, 403):
-        return DeniedError(f"{text} (credentials for {call.host} are missing, wrong or not enough)", status)
+        return DeniedError(f"{text} (credentials for {request.host} are missing, wrong or not enough)", status)
     return (MissingError if status == 404 else RefusedError)(text, status)
 
 
@@ -162,7 +162,7 @@ def _path(url: str) -> str:
     return "/" + url.partition("://")[2].partition("?")[0].partition("/")[2]
 
 
-def _said(content_type: str, body: bytes) -> str:
+def _reason(content_type: str, body: bytes) -> str:
     """Return `code: message` of an OCI error body (distribution-spec, error codes), or the start of a text.
 
     Cut before anything looks for secrets in it, and at a blank: half a secret would not be known as one.
@@ -171,15 +171,15 @@ def _said(content_type: str, body: bytes) -> str:
     """
     text = body.decode("utf-8", "replace")
     try:
-        told = json.loads(text)
-        if isinstance(told.get("message"), str):
-            text = told["message"]
-        errors = told["errors"]
+        document = json.loads(text)
+        if isinstance(document.get("message"), str):
+            text = document["message"]
+        errors = document["errors"]
         text = "; ".join(f"{error.get('code', '')}: {error.get('message', '')}" for error in errors[:5])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         if "html" in content_type:
             return ""
     text = " ".join(text.split())
-    if len(text) > _SAID:
-        text = text[:_SAID].rpartition(" ")[0]
+    if len(text) > _LOOKED_AT:
+        text = text[:_LOOKED_AT].rpartition(" ")[0]
     return redact(" ".join("".join(c if c.isprintable() else " " for c in text).split()))[:_SHOWN]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 from mirrord.errors import MirrordError, ServerError, ThrottledError, UnreachableError
 from mirrord.wire.http.message import Limits
@@ -52,7 +52,8 @@ class Repeat(StrEnum):
     UNSENT = "unsent"  # only when nothing of its body can have been consumed
 
 
-class RetryDecision(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RetryDecision:
     """Whether to try again.
 
     Attributes:
@@ -153,26 +154,18 @@ class RequestClass(StrEnum):
     UP = "up"
 
 
-class Load(NamedTuple):
-    """How many requests of each lane are under way at one host."""
-
-    small: int = 0
-    down: int = 0
-    up: int = 0
-
-
-def admits(lane: RequestClass, load: Load, limit: int) -> bool:
-    """Whether one more request may start at a host that takes `limit` at once.
+def admits(kind: RequestClass, active: Mapping[RequestClass, int], limit: int) -> bool:
+    """Whether one more request may start, besides those that are `active`, at a host that takes `limit` at once.
 
     One place is kept for small requests and one for downloads, so that neither starves behind uploads. Beyond
     the limit goes at most one download: uploads may be waiting for exactly those bytes, and a copy from a host to
     itself must not stop for ever.
     """
-    total = load.small + load.down + load.up
-    match lane:
+    total = sum(active.values())
+    match kind:
         case RequestClass.SMALL:
             return total < limit
         case RequestClass.UP:
-            return load.up < max(1, limit - 2) and total < max(1, limit - (limit > 1))
+            return active[RequestClass.UP] < max(1, limit - 2) and total < max(1, limit - (limit > 1))
         case RequestClass.DOWN:
-            return load.down == 0 or total < limit - 1
+            return active[RequestClass.DOWN] == 0 or total < limit - 1

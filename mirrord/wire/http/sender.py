@@ -53,99 +53,99 @@ class Sender:
         for transport in transports.values():
             await transport.aclose()
 
-    async def follow(self, call: HttpRequest, policy: HostPolicy, authorization: str | None) -> ResponseStream:
+    async def follow(self, request: HttpRequest, policy: HostPolicy, authorization: str | None) -> ResponseStream:
         """Send, and follow redirects by hand; once away from home no credential is sent any more, not even back."""
-        chain, home, first, stayed = [call.url], True, check_url(call.url), True
+        chain, home, first, stayed = [request.url], True, check_url(request.url), True
         while True:
             origin = check_url(chain[-1])
             home = home and trust.belongs(origin, policy)
-            headers = trust.carry(call.headers, home=home)
+            headers = trust.carry(request.headers, home=home)
             stayed = stayed and origin == first
-            headers |= call.issued if stayed else {}
+            headers |= request.issued if stayed else {}
             if home and authorization:
                 headers["Authorization"] = authorization
-            incoming = await self._send(replace(call, url=chain[-1], headers=headers), policy)
-            if incoming.status not in _REDIRECTS or incoming.status in call.ok:
-                return incoming
-            if call.method not in ("GET", "HEAD") and incoming.status not in (307, 308):
-                return incoming  # RFC 9110 15.4: the others would turn this into a GET; the status becomes an error
-            await incoming.discard()
-            chain.append(trust.redirect(chain, incoming.headers.get("location")))
+            response = await self._send(replace(request, url=chain[-1], headers=headers), policy)
+            if response.status not in _REDIRECTS or response.status in request.ok:
+                return response
+            if request.method not in ("GET", "HEAD") and response.status not in (307, 308):
+                return response  # RFC 9110 15.4: the others would turn this into a GET; the status becomes an error
+            await response.discard()
+            chain.append(trust.redirect(chain, response.headers.get("location")))
 
-    async def ask(self, call: HttpRequest, policy: HostPolicy) -> HttpResponse:
+    async def ask(self, request: HttpRequest, policy: HostPolicy) -> HttpResponse:
         """Ask a token server that `trust` has allowed; redirects are not followed with what this request holds."""
-        async with Deadline(call, self.limits):  # its own: an upload that waits for the token has none
-            incoming = await self._send(call, policy)
+        async with Deadline(request, self.limits):  # its own: an upload that waits for the token has none
+            response = await self._send(request, policy)
             try:
-                body = await incoming.read(call.cap)
+                body = await response.read(request.cap)
             finally:
-                await incoming.aclose()
-            return HttpResponse(incoming.status, incoming.headers, body, incoming.url)
+                await response.aclose()
+            return HttpResponse(response.status, response.headers, body, response.url)
 
-    async def _send(self, call: HttpRequest, policy: HostPolicy) -> ResponseStream:
+    async def _send(self, request: HttpRequest, policy: HostPolicy) -> ResponseStream:
         """One request, one answer; again when a kept connection turns out to be dead before the first byte."""
-        origin = check_url(call.url)
+        origin = check_url(request.url)
         trust.check_literal(origin, self._reach(policy, origin))
         transport = self._transport(policy, origin)
         for stale in range(_STALE + 1):
-            request, feed = self._request(call, origin)
+            wire, upload = self._request(request, origin)
             started = monotonic()
             try:
-                response = await self._respond(transport, request, feed)
+                answer = await self._respond(transport, wire, upload)
             except MirrordError as error:
-                self._done(call, 0, started)
-                reused = request.reused and isinstance(error, BrokenError)
-                if not reused or call.method == "PATCH" or stale == _STALE or (feed is not None and feed.error):
+                self._done(request, 0, started)
+                reused = wire.reused and isinstance(error, BrokenError)
+                if not reused or request.method == "PATCH" or stale == _STALE or (upload is not None and upload.error):
                     raise
             else:
                 break
-        done = partial(self._done, call, response.status, started)
+        done = partial(self._done, request, answer.status, started)
         bucket = self._bucket(policy, up=False)
         return ResponseStream(
-            response.status, response.headers, call.url, response, call, self.limits, bucket, feed, done
+            answer.status, answer.headers, request.url, answer, request, self.limits, bucket, upload, done
         )
 
-    async def _respond(self, transport: Transport, request: WireRequest, feed: UploadBody | None) -> WireResponse:
-        if feed is None:
-            body = request.body if isinstance(request.body, bytes) else b""
+    async def _respond(self, transport: Transport, wire: WireRequest, upload: UploadBody | None) -> WireResponse:
+        if upload is None:
+            body = wire.body if isinstance(wire.body, bytes) else b""
             # aiohttp's timeouts begin anew with every byte: headers that drip, or 1xx without end, would never end.
             seconds = self.limits.connect + self.limits.stall + len(body) / max(self.limits.floor, 1.0)
             limit = asyncio.timeout(seconds)
             try:
                 async with limit:
-                    return await transport.send(request)
+                    return await transport.send(wire)
             except TimeoutError as error:
                 if not limit.expired():
                     raise
-                raise StalledError(f"{request.authority}: no headers within {seconds:.0f} s") from error
+                raise StalledError(f"{wire.authority}: no headers within {seconds:.0f} s") from error
         watch = asyncio.timeout(None)
         try:
             async with watch:
-                feed.watched_by(watch)
+                upload.watched_by(watch)
                 try:
-                    return await transport.send(request)
+                    return await transport.send(wire)
                 finally:
-                    feed.watched_by(None)
+                    upload.watched_by(None)
         except BaseException as error:
-            await feed.aclose()
-            if feed.error is not None and not isinstance(error, asyncio.CancelledError):
-                raise feed.error from error  # our own source failed; the broken connection is only its echo
+            await upload.aclose()
+            if upload.error is not None and not isinstance(error, asyncio.CancelledError):
+                raise upload.error from error  # our own source failed; the broken connection is only its echo
             if isinstance(error, TimeoutError) and watch.expired():
-                raise StalledError(f"{request.authority}: takes no more bytes, or does not answer") from error
+                raise StalledError(f"{wire.authority}: takes no more bytes, or does not answer") from error
             raise
 
-    def _done(self, call: HttpRequest, status: int, started: float) -> None:
-        self.events.emit(RequestDone(call.host, call.method, status, monotonic() - started))
+    def _done(self, request: HttpRequest, status: int, started: float) -> None:
+        self.events.emit(RequestDone(request.host, request.method, status, monotonic() - started))
 
-    def _request(self, call: HttpRequest, origin: Origin) -> tuple[WireRequest, UploadBody | None]:
-        headers = {"User-Agent": _AGENT, "Accept-Encoding": "identity", **call.headers}
-        url = canonical(call.url)
-        if isinstance(call.body, Upload):
-            bucket = self._bucket(self.book.policy(call.host), up=True)
-            feed = UploadBody(call.body, call.host, self.limits, bucket)
-            headers["Content-Length"] = str(call.body.size)
-            return WireRequest(call.method, url, origin.authority, headers, feed, self.limits.answer), feed
-        return WireRequest(call.method, url, origin.authority, headers, call.body), None
+    def _request(self, request: HttpRequest, origin: Origin) -> tuple[WireRequest, UploadBody | None]:
+        headers = {"User-Agent": _AGENT, "Accept-Encoding": "identity", **request.headers}
+        url = canonical(request.url)
+        if isinstance(request.body, Upload):
+            bucket = self._bucket(self.book.policy(request.host), up=True)
+            upload = UploadBody(request.body, request.host, self.limits, bucket)
+            headers["Content-Length"] = str(request.body.size)
+            return WireRequest(request.method, url, origin.authority, headers, upload, self.limits.answer), upload
+        return WireRequest(request.method, url, origin.authority, headers, request.body), None
 
     def _transport(self, policy: HostPolicy, origin: Origin) -> Transport:
         """Return the pool for this origin on behalf of `policy`.

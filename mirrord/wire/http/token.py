@@ -89,12 +89,12 @@ class AuthState:
 
 
 def obtain(
-    desk: AuthState, policy: HostPolicy, credential: Credential | None, scope: str, *, now: float, wall: float
+    state: AuthState, policy: HostPolicy, credential: Credential | None, scope: str, *, now: float, wall: float
 ) -> Generator[HttpRequest, HttpResponse, Token]:
-    """Yield the requests that get a token for `scope` from `desk.realm`, and return it.
+    """Yield the requests that get a token for `scope` from `state.realm`, and return it.
 
     Args:
-        desk: of the host.
+        state: of the host.
         policy: of the host.
         credential: ours, or None to ask anonymously.
         scope: what for.
@@ -107,17 +107,17 @@ def obtain(
         ThrottledError: it wants us later.
         ContentError: it answers with no token.
     """
-    until, why = desk.refused.get(scope, (0.0, ""))
+    until, why = state.refused.get(scope, (0.0, ""))
     if now < until:
         raise DeniedError(why, 401)
     if credential is not None and credential.identity:
-        call = _refresh(desk, policy, credential, scope)
-        answer = yield call
+        request = _refresh(state, policy, credential, scope)
+        answer = yield request
         if answer.status not in (404, 405):  # else: an older server, which takes it as a password
-            return _granted(desk, call, answer, scope, now=now, wall=wall)
-    call = _classic(desk, policy, credential, scope)
-    answer = yield call
-    return _granted(desk, call, answer, scope, now=now, wall=wall)
+            return _granted(state, request, answer, scope, now=now, wall=wall)
+    request = _classic(state, policy, credential, scope)
+    answer = yield request
+    return _granted(state, request, answer, scope, now=now, wall=wall)
 
 
 def parse_token(body: bytes, host: str, now: float) -> Token:
@@ -144,34 +144,36 @@ def parse_token(body: bytes, host: str, now: float) -> Token:
     return Token(Secret(text), now, min(seconds, LONGEST_LIFETIME) if seconds > 0 else LIFETIME)
 
 
-def _classic(desk: AuthState, policy: HostPolicy, credential: Credential | None, scope: str) -> HttpRequest:
-    query = [("service", desk.service)] if desk.service else []
+def _classic(state: AuthState, policy: HostPolicy, credential: Credential | None, scope: str) -> HttpRequest:
+    query = [("service", state.service)] if state.service else []
     query += [("scope", part) for part in scope.split()]
-    joint = "&" if "?" in desk.realm else "?"
-    url = f"{desk.realm}{joint}{urlencode(query)}" if query else desk.realm
+    joint = "&" if "?" in state.realm else "?"
+    url = f"{state.realm}{joint}{urlencode(query)}" if query else state.realm
     headers = {} if credential is None else {"Authorization": credential.basic}
     return HttpRequest("GET", url, policy.host, headers={"Accept": "application/json", **headers}, cap=CAPS.token)
 
 
-def _refresh(desk: AuthState, policy: HostPolicy, credential: Credential, scope: str) -> HttpRequest:
+def _refresh(state: AuthState, policy: HostPolicy, credential: Credential, scope: str) -> HttpRequest:
     form = {
         "grant_type": "refresh_token",
         "refresh_token": credential.password.reveal(),
         "client_id": "mirrord",
-        "service": desk.service,
+        "service": state.service,
         "scope": scope,
     }
     headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
-    return HttpRequest("POST", desk.realm, policy.host, headers=headers, body=urlencode(form).encode(), cap=CAPS.token)
+    return HttpRequest("POST", state.realm, policy.host, headers=headers, body=urlencode(form).encode(), cap=CAPS.token)
 
 
-def _granted(desk: AuthState, call: HttpRequest, answer: HttpResponse, scope: str, *, now: float, wall: float) -> Token:
+def _granted(
+    state: AuthState, request: HttpRequest, answer: HttpResponse, scope: str, *, now: float, wall: float
+) -> Token:
     if answer.status != 200:
         after = retry_after(answer.headers.get("retry-after"), wall)
-        error = refusal(call, answer.status, answer.headers, answer.body, after)
+        error = refusal(request, answer.status, answer.headers, answer.body, after)
         if isinstance(error, DeniedError):
-            desk.refused[scope] = (now + REFUSAL_LASTS, str(error))
+            state.refused[scope] = (now + REFUSAL_LASTS, str(error))
         raise error
-    token = parse_token(answer.body, call.host, now)
-    desk.keep(scope, token)
+    token = parse_token(answer.body, request.host, now)
+    state.keep(scope, token)
     return token

@@ -10,7 +10,6 @@ from dataclasses import replace
 from mirrord import failpoints
 from mirrord.errors import ContentError, DigestError, ImmutableError, RefusedError, ServerError, UsageError
 from mirrord.model.digest import Digest
-from mirrord.wire.aside import aside
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest, HttpResponse
 from mirrord.wire.http.resume import from_offset
@@ -21,6 +20,7 @@ from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
 from mirrord.wire.oci.profiles import means_immutable
 from mirrord.wire.oci.reference import Reference, valid_tag
 from mirrord.wire.oci.referrers import add_referrer
+from mirrord.wire.offload import offload
 
 
 class Repository:
@@ -220,7 +220,7 @@ class Repository:
 
     async def _read(self, call: HttpRequest, ref: str) -> Manifest:
         answer = await self._endpoint.http.fetch(call)
-        return await aside(len(answer.body), self._parsed, answer, ref)
+        return await offload(len(answer.body), self._parsed, answer, ref)
 
     def _parsed(self, answer: HttpResponse, ref: str) -> Manifest:
         promised = header_digest(answer)

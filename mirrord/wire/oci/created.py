@@ -9,10 +9,10 @@ from typing import Protocol
 
 from mirrord.errors import ContentError, RefusedError
 from mirrord.model.digest import Digest
-from mirrord.wire.aside import aside
 from mirrord.wire.oci.descriptor import ATTESTATION, CONFIGS, Descriptor
 from mirrord.wire.oci.document import read_object
 from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.wire.offload import offload
 
 CREATED = "org.opencontainers.image.created"
 _NO_DATE = 1980  # the last of the years that programs write for "no date": 1, 1970, 1980
@@ -68,7 +68,7 @@ async def created(
     if config is None or config.size > LIMIT:
         return None
     data = config.data if config.data is not None else await read_blob(config)
-    return await aside(len(data), _by_config, data)
+    return await offload(len(data), _by_config, data)
 
 
 async def created_at(place: Readable, digest: Digest) -> datetime | None:

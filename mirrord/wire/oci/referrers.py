@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from mirrord.errors import BusyError, ContentError, MissingError, RefusedError, TooLargeError
 from mirrord.model.digest import Digest
-from mirrord.wire.aside import aside
 from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX
 from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.wire.offload import offload
 
 if TYPE_CHECKING:
     from mirrord.wire.oci.client import Repository
@@ -74,13 +74,13 @@ async def add_referrer(repository: Repository, manifest: Manifest) -> None:
                 raise ContentError(f"{repository.reference.name}:{tag} is no index of referrers; delete that tag there")
             if manifest.digest in {child.digest for child in listed.children}:
                 return
-            entries = (await aside(len(listed.body), json.loads, listed.body)).get("manifests") or []
+            entries = (await offload(len(listed.body), json.loads, listed.body)).get("manifests") or []
         body = index_of([*entries, entry_of(manifest)])
         if len(body) > LIMIT:
             why = f"the list of what refers to it would have {len(body)} bytes, and {LIMIT} are the most"
             raise TooLargeError(f"{repository.reference.name}:{tag}: {why}; delete referrers there")
         try:
-            await repository.put_manifest(await aside(len(body), Manifest.parse, body, OCI_INDEX), tag)
+            await repository.put_manifest(await offload(len(body), Manifest.parse, body, OCI_INDEX), tag)
         except RefusedError as error:
             # docker-registry 2.8 does not see an entry for the moment in which that is being tagged.
             if "MANIFEST_BLOB_UNKNOWN" not in str(error):

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from mirrord.errors import ContentError, TooLargeError
-from mirrord.wire.aside import aside
 from mirrord.wire.oci.document import read_object, sequence
 from mirrord.wire.oci.endpoint import Endpoint
 from mirrord.wire.oci.reference import valid_tag
+from mirrord.wire.offload import offload
 
 PAGE = 1000  # more is refused by ECR (go-containerregistry#681)
 PAGES = 1000
@@ -40,7 +40,7 @@ async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
     while url is not None:
         visited.add(url)
         answer = await endpoint.http.fetch(replace(endpoint.call_url("GET", url), cap=PAGE_LIMIT))
-        found = await aside(len(answer.body), read_tags, answer.body, what)
+        found = await offload(len(answer.body), read_tags, answer.body, what)
         fresh = [tag for tag in dict.fromkeys(found) if tag not in seen]
         seen.update(fresh)
         if len(seen) > MOST:

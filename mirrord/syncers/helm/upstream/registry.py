@@ -24,12 +24,12 @@ from mirrord.syncers.helm.upstream.poll import Polled
 from mirrord.syncers.helm.upstream.reading import Index
 from mirrord.syncers.helm.upstream.yaml_events import build
 from mirrord.transfer.fanout import Workers
-from mirrord.wire.aside import aside
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import MIB
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.reference import Reference
+from mirrord.wire.offload import offload
 
 CONFIG: Final = "application/vnd.cncf.helm.config.v1+json"
 LARGEST_CONFIG: Final = MIB
@@ -191,7 +191,7 @@ async def _config(repository: Repository, config: Descriptor) -> dict[str, Plain
                 break
     if Digest.of(body, config.digest.algorithm) != config.digest:
         raise ContentError(f"has a config that is not {config.digest}")
-    found = (await aside(len(body), partial(build, strict=False), body)).value
+    found = (await offload(len(body), partial(build, strict=False), body)).value
     if not isinstance(found, dict):
         raise ContentError("has a config that is no mapping")
     return found

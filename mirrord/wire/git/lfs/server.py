@@ -27,13 +27,13 @@ from mirrord.errors import (
     UntrustedError,
 )
 from mirrord.wire import trust
-from mirrord.wire.aside import aside
 from mirrord.wire.git.address import Address, check
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.environment import basic, host_port
 from mirrord.wire.git.lfs.objects import Pointer
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import MIB, HttpRequest, HttpResponse
+from mirrord.wire.offload import offload
 from mirrord.wire.origin import check_url
 from mirrord.wire.secret import Secret, redact
 
@@ -132,7 +132,7 @@ class LfsServer:
             raise UnsupportedError(f"{self.address}: {step} (status {answer.status})")
         if answer.status == 413:
             return await self._halves(operation, pointers)
-        return await aside(len(answer.body), self._read, answer)
+        return await offload(len(answer.body), self._read, answer)
 
     async def _halves(self, operation: str, pointers: Sequence[Pointer]) -> Mapping[str, LfsAnswer]:
         """Ask about fewer objects at a time."""

@@ -16,7 +16,7 @@ SHORT: Final = 256 * KIB  # some milliseconds of JSON
 _THREADS: Final = ThreadPoolExecutor(1, "read")  # one after the other: in memory, a document takes many times its bytes
 
 
-async def aside(size: int, read: Callable[[*_Parts], _Result], *parts: *_Parts) -> _Result:
+async def offload(size: int, read: Callable[[*_Parts], _Result], *parts: *_Parts) -> _Result:
     """Return what `read(*parts)` returns, and let others go on meanwhile when there are more than `SHORT` bytes."""
     if size <= SHORT:
         return read(*parts)

@@ -22,8 +22,8 @@ _SLOW_UPLOAD: Final = 4 * 1024 * 1024  # bytes a second; an upload gets a token 
 
 
 @dataclass(slots=True)
-class Tokens:
-    """Desks, credentials and tokens of all hosts.
+class Authenticator:
+    """What is known about the authentication of all hosts, and what comes of it.
 
     Attributes:
         book: hosts and keyring.
@@ -34,51 +34,51 @@ class Tokens:
     book: HostBook
     ask: Ask
     wall: Callable[[], float]
-    _desks: dict[str, token.AuthState] = field(default_factory=dict)
+    _states: dict[str, token.AuthState] = field(default_factory=dict)
     _locks: KeyedLock = field(default_factory=KeyedLock)
 
-    async def carry_out(self, call: HttpRequest, policy: HostPolicy, send: Send) -> ResponseStream:
-        """Send `call`, with whatever authentication it takes; the answer may still be a refusal."""
-        desk = self._desks.setdefault(policy.host, token.AuthState())
-        need = call.body.size / _SLOW_UPLOAD if isinstance(call.body, Upload) else 0.0
-        flow = auth.authenticate(desk, policy, call.scope, monotonic(), need)
-        incoming: ResponseStream | None = None
-        told: auth.Told = None
+    async def send(self, request: HttpRequest, policy: HostPolicy, send: Send) -> ResponseStream:
+        """Send `request`, with whatever authentication it takes; the answer may still be a refusal."""
+        state = self._states.setdefault(policy.host, token.AuthState())
+        need = request.body.size / _SLOW_UPLOAD if isinstance(request.body, Upload) else 0.0
+        flow = auth.authenticate(state, policy, request.scope, monotonic(), need)
+        response: ResponseStream | None = None
+        answer: auth.Answer = None
         credential: Credential | None = None
         try:
             while True:
                 try:
-                    step = flow.send(told)
+                    step = flow.send(answer)
                 except StopIteration:
-                    assert incoming is not None
-                    return incoming
+                    assert response is not None
+                    return response
                 if isinstance(step, auth.Identify):
-                    told = credential = await self.book.credential(policy.host)
+                    answer = credential = await self.book.credential(policy.host)
                 elif isinstance(step, auth.Need):
-                    told = await self._token(desk, policy, step, need)
+                    answer = await self._token(state, policy, step, need)
                 else:
-                    if incoming is not None:
-                        await incoming.discard()
-                    incoming = await send(call, policy, step.authorization)
-                    if incoming.status in (401, 403) and credential and step.authorization == credential.basic:
+                    if response is not None:
+                        await response.discard()
+                    response = await send(request, policy, step.authorization)
+                    if response.status in (401, 403) and credential and step.authorization == credential.basic:
                         self.book.refused(policy.host)
-                    told = auth.Reply(incoming.status, incoming.response.challenges, incoming.url, monotonic())
+                    answer = auth.Reply(response.status, response.wire.challenges, response.url, monotonic())
         except BaseException:
-            if incoming is not None:
-                await incoming.aclose()
+            if response is not None:
+                await response.aclose()
             raise
 
-    async def _token(self, desk: token.AuthState, policy: HostPolicy, need: auth.Need, seconds: float) -> token.Token:
+    async def _token(self, state: token.AuthState, policy: HostPolicy, need: auth.Need, seconds: float) -> token.Token:
         async with self._locks.hold((policy.host, need.scope)):
-            kept = desk.token(need.scope, monotonic(), seconds)
+            kept = state.token(need.scope, monotonic(), seconds)
             if kept is not None and kept is not need.reject:
                 return kept
             credential = await self.book.credential(policy.host)
-            flow = token.obtain(desk, policy, credential, need.scope, now=monotonic(), wall=self.wall())
+            flow = token.obtain(state, policy, credential, need.scope, now=monotonic(), wall=self.wall())
             try:
-                call = next(flow)
+                request = next(flow)
                 while True:
-                    call = flow.send(await self.ask(call, policy))
+                    request = flow.send(await self.ask(request, policy))
             except StopIteration as done:
                 found: token.Token = done.value
                 return found
