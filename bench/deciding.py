@@ -34,7 +34,7 @@ from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.pipeline import run_mirror
 from mirrord.plan.offer import Offer
 from mirrord.record.sqlite import SqliteStore
-from mirrord.report.lines import line
+from mirrord.report.logs import line
 from mirrord.report.metrics import Metrics
 from mirrord.syncer.port import Syncer, Tell
 from mirrord.syncer.values import Mirror, Services, Target

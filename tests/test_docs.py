@@ -23,7 +23,7 @@ import yaml
 from mirrord import errors
 from mirrord.cli import COMMANDS, application
 from mirrord.config.load import load_folder
-from mirrord.report import lines, status
+from mirrord.report import logs, status
 from mirrord.report.metrics import Metrics
 from mirrord.serve.status import StatusPages
 from mirrord.syncer.loader import load_syncers
@@ -227,7 +227,7 @@ def test_series_in_texts_exist(page: Path) -> None:
 
 def test_log_lines_are_documented() -> None:
     """Every event name is in docs/reference/http.md, and nothing else."""
-    assert first_column(section("docs/reference/http.md", "## Log lines")) == lines.NAMES
+    assert first_column(section("docs/reference/http.md", "## Log lines")) == logs.NAMES
 
 
 def test_exit_and_error_codes_are_documented() -> None:

@@ -2,16 +2,99 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, Field, model_validator
 
 from mirrord.config.check import Strict
-from mirrord.config.cron import parse_cron
 from mirrord.config.lines import nearest
 from mirrord.config.units import Duration, between
 from mirrord.syncer.values import Schedule
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_LONGEST = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
+_PART = re.compile(r"(?P<first>\*|[0-9]{1,4}|[a-z]{3})(?:-(?P<last>[0-9]{1,4}|[a-z]{3}))?(?:/(?P<step>[0-9]{1,4}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    name: str
+    low: int
+    high: int
+    words: tuple[str, ...] = ()
+
+    def number(self, text: str) -> int:
+        if text in self.words:
+            return self.words.index(text) + self.low
+        if not text.isdecimal():
+            raise ValueError(f"{text!r} is no number{' or name' if self.words else ''}")
+        if not self.low <= int(text) <= self.high:
+            raise ValueError(f"{text} is outside {self.low}-{self.high}")
+        return int(text)
+
+    def values(self, text: str) -> frozenset[int]:
+        """Return the numbers that the field's text stands for."""
+        return frozenset().union(*(self._part(part) for part in text.lower().split(",")))
+
+    def _part(self, text: str) -> range:
+        match = _PART.fullmatch(text)
+        if not match or (match["first"] == "*" and match["last"]):
+            raise ValueError(f"{text!r} cannot be read")
+        first, last, step = match["first"], match["last"], int(match["step"] or 1)
+        low = self.low if first == "*" else self.number(first)
+        high = self.number(last) if last else self.high if first == "*" or match["step"] else low
+        if low > high:
+            raise ValueError(f"{text!r} runs backwards")
+        if not 1 <= step <= self.high - self.low + 1:
+            raise ValueError(f"step {step} is outside 1-{self.high - self.low + 1}")
+        return range(low, high + 1, step)
+
+
+_FIELDS = (
+    _Field("minute", 0, 59),
+    _Field("hour", 0, 23),
+    _Field("day of month", 1, 31),
+    _Field("month", 1, 12, _MONTHS),
+    _Field("day of week", 0, 7, _DAYS),
+)
+
+
+def parse_cron(text: str) -> str:
+    """Check a cron line and return it with the days of the week as names.
+
+    Cron programs count Sunday as 0 and 7, other schedulers count Monday as 0; names mean the same to all.
+
+    Raises:
+        ValueError: not five fields, a field out of its range (the text holds its position and name), a day that
+            no month has, or both kinds of days restricted, which programs read as "and" or as "or".
+    """
+    if text.startswith("@"):
+        raise ValueError(f"{text[:20]!r} is a nickname; write five fields, such as '17 3 * * *'")
+    fields = text.split()
+    if len(fields) != len(_FIELDS):
+        names = ", ".join(field.name for field in _FIELDS)
+        raise ValueError(f"has {len(fields)} fields; write five ({names}), such as '17 3 * * *'")
+    read = [_read(position, field, part) for position, (field, part) in enumerate(zip(_FIELDS, fields, strict=True), 1)]
+    days, months, weekdays = read[2:]
+    if fields[2] != "*" and fields[4] != "*":
+        raise ValueError("field 3 (day of month) and field 5 (day of week) are both restricted; leave one of them '*'")
+    if not any(day <= _LONGEST.get(month, 31) for month in months for day in days):
+        raise ValueError(f"field 3 (day of month): {fields[2]} never comes in month {fields[3]}; write a day that does")
+    if fields[4] != "*":
+        fields[4] = ",".join(_DAYS[day] for day in sorted({weekday % 7 for weekday in weekdays}))
+    return " ".join(fields).lower()
+
+
+def _read(position: int, field: _Field, text: str) -> frozenset[int]:
+    try:
+        return field.values(text)
+    except ValueError as error:
+        example = f"*, {field.low}, {field.low}-{field.high} or */2"
+        raise ValueError(f"field {position} ({field.name}): {error}; write such as {example}") from error
 
 
 def _timezone(name: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from apscheduler.triggers.cron import CronTrigger
 
-from mirrord.config.cron import parse_cron
 from mirrord.config.load import Configuration
+from mirrord.config.schedules import parse_cron
 from mirrord.syncer.values import Schedule
 
 Load = Callable[..., Configuration]

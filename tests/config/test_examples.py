@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from mirrord.config.check import known_keys
 from mirrord.config.hosts import Host
 from mirrord.config.load import Configuration, load_folder
 from mirrord.config.mirrors import Envelope, TargetEnvelope
 from mirrord.config.settings import Settings
-from mirrord.config.shape import known_keys
 from mirrord.syncer.loader import load_syncers
 
 ROOT = Path(__file__).parents[2]

@@ -27,8 +27,7 @@ from mirrord.report.documents import (
     run_document,
 )
 from mirrord.report.health import Health
-from mirrord.report.lines import NAMES, line
-from mirrord.report.logs import Logs
+from mirrord.report.logs import NAMES, Logs, line
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Running, Status, status, status_document
 from mirrord.serve.page import page
