@@ -6,7 +6,7 @@ are bounded besides: an upstream that redirects to ever new names fills one seri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 
@@ -50,7 +50,7 @@ class Metrics:
         self._gauge("build_info", "Constant 1; the version is the label.", "version").labels(version).set(1)
         self._runs()
         self._wire()
-        self._house()
+        self._process()
 
     def _runs(self) -> None:
         self.success = self._gauge(
@@ -63,13 +63,7 @@ class Metrics:
         self.next_run = self._gauge("sync_next_run_timestamp_seconds", "When the schedule fires next.", "mirror")
         self.runs = self._counter("sync_runs", "Runs that ended.", "mirror", "kind", "result")
         self.skipped = self._counter("sync_runs_skipped", "Ticks that started nothing.", "mirror", "reason")
-        self.duration = Histogram(
-            "mirrord_sync_duration_seconds",
-            "Wall time of runs.",
-            ("mirror",),
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
+        self.duration = self._histogram("sync_duration_seconds", "Wall time of runs.", "mirror", _SECONDS)
         self.planned = self._counter("items_planned", "Steps with something to do.", "mirror", "kind")
         self.copied = self._counter("items_copied", "Steps that wrote.", "mirror", "kind")
         self.kept = self._counter("items_skipped", "Steps that had nothing to do.", "mirror", "kind")
@@ -78,18 +72,14 @@ class Metrics:
     def _wire(self) -> None:
         self.bytes = self._counter("transfer_bytes", "Content bytes; target is empty for reads.", "direction", "target")
         self.requests = self._counter("upstream_requests", "HTTP exchanges; code 0: no answer.", "host", "code")
-        self.seconds = Histogram(
-            "mirrord_upstream_request_duration_seconds",
-            "Time of HTTP exchanges.",
-            ("host",),
-            buckets=_REQUEST_SECONDS,
-            registry=self._registry,
+        self.seconds = self._histogram(
+            "upstream_request_duration_seconds", "Time of HTTP exchanges.", "host", _REQUEST_SECONDS
         )
         self.retries = self._counter("upstream_retries", "Requests tried again.", "host", "reason")
         self.quota = self._gauge("upstream_ratelimit_remaining", "What a host says is left.", "host")
         self.refused = self._counter("trust_refused", "Secrets not sent and addresses not dialled.", "reason")
 
-    def _house(self) -> None:
+    def _process(self) -> None:
         self.reload = self._gauge("config_last_reload_successful", "Whether the last reload was taken.")
         self.reloaded = self._gauge("config_last_reload_success_timestamp_seconds", "When it was taken.")
         self.lag = self._gauge("event_loop_lag_seconds", "How late the last tick of the event loop was.")
@@ -109,8 +99,7 @@ class Metrics:
             self.failures.labels(name).set(0)
             self.problems.labels(name).set(0)
         self._targets = configured
-        for entry in standing:
-            self._stand(entry)
+        self.remember(standing)
         self.reload.set(1)
         self.reloaded.set(at.timestamp())
 
@@ -175,18 +164,15 @@ class Metrics:
     def remember(self, standing: Iterable[Standing]) -> None:
         """Take over what the record says (after each run, and at start: a restart must not look like a failure)."""
         for entry in standing:
-            self._stand(entry)
-
-    def _stand(self, entry: Standing) -> None:
-        if entry.mirror not in self._targets or entry.target not in self._targets[entry.mirror] | {""}:
-            return
-        if entry.last_success is not None:
-            self.success.labels(entry.mirror, entry.target).set(entry.last_success.timestamp())
-        if not entry.target:
-            self.problems.labels(entry.mirror).set(entry.problems.count)
-            self.failures.labels(entry.mirror).set(entry.failures)
-            if entry.last_attempt is not None:
-                self.attempt.labels(entry.mirror).set(entry.last_attempt.timestamp())
+            if entry.mirror not in self._targets or entry.target not in self._targets[entry.mirror] | {""}:
+                continue
+            if entry.last_success is not None:
+                self.success.labels(entry.mirror, entry.target).set(entry.last_success.timestamp())
+            if not entry.target:
+                self.problems.labels(entry.mirror).set(entry.problems.count)
+                self.failures.labels(entry.mirror).set(entry.failures)
+                if entry.last_attempt is not None:
+                    self.attempt.labels(entry.mirror).set(entry.last_attempt.timestamp())
 
     def _drop(self, mirror: str) -> None:
         for series in (
@@ -201,8 +187,8 @@ class Metrics:
         self._hosts.add(host)
         return host
 
-    def _target(self, party: str) -> str:
-        target = party.rpartition("/")[2]
+    def _target(self, place: str) -> str:
+        target = place.rpartition("/")[2]
         return target if any(target in targets for targets in self._targets.values()) else "other"
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
@@ -210,3 +196,6 @@ class Metrics:
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"mirrord_{name}", text, labels, registry=self._registry)
+
+    def _histogram(self, name: str, text: str, label: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(f"mirrord_{name}", text, (label,), buckets=buckets, registry=self._registry)

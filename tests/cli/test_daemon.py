@@ -102,6 +102,25 @@ async def test_reload_takes_new_credentials(desk: Desk) -> None:
             assert "v1" in target.tags["mirror/app"]
 
 
+async def test_reload_by_command(desk: Desk) -> None:
+    """`mirrord reload` ends when the new configuration is in force, or says what is wrong; it needs a daemon."""
+    async with Registry() as source, Registry() as target:
+        configured(desk, source, target)
+        async with desk.serving():
+            wrong = desk.configure("mirorrs: []\n", "b.yaml")
+            refused = await desk.run("reload")
+            assert (refused.status, "b.yaml:1" in refused.err) == (78, True)
+            wrong.write_text(
+                f"mirrors: [{{name: new, kind: image, from: {{repository: {source.host}/b}}, to: local}}]\n"
+            )
+            taken = await desk.run("reload", "--json")
+            assert (taken.status, taken.document) == (0, {"reloaded": True})
+            names = [mirror["name"] for mirror in (await desk.run("status", "--json")).document["mirrors"]]
+            assert names == ["app", "new"]
+        alone = await desk.run("reload")
+        assert (alone.status, "no daemon" in alone.err) == (64, True)
+
+
 async def test_two_commands_at_once(desk: Desk) -> None:
     """While a command holds the state, a second one ends with 75 and names it; then it can."""
     async with Registry() as source, Registry() as target:
