@@ -24,6 +24,7 @@
     ├─ DeadlineError        a run was not through in its time
     ├─ StoppedError         a run was stopped half-way
     ├─ StorageError         our own disk or database failed
+    ├─ ConflictError        somebody else wrote meanwhile what we were about to replace
     └─ GuardError           a guard stopped us before harm was done
 
 The class says what an error means, in whichever room it is met, and `kind_of` finds it by its code where only that is
@@ -264,6 +265,14 @@ class StorageError(MirrordError):
 
     code = "storage"
     exit_code = 74
+
+
+class ConflictError(MirrordError):
+    """What was about to be replaced is not what it was when that was decided; nothing was written."""
+
+    code = "conflict"
+    passing = True
+    exit_code = 75
 
 
 class GuardError(MirrordError):

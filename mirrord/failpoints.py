@@ -16,8 +16,9 @@ NAMES = frozenset(
         "spool.chunk",  # a chunk of a blob was written to its spool
         "spool.verified",  # size and digest were checked, the file is not yet kept
         "store.linked",  # a blob has its name in the store, the folder is not yet synced
-        "links.written",  # the new tags file is complete beside the old one
-        "links.renamed",  # the new tags file is in place
+        "links.written",  # a repository's new log is complete beside what was there before
+        "links.renamed",  # a repository's new log is in place
+        "links.appended",  # a publication is in a repository's log, not yet flushed
         "notes.written",  # a syncer's note is complete beside the old one
         "notes.renamed",  # a syncer's note is in place
         "git.fetched",  # upstream's refs are in the incoming namespace

@@ -103,6 +103,29 @@ def write_durably(
             raise
 
 
+def append_durably(place: Path, length: int, data: bytes, *, written: Callable[[], None] = _nothing) -> None:
+    """Write `data` behind the first `length` bytes of a file of ours, and nothing else behind them.
+
+    A crash leaves some of `data`, or all of it: who reads must know an end that is none.
+
+    Raises:
+        StorageError: the disk said no; what was written is taken back.
+    """
+    with storage_errors(place), place.open("r+b", buffering=0) as file:
+        try:
+            file.truncate(length)
+            file.seek(length)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            written()
+            os.fsync(file.fileno())
+        except BaseException:
+            with contextlib.suppress(OSError):
+                file.truncate(length)
+            raise
+
+
 def link_durably(file: Path, place: Path, *, named: Callable[[], None] = _nothing) -> None:
     """Give a finished file a second name, or copy it where the file system has no hard links.
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Collection, Container
 from pathlib import Path
+from time import monotonic
+from typing import Final
 
 from mirrord import failpoints
+from mirrord.blobs.store import LocalFile
 from mirrord.errors import DigestError
 from mirrord.files import link_durably, storage_errors, write_durably
 from mirrord.model.digest import Digest
+
+FRESH: Final = 1.0
+"""Seconds for which what was found is believed to be there still."""
+_MOST: Final = 10_000  # of what was found that is remembered
 
 
 class DiskStore:
@@ -18,31 +25,42 @@ class DiskStore:
     def __init__(self, folder: Path) -> None:
         """Keep content below `folder`, which is made when the first content comes."""
         self._folder = folder
+        self._seen: dict[Digest, tuple[float, LocalFile]] = {}  # and when
 
     def _place(self, digest: Digest) -> Path:
         return self._folder / digest.algorithm / digest.hex[:2] / digest.hex
 
-    def path(self, digest: Digest) -> Path | None:
-        """Return the file that holds exactly this content, or None."""
-        place = self._place(digest)
-        return place if place.is_file() else None
+    async def find(self, digest: Digest) -> LocalFile | None:
+        """Look at the file, unless that was done a moment ago: what many ask for costs no look at a slow disk each."""
+        seen, found = self._seen.get(digest, (-FRESH, None))
+        if (now := monotonic()) < seen + FRESH:
+            return found
+        found = await asyncio.to_thread(LocalFile.whole, self._place(digest))
+        if len(self._seen) >= _MOST:
+            self._seen.clear()
+        if found is not None:
+            self._seen[digest] = now, found
+        return found
+
+    async def missing(self, digests: Collection[Digest]) -> frozenset[Digest]:
+        """Look at all the files."""
+        return await asyncio.to_thread(lambda: frozenset(one for one in digests if not self._has(one)))
 
     async def adopt(self, digest: Digest, file: Path) -> None:
         """Keep the content of `file`, by a hard link where the file system allows it."""
-        if self.path(digest) is None:
-            await asyncio.to_thread(self._adopt, digest, file)
+        await asyncio.to_thread(self._adopt, digest, file)
 
     async def put(self, digest: Digest, data: bytes) -> None:
         """Keep a small piece of content."""
         if Digest.of(data, digest.algorithm) != digest:
             raise DigestError(f"{len(data)} bytes are not {digest}")
-        if self.path(digest) is None:
-            await asyncio.to_thread(self._put, digest, data)
+        await asyncio.to_thread(self._put, digest, data)
 
     async def remove(self, digest: Digest) -> None:
         """Remove the file."""
         with storage_errors(str(self._folder)):
             await asyncio.to_thread(self._place(digest).unlink, missing_ok=True)
+        self._seen.pop(digest, None)
 
     def sweep(self, linked: Container[str]) -> None:
         """Remove what a crash left: half copies, and content that no repository links; call it before the first use."""
@@ -50,12 +68,17 @@ class DiskStore:
             if f"{file.parent.parent.name}:{file.name}" not in linked:
                 file.unlink(missing_ok=True)
 
+    def _has(self, digest: Digest) -> bool:
+        return LocalFile.whole(self._place(digest)) is not None
+
     def _adopt(self, digest: Digest, file: Path) -> None:
         with storage_errors(self._folder):
-            link_durably(file, self._place(digest), named=_linked)
+            if not self._has(digest):
+                link_durably(file, self._place(digest), named=_linked)
 
     def _put(self, digest: Digest, data: bytes) -> None:
-        write_durably(self._place(digest), data, named=_linked)
+        if not self._has(digest):
+            write_durably(self._place(digest), data, named=_linked)
 
 
 def _linked() -> None:

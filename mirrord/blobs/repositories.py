@@ -1,4 +1,4 @@
-"""Names of the `local` targets: one small JSON file per repository, right without any database.
+"""The port of names: what the repositories of the `local` targets hold.
 
 A repository links digests: its tags name manifests, its manifests refer to further content. What
 a repository does not link is not in it, although another one may hold the same digest
@@ -7,21 +7,16 @@ a repository does not link is not in it, although another one may hold the same 
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from mirrord import failpoints
-from mirrord.errors import ContentError, StorageError
-from mirrord.files import write_durably
+from mirrord.blobs.store import BlobStore
 from mirrord.model.digest import Digest
 
-_FILE = "_links.json"  # no path component of a repository starts with an underscore
+ABSENT = ""
+"""The revision of a repository that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,60 +39,55 @@ class ManifestRef:
 
 @dataclass(frozen=True)
 class RepositoryState:
-    """All that one repository links, at one moment."""
+    """All that one repository links, at one revision."""
 
     tags: Mapping[str, Digest] = field(default_factory=dict)
     manifests: Mapping[Digest, ManifestRef] = field(default_factory=dict)
+    revision: str = field(default=ABSENT, compare=False)
 
     @cached_property
-    def content(self) -> frozenset[str]:
+    def content(self) -> frozenset[Digest]:
         """Digests of everything that is reachable in this repository, manifests and blobs."""
         return frozenset(self.manifests) | {ref for link in self.manifests.values() for ref in link.refs}
 
 
-class Repositories:
-    """Reads and writes the files. One process owns the folder (the state lock)."""
+class Repositories(Protocol):
+    """Repositories by name (a valid OCI name). Who asks for one thing shall not pay for all.
 
-    def __init__(self, folder: Path) -> None:
-        """Keep the files below `folder`, which is made when the first name comes."""
-        self._folder = folder
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._cache: dict[str, tuple[tuple[int, int, int], RepositoryState]] = {}
+    All of it raises StorageError where what is kept cannot be read; it says what that is.
+    """
 
-    def get(self, repository: str) -> RepositoryState | None:
-        """Return what `repository` (a valid OCI name) links, or None when there is no such repository.
+    async def exists(self, repository: str) -> bool:
+        """Say whether there is such a repository."""
+        ...
 
-        Raises:
-            StorageError: the file is unreadable; names it.
-        """
-        file = self._folder / repository / _FILE
-        try:
-            stat = file.stat()
-            stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-            if repository in self._cache and self._cache[repository][0] == stamp:
-                return self._cache[repository][1]
-            linked = _read(json.loads(file.read_bytes()))
-        except (FileNotFoundError, NotADirectoryError):
-            self._cache.pop(repository, None)
-            return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ContentError) as error:
-            raise StorageError(f"{file}: {error}") from error
-        self._cache[repository] = (stamp, linked)
-        return linked
+    async def tag(self, repository: str, name: str) -> Digest | None:
+        """Return what a tag names, or None."""
+        ...
 
-    def repositories(self) -> Iterator[str]:
-        """Name every repository."""
-        for file in sorted(self._folder.rglob(_FILE)):
-            yield file.parent.relative_to(self._folder).as_posix()
+    async def manifest(self, repository: str, digest: Digest) -> ManifestRef | None:
+        """Return what is known of a manifest that the repository holds, or None."""
+        ...
 
-    def linked(self) -> frozenset[str]:
+    async def links(self, repository: str, digest: Digest) -> bool:
+        """Say whether this is a manifest that the repository holds, or content that one of those refers to."""
+        ...
+
+    async def state(self, repository: str) -> RepositoryState | None:
+        """Return everything that a repository links, or None when there is no such repository."""
+        ...
+
+    async def names(self) -> Sequence[str]:
+        """Return the names of all repositories, sorted."""
+        ...
+
+    async def linked(self) -> frozenset[Digest]:
         """Return the digests of everything that some repository links.
 
         Raises:
-            StorageError: a file is unreadable: then nothing may be taken for unlinked.
+            StorageError: one cannot be read: then nothing may be taken for unlinked.
         """
-        found = (self.get(repository) for repository in self.repositories())
-        return frozenset().union(*(links.content for links in found if links))
+        ...
 
     async def publish(
         self,
@@ -106,47 +96,29 @@ class Repositories:
         tags: Mapping[str, Digest],
         *,
         exactly: bool = False,
-    ) -> None:
-        """Add manifests and set tags in one atomic step: readers see all of it or nothing.
+        expect: str | None = None,
+    ) -> str:
+        """Add manifests and set tags in one atomic step, durably: readers see all of it or nothing.
 
         Every blob and manifest that they refer to MUST be in the store already. With `exactly` the repository
-        then holds these and nothing else.
+        then holds these and nothing else. Returns the new revision.
 
         Raises:
-            StorageError: the disk said no; the old file is untouched.
+            ConflictError: the repository is not at the revision `expect`; nothing was changed.
+            StorageError: the disk said no; readers see what was there before, or all of it.
         """
-        async with self._locks[repository]:
-            old = self.get(repository) or RepositoryState()
-            kept = RepositoryState() if exactly else old
-            new = RepositoryState({**kept.tags, **tags}, {**kept.manifests, **manifests})
-            if new != old:
-                await asyncio.to_thread(self._write, repository, new)
-
-    def sweep(self) -> None:
-        """Remove what a crash left half written; call it before the first use."""
-        for stray in self._folder.rglob(f".{_FILE}.*.tmp"):
-            stray.unlink(missing_ok=True)
-
-    def _write(self, repository: str, linked: RepositoryState) -> None:
-        manifests = {
-            digest: {"mediaType": link.media_type, "size": link.size, "refs": list(link.refs)}
-            | ({} if link.subject is None else {"subject": link.subject})
-            for digest, link in sorted(linked.manifests.items())
-        }
-        document = {"tags": dict(sorted(linked.tags.items())), "manifests": manifests}
-        write_durably(
-            self._folder / repository / _FILE,
-            json.dumps(document, indent=1).encode(),
-            written=lambda: failpoints.hit("links.written"),
-            named=lambda: failpoints.hit("links.renamed"),
-        )
+        ...
 
 
-def _read(document: dict[str, dict[str, object]]) -> RepositoryState:
-    manifests = {Digest.parse(digest): _link(entry) for digest, entry in document["manifests"].items()}
-    return RepositoryState({tag: Digest.parse(str(digest)) for tag, digest in document["tags"].items()}, manifests)
-
-
-def _link(entry: Any) -> ManifestRef:  # a file of ours; a wrong shape raises and is reported
-    refs = tuple(map(Digest.parse, entry["refs"]))
-    return ManifestRef(entry["mediaType"], entry["size"], refs, entry.get("subject"))
+async def is_complete(repositories: Repositories, store: BlobStore, repository: str, digest: Digest) -> bool:
+    """Whether a linked manifest and all that it reaches are in the store, so that a lost file is brought again."""
+    reached: set[Digest] = set()
+    left = [digest]
+    while left:
+        reached.add(found := left.pop())
+        manifest = await repositories.manifest(repository, found)
+        if manifest is not None:
+            left += [ref for ref in manifest.refs if ref not in reached]
+        elif found == digest:
+            return False
+    return not await store.missing(reached)

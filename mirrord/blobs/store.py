@@ -1,18 +1,68 @@
-"""The port of a store that keeps content by digest."""
+"""The port of a store that keeps content by digest, and where it says that content is."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import stat
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from mirrord.errors import StorageError, TooLargeError
+from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """Content in a file of this machine: `size` bytes from `offset`."""
+
+    path: Path
+    offset: int
+    size: int
+
+    @classmethod
+    def whole(cls, path: Path) -> LocalFile | None:
+        """Return all of the regular file at `path`, or None when there is none. Blocks.
+
+        Raises:
+            StorageError: the disk does not say.
+        """
+        with storage_errors(str(path)), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found = path.stat()
+            return cls(path, 0, found.st_size) if stat.S_ISREG(found.st_mode) else None
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Content that is kept elsewhere.
+
+    Attributes:
+        open: gives `count` bytes from `offset` on; raises `MirrordError` when they cannot be had.
+        size: bytes of all of it.
+        url: where a client that asks us may get it itself, for a while; or None.
+    """
+
+    open: Callable[[int, int], AsyncIterator[bytes]]
+    size: int
+    url: str | None = None
+
+
+Stored = LocalFile | Remote
 
 
 class BlobStore(Protocol):
     """Content-addressed and write-once. What it returns is whole and has been verified."""
 
-    def path(self, digest: Digest) -> Path | None:
-        """Return the file that holds exactly this content, or None."""
+    async def find(self, digest: Digest) -> Stored | None:
+        """Return where exactly this content is, or None. For who serves or reads it: a loss may show a second late."""
+        ...
+
+    async def missing(self, digests: Collection[Digest]) -> frozenset[Digest]:
+        """Return those that are not there now, looking at all of them anew: for who decides what to bring."""
         ...
 
     async def adopt(self, digest: Digest, file: Path) -> None:
@@ -41,3 +91,33 @@ class BlobStore(Protocol):
             StorageError: the disk said no.
         """
         ...
+
+
+def own(stored: Stored | None) -> Stored | None:
+    """Return content to be sent by us, whoever else has an address for it."""
+    return replace(stored, url=None) if isinstance(stored, Remote) else stored
+
+
+async def read_stored(stored: Stored, cap: int) -> bytes:
+    """Read something small into memory.
+
+    Raises:
+        TooLargeError: it has more than `cap` bytes; nothing was read.
+        StorageError: it cannot be read, or has become shorter.
+        MirrordError: as the remote says.
+    """
+    if stored.size > cap:
+        raise TooLargeError(f"{stored.size} bytes where at most {cap} are read")
+    if isinstance(stored, LocalFile):
+        data = await asyncio.to_thread(_read, stored)
+    else:
+        data = b"".join([piece async for piece in stored.open(0, stored.size)])
+    if len(data) != stored.size:
+        raise StorageError(f"{len(data)} bytes of {stored.size} are left of what was kept")
+    return data
+
+
+def _read(stored: LocalFile) -> bytes:
+    with storage_errors(str(stored.path)), stored.path.open("rb") as file:
+        file.seek(stored.offset)
+        return file.read(stored.size)

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from mirrord.blobs.disk import DiskStore
+from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.pool import SpoolPool
-from mirrord.blobs.repositories import Repositories
 from mirrord.blobs.reserve import room
 from mirrord.config.load import Configuration
 from mirrord.daemon.lock import close_to_others
@@ -41,15 +41,16 @@ async def build_services(configuration: Configuration, state: Path | None, event
         left = partial(room, root) if state else None
         spools = SpoolPool(root / "spool", configuration.settings.spool.budget, events, room=left)
         stack.push_async_callback(spools.aclose)
-        blobs, links = (DiskStore(root / "blobs"), Repositories(root / "repositories")) if state else (None, None)
+        blobs = DiskStore(root / "blobs") if state else None
+        repositories = DiskRepositories(root / "repositories") if state else None
         keep = root if state else None
         await asyncio.to_thread(spools.sweep)
-        if blobs and links:
-            await asyncio.to_thread(links.sweep)
-            await asyncio.to_thread(blobs.sweep, await asyncio.to_thread(links.linked))
+        if blobs and repositories:
+            await asyncio.to_thread(repositories.sweep)
+            await asyncio.to_thread(blobs.sweep, await repositories.linked())
         http = open_http(configuration.book, events)
         stack.push_async_callback(http.aclose)
-        yield Services(http, spools, events, root / "scratch", blobs, links, keep)
+        yield Services(http, spools, events, root / "scratch", blobs, repositories, keep)
 
 
 def open_http(book: HostBook, events: Events) -> Http:

@@ -1,27 +1,32 @@
-"""The read-only front: what syncers hold locally, over HTTP. A syncer only maps a path to content, all else is here."""
+"""The read-only front: what syncers serve, over HTTP. A syncer only maps a path to content, all else is here."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import replace
-from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from aiohttp import web
 
+from mirrord.blobs.store import LocalFile, Remote, Stored
+from mirrord.errors import BrokenError, MirrordError, MissingError
 from mirrord.serve.bodies import Bodies, BodyError
-from mirrord.serve.negotiation import tag_of, wants_gzip, with_vary
+from mirrord.serve.negotiation import etag_of, packed, wants_gzip, with_vary
 from mirrord.serve.programs import Programs
 from mirrord.serve.ranges import Span, UnsatisfiableError, applies, parse_range, unchanged
 from mirrord.serve.sendfile import FileSender
+from mirrord.serve.sending import STALL, abort, attended, send_pieces
 from mirrord.syncer.serving import Request, Response, Serves
 from mirrord.syncer.values import Services
 
 _READING = ("GET", "HEAD")
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
+_SMALL: Final = 64 << 10  # bytes that are read at once, and not sent by threads of their own
 
 
 class Front:
@@ -33,30 +38,33 @@ class Front:
         services: Callable[[], Services],
         programs: Programs | None = None,
         bodies: Bodies | None = None,
+        *,
+        stall: float = STALL,
     ) -> None:
         """Serve `fronts` (by prefix, such as `/v2/`) with whatever services are current."""
         self._fronts = sorted(fronts.items(), key=lambda entry: len(entry[0]), reverse=True)
         self._services = services
         self._programs = programs or Programs()
         self._bodies = bodies or Bodies()
-        self._files = FileSender()
+        self._files = FileSender(stall=stall)
+        self._stall = stall
 
     async def close(self, _: web.Application) -> None:
         """Leave nothing running."""
         self._files.close()
 
     async def answer(self, request: web.Request, path: str) -> web.StreamResponse | None:
-        """Answer a request for a raw path that passed `paths.refusal`; None when no syncer owns it."""
+        """Answer a request for a raw path that passed `app.refusal`; None when no syncer owns it."""
         for prefix, syncer in self._fronts:
             if path.startswith(prefix) or path == prefix.rstrip("/"):
                 if request.method not in (*_READING, "POST"):
                     return unsupported(request.method)
-                content = await syncer.respond(_asked(request, prefix, path), self._services())
-                if request.method not in _READING and content.status < 400:
-                    if content.posted is None:
+                response = await syncer.respond(_request(request, prefix, path), self._services())
+                if request.method not in _READING and response.status < 400:
+                    if response.posted is None:
                         return unsupported(request.method)
-                    return await self._posted(request, content.posted, content.longest)
-                return await self._send(request, content)
+                    return await self._posted(request, response.posted, response.longest)
+                return await self._respond(request, response)
         return None
 
     async def _posted(
@@ -65,41 +73,129 @@ class Front:
         """Read the body, and do for it what is wanted: nothing is, and no program waits, before it has come."""
         try:
             async with self._bodies.whole(request, longest) as body:
-                content = await posted(body)
-                job = None if content.process is None else await self._programs.job(content.process)
+                response = await posted(body)
+                job = None if response.process is None else await self._programs.job(response.process)
         except BodyError as error:
             status, reason = error.args
             return web.Response(status=status, text=f"{reason}\n")
         del body
-        content = replace(content, process=None)  # it may hold the body, and a slow client would keep that
+        response = replace(response, process=None)  # it may hold the body, and a slow client would keep that
         if job is not None:
-            return await self._programs.answer(request, job, content.headers)
-        return await _send(request, content, self._files)
+            return await self._programs.answer(request, job, response.headers)
+        return await self._respond(request, response)
 
-    async def _send(self, request: web.Request, content: Response) -> web.StreamResponse:
-        if content.process is None:
-            return await _send(request, content, self._files)
-        if request.method == "HEAD":
-            return web.Response(status=content.status, headers=content.headers)
-        return await self._programs.answer(request, await self._programs.job(content.process), content.headers)
+    async def _respond(self, request: web.Request, response: Response) -> web.StreamResponse:
+        if response.process is not None:
+            if request.method == "HEAD":
+                return web.Response(status=response.status, headers=response.headers)
+            job = await self._programs.job(response.process)
+            return await self._programs.answer(request, job, response.headers)
+        headers = {key: value for key, value in response.headers.items() if key.lower() != "content-length"}
+        headers.setdefault("X-Content-Type-Options", "nosniff")
+        forms: list[tuple[Mapping[str, str], Stored | None]] = [(headers, response.stored)]
+        if response.gzipped is not None:
+            headers = with_vary(headers, "Accept-Encoding")
+            forms = [(headers, response.stored)]
+            if response.status == 200 and _may_pack(request):
+                forms.insert(0, (packed(headers), response.gzipped))
+        for fields, stored in forms:
+            same = _same(request, fields) if response.status == 200 else None
+            sent = same or await self._form(request, response, fields, stored)
+            if sent is not None:
+                return sent
+        return _gone()
+
+    async def _form(
+        self, request: web.Request, response: Response, headers: Mapping[str, str], stored: Stored | None
+    ) -> web.StreamResponse | None:
+        if stored is None:
+            return _send_body(request, response, headers)
+        if isinstance(stored, Remote):
+            return await self._remote(request, response.status, headers, stored)
+        return await self._file(request, response.status, headers, stored)
+
+    async def _file(
+        self, request: web.Request, status: int, headers: Mapping[str, str], stored: LocalFile
+    ) -> web.StreamResponse | None:
+        """Send a file, or a part of it; None when it was collected between the look-up and now."""
+        begun = _begin(request, status, headers, stored.size)
+        if not isinstance(begun, tuple):
+            return begun
+        response, part = begun
+        if request.method == "HEAD" or not part.count:
+            await response.prepare(request)
+            return response
+        file = await asyncio.to_thread(_open, stored, part)
+        if file is None:
+            return None
+        if isinstance(file, bytes):
+            return web.Response(status=response.status, headers=response.headers, body=file)
+        with file:
+            writer, transport = await response.prepare(request), request.transport
+            if writer is None or transport is None:
+                raise ConnectionResetError("the client went away")
+            transport.set_write_buffer_limits(high=0)
+            await writer.drain()
+            transport.set_write_buffer_limits()
+            with suppress(ConnectionError):
+                await self._files.send(transport, file, stored.offset + part.offset, part.count)
+                return response
+            transport.abort()  # the client has left, or must not take this for whole: nobody is there to be told
+            return response
+
+    async def _remote(
+        self, request: web.Request, status: int, headers: Mapping[str, str], stored: Remote
+    ) -> web.StreamResponse:
+        """Send what is elsewhere, or a part of it, or the client there."""
+        if stored.url is not None:
+            return web.Response(status=307, headers={"Location": stored.url, "Cache-Control": "no-store"})
+        begun = _begin(request, status, headers, stored.size)
+        if not isinstance(begun, tuple):
+            return begun
+        response, part = begun
+        if request.method == "HEAD" or not part.count:
+            await response.prepare(request)
+            return response
+        return await attended(request, self._streamed(request, response, stored, part))
+
+    async def _streamed(
+        self, request: web.Request, response: web.StreamResponse, stored: Remote, part: Span
+    ) -> web.StreamResponse:
+        """Stream from elsewhere; an error that comes before the first byte has a status of its own."""
+        async with aclosing(_exactly(stored, part)) as pieces:
+            try:
+                first = await anext(pieces)
+            except MissingError:
+                return _gone()
+            except MirrordError:
+                return web.Response(status=502, text="the place where this is kept does not answer; try again later\n")
+            await response.prepare(request)
+            try:
+                await response.write(first)
+                await send_pieces(request, response, pieces, self._stall)
+            except (MirrordError, ConnectionError):
+                abort(request)
+        return response
 
 
-def _asked(request: web.Request, prefix: str, path: str) -> Request:
-    query = {key: request.query[key] for key in request.query}  # the first of several wins
-    rest = request.raw_path.partition("?")[2]
-    git = request.headers.get("Git-Protocol", "")
-    return Request(request.method, prefix, path[len(prefix) :], query, rest, _origin(request), git)
-
-
-def _origin(request: web.Request) -> str:
-    """Return by which address the client reached us, also through a proxy that says so; "" when nobody can tell.
-
-    Whoever lies here gets wrong addresses in an answer that goes to nobody else: to a POST, which no cache keeps.
-    """
-    said = request.headers
-    scheme = said.get("X-Forwarded-Proto", request.scheme).partition(",")[0].strip().lower()
-    host = said.get("X-Forwarded-Host", said.get("Host", "")).partition(",")[0].strip()
-    return f"{scheme}://{host}" if scheme in {"http", "https"} and _HOST.fullmatch(host) else ""
+def _request(request: web.Request, prefix: str, path: str) -> Request:
+    fields: dict[str, str] = {}
+    for name, value in request.headers.items():
+        fields.setdefault(name.lower(), value)
+    scheme = fields.get("x-forwarded-proto", request.scheme).partition(",")[0].strip().lower()
+    host = fields.get("x-forwarded-host", fields.get("host", "")).partition(",")[0].strip()
+    known = scheme in {"http", "https"} and _HOST.fullmatch(host)
+    return Request(
+        request.method,
+        prefix,
+        path[len(prefix) :],
+        {key: request.query[key] for key in request.query},  # the first of several wins
+        request.raw_path.partition("?")[2],
+        fields,
+        host if known else "",
+        scheme if known else request.scheme,
+        request.remote or "",
+    )
 
 
 def unsupported(method: str) -> web.Response:
@@ -113,56 +209,62 @@ def oci_error(code: str, message: str) -> bytes:
     return json.dumps({"errors": [{"code": code, "message": message}]}).encode()
 
 
-async def _send(request: web.Request, content: Response, files: FileSender) -> web.StreamResponse:
-    headers = {key: value for key, value in content.headers.items() if key.lower() != "content-length"}
-    headers.setdefault("X-Content-Type-Options", "nosniff")
-    if content.gzipped is not None:
-        headers = with_vary(headers, "Accept-Encoding")
-    if content.status == 200 and content.gzipped is not None and _may_pack(request):
-        packed = _open(content.gzipped)
-        if packed is not None:
-            headers = _packed(headers)
-            with packed:
-                return _same(request, headers) or await _send_file(request, 200, headers, packed, files)
-    same = _same(request, headers) if content.status == 200 else None
-    if same is not None:
-        return same
-    if content.file is None:
-        return _send_body(request, content, headers)
-    file = _open(content.file)
-    if file is None:  # collected between the look-up and now
-        return web.Response(status=404, body=oci_error("BLOB_UNKNOWN", "gone"), content_type="application/json")
-    with file:
-        return await _send_file(request, content.status, headers, file, files)
-
-
 def _may_pack(request: web.Request) -> bool:
     """Say whether to send the compressed form: parts are parts of the plain one."""
     return "Range" not in request.headers and wants_gzip(request.headers.get("Accept-Encoding"))
 
 
-def _packed(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of the compressed form."""
-    forms = {key: tag_of(value, "gzip") if key.lower() == "etag" else value for key, value in headers.items()}
-    return {**forms, "Content-Encoding": "gzip"}
-
-
-def _etag(headers: Mapping[str, str]) -> str | None:
-    return next((value for key, value in headers.items() if key.lower() == "etag"), None)
-
-
 def _same(request: web.Request, headers: Mapping[str, str]) -> web.Response | None:
-    if not unchanged(request.headers.get("If-None-Match"), _etag(headers)):
+    if not unchanged(request.headers.get("If-None-Match"), etag_of(headers)):
         return None
     kept = {key: value for key, value in headers.items() if key != "Content-Encoding"}  # there is no content
     return web.Response(status=304, headers=kept)
 
 
-def _open(path: Path) -> BinaryIO | None:
+def _gone() -> web.Response:
+    return web.Response(status=404, body=oci_error("BLOB_UNKNOWN", "gone"), content_type="application/json")
+
+
+def _open(stored: LocalFile, part: Span) -> bytes | BinaryIO | None:
+    """Open a file, or read all that is wanted of it when that is little; None when it is not there any more."""
     try:
-        return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+        file = os.fdopen(os.open(stored.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
     except OSError:
         return None
+    if part.count > _SMALL:
+        return file
+    with file, suppress(OSError):
+        data = os.pread(file.fileno(), part.count, stored.offset + part.offset)
+        return data if len(data) == part.count else None
+    return None
+
+
+async def _exactly(stored: Remote, part: Span) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of a part, all of them and no more; raises BrokenError when it ends early."""
+    left = part.count
+    async for piece in stored.open(part.offset, part.count):
+        yield piece[:left]
+        left -= len(piece)
+        if left <= 0:
+            return
+    raise BrokenError(f"{left} bytes are missing")
+
+
+def _begin(
+    request: web.Request, status: int, headers: Mapping[str, str], size: int
+) -> tuple[web.StreamResponse, Span] | web.Response:
+    """Begin an answer with the part that is asked for, or the whole; 416 where nothing of it is there."""
+    try:
+        span = _part(request, status, etag_of(headers), size)
+    except UnsatisfiableError:
+        return _beyond(headers, size)
+    response = web.StreamResponse(status=206 if span else status, headers=headers)
+    if "Content-Encoding" not in headers:
+        response.headers["Accept-Ranges"] = "bytes"
+    if span:
+        response.headers["Content-Range"] = span.content_range(size)
+    response.content_length = span.count if span else size
+    return response, span or Span(0, size)
 
 
 def _part(request: web.Request, status: int, etag: str | None, size: int) -> Span | None:
@@ -177,48 +279,17 @@ def _beyond(headers: Mapping[str, str], size: int) -> web.Response:
     return web.Response(status=416, headers={"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes", **vary})
 
 
-def _send_body(request: web.Request, content: Response, headers: Mapping[str, str]) -> web.Response:
+def _send_body(request: web.Request, response: Response, headers: Mapping[str, str]) -> web.Response:
     """Send what is in memory; in parts, when it has a tag by which the parts can be told to belong together."""
-    etag, size = _etag(headers), len(content.body)
+    etag, size = etag_of(headers), len(response.body)
     if etag is None:
-        return web.Response(status=content.status, headers=headers, body=content.body)
+        return web.Response(status=response.status, headers=headers, body=response.body)
     try:
-        span = _part(request, content.status, etag, size)
+        span = _part(request, response.status, etag, size)
     except UnsatisfiableError:
         return _beyond(headers, size)
     headers = {**headers, "Accept-Ranges": "bytes"}
     if span is None:
-        return web.Response(status=content.status, headers=headers, body=content.body)
-    part = content.body[span.offset : span.offset + span.count]
+        return web.Response(status=response.status, headers=headers, body=response.body)
+    part = response.body[span.offset : span.offset + span.count]
     return web.Response(status=206, headers={**headers, "Content-Range": span.content_range(size)}, body=part)
-
-
-async def _send_file(
-    request: web.Request, status: int, headers: Mapping[str, str], file: BinaryIO, files: FileSender
-) -> web.StreamResponse:
-    size = os.fstat(file.fileno()).st_size
-    try:
-        span = _part(request, status, _etag(headers), size)
-    except UnsatisfiableError:
-        return _beyond(headers, size)
-    response = web.StreamResponse(status=206 if span else status, headers=headers)
-    if "Content-Encoding" not in headers:
-        response.headers["Accept-Ranges"] = "bytes"
-    if span:
-        response.headers["Content-Range"] = span.content_range(size)
-    part = span or Span(0, size)
-    response.content_length = part.count
-    writer = await response.prepare(request)
-    transport = request.transport
-    if request.method == "HEAD" or not part.count or writer is None:
-        return response
-    if transport is None:
-        raise ConnectionResetError("the client went away")
-    transport.set_write_buffer_limits(high=0)
-    await writer.drain()
-    transport.set_write_buffer_limits()
-    try:
-        await files.send(transport, file, part.offset, part.count)
-    except ConnectionError:
-        transport.abort()  # the client has left, or must not take this for whole: nobody is there to be told
-    return response

@@ -28,9 +28,19 @@ def _weights(header: str) -> Mapping[str, float]:
     return weights
 
 
-def tag_of(etag: str, coding: str) -> str:
-    """Return the entity tag of the same content in another coding: the bytes differ, so the tags must (§8.8.3.3)."""
-    return f'{etag[:-1]}-{coding}"' if etag.endswith('"') else etag
+def etag_of(headers: Mapping[str, str]) -> str | None:
+    """Return the entity tag among headers."""
+    return next((value for key, value in headers.items() if key.lower() == "etag"), None)
+
+
+def packed(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of the form in gzip: its bytes differ, so its tag must (§8.8.3.3)."""
+
+    def tag(etag: str) -> str:
+        return f'{etag[:-1]}-gzip"' if etag.endswith('"') else etag
+
+    forms = {key: tag(value) if key.lower() == "etag" else value for key, value in headers.items()}
+    return {**forms, "Content-Encoding": "gzip"}
 
 
 def with_vary(headers: Mapping[str, str], field: str) -> dict[str, str]:

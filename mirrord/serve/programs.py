@@ -18,13 +18,11 @@ from aiohttp import web
 from mirrord.files import nameless
 from mirrord.program import Invocation, RunningProgram, started
 from mirrord.serve.bodies import BodyError
-from mirrord.serve.door import departure
 from mirrord.serve.places import FullError, Places, Slot, client_of
+from mirrord.serve.sending import STALL, abort, attended, send_pieces
 from mirrord.serve.spooled import CutOffError, Room, Spooled
-from mirrord.serve.taking import STALL, ConnectionProgress
 from mirrord.syncer.serving import Process
 
-_LOOKS: Final = 8  # looks at a client that takes nothing before it is let go
 _BUSY: Final = "too many programs are running; try again later"
 _FAILED: Final = "the program behind this address failed"
 
@@ -95,17 +93,11 @@ class Programs:
 
     async def answer(self, request: web.Request, job: Job, headers: Mapping[str, str]) -> web.StreamResponse:
         """Let a program answer; it ends when the client leaves."""
-        work = asyncio.create_task(self._answer(request, job, headers))
-        gone = asyncio.create_task(departure(request))
         try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            return await attended(request, self._answer(request, job, headers))
         finally:
-            work.cancel()
-            gone.cancel()
-            await asyncio.wait((work, gone))
             if job.stdin is not None:
                 job.stdin.close()
-        return _refusal(400, "the client left") if work.cancelled() else work.result()
 
     async def _answer(self, request: web.Request, job: Job, headers: Mapping[str, str]) -> web.StreamResponse:
         spool = Spooled(self._room)
@@ -118,38 +110,14 @@ class Programs:
             response = web.StreamResponse(headers={"X-Content-Type-Options": "nosniff", **headers})
             await response.prepare(request)
             try:
-                await self._send(request, response, spool)
-            except (CutOffError, OSError):  # it must not be taken for whole
-                if request.transport is not None:
-                    request.transport.abort()
+                await send_pieces(request, response, spool.pieces(), self._stall)
+            except (CutOffError, OSError):
+                abort(request)
             return response
         finally:
             filling.cancel()
             spool.close()
             await asyncio.wait((filling,))
-
-    async def _send(self, request: web.Request, response: web.StreamResponse, spool: Spooled) -> None:
-        """Send all pieces.
-
-        Raises:
-            CutOffError: the program did not end well.
-            ConnectionError: the client left, or takes nothing.
-        """
-        connection = request.transport.get_extra_info("socket") if request.transport is not None else None
-        if connection is None:
-            raise ConnectionResetError("the client went away")
-        clock = asyncio.get_running_loop().time
-        taking = ConnectionProgress(connection.fileno(), clock())
-        async for piece in spool.pieces():
-            writing = asyncio.ensure_future(response.write(piece))
-            try:
-                while not (await asyncio.wait((writing,), timeout=self._stall / _LOOKS))[0]:
-                    if taking.stopped(clock(), self._stall):
-                        raise ConnectionAbortedError("the client stopped reading")
-            finally:
-                writing.cancel()
-            await writing
-            taking.sent(clock())
 
     async def _fill(self, spool: Spooled, job: Job, client: str) -> web.Response | None:
         """Run a program and keep what it writes; return what to say when that is nothing, and should be something."""

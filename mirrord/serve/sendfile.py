@@ -19,7 +19,7 @@ from threading import Thread
 from time import monotonic
 from typing import BinaryIO, Final
 
-from mirrord.serve.taking import STALL, ConnectionProgress
+from mirrord.serve.sending import STALL, ConnectionProgress
 
 THREADS: Final = 2
 _PIECE: Final = 1 << 20

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from mirrord.blobs.store import Stored
 from mirrord.syncer.values import Services
 
 
@@ -20,8 +20,10 @@ class Request:
         path: what follows the prefix, still percent-encoded.
         query: decoded; the first of several wins.
         raw_query: as it came.
-        origin: `scheme://host[:port]` by which the client reached us, for answers that hold addresses of ours.
-        git_protocol: the header of that name.
+        headers: of the client, by names in lower case; the first of several wins.
+        host: `host[:port]` by which the client reached us, also through a proxy that says so; "" when nobody can tell.
+        scheme: `http` or `https`, likewise.
+        client: the address that the connection comes from.
     """
 
     method: str
@@ -29,8 +31,19 @@ class Request:
     path: str
     query: Mapping[str, str]
     raw_query: str = ""
-    origin: str = ""
-    git_protocol: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    host: str = ""
+    scheme: str = "http"
+    client: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Return `scheme://host[:port]` for answers that hold addresses of ours; "" when nobody can tell.
+
+        Whoever lies about it gets wrong addresses in an answer that goes to nobody else: to a POST, which no cache
+        keeps.
+        """
+        return f"{self.scheme}://{self.host}" if self.host else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +72,10 @@ class Response:
     Attributes:
         status: HTTP status.
         headers: to send as they are.
-        file: bytes to send from this file, or None.
-        gzipped: the same bytes, compressed, for who accepts that; or None.
-        body: bytes to send when there is no file.
+        stored: where the bytes are that are to be sent, or None: a file, or what is opened when it is sent, from the
+            byte that the client asks for. One with a URL is redirected to.
+        gzipped: where the same bytes are, compressed, for who accepts that; or None.
+        body: bytes to send when nothing is stored.
         process: writes the body, or None; one that says nothing and fails is an error, whatever `status` says.
         posted: sees the whole body of a POST, out of its coding, and returns the answer in place of this one; or None.
         longest: bytes that the body for `posted` may have.
@@ -69,8 +83,8 @@ class Response:
 
     status: int
     headers: Mapping[str, str]
-    file: Path | None = None
-    gzipped: Path | None = None
+    stored: Stored | None = None
+    gzipped: Stored | None = None
     body: bytes = b""
     process: Process | None = None
     posted: Callable[[bytes], Awaitable[Response]] | None = None

@@ -13,6 +13,7 @@ from mirrord import failpoints
 from mirrord.blobs.disk import DiskStore
 from mirrord.errors import StorageError
 from mirrord.model.digest import Digest
+from tests.support.localstore import place_in
 
 DATA = b"content" * 1000
 DIGEST = Digest.of(DATA)
@@ -53,7 +54,7 @@ async def test_place(store: DiskStore, tmp_path: Path) -> None:
 async def test_adopting_costs_no_second_copy(store: DiskStore, file: Path) -> None:
     """On one file system a spool's file is linked, not copied."""
     await store.adopt(DIGEST, file)
-    path = store.path(DIGEST)
+    path = place_in(store, DIGEST)
     assert path is not None
     assert path.samefile(file)
 
@@ -69,7 +70,7 @@ async def test_where_links_do_not_work(
 
     monkeypatch.setattr(os, "link", refuse)
     await store.adopt(DIGEST, file)
-    path = store.path(DIGEST)
+    path = place_in(store, DIGEST)
     assert path is not None
     assert path.read_bytes() == DATA
     assert len(content(tmp_path)) == 1
@@ -88,7 +89,7 @@ async def test_a_disk_that_says_no(
     for attempt in (store.adopt(DIGEST, file), store.put(DIGEST, DATA)):
         with pytest.raises(StorageError, match=r"blobs.*No space left"):
             await attempt
-        assert store.path(DIGEST) is None
+        assert place_in(store, DIGEST) is None
     assert content(tmp_path) == []
 
 
@@ -98,7 +99,7 @@ async def test_failing_after_the_name_is_set(store: DiskStore, file: Path, tmp_p
     failpoints.arm("store.linked", failpoints.fail)
     with pytest.raises(StorageError):
         await (store.adopt(DIGEST, file) if how == "adopt" else store.put(DIGEST, DATA))
-    path = store.path(DIGEST)
+    path = place_in(store, DIGEST)
     assert path is None or path.read_bytes() == DATA
     failpoints.disarm()
     await (store.adopt(DIGEST, file) if how == "adopt" else store.put(DIGEST, DATA))
@@ -113,8 +114,8 @@ async def test_sweep(store: DiskStore, tmp_path: Path) -> None:
     half = tmp_path / "blobs" / "sha256" / kept.hex[:2] / f".{kept.hex}.0123abcd.tmp"
     half.write_bytes(b"ke")
     store.sweep({str(kept)})
-    assert store.path(kept) is not None
-    assert store.path(loose) is None
+    assert place_in(store, kept) is not None
+    assert place_in(store, loose) is None
     assert not half.exists()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from mirrord.blobs.store import LocalFile
 from mirrord.events import Events
 from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Request, Response, Serves
@@ -26,6 +27,7 @@ from tests.support.chartfiles import pack_chart, sign_chart
 from tests.support.chartprograms import HELMS, helm
 from tests.support.chartworld import ChartWorld, open_chart_world, version_of
 from tests.support.frontserver import open_front
+from tests.support.localstore import place_in, sent
 from tests.support.signing import GpgSigner
 
 ONE, TWO = pack_chart("crane", "1.0.0", size=50_000), pack_chart("crane", "1.1.0+build.2")
@@ -61,8 +63,7 @@ async def ask(world: ChartWorld, path: str, method: str = "GET") -> Response:
 
 
 def read(answer: Response) -> bytes:
-    assert answer.file is not None
-    return answer.file.read_bytes()
+    return sent(answer)
 
 
 def test_port() -> None:
@@ -76,8 +77,8 @@ async def test_the_index(world: ChartWorld, as_json: bool, media_type: str) -> N
     index = await publish(world, {ONE: None}, as_json=as_json)
     answer = await ask(world, f"app/{INDEX}")
     assert read(answer) == index.data
-    assert answer.gzipped is not None
-    assert gzip.decompress(answer.gzipped.read_bytes()) == index.data
+    assert isinstance(answer.gzipped, LocalFile)
+    assert gzip.decompress(answer.gzipped.path.read_bytes()) == index.data
     expected = {"Content-Type": media_type, "ETag": f'"{Digest.of(index.data)}"', "Cache-Control": "no-cache"}
     assert answer.headers == expected
 
@@ -136,7 +137,7 @@ async def test_strange_paths(world: ChartWorld, path: str) -> None:
     await publish(world, {ONE: None, TWO: None})
     before = sorted(world.folder.rglob("*"))
     answer = await ask(world, path)
-    assert (answer.status, answer.file) == (404, None)
+    assert (answer.status, answer.stored) == (404, None)
     assert len(answer.body) < 200
     assert sorted(world.folder.rglob("*")) == before
 
@@ -148,11 +149,11 @@ async def test_nothing_to_serve(world: ChartWorld) -> None:
     assert (await respond(Request("GET", "/helm/", f"app/{INDEX}", {}), bare)).status == 404
     assert (await ask(world, f"app/{INDEX}")).status == 404
     await publish(world, {ONE: None})
-    lost = world.store.path(Digest.of(ONE))
+    lost = place_in(world.store, Digest.of(ONE))
     assert lost is not None
     lost.unlink()
     assert b"next run" in (await ask(world, "app/charts/crane-1.0.0.tgz")).body
-    (world.folder / "repositories" / "_helm" / "app" / "_links.json").write_text("{")
+    (world.folder / "repositories" / "_helm" / "app" / "_links.jsonl").write_text("{")
     answer = await ask(world, f"app/{INDEX}")
     assert (answer.status, str(world.folder).encode() in answer.body) == (500, False)
 
@@ -212,7 +213,7 @@ async def test_real_helm_verifies(world: ChartWorld, tmp_path: Path, binary: str
     with GpgSigner(home) as signer:
         (tmp_path / "keys.gpg").write_bytes(signer.keyring())
         await publish(world, {chart.data: chart.provenance(signer), ONE: None})
-    assert f"{CHARTS}/crane-2.0.0.tgz.prov" in (world.links.get("_helm/app") or pytest.fail("not there")).tags
+    assert await world.links.tag("_helm/app", f"{CHARTS}/crane-2.0.0.tgz.prov")
     async with open_front(services_of(world), SYNCER) as url, helm(binary) as run:
         assert (await run("repo", "add", "here", f"{url}/helm/app")).status == 0
         verify = ("pull", "here/crane", "--verify", "--keyring", tmp_path / "keys.gpg", "-d", tmp_path, "--version")

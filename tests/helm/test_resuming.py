@@ -17,6 +17,7 @@ from mirrord.syncers.helm.transfer.local import FEW, UNFINISHED
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from tests.support.chartruns import ChartRuns, open_chart_runs, run_until, sound
+from tests.support.localstore import linked_in, place_in
 from tests.support.signing import ShapeSigner
 
 SIGNER = ShapeSigner()
@@ -38,8 +39,7 @@ async def source() -> AsyncIterator[ChartRepository]:
 
 def waiting(runs: ChartRuns) -> set[str]:
     """Return the files of archives that wait for their index."""
-    assert runs.services.repositories is not None
-    linked = runs.services.repositories.get(WAITING)
+    linked = linked_in(runs.folder / "links", WAITING)
     return {name for name in linked.tags if name.endswith(".tgz")} if linked else set()
 
 
@@ -111,8 +111,7 @@ async def test_a_lost_archive_that_waits(source: ChartRepository, tmp_path: Path
     """An archive that waits and is gone from the disk is fetched again, and no other."""
     async with open_chart_runs(tmp_path) as runs:
         done = await interrupted(runs, source)
-        assert runs.services.blobs is not None
-        place = runs.services.blobs.path(MANY[0].digest)
+        place = place_in(runs.folder / "blobs", MANY[0].digest)
         assert place is not None
         place.unlink()
         await finished(runs, source, done - 1)

@@ -24,6 +24,7 @@ from mirrord.wire.secret import Credential, Secret
 from tests.support.auth import Auth
 from tests.support.chartruns import ChartRuns, open_chart_runs, receipts, site, sound
 from tests.support.chartservers import ChartMuseumServer, CodingServer
+from tests.support.localstore import place_in
 from tests.support.signing import ShapeSigner
 
 A1, A2, B1 = build_chart("app", "1.0.0"), build_chart("app", "1.1.0"), build_chart("base", "0.1.0")
@@ -301,9 +302,7 @@ async def test_a_lost_file_is_healed(kind: str, source: ChartRepository, runs: C
     """An archive that is gone from our own disk is fetched again, and only that one."""
     mirror = runs.mirror(source.url, trust=3600, also={kind: LOCAL if kind == "local" else runs.folder / "site"})
     await runs.run(mirror)
-    store = runs.services.blobs
-    assert store is not None
-    place = store.path(A1.digest) if kind == "local" else runs.folder / "site" / "charts" / A1.file
+    place = place_in(runs.folder / "blobs", A1.digest) if kind == "local" else runs.folder / "site" / "charts" / A1.file
     assert place is not None
     place.unlink()
     source.forget()
@@ -320,9 +319,7 @@ async def test_a_lost_small_file_is_healed(lost: str, source: ChartRepository, r
     mirror = runs.mirror(source.url, trust=3600, local=LOCAL)
     await runs.run(mirror)
     before = runs.local()
-    store = runs.services.blobs
-    assert store is not None
-    place = store.path(Digest.of(before[lost]))
+    place = place_in(runs.folder / "blobs", Digest.of(before[lost]))
     assert place is not None
     place.unlink()
     runs.later(hours=2)

@@ -14,6 +14,7 @@ from mirrord.errors import ContentError, DigestError, ImmutableError
 from mirrord.model.digest import Digest
 from tests.support.chartfiles import pack_chart, sign_chart
 from tests.support.chartworld import KINDS, ChartWorld, index_of, open_chart_world, sound, version_of
+from tests.support.localstore import place_in
 
 ONE, TWO = pack_chart("crane", "1.0.0", size=150_000), pack_chart("crane", "1.1.0+build.2", size=150_000)
 OTHER = pack_chart("fadvisor", "0.3.0-rc.1", description="<costs> & more", deprecated=True)
@@ -132,7 +133,7 @@ async def test_old_indexes_do_not_pile_up(world: ChartWorld) -> None:
     for count in range(1, 4):
         await world.put(target, ALL[count - 1])
         await target.finish(index_of(*ALL[:count]))
-    linked = world.links.get("_helm/app")
+    linked = await world.links.state("_helm/app")
     assert linked is not None
     assert len(linked.manifests) == len(linked.tags) == 5
 
@@ -144,7 +145,8 @@ async def test_lost_archives_come_again(kind: str, world: ChartWorld) -> None:
     for one in (ONE, TWO):
         await world.put(target, one)
     await target.finish(index_of(ONE, TWO))
-    lost = world.folder / "site/charts/crane-1.0.0.tgz" if kind == "directory" else world.store.path(Digest.of(ONE))
+    site = world.folder / "site/charts/crane-1.0.0.tgz"
+    lost = site if kind == "directory" else place_in(world.store, Digest.of(ONE))
     assert lost is not None
     lost.unlink()
     assert await target.held() == digests(TWO)

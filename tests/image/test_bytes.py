@@ -13,6 +13,7 @@ from mirrord.syncer.values import LOCAL
 from mirrord.testing import DockerRegistry, Image, build_image, push, require
 from mirrord.testing.images import OCI_INDEX, Builder
 from tests.support.artifacts import build_artifact, build_nested, build_schema1
+from tests.support.localstore import sent
 from tests.support.world import World, by_target
 
 PLACE = "mirror/app"
@@ -72,12 +73,10 @@ async def test_every_byte_arrives(world: World, kind: str) -> None:
     for digest, (media_type, body) in image.manifests.items():
         answer = await world.local(f"app/manifests/{digest}")
         assert (answer.status, answer.headers["Content-Type"]) == (200, media_type)
-        assert answer.file is not None
-        assert answer.file.read_bytes() == body
+        assert sent(answer) == body
     for digest, data in image.blobs.items():
         answer = await world.local(f"app/blobs/{digest}")
-        assert answer.file is not None
-        assert answer.file.read_bytes() == data
+        assert sent(answer) == data
 
 
 async def test_a_sha512_root(world: World) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import LOCAL
@@ -18,6 +20,7 @@ from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Image, build_image
 from tests.support.artifacts import build_artifact
 from tests.support.layouts import write_layout
+from tests.support.localstore import linked_in, place_in, sent
 from tests.support.world import World, open_world
 
 IMAGE = build_image(["linux/amd64"], shared_layers=1)
@@ -40,13 +43,17 @@ async def ask(world: World, path: str, method: str = "GET", **query: str) -> Res
     return await front.respond(Request(method, "/v2/", path, query), world.services)
 
 
+def restart(world: World) -> None:
+    """Read names anew, as the next process does."""
+    world.services = replace(world.services, repositories=DiskRepositories(world.folder / "repositories"))
+
+
 def code_of(answer: Response) -> str:
     return str(json.loads(answer.body)["errors"][0]["code"])
 
 
 def read(answer: Response) -> bytes:
-    assert answer.file is not None
-    return answer.file.read_bytes()
+    return sent(answer)
 
 
 def layers(image: Image) -> list[str]:
@@ -82,8 +89,7 @@ async def test_blobs(stored: World) -> None:
 async def test_blobs_of_other_repositories_are_not_here(stored: World) -> None:
     """Bad input 25: what another repository has is 404 here, although the store holds it (CVE-2024-39897)."""
     foreign = layers(OTHER)[-1]
-    assert stored.services.blobs is not None
-    assert stored.services.blobs.path(Digest(foreign)) is not None
+    assert place_in(stored.folder / "blobs", Digest(foreign)) is not None
     for kind, code in (("blobs", "BLOB_UNKNOWN"), ("manifests", "MANIFEST_UNKNOWN")):
         digest = foreign if kind == "blobs" else OTHER.digest
         answer = await ask(stored, f"team/app/{kind}/{digest}")
@@ -120,7 +126,7 @@ async def test_strange_paths(stored: World, path: str) -> None:
     """Bad input 21: what is no name by the grammar is 404, in the specification's form, and nothing is made on disk."""
     before = sorted(stored.folder.rglob("*"))
     answer = await ask(stored, path)
-    assert (answer.status, answer.file) == (404, None)
+    assert (answer.status, answer.stored) == (404, None)
     assert code_of(answer) in {"NAME_INVALID", "NAME_UNKNOWN", "MANIFEST_UNKNOWN", "UNSUPPORTED"}
     assert path.encode() not in answer.body or len(path) < 200
     assert sorted(stored.folder.rglob("*")) == before
@@ -143,7 +149,7 @@ async def test_strange_paths(stored: World, path: str) -> None:
 async def test_strange_references(stored: World, kind: str, reference: str, status: int) -> None:
     """Bad input 22: only a well-formed digest or tag is looked up, everything else is refused."""
     answer = await ask(stored, f"team/app/{kind}/{reference}")
-    assert (answer.status, answer.file) == (status, None)
+    assert (answer.status, answer.stored) == (status, None)
     if status == 400:
         assert code_of(answer) == "DIGEST_INVALID"
 
@@ -165,8 +171,7 @@ async def test_unknown_names(stored: World) -> None:
 
 async def test_content_that_is_gone(stored: World) -> None:
     """A blob that is linked but was lost is 404 and says that it will come back, never an error of ours."""
-    assert stored.services.blobs is not None
-    path = stored.services.blobs.path(Digest(layers(IMAGE)[0]))
+    path = place_in(stored.folder / "blobs", Digest(layers(IMAGE)[0]))
     assert path is not None
     path.unlink()
     answer = await ask(stored, f"team/app/blobs/{layers(IMAGE)[0]}")
@@ -174,8 +179,9 @@ async def test_content_that_is_gone(stored: World) -> None:
 
 
 async def test_an_unreadable_store(stored: World) -> None:
-    """A links file that is damaged is 500 in the specification's form, without a path in it."""
-    (stored.folder / "repositories" / "team" / "app" / "_links.json").write_text("{")
+    """A log that is damaged is 500 in the specification's form, without a path in it."""
+    (stored.folder / "repositories" / "team" / "app" / "_links.jsonl").write_text("{")
+    restart(stored)
     answer = await ask(stored, "team/app/manifests/main")
     assert (answer.status, code_of(answer)) == (500, "UNKNOWN")
     assert str(stored.folder).encode() not in answer.body
@@ -251,10 +257,17 @@ async def test_referrers_of_an_older_store(tmp_path: Path) -> None:
             folder = write_layout(one, tmp_path / str(number))
             more: dict[str, Any] = {"as": "app"}
             await world.run(world.mirror({"layout": folder, "names": [f"t{number}"]}, LOCAL, name=f"m{number}", **more))
-        (file,) = tmp_path.rglob("_links.json")
-        document = json.loads(file.read_text())
-        assert sorted(entry.pop("subject") for entry in document["manifests"].values()) == ["", *[image.digest] * 2]
-        file.write_text(json.dumps(document))
+        linked = linked_in(tmp_path / "repositories", "app")
+        assert linked is not None
+        assert sorted(str(link.subject) for link in linked.manifests.values()) == ["", *[image.digest] * 2]
+        manifests = {
+            digest: {"mediaType": link.media_type, "size": link.size, "refs": link.refs}
+            for digest, link in linked.manifests.items()
+        }
+        (file,) = tmp_path.rglob("_links.jsonl")
+        file.with_name("_links.json").write_text(json.dumps({"tags": linked.tags, "manifests": manifests}, indent=1))
+        file.unlink()
+        restart(world)
         path = f"app/referrers/{image.digest}"
         listed = json.loads((await ask(world, path)).body)["manifests"]
         assert [one["digest"] for one in listed] == sorted(one.digest for one in about)

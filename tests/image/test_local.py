@@ -16,14 +16,14 @@ from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.testing import Registry, build_image, push
 from tests.support.layouts import write_layout
+from tests.support.localstore import place_in
 from tests.support.world import World
 
 IMAGE = build_image(["linux/amd64", "linux/arm64"])
 
 
 def file_of(world: World, digest: str) -> Path | None:
-    assert world.services.blobs is not None
-    return world.services.blobs.path(Digest(digest))
+    return place_in(world.folder / "blobs", Digest(digest))
 
 
 async def mirrored(world: World, **keys: Any) -> tuple[Registry, Mirror]:
@@ -72,13 +72,13 @@ async def test_a_whole_store_is_left_alone(world: World) -> None:
 async def test_many_images_cost_each_what_it_costs_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Naming one image of a run looks for its own files, not for those of all images before it."""
     source, looks = await world.registry("source"), [0]
-    look = DiskStore.path
+    look = DiskStore._has
 
-    def counted(store: DiskStore, digest: Digest) -> Path | None:
+    def counted(store: DiskStore, digest: Digest) -> bool:
         looks[0] += 1
         return look(store, digest)
 
-    monkeypatch.setattr(DiskStore, "path", counted)
+    monkeypatch.setattr(DiskStore, "_has", counted)
     each = []
     for count in (2, 30):
         for number in range(count):

@@ -19,6 +19,7 @@ from mirrord.testing import Fault, Image, Moment, Registry, build_image, push
 from mirrord.wire.http.message import HttpRequest
 from tests.support.auth import Auth
 from tests.support.layouts import write_layout
+from tests.support.localstore import place_in
 from tests.support.world import World, by_target, open_world
 
 MIB = 1 << 20
@@ -107,8 +108,7 @@ async def test_a_lying_source_completes_no_upload(world: World) -> None:
         size = len(image.blobs[image.layers[0]])
         assert all(put.received < size for put in target.select("PUT", layer(image)))
     assert world.local_tags() == {}
-    assert world.services.blobs is not None
-    assert world.services.blobs.path(Digest(image.layers[0])) is None
+    assert place_in(world.folder / "blobs", Digest(image.layers[0])) is None
     assert not any(layer(image) in file.name for file in world.spooled())
 
 

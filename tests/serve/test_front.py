@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mirrord.blobs.store import LocalFile
 from mirrord.errors import BusyError, UnreachableError, UsageError
 from mirrord.report.health import Health
 from mirrord.report.metrics import Metrics
@@ -43,12 +44,12 @@ class FakeFront:
             "ETag": '"sha256:1"',
             "Docker-Content-Digest": "sha256:1",
         }
-        gone = self.file.with_name("gone")
+        file, gone = LocalFile.whole(self.file), LocalFile(self.file.with_name("gone"), 0, 7)
         known = {
-            "blob": Response(200, headers | {"Content-Length": "7"}, self.file),
+            "blob": Response(200, headers | {"Content-Length": "7"}, file),
             "gone": Response(200, headers, gone),
-            "text": Response(200, headers, self.file, self.file.with_name("blob.gz")),
-            "half": Response(200, headers | {"Vary": "Origin"}, self.file, gone),
+            "text": Response(200, headers, file, LocalFile.whole(self.file.with_name("blob.gz"))),
+            "half": Response(200, headers | {"Vary": "Origin"}, file, gone),
             "small": Response(200, headers, body=b"0123456789"),
             "closed": Response(403, {"Content-Type": "text/plain"}, body=b"never\n"),
         }
@@ -223,10 +224,11 @@ async def test_front_passes_the_raw_path(served: Served) -> None:
     assert (await served.ask("GET", "/v2/a%2Db/tags/list?n=1&n=2&last=x"))[0] == 200
     assert (await served.ask("GET", "/v2"))[0] == 200
     assert (await served.ask("HEAD", "/other/x"))[0] == 200
+    told: Any = {"headers": {"host": "h", "connection": "close"}, "host": "h", "client": "127.0.0.1"}
     assert served.front.asked == [
-        Request("GET", "/v2/", "a%2Db/tags/list", {"n": "1", "last": "x"}, "n=1&n=2&last=x", "http://h"),
-        Request("GET", "/v2/", "", {}, origin="http://h"),
-        Request("HEAD", "/other/", "x", {}, origin="http://h"),
+        Request("GET", "/v2/", "a%2Db/tags/list", {"n": "1", "last": "x"}, "n=1&n=2&last=x", **told),
+        Request("GET", "/v2/", "", {}, **told),
+        Request("HEAD", "/other/", "x", {}, **told),
     ]
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from mirrord.blobs.store import LocalFile
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
 from mirrord.serve.sendfile import FileSender
-from mirrord.serve.taking import ConnectionProgress
+from mirrord.serve.sending import ConnectionProgress
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import Services
 from tests.support.crowd import Client, crowd, request, troubles
@@ -34,7 +35,7 @@ class Filed:
         self.file = file
 
     async def respond(self, asked: Request, services: Services) -> Response:
-        return Response(200, {}, self.file)
+        return Response(200, {}, LocalFile.whole(self.file))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from mirrord.testing.charts import build_chart
 from mirrord.testing.contract import Scenario
 from tests.support.chartservers import CodingServer
 from tests.support.chartworld import read_entries
+from tests.support.localstore import files_in
 from tests.support.opening import open_services
 
 CODING, FOLDER = "coding", "folder"
@@ -78,12 +79,8 @@ class ChartScenario:
         if target == FOLDER:
             files = [file for file in self._folder.rglob("*") if file.is_file()]
             return {file.relative_to(self._folder).as_posix(): file.read_bytes() for file in files}
-        links, blobs = self.services.repositories, self.services.blobs
-        assert links is not None
-        assert blobs is not None
-        linked = links.get("_helm/app")
-        places = {name: blobs.path(digest) for name, digest in linked.tags.items()} if linked else {}
-        return {name: place.read_bytes() for name, place in places.items() if place}
+        assert self.services.keep is not None
+        return files_in(self.services.keep / "links", self.services.keep / "blobs", "_helm/app")
 
     @contextlib.asynccontextmanager
     async def broken(self) -> AsyncIterator[None]:

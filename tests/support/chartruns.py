@@ -19,8 +19,8 @@ from typing import Any
 
 from mirrord import failpoints
 from mirrord.blobs.disk import DiskStore
+from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.pool import SpoolPool
-from mirrord.blobs.repositories import Repositories
 from mirrord.events import Events
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Plan
@@ -36,6 +36,7 @@ from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import Limits
 from tests.support.chartservers import ChartMuseumServer, CodingServer
 from tests.support.chartworld import read_entries
+from tests.support.localstore import files_in
 from tests.support.store import FileFacts, MemoryStore
 
 HELM = SYNCER
@@ -99,10 +100,7 @@ class ChartRuns:
 
     def local(self, name: str = "app") -> Mapping[str, bytes]:
         """Return what the local store shows of a mirror: content by name, read anew as after a restart."""
-        linked = Repositories(self.folder / "links").get(f"_helm/{name}")
-        store = DiskStore(self.folder / "blobs")
-        places = {file: store.path(digest) for file, digest in linked.tags.items()} if linked else {}
-        return {file: place.read_bytes() for file, place in places.items() if place}
+        return files_in(self.folder / "links", self.folder / "blobs", f"_helm/{name}")
 
 
 def site(folder: Path) -> Mapping[str, bytes]:
@@ -136,9 +134,9 @@ async def open_chart_runs(
         spools = SpoolPool(folder / "spool", SPOOL, events, 0.05)
         services = Services(http, spools, events, folder / "scratch")
         if state:
-            store, links = DiskStore(folder / "blobs"), Repositories(folder / "links")
+            store, links = DiskStore(folder / "blobs"), DiskRepositories(folder / "links")
             links.sweep()
-            store.sweep(links.linked())
+            store.sweep(await links.linked())
             facts = FileFacts(folder / "facts")
             services = Services(http, spools, events, folder / "scratch", store, links, folder, facts=facts)
         try:

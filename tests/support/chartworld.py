@@ -20,8 +20,8 @@ import yaml
 
 from mirrord import failpoints
 from mirrord.blobs.disk import DiskStore
+from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.pool import SpoolPool
-from mirrord.blobs.repositories import Repositories
 from mirrord.blobs.source import BlobSource
 from mirrord.errors import ContentError
 from mirrord.events import Events
@@ -40,6 +40,7 @@ from mirrord.wire.http.message import Limits
 from tests.support.chartfiles import chart_metadata, sign_chart
 from tests.support.chartservers import ChartMuseumServer, ChartServer, CodingServer
 from tests.support.giteacharts import GiteaServer
+from tests.support.localstore import files_in
 
 CREATED = "2024-05-17T14:00:00.123456789+02:00"
 KINDS = ("local", "directory", "coding", "chartmuseum", "oci")
@@ -129,9 +130,9 @@ class ChartWorld:
     now: float = 1_704_067_200.0
 
     @property
-    def links(self) -> Repositories:
+    def links(self) -> DiskRepositories:
         """Names of the local store, read anew as after a restart."""
-        return Repositories(self.folder / "repositories")
+        return DiskRepositories(self.folder / "repositories")
 
     @property
     def store(self) -> DiskStore:
@@ -194,9 +195,7 @@ class ChartWorld:
     async def published(self, kind: str) -> Mapping[str, bytes]:
         """Return what a client could fetch from a `local` or `directory` target: names and content."""
         if kind == "local":
-            linked = self.links.get(REPOSITORY)
-            files = {name: self.store.path(digest) for name, digest in linked.tags.items()} if linked else {}
-            return {name: file.read_bytes() for name, file in files.items() if file is not None}
+            return files_in(self.folder / "repositories", self.folder / "blobs", REPOSITORY)
         site = self.folder / "site"
         found = (file for file in site.rglob("*") if file.is_file())
         return {file.relative_to(site).as_posix(): file.read_bytes() for file in found}

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from mirrord.blobs.disk import DiskStore
+from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.pool import SpoolPool
-from mirrord.blobs.repositories import Repositories
 from mirrord.events import Events
 from mirrord.syncer.values import Services
 from mirrord.wire.host import HostBook
@@ -28,7 +28,7 @@ async def open_services(
         (folder / name).mkdir(parents=True, exist_ok=True)
     async with Http(book or HostBook(), heard) as http:
         spools = SpoolPool(folder / "spool", SPOOL, heard)
-        store, links = DiskStore(folder / "blobs"), Repositories(folder / "links")
+        store, links = DiskStore(folder / "blobs"), DiskRepositories(folder / "links")
         try:
             facts = FileFacts(folder / "facts")
             yield Services(http, spools, heard, folder / "scratch", store, links, folder, facts=facts)

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from mirrord.model.digest import Digest
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.image.syncer import SYNCER
@@ -17,6 +16,7 @@ from mirrord.testing.pushing import push
 from mirrord.testing.registry import Registry
 from tests.support.chart_scenario import chart_scenario
 from tests.support.git_scenario import git_scenario
+from tests.support.localstore import linked_in, place_in, tags_in
 from tests.support.opening import open_services
 
 LAYER = 200_000
@@ -54,19 +54,20 @@ class ImageScenario:
     def found(self, target: str) -> Mapping[str, str]:
         """Return the tags of a target."""
         if target == LOCAL:
-            assert self.services.repositories is not None
-            linked = self.services.repositories.get("app")
-            return {tag: str(digest) for tag, digest in linked.tags.items()} if linked else {}
+            return tags_in(self._state / "links", "app")
         return dict(self._targets[target].tags.get("mirror/app", {}))
 
     def flaws(self, target: str) -> Sequence[str]:
         """Name dangling references."""
         if target != LOCAL:
             return self._targets[target].content.dangling()
-        assert self.services.repositories is not None
-        assert self.services.blobs is not None
-        linked, store = self.services.repositories.get("app"), self.services.blobs
-        return [digest for digest in linked.content if store.path(Digest(digest)) is None] if linked else []
+        linked = linked_in(self._state / "links", "app")
+        return [one for one in linked.content if place_in(self._state / "blobs", one) is None] if linked else []
+
+    @property
+    def _state(self) -> Path:
+        assert self.services.keep is not None
+        return self.services.keep
 
     @contextlib.asynccontextmanager
     async def broken(self) -> AsyncIterator[None]:

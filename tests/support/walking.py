@@ -11,11 +11,10 @@ from pathlib import Path
 
 import aiohttp
 
-from mirrord.blobs.disk import DiskStore
-from mirrord.blobs.repositories import Repositories
 from mirrord.model.digest import Digest
 from mirrord.testing.servers import DockerRegistry
 from mirrord.wire.oci.manifest import ACCEPT, Manifest
+from tests.support.localstore import linked_in, place_in
 
 
 async def walk(registry: DockerRegistry, repository: str) -> Mapping[str, str]:
@@ -74,13 +73,12 @@ def walk_local(state: Path, repository: str) -> Mapping[str, str]:
     Raises:
         AssertionError: as `walk`.
     """
-    linked = Repositories(state / "repositories").get(repository)
+    linked = linked_in(state / "repositories", repository)
     if linked is None:
         return {}
-    store = DiskStore(state / "blobs")
     for text in linked.content:
         digest = Digest.parse(text)
-        file = store.path(digest)
+        file = place_in(state / "blobs", digest)
         assert file is not None, f"{repository} links {digest}, which is not there"
         assert Digest.of(file.read_bytes(), digest.algorithm) == digest
     assert set(linked.tags.values()) <= set(linked.manifests), f"{repository} has a tag of an unknown manifest"

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from mirrord.blobs.disk import DiskStore
+from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.pool import SpoolPool
-from mirrord.blobs.repositories import Repositories
 from mirrord.blobs.source_queue import PATIENCE, Patience
 from mirrord.events import Events
 from mirrord.model.plan import Plan
@@ -33,6 +33,7 @@ from mirrord.testing.servers import DockerRegistry
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import Limits
+from tests.support.localstore import tags_in
 from tests.support.store import MemoryStore
 
 PREFIX = "mirror"  # images are pushed to `<target>/mirror/<name>`
@@ -126,9 +127,7 @@ class World:
 
     def local_tags(self, repository: str = "app") -> dict[str, str]:
         """Return the tags that the local store has."""
-        assert self.services.repositories is not None
-        linked = self.services.repositories.get(repository)
-        return {tag: str(digest) for tag, digest in linked.tags.items()} if linked else {}
+        return dict(tags_in(self.folder / "repositories", repository))
 
     def spooled(self) -> list[Path]:
         """Return the files of the spool."""
@@ -157,7 +156,7 @@ async def open_world(
     async with contextlib.AsyncExitStack() as stack:
         http = await stack.enter_async_context(Http(book or HostBook(), events, limits, jitter=lambda: 0.0))
         spools = SpoolPool(folder / "spool", budget, events, grace, patience=patience)
-        store, links = DiskStore(folder / "blobs"), Repositories(folder / "repositories")
+        store, links = DiskStore(folder / "blobs"), DiskRepositories(folder / "repositories")
         services = Services(http, spools, events, folder / "scratch", store, links)
         async with contextlib.AsyncExitStack() as doubles:  # they go first: clients that wait for them are let go
             doubles.push_async_callback(spools.aclose)

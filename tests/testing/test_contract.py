@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 
 from mirrord.blobs.disk import DiskStore
+from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.store import BlobStore
 from mirrord.syncer.loader import GROUP, load_syncers
 from mirrord.testing.contract import SCENARIO_CHECKS, Scenario, check_port, check_rooms
-from mirrord.testing.store_contract import STORE_CHECKS
+from mirrord.testing.store_contract import REPOSITORY_CHECKS, STORE_CHECKS, Open, check_complete
+from tests.support.remotestore import RemoteStore
 from tests.support.scenarios import SCENARIOS
 
 INSTALLED = {entry.name: entry.module for entry in entry_points(group=GROUP)}
-STORES: dict[str, Callable[[Path], BlobStore]] = {"disk": DiskStore}
+STORES: dict[str, Callable[[Path], BlobStore]] = {"disk": DiskStore, "remote": lambda _: RemoteStore()}
+REPOSITORIES: dict[str, Callable[[Path], Open]] = {"disk": lambda folder: lambda: DiskRepositories(folder)}
 
 
 @pytest.mark.parametrize("kind", INSTALLED)
@@ -48,3 +51,17 @@ async def test_syncer(kind: str, check: Callable[[Scenario], Awaitable[None]], t
 async def test_store(store: str, check: Callable[[BlobStore, Path], Awaitable[None]], tmp_path: Path) -> None:
     """A store keeps each promise of its port; the check's docstring says which."""
     await check(STORES[store](tmp_path / "store"), tmp_path)
+
+
+@pytest.mark.parametrize("kind", REPOSITORIES)
+@pytest.mark.parametrize("check", REPOSITORY_CHECKS, ids=lambda check: check.__name__)
+async def test_repositories(kind: str, check: Callable[[Open], Awaitable[None]], tmp_path: Path) -> None:
+    """Repositories keep each promise of their port; the check's docstring says which."""
+    await check(REPOSITORIES[kind](tmp_path / "names"))
+
+
+@pytest.mark.parametrize("kind", REPOSITORIES)
+@pytest.mark.parametrize("store", STORES)
+async def test_complete(kind: str, store: str, tmp_path: Path) -> None:
+    """Together they say whether all of a manifest is there."""
+    await check_complete(REPOSITORIES[kind](tmp_path / "names"), STORES[store](tmp_path / "store"))

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
-from mirrord.blobs.repositories import RepositoryState
+from mirrord.blobs.store import own
 from mirrord.errors import StorageError
-from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Request, Response, refusal
 from mirrord.syncer.values import Services
 from mirrord.syncers.helm.names import INDEX, PROVENANCE
@@ -19,7 +18,7 @@ from mirrord.syncers.helm.names import INDEX, PROVENANCE
 _ROUTE = re.compile(r"(?P<mirror>[a-z0-9][a-z0-9-]{0,127})/(?P<name>[^/]+|charts/[^/]+)")
 prefixes = ("/helm/",)
 _LONGEST = 1024  # characters of a path; a chart's name has at most 250, and a file name 255
-_TYPES = {
+_TYPES = {  # by which no browser shows or runs it as a page; helm itself looks at none (helm/helm#12245)
     ".tgz": "application/gzip",
     ".gz": "application/gzip",
     PROVENANCE: "text/plain; charset=utf-8",
@@ -37,31 +36,28 @@ async def respond(request: Request, services: Services) -> Response:
     if not route:
         return refusal(404, "no such file; a repository is added by `helm repo add NAME …/helm/MIRROR`")
     try:
-        linked = services.repositories.get(f"_helm/{route['mirror']}") if services.repositories else None
-        if linked is None:
-            return refusal(404, f"no charts of {route['mirror']} are kept here")
-        return _named(route["name"], linked, services)
+        response = await _named(f"_helm/{route['mirror']}", route["name"], services)
+        return response or refusal(404, f"no charts of {route['mirror']} are kept here")
     except StorageError:
         return refusal(500, "the store cannot be read; the log says why")
 
 
-def _named(name: str, linked: RepositoryState, services: Services) -> Response:
-    digest = linked.tags.get(name)
+async def _named(repository: str, name: str, services: Services) -> Response | None:
+    """Return what a name stands for, or None when there is no such repository."""
+    repositories, store = services.repositories, services.blobs
+    if repositories is None or store is None or not await repositories.exists(repository):
+        return None
+    digest = await repositories.tag(repository, name)
     if digest is None:
         return refusal(404, "no such file in this repository")
-    file = services.blobs.path(digest) if services.blobs else None
-    if file is None:
+    stored = await store.find(digest)
+    if stored is None:
         return refusal(404, "this file was lost; the next run brings it back")
-    headers = {"Content-Type": _media_type(name, digest, linked), "ETag": f'"{digest}"'}
+    link = await repositories.manifest(repository, digest) if name == INDEX else None
+    by_name = _TYPES.get(f".{name.rpartition('.')[2]}", "application/octet-stream")
+    headers = {"Content-Type": link.media_type if link else by_name, "ETag": f'"{digest}"'}
     if name != INDEX:
-        return Response(200, headers, file=file)
-    packed = linked.tags.get(f"{INDEX}.gz")
-    gzipped = services.blobs.path(packed) if services.blobs and packed else None
-    return Response(200, {**headers, "Cache-Control": "no-cache"}, file=file, gzipped=gzipped)
-
-
-def _media_type(name: str, digest: Digest, linked: RepositoryState) -> str:
-    """Return a type by which no browser shows or runs it as a page; helm itself looks at none (helm/helm#12245)."""
-    if name == INDEX:
-        return linked.manifests[digest].media_type if digest in linked.manifests else "application/yaml"
-    return _TYPES.get(f".{name.rpartition('.')[2]}", "application/octet-stream")
+        return Response(200, headers, stored=stored)
+    packed = await repositories.tag(repository, f"{INDEX}.gz")
+    gzipped = await store.find(packed) if packed else None
+    return Response(200, {**headers, "Cache-Control": "no-cache"}, stored=own(stored), gzipped=own(gzipped))

@@ -85,7 +85,7 @@ class RunNotes:
             notes.troubles = {key: trouble for key, trouble in found.items() if trouble}
         return notes
 
-    def fresh(self, now: datetime) -> bool:
+    async def fresh(self, now: datetime) -> bool:
         """Whether what is known can still be trusted.
 
         That is: noted with the same configuration, recent, no withheld version ripe by now, nothing to be asked for
@@ -103,9 +103,9 @@ class RunNotes:
             return False
         if all(target.name != LOCAL for target in mirror.targets):
             return True
-        linked = self._services.repositories.get(repository_of(mirror)) if self._services.repositories else None
-        index = linked.tags.get(INDEX) if linked else None
-        return bool(index and self._services.blobs and self._services.blobs.path(index))
+        repositories, store = self._services.repositories, self._services.blobs
+        index = await repositories.tag(repository_of(mirror), INDEX) if repositories else None
+        return bool(index and store and not await store.missing([index]))
 
     async def previous(self) -> frozenset[str] | None:
         """Return what upstream listed at the last run that was accepted; None when nobody knows."""

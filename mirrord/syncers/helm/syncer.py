@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from mirrord.blobs.store import read_stored
 from mirrord.errors import StorageError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
@@ -40,7 +41,7 @@ async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) 
     """
     kept = await RunNotes.read(mirror, services)
     spec, url = spec_of(mirror), source_of(mirror)
-    asked = kept.facts if kept.fresh(now) else {}
+    asked = kept.facts if await kept.fresh(now) else {}
     if is_oci(url):
         polled = await poll_registry(services.http, url, spec, asked, now)
     else:
@@ -171,13 +172,12 @@ async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Map
     if is_oci(url):
         return {}, []
     found = await extras(services.http, url, index)
-    linked = services.repositories.get(repository_of(mirror)) if services.repositories and found.unknown else None
     files, told = dict(found.files), []
     for name, error in found.unknown.items():
-        digest = linked.tags.get(name) if linked else None
-        place = services.blobs.path(digest) if services.blobs and digest else None
-        if place is not None:
-            files[name] = await asyncio.to_thread(place.read_bytes)
+        digest = await services.repositories.tag(repository_of(mirror), name) if services.repositories else None
+        stored = await services.blobs.find(digest) if services.blobs and digest else None
+        if stored is not None:
+            files[name] = await read_stored(stored, stored.size)
             told.append(f"{name}: cannot be had now, the one of before stays: {error}")
     return files, told
 

@@ -6,17 +6,15 @@ part of a path; a blob is served only in a repository that links it (CVE-2024-39
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from itertools import accumulate
-from pathlib import Path
 from urllib.parse import quote, unquote, urlencode
 
-from mirrord.blobs.repositories import ManifestRef, RepositoryState
+from mirrord.blobs.repositories import ManifestRef, Repositories, RepositoryState
+from mirrord.blobs.store import BlobStore, own, read_stored
 from mirrord.errors import ContentError, MirrordError, StorageError
 from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Request, Response
@@ -32,6 +30,8 @@ _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 prefixes = ("/v2/",)
 _LONGEST = 1024  # characters of a path; a name has at most 255, a reference at most 135
 _PAGE = 1000  # names on a page when the client does not say
+_ENTRIES: dict[tuple[Digest, str], tuple[str | None, Mapping[str, object]]] = {}  # subject, and entry about it
+_REMEMBERED = 4096
 _FULL = LIMIT - 64 * 1024  # bytes of entries in an index: clients take no manifest of more than 4 MiB
 
 
@@ -43,22 +43,25 @@ async def respond(request: Request, services: Services) -> Response:
         return _answer(200, {}, {})
     try:
         if request.path == "_catalog":
-            return await asyncio.to_thread(_catalog, request.query, services)
+            return await _catalog(request.query, services)
         return await _in_repository(request, services)
     except StorageError:
         return refusal(500, "UNKNOWN", "the store cannot be read; the log says why")
+    except ContentError as error:
+        return refusal(400, "DIGEST_INVALID", str(error))
 
 
 async def _in_repository(request: Request, services: Services) -> Response:
     route = _ROUTE.fullmatch(unquote(request.path)) if len(request.path) <= _LONGEST else None
     if not route or not valid_repository(route["name"]):
         return refusal(404, "NAME_INVALID", "not a repository name by the grammar of the distribution specification")
-    linked = services.repositories.get(route["name"]) if services.repositories else None
-    if route["verb"] == "referrers":
-        return await asyncio.to_thread(_referrers, route, linked or RepositoryState(), request.query, services)
-    if linked is None:
-        return refusal(404, "NAME_UNKNOWN", f"{route['name']} is not mirrored here")
-    return _VERBS[route["verb"]](route, linked, request.query, services)
+    if services.repositories is None or services.blobs is None:
+        return _unknown(route["name"])
+    return await _VERBS[route["verb"]](route, request.query, services.repositories, services.blobs)
+
+
+def _unknown(name: str) -> Response:
+    return refusal(404, "NAME_UNKNOWN", f"{name} is not mirrored here")
 
 
 def refusal(status: int, code: str, message: str) -> Response:
@@ -72,55 +75,72 @@ def _answer(status: int, document: object, headers: Mapping[str, str]) -> Respon
     )
 
 
-def _manifest(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Response:  # noqa: ARG001 - same shape as `_tags`
-    reference = route["reference"]
-    try:
-        digest = Digest.parse(reference) if ":" in reference else linked.tags.get(reference)
-    except ContentError as error:
-        return refusal(400, "DIGEST_INVALID", str(error))
-    if digest is None and not valid_tag(reference):
-        return refusal(404, "MANIFEST_UNKNOWN", "not a tag by the grammar of the distribution specification")
-    link = linked.manifests.get(digest) if digest else None
-    if digest is None or link is None:
-        return refusal(404, "MANIFEST_UNKNOWN", f"{reference} is not here")
-    return _file(digest, link.media_type, services, "MANIFEST_UNKNOWN")
+async def _manifest(
+    route: re.Match[str],
+    query: Mapping[str, str],  # noqa: ARG001 - same shape as `_tags`
+    repositories: Repositories,
+    store: BlobStore,
+) -> Response:
+    name, reference = route["name"], route["reference"]
+    digest = Digest.parse(reference) if ":" in reference else await repositories.tag(name, reference)
+    link = await repositories.manifest(name, digest) if digest else None
+    if digest is not None and link is not None:
+        return await _stored(digest, link.media_type, store, "MANIFEST_UNKNOWN")
+    if not await repositories.exists(name):
+        return _unknown(name)
+    valid = digest or valid_tag(reference)
+    why = f"{reference} is not here" if valid else "not a tag by the grammar of the distribution specification"
+    return refusal(404, "MANIFEST_UNKNOWN", why)
 
 
-def _blob(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Response:  # noqa: ARG001 - same shape as `_tags`
-    try:
-        digest = Digest.parse(route["reference"])
-    except ContentError as error:
-        return refusal(400, "DIGEST_INVALID", str(error))
-    if digest not in linked.content:
-        return refusal(404, "BLOB_UNKNOWN", f"{digest} is not in this repository")
-    return _file(digest, "application/octet-stream", services, "BLOB_UNKNOWN")
+async def _blob(
+    route: re.Match[str],
+    query: Mapping[str, str],  # noqa: ARG001 - same shape as `_tags`
+    repositories: Repositories,
+    store: BlobStore,
+) -> Response:
+    digest = Digest.parse(route["reference"])
+    if await repositories.links(route["name"], digest):
+        return await _stored(digest, "application/octet-stream", store, "BLOB_UNKNOWN")
+    if not await repositories.exists(route["name"]):
+        return _unknown(route["name"])
+    return refusal(404, "BLOB_UNKNOWN", f"{digest} is not in this repository")
 
 
-def _file(digest: Digest, media_type: str, services: Services, missing: str) -> Response:
-    file = services.blobs.path(digest) if services.blobs else None
-    if file is None:
+async def _stored(digest: Digest, media_type: str, store: BlobStore, missing: str) -> Response:
+    stored = await store.find(digest)
+    if stored is None:
         return refusal(404, missing, f"{digest} is linked but not in the store; the next run brings it back")
     headers = {"Content-Type": media_type, "Docker-Content-Digest": digest, "ETag": f'"{digest}"', **_VERSION}
-    return Response(200, headers, file=file)
+    # Of a manifest the headers matter, and not every client follows.
+    return Response(200, headers, stored=own(stored) if missing == "MANIFEST_UNKNOWN" else stored)
 
 
-def _tags(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Response:  # noqa: ARG001 - same shape as `_blob`
+async def _tags(
+    route: re.Match[str],
+    query: Mapping[str, str],
+    repositories: Repositories,
+    store: BlobStore,  # noqa: ARG001 - same shape as `_blob`
+) -> Response:
     """List tags in lexical order, `n` of them after `last` (distribution-spec, Listing Tags)."""
     name = route["name"]
+    state = await repositories.state(name)
+    if state is None:
+        return _unknown(name)
     if route["reference"] != "list":
         return refusal(404, "UNSUPPORTED", "only tags/list is known")
     try:
-        page, link = _page(sorted(linked.tags), f"/v2/{name}/tags/list", query)
+        page, link = _page(sorted(state.tags), f"/v2/{name}/tags/list", query)
     except ValueError as error:
         return refusal(400, "PAGINATION_NUMBER_INVALID", str(error))
     return _answer(200, {"name": name, "tags": page}, link)
 
 
-def _catalog(query: Mapping[str, str], services: Services) -> Response:
+async def _catalog(query: Mapping[str, str], services: Services) -> Response:
     """List repositories in lexical order, as docker-registry does; the specification leaves it to registries."""
-    names = services.repositories.repositories() if services.repositories else ()
+    names = await services.repositories.names() if services.repositories else ()
     try:
-        page, link = _page(sorted(filter(valid_repository, names)), "/v2/_catalog", query)
+        page, link = _page([*filter(valid_repository, names)], "/v2/_catalog", query)
     except ValueError as error:
         return refusal(400, "PAGINATION_NUMBER_INVALID", str(error))
     return _answer(200, {"repositories": page}, link)
@@ -148,21 +168,21 @@ def _page(
     return page, {"Link": f'<{path}?{following}>; rel="next"'}
 
 
-def _referrers(route: re.Match[str], linked: RepositoryState, query: Mapping[str, str], services: Services) -> Response:
+async def _referrers(
+    route: re.Match[str], query: Mapping[str, str], repositories: Repositories, store: BlobStore
+) -> Response:
     """List the manifests that are about one, perhaps of one type (distribution-spec, Listing Referrers).
 
     A subject that nobody refers to, or that is not here, has an empty list: 404 would say that the API is missing.
     """
-    try:
-        subject = Digest.parse(route["reference"])
-    except ContentError as error:
-        return refusal(400, "DIGEST_INVALID", str(error))
-    found = {
-        digest: entry
-        for digest, link in sorted(linked.manifests.items())
-        if link.subject is None or link.subject == subject
-        if (entry := _entry(digest, link, subject, services))
+    subject = Digest.parse(route["reference"])
+    state = await repositories.state(route["name"]) or RepositoryState()
+    about = {digest: link for digest, link in sorted(state.manifests.items()) if link.subject in (None, subject)}
+    lost = await store.missing(about)
+    entries = {
+        digest: await _entry(digest, link, subject, store) for digest, link in about.items() if digest not in lost
     }
+    found = {digest: entry for digest, entry in entries.items() if entry}
     wanted, headers = query.get("artifactType"), {"Content-Type": OCI_INDEX}
     if wanted:
         found = {digest: entry for digest, entry in found.items() if entry.get("artifactType") == wanted}
@@ -175,21 +195,19 @@ def _referrers(route: re.Match[str], linked: RepositoryState, query: Mapping[str
     return Response(200, {**headers, **_VERSION, **link}, body=index_of([found[Digest(digest)] for digest in page]))
 
 
-def _entry(digest: Digest, link: ManifestRef, subject: Digest, services: Services) -> Mapping[str, object] | None:
+async def _entry(digest: Digest, link: ManifestRef, subject: Digest, store: BlobStore) -> Mapping[str, object] | None:
     """Describe a manifest that is about `subject`; None when it is not, or cannot be read."""
-    file = services.blobs.path(digest) if services.blobs else None
-    try:
-        about, entry = _about(file, link.media_type, digest) if file else (None, None)
-    except (MirrordError, OSError):
-        return None
+    key = digest, link.media_type
+    if key not in _ENTRIES and (stored := await store.find(digest)) is not None:
+        try:
+            manifest = Manifest.parse(await read_stored(stored, LIMIT), link.media_type, digest)
+        except MirrordError:
+            return None
+        if len(_ENTRIES) >= _REMEMBERED:
+            _ENTRIES.clear()
+        _ENTRIES[key] = (manifest.subject.digest if manifest.subject else None), entry_of(manifest)
+    about, entry = _ENTRIES.get(key, (None, {}))
     return entry if about == subject else None
 
 
-@lru_cache(maxsize=4096)
-def _about(file: Path, media_type: str, digest: Digest) -> tuple[str | None, Mapping[str, object]]:
-    """Return the subject of a manifest, and its entry in a list of referrers (image-spec, image-index.md)."""
-    manifest = Manifest.parse(file.read_bytes(), media_type, digest)
-    return (manifest.subject.digest if manifest.subject else None), entry_of(manifest)
-
-
-_VERBS = {"tags": _tags, "blobs": _blob, "manifests": _manifest}
+_VERBS = {"tags": _tags, "blobs": _blob, "manifests": _manifest, "referrers": _referrers}

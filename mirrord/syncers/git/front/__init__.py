@@ -42,8 +42,8 @@ async def _clone(request: Request, services: Services) -> Response:
         return refusal(404, "no such repository is served here")
     rest = found["rest"] or ""
     if rest.startswith(PREFIX):
-        return lfs(request, cache, rest.removeprefix(PREFIX))
-    return clone(request, services.once(front_of), cache, rest)
+        return await lfs(request, cache, rest.removeprefix(PREFIX))
+    return await clone(request, services.once(front_of), cache, rest)
 
 
 async def _raw(request: Request, services: Services) -> Response:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from mirrord.blobs.store import LocalFile
 from mirrord.errors import BusyError, ContentError, MirrordError, TooLargeError
 from mirrord.syncer.serving import Process, Request, Response, refusal
 from mirrord.syncers.git.front.state import GitFront
@@ -38,20 +39,22 @@ _SETTINGS: Final = {
 }
 
 
-def clone(request: Request, front: GitFront, cache: Path, rest: str) -> Response:
+async def clone(request: Request, front: GitFront, cache: Path, rest: str) -> Response:
     """Map what follows the name of a repository to content."""
     service = request.query.get("service", "")
     if RECEIVE in (service, rest):
         return refusal(403, "this mirror is read-only; push to its upstream")
     if (rest == UPLOAD) != (request.method == "POST"):
         return refusal(405, "only git-upload-pack can be posted to, and it can only be posted to")
-    version = _version(request.git_protocol)
+    version = _version(request.headers.get("git-protocol", ""))
     if rest == UPLOAD:
         return Response(200, {}, posted=partial(_answer, front, cache, version), longest=LONGEST)
     if rest == "info/refs":
         return _listing(front, cache, service, version)
     if rest == "HEAD":
-        return Response(200, {"Content-Type": "text/plain; charset=utf-8"}, file=cache / "HEAD")
+        head = await asyncio.to_thread(LocalFile.whole, cache / "HEAD")
+        headers = {"Content-Type": "text/plain; charset=utf-8"}
+        return Response(200, headers, stored=head) if head else refusal(404, "no such repository is served here")
     return refusal(404, "no page; `git clone` this address")
 
 

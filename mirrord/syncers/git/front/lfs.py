@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from mirrord.blobs.store import LocalFile
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncers.git.front.content_type import SAFETY
 from mirrord.wire.git.lfs import objects
@@ -28,7 +29,7 @@ class _AskedError(Exception):
     """The request is not answered: HTTP status, and a reason for people."""
 
 
-def lfs(request: Request, cache: Path, rest: str) -> Response:
+async def lfs(request: Request, cache: Path, rest: str) -> Response:
     """Map what follows `info/lfs/` in the address of a repository to content."""
     if rest == "objects/batch":
         if request.method != "POST":
@@ -43,7 +44,8 @@ def lfs(request: Request, cache: Path, rest: str) -> Response:
     if request.method == "POST":
         return _refusal(405, "this mirror is read-only; push to its upstream")
     headers = {"Content-Type": "application/octet-stream", "ETag": f'"{oid}"', **_FOREVER, **SAFETY}
-    return Response(200, headers, file=objects.place(cache, oid))
+    stored = await asyncio.to_thread(LocalFile.whole, objects.place(cache, oid))
+    return Response(200, headers, stored=stored) if stored else _refusal(404, "this mirror does not have the object")
 
 
 async def _batch(cache: Path, folder: str, body: bytes) -> Response:

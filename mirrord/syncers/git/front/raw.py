@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from mirrord.blobs.store import LocalFile
 from mirrord.errors import BusyError, MissingError
 from mirrord.syncer.serving import Response, refusal
 from mirrord.syncers.git.front.content_type import LOOK, headers_of
@@ -78,7 +79,7 @@ async def _content(front: GitFront, history: History, found: TreePath, data: byt
     if entry.size > SMALL:
         file = await front.blobs.file(entry.oid, lambda: history.blob(entry.oid, LARGEST))
         start = await asyncio.to_thread(_start, file) or b""
-        return Response(200, {**headers_of(name, start), **validators}, file=file)
+        return Response(200, {**headers_of(name, start), **validators}, stored=LocalFile(file, 0, entry.size))
     if entry.mode == LINK:
         return Response(200, {**headers_of("", data), **validators}, body=data)
     pointer = _POINTER.fullmatch(data) if entry.size <= _LONGEST_POINTER else None
@@ -95,7 +96,7 @@ async def _large(cache: Path, name: str, pointer: re.Match[bytes], validators: M
     if start is None:
         why = "upstream has not given it, or the mirror has `lfs: false`; `mirrord status` says more"
         return refusal(404, f"this file is kept in Git LFS, and its object is not here: {why}")
-    return Response(200, {**headers_of(name, start), **validators, "ETag": f'"{oid}"'}, file=file)
+    return Response(200, {**headers_of(name, start), **validators, "ETag": f'"{oid}"'}, stored=LocalFile(file, 0, size))
 
 
 def _start(file: Path, size: int | None = None) -> bytes | None:

@@ -9,22 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 from mirrord.blobs.repositories import ManifestRef, Repositories, RepositoryState
 from mirrord.blobs.spool import SpoolReader
-from mirrord.blobs.store import BlobStore
+from mirrord.blobs.store import BlobStore, read_stored
 from mirrord.errors import ContentError, ImmutableError, StorageError
-from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE, ChartVersion
 from mirrord.syncers.helm.transfer.target import GZIP, TEXT, IndexFile, Reading
 
 UNFINISHED: Final = "unfinished"
 """Names, below that of a repository, what a run has put and no index lists yet."""
-FEW: Final = 16  # archives that a crash may cost, and an eighth of what is there: all names are written each time
-NOWHERE: Final = Digest("sha256:" + "0" * 64)
+FEW: Final = 16  # archives that a crash may cost
 
 
 class LocalTarget:
@@ -33,44 +30,45 @@ class LocalTarget:
     provenance = True
     oldest_first = False
 
-    def __init__(self, store: BlobStore, links: Repositories, repository: str, reading: Reading | None = None) -> None:
-        """Keep content in `store`, and the names of `repository` (`_helm/<mirror>`) in `links`.
+    def __init__(
+        self, store: BlobStore, repositories: Repositories, repository: str, reading: Reading | None = None
+    ) -> None:
+        """Keep content in `store`, and the names of `repository` (`_helm/<mirror>`) in `repositories`.
 
         `reading` gets to see the index that is there whenever it is asked what is held.
         """
         self._reading = reading
         self._store = store
-        self._links = links
+        self._repositories = repositories
         self._repository = repository
         self._unfinished = f"{repository}/{UNFINISHED}"
-        self._unsaved = 0
+        self._unsaved: set[str] = set()
         self._tags: dict[str, Digest] = {}
         self._made: dict[Digest, ManifestRef] = {}
         self.place = f"local {repository}"
 
-    @property
-    def _linked(self) -> RepositoryState:
-        return self._links.get(self._repository) or RepositoryState()
-
-    @property
-    def _waiting(self) -> RepositoryState:
-        return self._links.get(self._unfinished) or RepositoryState()
+    async def _state(self, repository: str) -> RepositoryState:
+        return await self._repositories.state(repository) or RepositoryState()
 
     async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
         """Look into the repository's file, and for those of `charts` that are not in it, at what waits for its index.
 
         What is named but lost on disk, or its provenance, counts as not there.
         """
-        index = self._store.path(self._linked.tags.get(INDEX, NOWHERE))
+        linked, unfinished = await self._state(self._repository), await self._state(self._unfinished)
+        index = await self._store.find(linked.tags[INDEX]) if INDEX in linked.tags else None
         if index is not None and self._reading is not None:
-            await asyncio.to_thread(self._read, index, self._reading)
-        waiting = self._whole(self._waiting.tags)
+            data = await read_stored(index, index.size)
+            with contextlib.suppress(ContentError):  # one that is damaged will be replaced
+                await asyncio.to_thread(self._reading, data)
+        waiting = await self._whole(unfinished.tags)
         found = ((chart, waiting.get(chart.item)) for chart in charts)
         held = {chart.item: digest for chart, digest in found if digest and chart.digest in (None, digest)}
-        return held | self._whole(self._linked.tags)
+        return held | await self._whole(linked.tags)
 
-    def _whole(self, tags: Mapping[str, Digest]) -> dict[str, Digest]:
-        lost = {name.removesuffix(PROVENANCE) for name, digest in tags.items() if not self._store.path(digest)}
+    async def _whole(self, tags: Mapping[str, Digest]) -> dict[str, Digest]:
+        gone = await self._store.missing(tags.values())
+        lost = {name.removesuffix(PROVENANCE) for name, digest in tags.items() if digest in gone}
         begin, end = f"{CHARTS}/", ".tgz"
         return {
             name[len(begin) : -len(end)]: digest
@@ -78,15 +76,11 @@ class LocalTarget:
             if name.startswith(begin) and name.endswith(end) and name not in lost
         }
 
-    def _read(self, index: Path, reading: Reading) -> None:
-        with contextlib.suppress(ContentError), storage_errors(str(index)):  # one that is damaged will be replaced
-            reading(index.read_bytes())
-
     async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """Link the spool's file into the store; it gets its name in `finish`."""
         name = f"{CHARTS}/{chart.file}"
-        there = self._linked.tags.get(name)
-        if there not in (None, reader.digest) and self._store.path(there) and not replace:
+        there = await self._repositories.tag(self._repository, name)
+        if there not in (None, reader.digest) and not replace and not await self._store.missing([there]):
             raise ImmutableError(f"{self.place}: {chart.item} is {there} there, not {reader.digest}")
         await self._store.adopt(reader.digest, await reader.whole())  # linked, not copied: nobody writes to it any more
         beside = f"{name}{PROVENANCE}"
@@ -95,8 +89,8 @@ class LocalTarget:
             await self._keep_small(beside, prov, TEXT)
         self._made[reader.digest] = ManifestRef(GZIP, reader.size)
         self._tags[name] = reader.digest  # once its provenance is there: others may save all names meanwhile
-        self._unsaved += 1
-        if self._unsaved >= max(FEW, len(self._waiting.tags) // 8):
+        self._unsaved |= {name, beside}
+        if len(self._unsaved) >= 2 * FEW:
             await self.save()
 
     async def save(self) -> None:
@@ -105,11 +99,13 @@ class LocalTarget:
         Raises:
             StorageError: the disk said no.
         """
-        if self._unsaved:
-            self._unsaved = 0
-            tags = {name: digest for name, digest in self._tags.items() if name.startswith(f"{CHARTS}/")}
-            links = {digest: self._made[digest] for digest in tags.values()}
-            await self._links.publish(self._unfinished, links, tags)
+        names, self._unsaved = self._unsaved, set()
+        tags = {name: self._tags[name] for name in names if name in self._tags}
+        try:
+            await self._repositories.publish(self._unfinished, {one: self._made[one] for one in tags.values()}, tags)
+        except BaseException:
+            self._unsaved |= names
+            raise
 
     async def finish(self, index: IndexFile) -> None:
         """Name the index and all that it lists in one atomic step; what it does not list loses its name."""
@@ -118,24 +114,28 @@ class LocalTarget:
         for name, data in index.extras.items():
             await self._keep_small(name, data, TEXT)
         beside = {name: self._tags[name] for name in (INDEX, f"{INDEX}.gz", *index.extras)}
-        old, waiting = self._linked, self._waiting
-        tags = {**self._listed(index, (self._tags, old.tags, waiting.tags)), **beside}
+        old, waiting = await self._state(self._repository), await self._state(self._unfinished)
+        names = (self._tags, old.tags, waiting.tags)
+        lost = await self._store.missing({digest for tags in names for digest in tags.values()})
+        known = [{name: digest for name, digest in tags.items() if digest not in lost} for tags in names]
+        tags = {**self._listed(index, known), **beside}
         links = {**waiting.manifests, **old.manifests, **self._made}
-        await self._links.publish(self._repository, {one: links[one] for one in tags.values()}, tags, exactly=True)
-        if self._linked.tags != tags or self._store.path(tags[INDEX]) is None:
+        new = {digest: links[digest] for digest in tags.values()}
+        await self._repositories.publish(self._repository, new, tags, exactly=True, expect=old.revision)
+        if await self._store.missing([tags[INDEX]]):
             raise StorageError(f"{self.place}: what was written is not what is read back; look at the disk")
         self._tags.clear()
         self._made.clear()
-        self._unsaved = 0
+        self._unsaved.clear()
         if waiting.tags:
-            await self._links.publish(self._unfinished, {}, {}, exactly=True)
+            await self._repositories.publish(self._unfinished, {}, {}, exactly=True)
 
     def _listed(self, index: IndexFile, known: Sequence[Mapping[str, Digest]]) -> Mapping[str, Digest]:
         """Return the names of all files that the index lists, or refuse it."""
         tags = {}
         for chart in index.charts:
             name = f"{CHARTS}/{chart.file}"
-            names = next((names for names in known if self._has(names.get(name), chart.digest)), None)
+            names = next((names for names in known if name in names and chart.digest in (None, names[name])), None)
             if names is None:
                 raise ContentError(f"{self.place}: the new index lists {chart.item}, whose archive is not there")
             tags[name] = names[name]
@@ -143,9 +143,6 @@ class LocalTarget:
             if prov is not None:
                 tags[f"{name}{PROVENANCE}"] = prov
         return tags
-
-    def _has(self, digest: Digest | None, wanted: Digest | None) -> bool:
-        return digest is not None and wanted in (None, digest) and self._store.path(digest) is not None
 
     async def _keep_small(self, name: str, data: bytes, media_type: str) -> None:
         digest = Digest.of(data)

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
+from mirrord.blobs.store import LocalFile
 from mirrord.errors import ContentError, MirrordError
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Step
@@ -200,7 +201,7 @@ class HelmSession:
         item = batch[0].item
         choice = self._errand.choices[item]
         also = frozenset(one.digest for one in choice.rivals if one.digest)
-        here = self._here(choice)
+        here = await self._here(choice)
         keeps = any(self._errand.targets[step.target].provenance for step in batch)
         spools, group = self._services.spools, f"{self._errand.mirror}/"
         async with self._archives.archive(choice.chart, spools, group, also, here, signed=keeps) as archive:
@@ -245,11 +246,12 @@ class HelmSession:
         self.troubles.pop(key, None)
         return prov, ""
 
-    def _here(self, choice: VersionChoice) -> Path | None:
+    async def _here(self, choice: VersionChoice) -> Path | None:
         """Return the archive when our own store has it: some other target, or mirror, brought it."""
         digest, store = choice.chart.digest, self._services.blobs
         held = (shelf.held.get(choice.chart.item) for shelf in self._errand.survey.shelves.values())
-        return store.path(digest) if digest and store and digest in held else None
+        stored = await store.find(digest) if digest and store and digest in held else None
+        return stored.path if isinstance(stored, LocalFile) else None
 
     async def _finish(self, steps: Sequence[Step], tell: Tell) -> None:
         """Publish the index of one target; what is to be deleted there is listed no more."""

@@ -64,7 +64,7 @@ class Keeping(Destination, Protocol):
         """Keep a blob; whole and verified on return."""
         ...
 
-    def expect(self, blobs: Sequence[Descriptor]) -> None:
+    async def expect(self, blobs: Sequence[Descriptor]) -> None:
         """Say which blobs are to come.
 
         Raises:

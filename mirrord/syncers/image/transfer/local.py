@@ -2,76 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mirrord.blobs.holding import whole
-from mirrord.blobs.repositories import ManifestRef, Repositories, RepositoryState
+from mirrord.blobs.repositories import ManifestRef, Repositories
 from mirrord.blobs.spool import SpoolReader
 from mirrord.blobs.store import BlobStore
-from mirrord.errors import DigestError, MissingError, StorageError
+from mirrord.errors import DigestError, StorageError
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
+from mirrord.syncers.image.kept import LocalRepository
 from mirrord.wire.oci.descriptor import Descriptor
-from mirrord.wire.oci.files import BlobFile
-from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.wire.oci.manifest import Manifest
 
 
-class LocalDestination:
-    """A repository of mirrord's own store."""
+class LocalDestination(LocalRepository):
+    """A repository of mirrord's own store, as it can be written to."""
 
     host = ""
 
     def __init__(
-        self, store: BlobStore, links: Repositories, repository: str, scratch: Path, spare: Callable[[], int]
+        self, store: BlobStore, repositories: Repositories, repository: str, scratch: Path, spare: Callable[[], int]
     ) -> None:
-        """Keep content in `store` and names in `links`; `spare` says how many bytes there is room for."""
-        self._store = store
-        self._links = links
+        """Keep content in `store` and names in `repositories`; `spare` says how many bytes there is room for."""
+        super().__init__(store, repositories, repository)
         self._scratch = scratch
         self._spare = spare
         self._brought: set[Digest] = set()
         self._fresh: dict[Digest, ManifestRef] = {}
-        self.repository = repository
-
-    @property
-    def _linked(self) -> RepositoryState:
-        return self._links.get(self.repository) or RepositoryState()
-
-    async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:  # noqa: ARG002 - asks nobody
-        """Look into the repository's file."""
-        state = self._linked
-        digest = Digest.parse(ref) if ":" in ref else state.tags.get(ref)
-        found = digest and state.manifests.get(digest)
-        return Descriptor(found.media_type, digest, found.size) if digest and found else None
-
-    async def get_manifest(self, digest: str) -> Manifest:
-        """Read the store."""
-        found = self._linked.manifests.get(Digest.parse(digest))
-        body = await asyncio.to_thread(self._file(Digest(digest)).load, LIMIT)
-        return Manifest.parse(body, found.media_type if found else "", Digest(digest))
-
-    @contextlib.asynccontextmanager
-    async def open_blob(self, descriptor: Descriptor) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Read the store."""
-        yield self._file(descriptor.digest).chunks()
-
-    def _file(self, digest: Digest) -> BlobFile:
-        path = self._store.path(digest)
-        if path is None:
-            raise MissingError(f"{digest} is not in the local store")
-        return BlobFile.whole(path)
 
     async def has_manifest(self, digest: Digest) -> bool:
-        """Look into the repository's file, and whether the store still has all that is reached from there."""
-        return digest in self._fresh or whole(self._linked, self._store, digest)
+        """Look at what was written in this run, too."""
+        return digest in self._fresh or await super().has_manifest(digest)
 
     async def has_blob(self, blob: Descriptor) -> bool:
         """Look into the store."""
-        return self._store.path(blob.digest) is not None
+        return not await self._store.missing([blob.digest])
 
     async def mount(self, digest: Digest, source: str) -> bool:  # noqa: ARG002 - the port's signature
         """Say no: `has_blob` looks at all repositories already."""
@@ -88,7 +55,7 @@ class LocalDestination:
         if not reader.in_place:
             await self._store.adopt(blob.digest, file)
             return
-        self.expect([blob])
+        await self.expect([blob])
         copy, hasher = self._scratch / f"{blob.digest.hex}.{secrets.token_hex(4)}", blob.digest.hasher()
         try:
             with storage_errors(str(copy)), copy.open("wb") as out:
@@ -116,9 +83,11 @@ class LocalDestination:
         """
         fresh = self._reached(manifest.digest)
         refs = {ref for link in fresh.values() for ref in link.refs}
-        if lost := [ref for ref in (*fresh, *refs) if self._store.path(ref) is None]:
-            raise StorageError(f"{self.repository}: lost {lost[0]} again before it had a name; the next run brings it")
-        await self._links.publish(self.repository, fresh, dict.fromkeys(names, manifest.digest))
+        if lost := await self._store.missing(fresh.keys() | refs):
+            raise StorageError(
+                f"{self.repository}: lost {min(lost)} again before it had a name; the next run brings it"
+            )
+        await self._repositories.publish(self.repository, fresh, dict.fromkeys(names, manifest.digest))
         for digest in fresh:
             self._fresh.pop(digest, None)
 
@@ -133,9 +102,10 @@ class LocalDestination:
                 left += found[one].refs
         return found
 
-    def expect(self, blobs: Sequence[Descriptor]) -> None:
+    async def expect(self, blobs: Sequence[Descriptor]) -> None:
         """Compare what the store lacks with the room on its disk."""
-        need = sum({blob.digest: blob.size for blob in blobs if self._store.path(blob.digest) is None}.values())
+        sizes = {blob.digest: blob.size for blob in blobs}
+        need = sum(sizes[digest] for digest in await self._store.missing(sizes))
         if need > (left := self._spare() if need else 0):
             raise StorageError(
                 f"{self.repository}: {need} bytes are to be kept, and the disk has {left} left; make room"
@@ -143,7 +113,7 @@ class LocalDestination:
 
     async def discard(self) -> None:
         """Remove what this run brought and no repository links; content of other runs is brought again by the next."""
-        linked = await asyncio.to_thread(self._links.linked)
+        linked = await self._repositories.linked()
         for digest in (self._brought | self._fresh.keys()) - linked:
             await self._store.remove(digest)
         self._brought.clear()

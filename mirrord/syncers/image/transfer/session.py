@@ -156,7 +156,7 @@ class ImageSession:
             errand.tally.there += 1
             return
         if isinstance(destination, Keeping):
-            destination.expect(parts.blobs)
+            await destination.expect(parts.blobs)
         errand.extent.found(parts)
         await errand.workers.each(parts.children, lambda child: self._child(errand, child, depth + 1))
         await errand.workers.each(parts.blobs, lambda blob: self._blob(errand, blob))

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from mirrord.blobs.holding import whole
-from mirrord.blobs.repositories import RepositoryState
 from mirrord.errors import MirrordError, RefusedError, StorageError, TransportError, UnreachableError
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
@@ -18,8 +16,8 @@ from mirrord.plan.differ import asked
 from mirrord.plan.moving import Evidence, undated
 from mirrord.plan.offer import Offer
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
-from mirrord.syncers.image.kept import created_locally, open_target
-from mirrord.syncers.image.names import image_name, source_reference, spec_of, target_place
+from mirrord.syncers.image.kept import open_local, open_target
+from mirrord.syncers.image.names import source_reference, spec_of, target_place
 from mirrord.syncers.image.plan import ImageSource, ImageSurvey, at_targets
 from mirrord.syncers.image.spec import CopySpec
 from mirrord.syncers.image.upstream.layout import LayoutSource, build_offers, builds, open_image, single
@@ -48,7 +46,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
     """
     problems: list[str] = []
     missing: list[str] = []
-    memory = await asyncio.to_thread(_evident, mirror, services, memory)
+    memory = await _evident(mirror, services, memory)
     found, sources = await _source(mirror, services, memory, problems, missing)
     if isinstance(mirror.spec, CopySpec):  # people know the one image as they wrote it
         found = [replace(offer, item=replace(offer.item, name=mirror.spec.text)) for offer in found]
@@ -100,13 +98,8 @@ async def _created(
 
 
 async def _created_there(target: Target, digest: Digest, mirror: Mirror, services: Services) -> datetime | None:
-    if target.name != LOCAL:
-        return await created_at(open_target(mirror, target, services), digest)
-    if services.repositories is None or services.blobs is None:
-        return None
-    return await created_locally(
-        services.repositories.get(image_name(mirror)) or RepositoryState(), services.blobs, digest
-    )
+    place = open_local(mirror, services) if target.name == LOCAL else open_target(mirror, target, services)
+    return await created_at(place, digest) if place else None
 
 
 async def _source(
@@ -150,7 +143,7 @@ async def _files(
     return [offer], {offer.item.name: LayoutSource(layout, root)}
 
 
-def _evident(mirror: Mirror, services: Services, memory: Memory) -> Memory:
+async def _evident(mirror: Mirror, services: Services, memory: Memory) -> Memory:
     """Leave out what the record says of folders of ours and a look proves wrong: our own disk needs no belief."""
     remembered: dict[str, set[str]] = {}
     for (name, _), known in memory.items():
@@ -158,24 +151,27 @@ def _evident(mirror: Mirror, services: Services, memory: Memory) -> Memory:
     lost: set[tuple[str, str]] = set()
     for target in mirror.targets:
         digests = remembered.get(target.name, set())
-        if target.name == LOCAL and services.repositories is not None and services.blobs is not None and digests:
-            linked = services.repositories.get(image_name(mirror)) or RepositoryState()
-            lost |= {(LOCAL, digest) for digest in digests if not whole(linked, services.blobs, digest)}
+        if target.name == LOCAL and (local := open_local(mirror, services)) is not None:
+            lost |= {(LOCAL, digest) for digest in digests if not await local.has_manifest(Digest(digest))}
         elif target.name != LOCAL and isinstance(folder := target_place(mirror, target), Path):
-            gone = (digest for digest in digests if not (folder / blob_name(Digest(digest))).is_file())
-            lost |= {(target.name, digest) for digest in gone}
+            lost |= {(target.name, digest) for digest in await asyncio.to_thread(_gone, folder, digests)}
     kept = {key: known for key, known in memory.items() if (key[0], known.digest) not in lost}
     return Memory(kept, memory.names) if lost else memory
 
 
-def _local(names: Collection[str], mirror: Mirror, services: Services) -> Mapping[str, str | None]:
+def _gone(folder: Path, digests: Collection[str]) -> Collection[str]:
+    return [digest for digest in digests if not (folder / blob_name(Digest(digest))).is_file()]
+
+
+async def _local(names: Collection[str], mirror: Mirror, services: Services) -> Mapping[str, str | None]:
     """Look up names in the local store; what is linked and not whole is not there."""
-    if services.repositories is None or services.blobs is None:
+    local = open_local(mirror, services)
+    if local is None:
         raise StorageError("the local target needs a state directory")
-    linked = services.repositories.get(image_name(mirror)) or RepositoryState()
-    known: Mapping[str, str] = {**{digest: digest for digest in linked.manifests}, **linked.tags}
-    there = {name for name in names if name in known and whole(linked, services.blobs, known[name])}
-    return {name: known[name] if name in there else None for name in names}
+    heads = {name: await local.head_manifest(name) for name in names}
+    return {
+        name: head.digest if head and await local.has_manifest(head.digest) else None for name, head in heads.items()
+    }
 
 
 async def _held(target: Target, names: Collection[str], mirror: Mirror, services: Services) -> _Look:
@@ -185,7 +181,7 @@ async def _held(target: Target, names: Collection[str], mirror: Mirror, services
     what it does not have (google/go-containerregistry#1691). Its answer to the upload decides.
     """
     if target.name == LOCAL:
-        return _Look(target.name, await asyncio.to_thread(_local, names, mirror, services))
+        return _Look(target.name, await _local(names, mirror, services))
     place = open_target(mirror, target, services)
     held: dict[str, str | None] = {}
     answered: list[bool] = []

@@ -1,0 +1,164 @@
+"""How a repository is written down: a log of lines, of which each is one publication. Pure.
+
+    {"log":"5f3a…","size":412}
+    {"manifests":{"sha256:…":{"mediaType":"…","size":7,"refs":["sha256:…"],"subject":""}}}
+    {"tags":{"main":"sha256:…"}}
+
+The first line identifies the log, and says how many bytes of lines it was begun with; those hold one tag or manifest
+each. Publications are appended, and later lines win. So one append is one atomic step, and whoever looks for one thing
+searches the bytes for its name and reads the line around it. The file of one JSON document that versions before this
+one wrote is read as a single publication.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mirrord.blobs.repositories import ManifestRef
+from mirrord.model.digest import Digest
+
+_KEYS = {"tags", "manifests"}
+
+
+@dataclass(slots=True)
+class Links:
+    """What a log says when all of it is read. `content` has the manifests and what they refer to."""
+
+    tags: dict[str, Digest] = field(default_factory=dict)
+    manifests: dict[Digest, ManifestRef] = field(default_factory=dict)
+    content: set[Digest] = field(default_factory=set)
+
+    def add(self, tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]) -> None:
+        """Add a publication; the tags last, so that who finds one finds its manifest."""
+        self.content.update(manifests, *(link.refs for link in manifests.values()))
+        self.manifests.update(manifests)
+        self.tags.update(tags)
+
+    def new(
+        self, tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]
+    ) -> tuple[Mapping[str, Digest], Mapping[Digest, ManifestRef]]:
+        """Return what of a publication is not there already."""
+        return (
+            {name: digest for name, digest in tags.items() if self.tags.get(name) != digest},
+            {digest: link for digest, link in manifests.items() if self.manifests.get(digest) != link},
+        )
+
+
+def both(old: Links, new: Links) -> Links:
+    """Return what is there after another publication."""
+    links = Links()
+    for one in (old, new):
+        links.add(one.tags, one.manifests)
+    return links
+
+
+def line(tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]) -> bytes:
+    """Write one publication."""
+    entry: dict[str, Any] = {}
+    if manifests:
+        entry["manifests"] = {
+            digest: {"mediaType": link.media_type, "size": link.size, "refs": list(link.refs)}
+            | ({} if link.subject is None else {"subject": link.subject})
+            for digest, link in manifests.items()
+        }
+    if tags:
+        entry["tags"] = dict(tags)
+    return _line(entry)
+
+
+def begin(links: Links) -> bytes:
+    """Write a log anew: one tag or manifest a line."""
+    body = [line({}, {digest: link}) for digest, link in sorted(links.manifests.items())]
+    body += [line({name: digest}, {}) for name, digest in sorted(links.tags.items())]
+    return b"".join([_line({"log": secrets.token_hex(8), "size": sum(map(len, body))}), *body])
+
+
+def identity(log: bytes) -> tuple[str, int]:
+    """Return what tells a log from others, and with how many bytes it was begun.
+
+    Raises:
+        ValueError, KeyError, TypeError: it does not begin as a log does.
+    """
+    end = log.index(b"\n") + 1
+    head = json.loads(log[:end])
+    return str(head["log"]), end + int(head["size"])
+
+
+def sound(log: bytes) -> bytes:
+    """Leave out a last line of which a crash wrote a part only: it ends early, or has blocks that never came."""
+    whole = log[: log.rfind(b"\n") + 1]
+    last = whole.rfind(b"\n", 0, -1) + 1
+    return whole[:last] if b"\0" in whole[last:] else whole
+
+
+def read(log: bytes) -> Links:
+    """Read all of a sound log.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, ContentError: it is damaged.
+    """
+    links = Links()
+    for entry in log.splitlines()[1:]:
+        links.add(*_entry(json.loads(entry)))
+    return links
+
+
+def read_document(document: bytes) -> Links:
+    """Read the one JSON document in which earlier versions kept a repository; raises as `read` does."""
+    found = json.loads(document)
+    links = Links()
+    links.add(*_entry({"tags": found["tags"], "manifests": found["manifests"]}))
+    return links
+
+
+def find_tag(log: bytes, name: str) -> Digest | None:
+    """Look for one tag; raises as `read` does when the line is damaged."""
+    for entry in _around(log, json.dumps(name).encode() + b":"):
+        if name in (tags := entry.get("tags", {})):
+            return Digest.parse(tags[name])
+    return None
+
+
+def find_manifest(log: bytes, digest: Digest) -> ManifestRef | None:
+    """Look for one manifest; raises as `find_tag` does."""
+    for entry in _around(log, f'"{digest}":'.encode()):
+        if digest in (manifests := entry.get("manifests", {})):
+            return _manifest(manifests[digest])
+    return None
+
+
+def find_link(log: bytes, digest: Digest) -> bool:
+    """Look whether a manifest has this digest, or refers to it; raises as `find_tag` does."""
+    for entry in _around(log, f'"{digest}"'.encode()):
+        links = Links()
+        links.add({}, _entry(entry)[1])
+        if digest in links.content:
+            return True
+    return False
+
+
+def _around(log: bytes, name: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the lines that hold a name, the last one first."""
+    end = len(log)
+    while (at := log.rfind(name, 0, end)) >= 0:
+        end = log.rfind(b"\n", 0, at) + 1
+        yield json.loads(log[end : log.index(b"\n", at)])
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    return json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+
+
+def _entry(entry: Any) -> tuple[Mapping[str, Digest], Mapping[Digest, ManifestRef]]:
+    if not entry.keys() <= _KEYS:
+        raise ValueError(f"unknown: {sorted(entry.keys() - _KEYS)}")
+    tags = {name: Digest.parse(digest) for name, digest in entry.get("tags", {}).items()}
+    return tags, {Digest.parse(digest): _manifest(link) for digest, link in entry.get("manifests", {}).items()}
+
+
+def _manifest(link: Any) -> ManifestRef:  # ours; a wrong shape raises and is reported
+    return ManifestRef(link["mediaType"], link["size"], tuple(map(Digest.parse, link["refs"])), link.get("subject"))
