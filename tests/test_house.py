@@ -367,6 +367,12 @@ def test_nothing_ties_the_tree_to_one_machine_or_one_index() -> None:
 # What must match
 
 
+def test_files_are_flushed_in_one_place() -> None:
+    """The order in which bytes, names and folders reach the disk is right in one place, and nobody has another."""
+    own = [module_name(path) for path in SERVICE if re.search(r"\bf(?:data)?sync\(", path.read_text())]
+    assert own == ["mirrord.files"]
+
+
 def test_failpoints_are_declared_and_placed() -> None:
     """Every declared failpoint is hit somewhere, and every one that is hit is declared: a crash test walks them all."""
     hit = {

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mirrord.errors import ConfigError
+from mirrord.files import IrregularError, open_regular
 from mirrord.program import Invocation, run
 from mirrord.wire.secret import Credential, Secret
 
@@ -114,12 +115,13 @@ class DockerKeyring:
 
 def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             data = file.read(LARGEST + 1)
     except (FileNotFoundError, NotADirectoryError):
         return b""
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); fix it or set DOCKER_CONFIG") from error
+    except (OSError, IrregularError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: cannot be read ({why}); fix it or set DOCKER_CONFIG") from error
     if len(data) > LARGEST:
         raise ConfigError(f"{path}: larger than {LARGEST} bytes; is this docker's configuration?")
     return data

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 import stat
 from typing import Any
 
@@ -154,6 +155,13 @@ def test_broken_files_are_named_not_quoted(keyring: Any, config: Any, tmp_path: 
         asyncio.run(keyring(config).find("a"))
     assert str(tmp_path / "config.json") in str(caught.value)
     assert "c4nary" not in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(keyring: Any, tmp_path: Any) -> None:
+    """What is no regular file is named, not read."""
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(ConfigError, match=r"cannot be read \(is a pipe"):
+        asyncio.run(keyring().find("a"))
 
 
 def test_a_huge_file_is_refused(keyring: Any) -> None:

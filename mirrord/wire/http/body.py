@@ -20,20 +20,17 @@ class UploadBody:
     Time in which our own source has nothing to send is not held against the target.
 
     Attributes:
+        watch: what runs out when the target takes nothing for too long, or None when nobody watches.
         error: what our own source raised; it explains the broken request better than the transport can.
         finished: whether the transport has taken all of it.
     """
 
     def __init__(self, upload: Upload, host: str, limits: Limits, bucket: Bucket | None) -> None:
         self._upload, self._host, self._limits, self._bucket = upload, host, limits, bucket
-        self._watch: asyncio.Timeout | None = None
+        self.watch: asyncio.Timeout | None = None
         self._running: AsyncGenerator[bytes, None] | None = None
         self.error: BaseException | None = None
         self.finished = False
-
-    def watched_by(self, watch: asyncio.Timeout | None) -> None:
-        """Let `watch` run out when the target takes nothing for too long; None when it has done its work."""
-        self._watch = watch
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Open the upload and begin."""
@@ -85,8 +82,8 @@ class UploadBody:
 
     def _allow(self, seconds: float | None) -> None:
         """Give the other side so long from now; None while it is our turn."""
-        if self._watch is not None and not self._watch.expired():
-            self._watch.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+        if self.watch is not None and not self.watch.expired():
+            self.watch.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
 
 
 @dataclass(slots=True)

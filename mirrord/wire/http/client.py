@@ -21,7 +21,7 @@ from mirrord.wire import trust
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.authenticator import Authenticator
 from mirrord.wire.http.body import ResponseStream
-from mirrord.wire.http.deadline import Deadline
+from mirrord.wire.http.deadline import deadline
 from mirrord.wire.http.limiter import HostLimiter
 from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, Limits, Upload, refusal
 from mirrord.wire.http.pace import Repeat, RequestClass, decide, retry_after
@@ -93,11 +93,11 @@ class Http:
         kind = RequestClass.UP if isinstance(request.body, Upload) else RequestClass.SMALL
 
         async def attempt() -> HttpResponse:
-            async with deadline.free(self._limiter(request.host).slot(kind)), self._opened(request) as response:
+            async with free(self._limiter(request.host).slot(kind)), self._opened(request) as response:
                 body = await response.read(request.cap)
                 return HttpResponse(response.status, response.headers, body, response.url)
 
-        async with Deadline(request, self._limits) as deadline:
+        async with deadline(request, self._limits) as free:
             return await self._persist(request, attempt)
 
     @asynccontextmanager
@@ -106,11 +106,11 @@ class Http:
 
         Tries again only until there are headers; whoever reads the body resumes it. Raises as `fetch`.
         """
-        async with Deadline(request, self._limits, content=True) as deadline, AsyncExitStack() as held:
+        async with deadline(request, self._limits, content=True) as free, AsyncExitStack() as held:
 
             async def attempt() -> ResponseStream:
                 async with AsyncExitStack() as stack:
-                    await stack.enter_async_context(deadline.free(self._limiter(request.host).slot(RequestClass.DOWN)))
+                    await stack.enter_async_context(free(self._limiter(request.host).slot(RequestClass.DOWN)))
                     response = await stack.enter_async_context(self._opened(request))
                     held.push_async_exit(stack.pop_all())
                     return response

@@ -15,7 +15,7 @@ from mirrord.events import Events, RequestDone
 from mirrord.wire import trust
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.body import ResponseStream, UploadBody
-from mirrord.wire.http.deadline import Deadline
+from mirrord.wire.http.deadline import deadline
 from mirrord.wire.http.message import HttpRequest, HttpResponse, Limits, Upload
 from mirrord.wire.http.pace import Bucket
 from mirrord.wire.http.request import Transport, WireRequest, WireResponse
@@ -74,7 +74,7 @@ class Sender:
 
     async def ask(self, request: HttpRequest, policy: HostPolicy) -> HttpResponse:
         """Ask a token server that `trust` has allowed; redirects are not followed with what this request holds."""
-        async with Deadline(request, self.limits):  # its own: an upload that waits for the token has none
+        async with deadline(request, self.limits):  # its own: an upload that waits for the token has none
             response = await self._send(request, policy)
             try:
                 body = await response.read(request.cap)
@@ -106,32 +106,31 @@ class Sender:
         )
 
     async def _respond(self, transport: Transport, wire: WireRequest, upload: UploadBody | None) -> WireResponse:
-        if upload is None:
-            body = wire.body if isinstance(wire.body, bytes) else b""
-            # aiohttp's timeouts begin anew with every byte: headers that drip, or 1xx without end, would never end.
-            seconds = self.limits.connect + self.limits.stall + len(body) / max(self.limits.floor, 1.0)
-            limit = asyncio.timeout(seconds)
-            try:
-                async with limit:
-                    return await transport.send(wire)
-            except TimeoutError as error:
-                if not limit.expired():
-                    raise
-                raise StalledError(f"{wire.authority}: no headers within {seconds:.0f} s") from error
-        watch = asyncio.timeout(None)
+        body = wire.body if isinstance(wire.body, bytes) else b""
+        # aiohttp's timeouts begin anew with every byte: headers that drip, or 1xx without end, would never end.
+        seconds = self.limits.connect + self.limits.stall + len(body) / max(self.limits.floor, 1.0)
+        watch = asyncio.timeout(seconds if upload is None else None)
         try:
             async with watch:
-                upload.watched_by(watch)
+                if upload is None:
+                    return await transport.send(wire)
+                upload.watch = watch
                 try:
                     return await transport.send(wire)
                 finally:
-                    upload.watched_by(None)
+                    upload.watch = None
         except BaseException as error:
-            await upload.aclose()
-            if upload.error is not None and not isinstance(error, asyncio.CancelledError):
-                raise upload.error from error  # our own source failed; the broken connection is only its echo
+            if upload is not None:
+                await upload.aclose()
+                if upload.error is not None and not isinstance(error, asyncio.CancelledError):
+                    raise upload.error from error  # our own source failed; the broken connection is only its echo
             if isinstance(error, TimeoutError) and watch.expired():
-                raise StalledError(f"{wire.authority}: takes no more bytes, or does not answer") from error
+                late = (
+                    f"no headers within {seconds:.0f} s"
+                    if upload is None
+                    else "takes no more bytes, or does not answer"
+                )
+                raise StalledError(f"{wire.authority}: {late}") from error
             raise
 
     def _done(self, request: HttpRequest, status: int, started: float) -> None:
