@@ -19,10 +19,10 @@ from mirrord.errors import ContentError, MirrordError, StorageError
 from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import Services
-from mirrord.wire.oci.descriptor import OCI_INDEX
+from mirrord.wire.oci.descriptor import OCI_INDEX, index_of
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import valid_repository, valid_tag
-from mirrord.wire.oci.referrers import entry_of, index_of
+from mirrord.wire.oci.referrers import entry_of
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _ROUTE = re.compile(r"(?P<name>.+)/(?P<verb>manifests|blobs|tags|referrers)/(?P<reference>[^/]+)")

@@ -25,16 +25,16 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedError, UsageError
 from mirrord.model.digest import Digest
-from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
+from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor, index_of
 from mirrord.wire.oci.document import mapping, read_object, sequence, text
 from mirrord.wire.oci.files import BlobFile, write_hashed
-from mirrord.wire.oci.layout import INDEX, MARK, Layout, blob_name, listed, means
-from mirrord.wire.oci.layout_writer import MARK_BODY, entry_of, index_body
+from mirrord.wire.oci.layout import INDEX, MARK, REF_NAME, Layout, blob_name, listed, means
+from mirrord.wire.oci.layout_writer import MARK_BODY
 from mirrord.wire.oci.manifest import LIMIT
 from mirrord.wire.oci.scratch import ScratchEntry, gunzip, plain_tar
 from mirrord.wire.oci.tarball import Tarball, compressed, index_tar
@@ -187,12 +187,14 @@ def _convert(tar: Tarball, image: Image, name: str | None, folder: Path, alive: 
     manifest = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
-        "config": entry_of(_write(folder, config, _CONFIG), None),
-        "layers": [entry_of(layer, None) for layer in layers],
+        "config": _write(folder, config, _CONFIG).entry(),
+        "layers": [layer.entry() for layer in layers],
     }
     root = _write(folder, json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode(), OCI_MANIFEST)
     (folder / MARK).write_bytes(MARK_BODY)
-    (folder / INDEX).write_bytes(index_body([entry_of(root, image.tag(name))]))
+    tag = image.tag(name)
+    entry = replace(root, annotations={} if tag is None else {REF_NAME: tag}).entry()
+    (folder / INDEX).write_bytes(index_of([entry]))
 
 
 def _read_config(tar: Tarball, image: Image) -> tuple[bytes, tuple[Digest, ...]]:

@@ -15,11 +15,12 @@ from mirrord.wire.http.message import HttpRequest, HttpResponse
 from mirrord.wire.http.resume import from_offset
 from mirrord.wire.oci import tags, upload
 from mirrord.wire.oci.descriptor import MANIFESTS, SCHEMA1, Descriptor
-from mirrord.wire.oci.endpoint import PULL, PUSH, UNSURE, Endpoint, header_digest, header_size
+from mirrord.wire.oci.endpoint import DELETE, PULL, PUSH, UNSURE, Endpoint, header_digest, header_size
 from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
 from mirrord.wire.oci.profiles import means_immutable
 from mirrord.wire.oci.reference import Reference, valid_tag
 from mirrord.wire.oci.referrers import add_referrer
+from mirrord.wire.oci.removal import remove_tags
 from mirrord.wire.offload import offload
 
 
@@ -169,6 +170,15 @@ class Repository:
             RefusedError: it does not take the blob.
         """
         await upload.put_blob(self._endpoint.pushing(), descriptor, open)
+
+    async def remove(self, names: Sequence[str]) -> None:
+        """Take tags away, and nothing else.
+
+        Raises:
+            GuardError: the registry cannot do it without losing more.
+            RefusedError: it does not delete.
+        """
+        await remove_tags(self, replace(self._endpoint, actions=DELETE), names)
 
     async def mount(self, digest: Digest, source: str) -> bool:
         """Take over a blob from repository `source` of the same registry; False when that does not work, whyever.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mirrord.errors import ContentError, DigestError
@@ -38,21 +39,6 @@ _DESCRIPTOR_KEYS = ("mediaType", "digest", "size", "urls", "data", "platform")
 
 
 @dataclass(frozen=True, slots=True)
-class Platform:
-    """What an entry of an index runs on (image-index.md); "" and () where nothing was said."""
-
-    os: str = ""
-    architecture: str = ""
-    variant: str = ""
-    os_version: str = ""
-    os_features: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        """Return `os/architecture[/variant]`, as people write it."""
-        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
-
-
-@dataclass(frozen=True, slots=True)
 class Descriptor:
     """A pointer to content, with its identity (image-spec, descriptor.md).
 
@@ -61,7 +47,6 @@ class Descriptor:
         digest: identity of the content.
         size: its bytes.
         annotations: as written.
-        platform: for entries of an index, when given.
         urls: where else the content may be; never followed unless somebody opted in.
         data: the content itself when it was embedded; already checked against size and digest.
         artifact_type: as written, or None.
@@ -71,10 +56,16 @@ class Descriptor:
     digest: Digest
     size: int
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
-    platform: Platform | None = None
     urls: tuple[str, ...] = ()
     data: bytes | None = field(default=None, repr=False)
     artifact_type: str | None = None
+
+    def entry(self) -> dict[str, object]:
+        """Write what identifies it, and its annotations, as documents have it."""
+        entry: dict[str, object] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+        if self.artifact_type:
+            entry["artifactType"] = self.artifact_type
+        return {**entry, "annotations": dict(self.annotations)} if self.annotations else entry
 
     @property
     def is_manifest(self) -> bool:
@@ -93,6 +84,12 @@ class Descriptor:
         `urls` alone do not make it one: they say where content may be had as well (descriptor.md).
         """
         return _FOREIGN.search(self.media_type) is not None
+
+
+def index_of(entries: Sequence[object], document: object = None) -> bytes:
+    """Write an index with these entries and the other keys of `document`; equal values give equal bytes."""
+    known = {"schemaVersion": 2, "mediaType": OCI_INDEX, **mapping(document, "index"), "manifests": entries}
+    return json.dumps(known, sort_keys=True, separators=(",", ":")).encode()
 
 
 def read_descriptors(value: object, what: str) -> tuple[Descriptor, ...]:
@@ -124,12 +121,12 @@ def read_descriptor(value: object, what: str) -> Descriptor:
     media_type = text(value.get("mediaType"), f"{what}: mediaType")
     if not media_type.isascii() or not media_type.isprintable() or "/" not in media_type:
         raise ContentError(f"{what}: mediaType is {ascii(media_type)[:80]}, not a media type")
+    mapping(value.get("platform"), f"{what}: platform")  # all are copied, whatever they run on
     return Descriptor(
         media_type,
         digest,
         size,
         annotations=texts(value.get("annotations"), f"{what}: annotations"),
-        platform=_platform(value.get("platform"), f"{what}: platform"),
         urls=tuple(text(url, f"{what}: urls") for url in sequence(value.get("urls"), f"{what}: urls")),
         data=_embedded(value.get("data"), digest, size, f"{what}: data"),
         artifact_type=text(value.get("artifactType"), f"{what}: artifactType") or None,
@@ -147,16 +144,3 @@ def _embedded(value: object, digest: Digest, size: int, what: str) -> bytes | No
     if len(data) != size or Digest.of(data, digest.algorithm) != digest:
         raise DigestError(f"{what}: not the {size} bytes of {digest}")
     return data
-
-
-def _platform(value: object, what: str) -> Platform | None:
-    found = mapping(value, what)
-    if not found:
-        return None
-    return Platform(
-        os=text(found.get("os"), what),
-        architecture=text(found.get("architecture"), what),
-        variant=text(found.get("variant"), what),
-        os_version=text(found.get("os.version"), what),
-        os_features=tuple(text(item, what) for item in sequence(found.get("os.features"), what)),
-    )

@@ -17,6 +17,7 @@ from mirrord.wire.trust import redirect
 
 PULL = "pull"
 PUSH = "pull,push"
+DELETE = "pull,delete"
 
 UNSURE = (400, 401, 403, 404, 405, 500, 501)
 """Answers to a HEAD that say little: registries, gateways and firewalls give them where a GET or a PUT works."""

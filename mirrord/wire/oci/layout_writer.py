@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mirrord.errors import ContentError, MissingError, UsageError
 from mirrord.files import settle, storage_errors
 from mirrord.model.digest import Digest
-from mirrord.wire.oci.descriptor import OCI_INDEX, Descriptor
+from mirrord.wire.oci.descriptor import Descriptor, index_of
 from mirrord.wire.oci.document import mapping, read_object, sequence
 from mirrord.wire.oci.files import BlobFile, BlobPart
 from mirrord.wire.oci.layout import INDEX, MARK, REF_NAME, Layout, blob_name
@@ -116,8 +116,20 @@ class LayoutWriter:
             StorageError: the disk said no.
         """
         await self._prepare()
-        entries = {name: entry_of(manifest.descriptor, name) for name in names or (None,)}
+        entries: dict[str | None, dict[str, object] | None] = {None: manifest.descriptor.entry()}
+        if names:
+            entries = {name: replace(manifest.descriptor, annotations={REF_NAME: name}).entry() for name in names}
         await asyncio.to_thread(self._change, entries)
+
+    async def remove(self, names: Sequence[str]) -> None:
+        """Take names out of `index.json`; the content stays.
+
+        Raises:
+            ContentError: the index that is there is wrong.
+            StorageError: the disk said no.
+        """
+        if (self._folder / INDEX).exists():
+            await asyncio.to_thread(self._change, dict.fromkeys(names))
 
     async def _prepare(self) -> None:
         async with self._preparing:
@@ -134,7 +146,7 @@ class LayoutWriter:
                     raise UsageError(f"{self._folder}: holds something else than an OCI layout; name a new folder")
                 (self._folder / "blobs").mkdir(exist_ok=True)
                 _sweep(self._folder)
-                for name, body in ((MARK, MARK_BODY), (INDEX, index_body([]))):
+                for name, body in ((MARK, MARK_BODY), (INDEX, index_of([]))):
                     if not (self._folder / name).exists():
                         _replace(self._folder / name, body)
 
@@ -197,29 +209,11 @@ class LayoutWriter:
             entries = sequence(document.get("manifests"), str(path))
             for name, entry in changed.items():
                 entries = _with(entries, entry, name)
-            new = index_body(entries, document)
+            new = index_of(entries, document)
             if len(new) > LIMIT:
                 raise ContentError(f"{path}: would be longer than the {LIMIT} bytes that readers take")
             if new != old:
                 _replace(path, new)
-
-
-def entry_of(descriptor: Descriptor, name: str | None) -> dict[str, object]:
-    """Return the entry of `index.json` for a manifest called `name`."""
-    entry: dict[str, object] = {
-        "mediaType": descriptor.media_type,
-        "digest": descriptor.digest,
-        "size": descriptor.size,
-    }
-    if descriptor.artifact_type:
-        entry["artifactType"] = descriptor.artifact_type
-    return {**entry, "annotations": {REF_NAME: name}} if name is not None else entry
-
-
-def index_body(entries: list[object], document: object = None) -> bytes:
-    """Return `index.json` with these entries and the other keys of `document`; equal values give equal bytes."""
-    known = {"schemaVersion": 2, "mediaType": OCI_INDEX, **mapping(document, INDEX), "manifests": entries}
-    return json.dumps(known, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _with(entries: list[object], entry: dict[str, object] | None, name: str | None) -> list[object]:

@@ -118,10 +118,6 @@ class Reference:
         """
         return replace(self, tag=tag, digest=None)
 
-    def with_digest(self, digest: Digest) -> Reference:
-        """Return the same repository at `digest` (and no tag)."""
-        return replace(self, tag=None, digest=digest)
-
     def __str__(self) -> str:
         """Return the canonical text; `parse` reads it back to an equal value."""
         tag = f":{self.tag}" if self.tag is not None else ""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mirrord.errors import BusyError, ContentError, MissingError, RefusedError, TooLargeError
 from mirrord.model.digest import Digest
-from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX
+from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX, index_of
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.offload import offload
 
@@ -30,22 +31,9 @@ def tag_of(subject: Digest) -> str:
 
 def entry_of(manifest: Manifest) -> dict[str, object]:
     """Return a manifest's entry in a list of referrers; its type is that of the config where it says none itself."""
-    entry: dict[str, object] = {
-        "mediaType": manifest.media_type,
-        "digest": manifest.digest,
-        "size": len(manifest.body),
-    }
     config = manifest.blobs[0].media_type if manifest.media_type in IMAGES else None
-    if kind := manifest.artifact_type or config:
-        entry["artifactType"] = kind
-    if manifest.annotations:
-        entry["annotations"] = dict(manifest.annotations)
-    return entry
-
-
-def index_of(entries: list[object]) -> bytes:
-    """Write an image index of these entries."""
-    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
+    kind = manifest.artifact_type or config
+    return replace(manifest.descriptor, artifact_type=kind, annotations=manifest.annotations).entry()
 
 
 async def add_referrer(repository: Repository, manifest: Manifest) -> None:

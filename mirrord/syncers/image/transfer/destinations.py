@@ -47,6 +47,14 @@ class Destination(Readable, Protocol):
         """Let all of `names`, in this order, stand for a manifest that is there."""
         ...
 
+    async def remove(self, names: Sequence[str]) -> None:
+        """Take names away and nothing else; those that are not there are no error.
+
+        Raises:
+            GuardError: that cannot be done here without losing more.
+        """
+        ...
+
 
 class Streamed(Destination, Protocol):
     """A destination that blobs are sent to."""

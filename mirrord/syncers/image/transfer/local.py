@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from mirrord.blobs.repositories import ManifestRef, Repositories
 from mirrord.blobs.spool import SpoolReader
 from mirrord.blobs.store import BlobStore
-from mirrord.errors import DigestError, StorageError
+from mirrord.errors import ConflictError, DigestError, StorageError
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 from mirrord.syncers.image.kept import LocalRepository
@@ -118,3 +119,13 @@ class LocalDestination(LocalRepository):
             await self._store.remove(digest)
         self._brought.clear()
         self._fresh.clear()
+
+    async def remove(self, names: Sequence[str]) -> None:
+        """Take names away; what they stood for stays linked."""
+        while state := await self._repositories.state(self.repository):
+            tags = {name: digest for name, digest in state.tags.items() if name not in names}
+            with contextlib.suppress(ConflictError):  # somebody published meanwhile
+                await self._repositories.publish(
+                    self.repository, state.manifests, tags, exactly=True, expect=state.revision
+                )
+                return

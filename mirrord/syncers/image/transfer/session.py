@@ -11,9 +11,9 @@ from datetime import datetime
 from functools import partial
 
 from mirrord import failpoints
-from mirrord.errors import ContentError, MirrordError, StorageError
+from mirrord.errors import ContentError, MirrordError, StorageError, UnsupportedError
 from mirrord.model.digest import Digest
-from mirrord.model.plan import Step
+from mirrord.model.plan import Action, Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import Tell
 from mirrord.syncer.values import Services
@@ -21,6 +21,7 @@ from mirrord.syncers.image.plan import ImageSource
 from mirrord.syncers.image.transfer.destinations import Destination, Keeping, Streamed, send_blob
 from mirrord.syncers.image.transfer.publishing import Names, created_at_source, decide
 from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, read_manifest, root
+from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Delivery, Workers, fan_out
 from mirrord.transfer.feed import feed
 from mirrord.wire.oci.descriptor import Descriptor
@@ -100,8 +101,13 @@ class ImageSession:
             await destination.discard()
 
     async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
-        """Carry one image to all targets of the batch."""
-        await fan_out(batch, self._deliver, self._patience, tell)
+        """Carry one image to all targets of the batch, and refuse to do anything else."""
+        for step in batch:
+            if step.action is not Action.COPY:
+                tell(failed(step, UnsupportedError(f"{step.item}: image mirrors copy, and do not {step.action.value}")))
+        copies = [step for step in batch if step.action is Action.COPY]
+        if copies:
+            await fan_out(copies, self._deliver, self._patience, tell)
 
     async def _deliver(self, delivery: Delivery) -> Receipt:
         step = delivery.step
