@@ -39,6 +39,7 @@ from mirrord.report.metrics import Metrics
 from mirrord.syncer.port import Syncer, Tell
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.helm.names import ChartVersion
+from mirrord.syncers.helm.plan.choice import choose
 from mirrord.syncers.helm.plan.survey import HelmSurvey, TargetContent
 from mirrord.syncers.helm.syncer import SYNCER as HELM
 from mirrord.syncers.image.plan import ImageSurvey
@@ -124,7 +125,9 @@ def charts(items: int) -> Any:
         held = {entry.item: entry.digest for entry in entries} if memory else {}
         content = TargetContent(cast("Any", held), {entry.item: entry for entry in entries} if memory else {})
         facts = {"at": NOW.isoformat()}
-        return HelmSurvey(entries, dict.fromkeys(TARGETS, content), facts=facts)
+        return HelmSurvey(
+            entries, choose(entries, cast("Any", SPECS["helm"]), NOW), dict.fromkeys(TARGETS, content), facts=facts
+        )
 
     return survey
 

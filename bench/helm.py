@@ -32,6 +32,8 @@ import uvloop
 from mirrord.config.settings import Settings
 from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
+from mirrord.syncers.helm.names import spec_of
+from mirrord.syncers.helm.plan.choice import choose
 from mirrord.syncers.helm.plan.survey import HelmSurvey, TargetContent
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.upstream.reading import read_index
@@ -106,8 +108,10 @@ def index_work(file: str) -> dict[str, dict[str, float]]:
     held = {entry.item: entry.digest for entry in index.entries[1:] if entry.digest}
     own = {entry.item: entry for entry in index.entries[1:]}
     mirror = ChartRuns(Path(), None).mirror("https://charts.test", local=LOCAL)  # type: ignore[arg-type]  # no services: nothing is run
-    survey = HelmSurvey(index.entries, {LOCAL: TargetContent(held, own)})
-    decided, plan = clocked(lambda: HELM.plan(mirror, survey, NOW))
+    targets = {LOCAL: TargetContent(held, own)}
+    decided, plan = clocked(
+        lambda: HELM.plan(mirror, HelmSurvey(index.entries, choose(index.entries, spec_of(mirror), NOW), targets), NOW)
+    )
     assert len(decided.active) == 2, len(decided.active)
     _, emit = clocked(lambda: emit_yaml(index.entries))
     _, as_json = clocked(lambda: emit_json(index.entries))

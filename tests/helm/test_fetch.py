@@ -33,8 +33,9 @@ from mirrord.errors import (
 from mirrord.events import Events
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
+from mirrord.syncers.helm.plan.survey import ChartArchive
 from mirrord.syncers.helm.upstream import fetch
-from mirrord.syncers.helm.upstream.fetch import ChartSource, Fetched
+from mirrord.syncers.helm.upstream.fetch import ChartSource
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import Chart, build_chart
@@ -76,7 +77,7 @@ async def source(repository: str, book: HostBook | None = None, **options: Any) 
 
 
 @asynccontextmanager
-async def archive(source: ChartSource, chart: ChartVersion, folder: Path, *also: Digest) -> AsyncIterator[Fetched]:
+async def archive(source: ChartSource, chart: ChartVersion, folder: Path, *also: Digest) -> AsyncIterator[ChartArchive]:
     """Get an archive into a spool below `folder`, in which nothing is left but content by digest."""
     async with spools(folder) as pool, source.archive(chart, pool, "m/", also) as found:
         yield found

@@ -6,84 +6,50 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from mirrord.model.plan import Action
-from mirrord.syncer.values import LOCAL, Mirror, Services
-from mirrord.syncers.helm.names import INDEX, instant, places, repository_of, spec_of
-from mirrord.syncers.helm.plan.choice import VersionChoice, choose, ripe
-from mirrord.syncers.helm.plan.notices import lacking, problems, remarks
-from mirrord.syncers.helm.plan.steps import INDEX_ITEM, LACKING, plan
-from mirrord.syncers.helm.plan.survey import HelmSurvey
+from mirrord.model.plan import Action, Plan
+from mirrord.syncer.values import LOCAL, Mirror, Services, Target
+from mirrord.syncers.helm.names import INDEX, instant, place_of, places, repository_of, spec_of
+from mirrord.syncers.helm.plan.choice import ripe
+from mirrord.syncers.helm.plan.steps import INDEX_ITEM, LACKING
+from mirrord.syncers.helm.plan.survey import HelmSurvey, TargetContent
 from mirrord.syncers.helm.plan.trouble import Trouble, Troubles, provenance_of
+from mirrord.syncers.helm.spec import HelmSpec
 
 MOST: Final = 1000
 """Sentences of a kind that are noted."""
 FORM: Final = 1
 """Raised when the same index would be published in another form: then all of them are written anew."""
+PLACE: Final = ".place"
+"""Names, among the facts about a target, where it was: what was seen elsewhere says nothing."""
 _SETUP = ""  # among the troubles: with which configuration they were met
 
 
-async def recall(mirror: Mirror, services: Services, what: str) -> Mapping[str, str]:
-    """Return what was noted; where there is no state, nothing is."""
-    return await services.facts.recall(mirror.name, f"helm{what}") if services.facts else {}
-
-
-async def note(mirror: Mirror, services: Services, what: str, facts: Mapping[str, str]) -> None:
-    """Note something.
-
-    Raises:
-        StorageError: the disk said no.
-    """
-    if services.facts:
-        await services.facts.note(mirror.name, f"helm{what}", facts)
-
-
-@dataclass(frozen=True, slots=True)
-class RunEnd:
-    """What a run leaves to be noted.
-
-    Attributes:
-        at: when it began.
-        whole: everything was done that can be done before something changes.
-        finished: the targets whose index was written.
-        troubles: what could not be had.
-    """
-
-    at: datetime
-    whole: bool
-    finished: Collection[str]
-    troubles: Troubles
-
-
 class RunNotes:
-    """The notes of one mirror.
+    """What is noted of one mirror from run to run.
 
     Attributes:
         setup: a fingerprint of all that decides what a run makes of the same index.
-        facts: of the last run after which nothing was left to do; empty when something was.
+        facts: of the last run after which nothing was left to do; empty when something was, or `read` was not called.
         troubles: what could not be had with this configuration.
     """
 
     def __init__(self, mirror: Mirror, services: Services) -> None:
-        """Know nothing yet."""
+        """Know nothing yet; where there is no state, nothing is ever known."""
         self._mirror, self._services = mirror, services
         self.setup = hashlib.sha256(repr((FORM, spec_of(mirror), places(mirror))).encode()).hexdigest()
         self.facts: Mapping[str, str] = {}
         self.troubles: Troubles = {}
 
-    @classmethod
-    async def read(cls, mirror: Mirror, services: Services) -> RunNotes:
-        """Read what every look needs; where there is no state, nothing is known and nothing noted."""
-        notes = cls(mirror, services)
-        notes.facts = await recall(mirror, services, "")
-        troubles = await recall(mirror, services, ".troubles")
-        if troubles.get(_SETUP) == notes.setup:
+    async def read(self) -> None:
+        """Read what every look needs."""
+        self.facts = await self._recall("")
+        troubles = await self._recall(".troubles")
+        if troubles.get(_SETUP) == self.setup:
             found = {key: Trouble.read(text) for key, text in troubles.items()}
-            notes.troubles = {key: trouble for key, trouble in found.items() if trouble}
-        return notes
+            self.troubles = {key: trouble for key, trouble in found.items() if trouble}
 
     async def fresh(self, now: datetime) -> bool:
         """Whether what is known can still be trusted.
@@ -109,119 +75,111 @@ class RunNotes:
 
     async def previous(self) -> frozenset[str] | None:
         """Return what upstream listed at the last run that was accepted; None when nobody knows."""
-        return frozenset(await recall(self._mirror, self._services, ".items")) or None
+        return frozenset(await self._recall(".items")) or None
 
-    async def told(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    async def sentences(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the problems and the remarks of the last full look."""
-        told = await recall(self._mirror, self._services, ".told")
-        return _sentences(told.get("problems", "")), _sentences(told.get("remarks", ""))
+        noted = await self._recall(".told")
+        return _sentences(noted.get("problems", "")), _sentences(noted.get("remarks", ""))
 
-    async def outdated(self, survey: HelmSurvey, form: str) -> frozenset[str]:
+    async def outdated(self, targets: Mapping[str, TargetContent], form: str) -> frozenset[str]:
         """Return the targets whose index we write, and which do not have it in this form yet."""
         if self._services.facts is None:
             return frozenset()
-        forms = await recall(self._mirror, self._services, ".forms")
-        return frozenset(
-            name for name, shelf in survey.shelves.items() if shelf.own is not None and forms.get(name) != form
-        )
+        forms = await self._recall(".forms")
+        return frozenset(name for name, found in targets.items() if found.own is not None and forms.get(name) != form)
 
-    async def note_unchanged(self, facts: Mapping[str, str]) -> None:
-        """Note what a look brought at which nothing had changed: the same bytes may have another ETag."""
-        await self._write("", facts)
+    async def of_target(self, target: Target) -> dict[str, str]:
+        """Return what was noted of a target, as far as it is still the same place."""
+        facts = dict(await self._recall(f".at.{target.name}"))
+        return facts if facts.pop(PLACE, None) == place_of(self._mirror, target) else {}
 
-    async def note(self, survey: HelmSurvey, ended: RunEnd) -> None:
-        """Note what upstream lists, what was wrong there, and that all was done that could be."""
-        await self._note_forms(survey, ended.finished)
-        if self._services.facts is None:
-            return
-        view = await asyncio.to_thread(_seen, self._mirror, survey, ended)
-        troubles = {key: trouble.written() for key, trouble in view.troubles.items()}
-        await self._write(".troubles", {**troubles, _SETUP: self.setup} if troubles else {})
-        if view.accepted:
-            await self._write(".items", {entry.item: "" for entry in survey.entries})
-        if view.left or survey.missing or not ended.whole:
-            await self._write("", {})
-            return
-        await self._write(".told", view.told)
-        await self._write("", {**survey.facts, **view.facts})
+    async def note_target(self, target: Target, facts: Mapping[str, str]) -> None:
+        """Note what the next run should know of a target.
 
-    async def _note_forms(self, survey: HelmSurvey, finished: Collection[str]) -> None:
-        """Note the form of each index by itself: a target that is down says nothing about the others."""
+        Raises:
+            StorageError: the disk said no.
+        """
+        if facts or await self.of_target(target):
+            await self._note(f".at.{target.name}", {**facts, PLACE: place_of(self._mirror, target)})
+
+    async def note(self, plan: Plan, finished: Collection[str], troubles: Troubles, *, whole: bool) -> None:
+        """Note what upstream lists, what was wrong there, and that all was done that could be.
+
+        Args:
+            plan: what was decided.
+            finished: the targets whose index was written.
+            troubles: what could not be had.
+            whole: everything was done that can be done before something changes.
+
+        Raises:
+            StorageError: the disk said no.
+        """
+        survey: HelmSurvey = plan.decisions.survey
+        if survey.unchanged:
+            await self._note("", survey.facts)  # the same bytes may have another ETag
+        elif self._services.facts is not None:
+            forms = await self._recall(".forms")
+            notes = await asyncio.to_thread(self._written, plan, troubles, whole=whole)
+            for what, facts in {".forms": self._forms(forms, survey, finished), **notes}.items():
+                await self._note(what, facts)
+
+    def _forms(self, before: Mapping[str, str], survey: HelmSurvey, finished: Collection[str]) -> Mapping[str, str]:
+        """Return the form of each index by itself: a target that is down says nothing about the others."""
         names = {target.name for target in self._mirror.targets}
-        forms = {
-            name: form for name, form in (await recall(self._mirror, self._services, ".forms")).items() if name in names
-        }
-        shown = {name for name in survey.rewrite if name in finished}
-        await self._write(".forms", forms | dict.fromkeys(shown, survey.facts["form"]))
+        kept = {name: form for name, form in before.items() if name in names}
+        return kept | dict.fromkeys(survey.rewrite.intersection(finished), survey.facts["form"])
 
-    async def _write(self, what: str, facts: Mapping[str, str]) -> None:
-        await note(self._mirror, self._services, what, facts)
+    def _written(self, plan: Plan, troubles: Troubles, *, whole: bool) -> Mapping[str, Mapping[str, str]]:
+        """Return what is to be noted under which name; by what is under "" the next look knows that nothing is left."""
+        survey, spec = plan.decisions.survey, spec_of(self._mirror)
+        refused = {step.item for step in plan.steps if step.action is Action.REFUSE}
+        current = _current(troubles, survey)
+        noted = {key: trouble.written() for key, trouble in current.items()}
+        notes: dict[str, Mapping[str, str]] = {".troubles": {**noted, _SETUP: self.setup} if noted else {}}
+        if INDEX_ITEM not in refused:
+            notes[".items"] = {entry.item: "" for entry in survey.entries}
+        if refused - current.keys() or survey.missing or not whole:
+            return {**notes, "": {}}
+        told = {"problems": plan.decisions.problems, "remarks": plan.remarks}
+        notes[".told"] = {what: json.dumps(sentences[:MOST]) for what, sentences in told.items()}
+        versions = str(len({step.item for step in plan.steps}) - 1)
+        undecided = "\n".join(_undecided(spec, survey, current))
+        ripe = _ripe(spec, survey, plan.at)
+        return {**notes, "": {**survey.facts, "versions": versions, LACKING: undecided, **ripe}}
 
+    async def _recall(self, what: str) -> Mapping[str, str]:
+        facts = self._services.facts
+        return await facts.recall(self._mirror.name, f"helm{what}") if facts else {}
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a run looks like when it is over.
-
-    Attributes:
-        accepted: the index was no accident.
-        left: something was refused that another run may do.
-        troubles: those that are still about what is wanted.
-        told: problems and remarks that stay until upstream changes.
-        facts: by which the next look will know more.
-    """
-
-    accepted: bool
-    left: bool
-    troubles: Troubles
-    told: Mapping[str, str]
-    facts: Mapping[str, str]
-
-
-def _seen(mirror: Mirror, survey: HelmSurvey, ended: RunEnd) -> _Seen:
-    steps = plan(mirror, survey, ended.at).steps
-    refused = {step.item for step in steps if step.action is Action.REFUSE}
-    choices = choose(survey.entries, spec_of(mirror), ended.at)
-    troubles = _current(ended.troubles, choices, survey)
-    told = {"problems": problems(mirror, survey, choices), "remarks": remarks(mirror, survey, choices)}
-    return _Seen(
-        INDEX_ITEM not in refused,
-        bool(refused - troubles.keys()),
-        troubles,
-        {what: json.dumps([*some][:MOST]) for what, some in told.items()},
-        {
-            "versions": str(len({step.item for step in steps}) - 1),
-            LACKING: "\n".join(_undecided(mirror, survey, choices, troubles)),
-            **_ripe(mirror, survey, ended.at),
-        },
-    )
+    async def _note(self, what: str, facts: Mapping[str, str]) -> None:
+        if self._services.facts:
+            await self._services.facts.note(self._mirror.name, f"helm{what}", facts)
 
 
-def _undecided(
-    mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, VersionChoice], troubles: Troubles
-) -> Iterator[str]:
+def _undecided(spec: HelmSpec, survey: HelmSurvey, troubles: Troubles) -> Iterator[str]:
     """Yield target and version where the operator has to decide, and the target does not keep what it has."""
-    keeps = spec_of(mirror).changed == "keep"
-    for item, choice in choices.items():
+    for item, choice in survey.choices.items():
         if item in troubles and troubles[item].open:
-            for target, shelf in survey.shelves.items():
-                if item not in shelf.held or not (keeps or choice.fits(shelf.held[item])):
+            for target, found in survey.targets.items():
+                held = found.held.get(item)
+                if held is None or not (spec.changed == "keep" or choice.fits(held)):
                     yield f"{target} {item}"
 
 
-def _current(troubles: Troubles, choices: Mapping[str, VersionChoice], survey: HelmSurvey) -> Troubles:
+def _current(troubles: Troubles, survey: HelmSurvey) -> Troubles:
     """Leave out what is not wanted any more, what upstream changed, and what came by another way."""
     kept = {}
-    for item, choice in choices.items():
+    for item, choice in survey.choices.items():
         for key in (item, provenance_of(item)):
             trouble = troubles.get(key)
-            if trouble and trouble.meant(choice) and (key != item or lacking(item, choice, survey)):
+            if trouble and trouble.meant(choice) and (key != item or survey.lacks(item)):
                 kept[key] = trouble
     return kept
 
 
-def _ripe(mirror: Mirror, survey: HelmSurvey, at: datetime) -> Mapping[str, str]:
+def _ripe(spec: HelmSpec, survey: HelmSurvey, at: datetime) -> Mapping[str, str]:
     """Return when the first of the versions that are too young will be old enough."""
-    spec = spec_of(mirror)
     unripe = [instant(one.created or "") for one in survey.entries if not ripe(one, spec, at)]
     made = [when[0] for when in unripe if when]
     try:

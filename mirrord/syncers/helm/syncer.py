@@ -15,17 +15,17 @@ from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan
 from mirrord.syncer.port import Syncer
-from mirrord.syncer.values import Mirror, Services
+from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.helm import front
-from mirrord.syncers.helm.kept import RunEnd, RunNotes
+from mirrord.syncers.helm.kept import RunNotes
 from mirrord.syncers.helm.names import ChartVersion, is_oci, places, repository_of, source_of, spec_of
 from mirrord.syncers.helm.plan.choice import choose, concerns
 from mirrord.syncers.helm.plan.steps import plan
 from mirrord.syncers.helm.plan.survey import HelmSurvey
 from mirrord.syncers.helm.spec import HelmSpec, HelmTarget
-from mirrord.syncers.helm.transfer.inventory import Visit, look, note, open_target
+from mirrord.syncers.helm.transfer.inventory import Visit, look, open_target
 from mirrord.syncers.helm.transfer.local import LocalTarget
-from mirrord.syncers.helm.transfer.session import HelmSession, SessionContext
+from mirrord.syncers.helm.transfer.session import HelmSession
 from mirrord.syncers.helm.transfer.target import ChartTarget, Listing
 from mirrord.syncers.helm.upstream.fetch import ChartSource
 from mirrord.syncers.helm.upstream.poll import extras, poll
@@ -39,28 +39,28 @@ async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) 
 
     A chart's own digest says more than a record of it.
     """
-    kept = await RunNotes.read(mirror, services)
-    spec, url = spec_of(mirror), source_of(mirror)
-    asked = kept.facts if await kept.fresh(now) else {}
+    notes = RunNotes(mirror, services)
+    await notes.read()
+    known = notes.facts if await notes.fresh(now) else {}
+    url = source_of(mirror)
     if is_oci(url):
-        polled = await poll_registry(services.http, url, spec, asked, now)
+        polled = await poll_registry(services.http, url, spec_of(mirror), known, now)
     else:
-        polled = await poll(services.http, url, asked)
+        polled = await poll(services.http, url, known)
     if polled.index is None:
-        versions = kept.facts.get("versions", "all")
-        said = f"upstream is as it was at {kept.facts['at']}: {versions} versions, and nothing left to do"
-        problems, remarks = await kept.told()
-        return HelmSurvey(
-            unchanged=said, facts=polled.facts, problems=problems, remarks=remarks, troubles=kept.troubles
-        )
-    survey = await _compared(mirror, services, polled.index, now)
-    form = _form(kept.setup, survey)
+        versions = notes.facts.get("versions", "all")
+        said = f"upstream is as it was at {notes.facts['at']}: {versions} versions, and nothing left to do"
+        problems, remarks = await notes.sentences()
+        found = HelmSurvey(unchanged=said, facts=polled.facts, troubles=notes.troubles)
+        return replace(found, problems=problems, remarks=remarks)
+    survey = await _compared(mirror, services, polled.index, now, notes)
+    form = _form(notes.setup, survey)
     return replace(
         survey,
-        troubles=kept.troubles,
-        previous=await kept.previous(),
-        rewrite=await kept.outdated(survey, form),
-        facts={**polled.facts, "setup": kept.setup, "form": form, "at": now.isoformat(timespec="seconds")},
+        troubles=notes.troubles,
+        previous=await notes.previous(),
+        rewrite=await notes.outdated(survey.targets, form),
+        facts={**polled.facts, "setup": notes.setup, "form": form, "at": now.isoformat(timespec="seconds")},
     )
 
 
@@ -68,7 +68,7 @@ async def _measured(mirror: Mirror, plan: Plan, services: Services) -> Plan:
     """Ask the source how long the archives are that would be copied, a thousand of them at most."""
     source = ChartSource(services.http, source_of(mirror), pass_credentials=spec_of(mirror).pass_credentials)
     copied = {step.item for step in plan.steps if step.action is Action.COPY}
-    charts = {entry.item: entry for entry in plan.decisions.entries if entry.item in copied}
+    charts = {entry.item: entry for entry in plan.decisions.survey.entries if entry.item in copied}
     asked = list(charts.values())[:MEASURED]
     sizes: dict[str, int | None] = {}
 
@@ -83,35 +83,37 @@ async def _measured(mirror: Mirror, plan: Plan, services: Services) -> Plan:
 @contextlib.asynccontextmanager
 async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[HelmSession]:
     """Begin a run; when all of it was done, note by what the next one will know that nothing changed."""
-    survey: HelmSurvey = plan.decisions
-    spec, at = spec_of(mirror), datetime.fromisoformat(survey.facts["at"])
-    choices = {} if survey.unchanged else await asyncio.to_thread(choose, survey.entries, spec, at)
-    visit = Visit(_listing, at.timestamp(), [choice.chart for choice in choices.values()], survey.entries)
-    visits = {name: replace(visit, facts=dict(shelf.facts)) for name, shelf in survey.shelves.items()}
-    targets = {
-        target.name: open_target(mirror, target, services, visits[target.name])
-        for target in mirror.targets
-        if target.name in visits
-    }
-    errand = SessionContext(mirror.name, spec.index == "json", survey, choices, targets, at)
+    survey: HelmSurvey = plan.decisions.survey
+    notes = RunNotes(mirror, services)
+    wanted = [choice.chart for choice in survey.choices.values()]
+    opened: list[tuple[Target, ChartTarget, Visit]] = []
+    for target in mirror.targets:
+        if target.name in survey.targets:
+            facts = dict(survey.targets[target.name].facts)
+            visit = Visit(_listing, plan.at.timestamp(), wanted, survey.entries, facts)
+            opened.append((target, open_target(mirror, target, services, visit), visit))
     source = ChartSource(
         services.http,
         source_of(mirror),
-        pass_credentials=spec.pass_credentials,
+        pass_credentials=spec_of(mirror).pass_credentials,
         on_bytes=lambda count: session.count(count),  # noqa: PLW0108 - the session comes after its source
     )
-    session = HelmSession(errand, source, services)
-    await _note_facts(mirror, services, visits)  # what a look has cost is not paid again, however this ends
+    session = HelmSession(mirror, plan, {one.name: place for one, place, _ in opened}, source.archive, services)
+
+    async def note() -> None:
+        for target, _, visit in opened:
+            await notes.note_target(target, visit.facts)
+
+    await note()  # what a look has cost is not paid again, however this ends
     try:
         yield session
     finally:
         with contextlib.suppress(StorageError):  # it costs requests later, and hides nothing worse
-            await _leave(mirror, services, visits, targets)
-    kept = await RunNotes.read(mirror, services)
-    if survey.unchanged:
-        await kept.note_unchanged(survey.facts)
-    else:
-        await kept.note(survey, RunEnd(at, session.whole, session.finished, session.troubles))
+            await note()
+            for _, place, _ in opened:
+                if isinstance(place, LocalTarget):
+                    await place.save()
+    await notes.note(plan, session.finished, session.troubles, whole=session.whole)
 
 
 def _listing(data: bytes) -> Listing:
@@ -119,35 +121,20 @@ def _listing(data: bytes) -> Listing:
     return Listing({chart.item: chart for chart in index.entries}, index.context)
 
 
-async def _leave(
-    mirror: Mirror, services: Services, visits: Mapping[str, Visit], targets: Mapping[str, ChartTarget]
-) -> None:
-    """Keep for the next run what this one learned, and what it put and did not show."""
-    await _note_facts(mirror, services, visits)
-    for target in targets.values():
-        if isinstance(target, LocalTarget):
-            await target.save()
-
-
-async def _note_facts(mirror: Mirror, services: Services, visits: Mapping[str, Visit]) -> None:
-    for target in mirror.targets:
-        if target.name in visits:
-            await note(mirror, target, services, visits[target.name].facts)
-
-
-async def _compared(mirror: Mirror, services: Services, index: Index, now: datetime) -> HelmSurvey:
-    choices = await asyncio.to_thread(choose, index.entries, spec_of(mirror), now)
+async def _compared(mirror: Mirror, services: Services, index: Index, now: datetime, notes: RunNotes) -> HelmSurvey:
+    spec = spec_of(mirror)
+    choices = await asyncio.to_thread(choose, index.entries, spec, now)
     visit = Visit(_listing, now.timestamp(), [choice.chart for choice in choices.values()], index.entries)
-    (shelves, unasked), (files, told) = await asyncio.gather(
-        look(mirror, services, visit),
+    (targets, unasked), (files, told) = await asyncio.gather(
+        look(mirror, services, visit, notes),
         _extras(mirror, services, index),
     )
     hidden = (*index.left_out, *index.unread)
-    spec = spec_of(mirror)
     wrong = [problem for problem in index.problems if concerns(problem.chart, problem.version, spec)]
     return HelmSurvey(
         index.entries,
-        shelves,
+        choices,
+        targets,
         unasked,
         problems=(*(str(problem) for problem in wrong if problem.left_out), *told),
         remarks=tuple(str(problem) for problem in wrong if not problem.left_out),

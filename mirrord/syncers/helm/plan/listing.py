@@ -10,28 +10,33 @@ from mirrord.syncers.helm.names import CHARTS, ChartVersion
 from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.survey import TargetContent
 
+NOTHING: Mapping[str, Digest] = {}
+
 
 def listing(
-    shelf: TargetContent, choices: Mapping[str, VersionChoice], put: Mapping[str, Digest], deleted: Collection[str]
+    found: TargetContent,
+    choices: Mapping[str, VersionChoice],
+    put: Mapping[str, Digest] = NOTHING,
+    deleted: Collection[str] = (),
 ) -> tuple[ChartVersion, ...]:
     """Return what a target's index shall list, never more than the target holds.
 
     Args:
-        shelf: what the target held before the run.
+        found: what the target held before the run.
         choices: what is wanted.
         put: what this run added or replaced there.
         deleted: the items that it shall list no more.
     """
-    own, charts = shelf.own or {}, []
+    own, charts = found.own or {}, []
     for item, choice in choices.items():
-        digest = put.get(item) or shelf.held.get(item)
+        digest = put.get(item) or found.held.get(item)
         if digest is None:
             continue
         ours = own.get(item)
         stays = item not in put and not choice.fits(digest) and ours is not None
         charts.append(ours if stays and ours is not None else choice.entry(digest))
     left = own.keys() - choices.keys() - set(deleted)
-    return (*charts, *(own[item] for item in sorted(left) if item in shelf.held))
+    return (*charts, *(own[item] for item in sorted(left) if item in found.held))
 
 
 def published(chart: ChartVersion, base: str = CHARTS) -> dict[str, object]:

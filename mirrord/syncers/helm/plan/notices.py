@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
@@ -14,31 +14,31 @@ from mirrord.syncers.helm.plan.trouble import provenance_of
 from mirrord.syncers.helm.spec import HelmSpec
 
 
-def problems(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, VersionChoice]) -> Iterator[str]:
+def problems(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
     """Yield what is wrong with entries, whatever becomes of their archives; each stays so until upstream changes it."""
     yield from survey.problems
-    for item, choice in choices.items():
-        if not choice.chart.urls and lacking(item, choice, survey):
+    for item, choice in survey.choices.items():
+        if not choice.chart.urls and survey.lacks(item):
             yield f"{item}: its entry names no place to get it from"
     paths = registry_paths(mirror)
-    for target, shelf in survey.shelves.items():
+    for target, found in survey.targets.items():
         if target in paths:
-            yield from _without_repository(target, paths[target], choices.values())
-        elif shelf.own is None:
-            yield from _under_other_names(target, choices.values())
+            yield from _without_repository(target, paths[target], survey.choices.values())
+        elif found.own is None:
+            yield from _under_other_names(target, survey.choices.values())
 
 
-def remarks(mirror: Mirror, survey: HelmSurvey, choices: Mapping[str, VersionChoice]) -> Iterator[str]:
+def remarks(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
     """Yield what was put right, what has no effect, and what upstream changed without anything being changed here."""
     yield from survey.remarks
     yield from _without_effect(spec_of(mirror), survey)
-    ours = (shelf for shelf in survey.shelves.values() if shelf.own is not None)
-    if survey.previous is None and spec_of(mirror).removed == "delete" and any(shelf.held for shelf in ours):
+    ours = (found for found in survey.targets.values() if found.own is not None)
+    if survey.previous is None and spec_of(mirror).removed == "delete" and any(found.held for found in ours):
         yield "nothing is known of earlier runs: this one deletes nothing, and the next one compares with what it saw"
     if spec_of(mirror).changed != "keep":
         return
-    for item, choice in choices.items():
-        held = [shelf.held[item] for shelf in survey.shelves.values() if item in shelf.held]
+    for item, choice in survey.choices.items():
+        held = [found.held[item] for found in survey.targets.values() if item in found.held]
         other = [digest for digest in held if not choice.fits(digest)]
         if other:
             yield f"{item}: upstream changed its digest from {other[0]} to {choice.chart.digest}; ours stays"
@@ -51,24 +51,18 @@ def _without_effect(spec: HelmSpec, survey: HelmSurvey) -> Iterator[str]:
     accepted = [("accept", chart, version) for chart, versions in spec.accept.items() for version in versions]
     for key, chart, version in (*skipped, *accepted):
         item = f"{chart}-{version}"
-        hidden = item in survey.unread or item.startswith(survey.unknown)
-        if (chart, version) not in listed and not hidden:
+        if (chart, version) not in listed and not survey.hides(item):
             yield f"{item}: `{key}` has it and upstream does not; write it as upstream does, or take it out"
 
 
-def waiting(survey: HelmSurvey, choices: Mapping[str, VersionChoice], now: datetime) -> Iterator[str]:
+def waiting(survey: HelmSurvey, now: datetime) -> Iterator[str]:
     """Yield what is left alone for now, since it could not be had, but for what the operator has to decide."""
-    for item, choice in choices.items():
+    for item, choice in survey.choices.items():
         trouble, prov = survey.troubles.get(item), survey.troubles.get(provenance_of(item))
-        if trouble and not trouble.open and trouble.waits(choice, now) and lacking(item, choice, survey):
+        if trouble and not trouble.open and trouble.waits(choice, now) and survey.lacks(item):
             yield trouble.said
         if prov and prov.waits(choice, now):
             yield prov.said
-
-
-def lacking(item: str, choice: VersionChoice, survey: HelmSurvey) -> bool:
-    """Whether a target that answered does not have what upstream has."""
-    return any(item not in shelf.held or not choice.fits(shelf.held[item]) for shelf in survey.shelves.values())
 
 
 def _without_repository(target: str, path: str, choices: Iterable[VersionChoice]) -> Iterator[str]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.plan.guards import some, too_much, unless_meant
 from mirrord.syncer.values import Mirror
-from mirrord.syncers.helm.names import INDEX, registry_lacks, registry_paths, spec_of
-from mirrord.syncers.helm.plan.choice import VersionChoice, choose
+from mirrord.syncers.helm.names import INDEX, ChartVersion, registry_lacks, registry_paths, spec_of
+from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.listing import listing, published
 from mirrord.syncers.helm.plan.notices import problems, remarks, waiting
-from mirrord.syncers.helm.plan.survey import HelmSurvey, TargetContent
+from mirrord.syncers.helm.plan.survey import HelmDecisions, HelmSurvey, TargetContent
 from mirrord.syncers.helm.plan.trouble import Trouble, provenance_of
 from mirrord.syncers.helm.spec import HelmSpec
 
@@ -32,13 +32,10 @@ def guard(survey: HelmSurvey, spec: HelmSpec) -> str:
 
     Where nobody knows what upstream listed before and deleting is allowed, what our own indexes list stands for it.
     """
-    before = survey.previous
-    if before is None and spec.removed == "delete":
-        before = frozenset(item for shelf in survey.shelves.values() for item in shelf.own or ())
-    lost = {
-        item for item in (before or frozenset()) - {entry.item for entry in survey.entries} if not survey.hides(item)
-    }
-    before = before or frozenset()
+    before = survey.previous or frozenset()
+    if survey.previous is None and spec.removed == "delete":
+        before = frozenset(item for found in survey.targets.values() for item in found.own or ())
+    lost = {item for item in before - {entry.item for entry in survey.entries} if not survey.hides(item)}
     why = too_much(len(lost), len(before), spec.max_loss, spared=len(before) > 1)
     return f"upstream's index lost {len(lost)} of {len(before)} versions ({some(lost)}), {why}" if why else ""
 
@@ -47,36 +44,29 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     """Decide about every chart version at every target, and about every target's index."""
     if survey.unchanged:
         return _as_before(mirror, survey, now)
-    spec = spec_of(mirror)
-    blocked = "" if mirror.allow else guard(survey, spec)
+    whole = Plan(mirror.name, mirror.kind, now, problems=survey.problems, missing=survey.missing)
+    blocked = "" if mirror.allow else guard(survey, spec_of(mirror))
     if blocked:
-        none = tuple(_all(mirror, Action.REFUSE, unless_meant(mirror.name, blocked)))
-        told = (survey.problems, survey.missing, survey.remarks)
-        return Plan(mirror.name, mirror.kind, now, none, *told, decisions=survey)
-    choices = choose(survey.entries, spec, now)
-    desk = _Desk(mirror, survey, now, registry_paths(mirror))
-    steps = [
-        step
-        for number, choice in enumerate(choices.values())
-        for target in survey.shelves
-        if (step := desk.step(choice, target, str(number // TOGETHER)))
-    ]
-    steps += [
-        step for target, shelf in survey.shelves.items() for step in _removed(target, shelf, choices, survey, spec)
-    ]
-    moving = {step.target for step in steps if step.active}
-    for target, error in survey.unasked.items():
-        steps.append(_index(target, Action.COPY, f"not known what is there: {error}"))
-    for target, shelf in survey.shelves.items():
-        steps.append(_index_step(survey, choices, target, shelf, moving))
-    wrong = (*problems(mirror, survey, choices), *(() if mirror.allow else waiting(survey, choices, now)))
-    told = (wrong, survey.missing, tuple(remarks(mirror, survey, choices)))
-    return Plan(mirror.name, mirror.kind, now, tuple(steps), *told, decisions=survey)
+        none = _everywhere(mirror, Action.REFUSE, unless_meant(mirror.name, blocked))
+        return replace(whole, steps=none, remarks=survey.remarks, decisions=HelmDecisions(survey, survey.problems))
+    steps = _Steps(mirror, survey, now)
+    made = (*steps.versions(), *steps.removed())
+    changing = {step.target for step in made if step.active}
+    indexes = (*steps.unasked(), *steps.indexes(changing))
+    lasting = tuple(problems(mirror, survey))
+    waits = () if mirror.allow else waiting(survey, now)
+    return replace(
+        whole,
+        steps=(*made, *indexes),
+        problems=(*lasting, *waits),
+        remarks=tuple(remarks(mirror, survey)),
+        decisions=HelmDecisions(survey, lasting, steps.listed),
+    )
 
 
 def _as_before(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     """Say that nothing changed since all was done, and what was wrong then and still is."""
-    steps = list(_all(mirror, Action.KEEP, survey.unchanged))
+    steps = list(_everywhere(mirror, Action.KEEP, survey.unchanged))
     lacking = survey.facts[LACKING].split("\n") if LACKING in survey.facts else None  # older notes do not tell
     for item, trouble in survey.troubles.items():
         if trouble.open:
@@ -85,64 +75,21 @@ def _as_before(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
                 for target in mirror.targets
                 if lacking is None or f"{target.name} {item}" in lacking
             ]
-    wrong = [trouble.said for trouble in survey.troubles.values() if not trouble.open]
-    told = ((*survey.problems, *wrong), survey.missing, survey.remarks)
-    return Plan(mirror.name, mirror.kind, now, tuple(steps), *told, decisions=survey)
+    wrong = (*survey.problems, *(trouble.said for trouble in survey.troubles.values() if not trouble.open))
+    told = (wrong, survey.missing, survey.remarks)
+    return Plan(mirror.name, mirror.kind, now, tuple(steps), *told, decisions=HelmDecisions(survey))
 
 
 def _left_alone(trouble: Trouble) -> str:
     return f"{trouble.said}; asked for again from {trouble.until:%Y-%m-%d %H:%M} UTC on, or by `--allow`"
 
 
-def _all(mirror: Mirror, action: Action, reason: str) -> Iterator[Step]:
-    return (_index(target.name, action, reason) for target in mirror.targets)
+def _everywhere(mirror: Mirror, action: Action, reason: str) -> tuple[Step, ...]:
+    return tuple(_index(target.name, action, reason) for target in mirror.targets)
 
 
 def _index(target: str, action: Action, reason: str) -> Step:
     return Step(action, INDEX_ITEM, "", target, (INDEX,), reason, group=INDEX_ITEM)
-
-
-@dataclass(frozen=True, slots=True)
-class _Desk:
-    """What every decision about a version is made with; `paths` are those of targets that are registries."""
-
-    mirror: Mirror
-    survey: HelmSurvey
-    now: datetime
-    paths: Mapping[str, str]
-
-    def step(self, choice: VersionChoice, target: str, group: str) -> Step | None:
-        """Decide about a version at a target; None: what upstream has is wrong, which is told as a problem."""
-        item, shelf = choice.chart.item, self.survey.shelves[target]
-        there, wanted = shelf.held.get(item), choice.chart.digest
-        if there is not None and choice.fits(there):
-            action, reason = self._there(choice, shelf)
-        else:
-            action, reason = Action.COPY, "not there"
-            if there is not None:
-                action, reason = _CHANGED[spec_of(self.mirror).changed]
-                reason = f"upstream changed its digest from {there} to {wanted}: {reason}"
-            if action is Action.COPY:
-                if not choice.chart.urls or (target in self.paths and registry_lacks(self.paths[target], choice.chart)):
-                    return None
-                trouble = self._trouble(item, choice)
-                if trouble and not trouble.open:
-                    return None
-                if trouble or item in shelf.refused:
-                    action, reason = Action.REFUSE, _left_alone(trouble) if trouble else shelf.refused[item]
-        digest = str(there if action is Action.KEEP else wanted or "")
-        return Step(action, item, digest, target, (choice.chart.file,), reason, group=group)
-
-    def _there(self, choice: VersionChoice, shelf: TargetContent) -> tuple[Action, str]:
-        """Leave what is there, unless its provenance could not be had and may be had by now, for an index of ours."""
-        trouble = self.survey.troubles.get(provenance_of(choice.chart.item))
-        due = trouble and shelf.own is not None and (self.mirror.allow or not trouble.waits(choice, self.now))
-        return (Action.COPY, "its provenance is asked for again") if due else (Action.KEEP, "already there")
-
-    def _trouble(self, item: str, choice: VersionChoice) -> Trouble | None:
-        """Return what keeps a version from being asked for now."""
-        trouble = self.survey.troubles.get(item)
-        return trouble if trouble and trouble.waits(choice, self.now) and not self.mirror.allow else None
 
 
 _CHANGED: Final = {
@@ -152,44 +99,98 @@ _CHANGED: Final = {
 }
 
 
-def _removed(
-    target: str, shelf: TargetContent, choices: Mapping[str, VersionChoice], survey: HelmSurvey, spec: HelmSpec
-) -> Iterator[Step]:
-    listed = {entry.item for entry in survey.entries}
-    for item in sorted(shelf.held.keys() - choices.keys()):
-        hidden = item not in listed and survey.hides(item)
-        why = "no longer wanted" if item in listed else "no longer listed upstream"
-        action, reason = Action.KEEP, f"{why}; kept (`removed: keep`)"
-        if hidden:
-            reason = "what upstream says of it cannot be read; kept"
-        elif spec.removed == "delete":
-            if shelf.own is None:
-                reason = f"{why}; mirrord cannot delete it there, do it by hand"
-            elif survey.previous is None:
-                reason = f"{why}; kept this time, since nothing is known of earlier runs"
+class _Steps:
+    """Makes the steps of one plan.
+
+    Attributes:
+        listed: target → what its index shall list, as far as that had to be known to decide.
+    """
+
+    def __init__(self, mirror: Mirror, survey: HelmSurvey, now: datetime) -> None:
+        self._survey, self._spec, self._now, self._allow = survey, spec_of(mirror), now, mirror.allow
+        self._paths = registry_paths(mirror)
+        self.listed: dict[str, tuple[ChartVersion, ...]] = {}
+
+    def versions(self) -> Iterator[Step]:
+        """Decide about what is wanted."""
+        for number, choice in enumerate(self._survey.choices.values()):
+            for target, found in self._survey.targets.items():
+                decided = self._version(choice, target, found)
+                if decided is not None:
+                    action, reason = decided
+                    there = found.held.get(choice.chart.item) if action is Action.KEEP else choice.chart.digest
+                    names, group = (choice.chart.file,), str(number // TOGETHER)
+                    yield Step(action, choice.chart.item, str(there or ""), target, names, reason, group=group)
+
+    def _version(self, choice: VersionChoice, target: str, found: TargetContent) -> tuple[Action, str] | None:
+        """Decide about a version at a target; None: what upstream has is wrong, which is told as a problem."""
+        chart, there = choice.chart, found.held.get(choice.chart.item)
+        if there is not None and choice.fits(there):
+            return self._held(choice, found)
+        action, reason = Action.COPY, "not there"
+        if there is not None:
+            action, reason = _CHANGED[self._spec.changed]
+            reason = f"upstream changed its digest from {there} to {chart.digest}: {reason}"
+        if action is not Action.COPY:
+            return action, reason
+        if not chart.urls or (target in self._paths and registry_lacks(self._paths[target], chart)):
+            return None
+        trouble = self._survey.troubles.get(chart.item)
+        if trouble and trouble.waits(choice, self._now) and not self._allow:
+            return (Action.REFUSE, _left_alone(trouble)) if trouble.open else None
+        return (Action.REFUSE, found.refused[chart.item]) if chart.item in found.refused else (action, reason)
+
+    def _held(self, choice: VersionChoice, found: TargetContent) -> tuple[Action, str]:
+        """Leave what is there, unless its provenance could not be had and may be had by now, for an index of ours."""
+        trouble = self._survey.troubles.get(provenance_of(choice.chart.item))
+        due = trouble and found.own is not None and (self._allow or not trouble.waits(choice, self._now))
+        return (Action.COPY, "its provenance is asked for again") if due else (Action.KEEP, "already there")
+
+    def removed(self) -> Iterator[Step]:
+        """Decide about what targets hold and nobody wants."""
+        listed = {entry.item for entry in self._survey.entries}
+        for target, found in self._survey.targets.items():
+            for item in sorted(found.held.keys() - self._survey.choices.keys()):
+                action, reason = self._unwanted(item, found, listed=item in listed)
+                digest, names = str(found.held[item]), (f"{item}.tgz",)
+                yield Step(action, item, digest, target, names, reason, group=INDEX_ITEM)
+
+    def _unwanted(self, item: str, found: TargetContent, *, listed: bool) -> tuple[Action, str]:
+        if not listed and self._survey.hides(item):
+            return Action.KEEP, "what upstream says of it cannot be read; kept"
+        why = "no longer wanted" if listed else "no longer listed upstream"
+        if self._spec.removed == "keep":
+            return Action.KEEP, f"{why}; kept (`removed: keep`)"
+        if found.own is None:
+            return Action.KEEP, f"{why}; mirrord cannot delete it there, do it by hand"
+        if self._survey.previous is None:
+            return Action.KEEP, f"{why}; kept this time, since nothing is known of earlier runs"
+        return Action.DELETE, why
+
+    def unasked(self) -> Iterator[Step]:
+        """Leave to the doing what is to be said of targets that could not be asked."""
+        for target, error in self._survey.unasked.items():
+            yield _index(target, Action.COPY, f"not known what is there: {error}")
+
+    def indexes(self, changing: Collection[str]) -> Iterator[Step]:
+        """Decide about the index of each target that answered; that of a `changing` one is written anyway."""
+        for target, found in self._survey.targets.items():
+            if target in changing:
+                yield _index(target, Action.COPY, "updated with these changes")
             else:
-                action, reason = Action.DELETE, why
-        digest = str(shelf.held[item])
-        yield Step(action, item, digest, target, (f"{item}.tgz",), reason, group=INDEX_ITEM)
+                yield _index(target, *self._index_of(target, found))
 
-
-def _index_step(
-    survey: HelmSurvey,
-    choices: Mapping[str, VersionChoice],
-    target: str,
-    shelf: TargetContent,
-    moving: Collection[str],
-) -> Step:
-    if target in moving:
-        return _index(target, Action.COPY, "updated with these changes")
-    if choices and not any(item in shelf.held for item in choices):
-        return _index(target, Action.REFUSE, f"not one of {len(choices)} wanted versions can be had")
-    if shelf.own is None:
-        return _index(target, Action.KEEP, "lists all that is wanted")
-    listed = listing(shelf, choices, {}, ())
-    same = {chart.item: (chart.listed, published(chart)) for chart in listed} == {
-        item: (own.listed, {**own.entry, "urls": list(own.urls)}) for item, own in shelf.own.items()
-    }
-    if same and target not in survey.rewrite:
-        return _index(target, Action.KEEP, "lists all that is wanted")
-    return _index(target, Action.COPY, "its entries are not as upstream has them" if not same else "to be written anew")
+    def _index_of(self, target: str, found: TargetContent) -> tuple[Action, str]:
+        choices = self._survey.choices
+        if choices and found.held.keys().isdisjoint(choices):
+            return Action.REFUSE, f"not one of {len(choices)} wanted versions can be had"
+        if found.own is None:
+            return Action.KEEP, "lists all that is wanted"
+        listed = self.listed[target] = listing(found, choices)
+        same = {chart.item: (chart.listed, published(chart)) for chart in listed} == {
+            item: (own.listed, {**own.entry, "urls": list(own.urls)}) for item, own in found.own.items()
+        }
+        if not same:
+            return Action.COPY, "its entries are not as upstream has them"
+        rewrite = target in self._survey.rewrite
+        return (Action.COPY, "to be written anew") if rewrite else (Action.KEEP, "lists all that is wanted")

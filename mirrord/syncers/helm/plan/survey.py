@@ -1,13 +1,15 @@
-"""What was found at upstream and at the targets."""
+"""What was found at upstream and at the targets, and what a plan passes on beside its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from mirrord.blobs.source import BlobSource
 from mirrord.errors import MirrordError
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
+from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.trouble import Troubles
 
 
@@ -34,7 +36,8 @@ class HelmSurvey:
 
     Attributes:
         entries: what upstream lists, in the order of its index.
-        shelves: by target name; only targets that answered.
+        choices: which of these are wanted, by item, the oldest first.
+        targets: what each target holds; only those that answered.
         unasked: target name → why it could not be asked.
         troubles: what could not be had at earlier looks.
         previous: the items that upstream listed at the last run that was accepted, None when nobody knows.
@@ -52,7 +55,8 @@ class HelmSurvey:
     """
 
     entries: tuple[ChartVersion, ...] = ()
-    shelves: Mapping[str, TargetContent] = field(default_factory=dict)
+    choices: Mapping[str, VersionChoice] = field(default_factory=dict)
+    targets: Mapping[str, TargetContent] = field(default_factory=dict)
     unasked: Mapping[str, MirrordError] = field(default_factory=dict)
     troubles: Troubles = field(default_factory=dict)
     previous: frozenset[str] | None = None
@@ -71,3 +75,45 @@ class HelmSurvey:
     def hides(self, item: str) -> bool:
         """Whether upstream lists a version, or may list it, although it is not among the entries."""
         return item in self.unread or item.startswith(self.unknown)
+
+    def lacks(self, item: str) -> bool:
+        """Whether a target that answered does not have what upstream has."""
+        choice = self.choices[item]
+        return any(item not in found.held or not choice.fits(found.held[item]) for found in self.targets.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ChartArchive:
+    """An archive that is here, and is what it should be.
+
+    Attributes:
+        chart: the entry that it is of.
+        source: from where a pool has it, or gets it once more.
+        digest: of it.
+        size: of it, in bytes.
+        provenance: returns the `.prov` beside the archive byte for byte, or None when there is none; raises
+            `ContentError` when it is not of this archive, `TransportError` when nobody can say whether there is one.
+        odd: what is odd about it, and no reason to refuse it, a clause each.
+    """
+
+    chart: ChartVersion
+    source: BlobSource
+    digest: Digest
+    size: int
+    provenance: Callable[[], Awaitable[bytes | None]] = field(repr=False)
+    odd: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HelmDecisions:
+    """What a plan decided beside its steps.
+
+    Attributes:
+        survey: from what.
+        problems: those of the plan that stay until upstream changes something.
+        listed: target → what its index shall list, where the index is all that changes.
+    """
+
+    survey: HelmSurvey
+    problems: tuple[str, ...] = ()
+    listed: Mapping[str, tuple[ChartVersion, ...]] = field(default_factory=dict)

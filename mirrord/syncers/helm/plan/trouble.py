@@ -88,7 +88,7 @@ def wrong_upstream(error: MirrordError) -> bool:
     return isinstance(error, ContentError | UntrustedError) or (isinstance(error, RefusedError) and error.status != 401)
 
 
-def told(choice: VersionChoice, error: MirrordError) -> str:
+def sentence(choice: VersionChoice, error: MirrordError) -> str:
     """Say what is wrong with a version, and how the operator decides about bytes that are not what the index says."""
     chart = choice.chart
     if not isinstance(error, DigestError):

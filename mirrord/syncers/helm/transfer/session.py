@@ -7,27 +7,22 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-from mirrord.blobs.pool import SpoolPool
-from mirrord.blobs.source import BlobSource
 from mirrord.blobs.store import LocalFile
 from mirrord.errors import ContentError, MirrordError
 from mirrord.model.digest import Digest
-from mirrord.model.plan import Action, Step
+from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import Tell
-from mirrord.syncer.values import Services
-from mirrord.syncers.helm.names import ChartVersion
+from mirrord.syncer.values import Mirror, Services
+from mirrord.syncers.helm.names import spec_of
 from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.listing import listing
 from mirrord.syncers.helm.plan.steps import INDEX_ITEM
-from mirrord.syncers.helm.plan.survey import HelmSurvey
-from mirrord.syncers.helm.plan.trouble import again, provenance_of, told, wrong_upstream
+from mirrord.syncers.helm.plan.survey import ChartArchive, HelmDecisions
+from mirrord.syncers.helm.plan.trouble import again, provenance_of, sentence, wrong_upstream
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile
 from mirrord.syncers.helm.transfer.tickets import Ticket
@@ -36,84 +31,27 @@ from mirrord.transfer.fanout import Delivery, deliberate, fan_out, together
 from mirrord.transfer.feed import feed
 
 
-class ChartArchive(Protocol):
-    """An archive that is here and checked."""
-
-    @property
-    def source(self) -> BlobSource:
-        """Return from where a pool has it."""
-        ...
-
-    @property
-    def digest(self) -> Digest:
-        """Return its digest."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Return its size."""
-        ...
-
-    @property
-    def odd(self) -> Sequence[str]:
-        """Return what is odd about it, and no reason to refuse it."""
-        ...
-
-    async def provenance(self) -> bytes | None:
-        """Return its `.prov`, checked, or None.
-
-        Raises:
-            MirrordError: there may be one, and it cannot be had, or is not of this archive.
-        """
-        ...
-
-
-class ChartArchives(Protocol):
-    """Where archives come from; `upstream.fetch` has the implementation."""
-
-    def archive(
-        self,
-        chart: ChartVersion,
-        spools: SpoolPool,
-        group: str,
-        also: frozenset[Digest],
-        here: Path | None,
-        *,
-        signed: bool,
-    ) -> AbstractAsyncContextManager[ChartArchive]:
-        """Get one."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SessionContext:
-    """What a session is about.
+class HelmSession:
+    """Fulfils `mirrord.syncer.port.Session`.
 
     Attributes:
-        mirror: the mirror's name.
-        json: whether indexes are written as JSON.
-        survey: what was found.
-        choices: what is wanted, by item.
-        targets: by name.
-        at: when it began.
+        finished: the targets whose index was written.
+        troubles: what could not be had, now or at earlier looks.
+        whole: everything was done that can be done before something changes.
     """
 
-    mirror: str
-    json: bool
-    survey: HelmSurvey
-    choices: Mapping[str, VersionChoice]
-    targets: Mapping[str, ChartTarget]
-    at: datetime
-
-
-class HelmSession:
-    """Fulfils `mirrord.syncer.port.Session`."""
-
-    def __init__(self, errand: SessionContext, archives: ChartArchives, services: Services) -> None:
-        """Carry what `errand` says."""
-        self._errand = errand
-        self._archives = archives
-        self._services = services
+    def __init__(
+        self,
+        mirror: Mirror,
+        plan: Plan,
+        targets: Mapping[str, ChartTarget],
+        archive: Callable[..., AbstractAsyncContextManager[ChartArchive]],
+        services: Services,
+    ) -> None:
+        """Carry out `plan`; `archive` gets archives, as `ChartSource.archive` does."""
+        self._mirror, self._targets, self._archive, self._services = mirror, targets, archive, services
+        self._decisions: HelmDecisions = plan.decisions
+        self._survey, self._at = self._decisions.survey, plan.at
         self._read = 0
         self._put = defaultdict[str, dict[str, Digest]](dict)
         self._moving = 0
@@ -122,7 +60,7 @@ class HelmSession:
         self._lines: dict[str, Ticket] = {}
         self._left: set[str] = set()
         self.finished: set[str] = set()
-        self.troubles = dict(errand.survey.troubles)
+        self.troubles = dict(self._survey.troubles)
         self.whole = True
 
     @property
@@ -171,9 +109,9 @@ class HelmSession:
         """Return what becomes of the steps of a version that cannot be had; what is wrong upstream is remembered."""
         if not wrong_upstream(error):
             return lambda step: failed(step, error)
-        choice = self._errand.choices[item]
+        choice = self._survey.choices[item]
         self._left.add(item)
-        trouble = again(self.troubles.get(item), choice, error, told(choice, error), self._errand.at)
+        trouble = again(self.troubles.get(item), choice, error, sentence(choice, error), self._at)
         self.troubles[item] = trouble
         if trouble.open:
             return lambda step: Receipt(step, Outcome.REFUSED, trouble.said, error.code)
@@ -192,19 +130,19 @@ class HelmSession:
 
     def _turn(self, target: str) -> Ticket:
         """Get in line at a target that must see the oldest first."""
-        if not self._errand.targets[target].oldest_first:
+        if not self._targets[target].oldest_first:
             return Ticket(None)
         turn = self._lines[target] = Ticket(self._lines.get(target))
         return turn
 
     async def _carry(self, batch: Sequence[Step], turns: Mapping[str, Ticket], tell: Tell) -> None:
         item = batch[0].item
-        choice = self._errand.choices[item]
+        choice = self._survey.choices[item]
         also = frozenset(one.digest for one in choice.rivals if one.digest)
         here = await self._here(choice)
-        keeps = any(self._errand.targets[step.target].provenance for step in batch)
-        spools, group = self._services.spools, f"{self._errand.mirror}/"
-        async with self._archives.archive(choice.chart, spools, group, also, here, signed=keeps) as archive:
+        keeps = any(self._targets[step.target].provenance for step in batch)
+        spools, group = self._services.spools, f"{self._mirror.name}/"
+        async with self._archive(choice.chart, spools, group, also, here, signed=keeps) as archive:
             self.troubles.pop(item, None)
             prov, problem = await self._beside(choice, archive) if keeps else (None, "")
             chart = choice.entry(archive.digest)
@@ -213,9 +151,9 @@ class HelmSession:
             async def deliver(delivery: Delivery) -> Receipt:
                 step = delivery.step
                 turn = turns[step.target]
-                target = self._errand.targets[step.target]
+                target = self._targets[step.target]
                 beside = prov if target.provenance else None
-                replaces = item in self._errand.survey.shelves[step.target].held
+                replaces = item in self._survey.targets[step.target].held
                 put = partial(target.put, chart, prov=beside, replace=replaces)
                 await turn.come()
                 try:
@@ -240,8 +178,8 @@ class HelmSession:
             prov = await archive.provenance()
         except MirrordError as error:
             said = f"{item}: published without provenance: {error}"
-            if any(shelf.own is not None for shelf in self._errand.survey.shelves.values()):
-                self.troubles[key] = again(self.troubles.get(key), choice, error, said, self._errand.at)
+            if any(found.own is not None for found in self._survey.targets.values()):
+                self.troubles[key] = again(self.troubles.get(key), choice, error, said, self._at)
             return None, said
         self.troubles.pop(key, None)
         return prov, ""
@@ -249,7 +187,7 @@ class HelmSession:
     async def _here(self, choice: VersionChoice) -> Path | None:
         """Return the archive when our own store has it: some other target, or mirror, brought it."""
         digest, store = choice.chart.digest, self._services.blobs
-        held = (shelf.held.get(choice.chart.item) for shelf in self._errand.survey.shelves.values())
+        held = (found.held.get(choice.chart.item) for found in self._survey.targets.values())
         stored = await store.find(digest) if digest and store and digest in held else None
         return stored.path if isinstance(stored, LocalFile) else None
 
@@ -268,25 +206,24 @@ class HelmSession:
             tell(Receipt(step, Outcome.DONE, gone if step.action is Action.DELETE else listed))
 
     async def _publish(self, name: str, steps: Sequence[Step]) -> IndexFile:
-        if name in self._errand.survey.unasked:
-            raise self._errand.survey.unasked[name]
+        if name in self._survey.unasked:
+            raise self._survey.unasked[name]
         index = await asyncio.to_thread(self._index, name, steps)
         if self._left and not index.charts:
-            raise ContentError(f"not one of {len(self._errand.choices)} wanted versions can be had")
-        await self._errand.targets[name].finish(index)
+            raise ContentError(f"not one of {len(self._survey.choices)} wanted versions can be had")
+        await self._targets[name].finish(index)
         self.finished.add(name)
         return index
 
     def _index(self, name: str, steps: Sequence[Step]) -> IndexFile:
-        survey = self._errand.survey
-        shelf = survey.shelves[name]
+        survey, found = self._survey, self._survey.targets[name]
         deleted = {step.item for step in steps if step.action is Action.DELETE}
-        charts = listing(shelf, self._errand.choices, self._put[name], deleted)
-        if shelf.own is None:
+        charts = self._decisions.listed.get(name) or listing(found, survey.choices, self._put[name], deleted)
+        if found.own is None:
             return IndexFile(b"", charts)
-        emit = emit_json if self._errand.json else emit_yaml
+        emit = emit_json if spec_of(self._mirror).index == "json" else emit_yaml
         data = emit(charts, public_keys=survey.public_keys, annotations=survey.annotations)
-        return IndexFile(data, charts, survey.extras, frozenset(shelf.own))
+        return IndexFile(data, charts, survey.extras, frozenset(found.own))
 
 
 def _by(batch: Sequence[Step], key: str = "item") -> Mapping[str, list[Step]]:

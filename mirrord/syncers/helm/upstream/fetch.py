@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,7 @@ from mirrord.errors import (
 )
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion, is_oci
+from mirrord.syncers.helm.plan.survey import ChartArchive
 from mirrord.syncers.helm.upstream.archive import brought
 from mirrord.syncers.helm.upstream.location import ChartLocation, home, locate, locate_oci
 from mirrord.syncers.helm.upstream.provenance import LIMIT as LONGEST_PROVENANCE
@@ -54,37 +55,6 @@ CHART_LAYERS: Final = ("application/vnd.cncf.helm.chart.content.v1.tar+gzip", "a
 PROVENANCE_LAYER: Final = "application/vnd.cncf.helm.chart.provenance.v1.prov"
 
 _ACCEPT = "application/gzip, application/octet-stream, */*;q=0.5"
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """An archive that is here, and is what it should be.
-
-    Attributes:
-        chart: the entry that it is of.
-        source: from where a pool has it, or gets it once more.
-        odd: what is odd about it, and no reason to refuse it, a clause each.
-    """
-
-    chart: ChartVersion
-    source: BlobSource
-    digest: Digest
-    size: int
-    _provenance: Callable[[], Awaitable[bytes | None]] = field(repr=False)
-    odd: tuple[str, ...] = ()
-
-    async def provenance(self) -> bytes | None:
-        """Return the `.prov` beside the archive byte for byte, or None when there is none.
-
-        Raises:
-            ContentError: there is one, and it is not of this archive.
-            TooLargeError: there is one of more than 1 MiB.
-            TransportError: nobody can say whether there is one.
-        """
-        body = await self._provenance()
-        if body is not None:
-            check_provenance(body, self.chart.file, self.digest)
-        return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +99,7 @@ class ChartSource:
         here: Path | None = None,
         *,
         signed: bool = False,
-    ) -> AsyncIterator[Fetched]:
+    ) -> AsyncIterator[ChartArchive]:
         """Get an archive into `spools` for `group`, check it, and say how it is had there.
 
         Its digest must be the entry's or one of `also` (other entries of the same version: the bytes decide which of
@@ -150,13 +120,14 @@ class ChartSource:
             if here is not None and chart.digest is not None:
                 size = (await asyncio.to_thread(here.stat)).st_size
                 source = BlobSource(chart.digest, size, file=here)
-                yield Fetched(chart, source, chart.digest, size, provenance)
+                yield ChartArchive(chart, source, chart.digest, size, partial(_proven, provenance, chart, chart.digest))
                 return
             source = BlobSource(
                 None, None, partial(_asked, place.open), limit=LONGEST, on_bytes=self._on_bytes, name=place.name
             )
             digest, size, odd = await brought(chart, source, digests, spools, group)
-            yield Fetched(chart, replace(source, digest=digest, size=size), digest, size, provenance, odd)
+            proven = partial(_proven, provenance, chart, digest)
+            yield ChartArchive(chart, replace(source, digest=digest, size=size), digest, size, proven, odd)
 
     async def size(self, chart: ChartVersion) -> int | None:
         """Ask how long an archive is; None when nobody says."""
@@ -252,6 +223,13 @@ class ChartSource:
     @property
     def _repository_host(self) -> str:
         return home(self._repository, self._http.book).authority
+
+
+async def _proven(ask: Callable[[], Awaitable[bytes | None]], chart: ChartVersion, digest: Digest) -> bytes | None:
+    body = await ask()
+    if body is not None:
+        check_provenance(body, chart.file, digest)
+    return body
 
 
 @asynccontextmanager
