@@ -278,6 +278,16 @@ def test_names_say_something() -> None:
     assert {module_name(path) for path in SERVICE + TESTING if path.stem.strip("_") in VAGUE} == set()
 
 
+def test_no_two_public_classes_share_a_name() -> None:
+    """A class of the service that others may use is the only one of its name: one word means one thing."""
+    places: dict[str, list[str]] = {}
+    for path in SERVICE:
+        for node in tree(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(module_name(path))
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
 def test_everything_public_is_described() -> None:
     """Every module, public class and public function of the package has a docstring that is a sentence."""
     silent = [

@@ -26,7 +26,7 @@ from mirrord.serve.control import make_control
 from mirrord.serve.door import Listener, address_of, bind
 from mirrord.serve.programs import Programs
 from mirrord.serve.remote import SOCKET, bind_control
-from mirrord.serve.spooled import Room
+from mirrord.serve.spooled import AnswerRoom
 from mirrord.syncer.loader import load_syncers
 
 STOP_TIMEOUT = 150.0
@@ -88,7 +88,7 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     stack.callback((state / SOCKET).unlink, missing_ok=True)
     stack.push_async_callback(control.close)
     await control.listen(bind_control(state))
-    front = Listener(make_app(daemon, Programs(Room(daemon.services().scratch, disk=budget // _ANSWERS))))
+    front = Listener(make_app(daemon, Programs(AnswerRoom(daemon.services().scratch, disk=budget // _ANSWERS))))
     stack.push_async_callback(front.close)
     await front.listen(public)
     daemon.clock.start(daemon.runtime.snapshot.configuration.mirrors)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -26,8 +25,8 @@ from mirrord.wire.http.client import Http
 
 
 @asynccontextmanager
-async def build_services(configuration: Configuration, state: Path | None, events: Events) -> AsyncIterator[Services]:
-    """Build the services over `state`, which the caller has locked, or over a temporary folder when there is none.
+async def build_services(configuration: Configuration, state: Path, events: Events) -> AsyncIterator[Services]:
+    """Build the services over `state`, which the caller has locked.
 
     What an earlier process left half done is swept before anything is used.
 
@@ -35,22 +34,16 @@ async def build_services(configuration: Configuration, state: Path | None, event
         StorageError: the state cannot be written to.
     """
     async with AsyncExitStack() as stack:
-        root = state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mirrord-")))
-        root = root.absolute()  # other programs work on it too, and in folders of their own
-        await asyncio.to_thread(_prepare, root)
-        left = partial(room, root) if state else None
-        spools = SpoolPool(root / "spool", configuration.settings.spool.budget, events, room=left)
+        root = await asyncio.to_thread(_prepare, state)
+        spools = SpoolPool(root / "spool", configuration.settings.spool.budget, events, room=partial(room, root))
         stack.push_async_callback(spools.aclose)
-        blobs = DiskStore(root / "blobs") if state else None
-        repositories = DiskRepositories(root / "repositories") if state else None
-        keep = root if state else None
         await asyncio.to_thread(spools.sweep)
-        if blobs and repositories:
-            await asyncio.to_thread(repositories.sweep)
-            await asyncio.to_thread(blobs.sweep, await repositories.linked())
+        blobs, repositories = DiskStore(root / "blobs"), DiskRepositories(root / "repositories")
+        await asyncio.to_thread(repositories.sweep)
+        await asyncio.to_thread(blobs.sweep, await repositories.linked())
         http = open_http(configuration.book, events)
         stack.push_async_callback(http.aclose)
-        yield Services(http, spools, events, root / "scratch", blobs, repositories, keep)
+        yield Services(http, spools, events, root / "scratch", blobs, repositories, root)
 
 
 def open_http(book: HostBook, events: Events) -> Http:
@@ -58,7 +51,8 @@ def open_http(book: HostBook, events: Events) -> Http:
     return Http(replace(book, keyring=DockerKeyring()), events)
 
 
-def _prepare(root: Path) -> None:
+def _prepare(state: Path) -> Path:
+    root = state.absolute()  # other programs work on it too, and in folders of their own
     with storage_errors(str(root)):
         scratch = root / "scratch"
         if scratch.is_symlink() or scratch.is_file():
@@ -70,3 +64,4 @@ def _prepare(root: Path) -> None:
         for entry in root.iterdir():  # what an earlier version, or another program, made in its own way
             if not entry.is_symlink():
                 close_to_others(entry)
+    return root

@@ -20,7 +20,7 @@ from mirrord.program import Invocation, RunningProgram, started
 from mirrord.serve.bodies import BodyError
 from mirrord.serve.places import FullError, Places, Slot, client_of
 from mirrord.serve.sending import STALL, abort, attended, send_pieces
-from mirrord.serve.spooled import CutOffError, Room, Spooled
+from mirrord.serve.spooled import AnswerRoom, CutOffError, Spooled
 from mirrord.syncer.serving import Process
 
 _BUSY: Final = "too many programs are running; try again later"
@@ -57,7 +57,7 @@ class Programs:
 
     def __init__(
         self,
-        room: Room | None = None,
+        room: AnswerRoom | None = None,
         *,
         quick: ProgramLimit | None = None,
         slow: ProgramLimit | None = None,
@@ -71,7 +71,7 @@ class Programs:
             slow: how many others.
             stall: seconds in which a program writes nothing, or a client takes nothing, after which both are ended.
         """
-        self._room = room or Room()
+        self._room = room or AnswerRoom()
         self._quick = quick or ProgramLimit(Places(8, 6), Places(32, 12))
         self._slow = slow or ProgramLimit(Places(8, 6), Places(32, 12))
         self._stall = stall

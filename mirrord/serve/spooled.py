@@ -28,7 +28,7 @@ class CutOffError(Exception):
 
 
 @dataclass(slots=True)
-class Room:
+class AnswerRoom:
     """Room for the answers of a server.
 
     Attributes:
@@ -62,7 +62,7 @@ class Room:
 class Spooled:
     """One answer: one writer, and one reader."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: AnswerRoom) -> None:
         """Hold nothing yet."""
         self._room = room
         self._pieces: deque[tuple[bytes, int]] = deque()  # older than the file; each with how much of it was counted

@@ -10,7 +10,7 @@ import pytest
 
 from mirrord.serve.places import FullError, Places, client_of
 from mirrord.serve.programs import ProgramLimit
-from mirrord.serve.spooled import Room
+from mirrord.serve.spooled import AnswerRoom
 from tests.support.scripted import Site, begun, ended, fifo, lane, site
 
 BIG = 24_000_000  # more than the kernel keeps for a connection
@@ -56,14 +56,14 @@ async def test_slow_readers_hold_no_program(tmp_path: Path, big: bytes) -> None:
         slow = await idle(served, GET, 8)
         await ended(served)
         assert (await served.get("quick"))[::2] == (200, b"quick")
-        assert served.room.disk < Room().disk - BIG
+        assert served.room.disk < AnswerRoom().disk - BIG
         assert await asyncio.gather(*(rest(one, big) for one in slow)) == [True] * 8
 
 
 @pytest.mark.parametrize("trouble", ["no-room", "no-disk"])
 async def test_without_room_programs_wait_for_their_clients(tmp_path: Path, big: bytes, trouble: str) -> None:
     """When there is no room left, or no disk, programs wait, count no more as those that work, and nobody fails."""
-    room = Room(tmp_path, 0, 0) if trouble == "no-room" else Room(tmp_path / "none", 1 << 20)
+    room = AnswerRoom(tmp_path, 0, 0) if trouble == "no-room" else AnswerRoom(tmp_path / "none", 1 << 20)
     async with site(tmp_path, room=room, slow=lane(1)) as served:
         served.scripts.scripts |= {"big": f"cat {tmp_path / 'big'}", "quick": "printf quick"}
         slow = await idle(served, GET, 4)
@@ -75,7 +75,7 @@ async def test_without_room_programs_wait_for_their_clients(tmp_path: Path, big:
 
 async def test_without_a_disk_what_is_posted_is_read(tmp_path: Path) -> None:
     """What a clone posts needs no disk: on a full one nobody who clones is refused; only what is large is, in words."""
-    async with site(tmp_path, room=Room(tmp_path / "none")) as served:
+    async with site(tmp_path, room=AnswerRoom(tmp_path / "none")) as served:
         served.scripts.scripts["count"] = "wc -c"
         assert (await served.get("count", "POST", body=bytes(60_000)))[::2] == (200, b"60000\n")
         code, _, body = await served.get("count", "POST", body=bytes(400_000))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.serve.spooled import Room
+from mirrord.serve.spooled import AnswerRoom
 from tests.support.scripted import begun, ended, fifo, running, site
 
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, prctl(2)
@@ -102,7 +102,7 @@ async def test_a_program_that_is_cut_off(tmp_path: Path) -> None:
 
 async def test_a_client_that_leaves(tmp_path: Path) -> None:
     """When the client leaves, the program and all that it started are gone, whatever they were doing."""
-    async with site(tmp_path, room=Room(tmp_path, 0, 0)) as served:
+    async with site(tmp_path, room=AnswerRoom(tmp_path, 0, 0)) as served:
         pipe = fifo(tmp_path, "ready")
         quiet = f"(cat {fifo(tmp_path, 'never')} & echo > {pipe}; wait)"
         for name, script in (("quiet", quiet), ("busy", f"echo > {pipe}; cat /dev/zero")):

@@ -14,7 +14,7 @@ from mirrord.serve.bodies import Bodies
 from mirrord.serve.door import Listener, bind
 from mirrord.serve.places import Places
 from mirrord.serve.programs import ProgramLimit, Programs
-from mirrord.serve.spooled import Room
+from mirrord.serve.spooled import AnswerRoom
 from mirrord.syncer.serving import Process, Request, Response
 from mirrord.syncer.values import Services
 from tests.support.frontserver import Shown
@@ -54,7 +54,7 @@ def lane(working: int, started: int = 100, **limits: Any) -> ProgramLimit:
 class Site:
     """A listening application in front of scripts."""
 
-    def __init__(self, scripts: Scripted, programs: Programs, room: Room, port: int) -> None:
+    def __init__(self, scripts: Scripted, programs: Programs, room: AnswerRoom, port: int) -> None:
         """Talk to what listens on `port`."""
         self.scripts, self.programs, self.room, self.port = scripts, programs, room, port
 
@@ -83,9 +83,11 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def site(folder: Path, *, room: Room | None = None, patience: float = 30.0, **limits: Any) -> AsyncIterator[Site]:
+async def site(
+    folder: Path, *, room: AnswerRoom | None = None, patience: float = 30.0, **limits: Any
+) -> AsyncIterator[Site]:
     """Listen; when the context ends, all room that answers took has been given back."""
-    scripts, room = Scripted(folder), room or Room(folder)
+    scripts, room = Scripted(folder), room or AnswerRoom(folder)
     nobody: Any = None
     programs = Programs(room, **limits)
     app = make_app(Shown(nobody, scripts), programs, Bodies(patience))
