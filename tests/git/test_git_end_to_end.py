@@ -67,7 +67,7 @@ async def test_a_first_mirror_reaches_every_destination(scene: Scene) -> None:
     for name, host in scene.hosts.items():
         assert scene.held(name) == scene.wanted()
         assert host.count("POST", "git-receive-pack") == 1
-    assert (await scene.world.cache(scene.mirror).known()).served == await scene.world.cache(
+    assert (await scene.world.cache(scene.mirror).known.read()).served == await scene.world.cache(
         scene.mirror
     ).repository.served()
     assert scene.source.count("*") == 4  # ls-refs, and a fetch of three

@@ -291,5 +291,5 @@ async def test_f4_a_kill_anywhere_converges(world: GitWorld, stop: str) -> None:
     assert two.bad.refs(NAME) == two.good.refs(NAME) == two.wanted()
     served = await world.cache(two.mirror()).repository.served()
     assert served.refs == two.wanted()
-    assert (await world.cache(two.mirror()).known()).served == served
+    assert (await world.cache(two.mirror()).known.read()).served == served
     assert await world.backups(two.mirror()) == {DEV: old}

@@ -205,7 +205,7 @@ async def test_a_damaged_note_is_no_note(scene: Scene, damage: str) -> None:
     note = kept.folder / "mirrord.json"
     good = json.loads(note.read_text())
     note.write_text(damage)
-    known_again = await kept.known()
+    known_again = await kept.known.read()
     assert known_again.served is not None
     assert known_again.served.refs == scene.upstream.refs()
     assert json.loads(note.read_text()) == good

@@ -21,7 +21,6 @@ from mirrord.wire.git.version import remarks, version
 
 @asynccontextmanager
 async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[GitSession]:
-    """Begin a run."""
     session = GitSession(mirror, plan.decisions, services)
     yield session
     await session.finish()

@@ -148,7 +148,6 @@ def _read_v2(found: Iterable[bytes]) -> Refs:
 
 
 def _read_listing(out: bytes) -> Refs:
-    """Read what `git ls-remote --symref` writes."""
     refs, peeled, head, dangling = dict[str, str](), dict[str, str](), None, True
     for line in out.decode("utf-8", "surrogateescape").split("\n"):  # a name may hold U+2028
         oid, _, name = line.partition("\t")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.errors import TooLargeError
-from mirrord.wire.git.cache.bare import Bare
+from mirrord.wire.git.cache.bare import Bare, batch_check
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.pktline import lines
 from mirrord.wire.git.refs import HEADS, TAGS, valid_oid
@@ -67,8 +67,7 @@ async def withheld(git: Git, folder: Path, oids: Collection[str]) -> str | None:
     if odd is not None:
         return odd
     stdin = "".join(f"{oid}\n" for oid in sorted(suspects)).encode()
-    looked = await git.run(["cat-file", "--batch-check=%(objecttype)", "--buffer"], folder=folder, stdin=stdin)
-    kinds = dict(zip(sorted(suspects), looked.out.decode().splitlines(), strict=True))
+    kinds = dict(zip(sorted(suspects), await batch_check(git, folder, sorted(suspects), "objecttype"), strict=True))
     absent = next((oid for oid, kind in kinds.items() if kind not in {"commit", "tag", "tree", "blob"}), None)
     if absent is not None:
         return absent
@@ -86,7 +85,6 @@ async def withheld(git: Git, folder: Path, oids: Collection[str]) -> str | None:
 
 
 async def _beyond(git: Git, folder: Path, args: Sequence[str], oids: frozenset[str]) -> frozenset[str]:
-    """Return those ids that a walk does not meet."""
     return oids.difference((await git.run([*_OBJECTS, *args], folder=folder)).out.decode().split())
 
 

@@ -59,7 +59,6 @@ async def clone(request: Request, front: GitFront, cache: Path, rest: str) -> Re
 
 
 def _listing(front: GitFront, cache: Path, service: str, version: int) -> Response:
-    """Answer what a clone asks first."""
     if service != UPLOAD:
         return refusal(403, "only Git's smart protocol is spoken here; git speaks it since 1.6.6")
     begin = b"" if version == 2 else encode(f"# service={UPLOAD}") + FLUSH

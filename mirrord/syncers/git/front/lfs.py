@@ -61,7 +61,6 @@ async def _batch(cache: Path, folder: str, body: bytes) -> Response:
 
 
 def _wanted(body: bytes) -> list[dict[str, Any]]:
-    """Read the objects that a request is for."""
     try:
         request = json.loads(body)
         operation, algorithm, transfers = request["operation"], request.get("hash_algo"), request.get("transfers")

@@ -7,7 +7,6 @@ hosts: to follow it would give one file the tag of another. A Git LFS pointer st
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -20,14 +19,10 @@ from mirrord.syncers.git.front.content_type import LOOK, headers_of
 from mirrord.syncers.git.front.state import GitFront
 from mirrord.syncers.git.kept.known import state_of
 from mirrord.wire.git.history import LINK, SUBMODULE, History, TreePath
-from mirrord.wire.git.lfs import objects
+from mirrord.wire.git.lfs import objects, pointers
 
 LARGEST: Final = 32 << 20
 SMALL: Final = 64 << 10  # what is kept in memory while it is sent
-_POINTER: Final = re.compile(
-    rb"version https://git-lfs\.github\.com/spec/v1\n(?:ext-.*\n)*oid sha256:([0-9a-f]{64})\nsize ([0-9]{1,19})\n?"
-)
-_LONGEST_POINTER: Final = 1024
 _SECONDS: Final = 30.0
 _NO_FILE: Final = {
     "tree": "this is a folder; folders are not listed",
@@ -82,21 +77,20 @@ async def _content(front: GitFront, history: History, found: TreePath, data: byt
         return Response(200, {**headers_of(name, start), **validators}, stored=LocalFile(file, 0, entry.size))
     if entry.mode == LINK:
         return Response(200, {**headers_of("", data), **validators}, body=data)
-    pointer = _POINTER.fullmatch(data) if entry.size <= _LONGEST_POINTER else None
-    if pointer:
-        return await _large(history.folder, name, pointer, validators)
+    if pointer := pointers.read(data):
+        return await _lfs_object(history.folder, name, pointer, validators)
     return Response(200, {**headers_of(name, data[:LOOK]), **validators}, body=data)
 
 
-async def _large(cache: Path, name: str, pointer: re.Match[bytes], validators: Mapping[str, str]) -> Response:
+async def _lfs_object(cache: Path, name: str, pointer: objects.Pointer, validators: Mapping[str, str]) -> Response:
     """Return an object of Git LFS, whatever its size: it is a file already (git-lfs specification, local storage)."""
-    oid, size = pointer[1].decode(), int(pointer[2])
-    file = objects.place(cache, oid)
-    start = await asyncio.to_thread(_start, file, size)
+    file = objects.place(cache, pointer.oid)
+    start = await asyncio.to_thread(_start, file, pointer.size)
     if start is None:
         why = "upstream has not given it, or the mirror has `lfs: false`; `mirrord status` says more"
         return refusal(404, f"this file is kept in Git LFS, and its object is not here: {why}")
-    return Response(200, {**headers_of(name, start), **validators, "ETag": f'"{oid}"'}, stored=LocalFile(file, 0, size))
+    stored = LocalFile(file, 0, pointer.size)
+    return Response(200, {**headers_of(name, start), **validators, "ETag": f'"{pointer.oid}"'}, stored=stored)
 
 
 def _start(file: Path, size: int | None = None) -> bytes | None:

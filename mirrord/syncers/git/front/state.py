@@ -95,7 +95,6 @@ class BlobFiles:
                 fresh.unlink(missing_ok=True)
 
     def _make_room(self, count: int) -> None:
-        """Remove what was not used for longest."""
         with os.scandir(self._folder) as entries:
             files = sorted((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path) for entry in entries)
         total = count + sum(size for _, size, _ in files)

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from mirrord.blobs.notes import Notes
 from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.files import storage_errors
 from mirrord.syncer.values import LOCAL, Backup, Mirror, Services
 from mirrord.syncers.git.kept.backup_notes import BackupNotes, Lost
-from mirrord.syncers.git.kept.known import KnownRefs, KnownRefsNote
+from mirrord.syncers.git.kept.known import KnownRefsNote
 from mirrord.syncers.git.kept.lfs_notes import LfsNotes
 from mirrord.syncers.git.kept.runtime import GitRuntime, git_of
 from mirrord.syncers.git.names import FOLDER, MARK, repository_name
@@ -27,17 +26,6 @@ from mirrord.wire.git.cache.view import VIEWS
 from mirrord.wire.git.refs import Refs
 
 
-def cache_folder(mirror: str, services: Services) -> Path:
-    """Return where the cache of a mirror is, there or not.
-
-    Raises:
-        StorageError: there is no state directory.
-    """
-    if services.keep is None:
-        raise StorageError("a Git mirror needs a state directory for its cache; give --state")
-    return services.keep / FOLDER / f"{mirror}.git"
-
-
 class MirrorCache:
     """The cache of one mirror and its note. Every change of refs goes through here."""
 
@@ -47,14 +35,16 @@ class MirrorCache:
         Raises:
             StorageError: there is no state directory.
         """
-        self.folder = cache_folder(mirror.name, services)
+        if services.keep is None:
+            raise StorageError("a Git mirror needs a state directory for its cache; give --state")
+        self.folder = services.keep / FOLDER / f"{mirror.name}.git"
         self.git = git_of(services)
         self.repository = GitCache(self.git, self.folder)
         self.lfs = LfsNotes(self.git, self.folder)
         self._local = repository_name(mirror) if any(target.name == LOCAL for target in mirror.targets) else None
         runtime = services.once(GitRuntime)
         self.locks = runtime.locks
-        self._known = KnownRefsNote(self.repository, runtime.recent)
+        self.known = KnownRefsNote(self.repository, runtime.recent)
         self._backups = BackupNotes(Notes(self.folder))
 
     @property
@@ -67,18 +57,10 @@ class MirrorCache:
         """The turn of whoever pushes from here."""
         return self.locks.hold((self.folder, "pushing"))
 
-    async def known(self) -> KnownRefs:
-        """Return the refs of the cache, from the note while it is good."""
-        return await self._known.read()
-
-    def recognised(self, known: KnownRefs, refs: Mapping[str, str]) -> KnownRefs:
-        """Put `refs` in the place of states that equal them, for the next run too."""
-        return self._known.recognised(known, refs)
-
     async def fetch(self, source: Address, seen: Refs) -> int:
         """Bring upstream's refs, which were `seen`, into the cache, and return about how many bytes came."""
         await self.repository.prepare()
-        await self._known.forget()
+        await self.known.forget()
         return await self.repository.fetch(source, seen)
 
     async def related(self, found: GitSurvey) -> GitSurvey:
@@ -97,10 +79,10 @@ class MirrorCache:
     async def adopt(self, wanted: Refs, backups: Mapping[Lost, str], stamp: str) -> None:
         """Serve what is wanted from now on, after `backups` are made: ref and object → what becomes of that ref."""
         await self.repository.prepare()
-        await self._known.forget()
+        await self.known.forget()
         await self._backups.add(stamp, backups)
         await self.repository.adopt(wanted.refs, wanted.head, backups, stamp)
-        await self._known.read()
+        await self.known.read()
 
     async def note_outcomes(self, stamp: str, backups: Mapping[Lost, str], gone: Mapping[Lost, str]) -> None:
         """Note what became of refs at targets, where that was only meant when it was adopted, or is in no backup."""
@@ -111,7 +93,7 @@ class MirrorCache:
 
         What was overwritten or deleted without a backup is among them, without a name.
         """
-        known = await self.known()
+        known = await self.known.read()
         if known.served is None:
             return ()
         held = [Backup(ref, ref, oid, "brought back; overrides upstream") for ref, oid in sorted(known.held.items())]
@@ -127,7 +109,7 @@ class MirrorCache:
         found = next((one for one in kept if one.name == name), None)
         if found is None:
             raise UsageError(f"{name[:200]} is no backup of this mirror; `mirrord restore` without it lists them")
-        await self._known.forget()
+        await self.known.forget()
         await self.repository.hold(found.ref, found.oid)
 
     async def release(self, ref: str) -> None:
@@ -136,9 +118,9 @@ class MirrorCache:
         Raises:
             UsageError: it was not brought back.
         """
-        if ref not in (await self.known()).held:
+        if ref not in (await self.known.read()).held:
             raise UsageError(f"{ref[:200]} was not brought back; `mirrord restore` lists what was, as full names")
-        await self._known.forget()
+        await self.known.forget()
         await self.repository.release(ref)
 
     async def care(self, now: datetime, backups: float, *, suspect: bool) -> None:
@@ -158,19 +140,19 @@ class MirrorCache:
         if not await asyncio.to_thread(self._tidied, now):
             return
         edge = now - timedelta(seconds=backups)
-        known = await self.known()
+        known = await self.known.read()
         expired = bool(known.oldest) and known.oldest < edge.strftime(STAMP)
         if expired:
-            await self._known.forget()
+            await self.known.forget()
             await self.repository.expire(edge)
             await self._backups.forget(edge.strftime(STAMP))
         try:
             if suspect:
                 await check(self.git, self.repository)
             if await maintain(self.git, self.repository, now) or expired:
-                await self.known()
+                await self.known.read()
         except MirrordError:
-            await self._known.forget()
+            await self.known.forget()
             raise
 
     def _tidied(self, now: datetime) -> bool:

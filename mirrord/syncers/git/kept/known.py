@@ -115,7 +115,6 @@ def state_of(folder: Path) -> str:
 
 
 def _stamp(path: Path) -> str:
-    """Tell the state of a file."""
     try:
         found = path.stat()
     except OSError:

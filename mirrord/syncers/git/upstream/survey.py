@@ -99,15 +99,15 @@ class _Source:
         """Ask, and fetch what the cache lacks."""
         source = source_address(self.mirror)
         self.refs = await _ask(source, self.services)
-        self.known = await self.cache.known()
+        self.known = await self.cache.known.read()
         if self._behind():
             self.bytes = await self.cache.fetch(source, self.refs)
-            self.known = await self.cache.known()
+            self.known = await self.cache.known.read()
         if self._behind():
             self.refs = await _ask(source, self.services)  # it moved between the look and the fetch
         if self._behind():
             raise BrokenError(f"{source} changes while it is fetched; the next run tries again")
-        self.known = self.cache.recognised(self.known, self.refs.refs)
+        self.known = self.cache.known.recognised(self.known, self.refs.refs)
 
     def _behind(self) -> bool:
         """Compare with what git fetches: a name that it does not accept stays away, and the plan says so."""

@@ -36,6 +36,21 @@ _CHECKS: Final = {"fetch.fsckObjects": "true", **{f"fetch.fsck.{name}": "warn" f
 _ONE_PACK: Final = {"fetch.unpackLimit": "1"}  # one file, whose size the system limits
 
 
+async def batch_check(git: Git, folder: Path, names: Iterable[str], *fields: str) -> list[str]:
+    """Return what git says of each object, in the order of names (gitrevisions(7)); `NAME missing` of what is not here.
+
+    Args:
+        git: starts git.
+        folder: the repository.
+        names: none has a line feed in it.
+        fields: as git-cat-file(1) calls them; `objectname` by default.
+    """
+    form = " ".join(f"%({field})" for field in fields or ("objectname",))
+    stdin = "".join(f"{name}\n" for name in names).encode()
+    out = (await git.run(["cat-file", f"--batch-check={form}", "--buffer"], folder=folder, stdin=stdin)).out
+    return out.decode().splitlines()
+
+
 class Bare:
     """One bare repository; its folder is made on first use.
 
@@ -81,9 +96,8 @@ class Bare:
         asked = sorted(filter(valid_oid, set(oids)))
         if not asked:
             return {}
-        stdin = "".join(f"{oid}\n{oid}^{{commit}}\n" for oid in asked).encode()
-        args = ["cat-file", "--batch-check=%(objectname)", "--buffer"]
-        lines = (await self._git.run(args, folder=self.folder, stdin=stdin)).out.decode().split("\n")
+        names = [name for oid in asked for name in (oid, f"{oid}^{{commit}}")]
+        lines = await batch_check(self._git, self.folder, names)
         found = [line if valid_oid(line) else None for line in lines]
         return {oid: found[2 * place + 1] for place, oid in enumerate(asked) if found[2 * place]}
 
@@ -101,10 +115,8 @@ class Bare:
     async def _add(self, refs: Mapping[str, str]) -> bool:
         """Add refs that are new, all at once; False when that is not for us to do."""
         oids = sorted(set(refs.values()))
-        stdin = "".join(f"{oid}^{{}}\n" for oid in oids).encode()
-        args = ["cat-file", "--batch-check=%(objectname) %(objecttype)", "--buffer"]
-        lines = (await self._git.run(args, folder=self.folder, stdin=stdin)).out.decode().split("\n")
-        ends = dict(zip(oids, (line.partition(" ")[::2] for line in lines), strict=False))
+        lines = await batch_check(self._git, self.folder, [f"{oid}^{{}}" for oid in oids], "objectname", "objecttype")
+        ends = dict(zip(oids, (line.partition(" ")[::2] for line in lines), strict=True))
         peeled = {ref: ends[oid][0] for ref, oid in refs.items() if ends[oid][0] != oid}
         whole = all(valid_oid(end) for end, _ in ends.values())
         branches = (ref for ref in refs if ref.startswith(HEADS))
@@ -225,7 +237,6 @@ def sizes(folder: Path) -> Sizes:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int]]:
-    """Yield name and size of every file below a folder."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:  # what goes while we look is not there
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

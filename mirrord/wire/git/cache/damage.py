@@ -81,7 +81,6 @@ async def reclone(git: Git, old: Bare, fill: Callable[[Bare], Awaitable[None]]) 
 
 
 async def _carry_over(git: Git, old: Bare, fresh: Bare) -> None:
-    """Set the refs that are not upstream's."""
     refs, head = await _refs(old)
     kept = {name: oid for name, oid in refs.items() if not name.startswith(INCOMING)}
     there = set(await fresh.commits(kept.values()))

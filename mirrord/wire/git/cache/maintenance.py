@@ -107,7 +107,6 @@ def _state(folder: Path, now: datetime) -> tuple[Sizes, bool]:
 
 
 def _due(folder: Path, now: datetime) -> bool:
-    """Whether the look of this month is due."""
     last = ""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         last = (folder / CHECKED).read_text()

@@ -184,7 +184,7 @@ class GitCache(Bare):
         if backups:
             taken = await self.refs(BACKUP)
             places = _places(stamp, backups, taken)
-            await self.update(places, _told_again(backups, taken).difference(places))
+            await self.update(places, _superseded(backups, taken).difference(places))
             failpoints.hit("git.backed_up")
         now = await self.refs(HEADS, TAGS)
         changed = {ref: oid for ref, oid in wanted.items() if now.get(ref) != oid}
@@ -247,7 +247,7 @@ def _places(stamp: str, backups: Iterable[tuple[str, str]], taken: Mapping[str, 
     return chosen
 
 
-def _told_again(backups: Iterable[tuple[str, str]], taken: Mapping[str, str]) -> frozenset[str]:
+def _superseded(backups: Iterable[tuple[str, str]], taken: Mapping[str, str]) -> frozenset[str]:
     """Return older backups of the same objects: a host that refuses to be overwritten would bring one more each day."""
     again = frozenset(backups)
     ends = ((name, f"refs/{name.removeprefix(BACKUP).partition('/')[2]}", oid) for name, oid in taken.items())

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mirrord.wire.git.cache.bare import Bare
+from mirrord.wire.git.cache.bare import Bare, batch_check
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.refs import valid_oid
 
@@ -96,9 +96,7 @@ async def _trees(git: Git, folder: Path, tips: Sequence[str]) -> Mapping[str, st
     """Return the trees of those tips that have one: files do not."""
     if not tips:
         return {}
-    stdin = "".join(f"{tip}^{{tree}}\n" for tip in tips).encode()
-    args = ["cat-file", "--batch-check=%(objectname)", "--buffer"]
-    lines = (await git.run(args, folder=folder, stdin=stdin, limit=_LIMIT)).out.decode().splitlines()
+    lines = await batch_check(git, folder, [f"{tip}^{{tree}}" for tip in tips])
     return {tip: line for tip, line in zip(tips, lines, strict=True) if valid_oid(line)}
 
 
@@ -111,7 +109,6 @@ async def _ordered(git: Git, folder: Path, trees: Mapping[str, str]) -> Sequence
 
 
 async def _with(git: Git, folder: Path, order: Sequence[str], blobs: frozenset[str]) -> set[str]:
-    """Return those trees that have one of these files."""
     pairs = itertools.pairwise([_EMPTY[len(order[0])], *order])
     stdin = "".join(f"{before} {after}\n" for before, after in pairs).encode()
     args = ["diff-tree", "-r", "--no-renames", "--no-abbrev", *_objects(blobs), "--stdin"]

@@ -75,7 +75,6 @@ async def _pointers(git: Git, folder: Path, blobs: Sequence[bytes]) -> frozenset
 
 
 def _fitting(sizes: bytes) -> Sequence[bytes]:
-    """Return those files that have the size of a pointer."""
     found = (line.partition(b" ") for line in sizes.split(b"\n"))
     sized = ((blob, whole(text.decode("ascii", "replace"))) for blob, _, text in found)
     return [blob for blob, size in sized if size is not None and _SHORTEST <= size <= LONGEST]

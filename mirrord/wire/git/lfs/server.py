@@ -79,7 +79,7 @@ class LfsAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Door:
+class _Endpoint:
     """Where a server is, and how to get in, until when."""
 
     url: str
@@ -94,7 +94,7 @@ class LfsServer:
     def __init__(self, git: Git, http: Http, address: Address) -> None:
         """Ask nothing yet."""
         self._git, self.http, self.address = git, http, address
-        self._doors: dict[str, _Door] = {}
+        self._endpoints: dict[str, _Endpoint] = {}
         self._issued: dict[str, Secret] = {}
 
     async def batch(self, operation: str, pointers: Sequence[Pointer]) -> Mapping[str, LfsAnswer]:
@@ -109,15 +109,15 @@ class LfsServer:
             DeniedError: it does not let us in.
             MirrordError: it cannot be asked, or answers nonsense.
         """
-        door = await self._door(operation)
+        endpoint = await self._endpoint(operation)
         objects = [{"oid": pointer.oid, "size": pointer.size} for pointer in pointers]
         asked = {"operation": operation, "transfers": ["basic"], "objects": objects, "hash_algo": "sha256"}
         call = HttpRequest(
             "POST",
-            f"{door.url}/objects/batch",
+            f"{endpoint.url}/objects/batch",
             self.address.host,
-            headers={"Accept": MEDIA, "Content-Type": MEDIA, **door.headers},
-            issued=door.issued,
+            headers={"Accept": MEDIA, "Content-Type": MEDIA, **endpoint.headers},
+            issued=endpoint.issued,
             body=json.dumps(asked).encode(),
             ok=(200, 413, *_NONE),
             cap=LARGEST,
@@ -125,7 +125,7 @@ class LfsServer:
         try:
             answer = await self.http.fetch(call)
         except DeniedError:
-            self._doors.pop(operation, None)
+            self._endpoints.pop(operation, None)
             raise
         if answer.status in _NONE:
             step = "the host has no LFS server for it; set `lfs: false` to mirror pointers only"
@@ -145,7 +145,7 @@ class LfsServer:
         try:
             document = json.loads(answer.body)
             transfer, objects = document.get("transfer") or "basic", document["objects"]
-            found = {str(one["oid"]): self._told(one, answer.url) for one in objects if isinstance(one, Mapping)}
+            found = {str(one["oid"]): self._answer(one, answer.url) for one in objects if isinstance(one, Mapping)}
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             reason = "answers, and not as an LFS server does: a login page, or another kind of address"
             raise ContentError(f"{self.address.host}: {reason}") from error
@@ -153,7 +153,7 @@ class LfsServer:
             raise ContentError(f"{self.address.host}: the LFS server wants the transfer {str(transfer)[:40]!a}")
         return found
 
-    def _told(self, one: Mapping[str, Any], url: str) -> LfsAnswer:
+    def _answer(self, one: Mapping[str, Any], url: str) -> LfsAnswer:
         """Read what is said of one object; what is odd about it is no other's fault."""
         try:
             if one.get("error"):
@@ -210,21 +210,21 @@ class LfsServer:
             return ThrottledError(text)
         return ServerError(text) if code >= 500 and code not in (507, 509) else RefusedError(text, code)
 
-    async def _door(self, operation: str) -> _Door:
+    async def _endpoint(self, operation: str) -> _Endpoint:
         """Find the server: below the repository, or where an ssh host says that it is (docs/api/authentication.md)."""
-        found = self._doors.get(operation)
+        found = self._endpoints.get(operation)
         if found is None or monotonic() >= found.until:
             opened = self._by_ssh(operation) if self.address.scheme == "ssh" else self._by_http()
-            found = self._doors[operation] = await opened
+            found = self._endpoints[operation] = await opened
         return found
 
-    async def _by_http(self) -> _Door:
+    async def _by_http(self) -> _Endpoint:
         check(self.address, self._git.book.policy(self.address.host))
         credential = await self._git.book.credential(self.address.host)
         headers = {} if credential is None else {"Authorization": basic(self.address, credential)}
-        return _Door(_below(self.address.url), headers, {}, monotonic() + _LIFE)
+        return _Endpoint(_below(self.address.url), headers, {}, monotonic() + _LIFE)
 
-    async def _by_ssh(self, operation: str) -> _Door:
+    async def _by_ssh(self, operation: str) -> _Endpoint:
         try:
             out = await self._git.ask(self.address, ["git-lfs-authenticate", self.address.path, operation])
             answer = json.loads(out)
@@ -237,7 +237,7 @@ class LfsServer:
             text = f"{self.address.host}: its LFS server is at {origin}, which is not encrypted"
             raise UntrustedError(text, "downgrade")
         life = seconds * 0.8 if seconds > 0 else _LIFE
-        return _Door(url.rstrip("/"), {}, issued, monotonic() + life)
+        return _Endpoint(url.rstrip("/"), {}, issued, monotonic() + life)
 
 
 def _below(url: str) -> str:
