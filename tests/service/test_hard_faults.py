@@ -186,7 +186,8 @@ async def test_f43_a_large_blob_costs_little_memory(desk: Desk) -> None:
     assert peak < 150 * 1024
 
 
-TRACED = "openat,fsync,fdatasync,rename,renameat,renameat2,link,linkat"
+TRACED = "openat,write,fsync,fdatasync,rename,renameat,renameat2,link,linkat"
+LINKS = "_links.jsonl"
 
 
 async def test_f6_names_follow_content_that_is_on_the_disk(desk: Desk) -> None:
@@ -203,22 +204,24 @@ async def test_f6_names_follow_content_that_is_on_the_disk(desk: Desk) -> None:
         )  # fmt: skip
         assert await process.wait() == 0
     steps = list(_traced(log.read_text(errors="replace"), desk.folder / "state"))
-    named = [number for number, (what, old, new) in enumerate(steps) if what == "name" and new.endswith("_links.json")]
-    assert named
+    named = [number for number, (_, old, new) in enumerate(steps) if (new or old).endswith(LINKS)]
+    named = [number for number in named if steps[number][0] != "flush"]
+    assert [steps[number][0] for number in named] == ["name", "append"], "one tag, then another"
     for number in named:
+        what, old, new = steps[number]
         flushed = {place for what, place, _ in steps[:number] if what == "flush"}
         content = [(old, new) for what, old, new in steps[:number] if what == "name" and "/blobs/" in new]
         assert content
-        for old, new in [*content, steps[number][1:]]:
-            assert flushed & {old, new}, f"{new} got its name before its bytes were flushed"
-        for _, new in content:
-            assert str(Path(new).parent) in flushed, f"the folder of {new} was not flushed before {steps[number][2]}"
+        for before, place in [*content, *([(old, new)] if what == "name" else [])]:
+            assert flushed & {before, place}, f"{place} got its name before its bytes were flushed"
+        for _, place in content:
+            assert str(Path(place).parent) in flushed, f"the folder of {place} was not flushed before {new or old}"
         later = {place for what, place, _ in steps[number:] if what == "flush"}
-        assert str(Path(steps[number][2]).parent) in later, "the folder of the name was not flushed"
+        assert (str(Path(new).parent) if what == "name" else old) in later, "what names content was not flushed"
 
 
 def _traced(text: str, state: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield what was done below `state`: `flush` of a path, and `name` from an old one to a new one."""
+    """Yield what was done below `state`: `flush` of a path, `name` from an old one to a new one, `append` of names."""
     waiting: dict[str, str] = {}
     for line in text.splitlines():
         pid, _, call = line.partition(" ")
@@ -228,6 +231,8 @@ def _traced(text: str, state: Path) -> Iterator[tuple[str, str, str]]:
             continue
         if resumed := re.match(r"<\.\.\. \w+ resumed>", call):
             call = waiting.pop(pid, "") + call[resumed.end() :]
+        if (appended := re.match(r"write\(\d+<([^>]*)>", call)) and appended[1].endswith(LINKS):
+            yield "append", appended[1], ""
         if not re.search(r"\)\s+= 0", call):
             continue
         if flushed := re.match(r"f(?:data)?sync\(\d+<([^>]*)>", call):
