@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 
 from mirrord.config.load import Configuration
@@ -18,7 +20,10 @@ class Snapshot:
     def __init__(self, configuration: Configuration, syncers: Mapping[str, Syncer], services: Services) -> None:
         self.configuration = configuration
         self.syncers = syncers
-        self.services = services
+        by_kind: defaultdict[str, list[Mirror]] = defaultdict(list)
+        for mirror in configuration.mirrors:
+            by_kind[mirror.kind].append(mirror)
+        self.services = replace(services, mirrors=dict(by_kind))
         self._users = 0
         self._retired = False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -187,6 +187,7 @@ class Services:
         keep: an existing folder that lasts, or None where there is no state; each kind has its own folder below it.
         locations: which repositories at a host hold a blob, for mounts.
         scratch: an existing folder for temporary files; swept at start.
+        mirrors: what is configured, by kind, for fronts; a run has its own mirror. New after a reload.
         events: tell what happens.
         facts: what is remembered between runs, or None where there is no state.
         ledger: where a run writes down what it moves.
@@ -201,6 +202,7 @@ class Services:
     repositories: Repositories | None = None
     keep: Path | None = None
     locations: BlobLocations = field(default_factory=BlobLocations)
+    mirrors: Mapping[str, Sequence[Mirror]] = field(default_factory=dict)
     facts: Facts | None = None
     ledger: Ledger = field(default_factory=NoLedger)
     made: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)

@@ -29,7 +29,7 @@ from mirrord.model.run import Receipt
 from mirrord.syncer.port import Session, Syncer
 from mirrord.syncer.values import Mirror, Services
 
-ROOMS = frozenset({"__init__", "syncer", "spec", "names", "plan", "upstream", "transfer", "front", "kept"})
+ROOMS = frozenset({"__init__", "syncer", "spec", "names", "plan", "upstream", "transfer", "front", "through", "kept"})
 NOW = datetime(2024, 5, 17, 12, tzinfo=UTC)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.config.load import load_folder
+from mirrord.config.load import Configuration, load_folder
+from mirrord.daemon.runtime import open_runtime
 from mirrord.daemon.services import build_services
 from mirrord.events import Events
 from mirrord.syncer.loader import load_syncers
@@ -24,3 +25,28 @@ async def test_a_state_named_from_here_is_found_from_everywhere(
     async with build_services(configuration, Path("state"), Events()) as services:
         assert services.keep == tmp_path / "state"
         assert services.scratch == tmp_path / "state" / "scratch"
+
+
+async def test_fronts_see_what_is_configured(tmp_path: Path) -> None:
+    """Fronts are given the mirrors of the configuration in use, by kind; after a reload those of the new one."""
+    file = tmp_path / "conf.d" / "a.yaml"
+    file.parent.mkdir()
+    (tmp_path / "state").mkdir()
+    syncers = load_syncers()
+
+    def configured(*names: str) -> Configuration:
+        lines = (
+            f"  - {{name: {name}, kind: image, from: {{repository: h.example/{name}:v1}}, to: [local]}}\n"
+            for name in names
+        )
+        charts = "  - {name: charts, kind: helm, from: 'https://h.example/charts', to: [local]}\n"
+        file.write_text("mirrors:\n" + "".join(lines) + charts)
+        return load_folder(file.parent, syncers, {})
+
+    async with open_runtime(configured("app", "base"), syncers, tmp_path / "state", Events()) as runtime:
+        before = runtime.snapshot.services
+        await runtime.adopt(configured("app", "other"))
+        after = runtime.snapshot.services
+    named = [{kind: [one.name for one in some] for kind, some in given.mirrors.items()} for given in (before, after)]
+    assert named == [{"image": ["app", "base"], "helm": ["charts"]}, {"image": ["app", "other"], "helm": ["charts"]}]
+    assert before.repositories is after.repositories

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ class RemoteStore:
         opened: the parts that were asked for: offset and count.
         closed: how many of them were read to their end, or let go.
         sent: bytes that were taken.
+        ended: set whenever a read is over.
     """
 
     url: str | None = None
@@ -30,6 +32,7 @@ class RemoteStore:
     opened: list[tuple[int, int]] = field(default_factory=list)
     closed: int = 0
     sent: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def find(self, digest: Digest) -> Remote | None:
         """Return how to get it."""
@@ -47,6 +50,7 @@ class RemoteStore:
                     yield piece
             finally:
                 self.closed += 1
+                self.ended.set()
 
         return Remote(opened, len(self.content[digest]), f"{self.url}/{digest}" if self.url else None)
 
