@@ -433,3 +433,20 @@ async def test_the_shelf_is_bounded(tmp_path: Path) -> None:
     for moment, name in enumerate(("b", "a", "c"), 1):
         os.utime(await shelf.file(name, read), ns=(0, moment))
     assert sorted(file.name for file in (tmp_path / "s").iterdir()) == ["a", "c"]
+
+
+async def test_programs_of_clients_get_the_environment_of_every_other_git(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither our secrets nor anybody's settings reach what answers a clone; no transport, no hooks, refs hidden."""
+    monkeypatch.setenv("REGISTRY_TOKEN", "hunter2")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/evil")
+    request = Request(
+        "GET", "/git/", "app.git/info/refs", {"service": "git-upload-pack"}, headers={"git-protocol": "version=2"}
+    )
+    process = (await respond(request, site.services)).process
+    assert process is not None
+    assert not {"hunter2", "/evil"}.intersection(process.env.values())
+    settings = {process.env[f"GIT_CONFIG_KEY_{at}"]: at for at in range(int(process.env["GIT_CONFIG_COUNT"]))}
+    assert {"core.hooksPath", "transfer.hideRefs", "uploadpack.allowReachableSHA1InWant"} <= settings.keys()
+    assert (process.env["GIT_ALLOW_PROTOCOL"], process.env["GIT_PROTOCOL"]) == ("none", "version=2")
