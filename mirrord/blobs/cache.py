@@ -225,6 +225,11 @@ class SpoolCache:
             self._charge(entry, size)
         return size <= entry.charged
 
+    def release(self, entry: CacheEntry, size: int) -> int:
+        """Give up the room of a blob that was dropped; return what may be taken in place of `size` later."""
+        self._charge(entry, 0)
+        return min(size, self._budget)
+
     def _fits(self, source: BlobSource, size: int, charge: int, need: int, keep: CacheEntry | None) -> bool:
         what = source.digest or source
         if size > self._budget:

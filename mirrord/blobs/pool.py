@@ -229,7 +229,8 @@ class SpoolPool:
 
     async def _fill(self, entry: CacheEntry) -> None:
         async def wait(size: int) -> None:
-            readers = entry.spool.readers
+            readers, size = entry.spool.readers, self._cache.release(entry, size)
+            self._announce()
             await self._roomed(lambda: self._grow(entry, size) or None, lambda: {one.consumer for one in readers})
 
         await fill(entry.spool, self._patience, Room(lambda size: self._grow(entry, size), wait))
