@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mirrord import __version__
+from mirrord.blobs import reserve
 from mirrord.commands import GetStatus, Reload
 from mirrord.config.load import Configuration, load_folder
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.systemd import Notifier
-from mirrord.daemon.upkeep import Upkeep
 from mirrord.errors import MirrordError, StorageError
 from mirrord.events import Event, Reloaded, RunFinished, RunStarted
 from mirrord.model.history import Standing
@@ -25,6 +25,9 @@ from mirrord.report.status import Status, status
 from mirrord.schedule import Clock
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
+
+LOOK_EVERY = 15.0
+"""Seconds between two looks at the state on disk."""
 
 
 class Daemon(Dispatcher):
@@ -43,10 +46,11 @@ class Daemon(Dispatcher):
     ) -> None:
         super().__init__(runtime)
         self._logs, self._metrics, self._notifier = logs, metrics, notifier
-        self._folder, self._environ = folder, environ
+        self._folder, self._state, self._environ = folder, state, environ
         self._started = now()
         self._ticked = asyncio.get_running_loop().time()
-        self.upkeep = Upkeep(runtime, state, metrics)
+        self._trouble = ""  # what is wrong with the state on disk, as of the last look
+        self._looking = asyncio.Lock()
         self._configuration_error = ""
         self._edition = 0
         self._reloading = asyncio.Lock()
@@ -72,7 +76,7 @@ class Daemon(Dispatcher):
             tick_age=asyncio.get_running_loop().time() - self._ticked,
             overdue=self.runtime.runner.overdue(),
             scheduled=self.clock.running,
-            storage=self.upkeep.trouble,
+            storage=self._trouble,
             stopping=self.runtime.runner.stopping,
         )
 
@@ -140,16 +144,41 @@ class Daemon(Dispatcher):
         try:
             return await self.runtime.store.standing()
         except MirrordError as error:
-            self.upkeep.trouble = str(error)
+            self._trouble = str(error)
             return ()
 
     async def after(self, run: Run) -> None:
         """Take note of a run that ended; when our disk failed it, or did before, see at once how that is now."""
-        if self.upkeep.trouble or StorageError.code in {run.code, *(receipt.code for receipt in run.receipts)}:
-            await self.upkeep.look()
+        if self._trouble or StorageError.code in {run.code, *(receipt.code for receipt in run.receipts)}:
+            await self.look()
         self._metrics.remember(entry for entry in await self._standing() if entry.mirror == run.mirror)
         self._edition += 1
         self._notifier.status(self.summary())
+
+    async def look(self) -> None:
+        """See whether the record can be written, how much room is left, and that its reserve is whole.
+
+        What could not be recorded is recorded now, if it can be.
+        """
+        async with self._looking:
+            try:
+                async with asyncio.timeout(LOOK_EVERY * 2):
+                    await asyncio.to_thread(self.runtime.check)
+                    await self.runtime.store.check()
+                    self.runtime.snapshot.services.spools.trim()
+                    await asyncio.to_thread(reserve.keep, self._state)
+                    self._metrics.free.set(await asyncio.to_thread(reserve.free, self._state))
+                self._trouble = ""
+            except TimeoutError:
+                self._trouble = f"{self._state}: the disk does not answer"
+            except (MirrordError, OSError) as error:
+                self._trouble = str(error)
+
+    async def look_after_state(self) -> None:
+        """Look again and again."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_EVERY)
 
     def _hear(self, event: Event) -> None:
         self._edition += isinstance(event, RunStarted | RunFinished | Reloaded)

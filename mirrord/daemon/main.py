@@ -93,7 +93,7 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     await front.listen(public)
     daemon.clock.start(daemon.runtime.snapshot.configuration.mirrors)
     stack.callback(daemon.clock.stop)
-    for work in (daemon.beat(), daemon.upkeep.forever()):
+    for work in (daemon.beat(), daemon.look_after_state()):
         task = asyncio.create_task(work)
         stack.push_async_callback(_cancelled, task)
 
