@@ -24,13 +24,18 @@ async def plan_mirror(mirror: Mirror, syncer: Syncer, services: Services, store:
     """Decide what a run would do, without doing it; `Plan.error` says why that cannot be said."""
     memory = await asyncio.to_thread(believable, await store.memory(mirror.name), places(mirror, syncer))
     try:
-        survey = await syncer.survey(mirror, services, memory, now)
-        plan = await asyncio.to_thread(syncer.plan, mirror, survey, now)
+        plan = await decide(mirror, syncer, services, memory, now)
         return await syncer.measured(mirror, plan, services) if syncer.measured else plan
     except MirrordError as error:
         return Plan(mirror.name, mirror.kind, now, error=str(error), code=error.code)
     except Exception as error:  # noqa: BLE001 - a bug that one mirror brings out hides no other's plan
         return Plan(mirror.name, mirror.kind, now, error=bug(error), code=MirrordError.code)
+
+
+async def decide(mirror: Mirror, syncer: Syncer, services: Services, memory: Memory, now: datetime) -> Plan:
+    """Look and plan, once: what is printed is what is done."""
+    survey = await syncer.survey(mirror, services, memory, now)
+    return await asyncio.to_thread(syncer.plan, mirror, survey, now)
 
 
 def places(mirror: Mirror, syncer: Syncer) -> Mapping[str, str]:
@@ -88,8 +93,7 @@ async def run_mirror(
                 memory = await asyncio.to_thread(believable, await store.memory(mirror.name), run.places)
                 addresses = {name: _address(place) for name, place in run.places.items()}
                 services = replace(services, ledger=RunLedger(store, mirror.name, run.started, addresses, clock))
-            survey = await syncer.survey(mirror, services, memory, run.started)
-            plan = await asyncio.to_thread(syncer.plan, mirror, survey, run.started)
+            plan = await decide(mirror, syncer, services, memory, run.started)
             run = replace(run, plan=replace(plan, decisions=None))  # what was decided for `open` alone ends with it
             tell(events.Planned(plan))
             async with syncer.open(mirror, plan, services) as session:

@@ -7,20 +7,20 @@ from datetime import datetime
 
 from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.plan import Action, Step
-from mirrord.plan.moving import Evidence, Share, shares
+from mirrord.plan.moving import Assignment, Assignments, Evidence
 from mirrord.plan.offer import Offer
 
 
-def asked(
+def names_to_ask(
     offers: Sequence[Offer], targets: Sequence[str], memory: Memory, *, now: datetime, trust: float
 ) -> Mapping[str, frozenset[str]]:
     """Return the names (of what has none its digest) at each target that decide, where the record is not enough."""
-    found = shares(offers, targets, Evidence(now, memory))
+    assignments = Assignments(offers, targets, Evidence(now, memory))
     return {
         target: frozenset(
             name
             for offer in offers
-            for name in _names_to_check(offer, found.of(target, offer.item.name), target, memory, now=now, trust=trust)
+            for name in _asked(offer, assignments.of(target, offer), target, memory, now=now, trust=trust)
         )
         for target in targets
     }
@@ -36,28 +36,28 @@ def differ(
 ) -> Iterator[Step]:
     """Decide about every offer at every target; `unasked` says why a target's holdings are not known."""
     memory, now = evidence.memory, evidence.now
-    found = shares(offers, targets, evidence)
+    assignments = Assignments(offers, targets, evidence)
     for offer in offers:
         for target in targets:
-            share = found.of(target, offer.item.name)
-            recorded = _trusted(offer, share, target, memory, now=now, trust=trust)
-            if share.refused:
-                action, reason = Action.REFUSE, share.refused
-            elif offer.names and not share.names:
+            assigned = assignments.of(target, offer)
+            recorded = _trusted(offer, assigned, target, memory, now=now, trust=trust)
+            if assigned.refused:
+                action, reason = Action.REFUSE, assigned.refused
+            elif offer.names and not assigned.names:
                 action, reason = Action.KEEP, "none of its names is set there"
             elif recorded:
                 action, reason = Action.KEEP, f"recorded there {_ago(recorded, now)} ago"
             elif target in unasked:
                 action, reason = Action.COPY, f"not known what is there: {unasked[target]}"
             else:
-                names = share.names or (offer.item.digest,)
-                action, reason = _compare(offer, share, {name: evidence.held.get((target, name)) for name in names})
-            confirmed = action is Action.KEEP and not recorded and bool(share.names or not offer.names)
-            yield _step(offer, share, target, action, reason, confirmed=confirmed)
+                names = assigned.names or (offer.item.digest,)
+                action, reason = _compare(offer, assigned, {name: evidence.held.get((target, name)) for name in names})
+            confirmed = action is Action.KEEP and not recorded and bool(assigned.names or not offer.names)
+            yield _step(offer, assigned, target, action, reason, confirmed=confirmed)
 
 
 def _trusted(
-    offer: Offer, share: Share, target: str, memory: Memory, *, now: datetime, trust: float
+    offer: Offer, assigned: Assignment, target: str, memory: Memory, *, now: datetime, trust: float
 ) -> datetime | None:
     """Return when the target last confirmed all that is offered when that is enough not to ask again, else None.
 
@@ -69,7 +69,7 @@ def _trusted(
     if offer.settled:
         return known.at
     at = known.at
-    for name in share.names if offer.build or memory.names else ():
+    for name in assigned.names if offer.build or memory.names else ():
         named = memory.names.get((target, name))
         if named is None and offer.build is None:
             continue
@@ -79,36 +79,36 @@ def _trusted(
     return at if (now - at).total_seconds() < trust else None
 
 
-def _names_to_check(
-    offer: Offer, share: Share, target: str, memory: Memory, *, now: datetime, trust: float
+def _asked(
+    offer: Offer, assigned: Assignment, target: str, memory: Memory, *, now: datetime, trust: float
 ) -> tuple[str, ...]:
-    if share.refused:
+    if assigned.refused:
         return offer.names  # perhaps somebody has made room by now
-    if _trusted(offer, share, target, memory, now=now, trust=trust):
+    if _trusted(offer, assigned, target, memory, now=now, trust=trust):
         return ()
-    return share.names if offer.names else (offer.item.digest,)
+    return assigned.names if offer.names else (offer.item.digest,)
 
 
-def _step(offer: Offer, share: Share, target: str, action: Action, reason: str, *, confirmed: bool) -> Step:
+def _step(offer: Offer, assigned: Assignment, target: str, action: Action, reason: str, *, confirmed: bool) -> Step:
     item = offer.item
     return Step(
         action,
         item.name,
         item.digest,
         target,
-        offer.names if share.refused else share.names,
+        offer.names if assigned.refused else assigned.names,
         reason,
         item.size,
         group=f"{item.name}@{item.digest}",
         stays=offer.stays,
         confirmed=confirmed,
-        left=share.left,
-        named=share.named,
-        unless_newer=share.unless_newer,
+        left=assigned.left,
+        named=assigned.named,
+        unless_newer=assigned.unless_newer,
     )
 
 
-def _compare(offer: Offer, share: Share, there: Mapping[str, str | None]) -> tuple[Action, str]:
+def _compare(offer: Offer, assigned: Assignment, there: Mapping[str, str | None]) -> tuple[Action, str]:
     wanted = offer.item.digest
     for name, digest in there.items():
         if name in offer.stays and digest not in (None, wanted):
@@ -118,7 +118,7 @@ def _compare(offer: Offer, share: Share, there: Mapping[str, str | None]) -> tup
     if not missing and not moved:
         return Action.KEEP, "already there"
     parts = [f"{', '.join(missing)} not there"] if missing else []
-    parts += [f"moves {', '.join(moved)}{' unless that is newer' if share.unless_newer else ''}"] if moved else []
+    parts += [f"moves {', '.join(moved)}{' unless that is newer' if assigned.unless_newer else ''}"] if moved else []
     return Action.COPY, "; ".join(parts)
 
 

@@ -16,6 +16,7 @@ from datetime import datetime
 
 from mirrord.model.memory import Memory, NamedBuild
 from mirrord.plan.offer import Build, Held, Offer, remembered
+from mirrord.syncer.values import Publication
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """What one offer gets at one target.
+class Assignment:
+    """Which names one offer gets at one target.
 
     Attributes:
         names: the names that it shall have there.
@@ -55,7 +56,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
+class _Decision:
     """Who gets one moving name at one target.
 
     Attributes:
@@ -71,39 +72,82 @@ class _Verdict:
     unless_newer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """What every offer gets at every target.
+class Assignments:
+    """Which names every offer gets at every target; of many tags nearly all are the source's own, and simply theirs."""
 
-    Attributes:
-        plain: by item, where there is nothing to decide: of many tags nearly all are the source's own.
-        decided: by target and item.
-    """
+    def __init__(self, offers: Sequence[Offer], targets: Sequence[str], evidence: Evidence) -> None:
+        """Decide about all names that builds get, or once got."""
+        self._evidence = evidence
+        self._everywhere: dict[str, list[NamedBuild]] = defaultdict(list)
+        at: dict[str, list[str]] = defaultdict(list)
+        for (target, name), named in evidence.memory.names.items():
+            self._everywhere[name].append(named)
+            at[name].append(target)
+        rivals: dict[str, list[Offer]] = defaultdict(list)
+        for offer in offers:
+            for name in offer.moves if offer.build else ():
+                rivals[name].append(offer)
+        self._decided: dict[tuple[str, str], Assignment] = {}
+        involved = [offer for offer in offers if offer.build or not self._everywhere.keys().isdisjoint(offer.names)]
+        refused = {offer.item.name: self._taken(offer, at) for offer in involved}
+        for target in targets:
+            decisions = {name: self._decision(name, those, target) for name, those in rivals.items()}
+            for offer in involved:
+                assigned = self._assigned(offer, target, decisions)
+                self._decided[target, offer.item.name] = replace(assigned, refused=refused[offer.item.name])
 
-    plain: Mapping[str, Share]
-    decided: Mapping[tuple[str, str], Share]
+    def of(self, target: str, offer: Offer) -> Assignment:
+        """Return what an offer gets at a target."""
+        return self._decided.get((target, offer.item.name)) or Assignment(offer.names)
 
-    def of(self, target: str, item: str) -> Share:
-        """Return what an item gets at a target."""
-        return self.decided.get((target, item)) or self.plain[item]
+    def _taken(self, offer: Offer, at: Mapping[str, Sequence[str]]) -> str:
+        """Say which name of an offer is of the other sort at any target; it is free again when it is gone from all."""
+        for name in offer.names:
+            for target, named in zip(at.get(name, ()), self._everywhere.get(name, ()), strict=True):
+                if not _clash(offer, named) or self._evidence.held.get((target, name), name) is None:
+                    continue
+                freed = f"or delete {name} at every target"
+                if named.stays:
+                    of = f" of {named.beside}" if named.beside else ""
+                    return (
+                        f"{name} is the tag of a build{of} ({named.digest}) and never moves: {offer.item.name} cannot "
+                        f"have it as the tag of its branch; call the branch otherwise, {freed}"
+                    )
+                of = f" and stands for {named.beside}" if named.beside else ""
+                return (
+                    f"{name} is the tag of a branch{of}: a build of {', '.join(offer.moves) or 'another name'} cannot "
+                    f"have it as the tag that never moves; call the build otherwise, {freed}"
+                )
+        return ""
 
+    def _assigned(self, offer: Offer, target: str, decisions: Mapping[str, _Decision]) -> Assignment:
+        if offer.build is None:
+            return Assignment(offer.names, named=tuple(_followed(offer, target, self._evidence)))
+        mine = {name: decisions[name] for name in offer.moves}
+        won = {name for name, decision in mine.items() if decision.winner is offer}
+        told = {name for name, decision in mine.items() if decision.left[0] == offer.item.name}
+        known = won | {name for name in told if mine[name].winner is None}
+        stays = [name for name in offer.names if name in offer.stays]
+        kept = NamedBuild("", offer.item.digest, self._evidence.now, stays=True, beside=", ".join(offer.moves))
+        kept = replace(kept, created=offer.build.created)
+        return Assignment(
+            tuple(name for name in offer.names if name in offer.stays or name in won),
+            tuple(f"{name} left alone: {mine[name].left[1]}" for name in offer.moves if name in told),
+            (
+                *(replace(kept, name=name) for name in stays),
+                *(named for name in offer.moves if name in known and (named := mine[name].named)),
+            ),
+            any(mine[name].unless_newer for name in won),
+        )
 
-def shares(offers: Sequence[Offer], targets: Sequence[str], evidence: Evidence) -> Shares:
-    """Decide, for each target and item, which names it gets there."""
-    rivals: dict[str, list[Offer]] = defaultdict(list)
-    for offer in offers:
-        for name in offer.moves if offer.build else ():
-            rivals[name].append(offer)
-    everywhere = _by_name(evidence.memory)
-    involved = [offer for offer in offers if offer.build or not everywhere.keys().isdisjoint(offer.names)]
-    found: dict[tuple[str, str], Share] = {}
-    refused = {offer.item.name: _taken(offer, everywhere, evidence.held) for offer in involved}
-    for target in targets:
-        verdicts = {name: _verdict(name, those, target, evidence, everywhere) for name, those in rivals.items()}
-        for offer in involved:
-            share = _share(offer, target, verdicts, evidence)
-            found[target, offer.item.name] = replace(share, refused=refused[offer.item.name])
-    return Shares({offer.item.name: Share(offer.names) for offer in offers}, found)
+    def _decision(self, name: str, rivals: Sequence[Offer], target: str) -> _Decision:
+        named, publication = self._evidence.memory.names.get((target, name)), (rivals[0].build or Build()).publication
+        if publication is not None:
+            last = max((one.number for one in self._everywhere.get(name, ())), default=0)
+            return _published(name, rivals[0], publication, named, self._evidence.now, last=last)
+        if named is None:
+            return _unknown(name, rivals, target, self._evidence)
+        return _forward(name, rivals, named, target, self._evidence)
 
 
 def undated(offers: Sequence[Offer], targets: Sequence[str], evidence: Evidence) -> frozenset[tuple[str, str]]:
@@ -116,60 +160,11 @@ def undated(offers: Sequence[Offer], targets: Sequence[str], evidence: Evidence)
     return frozenset((target, digest) for target, digest in there if digest is not None and digest not in own)
 
 
-def _by_name(memory: Memory) -> Mapping[str, list[tuple[str, NamedBuild]]]:
-    found: dict[str, list[tuple[str, NamedBuild]]] = defaultdict(list)
-    for (target, name), named in memory.names.items():
-        found[name].append((target, named))
-    return found
-
-
 def _clash(offer: Offer, named: NamedBuild) -> bool:
     """Whether an offer wants to move a name that stays, or to let one stay that moves."""
     if offer.build is None:  # the source's own tag: it may be what stands there anyway
         return named.stays and named.digest != offer.item.digest
     return named.stays is not (named.name in offer.stays)
-
-
-def _taken(offer: Offer, everywhere: Mapping[str, list[tuple[str, NamedBuild]]], held: Held) -> str:
-    """Say which name of an offer is of the other sort at any target; a name is free again when it is gone from all."""
-    for name in offer.names:
-        for target, named in everywhere.get(name, ()):
-            if not _clash(offer, named) or held.get((target, name), name) is None:
-                continue
-            freed = f"or delete {name} at every target"
-            if named.stays:
-                of = f" of {named.beside}" if named.beside else ""
-                return (
-                    f"{name} is the tag of a build{of} ({named.digest}) and never moves: {offer.item.name} cannot have "
-                    f"it as the tag of its branch; call the branch otherwise, {freed}"
-                )
-            of = f" and stands for {named.beside}" if named.beside else ""
-            return (
-                f"{name} is the tag of a branch{of}: a build of {', '.join(offer.moves) or 'another name'} cannot have "
-                f"it as the tag that never moves; call the build otherwise, {freed}"
-            )
-    return ""
-
-
-def _share(offer: Offer, target: str, verdicts: Mapping[str, _Verdict], evidence: Evidence) -> Share:
-    if offer.build is None:
-        return Share(offer.names, named=tuple(_followed(offer, target, evidence)))
-    mine = {name: verdicts[name] for name in offer.moves}
-    won = {name for name, verdict in mine.items() if verdict.winner is offer}
-    told = {name for name, verdict in mine.items() if verdict.left[0] == offer.item.name}
-    known = won | {name for name in told if mine[name].winner is None}
-    beside = ", ".join(offer.moves)
-    stays = (
-        NamedBuild(name, offer.item.digest, evidence.now, stays=True, beside=beside, created=offer.build.created)
-        for name in offer.names
-        if name in offer.stays
-    )
-    return Share(
-        tuple(name for name in offer.names if name in offer.stays or name in won),
-        tuple(f"{name} left alone: {mine[name].left[1]}" for name in offer.moves if name in told),
-        (*stays, *(named for name in offer.moves if name in known and (named := mine[name].named))),
-        any(mine[name].unless_newer for name in won),
-    )
 
 
 def _followed(offer: Offer, target: str, evidence: Evidence) -> Iterable[NamedBuild]:
@@ -180,77 +175,56 @@ def _followed(offer: Offer, target: str, evidence: Evidence) -> Iterable[NamedBu
             yield replace(named, digest=offer.item.digest, at=evidence.now, beside="", created=None, published=None)
 
 
-def _verdict(
-    name: str,
-    rivals: Sequence[Offer],
-    target: str,
-    evidence: Evidence,
-    everywhere: Mapping[str, list[tuple[str, NamedBuild]]],
-) -> _Verdict:
-    build = rivals[0].build
-    assert build is not None
-    named = evidence.memory.names.get((target, name))
-    if build.publication is not None:
-        return _asked(name, rivals[0], named, evidence.now, everywhere.get(name, ()))
-    if named is None:
-        return _unknown(name, rivals, target, evidence)
-    return _forward(name, rivals, named, target, evidence)
-
-
-def _asked(
-    name: str, offer: Offer, named: NamedBuild | None, now: datetime, everywhere: Iterable[tuple[str, NamedBuild]]
-) -> _Verdict:
+def _published(
+    name: str, offer: Offer, publication: Publication, named: NamedBuild | None, now: datetime, *, last: int
+) -> _Decision:
     """A publish has the name, unless a later one had it anywhere: else targets would differ for ever."""
-    assert offer.build is not None
-    publication = offer.build.publication
-    assert publication is not None
-    late = max((one.number for _, one in everywhere), default=0)
-    if publication.number and late > publication.number:
-        why = f"publish {late}, accepted after this one ({publication.number}), has moved it"
-        return _Verdict(None, left=(offer.item.name, why))
+    if publication.number and last > publication.number:
+        why = f"publish {last}, accepted after this one ({publication.number}), has moved it"
+        return _Decision(None, left=(offer.item.name, why))
     given = replace(
         _given(name, offer, named, now),
         ahead=None,
         number=max(publication.number, named.number if named else 0),
         published=publication.accepted or now,
     )
-    return _Verdict(offer, given, unless_newer=publication.if_newest)
+    return _Decision(offer, given, unless_newer=publication.if_newest)
 
 
-def _unknown(name: str, rivals: Sequence[Offer], target: str, evidence: Evidence) -> _Verdict:
+def _unknown(name: str, rivals: Sequence[Offer], target: str, evidence: Evidence) -> _Decision:
     """Nobody knows who put the name where it is: the newest build has it, unless what is there is newer."""
     newest = max(rivals, key=_age)
     given = _ahead_of_all(_given(name, newest, None, evidence.now), rivals)
     there = evidence.held.get((target, name), "")
     if not there or there == newest.item.digest:
-        return _Verdict(newest, given, unless_newer=(target, name) not in evidence.held)
+        return _Decision(newest, given, unless_newer=(target, name) not in evidence.held)
     build = newest.build or Build()
     own = [one.build.created for one in rivals if one.build and one.item.digest == there]
     created, theirs = (build.created, own[0]) if own else (build.said or build.created, evidence.created.get(there))
     seen = NamedBuild(name, there, evidence.now, created=theirs, ahead=theirs)
     if created is None and remembered(newest, target, evidence.memory):
         why = f"it is {there} there; {newest.item.name} does not say when it was created, and moves it only once"
-        return _Verdict(None, seen, (newest.item.name, why))
+        return _Decision(None, seen, (newest.item.name, why))
     if created and theirs and theirs > created:
         why = f"it is {there} there, created {written(theirs)}; {newest.item.name} was created {written(created)}"
-        return _Verdict(None, seen, (newest.item.name, why))
-    return _Verdict(newest, given)
+        return _Decision(None, seen, (newest.item.name, why))
+    return _Decision(newest, given)
 
 
-def _forward(name: str, rivals: Sequence[Offer], named: NamedBuild, target: str, evidence: Evidence) -> _Verdict:
+def _forward(name: str, rivals: Sequence[Offer], named: NamedBuild, target: str, evidence: Evidence) -> _Decision:
     """A build that comes after the one that has the name gets it; else the one that has it keeps it."""
     newest = max(rivals, key=_age)
     ahead = [offer for offer in rivals if _comes_after(offer, named, target, evidence)]
     if ahead:
         first = max(ahead, key=_age)
-        return _Verdict(first, _ahead_of_all(_given(name, first, named, evidence.now), rivals))
+        return _Decision(first, _ahead_of_all(_given(name, first, named, evidence.now), rivals))
     holders = [offer for offer in rivals if offer.item.digest == named.digest]
     winner = max(holders, key=_age) if holders else None
     given = replace(named, at=evidence.now, beside=winner.item.name) if winner else None
     if winner is not None and winner.item.digest == newest.item.digest:
-        return _Verdict(winner, given)
+        return _Decision(winner, given)
     further = "a build created after that moves it on" if named.published else f"{newest.item.name} is not newer"
-    return _Verdict(winner, given, (newest.item.name, f"{_stands(named)}; {further}"))
+    return _Decision(winner, given, (newest.item.name, f"{_stands(named)}; {further}"))
 
 
 def _comes_after(offer: Offer, named: NamedBuild, target: str, evidence: Evidence) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mirrord.model.memory import NO_MEMORY, LastSeen, Memory
 from mirrord.model.plan import Action, Item, Step
-from mirrord.plan.differ import asked, differ
+from mirrord.plan.differ import differ, names_to_ask
 from mirrord.plan.moving import Evidence
 from mirrord.plan.offer import Build, Held, Offer
 
@@ -90,7 +90,7 @@ def test_what_is_asked() -> None:
     """Names are asked for where the record is too old or knows nothing of them, and a digest where there is no name."""
 
     def names(offer: Offer, memory: Memory) -> set[str]:
-        return set(asked([offer], ["t"], memory, now=NOW, trust=DAY)["t"])
+        return set(names_to_ask([offer], ["t"], memory, now=NOW, trust=DAY)["t"])
 
     assert names(TAG, NO_MEMORY) == names(TAG, known(TAG, days=2)) == {"v1"}
     assert names(TAG, known(TAG, hours=2)) == set()

@@ -12,7 +12,7 @@ from mirrord.errors import MirrordError, RefusedError, StorageError, TransportEr
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
-from mirrord.plan.differ import asked
+from mirrord.plan.differ import names_to_ask
 from mirrord.plan.moving import Evidence, undated
 from mirrord.plan.offer import Offer
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
@@ -53,7 +53,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         sources = dict.fromkeys([mirror.spec.text], *sources.values())
     names: dict[str, frozenset[str]] = {}
     for some, targets in at_targets(mirror, found):
-        names |= asked(some, targets, memory, now=now, trust=mirror.trust)
+        names |= names_to_ask(some, targets, memory, now=now, trust=mirror.trust)
     looks = await asyncio.gather(*(_held(target, names[target.name], mirror, services) for target in mirror.targets))
     held = {(look.target, name): digest for look in looks for name, digest in look.held.items()}
     unasked = {look.target: str(look.error) for look in looks if look.error}
