@@ -16,6 +16,7 @@ import resource
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -25,13 +26,13 @@ from typing import Any, BinaryIO, Final
 from mirrord.files import nameless
 from mirrord.stall import ProcessStall
 
-GRACE: Final = 3.0
-"""Seconds between asking a group to end (git then removes its lock files) and killing it."""
+GRACE: Final = 3.0  # seconds between asking a group to end (git then removes its lock files) and killing it
 OUTPUT: Final = 64 * 2**20
 PIECE: Final = 1 << 18
 _TICK: Final = 0.25  # seconds between looks at a program whose pipes are silent
 _SLOWEST: Final = 0.05  # and at one that is about to end
 _REAPED: Final = 5.0  # seconds that whoever leaves waits for a killed group; it is reaped however long that takes
+_STARTERS: Final = ThreadPoolExecutor(4, "start")  # their own: others may be busy for minutes
 _ending: Final = set[asyncio.Task[None]]()
 _Process = subprocess.Popen[bytes]
 
@@ -200,7 +201,7 @@ async def started(invocation: Invocation) -> AsyncIterator[RunningProgram]:
     Raises:
         OSError: it cannot be started.
     """
-    starting = asyncio.ensure_future(asyncio.to_thread(_start, invocation))
+    starting = asyncio.get_running_loop().run_in_executor(_STARTERS, _start, invocation)
     program: RunningProgram | None = None
     try:
         program = RunningProgram(await asyncio.shield(starting), invocation)
