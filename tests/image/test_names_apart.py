@@ -10,6 +10,7 @@ from mirrord.model.plan import Action
 from mirrord.model.run import Result, Run
 from mirrord.plan.naming import build_tags
 from mirrord.syncer.values import LOCAL, Mirror
+from mirrord.syncers.image.kept import LocalRepository
 from mirrord.testing import Image, Registry, build_image, push
 from tests.support.layouts import write_layout
 from tests.support.world import World
@@ -106,7 +107,7 @@ async def test_a_tag_is_free_when_it_is_gone_from_every_target(publisher: Publis
     assert PLACE not in two.tags
     del one.tags[PLACE]["release-1.0"]
     refusals(await publisher.publish(BRANCH, image("second")))
-    (publisher.world.folder / "repositories" / "app" / "_links.jsonl").unlink()
+    await LocalRepository(publisher.world.services, "app").remove(["release-1.0"])
     assert (await publisher.publish(BRANCH, image("second"))).result is Result.SUCCESS
     assert [tags["release-1.0"] for tags in publisher.tags] == [image("second").digest] * 3
     assert all("release-1.0 is the tag of a branch" in r for r in refusals(await publisher.publish(BUILD, image("x"))))

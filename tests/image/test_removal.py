@@ -14,9 +14,9 @@ from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Plan
 from mirrord.model.run import Outcome, Receipt, Result
 from mirrord.syncer.values import LOCAL, Mirror
+from mirrord.syncers.image.kept import LocalRepository
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.syncers.image.transfer.destinations import Destination
-from mirrord.syncers.image.transfer.session import ImageSession
 from mirrord.testing import DockerRegistry, build_image, push, require
 from mirrord.transfer.execute import execute
 from mirrord.wire.host import HostBook, HostPolicy
@@ -61,10 +61,7 @@ async def layout(world: World) -> AsyncIterator[tuple[Any, dict[str, str], Desti
 
 @asynccontextmanager
 async def local(world: World) -> AsyncIterator[tuple[Any, dict[str, str], Destination]]:
-    mirror = world.mirror({"layout": world.folder}, LOCAL)
-    async with SYNCER.open(mirror, Plan("app", "image", world.now, decisions=({}, {})), world.services) as session:
-        assert isinstance(session, ImageSession)
-        yield LOCAL, {}, session._destinations[LOCAL]
+    yield LOCAL, {}, LocalRepository(world.services, "app")
 
 
 @asynccontextmanager

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from mirrord.blobs.repositories import Repositories, is_complete
-from mirrord.blobs.store import BlobStore, read_stored
-from mirrord.errors import MissingError
+from mirrord.blobs.repositories import ManifestRef, is_complete
+from mirrord.blobs.spool import SpoolReader
+from mirrord.blobs.store import read_stored
+from mirrord.errors import ConflictError, DigestError, MissingError, StorageError
+from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
-from mirrord.syncer.values import Mirror, Services, Target
+from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.image.names import image_name, target_place
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
@@ -18,33 +21,39 @@ from mirrord.wire.oci.layout_writer import LayoutWriter
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 
 
-def open_target(mirror: Mirror, target: Target, services: Services) -> Repository | LayoutWriter:
-    """Open what a target other than `local` stands for."""
+def open_target(mirror: Mirror, target: Target, services: Services) -> Repository | LayoutWriter | LocalRepository:
+    """Open what a target stands for.
+
+    Raises:
+        StorageError: it is `local`, and there is no state.
+    """
+    if target.name == LOCAL:
+        return LocalRepository(services, image_name(mirror))
     place = target_place(mirror, target)
     return LayoutWriter(place) if isinstance(place, Path) else Repository(services.http, place, push=True)
 
 
-def open_local(mirror: Mirror, services: Services) -> LocalRepository | None:
-    """Open what `local` stands for; None where there is no state."""
-    if services.blobs is None or services.repositories is None:
-        return None
-    return LocalRepository(services.blobs, services.repositories, image_name(mirror))
-
-
 class LocalRepository:
-    """A repository of mirrord's own store, as it can be read."""
+    """A repository of mirrord's own store; what lost some of its content on disk counts as not there."""
 
-    def __init__(self, store: BlobStore, repositories: Repositories, repository: str) -> None:
-        """Read content from `store`, and names from `repositories`."""
-        self._store = store
-        self._repositories = repositories
+    host = ""
+
+    def __init__(self, services: Services, repository: str) -> None:
+        """Keep content in the store of `services`, and names in its repositories."""
+        if services.blobs is None or services.repositories is None:
+            raise StorageError("the local target needs a state directory; give --state")
+        self._store, self._repositories = services.blobs, services.repositories
+        self._services = services
+        self._brought: set[Digest] = set()
+        self._fresh: dict[Digest, ManifestRef] = {}
         self.repository = repository
 
     async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:  # noqa: ARG002 - asks nobody
         """Look into the repository."""
         digest = Digest.parse(ref) if ":" in ref else await self._repositories.tag(self.repository, ref)
         found = await self._repositories.manifest(self.repository, digest) if digest else None
-        return Descriptor(found.media_type, digest, found.size) if digest and found else None
+        there = digest and found and await self.has_manifest(digest)
+        return Descriptor(found.media_type, digest, found.size) if digest and found and there else None
 
     async def get_manifest(self, digest: str) -> Manifest:
         """Read the store."""
@@ -61,11 +70,104 @@ class LocalRepository:
         yield pieces()
 
     async def has_manifest(self, digest: Digest) -> bool:
-        """Look into the repository, and whether the store still has all that is reached from there."""
-        return await is_complete(self._repositories, self._store, self.repository, digest)
+        """Look at what was written in this run, else whether the store has all that is reached from there."""
+        return digest in self._fresh or await is_complete(self._repositories, self._store, self.repository, digest)
 
     async def _read(self, digest: Digest) -> bytes:
         stored = await self._store.find(digest)
         if stored is None:
             raise MissingError(f"{digest} is not in the local store")
         return await read_stored(stored, LIMIT)
+
+    async def has_blob(self, blob: Descriptor) -> bool:
+        """Look into the store."""
+        return not await self._store.missing([blob.digest])
+
+    async def mount(self, digest: Digest, source: str) -> bool:  # noqa: ARG002 - the port's signature
+        """Say no: `has_blob` looks at all repositories already."""
+        return False
+
+    async def take_blob(self, blob: Descriptor, reader: SpoolReader) -> None:
+        """Link the spool's file; copy when the spool reads somebody else's file in place.
+
+        Raises:
+            DigestError: that file was changed after it had been verified; the store serves all mirrors.
+        """
+        file = await reader.whole()
+        self._brought.add(blob.digest)
+        if not reader.in_place:
+            await self._store.adopt(blob.digest, file)
+            return
+        await self.expect([blob])
+        copy, hasher = self._services.scratch / f"{blob.digest.hex}.{secrets.token_hex(4)}", blob.digest.hasher()
+        try:
+            with storage_errors(str(copy)), copy.open("wb") as out:
+                async for chunk in reader.chunks():
+                    hasher.update(chunk)
+                    out.write(chunk)
+            if hasher.hexdigest() != blob.digest.hex:
+                raise DigestError(f"{reader.spool.source}: changed while it was read; the next run reads it again")
+            await self._store.adopt(blob.digest, copy)
+        finally:
+            copy.unlink(missing_ok=True)
+
+    async def put_manifest(self, manifest: Manifest) -> None:
+        """Keep the bytes; they are linked when something is named."""
+        await self._store.put(manifest.digest, manifest.body)
+        refs = tuple(one.digest for one in (*manifest.children, *manifest.blobs))
+        subject = manifest.subject.digest if manifest.subject else ""
+        self._fresh[manifest.digest] = ManifestRef(manifest.media_type, len(manifest.body), refs, subject)
+
+    async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
+        """Link what is new of it and set all tags in one atomic step; what other images brought is theirs to link.
+
+        Raises:
+            StorageError: something of it is not there any more, or the disk said no.
+        """
+        fresh = self._reached(manifest.digest)
+        refs = {ref for link in fresh.values() for ref in link.refs}
+        if lost := await self._store.missing(fresh.keys() | refs):
+            raise StorageError(
+                f"{self.repository}: lost {min(lost)} again before it had a name; the next run brings it"
+            )
+        await self._repositories.publish(self.repository, fresh, dict.fromkeys(names, manifest.digest))
+        for digest in fresh:
+            self._fresh.pop(digest, None)
+
+    def _reached(self, root: Digest) -> dict[Digest, ManifestRef]:
+        """Return those of the new manifests that `root` reaches, itself included."""
+        found: dict[Digest, ManifestRef] = {}
+        left = [root]
+        while left:
+            one = left.pop()
+            if one in self._fresh and one not in found:
+                found[one] = self._fresh[one]
+                left += found[one].refs
+        return found
+
+    async def expect(self, blobs: Sequence[Descriptor]) -> None:
+        """Compare what the store lacks with the room on its disk."""
+        sizes = {blob.digest: blob.size for blob in blobs}
+        need = sum(sizes[digest] for digest in await self._store.missing(sizes))
+        if need > (left := self._services.spools.spare if need else 0):
+            raise StorageError(
+                f"{self.repository}: {need} bytes are to be kept, and the disk has {left} left; make room"
+            )
+
+    async def discard(self) -> None:
+        """Remove what this run brought and no repository links; content of other runs is brought again by the next."""
+        linked = await self._repositories.linked()
+        for digest in (self._brought | self._fresh.keys()) - linked:
+            await self._store.remove(digest)
+        self._brought.clear()
+        self._fresh.clear()
+
+    async def remove(self, names: Sequence[str]) -> None:
+        """Take names away; what they stood for stays linked."""
+        while state := await self._repositories.state(self.repository):
+            tags = {name: digest for name, digest in state.tags.items() if name not in names}
+            with contextlib.suppress(ConflictError):  # somebody published meanwhile
+                await self._repositories.publish(
+                    self.repository, state.manifests, tags, exactly=True, expect=state.revision
+                )
+                return

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from mirrord.errors import StorageError
 from mirrord.model.plan import Plan
 from mirrord.syncer.port import Syncer
-from mirrord.syncer.values import LOCAL, Mirror, Services, Target
+from mirrord.syncer.values import Mirror, Services
 from mirrord.syncers.image import front
 from mirrord.syncers.image.kept import open_target
-from mirrord.syncers.image.names import image_name, places, publishing, spec_of
+from mirrord.syncers.image.names import places, publishing, spec_of
 from mirrord.syncers.image.plan import plan
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
-from mirrord.syncers.image.transfer.destinations import Keeping, Streamed
-from mirrord.syncers.image.transfer.local import LocalDestination
 from mirrord.syncers.image.transfer.session import ImageSession
 from mirrord.syncers.image.upstream.survey import survey
 
@@ -24,7 +21,7 @@ from mirrord.syncers.image.upstream.survey import survey
 async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[ImageSession]:
     """Begin a run."""
     spec = spec_of(mirror)
-    destinations = {target.name: _destination(mirror, target, services) for target in mirror.targets}
+    destinations = {target.name: open_target(mirror, target, services) for target in mirror.targets}
     patience = spec.together_wait if spec.publish == "together" else 0.0
     sources, unreachable = plan.decisions
     label = f"{mirror.name}/" if mirror.name else ""  # a copy has no name
@@ -33,16 +30,6 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
         yield session
     finally:
         await session.aclose()
-
-
-def _destination(mirror: Mirror, target: Target, services: Services) -> Streamed | Keeping:
-    if target.name != LOCAL:
-        return open_target(mirror, target, services)
-    if services.blobs is None or services.repositories is None:
-        raise StorageError("the local target needs a state directory; give --state")
-    return LocalDestination(
-        services.blobs, services.repositories, image_name(mirror), services.scratch, lambda: services.spools.spare
-    )
 
 
 SYNCER = Syncer("image", ImageSpec, ImageTarget, places, survey, plan, _open, publishing=publishing, front=front)

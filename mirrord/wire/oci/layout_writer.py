@@ -49,7 +49,7 @@ class LayoutWriter:
 
     async def has_manifest(self, digest: Digest) -> bool:
         """Whether a manifest is there, and so its content: none is taken whose content is not."""
-        return await self.head_manifest(digest) is not None
+        return await asyncio.to_thread(self._size, digest) is not None
 
     async def get_manifest(self, digest: str) -> Manifest:
         """Return a manifest.
