@@ -14,9 +14,10 @@ from mirrord import failpoints
 from mirrord.blobs.spool import SpoolReader
 from mirrord.errors import GuardError, RefusedError
 from mirrord.model.digest import Digest
+from mirrord.plan.guards import some
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.transfer.retention import Retention, grouped
-from mirrord.syncers.helm.transfer.server_index import ServedIndex, upload
+from mirrord.syncers.helm.transfer.server_index import ServedIndex
 from mirrord.syncers.helm.transfer.target import IndexFile, Listing, Reading
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest, Upload
@@ -28,7 +29,6 @@ SEEN: Final = ".seen"
 """Names how many there were of a chart at the most, when all was there that was wanted and could be had."""
 
 LOOKS: Final = frozenset(4**power for power in range(9))  # uploads after which a limit would have shown
-SHOWN: Final = 5  # names in a sentence
 SOON: Final = 3  # of the pauses: what an index does not show then, it dropped, or it is one that lags behind
 
 
@@ -122,17 +122,10 @@ class ChartMuseumTarget:
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         body = _form(boundary, chart.file, reader, beside)
         call = HttpRequest("POST", f"{self._api}{force}", self._index.host, headers=headers, body=body, ok=(200, 201))
-        digest = reader.digest
-        try:
-            await upload(self._http, call, reader)
-        except RefusedError as error:
-            if error.status != 409:
-                raise
-            await self._index.settle(chart.item, digest, error)
-        else:
+        if await self._index.send(call, chart.item, reader, lambda refusal: refusal.status == 409):
             room.came(chart, asyncio.get_running_loop().time())
         failpoints.hit("push.tag")
-        self._put[chart.item] = dataclasses.replace(chart, digest=digest)
+        self._put[chart.item] = dataclasses.replace(chart, digest=reader.digest)
         if SEEN in self._facts:
             self._facts[SEEN] = str(room.most)
         self._risks += risky
@@ -159,10 +152,9 @@ class ChartMuseumTarget:
             listing = await self._index.awaited(self._settled)
             self._learn(listing)
         self._index.check(self._staying, listing)
-        lost = sorted(self._dropped & (self._put.keys() | {chart.item for chart in self._museum.wanted}))
+        lost = self._dropped & (self._put.keys() | {chart.item for chart in self._museum.wanted})
         if lost and self._room:
-            names = ", ".join(lost[:SHOWN]) + (" …" if len(lost) > SHOWN else "")
-            kept = f"{self.place}: keeps {self._room.keeps} versions of a chart, and dropped {names}"
+            kept = f"{self.place}: keeps {self._room.keeps} versions of a chart, and dropped {some(lost)}"
             raise GuardError(f"{kept}; set `newest: {self._room.keeps}`")
 
     @property
@@ -180,13 +172,17 @@ class ChartMuseumTarget:
         return listing.shows(self._staying)
 
     def _enter(self, listing: Listing) -> Retention:
-        museum, told = self._museum, self._index.told(listing)
+        museum, known = self._museum, self._index.known(listing)
         self._room = Retention(
             grouped(listing.charts.values()),
             whole(self._facts.get(KEEPS, "")) or None,
             museum.bold,
             grouped(museum.wanted),
-            {one.item for one in (*museum.upstream, *museum.wanted) if one.digest and told.get(one.item) == one.digest},
+            {
+                one.item
+                for one in (*museum.upstream, *museum.wanted)
+                if one.digest and known.get(one.item) == one.digest
+            },
             whole(self._facts.get(SEEN, "")),
         )
         self._note()

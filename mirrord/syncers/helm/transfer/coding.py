@@ -12,7 +12,7 @@ from mirrord.blobs.spool import SpoolReader
 from mirrord.errors import RefusedError
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
-from mirrord.syncers.helm.transfer.server_index import ServedIndex, upload
+from mirrord.syncers.helm.transfer.server_index import ServedIndex
 from mirrord.syncers.helm.transfer.target import IndexFile, Reading
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest, Upload
@@ -33,7 +33,6 @@ class CodingTarget:
         pauses: Sequence[float] | None = None,
     ) -> None:
         """Write to `url` (`https://<team>-helm.pkg.coding.net/<project>/<repository>`)."""
-        self._http = http
         self._index = ServedIndex(http, url, reading, facts, pauses)
         self._put: dict[str, Digest] = {}
         self.place = self._index.url
@@ -56,17 +55,16 @@ class CodingTarget:
         call = HttpRequest(
             "POST", self._index.url, self._index.host, headers=headers, body=body, ok=(200, 201, 202, 204)
         )
-        try:
-            await upload(self._http, call, reader)
-        except RefusedError as error:
-            if error.status != 409 and not (error.status == 400 and "exist" in str(error).lower()):
-                raise
-            await self._index.settle(chart.item, reader.digest, error)
+        await self._index.send(call, chart.item, reader, _exists)
         failpoints.hit("push.tag")
         self._put[chart.item] = reader.digest
 
     async def finish(self, index: IndexFile) -> None:  # noqa: ARG002 - Coding makes its own
         """Wait until Coding's own index lists what was put."""
         if self._put:
-            await self._index.confirm(self._put)
+            self._index.check(self._put, await self._index.awaited(lambda listing: listing.shows(self._put)))
         self._put.clear()
+
+
+def _exists(refusal: RefusedError) -> bool:
+    return refusal.status == 409 or (refusal.status == 400 and "exist" in str(refusal).lower())

@@ -25,7 +25,7 @@ from mirrord.syncers.helm.names import INDEX, ChartVersion
 from mirrord.syncers.helm.transfer.target import Listing, Reading
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.http.client import Http
-from mirrord.wire.http.message import MIB, HttpRequest, HttpResponse
+from mirrord.wire.http.message import MIB, HttpRequest
 from mirrord.wire.origin import check_url
 
 LARGEST: Final = 64 * MIB  # bytes of an index: bitnami's, the largest known, had 28
@@ -91,18 +91,43 @@ class ServedIndex:
         await Workers(AT_ONCE).each(silent.values(), find)
         return held
 
-    def told(self, listing: Listing) -> Mapping[str, Digest]:
+    def known(self, listing: Listing) -> Mapping[str, Digest]:
         """Return the digests that an index tells, or that are known without asking."""
         known = {item: self._known(chart) for item, chart in listing.charts.items()}
         return {item: digest for item, digest in known.items() if digest}
 
-    async def settle(self, item: str, digest: Digest, refusal: RefusedError) -> None:
-        """Find out why an upload was refused as existing: it is there already, or something else is.
+    async def send(
+        self, call: HttpRequest, item: str, reader: SpoolReader, exists: Callable[[RefusedError], bool]
+    ) -> bool:
+        """Send an archive; False when it is there already, as `exists` tells of a refusal, and the index shows it.
+
+        It is sent again from its spool when the connection or the server broke. The second time it may be "there
+        already", which is how an answer that was lost on its way looks.
 
         Raises:
             ImmutableError: other content is there.
-            RefusedError: it is not there at all; the server's own words.
+            MirrordError: as `Http.fetch`, or what the reader's source said.
         """
+        await reader.worth_sending()
+        attempt = 1
+        while True:
+            try:
+                await self._http.fetch(call)
+            except RefusedError as error:
+                if not exists(error):
+                    raise
+                await self._settle(item, reader.digest, error)
+                return False
+            except (BrokenError, ServerError) as error:
+                patience = isinstance(error, ServerError) and (not error.retry or error.after is not None)
+                if attempt == ATTEMPTS or patience or reader.detached or reader.error:
+                    raise
+                attempt += 1
+            else:
+                return True
+
+    async def _settle(self, item: str, digest: Digest, refusal: RefusedError) -> None:
+        """Find out why an upload was refused as existing: it is there already, or something else is."""
         listing = await self.awaited(lambda one: item in one.charts)
         if item not in listing.charts:
             raise refusal
@@ -110,15 +135,6 @@ class ServedIndex:
         if there != digest:
             message = f"{self.url}: {item} is {there or 'something else'} there, not {digest}, and may not be replaced"
             raise ImmutableError(message, refusal.status) from refusal
-
-    async def confirm(self, expected: Mapping[str, Digest]) -> None:
-        """Wait until the index lists all that was put.
-
-        Raises:
-            DigestError: it lists another archive.
-            ContentError: it does not list one that the server said it took.
-        """
-        self.check(expected, await self.awaited(lambda one: one.shows(expected)))
 
     def check(self, expected: Mapping[str, Digest], listing: Listing) -> None:
         """See whether an index lists what was put; note the digests that it does not tell.
@@ -181,23 +197,3 @@ class ServedIndex:
 
 def _fact(listed: ChartVersion, digest: str) -> str:
     return f"{digest} {listed.created or '-'}"
-
-
-async def upload(http: Http, call: HttpRequest, reader: SpoolReader) -> HttpResponse:
-    """Send an archive; again from its spool when the connection or the server broke.
-
-    The second time it may be "there already", which is how an answer that was lost on its way looks.
-
-    Raises:
-        MirrordError: as `Http.fetch`, or what the reader's source said.
-    """
-    await reader.worth_sending()
-    attempt = 1
-    while True:
-        try:
-            return await http.fetch(call)
-        except (BrokenError, ServerError) as error:
-            patience = isinstance(error, ServerError) and (not error.retry or error.after is not None)
-            if attempt == ATTEMPTS or patience or reader.detached or reader.error:
-                raise
-        attempt += 1
