@@ -97,7 +97,7 @@ class _Known:
     """All secrets that live, and those that just did: a replaced token may still be on its way into a text."""
 
     def __init__(self) -> None:
-        self._lock = Lock()  # credential helpers run in threads
+        self._lock = Lock()  # configurations are read in threads
         self._live: WeakValueDictionary[int, Secret] = WeakValueDictionary()  # equal ones are kept: one may go first
         self._recent: deque[Secret] = deque(maxlen=256)
         self._forms: list[str] | None = None
