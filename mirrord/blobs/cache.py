@@ -16,8 +16,6 @@ from mirrord.errors import ContentError, DigestError, StorageError
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 
-STEP = 4 << 20  # bytes that a blob of unknown size takes room for at a time
-
 
 def key_of(source: BlobSource) -> object:
     """Return what readers must agree on to share a read: content that nobody knows is that of one opener."""
@@ -166,7 +164,7 @@ class SpoolCache:
             return False
         if spool.error is not None:
             return bool(spool.written and spool.source.digest) and not isinstance(spool.error, StorageError)
-        return not spool.verified or entry.key in self._named.values()
+        return not spool.verified or (spool.digest is not None and self._named.get(spool.digest) == entry.key)
 
     def stream(self, entry: CacheEntry) -> None:
         """Let those who read a blob go on from memory: there is no room for more of it, and nobody else may join."""
@@ -215,13 +213,8 @@ class SpoolCache:
 
     def grow(self, entry: CacheEntry, size: int) -> bool:
         """Take room for `size` bytes of a blob that is on its way, as `has_room` does; say whether there is."""
-        source, charged = entry.spool.source, entry.charged
-        ahead = min(charged + STEP, self._budget, source.limit or self._budget)
-        if size <= charged:
-            return True
-        if size <= ahead and self._make_room(ahead - charged, ahead - charged):
-            self._charge(entry, ahead)
-        elif self._fits(source, size, size - charged, size - charged, entry):
+        more = size - entry.charged
+        if more > 0 and self._fits(entry.spool.source, size, more, more, entry):
             self._charge(entry, size)
         return size <= entry.charged
 

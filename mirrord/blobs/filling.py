@@ -83,14 +83,6 @@ async def _scan(spool: Spool) -> None:
         raise DigestError(f"{source}: {spool.written} bytes of other content")
 
 
-class _NoRoomError(Exception):
-    """There is no room for `size` bytes."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self.size = size
-
-
 class _Download:
     """One blob on its way into its spool.
 
@@ -156,11 +148,6 @@ class _Download:
         request = source.requests[-1]
         try:
             await self._read_on(source, request)
-        except _NoRoomError as error:
-            self._lacks = error.size
-            if self._spool.written:  # two that grow would wait for one another for ever
-                self._lacks = min(2 * error.size, self._spool.source.limit or 2 * error.size)
-                self._restart()
         except TransportError as error:
             self._broke(source, error, self._spool.written - before, clock() - began)
         except DigestError as error:
@@ -175,8 +162,10 @@ class _Download:
             queue.fail(source, _bug(request, error))
 
     def _broke(self, source: QueuedSource, error: TransportError, fresh: int, seconds: float) -> None:
-        if isinstance(error, RestartedError):
+        if isinstance(error, RestartedError) and self._spool.written:
             self._restart()
+        if self._lacks:
+            return
         self._spool.queue.back(source)
         if source.broke(fresh, seconds, self._patience) or not error.retry:
             self._spool.queue.fail(source, error)
@@ -234,8 +223,9 @@ class _Download:
                 raise DigestError(f"{request}: more than {spool.size} bytes")
         elif limit is not None and size > limit:
             raise TooLargeError(f"{request}: more than {limit} bytes")
-        elif not self._room.fits(size):
-            raise _NoRoomError(size)
+        elif not self._room.fits(size):  # two that grow would wait for one another for ever: this one begins anew
+            self._lacks = size if not spool.written else min(2 * size, limit or 2 * size)
+            raise RestartedError(f"{request}: there is no room for it now")
 
     @asynccontextmanager
     async def _while_fast(self, source: QueuedSource) -> AsyncIterator[None]:

@@ -34,6 +34,9 @@ class SpoolPool:
     Readers of one digest share a read, whatever their sources (see `blobs/source_queue.py`), unless they were told
     another size of it: who was told a wrong one fails alone. A file that is read in place is shared only by those who
     named that file: it is somebody's, and may be gone when its owner is through.
+
+    Attributes:
+        cache: the files, and how much room there is for them.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class SpoolPool:
             patience: with sources.
             room: says how many bytes the disk still has for us.
         """
-        self._cache = SpoolCache(folder, budget, room or partial(free, folder))
+        self.cache = SpoolCache(folder, budget, room or partial(free, folder))
         self._events = events
         self._grace = grace
         self._patience = patience
@@ -65,19 +68,6 @@ class SpoolPool:
         self._deferred: Counter[str] = Counter()
         self._keepers: set[asyncio.Task[None]] = set()
         self._short: set[object] = set()  # those who wait for room, and may send others away for it
-
-    def sweep(self) -> None:
-        """See `SpoolCache.sweep`."""
-        self._cache.sweep()
-
-    def trim(self) -> None:
-        """See `SpoolCache.trim`."""
-        self._cache.trim()
-
-    @property
-    def spare(self) -> int:
-        """See `SpoolCache.spare`."""
-        return self._cache.spare
 
     @contextlib.contextmanager
     def uploading(self, consumer: str, group: str) -> Iterator[None]:
@@ -182,18 +172,18 @@ class SpoolPool:
 
     async def aclose(self) -> None:
         """Stop all reading."""
-        tasks = [*self._keepers, *(entry.task for entry in self._cache if entry.task and not entry.task.done())]
+        tasks = [*self._keepers, *(entry.task for entry in self.cache if entry.task and not entry.task.done())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _entry(self, source: BlobSource, consumer: str, *, client: bool) -> CacheEntry:
         def begun() -> CacheEntry | None:
-            entry = self._cache.find(source)
+            entry = self.cache.find(source)
             if entry is not None:
                 return entry
             try:
-                if self._cache.has_room(source):
+                if self.cache.has_room(source):
                     return self._begin(source)
             except StorageError:
                 if not client:
@@ -223,19 +213,19 @@ class SpoolPool:
         def on_bytes(count: int) -> None:
             self._events.emit(BytesRead(_called(entry.spool), count, entry.spool.size or 0))
 
-        entry = self._cache.begin(source, on_bytes, streamed=streamed)
+        entry = self.cache.begin(source, on_bytes, streamed=streamed)
         entry.task = asyncio.create_task(self._fill(entry), name=f"read {source}")
         return entry
 
     async def _fill(self, entry: CacheEntry) -> None:
         async def wait(size: int) -> None:
-            readers, size = entry.spool.readers, self._cache.release(entry, size)
+            readers, size = entry.spool.readers, self.cache.release(entry, size)
             self._announce()
             await self._roomed(lambda: self._grow(entry, size) or None, lambda: {one.consumer for one in readers})
 
         await fill(entry.spool, self._patience, Room(lambda size: self._grow(entry, size), wait))
         if entry.spool.verified:
-            self._cache.finish(entry)  # no await since it was verified: nobody saw its old name
+            self.cache.finish(entry)  # no await since it was verified: nobody saw its old name
         self._announce()
 
     def _grow(self, entry: CacheEntry, size: int) -> bool:
@@ -243,13 +233,13 @@ class SpoolPool:
         readers = entry.spool.readers
         clients = any(reader.client for reader in readers)
         try:
-            if entry.spool.streamed or self._cache.grow(entry, size):
+            if entry.spool.streamed or self.cache.grow(entry, size):
                 return True
         except StorageError:
             if not clients:
                 raise
         if clients:
-            self._cache.stream(entry)
+            self.cache.stream(entry)
             for reader in readers:
                 if not reader.client:
                     reader.detach()
@@ -265,7 +255,7 @@ class SpoolPool:
         whole budget. Who wants room, one of `consumers`, stays, and so do clients.
         """
         now = asyncio.get_running_loop().time()
-        for entry in self._cache:
+        for entry in self.cache:
             for reader in tuple(entry.spool.readers) if entry.charged else ():
                 late = self._laggard(entry, reader, now) if entry.spool.verified else self._hopeless(entry.spool, now)
                 if late and not reader.client and reader.consumer not in consumers:
@@ -286,8 +276,8 @@ class SpoolPool:
         if not entry.pins and entry.task and not entry.task.done():
             spool.error = BrokenError("nobody waits for this blob any more")
             entry.task.cancel()
-        if not entry.pins and entry in self._cache and not self._cache.stays(entry):
-            self._cache.drop(entry)
+        if not entry.pins and entry in self.cache and not self.cache.stays(entry):
+            self.cache.drop(entry)
         self._announce()
 
     def _announce(self) -> None:

@@ -165,7 +165,7 @@ class Daemon(Dispatcher):
                 async with asyncio.timeout(LOOK_EVERY * 2):
                     await asyncio.to_thread(self.runtime.check)
                     await self.runtime.store.check()
-                    self.runtime.snapshot.services.spools.trim()
+                    self.runtime.snapshot.services.spools.cache.trim()
                     await asyncio.to_thread(reserve.keep, self._state)
                     self._metrics.free.set(await asyncio.to_thread(reserve.free, self._state))
                 self._trouble = ""

@@ -37,7 +37,7 @@ async def build_services(configuration: Configuration, state: Path, events: Even
         root = await asyncio.to_thread(_prepare, state)
         spools = SpoolPool(root / "spool", configuration.settings.spool.budget, events, room=partial(room, root))
         stack.push_async_callback(spools.aclose)
-        await asyncio.to_thread(spools.sweep)
+        await asyncio.to_thread(spools.cache.sweep)
         blobs, repositories = DiskStore(root / "blobs"), DiskRepositories(root / "repositories")
         await asyncio.to_thread(repositories.sweep)
         await asyncio.to_thread(blobs.sweep, await repositories.linked())

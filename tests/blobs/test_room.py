@@ -119,7 +119,7 @@ async def test_what_the_store_has_too_makes_no_room(tmp_path: Path) -> None:
     os.link(kept, tmp_path / "store")
     disk = Disk(tmp_path / "spool", 0)
     pool = SpoolPool(tmp_path / "spool", 100 * MIB, Events(), 0.02, room=disk.left)
-    pool.sweep()
+    pool.cache.sweep()
     with pytest.raises(StorageError):
         await drain(pool, Source(2))
     assert list((tmp_path / "spool").iterdir()) == [kept]

@@ -185,7 +185,7 @@ async def test_sweep_keeps_whole_blobs_and_drops_the_rest(tmp_path: Path) -> Non
     (tmp_path / f"sha256-{'0' * 64}.part").write_bytes(b"x")
     (tmp_path / "stray").write_bytes(b"x")
     pool = SpoolPool(tmp_path, MIB, Events())
-    pool.sweep()
+    pool.cache.sweep()
     assert [file.name for file in tmp_path.iterdir()] == [f"sha256-{Digest.of(source.data).hex}"]
     assert await drain(pool, source.wanted()) == source.data
     assert source.asked == []

@@ -59,7 +59,7 @@ def started(folder: Path, left: bytes) -> SpoolPool:
     """Return a pool that was started over what an earlier process left under the right name."""
     (folder / f"sha256-{Digest.of(DATA).hex}").write_bytes(left)
     pool = SpoolPool(folder, 10 * MIB, Events())
-    pool.sweep()
+    pool.cache.sweep()
     return pool
 
 
