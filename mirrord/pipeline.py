@@ -12,7 +12,7 @@ from mirrord.errors import DeadlineError, MirrordError, StoppedError
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.plan import Plan
 from mirrord.model.run import Receipt, Run
-from mirrord.record.ledger import RunLedger
+from mirrord.record.ledger import RunLedger, settle
 from mirrord.record.store import Store
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services
@@ -93,6 +93,7 @@ async def run_mirror(
                 memory = await asyncio.to_thread(believable, await store.memory(mirror.name), run.places)
                 addresses = {name: _address(place) for name, place in run.places.items()}
                 services = replace(services, ledger=RunLedger(store, mirror.name, run.started, addresses, clock))
+                await settle(mirror, syncer, services, store, addresses)
             plan = await decide(mirror, syncer, services, memory, run.started)
             run = replace(run, plan=replace(plan, decisions=None))  # what was decided for `open` alone ends with it
             tell(events.Planned(plan))

@@ -61,6 +61,19 @@ def open_engine(path: Path) -> Engine:
     return engine
 
 
+@contextmanager
+def unsynchronised(engine: Engine) -> Iterator[None]:
+    """Let commits not wait for the disk, where there is a log: a later one that waits brings them there as well."""
+    with contextlib.closing(engine.raw_connection()) as link:
+        cursor = link.cursor()
+        relaxed = cursor.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        cursor.execute(f"PRAGMA synchronous = {'NORMAL' if relaxed else 'FULL'}")
+        try:
+            yield
+        finally:
+            cursor.execute("PRAGMA synchronous = FULL")
+
+
 def _written_out(_: object, __: object, statement: str, parameters: Any, ___: object, many: bool) -> tuple[str, Any]:  # noqa: FBT001 - SQLAlchemy's order
     """Escape halves of surrogate pairs: strangers' names and words hold them, and no text of a database can."""
     return statement, [tuple(map(_storable, row)) for row in parameters] if many else tuple(map(_storable, parameters))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from mirrord import failpoints
-from mirrord.errors import StorageError
+from mirrord.errors import MirrordError, StorageError
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.record.store import Store
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import Mirror, Services, Target
+
+PATIENCE: Final = 20.0
+"""Seconds for a look at a target that left something open; who does not answer is asked at the next run."""
 
 
 class RunLedger:
@@ -33,6 +41,9 @@ class RunLedger:
         Raises:
             StorageError: something is to be deleted, and that cannot be written down.
         """
+        if not names:
+            yield {}
+            return
         at, place = self._clock(), self._places[target]
         entries = [
             LedgerEntry(self._mirror, target, name, place, before, after, self._run, at)
@@ -54,3 +65,43 @@ class RunLedger:
             ended = [replace(entry, outcome=outcomes.get(entry.name, rest)) for entry in entries]
             with suppress(StorageError):  # it stays open then, and is looked at
                 await self._store.settle([entry for entry in ended if entry.outcome is not Settled.OPEN])
+
+
+async def settle(mirror: Mirror, syncer: Syncer, services: Services, store: Store, places: Mapping[str, str]) -> None:
+    """Look what came of moves that a crash or an error left open; what cannot be seen now stays open.
+
+    Raises:
+        StorageError: the record cannot be read or written.
+    """
+    left = defaultdict[str, list[LedgerEntry]](list)
+    for entry in await store.moves(mirror.name, unsettled=True):
+        left[entry.target].append(entry)
+    targets = {target.name: target for target in mirror.targets}
+
+    async def look(name: str, entries: Sequence[LedgerEntry]) -> None:
+        there = [entry for entry in entries if entry.place == places.get(name)]
+        found = await _found(mirror, targets[name], syncer, services, there) if there else {}
+        if found is not None:
+            outcomes = (replace(entry, outcome=_outcome(entry, found)) for entry in entries)
+            await store.settle(outcomes)
+
+    await asyncio.gather(*(look(name, entries) for name, entries in left.items()))
+
+
+async def _found(
+    mirror: Mirror, target: Target, syncer: Syncer, services: Services, entries: Sequence[LedgerEntry]
+) -> Mapping[str, str | None] | None:
+    """Return what names stand for, None when nobody can say now."""
+    if syncer.held is None:
+        return {}
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await syncer.held(mirror, target, services, {entry.name for entry in entries})
+    except (MirrordError, TimeoutError):
+        return None
+
+
+def _outcome(entry: LedgerEntry, found: Mapping[str, str | None]) -> Settled:
+    if entry.name not in found:
+        return Settled.OTHER
+    return {entry.before: Settled.UNDONE, entry.after: Settled.DONE}.get(found[entry.name], Settled.OTHER)

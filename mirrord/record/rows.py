@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import (  # noqa: TID251 - this is the door
-    Connection,
-    Engine,
-    RowMapping,
-    TableClause,
-    and_,
-    delete,
-    func,
-    insert,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, Engine, RowMapping, TableClause, delete, func, insert, select  # noqa: TID251 - this is the door
 
 from mirrord import failpoints
 from mirrord.model.history import LastRun, Noted, RunRecord, Standing, TargetRecord
-from mirrord.model.ledger import LedgerEntry, Settled
+from mirrord.model.ledger import LedgerEntry
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
-from mirrord.model.run import Result
-from mirrord.record import tables
-from mirrord.record.engine import open_engine, storage_errors
+from mirrord.record import moves, tables
+from mirrord.record.engine import open_engine, storage_errors, unsynchronised
+from mirrord.record.mapping import row_of, value_of
 from mirrord.record.schema import bring_up
-from mirrord.record.store import FORGET, KEEP, MOVES
+from mirrord.record.store import KEEP
 from mirrord.record.summary import RunSummary, advance
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_STEP = 500  # names of the ledger that are forgotten at once, so that no run waits long for it
-_OPEN = text("outcome = 'open'")  # written out: an index of such rows alone is used then
 _T = TypeVar("_T")
 
 
@@ -77,11 +59,11 @@ class Rows:
     def memory(self, mirror: str) -> Memory:
         """Read what is known at the targets of `mirror`."""
         known = {
-            (row["target"], row["item"]): LastSeen(row["digest"], _when(row["at"]), row["place"])
+            (row["target"], row["item"]): value_of(LastSeen, row)
             for row in self._read(_of(tables.known, mirror=mirror))
         }
         names = self._read(_of(tables.names, mirror=mirror))
-        return Memory(known, {(row["target"], row["name"]): _value(NamedBuild, row) for row in names})
+        return Memory(known, {(row["target"], row["name"]): value_of(NamedBuild, row) for row in names})
 
     def accept(self, mirror: str) -> int:
         """Count a publish."""
@@ -99,28 +81,28 @@ class Rows:
         record, mirror = summary.record, summary.record.mirror
 
         def change(link: Connection) -> None:
-            ran = {name: value for name, value in _row(record).items() if name != "targets"}
+            ran = {name: value for name, value in row_of(record).items() if name != "targets"}
             number = link.execute(insert(tables.runs).values(ran).returning(tables.runs.c.id)).scalar()
             for position, entry in enumerate(record.targets):
-                link.execute(insert(tables.run_targets).values(run=number, position=position, **_row(entry)))
+                link.execute(insert(tables.run_targets).values(run=number, position=position, **row_of(entry)))
             for (target, item), known in summary.learned.items():
-                row = _row(known) if known else None
+                row = row_of(known) if known else None
                 _put(link, tables.known, {"mirror": mirror, "target": target, "item": item}, row)
                 failpoints.hit("record.receipt")
             for (target, name), build in summary.names.items():
-                _put(link, tables.names, {"mirror": mirror, "target": target, "name": name}, _row(build))
+                _put(link, tables.names, {"mirror": mirror, "target": target, "name": name}, row_of(build))
             _advance(link, record, "", record)
             for entry in record.targets:
                 _advance(link, record, entry.target, entry)
             for target, last in summary.last.items():
-                counts = _row(last) | {"troubles": "\n".join(last.troubles)}
+                counts = row_of(last) | {"troubles": "\n".join(last.troubles)}
                 _put(link, tables.last_run, {"mirror": mirror, "target": target}, counts)
             for what, texts in summary.noted.items():
                 row = {"count": texts.count, "first": "\n".join(texts.first)}
                 _put(link, tables.noted, {"mirror": mirror, "what": what}, row)
             self._trim(link, mirror)
-            _settle(link, settled)
-            _forget(link, mirror, record.finished)
+            moves.settle(link, settled)
+            moves.forget(link, mirror, record.finished)
 
         self._write(change)
 
@@ -130,8 +112,8 @@ class Rows:
         parts: dict[int, list[TargetRecord]] = {row["id"]: [] for row in found}
         query = select(tables.run_targets).where(tables.run_targets.c.run.in_(list(parts)))
         for row in self._read(query.order_by(tables.run_targets.c.position)):
-            parts[row["run"]].append(_value(TargetRecord, row))
-        return [_value(RunRecord, row, targets=tuple(parts[row["id"]])) for row in found]
+            parts[row["run"]].append(value_of(TargetRecord, row))
+        return [value_of(RunRecord, row, targets=tuple(parts[row["id"]])) for row in found]
 
     def standing(self) -> Sequence[Standing]:
         """Read all standings with the number of items known at each."""
@@ -141,7 +123,7 @@ class Rows:
         anywhere = select(mirror, func.count(known.c.item.distinct()).label("items")).group_by(mirror)
         items |= {(row["mirror"], ""): int(row["items"]) for row in self._read(anywhere)}
         last = {
-            (row["mirror"], row["target"]): _value(LastRun, row, troubles=_lines(row["troubles"]))
+            (row["mirror"], row["target"]): value_of(LastRun, row, troubles=_lines(row["troubles"]))
             for row in self._read(select(tables.last_run))
         }
         noted: dict[tuple[str, str], dict[str, Any]] = {}
@@ -150,7 +132,7 @@ class Rows:
         query = select(tables.standing).order_by(tables.standing.c.mirror, tables.standing.c.target)
         keyed = [((row["mirror"], row["target"]), row) for row in self._read(query)]
         return [
-            _value(Standing, row, items=items.get(key, 0), last=last.get(key), **noted.get(key, {}))
+            value_of(Standing, row, items=items.get(key, 0), last=last.get(key), **noted.get(key, {}))
             for key, row in keyed
         ]
 
@@ -176,19 +158,23 @@ class Rows:
         return str(found[0]["facts"]) if found else None
 
     def move(self, intents: Sequence[LedgerEntry], settled: Sequence[LedgerEntry]) -> None:
-        """Write down what is about to be moved, and what became of moves before."""
+        """Write down what is about to be moved, and what became of moves before.
+
+        The log need not have reached the disk: after a kill -9 it is all there, a power cut may lose the last of
+        it, and what is in no ledger is never taken away. A sync for each tag would cost more than the tag does.
+        """
 
         def change(link: Connection) -> None:
-            if intents:
-                link.execute(insert(tables.ledger), [_row(entry) for entry in intents])
-            _settle(link, settled)
+            moves.intend(link, intents)
+            moves.settle(link, settled)
 
-        self._write(change)
+        with unsynchronised(self._engine):
+            self._write(change)
 
     def moves(self, mirror: str, *, unsettled: bool) -> Sequence[LedgerEntry]:
         """Read entries of the ledger, newest first."""
         query = _of(tables.ledger, mirror=mirror).order_by(tables.ledger.c.id.desc())
-        return [_value(LedgerEntry, row) for row in self._read(query.where(_OPEN) if unsettled else query)]
+        return [value_of(LedgerEntry, row) for row in self._read(query.where(moves.OPEN) if unsettled else query)]
 
     def _trim(self, link: Connection, mirror: str) -> None:
         table = tables.runs
@@ -220,67 +206,10 @@ def _put(link: Connection, table: TableClause, key: Mapping[str, Any], row: Mapp
 def _advance(link: Connection, record: RunRecord, target: str, part: RunRecord | TargetRecord) -> None:
     key = {"mirror": record.mirror, "target": target}
     row = link.execute(_of(tables.standing, **key)).mappings().first()
-    before = _value(Standing, row) if row else Standing(record.mirror, target)
-    after = _row(advance(before, part.result, record.finished, part.code, part.error))
+    before = value_of(Standing, row) if row else Standing(record.mirror, target)
+    after = row_of(advance(before, part.result, record.finished, part.code, part.error))
     _put(link, tables.standing, key, {entry.name: after[entry.name] for entry in tables.standing.c})
-
-
-def _settle(link: Connection, settled: Iterable[LedgerEntry]) -> None:
-    """Write outcomes to entries that have none; of a name that was moved, only so many older entries stay."""
-    for entry in settled:
-        table = tables.ledger
-        name = and_(table.c.mirror == entry.mirror, table.c.target == entry.target, table.c.name == entry.name)
-        link.execute(
-            update(table).where(name, table.c.run == _micros(entry.run), _OPEN).values(outcome=entry.outcome.value)
-        )
-        newest = select(table.c.id).where(name, table.c.outcome == Settled.DONE.value).order_by(table.c.id.desc())
-        oldest = newest.offset(MOVES - 1).limit(1).scalar_subquery()
-        link.execute(delete(table).where(name, table.c.id < oldest, table.c.outcome != Settled.OPEN.value))
-    failpoints.hit("ledger.settled")
-
-
-def _forget(link: Connection, mirror: str, now: datetime) -> None:
-    """Forget names that went long ago; of one that stands for something of ours the newest entry never goes."""
-    table = tables.ledger
-    gone = _of(table, mirror=mirror).where(text("after IS NULL"), table.c.at < _micros(now - FORGET))
-    for row in link.execute(gone.limit(_STEP)).mappings().all():
-        name = (table.c.mirror == mirror, table.c.target == row["target"], table.c.name == row["name"])
-        link.execute(delete(table).where(*name, table.c.id <= row["id"]))
-
-
-def _row(value: Any) -> dict[str, Any]:
-    """Return the fields of a value as columns have them."""
-    row = asdict(value)
-    return row | {name: _micros(at) for name, at in row.items() if isinstance(at, datetime)}
-
-
-def _value(kind: Any, row: RowMapping, **more: Any) -> Any:
-    """Return the value of a row; `more` are the fields that no column has, or that are others there."""
-    read = {key: value if value is None else _READ.get(key, _same)(value) for key, value in row.items()} | more
-    return kind(**{field.name: read[field.name] for field in fields(kind) if field.name in read})
 
 
 def _lines(texts: str) -> tuple[str, ...]:
     return tuple(filter(None, texts.split("\n")))
-
-
-def _micros(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND
-
-
-def _when(micros: int) -> datetime:
-    return _EPOCH + micros * _MICROSECOND
-
-
-def _same(value: object) -> object:
-    return value
-
-
-_TIMES = ("at", "run", "started", "finished", "created", "ahead", "published", "last_success", "last_attempt")
-_READ: Mapping[str, Callable[[Any], Any]] = {
-    **dict.fromkeys(_TIMES, _when),
-    "result": Result,
-    "outcome": Settled,
-    "stays": bool,
-}
-"""How a column is read; others are what they are."""

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 OWED: Final = 100
 """Changes that are kept in memory while the disk does not take them; older ones are lost."""
-SETTLED: Final = 1000
-"""Outcomes of moves that wait for a change with which they are written, at most."""
+SETTLED: Final = 100
+"""Outcomes of moves are written so many at once, or with the run; after a crash so many names are looked at."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -117,10 +117,8 @@ class SqliteStore:
         await asyncio.shield(self._next)
 
     async def settle(self, entries: Iterable[LedgerEntry]) -> None:
-        """See `Store.settle`: they are written with the next change; a crash before leaves them open."""
+        """See `Store.settle`: they are written with a later change; a crash before leaves them open."""
         self._settled += entries
-        if len(self._settled) >= SETTLED:
-            await self.intend(())
 
     async def moves(self, mirror: str, *, unsettled: bool = False) -> Sequence[LedgerEntry]:
         """See `Store.moves`."""
@@ -131,7 +129,8 @@ class SqliteStore:
     async def _commit(self) -> None:
         async with self._committing:
             intents, self._intents, self._next = self._intents, [], None
-            await self._call(self._relieved, partial(self._opened.move, intents, self._take_settled()))
+            settled = self._take_settled() if len(self._settled) >= SETTLED or not intents else ()
+            await self._call(self._relieved, partial(self._opened.move, intents, settled))
 
     def _take_settled(self) -> Sequence[LedgerEntry]:
         settled, self._settled = self._settled, []

@@ -7,7 +7,7 @@ The contract suite `mirrord.testing.contract` holds every installed one to these
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Receipt
 from mirrord.syncer.serving import Serves
-from mirrord.syncer.values import Backup, Mirror, Publication, Services
+from mirrord.syncer.values import Backup, Mirror, Publication, Services, Target
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -84,6 +84,8 @@ class Syncer:
             has that many mirrors of it.
         unheeded: says which keys under `hosts:` those programs cannot heed for a mirror, a sentence each; no I/O.
         front: serves the content of `local` over HTTP.
+        held: looks what names of the ledger stand for at a target: digests, None for nothing. A kind that moves names
+            of its own SHOULD offer it: what a crash left open is settled by that.
     """
 
     kind: str
@@ -99,3 +101,4 @@ class Syncer:
     remarks: Callable[[int], Awaitable[Sequence[str]]] | None = None
     unheeded: Callable[[Mirror, HostBook], Sequence[str]] | None = None
     front: Serves | None = None
+    held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None

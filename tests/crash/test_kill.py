@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -87,6 +89,8 @@ class World:
         before = self.writes(), self.stamps()
         assert [run.result for run in await self.sync()] == [Result.NOOP, Result.NOOP]
         assert (self.writes(), self.stamps()) == before
+        with closing(sqlite3.connect(self.state / "mirrord.db")) as link:
+            assert link.execute("select count(*) from ledger where outcome = 'open'").fetchone() == (0,)
 
     async def sync(self) -> list[Run]:
         """Do what `mirrord sync` does, in this process: it takes a tenth of the time of a child."""

@@ -14,7 +14,7 @@ from mirrord.syncers.image.names import places, publishing, spec_of
 from mirrord.syncers.image.plan import plan
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
 from mirrord.syncers.image.transfer.session import ImageSession
-from mirrord.syncers.image.upstream.survey import survey
+from mirrord.syncers.image.upstream.survey import names_held, survey
 
 
 @asynccontextmanager
@@ -32,4 +32,6 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
         await session.aclose()
 
 
-SYNCER = Syncer("image", ImageSpec, ImageTarget, places, survey, plan, _open, publishing=publishing, front=front)
+SYNCER = Syncer(
+    "image", ImageSpec, ImageTarget, places, survey, plan, _open, publishing=publishing, front=front, held=names_held
+)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from mirrord.errors import ContentError, ImmutableError, RefusedError
@@ -30,11 +30,13 @@ class Names:
         differ: those to set, in publishing order.
         left: those that stand for something newer, and stay.
         told: one sentence for each name about which there is something to say.
+        was: what each of the names stands for now.
     """
 
     differ: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
+    was: Mapping[str, Digest | None] = field(default_factory=dict)
 
 
 async def decide(destination: Destination, step: Step, made: Made) -> Names:
@@ -50,7 +52,7 @@ async def decide(destination: Destination, step: Step, made: Made) -> Names:
     there = {name: await _there(destination, name, step) for name in step.names}
     differ = [name for name in step.names if there[name] != step.digest]
     if not step.unless_newer:
-        return Names(tuple(differ))
+        return Names(tuple(differ), was=there)
     left, told, dates = [], [], dict[Digest, datetime | None]()
     for name in differ:
         digest = there[name]
@@ -69,7 +71,7 @@ async def decide(destination: Destination, step: Step, made: Made) -> Names:
             told.append(f"{step.target}: {name} moved from {digest}{silent} does not say when it was created")
         elif theirs == ours:
             told.append(f"{step.target}: {name} moved from {digest}: both were created {written(ours)}")
-    return Names(tuple(name for name in differ if name not in left), tuple(left), tuple(told))
+    return Names(tuple(name for name in differ if name not in left), tuple(left), tuple(told), there)
 
 
 async def created_at_source(source: ImageSource, manifest: Manifest) -> datetime | None:

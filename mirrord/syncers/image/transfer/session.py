@@ -140,8 +140,10 @@ class ImageSession:
             return await self._once.do(("made", id(source), manifest.digest), created_at_source(source, manifest))
 
         names = await decide(errand.destination, step, made)
-        if names.differ or not step.names:
-            await errand.destination.publish(manifest, names.differ)
+        moves = {name: (names.was[name], step.digest) for name in names.differ}
+        if moves or not step.names:
+            async with self._services.ledger.moving(step.target, moves):
+                await errand.destination.publish(manifest, names.differ)
         return names
 
     async def _entry(self, errand: _Errand, entry: Descriptor) -> Manifest | None:

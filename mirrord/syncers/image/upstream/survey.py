@@ -14,7 +14,7 @@ from mirrord.model.memory import Memory
 from mirrord.plan.differ import names_to_ask
 from mirrord.plan.moving import Evidence, undated
 from mirrord.plan.offer import Offer
-from mirrord.syncer.values import Mirror, Services
+from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.image.kept import LocalRepository, open_target
 from mirrord.syncers.image.names import source_reference, spec_of
 from mirrord.syncers.image.plan import ImageSource, ImageSurvey, at_targets
@@ -147,6 +147,20 @@ async def _evident(places: Mapping[str, _Place], memory: Memory) -> Memory:
     lost = {(name, digest) for name, digest in known if not await own[name].has_manifest(Digest(digest))}
     kept = {key: seen for key, seen in memory.items() if (key[0], seen.digest) not in lost}
     return Memory(kept, memory.names) if lost else memory
+
+
+async def names_held(
+    mirror: Mirror, target: Target, services: Services, names: Collection[str]
+) -> Mapping[str, str | None]:
+    """Return what names stand for at a target, as far as it speaks of them.
+
+    Raises:
+        UnreachableError: it cannot be asked.
+    """
+    look = await _held(target.name, open_target(mirror, target, services), names)
+    if look.error:
+        raise UnreachableError(look.error)
+    return look.held
 
 
 async def _held(target: str, place: _Place, names: Collection[str]) -> _Look:
