@@ -178,18 +178,18 @@ def api_of(mirror: Mirror, target: Target) -> str:
     if target.name == LOCAL:
         return LOCAL
     place = place_of(mirror, target)
-    said = cast("HelmTarget", target.options).api
+    api = cast("HelmTarget", target.options).api
     where = f"{target.origin}: targets.{target.name}"
-    if said != "chartmuseum" and cast("HelmTarget", target.options).context_path is not None:
+    if api != "chartmuseum" and cast("HelmTarget", target.options).context_path is not None:
         raise ConfigError(f"{where}.context_path: goes with `api: chartmuseum` only; take it out")
     if is_oci(place) or place.startswith("/"):
-        found = "oci" if is_oci(place) else "directory"
-        if said not in (None, found):
-            raise ConfigError(f"{where}.api: {place} is no place for {said!r}; take `api` out")
-        return found
-    if said not in ("coding", "chartmuseum"):
+        implied = "oci" if is_oci(place) else "directory"
+        if api not in (None, implied):
+            raise ConfigError(f"{where}.api: {place} is no place for {api!r}; take `api` out")
+        return implied
+    if api not in ("coding", "chartmuseum"):
         raise ConfigError(f"{where}.api: say what {place} speaks: `coding` or `chartmuseum`")
-    return said
+    return api
 
 
 def place_of(mirror: Mirror, target: Target) -> str:

@@ -49,9 +49,9 @@ async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) 
         polled = await poll(services.http, url, known)
     if polled.index is None:
         versions = notes.facts.get("versions", "all")
-        said = f"upstream is as it was at {notes.facts['at']}: {versions} versions, and nothing left to do"
+        unchanged = f"upstream is as it was at {notes.facts['at']}: {versions} versions, and nothing left to do"
         problems, remarks = await notes.sentences()
-        found = HelmSurvey(unchanged=said, facts=polled.facts, troubles=notes.troubles)
+        found = HelmSurvey(unchanged=unchanged, facts=polled.facts, troubles=notes.troubles)
         return replace(found, problems=problems, remarks=remarks)
     survey = await _compared(mirror, services, polled.index, now, notes)
     form = _form(notes.setup, survey)
@@ -125,7 +125,7 @@ async def _compared(mirror: Mirror, services: Services, index: Index, now: datet
     spec = spec_of(mirror)
     choices = await asyncio.to_thread(choose, index.entries, spec, now)
     visit = Visit(_listing, now.timestamp(), [choice.chart for choice in choices.values()], index.entries)
-    (targets, unasked), (files, told) = await asyncio.gather(
+    (targets, unasked), (files, stale) = await asyncio.gather(
         look(mirror, services, visit, notes),
         _extras(mirror, services, index),
     )
@@ -136,7 +136,7 @@ async def _compared(mirror: Mirror, services: Services, index: Index, now: datet
         choices,
         targets,
         unasked,
-        problems=(*(str(problem) for problem in wrong if problem.left_out), *told),
+        problems=(*(str(problem) for problem in wrong if problem.left_out), *stale),
         remarks=tuple(str(problem) for problem in wrong if not problem.left_out),
         missing=tuple(str(problem) for problem in index.unread if concerns(problem.chart, problem.version, spec)),
         unread=frozenset(item for problem in hidden for item in problem.items),
@@ -159,14 +159,14 @@ async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Map
     if is_oci(url):
         return {}, []
     found = await extras(services.http, url, index)
-    files, told = dict(found.files), []
+    files, stale = dict(found.files), []
     for name, error in found.unknown.items():
         digest = await services.repositories.tag(repository_of(mirror), name) if services.repositories else None
         stored = await services.blobs.find(digest) if services.blobs and digest else None
         if stored is not None:
             files[name] = await read_stored(stored, stored.size)
-            told.append(f"{name}: cannot be had now, the one of before stays: {error}")
-    return files, told
+            stale.append(f"{name}: cannot be had now, the one of before stays: {error}")
+    return files, stale
 
 
 def _form(setup: str, survey: HelmSurvey) -> str:

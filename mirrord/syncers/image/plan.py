@@ -84,6 +84,6 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
         for offers, targets in at_targets(mirror, survey.offers)
         for step in differ(offers, targets, evidence, trust=mirror.trust, unasked=survey.unasked)
     )
-    remarks = tuple(f"{step.target}: {told}" for step in steps for told in step.left)
+    remarks = tuple(f"{step.target}: {left}" for step in steps for left in step.left)
     decisions = survey.sources, survey.unreachable
     return Plan(mirror.name, mirror.kind, now, steps, survey.problems, survey.missing, remarks, decisions=decisions)

@@ -22,8 +22,8 @@ def _tag(text: str) -> str:
 
 def _pattern(text: str) -> str:
     if not _PATTERN.fullmatch(text):
-        told = "write a tag, or a glob with `*`, `?` and `[...]`"
-        raise ValueError(f"{text[:80]!r} matches no tag: they have up to 128 letters, digits, `_`, `.` or `-`; {told}")
+        fix = "write a tag, or a glob with `*`, `?` and `[...]`"
+        raise ValueError(f"{text[:80]!r} matches no tag: they have up to 128 letters, digits, `_`, `.` or `-`; {fix}")
     return text
 
 

@@ -67,12 +67,12 @@ def waiting(survey: HelmSurvey, now: datetime) -> Iterator[str]:
 
 def _without_repository(target: str, path: str, choices: Iterable[VersionChoice]) -> Iterator[str]:
     """Name the charts, and the versions, for which a registry has no name."""
-    told: set[str] = set()
+    named: set[str] = set()
     for choice in choices:
         kind = registry_lacks(path, choice.chart)
         what = choice.chart.item if kind == "tag" else choice.chart.name
-        if kind and what not in told:
-            told.add(what)
+        if kind and what not in named:
+            named.add(what)
             yield f"{what}: cannot be at {target}: a registry has no such {kind} ({_RULES[kind]})"
 
 

@@ -76,8 +76,8 @@ def _as_before(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
                 if lacking is None or f"{target.name} {item}" in lacking
             ]
     wrong = (*survey.problems, *(trouble.said for trouble in survey.troubles.values() if not trouble.open))
-    told = (wrong, survey.missing, survey.remarks)
-    return Plan(mirror.name, mirror.kind, now, tuple(steps), *told, decisions=HelmDecisions(survey))
+    notices = (wrong, survey.missing, survey.remarks)
+    return Plan(mirror.name, mirror.kind, now, tuple(steps), *notices, decisions=HelmDecisions(survey))
 
 
 def _left_alone(trouble: Trouble) -> str:

@@ -75,37 +75,37 @@ class HelmSession:
     async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
         """Carry some chart versions to their targets at once, or publish all indexes once nothing moves any more."""
 
-        def told(receipt: Receipt) -> None:
+        def counted(receipt: Receipt) -> None:
             self.whole &= receipt.good or receipt.step.item in self._left
             tell(receipt)
 
         if batch[0].group == INDEX_ITEM:
             await self._still.wait()
-            await asyncio.gather(*(self._finish(steps, told) for steps in _by(batch, "target").values()))
+            await asyncio.gather(*(self._finish(steps, counted) for steps in _by(batch, "target").values()))
             return
         with self._busy():
             items = [(steps, {step.target: self._turn(step.target) for step in steps}) for steps in _by(batch).values()]
-            await together(*(self._attend(steps, turns, told) for steps, turns in items))
+            await together(*(self._version(steps, turns, counted) for steps, turns in items))
 
-    async def _attend(self, steps: Sequence[Step], turns: Mapping[str, Ticket], tell: Tell) -> None:
+    async def _version(self, steps: Sequence[Step], turns: Mapping[str, Ticket], tell: Tell) -> None:
         """Carry one version; when it cannot be had, that is a receipt for each of its targets."""
         left = list(steps)
 
-        def told(receipt: Receipt) -> None:
+        def answered(receipt: Receipt) -> None:
             left.remove(receipt.step)
             tell(receipt)
 
         try:
-            await self._carry(steps, turns, told)
+            await self._carry(steps, turns, answered)
         except Exception as error:  # noqa: BLE001 - a bug that one archive brings out is that archive's failure
-            ended = self._unhad(steps[0].item, deliberate(error))
+            end_of = self._ended(steps[0].item, deliberate(error))
             for step in tuple(left):
-                told(ended(step))
+                answered(end_of(step))
         finally:
             for turn in turns.values():
                 turn.leave()
 
-    def _unhad(self, item: str, error: MirrordError) -> Callable[[Step], Receipt]:
+    def _ended(self, item: str, error: MirrordError) -> Callable[[Step], Receipt]:
         """Return what becomes of the steps of a version that cannot be had; what is wrong upstream is remembered."""
         if not wrong_upstream(error):
             return lambda step: failed(step, error)
@@ -144,7 +144,7 @@ class HelmSession:
         spools, group = self._services.spools, f"{self._mirror.name}/"
         async with self._archive(choice.chart, spools, group, also, here, signed=keeps) as archive:
             self.troubles.pop(item, None)
-            prov, problem = await self._beside(choice, archive) if keeps else (None, "")
+            prov, problem = await self._provenance(choice, archive) if keeps else (None, "")
             chart = choice.entry(archive.digest)
             remark = f"{item}: {'; '.join(archive.odd)}" if archive.odd else ""
 
@@ -167,7 +167,7 @@ class HelmSession:
 
             await fan_out(batch, deliver, 0.0, tell)
 
-    async def _beside(self, choice: VersionChoice, archive: ChartArchive) -> tuple[bytes | None, str]:
+    async def _provenance(self, choice: VersionChoice, archive: ChartArchive) -> tuple[bytes | None, str]:
         """Return an archive's provenance, and what is wrong with it, which is remembered.
 
         It is no reason to fail: helm asks for one only to verify (helm/helm#32571).

@@ -57,8 +57,8 @@ async def poll(http: Http, repository: str, known: Mapping[str, str]) -> Polled:
     try:
         data = await asyncio.to_thread(_unpacked, answer.body, encoding)
         digest = Digest.of(data)
-        told = {"etag": answer.headers.get("etag", ""), "modified": answer.headers.get("last-modified", "")}
-        facts = {"digest": str(digest)} | {name: value for name, value in told.items() if value}
+        validators = {"etag": answer.headers.get("etag", ""), "modified": answer.headers.get("last-modified", "")}
+        facts = {"digest": str(digest)} | {name: value for name, value in validators.items() if value}
         if digest == known.get("digest"):
             return Polled(None, {**known, **facts})
         return Polled(await asyncio.to_thread(read_index, data), facts)

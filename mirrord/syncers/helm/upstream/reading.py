@@ -201,8 +201,8 @@ class _Reading:
 
 def _identity(key: str, raw: Plain) -> dict[str, str]:
     """Return which chart and version an entry is of, when it says so."""
-    said = raw if isinstance(raw, dict) else {}
-    name, version = said.get("name", key), said.get("version")
+    entry = raw if isinstance(raw, dict) else {}
+    name, version = entry.get("name", key), entry.get("version")
     return {"chart": name, "version": version} if isinstance(name, str) and isinstance(version, str) else {}
 
 
