@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Final, TypeVar
@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from mirrord import failpoints
 from mirrord.blobs import repository_log
 from mirrord.blobs.repositories import ABSENT, ManifestRef, RepositoryState
-from mirrord.blobs.repository_log import Links
+from mirrord.blobs.repository_log import Lines, Links
 from mirrord.errors import ConflictError, ContentError, StorageError
 from mirrord.files import append_durably, write_durably
 from mirrord.model.digest import Digest
@@ -29,7 +29,6 @@ LOOKS: Final = 8  # single things that are looked for in a log before all of it 
 REMEMBERED: Final = 64 << 20  # bytes of logs, of which the memory takes some times as much
 _DAMAGE: Final = (ValueError, KeyError, TypeError, AttributeError, ContentError)
 _T = TypeVar("_T")
-_W = TypeVar("_W", bound=str)
 
 
 class DiskRepositories:
@@ -55,7 +54,7 @@ class DiskRepositories:
 
     async def links(self, repository: str, digest: Digest) -> bool:
         """Look whether something is linked."""
-        return bool(await self._ask(repository, lambda log: log.linked(digest)))
+        return bool(await self._ask(repository, lambda log: log.links(digest)))
 
     async def state(self, repository: str) -> RepositoryState | None:
         """Read all of a log."""
@@ -99,18 +98,20 @@ class DiskRepositories:
         for log in self._folder.rglob(FILE):
             log.with_name(DOCUMENT).unlink(missing_ok=True)
 
-    async def _ask(self, repository: str, question: Callable[[_Log], _T]) -> _T | None:
+    async def _ask(self, repository: str, question: Callable[[Links | Lines], _T]) -> _T | None:
         """Ask a log; all of it is read for who asks one thing after the other."""
         kept = self._repository(repository)
         log = kept.log
-        if log is None or (log.links is None and log.looks >= LOOKS):
+        if log is None or (isinstance(log.view, Lines) and log.looks >= LOOKS):
             async with kept.turn:
                 log = await asyncio.to_thread(kept.read, whole=log is not None)
             self._remember(repository, kept)
         if log is None:
             return None
         log.looks += 1
-        return question(log) if log.links is not None else await asyncio.to_thread(question, log)
+        view = log.view
+        with _damage(log.file):
+            return question(view) if isinstance(view, Links) else await asyncio.to_thread(question, view)
 
     def _repository(self, repository: str) -> _Repository:
         kept = self._known.get(repository)
@@ -131,19 +132,20 @@ class DiskRepositories:
 
     def _linked(self) -> frozenset[Digest]:
         logs = (_Repository(self._folder / name).read(whole=True) for name in self._names())
-        return frozenset().union(*(log.links.content for log in logs if log and log.links))
+        return frozenset().union(*(log.links().content for log in logs if log))
 
 
 @dataclass(slots=True)
 class _Log:
-    """What is known of a log: its bytes until all of it was read, then what it says.
+    """What is known of a log.
 
     Attributes:
         file: where it is.
         identity: tells it from others.
         length: its bytes that count.
         begun: its bytes when it was begun; 0 for an earlier version's document.
-        data: all of them, or nothing when `links` has what they say.
+        view: of its lines, until all of it was read.
+        state: what is linked, when somebody asked for that since the last publication.
         looks: how often something was looked for.
     """
 
@@ -151,8 +153,7 @@ class _Log:
     identity: str
     length: int
     begun: int
-    data: bytes
-    links: Links | None = None
+    view: Links | Lines
     state: RepositoryState | None = None
     looks: int = 0
 
@@ -161,32 +162,11 @@ class _Log:
         """What changes with each publication."""
         return f"{self.identity}-{self.length}"
 
-    def tag(self, name: str) -> Digest | None:
-        """Return what a tag names."""
-        data, links = self.data, self.links  # in this order: another thread may be reading all of it
-        return links.tags.get(name) if links else self._search(repository_log.find_tag, data, name)
-
-    def manifest(self, digest: Digest) -> ManifestRef | None:
-        """Return a manifest."""
-        data, links = self.data, self.links
-        return links.manifests.get(digest) if links else self._search(repository_log.find_manifest, data, digest)
-
-    def linked(self, digest: Digest) -> bool:
-        """Say whether something is linked."""
-        data, links = self.data, self.links
-        return digest in links.content if links else self._search(repository_log.find_link, data, digest)
-
-    def _search(self, find: Callable[[bytes, _W], _T], data: bytes, what: _W) -> _T:
+    def links(self) -> Links:
+        """Read all of it, once."""
         with _damage(self.file):
-            return find(data, what)
-
-    def parse(self) -> Links:
-        """Read all of it."""
-        if self.links is None:
-            with _damage(self.file):
-                self.links = repository_log.read(self.data)
-            self.data = b""
-        return self.links
+            self.view = links = self.view.read()
+        return links
 
 
 class _Repository:
@@ -213,7 +193,7 @@ class _Repository:
         with self._working:
             log = self._read(whole=True)
             if log is not None and log.state is None:
-                links = log.parse()
+                links = log.links()
                 log.state = RepositoryState(dict(links.tags), dict(links.manifests), log.revision)
             return log.state if log else None
 
@@ -223,33 +203,28 @@ class _Repository:
         """Write what is new, and return the revision."""
         with self._working:
             log = self._read(whole=True)
-            revision = log.revision if log else ABSENT
+            revision, old = (log.revision, log.links()) if log else (ABSENT, Links())
             if expect not in (None, revision):
                 raise ConflictError(f"{self._file.parent}: was changed by somebody else meanwhile")
-            old, new = log.parse() if log else Links(), Links()
-            new.add(tags, manifests)
-            if exactly and (new.tags, new.manifests) == (old.tags, old.manifests):
+            if exactly and (tags, manifests) == (old.tags, old.manifests):
                 return revision
             if not exactly:
-                tags, manifests = old.new(tags, manifests)
+                tags = {name: digest for name, digest in tags.items() if old.tags.get(name) != digest}
+                manifests = {digest: link for digest, link in manifests.items() if old.manifests.get(digest) != link}
                 if not tags and not manifests:
                     return revision
-            self.log = None  # whatever goes wrong from here on, the disk knows what came of it
-            entry = repository_log.line(tags, manifests)
-            if exactly or log is None or not log.begun or log.length + len(entry) > max(SHORT, 2 * log.begun):
-                self.log = self._replace(new if exactly else repository_log.both(old, new))
-            else:
-                append_durably(log.file, log.length, entry, written=lambda: failpoints.hit("links.appended"))
-                old.add(tags, manifests)
-                log.length, log.state = log.length + len(entry), None
-                self.log = log
+            try:
+                self.log = self._write(log, old, tags, manifests, exactly=exactly)
+            except BaseException:
+                self.log = None  # the disk knows what came of it
+                raise
             return self.log.revision
 
     def _read(self, *, whole: bool) -> _Log | None:
         if self.log is None:
             self.log = self._load()
         if self.log is not None and whole:
-            self.log.parse()
+            self.log.links()
         return self.log
 
     def _load(self) -> _Log | None:
@@ -257,6 +232,24 @@ class _Repository:
             with _damage(file), contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 return load(file, file.read_bytes())
         return None
+
+    def _write(
+        self,
+        log: _Log | None,
+        old: Links,
+        tags: Mapping[str, Digest],
+        manifests: Mapping[Digest, ManifestRef],
+        *,
+        exactly: bool,
+    ) -> _Log:
+        """Append a publication, or write all anew; readers see what was there before until it is durable."""
+        entry = repository_log.line(tags, manifests)
+        if exactly or log is None or not log.begun or log.length + len(entry) > max(SHORT, 2 * log.begun):
+            return self._replace(Links().add(tags, manifests) if exactly else _both(old, tags, manifests))
+        append_durably(log.file, log.length, entry, written=lambda: failpoints.hit("links.appended"))
+        old.add(tags, manifests)
+        log.length, log.state = log.length + len(entry), None
+        return log
 
     def _replace(self, links: Links) -> _Log:
         data = repository_log.begin(links)
@@ -267,9 +260,7 @@ class _Repository:
             named=lambda: failpoints.hit("links.renamed"),
         )
         self._document.unlink(missing_ok=True)
-        log = _log(self._file, data)
-        log.links, log.data = links, b""
-        return log
+        return replace(_log(self._file, data), view=links)
 
 
 @contextlib.contextmanager
@@ -280,12 +271,16 @@ def _damage(file: Path) -> Iterator[None]:
         raise StorageError(f"{file}: {error}") from error
 
 
+def _both(old: Links, tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]) -> Links:
+    return Links().add(old.tags, old.manifests).add(tags, manifests)
+
+
 def _log(file: Path, data: bytes) -> _Log:
     data = repository_log.sound(data)
     identity, begun = repository_log.identity(data)
-    return _Log(file, identity, len(data), begun, data)
+    return _Log(file, identity, len(data), begun, Lines(data))
 
 
 def _of_document(file: Path, data: bytes) -> _Log:
-    links = repository_log.read_document(data)
-    return _Log(file, hashlib.blake2b(data, digest_size=8).hexdigest(), len(data), 0, b"", links)
+    identity = hashlib.blake2b(data, digest_size=8).hexdigest()
+    return _Log(file, identity, len(data), 0, repository_log.read_document(data))

@@ -32,28 +32,70 @@ class Links:
     manifests: dict[Digest, ManifestRef] = field(default_factory=dict)
     content: set[Digest] = field(default_factory=set)
 
-    def add(self, tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]) -> None:
+    def add(self, tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]) -> Links:
         """Add a publication; the tags last, so that who finds one finds its manifest."""
         self.content.update(manifests, *(link.refs for link in manifests.values()))
         self.manifests.update(manifests)
         self.tags.update(tags)
+        return self
 
-    def new(
-        self, tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]
-    ) -> tuple[Mapping[str, Digest], Mapping[Digest, ManifestRef]]:
-        """Return what of a publication is not there already."""
-        return (
-            {name: digest for name, digest in tags.items() if self.tags.get(name) != digest},
-            {digest: link for digest, link in manifests.items() if self.manifests.get(digest) != link},
-        )
+    def tag(self, name: str) -> Digest | None:
+        """Return what a tag names."""
+        return self.tags.get(name)
+
+    def manifest(self, digest: Digest) -> ManifestRef | None:
+        """Return a manifest."""
+        return self.manifests.get(digest)
+
+    def links(self, digest: Digest) -> bool:
+        """Say whether a manifest has this digest, or refers to it."""
+        return digest in self.content
+
+    def read(self) -> Links:
+        """Return itself: all of it is read."""
+        return self
 
 
-def both(old: Links, new: Links) -> Links:
-    """Return what is there after another publication."""
-    links = Links()
-    for one in (old, new):
-        links.add(one.tags, one.manifests)
-    return links
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A log of which one line is read at a time.
+
+    All methods raise ValueError, KeyError, TypeError, AttributeError or ContentError when what they read is damaged.
+    """
+
+    log: bytes
+
+    def tag(self, name: str) -> Digest | None:
+        """Look for a tag."""
+        for entry in self._around(json.dumps(name).encode() + b":"):
+            if name in (tags := entry.get("tags", {})):
+                return Digest.parse(tags[name])
+        return None
+
+    def manifest(self, digest: Digest) -> ManifestRef | None:
+        """Look for a manifest."""
+        for entry in self._around(f'"{digest}":'.encode()):
+            if digest in (manifests := entry.get("manifests", {})):
+                return _manifest(manifests[digest])
+        return None
+
+    def links(self, digest: Digest) -> bool:
+        """Look whether a manifest has this digest, or refers to it."""
+        return any(Links().add({}, _entry(entry)[1]).links(digest) for entry in self._around(f'"{digest}"'.encode()))
+
+    def read(self) -> Links:
+        """Read all of it."""
+        links = Links()
+        for entry in self.log.splitlines()[1:]:
+            links.add(*_entry(json.loads(entry)))
+        return links
+
+    def _around(self, name: bytes) -> Iterator[dict[str, Any]]:
+        """Yield the lines that hold a name, the last one first."""
+        end = len(self.log)
+        while (at := self.log.rfind(name, 0, end)) >= 0:
+            end = self.log.rfind(b"\n", 0, at) + 1
+            yield json.loads(self.log[end : self.log.index(b"\n", at)])
 
 
 def line(tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]) -> bytes:
@@ -95,58 +137,10 @@ def sound(log: bytes) -> bytes:
     return whole[:last] if b"\0" in whole[last:] else whole
 
 
-def read(log: bytes) -> Links:
-    """Read all of a sound log.
-
-    Raises:
-        ValueError, KeyError, TypeError, AttributeError, ContentError: it is damaged.
-    """
-    links = Links()
-    for entry in log.splitlines()[1:]:
-        links.add(*_entry(json.loads(entry)))
-    return links
-
-
 def read_document(document: bytes) -> Links:
-    """Read the one JSON document in which earlier versions kept a repository; raises as `read` does."""
+    """Read the one JSON document in which earlier versions kept a repository; raises as `Lines` does."""
     found = json.loads(document)
-    links = Links()
-    links.add(*_entry({"tags": found["tags"], "manifests": found["manifests"]}))
-    return links
-
-
-def find_tag(log: bytes, name: str) -> Digest | None:
-    """Look for one tag; raises as `read` does when the line is damaged."""
-    for entry in _around(log, json.dumps(name).encode() + b":"):
-        if name in (tags := entry.get("tags", {})):
-            return Digest.parse(tags[name])
-    return None
-
-
-def find_manifest(log: bytes, digest: Digest) -> ManifestRef | None:
-    """Look for one manifest; raises as `find_tag` does."""
-    for entry in _around(log, f'"{digest}":'.encode()):
-        if digest in (manifests := entry.get("manifests", {})):
-            return _manifest(manifests[digest])
-    return None
-
-
-def find_link(log: bytes, digest: Digest) -> bool:
-    """Look whether a manifest has this digest, or refers to it; raises as `find_tag` does."""
-    for entry in _around(log, f'"{digest}"'.encode()):
-        links = Links()
-        links.add({}, _entry(entry)[1])
-        if digest in links.content:
-            return True
-    return False
-
-
-def _around(log: bytes, name: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the lines that hold a name, the last one first."""
-    end = len(log)
-    while (at := log.rfind(name, 0, end)) >= 0:
-        end = log.rfind(b"\n", 0, at) + 1
-        yield json.loads(log[end : log.index(b"\n", at)])
+    return Links().add(*_entry({"tags": found["tags"], "manifests": found["manifests"]}))
 
 
 def _line(entry: Mapping[str, Any]) -> bytes:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
 from mirrord.serve.bodies import Bodies
 from mirrord.serve.front import Front, oci_error
-from mirrord.serve.paths import refusal
 from mirrord.serve.programs import Programs
 from mirrord.serve.status import StatusPages
 from mirrord.serve.view import View
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+LONGEST = 4096
+"""Characters of a path; the longest valid one, a 255-character name and a sha512 digest, has about 400."""
+_SEGMENTS = 64
+_FORBIDDEN = re.compile(rb"[\x00-\x1f\x7f\\]")
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def make_app(view: View, programs: Programs | None = None, bodies: Bodies | None = None) -> web.Application:
@@ -61,3 +67,25 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         answer = web.Response(status=status, body=oci_error("NAME_INVALID", reason), content_type="application/json")
     answer.force_close()
     return answer
+
+
+def refusal(path: str) -> tuple[int, str] | None:
+    """Return the status and the reason for which a raw path (without query) is refused, or None when it may pass.
+
+    It is looked at before anything is decoded or joined. Nothing that could climb out of a folder, name another host
+    or hide a character gets further, whatever the syncer behind it would have made of it (bad inputs 21, 22 and 32).
+    """
+    if len(path) > LONGEST:
+        return 414, f"path is longer than {LONGEST} characters"
+    plain = unquote_to_bytes(path)
+    segments = plain.split(b"/")[1:]
+    rules = (
+        (path.startswith("/"), "request target must be a path"),
+        (not _BROKEN_ESCAPE.search(path), "path holds a broken escape"),
+        ("%2f" not in path.lower(), "path holds an escaped slash"),
+        (not _FORBIDDEN.search(plain), "path holds a control character or a backslash"),
+        (b"" not in segments[:-1], "path holds an empty segment"),
+        (b"." not in segments and b".." not in segments, "path holds a dot segment"),
+        (len(segments) <= _SEGMENTS, f"path has more than {_SEGMENTS} segments"),
+    )
+    return next(((400, reason) for good, reason in rules if not good), None)

@@ -16,9 +16,18 @@ from aiohttp import web
 from mirrord.blobs.store import LocalFile, Remote, Stored
 from mirrord.errors import BrokenError, MirrordError, MissingError
 from mirrord.serve.bodies import Bodies, BodyError
-from mirrord.serve.negotiation import etag_of, packed, wants_gzip, with_vary
+from mirrord.serve.negotiation import (
+    Span,
+    UnsatisfiableError,
+    applies,
+    etag_of,
+    packed,
+    parse_range,
+    unchanged,
+    wants_gzip,
+    with_vary,
+)
 from mirrord.serve.programs import Programs
-from mirrord.serve.ranges import Span, UnsatisfiableError, applies, parse_range, unchanged
 from mirrord.serve.sendfile import FileSender
 from mirrord.serve.sending import STALL, abort, attended, send_pieces
 from mirrord.syncer.serving import Request, Response, Serves
@@ -279,17 +288,13 @@ def _beyond(headers: Mapping[str, str], size: int) -> web.Response:
     return web.Response(status=416, headers={"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes", **vary})
 
 
-def _send_body(request: web.Request, response: Response, headers: Mapping[str, str]) -> web.Response:
+def _send_body(request: web.Request, response: Response, headers: Mapping[str, str]) -> web.StreamResponse:
     """Send what is in memory; in parts, when it has a tag by which the parts can be told to belong together."""
-    etag, size = etag_of(headers), len(response.body)
-    if etag is None:
+    if etag_of(headers) is None:
         return web.Response(status=response.status, headers=headers, body=response.body)
-    try:
-        span = _part(request, response.status, etag, size)
-    except UnsatisfiableError:
-        return _beyond(headers, size)
-    headers = {**headers, "Accept-Ranges": "bytes"}
-    if span is None:
-        return web.Response(status=response.status, headers=headers, body=response.body)
-    part = response.body[span.offset : span.offset + span.count]
-    return web.Response(status=206, headers={**headers, "Content-Range": span.content_range(size)}, body=part)
+    begun = _begin(request, response.status, headers, len(response.body))
+    if not isinstance(begun, tuple):
+        return begun
+    sent, part = begun
+    data = response.body[part.offset : part.offset + part.count]
+    return web.Response(status=sent.status, headers=sent.headers, body=data)

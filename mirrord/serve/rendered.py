@@ -14,7 +14,7 @@ from typing import Final
 
 from aiohttp import web
 
-from mirrord.serve.ranges import unchanged
+from mirrord.serve.negotiation import unchanged
 
 EVERY: Final = 1.0
 """Seconds between two makings of one page, at least."""

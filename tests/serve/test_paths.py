@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from mirrord.serve.negotiation import packed, wants_gzip, with_vary
-from mirrord.serve.paths import refusal
-from mirrord.serve.ranges import Span, UnsatisfiableError, applies, parse_range, unchanged
+from mirrord.serve.app import refusal
+from mirrord.serve.negotiation import (
+    Span,
+    UnsatisfiableError,
+    applies,
+    packed,
+    parse_range,
+    unchanged,
+    wants_gzip,
+    with_vary,
+)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from mirrord.serve.ranges import UnsatisfiableError, parse_range
+from mirrord.serve.negotiation import UnsatisfiableError, parse_range
 from mirrord.testing.exchange import Exchange, Wire
 from mirrord.testing.faults import Fault
 from mirrord.testing.githost import GitHost

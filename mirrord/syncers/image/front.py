@@ -35,6 +35,10 @@ _REMEMBERED = 4096
 _FULL = LIMIT - 64 * 1024  # bytes of entries in an index: clients take no manifest of more than 4 MiB
 
 
+class _PageError(Exception):
+    """What the client says about pages is no number."""
+
+
 async def respond(request: Request, services: Services) -> Response:
     """Map what follows `/v2/` to content."""
     if request.method == "POST":
@@ -42,26 +46,32 @@ async def respond(request: Request, services: Services) -> Response:
     if not request.path:
         return _answer(200, {}, {})
     try:
-        if request.path == "_catalog":
-            return await _catalog(request.query, services)
-        return await _in_repository(request, services)
+        catalog = request.path == "_catalog"
+        return await (_catalog(request.query, services) if catalog else _in_repository(request, services))
     except StorageError:
         return refusal(500, "UNKNOWN", "the store cannot be read; the log says why")
     except ContentError as error:
         return refusal(400, "DIGEST_INVALID", str(error))
+    except _PageError as error:
+        return refusal(400, "PAGINATION_NUMBER_INVALID", str(error))
 
 
 async def _in_repository(request: Request, services: Services) -> Response:
     route = _ROUTE.fullmatch(unquote(request.path)) if len(request.path) <= _LONGEST else None
     if not route or not valid_repository(route["name"]):
         return refusal(404, "NAME_INVALID", "not a repository name by the grammar of the distribution specification")
-    if services.repositories is None or services.blobs is None:
-        return _unknown(route["name"])
-    return await _VERBS[route["verb"]](route, request.query, services.repositories, services.blobs)
-
-
-def _unknown(name: str) -> Response:
-    return refusal(404, "NAME_UNKNOWN", f"{name} is not mirrored here")
+    name, reference, repositories, store = route["name"], route["reference"], services.repositories, services.blobs
+    if repositories is None or store is None:
+        answer = None
+    elif route["verb"] == "manifests":
+        answer = await _manifest(name, reference, repositories, store)
+    elif route["verb"] == "blobs":
+        answer = await _blob(name, reference, repositories, store)
+    elif route["verb"] == "tags":
+        answer = await _tags(name, reference, request.query, repositories)
+    else:
+        answer = await _referrers(name, reference, request.query, repositories, store)
+    return answer or refusal(404, "NAME_UNKNOWN", f"{name} is not mirrored here")
 
 
 def refusal(status: int, code: str, message: str) -> Response:
@@ -75,36 +85,24 @@ def _answer(status: int, document: object, headers: Mapping[str, str]) -> Respon
     )
 
 
-async def _manifest(
-    route: re.Match[str],
-    query: Mapping[str, str],  # noqa: ARG001 - same shape as `_tags`
-    repositories: Repositories,
-    store: BlobStore,
-) -> Response:
-    name, reference = route["name"], route["reference"]
+async def _manifest(name: str, reference: str, repositories: Repositories, store: BlobStore) -> Response | None:
     digest = Digest.parse(reference) if ":" in reference else await repositories.tag(name, reference)
     link = await repositories.manifest(name, digest) if digest else None
     if digest is not None and link is not None:
         return await _stored(digest, link.media_type, store, "MANIFEST_UNKNOWN")
     if not await repositories.exists(name):
-        return _unknown(name)
+        return None
     valid = digest or valid_tag(reference)
     why = f"{reference} is not here" if valid else "not a tag by the grammar of the distribution specification"
     return refusal(404, "MANIFEST_UNKNOWN", why)
 
 
-async def _blob(
-    route: re.Match[str],
-    query: Mapping[str, str],  # noqa: ARG001 - same shape as `_tags`
-    repositories: Repositories,
-    store: BlobStore,
-) -> Response:
-    digest = Digest.parse(route["reference"])
-    if await repositories.links(route["name"], digest):
+async def _blob(name: str, reference: str, repositories: Repositories, store: BlobStore) -> Response | None:
+    digest = Digest.parse(reference)
+    if await repositories.links(name, digest):
         return await _stored(digest, "application/octet-stream", store, "BLOB_UNKNOWN")
-    if not await repositories.exists(route["name"]):
-        return _unknown(route["name"])
-    return refusal(404, "BLOB_UNKNOWN", f"{digest} is not in this repository")
+    there = await repositories.exists(name)
+    return refusal(404, "BLOB_UNKNOWN", f"{digest} is not in this repository") if there else None
 
 
 async def _stored(digest: Digest, media_type: str, store: BlobStore, missing: str) -> Response:
@@ -116,33 +114,21 @@ async def _stored(digest: Digest, media_type: str, store: BlobStore, missing: st
     return Response(200, headers, stored=own(stored) if missing == "MANIFEST_UNKNOWN" else stored)
 
 
-async def _tags(
-    route: re.Match[str],
-    query: Mapping[str, str],
-    repositories: Repositories,
-    store: BlobStore,  # noqa: ARG001 - same shape as `_blob`
-) -> Response:
+async def _tags(name: str, what: str, query: Mapping[str, str], repositories: Repositories) -> Response | None:
     """List tags in lexical order, `n` of them after `last` (distribution-spec, Listing Tags)."""
-    name = route["name"]
     state = await repositories.state(name)
     if state is None:
-        return _unknown(name)
-    if route["reference"] != "list":
+        return None
+    if what != "list":
         return refusal(404, "UNSUPPORTED", "only tags/list is known")
-    try:
-        page, link = _page(sorted(state.tags), f"/v2/{name}/tags/list", query)
-    except ValueError as error:
-        return refusal(400, "PAGINATION_NUMBER_INVALID", str(error))
+    page, link = _page(sorted(state.tags), f"/v2/{name}/tags/list", query)
     return _answer(200, {"name": name, "tags": page}, link)
 
 
 async def _catalog(query: Mapping[str, str], services: Services) -> Response:
     """List repositories in lexical order, as docker-registry does; the specification leaves it to registries."""
     names = await services.repositories.names() if services.repositories else ()
-    try:
-        page, link = _page([*filter(valid_repository, names)], "/v2/_catalog", query)
-    except ValueError as error:
-        return refusal(400, "PAGINATION_NUMBER_INVALID", str(error))
+    page, link = _page([*filter(valid_repository, names)], "/v2/_catalog", query)
     return _answer(200, {"repositories": page}, link)
 
 
@@ -152,11 +138,11 @@ def _page(
     """Cut `n` of the sorted names after `last`, or as many as fit by their `sizes`; the header leads to the rest.
 
     Raises:
-        ValueError: `n` is no number.
+        _PageError: `n` is no number.
     """
     wanted = query.get("n", str(_PAGE))
     if not _NUMBER.fullmatch(wanted):
-        raise ValueError("n must be a number")
+        raise _PageError("n must be a number")
     start = bisect_right(names, query["last"]) if "last" in query else 0
     page = names[start : start + int(wanted)]
     if sizes:
@@ -169,29 +155,24 @@ def _page(
 
 
 async def _referrers(
-    route: re.Match[str], query: Mapping[str, str], repositories: Repositories, store: BlobStore
+    name: str, reference: str, query: Mapping[str, str], repositories: Repositories, store: BlobStore
 ) -> Response:
     """List the manifests that are about one, perhaps of one type (distribution-spec, Listing Referrers).
 
     A subject that nobody refers to, or that is not here, has an empty list: 404 would say that the API is missing.
     """
-    subject = Digest.parse(route["reference"])
-    state = await repositories.state(route["name"]) or RepositoryState()
+    subject = Digest.parse(reference)
+    state = await repositories.state(name) or RepositoryState()
     about = {digest: link for digest, link in sorted(state.manifests.items()) if link.subject in (None, subject)}
     lost = await store.missing(about)
-    entries = {
-        digest: await _entry(digest, link, subject, store) for digest, link in about.items() if digest not in lost
-    }
-    found = {digest: entry for digest, entry in entries.items() if entry}
+    kept = [(digest, link) for digest, link in about.items() if digest not in lost]
+    found = {digest: entry for digest, link in kept if (entry := await _entry(digest, link, subject, store))}
     wanted, headers = query.get("artifactType"), {"Content-Type": OCI_INDEX}
     if wanted:
         found = {digest: entry for digest, entry in found.items() if entry.get("artifactType") == wanted}
         headers["OCI-Filters-Applied"] = "artifactType"
-    try:
-        sizes = {str(digest): len(json.dumps(entry)) for digest, entry in found.items()}
-        page, link = _page(list(sizes), f"/v2/{route['name']}/referrers/{subject}", query, sizes)
-    except ValueError as error:
-        return refusal(400, "PAGINATION_NUMBER_INVALID", str(error))
+    sizes = {str(digest): len(json.dumps(entry)) for digest, entry in found.items()}
+    page, link = _page(list(sizes), f"/v2/{name}/referrers/{subject}", query, sizes)
     return Response(200, {**headers, **_VERSION, **link}, body=index_of([found[Digest(digest)] for digest in page]))
 
 
@@ -208,6 +189,3 @@ async def _entry(digest: Digest, link: ManifestRef, subject: Digest, store: Blob
         _ENTRIES[key] = (manifest.subject.digest if manifest.subject else None), entry_of(manifest)
     about, entry = _ENTRIES.get(key, (None, {}))
     return entry if about == subject else None
-
-
-_VERBS = {"tags": _tags, "blobs": _blob, "manifests": _manifest, "referrers": _referrers}
