@@ -29,6 +29,11 @@ def spec_of(mirror: Mirror) -> ImageSpec:
     return cast("ImageSpec", mirror.spec)
 
 
+def frozen(mirror: Mirror) -> Sequence[str]:
+    """Return globs of names at the targets that never move, whatever asks for them: those of a publish, too."""
+    return spec_of(mirror).immutable if mirror.publication else ()
+
+
 def image_name(mirror: Mirror) -> str:
     """Return the image's name below a target's prefix, and in the `local` store."""
     return spec_of(mirror).name or mirror.name

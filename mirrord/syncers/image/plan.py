@@ -39,6 +39,23 @@ class ImageSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class SourceListing:
+    """What a source has of what was looked for.
+
+    Attributes:
+        offers: what is there.
+        sources: item name → where its content is read from.
+        problems: what the source lists and is wrong there, one sentence each.
+        missing: what was asked for by name and is not there, and what could not be found out.
+    """
+
+    offers: Sequence[Offer]
+    sources: Mapping[str, ImageSource]
+    problems: Sequence[str] = ()
+    missing: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ImageSurvey:
     """What is offered and held.
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mirrord.blobs.source import BlobSource
 from mirrord.errors import ContentError, MirrordError, MissingError
@@ -15,6 +14,10 @@ from mirrord.model.digest import Digest
 from mirrord.model.plan import Item
 from mirrord.plan.naming import build_tags
 from mirrord.plan.offer import Build, Offer, named
+from mirrord.syncer.values import Mirror, Publication
+from mirrord.syncers.image.names import frozen, spec_of
+from mirrord.syncers.image.plan import SourceListing
+from mirrord.syncers.image.spec import CopySpec, Source
 from mirrord.syncers.image.upstream.embedded import embedded
 from mirrord.wire.oci.archive import open_archive
 from mirrord.wire.oci.created import CREATED, moment
@@ -22,10 +25,6 @@ from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout, tag_in
 from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import Reference
-
-if TYPE_CHECKING:
-    from mirrord.syncer.values import Publication
-    from mirrord.syncers.image.spec import Source
 
 
 class LayoutSource:
@@ -90,23 +89,17 @@ def _tag(source: Source, root: Descriptor) -> str | None:
     return tag_in(source.tag or "") or tag_in(root.annotations.get(REF_NAME, ""))
 
 
-def single(
-    layout: Layout,
-    descriptor: Descriptor,
-    source: Source,
-    publication: Publication | None,
-    frozen: Sequence[str],
-    *,
-    nameless: bool = False,
-) -> Offer:
+def single(layout: Layout, descriptor: Descriptor, mirror: Mirror) -> SourceListing:
     """Offer one image of a layout; with several names it is a build (`main-abc123`, `main`), and so when published."""
+    source = spec_of(mirror).source
     tag = _tag(source, descriptor)
     names = source.names or ((tag,) if tag else ())
-    if not names and not nameless:
+    if not names and not isinstance(mirror.spec, CopySpec):
         raise ContentError(f"{layout.place}: the image has no name; write names: [...] for what to call it")
     item = Item(names[0] if names else descriptor.digest, descriptor.digest, tree_size(layout, descriptor))
     own = layout.annotations(replace(descriptor, annotations={}))
-    return named(item, names, _build(layout, descriptor, own, publication), frozen)
+    offer = named(item, names, _build(layout, descriptor, own, mirror.publication), frozen(mirror))
+    return SourceListing([offer], {item.name: LayoutSource(layout, descriptor)})
 
 
 def tree_size(layout: Layout, root: Descriptor) -> int:
@@ -137,7 +130,7 @@ def _build(
 
 
 @dataclass(frozen=True, slots=True)
-class FoundBuild:
+class _FoundBuild:
     """One build found in a folder of layouts."""
 
     layout: Layout
@@ -148,10 +141,10 @@ class FoundBuild:
     build: Build
 
 
-def builds(folder: Path, problems: list[str]) -> Iterator[FoundBuild]:
-    """Find every layout below `folder` that says its branch and commit; others become a problem each."""
+def _builds(folder: Path, missing: list[str]) -> Iterator[_FoundBuild]:
+    """Find every layout below `folder` that says its branch and commit; others are missing, each with a sentence."""
     if not folder.is_dir():
-        problems.append(f"{folder}: no such folder; make it, or correct from.layouts")
+        missing.append(f"{folder}: no such folder; make it, or correct from.layouts")
         return
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not (path.is_dir() or path.suffix == ".tar"):
@@ -164,34 +157,38 @@ def builds(folder: Path, problems: list[str]) -> Iterator[FoundBuild]:
             if not (said.get(REF_NAME) and said.get(REVISION)):
                 raise ContentError(f"{path}: lacks the annotation {REF_NAME} (branch) or {REVISION} (commit)")
             size = tree_size(layout, descriptor)
-            yield FoundBuild(layout, descriptor, said[REF_NAME], said[REVISION], size, _build(layout, descriptor, own))
+            yield _FoundBuild(layout, descriptor, said[REF_NAME], said[REVISION], size, _build(layout, descriptor, own))
         except (MirrordError, OSError) as error:
-            problems.append(str(error))
+            missing.append(str(error))
 
 
-def build_offers(found: Iterable[FoundBuild], problems: list[str]) -> Iterator[tuple[Offer, FoundBuild]]:
+def all_builds(folder: Path) -> SourceListing:
     """Offer each build under `<branch>-<commit>` and under `<branch>`, which one of them gets at each target.
 
-    Two builds cannot have one name, and no branch the name of a build: all but one become a problem each.
+    Two builds cannot have one name, and no branch the name of a build: all but one are missing, each with a sentence.
     """
-    named: dict[str, tuple[FoundBuild, str]] = {}
+    missing: list[str] = []
+    named: dict[str, tuple[_FoundBuild, str]] = {}
     branches: dict[str, str] = {}
-    for one in found:
+    for found in _builds(folder, missing):
         try:
-            stays, moves = build_tags(one.branch, one.commit)
+            stays, moves = build_tags(found.branch, found.commit)
         except MirrordError as error:
-            problems.append(f"{one.layout.place}: {error}")
+            missing.append(f"{found.layout.place}: {error}")
             continue
-        if branches.setdefault(moves, one.branch) != one.branch:
-            problems.append(f"{one.layout.place}: branch {one.branch} and branch {branches[moves]} are both {moves}")
+        if branches.setdefault(moves, found.branch) != found.branch:
+            missing.append(f"{found.layout.place}: branch {found.branch} and branch {branches[moves]} are both {moves}")
         elif stays in named:
-            problems.append(f"{one.layout.place}: another layout is {stays} too; remove one of them")
+            missing.append(f"{found.layout.place}: another layout is {stays} too; remove one of them")
         else:
-            named[stays] = one, moves
-    for stays, (one, moves) in named.items():
+            named[stays] = found, moves
+    offers: list[Offer] = []
+    for stays, (found, moves) in named.items():
         if moves in named:
             of = f"the build {named[moves][0].commit} of branch {named[moves][0].branch}"
-            problems.append(f"{one.layout.place}: branch {one.branch} is {moves}, and so is {of}, which never moves")
+            missing.append(f"{found.layout.place}: branch {found.branch} is {moves}, and so is {of}, which never moves")
             continue
-        item = Item(stays, one.descriptor.digest, one.size)
-        yield Offer(item, (stays, moves), frozenset({stays}), build=one.build), one
+        item = Item(stays, found.descriptor.digest, found.size)
+        offers.append(Offer(item, (stays, moves), frozenset({stays}), build=found.build))
+    sources = {stays: LayoutSource(found.layout, found.descriptor) for stays, (found, _) in named.items()}
+    return SourceListing(offers, sources, missing=missing)

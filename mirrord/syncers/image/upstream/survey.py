@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -17,10 +17,10 @@ from mirrord.plan.offer import Offer
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.image.kept import LocalRepository, open_target
 from mirrord.syncers.image.names import source_reference, spec_of
-from mirrord.syncers.image.plan import ImageSource, ImageSurvey, at_targets
+from mirrord.syncers.image.plan import ImageSurvey, SourceListing, at_targets
 from mirrord.syncers.image.spec import CopySpec
-from mirrord.syncers.image.upstream.layout import LayoutSource, build_offers, builds, open_image, single
-from mirrord.syncers.image.upstream.registry import Question, RegistrySource, offers
+from mirrord.syncers.image.upstream.layout import all_builds, open_image, single
+from mirrord.syncers.image.upstream.registry import offers
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import created_at
@@ -46,11 +46,10 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
     Raises:
         MirrordError: the source as a whole cannot be read.
     """
-    problems: list[str] = []
-    missing: list[str] = []
     places = {target.name: open_target(mirror, target, services) for target in mirror.targets}
     memory = await _evident(places, memory)
-    found, sources = await _source(mirror, services, memory, problems, missing)
+    listing = await _listing(mirror, services, memory)
+    found, sources = listing.offers, listing.sources
     if isinstance(mirror.spec, CopySpec):  # people know the one image as they wrote it
         found = [replace(offer, item=replace(offer.item, name=mirror.spec.text)) for offer in found]
         sources = dict.fromkeys([mirror.spec.text], *sources.values())
@@ -75,13 +74,13 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         {**unasked, **failed},
         unreachable,
         memory,
-        tuple(problems),
-        tuple(missing),
+        tuple(listing.problems),
+        tuple(listing.missing),
     )
 
 
 async def _created(
-    found: list[Offer], evidence: Evidence, places: Mapping[str, _Place]
+    found: Sequence[Offer], evidence: Evidence, places: Mapping[str, _Place]
 ) -> tuple[Mapping[str, datetime | None], Mapping[str, str]]:
     """Find out when that was made which stands where a build shall go, and nobody knows who put it there.
 
@@ -99,45 +98,15 @@ async def _created(
     return created, failed
 
 
-async def _source(
-    mirror: Mirror, services: Services, memory: Memory, problems: list[str], missing: list[str]
-) -> tuple[list[Offer], Mapping[str, ImageSource]]:
-    spec = spec_of(mirror)
-    source = spec.source
-    frozen = spec.immutable if mirror.publication else ()
-    alone = isinstance(spec, CopySpec)
+async def _listing(mirror: Mirror, services: Services, memory: Memory) -> SourceListing:
+    source = spec_of(mirror).source
     if source.repository:
-        reference = source_reference(mirror)
-        repository = Repository(services.http, reference)
-        names = [target.name for target in mirror.targets]
-        fixed = () if mirror.publication else spec.immutable  # it speaks of tags of the mirror's own source
-        question = Question(reference, source, fixed, names, memory, mirror.publication, frozen, alone)
-        found = await offers(repository, question)
-        problems += found.problems
-        missing += found.missing
-        return [*found.offers], dict.fromkeys((one.item.name for one in found.offers), RegistrySource(repository))
+        return await offers(Repository(services.http, source_reference(mirror)), mirror, memory)
     with storage_errors(str(source.layouts or source.archive or source.layout)):
-        return await _files(mirror, services, missing)
-
-
-async def _files(
-    mirror: Mirror, services: Services, missing: list[str]
-) -> tuple[list[Offer], Mapping[str, ImageSource]]:
-    """Look at a source on this machine."""
-    spec = spec_of(mirror)
-    source = spec.source
-    frozen = spec.immutable if mirror.publication else ()
-    if source.layouts:
-        pairs = await asyncio.to_thread(
-            lambda folder: [*build_offers(builds(folder, missing), missing)], source.layouts
-        )
-        return [offer for offer, _ in pairs], {
-            offer.item.name: LayoutSource(build.layout, build.descriptor) for offer, build in pairs
-        }
-    layout, root = await open_image(source, services.scratch)
-    nameless = isinstance(spec, CopySpec)
-    offer = await asyncio.to_thread(single, layout, root, source, mirror.publication, frozen, nameless=nameless)
-    return [offer], {offer.item.name: LayoutSource(layout, root)}
+        if source.layouts:
+            return await asyncio.to_thread(all_builds, source.layouts)
+        layout, root = await open_image(source, services.scratch)
+        return await asyncio.to_thread(single, layout, root, mirror)
 
 
 async def _evident(places: Mapping[str, _Place], memory: Memory) -> Memory:
