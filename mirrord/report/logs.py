@@ -16,19 +16,7 @@ from typing import Any, TextIO
 
 import structlog  # noqa: TID251 - this is the door
 
-from mirrord.events import (
-    Event,
-    Planned,
-    RateLimit,
-    Reloaded,
-    RequestDone,
-    Retrying,
-    RunFinished,
-    RunSkipped,
-    RunStarted,
-    StepDone,
-    TrustRefused,
-)
+from mirrord import events
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.wire.secret import redact
 
@@ -73,31 +61,31 @@ class Line:
     fields: dict[str, object] = field(default_factory=dict)
 
 
-def line(event: Event) -> Line | None:  # noqa: C901, PLR0911 - one case an event reads best in one place
+def line(event: events.Event) -> Line | None:  # noqa: C901, PLR0911 - one case an event reads best in one place
     """Return what to write about `event`, or None."""
     match event:
-        case RunFinished(run):
+        case events.RunFinished(run):
             return _summary(run)
-        case StepDone(mirror, receipt):
+        case events.StepDone(mirror, receipt):
             return _step(mirror, receipt)
-        case RunStarted(mirror, kind, trigger):
+        case events.RunStarted(mirror, kind, trigger):
             return Line("info", "run.started", {"mirror": mirror, "kind": kind, "trigger": trigger})
-        case Planned(plan):
+        case events.Planned(plan):
             fields = {"mirror": plan.mirror, "steps": len(plan.steps), "active": len(plan.active)}
             fields |= {"problems": list(plan.problems), "missing": list(plan.missing)}
             return Line("warning" if plan.missing else "info", "run.planned", fields)
-        case RunSkipped(mirror, reason):
+        case events.RunSkipped(mirror, reason):
             return Line("info", "run.skipped", {"mirror": mirror, "reason": reason})
-        case Reloaded(error):
+        case events.Reloaded(error):
             return Line("error", "reload.refused", {"error": error}) if error else Line("info", "reload.done")
-        case TrustRefused(host, reason):
+        case events.TrustRefused(host, reason):
             return Line("warning", "trust.refused", {"host": host, "reason": reason})
-        case Retrying(host, reason, delay):
+        case events.Retrying(host, reason, delay):
             return Line("info", "http.retry", {"host": host, "reason": reason, "delay": round(delay, 3)})
-        case RequestDone(host, method, status, seconds):
+        case events.RequestDone(host, method, status, seconds):
             fields = {"host": host, "method": method, "status": status, "seconds": round(seconds, 3)}
             return Line("debug", "http.request", fields)
-        case RateLimit(host, remaining):
+        case events.RateLimit(host, remaining):
             return Line("debug", "http.rate_limit", {"host": host, "remaining": remaining})
         case _:
             return None  # bytes on their way: metrics count them
@@ -158,7 +146,7 @@ class Logs:
             cache_logger_on_first_use=False,
         )
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: events.Event) -> None:
         """Write the line that `event` is worth, if any."""
         entry = line(event)
         if entry is not None:

@@ -13,20 +13,7 @@ from http import HTTPStatus
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector  # noqa: TID251 - this is the door
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest  # noqa: TID251 - this is the door
 
-from mirrord.events import (
-    BytesRead,
-    BytesSent,
-    Event,
-    Planned,
-    RateLimit,
-    Reloaded,
-    RequestDone,
-    Retrying,
-    RunFinished,
-    RunSkipped,
-    RunStarted,
-    TrustRefused,
-)
+from mirrord import events
 from mirrord.model.history import Standing
 from mirrord.model.run import Outcome, Result, Run
 from mirrord.syncer.values import Mirror
@@ -110,37 +97,37 @@ class Metrics:
             self.next_run.labels(name).set(at.timestamp())
         return generate_latest(self._registry)
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: events.Event) -> None:
         """Count `event`."""
         match event:
-            case BytesRead(fresh=count):
+            case events.BytesRead(fresh=count):
                 self.bytes.labels("read", "").inc(count)
-            case BytesSent(target=target, fresh=count):
+            case events.BytesSent(target=target, fresh=count):
                 self.bytes.labels("sent", self._target(target)).inc(count)
-            case RequestDone(host, _, status, seconds):
+            case events.RequestDone(host, _, status, seconds):
                 code = str(status) if status in _STATUSES or status == 0 else "other"
                 self.requests.labels(self._host(host), code).inc()
                 self.seconds.labels(self._host(host)).observe(seconds)
-            case Retrying(host, reason, _):
+            case events.Retrying(host, reason, _):
                 self.retries.labels(self._host(host), reason).inc()
-            case RateLimit(host, remaining):
+            case events.RateLimit(host, remaining):
                 self.quota.labels(self._host(host)).set(remaining)
-            case TrustRefused(_, reason):
+            case events.TrustRefused(_, reason):
                 self.refused.labels(reason).inc()
-            case Reloaded(error) if error:
+            case events.Reloaded(error) if error:
                 self.reload.set(0)
             case _:
                 self._count_run(event)
 
-    def _count_run(self, event: Event) -> None:
+    def _count_run(self, event: events.Event) -> None:
         match event:
-            case RunStarted(mirror=mirror) if mirror in self._targets:
+            case events.RunStarted(mirror=mirror) if mirror in self._targets:
                 self.active.labels(mirror).set(1)
-            case Planned(plan) if plan.mirror in self._targets:
+            case events.Planned(plan) if plan.mirror in self._targets:
                 self.planned.labels(plan.mirror, plan.kind).inc(len(plan.active))
-            case RunSkipped(mirror, reason) if mirror in self._targets:
+            case events.RunSkipped(mirror, reason) if mirror in self._targets:
                 self.skipped.labels(mirror, reason).inc()
-            case RunFinished(run) if run.mirror in self._targets:
+            case events.RunFinished(run) if run.mirror in self._targets:
                 self._finish(run)
             case _:
                 pass

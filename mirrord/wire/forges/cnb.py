@@ -6,20 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from mirrord.errors import RefusedError, UnsupportedError
+from mirrord.wire.forges import port
 from mirrord.wire.forges.answers import text
-from mirrord.wire.forges.port import (
-    Forge,
-    ForgeLocation,
-    Page,
-    api_base,
-    joined,
-    page,
-    refusals,
-    repository_of,
-    short,
-    web,
-    web_host,
-)
 from mirrord.wire.git.address import Address
 
 if TYPE_CHECKING:
@@ -30,15 +18,15 @@ HOST: Final = "cnb.cool"
 _FILES: Final = frozenset({"blob", "tree", "blame"})
 
 
-class Cnb(Forge):
+class Cnb(port.Forge):
     """Repositories called `GROUP/…/NAME`."""
 
     name = "cnb"
     form = "GROUP[/SUBGROUP…]/NAME"
     creates = True
-    switches = False
+    raw = "-/git/raw"
     headers: Mapping[str, str] = {"Accept": "application/vnd.cnb.api+json"}
-    hints = refusals(
+    hints = port.refusals(
         (r"ssh", "CNB speaks HTTPS only; write https://cnb.cool/GROUP/NAME"),
         (r"protected branch|force push", "allow force pushes for the branch in the repository's settings"),
         (r"status 403|scope", "give the token `repo-code:rw`, and `group-resource:rw` to create repositories"),
@@ -47,29 +35,25 @@ class Cnb(Forge):
 
     def fits(self, address: Address) -> bool:
         """Whether there is a group, and it is not SSH, which CNB does not speak."""
-        return len(repository_of(address)) >= 2 and address.scheme != "ssh"
+        return len(port.repository_of(address)) >= 2 and address.scheme != "ssh"
 
-    def raw_url(self, address: Address, ref: str, path: str) -> str | None:
-        """Return the raw URL."""
-        return f"{web(address)}/{joined(*repository_of(address), '-/git/raw', short(ref), path)}"
-
-    def parse_page(self, url: str) -> Page | None:
+    def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
         """Read a page of a repository, a file, or a raw file."""
-        place = ForgeLocation.of(url)
-        if place is None or place.host != HOST:
+        if host != HOST:
             return None
-        words = place.words
         at = words.index("-") if "-" in words else len(words)
         if words[at + 1 : at + 3] == ("git", "raw"):
-            return page(HOST, words[:at], words[at + 3 :])
-        return page(HOST, words[:at], words[at + 2 :] if words[at + 1 : at + 2] and words[at + 1] in _FILES else ())
+            return port.page(HOST, words[:at], words[at + 3 :])
+        return port.page(
+            HOST, words[:at], words[at + 2 :] if words[at + 1 : at + 2] and words[at + 1] in _FILES else ()
+        )
 
     async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:
         """Make the repository in its group, which has to be there."""
-        *group, name = repository_of(address)
+        *group, name = port.repository_of(address)
         body = {"name": name, "visibility": visibility, "description": description}
         try:
-            await self.ask(http, "POST", f"{self._root(http, address)}/{joined(*group)}/-/repos", body)
+            await self.ask(http, "POST", f"{self._root(http, address)}/{port.joined(*group)}/-/repos", body)
         except RefusedError as error:
             if error.status not in (400, 409, 422) or await self.look_up(http, address) is None:
                 raise
@@ -85,16 +69,16 @@ class Cnb(Forge):
         Raises:
             UnsupportedError: always.
         """
-        place = "/".join(repository_of(address))
-        raise UnsupportedError(f"{web_host(address)}: set the default branch of {place} to {branch} in its settings")
+        where = f"{port.web_host(address)}: set the default branch of {'/'.join(port.repository_of(address))}"
+        raise UnsupportedError(f"{where} to {branch} in its settings")
 
     async def look_up(self, http: Http, address: Address) -> Document | None:
         """Ask for the repository by its path."""
         return await self.found(http, self._url(http, address))
 
     def _root(self, http: Http, address: Address) -> str:
-        host = web_host(address)
-        return "https://api.cnb.cool" if host == HOST else api_base(http, address)
+        host = port.web_host(address)
+        return "https://api.cnb.cool" if host == HOST else port.api_base(http, address)
 
     def _url(self, http: Http, address: Address) -> str:
-        return f"{self._root(http, address)}/{joined(*repository_of(address))}"
+        return f"{self._root(http, address)}/{port.joined(*port.repository_of(address))}"

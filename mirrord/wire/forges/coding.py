@@ -6,19 +6,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from mirrord.errors import ContentError, DeniedError, MissingError, RefusedError
+from mirrord.wire.forges import port
 from mirrord.wire.forges.answers import mapping, number, text
-from mirrord.wire.forges.port import (
-    Forge,
-    ForgeLocation,
-    Page,
-    api_base,
-    joined,
-    page,
-    refusals,
-    repository_of,
-    short,
-    web_host,
-)
 from mirrord.wire.git.address import Address
 
 if TYPE_CHECKING:
@@ -36,7 +25,7 @@ _DENIED: Final = re.compile(r"auth|permission|unauthorized|forbidden|权限|令�
 _THERE: Final = re.compile(r"exist|duplicate|已存在|重复", re.IGNORECASE)
 
 
-class Coding(Forge):
+class Coding(port.Forge):
     """Repositories called `TEAM/PROJECT/NAME`; its pages are at TEAM.coding.net."""
 
     name = "coding"
@@ -44,7 +33,7 @@ class Coding(Forge):
     creates = True
     switches = True
     scheme = "token"
-    hints = refusals(
+    hints = port.refusals(
         (
             r"force push|强制推送|DenyForcePush|non-fast-forward",
             "switch `deny force push` off in the repository's push settings",
@@ -64,26 +53,24 @@ class Coding(Forge):
 
     def fits(self, address: Address) -> bool:
         """Whether it is `TEAM/PROJECT/NAME`."""
-        return len(repository_of(address)) == 3
+        return len(port.repository_of(address)) == 3
 
     def raw_url(self, address: Address, ref: str, path: str) -> str | None:
         """Return the raw URL at the team's host; since 2022 it wants a login even for public repositories."""
-        host = web_host(address)
+        host = port.web_host(address)
         if not (self.fits(address) and host.startswith("e.")):
             return None
-        team, project, name = repository_of(address)
-        rest = joined("p", project, "d", name, "git/raw", short(ref), path)
+        team, project, name = port.repository_of(address)
+        rest = port.joined("p", project, "d", name, "git/raw", port.short(ref), path)
         return f"https://{team}.{host.removeprefix('e.')}/{rest}?download=false"
 
-    def parse_page(self, url: str) -> Page | None:
+    def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
         """Read `/public/PROJECT/NAME/git/files/…` and `/p/PROJECT/d/NAME/git/raw|tree/…` of a team, and clone URLs."""
-        place = ForgeLocation.of(url)
-        if place is None or not place.host.endswith(f".{_DOMAIN}"):
+        if not host.endswith(f".{_DOMAIN}"):
             return None
-        words = place.words
-        if place.host == HOST:
-            return page(HOST, words[:3])
-        team = place.host.removesuffix(f".{_DOMAIN}")
+        if host == HOST:
+            return port.page(HOST, words[:3])
+        team = host.removesuffix(f".{_DOMAIN}")
         if words[:1] == ("public",):
             project, name, rest = words[1:2], words[2:3], words[3:]
         elif words[:1] == ("p",) and words[2:3] == ("d",):
@@ -91,11 +78,11 @@ class Coding(Forge):
         else:
             return None
         named = (team, *(project or ("",)), *(name or ("",)))
-        return page(HOST, named, rest[2:] if rest[:1] == ("git",) and rest[1:2] and rest[1] in _FILES else ())
+        return port.page(HOST, named, rest[2:] if rest[:1] == ("git",) and rest[1:2] and rest[1] in _FILES else ())
 
     async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:
         """Make the repository in its project, which has to be there."""
-        project, name = await self._project(http, address), repository_of(address)[-1]
+        project, name = await self._project(http, address), port.repository_of(address)[-1]
         shared = visibility == "public"
         try:
             await self._act(
@@ -110,24 +97,24 @@ class Coding(Forge):
     async def default_branch(self, http: Http, address: Address) -> str | None:
         """Return the default branch."""
         try:
-            path = "/".join(repository_of(address))
+            path = "/".join(port.repository_of(address))
             return text(await self._act(http, address, "DescribeDepotDefaultBranch", DepotPath=path), "BranchName")
         except MissingError:
             return None
 
     async def set_default_branch(self, http: Http, address: Address, branch: str) -> None:
         """Make `branch` the default one; Coding wants to be told who does it."""
-        host = web_host(address)
+        host = port.web_host(address)
         depot = await self.look_up(http, address)
         if depot is None:
-            raise MissingError(f"{host}: there is no repository {'/'.join(repository_of(address))}")
+            raise MissingError(f"{host}: there is no repository {'/'.join(port.repository_of(address))}")
         user = await self._act(http, address, "DescribeCodingCurrentUser")
         numbers = {"DepotId": number(depot, host, "Id"), "UserId": number(user, host, "User", "Id")}
         await self._act(http, address, "ModifyDefaultBranch", BranchName=branch, **numbers)
 
     async def _project(self, http: Http, address: Address) -> int:
         """Return the number of the project; the search finds every one whose name begins so, page by page."""
-        project = repository_of(address)[1]
+        project = port.repository_of(address)[1]
         for page_number in range(1, _PAGES + 1):
             wanted = {"ProjectName": project, "PageNumber": page_number, "PageSize": _PAGE}
             answer = await self._act(http, address, "DescribeCodingProjects", **wanted)
@@ -135,15 +122,15 @@ class Coding(Forge):
             listed = listed if isinstance(listed, list) else []
             for one in listed:
                 if text(one, "Name") == project:
-                    return number(one, web_host(address), "Id")
+                    return number(one, port.web_host(address), "Id")
             if len(listed) < _PAGE:
                 break
-        told = f"{web_host(address)}: the token sees no project {project!r}"
+        told = f"{port.web_host(address)}: the token sees no project {project!r}"
         raise MissingError(f"{told}; make it at Coding, or give the token access to it")
 
     async def look_up(self, http: Http, address: Address) -> Document | None:
         """Ask for the repository by team, project and name."""
-        team, project, name = repository_of(address)
+        team, project, name = port.repository_of(address)
         try:
             answer = await self._act(
                 http, address, "DescribeDepotByNameInfo", TeamGk=team, ProjectName=project, DepotName=name
@@ -155,8 +142,8 @@ class Coding(Forge):
 
     async def _act(self, http: Http, address: Address, action: str, **arguments: object) -> Document:
         """Carry out one action, and find the error in an answer that calls itself a success."""
-        host = web_host(address)
-        url = f"{api_base(http, address)}/open-api?Action={action}"
+        host = port.web_host(address)
+        url = f"{port.api_base(http, address)}/open-api?Action={action}"
         document = {"Action": action, **arguments}
         said = await self.ask(http, "POST", url, document, once=action.startswith("Create"))
         answer = mapping(said.get("Response"))

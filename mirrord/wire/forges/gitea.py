@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mirrord.wire.forges import port
 from mirrord.wire.forges.owned import OwnerForge
-from mirrord.wire.forges.port import (
-    ForgeLocation,
-    Page,
-    api_base,
-    joined,
-    kind_of,
-    page,
-    refusals,
-    repository_of,
-    short,
-    web,
-)
 from mirrord.wire.git.address import Address
 
 if TYPE_CHECKING:
@@ -32,7 +21,8 @@ class Gitea(OwnerForge):
 
     name = "gitea"
     scheme = "token"
-    hints = refusals(
+    raw = "raw/{kind}"
+    hints = port.refusals(
         (
             r"is the default branch and cannot be deleted",
             "it is switched first when `host: gitea` and the token allow it",
@@ -54,23 +44,15 @@ class Gitea(OwnerForge):
 
     def api(self, http: Http, address: Address) -> str:
         """Return the URL of its API."""
-        *below, _, _ = repository_of(address)
-        return f"{api_base(http, address)}/{joined(*below, 'api/v1')}"
+        *below, _, _ = port.repository_of(address)
+        return f"{port.api_base(http, address)}/{port.joined(*below, 'api/v1')}"
 
     def fits(self, address: Address) -> bool:
         """Whether it is `OWNER/NAME`, perhaps below a path."""
-        return len(repository_of(address)) >= 2
+        return len(port.repository_of(address)) >= 2
 
-    def raw_url(self, address: Address, ref: str, path: str) -> str | None:
-        """Return the raw URL, which says whether it is of a branch, a tag or a commit."""
-        return f"{web(address)}/{joined(*repository_of(address), 'raw', kind_of(ref), short(ref), path)}"
-
-    def parse_page(self, url: str) -> Page | None:
+    def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
         """Read the URL of a file or a raw file on any host, told by its form; of a repository on known hosts."""
-        place = ForgeLocation.of(url)
-        if place is None:
-            return None
-        words = place.words
         if len(words) > 4 and words[2] in _FILES and words[3] in _KINDS:
-            return page(place.host, words[:2], words[4:], words[3])
-        return page(place.host, words[:2]) if place.host in HOSTS else None
+            return port.page(host, words[:2], words[4:], words[3])
+        return port.page(host, words[:2]) if host in HOSTS else None

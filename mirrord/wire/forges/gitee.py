@@ -6,18 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from mirrord.errors import RefusedError
+from mirrord.wire.forges import port
 from mirrord.wire.forges.owned import OwnerForge
-from mirrord.wire.forges.port import (
-    ForgeLocation,
-    Page,
-    api_base,
-    joined,
-    page,
-    refusals,
-    repository_of,
-    short,
-    web,
-)
 from mirrord.wire.git.address import Address
 
 if TYPE_CHECKING:
@@ -34,7 +24,7 @@ class Gitee(OwnerForge):
     name = "gitee"
     # Its manual puts the token into the query, where logs and proxies find it; the header does as well.
     extra: Mapping[str, object] = {"has_issues": False, "has_wiki": False}
-    hints = refusals(
+    hints = port.refusals(
         (r"token username invalid", "write the name of the token's owner as `username` under hosts:"),
         (
             r"repository size exceeds|exceeds 1024\.00 MB",
@@ -56,19 +46,13 @@ class Gitee(OwnerForge):
 
     def api(self, http: Http, address: Address) -> str:
         """Return the URL of its API."""
-        return f"{api_base(http, address)}/api/v5"
+        return f"{port.api_base(http, address)}/api/v5"
 
-    def raw_url(self, address: Address, ref: str, path: str) -> str | None:
-        """Return the raw URL; Gitee asks for a login above about 1 MB."""
-        return f"{web(address)}/{joined(*repository_of(address), 'raw', short(ref), path)}"
-
-    def parse_page(self, url: str) -> Page | None:
-        """Read a page of a repository, a file, or a raw file."""
-        place = ForgeLocation.of(url)
-        if place is None or place.host not in (HOST, _RAW):
+    def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
+        """Read a page of a repository, a file, or a raw file (Gitee asks for a login above about 1 MB)."""
+        if host not in (HOST, _RAW):
             return None
-        words = place.words
-        return page(HOST, words[:2], words[3:] if words[2:3] and words[2] in _FILES else ())
+        return port.page(HOST, words[:2], words[3:] if words[2:3] and words[2] in _FILES else ())
 
     async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:
         """Make the repository; a public one begins private, and is then asked to become public."""

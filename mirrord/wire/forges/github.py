@@ -5,19 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from mirrord.wire.forges import port
 from mirrord.wire.forges.owned import OwnerForge
-from mirrord.wire.forges.port import (
-    ForgeLocation,
-    Page,
-    api_base,
-    joined,
-    page,
-    refusals,
-    repository_of,
-    short,
-    web,
-    web_host,
-)
 from mirrord.wire.git.address import Address
 
 if TYPE_CHECKING:
@@ -35,7 +24,7 @@ class GitHub(OwnerForge):
     headers: Mapping[str, str] = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
     # A mirror has no use for them.
     extra: Mapping[str, object] = {"has_issues": False, "has_projects": False, "has_wiki": False}
-    hints = refusals(
+    hints = port.refusals(
         (r"workflow.{0,40}scope|refusing to allow .{0,60}workflow", "give the token the scope `workflow`"),
         (r"GH001|exceeds GitHub's file size limit", "a file is larger than 100 MB; GitHub takes it with Git LFS only"),
         (r"GH008|unknown Git LFS objects?", "its LFS objects are not there; leave `lfs: true` for this mirror"),
@@ -54,23 +43,19 @@ class GitHub(OwnerForge):
 
     def api(self, http: Http, address: Address) -> str:
         """Return the URL of its API."""
-        return "https://api.github.com" if web_host(address) == HOST else f"{api_base(http, address)}/api/v3"
+        return "https://api.github.com" if port.web_host(address) == HOST else f"{port.api_base(http, address)}/api/v3"
 
     def raw_url(self, address: Address, ref: str, path: str) -> str | None:
         """Return the URL at raw.githubusercontent.com, or below the repository on another host."""
-        words = repository_of(address)
-        if web_host(address) == HOST:
-            return f"https://{_RAW[0]}/{joined(*words, short(ref), path)}"
-        return f"{web(address)}/{joined(*words, 'raw', short(ref), path)}"
+        words = port.repository_of(address)
+        if port.web_host(address) == HOST:
+            return f"https://{_RAW[0]}/{port.joined(*words, port.short(ref), path)}"
+        return super().raw_url(address, ref, path)
 
-    def parse_page(self, url: str) -> Page | None:
+    def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
         """Read a page of a repository, a file, or a raw file."""
-        place = ForgeLocation.of(url)
-        if place is None:
+        if host in _RAW:
+            return port.page(HOST, words[:2], words[2:])
+        if host != HOST:
             return None
-        words = place.words
-        if place.host in _RAW:
-            return page(HOST, words[:2], words[2:])
-        if place.host != HOST:
-            return None
-        return page(HOST, words[:2], words[3:] if words[2:3] and words[2] in _FILES else ())
+        return port.page(HOST, words[:2], words[3:] if words[2:3] and words[2] in _FILES else ())

@@ -6,20 +6,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from mirrord.errors import RefusedError
+from mirrord.wire.forges import port
 from mirrord.wire.forges.answers import number
-from mirrord.wire.forges.port import (
-    Forge,
-    ForgeLocation,
-    Page,
-    api_base,
-    joined,
-    page,
-    refusals,
-    repository_of,
-    short,
-    web,
-    web_host,
-)
 from mirrord.wire.git.address import Address
 
 if TYPE_CHECKING:
@@ -30,14 +18,15 @@ HOST: Final = "gitlab.com"
 _FILES: Final = frozenset({"raw", "blob", "tree", "blame"})
 
 
-class GitLab(Forge):
+class GitLab(port.Forge):
     """Projects called `GROUP/…/NAME` at gitlab.com or a host of one's own."""
 
     name = "gitlab"
     form = "GROUP[/SUBGROUP…]/NAME"
     creates = True
     switches = True
-    hints = refusals(
+    raw = "-/raw"
+    hints = port.refusals(
         (
             r"delete protected branches|default branch of a project cannot be deleted",
             "take the branch out of Protected branches there, or delete it on the project's pages",
@@ -54,27 +43,19 @@ class GitLab(Forge):
 
     def fits(self, address: Address) -> bool:
         """Whether there is a group."""
-        return len(repository_of(address)) >= 2
+        return len(port.repository_of(address)) >= 2
 
-    def raw_url(self, address: Address, ref: str, path: str) -> str | None:
-        """Return the raw URL."""
-        return f"{web(address)}/{joined(*repository_of(address), '-/raw', short(ref), path)}"
-
-    def parse_page(self, url: str) -> Page | None:
+    def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
         """Read the URL of a file or a raw file on any host, told by its form; of a project at gitlab.com."""
-        place = ForgeLocation.of(url)
-        if place is None:
-            return None
-        words = place.words
         at = words.index("-") if "-" in words else len(words)
         if 1 < at < len(words) - 2 and words[at + 1] in _FILES:
-            return page(place.host, words[:at], words[at + 2 :])
-        return page(HOST, words[:at]) if place.host == HOST else None
+            return port.page(host, words[:at], words[at + 2 :])
+        return port.page(HOST, words[:at]) if host == HOST else None
 
     async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:
         """Make the project in its group, which has to be there."""
-        *group, name = repository_of(address)
-        root, host = f"{api_base(http, address)}/api/v4", web_host(address)
+        *group, name = port.repository_of(address)
+        root, host = f"{port.api_base(http, address)}/api/v4", port.web_host(address)
         space = await self.ask(http, "GET", f"{root}/namespaces/{quote('/'.join(group), safe='')}")
         space_id = number(space, host, "id")
         body = {
@@ -100,4 +81,4 @@ class GitLab(Forge):
         return await self.found(http, self._url(http, address))
 
     def _url(self, http: Http, address: Address) -> str:
-        return f"{api_base(http, address)}/api/v4/projects/{quote('/'.join(repository_of(address)), safe='')}"
+        return f"{port.api_base(http, address)}/api/v4/projects/{quote('/'.join(port.repository_of(address)), safe='')}"

@@ -27,6 +27,7 @@ class OwnerForge(Forge):
     form = "OWNER/NAME"
     creates = True
     switches = True
+    raw = "raw"
     extra: Mapping[str, object] = {}
 
     def api(self, http: Http, address: Address) -> str:

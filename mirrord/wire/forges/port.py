@@ -69,6 +69,7 @@ class Forge:
         form: how its repositories are called, for people: `OWNER/NAME`.
         creates: whether a missing repository can be made by its API.
         switches: whether the default branch can be set by its API.
+        raw: what stands between repository and ref in the URL of a raw file, `{kind}` for branch, tag or commit.
         hints: next steps for what it refuses, on pushes and by its API.
         scheme: the word before the token in `Authorization`.
         headers: sent with every request to its API.
@@ -78,6 +79,7 @@ class Forge:
     form = "PATH"
     creates = False
     switches = False
+    raw = ""
     hints: Hints = refusals(
         (r"deny updating a hidden ref", "the host keeps this ref to itself; take it out with `refs:`"),
         (
@@ -103,16 +105,23 @@ class Forge:
         """Whether an address has the form of this host's repositories."""
         return repository_of(address) != ("",)
 
-    def raw_url(self, address: Address, ref: str, path: str) -> str | None:  # noqa: ARG002 - for those that have pages
+    def raw_url(self, address: Address, ref: str, path: str) -> str | None:
         """Return the URL of a file's bytes, or None where there is none. `ref` may be short or a full name."""
-        return None
+        if not self.raw:
+            return None
+        return f"{web(address)}/{joined(*repository_of(address), self.raw.format(kind=kind_of(ref)), short(ref), path)}"
 
-    def parse_page(self, url: str) -> Page | None:  # noqa: ARG002 - for those that have pages
+    def parse_page(self, url: str) -> Page | None:
         """Read a page, raw or clone URL of this host; None: it is somebody else's.
 
         Raises:
             MirrordError: it is this host's, and names no repository that can be cloned.
         """
+        location = ForgeLocation.of(url)
+        return self.page_of(location.host, location.words) if location else None
+
+    def page_of(self, host: str, words: tuple[str, ...]) -> Page | None:  # noqa: ARG002 - for those that have pages
+        """Read a URL that was taken apart; see `parse_page`."""
         return None
 
     def explain(self, text: str) -> str | None:
