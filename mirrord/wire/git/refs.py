@@ -58,10 +58,20 @@ class Refs:
     peeled: Mapping[str, str] = field(default_factory=dict, compare=False)
     dangling: bool = field(default=False, compare=False)
 
+    @property
+    def size(self) -> int:
+        """About how many bytes a list of them has."""
+        return 64 * len(self.refs)
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Return the names in order."""
         return tuple(sorted(self.refs))
+
+    @cached_property
+    def odd(self) -> tuple[str, ...]:
+        """Return the names that Git does not accept, and those of neither branches nor tags."""
+        return tuple(name for name in self.refs if not (name.startswith((HEADS, TAGS)) and valid_ref(name)))
 
     @cached_property
     def objects(self) -> frozenset[str]:

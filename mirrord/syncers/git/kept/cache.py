@@ -24,6 +24,7 @@ from mirrord.wire.git.cache.maintenance import CHECKED, check, maintain
 from mirrord.wire.git.cache.repository import STAMP, GitCache
 from mirrord.wire.git.cache.view import VIEWS
 from mirrord.wire.git.refs import Refs
+from mirrord.wire.offload import offload
 
 
 class MirrorCache:
@@ -69,7 +70,7 @@ class MirrorCache:
         Raises:
             MirrordError: the cache cannot be read.
         """
-        asked, unknown = await asyncio.to_thread(lambda: (questions(found), strangers(found)))
+        asked, unknown = await offload(found.upstream.size, lambda: (questions(found), strangers(found)))
         there = bool(unknown) and await asyncio.to_thread(self.folder.exists)
         if there:
             unknown = await self.repository.lacking(unknown)

@@ -113,25 +113,33 @@ def choose(patterns: tuple[str, ...], upstream: Refs, restored: Mapping[str, str
 
 def _selected(patterns: tuple[str, ...], upstream: Refs, restored: Mapping[str, str]) -> RefChoice:
     selects = _selector(patterns)
-    chosen, problems, missing = {}, list[str](), list[str]()
-    for name, oid in upstream.refs.items():
-        if selects(name):
-            if valid_ref(name):
-                chosen[name] = oid
-            else:
-                problems.append(f"upstream has a ref that Git does not accept, left out: {name[:80]!r}")
+    chosen = upstream.refs
+    if patterns != ALL_REFS or upstream.odd:
+        chosen = {name: oid for name, oid in chosen.items() if selects(name) and valid_ref(name)}
+    left_out = "upstream has a ref that Git does not accept, left out:"
+    problems = [f"{left_out} {name[:80]!r}" for name in upstream.odd if selects(name)]
+    missing = list[str]()
     if upstream.refs and not chosen:
         missing.append(f"`refs:` selects none of upstream's {len(upstream.refs)} branches and tags")
-    for name, oid in restored.items():
-        for other in [one for one in chosen if one.startswith(f"{name}/") or name.startswith(f"{one}/")]:
-            del chosen[other]
-            missing.append(f"{other} cannot stand beside {name}, which was restored; release that one first")
-        chosen[name] = oid
+    if restored:
+        chosen, displaced = _overlaid(chosen, restored)
+        missing += displaced
     head, stand_in = _head(upstream, chosen)
     refs = upstream  # the same object where all is chosen: what it has worked out it has for the next run, too
     if head != upstream.head or not alike(chosen, upstream.refs):
         refs = replace(upstream, refs=upstream.refs if alike(chosen, upstream.refs) else chosen, head=head)
     return RefChoice(refs, refs, tuple(problems), tuple(missing), stand_in)
+
+
+def _overlaid(chosen: Mapping[str, str], restored: Mapping[str, str]) -> tuple[Mapping[str, str], list[str]]:
+    """Return chosen refs with restored ones over them, and what is told of those that make room."""
+    refs, displaced = dict(chosen), list[str]()
+    for name, oid in restored.items():
+        for other in [one for one in refs if one.startswith(f"{name}/") or name.startswith(f"{one}/")]:
+            del refs[other]
+            displaced.append(f"{other} cannot stand beside {name}, which was restored; release that one first")
+        refs[name] = oid
+    return refs, displaced
 
 
 def _head(upstream: Refs, chosen: Mapping[str, str]) -> tuple[str | None, str]:

@@ -19,6 +19,7 @@ from mirrord.transfer.fanout import together
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.lsrefs import ls_refs
 from mirrord.wire.git.refs import Refs, alike, valid_ref
+from mirrord.wire.offload import offload
 
 PATIENCE = 60.0  # seconds for one look at a target; a dead one must not hold up the others
 _SHA1 = 40
@@ -51,7 +52,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
     upstream, restored = source.refs, source.known.held
     found = GitSurvey(
         upstream=upstream,
-        choice=await asyncio.to_thread(choose, spec_of(mirror).refs, upstream, restored),
+        choice=await offload(upstream.size, choose, spec_of(mirror).refs, upstream, restored),
         served=source.known.served,
         targets={name: one.held for name, one in looks.items() if not one.error},
         held_back=restored,
@@ -62,7 +63,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         read=source.bytes,
     )
     found = await cache.related(found)
-    found = replace(found, accident=await asyncio.to_thread(guard, mirror, found))
+    found = replace(found, accident=await offload(upstream.size, guard, mirror, found))
     return await _with_lfs(mirror, found, cache)
 
 
