@@ -7,6 +7,8 @@ import contextlib
 import os
 import resource
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -263,3 +265,22 @@ def test_many_at_once(on_loop: Any) -> None:
         return [ended.out for ended in ends]
 
     assert on_loop(work()) == [b"w%d\n" % number for number in range(60)]
+
+
+REAPER = """
+import asyncio, ctypes, os
+from mirrord.program import Invocation, run
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: orphans become ours, as in a container without an init
+script = "(sleep 600 & sleep 600 & exec >&- 2>&-; sleep 600) & sleep 0.1; exit 3"
+ended = asyncio.run(run(Invocation(("sh", "-c", script), dict(os.environ))))
+try:
+    print(ended.status, os.waitpid(-1, os.WNOHANG))
+except ChildProcessError:
+    print(ended.status, "nobody")
+"""
+
+
+def test_orphans_are_reaped() -> None:
+    """As the first process of a container we get what a program leaves behind: it is ended, and no zombie stays."""
+    done = subprocess.run([sys.executable, "-c", REAPER], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["3", "nobody"], done.stderr
