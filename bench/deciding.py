@@ -36,7 +36,7 @@ from mirrord.plan.offer import Offer
 from mirrord.record.sqlite import SqliteStore
 from mirrord.report.logs import line
 from mirrord.report.metrics import Metrics
-from mirrord.syncer.port import Syncer, Tell
+from mirrord.syncer.port import OnReceipt, Syncer
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.plan.choice import choose
@@ -94,10 +94,10 @@ class Session:
 
     read = 0
 
-    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
+    async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
         """Tell that all is done."""
         for step in batch:
-            tell(Receipt(step, Outcome.DONE))
+            on_receipt(Receipt(step, Outcome.DONE))
 
 
 def digest_of(number: int) -> Digest:

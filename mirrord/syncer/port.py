@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mirrord.wire.host import HostBook
 
-Tell = Callable[[Receipt], None]
+OnReceipt = Callable[[Receipt], None]
 """Hears how a step ended."""
 
 
@@ -32,7 +32,7 @@ Tell = Callable[[Receipt], None]
 class Session(Protocol):
     """One run in progress; holds what its batches share."""
 
-    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
+    async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
         """Do the steps of one group; tell one receipt each, as soon as its step has ended.
 
         MUST NOT raise for what befalls a single target: that is a receipt. Raises `MirrordError`

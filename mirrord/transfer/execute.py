@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from mirrord.errors import MirrordError
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Outcome, Receipt
-from mirrord.syncer.port import Session, Tell
+from mirrord.syncer.port import OnReceipt, Session
 
 
-async def execute(plan: Plan, session: Session, parallel: int, tell: Tell) -> None:
+async def execute(plan: Plan, session: Session, parallel: int, on_receipt: OnReceipt) -> None:
     """Hand each group of the plan to `session`, at most `parallel` at a time, in the plan's order.
 
-    `tell` hears of each receipt as soon as its step has ended, once. Cancelling this call cancels
+    `on_receipt` hears of each receipt as soon as its step has ended, once. Cancelling this call cancels
     what runs and raises; receipts told until then stand.
     """
     groups = await asyncio.to_thread(lambda: plan.groups)  # of many thousands
@@ -22,7 +22,7 @@ async def execute(plan: Plan, session: Session, parallel: int, tell: Tell) -> No
 
     async def work() -> None:
         for batch in batches:
-            await _batch(session, batch, tell)
+            await _batch(session, batch, on_receipt)
             await asyncio.sleep(0)  # a batch that had nothing to wait for must not be followed by thousands of such
 
     async with asyncio.TaskGroup() as workers:
@@ -30,12 +30,12 @@ async def execute(plan: Plan, session: Session, parallel: int, tell: Tell) -> No
             workers.create_task(work())
 
 
-async def _batch(session: Session, batch: Sequence[Step], tell: Tell) -> None:
+async def _batch(session: Session, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
     left = dict.fromkeys(batch)  # a batch may have thousands of steps: each has to be found at once
 
     def told(receipt: Receipt) -> None:
         del left[receipt.step]
-        tell(receipt)
+        on_receipt(receipt)
 
     try:
         await session.execute(batch, told)

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 from mirrord.errors import MirrordError
 from mirrord.model.plan import Step
 from mirrord.model.run import Receipt
-from mirrord.syncer.port import Tell
+from mirrord.syncer.port import OnReceipt
 from mirrord.transfer.execute import failed
 from mirrord.wire.secret import bug
 
@@ -68,23 +68,23 @@ class Delivery:
 
 
 async def fan_out(
-    batch: Sequence[Step], deliver: Callable[[Delivery], Awaitable[Receipt]], patience: float, tell: Tell
+    batch: Sequence[Step], deliver: Callable[[Delivery], Awaitable[Receipt]], patience: float, on_receipt: OnReceipt
 ) -> None:
     """Deliver one item to all targets of `batch` at once, and tell each receipt; a target that fails hurts no other."""
     with Gate(len(batch), patience) as gate:
         async with asyncio.TaskGroup() as group:
             for step in batch:
-                group.create_task(_one(Delivery(step, gate), deliver, tell))
+                group.create_task(_one(Delivery(step, gate), deliver, on_receipt))
 
 
-async def _one(delivery: Delivery, deliver: Callable[[Delivery], Awaitable[Receipt]], tell: Tell) -> None:
+async def _one(delivery: Delivery, deliver: Callable[[Delivery], Awaitable[Receipt]], on_receipt: OnReceipt) -> None:
     began = time.monotonic()
     try:
         receipt = await deliver(delivery)
     except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
         delivery.gate.leave()  # before the gate nobody waits for it any more; after it this changes nothing
         receipt = failed(delivery.step, deliberate(error))
-    tell(replace(receipt, seconds=time.monotonic() - began))
+    on_receipt(replace(receipt, seconds=time.monotonic() - began))
 
 
 def deliberate(error: Exception) -> MirrordError:

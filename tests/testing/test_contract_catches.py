@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
-from mirrord.syncer.port import Tell
+from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.testing.contract import SCENARIO_CHECKS, check_port, check_rooms
 from tests.support.double import syncer_of
@@ -34,9 +34,9 @@ class NoteSession:
     def __init__(self, world: "World", lie: str) -> None:
         self.world, self.lie, self.read = world, lie, 0
 
-    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
+    async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
         for receipt in await self._receipts(batch):
-            tell(receipt)
+            on_receipt(receipt)
 
     async def _receipts(self, batch: Sequence[Step]) -> Sequence[Receipt]:
         receipts = []

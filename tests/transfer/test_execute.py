@@ -22,7 +22,7 @@ from mirrord.errors import (
 )
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
-from mirrord.syncer.port import Tell
+from mirrord.syncer.port import OnReceipt
 from mirrord.transfer.execute import execute, failed
 
 NOW = datetime(2024, 5, 17, 12, tzinfo=UTC)
@@ -48,7 +48,7 @@ class Session:
         self.gate.set()
         self._act = act
 
-    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
+    async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
         self.batches.append(tuple(f"{one.item}@{one.target}" for one in batch))
         self.running += 1
         self.most = max(self.most, self.running)
@@ -57,7 +57,7 @@ class Session:
             await self.gate.wait()
             self._act(batch)
             for one in batch:
-                tell(Receipt(one, Outcome.DONE))
+                on_receipt(Receipt(one, Outcome.DONE))
         finally:
             self.running -= 1
 
@@ -156,9 +156,9 @@ async def test_batches_without_anything_to_wait_for_leave_the_loop_to_others() -
     """Between two batches others get their turn, also when a batch ends without waiting for anything."""
 
     class Swift(Session):
-        async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
+        async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
             self.batches.append((batch[0].item,))
-            tell(Receipt(batch[0], Outcome.DONE))
+            on_receipt(Receipt(batch[0], Outcome.DONE))
 
     session, seen = Swift(), list[int]()
     running = asyncio.ensure_future(execute(plan(*(step(f"v{n}") for n in range(50))), session, 1, lambda _: None))

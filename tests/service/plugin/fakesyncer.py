@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
-from mirrord.syncer.port import Syncer, Tell
+from mirrord.syncer.port import OnReceipt, Syncer
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import Mirror, Publication, Services
 
@@ -41,7 +41,7 @@ class Session:
     def __init__(self, mirror: Mirror, source: Path) -> None:
         self._mirror, self._source = mirror, source
 
-    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
+    async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
         targets = {target.name: Path(target.to) for target in self._mirror.targets}
         for step in batch:
             data = (self._source / step.item).read_bytes()
@@ -50,7 +50,7 @@ class Session:
             receipt = Receipt(step, Outcome.DONE, sent=len(data))
             if step is batch[-1]:
                 await steered(self._source)
-            tell(receipt)
+            on_receipt(receipt)
 
 
 async def steered(source: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from mirrord.errors import ContentError, MirrordError
 from mirrord.model.plan import Step
 from mirrord.model.run import Receipt
-from mirrord.syncer.port import Tell
+from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.kept.cache import MirrorCache
 from mirrord.syncers.git.names import forge_at, options_of, source_address, spec_of, target_address
@@ -46,7 +46,7 @@ class GitSession:
         """Bytes that came from upstream."""
         return self._survey.read + self._lfs.read
 
-    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
+    async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
         """Serve what is wanted, then push it to all targets at once, and tell what became of each ref.
 
         Raises:
@@ -66,7 +66,7 @@ class GitSession:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tidy())  # while the hosts are busy with what they get
                 for push in pushes:
-                    group.create_task(self._deliver(push, tell))
+                    group.create_task(self._deliver(push, on_receipt))
             await self._settle()
             await self._lfs.settle()
 
@@ -136,7 +136,7 @@ class GitSession:
         except MirrordError as error:
             return error
 
-    async def _deliver(self, push: TargetPush, tell: Tell) -> None:
+    async def _deliver(self, push: TargetPush, on_receipt: OnReceipt) -> None:
         """Do what is to be done at one target; what befalls it hurts no other."""
         try:
             receipts = await self._outcomes(push)
@@ -147,7 +147,7 @@ class GitSession:
         self._done |= {(push.target.name, receipt.step.item) for receipt in receipts if receipt.good}
         self._suspect |= any(receipt.code == ContentError.code for receipt in receipts)
         for receipt in push.answered(receipts):
-            tell(receipt)
+            on_receipt(receipt)
 
     async def _outcomes(self, push: TargetPush) -> list[Receipt]:
         if not push.away:

@@ -15,7 +15,7 @@ from mirrord.errors import ContentError, MirrordError
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
-from mirrord.syncer.port import Tell
+from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Mirror, Services
 from mirrord.syncers.helm.names import spec_of
 from mirrord.syncers.helm.plan.choice import VersionChoice
@@ -72,12 +72,12 @@ class HelmSession:
         """Hear of bytes that came."""
         self._read += count
 
-    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
+    async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
         """Carry some chart versions to their targets at once, or publish all indexes once nothing moves any more."""
 
         def counted(receipt: Receipt) -> None:
             self.whole &= receipt.good or receipt.step.item in self._left
-            tell(receipt)
+            on_receipt(receipt)
 
         if batch[0].group == INDEX_ITEM:
             await self._still.wait()
@@ -87,13 +87,13 @@ class HelmSession:
             items = [(steps, {step.target: self._turn(step.target) for step in steps}) for steps in _by(batch).values()]
             await together(*(self._version(steps, turns, counted) for steps, turns in items))
 
-    async def _version(self, steps: Sequence[Step], turns: Mapping[str, Ticket], tell: Tell) -> None:
+    async def _version(self, steps: Sequence[Step], turns: Mapping[str, Ticket], on_receipt: OnReceipt) -> None:
         """Carry one version; when it cannot be had, that is a receipt for each of its targets."""
         left = list(steps)
 
         def answered(receipt: Receipt) -> None:
             left.remove(receipt.step)
-            tell(receipt)
+            on_receipt(receipt)
 
         try:
             await self._carry(steps, turns, answered)
@@ -135,7 +135,7 @@ class HelmSession:
         turn = self._lines[target] = Ticket(self._lines.get(target))
         return turn
 
-    async def _carry(self, batch: Sequence[Step], turns: Mapping[str, Ticket], tell: Tell) -> None:
+    async def _carry(self, batch: Sequence[Step], turns: Mapping[str, Ticket], on_receipt: OnReceipt) -> None:
         item = batch[0].item
         choice = self._survey.choices[item]
         also = frozenset(one.digest for one in choice.rivals if one.digest)
@@ -165,7 +165,7 @@ class HelmSession:
                 lacks = problem if target.provenance else ""
                 return Receipt(step, Outcome.DONE, detail, sent=archive.size, problem=lacks, remark=remark)
 
-            await fan_out(batch, deliver, 0.0, tell)
+            await fan_out(batch, deliver, 0.0, on_receipt)
 
     async def _provenance(self, choice: VersionChoice, archive: ChartArchive) -> tuple[bytes | None, str]:
         """Return an archive's provenance, and what is wrong with it, which is remembered.
@@ -191,19 +191,19 @@ class HelmSession:
         stored = await store.find(digest) if digest and store and digest in held else None
         return stored.path if isinstance(stored, LocalFile) else None
 
-    async def _finish(self, steps: Sequence[Step], tell: Tell) -> None:
+    async def _finish(self, steps: Sequence[Step], on_receipt: OnReceipt) -> None:
         """Publish the index of one target; what is to be deleted there is listed no more."""
         name = steps[0].target
         try:
             index = await self._publish(name, steps)
         except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
             for step in steps:
-                tell(failed(step, deliberate(error)))
+                on_receipt(failed(step, deliberate(error)))
             return
         for step in steps:
             listed = f"index lists {len(index.charts)} versions"
             gone = f"{step.item} is listed no more"
-            tell(Receipt(step, Outcome.DONE, gone if step.action is Action.DELETE else listed))
+            on_receipt(Receipt(step, Outcome.DONE, gone if step.action is Action.DELETE else listed))
 
     async def _publish(self, name: str, steps: Sequence[Step]) -> IndexFile:
         if name in self._survey.unasked:

@@ -15,7 +15,7 @@ from mirrord.errors import ContentError, MirrordError, StorageError, Unsupported
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Step
 from mirrord.model.run import Outcome, Receipt
-from mirrord.syncer.port import Tell
+from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.syncers.image.transfer.destinations import Destination, Keeping, Streamed, send_blob
@@ -100,14 +100,16 @@ class ImageSession:
         for destination in self._full:
             await destination.discard()
 
-    async def execute(self, batch: Sequence[Step], tell: Tell) -> None:
+    async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
         """Carry one image to all targets of the batch, and refuse to do anything else."""
         for step in batch:
             if step.action is not Action.COPY:
-                tell(failed(step, UnsupportedError(f"{step.item}: image mirrors copy, and do not {step.action.value}")))
+                on_receipt(
+                    failed(step, UnsupportedError(f"{step.item}: image mirrors copy, and do not {step.action.value}"))
+                )
         copies = [step for step in batch if step.action is Action.COPY]
         if copies:
-            await fan_out(copies, self._deliver, self._patience, tell)
+            await fan_out(copies, self._deliver, self._patience, on_receipt)
 
     async def _deliver(self, delivery: Delivery) -> Receipt:
         step = delivery.step
