@@ -117,58 +117,45 @@ class Front:
     async def _form(
         self, request: web.Request, response: Response, headers: Mapping[str, str], stored: Stored | None
     ) -> web.StreamResponse | None:
+        """Send one form of the content, or a part of it; None when it was collected between the look-up and now."""
         if stored is None:
             return _send_body(request, response, headers)
-        if isinstance(stored, Remote):
-            return await self._remote(request, response.status, headers, stored)
-        return await self._file(request, response.status, headers, stored)
-
-    async def _file(
-        self, request: web.Request, status: int, headers: Mapping[str, str], stored: LocalFile
-    ) -> web.StreamResponse | None:
-        """Send a file, or a part of it; None when it was collected between the look-up and now."""
-        begun = _begin(request, status, headers, stored.size)
+        if isinstance(stored, Remote) and stored.url is not None:
+            return web.Response(status=307, headers={"Location": stored.url, "Cache-Control": "no-store"})
+        begun = _begin(request, response.status, headers, stored.size)
         if not isinstance(begun, tuple):
             return begun
-        response, part = begun
+        answer, part = begun
         if request.method == "HEAD" or not part.count:
-            await response.prepare(request)
-            return response
+            await answer.prepare(request)
+            return answer
+        if isinstance(stored, Remote):
+            return await attended(request, self._streamed(request, answer, stored, part))
+        return await self._file(request, answer, stored, part)
+
+    async def _file(
+        self, request: web.Request, answer: web.StreamResponse, stored: LocalFile, part: Span
+    ) -> web.StreamResponse | None:
         file = await asyncio.to_thread(_open, stored, part)
         if file is None:
             return None
         if isinstance(file, bytes):
-            return web.Response(status=response.status, headers=response.headers, body=file)
+            return web.Response(status=answer.status, headers=answer.headers, body=file)
         with file:
-            writer, transport = await response.prepare(request), request.transport
+            writer, transport = await answer.prepare(request), request.transport
             if writer is None or transport is None:
                 raise ConnectionResetError("the client went away")
             transport.set_write_buffer_limits(high=0)
             await writer.drain()
             transport.set_write_buffer_limits()
-            with suppress(ConnectionError):
+            try:
                 await self._files.send(transport, file, stored.offset + part.offset, part.count)
-                return response
-            transport.abort()  # the client has left, or must not take this for whole: nobody is there to be told
-            return response
-
-    async def _remote(
-        self, request: web.Request, status: int, headers: Mapping[str, str], stored: Remote
-    ) -> web.StreamResponse:
-        """Send what is elsewhere, or a part of it, or the client there."""
-        if stored.url is not None:
-            return web.Response(status=307, headers={"Location": stored.url, "Cache-Control": "no-store"})
-        begun = _begin(request, status, headers, stored.size)
-        if not isinstance(begun, tuple):
-            return begun
-        response, part = begun
-        if request.method == "HEAD" or not part.count:
-            await response.prepare(request)
-            return response
-        return await attended(request, self._streamed(request, response, stored, part))
+            except ConnectionError:
+                transport.abort()  # the client has left, or must not take this for whole: nobody is there to be told
+        return answer
 
     async def _streamed(
-        self, request: web.Request, response: web.StreamResponse, stored: Remote, part: Span
+        self, request: web.Request, answer: web.StreamResponse, stored: Remote, part: Span
     ) -> web.StreamResponse:
         """Stream from elsewhere; an error that comes before the first byte has a status of its own."""
         async with aclosing(_exactly(stored, part)) as pieces:
@@ -178,13 +165,13 @@ class Front:
                 return _gone()
             except MirrordError:
                 return web.Response(status=502, text="the place where this is kept does not answer; try again later\n")
-            await response.prepare(request)
+            await answer.prepare(request)
             try:
-                await response.write(first)
-                await send_pieces(request, response, pieces, self._stall)
+                await answer.write(first)
+                await send_pieces(request, answer, pieces, self._stall)
             except (MirrordError, ConnectionError):
                 abort(request)
-        return response
+        return answer
 
 
 def _request(request: web.Request, prefix: str, path: str) -> Request:
