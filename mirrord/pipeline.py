@@ -91,9 +91,9 @@ async def run_mirror(
             memory = NO_MEMORY
             if store:
                 memory = await asyncio.to_thread(believable, await store.memory(mirror.name), run.places)
-                addresses = {name: _address(place) for name, place in run.places.items()}
-                services = replace(services, ledger=RunLedger(store, mirror.name, run.started, addresses, clock))
-                await settle(mirror, syncer, services, store, addresses)
+                await settle(home or mirror, syncer, services, store)
+                ledger = RunLedger(store, mirror.name, run.started, syncer.places(home or mirror)[1], clock)
+                services = replace(services, ledger=ledger)
             plan = await decide(mirror, syncer, services, memory, run.started)
             run = replace(run, plan=replace(plan, decisions=None))  # what was decided for `open` alone ends with it
             tell(events.Planned(plan))

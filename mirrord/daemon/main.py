@@ -91,6 +91,7 @@ async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path,
     front = Listener(make_app(daemon, Programs(AnswerRoom(daemon.services().scratch, disk=budget // _ANSWERS))))
     stack.push_async_callback(front.close)
     await front.listen(public)
+    daemon.runtime.runner.settle()
     daemon.clock.start(daemon.runtime.snapshot.configuration.mirrors)
     stack.callback(daemon.clock.stop)
     for work in (daemon.beat(), daemon.look_after_state()):

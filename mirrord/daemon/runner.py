@@ -14,6 +14,7 @@ from mirrord.errors import BusyError, MirrordError, UsageError
 from mirrord.events import Event, Events, Planned, RunFinished, RunSkipped, StepDone
 from mirrord.keyedlock import KeyedLock
 from mirrord.model.run import Run
+from mirrord.record.ledger import settle
 from mirrord.record.store import Store
 from mirrord.report.status import Running
 from mirrord.syncer.values import Mirror, Publication
@@ -72,6 +73,19 @@ class Runner:
             return
         self._task(self._run(mirror, "schedule"))
         await asyncio.sleep(0)  # let it take its lock: a second tick in the same moment must see it
+
+    def settle(self) -> None:
+        """Begin to look, mirror by mirror, what came of moves that an earlier process left open."""
+        self._task(self._settle())
+
+    async def _settle(self) -> None:
+        for name in self._snapshot().names:
+            if not await self._store.moves(name, unsettled=True):
+                continue
+            current = self._snapshot()
+            async with self.turns.hold(name), current.lease():
+                mirror = current.mirror(name)
+                await settle(mirror, current.syncer(mirror), current.services, self._store)
 
     async def sync(self, mirror: str, trigger: str = "command", *, allow: bool = False) -> Run:
         """Run a mirror now, after its run under way if there is one. The run goes on when the caller is cancelled.

@@ -41,3 +41,8 @@ class LedgerEntry:
     run: datetime
     at: datetime
     outcome: Settled = Settled.OPEN
+
+
+def settled(before: str | None, after: str | None, now: str | None) -> Settled:
+    """Return what came of a move by what its name stands for now."""
+    return Settled.DONE if now == after else Settled.UNDONE if now == before else Settled.OTHER

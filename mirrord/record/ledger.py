@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +12,7 @@ from typing import Final
 
 from mirrord import failpoints
 from mirrord.errors import MirrordError, StorageError
-from mirrord.model.ledger import LedgerEntry, Settled
+from mirrord.model.ledger import LedgerEntry, Settled, settled
 from mirrord.record.store import Store
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services, Target
@@ -67,7 +67,7 @@ class RunLedger:
                 await self._store.settle([entry for entry in ended if entry.outcome is not Settled.OPEN])
 
 
-async def settle(mirror: Mirror, syncer: Syncer, services: Services, store: Store, places: Mapping[str, str]) -> None:
+async def settle(mirror: Mirror, syncer: Syncer, services: Services, store: Store) -> None:
     """Look what came of moves that a crash or an error left open; what cannot be seen now stays open.
 
     Raises:
@@ -77,31 +77,30 @@ async def settle(mirror: Mirror, syncer: Syncer, services: Services, store: Stor
     for entry in await store.moves(mirror.name, unsettled=True):
         left[entry.target].append(entry)
     targets = {target.name: target for target in mirror.targets}
+    places = syncer.places(mirror)[1]
 
     async def look(name: str, entries: Sequence[LedgerEntry]) -> None:
-        there = [entry for entry in entries if entry.place == places.get(name)]
-        found = await _found(mirror, targets[name], syncer, services, there) if there else {}
+        names = {entry.name for entry in entries if entry.place == places.get(name)}
+        found = await _found(mirror, targets[name], syncer, services, names) if names else {}
         if found is not None:
-            outcomes = (replace(entry, outcome=_outcome(entry, found)) for entry in entries)
-            await store.settle(outcomes)
+            await store.settle([replace(entry, outcome=outcome(entry, found)) for entry in entries])
+
+    def outcome(entry: LedgerEntry, found: Mapping[str, str | None]) -> Settled:
+        if entry.place != places.get(entry.target) or entry.name not in found:
+            return Settled.OTHER
+        return settled(entry.before, entry.after, found[entry.name])
 
     await asyncio.gather(*(look(name, entries) for name, entries in left.items()))
 
 
 async def _found(
-    mirror: Mirror, target: Target, syncer: Syncer, services: Services, entries: Sequence[LedgerEntry]
+    mirror: Mirror, target: Target, syncer: Syncer, services: Services, names: Collection[str]
 ) -> Mapping[str, str | None] | None:
     """Return what names stand for, None when nobody can say now."""
     if syncer.held is None:
         return {}
     try:
         async with asyncio.timeout(PATIENCE):
-            return await syncer.held(mirror, target, services, {entry.name for entry in entries})
+            return await syncer.held(mirror, target, services, names)
     except (MirrordError, TimeoutError):
         return None
-
-
-def _outcome(entry: LedgerEntry, found: Mapping[str, str | None]) -> Settled:
-    if entry.name not in found:
-        return Settled.OTHER
-    return {entry.before: Settled.UNDONE, entry.after: Settled.DONE}.get(found[entry.name], Settled.OTHER)

@@ -89,8 +89,13 @@ class World:
         before = self.writes(), self.stamps()
         assert [run.result for run in await self.sync()] == [Result.NOOP, Result.NOOP]
         assert (self.writes(), self.stamps()) == before
+        assert not self.unsettled()
+
+    def unsettled(self) -> int:
+        """Count the moves of which nobody knows what came."""
         with closing(sqlite3.connect(self.state / "mirrord.db")) as link:
-            assert link.execute("select count(*) from ledger where outcome = 'open'").fetchone() == (0,)
+            (count,) = link.execute("select count(*) from ledger where outcome = 'open'").fetchone()
+            return int(count)
 
     async def sync(self) -> list[Run]:
         """Do what `mirrord sync` does, in this process: it takes a tenth of the time of a child."""
@@ -116,6 +121,26 @@ async def test_crash(desk: Desk, registries: Registries, place: str) -> None:
         crashed = await desk.run("sync", MIRRORD_FAILPOINTS=f"{name}=exit:{skip or 0}")
         assert crashed.status == CRASH_STATUS, crashed
         await world.sound()
+        await world.converge()
+
+
+async def test_what_a_crash_left_open_is_settled_at_the_next_start(desk: Desk, registries: Registries) -> None:
+    """A daemon that starts looks at once what became of the tags that were on their way, before any run of them."""
+    async with Registry() as source:
+        world = World(desk, source, registries)
+        await world.open()
+        crashed = await desk.run("sync", MIRRORD_FAILPOINTS="push.tag=exit:2")
+        assert crashed.status == CRASH_STATUS, crashed
+        assert world.unsettled()
+        syncers = load_syncers()
+        configuration = await asyncio.to_thread(load_folder, world.desk.folder / "conf.d", syncers, {})
+        with StateLock(world.state):
+            async with open_runtime(configuration, syncers, world.state, Events()) as runtime:
+                runtime.runner.settle()
+                await asyncio.gather(*runtime.runner._tasks)
+                assert [await runtime.store.moves(name, unsettled=True) for name in ("app", "built")] == [[], []]
+                assert await runtime.store.runs("app") == []
+        assert not world.unsettled()
         await world.converge()
 
 

@@ -15,7 +15,7 @@ from mirrord.syncers.git.names import places, unheeded
 from mirrord.syncers.git.plan.steps import plan
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.syncers.git.transfer.session import GitSession
-from mirrord.syncers.git.upstream.survey import survey
+from mirrord.syncers.git.upstream.survey import refs_held, survey
 from mirrord.wire.git.version import remarks, version
 
 
@@ -57,4 +57,5 @@ SYNCER = Syncer(
     remarks=_remarks,
     unheeded=unheeded,
     front=front,
+    held=refs_held,
 )

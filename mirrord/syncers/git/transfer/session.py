@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mirrord.errors import ContentError, MirrordError
+from mirrord.model.ledger import settled
 from mirrord.model.plan import Step
 from mirrord.model.run import Receipt
 from mirrord.syncer.port import OnReceipt
@@ -105,7 +106,11 @@ class GitSession:
         self._adopted = True
         kept = self._secured.backups
         if served is None or kept or served.refs != wanted.refs or wanted.head not in (served.head, None):
-            async with self._cache.lock:
+            local = any(target.name == LOCAL for target in self._mirror.targets)
+            before, after = served.refs if served else {}, wanted.refs
+            moves = {ref: (before.get(ref), after.get(ref)) for ref in {**before, **after} if local}
+            moves = {ref: move for ref, move in moves.items() if move[0] != move[1]}
+            async with self._cache.lock, self._services.ledger.moving(LOCAL, moves):
                 await self._cache.adopt(wanted, kept, self._survey.at.strftime(STAMP))
 
     async def _settle(self) -> None:
@@ -166,7 +171,10 @@ class GitSession:
             todo = tuple(change for change in changes if change.ref not in held_back)
             stuck = {**held_back, **await self._lfs.waiting(name, todo)}
             todo = tuple(change for change in todo if change.ref not in stuck)
-            await attempt.carry_out(held or Refs({}), todo, push.head)
+            moves = {change.ref: (change.old, change.new) for change in todo}
+            async with self._services.ledger.moving(name, moves) as outcomes:
+                await attempt.carry_out(held or Refs({}), todo, push.head)
+                outcomes.update((ref, settled(*move, attempt.after.refs.get(ref))) for ref, move in moves.items())
             attempt.errors |= stuck
         self._lfs.doubt(name, attempt.errors.values())
         old = {change.ref: change.old for change in changes}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from mirrord.errors import BrokenError, MirrordError, MissingError, UnsupportedError
+from mirrord.errors import BrokenError, MirrordError, MissingError, UnreachableError, UnsupportedError
 from mirrord.model.memory import Memory
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.kept.cache import MirrorCache
@@ -139,3 +140,23 @@ async def _look(mirror: Mirror, target: Target, services: Services) -> _Look:
         return _Look(error=f"no answer within {PATIENCE:.0f} s")
     except MirrordError as error:
         return _Look(error=str(error))
+
+
+async def refs_held(
+    mirror: Mirror, target: Target, services: Services, names: Collection[str]
+) -> Mapping[str, str | None]:
+    """Return what refs stand for at a target.
+
+    Raises:
+        MirrordError: it cannot be asked.
+    """
+    if target.name == LOCAL:
+        cache = MirrorCache(mirror, services)
+        async with cache.lock:
+            held = (await cache.known.read()).served
+    else:
+        look = await _look(mirror, target, services)
+        if look.error:
+            raise UnreachableError(look.error)
+        held = look.held
+    return {name: held.refs.get(name) if held else None for name in names}
