@@ -28,7 +28,7 @@ def plain(text: str) -> str:
     r"""Write out what would steer a terminal or begin a line (`\x1b`, `\n`): strangers choose names that we repeat."""
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def plain_lines(text: str) -> str:
@@ -144,7 +144,7 @@ def _folded(receipts: Sequence[Receipt]) -> Iterator[tuple[Receipt, str]]:
     for receipt in receipts:
         same = bad.get(id(receipt), [] if receipt.bad else [receipt])
         if same:
-            names = ", ".join(names_of(one.step, one.left) for one in same[:NAMED])
+            names = ", ".join(names_of(other.step, other.left) for other in same[:NAMED])
             yield receipt, f"{names} and {len(same) - NAMED} more" if len(same) > NAMED else names
 
 

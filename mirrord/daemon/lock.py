@@ -75,10 +75,10 @@ class StateLock:
         Raises:
             StorageError: it was moved or removed: another process could hold what is there now.
         """
-        there = None
+        found = None
         with contextlib.suppress(OSError):
-            there = self._path.stat(follow_symlinks=False)
-        if there is None or not os.path.samestat(there, os.fstat(self._descriptor)):
+            found = self._path.stat(follow_symlinks=False)
+        if found is None or not os.path.samestat(found, os.fstat(self._descriptor)):
             raise StorageError(
                 f"{self._path.parent}: was moved or removed while in use; put it back as it was, or start mirrord anew"
             )
@@ -90,23 +90,23 @@ class StateLock:
 
 def close_to_others(path: Path) -> bool:
     """Take away what others may do with something of ours; return whether they could do anything before."""
-    there = path.stat()
-    if there.st_uid != os.geteuid() or not there.st_mode & _OTHERS:
+    status = path.stat()
+    if status.st_uid != os.geteuid() or not status.st_mode & _OTHERS:
         return False
-    path.chmod(there.st_mode & ~_OTHERS & 0o7777)
+    path.chmod(status.st_mode & ~_OTHERS & 0o7777)
     return True
 
 
 def _closed(folder: Path, *, ours: bool) -> tuple[str, ...]:
     """Close the state directory to others; say what was done, or what cannot be done for want of the right to."""
-    there = folder.stat()
-    mode = f"mode {there.st_mode & 0o7777:04o}"
-    if there.st_uid != os.geteuid():
+    status = folder.stat()
+    mode = f"mode {status.st_mode & 0o7777:04o}"
+    if status.st_uid != os.geteuid():
         # A volume of Kubernetes belongs to root, and only its group is ours.
-        if there.st_mode & 0o002:
+        if status.st_mode & 0o002:
             return (f"{folder}: belongs to somebody else, and all may write into it ({mode}); give one of our own",)
         return ()
-    if not there.st_mode & _OTHERS:
+    if not status.st_mode & _OTHERS:
         return ()
     if not ours:  # it was there, with something of somebody's in it
         return (f"{folder}: others may look into it ({mode}); give a directory of its own, or chmod 700",)

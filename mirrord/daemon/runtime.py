@@ -103,6 +103,6 @@ def _reserved(state: Path) -> tuple[str, ...]:
 
 async def _remarks(configuration: Configuration, syncers: Mapping[str, Syncer]) -> tuple[str, ...]:
     """Ask the syncers in use about the programs that they need."""
-    many = Counter(mirror.kind for mirror in configuration.mirrors)
-    asked = [(syncer.remarks, many[kind]) for kind, syncer in syncers.items() if many[kind] and syncer.remarks]
-    return tuple([remark for remarks, mirrors in asked for remark in await remarks(mirrors)])
+    mirrors = Counter(mirror.kind for mirror in configuration.mirrors)
+    in_use = [(syncer.remarks, mirrors[kind]) for kind, syncer in syncers.items() if mirrors[kind] and syncer.remarks]
+    return tuple([remark for remarks, count in in_use for remark in await remarks(count)])

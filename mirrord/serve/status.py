@@ -42,17 +42,17 @@ class StatusPages:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes; `web.get` answers HEAD too."""
-        probes = [web.get(path, self._probe(judge)) for path, judge in _PROBES.items()]
-        return [*probes, *(web.get(path, made.answer) for path, made in self._pages.items())]
+        probes = [web.get(path, self._probe(check)) for path, check in _PROBES.items()]
+        return [*probes, *(web.get(path, rendered.answer) for path, rendered in self._pages.items())]
 
     async def close(self, _: web.Application) -> None:
         """Leave nothing running."""
         for rendered in self._pages.values():
             await rendered.close()
 
-    def _probe(self, judge: Callable[[Health], Verdict]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def _probe(self, check: Callable[[Health], Verdict]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def probe(request: web.Request) -> web.StreamResponse:
-            verdict = judge(self._view.health()).without(request.query.getall("exclude", []))
+            verdict = check(self._view.health()).without(request.query.getall("exclude", []))
             text = verdict.verbose() if "verbose" in request.query else f"{verdict.reason}\n"
             return web.Response(status=200 if verdict.good else 503, text=text, headers={"Cache-Control": "no-store"})
 
