@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mirrord.blobs.repositories import ManifestRef, is_complete
@@ -58,25 +58,18 @@ class LocalRepository:
     async def get_manifest(self, digest: str) -> Manifest:
         """Read the store."""
         found = await self._repositories.manifest(self.repository, Digest.parse(digest))
-        return Manifest.parse(await self._read(Digest(digest)), found.media_type if found else "", Digest(digest))
-
-    @contextlib.asynccontextmanager
-    async def open_blob(self, descriptor: Descriptor) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Read the store; only what is as small as a manifest."""
-
-        async def pieces() -> AsyncIterator[bytes]:
-            yield await self._read(descriptor.digest)
-
-        yield pieces()
+        body = await self.get_blob(Descriptor("", Digest(digest), 0))
+        return Manifest.parse(body, found.media_type if found else "", Digest(digest))
 
     async def has_manifest(self, digest: Digest) -> bool:
         """Look at what was written in this run, else whether the store has all that is reached from there."""
         return digest in self._fresh or await is_complete(self._repositories, self._store, self.repository, digest)
 
-    async def _read(self, digest: Digest) -> bytes:
-        stored = await self._store.find(digest)
+    async def get_blob(self, descriptor: Descriptor) -> bytes:
+        """Read the store."""
+        stored = await self._store.find(descriptor.digest)
         if stored is None:
-            raise MissingError(f"{digest} is not in the local store")
+            raise MissingError(f"{descriptor.digest} is not in the local store")
         return await read_stored(stored, LIMIT)
 
     async def has_blob(self, blob: Descriptor) -> bool:

@@ -33,6 +33,10 @@ class ImageSource(Protocol):
         """
         ...
 
+    async def get_blob(self, blob: Descriptor) -> bytes:
+        """Read a small blob."""
+        ...
+
     async def wanted(self, blob: Descriptor) -> BlobSource:
         """Say how a blob can be had; nothing is read yet."""
         ...

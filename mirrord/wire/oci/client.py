@@ -122,6 +122,23 @@ class Repository:
                 raise DigestError(f"{what}: has {size} bytes, but {descriptor.size} are in its descriptor")
             yield chunks
 
+    async def get_blob(self, descriptor: Descriptor) -> bytes:
+        """Return a small blob, its bytes checked; its descriptor says how long it is at most.
+
+        Raises:
+            MissingError: it is not there.
+            DigestError: other bytes came, or more of them.
+        """
+        data = bytearray()
+        async with self.open_blob(descriptor) as chunks:
+            async for chunk in chunks:
+                data += chunk
+                if len(data) > descriptor.size:
+                    break
+        if Digest.of(bytes(data), descriptor.digest.algorithm) != descriptor.digest:
+            raise DigestError(f"{self.reference.name}: other bytes came than those of {descriptor.digest}")
+        return bytes(data)
+
     async def put_manifest(self, manifest: Manifest, ref: str | None = None) -> None:
         """Push a manifest's bytes under a tag or, without one, its digest; all that it refers to must be there.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -26,8 +25,8 @@ class Readable(Protocol):
         """Read a manifest."""
         ...
 
-    def open_blob(self, descriptor: Descriptor, /) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Open a blob."""
+    async def get_blob(self, descriptor: Descriptor, /) -> bytes:
+        """Read a small blob."""
         ...
 
 
@@ -81,19 +80,8 @@ async def created_at(place: Readable, digest: Digest) -> datetime | None:
     async def read_manifest(child: Descriptor) -> Manifest:
         return await place.get_manifest(child.digest)
 
-    async def read_blob(blob: Descriptor) -> bytes:
-        data = bytearray()
-        async with place.open_blob(blob) as chunks:
-            async for chunk in chunks:
-                data += chunk
-                if len(data) > blob.size:
-                    raise ContentError(f"{blob.digest}: more than the {blob.size} bytes of its descriptor")
-        if Digest.of(bytes(data), blob.digest.algorithm) != blob.digest:
-            raise ContentError(f"{blob.digest}: other bytes came")
-        return bytes(data)
-
     try:
-        return await created(await place.get_manifest(digest), read_manifest, read_blob)
+        return await created(await place.get_manifest(digest), read_manifest, place.get_blob)
     except (RefusedError, ContentError):
         return None
 

@@ -40,7 +40,7 @@ class LayoutWriter:
         self._read: tuple[object, Mapping[str, Descriptor]] = (None, {})
 
     async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:  # noqa: ARG002 - asks nobody
-        """Return what is there under a name or a digest, or None. Writes nothing.
+        """Return what the index lists under a name or a digest, or None. Writes nothing.
 
         Raises:
             ContentError: what is there is wrong, or the folder is something else than a layout.
@@ -64,14 +64,14 @@ class LayoutWriter:
         """Whether a blob is there as long as it should be."""
         return await asyncio.to_thread(self._size, blob.digest) == blob.size
 
-    @contextlib.asynccontextmanager
-    async def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Read a blob from `offset` on; the bytes are not hashed here.
+    async def get_blob(self, descriptor: Descriptor) -> bytes:
+        """Return a small blob; its bytes are not hashed here.
 
         Raises:
             MissingError: it is not there.
+            TooLargeError: it is not small.
         """
-        yield (await asyncio.to_thread(self._file, descriptor.digest)).chunks(offset)
+        return await asyncio.to_thread(lambda: self._file(descriptor.digest).load(LIMIT))
 
     async def mount(self, digest: Digest, source: str) -> bool:  # noqa: ARG002 - as Repository.mount
         """Say no: a layout is one repository, there is nowhere to take a blob from."""
@@ -153,19 +153,14 @@ class LayoutWriter:
     def _head(self, ref: str) -> Descriptor | None:
         if not (self._folder / INDEX).exists() and _holds(self._folder) <= {"blobs", MARK, INDEX}:
             return None  # not a layout yet: it is being made right now, or its making was cut short
-        try:
-            if ":" in ref:
-                return self._manifest(Digest.parse(ref)).descriptor
-            found = self._names().get(ref)
-            return found if found and self._size(found.digest) == found.size else None
-        except MissingError:
-            return None
+        found = self._listed().get(ref)
+        return found if found and self._size(found.digest) == found.size else None
 
     def _manifest(self, digest: Digest) -> Manifest:
         return Manifest.parse(self._file(digest).load(LIMIT), "", digest)
 
-    def _names(self) -> Mapping[str, Descriptor]:
-        """Return what each name stands for. One that two have is nobody's: writing it mends that."""
+    def _listed(self) -> Mapping[str, Descriptor]:
+        """Return what the index lists, by name and digest; a name that two have is nobody's: writing it mends that."""
         with storage_errors(self._folder):
             path = self._folder / INDEX
             state = path.stat() if path.exists() else None  # without one it is not a layout, and `open` says what it is
@@ -173,7 +168,8 @@ class LayoutWriter:
         if stamp is None or self._read[0] != stamp:
             names: dict[str, list[Descriptor]] = {}
             for entry in Layout.open(self._folder).index():
-                names.setdefault(entry.annotations.get(REF_NAME, ""), []).append(entry)
+                for key in (entry.annotations.get(REF_NAME, ""), entry.digest):
+                    names.setdefault(key, []).append(entry)
             known = {name: found[0] for name, found in names.items() if len({one.digest for one in found}) == 1}
             self._read = stamp, known
         return self._read[1]

@@ -269,10 +269,7 @@ def _layer(manifest: Manifest, types: Collection[str]) -> Descriptor | None:
 async def _small(repository: Repository, descriptor: Descriptor) -> bytes:
     if descriptor.size > LONGEST_PROVENANCE:
         raise TooLargeError(f"{repository.reference}: a provenance of more than {LONGEST_PROVENANCE} bytes")
-    body = b""
-    async with repository.open_blob(descriptor) as chunks:
-        async for chunk in chunks:
-            body += chunk
-    if Digest.of(body, descriptor.digest.algorithm) != descriptor.digest:
-        raise DigestError(f"{repository.reference}: its provenance is not {descriptor.digest}")
-    return body
+    try:
+        return await repository.get_blob(descriptor)
+    except DigestError as error:
+        raise DigestError(f"{repository.reference}: its provenance is not {descriptor.digest}") from error

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from mirrord.errors import ContentError, MirrordError, MissingError
+from mirrord.errors import ContentError, DigestError, MirrordError, MissingError
 from mirrord.model.digest import Digest
 from mirrord.plan.select import is_glob
 from mirrord.plan.semver import valid_version
@@ -183,14 +183,10 @@ async def _entry(repository: Repository, listed: ChartVersion) -> ChartVersion:
 async def _config(repository: Repository, config: Descriptor) -> dict[str, Plain]:
     if config.size > LARGEST_CONFIG:
         raise ContentError(f"has a config of {config.size} bytes")
-    body = b""
-    async with repository.open_blob(config) as chunks:
-        async for chunk in chunks:
-            body += chunk
-            if len(body) > config.size:
-                break
-    if Digest.of(body, config.digest.algorithm) != config.digest:
-        raise ContentError(f"has a config that is not {config.digest}")
+    try:
+        body = await repository.get_blob(config)
+    except DigestError as error:
+        raise ContentError(f"has a config that is not {config.digest}") from error
     found = (await offload(len(body), partial(build, strict=False), body)).value
     if not isinstance(found, dict):
         raise ContentError("has a config that is no mapping")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,9 +13,7 @@ from mirrord.plan.moving import written
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.syncers.image.transfer.destinations import Destination
 from mirrord.wire.oci.created import created, created_at
-from mirrord.wire.oci.descriptor import Descriptor
-from mirrord.wire.oci.files import BlobFile
-from mirrord.wire.oci.manifest import LIMIT, Manifest
+from mirrord.wire.oci.manifest import Manifest
 
 Made = Callable[[], Awaitable[datetime | None]]
 """Says when the image at hand was made."""
@@ -80,22 +77,8 @@ async def created_at_source(source: ImageSource, manifest: Manifest) -> datetime
     Raises:
         TransportError: the source cannot be reached, fails or asks for patience.
     """
-
-    async def read_blob(blob: Descriptor) -> bytes:
-        wanted = await source.wanted(blob)
-        if wanted.file is not None:
-            return await asyncio.to_thread(BlobFile(wanted.file, wanted.start, blob.size).load, LIMIT)
-        assert wanted.open is not None
-        data = bytearray()
-        async with wanted.open(0) as (_, chunks):
-            async for chunk in chunks:
-                data += chunk
-                if len(data) > blob.size:
-                    raise ContentError(f"{blob.digest}: more than the {blob.size} bytes of its descriptor")
-        return bytes(data)
-
     try:
-        return await created(manifest, source.manifest, read_blob)
+        return await created(manifest, source.manifest, source.get_blob)
     except (RefusedError, ContentError):
         return None
 

@@ -23,7 +23,7 @@ from mirrord.wire.oci.archive import open_archive
 from mirrord.wire.oci.created import CREATED, moment
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout, tag_in
-from mirrord.wire.oci.manifest import Manifest
+from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference
 
 
@@ -39,6 +39,10 @@ class LayoutSource:
         """Read a manifest; for the root a descriptor without size will do."""
         known = self._root if descriptor.digest == self._root.digest else descriptor
         return await asyncio.to_thread(self._layout.manifest, known)
+
+    async def get_blob(self, blob: Descriptor) -> bytes:
+        """Read a small blob."""
+        return await asyncio.to_thread(lambda: self._layout.blob(blob.digest).load(LIMIT))
 
     async def wanted(self, blob: Descriptor) -> BlobSource:
         """Point at the blob's place on disk, or at its embedded data when it is not there.

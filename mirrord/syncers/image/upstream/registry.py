@@ -38,6 +38,10 @@ class RegistrySource:
         """GET a manifest by digest."""
         return await self._repository.get_manifest(descriptor.digest)
 
+    async def get_blob(self, blob: Descriptor) -> bytes:
+        """GET a small blob."""
+        return await self._repository.get_blob(blob)
+
     async def wanted(self, blob: Descriptor) -> BlobSource:
         """Offer the blob's embedded data where there is some (image-spec, descriptor.md), else a GET."""
         name = self._repository.reference.name
