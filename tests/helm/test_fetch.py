@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from mirrord.blobs import hashed_file
+from mirrord.blobs.hashed_file import HashedFile
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source_queue import TRIES
 from mirrord.errors import (
@@ -115,9 +112,14 @@ async def test_one_request_for_an_archive(
     repository.add(CRANE)
     counted: list[int] = []
     hashed: list[int] = []
-    counting = partial(Counting, hashed)
-    monkeypatch.setattr(hashed_file, "hashlib", SimpleNamespace(new=counting))
-    monkeypatch.setattr(Digest, "hasher", lambda digest: counting(digest.algorithm))
+    add = HashedFile.add
+
+    def count(self: HashedFile, data: bytes, at: int | None) -> None:
+        hashed.append(len(data))
+        add(self, data, at)
+
+    monkeypatch.setattr(HashedFile, "add", count)
+    monkeypatch.setattr(Digest, "hasher", lambda _: pytest.fail("hashed again"))
     async with (
         spools(tmp_path) as pool,
         source(repository.url, on_bytes=counted.append) as charts,
@@ -130,28 +132,16 @@ async def test_one_request_for_an_archive(
     assert sum(counted) == sum(hashed) == len(CRANE.data) == repository.sent()
 
 
-class Counting:
-    """A hash that counts what goes into it."""
-
-    def __init__(self, counted: list[int], algorithm: str) -> None:
-        self._counted, self._hash = counted, hashlib.new(algorithm)
-
-    def update(self, data: bytes) -> None:
-        self._counted.append(len(data))
-        self._hash.update(data)
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
-
-
-async def test_no_digest_and_no_promise(repository: ChartRepository, tmp_path: Path) -> None:
-    """A file that no digest is listed of is gone on with where its server vouches that it is still the same."""
+@pytest.mark.parametrize("tags", [True, False], ids=["ETag", "no ETag"])
+async def test_a_break_where_no_digest_is_listed(tags: bool, repository: ChartRepository, tmp_path: Path) -> None:
+    """An archive is gone on with where its server vouches that it is still the same, else asked for from the start."""
+    repository.tags = tags
     repository.add(CRANE)
     repository.faults.on("GET", "tgz").truncate(1000)
     async with source(repository.url) as charts:
         assert await get(charts, replace(CRANE.listed(), digest=None), tmp_path) == CRANE.data
-    ranges = [(one.headers.get("range"), one.headers.get("if-range") is not None) for one in repository.log]
-    assert ranges == [(None, False), ("bytes=1000-", True)]
+    asked = [(one.headers.get("range"), one.headers.get("if-range") is not None) for one in repository.log]
+    assert asked == [(None, False), ("bytes=1000-", True) if tags else (None, False)]
 
 
 NEAR = {
