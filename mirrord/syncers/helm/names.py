@@ -88,6 +88,11 @@ class ChartVersion:
     keys: tuple[str, ...] = ()
 
     @property
+    def reference(self) -> str:
+        """Its name in the ledger, from which chart and version can be told; of an item they cannot always."""
+        return f"{self.name}:{self.version}"
+
+    @property
     def listed(self) -> tuple[str, ...]:
         """The charts under which it is listed."""
         return self.keys or (self.name,)

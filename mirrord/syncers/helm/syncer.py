@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from mirrord.blobs.store import read_stored
 from mirrord.errors import StorageError
@@ -23,7 +24,7 @@ from mirrord.syncers.helm.plan.choice import choose, concerns
 from mirrord.syncers.helm.plan.steps import plan
 from mirrord.syncers.helm.plan.survey import HelmSurvey
 from mirrord.syncers.helm.spec import HelmSpec, HelmTarget
-from mirrord.syncers.helm.transfer.inventory import Visit, look, open_target
+from mirrord.syncers.helm.transfer.inventory import Visit, look, open_target, versions_held
 from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.session import HelmSession
 from mirrord.syncers.helm.transfer.target import ChartTarget, Listing
@@ -180,4 +181,15 @@ MEASURED = 1000
 AT_ONCE = 16
 
 
-SYNCER = Syncer("helm", HelmSpec, HelmTarget, places, _survey, plan, _open, measured=_measured, front=front)
+SYNCER = Syncer(
+    "helm",
+    HelmSpec,
+    HelmTarget,
+    places,
+    _survey,
+    plan,
+    _open,
+    measured=_measured,
+    front=front,
+    held=partial(versions_held, reading=_listing),
+)

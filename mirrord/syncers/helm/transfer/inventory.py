@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -102,3 +102,26 @@ async def _content(mirror: Mirror, target: Target, services: Services, visit: Vi
     refused = opened.refused(visit.wanted) if isinstance(opened, ChartMuseumTarget) else {}
     own = listed if api_of(mirror, target) in (LOCAL, "directory") else None
     return TargetContent(held, own, refused, facts)
+
+
+async def versions_held(
+    mirror: Mirror, target: Target, services: Services, names: Collection[str], *, reading: Reading
+) -> Mapping[str, str | None]:
+    """Return what chart versions (`ChartVersion.reference`) stand for at a target; where the index is ours, there.
+
+    Raises:
+        MirrordError: it cannot be asked.
+    """
+    listed: dict[str, str | None] = {}
+
+    def seen(data: bytes) -> Listing:
+        listing = reading(data)
+        listed.update({chart.reference: chart.digest for chart in listing.charts.values()})
+        return listing
+
+    split = (name.partition(":") for name in names)
+    charts = [ChartVersion(chart, version, None, (), None, deprecated=False, entry={}) for chart, _, version in split]
+    held = await open_target(mirror, target, services, Visit(seen, 0.0)).held(charts)
+    if api_of(mirror, target) in (LOCAL, "directory"):
+        return {name: listed.get(name) for name in names}
+    return {chart.reference: held.get(chart.item) for chart in charts}

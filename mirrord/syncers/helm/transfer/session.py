@@ -17,7 +17,7 @@ from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Mirror, Services
-from mirrord.syncers.helm.names import spec_of
+from mirrord.syncers.helm.names import ChartVersion, spec_of
 from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.listing import listing
 from mirrord.syncers.helm.plan.steps import INDEX_ITEM
@@ -153,11 +153,14 @@ class HelmSession:
                 turn = turns[step.target]
                 target = self._targets[step.target]
                 beside = prov if target.provenance else None
-                replaces = item in self._survey.targets[step.target].held
+                found = self._survey.targets[step.target]
+                replaces = item in found.held
+                moves = {chart.reference: (found.held.get(item), archive.digest)} if found.own is None else {}
                 put = partial(target.put, chart, prov=beside, replace=replaces)
                 await turn.come()
                 try:
-                    await feed(spools, archive.source, f"{group}{step.target}", group, put)
+                    async with self._services.ledger.moving(step.target, moves):
+                        await feed(spools, archive.source, f"{group}{step.target}", group, put)
                 finally:
                     turn.leave()
                 self._put[step.target][item] = archive.digest
@@ -211,7 +214,9 @@ class HelmSession:
         index = await asyncio.to_thread(self._index, name, steps)
         if self._left and not index.charts:
             raise ContentError(f"not one of {len(self._survey.choices)} wanted versions can be had")
-        await self._targets[name].finish(index)
+        own = self._survey.targets[name].own
+        async with self._services.ledger.moving(name, _moves(own, index) if own is not None else {}):
+            await self._targets[name].finish(index)
         self.finished.add(name)
         return index
 
@@ -231,3 +236,11 @@ def _by(batch: Sequence[Step], key: str = "item") -> Mapping[str, list[Step]]:
     for step in batch:
         found[getattr(step, key)].append(step)
     return found
+
+
+def _moves(own: Mapping[str, ChartVersion], index: IndexFile) -> Mapping[str, tuple[Digest | None, Digest | None]]:
+    """Return what an index of ours lists otherwise than the one before it."""
+    before = {chart.reference: chart.digest for chart in own.values()}
+    after = {chart.reference: chart.digest for chart in index.charts}
+    moves = {name: (before.get(name), after.get(name)) for name in {**before, **after}}
+    return {name: move for name, move in moves.items() if move[0] != move[1]}
