@@ -29,7 +29,7 @@ from mirrord.errors import (
 )
 from mirrord.events import Events
 from mirrord.model.digest import Digest
-from mirrord.syncers.helm.names import ChartVersion
+from mirrord.syncers.helm.names import CHART_TYPES, PROVENANCE_TYPE, ChartVersion
 from mirrord.syncers.helm.plan.survey import ChartArchive
 from mirrord.syncers.helm.upstream import fetch
 from mirrord.syncers.helm.upstream.fetch import ChartSource
@@ -326,7 +326,7 @@ async def test_another_part(repository: ChartRepository, tmp_path: Path) -> None
 
 async def test_too_long(repository: ChartRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An archive beyond the limit is not read to its end."""
-    monkeypatch.setattr(fetch, "LONGEST", 1000)
+    monkeypatch.setattr(fetch, "LONGEST_ARCHIVE", 1000)
     repository.add(CRANE)
     async with source(repository.url) as charts:
         with pytest.raises(TooLargeError, match="more than 1000 bytes"):
@@ -418,7 +418,7 @@ def put(registry: Registry, chart: Chart, tag: str, prov: bytes | None = None, k
 
     layers = [blob(kind, chart.data)]
     if prov is not None:
-        layers.append(blob(fetch.PROVENANCE_LAYER, prov))
+        layers.append(blob(PROVENANCE_TYPE, prov))
     config = blob("application/vnd.cncf.helm.config.v1+json", b"{}")
     body = json.dumps({"schemaVersion": 2, "config": config, "layers": layers}).encode()
     registry.content.put_manifest("team/crane", OCI_MANIFEST, body, tag)
@@ -431,7 +431,7 @@ async def registry() -> AsyncIterator[Registry]:
 
 
 @pytest.mark.parametrize("tail", ["", ":1.2.0+b", ":1.2.0_b"])
-@pytest.mark.parametrize("kind", fetch.CHART_LAYERS)
+@pytest.mark.parametrize("kind", CHART_TYPES)
 async def test_in_a_registry(
     kind: str, tail: str, registry: Registry, repository: ChartRepository, tmp_path: Path
 ) -> None:

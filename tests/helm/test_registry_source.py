@@ -10,6 +10,7 @@ import pytest
 
 from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
+from mirrord.syncers.helm.names import CHART_TYPES, CONFIG_TYPE
 from mirrord.syncers.helm.syncer import SYNCER
 from mirrord.syncers.helm.transfer import oci_manifest
 from mirrord.testing import Registry
@@ -52,8 +53,8 @@ def put(registry: Registry, name: str, chart: Chart) -> str:
 
     path = f"team/charts/{name}"
     config, layer = (
-        blob(oci_manifest.CONFIG, oci_manifest.config_of(chart.metadata)),
-        blob(oci_manifest.CHART, chart.data),
+        blob(CONFIG_TYPE, oci_manifest.config_of(chart.metadata)),
+        blob(CHART_TYPES[0], chart.data),
     )
     body = {"schemaVersion": 2, "config": config, "layers": [layer]}
     return registry.content.put_manifest(path, OCI_MANIFEST, json.dumps(body).encode())

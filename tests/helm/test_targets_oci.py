@@ -12,9 +12,9 @@ import pytest
 
 from mirrord.errors import ContentError, ImmutableError, UnsupportedError
 from mirrord.model.digest import Digest
-from mirrord.syncers.helm.names import ChartVersion
+from mirrord.syncers.helm.names import CHART_TYPES, CONFIG_TYPE, PROVENANCE_TYPE
 from mirrord.syncers.helm.transfer.oci import OciTarget
-from mirrord.syncers.helm.transfer.oci_manifest import CHART, CONFIG, PROVENANCE, annotations_of, config_of
+from mirrord.syncers.helm.transfer.oci_manifest import annotations_of, config_of
 from mirrord.testing import DockerRegistry, Registry, build_image, push
 from mirrord.testing.servers import require
 from mirrord.wire.host import HostBook, HostPolicy
@@ -90,9 +90,9 @@ async def test_what_is_pushed(world: ChartWorld) -> None:
     registry = registry_of(world)
     assert [*registry.tags[HERE]] == ["1.2.3-rc.1_build.7"]
     manifest = json.loads(manifest_at(registry, "1.2.3-rc.1_build.7"))
-    assert manifest["config"]["mediaType"] == CONFIG
+    assert manifest["config"]["mediaType"] == CONFIG_TYPE
     layers = {layer["mediaType"]: registry.blobs[layer["digest"]] for layer in manifest["layers"]}
-    assert layers == {CHART: RICH, PROVENANCE: sign_chart(RICH)}
+    assert layers == {CHART_TYPES[0]: RICH, PROVENANCE_TYPE: sign_chart(RICH)}
     assert [layer["digest"] for layer in manifest["layers"]] == sorted(layer["digest"] for layer in manifest["layers"])
     assert json.loads(registry.blobs[manifest["config"]["digest"]])["version"] == "1.2.3-rc.1+build.7"
 
@@ -147,22 +147,6 @@ def test_metadata_that_helm_would_not_take(entry: Mapping[str, object]) -> None:
     """Metadata of the wrong shape is a ContentError."""
     with pytest.raises(ContentError):
         config_of(entry)
-
-
-async def test_metadata_from_the_archive(tmp_path: Path, world: ChartWorld) -> None:
-    """What is asked about an archive is answered from the verified file."""
-    seen: list[bytes] = []
-
-    def describe(chart: ChartVersion, archive: Path) -> Mapping[str, object]:
-        seen.append(archive.read_bytes())
-        return {**chart.entry, "description": "from the archive"}
-
-    async with Registry() as registry:
-        target = OciTarget(world.http, registry.host, "", {}, describe=describe)
-        await world.put(target, PLAIN)
-        annotations = json.loads(manifest_at(registry, "1.0.0", "crane"))["annotations"]
-    assert seen == [PLAIN]
-    assert annotations["org.opencontainers.image.description"] == "from the archive"
 
 
 async def test_few_requests(world: ChartWorld) -> None:

@@ -23,6 +23,13 @@ CHARTS = "charts"
 PROVENANCE = ".prov"
 OCI = "oci://"
 LONGEST_NAME = 250  # bytes
+LARGEST_INDEX = 64 << 20  # bytes, unpacked; bitnami's, the largest known, had 28 MiB
+LONGEST_ARCHIVE = 100 << 20  # bytes: what helm's loader lets it unpack to
+
+CONFIG_TYPE = "application/vnd.cncf.helm.config.v1+json"
+CHART_TYPES = ("application/vnd.cncf.helm.chart.content.v1.tar+gzip", "application/tar+gzip")
+"""Media types of archives in a registry; the second one is that of helm 3.6 and earlier."""
+PROVENANCE_TYPE = "application/vnd.cncf.helm.chart.provenance.v1.prov"
 
 _RFC_3339 = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?(?:Z|([+-])([0-9]{2}):([0-9]{2}))"

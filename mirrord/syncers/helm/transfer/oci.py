@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from mirrord import failpoints
 from mirrord.blobs.spool import SpoolReader
 from mirrord.errors import ContentError, ImmutableError, MissingError, RefusedError, UnsupportedError
 from mirrord.model.digest import Digest
-from mirrord.syncers.helm.names import ChartVersion, below, oci_tag, registry_lacks
+from mirrord.syncers.helm.names import (
+    CHART_TYPES,
+    CONFIG_TYPE,
+    PROVENANCE_TYPE,
+    ChartVersion,
+    below,
+    oci_tag,
+    registry_lacks,
+)
 from mirrord.syncers.helm.transfer import oci_manifest
 from mirrord.syncers.helm.transfer.target import IndexFile
 from mirrord.transfer.fanout import Workers
@@ -25,9 +31,6 @@ from mirrord.wire.oci.reference import Reference
 
 FEW: Final = 2  # versions of one chart that are asked for one by one, without listing the tags first
 AT_ONCE: Final = 16
-
-Describe = Callable[[ChartVersion, Path], Mapping[str, object]]
-"""Returns a chart's metadata, as helm loads it; the path is that of the verified archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,6 @@ class OciTarget:
         *,
         now: float = 0.0,
         trust: float = 0.0,
-        describe: Describe | None = None,
     ) -> None:
         """Write to `<domain>/<path>/<chart>:<version>`; `path` may be empty.
 
@@ -89,7 +91,6 @@ class OciTarget:
             facts: what earlier runs noted, and what the next one should know, by item.
             now: Unix time.
             trust: seconds for which what was seen is trusted.
-            describe: without it the metadata is that of the index entry: helm wrote there what it loaded.
         """
         self._http = http
         self._domain = domain
@@ -97,7 +98,6 @@ class OciTarget:
         self._facts = facts
         self._now = now
         self._trust = trust
-        self._describe = describe
         self.place = f"oci://{'/'.join(filter(None, (domain, self._path)))}"
 
     async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
@@ -136,17 +136,16 @@ class OciTarget:
                 return
             if not replace:
                 raise ImmutableError(f"{self.place}/{chart.name}:{tag} is {there or 'no chart'}, not {reader.digest}")
-        archive = Descriptor(oci_manifest.CHART, reader.digest, reader.size)
+        archive = Descriptor(CHART_TYPES[0], reader.digest, reader.size)
         layers = [archive]
         if not await repository.has_blob(archive):
             await reader.worth_sending()
             await repository.put_blob(archive, reader.chunks)
             failpoints.hit("push.blob")
         if prov is not None:
-            layers.append(await _small(repository, oci_manifest.PROVENANCE, prov))
-        entry = await self._metadata(chart, reader)
-        config = await _small(repository, oci_manifest.CONFIG, oci_manifest.config_of(entry))
-        manifest = oci_manifest.manifest_of(chart, entry, config, layers)
+            layers.append(await _small(repository, PROVENANCE_TYPE, prov))
+        config = await _small(repository, CONFIG_TYPE, oci_manifest.config_of(chart.entry))
+        manifest = oci_manifest.manifest_of(chart, config, layers)
         await repository.put_manifest(manifest, tag)
         failpoints.hit("push.tag")
         self._saw(chart, manifest)
@@ -154,19 +153,11 @@ class OciTarget:
     async def finish(self, index: IndexFile) -> None:
         """Do nothing: a registry has no index, each tag stands for itself."""
 
-    async def _metadata(self, chart: ChartVersion, reader: SpoolReader) -> Mapping[str, object]:
-        if self._describe is None:
-            return chart.entry
-        return await asyncio.to_thread(self._describe, chart, await reader.verified())
-
     def _takes(self, chart: ChartVersion) -> bool:
         return not registry_lacks(self._path, chart)
 
-    def _name(self, chart: ChartVersion) -> str:
-        return below(self._path, chart.name)
-
     def _repository(self, chart: ChartVersion) -> Repository:
-        return Repository(self._http, Reference(self._domain, self._name(chart)), push=True)
+        return Repository(self._http, Reference(self._domain, below(self._path, chart.name)), push=True)
 
     async def _look(self, chart: ChartVersion, seen: TagSeen | None, listed: bool) -> None:  # noqa: FBT001 - one of many
         """Find out what a tag stands for: by HEAD where it may be missing, or be what it was."""
@@ -191,8 +182,7 @@ class OciTarget:
 
 def _archive(manifest: Manifest) -> Digest | None:
     """Return the digest of the chart that a manifest is of, None when it is something else."""
-    layer = oci_manifest.chart_layer(manifest)
-    return layer.digest if layer else None
+    return next((blob.digest for blob in manifest.blobs if blob.media_type in CHART_TYPES), None)
 
 
 async def _tags(repository: Repository) -> frozenset[str] | None:

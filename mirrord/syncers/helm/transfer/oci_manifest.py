@@ -6,20 +6,13 @@ Only the time differs: helm takes that of the file, mirrord that of the index, s
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from mirrord.errors import ContentError
-from mirrord.syncers.helm.names import ChartVersion
+from mirrord.syncers.helm.names import ChartVersion, instant
 from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
 from mirrord.wire.oci.manifest import Manifest
-
-CONFIG: Final = "application/vnd.cncf.helm.config.v1+json"
-CHART: Final = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
-CHART_BEFORE: Final = "application/tar+gzip"  # of helm 3.6 and earlier
-PROVENANCE: Final = "application/vnd.cncf.helm.chart.provenance.v1.prov"
 
 _PREFIX = "org.opencontainers.image."
 _FIXED = frozenset({f"{_PREFIX}title", f"{_PREFIX}version"})
@@ -31,7 +24,6 @@ _METADATA = (
 _RAW = frozenset({"version", "apiVersion", "type", "annotations", "import-values", "alias"})
 _MAINTAINER = ("name", "email", "url")
 _DEPENDENCY = ("name", "version", "repository", "condition", "tags", "enabled", "import-values", "alias")
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
 def config_of(entry: Mapping[str, object]) -> bytes:
@@ -39,22 +31,16 @@ def config_of(entry: Mapping[str, object]) -> bytes:
     return _go_json(_metadata(entry))
 
 
-def manifest_of(
-    chart: ChartVersion, entry: Mapping[str, object], config: Descriptor, layers: Sequence[Descriptor]
-) -> Manifest:
+def manifest_of(chart: ChartVersion, config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
     """Return the manifest; the same for the same chart, whoever makes it and whenever.
 
-    Args:
-        chart: for the time.
-        entry: the chart's metadata.
-        config: of the config blob.
-        layers: archive and provenance, in any order.
+    `layers` are archive and provenance, in any order.
     """
     body = {
         "schemaVersion": 2,
         "config": _descriptor(config),
         "layers": [_descriptor(layer) for layer in sorted(layers, key=lambda layer: layer.digest)],
-        "annotations": annotations_of(entry, chart.created),
+        "annotations": annotations_of(chart.entry, chart.created),
     }
     return Manifest.parse(_go_json(body), OCI_MANIFEST)
 
@@ -77,11 +63,6 @@ def annotations_of(entry: Mapping[str, object], created: str | None) -> Mapping[
     return dict(sorted(found.items()))
 
 
-def chart_layer(manifest: Manifest) -> Descriptor | None:
-    """Return the archive of a chart's manifest, or None when it is no chart's."""
-    return next((blob for blob in manifest.blobs if blob.media_type in (CHART, CHART_BEFORE)), None)
-
-
 def _author(person: Mapping[str, str]) -> str:
     email = person.get("email", "")
     return person.get("name", "") + (f" ({email})" if email else "")
@@ -89,15 +70,8 @@ def _author(person: Mapping[str, str]) -> str:
 
 def _created(text: str | None) -> str:
     """Return the time as helm writes it where the clock is UTC: to the second."""
-    parts = _TIME.fullmatch(text or "")
-    if parts is None:
-        return ""
-    zone = "+00:00" if parts[2] in "Zz" else parts[2]
-    try:
-        moment = datetime.fromisoformat(f"{parts[1].upper()}{zone}").astimezone(UTC)
-    except (ValueError, OverflowError):
-        return ""
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    moment = instant(text or "")
+    return moment[0].isoformat(timespec="seconds").replace("+00:00", "Z") if moment else ""
 
 
 def _metadata(entry: Mapping[str, object]) -> dict[str, Any]:

@@ -21,15 +21,13 @@ from mirrord.errors import (
     UntrustedError,
 )
 from mirrord.model.digest import Digest
-from mirrord.syncers.helm.names import INDEX, ChartVersion
+from mirrord.syncers.helm.names import INDEX, LARGEST_INDEX, LONGEST_ARCHIVE, ChartVersion
 from mirrord.syncers.helm.transfer.target import Listing, Reading
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.http.client import Http
-from mirrord.wire.http.message import MIB, HttpRequest
+from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.origin import check_url
 
-LARGEST: Final = 64 * MIB  # bytes of an index: bitnami's, the largest known, had 28
-LONGEST: Final = 100 * MIB  # bytes of an archive: what helm's loader lets it unpack to
 ATTEMPTS: Final = 3
 AT_ONCE: Final = 8
 PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -70,7 +68,7 @@ class ServedIndex:
         """
         headers = {"Cache-Control": "no-cache"}
         try:
-            call = HttpRequest("GET", f"{self.url}/{INDEX}", self.host, headers=headers, cap=LARGEST)
+            call = HttpRequest("GET", f"{self.url}/{INDEX}", self.host, headers=headers, cap=LARGEST_INDEX)
             answer = await self._http.fetch(call)
         except MissingError:
             return Listing()
@@ -189,8 +187,10 @@ class ServedIndex:
         async with self._http.stream(HttpRequest("GET", url, self.host, encoded=True)) as incoming:
             async for chunk in incoming.chunks():
                 size += len(chunk)
-                if size > LONGEST:
-                    raise TooLargeError(f"{self.url}: {listed.item} has more than {LONGEST} bytes, which no chart has")
+                if size > LONGEST_ARCHIVE:
+                    raise TooLargeError(
+                        f"{self.url}: {listed.item} has more than {LONGEST_ARCHIVE} bytes, which no chart has"
+                    )
                 hasher.update(chunk)
         return Digest(f"sha256:{hasher.hexdigest()}")
 

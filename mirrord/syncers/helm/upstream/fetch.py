@@ -29,7 +29,7 @@ from mirrord.errors import (
     about,
 )
 from mirrord.model.digest import Digest
-from mirrord.syncers.helm.names import ChartVersion, is_oci
+from mirrord.syncers.helm.names import CHART_TYPES, LONGEST_ARCHIVE, PROVENANCE_TYPE, ChartVersion, is_oci
 from mirrord.syncers.helm.plan.survey import ChartArchive
 from mirrord.syncers.helm.upstream.archive import brought
 from mirrord.syncers.helm.upstream.location import ChartLocation, home, locate, locate_oci
@@ -43,16 +43,11 @@ from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
 
-LONGEST: Final = 100 << 20
-"""Bytes of an archive: what helm's loader lets it unpack to."""
-
 PATIENCE: Final = 30.0
 """Seconds for a provenance, which most charts do not have: a server that is silent about it must not hold up charts."""
 SILENT: Final = 3
 """So many silences in a row are enough: then its host is not asked for any more."""
 
-CHART_LAYERS: Final = ("application/vnd.cncf.helm.chart.content.v1.tar+gzip", "application/tar+gzip")
-PROVENANCE_LAYER: Final = "application/vnd.cncf.helm.chart.provenance.v1.prov"
 
 _ACCEPT = "application/gzip, application/octet-stream, */*;q=0.5"
 
@@ -123,7 +118,7 @@ class ChartSource:
                 yield ChartArchive(chart, source, chart.digest, size, partial(_proven, provenance, chart, chart.digest))
                 return
             source = BlobSource(
-                None, None, partial(_asked, place.open), limit=LONGEST, on_bytes=self._on_bytes, name=place.name
+                None, None, partial(_asked, place.open), limit=LONGEST_ARCHIVE, on_bytes=self._on_bytes, name=place.name
             )
             digest, size, odd = await brought(chart, source, digests, spools, group)
             proven = partial(_proven, provenance, chart, digest)
@@ -135,7 +130,7 @@ class ChartSource:
             if is_oci(chart.urls[0]):
                 reference = locate_oci(self._repository, chart.urls[0], chart.version, self._http.book)
                 repository = Repository(self._http, reference)
-                layer = _layer(await repository.get_manifest(reference.digest or reference.tag or ""), CHART_LAYERS)
+                layer = _layer(await repository.get_manifest(reference.digest or reference.tag or ""), CHART_TYPES)
                 return layer.size if layer else None
             location = locate(self._repository, chart.urls[0], self._http.book)
             call = HttpRequest("HEAD", location.url, location.host, headers=await self._headers(location))
@@ -201,12 +196,12 @@ class ChartSource:
         reference = locate_oci(self._repository, chart.urls[0], chart.version, self._http.book)
         repository = Repository(self._http, reference)
         manifest = await repository.get_manifest(reference.digest or reference.tag or "")
-        layer = _layer(manifest, CHART_LAYERS)
+        layer = _layer(manifest, CHART_TYPES)
         if layer is None:
             raise ContentError(f"{reference} is no chart: no layer of its manifest is an archive")
 
         async def provenance() -> bytes | None:
-            prov = _layer(manifest, (PROVENANCE_LAYER,))
+            prov = _layer(manifest, (PROVENANCE_TYPE,))
             return None if prov is None else await _small(repository, prov)
 
         return _Place(str(reference), sized(layer.size, partial(repository.open_blob, layer)), provenance)

@@ -2,7 +2,7 @@
 
 helm reads an index into typed fields, and one value of another type makes it reject the whole file. Here a text that
 lost its quotes gets them back, a key that helm does not know or cannot read is dropped, and both are noted. What has
-another shape (a list for a text) is refused: nobody can know what was meant.
+another shape (a list for a text) is refused: nobody can know what was meant, and the reader raises `InvalidEntryError`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,7 @@ class InvalidEntryError(ValueError):
 
 
 def text(key: str, value: Plain, note: Note) -> str:
-    """Read a text.
-
-    Raises:
-        InvalidEntryError: it is none.
-    """
+    """Read a text."""
     if value.__class__ is str:
         found = str(value)
     elif isinstance(value, PlainScalar):
@@ -53,11 +49,7 @@ def text(key: str, value: Plain, note: Note) -> str:
 
 
 def flag(key: str, value: Plain, note: Note) -> bool:
-    """Read `true` or `false`.
-
-    Raises:
-        InvalidEntryError: it is neither.
-    """
+    """Read `true` or `false`."""
     if isinstance(value, PlainScalar) and value.flag is not None:
         return value.flag
     if isinstance(value, str) and value in ("true", "false"):
@@ -69,20 +61,12 @@ def flag(key: str, value: Plain, note: Note) -> bool:
 
 
 def texts(key: str, value: Plain, note: Note) -> list[str]:
-    """Read a list of texts.
-
-    Raises:
-        InvalidEntryError: it is none.
-    """
+    """Read a list of texts."""
     return [text(key, item, note) for item in _items(key, value) if item is not None]
 
 
 def words(key: str, value: Plain, note: Note) -> dict[str, str]:
-    """Read a mapping of texts to texts.
-
-    Raises:
-        InvalidEntryError: it is none.
-    """
+    """Read a mapping of texts to texts."""
     found = {}
     for name, item in _mapping(key, value).items():
         if not usable(name):
@@ -93,11 +77,7 @@ def words(key: str, value: Plain, note: Note) -> dict[str, str]:
 
 
 def moment(key: str, value: Plain, note: Note) -> str:
-    """Read RFC 3339; what is no such time is dropped.
-
-    Raises:
-        InvalidEntryError: it is no text at all.
-    """
+    """Read RFC 3339; what is no such time is dropped."""
     found = text(key, value, note) if value is not None else ""
     if value is None or instant(found):
         return found
@@ -106,11 +86,7 @@ def moment(key: str, value: Plain, note: Note) -> str:
 
 
 def digest(key: str, value: Plain, note: Note) -> str:
-    """Read a SHA-256 as helm writes it, without `sha256:`; what is none is dropped, as helm 4 fails on it.
-
-    Raises:
-        InvalidEntryError: it is no text at all.
-    """
+    """Read a SHA-256 as helm writes it, without `sha256:`; what is none is dropped, as helm 4 fails on it."""
     found = text(key, value, note)
     match = _DIGEST.fullmatch(found)
     if found and match is None:
@@ -143,11 +119,7 @@ def alias(key: str, value: Plain, note: Note) -> str:
 
 
 def anything(key: str, value: Plain, note: Note) -> object:
-    """Read what helm does not look into: texts, flags, lists and mappings of them.
-
-    Raises:
-        InvalidEntryError: something in it is not taken.
-    """
+    """Read what helm does not look into: texts, flags, lists and mappings of them."""
     if isinstance(value, list):
         return [anything(key, item, note) for item in value]
     if isinstance(value, dict):
@@ -156,20 +128,12 @@ def anything(key: str, value: Plain, note: Note) -> object:
 
 
 def freely(key: str, value: Plain, note: Note) -> list[object]:
-    """Read a list of what helm does not look into.
-
-    Raises:
-        InvalidEntryError: it is none, or something in it is not taken.
-    """
+    """Read a list of what helm does not look into."""
     return [anything(key, item, note) for item in _items(key, value)]
 
 
 def record(key: str, value: Plain, note: Note, readers: Mapping[str, Reader]) -> dict[str, object]:
-    """Read a mapping with known keys; drop the others, and what says nothing.
-
-    Raises:
-        InvalidEntryError: it is none, or the value of a key is not taken.
-    """
+    """Read a mapping with known keys; drop the others, and what says nothing."""
     found: dict[str, object] = {}
     for name, item in _mapping(key, value).items():
         reader = readers.get(name)

@@ -10,14 +10,11 @@ from typing import Final
 from mirrord.errors import ContentError, MirrordError, RefusedError
 from mirrord.gunzip import gunzip
 from mirrord.model.digest import Digest
-from mirrord.syncers.helm.names import INDEX
+from mirrord.syncers.helm.names import INDEX, LARGEST_INDEX
 from mirrord.syncers.helm.upstream.location import locate
 from mirrord.syncers.helm.upstream.reading import Index, read_index
 from mirrord.wire.http.client import Http
-from mirrord.wire.http.message import KIB, MIB, HttpRequest
-
-LARGEST: Final = 64 * MIB
-"""Bytes of an index, unpacked; bitnami's, the largest known, had 28 MiB."""
+from mirrord.wire.http.message import KIB, HttpRequest
 
 LARGEST_EXTRA: Final = 256 * KIB
 EXTRAS: Final = ("artifacthub-repo.yml", "pubkey.gpg")
@@ -49,7 +46,9 @@ async def poll(http: Http, repository: str, known: Mapping[str, str]) -> Polled:
     headers = {"Accept-Encoding": "gzip", "Accept": "application/yaml, application/json, */*;q=0.5"}
     asked = {"If-None-Match": known.get("etag"), "If-Modified-Since": known.get("modified")}
     headers |= {name: value for name, value in asked.items() if value}
-    call = HttpRequest("GET", location.url, location.host, headers=headers, ok=(200, 304), cap=LARGEST, encoded=True)
+    call = HttpRequest(
+        "GET", location.url, location.host, headers=headers, ok=(200, 304), cap=LARGEST_INDEX, encoded=True
+    )
     answer = await http.fetch(call)
     if answer.status == 304:
         return Polled(None, known)
@@ -73,7 +72,7 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
     if encoding not in ("gzip", "x-gzip"):
         raise ContentError(f"{INDEX} comes with Content-Encoding {encoding[:40]!r}, which nobody asked for")
     try:
-        return b"".join(gunzip((body,), LARGEST))
+        return b"".join(gunzip((body,), LARGEST_INDEX))
     except ContentError as error:
         raise type(error)(f"{INDEX}: {error}") from error
 

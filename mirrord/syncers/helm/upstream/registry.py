@@ -14,10 +14,9 @@ from mirrord.errors import ContentError, DigestError, MirrordError, MissingError
 from mirrord.model.digest import Digest
 from mirrord.plan.select import is_glob
 from mirrord.plan.semver import valid_version
-from mirrord.syncers.helm.names import OCI, ChartVersion, Problem, valid_name
+from mirrord.syncers.helm.names import CHART_TYPES, CONFIG_TYPE, OCI, ChartVersion, Problem, valid_name
 from mirrord.syncers.helm.plan.choice import choose, selected
 from mirrord.syncers.helm.spec import HelmSpec
-from mirrord.syncers.helm.upstream.fetch import CHART_LAYERS
 from mirrord.syncers.helm.upstream.index_schema import ENTRY, InvalidEntryError, record
 from mirrord.syncers.helm.upstream.plain import Plain
 from mirrord.syncers.helm.upstream.poll import Polled
@@ -25,14 +24,12 @@ from mirrord.syncers.helm.upstream.reading import Index
 from mirrord.syncers.helm.upstream.yaml_events import build
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.http.client import Http
-from mirrord.wire.http.message import MIB
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.offload import offload
 
-CONFIG: Final = "application/vnd.cncf.helm.config.v1+json"
-LARGEST_CONFIG: Final = MIB
+LARGEST_CONFIG: Final = 1 << 20
 AT_ONCE: Final = 8
 
 
@@ -159,8 +156,8 @@ async def _entry(repository: Repository, listed: ChartVersion) -> ChartVersion:
     The version is the chart's own. Some push v1.14.5 under tag 1.14.5 (fluxcd/helm-controller#990), and helm pulls it.
     """
     manifest = await repository.get_manifest(listed.version.replace("+", "_"))
-    layer = next((blob for blob in manifest.blobs if blob.media_type in CHART_LAYERS), None)
-    config = next((blob for blob in manifest.blobs if blob.media_type == CONFIG), None)
+    layer = next((blob for blob in manifest.blobs if blob.media_type in CHART_TYPES), None)
+    config = next((blob for blob in manifest.blobs if blob.media_type == CONFIG_TYPE), None)
     if layer is None or config is None:
         raise ContentError("is no chart: no config or no archive of one")
     raw = await _config(repository, config)
