@@ -171,18 +171,18 @@ def _stages(changes: Sequence[Change], held: Mapping[str, str]) -> Sequence[Sequ
     """
     changed = {change.ref: change for change in changes}
     odd = {name for name in (*held, *changed) if name.startswith(_ODD)}
-    aside: set[str] = set()
+    moved_away: set[str] = set()
     queue = list(changed) if odd else []
     while queue:
-        found = odd.intersection(_long(queue.pop())) - aside
-        aside |= found
+        found = odd.intersection(_long(queue.pop())) - moved_away
+        moved_away |= found
         queue += found
-    if not aside:
+    if not moved_away:
         return [changes]
-    near = [one for one in changes if one.ref not in aside]
-    short = [one for one in near if not aside.isdisjoint(_long(one.ref))]
-    rest = [one for one in near if aside.isdisjoint(_long(one.ref))]
-    names = sorted(aside, key=lambda name: (len(name), name))
+    near = [one for one in changes if one.ref not in moved_away]
+    short = [one for one in near if not moved_away.isdisjoint(_long(one.ref))]
+    rest = [one for one in near if moved_away.isdisjoint(_long(one.ref))]
+    names = sorted(moved_away, key=lambda name: (len(name), name))
     away = [[Change(name, held[name], None)] for name in reversed(names) if name in held]
     wanted = {name: changed[name].new if name in changed else held[name] for name in names}
     back = [[Change(name, None, new)] for name, new in wanted.items() if new is not None]

@@ -106,8 +106,8 @@ class MirrorCache:
         Raises:
             UsageError: there is none of that name.
         """
-        kept = await self.repository.backups() if await asyncio.to_thread(self.folder.exists) else ()
-        found = next((one for one in kept if one.name == name), None)
+        backups = await self.repository.backups() if await asyncio.to_thread(self.folder.exists) else ()
+        found = next((one for one in backups if one.name == name), None)
         if found is None:
             raise UsageError(f"{name[:200]} is no backup of this mirror; `mirrord restore` without it lists them")
         await self.known.forget()

@@ -27,6 +27,7 @@ from mirrord.wire.git.cache.damage import doubtful
 from mirrord.wire.git.cache.maintenance import pack_refs
 from mirrord.wire.git.cache.repository import STAMP
 from mirrord.wire.git.refs import Refs
+from mirrord.wire.offload import offload
 from mirrord.wire.secret import bug
 
 
@@ -79,7 +80,7 @@ class GitSession:
         """
         async with self._cache.pushing:
             if not self._survey.accident and not self._adopted:
-                self._secured = Secured(self._lost(frozenset(target.name for target in self._mirror.targets)))
+                self._secured = Secured(await self._lost(frozenset(target.name for target in self._mirror.targets)))
                 await self._adopt()
             async with self._cache.lock:
                 await self._cache.care(self._survey.at, spec_of(self._mirror).backups, suspect=self._suspect)
@@ -88,12 +89,14 @@ class GitSession:
         with contextlib.suppress(MirrordError):  # the next look at the cache says what is wrong with it
             await pack_refs(self._cache.git, self._cache.folder)
 
-    def _lost(self, refused: frozenset[str]) -> tuple[LostObject, ...]:
-        return lost_objects(self._mirror, self._survey, refused) if spec_of(self._mirror).backups else ()
+    async def _lost(self, refused: frozenset[str]) -> tuple[LostObject, ...]:
+        if not spec_of(self._mirror).backups:
+            return ()
+        return await offload(self._survey.upstream.size, lost_objects, self._mirror, self._survey, refused)
 
     async def _secure(self, refused: frozenset[str]) -> None:
         """Fetch what only targets have and are about to lose."""
-        mirror, found = self._mirror, self._lost(refused)
+        mirror, found = self._mirror, await self._lost(refused)
         places = {target.name: target_address(mirror, target) for target in mirror.targets if target.name != LOCAL}
         unsaved = await rescue(self._cache, found, places)
         large = spec_of(mirror).lfs

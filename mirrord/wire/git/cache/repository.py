@@ -219,7 +219,7 @@ class GitCache(Bare):
         for name, oid in (await self.refs(BACKUP)).items():
             stamp, _, rest = name.removeprefix(BACKUP).partition("/")
             found.append(BackupRef(stamp, f"refs/{rest}", oid))
-        return tuple(sorted(found, key=lambda kept: (kept.stamp, kept.ref), reverse=True))
+        return tuple(sorted(found, key=lambda backup: (backup.stamp, backup.ref), reverse=True))
 
     async def expire(self, before: datetime) -> int:
         """Forget backups that are older; return how many."""

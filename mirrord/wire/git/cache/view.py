@@ -17,7 +17,7 @@ from mirrord.files import storage_errors
 from mirrord.wire.git.refs import HEADS
 
 VIEWS: Final = "mirrord-views"
-"""In the folder of the repository that is shown; `Kept.care` sweeps what a crash left there."""
+"""In the folder of the repository that is shown; `MirrorCache.care` sweeps what a crash left there."""
 
 _CONFIG: Final = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 

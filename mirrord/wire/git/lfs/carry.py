@@ -54,7 +54,7 @@ async def download(server: LfsServer, cache: Path, pointers: Collection[Pointer]
             raise ContentError(f"{server.address.host}: the LFS server does not say where an object is")
         await _bring(server, cache, pointer, action, tell)
 
-    return await _Carrying(server, "download", one, (DeniedError, DigestError)).all(pointers)
+    return await _Transfers(server, "download", one, (DeniedError, DigestError)).all(pointers)
 
 
 async def upload(server: LfsServer, cache: Path, pointers: Collection[Pointer], tell: Tell) -> Errors:
@@ -70,7 +70,7 @@ async def upload(server: LfsServer, cache: Path, pointers: Collection[Pointer], 
             await _fetch(server, verify, HttpRequest("POST", verify.url, server.address.host, body=body), MEDIA)
 
     sized = await asyncio.to_thread(_as_here, cache, pointers)
-    return await _Carrying(server, "upload", one, (DeniedError,)).all(sized)
+    return await _Transfers(server, "upload", one, (DeniedError,)).all(sized)
 
 
 def _as_here(cache: Path, pointers: Collection[Pointer]) -> Collection[Pointer]:
@@ -80,8 +80,8 @@ def _as_here(cache: Path, pointers: Collection[Pointer]) -> Collection[Pointer]:
 
 
 @dataclass(slots=True)
-class _Carrying:
-    """One errand of many objects.
+class _Transfers:
+    """Many objects on their way from or to one server.
 
     Attributes:
         server: whom to ask.
