@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.blobs.named import FEW, UNFINISHED
 from mirrord.failpoints import CRASH_STATUS
 from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
-from mirrord.syncers.helm.transfer.local import FEW, UNFINISHED
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
 from tests.support.chartruns import ChartRuns, open_chart_runs, run_until, sound

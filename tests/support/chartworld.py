@@ -21,6 +21,7 @@ import yaml
 from mirrord import failpoints
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.disk_repositories import DiskRepositories
+from mirrord.blobs.named import NamedFiles
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource
 from mirrord.errors import ContentError
@@ -142,7 +143,7 @@ class ChartWorld:
     async def target(self, kind: str, **options: object) -> ChartTarget:
         """Make a target of one of `KINDS`, with a double of its server where it needs one; again after a restart."""
         makers: Mapping[str, Callable[[], ChartTarget]] = {
-            "local": lambda: LocalTarget(self.store, self.links, REPOSITORY),
+            "local": lambda: LocalTarget(NamedFiles(self.store, self.links, REPOSITORY), REPOSITORY),
             "directory": lambda: DirectoryTarget(self.folder / "site", read_listing),
         }
         if kind in makers:

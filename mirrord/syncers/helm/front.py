@@ -13,6 +13,7 @@ from mirrord.blobs.store import own
 from mirrord.errors import StorageError
 from mirrord.syncer.serving import Request, Response, refusal
 from mirrord.syncer.values import Services
+from mirrord.syncers.helm.kept import files_of
 from mirrord.syncers.helm.names import INDEX, PROVENANCE
 
 _ROUTE = re.compile(r"(?P<mirror>[a-z0-9][a-z0-9-]{0,127})/(?P<name>[^/]+|charts/[^/]+)")
@@ -44,20 +45,18 @@ async def respond(request: Request, services: Services) -> Response:
 
 async def _named(repository: str, name: str, services: Services) -> Response | None:
     """Return what a name stands for, or None when there is no such repository."""
-    repositories, store = services.repositories, services.blobs
-    if repositories is None or store is None or not await repositories.exists(repository):
+    files = files_of(services, repository)
+    found = await files.find(name) if files else None
+    if files is None or (found is None and not await files.exists()):
         return None
-    digest = await repositories.tag(repository, name)
-    if digest is None:
+    if found is None:
         return refusal(404, "no such file in this repository")
-    stored = await store.find(digest)
-    if stored is None:
+    if found.stored is None:
         return refusal(404, "this file was lost; the next run brings it back")
-    link = await repositories.manifest(repository, digest) if name == INDEX else None
     by_name = _TYPES.get(f".{name.rpartition('.')[2]}", "application/octet-stream")
-    headers = {"Content-Type": link.media_type if link else by_name, "ETag": f'"{digest}"'}
+    headers = {"Content-Type": found.media_type if name == INDEX else by_name, "ETag": f'"{found.digest}"'}
     if name != INDEX:
-        return Response(200, headers, stored=stored)
-    packed = await repositories.tag(repository, f"{INDEX}.gz")
-    gzipped = await store.find(packed) if packed else None
-    return Response(200, {**headers, "Cache-Control": "no-cache"}, stored=own(stored), gzipped=own(gzipped))
+        return Response(200, headers, stored=found.stored)
+    packed = await files.find(f"{INDEX}.gz")
+    gzipped = own(packed.stored) if packed else None
+    return Response(200, {**headers, "Cache-Control": "no-cache"}, stored=own(found.stored), gzipped=gzipped)

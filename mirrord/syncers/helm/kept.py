@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from mirrord.blobs.named import NamedFiles
 from mirrord.model.plan import Action, Plan
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm.names import INDEX, instant, place_of, places, repository_of, spec_of
@@ -25,6 +26,13 @@ FORM: Final = 1
 PLACE: Final = ".place"
 """Names, among the facts about a target, where it was: what was seen elsewhere says nothing."""
 _SETUP = ""  # among the troubles: with which configuration they were met
+
+
+def files_of(services: Services, repository: str) -> NamedFiles | None:
+    """Return the files of a repository of the local store; None where there is no state."""
+    if services.blobs is None or services.repositories is None:
+        return None
+    return NamedFiles(services.blobs, services.repositories, repository)
 
 
 class RunNotes:
@@ -69,9 +77,9 @@ class RunNotes:
             return False
         if all(target.name != LOCAL for target in mirror.targets):
             return True
-        repositories, store = self._services.repositories, self._services.blobs
-        index = await repositories.tag(repository_of(mirror), INDEX) if repositories else None
-        return bool(index and store and not await store.missing([index]))
+        files = files_of(self._services, repository_of(mirror))
+        index = await files.find(INDEX) if files else None
+        return bool(files and index and not await files.lost({INDEX: index.digest}))
 
     async def previous(self) -> frozenset[str] | None:
         """Return what upstream listed at the last run that was accepted; None when nobody knows."""

@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from mirrord.blobs.store import read_stored
 from mirrord.errors import StorageError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
@@ -18,7 +17,7 @@ from mirrord.model.plan import Action, Plan
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.helm import front
-from mirrord.syncers.helm.kept import RunNotes
+from mirrord.syncers.helm.kept import RunNotes, files_of
 from mirrord.syncers.helm.names import ChartVersion, is_oci, places, repository_of, source_of, spec_of
 from mirrord.syncers.helm.plan.choice import choose, concerns
 from mirrord.syncers.helm.plan.steps import plan
@@ -160,12 +159,11 @@ async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Map
     if is_oci(url):
         return {}, []
     found = await extras(services.http, url, index)
-    files, stale = dict(found.files), []
+    files, stale, kept = dict(found.files), [], files_of(services, repository_of(mirror))
     for name, error in found.unknown.items():
-        digest = await services.repositories.tag(repository_of(mirror), name) if services.repositories else None
-        stored = await services.blobs.find(digest) if services.blobs and digest else None
-        if stored is not None:
-            files[name] = await read_stored(stored, stored.size)
+        data = await kept.read(name) if kept else None
+        if data is not None:
+            files[name] = data
             stale.append(f"{name}: cannot be had now, the one of before stays: {error}")
     return files, stale
 

@@ -10,7 +10,7 @@ from typing import cast
 
 from mirrord.errors import MirrordError, StorageError
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
-from mirrord.syncers.helm.kept import RunNotes
+from mirrord.syncers.helm.kept import RunNotes, files_of
 from mirrord.syncers.helm.names import OCI, ChartVersion, api_of, place_of, repository_of, spec_of
 from mirrord.syncers.helm.plan.survey import TargetContent
 from mirrord.syncers.helm.spec import HelmTarget
@@ -51,9 +51,10 @@ def open_target(mirror: Mirror, target: Target, services: Services, visit: Visit
     """
     api, place = api_of(mirror, target), place_of(mirror, target)
     if api == LOCAL:
-        if services.blobs is None or services.repositories is None:
+        files = files_of(services, repository_of(mirror))
+        if files is None:
             raise StorageError("the local target needs a state directory; give --state")
-        return LocalTarget(services.blobs, services.repositories, repository_of(mirror), visit.reading)
+        return LocalTarget(files, repository_of(mirror), visit.reading)
     if api == "directory":
         return DirectoryTarget(Path(place), visit.reading)
     if api == "oci":
