@@ -82,9 +82,12 @@ class Reload(Command[None]):
     """Read the configuration again; a wrong one is refused, and the old one stays in force."""
 
 
+_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
+
+
 def word(kind: type[Command[Any]]) -> str:
     """Return what a kind of command is called on the control socket and in the dispatcher: `plan_mirrors`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+    return _CAPITAL.sub("_", kind.__name__).lower()
 
 
 def answer_type(kind: type[Command[Any]]) -> Any:

@@ -39,7 +39,7 @@ MADE_LATER = {
     "mirrord.plan.select._compiled": "the operator's globs",
     "mirrord.syncers.git.plan.survey._selector": "the operator's globs",
     "mirrord.wire.git.failures._row": "makes the rows of a table, when the module is loaded",
-    "mirrord.wire.forges.port.hints": "makes the rows of tables, when modules are loaded",
+    "mirrord.wire.forges.port.refusals": "makes the rows of tables, when modules are loaded",
 }
 
 
