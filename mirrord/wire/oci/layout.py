@@ -1,13 +1,12 @@
 """OCI image layouts, read: a folder, or a tar of one (image-spec, image-layout.md).
 
-Opening, `manifest`, `blob` and `annotations` touch the disk for a moment and block: call them in a
-thread. Only `read`, which moves the bulk, is asynchronous.
+All of it touches the disk for a moment and blocks: call it in a thread.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedError, UsageError
@@ -133,19 +132,6 @@ class Layout:
         if found is None:
             raise MissingError(f"{self.place}: lacks {digest}; the layout is incomplete, write it again")
         return found
-
-    async def read(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[bytes]:
-        """Read a blob from `offset` on. The size is checked first, the digest is for who takes the bytes.
-
-        Raises:
-            MissingError: the layout lacks it.
-            DigestError: it has another size, or became shorter.
-        """
-        if descriptor.data is not None and not self._has(descriptor.digest):
-            yield descriptor.data[offset:]
-            return
-        async for piece in self._checked(descriptor).chunks(offset):
-            yield piece
 
     def _check_mark(self) -> None:
         """Refuse what is no layout (image-layout.md, "oci-layout file")."""

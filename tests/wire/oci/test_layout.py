@@ -25,6 +25,7 @@ from mirrord.errors import (
     UsageError,
 )
 from mirrord.model.digest import Digest
+from mirrord.syncers.image.upstream.layout import LayoutSource
 from mirrord.testing.images import OCI_INDEX, Image, build_image
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.layout import REF_NAME, REVISION, Layout
@@ -55,7 +56,7 @@ async def _content(layout: Layout, root: Descriptor) -> dict[str, bytes]:
     for child in manifest.children:
         found |= await _content(layout, child)
     for blob in manifest.blobs:
-        found[str(blob.digest)] = await _bytes(layout.read(blob))
+        found[str(blob.digest)] = await _bytes(layout.blob(blob.digest).chunks())
     return found
 
 
@@ -92,8 +93,8 @@ async def test_reads_from_an_offset(tmp_path: Path) -> None:
     layout = Layout.open(write_layout_tar(image, tmp_path / "layout.tar"))
     blob = layout.manifest(layout.resolve()).blobs[-1]
     whole = image.blobs[blob.digest]
-    assert await _bytes(layout.read(blob, 1_500_001)) == whole[1_500_001:]
-    assert await _bytes(layout.read(blob, blob.size)) == b""
+    assert await _bytes(layout.blob(blob.digest).chunks(1_500_001)) == whole[1_500_001:]
+    assert await _bytes(layout.blob(blob.digest).chunks(blob.size)) == b""
 
 
 def test_names(tmp_path: Path) -> None:
@@ -158,14 +159,17 @@ def test_annotations_of_every_platform(tmp_path: Path) -> None:
     assert layout.annotations(Descriptor(OCI_INDEX, digest, len(both))) == {REVISION: "abc"}
 
 
-def test_embedded_data(tmp_path: Path) -> None:
+async def test_embedded_data(tmp_path: Path) -> None:
     """Content that is only embedded in its descriptor is found there."""
     image = build_image(("linux/amd64",), inline_config=True)
     folder = write_layout(image, tmp_path / "layout")
     layout = Layout.open(folder)
     config = layout.manifest(layout.resolve()).blobs[0]
     (folder / "blobs" / "sha256" / config.digest.hex).unlink()
-    assert asyncio.run(_bytes(layout.read(config))) == image.blobs[config.digest]
+    wanted = await LayoutSource(layout, layout.resolve()).wanted(config)
+    assert wanted.open is not None
+    async with wanted.open(0) as (_, chunks):
+        assert await _bytes(chunks) == image.blobs[config.digest]
 
 
 def _write(folder: Path, **files: bytes) -> Path:
@@ -225,7 +229,7 @@ def test_folder_of_layouts(tmp_path: Path) -> None:
         Layout.open(tmp_path)
 
 
-def test_wrong_bytes(tmp_path: Path) -> None:
+async def test_wrong_bytes(tmp_path: Path) -> None:
     """35, 36: a manifest with other bytes, and a blob of another size, are refused."""
     image = build_image(("linux/amd64",))
     folder = write_layout(image, tmp_path / "layout")
@@ -234,11 +238,12 @@ def test_wrong_bytes(tmp_path: Path) -> None:
     blob = layout.manifest(root).blobs[-1]
     path = folder / "blobs" / "sha256" / blob.digest.hex
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(DigestError, match="its descriptor says"):
-        asyncio.run(_bytes(layout.read(blob)))
+    source = LayoutSource(layout, root)
+    with pytest.raises(ContentError, match=f"has {blob.size + 1} bytes, not {blob.size}"):
+        await source.wanted(blob)
     path.unlink()
     with pytest.raises(MissingError, match=str(blob.digest)):
-        asyncio.run(_bytes(layout.read(blob)))
+        await source.wanted(blob)
     path = folder / "blobs" / "sha256" / root.digest.hex
     path.write_bytes(path.read_bytes()[:-1] + b" ")
     with pytest.raises(DigestError, match=str(folder)):
@@ -364,7 +369,7 @@ async def test_file_changed_while_reading(tmp_path: Path) -> None:
     path = write_layout_tar(image, tmp_path / "layout.tar")
     layout = Layout.open(path)
     blob = layout.manifest(layout.resolve()).blobs[-1]
-    pieces = layout.read(blob)
+    pieces = layout.blob(blob.digest).chunks()
     await anext(pieces)
     os.truncate(path, layout.blob(blob.digest).offset + 1_100_000)
     with pytest.raises(DigestError, match="changed while it was read"):

@@ -44,7 +44,7 @@ async def _content(layout: Layout, root: Descriptor) -> dict[str, bytes]:
     for child in manifest.children:
         found |= await _content(layout, child)
     for blob in manifest.blobs:
-        found[str(blob.digest)] = await _bytes(layout.read(blob))
+        found[str(blob.digest)] = await _bytes(layout.blob(blob.digest).chunks())
     return found
 
 

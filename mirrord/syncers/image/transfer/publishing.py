@@ -26,13 +26,13 @@ class Names:
     Attributes:
         differ: those to set, in publishing order.
         left: those that stand for something newer, and stay.
-        told: one sentence for each name about which there is something to say.
+        remarks: one sentence for each name about which there is something to say.
         was: what each of the names stands for now.
     """
 
     differ: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     was: Mapping[str, Digest | None] = field(default_factory=dict)
 
 
@@ -46,13 +46,13 @@ async def decide(destination: Destination, step: Step, made: Made) -> Names:
         ImmutableError: a name that never moves stands for something else, or nobody says for what.
         MirrordError: the target cannot be asked.
     """
-    there = {name: await _there(destination, name, step) for name in step.names}
-    differ = [name for name in step.names if there[name] != step.digest]
+    held = {name: await _held(destination, name, step) for name in step.names}
+    differ = [name for name in step.names if held[name] != step.digest]
     if not step.unless_newer:
-        return Names(tuple(differ), was=there)
-    left, told, dates = [], [], dict[Digest, datetime | None]()
+        return Names(tuple(differ), was=held)
+    left, remarks, dates = [], [], dict[Digest, datetime | None]()
     for name in differ:
-        digest = there[name]
+        digest = held[name]
         if digest is None:
             continue
         ours = next((one.created for one in step.named if one.name == name), None) or await made()
@@ -62,13 +62,13 @@ async def decide(destination: Destination, step: Step, made: Made) -> Names:
         if ours and theirs and theirs > ours:
             left.append(name)
             both = f"created {written(theirs)}; {step.item} was created {written(ours)}"
-            told.append(f"{step.target}: {name} left alone: it is {digest} there, {both}")
+            remarks.append(f"{step.target}: {name} left alone: it is {digest} there, {both}")
         elif ours is None or theirs is None:
             silent = f": {step.item}" if ours is None else ", which"
-            told.append(f"{step.target}: {name} moved from {digest}{silent} does not say when it was created")
+            remarks.append(f"{step.target}: {name} moved from {digest}{silent} does not say when it was created")
         elif theirs == ours:
-            told.append(f"{step.target}: {name} moved from {digest}: both were created {written(ours)}")
-    return Names(tuple(name for name in differ if name not in left), tuple(left), tuple(told), there)
+            remarks.append(f"{step.target}: {name} moved from {digest}: both were created {written(ours)}")
+    return Names(tuple(name for name in differ if name not in left), tuple(left), tuple(remarks), held)
 
 
 async def created_at_source(source: ImageSource, manifest: Manifest) -> datetime | None:
@@ -83,7 +83,7 @@ async def created_at_source(source: ImageSource, manifest: Manifest) -> datetime
         return None
 
 
-async def _there(destination: Destination, name: str, step: Step) -> Digest | None:
+async def _held(destination: Destination, name: str, step: Step) -> Digest | None:
     """Return what a name is there; of one that moves None also where the target refuses to speak of it."""
     try:
         head = await destination.head_manifest(name)
@@ -91,7 +91,7 @@ async def _there(destination: Destination, name: str, step: Step) -> Digest | No
         if name in step.stays:
             raise ImmutableError(f"{name} never moves, and what it is there is not known: {error}") from error
         return None
-    there = head.digest if head else None
-    if name in step.stays and there not in (None, step.digest):
-        raise ImmutableError(f"{name} is {there} there and never moves")
-    return there
+    held = head.digest if head else None
+    if name in step.stays and held not in (None, step.digest):
+        raise ImmutableError(f"{name} is {held} there and never moves")
+    return held

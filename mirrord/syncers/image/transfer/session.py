@@ -40,7 +40,7 @@ class _Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class _Errand:
+class _Copy:
     """One image on its way to one target."""
 
     source: ImageSource
@@ -116,13 +116,13 @@ class ImageSession:
         if error := self._unreachable.get(step.target):
             raise error
         consumer = f"{self._label}{step.target}"
-        errand = _Errand(self._sources[step.item], self._destinations[step.target], consumer)
-        with self._services.spools.uploading(consumer, self._label), self._watched(errand.destination):
+        copy = _Copy(self._sources[step.item], self._destinations[step.target], consumer)
+        with self._services.spools.uploading(consumer, self._label), self._watched(copy.destination):
             top = root(Digest.parse(step.digest))
-            manifest = await self._manifest(errand, top)
-            await self._carry(errand, Parts.of(top, manifest), 0)
+            manifest = await self._manifest(copy, top)
+            await self._carry(copy, Parts.of(top, manifest), 0)
         await delivery.gate.ready()
-        return _receipt(step, errand.tally, await self._publish(errand, manifest, step))
+        return _receipt(step, copy.tally, await self._publish(copy, manifest, step))
 
     @contextlib.contextmanager
     def _watched(self, destination: Destination) -> Iterator[None]:
@@ -134,78 +134,78 @@ class ImageSession:
                 self._full.add(destination)
             raise
 
-    async def _publish(self, errand: _Errand, manifest: Manifest, step: Step) -> Names:
+    async def _publish(self, copy: _Copy, manifest: Manifest, step: Step) -> Names:
         """Set the names that differ in one go, those that stay first: a moving name never stands without them."""
-        source = errand.source
+        source = copy.source
 
         async def made() -> datetime | None:
             return await self._once.do(("made", id(source), manifest.digest), created_at_source(source, manifest))
 
-        names = await decide(errand.destination, step, made)
+        names = await decide(copy.destination, step, made)
         moves = {name: (names.was[name], step.digest) for name in names.differ}
         if moves or not step.names:
             async with self._services.ledger.moving(step.target, moves):
-                await errand.destination.publish(manifest, names.differ)
+                await copy.destination.publish(manifest, names.differ)
         return names
 
-    async def _entry(self, errand: _Errand, entry: Descriptor) -> Manifest | None:
-        key = ("read", id(errand.source), entry.digest, entry.media_type)
-        return await self._manifests.read(key, read_manifest(errand.source, entry))
+    async def _entry(self, copy: _Copy, entry: Descriptor) -> Manifest | None:
+        key = ("read", id(copy.source), entry.digest, entry.media_type)
+        return await self._manifests.read(key, read_manifest(copy.source, entry))
 
-    async def _manifest(self, errand: _Errand, entry: Descriptor) -> Manifest:
+    async def _manifest(self, copy: _Copy, entry: Descriptor) -> Manifest:
         """Read what is known to be a manifest."""
-        manifest = await self._entry(errand, entry)
+        manifest = await self._entry(copy, entry)
         if manifest is None:
             raise ContentError(f"{entry.digest} was a manifest, and is none any more")
         return manifest
 
-    async def _carry(self, errand: _Errand, parts: Parts, depth: int) -> None:
+    async def _carry(self, copy: _Copy, parts: Parts, depth: int) -> None:
         """Write a manifest after everything that it refers to; meanwhile nobody holds more of it than its parts."""
-        destination = errand.destination
+        destination = copy.destination
         if await destination.has_manifest(parts.entry.digest):
-            errand.tally.there += 1
+            copy.tally.there += 1
             return
         if isinstance(destination, Keeping):
             await destination.expect(parts.blobs)
-        errand.extent.found(parts)
-        await errand.workers.each(parts.children, lambda child: self._child(errand, child, depth + 1))
-        await errand.workers.each(parts.blobs, lambda blob: self._blob(errand, blob))
-        await destination.put_manifest(await self._manifest(errand, parts.entry))
-        errand.tally.foreign += parts.foreign
+        copy.extent.found(parts)
+        await copy.workers.each(parts.children, lambda child: self._child(copy, child, depth + 1))
+        await copy.workers.each(parts.blobs, lambda blob: self._blob(copy, blob))
+        await destination.put_manifest(await self._manifest(copy, parts.entry))
+        copy.tally.foreign += parts.foreign
         failpoints.hit("push.manifest")
 
-    async def _child(self, errand: _Errand, child: Descriptor, depth: int) -> None:
+    async def _child(self, copy: _Copy, child: Descriptor, depth: int) -> None:
         if depth > DEEPEST:
             raise ContentError(f"{child.digest}: nested deeper than {DEEPEST} indexes")
-        parts = await self._parts(errand, child)
+        parts = await self._parts(copy, child)
         if parts is None:
-            await self._blob(errand, child)
+            await self._blob(copy, child)
             return
-        await self._once.do(("carry", errand.consumer, child.digest), self._carry(errand, parts, depth))
+        await self._once.do(("carry", copy.consumer, child.digest), self._carry(copy, parts, depth))
 
-    async def _parts(self, errand: _Errand, child: Descriptor) -> Parts | None:
-        manifest = await self._entry(errand, child)
+    async def _parts(self, copy: _Copy, child: Descriptor) -> Parts | None:
+        manifest = await self._entry(copy, child)
         if manifest is None:
             return None
         if len(manifest.body) != child.size:
             raise ContentError(f"{child.digest} has {len(manifest.body)} bytes, its index says {child.size}")
         return Parts.of(child, manifest)
 
-    async def _blob(self, errand: _Errand, blob: Descriptor) -> None:
-        await self._once.do(("blob", errand.consumer, blob.digest), self._bring(errand, blob))
+    async def _blob(self, copy: _Copy, blob: Descriptor) -> None:
+        await self._once.do(("blob", copy.consumer, blob.digest), self._bring(copy, blob))
 
-    async def _bring(self, errand: _Errand, blob: Descriptor) -> None:
-        destination = errand.destination
+    async def _bring(self, copy: _Copy, blob: Descriptor) -> None:
+        destination = copy.destination
         if await destination.has_blob(blob) or await self._mounted(destination, blob):
-            errand.tally.there += 1
+            copy.tally.there += 1
         else:
-            async with self._slots[errand.consumer]:
-                source = replace(await errand.source.wanted(blob), on_bytes=self._count)
+            async with self._slots[copy.consumer]:
+                source = replace(await copy.source.wanted(blob), on_bytes=self._count)
                 await feed(
-                    self._services.spools, source, errand.consumer, self._label, partial(send_blob, destination, blob)
+                    self._services.spools, source, copy.consumer, self._label, partial(send_blob, destination, blob)
                 )
-            errand.tally.blobs += 1
-            errand.tally.sent += blob.size
+            copy.tally.blobs += 1
+            copy.tally.sent += blob.size
         self._services.locations.saw(destination.host, blob.digest, destination.repository)
         failpoints.hit("push.blob")
 
@@ -226,6 +226,6 @@ def _receipt(step: Step, tally: _Tally, names: Names) -> Receipt:
         detail,
         sent=tally.sent,
         mounted=tally.there,
-        remark="; ".join(names.told),
+        remark="; ".join(names.remarks),
         left=names.left,
     )
