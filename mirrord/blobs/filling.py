@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from mirrord import failpoints
 from mirrord.blobs.coalescer import Coalescer
@@ -25,27 +24,24 @@ from mirrord.errors import (
 )
 from mirrord.files import storage_errors
 
+Fits = Callable[[int], bool]
+
 SOON = 0.1  # seconds: what has come is handed on by then
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """Room for a blob of which nobody knew how long it is when it was begun.
+async def fill(spool: Spool, patience: Patience, fits: Fits, room: Callable[[int], Awaitable[None]]) -> None:
+    """Bring the blob and verify it; ends with `verified` or `error`, and raises only when cancelled.
 
-    Attributes:
-        fits: takes room for so many bytes in all, or lets the blob be streamed; says whether it may go on.
-        wait: returns when `fits`. Both raise StorageError when there will never be room.
+    Args:
+        spool: where it comes to.
+        patience: with sources.
+        fits: takes room for so many bytes in all, where nobody knew how many there are, or lets the blob be streamed;
+            says whether it may go on.
+        room: returns when it `fits`. Both raise StorageError when there will never be room.
     """
-
-    fits: Callable[[int], bool]
-    wait: Callable[[int], Awaitable[None]]
-
-
-async def fill(spool: Spool, patience: Patience, room: Room) -> None:
-    """Bring the blob and verify it; ends with `verified` or `error`, and raises only when cancelled."""
     try:
         with storage_errors(str(spool.path)):
-            await (_scan(spool) if spool.source.file else _Download(spool, patience, room).run())
+            await (_scan(spool) if spool.source.file else _Download(spool, patience, fits, room).run())
             failpoints.hit("spool.verified")
         spool.verified, spool.ended = True, asyncio.get_running_loop().time()
     except MirrordError as error:
@@ -90,8 +86,8 @@ class _Download:
     is not right nobody knows whose bytes were wrong; from then on each source has to bring the blob alone.
     """
 
-    def __init__(self, spool: Spool, patience: Patience, room: Room) -> None:
-        self._spool, self._patience, self._room = spool, patience, room
+    def __init__(self, spool: Spool, patience: Patience, fits: Fits, room: Callable[[int], Awaitable[None]]) -> None:
+        self._spool, self._patience, self._fits, self._room = spool, patience, fits, room
         self._file = HashedFile(spool.path, spool.digest)
         self._contributors: set[QueuedSource | None] = set()  # None: what an earlier attempt left
         self._alone = False
@@ -109,7 +105,7 @@ class _Download:
             await self._take_up()
             while not self._is_whole(source):
                 if self._lacks:  # no connection is held meanwhile: those who have the room may need it
-                    await self._room.wait(self._lacks)
+                    await self._room(self._lacks)
                     self._lacks = 0
                 before, source = source, spool.queue.next()
                 if source is None:
@@ -223,7 +219,7 @@ class _Download:
                 raise DigestError(f"{request}: more than {spool.size} bytes")
         elif limit is not None and size > limit:
             raise TooLargeError(f"{request}: more than {limit} bytes")
-        elif not self._room.fits(size):  # two that grow would wait for one another for ever: this one begins anew
+        elif not self._fits(size):  # two that grow would wait for one another for ever: this one begins anew
             self._lacks = size if not spool.written else min(2 * size, limit or 2 * size)
             raise RestartedError(f"{request}: there is no room for it now")
 

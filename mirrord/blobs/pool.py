@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mirrord.blobs.cache import CacheEntry, SpoolCache
-from mirrord.blobs.filling import Room, fill
+from mirrord.blobs.filling import fill
 from mirrord.blobs.reserve import free
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import PATIENCE, Patience
@@ -218,12 +218,12 @@ class SpoolPool:
         return entry
 
     async def _fill(self, entry: CacheEntry) -> None:
-        async def wait(size: int) -> None:
+        async def room(size: int) -> None:
             readers, size = entry.spool.readers, self.cache.release(entry, size)
             self._announce()
             await self._roomed(lambda: self._grow(entry, size) or None, lambda: {one.consumer for one in readers})
 
-        await fill(entry.spool, self._patience, Room(lambda size: self._grow(entry, size), wait))
+        await fill(entry.spool, self._patience, partial(self._grow, entry), room)
         if entry.spool.verified:
             self.cache.finish(entry)  # no await since it was verified: nobody saw its old name
         self._announce()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,14 +44,3 @@ class BlobSource:
     def __str__(self) -> str:
         """Return what messages call it."""
         return ": ".join(filter(None, (self.name, self.digest))) or "content of a source without a name"
-
-
-def sized(size: int, opener: Callable[[int], AbstractAsyncContextManager[AsyncIterator[bytes]]]) -> Opener:
-    """Return an opener for content whose size is known beforehand."""
-
-    @asynccontextmanager
-    async def opened(offset: int) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
-        async with opener(offset) as chunks:
-            yield size, chunks
-
-    return opened

@@ -105,8 +105,10 @@ class Repository:
         return await upload.blob_size(self._endpoint, blob.digest) == blob.size
 
     @asynccontextmanager
-    async def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Stream a blob from byte `offset` on; the bytes are not hashed here.
+    async def open_blob(
+        self, descriptor: Descriptor, offset: int = 0
+    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """Give a blob's size, and stream it from byte `offset` on; the bytes are not hashed here.
 
         A registry that ignores Range sends everything: the first `offset` bytes are then read and dropped.
 
@@ -120,7 +122,7 @@ class Repository:
         async with from_offset(self._endpoint.http, call, offset, what) as (size, chunks):
             if size not in (None, descriptor.size):
                 raise DigestError(f"{what}: has {size} bytes, but {descriptor.size} are in its descriptor")
-            yield chunks
+            yield descriptor.size, chunks
 
     async def get_blob(self, descriptor: Descriptor) -> bytes:
         """Return a small blob, its bytes checked; its descriptor says how long it is at most.
@@ -130,7 +132,7 @@ class Repository:
             DigestError: other bytes came, or more of them.
         """
         data = bytearray()
-        async with self.open_blob(descriptor) as chunks:
+        async with self.open_blob(descriptor) as (_, chunks):
             async for chunk in chunks:
                 data += chunk
                 if len(data) > descriptor.size:

@@ -53,7 +53,7 @@ def repository(http: Http, registry: Registry, **options: Any) -> Repository:
 
 
 async def collect(repo: Repository, descriptor: Descriptor, offset: int = 0) -> bytes:
-    async with repo.open_blob(descriptor, offset) as chunks:
+    async with repo.open_blob(descriptor, offset) as (_, chunks):
         return b"".join([chunk async for chunk in chunks])
 
 
@@ -299,7 +299,7 @@ async def test_blob_that_breaks_off(http: Http, registry: Registry) -> None:
     got = bytearray()
 
     async def read() -> None:
-        async with repo.open_blob(BLOB, len(got)) as chunks:
+        async with repo.open_blob(BLOB, len(got)) as (_, chunks):
             async for chunk in chunks:
                 got.extend(chunk)
 

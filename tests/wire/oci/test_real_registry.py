@@ -63,7 +63,7 @@ async def test_round_trip(kind: str) -> None:
         for digest, data in image.blobs.items():
             assert await repo.has_blob(Descriptor("a/b", Digest(digest), len(data)))
             for offset in (0, len(data) // 2):
-                async with repo.open_blob(Descriptor("a/b", Digest(digest), len(data)), offset) as chunks:
+                async with repo.open_blob(Descriptor("a/b", Digest(digest), len(data)), offset) as (_, chunks):
                     assert b"".join([chunk async for chunk in chunks]) == data[offset:]
         hits = [hit for hit in server.hits() if hit.path.startswith("/v2/team/app/")]
         assert sum(hit.method in ("POST", "PUT") for hit in hits) == 2 * len(image.blobs) + len(image.manifests) + 1

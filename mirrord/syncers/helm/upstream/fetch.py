@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.blobs.pool import SpoolPool
-from mirrord.blobs.source import BlobSource, Opener, sized
+from mirrord.blobs.source import BlobSource, Opener
 from mirrord.errors import (
     ContentError,
     DeniedError,
@@ -204,7 +204,7 @@ class ChartSource:
             prov = _layer(manifest, (PROVENANCE_TYPE,))
             return None if prov is None else await _small(repository, prov)
 
-        return _Place(str(reference), sized(layer.size, partial(repository.open_blob, layer)), provenance)
+        return _Place(str(reference), partial(repository.open_blob, layer), provenance)
 
     async def _headers(self, location: ChartLocation) -> Mapping[str, str]:
         """Return the request's headers; with the repository's credentials where another host shall get them."""

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from functools import partial
 
-from mirrord.blobs.source import BlobSource, sized
+from mirrord.blobs.source import BlobSource
 from mirrord.errors import ContentError, MirrordError, MissingError, TransportError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
@@ -47,7 +47,7 @@ class RegistrySource:
         name = self._repository.reference.name
         if blob.data is not None:
             return BlobSource(blob.digest, blob.size, embedded(blob.data), name=f"{name}, embedded")
-        opened = sized(blob.size, partial(self._repository.open_blob, blob))
+        opened = partial(self._repository.open_blob, blob)
         return BlobSource(blob.digest, blob.size, opened, name=name)
 
 
