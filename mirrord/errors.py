@@ -97,12 +97,21 @@ class DetachedError(MirrordError):
 
 
 class TransportError(MirrordError):
-    """We could not get it, or could not finish sending it."""
+    """We could not get it, or could not finish sending it.
+
+    Attributes:
+        after: seconds to wait when the host said so (429, or Retry-After on 503), else None.
+    """
 
     code = "transport"
     retry = True
     passing = True
     exit_code = 69
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        """Keep the wait that the host asked for."""
+        super().__init__(message)
+        self.after = after
 
 
 class UnreachableError(TransportError):
@@ -130,36 +139,18 @@ class RestartedError(TransportError):
 
 
 class ThrottledError(TransportError):
-    """The host asked us to come back later (429 or an exhausted quota).
-
-    Attributes:
-        after: seconds to wait, or None when the host did not say.
-    """
+    """The host asked us to come back later (429 or an exhausted quota)."""
 
     code = "throttled"
     result = "deferred"
     exit_code = 75
 
-    def __init__(self, message: str, after: float | None = None) -> None:
-        """Keep the wait that the host asked for."""
-        super().__init__(message)
-        self.after = after
-
 
 class ServerError(TransportError):
-    """The host failed (5xx).
-
-    Attributes:
-        after: seconds to wait when the host said so (Retry-After on 503), else None.
-    """
+    """The host failed (5xx)."""
 
     code = "server"
     exit_code = 1
-
-    def __init__(self, message: str, after: float | None = None) -> None:
-        """Keep the wait that the host asked for."""
-        super().__init__(message)
-        self.after = after
 
 
 class RefusedError(MirrordError):

@@ -105,21 +105,8 @@ class Reloaded(NamedTuple):
     error: str = ""
 
 
-Event = (
-    RequestDone
-    | Retrying
-    | TrustRefused
-    | RateLimit
-    | BytesRead
-    | BytesSent
-    | RunStarted
-    | Planned
-    | StepDone
-    | RunFinished
-    | RunSkipped
-    | Reloaded
-)
-
+Traffic = RequestDone | Retrying | TrustRefused | RateLimit | BytesRead | BytesSent
+Event = Traffic | RunStarted | Planned | StepDone | RunFinished | RunSkipped | Reloaded
 Listener = Callable[[Event], None]
 
 

@@ -24,7 +24,7 @@ from mirrord.syncers.helm.transfer.tickets import Ticket
 from mirrord.syncers.image.transfer.tree import Once
 from mirrord.transfer.fanout import Gate, together
 from mirrord.wire.git.command import Git
-from mirrord.wire.http.limiter import HostLimiter
+from mirrord.wire.http.client import HostLimiter
 from mirrord.wire.http.pace import RequestClass
 
 Enter = Callable[[], AbstractAsyncContextManager[object]]

@@ -1,29 +1,126 @@
-"""`hosts:`: how to talk to a host, wherever it appears. Names are compared by equality, so they are made canonical."""
+"""`hosts:`: how to talk to a host, wherever it appears, and the secrets that takes.
+
+Names are compared by equality, so they are made canonical. Secrets stand somewhere else: in the environment, in a
+private file, or where systemd put them: `{env: NAME}`, `{file: /path}` or `{credential: name}`. No error text ever
+holds what was read.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import ssl
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from mirrord.config.check import Strict, check
 from mirrord.config.files import read_file
 from mirrord.config.lines import Problems, Trail, Value
-from mirrord.config.secrets import SecretSource, read_secret
 from mirrord.config.units import Rate, parse_rate, sized
 from mirrord.errors import MirrordError, UntrustedError
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.origin import check_url
-from mirrord.wire.secret import Credential
+from mirrord.wire.secret import Credential, Secret
 
 _HUB = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
 _MAX_PEM = 4 * 2**20
 _SECTION: Trail = ("hosts",)
+
+
+MAX_SECRET = 64 * 2**10
+_WAYS = "write {env: NAME}, {file: /path} or {credential: name}"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_CREDENTIAL = re.compile(r"(?!\.)[A-Za-z0-9._@-]{1,255}")
+
+
+class SecretSource(Strict):
+    """Where a secret is; exactly one of the three.
+
+    Attributes:
+        env: name of an environment variable.
+        file: absolute path of a file that only its owner can read.
+        credential: name of a file in `$CREDENTIALS_DIRECTORY` (systemd `LoadCredential=`).
+    """
+
+    env: Annotated[str | None, Field(examples=["REGISTRY_TOKEN"])] = None
+    file: Annotated[str | None, Field(examples=["/etc/mirrord/token"])] = None
+    credential: Annotated[str | None, Field(examples=["registry-token"])] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_plain_text(cls, value: object) -> object:
+        if isinstance(value, str | int | float):
+            raise ValueError(f"a secret may not stand in the configuration; {_WAYS}")  # noqa: TRY004 - pydantic's way to say no
+        if isinstance(value, dict) and len(value) != 1:
+            raise ValueError(f"wants exactly one place; {_WAYS}")
+        return value
+
+
+def read_secret(source: SecretSource, environ: Mapping[str, str]) -> Secret:
+    """Fetch a secret. One trailing newline is dropped, everything else is kept exactly.
+
+    Raises:
+        ValueError: it is missing, empty, too long, not UTF-8, holds control characters, or others can read its
+            file; the text names variable or file and the next step, never the content.
+    """
+    if source.env is not None:
+        return _checked(_variable(source.env, environ), f"environment variable {source.env}")
+    if source.credential is not None:
+        return _credential(source.credential, environ)
+    path = Path(source.file or "")
+    if not path.is_absolute():
+        raise ValueError("the path of a secret file is not absolute; write it from / on")
+    # An identity others can read is no identity (bad input 15).
+    return _from_file(path, 0o077)
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> str:
+    if not _NAME.fullmatch(name):
+        # Not named in the text: somebody may have written the secret itself here.
+        raise ValueError("this is no name of an environment variable; write letters, digits and _ only")
+    if name not in environ:
+        raise ValueError(f"environment variable {name} is not set; set it, or take the secret from somewhere else")
+    return environ[name]
+
+
+def _credential(name: str, environ: Mapping[str, str]) -> Secret:
+    if not _CREDENTIAL.fullmatch(name):
+        raise ValueError("this is no name of a credential; write letters, digits and . _ @ - only, without a path")
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        hint = f"add LoadCredential={name}:/path to the unit"
+        raise ValueError(f"credential {name}: $CREDENTIALS_DIRECTORY is not set; {hint}")
+    # systemd makes these 0400 or 0440, readable by the service's own group only.
+    return _from_file(Path(directory) / name, 0o037)
+
+
+def _from_file(path: Path, forbidden: int) -> Secret:
+    try:
+        data, mode = read_file(path, MAX_SECRET)
+    except ValueError as error:
+        raise ValueError(f"secret file {path} {error}") from error
+    if mode & forbidden:
+        raise ValueError(f"secret file {path} has mode {mode:04o}, others can use it; run chmod 0400 {path}")
+    try:
+        return _checked(data.decode(), f"secret file {path}")
+    except UnicodeDecodeError:
+        # `from None`: the error holds the bytes.
+        raise ValueError(f"secret file {path} is not UTF-8; save it as UTF-8") from None
+
+
+def _checked(text: str, where: str) -> Secret:
+    secret = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
+    if not secret:
+        raise ValueError(f"{where} is empty; put the secret in")
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in secret):
+        # One newline in a secret would let it write header lines (CVE-2020-5260, CVE-2024-52006 for git's helpers).
+        raise ValueError(f"{where} holds control characters; keep the secret alone, on one line, in UTF-8")
+    return Secret(secret)
 
 
 def host_key(text: str) -> str:
@@ -112,7 +209,7 @@ def read_hosts(value: Value, problems: Problems, environ: Mapping[str, str]) -> 
 
 def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Mapping[str, str]) -> HostPolicy:
     _check_tls(host, trail, problems)
-    credential = _credential(host.auth, (*trail, "auth"), problems, environ) if host.auth else None
+    credential = _login(host.auth, (*trail, "auth"), problems, environ) if host.auth else None
     for number, realm in enumerate(host.token_realms):
         if realm.startswith("http://") and not host.insecure:
             what = "is not encrypted, and would carry the password; write https://, or `insecure: true` for the host"
@@ -125,7 +222,7 @@ def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Ma
     )  # fmt: skip
 
 
-def _credential(auth: Auth, trail: Trail, problems: Problems, environ: Mapping[str, str]) -> Credential | None:
+def _login(auth: Auth, trail: Trail, problems: Problems, environ: Mapping[str, str]) -> Credential | None:
     try:
         secret = read_secret(auth.password, environ)
     except ValueError as error:

@@ -17,8 +17,7 @@ import yaml  # noqa: TID251 - this is the door
 
 from mirrord.config.files import MAX_BYTES, list_folder, read_file
 from mirrord.config.hosts import read_hosts
-from mirrord.config.join import ConfigDocument, document, join
-from mirrord.config.lines import Problems, Trail, Value
+from mirrord.config.lines import ConfigDocument, Problems, Trail, Value, document, join
 from mirrord.config.mirrors import read_mirrors, read_targets
 from mirrord.config.settings import Settings, read_settings
 from mirrord.errors import ConfigError

@@ -29,7 +29,7 @@ from mirrord.wire.git.lfs.objects import Pointer, place, size_of
 from mirrord.wire.git.lfs.server import LfsServer
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
-from mirrord.wire.http.request import WireRequest
+from mirrord.wire.http.message import WireRequest
 from mirrord.wire.secret import Credential, Secret, redact
 from tests.support.canary import Canary
 from tests.support.disks import fill, small_disk

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mirrord.errors import ContentError
-from mirrord.syncers.helm.upstream.provenance import check_provenance, is_signed
+from mirrord.syncers.helm.upstream.archive import check_provenance, is_signed
 from mirrord.testing import require
 from mirrord.testing.charts import build_chart
 from tests.support.signing import GpgSigner, ShapeSigner

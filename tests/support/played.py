@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
-from mirrord.wire.http.request import WireRequest
+from mirrord.wire.http.message import WireRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirrord.wire.http.challenge import LONGEST, MOST, Challenge, parse
+from mirrord.wire.http.auth import LONGEST, MOST, Challenge, parse
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ import pytest
 
 from mirrord.errors import UntrustedError
 from mirrord.wire.host import HostBook, HostPolicy
-from mirrord.wire.http.message import HttpRequest, Upload
-from mirrord.wire.http.request import WireRequest
+from mirrord.wire.http.message import HttpRequest, Upload, WireRequest
 from tests.support.played import Played, Said
 
 STORE = "10.1.2.3:9000"

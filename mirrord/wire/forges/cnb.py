@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from mirrord.wire.api import Document
     from mirrord.wire.http.client import Http
 
-HOST: Final = "cnb.cool"
 _FILES: Final = frozenset({"blob", "tree", "blame"})
 
 
@@ -22,6 +21,7 @@ class Cnb(port.Forge):
     """Repositories called `GROUP/…/NAME`."""
 
     name = "cnb"
+    hosts = ("cnb.cool",)
     form = "GROUP[/SUBGROUP…]/NAME"
     creates = True
     raw = "-/git/raw"
@@ -39,14 +39,12 @@ class Cnb(port.Forge):
 
     def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
         """Read a page of a repository, a file, or a raw file."""
-        if host != HOST:
+        if host not in self.hosts:
             return None
         at = words.index("-") if "-" in words else len(words)
         if words[at + 1 : at + 3] == ("git", "raw"):
-            return port.page(HOST, words[:at], words[at + 3 :])
-        return port.page(
-            HOST, words[:at], words[at + 2 :] if words[at + 1 : at + 2] and words[at + 1] in _FILES else ()
-        )
+            return port.page(host, words[:at], words[at + 3 :])
+        return port.page(host, words[:at], words[at + 2 :] if _FILES.intersection(words[at + 1 : at + 2]) else ())
 
     async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:
         """Make the repository in its group, which has to be there."""
@@ -78,7 +76,7 @@ class Cnb(port.Forge):
 
     def _root(self, http: Http, address: Address) -> str:
         host = port.web_host(address)
-        return "https://api.cnb.cool" if host == HOST else port.api_base(http, address)
+        return "https://api.cnb.cool" if host == self.hosts[0] else port.api_base(http, address)
 
     def _url(self, http: Http, address: Address) -> str:
         return f"{self._root(http, address)}/{port.joined(*port.repository_of(address))}"

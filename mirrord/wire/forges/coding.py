@@ -9,13 +9,12 @@ from mirrord.errors import ContentError, DeniedError, MissingError, RefusedError
 from mirrord.wire.forges import port
 from mirrord.wire.forges.answers import mapping, number, text
 from mirrord.wire.git.address import Address
+from mirrord.wire.secret import redact
 
 if TYPE_CHECKING:
     from mirrord.wire.api import Document
     from mirrord.wire.http.client import Http
-from mirrord.wire.secret import redact
 
-HOST: Final = "e.coding.net"
 _DOMAIN: Final = "coding.net"
 _FILES: Final = frozenset({"files", "raw", "tree", "blob"})
 _PAGE: Final = 100  # projects a request
@@ -29,6 +28,7 @@ class Coding(port.Forge):
     """Repositories called `TEAM/PROJECT/NAME`; its pages are at TEAM.coding.net."""
 
     name = "coding"
+    hosts = ("e.coding.net",)
     form = "TEAM/PROJECT/NAME"
     creates = True
     switches = True
@@ -68,8 +68,8 @@ class Coding(port.Forge):
         """Read `/public/PROJECT/NAME/git/files/…` and `/p/PROJECT/d/NAME/git/raw|tree/…` of a team, and clone URLs."""
         if not host.endswith(f".{_DOMAIN}"):
             return None
-        if host == HOST:
-            return port.page(HOST, words[:3])
+        if host in self.hosts:
+            return port.page(host, words[:3])
         team = host.removesuffix(f".{_DOMAIN}")
         if words[:1] == ("public",):
             project, name, rest = words[1:2], words[2:3], words[3:]
@@ -78,7 +78,8 @@ class Coding(port.Forge):
         else:
             return None
         named = (team, *(project or ("",)), *(name or ("",)))
-        return port.page(HOST, named, rest[2:] if rest[:1] == ("git",) and rest[1:2] and rest[1] in _FILES else ())
+        file = rest[2:] if rest[:1] == ("git",) and _FILES.intersection(rest[1:2]) else ()
+        return port.page(self.hosts[0], named, file)
 
     async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:
         """Make the repository in its project, which has to be there."""
@@ -149,14 +150,10 @@ class Coding(port.Forge):
         answer = mapping(said.get("Response"))
         if "Error" in answer:
             code, words = text(answer, "Error", "Code") or "", text(answer, "Error", "Message") or ""
-            raise self._error(f"{host}: {action}: {code}: {words}", f"{code} {words}")
+            told, hint = f"{host}: {action}: {code}: {words}"[:900], self.explain(f"{code} {words}")
+            kinds = ((_GONE, MissingError), (_DENIED, DeniedError))
+            kind = next((kind for pattern, kind in kinds if pattern.search(f"{code} {words}")), RefusedError)
+            raise kind(redact(f"{told}; {hint}" if hint else told))
         if not answer:
             raise ContentError(f"{host}: {action}: the answer has no Response; has the API changed?")
         return answer
-
-    def _error(self, told: str, said: str) -> RefusedError:
-        hint = self.explain(said)
-        message = redact(f"{told[:900]}; {hint}" if hint else told[:900])
-        if _GONE.search(said):
-            return MissingError(message)
-        return (DeniedError if _DENIED.search(said) else RefusedError)(message)

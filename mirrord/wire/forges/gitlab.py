@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from mirrord.wire.api import Document
     from mirrord.wire.http.client import Http
 
-HOST: Final = "gitlab.com"
 _FILES: Final = frozenset({"raw", "blob", "tree", "blame"})
 
 
@@ -22,6 +21,7 @@ class GitLab(port.Forge):
     """Projects called `GROUP/…/NAME` at gitlab.com or a host of one's own."""
 
     name = "gitlab"
+    hosts = ("gitlab.com",)
     form = "GROUP[/SUBGROUP…]/NAME"
     creates = True
     switches = True
@@ -50,21 +50,15 @@ class GitLab(port.Forge):
         at = words.index("-") if "-" in words else len(words)
         if 1 < at < len(words) - 2 and words[at + 1] in _FILES:
             return port.page(host, words[:at], words[at + 2 :])
-        return port.page(HOST, words[:at]) if host == HOST else None
+        return port.page(self.hosts[0], words[:at]) if host == self.hosts[0] else None
 
     async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:
         """Make the project in its group, which has to be there."""
         *group, name = port.repository_of(address)
         root, host = f"{port.api_base(http, address)}/api/v4", port.web_host(address)
         space = await self.ask(http, "GET", f"{root}/namespaces/{quote('/'.join(group), safe='')}")
-        space_id = number(space, host, "id")
-        body = {
-            "name": name,
-            "path": name,
-            "namespace_id": space_id,
-            "visibility": visibility,
-            "description": description,
-        }
+        body = {"name": name, "path": name, "namespace_id": number(space, host, "id")}
+        body |= {"visibility": visibility, "description": description}
         try:
             await self.ask(http, "POST", f"{root}/projects", body)
         except RefusedError as error:

@@ -8,25 +8,15 @@ from typing import Final
 from mirrord.errors import UsageError
 from mirrord.wire.forges.cnb import Cnb
 from mirrord.wire.forges.coding import Coding
-from mirrord.wire.forges.gitea import Gitea
-from mirrord.wire.forges.gitee import Gitee
-from mirrord.wire.forges.github import GitHub
 from mirrord.wire.forges.gitlab import GitLab
+from mirrord.wire.forges.owned import Gitea, Gitee, GitHub
 from mirrord.wire.forges.port import Forge, Page, repository_of, web_host
 from mirrord.wire.git.address import Address
 
 # Those that know their hosts come first: the others take a URL by its form, on whatever host.
 _ALL: Final[tuple[Forge, ...]] = (GitHub(), Gitee(), Coding(), Cnb(), GitLab(), Gitea(), Forge())
 FORGES: Final[Mapping[str, Forge]] = {forge.name: forge for forge in _ALL}
-_HOSTS: Final[Mapping[str, str]] = {
-    "github.com": "github",
-    "gitee.com": "gitee",
-    "e.coding.net": "coding",
-    "cnb.cool": "cnb",
-    "gitlab.com": "gitlab",
-    "gitea.com": "gitea",
-    "codeberg.org": "gitea",
-}
+_HOSTS: Final[Mapping[str, str]] = {host: forge.name for forge in _ALL for host in forge.hosts}
 
 
 def forge_of(address: Address, word: str | None = None) -> Forge:

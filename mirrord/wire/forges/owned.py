@@ -1,4 +1,4 @@
-"""The API that GitHub, Gitee and Gitea share: repositories below users and organisations."""
+"""GitHub, Gitee and Gitea, which share an API: repositories below users and organisations."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from mirrord.errors import DeniedError, MissingError, RefusedError
+from mirrord.wire.forges import port
 from mirrord.wire.forges.answers import needed
-from mirrord.wire.forges.port import Forge, joined, repository_of, web_host
 from mirrord.wire.git.address import Address
 
 if TYPE_CHECKING:
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 _EXISTS: Final = frozenset({400, 409, 422})
 
 
-class OwnerForge(Forge):
+class OwnerForge(port.Forge):
     """Repositories that are called `OWNER/NAME`.
 
     Attributes:
+        pages: hosts of its pages, the one where repositories are cloned first.
+        files: what stands between repository and ref in the URL of a file's page.
         extra: what a new repository is told besides its name, visibility and description.
     """
 
@@ -28,15 +30,23 @@ class OwnerForge(Forge):
     creates = True
     switches = True
     raw = "raw"
+    pages: tuple[str, ...] = ()
+    files: frozenset[str] = frozenset()
     extra: Mapping[str, object] = {}
 
     def api(self, http: Http, address: Address) -> str:
         """Return the URL of the API, without a slash at its end."""
-        raise LookupError(f"{self.name} has no API at {web_host(address)}, or {http.book} does not know it")
+        raise LookupError(f"{self.name} has no API at {port.web_host(address)}, or {http.book} does not know it")
 
     def fits(self, address: Address) -> bool:
         """Whether it is `OWNER/NAME`."""
-        return len(repository_of(address)) == 2
+        return len(port.repository_of(address)) == 2
+
+    def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
+        """Read a page of a repository, or of a file."""
+        if host not in self.pages:
+            return None
+        return port.page(self.pages[0], words[:2], words[3:] if words[2:3] and words[2] in self.files else ())
 
     async def look_up(self, http: Http, address: Address) -> Document | None:
         """Ask for the repository by its name."""
@@ -55,11 +65,11 @@ class OwnerForge(Forge):
             MirrordError: it could not be made.
         """
         root = self.api(http, address)
-        owner, name = repository_of(address)[-2:]
+        owner, name = port.repository_of(address)[-2:]
         body = {"name": name, "private": private, "description": description, "auto_init": False, **self.extra}
         # `POST /user/repos` creates below the credential's own name, whatever was meant.
-        login = needed(await self.ask(http, "GET", f"{root}/user"), web_host(address), "login")
-        below = "user" if login.casefold() == owner.casefold() else f"orgs/{joined(owner)}"
+        login = needed(await self.ask(http, "GET", f"{root}/user"), port.web_host(address), "login")
+        below = "user" if login.casefold() == owner.casefold() else f"orgs/{port.joined(owner)}"
         try:
             return await self.ask(http, "POST", f"{root}/{below}/repos", body)
         except RefusedError as error:
@@ -68,19 +78,15 @@ class OwnerForge(Forge):
                 return existing
             if isinstance(error, MissingError):
                 raise DeniedError(
-                    f"{web_host(address)}: {owner} is neither the credential's own name ({login}) nor an organisation"
-                    " in which it may create repositories; correct `to` or the credential"
+                    f"{port.web_host(address)}: {owner} is neither the credential's own name ({login}) nor an"
+                    " organisation in which it may create repositories; correct `to` or the credential"
                 ) from error
             raise
 
     async def change(self, http: Http, address: Address, **changes: object) -> Document:
-        """Change the repository's settings.
-
-        Raises:
-            MirrordError: the host did not.
-        """
+        """Change the repository's settings."""
         # Gitee wants to be told the name with every change; the others take it for no change.
-        body = {"name": repository_of(address)[-1], **changes}
+        body = {"name": port.repository_of(address)[-1], **changes}
         return await self.ask(http, "PATCH", self._url(http, address), body)
 
     async def set_default_branch(self, http: Http, address: Address, branch: str) -> None:
@@ -88,4 +94,138 @@ class OwnerForge(Forge):
         await self.change(http, address, default_branch=branch)
 
     def _url(self, http: Http, address: Address) -> str:
-        return f"{self.api(http, address)}/repos/{joined(*repository_of(address)[-2:])}"
+        return f"{self.api(http, address)}/repos/{port.joined(*port.repository_of(address)[-2:])}"
+
+
+class GitHub(OwnerForge):
+    """Repositories called `OWNER/NAME` at github.com or a GitHub Enterprise Server."""
+
+    name = "github"
+    hosts = pages = ("github.com",)
+    files = frozenset({"blob", "raw", "tree", "blame", "edit", "commits"})
+    headers: Mapping[str, str] = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+    # A mirror has no use for them.
+    extra: Mapping[str, object] = {"has_issues": False, "has_projects": False, "has_wiki": False}
+    hints = port.refusals(
+        (r"workflow.{0,40}scope|refusing to allow .{0,60}workflow", "give the token the scope `workflow`"),
+        (r"GH001|exceeds GitHub's file size limit", "a file is larger than 100 MB; GitHub takes it with Git LFS only"),
+        (r"GH008|unknown Git LFS objects?", "its LFS objects are not there; leave `lfs: true` for this mirror"),
+        (
+            r"GH006|GH013|protected branch|rule violations",
+            "let the mirror's account bypass the branch's rules, force pushes too",
+        ),
+        (r"secondary rate limit|rate limit exceeded", "the token has asked too often; lower `requests` for the host"),
+        (r"SAML|single sign-on", "authorise the token for the organisation's single sign-on"),
+        (
+            r"Resource not accessible|Must have admin rights",
+            "give the token Administration and Contents: read and write",
+        ),
+        (r"Bad credentials|status 401", "the token is wrong or has expired; make a new one"),
+    )
+
+    def api(self, http: Http, address: Address) -> str:
+        """Return the URL of its API."""
+        at_github = port.web_host(address) in self.hosts
+        return "https://api.github.com" if at_github else f"{port.api_base(http, address)}/api/v3"
+
+    def raw_url(self, address: Address, ref: str, path: str) -> str | None:
+        """Return the URL at raw.githubusercontent.com, or below the repository on another host."""
+        words = port.repository_of(address)
+        if port.web_host(address) in self.hosts:
+            return f"https://raw.githubusercontent.com/{port.joined(*words, port.short(ref), path)}"
+        return super().raw_url(address, ref, path)
+
+    def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
+        """Read a page of a repository, a file, or a raw file."""
+        if host in ("raw.githubusercontent.com", "raw.github.com"):
+            return port.page(self.pages[0], words[:2], words[2:])
+        return super().page_of(host, words)
+
+
+class Gitee(OwnerForge):
+    """Gitee: the API under `/api/v5`, and public repositories only after a review."""
+
+    name = "gitee"
+    hosts = ("gitee.com",)
+    pages = ("gitee.com", "raw.giteeusercontent.com")  # there it asks for a login above about 1 MB
+    files = frozenset({"blob", "raw", "tree", "blame", "edit"})
+    # Its manual puts the token into the query, where logs and proxies find it; the header does as well.
+    extra: Mapping[str, object] = {"has_issues": False, "has_wiki": False}
+    hints = port.refusals(
+        (r"token username invalid", "write the name of the token's owner as `username` under hosts:"),
+        (
+            r"repository size exceeds|exceeds 1024\.00 MB",
+            "the repository is over Gitee's limit; take large branches out with `refs:`, or ask Gitee for more",
+        ),
+        (r"file size.{0,40}(limit|exceed)", "a file is over Gitee's limit for one file"),
+        (
+            r"reject by mode|protected branch|保护分支",
+            "open the branch for force pushes in the repository's branch settings",
+        ),
+        (r"real-?name|实名|身份认证|认证身份", "Gitee wants the account to prove its real name first"),
+        (r"content review|review|审核", "Gitee reviews the repository; until that is done it stays private"),
+        (r"frozen|已被冻结", "Gitee has frozen the repository; ask its support"),
+        (
+            r"401 Unauthorized|Access token|status 401",
+            "the token is wrong or has expired; make one with `projects` at Gitee",
+        ),
+    )
+
+    def api(self, http: Http, address: Address) -> str:
+        """Return the URL of its API."""
+        return f"{port.api_base(http, address)}/api/v5"
+
+    async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:
+        """Make the repository; a public one begins private, and is then asked to become public."""
+        made = await self.make(http, address, private=True, description=description)
+        if visibility != "public" or made.get("private") is False:
+            return ""
+        try:
+            changed = await self.change(http, address, private=False)
+        except RefusedError as error:
+            return f"it is private for now; make it public at Gitee ({error})"
+        return "" if changed.get("private") is False else "it is private until Gitee has reviewed it"
+
+
+class Gitea(OwnerForge):
+    """Gitea and Forgejo: the API under `/api/v1`, on any host, also below a path (`PATH/OWNER/NAME`)."""
+
+    name = "gitea"
+    hosts = ("gitea.com", "codeberg.org")
+    files = frozenset({"src", "raw", "media", "blame"})
+    scheme = "token"
+    raw = "raw/{kind}"
+    hints = port.refusals(
+        (
+            r"is the default branch and cannot be deleted",
+            "it is switched first when `host: gitea` and the token allow it",
+        ),
+        (r"protected from deletion", "remove the branch's protection at the host, or delete the branch there"),
+        (r"protected from (?:unverified|changing)", "switch this rule off in the branch's protection"),
+        (r"tag \S+ is protected", "let the mirror's account write it under protected tags"),
+        (
+            r"protected from force push|protected branch|Not allowed to (?:force-)?push",
+            "let the mirror's account force-push in the branch's protection",
+        ),
+        (
+            r"required scope|does not have at least one of required scope",
+            "give the token read and write for repositories",
+        ),
+        (r"reached (?:the|your) limit|quota", "the owner has no room for more; ask the host's administrator"),
+        (r"token is required|invalid username, password or token|status 401", "the token is wrong; make a new one"),
+    )
+
+    def api(self, http: Http, address: Address) -> str:
+        """Return the URL of its API."""
+        *below, _, _ = port.repository_of(address)
+        return f"{port.api_base(http, address)}/{port.joined(*below, 'api/v1')}"
+
+    def fits(self, address: Address) -> bool:
+        """Whether it is `OWNER/NAME`, perhaps below a path."""
+        return len(port.repository_of(address)) >= 2
+
+    def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
+        """Read the URL of a file or a raw file on any host, told by its form; of a repository on known hosts."""
+        if len(words) > 4 and words[2] in self.files and words[3] in ("branch", "tag", "commit"):
+            return port.page(host, words[:2], words[4:], words[3])
+        return port.page(host, words[:2]) if host in self.hosts else None

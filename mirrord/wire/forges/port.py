@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from mirrord.wire.api import Document
     from mirrord.wire.http.client import Http
 
-SSH_HOSTS = {"ssh.github.com": "github.com", "altssh.gitlab.com": "gitlab.com"}
-"""Where hosts take SSH on port 443."""
+_SSH_HOSTS = {"ssh.github.com": "github.com", "altssh.gitlab.com": "gitlab.com"}  # where they take SSH on port 443
 _PORT = re.compile(r":\d+\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -66,6 +65,7 @@ class Forge:
 
     Attributes:
         name: the word in `host:`.
+        hosts: that are known to be of this kind.
         form: how its repositories are called, for people: `OWNER/NAME`.
         creates: whether a missing repository can be made by its API.
         switches: whether the default branch can be set by its API.
@@ -76,6 +76,7 @@ class Forge:
     """
 
     name = "plain"
+    hosts: tuple[str, ...] = ()
     form = "PATH"
     creates = False
     switches = False
@@ -106,10 +107,13 @@ class Forge:
         return repository_of(address) != ("",)
 
     def raw_url(self, address: Address, ref: str, path: str) -> str | None:
-        """Return the URL of a file's bytes, or None where there is none. `ref` may be short or a full name."""
+        """Return the URL of a file's bytes, or None where there is none. A short `ref` is a branch's."""
         if not self.raw:
             return None
-        return f"{web(address)}/{joined(*repository_of(address), self.raw.format(kind=kind_of(ref)), short(ref), path)}"
+        scheme = "http" if address.scheme == "http" else "https"
+        kind = "tag" if ref.startswith(TAGS) else "commit" if _COMMIT.fullmatch(ref) else "branch"
+        rest = joined(*repository_of(address), self.raw.format(kind=kind), short(ref), path)
+        return f"{scheme}://{web_host(address)}/{rest}"
 
     def parse_page(self, url: str) -> Page | None:
         """Read a page, raw or clone URL of this host; None: it is somebody else's.
@@ -117,8 +121,16 @@ class Forge:
         Raises:
             MirrordError: it is this host's, and names no repository that can be cloned.
         """
-        location = ForgeLocation.of(url)
-        return self.page_of(location.host, location.words) if location else None
+        try:
+            parts = urlsplit(url)
+            port = "" if parts.port in (None, 80, 443) else f":{parts.port}"
+        except ValueError:
+            return None
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            return None  # no browser would open it
+        # Query and fragment (`?raw=true`, `#L10`) are dropped.
+        words = tuple(map(unquote, parts.path.strip("/").split("/")))
+        return self.page_of(parts.hostname.removeprefix("www.") + port, words)
 
     def page_of(self, host: str, words: tuple[str, ...]) -> Page | None:  # noqa: ARG002 - for those that have pages
         """Read a URL that was taken apart; see `parse_page`."""
@@ -193,26 +205,6 @@ class Forge:
             return None
 
 
-@dataclass(frozen=True, slots=True)
-class ForgeLocation:
-    """A URL taken apart; query and fragment (`?raw=true`, `#L10`) are dropped."""
-
-    host: str
-    words: tuple[str, ...]
-
-    @classmethod
-    def of(cls, url: str) -> ForgeLocation | None:
-        """Take `url` apart, or return None for what no browser would open."""
-        try:
-            parts = urlsplit(url)
-            port = "" if parts.port in (None, 80, 443) else f":{parts.port}"
-        except ValueError:
-            return None
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-            return None
-        return cls(parts.hostname.removeprefix("www.") + port, tuple(map(unquote, parts.path.strip("/").split("/"))))
-
-
 def repository_of(address: Address) -> tuple[str, ...]:
     """Return the words of a repository's path, decoded, without `.git`."""
     path = address.path if address.scheme == "ssh" else unquote(address.path)
@@ -230,12 +222,7 @@ def web_host(address: Address) -> str:
     if address.scheme != "ssh":
         return address.host
     host = _PORT.sub("", address.host)
-    return SSH_HOSTS.get(host, host)
-
-
-def web(address: Address) -> str:
-    """Return `scheme://host` of the host's pages."""
-    return f"{'http' if address.scheme == 'http' else 'https'}://{web_host(address)}"
+    return _SSH_HOSTS.get(host, host)
 
 
 def short(ref: str) -> str:
@@ -243,20 +230,13 @@ def short(ref: str) -> str:
     return ref.removeprefix(HEADS).removeprefix(TAGS)
 
 
-def kind_of(ref: str) -> str:
-    """Return `branch`, `tag` or `commit`; a short name is taken for a branch."""
-    if ref.startswith(TAGS):
-        return "tag"
-    return "commit" if _COMMIT.fullmatch(ref) else "branch"
-
-
 def joined(*words: str) -> str:
     """Write words (each may hold slashes) as one path of a URL, percent-encoded, without a slash in front."""
     return "/".join(quote(word.strip("/"), safe="/") for word in words if word)
 
 
-def clone_url(host: str, words: Sequence[str]) -> Address:
-    """Return the address under which a repository of a page is cloned.
+def page(host: str, words: Sequence[str], rest: Sequence[str] = (), kind: str = "") -> Page:
+    """Return the page of a repository; `refs/heads/…` and `refs/tags/…` in front of the rest say of which kind it is.
 
     Raises:
         MirrordError: a word is missing, or nothing that an address may hold.
@@ -264,18 +244,10 @@ def clone_url(host: str, words: Sequence[str]) -> Address:
     path = "/".join(words).removesuffix(".git")
     if not all(words) or not path:
         raise UsageError(f"{host}: the URL names no repository; open the file there, and take its address")
-    return Address.parse(f"https://{host}/{quote(path)}.git")
-
-
-def page(host: str, words: Sequence[str], rest: Sequence[str] = (), kind: str = "") -> Page:
-    """Return the page of a repository; `refs/heads/…` and `refs/tags/…` in front of the rest say of which kind it is.
-
-    Raises:
-        MirrordError: as `clone_url`.
-    """
+    address = Address.parse(f"https://{host}/{quote(path)}.git")
     rest = tuple(word for word in rest if word)
     if any(word in (".", "..") for word in rest):
         raise UsageError(f"{host}: the URL has `.` or `..` in its path; write the path as it is in the repository")
     if len(rest) > 2 and rest[0] == "refs" and rest[1] in ("heads", "tags"):
         kind, rest = ("branch" if rest[1] == "heads" else "tag"), rest[2:]
-    return Page(clone_url(host, words), rest, kind)
+    return Page(address, rest, kind)

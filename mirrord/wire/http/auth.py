@@ -2,24 +2,79 @@
 
 Whether a token server may be asked at all is decided by `mirrord.wire.trust`. The flow follows the distribution
 token specification, with the leniency that registries need: `access_token`, missing lifetimes, scopes that are
-named only in a second challenge, identity tokens (OAuth2) with the older GET as a way back.
+named only in a second challenge, identity tokens (OAuth2) with the older GET as a way back. Challenges are read as
+RFC 9110 section 11.6.1 writes them: several in one header, or in several, or both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import re
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from mirrord.errors import UntrustedError
 from mirrord.wire import trust
 from mirrord.wire.host import HostPolicy
-from mirrord.wire.http import challenge
 from mirrord.wire.http.token import AuthState, Token
 from mirrord.wire.origin import check_url, joined
 from mirrord.wire.secret import Credential
 
 _MOST_SCOPES: Final = 2
+
+
+LONGEST: Final = 16 * 1024
+MOST: Final = 16
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's word
+_SCHEME = re.compile(rf"[ \t,]*+({_TOKEN})(?:[ \t]++|(?=,)|$)")
+_PARAM = re.compile(rf'[ \t,]*+({_TOKEN})[ \t]*+=[ \t]*+(?:([^",=\s][^",\s]*+)|"((?:[^"\\]|\\.)*+)")[ \t]*+(?=,|$)')
+_TOKEN68 = re.compile(r"[0-9A-Za-z._~+/-]++=*+[ \t]*+(?=,|$)")
+_ESCAPE = re.compile(r"\\(.)")
+
+
+class Challenge(NamedTuple):
+    """One way to authenticate that a server offers.
+
+    Attributes:
+        scheme: lower-case (`bearer`, `basic`).
+        params: lower-case names; of a repeated name the first value counts.
+    """
+
+    scheme: str
+    params: Mapping[str, str]
+
+
+def parse(headers: Iterable[str]) -> tuple[Challenge, ...]:
+    """Return all challenges in order; what follows a syntax error, and a header beyond `LONGEST`, is dropped.
+
+    Takes time linear in the length of the headers whatever they hold.
+    """
+    found: list[Challenge] = []
+    for header in headers:
+        if len(header) <= LONGEST:
+            found.extend(_challenges(header))
+    return tuple(found[:MOST])
+
+
+def _challenges(header: str) -> list[Challenge]:
+    found: list[Challenge] = []
+    position = 0
+    while (scheme := _SCHEME.match(header, position)) and len(found) < MOST:
+        params, position = _params(header, scheme.end())
+        found.append(Challenge(scheme[1].lower(), params))
+    return found
+
+
+def _params(header: str, position: int) -> tuple[dict[str, str], int]:
+    params: dict[str, str] = {}
+    while match := _PARAM.match(header, position):
+        name, bare, quoted = match.groups()
+        params.setdefault(name.lower(), bare if quoted is None else _ESCAPE.sub(r"\1", quoted))
+        position = match.end()
+    if not params and (match := _TOKEN68.match(header, position)):
+        position = match.end()
+    return params, position
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +176,10 @@ def _again(reply: Reply, token: Token | None) -> bool:
     return reply.status == 401 or (reply.status == 403 and token is not None and token.expired(reply.now))
 
 
-def _choose(reply: Reply, policy: HostPolicy, credential: Credential | None) -> challenge.Challenge | None:
+def _choose(reply: Reply, policy: HostPolicy, credential: Credential | None) -> Challenge | None:
     """Return the first bearer challenge with a trusted realm, else basic if we have something to say, else None."""
     home, refused, basic = check_url(reply.url), None, None
-    for offer in challenge.parse(reply.headers):
+    for offer in parse(reply.headers):
         if offer.scheme == "basic":
             basic = offer
         elif offer.scheme == "bearer" and offer.params.get("realm"):
@@ -134,7 +189,7 @@ def _choose(reply: Reply, policy: HostPolicy, credential: Credential | None) -> 
             except UntrustedError as error:
                 refused = refused or error
             else:
-                return challenge.Challenge("bearer", {**offer.params, "realm": realm})
+                return Challenge("bearer", {**offer.params, "realm": realm})
     if basic is not None and credential is not None:
         return basic
     if refused is not None:
@@ -142,7 +197,7 @@ def _choose(reply: Reply, policy: HostPolicy, credential: Credential | None) -> 
     return None
 
 
-def _next_scope(offer: challenge.Challenge, wanted: str, tried: set[str], *, first: bool) -> str | None:
+def _next_scope(offer: Challenge, wanted: str, tried: set[str], *, first: bool) -> str | None:
     named = offer.params.get("scope", "")
     if len(tried) == _MOST_SCOPES:
         return None

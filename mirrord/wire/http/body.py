@@ -8,9 +8,8 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from mirrord.errors import BrokenError, StalledError, TooLargeError
-from mirrord.wire.http.message import CAPS, HttpRequest, Limits, Upload
+from mirrord.wire.http.message import CAPS, HttpRequest, Limits, Upload, WireResponse
 from mirrord.wire.http.pace import Bucket, MinThroughput
-from mirrord.wire.http.request import WireResponse
 from mirrord.wire.number import whole
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from time import time  # noqa: TID251 - a default argument, for nothing but Retry-After dates
 from types import TracebackType
 from typing import Self, TypeVar
@@ -21,16 +22,66 @@ from mirrord.wire import trust
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.authenticator import Authenticator
 from mirrord.wire.http.body import ResponseStream
-from mirrord.wire.http.deadline import deadline
-from mirrord.wire.http.limiter import HostLimiter
 from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, Limits, Upload, refusal
-from mirrord.wire.http.pace import Repeat, RequestClass, decide, retry_after
-from mirrord.wire.http.sender import Connect, Sender
+from mirrord.wire.http.pace import Repeat, RequestClass, admits, decide, retry_after
+from mirrord.wire.http.sender import Connect, Sender, deadline
 from mirrord.wire.http.transport import AiohttpTransport
 from mirrord.wire.number import whole
 from mirrord.wire.origin import check_url
 
 _T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class HostLimiter:
+    """Admission to one host: first come, first served within each class.
+
+    Attributes:
+        limit: how many requests at once.
+    """
+
+    limit: int
+    _active: Counter[RequestClass] = field(default_factory=Counter)
+    _waiting: dict[RequestClass, OrderedDict[asyncio.Future[None], None]] = field(
+        default_factory=lambda: {kind: OrderedDict() for kind in RequestClass}
+    )
+
+    @asynccontextmanager
+    async def slot(self, kind: RequestClass) -> AsyncIterator[None]:
+        """Hold a place for one request of this class."""
+        if self._waiting[kind] or not self._admits(kind):
+            await self._wait(kind)
+        else:
+            self._active[kind] += 1
+        try:
+            yield
+        finally:
+            self._active[kind] -= 1
+            self._wake()
+
+    async def _wait(self, kind: RequestClass) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[kind][turn] = None
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():  # whoever left since may have taken it out of the line already
+                self._waiting[kind].pop(turn, None)
+            else:  # admitted and cancelled in the same breath: pass the place on
+                self._active[kind] -= 1
+                self._wake()
+            raise
+
+    def _wake(self) -> None:
+        for kind, queue in self._waiting.items():
+            while queue and self._admits(kind):
+                turn, _ = queue.popitem(last=False)
+                if not turn.done():
+                    self._active[kind] += 1
+                    turn.set_result(None)
+
+    def _admits(self, kind: RequestClass) -> bool:
+        return admits(kind, self._active, self.limit)
 
 
 def base_url(book: HostBook, host: str, api_host: str | None = None) -> str:
@@ -129,12 +180,12 @@ class Http:
             except MirrordError as error:
                 if isinstance(error, UntrustedError):
                     self._events.emit(TrustRefused(request.host, error.reason))
-                decision = decide(count, error, limits, waited=waited, repeat=repeat, jitter=self._jitter)
-                if decision.delay is None:
+                delay = decide(count, error, limits, waited=waited, repeat=repeat, jitter=self._jitter)
+                if delay is None:
                     raise
-                self._events.emit(Retrying(request.host, decision.reason, decision.delay))
-                waited += decision.delay
-            await asyncio.sleep(decision.delay)
+                self._events.emit(Retrying(request.host, error.code, delay))
+                waited += delay
+            await asyncio.sleep(delay)
 
     @asynccontextmanager
     async def _opened(self, request: HttpRequest) -> AsyncIterator[ResponseStream]:

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final
 
-from mirrord.errors import MirrordError, ServerError, ThrottledError, UnreachableError
+from mirrord.errors import MirrordError, ThrottledError, TransportError, UnreachableError
 from mirrord.wire.http.message import Limits
 
 LONGEST_WAIT: Final = 3600.0
@@ -52,19 +52,6 @@ class Repeat(StrEnum):
     UNSENT = "unsent"  # only when nothing of its body can have been consumed
 
 
-@dataclass(frozen=True, slots=True)
-class RetryDecision:
-    """Whether to try again.
-
-    Attributes:
-        delay: seconds to wait before, or None to give up.
-        reason: a word: the error's code, or why not.
-    """
-
-    delay: float | None
-    reason: str
-
-
 def decide(
     attempt: int,
     error: MirrordError,
@@ -73,8 +60,8 @@ def decide(
     waited: float = 0.0,
     repeat: Repeat = Repeat.ALWAYS,
     jitter: Callable[[], float],
-) -> RetryDecision:
-    """Decide what to do after a failed attempt.
+) -> float | None:
+    """Return the seconds to wait before the next attempt after a failed one, or None to give up.
 
     Waits grow as full-jitter exponential backoff; what a host asks for in `Retry-After` is kept to, unless that
     is longer than this call may wait: then the error goes to the caller at once, with the time in it.
@@ -87,17 +74,12 @@ def decide(
         repeat: what may be repeated.
         jitter: returns a random number in [0, 1).
     """
-    if not error.retry:
-        return RetryDecision(None, "permanent")
-    if repeat is Repeat.UNSENT and not isinstance(error, (ThrottledError, UnreachableError)):
-        return RetryDecision(None, "body sent")
-    if attempt >= limits.attempts:
-        return RetryDecision(None, "attempts")
-    asked = error.after if isinstance(error, (ThrottledError, ServerError)) else None
+    unsent = isinstance(error, (ThrottledError, UnreachableError))
+    if not error.retry or attempt >= limits.attempts or (repeat is Repeat.UNSENT and not unsent):
+        return None
+    asked = error.after if isinstance(error, TransportError) else None
     delay = jitter() * min(_CEILING, _FIRST * 2 ** min(attempt, 20)) if asked is None else asked
-    if delay > min(LONGEST_WAIT, limits.patience - waited):
-        return RetryDecision(None, "patience")
-    return RetryDecision(delay, error.code)
+    return None if delay > min(LONGEST_WAIT, limits.patience - waited) else delay
 
 
 @dataclass(slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
@@ -15,10 +16,8 @@ from mirrord.events import Events, RequestDone
 from mirrord.wire import trust
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.body import ResponseStream, UploadBody
-from mirrord.wire.http.deadline import deadline
-from mirrord.wire.http.message import HttpRequest, HttpResponse, Limits, Upload
+from mirrord.wire.http.message import HttpRequest, HttpResponse, Limits, Transport, Upload, WireRequest, WireResponse
 from mirrord.wire.http.pace import Bucket
-from mirrord.wire.http.request import Transport, WireRequest, WireResponse
 from mirrord.wire.http.transport import Route, Tls
 from mirrord.wire.origin import Origin, canonical, check_url
 
@@ -27,6 +26,46 @@ Connect = Callable[[Route, Limits], Transport]
 _AGENT: Final = f"mirrord/{__version__}"
 _STALE: Final = 3  # dead kept connections in a row before it counts as an attempt
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+Line = AbstractAsyncContextManager[None]
+
+
+@asynccontextmanager
+async def deadline(
+    request: HttpRequest, limits: Limits, *, content: bool = False
+) -> AsyncIterator[Callable[[Line], Line]]:
+    """End what runs in it when the request's time is over. Yields what holds a place in a line at no cost of time.
+
+    Args:
+        request: its `deadline` counts; None stands for `Limits.small`, and for no end with content under way.
+        limits: patience.
+        content: the answer is content, of whatever length.
+
+    Raises:
+        StalledError: the time ran out.
+    """
+    endless = content or isinstance(request.body, Upload)
+    seconds = limits.small if request.deadline is None and not endless else request.deadline
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            yield partial(_free, limit)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise StalledError(f"{request.host}: {request.method} not done within {seconds:.0f} s") from error
+
+
+@asynccontextmanager
+async def _free(limit: asyncio.Timeout, line: Line) -> AsyncIterator[None]:
+    """Hold a place in `line`; the clock stands still until it is our turn: waiting here is our own doing."""
+    until, since = limit.when(), asyncio.get_running_loop().time()
+    limit.reschedule(None)
+    async with line:
+        if until is not None:
+            limit.reschedule(until + asyncio.get_running_loop().time() - since)
+        yield
 
 
 @dataclass(slots=True)

@@ -16,8 +16,7 @@ from yarl import URL
 
 from mirrord.errors import BrokenError, ContentError, MirrordError, RefusedError, StalledError, UnreachableError
 from mirrord.wire import trust
-from mirrord.wire.http.message import KIB, MIB, Limits, permanent
-from mirrord.wire.http.request import WireRequest
+from mirrord.wire.http.message import KIB, MIB, Limits, WireRequest, permanent
 from mirrord.wire.trust import Reach
 
 if TYPE_CHECKING:

@@ -31,10 +31,9 @@ from mirrord.errors import (
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import CHART_TYPES, LONGEST_ARCHIVE, PROVENANCE_TYPE, ChartVersion, is_oci
 from mirrord.syncers.helm.plan.survey import ChartArchive
-from mirrord.syncers.helm.upstream.archive import brought
+from mirrord.syncers.helm.upstream.archive import LIMIT as LONGEST_PROVENANCE
+from mirrord.syncers.helm.upstream.archive import brought, check_provenance, is_signed
 from mirrord.syncers.helm.upstream.location import ChartLocation, home, locate, locate_oci
-from mirrord.syncers.helm.upstream.provenance import LIMIT as LONGEST_PROVENANCE
-from mirrord.syncers.helm.upstream.provenance import check_provenance, is_signed
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest, permanent
 from mirrord.wire.http.resume import Validator, from_offset

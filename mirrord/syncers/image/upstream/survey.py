@@ -128,7 +128,7 @@ async def names_held(
     """
     look = await _held(target.name, open_target(mirror, target, services), names)
     if look.error:
-        raise UnreachableError(look.error)
+        raise UnreachableError(str(look.error))
     return look.held
 
 
