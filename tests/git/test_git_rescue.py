@@ -99,7 +99,7 @@ async def test_what_a_person_pushed_is_kept_and_comes_back(scene: Scene) -> None
 
 
 async def test_a_first_run_to_somebodys_fork_keeps_what_is_theirs(scene: Scene) -> None:
-    """Five branches are upstream's and one is not: it goes, as the plan says, and a backup of it is here."""
+    """Five branches are upstream's and one is not: it stays at first, and goes with the next run, and is backed up."""
     fork = await scene.world.host("fork")
     fork.create(NAME)
     there = Upstream(fork.path(NAME))
@@ -107,7 +107,12 @@ async def test_a_first_run_to_somebodys_fork_keeps_what_is_theirs(scene: Scene) 
     mine = there.commit("mywork", {"mine": b"mine\n"}, parent=there.refs()[DEV])
     mirror = scene.world.mirror(scene.source.url(NAME), name="another", fork=fork.url(NAME))
     run = await scene.world.run(mirror)
+    assert run.result is Result.NOOP, run.receipts
+    assert fork.refs(NAME) == {**scene.upstream.refs(), "refs/heads/mywork": mine}
+    assert any("this one deletes nothing" in remark for remark in run.remarks)
+    run = await scene.world.run(mirror)
     assert run.result is Result.SUCCESS, run.receipts
+    assert not any("this one deletes nothing" in remark for remark in run.remarks)
     assert fork.refs(NAME) == scene.upstream.refs()
     assert [(one.item, one.digest) for one in await scene.world.cache(mirror).backups()] == [
         ("refs/heads/mywork", mine)

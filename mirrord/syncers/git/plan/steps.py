@@ -25,6 +25,9 @@ DEFAULT_BRANCH = "HEAD"
 GROUP = "push"
 
 
+_UNKNOWN = "not upstream; kept this time, since nothing is known of earlier runs"
+
+
 @dataclass(frozen=True, slots=True)
 class _Decider:
     """What every decision of one plan is made with."""
@@ -63,6 +66,10 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
         for target in mirror.targets:
             steps += _decided(decider, target)
             remarks += filter(None, [_by_hand(decider, target)])
+        if any(step.reason == _UNKNOWN for step in steps):
+            remarks.append(
+                "nothing is known of earlier runs: this one deletes nothing, and the next one compares with what it saw"
+            )
     notes = (choice.problems, choice.missing, tuple(remarks))
     return Plan(mirror.name, mirror.kind, now, tuple(steps), *notes, decisions=survey)
 
@@ -162,7 +169,11 @@ def _steps(decider: _Decider, target: Target) -> Iterator[Step]:
             passing=True,
         )
     gone = () if equal else sorted(held.keys() - after.keys())
+    blind = decider.survey.baseline is None and not decider.mirror.allow
     for ref in gone:
+        if blind:
+            yield Step(Action.KEEP, ref, held[ref], name, (ref,), _UNKNOWN, group=GROUP)
+            continue
         yield Step(
             Action.DELETE, ref, held[ref], name, (ref,), _deletion(decider, ref, held[ref]), group=GROUP, passing=True
         )
