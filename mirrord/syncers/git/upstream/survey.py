@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 
 from mirrord.errors import BrokenError, MirrordError, MissingError, UnreachableError, UnsupportedError
@@ -26,12 +26,6 @@ PATIENCE = 60.0  # seconds for one look at a target; a dead one must not hold up
 _SHA1 = 40
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    held: Refs | None = None
-    error: str = ""
-
-
 async def survey(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> GitSurvey:
     """Find out what upstream and the targets have; nothing that is served or at a target changes.
 
@@ -42,26 +36,32 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         MirrordError: upstream cannot be read.
     """
     cache = MirrorCache(mirror, services)
-    looks: dict[str, _Look] = {}
-    source = _Source(mirror, services, cache)
+    upstream, known, count = Refs({}), KnownRefs(), 0
+    targets, unasked = dict[str, Refs | None](), dict[str, str]()
+
+    async def read() -> None:
+        nonlocal upstream, known, count
+        upstream, known, count = await _up_to_date(mirror, services, cache)
 
     async def look(target: Target) -> None:
-        looks[target.name] = await _look(mirror, target, services)
+        try:
+            targets[target.name] = await _held(mirror, target, services)
+        except MirrordError as error:
+            unasked[target.name] = str(error)
 
     async with cache.lock:
-        await together(source.read(), *(look(target) for target in mirror.targets if target.name != LOCAL))
-    upstream, restored = source.refs, source.known.held
+        await together(read(), *(look(target) for target in mirror.targets if target.name != LOCAL))
     found = GitSurvey(
         upstream=upstream,
-        choice=await offload(upstream.size, choose, spec_of(mirror).refs, upstream, restored),
-        served=source.known.served,
-        targets={name: one.held for name, one in looks.items() if not one.error},
-        held_back=restored,
-        unasked={name: one.error for name, one in looks.items() if one.error},
-        first=source.known.served is None or not source.known.served.refs,
+        choice=await offload(upstream.size, choose, spec_of(mirror).refs, upstream, known.held),
+        served=known.served,
+        targets=targets,
+        held_back=known.held,
+        unasked=unasked,
+        first=known.served is None or not known.served.refs,
         known=frozenset(name for name, _ in memory),
         at=now,
-        read=source.bytes,
+        read=count,
     )
     found = await cache.related(found)
     found = replace(found, accident=await offload(upstream.size, guard, mirror, found))
@@ -80,42 +80,25 @@ async def _with_lfs(mirror: Mirror, found: GitSurvey, cache: MirrorCache) -> Git
         return replace(found, unsearched=error)
 
 
-@dataclass(slots=True)
-class _Source:
-    """Upstream, and a cache that has what upstream says.
+async def _up_to_date(mirror: Mirror, services: Services, cache: MirrorCache) -> tuple[Refs, KnownRefs, int]:
+    """Return what upstream has, what a cache has that was brought up to that, and about how many bytes came."""
+    source, count = source_address(mirror), 0
+    refs, known = await _ask(source, services), await cache.known.read()
+    if _behind(known, refs):
+        count = await cache.fetch(source, refs)
+        known = await cache.known.read()
+    if _behind(known, refs):
+        refs = await _ask(source, services)  # it moved between the look and the fetch
+    if _behind(known, refs):
+        raise BrokenError(f"{source} changes while it is fetched; the next run tries again")
+    return refs, cache.known.recognised(known, refs.refs), count
 
-    Attributes:
-        refs: what upstream has.
-        known: what the cache has.
-        bytes: about how much had to be fetched for that.
-    """
 
-    mirror: Mirror
-    services: Services
-    cache: MirrorCache
-    refs: Refs = field(default_factory=lambda: Refs({}))
-    known: KnownRefs = field(default_factory=KnownRefs)
-    bytes: int = 0
-
-    async def read(self) -> None:
-        """Ask, and fetch what the cache lacks."""
-        source = source_address(self.mirror)
-        self.refs = await _ask(source, self.services)
-        self.known = await self.cache.known.read()
-        if self._behind():
-            self.bytes = await self.cache.fetch(source, self.refs)
-            self.known = await self.cache.known.read()
-        if self._behind():
-            self.refs = await _ask(source, self.services)  # it moved between the look and the fetch
-        if self._behind():
-            raise BrokenError(f"{source} changes while it is fetched; the next run tries again")
-        self.known = self.cache.known.recognised(self.known, self.refs.refs)
-
-    def _behind(self) -> bool:
-        """Compare with what git fetches: a name that it does not accept stays away, and the plan says so."""
-        if alike(self.known.incoming, self.refs.refs):
-            return False
-        return self.known.incoming != {name: oid for name, oid in self.refs.refs.items() if valid_ref(name)}
+def _behind(known: KnownRefs, upstream: Refs) -> bool:
+    """Compare with what git fetches: a name that it does not accept stays away, and the plan says so."""
+    if alike(known.incoming, upstream.refs):
+        return False
+    return known.incoming != {name: oid for name, oid in upstream.refs.items() if valid_ref(name)}
 
 
 async def _ask(source: Address, services: Services) -> Refs:
@@ -129,17 +112,14 @@ async def _ask(source: Address, services: Services) -> Refs:
     return refs
 
 
-async def _look(mirror: Mirror, target: Target, services: Services) -> _Look:
-    address = target_address(mirror, target)
+async def _held(mirror: Mirror, target: Target, services: Services) -> Refs | None:
     try:
         async with asyncio.timeout(PATIENCE):
-            return _Look(await ls_refs(git_of(services), services.http, address))
+            return await ls_refs(git_of(services), services.http, target_address(mirror, target))
     except MissingError:
-        return _Look()
-    except TimeoutError:
-        return _Look(error=f"no answer within {PATIENCE:.0f} s")
-    except MirrordError as error:
-        return _Look(error=str(error))
+        return None
+    except TimeoutError as error:
+        raise UnreachableError(f"no answer within {PATIENCE:.0f} s") from error
 
 
 async def refs_held(
@@ -155,8 +135,5 @@ async def refs_held(
         async with cache.lock:
             held = (await cache.known.read()).served
     else:
-        look = await _look(mirror, target, services)
-        if look.error:
-            raise UnreachableError(look.error)
-        held = look.held
+        held = await _held(mirror, target, services)
     return {name: held.refs.get(name) if held else None for name in names}
