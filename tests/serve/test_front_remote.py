@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from mirrord.blobs.disk import DiskStore
+from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.store import Remote
 from mirrord.errors import BrokenError, MirrordError, MissingError
 from mirrord.model.digest import Digest
@@ -192,14 +197,7 @@ async def test_images_out_of_a_remote_store(tmp_path: Path) -> None:
             place = place_in(tmp_path / "blobs", digest)
             assert place is not None
             await remote.adopt(digest, place)
-        services = type(world.services)(
-            world.services.http,
-            world.services.spools,
-            world.services.events,
-            world.services.scratch,
-            remote,
-            world.services.repositories,
-        )
+        services = replace(world.services, blobs=remote)
         async with listening(services, image_front) as address:
             status, headers, body = await ask(address, path="/v2/app/manifests/v1")
             assert (status, body) == (200, image.body)
@@ -220,3 +218,42 @@ def failing(data: bytes, error: MirrordError | None) -> Callable[[int, int], Asy
             raise error
 
     return opened
+
+
+async def test_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for content on a disk that does not answer waits alone: the event loop never looks at that disk."""
+    image, answers = build_image(["linux/amd64"]), threading.Event()
+    stuck: list[str] = []
+    looked: list[str] = []
+
+    def hanging(look: Callable[..., Any]) -> Callable[..., Any]:
+        def on_our_disk(path: Any, *arguments: Any, **options: Any) -> Any:
+            if str(path).startswith((f"{tmp_path}/blobs", f"{tmp_path}/repositories")):
+                if threading.current_thread() is threading.main_thread():
+                    looked.append(str(path))
+                else:
+                    stuck.append(str(path))
+                    answers.wait(30)
+            return look(path, *arguments, **options)
+
+        return on_our_disk
+
+    async with open_world(tmp_path) as world:
+        await world.run(world.mirror({"layout": write_layout(image, tmp_path / "layout"), "names": ["v1"]}, LOCAL))
+        names = DiskRepositories(tmp_path / "repositories")  # as after a restart: nothing is in memory
+        services = replace(world.services, repositories=names, blobs=DiskStore(tmp_path / "blobs"))
+        for owner, name in ((Path, "stat"), (Path, "read_bytes"), (os, "open")):
+            monkeypatch.setattr(owner, name, hanging(getattr(owner, name)))
+        async with listening(services, image_front) as address:
+            asked = [("GET", "manifests/v1"), ("HEAD", f"blobs/{image.layers[0]}"), ("GET", "tags/list")]
+            waiting = [asyncio.ensure_future(ask(address, method, f"/v2/app/{what}")) for method, what in asked]
+            while not stuck:
+                assert (await ask(address, path="/livez"))[0] == 200
+            assert (await ask(address, path="/livez"))[0] == 200
+            assert not any(task.done() for task in waiting)
+            answers.set()
+            assert [answer[0] for answer in await asyncio.gather(*waiting)] == [200, 200, 200]
+            assert (await ask(address, path=f"/v2/app/blobs/{image.layers[0]}"))[2] == image.blobs[image.layers[0]]
+        monkeypatch.undo()
+    assert looked == []
+    assert len(stuck) >= 3
