@@ -21,7 +21,7 @@ from mirrord.testing import DockerRegistry, Image, Registry, build_image, push
 from mirrord.testing.exchange import Moment
 from tests.support.commands import Desk
 from tests.support.layouts import write_layout
-from tests.support.walking import leftovers, walk, walk_local
+from tests.support.walking import leftovers, walk, walk_layout, walk_local
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -33,7 +33,7 @@ LATER = ("push.tag:3", "record.receipt:1")
 
 
 class World:
-    """Two mirrors, of a registry and of a build, each to two real registries and the embedded store."""
+    """Two mirrors, of a registry and of a build, each to two real registries, the embedded store and OCI layouts."""
 
     def __init__(self, desk: Desk, source: Registry, registries: Registries, more: str = "") -> None:
         self.desk, self.source, self.registries = desk, source, registries
@@ -46,12 +46,13 @@ class World:
         one, two = (f"{registry.host}/{self.prefix}" for registry in registries)
         desk.configure(
             "settings: {listen: '127.0.0.1:0'}\n"
-            f"targets: {{one: {{kind: image, to: {one}}}, two: {{kind: image, to: {two}}}}}\n"
+            f"targets: {{one: {{kind: image, to: {one}}}, two: {{kind: image, to: {two}}}, "
+            f"folder: {{kind: image, to: 'oci:{desk.folder}/layouts'}}}}\n"
             "mirrors:\n"
             f"  - {{name: app, kind: image, from: {{repository: {source.host}/up/app, tags: ['*']}}, "
-            f"to: [one, two, local]{more}}}\n"
+            f"to: [one, two, local, folder]{more}}}\n"
             f"  - {{name: built, kind: image, from: {{layout: {desk.folder}/build, names: [main-0123456, main]}}, "
-            "to: [one, two, local]}\n"
+            "to: [one, two, local, folder]}\n"
         )
 
     async def open(self) -> None:
@@ -68,7 +69,8 @@ class World:
         found = []
         for name in ("app", "built"):
             places = [await walk(registry, f"{self.prefix}/{name}") for registry in self.registries]
-            for tags in (*places, walk_local(self.state, name)):
+            own = walk_local(self.state, name), walk_layout(self.desk.folder / "layouts" / name)
+            for tags in (*places, *own):
                 assert tags.items() <= self.wanted(name).items()
                 assert name == "app" or "main" not in tags or "main-0123456" in tags
                 found.append(dict(tags))
@@ -76,7 +78,7 @@ class World:
 
     async def whole(self) -> None:
         """Look whether all is there, and nothing else."""
-        assert await self.sound() == [self.wanted(name) for name in ("app", "built") for _ in range(3)]
+        assert await self.sound() == [self.wanted(name) for name in ("app", "built") for _ in range(4)]
         assert leftovers(self.state) == []
 
     def writes(self) -> int:
@@ -106,8 +108,9 @@ class World:
                 return [await shop.runner.sync(name) for name in shop.snapshot.names]
 
     def stamps(self) -> dict[str, int]:
-        """Return when each file of the embedded store was written."""
-        files = [file for folder in ("repositories", "blobs") for file in (self.state / folder).rglob("*")]
+        """Return when each file of the embedded store and of the layouts was written."""
+        folders = (self.state / "repositories", self.state / "blobs", self.desk.folder / "layouts")
+        files = [file for folder in folders for file in folder.rglob("*")]
         return {str(file): file.stat().st_mtime_ns for file in files if file.is_file()}
 
 

@@ -6,6 +6,7 @@ It shares no code with what it judges but the parser of manifests and the two cl
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,6 +66,30 @@ async def _walk_tree(session: aiohttp.ClientSession, base: str, name: str, seen:
             assert answer.status == 200, f"{base}: {name} refers to {part.digest}, which is not there"
             assert Digest.of(await answer.read(), part.digest.algorithm) == part.digest
     return digest
+
+
+def walk_layout(folder: Path) -> Mapping[str, str]:
+    """Return the names of an OCI layout, all of whose content was read and checked; empty when there is none yet.
+
+    Raises:
+        AssertionError: as `walk`.
+    """
+    if not (folder / "index.json").exists():
+        return {}
+    assert json.loads((folder / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
+
+    def check(digest: str, kind: str) -> None:
+        body = (folder / "blobs" / digest.replace(":", "/")).read_bytes()
+        assert Digest.of(body, digest.partition(":")[0]) == digest
+        if kind:
+            manifest = Manifest.parse(body, kind, Digest(digest))
+            for part in (*manifest.children, *manifest.blobs):
+                check(part.digest, part.media_type if part in manifest.children else "")
+
+    entries = json.loads((folder / "index.json").read_bytes())["manifests"]
+    for entry in entries:
+        check(entry["digest"], entry["mediaType"])
+    return {entry["annotations"]["org.opencontainers.image.ref.name"]: entry["digest"] for entry in entries}
 
 
 def walk_local(state: Path, repository: str) -> Mapping[str, str]:
