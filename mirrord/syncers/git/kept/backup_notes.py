@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from mirrord.blobs.notes import Notes
 from mirrord.syncer.values import Backup
+from mirrord.syncers.git.kept.notes import Notes
 from mirrord.wire.git.cache.repository import STAMP, BackupRef
 
 Lost = tuple[str, str]

@@ -9,13 +9,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from mirrord.blobs.notes import Notes
 from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.files import storage_errors
 from mirrord.syncer.values import LOCAL, Backup, Mirror, Services
 from mirrord.syncers.git.kept.backup_notes import BackupNotes, Lost
 from mirrord.syncers.git.kept.known import KnownRefsNote
 from mirrord.syncers.git.kept.lfs_notes import LfsNotes
+from mirrord.syncers.git.kept.notes import Notes
 from mirrord.syncers.git.kept.runtime import GitRuntime, git_of
 from mirrord.syncers.git.names import FOLDER, MARK, repository_name
 from mirrord.syncers.git.plan.survey import GitSurvey, questions, strangers

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from mirrord.blobs.notes import Notes
+from mirrord.syncers.git.kept.notes import Notes
 from mirrord.wire.git.cache.bare import INCOMING
 from mirrord.wire.git.cache.repair import DAMAGED
 from mirrord.wire.git.cache.repository import BACKUP, HELD, GitCache

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mirrord.blobs.notes import Notes
 from mirrord.syncer.values import LOCAL
+from mirrord.syncers.git.kept.notes import Notes
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.lfs.objects import Pointer, lacking, ordered, valid
 from mirrord.wire.git.lfs.pointers import in_use, search

@@ -1,4 +1,4 @@
-"""Small facts that a syncer wants to find again: losing them costs a request, never the truth."""
+"""Small facts about a cache, in its own folder: they cannot outlive it, and go where it is copied to."""
 
 from __future__ import annotations
 
