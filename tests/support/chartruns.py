@@ -124,14 +124,14 @@ def receipts(run: Run) -> Mapping[tuple[str, str], Receipt]:
 
 @contextlib.asynccontextmanager
 async def open_chart_runs(
-    folder: Path, *, book: HostBook | None = None, state: bool = True
+    folder: Path, *, book: HostBook | None = None, state: bool = True, spool: int = SPOOL
 ) -> AsyncIterator[ChartRuns]:
-    """Build a world with its state below `folder`; the same again after a restart."""
+    """Build a world with its state below `folder`, and a spool of so many bytes; the same again after a restart."""
     events = Events()
     for name in ("spool", "scratch"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     async with Http(book or HostBook(), events, Limits(), jitter=lambda: 0.0) as http:
-        spools = SpoolPool(folder / "spool", SPOOL, events, 0.05)
+        spools = SpoolPool(folder / "spool", spool, events, 0.05)
         services = Services(http, spools, events, folder / "scratch")
         if state:
             store, links = DiskStore(folder / "blobs"), DiskRepositories(folder / "links")

@@ -37,7 +37,7 @@ class ImageSource(Protocol):
         """Read a small blob."""
         ...
 
-    async def wanted(self, blob: Descriptor) -> BlobSource:
+    async def blob_source(self, blob: Descriptor) -> BlobSource:
         """Say how a blob can be had; nothing is read yet."""
         ...
 

@@ -166,7 +166,7 @@ async def test_embedded_data(tmp_path: Path) -> None:
     layout = Layout.open(folder)
     config = layout.manifest(layout.resolve()).blobs[0]
     (folder / "blobs" / "sha256" / config.digest.hex).unlink()
-    wanted = await LayoutSource(layout, layout.resolve()).wanted(config)
+    wanted = await LayoutSource(layout, layout.resolve()).blob_source(config)
     assert wanted.open is not None
     async with wanted.open(0) as (_, chunks):
         assert await _bytes(chunks) == image.blobs[config.digest]
@@ -240,10 +240,10 @@ async def test_wrong_bytes(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"x")
     source = LayoutSource(layout, root)
     with pytest.raises(ContentError, match=f"has {blob.size + 1} bytes, not {blob.size}"):
-        await source.wanted(blob)
+        await source.blob_source(blob)
     path.unlink()
     with pytest.raises(MissingError, match=str(blob.digest)):
-        await source.wanted(blob)
+        await source.blob_source(blob)
     path = folder / "blobs" / "sha256" / root.digest.hex
     path.write_bytes(path.read_bytes()[:-1] + b" ")
     with pytest.raises(DigestError, match=str(folder)):

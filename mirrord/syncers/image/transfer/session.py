@@ -200,7 +200,7 @@ class ImageSession:
             copy.tally.there += 1
         else:
             async with self._slots[copy.consumer]:
-                source = replace(await copy.source.wanted(blob), on_bytes=self._count)
+                source = replace(await copy.source.blob_source(blob), on_bytes=self._count)
                 await feed(
                     self._services.spools, source, copy.consumer, self._label, partial(send_blob, destination, blob)
                 )

@@ -44,7 +44,7 @@ class LayoutSource:
         """Read a small blob."""
         return await asyncio.to_thread(lambda: self._layout.blob(blob.digest).load(LIMIT))
 
-    async def wanted(self, blob: Descriptor) -> BlobSource:
+    async def blob_source(self, blob: Descriptor) -> BlobSource:
         """Point at the blob's place on disk, or at its embedded data when it is not there.
 
         Raises:

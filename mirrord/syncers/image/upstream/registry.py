@@ -42,7 +42,7 @@ class RegistrySource:
         """GET a small blob."""
         return await self._repository.get_blob(blob)
 
-    async def wanted(self, blob: Descriptor) -> BlobSource:
+    async def blob_source(self, blob: Descriptor) -> BlobSource:
         """Offer the blob's embedded data where there is some (image-spec, descriptor.md), else a GET."""
         name = self._repository.reference.name
         if blob.data is not None:
