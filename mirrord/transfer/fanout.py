@@ -19,6 +19,7 @@ from mirrord.transfer.execute import failed
 from mirrord.wire.secret import bug
 
 _Item = TypeVar("_Item")
+TURN = 64  # items of a list after which others get their turn
 
 
 class Gate:
@@ -126,6 +127,8 @@ class Workers:
                 self._free -= 1
                 group.create_task(self._work(group, left, do)).add_done_callback(self._done)
             await do(item)
+            if not len(left) % TURN:
+                await asyncio.sleep(0)  # many that have nothing to wait for must not keep the loop from others
 
     def _done(self, _: asyncio.Task[None]) -> None:
         self._free += 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
 from mirrord.errors import ContentError, MirrordError
-from mirrord.transfer.fanout import Workers
+from mirrord.transfer.fanout import TURN, Workers
 
 
 class Counted:
@@ -138,3 +139,18 @@ async def test_cancelled_from_outside() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert len(begun) == 4
+
+
+async def test_much_that_waits_for_nothing_leaves_the_loop_to_others() -> None:
+    """While thousands of items are done that have nothing to wait for, others get their turn every few of them."""
+    done, seen = list[int](), list[int]()
+
+    async def do(item: int) -> None:
+        done.append(item)
+
+    running = asyncio.ensure_future(Workers(4).each(range(1000), do))
+    while not running.done():
+        seen.append(len(done))
+        await asyncio.sleep(0)
+    assert max(after - before for before, after in pairwise(seen)) <= 4 * TURN
+    assert len(done) == 1000

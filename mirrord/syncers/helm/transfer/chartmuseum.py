@@ -89,7 +89,7 @@ class ChartMuseumTarget:
         """Read its index."""
         listing = await self._index.look()
         held = await self._index.digests(listing, charts)
-        self._enter(listing)
+        await asyncio.to_thread(self._enter, listing)
         return held
 
     def refused(self, charts: Sequence[ChartVersion]) -> Mapping[str, str]:
@@ -193,7 +193,9 @@ class ChartMuseumTarget:
     async def _ready(self) -> Retention:
         """Look at what is there before the first upload: somebody else may have put something since the survey."""
         async with self._once:
-            return self._room or self._enter(await self._index.look())
+            if self._room is not None:
+                return self._room
+            return await asyncio.to_thread(self._enter, await self._index.look())
 
     async def _make_way(self, chart: ChartVersion, room: Retention) -> None:
         """Delete the oldest version where the server would drop a newer one for this chart: by name, in one second."""

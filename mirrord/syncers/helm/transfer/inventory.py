@@ -100,7 +100,9 @@ async def _content(mirror: Mirror, target: Target, services: Services, visit: Vi
     facts = await notes.of_target(target)
     opened = open_target(mirror, target, services, replace(visit, reading=reading, facts=facts))
     held = await opened.held(visit.wanted)
-    refused = opened.refused(visit.wanted) if isinstance(opened, ChartMuseumTarget) else {}
+    refused: Mapping[str, str] = {}
+    if isinstance(opened, ChartMuseumTarget):
+        refused = await asyncio.to_thread(opened.refused, visit.wanted)
     own = listed if api_of(mirror, target) in (LOCAL, "directory") else None
     return TargetContent(held, own, refused, facts)
 

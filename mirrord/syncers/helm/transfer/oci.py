@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -102,15 +103,7 @@ class OciTarget:
 
     async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
         """Ask for the manifests of those of `charts` that are there and not known: their layer is the archive."""
-        known = {chart.item: TagSeen.read(self._facts.get(chart.item, "")) for chart in charts}
-        self._facts.clear()
-        unsure = defaultdict[str, list[tuple[ChartVersion, TagSeen | None]]](list)
-        for chart in charts:
-            seen = known[chart.item]
-            if seen is not None and 0 <= self._now - seen.at < self._trust:
-                self._facts[chart.item] = str(seen)
-            elif self._takes(chart):
-                unsure[chart.name].append((chart, seen))
+        unsure = await asyncio.to_thread(self._unsure, charts)
         asked: list[tuple[ChartVersion, TagSeen | None, bool]] = []
 
         async def find(versions: Sequence[tuple[ChartVersion, TagSeen | None]]) -> None:
@@ -120,6 +113,22 @@ class OciTarget:
 
         await Workers(AT_ONCE).each(unsure.values(), find)
         await Workers(AT_ONCE).each(asked, lambda one: self._look(*one))
+        return await asyncio.to_thread(self._archives)
+
+    def _unsure(self, charts: Collection[ChartVersion]) -> Mapping[str, list[tuple[ChartVersion, TagSeen | None]]]:
+        """Return, by chart, what has to be asked for; what is noted of all others is trusted, and stays noted."""
+        known = {chart.item: TagSeen.read(self._facts.get(chart.item, "")) for chart in charts}
+        self._facts.clear()
+        unsure = defaultdict[str, list[tuple[ChartVersion, TagSeen | None]]](list)
+        for chart in charts:
+            seen = known[chart.item]
+            if seen is not None and 0 <= self._now - seen.at < self._trust:
+                self._facts[chart.item] = str(seen)
+            elif self._takes(chart):
+                unsure[chart.name].append((chart, seen))
+        return unsure
+
+    def _archives(self) -> Mapping[str, Digest]:
         found = {item: TagSeen.read(fact) for item, fact in self._facts.items()}
         return {item: seen.archive for item, seen in found.items() if seen}
 

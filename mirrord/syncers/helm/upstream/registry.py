@@ -79,10 +79,7 @@ class _Reading:
 
     async def read(self, reference: Reference, tags: Sequence[str]) -> None:
         """Read the versions of one chart that may be wanted."""
-        name = _name(reference)
-        listed = [_listed(reference, name, tag) for tag in tags if valid_version(tag.replace("_", "+"))]
-        wanted = choose(listed, self._spec, self._now).values() if valid_name(name) else ()
-        charts = [choice.chart for choice in wanted]
+        charts = await asyncio.to_thread(self._wanted, reference, tags)
         found: dict[str, ChartVersion] = {}
 
         async def look(chart: ChartVersion) -> None:
@@ -93,6 +90,11 @@ class _Reading:
         there = [(chart, found[chart.version]) for chart in charts if chart.version in found]
         for chart, entry in sorted(there, key=lambda pair: pair[0].version != pair[1].version):  # own tags first
             self._take(chart, entry)
+
+    def _wanted(self, reference: Reference, tags: Sequence[str]) -> Sequence[ChartVersion]:
+        name = _name(reference)
+        listed = [_listed(reference, name, tag) for tag in tags if valid_version(tag.replace("_", "+"))]
+        return [choice.chart for choice in choose(listed, self._spec, self._now).values()] if valid_name(name) else []
 
     def index(self) -> Index:
         """Return what was read."""

@@ -53,9 +53,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
     if isinstance(mirror.spec, CopySpec):  # people know the one image as they wrote it
         found = [replace(offer, item=replace(offer.item, name=mirror.spec.text)) for offer in found]
         sources = dict.fromkeys([mirror.spec.text], *sources.values())
-    names: dict[str, frozenset[str]] = {}
-    for some, targets in at_targets(mirror, found):
-        names |= names_to_ask(some, targets, memory, now=now, trust=mirror.trust)
+    names = await asyncio.to_thread(_names, mirror, found, memory, now)
     looks = await asyncio.gather(*(_held(name, place, names[name]) for name, place in places.items()))
     held = {(look.target, name): digest for look in looks for name, digest in look.held.items()}
     unasked = {look.target: str(look.error) for look in looks if look.error}
@@ -77,6 +75,14 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         tuple(listing.problems),
         tuple(listing.missing),
     )
+
+
+def _names(mirror: Mirror, found: Sequence[Offer], memory: Memory, now: datetime) -> Mapping[str, frozenset[str]]:
+    """Return the names that each target has to be asked for."""
+    names: dict[str, frozenset[str]] = {}
+    for some, targets in at_targets(mirror, found):
+        names |= names_to_ask(some, targets, memory, now=now, trust=mirror.trust)
+    return names
 
 
 async def _created(
