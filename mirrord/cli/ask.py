@@ -8,10 +8,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+import typer
 
 from mirrord.cli.console import exit_code, note, say_json, say_run
-from mirrord.cli.options import config_folder, state_folder
 from mirrord.cli.progress import shown
 from mirrord.commands import Command
 from mirrord.config.load import Configuration, load_folder
@@ -19,7 +20,7 @@ from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.lock import StateLock
 from mirrord.daemon.loop import run
 from mirrord.daemon.runtime import open_runtime
-from mirrord.errors import BusyError
+from mirrord.errors import BusyError, ConfigError
 from mirrord.events import Events
 from mirrord.model.run import Run
 from mirrord.report.documents import run_document
@@ -27,6 +28,40 @@ from mirrord.serve.remote import ControlClient
 from mirrord.syncer.loader import load_syncers
 
 _Answer = TypeVar("_Answer")
+
+
+FOLDERS = (Path("/etc/mirrord/conf.d"), Path("conf.d"))
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", metavar="DIR", help="Folder of YAML files; default /etc/mirrord/conf.d, then ./conf.d."
+    ),
+]
+State = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="State directory; default $STATE_DIRECTORY, then ./state.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Mirrors; all when none is named.")]
+
+
+def config_folder(given: Path | None) -> Path:
+    """Return the folder to read.
+
+    Raises:
+        ConfigError: it is not there; says where it was looked for.
+    """
+    for folder in (given,) if given else FOLDERS:
+        if folder.is_dir():
+            return folder
+    looked = str(given) if given else " and ".join(map(str, FOLDERS))
+    raise ConfigError(f"no configuration folder at {looked}; make one, or name it with --config")
+
+
+def state_folder(given: Path | None) -> Path:
+    """Return the state directory; systemd may name several, the first is ours."""
+    named = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return given or Path(named or "state")
 
 
 def ask(command: Command[_Answer], config: Path | None, state: Path | None, *, quiet: bool) -> _Answer:

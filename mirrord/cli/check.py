@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mirrord.cli.ask import configuration
+from mirrord.cli.ask import Config, Json, config_folder, configuration
 from mirrord.cli.console import note, say, say_json, table
-from mirrord.cli.options import Config, Json, config_folder
 from mirrord.errors import ConfigError
 from mirrord.syncer.loader import load_syncers
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,10 +18,10 @@ import typer
 from mirrord.blobs.pool import SpoolPool
 from mirrord.cli.console import exit_code, say_json, say_run
 from mirrord.cli.progress import shown
-from mirrord.cli.tempdir import room
 from mirrord.daemon import loop
 from mirrord.errors import kind_of
 from mirrord.events import Events
+from mirrord.files import storage_errors
 from mirrord.model.run import Run
 from mirrord.pipeline import run_mirror
 from mirrord.report.documents import run_document
@@ -42,6 +49,66 @@ credentials are docker's own ([cyan]DOCKER_CONFIG[/cyan], [cyan]DOCKER_AUTH_CONF
 Exit code 0 when every DST has the image, 1 when none could get it, 2 when some could, 69 when nothing
 could be reached.
 """
+
+
+PREFIX = "mirrord-copy-"
+_LOCK = "lock"
+
+
+@contextmanager
+def room() -> Iterator[Path]:
+    """Yield an empty folder, removed at the end; a lock that the kernel keeps says that we are alive.
+
+    Raises:
+        StorageError: there is no folder for temporary files that can be written to.
+    """
+    with storage_errors("the folder for temporary files; set TMPDIR to another"):
+        sweep(Path(tempfile.gettempdir()))
+        folder, lock = _make()
+    try:
+        work = folder / "work"
+        with storage_errors(str(work)):
+            work.mkdir()
+        yield work
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def sweep(parent: Path) -> None:
+    """Remove our folders whose process is gone; what cannot be looked at is left alone."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        folder.rmdir()  # killed before it had a lock, or not yet so far: then `_make` begins again
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder)
+    finally:
+        os.close(lock)
+
+
+def _make() -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        try:
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue  # somebody's sweep was quicker
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock).st_nlink:
+                return folder, lock
+        os.close(lock)
 
 
 def copy(

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from mirrord.cli.console import note, say, say_json
-from mirrord.cli.options import Json
 from mirrord.errors import UsageError
 from mirrord.wire.number import whole
 
@@ -26,7 +25,7 @@ def healthcheck(
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where it listens.", envvar="MIRRORD_LISTEN")
     ] = "127.0.0.1:8080",
-    json: Json = False,  # noqa: FBT002 - a flag
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,  # noqa: FBT002 - a flag
 ) -> int:
     """Run the command and return its exit code."""
     host, _, port = listen.rpartition(":")

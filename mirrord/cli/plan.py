@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from mirrord.cli.ask import ask
+from mirrord.cli.ask import Config, Json, Names, State, ask
 from mirrord.cli.console import plan_exit_code, say_json, say_plan
-from mirrord.cli.options import Config, Json, Names, State
 from mirrord.commands import PlanMirrors
 from mirrord.report.documents import plan_document
 

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mirrord.cli.ask import ask, report
-from mirrord.cli.options import Config, Json, State
+from mirrord.cli.ask import Config, Json, State, ask, report
 from mirrord.commands import Publish
 from mirrord.errors import UsageError
 from mirrord.plan.naming import build_tags, pull_request_tags

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from mirrord.cli.ask import configuration
+from mirrord.cli.ask import Config, Json, config_folder, configuration
 from mirrord.cli.console import note, say_json, table
-from mirrord.cli.options import Config, Json, config_folder
 from mirrord.errors import MissingError, UsageError
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, places, repository_name, target_address

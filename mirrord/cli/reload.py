@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mirrord.cli.ask import ask
+from mirrord.cli.ask import Json, State, ask
 from mirrord.cli.console import say, say_json
-from mirrord.cli.options import Json, State
 from mirrord.commands import Reload
 
 HELP = """Let the daemon that holds the state read its configuration again, and say what is wrong with it.

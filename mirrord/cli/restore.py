@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mirrord.cli.ask import ask, report
+from mirrord.cli.ask import Config, Json, State, ask, report
 from mirrord.cli.console import say, say_json, table
-from mirrord.cli.options import Config, Json, State
 from mirrord.commands import Backups, Restore
 from mirrord.errors import UsageError
 

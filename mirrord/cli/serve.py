@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mirrord.cli.options import Config, State, config_folder, state_folder
+from mirrord.cli.ask import Config, State, config_folder, state_folder
 from mirrord.daemon.loop import run
 from mirrord.daemon.main import serve as serve_daemon
 

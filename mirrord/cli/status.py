@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from mirrord.cli.ask import ask
+from mirrord.cli.ask import Config, Json, State, ask
 from mirrord.cli.console import clear, plain, say, say_json, table
-from mirrord.cli.options import Config, Json, State
 from mirrord.commands import GetStatus
 from mirrord.model.run import Result
 from mirrord.report.status import MirrorStatus, Status, TargetStatus, counted, status_document

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from mirrord.cli.ask import ask
+from mirrord.cli.ask import Config, Json, Names, State, ask
 from mirrord.cli.console import exit_code, say_json, say_run
-from mirrord.cli.options import Config, Json, Names, State
 from mirrord.commands import Sync
 from mirrord.errors import UsageError
 from mirrord.report.documents import run_document

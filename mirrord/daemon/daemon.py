@@ -31,7 +31,7 @@ LOOK_EVERY = 15.0
 
 
 class Daemon(Dispatcher):
-    """Carries out commands, shows how it is (`mirrord.serve.view.View`), and does what is due by itself."""
+    """Carries out commands, shows how it is (`mirrord.serve.status.View`), and does what is due by itself."""
 
     def __init__(
         self,

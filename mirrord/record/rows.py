@@ -4,23 +4,74 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, RowMapping, TableClause, delete, func, insert, select  # noqa: TID251 - this is the door
+from sqlalchemy import Connection, Engine, RowMapping, TableClause, bindparam, delete, func, insert, select, text  # noqa: TID251 - this is the door  # noqa: TID251 - this is the door
 
 from mirrord import failpoints
 from mirrord.model.history import LastRun, Noted, RunRecord, Standing, TargetRecord
 from mirrord.model.ledger import LedgerEntry
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
-from mirrord.record import moves, tables
-from mirrord.record.engine import open_engine, storage_errors, unsynchronised
-from mirrord.record.mapping import row_of, value_of
-from mirrord.record.schema import bring_up
-from mirrord.record.store import KEEP
+from mirrord.record import tables
+from mirrord.record.engine import bring_up, open_engine, storage_errors, unsynchronised
+from mirrord.record.store import FORGET, KEEP, MOVES
 from mirrord.record.summary import RunSummary, advance
+from mirrord.record.tables import micros, row_of, value_of
 
 _T = TypeVar("_T")
+
+
+OPEN: Final = text("outcome = 'open'")
+"""Selects what is open; written out, so that the index of such rows alone is used."""
+_STEP: Final = 500  # names that are forgotten at once, so that no run waits long for it
+_INTENT = insert(tables.ledger).values(
+    {name: bindparam(name) for name in tables.ledger.c.keys() if name != "id"}  # noqa: SIM118 - a collection of columns
+)
+# Written out, since they are made for many entries at once: built for each, they would cost more than they do.
+_OUTCOME = text(
+    "UPDATE ledger SET outcome = :o WHERE mirror = :m AND target = :t AND name = :n AND run = :r AND outcome = 'open'"
+)
+_SURPLUS = text(
+    "DELETE FROM ledger WHERE mirror = :m AND target = :t AND name = :n AND outcome <> 'open' AND id < ("
+    "SELECT id FROM ledger WHERE mirror = :m AND target = :t AND name = :n AND outcome = 'done'"
+    " ORDER BY id DESC LIMIT 1 OFFSET :kept)"
+)
+
+
+def intend(link: Connection, entries: Sequence[LedgerEntry]) -> None:
+    """Write down what is about to be moved."""
+    if entries:
+        link.execute(_INTENT, [row_of(entry) for entry in entries])
+
+
+def settle(link: Connection, settled: Sequence[LedgerEntry]) -> None:
+    """Write outcomes to entries that have none; of a name that was moved, only so many older entries stay."""
+    if settled:
+        rows = [
+            {
+                "m": one.mirror,
+                "t": one.target,
+                "n": one.name,
+                "r": micros(one.run),
+                "o": one.outcome.value,
+                "kept": MOVES - 1,
+            }
+            for one in settled
+        ]
+        link.execute(_OUTCOME, rows)
+        link.execute(_SURPLUS, rows)
+        failpoints.hit("ledger.settled")
+
+
+def forget(link: Connection, mirror: str, now: datetime) -> None:
+    """Forget names that went long ago; of one that stands for something of ours the newest entry never goes."""
+    table = tables.ledger
+    gone = select(table).where(table.c.mirror == mirror, text("after IS NULL"), table.c.at < micros(now - FORGET))
+    for row in link.execute(gone.limit(_STEP)).mappings().all():
+        name = (table.c.mirror == mirror, table.c.target == row["target"], table.c.name == row["name"])
+        link.execute(delete(table).where(*name, table.c.id <= row["id"]))
 
 
 class Rows:
@@ -101,8 +152,8 @@ class Rows:
                 row = {"count": texts.count, "first": "\n".join(texts.first)}
                 _put(link, tables.noted, {"mirror": mirror, "what": what}, row)
             self._trim(link, mirror)
-            moves.settle(link, settled)
-            moves.forget(link, mirror, record.finished)
+            settle(link, settled)
+            forget(link, mirror, record.finished)
 
         self._write(change)
 
@@ -165,8 +216,8 @@ class Rows:
         """
 
         def change(link: Connection) -> None:
-            moves.intend(link, intents)
-            moves.settle(link, settled)
+            intend(link, intents)
+            settle(link, settled)
 
         with unsynchronised(self._engine):
             self._write(change)
@@ -174,7 +225,7 @@ class Rows:
     def moves(self, mirror: str, *, unsettled: bool) -> Sequence[LedgerEntry]:
         """Read entries of the ledger, newest first."""
         query = _of(tables.ledger, mirror=mirror).order_by(tables.ledger.c.id.desc())
-        return [value_of(LedgerEntry, row) for row in self._read(query.where(moves.OPEN) if unsettled else query)]
+        return [value_of(LedgerEntry, row) for row in self._read(query.where(OPEN) if unsettled else query)]
 
     def _trim(self, link: Connection, mirror: str) -> None:
         table = tables.runs

@@ -11,8 +11,7 @@ from aiohttp import web
 from mirrord.serve.bodies import Bodies
 from mirrord.serve.front import Front, oci_error
 from mirrord.serve.programs import Programs
-from mirrord.serve.status import StatusPages
-from mirrord.serve.view import View
+from mirrord.serve.status import StatusPages, View
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LONGEST = 4096

@@ -28,8 +28,7 @@ from mirrord.serve.negotiation import (
     with_vary,
 )
 from mirrord.serve.programs import Programs
-from mirrord.serve.sendfile import FileSender
-from mirrord.serve.sending import STALL, abort, attended, send_pieces
+from mirrord.serve.sending import STALL, FileSender, abort, attended, send_pieces
 from mirrord.syncer.serving import Request, Response, Serves
 from mirrord.syncer.values import Services
 

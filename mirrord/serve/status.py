@@ -1,24 +1,29 @@
-"""Health, status and metrics over HTTP. Probes decide by status code; `?verbose` is for people.
+"""Health, status, metrics and the page at `/` over HTTP. Probes decide by status code; `?verbose` is for people.
 
-With a thousand mirrors a page costs tens of milliseconds; so each is made at most once a second, however many ask.
+With a thousand mirrors a page costs tens of milliseconds; so each is made at most once a second, however many ask: in a
+thread, and the same bytes for all.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from html import escape
+from typing import Final, Protocol
 
 from aiohttp import web
 
 from mirrord.report import health
 from mirrord.report.health import Health, Verdict
 from mirrord.report.metrics import CONTENT_TYPE
-from mirrord.report.status import Status, mirror_document, status_document
-from mirrord.serve.page import POLICY, page
-from mirrord.serve.rendered import Rendered
-from mirrord.serve.view import View
+from mirrord.report.status import MirrorStatus, Status, TargetStatus, counted, mirror_document, rfc3339, status_document
+from mirrord.serve.negotiation import unchanged
+from mirrord.syncer.serving import Serves
+from mirrord.syncer.values import Services
 
 _PROBES: dict[str, Callable[[Health], Verdict]] = {
     "/livez": health.live,
@@ -26,6 +31,164 @@ _PROBES: dict[str, Callable[[Health], Verdict]] = {
     "/startupz": health.started,
     "/healthz": health.ready,  # what Kubernetes called it before 1.16; container health checks still do
 }
+
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+"""Content-Security-Policy for the page."""
+
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem}"
+    "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .7rem;border-bottom:1px solid #8884}"
+    ".bad{color:#c22}.sub td:first-child{padding-left:2rem}small{opacity:.7}@media(prefers-color-scheme:dark)"
+    "{body{background:#111;color:#ddd}.bad{color:#f77}}"
+)
+
+
+EVERY: Final = 1.0
+"""Seconds between two makings of one page, at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A page: its bytes and their tag, when its making began, and the edition that it shows."""
+
+    body: bytes
+    etag: str
+    began: float
+    edition: int
+
+
+class Rendered:
+    """One page."""
+
+    def __init__(
+        self,
+        make: Callable[[], Awaitable[bytes]],
+        edition: Callable[[], int],
+        headers: Mapping[str, str],
+        every: float = EVERY,
+    ) -> None:
+        """Make nothing yet.
+
+        Args:
+            make: gives the page as it is now; MUST NOT occupy the event loop for long.
+            edition: grows whenever something happened that whoever asks afterwards has to see.
+            headers: to send with it.
+            every: seconds between two makings.
+        """
+        self._make, self._edition, self._every = make, edition, every
+        self._headers = {"Cache-Control": "no-cache", **headers}
+        self._made: _Made | None = None
+        self._making: asyncio.Task[None] | None = None
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Send the page, or 304 to a client that has it."""
+        made = await self._current()
+        headers = {**self._headers, "ETag": made.etag}
+        if unchanged(request.headers.get("If-None-Match"), made.etag):
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=made.body, headers=headers)
+
+    async def close(self) -> None:
+        """Make no more."""
+        if self._making is not None:
+            self._making.cancel()
+            await asyncio.wait((self._making,))
+
+    async def _current(self) -> _Made:
+        asked, edition = asyncio.get_running_loop().time(), self._edition()
+        while self._made is None or self._made.edition < edition or self._made.began + self._every <= asked:
+            if self._making is None:
+                self._making = asyncio.create_task(self._next())
+                self._making.add_done_callback(self._ended)
+            await asyncio.shield(self._making)  # who leaves takes nothing away from the others
+        return self._made
+
+    async def _next(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._made is not None:
+            await asyncio.sleep(self._made.began + self._every - loop.time())
+        began, edition = loop.time(), self._edition()
+        body = await self._make()
+        tag = hashlib.blake2b(body, digest_size=16).hexdigest()
+        self._made = _Made(body, f'"{tag}"', began, edition)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._making = None
+        if not task.cancelled():
+            task.exception()  # whoever waits gets it
+
+
+class View(Protocol):
+    """What may be looked at."""
+
+    def health(self) -> Health:
+        """Return how the process is."""
+        ...
+
+    async def status(self) -> Status:
+        """Return how the mirrors are; never fails, not even without a record."""
+        ...
+
+    async def metrics(self) -> bytes:
+        """Return all series as text."""
+        ...
+
+    def edition(self) -> int:
+        """Return a number that grows when a run begins or ends, and at a reload: who asks afterwards sees that."""
+        ...
+
+    def services(self) -> Services:
+        """Return the services that are current."""
+        ...
+
+    @property
+    def fronts(self) -> Mapping[str, Serves]:
+        """Return the syncers that serve, by prefix."""
+        ...
+
+
+def page(status: Status) -> str:
+    """Write the page."""
+    rows = "".join(_mirror(mirror) for mirror in status.mirrors) or (
+        '<tr><td colspan="7">No mirror is configured.</td></tr>'
+    )
+    problem = status.configuration_error
+    warning = f'<p class="bad">The last reload was refused: {escape(problem)}</p>' if problem else ""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>mirrord</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+        f"<h1>mirrord</h1><p>Version {escape(status.version)}, {escape(status.state)}, "
+        f"as of {_time(status.now)}.</p>{warning}"
+        "<table><thead><tr><th>Mirror and targets<th>State<th>Last success<th>Next run<th>Items<th>Last run"
+        f"<th>Last error</tr></thead><tbody>{rows}</tbody></table>"
+        '<p><small><a href="/status">/status</a> is this as JSON, <a href="/metrics">/metrics</a> is for '
+        "Prometheus.</small></p></body></html>\n"
+    )
+
+
+def _mirror(mirror: MirrorStatus) -> str:
+    running, state = mirror.running, mirror.state
+    if running is not None:
+        state = f"running: {running.done} of {running.steps} steps" if running.steps is not None else "running"
+    if count := mirror.problems.count:
+        state += f", {count} problem{'' if count == 1 else 's'}"
+    name = f"<b>{escape(mirror.name)}</b> <small>{escape(mirror.kind)}</small>"
+    return _row("", name, state, mirror, _time(mirror.next_run)) + "".join(
+        _row(' class="sub"', escape(target.name), target.result or "", target) for target in mirror.targets
+    )
+
+
+def _row(attributes: str, name: str, state: str, entry: TargetStatus, next_run: str = "") -> str:
+    error = entry.last_error
+    trouble = f"{escape(error.message)} <small>({entry.consecutive_failures} in a row)</small>" if error else ""
+    last, success = escape(counted(entry.last_run)), _time(entry.last_success) or "never"
+    cells = (name, escape(state), success, next_run, str(entry.items), last)
+    return f"<tr{attributes}>" + "".join(f"<td>{cell}</td>" for cell in cells) + f'<td class="bad">{trouble}</td></tr>'
+
+
+def _time(at: datetime | None) -> str:
+    return escape(rfc3339(at) or "")
 
 
 class StatusPages:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.cli.tempdir import PREFIX, room, sweep
+from mirrord.cli.copy import PREFIX, room, sweep
 
 
 @pytest.fixture

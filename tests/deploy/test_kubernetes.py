@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from mirrord.config.load import load_folder
-from mirrord.serve.status import StatusPages
-from mirrord.serve.view import View
+from mirrord.serve.status import StatusPages, View
 from mirrord.syncer.loader import load_syncers
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"

@@ -19,12 +19,11 @@ from mirrord.config.load import load_folder
 from mirrord.daemon import runtime
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.lock import StateLock
-from mirrord.daemon.runtime import Runtime, open_runtime
+from mirrord.daemon.runtime import Runtime, open_runtime, take_over
 from mirrord.errors import StorageError
 from mirrord.events import Events
 from mirrord.model.run import Result
 from mirrord.record.sqlite import SqliteStore
-from mirrord.record.takeover import take_over
 from mirrord.syncer.loader import load_syncers
 from mirrord.testing.images import build_image
 from mirrord.testing.pushing import push

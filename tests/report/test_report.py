@@ -30,7 +30,7 @@ from mirrord.report.health import Health
 from mirrord.report.logs import NAMES, Logs, line
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Running, Status, status, status_document
-from mirrord.serve.page import page
+from mirrord.serve.status import page
 from mirrord.syncer.values import Mirror, Target
 from mirrord.wire.secret import Secret
 

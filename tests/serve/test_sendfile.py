@@ -16,8 +16,7 @@ import pytest
 from mirrord.blobs.store import LocalFile
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
-from mirrord.serve.sendfile import FileSender
-from mirrord.serve.sending import ConnectionProgress
+from mirrord.serve.sending import ConnectionProgress, FileSender
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import Services
 from tests.support.crowd import Client, crowd, request, troubles

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from mirrord.config.load import Configuration, load_folder
-from mirrord.daemon.runtime import open_runtime
-from mirrord.daemon.services import build_services
+from mirrord.daemon.runtime import build_services, open_runtime
 from mirrord.events import Events
 from mirrord.syncer.loader import load_syncers
 
