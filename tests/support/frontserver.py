@@ -16,7 +16,7 @@ from mirrord.syncer.values import Services
 
 
 class Shown:
-    """A daemon in good health without mirrors; fulfils `serve.view.View`."""
+    """A daemon in good health without mirrors; fulfils `serve.status.View`."""
 
     def __init__(self, services: Services, *syncers: Syncer | Serves) -> None:
         """Show what `syncers` serve out of `services`."""
