@@ -30,12 +30,7 @@ class Command(Generic[Answer_co]):
 
 @dataclass(frozen=True, slots=True)
 class Sync(Command[tuple[Run, ...]]):
-    """Run these mirrors now, or all, each after its run under way if there is one.
-
-    Attributes:
-        mirrors: names; all when there is none.
-        allow: go on in spite of the guards against accidents at the source.
-    """
+    """Run these mirrors now, or all, each after its run under way; `allow`: in spite of guards against accidents."""
 
     mirrors: tuple[str, ...] = ()
     allow: bool = False

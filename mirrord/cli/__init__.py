@@ -73,10 +73,7 @@ def flowing(text: str) -> str:
 
 
 def _clean(text: str, *typed: str) -> str:
-    """Take secrets and control characters out of what goes to a terminal; the last door.
-
-    In the words that were `typed` a user's name is one, too.
-    """
+    """Take secrets (in words that were `typed` a user's name is one) and control characters out; the last door."""
     for word in typed:
         if "@" in word:
             text = text.replace(word, unnamed(word))
@@ -96,9 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
             typer.echo(dumps({"error": {"code": error.code, "message": _clean(str(error))}}))
         typer.echo(_clean(f"mirrord: {error}"), err=True)
         sys.exit(error.exit_code)
-    except typer.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     except Exception as error:
         # What typer's parser finds wrong knows how to show itself; it has no public class.

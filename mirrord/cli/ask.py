@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -46,11 +44,7 @@ Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Mirrors
 
 
 def config_folder(given: Path | None) -> Path:
-    """Return the folder to read.
-
-    Raises:
-        ConfigError: it is not there; says where it was looked for.
-    """
+    """Return the folder to read; ConfigError says where it was looked for when there is none."""
     for folder in (given,) if given else FOLDERS:
         if folder.is_dir():
             return folder
@@ -71,21 +65,12 @@ def ask(command: Command[_Answer], config: Path | None, state: Path | None, *, q
         ConfigError: there is no daemon, and the configuration is wrong.
         BusyError: another command holds the state.
     """
-    return run(_ask(command, partial(config_folder, config), state_folder(state), quiet=quiet))
+    return run(_ask(command, config, state_folder(state), quiet=quiet))
 
 
-def configuration(folder: Path) -> Configuration:
-    """Read the configuration with all installed syncers.
-
-    Raises:
-        ConfigError: it is wrong.
-    """
-    return load_folder(folder, load_syncers(), dict(os.environ))
-
-
-def _read_early(folder: Callable[[], Path], state: Path) -> Configuration | None:
-    """Read the configuration before there is a state directory: who has it wrong finds none left behind."""
-    return None if state.exists() else configuration(folder())
+def configuration(given: Path | None) -> Configuration:
+    """Read the configuration with all installed syncers; ConfigError when it is wrong."""
+    return load_folder(config_folder(given), load_syncers(), dict(os.environ))
 
 
 def report(run: Run, *, json: bool) -> int:
@@ -97,8 +82,10 @@ def report(run: Run, *, json: bool) -> int:
     return exit_code([run])
 
 
-async def _ask(command: Command[_Answer], folder: Callable[[], Path], state: Path, *, quiet: bool) -> _Answer:
-    early, events = await asyncio.to_thread(_read_early, folder, state), Events()
+async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, quiet: bool) -> _Answer:
+    # Read before there is a state directory: who has it wrong finds none left behind.
+    early = None if await asyncio.to_thread(state.exists) else await asyncio.to_thread(configuration, config)
+    events = Events()
     with ExitStack() as stack:
         lock = StateLock(state)
         try:
@@ -111,7 +98,7 @@ async def _ask(command: Command[_Answer], folder: Callable[[], Path], state: Pat
                 raise busy from None
             with shown(events, quiet=quiet):
                 return await client.carry_out(command, events)
-        read = await asyncio.to_thread(configuration, folder()) if early is None else early
+        read = await asyncio.to_thread(configuration, config) if early is None else early
         async with open_runtime(read, load_syncers(), state, events) as runtime:
             for loss in runtime.losses:
                 note(loss)

@@ -36,9 +36,7 @@ def check(config: Config = None, json: Json = False) -> int:  # noqa: FBT002 - a
         say_json({"ok": True, "files": [str(file) for file in read.files], "mirrors": rows})
         return 0
     if mirrors:
-        table(
-            ("MIRROR", "KIND", "FROM", "TO"),
-            [(mirror.name, mirror.kind, origin, ", ".join(to.values())) for mirror, origin, to in mirrors],
-        )
+        lines = [(mirror.name, mirror.kind, origin, ", ".join(to.values())) for mirror, origin, to in mirrors]
+        table(("MIRROR", "KIND", "FROM", "TO"), lines)
     say(f"{folder}: {len(read.files)} files, {len(read.mirrors)} mirrors, no problem")
     return 0

@@ -15,13 +15,7 @@ from mirrord.record.summary import causes
 
 MOST: Final = 60  # rows about what went well
 NAMED: Final = 3  # items that are named where many have one cause
-_MARKS = {
-    Outcome.DONE: "done",
-    Outcome.KEPT: "there",
-    Outcome.LEFT_OUT: "left out",
-    Outcome.REFUSED: "refused",
-    Outcome.FAILED: "FAILED",
-}
+_MARKS = {Outcome.KEPT: "there", Outcome.LEFT_OUT: "left out", Outcome.FAILED: "FAILED"}  # else the outcome's own word
 
 
 def plain(text: str) -> str:
@@ -105,18 +99,11 @@ def say_plan(plan: Plan, *, explain: bool) -> None:
     say(f"{plan.mirror} ({plan.kind}): {len(plan.active)} to do, {counts[Action.KEEP]} up to date{refused}")
     if steps:
         sized = any(step.size is not None for step in steps)
-        rows = [
-            (
-                step.action.value,
-                step.target,
-                names_of(step),
-                short(step.digest),
-                *((("" if step.size is None else size(step.size)),) if sized else ()),
-                step.reason,
-            )
-            for step in steps
-        ]
-        table(("ACTION", "TARGET", "NAMES", "DIGEST", *(("BYTES",) if sized else ()), "REASON"), rows)
+        rows = []
+        for step in steps:
+            count = [size(step.size) if step.size is not None else ""] if sized else []
+            rows.append((step.action.value, step.target, names_of(step), short(step.digest), *count, step.reason))
+        table(("ACTION", "TARGET", "NAMES", "DIGEST", *(["BYTES"] if sized else []), "REASON"), rows)
     _say_beside(plan)
 
 
@@ -129,13 +116,6 @@ def _say_beside(decided: Plan | Run) -> None:
             say(f"{word}: {plain(sentence)}")
         if len(sentences) > MOST:
             say(f"and {len(sentences) - MOST} more; --json has them all")
-
-
-def _shown(receipts: Sequence[Receipt]) -> Sequence[Receipt]:
-    """Return what a person reads: all that failed, and of what went well as much as fits two screens."""
-    good = [receipt for receipt in receipts if receipt.good][:MOST]
-    few = {id(receipt) for receipt in good}
-    return [receipt for receipt in receipts if receipt.bad or id(receipt) in few]
 
 
 def _folded(receipts: Sequence[Receipt]) -> Iterator[tuple[Receipt, str]]:
@@ -159,24 +139,18 @@ def say_run(run: Run, *, kept: bool = False) -> None:
     turn = {step: number for number, step in enumerate(run.plan.steps if run.plan else ())}
     receipts = (*run.receipts, *(Receipt(step, Outcome.KEPT) for step in keep if kept))
     receipts = tuple(sorted(receipts, key=lambda receipt: turn[receipt.step]))  # as planned, whoever was through first
-    shown = _shown(receipts)
+    good = [receipt for receipt in receipts if receipt.good]
+    few = set(map(id, good[:MOST]))  # all that failed is shown, and of what went well as much as fits two screens
+    shown = [receipt for receipt in receipts if receipt.bad or id(receipt) in few]
     if shown:
-        rows = [
-            (
-                receipt.step.target,
-                names,
-                short(receipt.step.digest),
-                mark(receipt),
-                size(receipt.sent),
-                f"{receipt.seconds:.1f} s",
-                "" if receipt.good else receipt.detail,
-            )
-            for receipt, names in _folded(shown)
-        ]
+        rows = []
+        for receipt, names in _folded(shown):
+            detail = "" if receipt.good else receipt.detail
+            ended = (mark(receipt), size(receipt.sent), f"{receipt.seconds:.1f} s", detail)
+            rows.append((receipt.step.target, names, short(receipt.step.digest), *ended))
         table(("TARGET", "NAMES", "DIGEST", "RESULT", "SENT", "TIME", ""), rows)
-        more = sum(receipt.good for receipt in receipts) - sum(receipt.good for receipt in shown)
-        if more:
-            say(f"and {more} more that went well; --json has them all")
+        if len(good) > MOST:
+            say(f"and {len(good) - MOST} more that went well; --json has them all")
     for step in run.plan.steps if run.plan else ():
         if step.action is Action.REFUSE:
             reason = step.reason.removeprefix(f"{step.item}: ")
@@ -187,22 +161,11 @@ def say_run(run: Run, *, kept: bool = False) -> None:
 
 
 _RUNS_SAY = frozenset({TransportError.exit_code, StorageError.exit_code, BusyError.exit_code})
-_EXITS = {
-    Result.SUCCESS: 0,
-    Result.NOOP: 0,
-    Result.PARTIAL: 2,
-    Result.FAILED: 1,
-    Result.DEFERRED: 75,
-    Result.INTERRUPTED: 130,
-}
+_EXITS = {Result.DEFERRED: 75, Result.INTERRUPTED: 130}
 
 
 def plan_exit_code(plans: Sequence[Plan]) -> int:
-    """Return the exit code of a command that made these plans.
-
-    2 when something could not be read at a source; when nothing could be planned at all: 69 when no source was
-    reachable, 75 when all asked for patience, else 1.
-    """
+    """Return the exit code of a command that made these plans, as the help of `mirrord plan` says."""
     if not plans or not all(plan.error for plan in plans):
         return 2 if any(plan.error or plan.missing for plan in plans) else 0
     return _common(plan.code for plan in plans)
@@ -224,7 +187,7 @@ def exit_code(runs: Sequence[Run]) -> int:
     if results <= {Result.SUCCESS, Result.NOOP}:
         return 0
     if results & {Result.SUCCESS, Result.NOOP, Result.PARTIAL}:
-        return _EXITS[Result.PARTIAL]
+        return 2
     if results != {Result.FAILED}:
-        return _EXITS[results.pop()] if len(results) == 1 else _EXITS[Result.FAILED]
+        return _EXITS[results.pop()] if len(results) == 1 else 1
     return _common(code for run in runs for code in (run.code, *(receipt.code for receipt in run.receipts)))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -120,8 +121,8 @@ def copy(
     json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,  # noqa: FBT002 - a flag
 ) -> int:
     """Run the command and return its exit code."""
-    named = [source, *targets] if allow_private else []
-    run = loop.run(_copy(source, targets, _book(named), quiet=json), plain=True)
+    book = _book([source, *targets] if allow_private else [])
+    run = loop.run(_copy(source, targets, book, quiet=json), plain=True)
     if json:
         say_json(run_document(run))
     else:
@@ -144,13 +145,10 @@ async def _copy(source: str, targets: list[str], book: HostBook, *, quiet: bool)
             services = Services(http, spools, events, folder)
             try:
                 mirror = copying(source, targets, await own_tag(parse_source(source), folder))
-                run = await run_mirror(mirror, SYNCER, services, None, "command", clock=_now, parallel=1)
+                clock = partial(datetime.now, UTC)
+                run = await run_mirror(mirror, SYNCER, services, None, "command", clock=clock, parallel=1)
             finally:
                 await spools.aclose()
     if run.error:
         raise kind_of(run.code)(run.error)
     return replace(run, mirror="copy", plan=run.plan and replace(run.plan, mirror="copy"))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

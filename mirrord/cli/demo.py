@@ -10,7 +10,6 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +21,6 @@ from mirrord.commands import Publish, Sync
 from mirrord.daemon.loop import run
 from mirrord.errors import DigestError
 from mirrord.events import Events
-from mirrord.model.run import Receipt
 from mirrord.plan.naming import build_tags
 from mirrord.serve.remote import ControlClient
 from mirrord.syncer.values import Publication
@@ -59,28 +57,20 @@ def demo(
 
 async def _demo(*, once: bool) -> int:
     """Play; a signal in the middle is 130, one at the end is how a person says that it was enough."""
-    _end_on_signals()
-    try:
-        async with AsyncExitStack() as stack:
-            code = await _play(stack, once=once)
-    except asyncio.CancelledError:
-        return 130
-    return code
-
-
-def _end_on_signals() -> None:
-    """Cancel the command on the first signal; further ones do not stop it from cleaning up."""
-    work, cancelled = asyncio.current_task(), False
+    work = asyncio.current_task()
     assert work is not None
 
-    def tell() -> None:
-        nonlocal cancelled
-        if not cancelled:
-            cancelled = True
+    def end() -> None:
+        if not work.cancelling():  # further signals do not stop it from cleaning up
             work.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, tell)
+        asyncio.get_running_loop().add_signal_handler(number, end)
+    try:
+        async with AsyncExitStack() as stack:
+            return await _play(stack, once=once)
+    except asyncio.CancelledError:
+        return 130
 
 
 async def _play(stack: AsyncExitStack, *, once: bool) -> int:
@@ -88,7 +78,11 @@ async def _play(stack: AsyncExitStack, *, once: bool) -> int:
 
     say("Starting four registries and the daemon, on 127.0.0.1 alone ...")
     stage = await stack.enter_async_context(open_stage())
-    _introduce(stage)
+    doubles = stage.stand_in and f"in-process registries of mirrord.testing ({stage.stand_in})"
+    places = ", ".join(f"{name} {place.host}" for name, place in {"source": stage.source, **stage.targets}.items())
+    say(f"Four {doubles or 'docker-registry servers'}: {places}")
+    blobs = len(stage.image.blobs)
+    say(f"At the source waits an image for linux/amd64 and linux/arm64: {blobs} blobs, {size(stage.image.size)}")
     code = await _publish(stage) or await _sync_charts(stage) or await _sync_code(stage)
     if code or once:
         return code
@@ -98,16 +92,6 @@ async def _play(stack: AsyncExitStack, *, once: bool) -> int:
     except asyncio.CancelledError:
         say("\nCleaning up.")
     return 0
-
-
-def _introduce(stage: Stage) -> None:
-    kind = (
-        f"in-process registries of mirrord.testing ({stage.stand_in})" if stage.stand_in else "docker-registry servers"
-    )
-    places = {"source": stage.source, **stage.targets}
-    say(f"Four {kind}: {', '.join(f'{name} {place.host}' for name, place in places.items())}")
-    blobs = len(stage.image.blobs)
-    say(f"At the source waits an image for linux/amd64 and linux/arm64: {blobs} blobs, {size(stage.image.size)}")
 
 
 async def _publish(stage: Stage) -> int:
@@ -124,7 +108,12 @@ async def _publish(stage: Stage) -> int:
         return code
     await _verify(stage, names)
     say()
-    _tell(stage.places, {receipt.step.target: receipt for receipt in ended.receipts})
+    receipts = {receipt.step.target: (receipt.step, receipt.sent) for receipt in ended.receipts}
+    rows = []
+    for name, place in stage.places.items():
+        step, sent = receipts[name]
+        rows.append((name, place, ", ".join(step.names), short(step.digest), size(sent)))
+    table(("TARGET", "WHERE", "TAGS", "DIGEST", "BYTES"), rows)
     blobs, reads = len(stage.image.blobs), stage.reads
     say(f"\nEvery digest was asked for again and is the source's. {blobs} blobs, {reads} reads at the source.")
     return 0
@@ -167,11 +156,7 @@ async def _sync_code(stage: Stage) -> int:
 
 
 async def _verify(stage: Stage, names: tuple[str, ...]) -> None:
-    """Ask every place for every name.
-
-    Raises:
-        DigestError: one of them has something else.
-    """
+    """Ask every place for every name; DigestError when one of them has something else."""
     async with Http(HostBook()) as http:
         for place in stage.places.values():
             for name in names:
@@ -179,20 +164,6 @@ async def _verify(stage: Stage, names: tuple[str, ...]) -> None:
                 if found is None or found.digest != stage.image.digest:
                     there = found.digest if found else "missing"
                     raise DigestError(f"{place}:{name} is {there}, not {stage.image.digest}")
-
-
-def _tell(places: Mapping[str, str], receipts: Mapping[str, Receipt]) -> None:
-    rows = [
-        (
-            name,
-            place,
-            ", ".join(receipts[name].step.names),
-            short(receipts[name].step.digest),
-            size(receipts[name].sent),
-        )
-        for name, place in places.items()
-    ]
-    table(("TARGET", "WHERE", "TAGS", "DIGEST", "BYTES"), rows)
 
 
 def _invite(stage: Stage) -> None:

@@ -40,16 +40,11 @@ def healthcheck(
         text = answer.read(4096).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
         why = getattr(error, "strerror", None) or error
-        return _say(1, f"{listen}: no daemon answers: {why}", answered=False, json=json)
-    return _say(0 if answer.status == 200 else 1, text, answered=True, json=json)
-
-
-def _say(status: int, text: str, *, answered: bool, json: bool) -> int:
-    """Print what was found and return the exit code."""
-    if json:
-        say_json({"alive": status == 0, "said": text})
-    elif answered:
-        say(text)
+        alive, text, tell = False, f"{listen}: no daemon answers: {why}", note
     else:
-        note(text)
-    return status
+        alive, tell = answer.status == 200, say
+    if json:
+        say_json({"alive": alive, "said": text})
+    else:
+        tell(text)
+    return 0 if alive else 1

@@ -56,17 +56,11 @@ def _line(event: StepDone) -> str:
 
 
 def _bars() -> Progress:
-    from rich.console import Console  # noqa: PLC0415 - only a terminal pays for rich
-    from rich.progress import (  # noqa: PLC0415 - only a terminal pays for rich
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TransferSpeedColumn,
-    )
+    from rich import console, progress  # noqa: PLC0415 - only a terminal pays for rich
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
-    return Progress(*columns, console=Console(stderr=True))
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn())
+    counts = (progress.DownloadColumn(binary_units=True), progress.TransferSpeedColumn())
+    return progress.Progress(*columns, *counts, console=console.Console(stderr=True))
 
 
 class _Bars:

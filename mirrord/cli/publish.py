@@ -48,18 +48,13 @@ def publish(  # noqa: PLR0917 - each one is an option of the command line
 ) -> int:
     """Run the command and return its exit code."""
     names = _names(branch, pr, commit, describe)
-    publication = Publication(_source(layout, archive, image), names, if_newest=if_newest)
-    return report(ask(Publish(name, publication), config, state, quiet=json), json=json)
-
-
-def _source(layout: str | None, archive: str | None, image: str | None) -> str:
     given = [text for text in (layout, archive, image) if text]
     if len(given) != 1:
         raise UsageError("name the build by exactly one of --layout, --archive, --image")
-    if image:
-        return image
     # A daemon works in another directory than the one in which the path was typed.
-    return ("oci:" if layout else "docker-archive:") + str(Path.cwd() / given[0])
+    source = image or ("oci:" if layout else "docker-archive:") + str(Path.cwd() / given[0])
+    publication = Publication(source, names, if_newest=if_newest)
+    return report(ask(Publish(name, publication), config, state, quiet=json), json=json)
 
 
 def _names(branch: str | None, pr: int | None, commit: str | None, describe: str | None) -> tuple[str, str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from mirrord.cli.ask import Config, Json, config_folder, configuration
+from mirrord.cli.ask import Config, Json, configuration
 from mirrord.cli.console import note, say_json, table
 from mirrord.errors import MissingError, UsageError
 from mirrord.syncer.values import LOCAL, Mirror, Target
@@ -32,40 +30,32 @@ _GIT = "git"
 _ANYWHERE = {"0.0.0.0": "localhost", "[::]": "localhost"}  # noqa: S104 - what is listened on, told as what to open
 
 
-@dataclass(frozen=True, slots=True)
-class _Copy:
-    """One more place of a file; no URL where the host has none."""
-
-    mirror: str
-    target: str
-    url: str | None
-
-
 def raw_url(url: Url, config: Config = None, json: Json = False) -> int:  # noqa: FBT002 - a flag
     """Run the command and return its exit code."""
     page = _page(url)
-    read = configuration(config_folder(config))
-    copies = [copy for mirror in read.mirrors for copy in _copies(mirror, page, read.settings.listen)]
+    read = configuration(config)
+    copies = [  # where the repository is mirrored from, or written to; without a URL where the host has none
+        (mirror.name, target.name, _url(mirror, target, page, read.settings.listen))
+        for mirror in read.mirrors
+        if mirror.kind == _GIT and _mirrors(mirror, page)
+        for target in mirror.targets
+    ]
+    known = [copy for copy in copies if copy[2]]
     if json:
-        rows = [{"mirror": copy.mirror, "target": copy.target, "url": copy.url} for copy in copies]
+        rows = [{"mirror": mirror, "target": target, "url": link} for mirror, target, link in copies]
         say_json({"ref": page.ref, "path": page.path, "copies": rows})
-        return 0 if any(copy.url for copy in copies) else MissingError.exit_code
+        return 0 if known else MissingError.exit_code
     if not copies:
-        known = ", ".join(_origins(read.mirrors)) or "none"
-        raise MissingError(f"no mirror has {page.address}; Git mirrors here are of: {known}")
-    if silent := [copy for copy in copies if not copy.url]:
-        names = ", ".join(f"{copy.mirror} at {copy.target}" for copy in silent)
-        note(f"no raw URLs are known of: {names}")
-    table(("MIRROR", "TARGET", "URL"), [(copy.mirror, copy.target, copy.url) for copy in copies if copy.url])
-    return 0 if len(silent) < len(copies) else MissingError.exit_code
+        origins = ", ".join(places(mirror)[0] for mirror in read.mirrors if mirror.kind == _GIT) or "none"
+        raise MissingError(f"no mirror has {page.address}; Git mirrors here are of: {origins}")
+    if silent := [f"{mirror} at {target}" for mirror, target, link in copies if not link]:
+        note(f"no raw URLs are known of: {', '.join(silent)}")
+    table(("MIRROR", "TARGET", "URL"), [(mirror, target, link or "") for mirror, target, link in known])
+    return 0 if known else MissingError.exit_code
 
 
 def _page(url: str) -> Page:
-    """Read what was typed.
-
-    Raises:
-        UsageError: it is the URL of no file in a repository that is known by its form.
-    """
+    """Read what was typed; UsageError when it is the URL of no file in a repository that is known by its form."""
     page = parse_page(url)
     if page is None:
         hosts = ", ".join(name for name in FORGES if name != "plain")
@@ -75,14 +65,9 @@ def _page(url: str) -> Page:
     return page
 
 
-def _copies(mirror: Mirror, page: Page, listen: str) -> Iterator[_Copy]:
-    """Yield where a mirror has the file, when it is of this repository or writes to it."""
-    if mirror.kind != _GIT:
-        return
+def _mirrors(mirror: Mirror, page: Page) -> bool:
     origin, targets = places(mirror)
-    if canonical(page.address) in (origin, *targets.values()):
-        for target in mirror.targets:
-            yield _Copy(mirror.name, target.name, _url(mirror, target, page, listen))
+    return canonical(page.address) in (origin, *targets.values())
 
 
 def _url(mirror: Mirror, target: Target, page: Page, listen: str) -> str | None:
@@ -91,7 +76,3 @@ def _url(mirror: Mirror, target: Target, page: Page, listen: str) -> str | None:
     host, _, port = listen.rpartition(":")
     path = joined("raw", repository_name(mirror), short(page.ref), page.path)
     return f"http://{_ANYWHERE.get(host, host)}:{port}/{path}"
-
-
-def _origins(mirrors: Sequence[Mirror]) -> Iterator[str]:
-    return (places(mirror)[0] for mirror in mirrors if mirror.kind == _GIT)

@@ -36,11 +36,7 @@ def restore(  # noqa: PLR0917 - each one is an option of the command line
     json: Json = False,  # noqa: FBT002 - a flag
     release: Release = False,  # noqa: FBT002 - a flag
 ) -> int:
-    """Run the command and return its exit code.
-
-    Raises:
-        UsageError: `--release` without a name.
-    """
+    """Run the command and return its exit code."""
     if release and backup is None:
         raise UsageError("--release goes with the name of what was brought back")
     if backup is None:

@@ -42,12 +42,8 @@ def status(
                 clear()
             _show(found)
         if not watch:
-            return 1 if any(_bad(mirror) for mirror in found.mirrors) else 0
+            return 0 if {mirror.result for mirror in found.mirrors} <= {None, Result.SUCCESS, Result.NOOP} else 1
         time.sleep(EVERY)
-
-
-def _bad(mirror: TargetStatus) -> bool:
-    return mirror.result not in (None, Result.SUCCESS, Result.NOOP)
 
 
 def _show(status: Status) -> None:
@@ -74,18 +70,15 @@ def _say_beside(mirror: MirrorStatus) -> None:
     for target in (*([mirror] if own and own.message not in messages else []), *mirror.targets):
         if target.last_error:
             where = mirror.name if target is mirror else f"{mirror.name}: {target.name}"
-            for text in _troubles(target, target.last_error.message):
+            last, listed = target.last_run, target.troubles
+            more = last.refused + last.failed - len(listed) if last and listed else 0
+            rest = [f"and {more} more refused or failed"] if more > 0 else []
+            for text in (*(listed or [target.last_error.message]), *rest):
                 say(f"{where}: {plain(text)}")
     for word, noted in (("problem", mirror.problems), ("remark", mirror.remarks)):
         more = noted.count - len(noted.first)
         for text in (*noted.first, *([f"and {more} more"] if more > 0 else [])):
             say(f"{mirror.name}: {word}: {plain(text)}")
-
-
-def _troubles(entry: TargetStatus, message: str) -> list[str]:
-    last, listed = entry.last_run, entry.troubles
-    more = last.refused + last.failed - len(listed) if last and listed else 0
-    return [*(listed or [message]), *([f"and {more} more refused or failed"] if more > 0 else [])]
 
 
 def _cells(entry: TargetStatus, now: datetime, problems: int = 0) -> tuple[str, str, str]:

@@ -35,11 +35,7 @@ def sync(
     json: Json = False,  # noqa: FBT002 - a flag
     allow: Allow = False,  # noqa: FBT002 - a flag
 ) -> int:
-    """Run the command and return its exit code.
-
-    Raises:
-        UsageError: `--allow` without a name.
-    """
+    """Run the command and return its exit code."""
     if allow and not names:
         raise UsageError("--allow goes with the names of the mirrors that it is meant for")
     runs = ask(Sync(tuple(names or ()), allow), config, state, quiet=json)
