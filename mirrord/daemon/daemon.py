@@ -9,7 +9,7 @@ from pathlib import Path
 from mirrord import __version__
 from mirrord.blobs import reserve
 from mirrord.commands import GetStatus, Reload
-from mirrord.config.load import Configuration, load_folder
+from mirrord.config.load import load_folder
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.systemd import Notifier
@@ -28,6 +28,7 @@ from mirrord.syncer.values import Services
 
 LOOK_EVERY = 15.0
 """Seconds between two looks at the state on disk."""
+_AT_START = ("listen", "spool", "log")  # settings that count from a start on
 
 
 class Daemon(Dispatcher):
@@ -116,22 +117,21 @@ class Daemon(Dispatcher):
             try:
                 old, syncers = self.runtime.snapshot.configuration, self.runtime.snapshot.syncers
                 fresh = await asyncio.to_thread(load_folder, self._folder, syncers, self._environ)
-                await self._take(old, fresh)
+                self.clock.replace(fresh.mirrors)
+                await self.runtime.adopt(fresh)
+                self._configuration_error = ""
+                await self.follow()
+                changed = [name for name in _AT_START if getattr(old.settings, name) != getattr(fresh.settings, name)]
+                restart = (f"settings.{name} changed; it counts from the next start on" for name in changed)
+                for notice in (*fresh.notices, *restart):
+                    self._logs.write("warning", "daemon.notice", message=notice)
+                self.runtime.events.emit(Reloaded())
             except MirrordError as error:
                 self._configuration_error = str(error)
                 self.runtime.events.emit(Reloaded(str(error)))
                 raise
             finally:
                 self._notifier.ready(self.summary())
-
-    async def _take(self, old: Configuration, fresh: Configuration) -> None:
-        self.clock.replace(fresh.mirrors)
-        await self.runtime.adopt(fresh)
-        self._configuration_error = ""
-        await self.follow()
-        for notice in (*fresh.notices, *_needs_restart(old, fresh)):
-            self._logs.write("warning", "daemon.notice", message=notice)
-        self.runtime.events.emit(Reloaded())
 
     # What it does by itself
 
@@ -203,9 +203,3 @@ class Daemon(Dispatcher):
             if watchdog is not None and self._ticked - fed >= watchdog / 3 and health.live(self.health()).good:
                 self._notifier.alive()
                 fed = self._ticked
-
-
-def _needs_restart(old: Configuration, fresh: Configuration) -> list[str]:
-    before, after = old.settings, fresh.settings
-    changed = [name for name in ("listen", "spool", "log") if getattr(before, name) != getattr(after, name)]
-    return [f"settings.{name} changed; it counts from the next start on" for name in changed]

@@ -43,18 +43,20 @@ class Dispatcher:
 
     async def plan_mirrors(self, command: PlanMirrors) -> tuple[Plan, ...]:
         """See `PlanMirrors`."""
-        return await self._each(command.mirrors, self._plan)
 
-    async def _plan(self, name: str) -> Plan:
-        current = self.runtime.snapshot
-        mirror = current.mirror(name)
-        async with current.lease():
-            syncer, services = current.syncer(mirror), current.services
-            return await pipeline.plan_mirror(mirror, syncer, services, self.runtime.store, now())
+        async def plan(name: str) -> Plan:
+            current = self.runtime.snapshot
+            mirror = current.mirror(name)
+            async with current.lease():
+                syncer, services = current.syncer(mirror), current.services
+                return await pipeline.plan_mirror(mirror, syncer, services, self.runtime.store, now())
+
+        return await self._each(command.mirrors, plan)
 
     async def publish(self, command: Publish) -> Run:
         """See `Publish`."""
-        return await self.runtime.runner.publish(self._mirror(command.mirror), command.publication)
+        (name,) = self._chosen([command.mirror])
+        return await self.runtime.runner.publish(name, command.publication)
 
     async def backups(self, command: Backups) -> tuple[Backup, ...]:
         """See `Backups`."""
@@ -75,16 +77,8 @@ class Dispatcher:
         return status(__version__, now(), self.runtime.snapshot.configuration.mirrors, standing)
 
     async def reload(self, _: Reload) -> None:
-        """See `Reload`.
-
-        Raises:
-            UsageError: always, where there is no daemon.
-        """
+        """See `Reload`; UsageError where there is no daemon."""
         raise UsageError("no daemon holds this state directory; whoever starts next reads the configuration as it is")
-
-    def _mirror(self, name: str) -> str:
-        (found,) = self._chosen([name])
-        return found
 
     def _chosen(self, names: Sequence[str]) -> Sequence[str]:
         if self.runtime.runner.stopping:
@@ -92,8 +86,9 @@ class Dispatcher:
         return self.runtime.snapshot.chosen(names)
 
     def _restoring(self, name: str) -> tuple[Snapshot, Mirror, Restores]:
+        self._chosen([name])
         current = self.runtime.snapshot
-        mirror = current.mirror(self._mirror(name))
+        mirror = current.mirror(name)
         restores = current.syncer(mirror).restores
         if restores is None:
             raise UsageError(f"{name}: mirrors of kind {mirror.kind} keep nothing that could be brought back")

@@ -70,11 +70,7 @@ class StateLock:
         self._release()
 
     def check(self) -> None:
-        """See whether the directory is still the one that we hold.
-
-        Raises:
-            StorageError: it was moved or removed: another process could hold what is there now.
-        """
+        """Raise StorageError when the directory was moved or removed: another process could hold what is there now."""
         found = None
         with contextlib.suppress(OSError):
             found = self._path.stat(follow_symlinks=False)

@@ -12,7 +12,7 @@ from typing import Any
 
 from mirrord import __version__
 from mirrord.commands import Reload
-from mirrord.config.load import Configuration, load_folder
+from mirrord.config.load import load_folder
 from mirrord.daemon.daemon import Daemon
 from mirrord.daemon.lock import SERVE, StateLock
 from mirrord.daemon.runtime import now, open_runtime
@@ -54,7 +54,8 @@ async def serve(
         lock = stack.enter_context(StateLock(state, SERVE))
         public = bind(listen or configuration.settings.listen)
         stack.callback(public.close)
-        logs = _logs(configuration)
+        style, log = ("text" if sys.stdout.isatty() else "json"), configuration.settings.log
+        logs = Logs(sys.stdout, now, style=style if log.format == "auto" else log.format, level=log.level)
         stack.callback(logs.adopt())
         metrics, notifier, events = Metrics(__version__), Notifier(environ), Events()
         events.listen(logs)
@@ -73,13 +74,6 @@ async def serve(
             logs.write("warning", "daemon.notice", message="a run did not end when it was cancelled; leaving it behind")
     logs.write("info", "daemon.stopped")
     return 0
-
-
-def _logs(configuration: Configuration) -> Logs:
-    style = configuration.settings.log.format
-    if style == "auto":
-        style = "text" if sys.stdout.isatty() else "json"
-    return Logs(sys.stdout, now, style=style, level=configuration.settings.log.level)
 
 
 async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path, budget: int) -> None:

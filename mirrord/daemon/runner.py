@@ -88,29 +88,17 @@ class Runner:
                 await settle(mirror, current.syncer(mirror), current.services, self._store)
 
     async def sync(self, mirror: str, trigger: str = "command", *, allow: bool = False) -> Run:
-        """Run a mirror now, after its run under way if there is one. The run goes on when the caller is cancelled.
-
-        With `allow` it goes on in spite of the guard against accidents at the source.
-
-        Raises:
-            UsageError: there is no such mirror.
-            BusyError: we are stopping.
-        """
+        """Run a mirror as `Sync` says; it goes on when the caller is cancelled. Raises as `Dispatcher.carry_out`."""
         self._snapshot().mirror(mirror)
         return await self._end(self._run(mirror, trigger, allow=allow))
 
     async def publish(self, mirror: str, publication: Publication) -> Run:
-        """Publish one build, after the run under way if there is one.
-
-        Raises:
-            UsageError: there is no such mirror, or its kind cannot publish.
-            BusyError: we are stopping.
-        """
+        """Publish one build, after the run under way if there is one. Raises as `Dispatcher.carry_out`."""
         current = self._snapshot()
         found = current.mirror(mirror)
         if current.syncer(found).publishing is None:
             raise UsageError(f"{mirror}: mirrors of kind {found.kind} cannot be published to")
-        return await self._end(self._publish(mirror, publication))
+        return await self._end(self._run(mirror, "publish", publication))
 
     async def _end(self, work: Coroutine[Any, Any, Run]) -> Run:
         """Return how a run ends that does not end with whoever waits for it."""
@@ -146,23 +134,16 @@ class Runner:
     def _task(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever waits gets it
         return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waits gets it; a scheduled run has recorded it
-
-    async def _publish(self, mirror: str, publication: Publication) -> Run:
-        """Number a publish as it comes in: whichever is carried out later, the one that came last decides."""
-        accepted = self._now()
-        number = await self._store.accept(mirror)
-        return await self._run(mirror, "publish", replace(publication, number=number, accepted=accepted))
 
     async def _run(
         self, name: str, trigger: str, publication: Publication | None = None, *, allow: bool = False
     ) -> Run:
+        if publication is not None:  # whichever is carried out later, the one that came in last decides
+            accepted = self._now()
+            publication = replace(publication, number=await self._store.accept(name), accepted=accepted)
         async with self.turns.hold(name):
             if self.stopping:
                 raise BusyError(STOPPING)
@@ -198,15 +179,13 @@ class Runner:
                 home=current.mirror(mirror.name),
             )
         except MirrordError as error:  # the record: the disk is full, or broken
-            return self._failed(active, error.code, str(error))
+            code, text = error.code, redact(str(error))
         except Exception as error:  # noqa: BLE001 - a bug in one syncer must not end the daemon
-            return self._failed(active, MirrordError.code, bug(error))
-
-    def _failed(self, active: _Active, code: str, error: str) -> Run:
+            code, text = MirrordError.code, redact(bug(error))
         if active.ended is not None:
             return active.ended
-        mirror, (trigger, started) = active.mirror, (active.running.trigger, active.running.started)
-        run = Run(mirror.name, mirror.kind, trigger, started, self._now(), error=redact(error), code=code)
+        trigger, started = active.running.trigger, active.running.started
+        run = Run(mirror.name, mirror.kind, trigger, started, self._now(), error=text, code=code)
         self._events.emit(RunFinished(run))
         return run
 

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -45,32 +45,20 @@ async def take_over(state: Path, facts: Facts) -> None:
     with storage_errors(str(folder)):
         for file in await asyncio.to_thread(lambda: sorted(folder.glob("[!.]*.json"))):
             mirror, dot, what = file.stem.partition(".")
-            if found := await asyncio.to_thread(_read, file):
-                await facts.note(mirror, f"helm{dot}{what}", found)
+            with suppress(ValueError):  # a damaged file says nothing
+                found = json.loads(await asyncio.to_thread(file.read_bytes))
+                if found and isinstance(found, dict):
+                    texts = {str(key): str(value) for key, value in found.items()}
+                    await facts.note(mirror, f"helm{dot}{what}", texts)
             await asyncio.to_thread(file.unlink)
-        await asyncio.to_thread(_clear, folder)
-
-
-def _read(file: Path) -> Mapping[str, str]:
-    """Return what a file says; a damaged one says nothing."""
-    try:
-        found = json.loads(file.read_bytes())
-    except ValueError:
-        return {}
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
-
-
-def _clear(folder: Path) -> None:
-    for stray in folder.glob(".*.tmp"):  # of a process that was killed
-        stray.unlink()
-    folder.rmdir()
+        for stray in await asyncio.to_thread(lambda: list(folder.glob(".*.tmp"))):  # of a process that was killed
+            await asyncio.to_thread(stray.unlink)
+        await asyncio.to_thread(folder.rmdir)
 
 
 @asynccontextmanager
 async def build_services(configuration: Configuration, state: Path, events: Events) -> AsyncIterator[Services]:
-    """Build the services over `state`, which the caller has locked.
-
-    What an earlier process left half done is swept before anything is used.
+    """Build the services over `state`, which the caller has locked, when all that was left half done is swept.
 
     Raises:
         StorageError: the state cannot be written to.
@@ -164,31 +152,26 @@ async def open_runtime(
         store = await open_store(file_url(state / "mirrord.db"), now(), partial(reserve.give_up, state))
         stack.push_async_callback(store.close)
         await take_over(state, store)
-        full = await asyncio.to_thread(_reserved, state)
+        full = []
+        try:
+            await asyncio.to_thread(reserve.keep, state)
+        except StorageError as error:  # a disk that is too full for it stops nothing that needs no room
+            full = [str(error)]
+        mirrors = Counter(mirror.kind for mirror in configuration.mirrors)
+        remarks = [  # of the syncers in use, about the programs that they need
+            remark
+            for kind, syncer in syncers.items()
+            if mirrors[kind] and syncer.remarks
+            for remark in await syncer.remarks(mirrors[kind])
+        ]
         runtime: Runtime
         snapshot = Snapshot(configuration, syncers, replace(services, facts=store))
         runner = Runner(lambda: runtime.snapshot, store, events, now, check=check)
         moved = (store.lost,) if store.lost else ()
-        notices = (*configuration.notices, *moved, *full, *await _remarks(configuration, syncers))
+        notices = (*configuration.notices, *moved, *full, *remarks)
         runtime = Runtime(snapshot, store, events, runner, check, notices, moved)
         try:
             yield runtime
         finally:
             await runner.stop(0.0)  # nothing may still run on what is closed next; Ctrl-C of a command comes this way
             await runtime.snapshot.retire()
-
-
-def _reserved(state: Path) -> tuple[str, ...]:
-    """Hold the record's reserve; a disk that is too full for it stops nothing that needs no room."""
-    try:
-        reserve.keep(state)
-    except StorageError as error:
-        return (str(error),)
-    return ()
-
-
-async def _remarks(configuration: Configuration, syncers: Mapping[str, Syncer]) -> tuple[str, ...]:
-    """Ask the syncers in use about the programs that they need."""
-    mirrors = Counter(mirror.kind for mirror in configuration.mirrors)
-    in_use = [(syncer.remarks, mirrors[kind]) for kind, syncer in syncers.items() if mirrors[kind] and syncer.remarks]
-    return tuple([remark for remarks, count in in_use for remark in await remarks(count)])

@@ -33,11 +33,7 @@ class Snapshot:
         return [mirror.name for mirror in self.configuration.mirrors]
 
     def mirror(self, name: str) -> Mirror:
-        """Return a mirror.
-
-        Raises:
-            UsageError: there is none of that name; suggests one.
-        """
+        """Return a mirror; UsageError suggests one where there is none of that name."""
         for mirror in self.configuration.mirrors:
             if mirror.name == name:
                 return mirror
@@ -46,11 +42,7 @@ class Snapshot:
         raise UsageError(f"no mirror is called {name[:80]!r}{hint}")
 
     def chosen(self, names: Sequence[str]) -> Sequence[str]:
-        """Return these mirrors, each once, or all; nothing may start before every name is known to be right.
-
-        Raises:
-            UsageError: there is none of one of the names; suggests one.
-        """
+        """Return these mirrors, each once, or all; nothing may start before `mirror` found every name."""
         return [self.mirror(name).name for name in dict.fromkeys(names)] or self.names
 
     def syncer(self, mirror: Mirror) -> Syncer:

@@ -18,7 +18,10 @@ class Notifier:
         self._address = environ.get("NOTIFY_SOCKET", "")
         if self._address.startswith("@"):
             self._address = "\0" + self._address[1:]
-        self.watchdog = _watchdog(environ)
+        microseconds, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+        ours = not pid or pid == str(os.getpid())
+        self.watchdog = ((whole(microseconds) or 0) / 1e6 or None) if ours else None
+        """Seconds of silence after which systemd restarts us, or None."""
 
     def ready(self, status: str) -> None:
         """Starting, or reloading, is over."""
@@ -50,11 +53,3 @@ class Notifier:
                 connection.sendto(message.encode(), self._address)
         except OSError:
             return  # systemd went away or is slow; nothing of ours depends on it
-
-
-def _watchdog(environ: Mapping[str, str]) -> float | None:
-    """Return after how many seconds of silence systemd restarts us, or None."""
-    microseconds, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
-    if pid and pid != str(os.getpid()):
-        return None
-    return (whole(microseconds) or 0) / 1e6 or None
