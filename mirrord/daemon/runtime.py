@@ -7,7 +7,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -45,11 +45,12 @@ async def take_over(state: Path, facts: Facts) -> None:
     with storage_errors(str(folder)):
         for file in await asyncio.to_thread(lambda: sorted(folder.glob("[!.]*.json"))):
             mirror, dot, what = file.stem.partition(".")
-            with suppress(ValueError):  # a damaged file says nothing
+            try:
                 found = json.loads(await asyncio.to_thread(file.read_bytes))
-                if found and isinstance(found, dict):
-                    texts = {str(key): str(value) for key, value in found.items()}
-                    await facts.note(mirror, f"helm{dot}{what}", texts)
+            except ValueError:
+                found = None  # a damaged file says nothing
+            if found and isinstance(found, dict):
+                await facts.note(mirror, f"helm{dot}{what}", {str(key): str(value) for key, value in found.items()})
             await asyncio.to_thread(file.unlink)
         for stray in await asyncio.to_thread(lambda: list(folder.glob(".*.tmp"))):  # of a process that was killed
             await asyncio.to_thread(stray.unlink)

@@ -61,19 +61,17 @@ def _step(document: Document) -> Document:
 def pieces(value: object) -> Iterator[Document]:
     """Write a value as several documents, none of them long: a plan of 100 000 steps takes seconds."""
     plan = value.plan if isinstance(value, Run) else value if isinstance(value, Plan) else None
+    lists: list[tuple[str, Sequence[object]]] = []
     if plan is not None:
-        for name in _LISTS:
-            yield from _slices(name, getattr(plan, name))
+        lists = [(name, getattr(plan, name)) for name in _LISTS]
         plan = _bare(plan)
     if isinstance(value, Run):
-        yield from _slices("receipts", value.receipts)
+        lists.append(("receipts", value.receipts))
         value = replace(value, plan=plan, receipts=())
+    for name, items in lists:
+        for at in range(0, len(items), PIECE):
+            yield {"piece": name, "items": _dumped(items[at : at + PIECE])}
     yield {"whole": _dumped(plan if isinstance(value, Plan) else value)}
-
-
-def _slices(name: str, items: Sequence[object]) -> Iterator[Document]:
-    for at in range(0, len(items), PIECE):
-        yield {"piece": name, "items": _dumped(items[at : at + PIECE])}
 
 
 def _bare(plan: Plan) -> Plan:

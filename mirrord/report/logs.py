@@ -134,13 +134,18 @@ class Logs:
             time = now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             return {"time": time, "level": fields.pop("level"), "event": fields.pop("event"), **fields}
 
+        def text(_: object, __: str, fields: MutableMapping[str, Any]) -> str:
+            time, level, event = fields.pop("time"), fields.pop("level"), fields.pop("event")
+            rest = " ".join(f"{key}={value}" for key, value in fields.items() if value not in ("", None))
+            return f"{time} {level:<7} {event:<14} {rest}".rstrip()
+
         self._logger: Any = structlog.wrap_logger(
             _Writer(stream, self),
             processors=[
                 structlog.processors.add_log_level,
                 stamp,
                 lambda _, __, fields: {key: clean(value) for key, value in fields.items()},
-                structlog.processors.JSONRenderer(ensure_ascii=False) if style == "json" else _text,
+                structlog.processors.JSONRenderer(ensure_ascii=False) if style == "json" else text,
             ],
             wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
             cache_logger_on_first_use=False,
@@ -208,9 +213,3 @@ def clean(value: Any, depth: int = 0) -> Any:
     text = redact(str(value))
     short = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", short)
-
-
-def _text(_: object, __: str, fields: MutableMapping[str, Any]) -> str:
-    time, level, event = fields.pop("time"), fields.pop("level"), fields.pop("event")
-    rest = " ".join(f"{key}={value}" for key, value in fields.items() if value not in ("", None))
-    return f"{time} {level:<7} {event:<14} {rest}".rstrip()

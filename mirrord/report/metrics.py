@@ -35,11 +35,6 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         self._gauge("build_info", "Constant 1; the version is the label.", "version").labels(version).set(1)
-        self._runs()
-        self._wire()
-        self._process()
-
-    def _runs(self) -> None:
         self.success = self._gauge(
             "sync_last_success_timestamp_seconds", "End of the last good run.", "mirror", "target"
         )
@@ -55,8 +50,6 @@ class Metrics:
         self.copied = self._counter("items_copied", "Steps that wrote.", "mirror", "kind")
         self.kept = self._counter("items_skipped", "Steps that had nothing to do.", "mirror", "kind")
         self.failed = self._counter("items_failed", "Steps that failed or were refused.", "mirror", "kind")
-
-    def _wire(self) -> None:
         self.bytes = self._counter("transfer_bytes", "Content bytes; target is empty for reads.", "direction", "target")
         self.requests = self._counter("upstream_requests", "HTTP exchanges; code 0: no answer.", "host", "code")
         self.seconds = self._histogram(
@@ -65,8 +58,6 @@ class Metrics:
         self.retries = self._counter("upstream_retries", "Requests tried again.", "host", "reason")
         self.quota = self._gauge("upstream_ratelimit_remaining", "What a host says is left.", "host")
         self.refused = self._counter("trust_refused", "Secrets not sent and addresses not dialled.", "reason")
-
-    def _process(self) -> None:
         self.reload = self._gauge("config_last_reload_successful", "Whether the last reload was taken.")
         self.reloaded = self._gauge("config_last_reload_success_timestamp_seconds", "When it was taken.")
         self.lag = self._gauge("event_loop_lag_seconds", "How late the last tick of the event loop was.")
@@ -77,7 +68,11 @@ class Metrics:
         """Take a configuration: series of mirrors that are gone go, those of new ones appear with what is known."""
         configured = {mirror.name: frozenset(target.name for target in mirror.targets) for mirror in mirrors}
         for name in self._targets.keys() - configured.keys():
-            self._drop(name)
+            for series in (
+                *(self.success, self.attempt, self.failures, self.problems, self.active, self.runs, self.skipped),
+                *(self.duration, self.planned, self.copied, self.kept, self.failed),
+            ):
+                series.remove_by_labels({"mirror": name})
         for name, targets in self._targets.items():
             for target in targets - configured.get(name, frozenset()):
                 self.success.remove_by_labels({"mirror": name, "target": target})
@@ -103,7 +98,9 @@ class Metrics:
             case events.BytesRead(fresh=count):
                 self.bytes.labels("read", "").inc(count)
             case events.BytesSent(target=target, fresh=count):
-                self.bytes.labels("sent", self._target(target)).inc(count)
+                name = target.rpartition("/")[2]
+                known = any(name in targets for targets in self._targets.values())
+                self.bytes.labels("sent", name if known else "other").inc(count)
             case events.RequestDone(host, _, status, seconds):
                 code = str(status) if status in _STATUSES or status == 0 else "other"
                 self.requests.labels(self._host(host), code).inc()
@@ -161,22 +158,11 @@ class Metrics:
                 if entry.last_attempt is not None:
                     self.attempt.labels(entry.mirror).set(entry.last_attempt.timestamp())
 
-    def _drop(self, mirror: str) -> None:
-        for series in (
-            *(self.success, self.attempt, self.failures, self.problems, self.active, self.runs, self.skipped),
-            *(self.duration, self.planned, self.copied, self.kept, self.failed),
-        ):
-            series.remove_by_labels({"mirror": mirror})
-
     def _host(self, host: str) -> str:
         if host not in self._hosts and len(self._hosts) >= _HOSTS:
             return "other"
         self._hosts.add(host)
         return host
-
-    def _target(self, place: str) -> str:
-        target = place.rpartition("/")[2]
-        return target if any(target in targets for targets in self._targets.values()) else "other"
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"mirrord_{name}", text, labels, registry=self._registry)

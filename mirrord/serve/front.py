@@ -15,18 +15,9 @@ from aiohttp import web
 
 from mirrord.blobs.store import LocalFile, Remote, Stored
 from mirrord.errors import BrokenError, MirrordError, MissingError
+from mirrord.serve import negotiation
 from mirrord.serve.bodies import Bodies, BodyError
-from mirrord.serve.negotiation import (
-    Span,
-    UnsatisfiableError,
-    applies,
-    etag_of,
-    packed,
-    parse_range,
-    unchanged,
-    wants_gzip,
-    with_vary,
-)
+from mirrord.serve.negotiation import Span, etag_of
 from mirrord.serve.programs import Programs
 from mirrord.serve.sending import STALL, FileSender, abort, attended, send_pieces
 from mirrord.syncer.serving import Request, Response, Serves
@@ -102,13 +93,16 @@ class Front:
         headers.setdefault("X-Content-Type-Options", "nosniff")
         forms: list[tuple[Mapping[str, str], Stored | None]] = [(headers, response.stored)]
         if response.gzipped is not None:
-            headers = with_vary(headers, "Accept-Encoding")
+            headers = negotiation.with_vary(headers, "Accept-Encoding")
             forms = [(headers, response.stored)]
-            if response.status == 200 and _may_pack(request):
-                forms.insert(0, (packed(headers), response.gzipped))
+            accepted = request.headers.get("Accept-Encoding")  # parts are parts of the plain form
+            if response.status == 200 and "Range" not in request.headers and negotiation.wants_gzip(accepted):
+                forms.insert(0, (negotiation.packed(headers), response.gzipped))
         for fields, stored in forms:
-            same = _same(request, fields) if response.status == 200 else None
-            sent = same or await self._form(request, response, fields, stored)
+            if response.status == 200 and negotiation.unchanged(request.headers.get("If-None-Match"), etag_of(fields)):
+                kept = {key: value for key, value in fields.items() if key != "Content-Encoding"}  # there is no content
+                return web.Response(status=304, headers=kept)
+            sent = await self._form(request, response, fields, stored)
             if sent is not None:
                 return sent
         return _gone()
@@ -204,18 +198,6 @@ def oci_error(code: str, message: str) -> bytes:
     return json.dumps({"errors": [{"code": code, "message": message}]}).encode()
 
 
-def _may_pack(request: web.Request) -> bool:
-    """Say whether to send the compressed form: parts are parts of the plain one."""
-    return "Range" not in request.headers and wants_gzip(request.headers.get("Accept-Encoding"))
-
-
-def _same(request: web.Request, headers: Mapping[str, str]) -> web.Response | None:
-    if not unchanged(request.headers.get("If-None-Match"), etag_of(headers)):
-        return None
-    kept = {key: value for key, value in headers.items() if key != "Content-Encoding"}  # there is no content
-    return web.Response(status=304, headers=kept)
-
-
 def _gone() -> web.Response:
     return web.Response(status=404, body=oci_error("BLOB_UNKNOWN", "gone"), content_type="application/json")
 
@@ -249,10 +231,14 @@ def _begin(
     request: web.Request, status: int, headers: Mapping[str, str], size: int
 ) -> tuple[web.StreamResponse, Span] | web.Response:
     """Begin an answer with the part that is asked for, or the whole; 416 where nothing of it is there."""
+    span = None
     try:
-        span = _part(request, status, etag_of(headers), size)
-    except UnsatisfiableError:
-        return _beyond(headers, size)
+        if_range = request.headers.get("If-Range")
+        if status == 200 and request.method == "GET" and negotiation.applies(if_range, etag_of(headers)):
+            span = negotiation.parse_range(request.headers.get("Range"), size)
+    except negotiation.UnsatisfiableError:
+        vary = {"Vary": headers["Vary"]} if "Vary" in headers else {}
+        return web.Response(status=416, headers={"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes", **vary})
     response = web.StreamResponse(status=206 if span else status, headers=headers)
     if "Content-Encoding" not in headers:
         response.headers["Accept-Ranges"] = "bytes"
@@ -260,18 +246,6 @@ def _begin(
         response.headers["Content-Range"] = span.content_range(size)
     response.content_length = span.count if span else size
     return response, span or Span(0, size)
-
-
-def _part(request: web.Request, status: int, etag: str | None, size: int) -> Span | None:
-    """Return the part that is asked for, or None for the whole."""
-    if status != 200 or request.method != "GET" or not applies(request.headers.get("If-Range"), etag):
-        return None
-    return parse_range(request.headers.get("Range"), size)
-
-
-def _beyond(headers: Mapping[str, str], size: int) -> web.Response:
-    vary = {"Vary": headers["Vary"]} if "Vary" in headers else {}
-    return web.Response(status=416, headers={"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes", **vary})
 
 
 def _send_body(request: web.Request, response: Response, headers: Mapping[str, str]) -> web.StreamResponse:

@@ -16,18 +16,13 @@ def wants_gzip(accept_encoding: str | None) -> bool:
 
     Nothing is compressed for a client that does not ask. A weight that cannot be read makes its entry worth nothing.
     """
-    weights = _weights(accept_encoding or "")
-    gzip = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0)))
-    return gzip > 0 and gzip >= weights.get("identity", 0.0)
-
-
-def _weights(header: str) -> Mapping[str, float]:
-    weights = {}
-    for entry in header.split(",", _MOST)[:_MOST]:
+    weights: dict[str, float] = {}
+    for entry in (accept_encoding or "").split(",", _MOST)[:_MOST]:
         coding, _, weight = entry.partition(";")
         found = _WEIGHT.fullmatch(weight.strip())
         weights[coding.strip().lower()] = float(found[1]) if found else 0.0 if weight else 1.0
-    return weights
+    gzip = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0)))
+    return gzip > 0 and gzip >= weights.get("identity", 0.0)
 
 
 def etag_of(headers: Mapping[str, str]) -> str | None:
@@ -82,22 +77,13 @@ def parse_range(header: str | None, size: int) -> Span | None:
     if match is None or match.group() == "-":
         return None
     first, last = match.groups()
-    if not first:
-        return _suffix(int(last), size)
-    start = int(first)
-    if last and int(last) < start:
+    start = int(first) if first else size - min(int(last), size)
+    if first and last and int(last) < start:
         return None  # invalid, hence ignored (§14.1.1)
     if start >= size:
         raise UnsatisfiableError(header)
-    end = min(int(last), size - 1) if last else size - 1
+    end = min(int(last), size - 1) if first and last else size - 1
     return Span(start, end - start + 1)
-
-
-def _suffix(length: int, size: int) -> Span:
-    count = min(length, size)
-    if not count:
-        raise UnsatisfiableError(f"-{length} of {size}")
-    return Span(size - count, count)
 
 
 def applies(if_range: str | None, etag: str | None) -> bool:

@@ -139,7 +139,9 @@ class Programs:
     async def _run(self, spool: Spooled, job: Job, place: Slot) -> web.Response | None:
         self.running += 1
         try:
-            async with started(_invocation(job)) as process:
+            environ = {"PATH": os.environ.get("PATH", os.defpath), **job.program.env}
+            program = Invocation(job.program.argv, environ, job.stdin or b"", grace=0)
+            async with started(program) as process:
                 written = await self._pump(process, spool, job.program.begin, place)
                 async with asyncio.timeout(self._stall):
                     status = await process.wait()
@@ -164,11 +166,6 @@ class Programs:
                 place.leave()
                 await self._room.change()
             count += len(piece)
-
-
-def _invocation(job: Job) -> Invocation:
-    environ = {"PATH": os.environ.get("PATH", os.defpath), **job.program.env}
-    return Invocation(job.program.argv, environ, job.stdin or b"", grace=0)
 
 
 def _refusal(status: int, reason: str, headers: Mapping[str, str] | None = None) -> web.Response:

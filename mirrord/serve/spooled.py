@@ -175,7 +175,8 @@ class Spooled:
             piece: bytes = await self._in_thread(self._read_piece)
             self._read += len(piece)
             if self._read == self._written:
-                await self._in_thread(self._begin_anew)
+                assert self._file is not None
+                await self._in_thread(self._file.truncate, 0)
                 count, self._read, self._written = self._written, 0, 0
                 self._room.freed(disk=count)
         return piece
@@ -204,7 +205,3 @@ class Spooled:
         if not piece:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return piece
-
-    def _begin_anew(self) -> None:
-        assert self._file is not None
-        self._file.truncate(0)

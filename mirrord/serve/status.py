@@ -12,6 +12,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from html import escape
 from typing import Final, Protocol
 
@@ -25,6 +26,7 @@ from mirrord.serve.negotiation import unchanged
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
 
+_JSON = "application/json; charset=utf-8"
 _PROBES: dict[str, Callable[[Health], Verdict]] = {
     "/livez": health.live,
     "/readyz": health.ready,
@@ -70,11 +72,8 @@ class Rendered:
     ) -> None:
         """Make nothing yet.
 
-        Args:
-            make: gives the page as it is now; MUST NOT occupy the event loop for long.
-            edition: grows whenever something happened that whoever asks afterwards has to see.
-            headers: to send with it.
-            every: seconds between two makings.
+        `make` gives the page as it is now, and MUST NOT occupy the event loop for long; `edition` grows whenever
+        something happened that whoever asks afterwards has to see.
         """
         self._make, self._edition, self._every = make, edition, every
         self._headers = {"Cache-Control": "no-cache", **headers}
@@ -198,8 +197,8 @@ class StatusPages:
         self._view = view
         html = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}
         self._pages = {
-            "/": Rendered(self._page, view.edition, {**html, "X-Content-Type-Options": "nosniff"}),
-            "/status": Rendered(self._status, view.edition, {"Content-Type": "application/json; charset=utf-8"}),
+            "/": Rendered(partial(self._write, page), view.edition, {**html, "X-Content-Type-Options": "nosniff"}),
+            "/status": Rendered(partial(self._write, _json), view.edition, {"Content-Type": _JSON}),
             "/metrics": Rendered(view.metrics, view.edition, {"Content-Type": CONTENT_TYPE}),
         }
 
@@ -221,15 +220,12 @@ class StatusPages:
 
         return probe
 
-    async def _status(self) -> bytes:
-        return await asyncio.to_thread(_json, await self._view.status())
-
-    async def _page(self) -> bytes:
-        return (await asyncio.to_thread(page, await self._view.status())).encode()
+    async def _write(self, form: Callable[[Status], str]) -> bytes:
+        return await asyncio.to_thread(lambda status: form(status).encode(), await self._view.status())
 
 
-def _json(status: Status) -> bytes:
+def _json(status: Status) -> str:
     """Write a status, each mirror on a line of its own: `indent` is pure Python, and takes ten times as long."""
     head = json.dumps(status_document(replace(status, mirrors=()))).removesuffix("[]}")
     lines = ",\n".join(json.dumps(mirror_document(mirror)) for mirror in status.mirrors)
-    return f"{head}[\n{lines}\n]}}\n".encode()
+    return f"{head}[\n{lines}\n]}}\n"
