@@ -40,11 +40,7 @@ def repository_name(mirror: Mirror) -> str:
 
 
 def source_address(mirror: Mirror) -> Address:
-    """Return the address that the mirror reads.
-
-    Raises:
-        ConfigError: that is no address of a repository.
-    """
+    """Return the address that the mirror reads. Raises ConfigError: that is no address of a repository."""
     return _read(spec_of(mirror).source, None, f"{mirror.origin}: mirrors.{mirror.name}.from").address
 
 
@@ -61,11 +57,7 @@ def target_address(mirror: Mirror, target: Target) -> Address:
 
 
 def forge_at(mirror: Mirror, target: Target) -> Forge:
-    """Return which kind of host a target is on.
-
-    Raises:
-        ConfigError: as `target_address`.
-    """
+    """Return which kind of host a target is on. Raises ConfigError: as `target_address`."""
     return _target(mirror, target).forge
 
 

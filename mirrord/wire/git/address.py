@@ -31,20 +31,13 @@ _SSH = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a repository is.
+    """Where a repository is."""
 
-    Attributes:
-        scheme: `https`, `http` or `ssh`.
-        host: lower-case `host` or `host:port`; the key into the HostBook.
-        path: without a slash in front; never empty.
-        user: for `ssh`, "" elsewhere.
-        relative: written `user@host:path`, which begins in the user's home there; forges make no difference.
-    """
-
-    scheme: str
-    host: str
-    path: str
-    user: str = ""
+    scheme: str  # `https`, `http` or `ssh`
+    host: str  # lower-case `host` or `host:port`; the key into the HostBook
+    path: str  # without a slash in front; never empty
+    user: str = ""  # for `ssh`, "" elsewhere
+    # written `user@host:path`, which begins in the user's home there; forges make no difference
     relative: bool = field(default=False, compare=False)
 
     @classmethod

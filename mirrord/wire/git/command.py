@@ -47,17 +47,11 @@ _BACKSTOP: Final = 10  # times `stall`: longer than whatever curl and ssh can en
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """How a process ended.
+    """How a process ended."""
 
-    Attributes:
-        status: its exit status.
-        out: what it wrote.
-        err: what it said: redacted, each line once, at most 16 KiB.
-    """
-
-    status: int
-    out: bytes
-    err: str
+    status: int  # its exit status
+    out: bytes  # what it wrote
+    err: str  # what it said: redacted, each line once, at most 16 KiB
 
 
 class Git:

@@ -115,7 +115,9 @@ def http_settings(
     settings = {"http.proxy": policy.proxy or "", "http.lowSpeedTime": str(max(1, math.ceil(stall)))}
     host, port = host_port(address)
     if pinned and host not in pinned:
-        settings["http.curloptResolve"] = f"{host}:{port}:{','.join(map(_bracketed, pinned))}"
+        settings["http.curloptResolve"] = (
+            f"{host}:{port}:{','.join(f'[{one}]' if ':' in one else one for one in pinned)}"
+        )
     files = {"http.sslCAInfo": policy.ca, "http.sslCert": policy.certificate, "http.sslKey": policy.key}
     settings |= {key: value for key, value in files.items() if value}
     if credential is not None:
@@ -161,10 +163,6 @@ def ssh_command(address: Address, policy: HostPolicy, pinned: Sequence[str], sta
     if pinned:
         options["HostName"] = pinned[0]
     return shlex.join(["ssh", "-F", "none", *(f"-o{key}={value}" for key, value in options.items())])
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
 
 
 def _quoted(path: str) -> str:

@@ -161,8 +161,8 @@ def classify(status: int, stderr: str, host: str) -> MirrordError:
     for row in _TABLE:
         if row.pattern.search(stderr):
             error = row.make(f"{lead}{text} ({row.step})")
-            if isinstance(error, RefusedError):
-                error.status = _http_status(stderr)
+            if isinstance(error, RefusedError) and (found := _HTTP_STATUS.search(stderr)):
+                error.status = int(found[1])
             return error
     return MirrordError(f"{lead}{text}")
 
@@ -192,11 +192,6 @@ _STAGE: Final = re.compile(
     r"To |hint: |warning: |Everything up-to-date|fatal: the remote end hung up|fatal: Could not read from remote"
     r"|Please make sure you have|and the repository exists|error: failed to push some refs"
 )
-
-
-def _http_status(stderr: str) -> int | None:
-    found = _HTTP_STATUS.search(stderr)
-    return int(found[1]) if found else None
 
 
 def lacks_objects(refusal: str) -> bool:

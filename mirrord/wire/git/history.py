@@ -27,34 +27,21 @@ _INFO: Final = re.compile(rb"([0-9a-f]{40,64}) ([a-z]+) ([0-9]+)")
 
 @dataclass(frozen=True, slots=True)
 class TreeEntry:
-    """What a path stands for.
+    """What a path stands for."""
 
-    Attributes:
-        mode: six octal digits, as git writes them.
-        kind: `blob`, `tree` or `commit` (a submodule).
-        oid: of the object.
-        size: bytes of a blob, 0 for others.
-    """
-
-    mode: str
-    kind: str
-    oid: str
-    size: int
+    mode: str  # six octal digits, as git writes them
+    kind: str  # `blob`, `tree` or `commit` (a submodule)
+    oid: str  # of the object
+    size: int  # bytes of a blob, 0 for others
 
 
 @dataclass(frozen=True, slots=True)
 class TreePath:
-    """What the path of a URL stands for.
+    """What the path of a URL stands for."""
 
-    Attributes:
-        commit: that its beginning names.
-        path: what follows that.
-        entry: what is there; links and submodules are told, and not followed.
-    """
-
-    commit: str
-    path: str
-    entry: TreeEntry
+    commit: str  # that its beginning names
+    path: str  # what follows that
+    entry: TreeEntry  # what is there; links and submodules are told, and not followed
 
 
 class History:
@@ -90,12 +77,13 @@ class History:
             f"info {revision}^{{commit}}\ncontents {revision}:{path.rpartition('/')[0]}\ninfo {revision}:{path}\n"
             for revision, path in asked
         )
+        args, data = ["cat-file", "--batch-command"], stdin.encode("utf-8", "surrogateescape")
         try:
-            answers = _Answers(await self._asked(stdin)) if asked else None
+            output = await self._git.run(args, folder=self.folder, stdin=data, limit=_LARGEST_FOLDER) if asked else None
         except TooLargeError as error:  # most likely a big file that the path treats as a folder
             raise MissingError("no such file in that commit") from error
+        answers = _Answers(output.out if output else b"")
         for revision, path in asked:
-            assert answers is not None
             commit, folder, file = answers.info(), answers.contents(), answers.info()
             if commit is None:
                 continue
@@ -126,11 +114,6 @@ class History:
         if not valid_oid(oid):
             raise MissingError("no such object")
         return (await self._git.run(["cat-file", "blob", oid], folder=self.folder, limit=limit)).out
-
-    async def _asked(self, stdin: str) -> bytes:
-        data = stdin.encode("utf-8", "surrogateescape")
-        args = ["cat-file", "--batch-command"]
-        return (await self._git.run(args, folder=self.folder, stdin=data, limit=_LARGEST_FOLDER)).out
 
 
 class _Answers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -101,7 +100,8 @@ async def _by_http(http: Http, address: Address, git: Git, *, unborn: bool) -> R
     if answer.status != 200 or answer.headers.get("content-type", "").partition(";")[0].strip() != _TYPE:
         return None
     try:
-        read = _remembered if len(answer.body) <= REMEMBERED else _read_answer
+        # Most answers are the same day after day, and the same at upstream and at its mirrors.
+        read = _remembered if len(answer.body) <= REMEMBERED else _read_v2
         return await offload(len(answer.body), read, answer.body)
     except ContentError:
         return None  # an older protocol's answer, or nonsense: git has the last word
@@ -119,20 +119,10 @@ async def _authorization(git: Git, address: Address) -> dict[str, str]:
     return {} if credential is None else {"Authorization": basic(address, credential)}
 
 
-@lru_cache(32)
-def _remembered(body: bytes) -> Refs:
-    """Read an answer once: most are the same day after day, and the same at upstream and at its mirrors."""
-    return _read_answer(body)
-
-
-def _read_answer(body: bytes) -> Refs:
-    return _read_v2(lines(body))
-
-
-def _read_v2(found: Iterable[bytes]) -> Refs:
+def _read_v2(body: bytes) -> Refs:
     """Read lines such as `<oid> <name> symref-target:<name> peeled:<oid>`; the oid of an unborn HEAD is `unborn`."""
     refs, peeled, head, dangling = dict[str, str](), dict[str, str](), None, True
-    for line in found:
+    for line in lines(body):
         oid, _, rest = line.decode("utf-8", "surrogateescape").partition(" ")
         name, *attributes = rest.split(" ")
         named = dict(attribute.partition(":")[::2] for attribute in attributes)
@@ -145,6 +135,9 @@ def _read_v2(found: Iterable[bytes]) -> Refs:
             if "peeled" in named:
                 peeled[name] = named["peeled"]
     return Refs(refs, head, peeled, dangling)
+
+
+_remembered = lru_cache(32)(_read_v2)
 
 
 def _read_listing(out: bytes) -> Refs:

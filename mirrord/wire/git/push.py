@@ -13,7 +13,7 @@ from typing import Final
 from mirrord.errors import ContentError, MirrordError
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.cache.view import view
-from mirrord.wire.git.command import Git, Output
+from mirrord.wire.git.command import Git
 from mirrord.wire.git.failures import classify
 
 BATCH = 500
@@ -46,19 +46,12 @@ _FLAGS = {
 
 @dataclass(frozen=True, slots=True)
 class RefResult:
-    """How one ref of a push ended.
+    """How one ref of a push ended."""
 
-    Attributes:
-        ref: its full name at the destination.
-        became: what became of it.
-        reason: why it was rejected, in the words of git or of the host; "" when it was not.
-        remote: the host said no, not git here.
-    """
-
-    ref: str
-    became: PushStatus
-    reason: str = ""
-    remote: bool = False
+    ref: str  # its full name at the destination
+    became: PushStatus  # what became of it
+    reason: str = ""  # why it was rejected, in the words of git or of the host; "" when it was not
+    remote: bool = False  # the host said no, not git here
 
     @property
     def ok(self) -> bool:
@@ -68,32 +61,20 @@ class RefResult:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One ref that shall change at the destination.
+    """One ref that shall change at the destination."""
 
-    Attributes:
-        ref: its full name.
-        old: what the destination was seen to have, or None when it has no such ref.
-        new: what it shall have, or None when the ref shall go.
-    """
-
-    ref: str
-    old: str | None
-    new: str | None
+    ref: str  # its full name
+    old: str | None  # what the destination was seen to have, or None when it has no such ref
+    new: str | None  # what it shall have, or None when the ref shall go
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push did.
+    """What a push did."""
 
-    Attributes:
-        results: what git says of each ref; the truth is what the destination shows afterwards.
-        words: what git and the host said besides, redacted.
-        error: why it ended before all refs had a result, or None.
-    """
-
-    results: tuple[RefResult, ...]
-    words: str = ""
-    error: MirrordError | None = None
+    results: tuple[RefResult, ...]  # what git says of each ref; the truth is what the destination shows afterwards
+    words: str = ""  # what git and the host said besides, redacted
+    error: MirrordError | None = None  # why it ended before all refs had a result, or None
 
 
 async def push(
@@ -121,16 +102,16 @@ async def push(
     error: MirrordError | None = None
     for stage in _stages(changes, held or {}):
         try:
-            done.append(await (_named if len(stage) <= EXPLICIT else _many)(git, folder, address, stage, deadline))
+            if len(stage) > EXPLICIT:
+                done.append(await _many(git, folder, address, stage, deadline))
+            else:
+                args = [*_leases(stage), "--", address.url, *map(_spec, stage)]
+                done.append(await _push(git, folder, address, args, deadline))
         except MirrordError as failed:
             error = error or failed
     if error is not None and not done:
         raise error
     return _joined(done, error)
-
-
-async def _named(git: Git, folder: Path, address: Address, changes: Sequence[Change], deadline: float | None) -> Pushed:
-    return await _push(git, folder, address, [*_leases(changes), "--", address.url, *map(_spec, changes)], deadline)
 
 
 async def _many(git: Git, folder: Path, address: Address, changes: Sequence[Change], deadline: float | None) -> Pushed:
@@ -206,7 +187,8 @@ def in_the_way(standing: str, coming: str) -> bool:
 async def _push(git: Git, folder: Path, address: Address, args: Sequence[str], deadline: float | None) -> Pushed:
     output = await git.run([*_PUSH, *args], folder=folder, remote=address, ok=(0, 1), deadline=deadline)
     results = parse_porcelain(output.out)
-    _check(output, results, address)
+    if output.status and all(result.ok for result in results):  # git prints `Everything up-to-date` even then
+        raise classify(output.status, output.err, address.host)
     return Pushed(results, output.err)
 
 
@@ -233,30 +215,24 @@ def _spec(change: Change) -> str:
     return f"{change.new or ''}:{change.ref}"
 
 
-def _check(output: Output, results: Sequence[RefResult], address: Address) -> None:
-    """Raise for a push that failed before it came to refs: git prints `Everything up-to-date` even then."""
-    if output.status and all(result.ok for result in results):
-        raise classify(output.status, output.err, address.host)
-
-
 def parse_porcelain(out: bytes) -> tuple[RefResult, ...]:
     """Read the lines `<flag> TAB <from>:<to> TAB <summary> (<reason>)` (git-push(1), OUTPUT); others are passed over.
 
     Raises:
         ContentError: a line has the shape of a result and says nothing that git-push(1) knows.
     """
-    lines = out.decode(errors="surrogateescape").split("\n")
-    return tuple(_result(line) for line in lines if line[1:2] == "\t")
-
-
-def _result(line: str) -> RefResult:
-    flag, pair, summary = (*line.split("\t", 2), "")[:3]
-    ref = pair.rpartition(":")[2]
-    if flag not in _FLAGS or not ref.startswith("refs/"):
-        message = f"git push said {line[:200]!r}, which is no result of a ref"
-        raise ContentError(message)
-    if _FLAGS[flag] is not PushStatus.REJECTED:
-        return RefResult(ref, _FLAGS[flag])
-    label, opened, reason = summary.partition("] (")
-    cause = reason.removesuffix(")") if opened else label.strip("[]")
-    return RefResult(ref, PushStatus.REJECTED, cause[:_LONGEST_REASON] or "rejected", label.startswith("[remote"))
+    results = list[RefResult]()
+    for line in out.decode(errors="surrogateescape").split("\n"):
+        if line[1:2] != "\t":
+            continue
+        flag, pair, summary = (*line.split("\t", 2), "")[:3]
+        ref, status = pair.rpartition(":")[2], _FLAGS.get(flag)
+        if status is None or not ref.startswith("refs/"):
+            raise ContentError(f"git push said {line[:200]!r}, which is no result of a ref")
+        if status is not PushStatus.REJECTED:
+            results.append(RefResult(ref, status))
+            continue
+        label, opened, reason = summary.partition("] (")
+        cause = (reason.removesuffix(")") if opened else label.strip("[]"))[:_LONGEST_REASON] or "rejected"
+        results.append(RefResult(ref, status, cause, label.startswith("[remote")))
+    return tuple(results)

@@ -44,19 +44,13 @@ def alike(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True)
 class Refs:
-    """Branches and tags of a repository at one moment.
+    """Branches and tags of a repository at one moment."""
 
-    Attributes:
-        refs: full name → object id (hex) of the ref itself: the tag object for an annotated tag.
-        head: the branch that HEAD points to, by its full name, there or not; None when nobody said.
-        peeled: tag → commit, for annotated tags, where the server told.
-        dangling: HEAD leads to no commit: a clone checks nothing out.
-    """
-
-    refs: Mapping[str, str]
-    head: str | None = None
+    refs: Mapping[str, str]  # full name → object id (hex) of the ref itself: the tag object for an annotated tag
+    head: str | None = None  # the branch that HEAD points to, by its full name, there or not; None when nobody said
+    # tag → commit, for annotated tags, where the server told
     peeled: Mapping[str, str] = field(default_factory=dict, compare=False)
-    dangling: bool = field(default=False, compare=False)
+    dangling: bool = field(default=False, compare=False)  # HEAD leads to no commit: a clone checks nothing out
 
     @property
     def size(self) -> int:

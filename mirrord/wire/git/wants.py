@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -77,16 +77,10 @@ async def withheld(git: Git, folder: Path, oids: Collection[str]) -> str | None:
     except TooLargeError:
         return min(suspects)  # a history of its own
     suspects &= frozenset(found.out.decode().split())
-    if not any(kinds[oid] in {"commit", "tag"} for oid in suspects) and not await asyncio.to_thread(_mapped, folder):
+    bitmaps = (folder / "objects" / "pack").glob("*.bitmap")
+    if not any(kinds[oid] in {"commit", "tag"} for oid in suspects) and not await asyncio.to_thread(any, bitmaps):
         # Without a bitmap git only leaves out the objects of commits that it has met.
         for args in (["--no-walk=unsorted", "--branches"], list(_NAMED)):
-            suspects = suspects and await _beyond(git, folder, args, suspects)
+            if suspects:
+                suspects -= set((await git.run([*_OBJECTS, *args], folder=folder)).out.decode().split())
     return min(suspects, default=None)
-
-
-async def _beyond(git: Git, folder: Path, args: Sequence[str], oids: frozenset[str]) -> frozenset[str]:
-    return oids.difference((await git.run([*_OBJECTS, *args], folder=folder)).out.decode().split())
-
-
-def _mapped(folder: Path) -> bool:
-    return any((folder / "objects" / "pack").glob("*.bitmap"))

@@ -33,11 +33,7 @@ _ASK_AGAIN: Final = {"Cache-Control": "no-cache"}
 
 
 async def raw(front: GitFront, cache: Path, rest: str) -> Response:
-    """Map what follows the name of a repository to content.
-
-    Raises:
-        MirrordError: the cache cannot be read.
-    """
+    """Map what follows the name of a repository to content. Raises MirrordError: the cache cannot be read."""
     segments = [unquote(segment, errors="surrogateescape") for segment in rest.split("/")]
     if len(segments) < 2 or not all(segments) or any("\n" in one or "\0" in one or "/" in one for one in segments):
         return refusal(404, "write /raw/NAME/REF/PATH of a file; folders are not listed")

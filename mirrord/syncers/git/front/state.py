@@ -107,17 +107,11 @@ class BlobFiles:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GitFront:
-    """One for all requests: `services.once(front_of)`.
+    """One for all requests: `services.once(front_of)`."""
 
-    Attributes:
-        git: looks into caches, so many processes at once.
-        blobs: that were taken out of caches.
-        recent: what was found a moment ago.
-    """
-
-    git: Git
-    blobs: BlobFiles
-    recent: RecentAnswers = field(default_factory=RecentAnswers)
+    git: Git  # looks into caches, so many processes at once
+    blobs: BlobFiles  # that were taken out of caches
+    recent: RecentAnswers = field(default_factory=RecentAnswers)  # what was found a moment ago
     _walks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WALKS))
 
     @asynccontextmanager

@@ -43,11 +43,7 @@ class BackupNotes:
                 await self._notes.write(name, {**noted, **added})
 
     async def forget(self, before: str) -> None:
-        """Drop what is older than the stamp `before`.
-
-        Raises:
-            StorageError: the disk said no.
-        """
+        """Drop what is older than the stamp `before`. Raises StorageError: the disk said no."""
         for name in (_KEPT, _GONE):
             noted = await asyncio.to_thread(self._notes.read, name)
             left = {key: outcome for key, outcome in noted.items() if key >= before}

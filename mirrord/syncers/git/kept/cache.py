@@ -31,11 +31,7 @@ class MirrorCache:
     """The cache of one mirror and its note. Every change of refs goes through here."""
 
     def __init__(self, mirror: Mirror, services: Services) -> None:
-        """Look at nothing yet.
-
-        Raises:
-            StorageError: there is no state directory.
-        """
+        """Look at nothing yet. Raises StorageError: there is no state directory."""
         if services.keep is None:
             raise StorageError("a Git mirror needs a state directory for its cache; give --state")
         self.folder = services.keep / FOLDER / f"{mirror.name}.git"
@@ -101,11 +97,7 @@ class MirrorCache:
         return [*held, *await self._backups.listed(await self.repository.backups())]
 
     async def restore(self, name: str) -> None:
-        """Let a backup override upstream's ref, from the next run on.
-
-        Raises:
-            UsageError: there is none of that name.
-        """
+        """Let a backup override upstream's ref, from the next run on. Raises UsageError: there is none of that name."""
         backups = await self.repository.backups() if await asyncio.to_thread(self.folder.exists) else ()
         found = next((one for one in backups if one.name == name), None)
         if found is None:
@@ -114,11 +106,7 @@ class MirrorCache:
         await self.repository.hold(found.ref, found.oid)
 
     async def release(self, ref: str) -> None:
-        """Let upstream decide about a ref again, from the next run on.
-
-        Raises:
-            UsageError: it was not brought back.
-        """
+        """Let upstream decide about a ref again, from the next run on. Raises UsageError: it was not brought back."""
         if ref not in (await self.known.read()).held:
             raise UsageError(f"{ref[:200]} was not brought back; `mirrord restore` lists what was, as full names")
         await self.known.forget()

@@ -26,19 +26,12 @@ _WATCHED: Final = ("HEAD", "packed-refs", "refs/heads", "refs/tags", "refs/mirro
 
 @dataclass(frozen=True, slots=True)
 class KnownRefs:
-    """The refs of a cache.
+    """The refs of a cache."""
 
-    Attributes:
-        incoming: upstream's branches and tags as last fetched.
-        served: what was last accepted, and its default branch; None when there is no cache.
-        held: restored refs by the name that they override.
-        oldest: when the oldest backup was made (`%Y%m%dT%H%M%SZ`), "" when there is none.
-    """
-
-    incoming: Mapping[str, str] = field(default_factory=dict)
-    served: Refs | None = None
-    held: Mapping[str, str] = field(default_factory=dict)
-    oldest: str = ""
+    incoming: Mapping[str, str] = field(default_factory=dict)  # upstream's branches and tags as last fetched
+    served: Refs | None = None  # what was last accepted, and its default branch; None when there is no cache
+    held: Mapping[str, str] = field(default_factory=dict)  # restored refs by the name that they override
+    oldest: str = ""  # when the oldest backup was made (`%Y%m%dT%H%M%SZ`), "" when there is none
 
 
 Recent = dict[Path, tuple[tuple[str, str], KnownRefs]]

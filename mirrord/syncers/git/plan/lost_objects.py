@@ -12,23 +12,14 @@ from mirrord.wire.git.refs import TAGS, Refs, alike
 
 @dataclass(frozen=True, slots=True)
 class LostObject:
-    """An object that a ref points to now, and that nothing which is wanted goes on from.
+    """An object that a ref points to now, and that nothing which is wanted goes on from."""
 
-    Attributes:
-        ref: full name of the ref.
-        oid: the object.
-        verb: what happens to the ref, `overwritten` or `deleted`.
-        here: the same in a few words, where it happens to what is served; "" when it does at targets alone.
-        at: the targets where it happens, by name; `local` is not among them.
-        absent: the object is not here: who wants to keep it has to fetch it from one of `at` before.
-    """
-
-    ref: str
-    oid: str
-    verb: str
-    here: str
-    at: tuple[str, ...]
-    absent: bool
+    ref: str  # full name of the ref
+    oid: str  # the object
+    verb: str  # what happens to the ref, `overwritten` or `deleted`
+    here: str  # the same in a few words, where it happens to what is served; "" when it does at targets alone
+    at: tuple[str, ...]  # the targets where it happens, by name; `local` is not among them
+    absent: bool  # the object is not here: who wants to keep it has to fetch it from one of `at` before
 
     def outcome(self, done: Collection[str] | None = None) -> str:
         """Say what became of the ref; of targets what is known: nothing yet (None), or where it was `done`."""

@@ -20,62 +20,44 @@ _GOES_ON = frozenset({Relation.SAME, Relation.FORWARD})
 
 @dataclass(frozen=True, slots=True)
 class RefChoice:
-    """Which refs are mirrored, and what is wrong with those that cannot be.
+    """Which refs are mirrored, and what is wrong with those that cannot be."""
 
-    Attributes:
-        refs: what is mirrored: what `refs:` selects, restored refs laid over it; HEAD is upstream's, or another branch
-            where that one is not among them.
-        whole: all that upstream has, restored refs laid over it, whatever `refs:` selects.
-        stand_in: why another branch stands in for upstream's default one, a clause, or "".
-        problems: refs that upstream has and Git does not accept, one sentence each.
-        missing: what the operator asked for and cannot be, one sentence each.
-    """
-
+    # what is mirrored: what `refs:` selects, restored refs laid over it; HEAD is upstream's, or another branch where
+    # that one is not among them
     refs: Refs
-    whole: Refs
-    problems: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    stand_in: str = ""
+    whole: Refs  # all that upstream has, restored refs laid over it, whatever `refs:` selects
+    problems: tuple[str, ...] = ()  # refs that upstream has and Git does not accept, one sentence each
+    missing: tuple[str, ...] = ()  # what the operator asked for and cannot be, one sentence each
+    stand_in: str = ""  # why another branch stands in for upstream's default one, a clause, or ""
 
 
 @dataclass(frozen=True, slots=True)
 class GitSurvey:
-    """What was found.
+    """What was found."""
 
-    Attributes:
-        upstream: what the source says it has, all of it.
-        choice: what of that is mirrored.
-        served: what is served here since the last accepted run, restored refs laid over; None: there is no cache.
-        targets: target name → what it holds; None: there is no such repository. `local` need not be among them.
-        held_back: restored refs, which override upstream's until they are released.
-        unasked: target name → why it could not be asked.
-        relations: what became of an object: (old, new) → relation; `questions` says which are needed.
-        lacking: objects of targets that are not here with all that belongs to them; `strangers` says which may be.
-        first: nothing was ever accepted, so that there is nothing to compare upstream with.
-        known: targets that the record knows as written by this mirror, where they are now. Any other one is only
-            written when it has something in common with upstream.
-        accident: why upstream looks like an accident, so that nothing may change, or "" (`guard`).
-        lfs: target name → LFS objects that are not known to be there (under `local`: that are not here).
-        unsearched: why the history could not be searched for LFS objects, or None.
-        at: when the pass began.
-        read: bytes that had to be fetched from upstream.
-    """
-
-    upstream: Refs
-    choice: RefChoice
+    upstream: Refs  # what the source says it has, all of it
+    choice: RefChoice  # what of that is mirrored
+    # what is served here since the last accepted run, restored refs laid over; None: there is no cache
     served: Refs | None = None
+    # target name → what it holds; None: there is no such repository. `local` need not be among them
     targets: Mapping[str, Refs | None] = field(default_factory=dict)
+    # restored refs, which override upstream's until they are released
     held_back: Mapping[str, str] = field(default_factory=dict)
-    unasked: Mapping[str, str] = field(default_factory=dict)
+    unasked: Mapping[str, str] = field(default_factory=dict)  # target name → why it could not be asked
+    # what became of an object: (old, new) → relation; `questions` says which are needed
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
+    # objects of targets that are not here with all that belongs to them; `strangers` says which may be
     lacking: frozenset[str] = frozenset()
-    first: bool = False
+    first: bool = False  # nothing was ever accepted, so that there is nothing to compare upstream with
+    # targets that the record knows as written by this mirror, where they are now. Any other one is only written when it
+    # has something in common with upstream
     known: frozenset[str] = frozenset()
-    accident: str = ""
+    accident: str = ""  # why upstream looks like an accident, so that nothing may change, or "" (`guard`)
+    # target name → LFS objects that are not known to be there (under `local`: that are not here)
     lfs: Mapping[str, frozenset[Pointer]] = field(default_factory=dict)
-    unsearched: MirrordError | None = None
-    at: datetime = _NEVER
-    read: int = 0
+    unsearched: MirrordError | None = None  # why the history could not be searched for LFS objects, or None
+    at: datetime = _NEVER  # when the pass began
+    read: int = 0  # bytes that had to be fetched from upstream
 
     @property
     def baseline(self) -> Refs | None:

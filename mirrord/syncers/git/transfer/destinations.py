@@ -30,28 +30,16 @@ _HOOK: Final = re.compile(r"hook|declined|denied|unpack", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class GitDestination:
-    """Where a mirror's refs go.
+    """Where a mirror's refs go."""
 
-    Attributes:
-        address: of the repository.
-        forge: the kind of host it is on.
-        git: starts git.
-        http: asks hosts.
-        folder: the cache that is pushed from.
-    """
-
-    address: Address
-    forge: Forge
-    git: Git
-    http: Http
-    folder: Path
+    address: Address  # of the repository
+    forge: Forge  # the kind of host it is on
+    git: Git  # starts git
+    http: Http  # asks hosts
+    folder: Path  # the cache that is pushed from
 
     async def look(self) -> Refs | None:
-        """Return what is there, or None when there is no such repository.
-
-        Raises:
-            MirrordError: it cannot be asked.
-        """
+        """Return what is there, or None when there is no such repository. Raises MirrordError: it cannot be asked."""
         try:
             return await ls_refs(self.git, self.http, self.address)
         except MissingError:
@@ -71,11 +59,7 @@ class GitDestination:
         return note
 
     async def switch(self, branch: str) -> None:
-        """Make a branch (full name) the default one.
-
-        Raises:
-            MirrordError: the host did not.
-        """
+        """Make a branch (full name) the default one. Raises MirrordError: the host did not."""
         await self.forge.set_default_branch(self.http, self.address, branch.removeprefix(HEADS))
 
     def explained(self, error: MirrordError) -> MirrordError:
@@ -89,19 +73,12 @@ class GitDestination:
 
 @dataclass(slots=True)
 class Push:
-    """Changes refs at one destination, and keeps what became of each.
+    """Changes refs at one destination, and keeps what became of each."""
 
-    Attributes:
-        to: where.
-        after: what the destination showed when it was last looked at.
-        results: what git said, by ref.
-        errors: why a ref (or `HEAD`) is not what it shall be.
-    """
-
-    to: GitDestination
-    after: Refs = field(default_factory=lambda: Refs({}))
-    results: dict[str, RefResult] = field(default_factory=dict)
-    errors: dict[str, MirrordError] = field(default_factory=dict)
+    to: GitDestination  # where
+    after: Refs = field(default_factory=lambda: Refs({}))  # what the destination showed when it was last looked at
+    results: dict[str, RefResult] = field(default_factory=dict)  # what git said, by ref
+    errors: dict[str, MirrordError] = field(default_factory=dict)  # why a ref (or `HEAD`) is not what it shall be
 
     async def carry_out(self, held: Refs, changes: Sequence[Change], head: str | None = None) -> None:
         """Push what is new, switch the default branch, delete what it was: a host keeps its default branch.

@@ -68,11 +68,7 @@ class LfsTransfer:
     _walks: dict[object, asyncio.Task[frozenset[str]]] = field(default_factory=dict)
 
     async def fetch(self, targets: Collection[str]) -> None:
-        """Bring what the cache lacks of what is owed to these targets.
-
-        Raises:
-            MirrordError: the cache cannot be read.
-        """
+        """Bring what the cache lacks of what is owed to these targets. Raises MirrordError."""
         if not targets:
             return
         owed = frozenset[Pointer]().union(*(self.owed[name] for name in targets))
@@ -89,11 +85,7 @@ class LfsTransfer:
             await self._judge(LOCAL, {oid: self._absent[oid] for oid in missing})
 
     async def send(self, target: str, destination: GitDestination) -> None:
-        """Bring to a target what is owed to it, unless it turns out to have it.
-
-        Raises:
-            MirrordError: the cache cannot be read.
-        """
+        """Bring to a target what is owed to it, unless it turns out to have it. Raises MirrordError."""
         server = LfsServer(self.cache.git, self.services.http, destination.address)
 
         def went(pointer: Pointer, count: int) -> None:
@@ -161,11 +153,7 @@ class LfsTransfer:
         return Receipt(step, Outcome(first.outcome), detail, first.code, sent=sent)
 
     async def settle(self) -> None:
-        """Remember what is still owed.
-
-        Raises:
-            StorageError: it cannot be noted.
-        """
+        """Remember what is still owed. Raises StorageError: it cannot be noted."""
         if not self._left and not self._doubted:
             return
         owed = dict(self.owed)

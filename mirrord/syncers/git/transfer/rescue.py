@@ -32,21 +32,14 @@ _EACH: Final = (BusyError, ContentError)  # may be the fault of one object among
 
 @dataclass(frozen=True, slots=True)
 class Secured:
-    """What a run will overwrite or delete, and what of it could not be kept.
+    """What a run will overwrite or delete, and what of it could not be kept."""
 
-    Attributes:
-        lost: all of it, as far as it is to be kept.
-        unsaved: object → why it could not be had.
-        allow: what cannot be kept is lost, and not left where it is, because somebody said `--allow`.
-        command: what to run for that.
-        without: target → which LFS objects of what was fetched there could not be had.
-    """
-
-    lost: tuple[LostObject, ...] = ()
-    unsaved: Mapping[str, MirrordError] = field(default_factory=dict)
+    lost: tuple[LostObject, ...] = ()  # all of it, as far as it is to be kept
+    unsaved: Mapping[str, MirrordError] = field(default_factory=dict)  # object → why it could not be had
+    # target → which LFS objects of what was fetched there could not be had
     without: Mapping[str, str] = field(default_factory=dict)
-    allow: bool = False
-    command: str = ""
+    allow: bool = False  # what cannot be kept is lost, and not left where it is, because somebody said `--allow`
+    command: str = ""  # what to run for that
 
     @property
     def backups(self) -> Mapping[Lost, str]:

@@ -21,20 +21,14 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class TargetPush:
-    """What goes to one target.
+    """What goes to one target."""
 
-    Attributes:
-        target: where.
-        steps: those that the plan has for it; each is answered by one receipt.
-        found: where the target was not seen when the plan was made, what a second look led to: the steps that the one
-            step stands for, or the receipt when there are none to take.
-        began: when the run came to it, by the monotonic clock.
-    """
-
-    target: Target
-    steps: tuple[Step, ...]
+    target: Target  # where
+    steps: tuple[Step, ...]  # those that the plan has for it; each is answered by one receipt
+    # where the target was not seen when the plan was made, what a second look led to: the steps that the one step
+    # stands for, or the receipt when there are none to take
     found: tuple[Step, ...] | Receipt | None = None
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=time.monotonic)  # when the run came to it, by the monotonic clock
 
     @property
     def away(self) -> bool:

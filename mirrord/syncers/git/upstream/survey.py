@@ -125,11 +125,7 @@ async def _held(mirror: Mirror, target: Target, services: Services) -> Refs | No
 async def refs_held(
     mirror: Mirror, target: Target, services: Services, names: Collection[str]
 ) -> Mapping[str, str | None]:
-    """Return what refs stand for at a target.
-
-    Raises:
-        MirrordError: it cannot be asked.
-    """
+    """Return what refs stand for at a target. Raises MirrordError: it cannot be asked."""
     if target.name == LOCAL:
         cache = MirrorCache(mirror, services)
         async with cache.lock:

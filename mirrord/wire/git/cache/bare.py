@@ -211,19 +211,12 @@ def _drop_unfinished(packs: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a repository takes.
+    """What a repository takes."""
 
-    Attributes:
-        bytes: of all objects and their indexes.
-        packs: packs.
-        loose: objects that are in no pack.
-        refs: refs that have a file of their own.
-    """
-
-    bytes: int
-    packs: int
-    loose: int
-    refs: int
+    bytes: int  # of all objects and their indexes
+    packs: int  # packs
+    loose: int  # objects that are in no pack
+    refs: int  # refs that have a file of their own
 
 
 def sizes(folder: Path) -> Sizes:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Final
 
 from mirrord.errors import ContentError, MirrordError, StorageError
 from mirrord.wire.git.cache.bare import HISTORIC, INCOMING, Bare
 from mirrord.wire.git.cache.repair import again, disk, swap
-from mirrord.wire.git.command import Git, Output
+from mirrord.wire.git.command import Git
 from mirrord.wire.git.refs import HEADS
 
 _IGNORED: Final = {f"fsck.{name}": "ignore" for name in HISTORIC}
@@ -43,19 +43,11 @@ async def damage(git: Git, folder: Path) -> str:
     """
     args = ["fsck", "--full", "--no-dangling", "--no-reflogs", "--no-progress"]
     output = await git.run(args, folder=folder, ok=(*range(_BEYOND), _FATAL), config=_IGNORED)
-    return _words(output) if _damaged(output) else ""
-
-
-def _damaged(output: Output) -> bool:
-    if output.status & (_MISSING | _PACK | _REF) or output.status == _FATAL:
-        return True
-    return bool(output.status & _OBJECT and _BROKEN.search(output.err))
-
-
-def _words(output: Output) -> str:
-    found = _BROKEN.search(output.err)
+    status, found = output.status, _BROKEN.search(output.err)
+    if not (status & (_MISSING | _PACK | _REF) or status == _FATAL or (status & _OBJECT and found)):
+        return ""
     first = found[0] if found else output.out.decode("utf-8", "replace").partition("\n")[0]
-    return " ".join(first.split())[:300] or f"git fsck ended with status {output.status}"
+    return " ".join(first.split())[:300] or f"git fsck ended with status {status}"
 
 
 async def reclone(git: Git, old: Bare, fill: Callable[[Bare], Awaitable[None]]) -> None:
@@ -81,10 +73,16 @@ async def reclone(git: Git, old: Bare, fill: Callable[[Bare], Awaitable[None]]) 
 
 
 async def _carry_over(git: Git, old: Bare, fresh: Bare) -> None:
-    refs, head = await _refs(old)
+    try:
+        refs, head = await old.refs(), await old.head()
+    except MirrordError:
+        refs, head = {}, f"{HEADS}main"
     kept = {name: oid for name, oid in refs.items() if not name.startswith(INCOMING)}
     there = set(await fresh.commits(kept.values()))
-    there |= await _rescued(git, old.folder, fresh, set(kept.values()) - there)
+    gone = sorted(set(kept.values()) - there)  # upstream has them no more: all at once, or else each that is whole
+    if gone and not await _taken(git, old.folder, fresh, gone):
+        gone = [oid for oid in gone if await _taken(git, old.folder, fresh, [oid])]
+    there |= set(gone)
     if kept.get(head, "") not in {*there, ""}:
         raise ContentError(
             f"{old.folder} is damaged, and upstream no longer has what was served as {head}; to begin anew with what "
@@ -92,22 +90,6 @@ async def _carry_over(git: Git, old: Bare, fresh: Bare) -> None:
         )
     await fresh.update({name: oid for name, oid in kept.items() if oid in there})
     await fresh.point(head)
-
-
-async def _refs(old: Bare) -> tuple[Mapping[str, str], str]:
-    try:
-        return await old.refs(), await old.head()
-    except MirrordError:
-        return {}, f"{HEADS}main"
-
-
-async def _rescued(git: Git, damaged: Path, fresh: Bare, oids: Collection[str]) -> frozenset[str]:
-    """Bring objects over that upstream has no more, with all that belongs to them; return those that were whole."""
-    if not oids:
-        return frozenset()
-    if await _taken(git, damaged, fresh, oids):
-        return frozenset(oids)
-    return frozenset([oid for oid in sorted(oids) if await _taken(git, damaged, fresh, [oid])])
 
 
 async def _taken(git: Git, damaged: Path, fresh: Bare, oids: Collection[str]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.errors import ContentError, MirrordError
-from mirrord.wire.git.cache.bare import INCOMING, Sizes, sizes
+from mirrord.wire.git.cache.bare import INCOMING, sizes
 from mirrord.wire.git.cache.damage import damage, doubtful
 from mirrord.wire.git.cache.repair import DAMAGED, disk
 from mirrord.wire.git.cache.repository import GitCache
@@ -36,18 +36,25 @@ async def maintain(git: Git, cache: GitCache, now: datetime) -> bool:
         ContentError: objects are damaged. The repository is marked so, and begun anew with the next run.
         MirrordError: git or the disk said no.
     """
-    found, due = await asyncio.to_thread(_state, cache.folder, now)
+    found, due = await asyncio.to_thread(lambda: (sizes(cache.folder), _due(cache.folder, now)))
+    commands = [["pack-refs", "--all"]] if found.refs > LOOSE_REFS else []
+    if found.packs > PACKS or found.loose > LOOSE:
+        commands.append(["repack", "--quiet", "-d", "--geometric=2", "--write-midx"])
     try:
-        packed = await _pack(git, cache.folder, found)
+        for args in commands:
+            await git.run(args, folder=cache.folder)
     except MirrordError as error:
         if doubtful(error):
             await check(git, cache)
         raise
     if due:
         await check(git, cache)
-        await _drop(git, cache.folder, now - KEPT)
+        # Pack everything anew, without what nothing referred to before then. Younger ones go to a pack of their own: as
+        # loose files (git's default until 2.41) they would look like something to pack with every run.
+        args = ["gc", "--quiet", f"--prune={now - KEPT:%Y-%m-%dT%H:%M:%S%z}"]
+        await git.run(args, folder=cache.folder, config={"gc.cruftPacks": "true"})
         await asyncio.to_thread(_write, cache.folder / CHECKED, f"{now:%Y-%m}")
-    return packed or due
+    return bool(commands) or due
 
 
 async def check(git: Git, cache: GitCache) -> None:
@@ -59,14 +66,9 @@ async def check(git: Git, cache: GitCache) -> None:
     """
     found = await damage(git, cache.folder)
     if found:
-        await _condemn(cache, found)
+        await asyncio.to_thread(_write, cache.folder / DAMAGED, found)
+        await cache.update({}, await cache.refs(INCOMING))  # without these the next run fetches even if upstream rests
         raise ContentError(f"{cache.folder.name}: the copy here is damaged, and fetched anew ({found})")
-
-
-async def _condemn(cache: GitCache, why: str) -> None:
-    """Have a repository begun anew: with its `incoming` refs gone, the next run fetches even if upstream rests."""
-    await asyncio.to_thread(_write, cache.folder / DAMAGED, why)
-    await cache.update({}, await cache.refs(INCOMING))
 
 
 def day_of(name: str) -> int:
@@ -75,35 +77,9 @@ def day_of(name: str) -> int:
 
 
 async def pack_refs(git: Git, folder: Path) -> None:
-    """Put refs into one file when there are many; whoever reads them meanwhile sees them all.
-
-    Raises:
-        MirrordError: git said no.
-    """
+    """Put refs into one file when there are many; whoever reads them meanwhile sees them all. Raises MirrordError."""
     if (await asyncio.to_thread(sizes, folder)).refs > LOOSE_REFS:
         await git.run(["pack-refs", "--all"], folder=folder)
-
-
-async def _pack(git: Git, folder: Path, found: Sizes) -> bool:
-    commands = [["pack-refs", "--all"]] if found.refs > LOOSE_REFS else []
-    if found.packs > PACKS or found.loose > LOOSE:
-        commands.append(["repack", "--quiet", "-d", "--geometric=2", "--write-midx"])
-    for args in commands:
-        await git.run(args, folder=folder)
-    return bool(commands)
-
-
-async def _drop(git: Git, folder: Path, before: datetime) -> None:
-    """Pack everything anew, without what nothing referred to `before` then; younger ones go to a pack of their own.
-
-    As loose files (git's default until 2.41) they would look like something to pack with every run.
-    """
-    args = ["gc", "--quiet", f"--prune={before:%Y-%m-%dT%H:%M:%S%z}"]
-    await git.run(args, folder=folder, config={"gc.cruftPacks": "true"})
-
-
-def _state(folder: Path, now: datetime) -> tuple[Sizes, bool]:
-    return sizes(folder), _due(folder, now)
 
 
 def _due(folder: Path, now: datetime) -> bool:

@@ -46,22 +46,17 @@ def add(folder: Path, refs: Mapping[str, str], peeled: Mapping[str, str]) -> boo
                 if held is None or not _all_new(folder, refs, held):
                     lock.unlink()
                     return False
-                file.write(_written({**held, **{ref: _entry(ref, oid, peeled) for ref, oid in refs.items()}}))
+                for ref, oid in refs.items():
+                    held[ref] = f"{oid} {ref}\n" + (f"^{peeled[ref]}\n" if ref in peeled else "")
+                lines = (
+                    held[name] for name in sorted(held, key=os.fsencode)
+                )  # git's order is that of the names' bytes
+                file.write((_HEADER + "".join(lines)).encode("utf-8", "surrogateescape"))
                 settle(file, lock, target, written=lambda: failpoints.hit("git.packed"))
         except BaseException:
             lock.unlink(missing_ok=True)
             raise
     return True
-
-
-def _written(entries: Mapping[str, str]) -> bytes:
-    """Put entries in git's order, which is that of the names' bytes."""
-    lines = (entries[name] for name in sorted(entries, key=os.fsencode))
-    return (_HEADER + "".join(lines)).encode("utf-8", "surrogateescape")
-
-
-def _entry(ref: str, oid: str, peeled: Mapping[str, str]) -> str:
-    return f"{oid} {ref}\n" + (f"^{peeled[ref]}\n" if ref in peeled else "")
 
 
 def _read(target: Path) -> dict[str, str] | None:

@@ -115,11 +115,7 @@ def _sift_packs(folder: Path) -> Sequence[Path]:
 
 
 def begin(folder: Path) -> Path:
-    """Return an empty place beside `folder` in which a repository can be made.
-
-    Raises:
-        StorageError: the disk said no.
-    """
+    """Return an empty place beside `folder` in which a repository can be made. Raises StorageError."""
     fresh = _beside(folder, "new")
     with disk(fresh):
         _remove(fresh)

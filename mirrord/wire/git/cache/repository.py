@@ -34,17 +34,11 @@ _WALK: Final = 256 * 2**20  # bytes that name the commits of one walk: three mil
 
 @dataclass(frozen=True, slots=True)
 class BackupRef:
-    """A ref that was overwritten or deleted.
+    """A ref that was overwritten or deleted."""
 
-    Attributes:
-        stamp: when, as `STAMP`; with a number behind a dot where one moment needs several.
-        ref: its full name then.
-        oid: what it pointed to.
-    """
-
-    stamp: str
-    ref: str
-    oid: str
+    stamp: str  # when, as `STAMP`; with a number behind a dot where one moment needs several
+    ref: str  # its full name then
+    oid: str  # what it pointed to
 
     @property
     def name(self) -> str:
@@ -78,12 +72,14 @@ class GitCache(Bare):
             MirrordError: it cannot be had.
         """
         before = (await asyncio.to_thread(sizes, self.folder)).bytes
+        marked = await asyncio.to_thread((self.folder / DAMAGED).exists)
         try:
-            if await asyncio.to_thread((self.folder / DAMAGED).exists):
+            if marked:
                 raise ContentError(f"{self.folder.name} is known to be damaged")
             await self.bring(address, deadline, seen)
         except MirrordError as error:
-            if not await self._at_fault(error):
+            # Whether it failed because of what we have, git's words alone do not tell.
+            if not marked and not (doubtful(error) and await damage(self._git, self.folder)):
                 raise
             await self.renew(address, deadline=deadline)
             before = 0
@@ -98,13 +94,6 @@ class GitCache(Bare):
             MirrordError: upstream cannot be had; everything stays as it is.
         """
         await reclone(self._git, self, lambda fresh: fresh.bring(address, deadline))
-
-    async def _at_fault(self, error: MirrordError) -> bool:
-        """Whether a fetch failed because of what we have: git's words alone do not tell our objects from upstream's."""
-        if not doubtful(error):
-            return False
-        marked = await asyncio.to_thread((self.folder / DAMAGED).exists)
-        return marked or bool(await damage(self._git, self.folder))
 
     async def relations(self, pairs: Iterable[Pair]) -> Mapping[Pair, Relation]:
         """Say for pairs (old, new) of objects how the one follows from the other; tags stand for their commits."""
@@ -180,11 +169,14 @@ class GitCache(Bare):
         Raises:
             MirrordError: git said no; what was served before still is, or the next run goes on from there.
         """
-        backups = sorted(set(backups))
+        backups = frozenset(backups)
         if backups:
             taken = await self.refs(BACKUP)
-            places = _places(stamp, backups, taken)
-            await self.update(places, _superseded(backups, taken).difference(places))
+            places = _places(stamp, sorted(backups), taken)
+            # Of the same objects no older ones: a host that refuses to be overwritten would bring one more each day.
+            ends = ((name, f"refs/{name.removeprefix(BACKUP).partition('/')[2]}", oid) for name, oid in taken.items())
+            old = {name for name, ref, oid in ends if (ref, oid) in backups}
+            await self.update(places, old.difference(places))
             failpoints.hit("git.backed_up")
         now = await self.refs(HEADS, TAGS)
         changed = {ref: oid for ref, oid in wanted.items() if now.get(ref) != oid}
@@ -245,13 +237,6 @@ def _places(stamp: str, backups: Iterable[tuple[str, str]], taken: Mapping[str, 
         held[name] = chosen[name] = oid
         folders |= _parents(name)
     return chosen
-
-
-def _superseded(backups: Iterable[tuple[str, str]], taken: Mapping[str, str]) -> frozenset[str]:
-    """Return older backups of the same objects: a host that refuses to be overwritten would bring one more each day."""
-    again = frozenset(backups)
-    ends = ((name, f"refs/{name.removeprefix(BACKUP).partition('/')[2]}", oid) for name, oid in taken.items())
-    return frozenset(name for name, ref, oid in ends if (ref, oid) in again)
 
 
 def _in_the_way(standing: Collection[str], coming: Collection[str]) -> frozenset[str]:

@@ -32,17 +32,13 @@ def view(folder: Path, refs: Mapping[str, str]) -> Iterator[Path]:
     place = folder / VIEWS / secrets.token_hex(8)
     try:
         with storage_errors(place):
-            _make(place, refs)
+            (place / "refs").mkdir(parents=True)
+            (place / "objects" / "info").mkdir(parents=True)
+            (place / "objects" / "info" / "alternates").write_text("../../../objects\n")
+            (place / "config").write_text(_CONFIG)
+            (place / "HEAD").write_text(f"ref: {HEADS}main\n")
+            lines = "".join(f"{oid} {ref}\n" for ref, oid in sorted(refs.items()))
+            (place / "packed-refs").write_bytes(lines.encode("utf-8", "surrogateescape"))
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _make(place: Path, refs: Mapping[str, str]) -> None:
-    (place / "refs").mkdir(parents=True)
-    (place / "objects" / "info").mkdir(parents=True)
-    (place / "objects" / "info" / "alternates").write_text("../../../objects\n")
-    (place / "config").write_text(_CONFIG)
-    (place / "HEAD").write_text(f"ref: {HEADS}main\n")
-    lines = "".join(f"{oid} {ref}\n" for ref, oid in sorted(refs.items()))
-    (place / "packed-refs").write_bytes(lines.encode("utf-8", "surrogateescape"))

@@ -81,27 +81,17 @@ def _as_here(cache: Path, pointers: Collection[Pointer]) -> Collection[Pointer]:
 
 @dataclass(slots=True)
 class _Transfers:
-    """Many objects on their way from or to one server.
+    """Many objects on their way from or to one server."""
 
-    Attributes:
-        server: whom to ask.
-        operation: as the API calls it.
-        one: carries one object.
-        passing: what may be over with a new answer of the server, besides what may be tried again anyway.
-        errors: what went wrong, by id.
-        again: what is tried once more.
-        hopeless: objects in a row that the line or the host did not let through.
-        end: why no more are tried.
-    """
-
-    server: LfsServer
-    operation: str
-    one: Callable[[Pointer, LfsAnswer], Awaitable[None]]
+    server: LfsServer  # whom to ask
+    operation: str  # as the API calls it
+    one: Callable[[Pointer, LfsAnswer], Awaitable[None]]  # carries one object
+    # what may be over with a new answer of the server, besides what may be tried again anyway
     passing: tuple[type[MirrordError], ...]
-    errors: Errors = field(default_factory=dict)
-    again: list[Pointer] = field(default_factory=list)
-    hopeless: int = 0
-    end: MirrordError | None = None
+    errors: Errors = field(default_factory=dict)  # what went wrong, by id
+    again: list[Pointer] = field(default_factory=list)  # what is tried once more
+    hopeless: int = 0  # objects in a row that the line or the host did not let through
+    end: MirrordError | None = None  # why no more are tried
 
     async def all(self, pointers: Collection[Pointer]) -> Errors:
         """Carry them; each object once, however many pointers to it there are, unless they differ in its size."""

@@ -35,13 +35,23 @@ async def holding(git: Git, folder: Path, tips: Collection[str], blobs: Collecti
     Raises:
         MirrordError: the cache cannot be read.
     """
-    trees = await _trees(git, folder, sorted(tips)) if blobs else {}
+    if not tips or not blobs:
+        return frozenset()
+    lines = await batch_check(git, folder, [f"{tip}^{{tree}}" for tip in sorted(tips)])
+    trees = {tip: line for tip, line in zip(sorted(tips), lines, strict=True) if valid_oid(line)}  # files have none
     if not trees:
         return frozenset()
-    order = await _ordered(git, folder, trees)
+    stdin = "".join(f"{tip}\n" for tip in trees).encode()
+    args = ["rev-list", "--no-walk", "--no-commit-header", "--format=%T", "--stdin"]
+    dated = (await git.run(args, folder=folder, stdin=stdin, limit=_LIMIT)).out.decode().split()
+    order = list(dict.fromkeys([*dated, *trees.values()]))  # each once; a tag of a tree has no commit, and no time
+    pairs = itertools.pairwise([_EMPTY[len(order[0])], *order])
+    stdin = "".join(f"{before} {after}\n" for before, after in pairs).encode()
     found: set[str] = set()
     for some in _some(blobs):
-        found |= await _with(git, folder, order, frozenset(some))
+        args = ["diff-tree", "-r", "--no-renames", "--no-abbrev", *_objects(some), "--stdin"]
+        out = (await git.run(args, folder=folder, stdin=stdin, limit=_LIMIT)).out
+        found |= await asyncio.to_thread(_holders, out, order, frozenset(some))
     return frozenset(tip for tip, tree in trees.items() if tree in found)
 
 
@@ -90,30 +100,6 @@ def _some(blobs: Collection[str]) -> Iterator[Sequence[str]]:
 
 def _objects(blobs: Iterable[str]) -> Iterator[str]:
     return (f"--find-object={blob}" for blob in blobs)
-
-
-async def _trees(git: Git, folder: Path, tips: Sequence[str]) -> Mapping[str, str]:
-    """Return the trees of those tips that have one: files do not."""
-    if not tips:
-        return {}
-    lines = await batch_check(git, folder, [f"{tip}^{{tree}}" for tip in tips])
-    return {tip: line for tip, line in zip(tips, lines, strict=True) if valid_oid(line)}
-
-
-async def _ordered(git: Git, folder: Path, trees: Mapping[str, str]) -> Sequence[str]:
-    """Return each tree once, by the time of its commit; neighbours have most in common."""
-    stdin = "".join(f"{tip}\n" for tip in trees).encode()
-    args = ["rev-list", "--no-walk", "--no-commit-header", "--format=%T", "--stdin"]
-    dated = (await git.run(args, folder=folder, stdin=stdin, limit=_LIMIT)).out.decode().split()
-    return list(dict.fromkeys([*dated, *trees.values()]))  # a tag of a tree has no commit
-
-
-async def _with(git: Git, folder: Path, order: Sequence[str], blobs: frozenset[str]) -> set[str]:
-    pairs = itertools.pairwise([_EMPTY[len(order[0])], *order])
-    stdin = "".join(f"{before} {after}\n" for before, after in pairs).encode()
-    args = ["diff-tree", "-r", "--no-renames", "--no-abbrev", *_objects(blobs), "--stdin"]
-    out = (await git.run(args, folder=folder, stdin=stdin, limit=_LIMIT)).out
-    return await asyncio.to_thread(_holders, out, order, blobs)
 
 
 def _holders(out: bytes, order: Sequence[str], blobs: frozenset[str]) -> set[str]:

@@ -28,17 +28,11 @@ _OID: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """A file in a repository that stands for an object.
+    """A file in a repository that stands for an object."""
 
-    Attributes:
-        oid: SHA-256 of the object's content, in hex.
-        size: its bytes.
-        blob: id of the file with the pointer in the repository.
-    """
-
-    oid: str
-    size: int
-    blob: str = ""
+    oid: str  # SHA-256 of the object's content, in hex
+    size: int  # its bytes
+    blob: str = ""  # id of the file with the pointer in the repository
 
 
 def ordered(pointers: Iterable[Pointer]) -> list[Pointer]:
@@ -113,11 +107,7 @@ class Part:
         """Bytes that are there."""
 
     def open(self) -> None:
-        """Open it, with what an earlier attempt brought.
-
-        Raises:
-            StorageError: the disk refuses, or has no room for all of it.
-        """
+        """Open it, with what an earlier attempt brought. Raises StorageError: the disk refuses, or has no room."""
         with disk(self._cache):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("a+b", buffering=0)

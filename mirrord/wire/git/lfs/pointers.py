@@ -71,17 +71,13 @@ async def _pointers(git: Git, folder: Path, blobs: Sequence[bytes]) -> frozenset
     if not fitting:
         return frozenset()
     out = (await git.run(["cat-file", "--batch"], folder=folder, stdin=b"\n".join(fitting) + b"\n", limit=_OUTPUT)).out
-    return await asyncio.to_thread(_read_all, out)
+    return await asyncio.to_thread(lambda: frozenset(filter(None, (read(data, blob) for blob, data in contents(out)))))
 
 
 def _fitting(sizes: bytes) -> Sequence[bytes]:
     found = (line.partition(b" ") for line in sizes.split(b"\n"))
     sized = ((blob, whole(text.decode("ascii", "replace"))) for blob, _, text in found)
     return [blob for blob, size in sized if size is not None and _SHORTEST <= size <= LONGEST]
-
-
-def _read_all(out: bytes) -> frozenset[Pointer]:
-    return frozenset(filter(None, (read(data, blob) for blob, data in contents(out))))
 
 
 def contents(out: bytes) -> Iterator[tuple[str, bytes]]:
@@ -113,7 +109,7 @@ async def in_use(git: Git, folder: Path, tips: Collection[str], without: Collect
         return False
     asked = "".join(f"{blob}\n" for blob in sorted(blobs)).encode()
     files = (await git.run(["cat-file", "--batch"], folder=folder, stdin=asked, limit=_LIST)).out
-    return await asyncio.to_thread(_any_says_lfs, files)
+    return await asyncio.to_thread(_says_lfs, files)
 
 
 def _attributes(out: bytes) -> frozenset[str]:
@@ -123,9 +119,6 @@ def _attributes(out: bytes) -> frozenset[str]:
     return frozenset(file["oid"] for file, name in called if name == ".gitattributes")
 
 
-def _any_says_lfs(files: bytes) -> bool:
-    return any(_says_lfs(line) for _, data in contents(files) for line in data.splitlines())
-
-
-def _says_lfs(line: bytes) -> bool:
-    return b"filter=lfs" in line.split()[1:] and not line.lstrip().startswith(b"#")
+def _says_lfs(files: bytes) -> bool:
+    lines = (line for _, data in contents(files) for line in data.splitlines())
+    return any(b"filter=lfs" in line.split()[1:] and not line.lstrip().startswith(b"#") for line in lines)

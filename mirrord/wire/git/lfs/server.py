@@ -67,15 +67,11 @@ class LfsAction:
 
 @dataclass(frozen=True, slots=True)
 class LfsAnswer:
-    """What a server says of one object.
+    """What a server says of one object."""
 
-    Attributes:
-        actions: by name: `download`, `upload`, `verify`. An upload without actions: the server has the object.
-        error: why there are none.
-    """
-
+    # by name: `download`, `upload`, `verify`. An upload without actions: the server has the object
     actions: Mapping[str, LfsAction] = field(default_factory=dict)
-    error: MirrordError | None = None
+    error: MirrordError | None = None  # why there are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +127,11 @@ class LfsServer:
             step = "the host has no LFS server for it; set `lfs: false` to mirror pointers only"
             raise UnsupportedError(f"{self.address}: {step} (status {answer.status})")
         if answer.status == 413:
-            return await self._halves(operation, pointers)
+            half = len(pointers) // 2
+            if not half:
+                raise TooLargeError(f"{self.address.host}: the LFS server takes not even a request for one object")
+            return {**await self.batch(operation, pointers[:half]), **await self.batch(operation, pointers[half:])}
         return await offload(len(answer.body), self._read, answer)
-
-    async def _halves(self, operation: str, pointers: Sequence[Pointer]) -> Mapping[str, LfsAnswer]:
-        """Ask about fewer objects at a time."""
-        half = len(pointers) // 2
-        if not half:
-            raise TooLargeError(f"{self.address.host}: the LFS server takes not even a request for one object")
-        return {**await self.batch(operation, pointers[:half]), **await self.batch(operation, pointers[half:])}
 
     def _read(self, answer: HttpResponse) -> Mapping[str, LfsAnswer]:
         try:
@@ -186,15 +178,12 @@ class LfsServer:
             raise ContentError(f"{self.address.host}: the LFS server asks for headers that cannot be sent")
         headers = {name: value for name, value in headers.items() if name.lower() not in _OURS}
         for value in (value for name, value in headers.items() if _SECRET.search(name)):
-            self._mask(value)
-        return headers
-
-    def _mask(self, value: str) -> None:
-        """Keep what a server issued, and the token in it, out of every text: it may be told in an error."""
-        for secret in (value, value.rpartition(" ")[2]):
-            self._issued.setdefault(secret, Secret(secret))
+            # What it issued, and the token in it, is kept out of every text: it may be told in an error.
+            for secret in (value, value.rpartition(" ")[2]):
+                self._issued.setdefault(secret, Secret(secret))
         while len(self._issued) > _KEPT:
             del self._issued[next(iter(self._issued))]
+        return headers
 
     def _error(self, answer: Mapping[str, Any]) -> MirrordError:
         """Return the error that a server tells of one object; its codes are those of HTTP."""
