@@ -54,8 +54,7 @@ def hit(name: str) -> None:
 def arm(name: str, action: Callable[[], None]) -> None:
     """Call `action` each time `name` is hit, until `disarm`."""
     if name not in NAMES:
-        message = f"no such failpoint: {name}"
-        raise LookupError(message)
+        raise LookupError(f"no such failpoint: {name}")
     _armed[name] = action
 
 
@@ -71,8 +70,7 @@ def crash() -> None:
 
 def fail() -> None:
     """Fail as a broken disk would."""
-    message = "failpoint"
-    raise OSError(message)
+    raise OSError("failpoint")
 
 
 def after(skip: int, action: Callable[[], None]) -> Callable[[], None]:

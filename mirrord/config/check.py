@@ -17,26 +17,13 @@ M = TypeVar("M", bound=BaseModel)
 _QUOTED = re.compile(r"'([^']*)'")
 _SECRET = re.compile("auth|secret|token|password|credential|key", re.IGNORECASE)
 _NAMES = {"model_attributes_type": "model", "int_from_float": "int"}
-_WANTED = {
-    "string": "text",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "list": "a list",
-    "tuple": "a list",
-    "set": "a list",
-    "dict": "a mapping",
-    "model": "a mapping",
-}
-_EXAMPLES = {
-    "int": "6",
-    "float": "0.5",
-    "bool": "true",
-    "list": "[a, b]",
-    "tuple": "[a, b]",
-    "set": "[a, b]",
-    "dict": "{key: value}",
-    "model": "{key: value}",
+_KINDS = {  # pydantic's word: ours, and an example
+    "string": ("text", ""),
+    "int": ("a whole number", "6"),
+    "float": ("a number", "0.5"),
+    "bool": ("true or false", "true"),
+    **dict.fromkeys(("list", "tuple", "set"), ("a list", "[a, b]")),
+    **dict.fromkeys(("dict", "model"), ("a mapping", "{key: value}")),
 }
 
 
@@ -172,8 +159,8 @@ def _tell(fault: _Fault, known: Mapping[str, Mapping[str, Any]], inner: set[str]
     """Say what is wrong and what to write, given the schemas of the keys beside and the names of the keys inside."""
     name = str(fault.trail[-1]) if fault.trail else ""
     wanted = _NAMES.get(fault.type, fault.type.rpartition("_")[0])
-    keys = f"{{{min(inner)}: …}}" if inner else _EXAMPLES.get(wanted, "")
-    example = next(iter(known.get(name, {}).get("examples", ())), keys)
+    kind, usual = _KINDS.get(wanted, ("", ""))
+    example = next(iter(known.get(name, {}).get("examples", ())), f"{{{min(inner)}: …}}" if inner else usual)
     such = f", such as {example}" if example else ""
     if fault.type == "extra_forbidden":
         return f"unknown key; {nearest(name, {key for key in known if key != name})}"
@@ -183,8 +170,8 @@ def _tell(fault: _Fault, known: Mapping[str, Mapping[str, Any]], inner: set[str]
         return f"is empty; write a value{such}, or take the key out"
     if fault.type.endswith("too_short"):
         return f"holds nothing; write at least one{such}"
-    if wanted in _WANTED and fault.type.endswith(("_type", "_parsing", "_float")):
-        return f"{_got(fault)} is not {_WANTED[wanted]}; write {_WANTED[wanted]}{such}"
+    if kind and fault.type.endswith(("_type", "_parsing", "_float")):
+        return f"{_got(fault)} is not {kind}; write {kind}{such}"
     return _tell_value(fault)
 
 

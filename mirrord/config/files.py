@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from mirrord.errors import ConfigError
@@ -19,21 +18,8 @@ MAX_FILES = 1000
 _MAX_NOTICES = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """What a configuration folder holds.
-
-    Attributes:
-        files: the configuration files in the order in which they are read.
-        notices: what was passed over, one sentence each.
-    """
-
-    files: tuple[Path, ...]
-    notices: tuple[str, ...]
-
-
-def list_folder(folder: Path) -> Folder:
-    """List the configuration files of a folder in lexical order.
+def list_folder(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """List the configuration files of a folder in lexical order, and what was passed over, one sentence each.
 
     Raises:
         ConfigError: it is no folder, cannot be read, has no `*.yaml` file or more than 1000.
@@ -56,7 +42,7 @@ def list_folder(folder: Path) -> Folder:
     notices = [f"{folder / name}: skipped, only *.yaml files are read" for name in others[:_MAX_NOTICES]]
     if len(others) > _MAX_NOTICES:
         notices.append(f"{folder}: {len(others) - _MAX_NOTICES} more files skipped")
-    return Folder(tuple(folder / name for name in files), tuple(notices))
+    return tuple(folder / name for name in files), tuple(notices)
 
 
 def read_file(path: Path, limit: int) -> tuple[bytes, int]:

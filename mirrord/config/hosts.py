@@ -12,6 +12,7 @@ import re
 import ssl
 import unicodedata
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from pydantic import AfterValidator, Field, model_validator
 from mirrord.config.check import Strict, check
 from mirrord.config.files import read_file
 from mirrord.config.lines import Problems, Trail, Value
-from mirrord.config.units import Rate, parse_rate, sized
+from mirrord.config.units import Rate, between, parse_rate
 from mirrord.errors import MirrordError, UntrustedError
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.origin import check_url
@@ -29,6 +30,7 @@ from mirrord.wire.secret import Credential, Secret
 
 _HUB = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
 _MAX_PEM = 4 * 2**20
+_PROXY = "http://proxy.example.com:3128"
 _SECTION: Trail = ("hosts",)
 
 
@@ -68,35 +70,27 @@ def read_secret(source: SecretSource, environ: Mapping[str, str]) -> Secret:
         ValueError: it is missing, empty, too long, not UTF-8, holds control characters, or others can read its
             file; the text names variable or file and the next step, never the content.
     """
-    if source.env is not None:
-        return _checked(_variable(source.env, environ), f"environment variable {source.env}")
-    if source.credential is not None:
-        return _credential(source.credential, environ)
+    if (name := source.env) is not None:
+        if not _NAME.fullmatch(name):
+            # Not named in the text: somebody may have written the secret itself here.
+            raise ValueError("this is no name of an environment variable; write letters, digits and _ only")
+        if name not in environ:
+            raise ValueError(f"environment variable {name} is not set; set it, or take the secret from somewhere else")
+        return _checked(environ[name], f"environment variable {name}")
+    if (name := source.credential) is not None:
+        if not _CREDENTIAL.fullmatch(name):
+            raise ValueError("this is no name of a credential; write letters, digits and . _ @ - only, without a path")
+        directory = environ.get("CREDENTIALS_DIRECTORY")
+        if not directory:
+            hint = f"add LoadCredential={name}:/path to the unit"
+            raise ValueError(f"credential {name}: $CREDENTIALS_DIRECTORY is not set; {hint}")
+        # systemd makes these 0400 or 0440, readable by the service's own group only.
+        return _from_file(Path(directory) / name, 0o037)
     path = Path(source.file or "")
     if not path.is_absolute():
         raise ValueError("the path of a secret file is not absolute; write it from / on")
     # An identity others can read is no identity (bad input 15).
     return _from_file(path, 0o077)
-
-
-def _variable(name: str, environ: Mapping[str, str]) -> str:
-    if not _NAME.fullmatch(name):
-        # Not named in the text: somebody may have written the secret itself here.
-        raise ValueError("this is no name of an environment variable; write letters, digits and _ only")
-    if name not in environ:
-        raise ValueError(f"environment variable {name} is not set; set it, or take the secret from somewhere else")
-    return environ[name]
-
-
-def _credential(name: str, environ: Mapping[str, str]) -> Secret:
-    if not _CREDENTIAL.fullmatch(name):
-        raise ValueError("this is no name of a credential; write letters, digits and . _ @ - only, without a path")
-    directory = environ.get("CREDENTIALS_DIRECTORY")
-    if not directory:
-        hint = f"add LoadCredential={name}:/path to the unit"
-        raise ValueError(f"credential {name}: $CREDENTIALS_DIRECTORY is not set; {hint}")
-    # systemd makes these 0400 or 0440, readable by the service's own group only.
-    return _from_file(Path(directory) / name, 0o037)
 
 
 def _from_file(path: Path, forbidden: int) -> Secret:
@@ -142,22 +136,21 @@ def host_key(text: str) -> str:
     return _HUB.get(origin.authority, origin.authority)
 
 
-def _proxy(text: str) -> str:
+def _url(text: str, what: str, example: str) -> str:
     try:
-        origin = check_url(text)
+        return str(check_url(text))
     except UntrustedError as error:
-        raise ValueError(f"is no proxy ({error}); write such as http://proxy.example.com:3128") from error
-    return str(origin)
+        raise ValueError(f"is no {what} ({error}); write such as {example}") from error
+
+
+_proxy = partial(_url, what="proxy", example=_PROXY)
 
 
 def _realm(text: str) -> str:
-    try:
-        origin = check_url(text)
-    except UntrustedError as error:
-        raise ValueError(f"is no token realm ({error}); write such as https://auth.example.com") from error
+    origin = _url(text, "token realm", "https://auth.example.com")
     if urlsplit(text).path not in ("", "/"):
         raise ValueError(f"holds a path; write scheme and host alone: {origin}")
-    return str(origin)
+    return origin
 
 
 class Auth(Strict):
@@ -175,7 +168,7 @@ class Host(Strict):
     ca: Annotated[str | None, Field(examples=["/etc/ssl/private-ca.pem"])] = None
     certificate: Annotated[str | None, Field(examples=["/etc/mirrord/client.pem"])] = None
     key: Annotated[str | None, Field(examples=["/etc/mirrord/client.key"])] = None
-    proxy: Annotated[str, AfterValidator(_proxy), Field(examples=["http://proxy.example.com:3128"])] | None = None
+    proxy: Annotated[str, AfterValidator(_proxy), Field(examples=[_PROXY])] | None = None
     allow_private: bool = False
     token_realms: Annotated[
         tuple[Annotated[str, AfterValidator(_realm)], ...], Field(examples=["[https://auth.example.com]"])
@@ -183,7 +176,7 @@ class Host(Strict):
     ssh_key: Annotated[str | None, Field(examples=["/etc/mirrord/id_ed25519"])] = None
     known_hosts: Annotated[str | None, Field(examples=["/etc/mirrord/known_hosts"])] = None
     requests: Annotated[int, Field(ge=1, le=256)] = 8
-    bandwidth: Annotated[Rate, AfterValidator(sized(parse_rate, "1KiB/s", "1TiB/s"))] | None = None
+    bandwidth: Annotated[Rate, AfterValidator(between("1KiB/s", "1TiB/s", parse_rate))] | None = None
 
 
 def read_hosts(value: Value, problems: Problems, environ: Mapping[str, str]) -> HostBook:
@@ -215,11 +208,7 @@ def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Ma
             what = "is not encrypted, and would carry the password; write https://, or `insecure: true` for the host"
             problems.add((*trail, "token_realms", number), what)
     _check_ssh(host, trail, problems)
-    return HostPolicy(
-        host=name, credential=credential, insecure=host.insecure, ca=host.ca, certificate=host.certificate,
-        key=host.key, proxy=host.proxy, allow_private=host.allow_private, token_realms=host.token_realms,
-        ssh_key=host.ssh_key, known_hosts=host.known_hosts, requests=host.requests, bandwidth=host.bandwidth,
-    )  # fmt: skip
+    return HostPolicy(name, credential, **host.model_dump(exclude={"auth"}))
 
 
 def _login(auth: Auth, trail: Trail, problems: Problems, environ: Mapping[str, str]) -> Credential | None:

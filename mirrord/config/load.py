@@ -65,17 +65,17 @@ def load_folder(folder: Path, syncers: Mapping[str, Syncer], environ: Mapping[st
     Raises:
         ConfigError: something is wrong; holds every problem, each as `file:line: key: what; what to write instead`.
     """
-    listing = list_folder(folder)
+    files, passed_over = list_folder(folder)
     problems = Problems()
-    whole = join([_read(file, problems) for file in listing.files], problems)
+    whole = join([_read(file, problems) for file in files], problems)
     settings = read_settings(whole.get("settings"), problems, environ)
     book = read_hosts(whole.get("hosts"), problems, environ)
     targets = read_targets(whole.get("targets"), syncers, problems)
     mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems)
     problems.settle()
     found = {name: target for name, target in targets.items() if target}
-    notices = (*listing.notices, *_unheeded(mirrors, syncers, book))
-    return Configuration(settings, book, mirrors, found, listing.files, notices)
+    notices = (*passed_over, *_unheeded(mirrors, syncers, book))
+    return Configuration(settings, book, mirrors, found, files, notices)
 
 
 def _unheeded(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer], book: HostBook) -> tuple[str, ...]:

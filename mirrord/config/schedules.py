@@ -78,7 +78,13 @@ def parse_cron(text: str) -> str:
     if len(fields) != len(_FIELDS):
         names = ", ".join(field.name for field in _FIELDS)
         raise ValueError(f"has {len(fields)} fields; write five ({names}), such as '17 3 * * *'")
-    read = [_read(position, field, part) for position, (field, part) in enumerate(zip(_FIELDS, fields, strict=True), 1)]
+    read: list[frozenset[int]] = []
+    for field, part in zip(_FIELDS, fields, strict=True):
+        try:
+            read.append(field.values(part))
+        except ValueError as error:
+            example = f"*, {field.low}, {field.low}-{field.high} or */2"
+            raise ValueError(f"field {len(read) + 1} ({field.name}): {error}; write such as {example}") from error
     days, months, weekdays = read[2:]
     if fields[2] != "*" and fields[4] != "*":
         raise ValueError("field 3 (day of month) and field 5 (day of week) are both restricted; leave one of them '*'")
@@ -87,14 +93,6 @@ def parse_cron(text: str) -> str:
     if fields[4] != "*":
         fields[4] = ",".join(_DAYS[day] for day in sorted({weekday % 7 for weekday in weekdays}))
     return " ".join(fields).lower()
-
-
-def _read(position: int, field: _Field, text: str) -> frozenset[int]:
-    try:
-        return field.values(text)
-    except ValueError as error:
-        example = f"*, {field.low}, {field.low}-{field.high} or */2"
-        raise ValueError(f"field {position} ({field.name}): {error}; write such as {example}") from error
 
 
 def _timezone(name: str) -> str:

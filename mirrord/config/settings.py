@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from mirrord.config.check import Strict, check
 from mirrord.config.lines import Problems, Value
-from mirrord.config.units import Deadline, Size, Trust, parse_size, sized
+from mirrord.config.units import Deadline, Size, Trust, between, parse_size
 from mirrord.model.origin import ConfigOrigin
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
@@ -26,7 +26,7 @@ def _listen(text: str) -> str:
 class SpoolSettings(Strict):
     """`settings.spool`: content on its way."""
 
-    budget: Annotated[Size, AfterValidator(sized(parse_size, "16MiB", "1024TiB"))] = 20 * 2**30
+    budget: Annotated[Size, AfterValidator(between("16MiB", "1024TiB", parse_size))] = 20 * 2**30
 
 
 class Log(Strict):

@@ -1,4 +1,4 @@
-"""Durations, sizes and rates as people write them: `6h`, `20GiB`, `40MiB/s`. Pure."""
+"""Durations, sizes and rates as people write them: `6h`, `20GiB`, `40MiB/s`; a ValueError says what to write. Pure."""
 
 from __future__ import annotations
 
@@ -9,17 +9,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_BYTES = {
-    "B": 1,
-    "kB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-    "TiB": 2**40,
-}
+_BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 # Lengths are bounded so that no text, however long, becomes an expensive number.
 _NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,6})?"
 _PART = re.compile(rf"({_NUMBER})([smhd])")
@@ -28,11 +19,7 @@ _SIZE = re.compile(rf"({_NUMBER}) ?([A-Za-z]{{1,3}})")
 
 
 def parse_duration(value: object) -> float:
-    """Return seconds: `90s`, `15m`, `6h`, `1d`, `1h30m`; numbers (from code, not from files) are seconds.
-
-    Raises:
-        ValueError: anything else; the text says what to write.
-    """
+    """Return seconds: `90s`, `15m`, `6h`, `1d`, `1h30m`; numbers (from code, not from files) are seconds."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, str) or not _DURATION.fullmatch(value):
@@ -41,11 +28,7 @@ def parse_duration(value: object) -> float:
 
 
 def parse_size(value: object) -> int:
-    """Return bytes: `20GiB`, `500 MB`; numbers (from code, not from files) are bytes.
-
-    Raises:
-        ValueError: anything else; the text says what to write.
-    """
+    """Return bytes: `20GiB`, `500 MB`; numbers (from code, not from files) are bytes."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
@@ -55,11 +38,7 @@ def parse_size(value: object) -> int:
 
 
 def parse_rate(value: object) -> float:
-    """Return bytes a second: `40MiB/s`.
-
-    Raises:
-        ValueError: anything else; the text says what to write.
-    """
+    """Return bytes a second: `40MiB/s`."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     size, slash, per = value.partition("/") if isinstance(value, str) else ("", "", "")
@@ -76,25 +55,15 @@ def spell_duration(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-def between(low: str, high: str) -> Callable[[float], float]:
-    """Return a check that a duration is at least `low` and at most `high`, both as people write them."""
-    least, most = parse_duration(low), parse_duration(high)
-
-    def check(seconds: float) -> float:
-        if not least <= seconds <= most:
-            raise ValueError(f"{spell_duration(seconds)} is outside {low} to {high}; write a duration between them")
-        return seconds
-
-    return check
-
-
-def sized(parse: Callable[[object], float], low: str, high: str) -> Callable[[float], float]:
-    """Return a check that a size or a rate, as read by `parse`, is at least `low` and at most `high`."""
+def between(low: str, high: str, parse: Callable[[object], float] = parse_duration) -> Callable[[float], float]:
+    """Return a check that a duration (or what `parse` reads) is at least `low` and at most `high`, as people write."""
     least, most = parse(low), parse(high)
 
     def check(amount: float) -> float:
         if not least <= amount <= most:
-            raise ValueError(f"is outside {low} to {high}; write something between them")
+            if parse is not parse_duration:
+                raise ValueError(f"is outside {low} to {high}; write something between them")
+            raise ValueError(f"{spell_duration(amount)} is outside {low} to {high}; write a duration between them")
         return amount
 
     return check

@@ -95,17 +95,14 @@ async def ask(
         ContentError: the answer is no JSON object.
         TransportError: there was no answer.
     """
-    host = _owner(http.book, check_url(url).authority)
+    host = check_url(url).authority
+    own = http.book.policies.get(host)
+    if own is None or own.credential is None:  # the API host's own, when the operator wrote one, else its owner's
+        host = api_owner(host)
     transport = ApiTransport(http, host, headers, 1 if once else None)
     async with httpx.AsyncClient(transport=transport, auth=HostToken(http.book, host, scheme)) as client:
         answer = await client.request(method, url, json=body)
     return await offload(len(answer.content), _object, answer, host)
-
-
-def _owner(book: HostBook, host: str) -> str:
-    """Return whose credential is used: the API host's own when the operator wrote one, else its owner's."""
-    own = book.policies.get(host)
-    return host if own is not None and own.credential is not None else api_owner(host)
 
 
 def _object(answer: httpx.Response, host: str) -> Document:

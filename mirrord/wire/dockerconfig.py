@@ -66,19 +66,12 @@ class DockerKeyring:
         inline = self.environ.get("DOCKER_AUTH_CONFIG")
         if inline:
             found.append(("DOCKER_AUTH_CONFIG", _parsed("DOCKER_AUTH_CONFIG", os.fsencode(inline))))
-        path = self._path()
-        if path is not None:
-            data = _content(path)
-            if data:
+        folder, home = self.environ.get("DOCKER_CONFIG"), self.environ.get("HOME")
+        if folder or home:
+            path = Path(folder or f"{home}/.docker") / "config.json"
+            if data := _content(path):
                 found.append((str(path), _parsed(str(path), data)))
         return found
-
-    def _path(self) -> Path | None:
-        folder = self.environ.get("DOCKER_CONFIG")
-        if folder:
-            return Path(folder) / "config.json"
-        home = self.environ.get("HOME")
-        return Path(home) / ".docker" / "config.json" if home else None
 
     async def _in(self, config: dict[str, Any], host: str, origin: str) -> Credential | None:
         keys = (
@@ -146,9 +139,10 @@ def _written(entry: dict[str, Any], origin: str) -> Credential | None:
     username, password = entry.get("username"), entry.get("password")
     encoded, identity = entry.get("auth"), entry.get("identitytoken")
     if isinstance(encoded, str) and encoded:
-        text = _decoded(encoded)
-        if text is None:
-            raise ConfigError(f"{origin}: auth: not base64 of user:password; `docker login` again")
+        try:
+            text = base64.b64decode(encoded, validate=True).decode()
+        except ValueError:  # not ASCII, not base64, or not UTF-8 inside; the error would carry what it could not decode
+            raise ConfigError(f"{origin}: auth: not base64 of user:password; `docker login` again") from None
         username, _, password = text.partition(":")
         password = password.rstrip("\x00")
     if isinstance(identity, str) and identity:
@@ -156,13 +150,6 @@ def _written(entry: dict[str, Any], origin: str) -> Credential | None:
     if not isinstance(username, str) or not isinstance(password, str) or not password:
         return None
     return _credential(username, password, origin)
-
-
-def _decoded(encoded: str) -> str | None:
-    try:
-        return base64.b64decode(encoded, validate=True).decode()
-    except ValueError:  # not ASCII, not base64, or not UTF-8 inside
-        return None  # the error would carry what it could not decode
 
 
 def _credential(username: str, password: str, origin: str) -> Credential:

@@ -142,7 +142,8 @@ def check_realm(realm: str, home: Origin, policy: HostPolicy) -> Origin:
         raise UntrustedError(f"{policy.host} names a token realm that is {error}", "realm") from error
     if origin.scheme == "http" and home.scheme == "https":
         raise untrusted("downgrade", f"{policy.host} names the token realm {origin}, which is not encrypted")
-    if origin.authority == home.authority or origin in _listed(policy):
+    listed = (*policy.token_realms, *TOKEN_REALMS.get(policy.host, ()))
+    if origin.authority == home.authority or origin in map(check_url, listed):
         return origin
     raise untrusted(
         "realm",
@@ -181,10 +182,6 @@ def _own(authority: str, scheme: str) -> Origin | None:
         return check_url(f"{scheme}://{authority}")
     except UntrustedError:
         return None
-
-
-def _listed(policy: HostPolicy) -> set[Origin]:
-    return {check_url(realm) for realm in (*policy.token_realms, *TOKEN_REALMS.get(policy.host, ()))}
 
 
 @lru_cache(1024)

@@ -52,18 +52,11 @@ def parse(headers: Iterable[str]) -> tuple[Challenge, ...]:
     """
     found: list[Challenge] = []
     for header in headers:
-        if len(header) <= LONGEST:
-            found.extend(_challenges(header))
-    return tuple(found[:MOST])
-
-
-def _challenges(header: str) -> list[Challenge]:
-    found: list[Challenge] = []
-    position = 0
-    while (scheme := _SCHEME.match(header, position)) and len(found) < MOST:
-        params, position = _params(header, scheme.end())
-        found.append(Challenge(scheme[1].lower(), params))
-    return found
+        position = 0
+        while len(header) <= LONGEST and len(found) < MOST and (scheme := _SCHEME.match(header, position)):
+            params, position = _params(header, scheme.end())
+            found.append(Challenge(scheme[1].lower(), params))
+    return tuple(found)
 
 
 def _params(header: str, position: int) -> tuple[dict[str, str], int]:
@@ -146,7 +139,9 @@ def authenticate(
     while True:
         reply = yield Attempt(authorization)
         assert isinstance(reply, Reply)
-        if not _again(reply, token) or not trust.belongs(check_url(reply.url), policy):
+        # Some registries answer 403 when a token ran out during the request.
+        ran_out = reply.status == 403 and token is not None and token.expired(reply.now)
+        if not (reply.status == 401 or ran_out) or not trust.belongs(check_url(reply.url), policy):
             if token is not None and wanted != scope and reply.status < 400:
                 state.aliases[scope] = wanted
             return
@@ -169,11 +164,6 @@ def authenticate(
         tried.add(_canonical(wanted))
         token = _token((yield Need(wanted, token)))
         authorization = _bearer(token)
-
-
-def _again(reply: Reply, token: Token | None) -> bool:
-    """Whether another attempt may help; some registries answer 403 when a token ran out during the request."""
-    return reply.status == 401 or (reply.status == 403 and token is not None and token.expired(reply.now))
 
 
 def _choose(reply: Reply, policy: HostPolicy, credential: Credential | None) -> Challenge | None:

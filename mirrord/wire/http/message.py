@@ -207,7 +207,8 @@ def refusal(
         after: what `Retry-After` said, in seconds.
     """
     reason = _reason(headers.get("content-type", ""), body)
-    text = f"{request.host}: {request.method} {_path(request.url)}: status {status}{': ' + reason if reason else ''}"
+    path = request.url.partition("://")[2].partition("?")[0].partition("/")[2]  # alone: a query may hold a signature
+    text = f"{request.host}: {request.method} /{path}: status {status}{': ' + reason if reason else ''}"
     if status == 429:
         return ThrottledError(text, after)
     if status >= 500 or status in RETRIABLE:
@@ -222,11 +223,6 @@ def permanent(error: MirrordError) -> MirrordError:
     """Mark one error as not worth an immediate retry although its class is (a certificate does not heal)."""
     error.retry = False
     return error
-
-
-def _path(url: str) -> str:
-    """Return the path alone: a query may hold a signature."""
-    return "/" + url.partition("://")[2].partition("?")[0].partition("/")[2]
 
 
 def _reason(content_type: str, body: bytes) -> str:

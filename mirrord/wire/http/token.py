@@ -110,14 +110,21 @@ def obtain(
     until, why = state.refused.get(scope, (0.0, ""))
     if now < until:
         raise DeniedError(why, 401)
-    if credential is not None and credential.identity:
-        request = _refresh(state, policy, credential, scope)
-        answer = yield request
-        if answer.status not in (404, 405):  # else: an older server, which takes it as a password
-            return _granted(state, request, answer, scope, now=now, wall=wall)
-    request = _classic(state, policy, credential, scope)
+    identity = credential if credential is not None and credential.identity else None
+    request = _refresh(state, policy, identity, scope) if identity else _classic(state, policy, credential, scope)
     answer = yield request
-    return _granted(state, request, answer, scope, now=now, wall=wall)
+    if identity and answer.status in (404, 405):  # an older server, which takes it as a password
+        request = _classic(state, policy, credential, scope)
+        answer = yield request
+    if answer.status != 200:
+        after = retry_after(answer.headers.get("retry-after"), wall)
+        error = refusal(request, answer.status, answer.headers, answer.body, after)
+        if isinstance(error, DeniedError):
+            state.refused[scope] = (now + REFUSAL_LASTS, str(error))
+        raise error
+    token = parse_token(answer.body, request.host, now)
+    state.keep(scope, token)
+    return token
 
 
 def parse_token(body: bytes, host: str, now: float) -> Token:
@@ -163,17 +170,3 @@ def _refresh(state: AuthState, policy: HostPolicy, credential: Credential, scope
     }
     headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
     return HttpRequest("POST", state.realm, policy.host, headers=headers, body=urlencode(form).encode(), cap=CAPS.token)
-
-
-def _granted(
-    state: AuthState, request: HttpRequest, answer: HttpResponse, scope: str, *, now: float, wall: float
-) -> Token:
-    if answer.status != 200:
-        after = retry_after(answer.headers.get("retry-after"), wall)
-        error = refusal(request, answer.status, answer.headers, answer.body, after)
-        if isinstance(error, DeniedError):
-            state.refused[scope] = (now + REFUSAL_LASTS, str(error))
-        raise error
-    token = parse_token(answer.body, request.host, now)
-    state.keep(scope, token)
-    return token

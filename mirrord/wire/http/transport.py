@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from socket import AddressFamily
@@ -101,11 +101,6 @@ class GuardedResolver(aiohttp.abc.AbstractResolver):
         await self._inner.close()
 
 
-def _sendable(body: bytes | AsyncIterable[bytes] | None) -> BytesIO | bytes | AsyncIterable[bytes] | None:
-    """Return a body as aiohttp wants it: large ones as a file, which it sends in pieces; it warns of long bytes."""
-    return BytesIO(body) if isinstance(body, bytes) and len(body) > _BUFFER else body or None
-
-
 class AiohttpTransport:
     """Fulfils `Transport` for one `Route`."""
 
@@ -117,15 +112,19 @@ class AiohttpTransport:
     async def send(self, request: WireRequest) -> _Answer:
         """Send; hosts written as addresses never reach the guarded resolver: `Sender` has judged those."""
         context = await self._context() if request.url.startswith("https:") else None
+        body: BytesIO | bytes | AsyncIterable[bytes] | None = request.body or None
+        if isinstance(body, bytes) and len(body) > _BUFFER:
+            body = BytesIO(body)  # which aiohttp sends in pieces; it warns of long bytes
+        silence = self._limits.stall if request.patience is None else request.patience
         try:
             response = await self._client().request(
                 request.method,
                 URL(request.url, encoded=True),
                 headers=request.headers,
-                data=_sendable(request.body),
+                data=body,
                 allow_redirects=False,
                 proxy=self._route.proxy,
-                timeout=self._timeout(request),
+                timeout=aiohttp.ClientTimeout(total=None, connect=self._limits.connect, sock_read=silence),
                 ssl=context or True,
                 trace_request_ctx=request,
             )
@@ -145,10 +144,6 @@ class AiohttpTransport:
         if self._tls is None:
             self._tls = asyncio.ensure_future(asyncio.to_thread(self._route.tls.context))
         return await asyncio.shield(self._tls)
-
-    def _timeout(self, request: WireRequest) -> aiohttp.ClientTimeout:
-        read = self._limits.stall if request.patience is None else request.patience
-        return aiohttp.ClientTimeout(total=None, connect=self._limits.connect, sock_read=read)
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -235,11 +230,9 @@ def _mapped(error: Exception, host: str) -> MirrordError:
         why = getattr(error.certificate_error, "verify_message", "") or "the certificate is refused"
         return permanent(UnreachableError(f"{host}: TLS: {why}; `ca:` under hosts: adds an authority"))
     found, text = next((new, text) for kinds, new, text in _MEANINGS if isinstance(error, kinds))
-    detail = _why(error) if isinstance(error, aiohttp.ClientConnectorError) else None
+    detail = None
+    if isinstance(error, aiohttp.ClientConnectorError):
+        # The system's words: asyncio and uvloop put their own, and the address again, in their place.
+        number = error.os_error.errno
+        detail = os.strerror(number) if number and number > 0 else error.strerror
     return found(f"{host}: {text}{f': {detail}' if detail else ''}")
-
-
-def _why(error: aiohttp.ClientConnectorError) -> str | None:
-    """Return the system's words for it; asyncio and uvloop put their own, and the address again, in their place."""
-    number = error.os_error.errno
-    return os.strerror(number) if number and number > 0 else error.strerror
