@@ -47,17 +47,11 @@ class EndedFor(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProgramEnd:
-    """How a program ended.
+    """How a program ended."""
 
-    Attributes:
-        status: exit status; negative: the signal that ended it.
-        out: what it wrote, at most as much as allowed.
-        ended_for: why it was ended, or None.
-    """
-
-    status: int
-    out: bytes
-    ended_for: EndedFor | None = None
+    status: int  # exit status; negative: the signal that ended it
+    out: bytes  # what it wrote, at most as much as allowed
+    ended_for: EndedFor | None = None  # why it was ended, or None
 
 
 class _StalledError(TimeoutError):

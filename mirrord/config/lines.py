@@ -134,17 +134,12 @@ def _shown(part: str | int, above: Trail) -> str | int:
 
 @dataclass(slots=True)
 class Problems:
-    """Collects every problem, so that one run shows them all.
+    """Collects every problem, so that one run shows them all."""
 
-    Attributes:
-        origins: where each value was written.
-        names: how to spell a position that has a better name (`mirrors[3]` is `mirrors.craned`).
-        partial: a file could not be read at all, so what seems undefined may be defined there.
-    """
-
-    origins: dict[Trail, ConfigOrigin] = field(default_factory=dict)
+    origins: dict[Trail, ConfigOrigin] = field(default_factory=dict)  # where each value was written
+    # how to spell a position that has a better name (`mirrors[3]` is `mirrors.craned`)
     names: dict[Trail, str] = field(default_factory=dict)
-    partial: bool = False
+    partial: bool = False  # a file could not be read at all, so what seems undefined may be defined there
     _found: list[tuple[ConfigOrigin, str]] = field(default_factory=list)
 
     def origin(self, trail: Trail) -> ConfigOrigin:

@@ -35,23 +35,15 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Everything the operator wrote, validated.
+    """Everything the operator wrote, validated."""
 
-    Attributes:
-        settings: of the program itself.
-        book: how to talk to the hosts that were written about; its keyring is still nobody's.
-        mirrors: in the order in which they were written.
-        targets: by name, without the built-in `local`.
-        files: what was read, in order.
-        notices: what was passed over or has no effect, one sentence each.
-    """
-
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings = field(default_factory=Settings)  # of the program itself
+    # how to talk to the hosts that were written about; its keyring is still nobody's
     book: HostBook = field(default_factory=HostBook)
-    mirrors: tuple[Mirror, ...] = ()
-    targets: Mapping[str, Target] = field(default_factory=dict)
-    files: tuple[Path, ...] = ()
-    notices: tuple[str, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()  # in the order in which they were written
+    targets: Mapping[str, Target] = field(default_factory=dict)  # by name, without the built-in `local`
+    files: tuple[Path, ...] = ()  # what was read, in order
+    notices: tuple[str, ...] = ()  # what was passed over or has no effect, one sentence each
 
 
 def load_folder(folder: Path, syncers: Mapping[str, Syncer], environ: Mapping[str, str]) -> Configuration:

@@ -38,15 +38,11 @@ _HOST = re.compile(r"[\x21-\x7e]+")  # CVE-2020-5260: a newline in what a helper
 
 @dataclass(frozen=True, slots=True)
 class DockerKeyring:
-    """Looks a host up whenever asked: files and helpers may change under a running daemon.
+    """Looks a host up whenever asked: files and helpers may change under a running daemon."""
 
-    Attributes:
-        environ: environment; `DOCKER_AUTH_CONFIG`, `DOCKER_CONFIG`, `HOME` and `PATH` are read.
-        seconds: how long a helper may take.
-    """
-
+    # environment; `DOCKER_AUTH_CONFIG`, `DOCKER_CONFIG`, `HOME` and `PATH` are read
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
-    seconds: float = HELPER_SECONDS
+    seconds: float = HELPER_SECONDS  # how long a helper may take
 
     async def find(self, host: str) -> Credential | None:
         """Return the credential for exactly this `host[:port]`, or None.

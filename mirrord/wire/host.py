@@ -62,17 +62,11 @@ class Keyring(Protocol):
 
 @dataclass(slots=True)
 class _Found:
-    """What a keyring said of one host.
+    """What a keyring said of one host."""
 
-    Attributes:
-        credential: the answer.
-        until: when it is asked again (monotonic time).
-        refused: what the host refused last.
-    """
-
-    credential: Credential | None
-    until: float
-    refused: Credential | None = None
+    credential: Credential | None  # the answer
+    until: float  # when it is asked again (monotonic time)
+    refused: Credential | None = None  # what the host refused last
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,17 +24,11 @@ _NAME = re.compile(r"[a-z0-9_.-]+")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port, normalised: what a credential is bound to (RFC 6454).
+    """Scheme, host and port, normalised: what a credential is bound to (RFC 6454)."""
 
-    Attributes:
-        scheme: `http` or `https`.
-        host: lower-case, IDNA-encoded, without brackets.
-        port: always a number.
-    """
-
-    scheme: str
-    host: str
-    port: int
+    scheme: str  # `http` or `https`
+    host: str  # lower-case, IDNA-encoded, without brackets
+    port: int  # always a number
 
     @property
     def authority(self) -> str:

@@ -11,7 +11,6 @@ import json
 import re
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Final
@@ -82,15 +81,11 @@ class Secret:
             raw = self._value.encode()
             encoded = base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()
             quoted = quote(self._value, safe=""), quote(self._value), quote_plus(self._value)
-            self._forms = (self._value, *encoded, *quoted, *_escaped(self._value))
+            escaped = json.dumps(self._value)[1:-1], json.dumps(self._value, ensure_ascii=False)[1:-1]
+            doubled = self._value.replace("\\", "\\\\")  # as in the `repr` of an error that tells of it
+            repred = doubled, doubled.replace("'", "\\'"), doubled.replace('"', '\\"')
+            self._forms = (self._value, *encoded, *quoted, *escaped, *repred)
         return self._forms
-
-
-def _escaped(value: str) -> Iterator[str]:
-    """Return what becomes of a value in JSON, and in the `repr` of an error that tells of it."""
-    yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
-    doubled = value.replace("\\", "\\\\")
-    yield from (doubled, doubled.replace("'", "\\'"), doubled.replace('"', '\\"'))
 
 
 class _Known:
@@ -123,15 +118,10 @@ _known = _Known()
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Who we are to one host.
+    """Who we are to one host."""
 
-    Attributes:
-        username: `<token>` when `password` is an identity token (docker's spelling of an OAuth2 refresh token).
-        password: password, access token or identity token.
-    """
-
-    username: str
-    password: Secret
+    username: str  # `<token>` when `password` is an identity token (docker's spelling of an OAuth2 refresh token)
+    password: Secret  # password, access token or identity token
     _basic: Secret | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

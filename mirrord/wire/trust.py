@@ -45,15 +45,10 @@ _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Which addresses besides the public ones may be dialled.
+    """Which addresses besides the public ones may be dialled."""
 
-    Attributes:
-        loopback: 127/8 and ::1.
-        private: everything else that is not public, loopback included.
-    """
-
-    loopback: bool = False
-    private: bool = False
+    loopback: bool = False  # 127/8 and ::1
+    private: bool = False  # everything else that is not public, loopback included
 
     def __or__(self, other: Reach) -> Reach:
         """Allow what either allows."""

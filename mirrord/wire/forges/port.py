@@ -29,16 +29,11 @@ class Page:
 
     Where a branch ends and a path begins in a URL only the repository knows (`feature/x/docs/a.md`). Nobody needs to:
     every host writes both one after the other, so that the words can be put into another host's URL as they are.
-
-    Attributes:
-        address: the repository, as it is cloned.
-        words: the segments of ref and path, decoded; empty for the repository itself.
-        kind: `branch`, `tag` or `commit` where the URL says so, else "".
     """
 
-    address: Address
-    words: tuple[str, ...] = ()
-    kind: str = ""
+    address: Address  # the repository, as it is cloned
+    words: tuple[str, ...] = ()  # the segments of ref and path, decoded; empty for the repository itself
+    kind: str = ""  # `branch`, `tag` or `commit` where the URL says so, else ""
 
     @property
     def ref(self) -> str:

@@ -34,15 +34,10 @@ _ESCAPE = re.compile(r"\\(.)")
 
 
 class Challenge(NamedTuple):
-    """One way to authenticate that a server offers.
+    """One way to authenticate that a server offers."""
 
-    Attributes:
-        scheme: lower-case (`bearer`, `basic`).
-        params: lower-case names; of a repeated name the first value counts.
-    """
-
-    scheme: str
-    params: Mapping[str, str]
+    scheme: str  # lower-case (`bearer`, `basic`)
+    params: Mapping[str, str]  # lower-case names; of a repeated name the first value counts
 
 
 def parse(headers: Iterable[str]) -> tuple[Challenge, ...]:
@@ -84,32 +79,20 @@ class Identify:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Get a token, from `AuthState.tokens` or by `token.obtain`; answer with it.
+    """Get a token, from `AuthState.tokens` or by `token.obtain`; answer with it."""
 
-    Attributes:
-        scope: which one.
-        reject: a token that the host has just refused, or None.
-    """
-
-    scope: str
-    reject: Token | None = None
+    scope: str  # which one
+    reject: Token | None = None  # a token that the host has just refused, or None
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an attempt brought.
+    """What an attempt brought."""
 
-    Attributes:
-        status: of the answer.
-        headers: the values of all its `WWW-Authenticate`.
-        url: where it came from.
-        now: monotonic time.
-    """
-
-    status: int
-    headers: tuple[str, ...]
-    url: str
-    now: float
+    status: int  # of the answer
+    headers: tuple[str, ...]  # the values of all its `WWW-Authenticate`
+    url: str  # where it came from
+    now: float  # monotonic time
 
 
 Wanted = Attempt | Identify | Need

@@ -23,17 +23,11 @@ _SLOW_UPLOAD: Final = 4 * 1024 * 1024  # bytes a second; an upload gets a token 
 
 @dataclass(slots=True)
 class Authenticator:
-    """What is known about the authentication of all hosts, and what comes of it.
+    """What is known about the authentication of all hosts, and what comes of it."""
 
-    Attributes:
-        book: hosts and keyring.
-        ask: performs one request to a token server, whatever its status; follows no redirect.
-        wall: Unix time.
-    """
-
-    book: HostBook
-    ask: Ask
-    wall: Callable[[], float]
+    book: HostBook  # hosts and keyring
+    ask: Ask  # performs one request to a token server, whatever its status; follows no redirect
+    wall: Callable[[], float]  # Unix time
     _states: dict[str, token.AuthState] = field(default_factory=dict)
     _locks: KeyedLock = field(default_factory=KeyedLock)
 

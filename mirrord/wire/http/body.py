@@ -87,17 +87,11 @@ class UploadBody:
 
 @dataclass(slots=True)
 class ResponseStream:
-    """An answer whose body has not been read.
+    """An answer whose body has not been read."""
 
-    Attributes:
-        status: one of `HttpRequest.ok`.
-        headers: names in lower case, repeated ones joined by `, `.
-        url: where it comes from after redirects.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    url: str
+    status: int  # one of `HttpRequest.ok`
+    headers: Mapping[str, str]  # names in lower case, repeated ones joined by `, `
+    url: str  # where it comes from after redirects
     wire: WireResponse = field(repr=False)
     request: HttpRequest = field(repr=False)
     limits: Limits = field(repr=False)

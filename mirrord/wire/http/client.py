@@ -34,13 +34,9 @@ _T = TypeVar("_T")
 
 @dataclass(slots=True)
 class HostLimiter:
-    """Admission to one host: first come, first served within each class.
+    """Admission to one host: first come, first served within each class."""
 
-    Attributes:
-        limit: how many requests at once.
-    """
-
-    limit: int
+    limit: int  # how many requests at once
     _active: Counter[RequestClass] = field(default_factory=Counter)
     _waiting: dict[RequestClass, OrderedDict[asyncio.Future[None], None]] = field(
         default_factory=lambda: {kind: OrderedDict() for kind in RequestClass}

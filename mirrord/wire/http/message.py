@@ -16,25 +16,15 @@ MIB: Final = 1024 * KIB
 
 @dataclass(slots=True)
 class WireRequest:
-    """One request, ready for the wire: nothing is added to it but `Host`, and `Content-Length` where it has none.
+    """One request, ready for the wire: nothing is added to it but `Host`, and `Content-Length` where it has none."""
 
-    Attributes:
-        method: in capitals.
-        url: absolute and canonical.
-        authority: host and port of `url`, for messages.
-        headers: as they are sent.
-        body: bytes, or a stream whose length `headers` tell.
-        patience: seconds between two pieces of the answer; None: as the transport has it.
-        reused: set by the transport: whether it went over a connection that was kept open.
-    """
-
-    method: str
-    url: str
-    authority: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | AsyncIterable[bytes] | None = None
-    patience: float | None = None
-    reused: bool = False
+    method: str  # in capitals
+    url: str  # absolute and canonical
+    authority: str  # host and port of `url`, for messages
+    headers: Mapping[str, str] = field(default_factory=dict)  # as they are sent
+    body: bytes | AsyncIterable[bytes] | None = None  # bytes, or a stream whose length `headers` tell
+    patience: float | None = None  # seconds between two pieces of the answer; None: as the transport has it
+    reused: bool = False  # set by the transport: whether it went over a connection that was kept open
 
 
 class WireResponse(Protocol):
@@ -129,14 +119,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A body of known size that can be produced again: every try calls `open` anew.
+    """A body of known size that can be produced again: every try calls `open` anew."""
 
-    Attributes:
-        size: exact number of bytes.
-        open: returns a fresh iterator from the first byte on; chunks of 64 KiB to 1 MiB serve best.
-    """
-
-    size: int
+    size: int  # exact number of bytes
+    # returns a fresh iterator from the first byte on; chunks of 64 KiB to 1 MiB serve best
     open: Callable[[], AsyncIterator[bytes]]
 
 
@@ -179,19 +165,12 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A whole answer.
+    """A whole answer."""
 
-    Attributes:
-        status: one of `HttpRequest.ok`.
-        headers: names in lower case, repeated ones joined by `, `.
-        body: at most `HttpRequest.cap` bytes, never decoded.
-        url: where it came from after redirects; relative Locations are relative to this.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    url: str
+    status: int  # one of `HttpRequest.ok`
+    headers: Mapping[str, str]  # names in lower case, repeated ones joined by `, `
+    body: bytes  # at most `HttpRequest.cap` bytes, never decoded
+    url: str  # where it came from after redirects; relative Locations are relative to this
 
 
 def refusal(

@@ -84,15 +84,10 @@ def decide(
 
 @dataclass(slots=True)
 class MinThroughput:
-    """Minimum throughput over windows of time, counting only time spent on waiting for the other side.
+    """Minimum throughput over windows of time, counting only time spent on waiting for the other side."""
 
-    Attributes:
-        floor: bytes a second.
-        window: seconds.
-    """
-
-    floor: float
-    window: float
+    floor: float  # bytes a second
+    window: float  # seconds
     _spent: float = 0.0
     _count: int = 0
 
@@ -109,13 +104,9 @@ class MinThroughput:
 
 @dataclass(slots=True)
 class Bucket:
-    """A token bucket for bandwidth: may hold one second's worth, may go into debt for one chunk.
+    """A token bucket for bandwidth: may hold one second's worth, may go into debt for one chunk."""
 
-    Attributes:
-        rate: bytes a second.
-    """
-
-    rate: float
+    rate: float  # bytes a second
     _level: float = 0.0
     _at: float | None = None
 

@@ -19,13 +19,9 @@ _RANGE: Final = re.compile(r"bytes (?P<first>[0-9]{1,18})-[0-9]{1,18}/(?P<total>
 
 @dataclass(slots=True)
 class Validator:
-    """By what a download knows that what it goes on with is still the same, where no digest will tell (RFC 9110 §8.8).
+    """How a download knows that what it goes on with is still the same, where no digest will tell (RFC 9110 §8.8)."""
 
-    Attributes:
-        etag: that it began with, a strong one; "" when the server gives none.
-    """
-
-    etag: str = ""
+    etag: str = ""  # that it began with, a strong one; "" when the server gives none
 
 
 @asynccontextmanager

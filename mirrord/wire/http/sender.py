@@ -70,19 +70,12 @@ async def _free(limit: asyncio.Timeout, line: Line) -> AsyncIterator[None]:
 
 @dataclass(slots=True)
 class Sender:
-    """Sends what `Http` has decided to send, and follows redirects as `mirrord.wire.trust` allows.
+    """Sends what `Http` has decided to send, and follows redirects as `mirrord.wire.trust` allows."""
 
-    Attributes:
-        book: hosts.
-        events: told about every exchange.
-        limits: patience.
-        connect: makes the transport of a route.
-    """
-
-    book: HostBook
-    events: Events
-    limits: Limits
-    connect: Connect
+    book: HostBook  # hosts
+    events: Events  # told about every exchange
+    limits: Limits  # patience
+    connect: Connect  # makes the transport of a route
     _transports: dict[Route, Transport] = field(default_factory=dict)
     _buckets: dict[tuple[str, bool], Bucket] = field(default_factory=dict)
 

@@ -32,17 +32,11 @@ _SENDABLE = re.compile(r"[!-~]+")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token and when it was given.
+    """A bearer token and when it was given."""
 
-    Attributes:
-        secret: its text.
-        issued: monotonic time of the answer that brought it.
-        lifetime: seconds.
-    """
-
-    secret: Secret
-    issued: float
-    lifetime: float
+    secret: Secret  # its text
+    issued: float  # monotonic time of the answer that brought it
+    lifetime: float  # seconds
 
     def fit(self, now: float, need: float = 0.0) -> bool:
         """Whether it will do for work of `need` seconds; a fifth of its life, or all it ever had, is kept back."""
@@ -56,22 +50,16 @@ class Token:
 
 @dataclass(slots=True)
 class AuthState:
-    """What is known about one host's authentication; shared by all its calls.
+    """What is known about one host's authentication; shared by all its calls."""
 
-    Attributes:
-        scheme: `basic`, `bearer` or "" before the first challenge.
-        realm: the trusted token server of the last challenge.
-        service: its service name.
-        tokens: by scope; never one for several repositories, such tokens grow until servers refuse them.
-        aliases: scope that was asked for → scope that the host turned out to want.
-        refused: scope → (until when, why): what the token server said no to.
-    """
-
-    scheme: str = ""
-    realm: str = ""
-    service: str = ""
+    scheme: str = ""  # `basic`, `bearer` or "" before the first challenge
+    realm: str = ""  # the trusted token server of the last challenge
+    service: str = ""  # its service name
+    # by scope; never one for several repositories, such tokens grow until servers refuse them
     tokens: dict[str, Token] = field(default_factory=dict)
+    # scope that was asked for → scope that the host turned out to want
     aliases: dict[str, str] = field(default_factory=dict)
+    # scope → (until when, why): what the token server said no to
     refused: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def token(self, scope: str, now: float, need: float = 0.0) -> Token | None:

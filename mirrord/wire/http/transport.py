@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from socket import AddressFamily
@@ -29,19 +29,12 @@ _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Whom to believe, and who we are.
+    """Whom to believe, and who we are."""
 
-    Attributes:
-        ca: PEM file with the operator's authorities, or None.
-        system: believe the system's authorities (always when there is no `ca`).
-        certificate: PEM file with our certificate, or None.
-        key: PEM file with its key when it is elsewhere.
-    """
-
-    ca: str | None = None
-    system: bool = True
-    certificate: str | None = None
-    key: str | None = None
+    ca: str | None = None  # PEM file with the operator's authorities, or None
+    system: bool = True  # believe the system's authorities (always when there is no `ca`)
+    certificate: str | None = None  # PEM file with our certificate, or None
+    key: str | None = None  # PEM file with its key when it is elsewhere
 
     def context(self) -> ssl.SSLContext:
         """Load the files; blocks for 40 to 90 ms with the system's authorities.
@@ -65,16 +58,11 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Everything that two requests must agree on to share a connection pool.
+    """Everything that two requests must agree on to share a connection pool."""
 
-    Attributes:
-        tls: certificates.
-        reach: which addresses may be dialled.
-        proxy: URL of an HTTP proxy, or None. The proxy resolves names: then only literals can be judged here.
-    """
-
-    tls: Tls = field(default_factory=Tls)
-    reach: Reach = field(default_factory=Reach)
+    tls: Tls = field(default_factory=Tls)  # certificates
+    reach: Reach = field(default_factory=Reach)  # which addresses may be dialled
+    # URL of an HTTP proxy, or None. The proxy resolves names: then only literals can be judged here.
     proxy: str | None = None
 
 

@@ -26,9 +26,7 @@ from mirrord.syncers.helm.upstream.yaml_events import build
 from mirrord.transfer.feed import feed
 
 METADATA: Final = "Chart.yaml"
-
-
-LIMIT: Final = 1 << 20
+LONGEST_PROVENANCE: Final = 1 << 20
 """Bytes; the text holds one Chart.yaml."""
 
 _BEGIN = b"-----BEGIN PGP SIGNED MESSAGE-----"
@@ -54,30 +52,24 @@ def check_provenance(body: bytes, file: str, digest: Digest) -> None:
     Raises:
         ContentError: not clear-signed, cut off, without a sum for `file`, or with another one.
     """
-    sums = _sums(body, file)
-    if file not in sums:
-        named = ", ".join(sorted(sums)) or "nothing"
-        raise ContentError(f"{file}.prov: speaks of {named[:200]!a} and not of {file}")
-    if sums[file] != digest:
-        raise ContentError(f"{file}.prov: says {said(sums[file])}, but the archive is {digest}")
-
-
-def _sums(body: bytes, file: str) -> dict[str, Plain]:
-    """Return `files:` of the signed text: what follows the Chart.yaml, after a line of three dots."""
     body = body.replace(b"\r\n", b"\n")
     head = _HEAD.search(body)
     text, _, signature = body[head.end() if head else len(body) :].partition(_SIGNATURE)
     if _END not in signature:
         raise ContentError(f"{file}.prov: not a whole clear-signed text; get it again, or sign the chart again")
-    _, dots, sums = _DASHES.sub(b"", text).partition(b"\n...\n")
+    _, dots, rest = _DASHES.sub(b"", text).partition(b"\n...\n")  # the Chart.yaml, three dots, the sums
     try:
-        value = build(sums).value if dots else None
+        value = build(rest).value if dots else None
     except ContentError as error:
         raise ContentError(f"{file}.prov: its list of sums {error}") from error
-    found = value.get("files") if isinstance(value, dict) else None
-    if not isinstance(found, dict):
+    sums = value.get("files") if isinstance(value, dict) else None
+    if not isinstance(sums, dict):
         raise ContentError(f"{file}.prov: the signed text has no list of files")
-    return found
+    if file not in sums:
+        named = ", ".join(sorted(sums)) or "nothing"
+        raise ContentError(f"{file}.prov: speaks of {named[:200]!a} and not of {file}")
+    if sums[file] != digest:
+        raise ContentError(f"{file}.prov: says {said(sums[file])}, but the archive is {digest}")
 
 
 async def brought(

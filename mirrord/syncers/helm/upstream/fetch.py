@@ -14,25 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from mirrord import errors
 from mirrord.blobs.pool import SpoolPool
 from mirrord.blobs.source import BlobSource, Opener
-from mirrord.errors import (
-    ContentError,
-    DeniedError,
-    DigestError,
-    MirrordError,
-    RefusedError,
-    RestartedError,
-    StalledError,
-    TooLargeError,
-    TransportError,
-    about,
-)
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import CHART_TYPES, LONGEST_ARCHIVE, PROVENANCE_TYPE, ChartVersion, is_oci
 from mirrord.syncers.helm.plan.survey import ChartArchive
-from mirrord.syncers.helm.upstream.archive import LIMIT as LONGEST_PROVENANCE
-from mirrord.syncers.helm.upstream.archive import brought, check_provenance, is_signed
+from mirrord.syncers.helm.upstream.archive import LONGEST_PROVENANCE, brought, check_provenance, is_signed
 from mirrord.syncers.helm.upstream.location import ChartLocation, home, locate, locate_oci
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest, permanent
@@ -46,8 +34,6 @@ PATIENCE: Final = 30.0
 """Seconds for a provenance, which most charts do not have: a server that is silent about it must not hold up charts."""
 SILENT: Final = 3
 """So many silences in a row are enough: then its host is not asked for any more."""
-
-
 _ACCEPT = "application/gzip, application/octet-stream, */*;q=0.5"
 
 
@@ -134,7 +120,7 @@ class ChartSource:
             location = locate(self._repository, chart.urls[0], self._http.book)
             call = HttpRequest("HEAD", location.url, location.host, headers=await self._headers(location))
             length = (await self._http.fetch(call)).headers.get("content-length", "")
-        except (MirrordError, IndexError):
+        except (errors.MirrordError, IndexError):
             return None
         return whole(length)
 
@@ -144,13 +130,13 @@ class ChartSource:
         `same` sees to it that what comes is of one file where no digest does.
         """
         if not chart.urls:
-            raise ContentError(f"{chart.item}: its entry has no URL")
+            raise errors.ContentError(f"{chart.item}: its entry has no URL")
         try:
             if is_oci(chart.urls[0]):
                 return await self._in_registry(chart)
             location = locate(self._repository, chart.urls[0], self._http.book)
-        except MirrordError as error:
-            about(error, chart.item)
+        except errors.MirrordError as error:
+            errors.about(error, chart.item)
             raise
         call = HttpRequest("GET", location.url, location.host, headers=await self._headers(location))
         beside = replace(call, url=location.provenance.url, cap=LONGEST_PROVENANCE, deadline=PATIENCE)
@@ -165,10 +151,10 @@ class ChartSource:
         try:
             async with from_offset(self._http, plain, offset, same=same) as answer:
                 yield answer
-        except DeniedError as error:
+        except errors.DeniedError as error:
             if not location.foreign or self._pass_credentials:
                 raise
-            raise DeniedError(
+            raise errors.DeniedError(
                 f"{error}; the credentials of {self._repository_host} are not sent there: write credentials for "
                 f"{location.host} under hosts:, or `pass_credentials: true` to send it the repository's",
                 error.status,
@@ -177,17 +163,19 @@ class ChartSource:
     async def _beside(self, call: HttpRequest) -> bytes | None:
         """Get the provenance; whatever a server says instead of one means that there is none (S3 says 403)."""
         if self._silent[call.host] >= SILENT:
-            raise StalledError(f"{call.host}: is silent about provenance files, and was not asked for this one")
+            raise errors.StalledError(f"{call.host}: is silent about provenance files, and was not asked for this one")
         try:
             answer = await self._http.fetch(call)
-        except RefusedError:
+        except errors.RefusedError:
             self._silent[call.host] = 0
             return None
-        except StalledError:
+        except errors.StalledError:
             self._silent[call.host] += 1
             raise
-        except TooLargeError as error:
-            raise TooLargeError(f"{call.host}: a provenance file of more than {LONGEST_PROVENANCE} bytes") from error
+        except errors.TooLargeError as error:
+            raise errors.TooLargeError(
+                f"{call.host}: a provenance file of more than {LONGEST_PROVENANCE} bytes"
+            ) from error
         self._silent[call.host] = 0
         return answer.body if is_signed(answer.body) else None
 
@@ -197,11 +185,18 @@ class ChartSource:
         manifest = await repository.get_manifest(reference.digest or reference.tag or "")
         layer = _layer(manifest, CHART_TYPES)
         if layer is None:
-            raise ContentError(f"{reference} is no chart: no layer of its manifest is an archive")
+            raise errors.ContentError(f"{reference} is no chart: no layer of its manifest is an archive")
 
         async def provenance() -> bytes | None:
             prov = _layer(manifest, (PROVENANCE_TYPE,))
-            return None if prov is None else await _small(repository, prov)
+            if prov is None:
+                return None
+            if prov.size > LONGEST_PROVENANCE:
+                raise errors.TooLargeError(f"{reference}: a provenance of more than {LONGEST_PROVENANCE} bytes")
+            try:
+                return await repository.get_blob(prov)
+            except errors.DigestError as error:
+                raise errors.DigestError(f"{reference}: its provenance is not {prov.digest}") from error
 
         return _Place(str(reference), partial(repository.open_blob, layer), provenance)
 
@@ -250,20 +245,11 @@ async def _asked(opener: Opener, offset: int) -> AsyncIterator[tuple[int | None,
         async with opener(offset) as answer:
             opened = True
             yield answer
-    except TransportError as error:
-        if not opened and not isinstance(error, RestartedError):
+    except errors.TransportError as error:
+        if not opened and not isinstance(error, errors.RestartedError):
             permanent(error)
         raise
 
 
 def _layer(manifest: Manifest, types: Collection[str]) -> Descriptor | None:
     return next((blob for blob in manifest.blobs if blob.media_type in types), None)
-
-
-async def _small(repository: Repository, descriptor: Descriptor) -> bytes:
-    if descriptor.size > LONGEST_PROVENANCE:
-        raise TooLargeError(f"{repository.reference}: a provenance of more than {LONGEST_PROVENANCE} bytes")
-    try:
-        return await repository.get_blob(descriptor)
-    except DigestError as error:
-        raise DigestError(f"{repository.reference}: its provenance is not {descriptor.digest}") from error

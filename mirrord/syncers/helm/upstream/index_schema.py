@@ -95,11 +95,7 @@ def digest(key: str, value: Plain, note: Note) -> str:
 
 
 def chart_type(key: str, value: Plain, note: Note) -> str:
-    """Read the type of a chart.
-
-    Raises:
-        InvalidEntryError: helm knows no such type, and skips the entry.
-    """
+    """Read the type of a chart; for one that it does not know, helm skips the entry."""
     found = text(key, value, note)
     if found and found not in _TYPES:
         raise InvalidEntryError(f"{key} {found[:40]!r} is neither application nor library")
@@ -107,11 +103,7 @@ def chart_type(key: str, value: Plain, note: Note) -> str:
 
 
 def alias(key: str, value: Plain, note: Note) -> str:
-    """Read the other name of a dependency.
-
-    Raises:
-        InvalidEntryError: it has characters for which helm skips the entry.
-    """
+    """Read the other name of a dependency; for some characters helm skips the entry."""
     found = text(key, value, note)
     if found and not _ALIAS.fullmatch(found):
         raise InvalidEntryError(f"{key} {found[:40]!r} has characters other than letters, digits, _ and -")

@@ -19,17 +19,11 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 @dataclass(frozen=True, slots=True)
 class ChartLocation:
-    """One file at one place.
+    """One file at one place."""
 
-    Attributes:
-        url: absolute.
-        host: whose rules and credentials hold: the `host[:port]` that the HostBook knows it by.
-        foreign: whether that is another origin than the repository's.
-    """
-
-    url: str
-    host: str
-    foreign: bool
+    url: str  # absolute
+    host: str  # whose rules and credentials hold: the `host[:port]` that the HostBook knows it by
+    foreign: bool  # whether that is another origin than the repository's
 
     @property
     def provenance(self) -> ChartLocation:

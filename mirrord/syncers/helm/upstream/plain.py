@@ -30,13 +30,9 @@ class PlainScalar(str):
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """Lies where something was written that is not taken.
+    """Lies where something was written that is not taken."""
 
-    Attributes:
-        what: one clause, with the line where there is one.
-    """
-
-    what: str
+    what: str  # one clause, with the line where there is one
 
 
 _Weight = tuple[int, int, int]

@@ -23,15 +23,10 @@ EXTRAS: Final = ("artifacthub-repo.yml", "pubkey.gpg")
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What a look brought.
+    """What a look brought."""
 
-    Attributes:
-        index: what upstream lists, or None when it is the same as before.
-        facts: by which the next look will know whether something changed.
-    """
-
-    index: Index | None
-    facts: Mapping[str, str] = field(default_factory=dict)
+    index: Index | None  # what upstream lists, or None when it is the same as before
+    facts: Mapping[str, str] = field(default_factory=dict)  # by which the next look will know whether something changed
 
 
 async def poll(http: Http, repository: str, known: Mapping[str, str]) -> Polled:
@@ -79,14 +74,10 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """The small files beside an index.
+    """The small files beside an index."""
 
-    Attributes:
-        files: those that exist, by name.
-        unknown: name → why nobody can say now whether there is one.
-    """
-
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)  # those that exist, by name
+    # name → why nobody can say now whether there is one
     unknown: Mapping[str, MirrordError] = field(default_factory=dict)
 
 

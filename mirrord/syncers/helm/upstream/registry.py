@@ -18,14 +18,12 @@ from mirrord.syncers.helm.names import CHART_TYPES, CONFIG_TYPE, OCI, ChartVersi
 from mirrord.syncers.helm.plan.choice import choose, selected
 from mirrord.syncers.helm.spec import HelmSpec
 from mirrord.syncers.helm.upstream.index_schema import ENTRY, InvalidEntryError, record
-from mirrord.syncers.helm.upstream.plain import Plain
 from mirrord.syncers.helm.upstream.poll import Polled
 from mirrord.syncers.helm.upstream.reading import Index
 from mirrord.syncers.helm.upstream.yaml_events import build
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.http.client import Http
 from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.offload import offload
 
@@ -93,7 +91,12 @@ class _Reading:
 
     def _wanted(self, reference: Reference, tags: Sequence[str]) -> Sequence[ChartVersion]:
         name = _name(reference)
-        listed = [_listed(reference, name, tag) for tag in tags if valid_version(tag.replace("_", "+"))]
+        versions = {tag: tag.replace("_", "+") for tag in tags}
+        listed = [
+            ChartVersion(name, version, None, (f"{OCI}{reference.with_tag(tag)}",), None, deprecated=False, entry={})
+            for tag, version in versions.items()
+            if valid_version(version)
+        ]
         return [choice.chart for choice in choose(listed, self._spec, self._now).values()] if valid_name(name) else []
 
     def index(self) -> Index:
@@ -147,11 +150,6 @@ def _repositories(url: str, spec: HelmSpec) -> Sequence[str]:
     return [f"{name}/{chart}" for chart in spec.charts if not is_glob(chart) and selected(chart, spec)]
 
 
-def _listed(reference: Reference, name: str, tag: str) -> ChartVersion:
-    version = tag.replace("_", "+")
-    return ChartVersion(name, version, None, (f"{OCI}{reference.with_tag(tag)}",), None, deprecated=False, entry={})
-
-
 async def _entry(repository: Repository, listed: ChartVersion) -> ChartVersion:
     """Make the entry that an index would have: metadata from the config, digest of the archive, date of the push.
 
@@ -162,7 +160,15 @@ async def _entry(repository: Repository, listed: ChartVersion) -> ChartVersion:
     config = next((blob for blob in manifest.blobs if blob.media_type == CONFIG_TYPE), None)
     if layer is None or config is None:
         raise ContentError("is no chart: no config or no archive of one")
-    raw = await _config(repository, config)
+    if config.size > LARGEST_CONFIG:
+        raise ContentError(f"has a config of {config.size} bytes")
+    try:
+        body = await repository.get_blob(config)
+    except DigestError as error:
+        raise ContentError(f"has a config that is not {config.digest}") from error
+    raw = (await offload(len(body), partial(build, strict=False), body)).value
+    if not isinstance(raw, dict):
+        raise ContentError("has a config that is no mapping")
     entry = record("", raw, lambda _what: None, ENTRY)
     version = str(entry.get("version", ""))
     if entry.get("name") != listed.name or not valid_version(version):
@@ -177,16 +183,3 @@ async def _entry(repository: Repository, listed: ChartVersion) -> ChartVersion:
         deprecated=entry.get("deprecated") is True,
         entry={**entry, **facts},
     )
-
-
-async def _config(repository: Repository, config: Descriptor) -> dict[str, Plain]:
-    if config.size > LARGEST_CONFIG:
-        raise ContentError(f"has a config of {config.size} bytes")
-    try:
-        body = await repository.get_blob(config)
-    except DigestError as error:
-        raise ContentError(f"has a config that is not {config.digest}") from error
-    found = (await offload(len(body), partial(build, strict=False), body)).value
-    if not isinstance(found, dict):
-        raise ContentError("has a config that is no mapping")
-    return found

@@ -33,15 +33,10 @@ _BEGINNINGS = (b",", b"[", b"{", b"\n", b"- ")  # no value, in YAML or JSON, wit
 
 @dataclass(frozen=True, slots=True)
 class IndexDocument:
-    """One document.
+    """One document."""
 
-    Attributes:
-        value: what it holds.
-        more: whether more follows that helm, too, does not read.
-    """
-
-    value: Plain
-    more: bool = False
+    value: Plain  # what it holds
+    more: bool = False  # whether more follows that helm, too, does not read
 
 
 def build(data: bytes, *, strict: bool = True) -> IndexDocument:
