@@ -34,11 +34,8 @@ def bring_up(link: Connection, path: Path) -> None:
     """
     there = inspect(link).has_table(alembic_version.name)
     version = link.execute(select(alembic_version.c.version_num)).scalar() if there else None
-    if version != REVISION:
-        _migrate(link, path, version)
-
-
-def _migrate(link: Connection, path: Path, version: str | None) -> None:
+    if version == REVISION:
+        return
     from alembic.config import Config  # noqa: PLC0415, TID251 - costs 0.1 s, and is seldom needed; this is the door
     from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415, TID251 - likewise
     from alembic.script import ScriptDirectory  # noqa: PLC0415, TID251 - likewise
@@ -83,9 +80,13 @@ def open_engine(path: Path) -> Engine:
     with contextlib.suppress(OSError):  # SQLite says it better
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=StaticPool)
-    journal = "TRUNCATE" if on_network(path, _mounts()) else "WAL"
+    mounts = ""
+    with contextlib.suppress(OSError):
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    journal = "TRUNCATE" if on_network(path, mounts) else "WAL"
     event.listen(engine, "connect", partial(_prepare, journal))
-    event.listen(engine, "begin", _begin)
+    # A deferred transaction fails half-way when it cannot become a writer; this one waits at its start.
+    event.listen(engine, "begin", lambda link: link.exec_driver_sql("BEGIN IMMEDIATE"))
     event.listen(engine, "before_cursor_execute", _written_out, retval=True)
     try:
         with storage_errors(path), engine.connect() as link:
@@ -152,29 +153,11 @@ def on_network(path: Path, mounts: str) -> bool:
     return kind in _NETWORK
 
 
-def _mounts() -> str:
-    try:
-        return Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
 def _prepare(journal: str, connection: Any, _: object) -> None:  # the driver's own connection
     # The driver begins its own transactions otherwise, deferred and too late (SQLAlchemy's SQLite notes).
     connection.isolation_level = None
-    cursor = connection.cursor()
-    try:
-        for setting in (
-            f"busy_timeout = {_BUSY_MILLISECONDS}",
-            f"journal_mode = {journal}",
-            "synchronous = FULL",  # NORMAL may lose the last run in a power cut
-            "foreign_keys = ON",
-        ):
+    # NORMAL may lose the last run in a power cut.
+    settings = (f"busy_timeout = {_BUSY_MILLISECONDS}", f"journal_mode = {journal}", "synchronous = FULL")
+    with contextlib.closing(connection.cursor()) as cursor:
+        for setting in (*settings, "foreign_keys = ON"):
             cursor.execute(f"PRAGMA {setting}")
-    finally:
-        cursor.close()
-
-
-def _begin(link: Connection) -> None:
-    # A deferred transaction fails half-way when it cannot become a writer; this one waits at its start.
-    link.exec_driver_sql("BEGIN IMMEDIATE")

@@ -50,14 +50,7 @@ def settle(link: Connection, settled: Sequence[LedgerEntry]) -> None:
     """Write outcomes to entries that have none; of a name that was moved, only so many older entries stay."""
     if settled:
         rows = [
-            {
-                "m": one.mirror,
-                "t": one.target,
-                "n": one.name,
-                "r": micros(one.run),
-                "o": one.outcome.value,
-                "kept": MOVES - 1,
-            }
+            {"m": one.mirror, "t": one.target, "n": one.name, "r": micros(one.run), "o": one.outcome, "kept": MOVES - 1}
             for one in settled
         ]
         link.execute(_OUTCOME, rows)
@@ -86,9 +79,7 @@ class Rows:
     def open(cls, path: Path) -> Rows:
         """Open, check and, when it is new or of an earlier version, make the tables that it lacks.
 
-        Raises:
-            DamagedError: it is damaged, or no database.
-            StorageError: anything else that keeps it from being used; it comes from a newer mirrord.
+        Raises as `open_engine` and `bring_up`.
         """
         engine = open_engine(path)
         rows = cls(path, engine)
@@ -151,7 +142,11 @@ class Rows:
             for what, texts in summary.noted.items():
                 row = {"count": texts.count, "first": "\n".join(texts.first)}
                 _put(link, tables.noted, {"mirror": mirror, "what": what}, row)
-            self._trim(link, mirror)
+            runs = tables.runs
+            newest = select(runs.c.id).where(runs.c.mirror == mirror).order_by(runs.c.id.desc())
+            oldest = link.execute(newest.offset(self._keep).limit(1)).scalar()
+            if oldest is not None:
+                link.execute(delete(runs).where(runs.c.mirror == mirror, runs.c.id <= oldest))
             settle(link, settled)
             forget(link, mirror, record.finished)
 
@@ -180,12 +175,12 @@ class Rows:
         noted: dict[tuple[str, str], dict[str, Any]] = {}
         for row in self._read(select(tables.noted)):
             noted.setdefault((row["mirror"], ""), {})[row["what"]] = Noted(row["count"], _lines(row["first"]))
-        query = select(tables.standing).order_by(tables.standing.c.mirror, tables.standing.c.target)
-        keyed = [((row["mirror"], row["target"]), row) for row in self._read(query)]
-        return [
-            value_of(Standing, row, items=items.get(key, 0), last=last.get(key), **noted.get(key, {}))
-            for key, row in keyed
-        ]
+        found = []
+        for row in self._read(select(tables.standing).order_by(tables.standing.c.mirror, tables.standing.c.target)):
+            key = (row["mirror"], row["target"])
+            more = {"items": items.get(key, 0), "last": last.get(key), **noted.get(key, {})}
+            found.append(value_of(Standing, row, **more))
+        return found
 
     def recall(self, mirror: str, name: str) -> Mapping[str, str]:
         """Read facts."""
@@ -226,13 +221,6 @@ class Rows:
         """Read entries of the ledger, newest first."""
         query = _of(tables.ledger, mirror=mirror).order_by(tables.ledger.c.id.desc())
         return [value_of(LedgerEntry, row) for row in self._read(query.where(OPEN) if unsettled else query)]
-
-    def _trim(self, link: Connection, mirror: str) -> None:
-        table = tables.runs
-        newest = select(table.c.id).where(table.c.mirror == mirror).order_by(table.c.id.desc())
-        oldest = link.execute(newest.offset(self._keep).limit(1)).scalar()
-        if oldest is not None:
-            link.execute(delete(table).where(table.c.mirror == mirror, table.c.id <= oldest))
 
     def _read(self, query: Any) -> Sequence[RowMapping]:
         with storage_errors(self._path), self._engine.connect() as link:

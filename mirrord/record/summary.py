@@ -39,42 +39,26 @@ class RunSummary:
 
     @classmethod
     def of(cls, run: Run) -> RunSummary:
-        """Sum up a run."""
-        return cls(summarise(run), learned(run), learned_names(run), last_runs(run), noted(run))
+        """Sum up a run; what its look at the source brought is noted only when it did not fail."""
+        plan, parts = run.plan, dict[str, tuple[list[Step], list[Receipt]]]()
+        for step in plan.steps if plan else ():
+            parts.setdefault(step.target, ([], []))[0].append(step)
+        for receipt in run.receipts:
+            parts.setdefault(receipt.step.target, ([], []))[1].append(receipt)
+        targets = tuple(_at_target(run, name, *part) for name, part in parts.items())
+        last = {name: _last_run(*part) for name, part in parts.items()}
+        noted = {"problems": _noted(run.problems), "remarks": _noted(run.remarks)} if plan else {}
+        return cls(_record(run, targets), *_learned(run), last, noted)
 
 
-def summarise(run: Run) -> RunRecord:
-    """Reduce a run to its record."""
-    targets = tuple(_at_target(run, name) for name in _target_names(run))
+def _record(run: Run, targets: tuple[TargetRecord, ...]) -> RunRecord:
     code, error = run.code, run.error
     if not error:
         code, error = next(((entry.code, entry.error) for entry in targets if entry.error), ("", ""))
     if not error and run.plan is not None and run.plan.missing:
         code, error = "content", run.plan.missing[0]
-    return RunRecord(
-        run.mirror,
-        run.kind,
-        run.trigger,
-        run.started,
-        run.finished,
-        run.result,
-        run.read,
-        code,
-        error[:_LONGEST],
-        targets,
-    )
-
-
-def last_runs(run: Run) -> dict[str, LastRun]:
-    """Count what a run did at each target, and say what went wrong there."""
-    return {name: _last_run(run, name) for name in _target_names(run)}
-
-
-def noted(run: Run) -> dict[str, Noted]:
-    """Return what the run's look at its source brought, by the field of `Standing`; nothing when it failed."""
-    if run.plan is None:
-        return {}
-    return {"problems": _noted(run.problems), "remarks": _noted(run.remarks)}
+    began, ended, error = run.started, run.finished, error[:_LONGEST]
+    return RunRecord(run.mirror, run.kind, run.trigger, began, ended, run.result, run.read, code, error, targets)
 
 
 def _noted(texts: Sequence[str]) -> Noted:
@@ -86,9 +70,8 @@ def _sentence(text: str) -> str:
     return " ".join(text[: 4 * _SENTENCE].split())[:_SENTENCE]
 
 
-def _last_run(run: Run, target: str) -> LastRun:
-    steps = [step for step in run.plan.steps if step.target == target] if run.plan is not None else []
-    receipts = [receipt for receipt in run.receipts if receipt.step.target == target]
+def _last_run(steps: Sequence[Step], receipts: Sequence[Receipt]) -> LastRun:
+    """Count what a run did at one target, and say what went wrong there."""
     counts: Counter[str] = Counter()
     for step in steps:
         if step.action in (Action.KEEP, Action.REFUSE):
@@ -116,39 +99,27 @@ def _about(step: Step, text: str, more: int = 0) -> str:
     return f"{step.item}{f' and {more} more' if more else ''}: {text}"
 
 
-def learned(run: Run) -> dict[tuple[str, str], LastSeen | None]:
-    """Say what a run proves: content at a target, or (None) that it is gone.
+def _learned(run: Run) -> tuple[Mapping[tuple[str, str], LastSeen | None], Mapping[tuple[str, str], NamedBuild]]:
+    """Say what a run proves: content at a target, or (None) that it is gone, and which builds names stand for.
 
     Good receipts prove it, and so do steps that keep what the target itself had just confirmed. A step that keeps
-    on the strength of our own memory proves nothing: it must not make that memory younger.
+    on the strength of our own memory proves nothing: it must not make that memory younger. A name that doing left
+    alone teaches nothing.
     """
-    steps = run.plan.steps if run.plan is not None else ()
-    at = run.plan.at if run.plan is not None else run.started
-    known: dict[tuple[str, str], LastSeen | None] = {
-        (step.target, step.item): LastSeen(step.digest, at, run.places.get(step.target, ""))
-        for step in steps
-        if step.action is Action.KEEP and step.confirmed
-    }
-    for receipt in filter(lambda receipt: receipt.good and not receipt.step.passing, run.receipts):
-        step = receipt.step
-        gone = step.action is Action.DELETE
+    known: dict[tuple[str, str], LastSeen | None] = {}
+    names: dict[tuple[str, str], NamedBuild] = {}
+    kept = [step for step in run.plan.steps if step.action is Action.KEEP and step.confirmed] if run.plan else []
+    seen = [(step, run.plan.at if run.plan else run.started, frozenset[str]()) for step in kept]
+    seen += [(receipt.step, run.finished, frozenset(receipt.left)) for receipt in run.receipts if receipt.good]
+    for step, at, left in seen:
         place = run.places.get(step.target, "")
-        known[step.target, step.item] = None if gone else LastSeen(step.digest, run.finished, place)
-    return known
-
-
-def learned_names(run: Run) -> dict[tuple[str, str], NamedBuild]:
-    """Say which builds names stand for, as `learned` does for items; a name that doing left alone teaches nothing."""
-    steps = run.plan.steps if run.plan is not None else ()
-    at = run.plan.at if run.plan is not None else run.started
-    seen = [(step, at, frozenset[str]()) for step in steps if step.action is Action.KEEP and step.confirmed]
-    seen += [(one.step, run.finished, frozenset(one.left)) for one in run.receipts if one.good]
-    return {
-        (step.target, named.name): replace(named, at=then, place=run.places.get(step.target, ""))
-        for step, then, left in seen
-        for named in step.named
-        if named.name not in left
-    }
+        if step.action is Action.KEEP or not step.passing:
+            gone = step.action is Action.DELETE
+            known[step.target, step.item] = None if gone else LastSeen(step.digest, at, place)
+        for named in step.named:
+            if named.name not in left:
+                names[step.target, named.name] = replace(named, at=at, place=place)
+    return known, names
 
 
 def advance(standing: Standing, result: Result, at: datetime, code: str, error: str) -> Standing:
@@ -157,29 +128,15 @@ def advance(standing: Standing, result: Result, at: datetime, code: str, error: 
     A run that was put off or interrupted is an attempt, and neither a success nor a failure. Times
     never go back, whatever the clock of the machine did.
     """
-    attempt = _later(standing.last_attempt, at)
+    attempt = max(standing.last_attempt or at, at)
+    changed = replace(standing, last_attempt=attempt, result=result, code=code, error=error)
     if result in _GOOD:
-        success = _later(standing.last_success, at)
-        return replace(
-            standing, last_success=success, last_attempt=attempt, failures=0, result=result, code="", error=""
-        )
-    failures = standing.failures + (result in _BAD)
-    return replace(standing, last_attempt=attempt, failures=failures, result=result, code=code, error=error)
+        success = max(standing.last_success or at, at)
+        return replace(changed, last_success=success, failures=0, code="", error="")
+    return replace(changed, failures=standing.failures + (result in _BAD))
 
 
-def _later(before: datetime | None, at: datetime) -> datetime:
-    return at if before is None else max(before, at)
-
-
-def _target_names(run: Run) -> list[str]:
-    steps = run.plan.steps if run.plan is not None else ()
-    named = [step.target for step in steps] + [receipt.step.target for receipt in run.receipts]
-    return list(dict.fromkeys(named))
-
-
-def _at_target(run: Run, target: str) -> TargetRecord:
-    steps = [step for step in run.plan.steps if step.target == target] if run.plan is not None else []
-    receipts = [receipt for receipt in run.receipts if receipt.step.target == target]
+def _at_target(run: Run, target: str, steps: Sequence[Step], receipts: Sequence[Receipt]) -> TargetRecord:
     outcomes = [receipt.outcome for receipt in receipts]
     active = sum(step.active for step in steps)
     record = TargetRecord(
@@ -207,7 +164,7 @@ def _verdict(run: Run, record: TargetRecord) -> Result:
     return Result.SUCCESS if record.done else Result.NOOP
 
 
-def _trouble(run: Run, steps: list[Step], receipts: list[Receipt], record: TargetRecord) -> tuple[str, str]:
+def _trouble(run: Run, steps: Sequence[Step], receipts: Sequence[Receipt], record: TargetRecord) -> tuple[str, str]:
     for receipt in receipts:
         if receipt.bad:
             return receipt.code or "error", _about(receipt.step, receipt.detail or receipt.outcome.value)

@@ -36,7 +36,8 @@ def row_of(value: Any) -> dict[str, Any]:
 
 def value_of(kind: Any, row: RowMapping, **more: Any) -> Any:
     """Return the value of a row; `more` are the fields that no column has, or that are others there."""
-    read = {key: value if value is None else _READ.get(key, _same)(value) for key, value in row.items()} | more
+    read = {key: _READ[key](value) if key in _READ and value is not None else value for key, value in row.items()}
+    read |= more
     return kind(**{field.name: read[field.name] for field in fields(kind) if field.name in read})
 
 
@@ -48,10 +49,6 @@ def micros(at: datetime) -> int:
 def when(number: int) -> datetime:
     """Return the time that a column has."""
     return _EPOCH + number * _MICROSECOND
-
-
-def _same(value: object) -> object:
-    return value
 
 
 _TIMES = ("at", "run", "started", "finished", "created", "ahead", "published", "last_success", "last_attempt")

@@ -18,7 +18,7 @@ from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.run import Run
 from mirrord.record.store import KEEP, MOVES
-from mirrord.record.summary import advance, last_runs, learned, learned_names, noted, summarise
+from mirrord.record.summary import RunSummary, advance
 
 
 class MemoryStore:
@@ -56,24 +56,24 @@ class MemoryStore:
     async def add_run(self, run: Run) -> None:
         """See `Store.add_run`."""
         self._usable()
-        record = summarise(run)
+        summary = RunSummary.of(run)
+        record = summary.record
         self._runs.append(record)
         for surplus in [entry for entry in self._runs if entry.mirror == run.mirror][: -self._keep]:
             self._runs.remove(surplus)
         known = self._known.setdefault(run.mirror, {})
-        for key, value in learned(run).items():
+        for key, value in summary.learned.items():
             known.pop(key, None)
             if value is not None:
                 known[key] = value
-        self._names.setdefault(run.mirror, {}).update(learned_names(run))
-        last = last_runs(run)
+        self._names.setdefault(run.mirror, {}).update(summary.names)
         parts: list[tuple[str, RunRecord | TargetRecord]] = [("", record)]
         parts += [(entry.target, entry) for entry in record.targets]
         for target, part in parts:
             before = self._standing.get((run.mirror, target), Standing(run.mirror, target))
             after = advance(before, part.result, run.finished, part.code, part.error)
-            more: dict[str, Any] = {} if target else dict(noted(run))
-            self._standing[run.mirror, target] = replace(after, last=last.get(target, after.last), **more)
+            more: dict[str, Any] = {} if target else dict(summary.noted)
+            self._standing[run.mirror, target] = replace(after, last=summary.last.get(target, after.last), **more)
 
     async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
         """See `Store.runs`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Integer  # noqa: TID251 - this is the door
+from sqlalchemy import BigInteger, Column, Integer, String  # noqa: TID251 - this is the door
 
 NUMBER: Final = BigInteger().with_variant(Integer, "sqlite")
 """Of a column that counts by itself: SQLite does that only in one of exactly the type INTEGER."""
@@ -13,6 +13,11 @@ NUMBER: Final = BigInteger().with_variant(Integer, "sqlite")
 def serial(name: str) -> Column[int]:
     """Return a column that counts by itself."""
     return Column(name, NUMBER, primary_key=True, autoincrement=True)
+
+
+def keys(*names: str) -> tuple[Column[str], ...]:
+    """Return columns of names that make up a key."""
+    return tuple(Column(name, String(255), primary_key=True) for name in names)
 
 
 def numbers(*names: str) -> tuple[Column[int], ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from alembic import op  # noqa: TID251 - this is the door
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, String, Text  # noqa: TID251 - this is the door
 
-from mirrord.record.migrations import NUMBER, numbers, serial
+from mirrord.record.migrations import NUMBER, keys, numbers, serial
 
 revision: Final = "0001"
 down_revision: Final = None
@@ -18,52 +18,49 @@ def upgrade() -> None:
     op.create_table("schema", Column("version", Integer, nullable=False), if_not_exists=True)
     _runs()
     _beliefs()
-    op.create_table(
+    _table(
         "last_run",
-        Column("mirror", String(255), primary_key=True),
-        Column("target", String(255), primary_key=True),
+        *keys("mirror", "target"),
         *numbers("done", "deleted", "kept", "refused", "failed"),
         Column("troubles", Text, nullable=False),  # one sentence a line
-        if_not_exists=True,
     )
-    op.create_table(
+    _table(
         "noted",
-        Column("mirror", String(255), primary_key=True),
+        *keys("mirror"),
         Column("what", String(32), primary_key=True),
         *numbers("count"),
         Column("first", Text, nullable=False),  # one sentence a line
-        if_not_exists=True,
     )
-    op.create_table(
+    _table(
         "standing",
-        Column("mirror", String(255), primary_key=True),
-        Column("target", String(255), primary_key=True),
+        *keys("mirror", "target"),
         Column("last_success", BigInteger),
         Column("last_attempt", BigInteger),
         Column("failures", Integer, nullable=False),
         Column("result", String(32)),
         Column("code", String(64), nullable=False),
         Column("error", Text, nullable=False),
-        if_not_exists=True,
     )
 
 
+def _table(name: str, *columns: Any) -> None:
+    op.create_table(name, *columns, if_not_exists=True)
+
+
 def _runs() -> None:
-    op.create_table(
+    _table(
         "runs",
         serial("id"),
-        Column("mirror", String(255), nullable=False),
-        Column("kind", String(255), nullable=False),
+        *(Column(name, String(255), nullable=False) for name in ("mirror", "kind")),
         Column("trigger", String(64), nullable=False),
         *numbers("started", "finished"),
         Column("result", String(32), nullable=False),
         *numbers("read"),
         Column("code", String(64), nullable=False),
         Column("error", Text, nullable=False),
-        if_not_exists=True,
     )
     op.create_index("runs_by_mirror", "runs", ["mirror", "id"], if_not_exists=True)
-    op.create_table(
+    _table(
         "run_targets",
         Column("run", NUMBER, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
         Column("position", Integer, primary_key=True),
@@ -72,27 +69,22 @@ def _runs() -> None:
         *numbers("planned", "kept", "done", "refused", "failed", "cancelled", "sent", "mounted"),
         Column("code", String(64), nullable=False),
         Column("error", Text, nullable=False),
-        if_not_exists=True,
     )
 
 
 def _beliefs() -> None:
     """Make what holds a `Memory`, and the numbers of publishes."""
-    op.create_table(
+    _table(
         "known",
-        Column("mirror", String(255), primary_key=True),
-        Column("target", String(255), primary_key=True),
+        *keys("mirror", "target"),
         Column("item", String(1024), primary_key=True),
         Column("digest", String(255), nullable=False),
         *numbers("at"),
         Column("place", Text, nullable=False),
-        if_not_exists=True,
     )
-    op.create_table(
+    _table(
         "names",
-        Column("mirror", String(255), primary_key=True),
-        Column("target", String(255), primary_key=True),
-        Column("name", String(255), primary_key=True),
+        *keys("mirror", "target", "name"),
         Column("digest", String(255), nullable=False),
         *numbers("at"),
         Column("stays", Boolean, nullable=False),
@@ -100,11 +92,9 @@ def _beliefs() -> None:
         *(Column(name, BigInteger) for name in ("created", "ahead", "published")),
         *numbers("number"),
         Column("place", Text, nullable=False),
-        if_not_exists=True,
     )
-    op.create_table(
+    _table(
         "publishes",
-        Column("mirror", String(255), primary_key=True),
+        *keys("mirror"),
         *numbers("number"),  # of the last one that was accepted
-        if_not_exists=True,
     )

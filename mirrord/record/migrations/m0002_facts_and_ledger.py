@@ -7,7 +7,7 @@ from typing import Final
 from alembic import op  # noqa: TID251 - this is the door
 from sqlalchemy import Column, String, Text, text  # noqa: TID251 - this is the door
 
-from mirrord.record.migrations import numbers, serial
+from mirrord.record.migrations import keys, numbers, serial
 
 revision: Final = "0002"
 down_revision: Final = "0001"
@@ -17,17 +17,14 @@ def upgrade() -> None:
     """Make both, and let a mirrord of before migrations say that it is too old for this record."""
     op.create_table(
         "facts",
-        Column("mirror", String(255), primary_key=True),
-        Column("name", String(255), primary_key=True),
+        *keys("mirror", "name"),
         Column("facts", Text, nullable=False),  # a JSON object of strings
     )
     op.create_table(
         "ledger",
         serial("id"),
-        Column("mirror", String(255), nullable=False),
-        Column("target", String(255), nullable=False),
-        Column("name", Text, nullable=False),
-        Column("place", Text, nullable=False),
+        *(Column(name, String(255), nullable=False) for name in ("mirror", "target")),
+        *(Column(name, Text, nullable=False) for name in ("name", "place")),
         Column("before", String(255)),  # what the name stood for; null when there was none, or nobody knows
         Column("after", String(255)),  # what it shall stand for; null when it goes
         *numbers("run", "at"),  # when the run began that moved it, and when that was written down
