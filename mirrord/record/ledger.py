@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -15,7 +15,7 @@ from mirrord.errors import MirrordError, StorageError
 from mirrord.model.ledger import LedgerEntry, Settled, settled
 from mirrord.record.store import Store
 from mirrord.syncer.port import Syncer
-from mirrord.syncer.values import Mirror, Services, Target
+from mirrord.syncer.values import Mirror, Services
 
 PATIENCE: Final = 20.0
 """Seconds for a look at a target that left something open; who does not answer is asked at the next run."""
@@ -81,9 +81,14 @@ async def settle(mirror: Mirror, syncer: Syncer, services: Services, store: Stor
 
     async def look(name: str, entries: Sequence[LedgerEntry]) -> None:
         names = {entry.name for entry in entries if entry.place == places.get(name)}
-        found = await _found(mirror, targets[name], syncer, services, names) if names else {}
-        if found is not None:
-            await store.settle([replace(entry, outcome=outcome(entry, found)) for entry in entries])
+        found: Mapping[str, str | None] = {}
+        if names and syncer.held is not None:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    found = await syncer.held(mirror, targets[name], services, names)
+            except (MirrordError, TimeoutError):
+                return  # nobody can say now
+        await store.settle([replace(entry, outcome=outcome(entry, found)) for entry in entries])
 
     def outcome(entry: LedgerEntry, found: Mapping[str, str | None]) -> Settled:
         if entry.place != places.get(entry.target) or entry.name not in found:
@@ -91,16 +96,3 @@ async def settle(mirror: Mirror, syncer: Syncer, services: Services, store: Stor
         return settled(entry.before, entry.after, found[entry.name])
 
     await asyncio.gather(*(look(name, entries) for name, entries in left.items()))
-
-
-async def _found(
-    mirror: Mirror, target: Target, syncer: Syncer, services: Services, names: Collection[str]
-) -> Mapping[str, str | None] | None:
-    """Return what names stand for, None when nobody can say now."""
-    if syncer.held is None:
-        return {}
-    try:
-        async with asyncio.timeout(PATIENCE):
-            return await syncer.held(mirror, target, services, names)
-    except (MirrordError, TimeoutError):
-        return None

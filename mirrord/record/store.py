@@ -33,14 +33,11 @@ class Store(Facts, Protocol):
     """What a record MUST offer. Every method raises `StorageError` when the disk or the database fails.
 
     Implementations MUST never block the event loop, and MUST be usable from many tasks at once.
-
-    Attributes:
-        lost: what was lost when it was opened, one sentence, or "".
     """
 
     @property
     def lost(self) -> str:
-        """Return what was lost when it was opened, or ""."""
+        """Return what was lost when it was opened, one sentence, or ""."""
         ...
 
     async def memory(self, mirror: str) -> Memory:

@@ -55,12 +55,12 @@ class _LastWord(web.Response):
 class _Connection(RequestHandler):
     """One connection, with a timer that runs whenever the client owes us a head."""
 
-    __slots__ = ("_deaf", "_gone", "_head_seconds", "_head_timer")
+    __slots__ = ("_deaf", "_head_seconds", "_head_timer", "gone")
 
     def __init__(self, *args: Any, head_seconds: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._deaf = False
-        self._gone = asyncio.Event()
+        self.gone = asyncio.Event()
         self._head_seconds = head_seconds
         self._head_timer: asyncio.TimerHandle | None = None
 
@@ -70,7 +70,7 @@ class _Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._disarm()
-        self._gone.set()
+        self.gone.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -95,30 +95,21 @@ class _Connection(RequestHandler):
         self._deaf = True  # the client's fault: say so to the client, not to the log, and hear no more
         return _LastWord(self, status, f"{message or 'bad request'}\n"[:500])
 
-    async def gone(self) -> None:
-        """Wait until the connection is no more."""
-        await self._gone.wait()
-
     async def linger(self) -> None:
         """Say that we are done sending, and wait until the client is, too."""
         with suppress(TimeoutError, OSError, RuntimeError):
             if self.transport is not None and self.transport.can_write_eof():
                 self.transport.write_eof()
             async with asyncio.timeout(_LINGER):
-                await self._gone.wait()
+                await self.gone.wait()
 
     def _arm(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._head_timer = loop.call_later(self._head_seconds, self._late)
+        self._head_timer = asyncio.get_running_loop().call_later(self._head_seconds, self.force_close)
 
     def _disarm(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-
-    def _late(self) -> None:
-        self._head_timer = None
-        self.force_close()
 
 
 class Listener:
@@ -153,7 +144,7 @@ class Listener:
 async def departure(request: web.BaseRequest) -> None:
     """Wait until the client that sent `request` is gone, on a connection of a `Listener`."""
     assert isinstance(request.protocol, _Connection)
-    await request.protocol.gone()
+    await request.protocol.gone.wait()
 
 
 def address_of(connection: socket.socket) -> str:

@@ -16,7 +16,28 @@ down_revision: Final = None
 def upgrade() -> None:
     """Make what is missing."""
     op.create_table("schema", Column("version", Integer, nullable=False), if_not_exists=True)
-    _runs()
+    _table(
+        "runs",
+        serial("id"),
+        *(Column(name, String(255), nullable=False) for name in ("mirror", "kind")),
+        Column("trigger", String(64), nullable=False),
+        *numbers("started", "finished"),
+        Column("result", String(32), nullable=False),
+        *numbers("read"),
+        Column("code", String(64), nullable=False),
+        Column("error", Text, nullable=False),
+    )
+    op.create_index("runs_by_mirror", "runs", ["mirror", "id"], if_not_exists=True)
+    _table(
+        "run_targets",
+        Column("run", NUMBER, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+        Column("position", Integer, primary_key=True),
+        Column("target", String(255), nullable=False),
+        Column("result", String(32), nullable=False),
+        *numbers("planned", "kept", "done", "refused", "failed", "cancelled", "sent", "mounted"),
+        Column("code", String(64), nullable=False),
+        Column("error", Text, nullable=False),
+    )
     _beliefs()
     _table(
         "last_run",
@@ -45,31 +66,6 @@ def upgrade() -> None:
 
 def _table(name: str, *columns: Any) -> None:
     op.create_table(name, *columns, if_not_exists=True)
-
-
-def _runs() -> None:
-    _table(
-        "runs",
-        serial("id"),
-        *(Column(name, String(255), nullable=False) for name in ("mirror", "kind")),
-        Column("trigger", String(64), nullable=False),
-        *numbers("started", "finished"),
-        Column("result", String(32), nullable=False),
-        *numbers("read"),
-        Column("code", String(64), nullable=False),
-        Column("error", Text, nullable=False),
-    )
-    op.create_index("runs_by_mirror", "runs", ["mirror", "id"], if_not_exists=True)
-    _table(
-        "run_targets",
-        Column("run", NUMBER, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
-        Column("position", Integer, primary_key=True),
-        Column("target", String(255), nullable=False),
-        Column("result", String(32), nullable=False),
-        *numbers("planned", "kept", "done", "refused", "failed", "cancelled", "sent", "mounted"),
-        Column("code", String(64), nullable=False),
-        Column("error", Text, nullable=False),
-    )
 
 
 def _beliefs() -> None:
