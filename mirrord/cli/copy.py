@@ -58,11 +58,7 @@ _LOCK = "lock"
 
 @contextmanager
 def room() -> Iterator[Path]:
-    """Yield an empty folder, removed at the end; a lock that the kernel keeps says that we are alive.
-
-    Raises:
-        StorageError: there is no folder for temporary files that can be written to.
-    """
+    """Yield an empty folder, removed at the end; a lock that the kernel keeps says that we are alive."""
     with storage_errors("the folder for temporary files; set TMPDIR to another"):
         sweep(Path(tempfile.gettempdir()))
         folder, lock = _make()

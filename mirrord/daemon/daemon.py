@@ -156,10 +156,7 @@ class Daemon(Dispatcher):
         self._notifier.status(self.summary())
 
     async def look(self) -> None:
-        """See whether the record can be written, how much room is left, and that its reserve is whole.
-
-        What could not be recorded is recorded now, if it can be.
-        """
+        """See whether the record takes what it is owed, how much room is left, and that its reserve is whole."""
         async with self._looking:
             try:
                 async with asyncio.timeout(LOOK_EVERY * 2):

@@ -14,11 +14,8 @@ def run(work: Coroutine[Any, Any, _T], *, plain: bool = False) -> _T:
     """Run a coroutine to its end on uvloop, or on asyncio's own loop, which is there at once (`plain`).
 
     SIGTERM and SIGHUP cancel it as Ctrl-C does: what it started (git's process groups) ends with it, and what it did is
-    remembered. `work` may hear of signals itself, by a handler of its own. A SIGHUP that whoever started us
-    wants ignored (`nohup`) stays so.
-
-    Raises:
-        SystemExit: with 128 and the signal's number.
+    remembered; then it is SystemExit with 128 and the signal's number. `work` may hear of signals itself, by a
+    handler of its own. A SIGHUP that whoever started us wants ignored (`nohup`) stays so.
     """
     signals: list[int] = []
     try:

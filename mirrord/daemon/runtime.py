@@ -59,11 +59,7 @@ async def take_over(state: Path, facts: Facts) -> None:
 
 @asynccontextmanager
 async def build_services(configuration: Configuration, state: Path, events: Events) -> AsyncIterator[Services]:
-    """Build the services over `state`, which the caller has locked, when all that was left half done is swept.
-
-    Raises:
-        StorageError: the state cannot be written to.
-    """
+    """Build the services over `state`, which the caller has locked, when all that was left half done is swept."""
     async with AsyncExitStack() as stack:
         root = await asyncio.to_thread(_prepare, state)
         spools = SpoolPool(root / "spool", configuration.settings.spool.budget, events, room=partial(room, root))
@@ -142,35 +138,27 @@ async def open_runtime(
     *,
     check: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Runtime]:
-    """Open all that is needed over `state`, which the caller has locked (`StateLock`); `check` says if it still has.
-
-    Raises:
-        StorageError: the state cannot be used.
-    """
+    """Open all that is needed over `state`, which the caller has locked (`StateLock`); `check` says if it still has."""
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(build_services(configuration, state, events))
         stack.callback(reserve.give_up, state)  # a state that nobody uses takes no more room than it needs
         store = await open_store(file_url(state / "mirrord.db"), now(), partial(reserve.give_up, state))
         stack.push_async_callback(store.close)
         await take_over(state, store)
-        full = []
+        losses = (store.lost,) if store.lost else ()
+        notices = [*configuration.notices, *losses]
         try:
             await asyncio.to_thread(reserve.keep, state)
         except StorageError as error:  # a disk that is too full for it stops nothing that needs no room
-            full = [str(error)]
+            notices.append(str(error))
         mirrors = Counter(mirror.kind for mirror in configuration.mirrors)
-        remarks = [  # of the syncers in use, about the programs that they need
-            remark
-            for kind, syncer in syncers.items()
-            if mirrors[kind] and syncer.remarks
-            for remark in await syncer.remarks(mirrors[kind])
-        ]
+        for kind, syncer in syncers.items():
+            if mirrors[kind] and syncer.remarks:  # of one in use, about the programs that it needs
+                notices += await syncer.remarks(mirrors[kind])
         runtime: Runtime
         snapshot = Snapshot(configuration, syncers, replace(services, facts=store))
         runner = Runner(lambda: runtime.snapshot, store, events, now, check=check)
-        moved = (store.lost,) if store.lost else ()
-        notices = (*configuration.notices, *moved, *full, *remarks)
-        runtime = Runtime(snapshot, store, events, runner, check, notices, moved)
+        runtime = Runtime(snapshot, store, events, runner, check, tuple(notices), losses)
         try:
             yield runtime
         finally:

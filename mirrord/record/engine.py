@@ -27,11 +27,7 @@ _DAMAGE = ("malformed", "not a database", "file is encrypted", "unsupported file
 
 
 def bring_up(link: Connection, path: Path) -> None:
-    """Make the tables, or those that a record of before lacks; in the transaction of `link`, whole or not at all.
-
-    Raises:
-        StorageError: they are of a newer version, or a migration failed; nothing was changed.
-    """
+    """Make the tables, or those that an older record lacks; StorageError and no change when that cannot be done."""
     there = inspect(link).has_table(alembic_version.name)
     version = link.execute(select(alembic_version.c.version_num)).scalar() if there else None
     if version == REVISION:

@@ -68,11 +68,7 @@ class RunLedger:
 
 
 async def settle(mirror: Mirror, syncer: Syncer, services: Services, store: Store) -> None:
-    """Look what came of moves that a crash or an error left open; what cannot be seen now stays open.
-
-    Raises:
-        StorageError: the record cannot be read or written.
-    """
+    """Look what came of moves that a crash or an error left open; what cannot be seen now stays open."""
     left = defaultdict[str, list[LedgerEntry]](list)
     for entry in await store.moves(mirror.name, unsettled=True):
         left[entry.target].append(entry)

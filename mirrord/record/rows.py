@@ -77,10 +77,7 @@ class Rows:
 
     @classmethod
     def open(cls, path: Path) -> Rows:
-        """Open, check and, when it is new or of an earlier version, make the tables that it lacks.
-
-        Raises as `open_engine` and `bring_up`.
-        """
+        """Open, check, and make the tables that it lacks. Raises as `open_engine` and `bring_up`."""
         engine = open_engine(path)
         rows = cls(path, engine)
         try:

@@ -91,12 +91,7 @@ class Store(Facts, Protocol):
 
 
 async def open_store(url: str, now: datetime, relief: Callable[[], bool] = lambda: False) -> Store:
-    """Open the record at a URL, by its scheme; see there (`SqliteStore.open`) for the rest.
-
-    Raises:
-        ConfigError: there is no record of that kind.
-        StorageError: it cannot be used.
-    """
+    """Open the record at a URL as its kind does (`SqliteStore.open`); ConfigError when there is no such kind."""
     found = urlsplit(url)
     if found.scheme != "sqlite" or found.netloc:
         raise ConfigError(f"{found.scheme}://{found.netloc}: no such record; there is sqlite:///PATH")

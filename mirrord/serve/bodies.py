@@ -40,11 +40,7 @@ class Bodies:
 
     @asynccontextmanager
     async def whole(self, request: web.BaseRequest, largest: int) -> AsyncIterator[bytes]:
-        """Read a body of at most `largest` bytes, as it comes and plain; it counts as long as the context lasts.
-
-        Raises:
-            BodyError: it is refused.
-        """
+        """Read a body of at most `largest` bytes, plain, or raise BodyError; it counts as long as the context lasts."""
         coding = request.headers.get("Content-Encoding", "identity").strip().lower()
         if coding not in {*_GZIP, "identity"}:
             raise BodyError(415, "a request may be compressed with gzip only")

@@ -54,11 +54,7 @@ class Places:
 
     @asynccontextmanager
     async def place(self, client: str) -> AsyncIterator[Slot]:
-        """Have a place.
-
-        Raises:
-            FullError: none became free in time, or too many wait.
-        """
+        """Have a place; FullError when none became free in time, or too many wait."""
         await self._take(client)
         place = Slot(self, client)
         try:

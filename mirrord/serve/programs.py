@@ -29,12 +29,7 @@ _FAILED: Final = "the program behind this address failed"
 
 @dataclass(frozen=True, slots=True)
 class ProgramLimit:
-    """How many programs of one sort there may be.
-
-    Attributes:
-        working: places for those that work.
-        started: places for those that work, or wait for room.
-    """
+    """How many programs of one sort there may be: that work, and that work or wait for room."""
 
     working: Places
     started: Places
@@ -49,11 +44,7 @@ class Job:
 
 
 class Programs:
-    """Runs the programs of a server.
-
-    Attributes:
-        running: programs that run, or are being ended.
-    """
+    """Runs the programs of a server; `running` are those that run, or are being ended."""
 
     def __init__(
         self,
@@ -78,11 +69,7 @@ class Programs:
         self.running = 0
 
     async def job(self, program: Process) -> Job:
-        """Put a program's input into a file, so that it needs no memory while it waits for its turn.
-
-        Raises:
-            BodyError: there is no room for it.
-        """
+        """Put a program's input into a file, so that waiting needs no memory; BodyError when there is no room."""
         if not program.stdin:
             return Job(program, None)
         try:

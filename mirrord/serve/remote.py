@@ -26,7 +26,7 @@ SOCKET = "control.sock"
 VERSION = "Mirrord-Version"
 """The header in which both ends of the socket say which version they are."""
 _LONGEST_PATH = 100  # bytes; the kernel takes 107
-_LONGEST_LINE = 16 * 1024 * 1024  # bytes, twice the buffer that aiohttp is given; long lists come in pieces
+_BUFFER = 8 << 20  # bytes; aiohttp takes lines of twice as many, and long lists come in pieces
 
 
 @contextmanager
@@ -77,12 +77,7 @@ class ControlClient:
         return True
 
     async def carry_out(self, command: Command[_Answer], events: Events | None = None) -> _Answer:
-        """Return the daemon's answer to a command; what happens meanwhile is emitted into `events`.
-
-        Raises:
-            UnreachableError: no daemon answers there.
-            MirrordError: what the daemon raised.
-        """
+        """Return the daemon's answer, or raise what it raised; what happens meanwhile is emitted into `events`."""
         gathering, heard, kind = Gathering(), events or Events(), answer_type(type(command))
         async for document in self._lines(command):
             if "error" in document:
@@ -106,16 +101,11 @@ class ControlClient:
         try:
             with short(self._path) as name:
                 timeout = aiohttp.ClientTimeout(total=None)  # a run may take hours; the socket ends with the daemon
-                connector = aiohttp.UnixConnector(name)
+                connector, document = aiohttp.UnixConnector(name), adapter(kind).dump_python(command, mode="json")
+                url, headers = f"http://mirrord/{word(kind)}", {VERSION: __version__}
                 async with (
-                    aiohttp.ClientSession(
-                        connector=connector, timeout=timeout, read_bufsize=_LONGEST_LINE // 2
-                    ) as session,
-                    session.post(
-                        f"http://mirrord/{word(kind)}",
-                        json=adapter(kind).dump_python(command, mode="json"),
-                        headers={VERSION: __version__},
-                    ) as response,
+                    aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=_BUFFER) as session,
+                    session.post(url, json=document, headers=headers) as response,
                 ):
                     theirs = response.headers.get(VERSION, "another version")
                     if theirs != __version__:

@@ -236,11 +236,7 @@ class ConnectionProgress:
         self._moved = now
 
     def stopped(self, now: float, stall: float) -> bool:
-        """Say whether nothing moved for `stall` seconds, as far as whoever asks now and then can see.
-
-        Raises:
-            OSError: there is no connection any more.
-        """
+        """Say whether nothing moved for `stall` seconds, as far as looks now and then show; OSError when it is gone."""
         queued = int.from_bytes(ioctl(self._descriptor, termios.TIOCOUTQ, bytes(4)), "little")
         if queued != self._queued:
             self._queued, self._moved = queued, now
@@ -250,11 +246,7 @@ class ConnectionProgress:
 async def send_pieces(
     request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[bytes], stall: float = STALL
 ) -> None:
-    """Send all pieces; the next one is asked for when the connection has taken the one before.
-
-    Raises:
-        ConnectionError: the client left, or takes nothing.
-    """
+    """Send all pieces, each when the one before was taken; ConnectionError when the client left, or takes nothing."""
     connection = request.transport.get_extra_info("socket") if request.transport is not None else None
     if connection is None:
         raise ConnectionResetError("the client went away")

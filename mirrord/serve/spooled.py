@@ -76,11 +76,7 @@ class Spooled:
         self._closed = False
 
     async def put(self, piece: bytes) -> bool:
-        """Keep a piece behind the others when there is room for it; say so.
-
-        Raises:
-            CutOffError: nobody will read it.
-        """
+        """Keep a piece behind the others when there is room, and say so; CutOffError when nobody will read it."""
         if self._closed:
             raise CutOffError
         count = len(piece)
@@ -101,11 +97,7 @@ class Spooled:
         self._news.set()
 
     async def begun(self) -> bool:
-        """Wait for the first piece; False when there is none, and it ended well.
-
-        Raises:
-            CutOffError: there is none, and it ended badly.
-        """
+        """Wait for the first piece; False when there is none and it ended well, CutOffError when it ended badly."""
         await self._news.wait()
         there = bool(self._pieces) or self._written > 0
         if not there and not self._whole:
@@ -113,11 +105,7 @@ class Spooled:
         return there
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield what is written, as it comes; a piece counts until the next one is asked for.
-
-        Raises:
-            CutOffError: it ended badly.
-        """
+        """Yield what comes; a piece counts until the next one is asked for. CutOffError when it ended badly."""
         while True:
             if self._pieces:
                 piece, counted = self._pieces[0]
