@@ -59,27 +59,21 @@ class Repositories(Protocol):
 
     async def exists(self, repository: str) -> bool:
         """Say whether there is such a repository."""
-        ...
 
     async def tag(self, repository: str, name: str) -> Digest | None:
         """Return what a tag names, or None."""
-        ...
 
     async def manifest(self, repository: str, digest: Digest) -> ManifestRef | None:
         """Return what is known of a manifest that the repository holds, or None."""
-        ...
 
     async def links(self, repository: str, digest: Digest) -> bool:
         """Say whether this is a manifest that the repository holds, or content that one of those refers to."""
-        ...
 
     async def state(self, repository: str) -> RepositoryState | None:
         """Return everything that a repository links, or None when there is no such repository."""
-        ...
 
     async def names(self) -> Sequence[str]:
         """Return the names of all repositories, sorted."""
-        ...
 
     async def linked(self) -> frozenset[Digest]:
         """Return the digests of everything that some repository links.
@@ -87,7 +81,6 @@ class Repositories(Protocol):
         Raises:
             StorageError: one cannot be read: then nothing may be taken for unlinked.
         """
-        ...
 
     async def publish(
         self,
@@ -107,7 +100,6 @@ class Repositories(Protocol):
             ConflictError: the repository is not at the revision `expect`; nothing was changed.
             StorageError: the disk said no; readers see what was there before, or all of it.
         """
-        ...
 
 
 async def is_complete(repositories: Repositories, store: BlobStore, repository: str, digest: Digest) -> bool:

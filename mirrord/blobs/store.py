@@ -59,11 +59,9 @@ class BlobStore(Protocol):
 
     async def find(self, digest: Digest) -> Stored | None:
         """Return where exactly this content is, or None. For who serves or reads it: a loss may show a second late."""
-        ...
 
     async def missing(self, digests: Collection[Digest]) -> frozenset[Digest]:
         """Return those that are not there now, looking at all of them anew: for who decides what to bring."""
-        ...
 
     async def adopt(self, digest: Digest, file: Path) -> None:
         """Keep the content of `file`, which the caller has verified; `file` itself stays.
@@ -73,7 +71,6 @@ class BlobStore(Protocol):
         Raises:
             StorageError: the disk is full, read-only or broken; nothing is half kept.
         """
-        ...
 
     async def put(self, digest: Digest, data: bytes) -> None:
         """Keep a small piece of content (a manifest); promises as `adopt`.
@@ -82,7 +79,6 @@ class BlobStore(Protocol):
             DigestError: `data` is not what `digest` says.
             StorageError: as for `adopt`.
         """
-        ...
 
     async def remove(self, digest: Digest) -> None:
         """Give up what nothing refers to; nothing happens when it is not there.
@@ -90,7 +86,6 @@ class BlobStore(Protocol):
         Raises:
             StorageError: the disk said no.
         """
-        ...
 
 
 def own(stored: Stored | None) -> Stored | None:

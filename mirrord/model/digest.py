@@ -19,7 +19,6 @@ class Hash(Protocol):
 
     def hexdigest(self) -> str:
         """Return lower-case hex of all bytes so far."""
-        ...
 
 
 class Digest(str):

@@ -38,56 +38,45 @@ class Store(Facts, Protocol):
     @property
     def lost(self) -> str:
         """Return what was lost when it was opened, one sentence, or ""."""
-        ...
 
     async def memory(self, mirror: str) -> Memory:
         """Return what is known to be at the targets of `mirror`; empty when nothing is."""
-        ...
 
     async def accept(self, mirror: str) -> int:
         """Count a publish to `mirror`, and return its number: 1 for the first one, always more than before."""
-        ...
 
     async def add_run(self, run: Run) -> None:
         """Remember a run and, from its good receipts, what is now at the targets; all of it or nothing.
 
         Of names the last run decides: which build each stands for, and who put it there.
         """
-        ...
 
     async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
         """Return the newest `limit` runs of `mirror`, newest first."""
-        ...
 
     async def standing(self) -> Sequence[Standing]:
         """Return the standing of every mirror and of every target, sorted by mirror and target."""
-        ...
 
     async def intend(self, entries: Iterable[LedgerEntry]) -> None:
         """Write down, durably, what is about to be moved."""
-        ...
 
     async def settle(self, entries: Iterable[LedgerEntry]) -> None:
         """Write down what came of moves that were intended; what is not open any more is left as it is.
 
         It MAY become durable only with the next change: after a crash such a move is found open, and looked at.
         """
-        ...
 
     async def moves(self, mirror: str, *, unsettled: bool = False) -> Sequence[LedgerEntry]:
         """Return what was moved, or with `unsettled` only what is open, newest first.
 
         Of each name at least the newest entry that was done is kept until the name is gone for `FORGET`.
         """
-        ...
 
     async def check(self) -> None:
         """Show that the record can be written to."""
-        ...
 
     async def close(self) -> None:
         """Release the record; it may not be used afterwards."""
-        ...
 
 
 async def open_store(url: str, now: datetime, relief: Callable[[], bool] = lambda: False) -> Store:

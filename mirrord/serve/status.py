@@ -123,28 +123,22 @@ class View(Protocol):
 
     def health(self) -> Health:
         """Return how the process is."""
-        ...
 
     async def status(self) -> Status:
         """Return how the mirrors are; never fails, not even without a record."""
-        ...
 
     async def metrics(self) -> bytes:
         """Return all series as text."""
-        ...
 
     def edition(self) -> int:
         """Return a number that grows when a run begins or ends, and at a reload: who asks afterwards sees that."""
-        ...
 
     def services(self) -> Services:
         """Return the services that are current."""
-        ...
 
     @property
     def fronts(self) -> Mapping[str, Serves]:
         """Return the syncers that serve, by prefix."""
-        ...
 
 
 def page(status: Status) -> str:

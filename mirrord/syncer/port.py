@@ -39,12 +39,10 @@ class Session(Protocol):
         when the whole batch cannot be done (the source is gone). MUST be cancellable at every
         await, and then leave no target half published.
         """
-        ...
 
     @property
     def read(self) -> int:
         """Content bytes read from the source so far."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

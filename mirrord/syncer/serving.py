@@ -103,8 +103,6 @@ class Serves(Protocol):
     @property
     def prefixes(self) -> tuple[str, ...]:
         """Return where, such as `/v2/`."""
-        ...
 
     async def respond(self, request: Request, services: Services) -> Response:
         """Map a path to content that is kept here; never raises for bad input."""
-        ...

@@ -138,7 +138,6 @@ class Facts(Protocol):
         Raises:
             StorageError: it cannot be read.
         """
-        ...
 
     async def note(self, mirror: str, name: str, facts: Mapping[str, str]) -> None:
         """Replace what is noted under `name`, durably; costs no write when that is noted already.
@@ -146,7 +145,6 @@ class Facts(Protocol):
         Raises:
             StorageError: it cannot be written; what was noted before is still there.
         """
-        ...
 
 
 class Ledger(Protocol):
@@ -164,7 +162,6 @@ class Ledger(Protocol):
             target: its name in the configuration.
             names: name → what it stands for now, and what it shall stand for (None for nothing).
         """
-        ...
 
 
 class NoLedger:

@@ -23,7 +23,6 @@ class Signer(Protocol):
 
     def sign(self, text: bytes) -> bytes:
         """Return the signed text."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,27 +48,21 @@ class Scenario(Protocol):
 
     async def change(self) -> None:
         """Change the source, so that there is something to do again."""
-        ...
 
     def wanted(self) -> Mapping[str, str]:
         """Return what each target should have now: digest (or any identity) by published name."""
-        ...
 
     def found(self, target: str) -> Mapping[str, str]:
         """Return the same for what a target has, read without the code under test."""
-        ...
 
     def flaws(self, target: str) -> Sequence[str]:
         """Name what is wrong within a target: names of missing content, leftovers."""
-        ...
 
     def broken(self) -> AbstractAsyncContextManager[None]:
         """Make everything fail that is asked of the first target, until the context is left."""
-        ...
 
     def blocked(self) -> AbstractAsyncContextManager[asyncio.Event]:
         """Let content on its way to the first target hang, until the context is left; the event says that it does."""
-        ...
 
 
 Opening = Callable[[Path], AbstractAsyncContextManager[Scenario]]

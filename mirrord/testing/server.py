@@ -65,11 +65,9 @@ class Guard(Protocol):
 
     def check(self, authorization: str, needs: tuple[str, ...], base: str) -> Reply | None:
         """Return None when a request may pass, else the 401; `base` is the URL of the server."""
-        ...
 
     def token(self, method: str, query: str, authorization: str, body: bytes) -> Reply:
         """Answer a request to the token endpoint."""
-        ...
 
 
 class Server:

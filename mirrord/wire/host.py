@@ -57,7 +57,6 @@ class Keyring(Protocol):
 
     async def find(self, host: str) -> Credential | None:
         """Return the credential for exactly this host, or None. May run a docker credential helper."""
-        ...
 
 
 @dataclass(slots=True)

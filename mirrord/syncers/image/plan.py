@@ -31,15 +31,12 @@ class ImageSource(Protocol):
         Raises:
             MirrordError: it is not there, wrong, or cannot be got.
         """
-        ...
 
     async def get_blob(self, blob: Descriptor) -> bytes:
         """Read a small blob."""
-        ...
 
     async def blob_source(self, blob: Descriptor) -> BlobSource:
         """Say how a blob can be had; nothing is read yet."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,9 @@ class Readable(Protocol):
 
     async def get_manifest(self, digest: str, /) -> Manifest:
         """Read a manifest."""
-        ...
 
     async def get_blob(self, descriptor: Descriptor, /) -> bytes:
         """Read a small blob."""
-        ...
 
 
 def moment(text: object) -> datetime | None:

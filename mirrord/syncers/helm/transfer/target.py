@@ -96,7 +96,6 @@ class ChartTarget(Protocol):
             ContentError: what is there is no index.
             MirrordError: it cannot be asked.
         """
-        ...
 
     async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """Write an archive, and its provenance where it is kept; both are whole on return.
@@ -107,7 +106,6 @@ class ChartTarget(Protocol):
             ImmutableError: the version is there with other content.
             MirrordError: as `SpoolReader.chunks`, or what the place said; nothing is half written then.
         """
-        ...
 
     async def finish(self, index: IndexFile) -> None:
         """Show the new index in one atomic step and read it back; where the server makes it, wait for it.
@@ -117,4 +115,3 @@ class ChartTarget(Protocol):
             BusyError: somebody else published meanwhile; their index stays.
             MirrordError: it could not be written; the old index stays.
         """
-        ...

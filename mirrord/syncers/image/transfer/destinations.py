@@ -25,27 +25,21 @@ class Destination(Readable, Protocol):
 
     async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:
         """Return what a name or a digest stands for, or None."""
-        ...
 
     async def has_manifest(self, digest: Digest) -> bool:
         """Whether a manifest is there, and so all that it refers to."""
-        ...
 
     async def has_blob(self, blob: Descriptor) -> bool:
         """Whether a blob is there."""
-        ...
 
     async def mount(self, digest: Digest, source: str) -> bool:
         """Take a blob over from another repository of the same host; False when that cannot be done."""
-        ...
 
     async def put_manifest(self, manifest: Manifest) -> None:
         """Write a manifest by digest; all that it refers to MUST be there."""
-        ...
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
         """Let all of `names`, in this order, stand for a manifest that is there."""
-        ...
 
     async def remove(self, names: Sequence[str]) -> None:
         """Take names away and nothing else; those that are not there are no error.
@@ -53,7 +47,6 @@ class Destination(Readable, Protocol):
         Raises:
             GuardError: that cannot be done here without losing more.
         """
-        ...
 
 
 class Streamed(Destination, Protocol):
@@ -61,7 +54,6 @@ class Streamed(Destination, Protocol):
 
     async def put_blob(self, descriptor: Descriptor, opened: Callable[[], AsyncIterator[bytes]], /) -> None:
         """Write a blob; whole and verified on return. `opened` is called once for each attempt."""
-        ...
 
 
 @runtime_checkable
@@ -70,7 +62,6 @@ class Keeping(Destination, Protocol):
 
     async def take_blob(self, blob: Descriptor, reader: SpoolReader) -> None:
         """Keep a blob; whole and verified on return."""
-        ...
 
     async def expect(self, blobs: Sequence[Descriptor]) -> None:
         """Say which blobs are to come.
@@ -78,11 +69,9 @@ class Keeping(Destination, Protocol):
         Raises:
             StorageError: those that are not there yet do not fit.
         """
-        ...
 
     async def discard(self) -> None:
         """Take away what was brought and has no name: our disk had no room for the rest."""
-        ...
 
 
 async def send_blob(destination: Streamed | Keeping, blob: Descriptor, reader: SpoolReader) -> None:
