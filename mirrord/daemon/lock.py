@@ -22,10 +22,6 @@ class StateLock:
     Attributes:
         serving: of a lock that is held by another process, whether that is the daemon.
         notices: what a person should know about who may look into the directory.
-
-    Raises:
-        BusyError: another process holds it; names its process id.
-        StorageError: the directory cannot be made or written to.
     """
 
     def __init__(self, state: Path, what: str = "") -> None:
@@ -36,7 +32,7 @@ class StateLock:
         self.notices: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
-        """Take the lock, without waiting."""
+        """Take the lock, without waiting; BusyError names the process that holds it."""
         folder = self._path.parent
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -168,15 +168,10 @@ class Runner:
         mirror = active.mirror
         try:
             await asyncio.to_thread(self._check)
+            trigger, home, services = active.running.trigger, current.mirror(mirror.name), current.services
+            syncer, parallel = current.syncer(mirror), current.configuration.settings.parallel
             return await pipeline.run_mirror(
-                mirror,
-                current.syncer(mirror),
-                current.services,
-                self._store,
-                active.running.trigger,
-                clock=self._now,
-                parallel=current.configuration.settings.parallel,
-                home=current.mirror(mirror.name),
+                mirror, syncer, services, self._store, trigger, clock=self._now, parallel=parallel, home=home
             )
         except MirrordError as error:  # the record: the disk is full, or broken
             code, text = error.code, redact(str(error))

@@ -36,8 +36,7 @@ from mirrord.wire.http.client import Http
 async def take_over(state: Path, facts: Facts) -> None:
     """Move what `<state>/helm/<mirror>[.<what>].json` says into the record; each file goes when its facts are there.
 
-    Raises:
-        StorageError: the disk said no; what is left is taken over at the next start.
+    What a StorageError leaves is taken over at the next start.
     """
     folder = state / "helm"
     if not await asyncio.to_thread(folder.is_dir):

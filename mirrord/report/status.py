@@ -32,15 +32,7 @@ At = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A run under way.
-
-    Attributes:
-        trigger: who asked for it.
-        started: UTC.
-        steps: steps that have something to do; None until the plan is known.
-        done: steps that ended well.
-        failed: steps that did not.
-    """
+    """A run under way; how many `steps` have something to do is None until the plan is known."""
 
     trigger: str
     started: At
@@ -125,18 +117,10 @@ def status(
     stopping: bool = False,
     configuration_error: str = "",
 ) -> Status:
-    """Put together how everything stands.
+    """Put together how everything stands; `running` and `next_runs` are by mirror.
 
-    Args:
-        version: of mirrord.
-        now: UTC.
-        mirrors: all that are configured.
-        standing: from the record; entries of mirrors that are no longer configured are left out.
-        running: the runs under way, by mirror.
-        next_runs: by mirror; one without a schedule has none.
-        started: when the daemon began, or None when there is none.
-        stopping: it was asked to end.
-        configuration_error: why the last reload was refused, or "".
+    Entries of `standing` of mirrors that are no longer configured are left out. `started` is when the daemon began, or
+    None when there is none; `configuration_error` why the last reload was refused, or "".
     """
     known = {(entry.mirror, entry.target): entry for entry in standing}
     state = "offline" if started is None else "stopping" if stopping else "ready"

@@ -67,10 +67,7 @@ def parse_range(header: str | None, size: int) -> Span | None:
     """Return the one part that is asked for, or None for the whole file.
 
     A header that is not understood, or asks for several parts, is ignored, as the RFC allows: overlapping
-    parts by the thousand must cost nothing (CVE-2011-3192).
-
-    Raises:
-        UnsatisfiableError: it is understood, and nothing of it is in the file.
+    parts by the thousand must cost nothing (CVE-2011-3192). UnsatisfiableError: nothing of it is in the file.
     """
     unit, _, ranges = (header or "").partition("=")
     match = _ONE.fullmatch(ranges.strip()) if unit.strip().lower() == "bytes" else None

@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 from aiohttp import web
 
 from mirrord.files import nameless
-from mirrord.program import Invocation, RunningProgram, started
+from mirrord.program import Invocation, started
 from mirrord.serve.bodies import BodyError
 from mirrord.serve.places import FullError, Places, Slot, client_of
 from mirrord.serve.sending import STALL, abort, attended, send_pieces
@@ -54,13 +54,9 @@ class Programs:
         slow: ProgramLimit | None = None,
         stall: float = STALL,
     ) -> None:
-        """Run nothing yet.
+        """Run nothing yet; keep what clients have not read in `room`, and run so many that take milliseconds, or more.
 
-        Args:
-            room: for what their clients have not read yet.
-            quick: how many that take milliseconds.
-            slow: how many others.
-            stall: seconds in which a program writes nothing, or a client takes nothing, after which both are ended.
+        A program that writes nothing, and a client that takes nothing, for `stall` seconds are ended.
         """
         self._room = room or AnswerRoom()
         self._quick = quick or ProgramLimit(Places(8, 6), Places(32, 12))
@@ -107,7 +103,7 @@ class Programs:
             await asyncio.wait((filling,))
 
     async def _fill(self, spool: Spooled, job: Job, client: str) -> web.Response | None:
-        """Run a program and keep what it writes; return what to say when that is nothing, and should be something."""
+        """Run a program when its turn has come, as `_run`."""
         refusal: web.Response | None = _refusal(500, _FAILED)
         lane = self._quick if job.program.quick else self._slow
         try:
@@ -124,12 +120,22 @@ class Programs:
         return refusal
 
     async def _run(self, spool: Spooled, job: Job, place: Slot) -> web.Response | None:
+        """Keep what a program writes; return what to say when that is nothing, and should be something."""
+        written = 0
         self.running += 1
         try:
             environ = {"PATH": os.environ.get("PATH", os.defpath), **job.program.env}
             program = Invocation(job.program.argv, environ, job.stdin or b"", grace=0)
             async with started(program) as process:
-                written = await self._pump(process, spool, job.program.begin, place)
+                while True:
+                    async with asyncio.timeout(self._stall):
+                        piece = await process.read()
+                    if not piece:
+                        break
+                    while not await spool.put(piece if written else job.program.begin + piece):
+                        place.leave()
+                        await self._room.change()
+                    written += len(piece)
                 async with asyncio.timeout(self._stall):
                     status = await process.wait()
         except TimeoutError:
@@ -140,19 +146,6 @@ class Programs:
             return _refusal(502, "the program behind this address was ended")
         # Behind an answer the status says nothing: that of git is 1 after `--depth` in protocol v0.
         return _refusal(500, _FAILED) if status and not written else None
-
-    async def _pump(self, process: RunningProgram, spool: Spooled, begin: bytes, place: Slot) -> int:
-        """Keep what a program writes; return how many bytes that were."""
-        count = 0
-        while True:
-            async with asyncio.timeout(self._stall):
-                piece = await process.read()
-            if not piece:
-                return count
-            while not await spool.put(piece if count else begin + piece):
-                place.leave()
-                await self._room.change()
-            count += len(piece)
 
 
 def _refusal(status: int, reason: str, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -192,19 +192,15 @@ class _Thread:
                 return False
             part, wanted = word
             if wanted:
-                self._begin(part)
+                try:
+                    self._poll.register(part.descriptor, select.EPOLLOUT)
+                except OSError:  # the kernel watches no more of them: that is the end of this one alone
+                    part.end_with(ConnectionAbortedError("the connection cannot be watched"))
+                else:
+                    self._parts[part.descriptor] = part
             elif self._parts.get(part.descriptor) is part:
                 self._end(part, ConnectionAbortedError("called off"))
         return True
-
-    def _begin(self, part: _Part) -> None:
-        """Watch a connection; where the kernel watches no more of them, that is the end of this one alone."""
-        try:
-            self._poll.register(part.descriptor, select.EPOLLOUT)
-        except OSError:
-            part.end_with(ConnectionAbortedError("the connection cannot be watched"))
-        else:
-            self._parts[part.descriptor] = part
 
     def _do(self, part: _Part, work: Callable[[], bool]) -> None:
         try:

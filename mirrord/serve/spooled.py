@@ -29,12 +29,9 @@ class CutOffError(Exception):
 
 @dataclass(slots=True)
 class AnswerRoom:
-    """Room for the answers of a server.
+    """Room for the answers of a server: bytes that are left in memory, and on disk.
 
-    Attributes:
-        folder: where what memory has no room for goes, in files without names; None: where temporary files go.
-        memory: bytes that are left there.
-        disk: bytes that are left there.
+    What memory has no room for goes to `folder`, in files without names; None: where temporary files go.
     """
 
     folder: Path | None = None
