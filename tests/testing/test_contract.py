@@ -11,9 +11,9 @@ from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.store import BlobStore
 from mirrord.syncer.loader import GROUP, load_syncers
 from mirrord.testing.contract import SCENARIO_CHECKS, Scenario, check_port, check_rooms
-from mirrord.testing.store_contract import REPOSITORY_CHECKS, STORE_CHECKS, Open, check_complete
 from tests.support.remotestore import RemoteStore
 from tests.support.scenarios import SCENARIOS
+from tests.support.store_contract import REPOSITORY_CHECKS, STORE_CHECKS, Open, check_complete
 
 INSTALLED = {entry.name: entry.module for entry in entry_points(group=GROUP)}
 STORES: dict[str, Callable[[Path], BlobStore]] = {"disk": DiskStore, "remote": lambda _: RemoteStore()}
