@@ -27,7 +27,6 @@ from mirrord.syncer.loader import load_syncers
 
 _Answer = TypeVar("_Answer")
 
-
 FOLDERS = (Path("/etc/mirrord/conf.d"), Path("conf.d"))
 
 Config = Annotated[

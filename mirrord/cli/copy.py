@@ -51,7 +51,6 @@ Exit code 0 when every DST has the image, 1 when none could get it, 2 when some 
 could be reached.
 """
 
-
 PREFIX = "mirrord-copy-"
 _LOCK = "lock"
 

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 from mirrord import __version__, pipeline
 from mirrord.commands import Backups, Command, GetStatus, PlanMirrors, Publish, Reload, Restore, Sync, word
 from mirrord.daemon.runner import STOPPING
-from mirrord.daemon.runtime import Runtime, now
-from mirrord.daemon.snapshot import Snapshot
+from mirrord.daemon.runtime import Runtime, Snapshot, now
 from mirrord.errors import BusyError, UsageError
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run

@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mirrord import pipeline
-from mirrord.daemon.snapshot import Snapshot
 from mirrord.errors import BusyError, MirrordError, UsageError
 from mirrord.events import Event, Events, Planned, RunFinished, RunSkipped, StepDone
 from mirrord.keyedlock import KeyedLock
@@ -19,6 +18,9 @@ from mirrord.record.store import Store
 from mirrord.report.status import Running
 from mirrord.syncer.values import Mirror, Publication
 from mirrord.wire.secret import bug, redact
+
+if TYPE_CHECKING:
+    from mirrord.daemon.runtime import Snapshot
 
 GRACE = 60.0
 """Seconds that a cancelled run may take to end before the process counts as hanging."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
@@ -21,16 +22,70 @@ from mirrord.blobs.reserve import room
 from mirrord.config.load import Configuration
 from mirrord.daemon.lock import close_to_others
 from mirrord.daemon.runner import Runner
-from mirrord.daemon.snapshot import Snapshot
-from mirrord.errors import StorageError
+from mirrord.errors import StorageError, UsageError
 from mirrord.events import Events
 from mirrord.files import storage_errors
 from mirrord.record.store import Store, file_url, open_store
 from mirrord.syncer.port import Syncer
-from mirrord.syncer.values import Facts, Services
+from mirrord.syncer.values import Facts, Mirror, Services
 from mirrord.wire.dockerconfig import DockerKeyring
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
+
+
+class Snapshot:
+    """A configuration, the syncers and the services; its connections close when it is retired and nobody uses it."""
+
+    def __init__(self, configuration: Configuration, syncers: Mapping[str, Syncer], services: Services) -> None:
+        self.configuration = configuration
+        self.syncers = syncers
+        by_kind: defaultdict[str, list[Mirror]] = defaultdict(list)
+        for mirror in configuration.mirrors:
+            by_kind[mirror.kind].append(mirror)
+        self.services = replace(services, mirrors=dict(by_kind))
+        self._users = 0
+        self._retired = False
+
+    @property
+    def names(self) -> Sequence[str]:
+        """All mirrors, in the order in which they were written."""
+        return [mirror.name for mirror in self.configuration.mirrors]
+
+    def mirror(self, name: str) -> Mirror:
+        """Return a mirror; UsageError suggests one where there is none of that name."""
+        for mirror in self.configuration.mirrors:
+            if mirror.name == name:
+                return mirror
+        near = get_close_matches(name, self.names, 1)
+        hint = f"; did you mean {near[0]}?" if near else "; `mirrord status` lists them"
+        raise UsageError(f"no mirror is called {name[:80]!r}{hint}")
+
+    def chosen(self, names: Sequence[str]) -> Sequence[str]:
+        """Return these mirrors, each once, or all; nothing may start before `mirror` found every name."""
+        return [self.mirror(name).name for name in dict.fromkeys(names)] or self.names
+
+    def syncer(self, mirror: Mirror) -> Syncer:
+        """Return the syncer of a mirror."""
+        return self.syncers[mirror.kind]
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[None]:
+        """Use the snapshot; it stays whole until the block ends."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            await self._release()
+
+    async def retire(self) -> None:
+        """Say that no new run will use it."""
+        self._retired = True
+        await self._release()
+
+    async def _release(self) -> None:
+        if self._retired and not self._users:
+            await self.services.http.aclose()
 
 
 async def take_over(state: Path, facts: Facts) -> None:

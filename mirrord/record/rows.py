@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, RowMapping, TableClause, bindparam, delete, func, insert, select, text  # noqa: TID251 - this is the door  # noqa: TID251 - this is the door
+from sqlalchemy import Connection, Engine, RowMapping, TableClause, bindparam, delete, func, insert, select, text  # noqa: TID251 - this is the door
 
 from mirrord import failpoints
 from mirrord.model.history import LastRun, Noted, RunRecord, Standing, TargetRecord
@@ -21,7 +21,6 @@ from mirrord.record.summary import RunSummary, advance
 from mirrord.record.tables import micros, row_of, value_of
 
 _T = TypeVar("_T")
-
 
 OPEN: Final = text("outcome = 'open'")
 """Selects what is open; written out, so that the index of such rows alone is used."""
@@ -38,12 +37,6 @@ _SURPLUS = text(
     "SELECT id FROM ledger WHERE mirror = :m AND target = :t AND name = :n AND outcome = 'done'"
     " ORDER BY id DESC LIMIT 1 OFFSET :kept)"
 )
-
-
-def intend(link: Connection, entries: Sequence[LedgerEntry]) -> None:
-    """Write down what is about to be moved."""
-    if entries:
-        link.execute(_INTENT, [row_of(entry) for entry in entries])
 
 
 def settle(link: Connection, settled: Sequence[LedgerEntry]) -> None:
@@ -208,7 +201,8 @@ class Rows:
         """
 
         def change(link: Connection) -> None:
-            intend(link, intents)
+            if intents:
+                link.execute(_INTENT, [row_of(entry) for entry in intents])
             settle(link, settled)
 
         with unsynchronised(self._engine):

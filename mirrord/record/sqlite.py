@@ -54,11 +54,8 @@ class SqliteStore:
 
         A file that is damaged (or is no database at all) is moved aside to `<name>.corrupt-<time>` and a new
         record begun; `lost` then says so. Mirrors need no record to be right, so this must not stop them.
-        `relief` makes room on a full disk, and says whether there was any to be had.
-
-        Raises:
-            StorageError: the file is a directory, cannot be read or written, is held by somebody else, or
-                comes from a newer mirrord.
+        `relief` makes room on a full disk, and says whether there was any to be had. StorageError when the file is a
+        directory, cannot be read or written, is held by somebody else, or comes from a newer mirrord.
         """
         store = cls(path, relief)
         try:

@@ -27,7 +27,6 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # C0 and C1 controls, line separators that some viewers break at, and the marks that turn text around.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
-
 NAMES = frozenset(
     {
         "daemon.notice",  # something the operator should know, in `message`
@@ -158,7 +157,7 @@ class Logs:
             self.write(entry.level, entry.name, **entry.fields)
 
     def write(self, level: str, name: str, **fields: object) -> None:
-        """Write one line; `name` is one of `lines.NAMES`."""
+        """Write one line; `name` is one of `NAMES`."""
         getattr(self._logger, level)(name, **fields)
 
     def adopt(self) -> Callable[[], None]:

@@ -29,7 +29,6 @@ STALL: Final = 120.0
 """A client that takes nothing for this many seconds is let go."""
 _LOOKS: Final = 8  # looks at a client that takes nothing before it is let go
 
-
 THREADS: Final = 2
 _PIECE: Final = 1 << 20
 

@@ -34,7 +34,6 @@ _PROBES: dict[str, Callable[[Health], Verdict]] = {
     "/healthz": health.ready,  # what Kubernetes called it before 1.16; container health checks still do
 }
 
-
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 """Content-Security-Policy for the page."""
 
@@ -44,7 +43,6 @@ _STYLE = (
     ".bad{color:#c22}.sub td:first-child{padding-left:2rem}small{opacity:.7}@media(prefers-color-scheme:dark)"
     "{body{background:#111;color:#ddd}.bad{color:#f77}}"
 )
-
 
 EVERY: Final = 1.0
 """Seconds between two makings of one page, at least."""

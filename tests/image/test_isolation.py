@@ -13,7 +13,7 @@ import pytest
 from mirrord.blobs.source_queue import Patience
 from mirrord.config.load import Configuration
 from mirrord.daemon.runner import Runner
-from mirrord.daemon.snapshot import Snapshot
+from mirrord.daemon.runtime import Snapshot
 from mirrord.model.run import Result, Run
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.syncer import SYNCER

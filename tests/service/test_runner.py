@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from mirrord.config.load import Configuration
 from mirrord.daemon.runner import Runner
-from mirrord.daemon.snapshot import Snapshot
+from mirrord.daemon.runtime import Snapshot
 from mirrord.errors import BusyError, UsageError
 from mirrord.events import Event, Events, RunFinished, RunSkipped, RunStarted
 from mirrord.model.plan import Plan
