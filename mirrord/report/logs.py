@@ -104,17 +104,10 @@ def _step(mirror: str, receipt: Receipt) -> Line:
 
 
 def _summary(run: Run) -> Line:
-    fields: dict[str, object] = {
-        "mirror": run.mirror,
-        "kind": run.kind,
-        "trigger": run.trigger,
-        "result": run.result.value,
-        "seconds": round((run.finished - run.started).total_seconds(), 3),
-        "read": run.read,
-        "sent": sum(receipt.sent for receipt in run.receipts),
-        "steps": dict(sorted(run.counts.items())),
-        "problems": len(run.problems),
-    }
+    fields: dict[str, object] = {"mirror": run.mirror, "kind": run.kind, "trigger": run.trigger}
+    seconds, sent = (run.finished - run.started).total_seconds(), sum(receipt.sent for receipt in run.receipts)
+    fields |= {"result": run.result.value, "seconds": round(seconds, 3), "read": run.read, "sent": sent}
+    fields |= {"steps": dict(sorted(run.counts.items())), "problems": len(run.problems)}
     if run.error:
         fields |= {"error_code": run.code, "error": run.error}
     return Line("warning" if run.result in (Result.FAILED, Result.PARTIAL) else "info", "run.finished", fields)

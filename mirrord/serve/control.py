@@ -126,8 +126,7 @@ class _Progress:
 
     def _add(self, mirror: str, event: Event) -> None:
         if mirror in self._mirrors or not self._mirrors:
-            self._flush()
-            self._put(event)
+            self._flush(event)
 
     def _count(self, key: tuple[str, str], event: BytesRead | BytesSent) -> None:
         before = self._bytes.get(key)
@@ -137,14 +136,11 @@ class _Progress:
             self._bytes_at = time
             self._flush()
 
-    def _flush(self) -> None:
+    def _flush(self, *more: Event) -> None:
         waiting, self._bytes = self._bytes, {}
-        for event in waiting.values():
-            self._put(event)
-
-    def _put(self, event: Event) -> None:
-        if self.documents.qsize() < _BACKLOG:
-            self.documents.put_nowait(event_document(event))
+        for event in (*waiting.values(), *more):
+            if self.documents.qsize() < _BACKLOG:
+                self.documents.put_nowait(event_document(event))
 
 
 async def _sign(_: web.Request, response: web.StreamResponse) -> None:

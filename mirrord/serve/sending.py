@@ -58,15 +58,8 @@ class FileSender:
         except OSError:
             os.close(descriptor)
             raise
-        part = _Part(
-            descriptor,
-            copy,
-            offset,
-            offset + count,
-            loop,
-            loop.create_future(),
-            ConnectionProgress(descriptor, monotonic()),
-        )
+        taking = ConnectionProgress(descriptor, monotonic())
+        part = _Part(descriptor, copy, offset, offset + count, loop, loop.create_future(), taking)
         thread = min(self._threads, key=lambda one: one.busy)
         thread.add(part)
         try:
