@@ -17,19 +17,14 @@ _OURS: Final = frozenset({"lock", "mirrord.db"})  # of what these are in nobody 
 
 
 class StateLock:
-    """Holds the state directory for as long as the `with` block lasts; makes the directory (mode 0700) when missing.
-
-    Attributes:
-        serving: of a lock that is held by another process, whether that is the daemon.
-        notices: what a person should know about who may look into the directory.
-    """
+    """Holds the state directory for as long as the `with` block lasts; makes the directory (mode 0700) when missing."""
 
     def __init__(self, state: Path, what: str = "") -> None:
         """Name the directory, and `what` it is held for: `SERVE`, or nothing for a command."""
         self._path, self._what = state / "lock", what
         self._descriptor = -1
-        self.serving = False
-        self.notices: tuple[str, ...] = ()
+        self.serving = False  # of a lock that is held by another process, whether that is the daemon
+        self.notices: tuple[str, ...] = ()  # what a person should know about who may look into the directory
 
     def __enter__(self) -> Self:
         """Take the lock, without waiting; BusyError names the process that holds it."""

@@ -40,13 +40,7 @@ class _Active:
 
 
 class Runner:
-    """Runs mirrors, one run of each at a time.
-
-    Attributes:
-        turns: by mirror: its run holds it, and so does whoever changes what its runs read.
-        after: called with each run that has ended, before whoever waits for it hears of it.
-        stopping: whether `stop` was called; no run starts any more.
-    """
+    """Runs mirrors, one run of each at a time."""
 
     def __init__(
         self,
@@ -61,11 +55,11 @@ class Runner:
         """Take the snapshot anew for each run, and call `check` before it."""
         self._snapshot, self._store, self._events, self._now = snapshot, store, events, now
         self._grace, self._check = grace, check
-        self.after: Callable[[Run], Awaitable[None]] | None = None
-        self.turns = KeyedLock()
+        self.after: Callable[[Run], Awaitable[None]] | None = None  # hears of an ended run before whoever waits for it
+        self.turns = KeyedLock()  # by mirror: its run holds it, and so does whoever changes what its runs read
         self._active: dict[str, _Active] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.stopping = False
+        self.stopping = False  # whether `stop` was called; no run starts any more
         events.listen(self._hear)
 
     async def tick(self, mirror: str) -> None:

@@ -155,25 +155,15 @@ def now() -> datetime:
 
 @dataclass(slots=True)
 class Runtime:
-    """What is open.
+    """What is open."""
 
-    Attributes:
-        snapshot: the configuration in use; `adopt` replaces it.
-        store: the record.
-        events: what happens.
-        runner: runs mirrors.
-        check: raises `StorageError` when the state directory is not the one that we hold any more. Blocks.
-        notices: what was found at opening that a person should know.
-        losses: those of them that say what was lost: a command says them, too.
-    """
-
-    snapshot: Snapshot
+    snapshot: Snapshot  # the configuration in use; `adopt` replaces it
     store: Store
     events: Events
     runner: Runner
-    check: Callable[[], None]
-    notices: tuple[str, ...] = ()
-    losses: tuple[str, ...] = ()
+    check: Callable[[], None]  # raises StorageError when the state directory is not ours any more; blocks
+    notices: tuple[str, ...] = ()  # what was found at opening that a person should know
+    losses: tuple[str, ...] = ()  # those of them that say what was lost: a command says them, too
 
     async def adopt(self, configuration: Configuration) -> None:
         """Use another configuration from now on; runs under way end with the one they began with."""

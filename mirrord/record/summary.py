@@ -21,21 +21,13 @@ _SENTENCE, _TOLD = 300, 20
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """All that a run teaches.
-
-    Attributes:
-        record: the run.
-        learned: by target and item, what is there now; None when it is gone.
-        names: by target and name, which build it stands for.
-        last: by target, what the run did there.
-        noted: by the field of `Standing`, what its look at the source brought.
-    """
+    """All that a run teaches."""
 
     record: RunRecord
-    learned: Mapping[tuple[str, str], LastSeen | None]
-    names: Mapping[tuple[str, str], NamedBuild]
-    last: Mapping[str, LastRun]
-    noted: Mapping[str, Noted]
+    learned: Mapping[tuple[str, str], LastSeen | None]  # by target and item, what is there now; None when it is gone
+    names: Mapping[tuple[str, str], NamedBuild]  # by target and name, which build it stands for
+    last: Mapping[str, LastRun]  # by target, what the run did there
+    noted: Mapping[str, Noted]  # by the field of `Standing`, what its look at the source brought
 
     @classmethod
     def of(cls, run: Run) -> RunSummary:

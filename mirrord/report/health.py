@@ -17,21 +17,13 @@ TICK_LIMIT = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is known about the process at one moment.
+    """What is known about the process at one moment."""
 
-    Attributes:
-        tick_age: seconds since the event loop last ticked.
-        overdue: mirrors whose run is still there although it was cancelled at its deadline.
-        scheduled: the schedule is running.
-        storage: what is wrong with the state on disk, or "".
-        stopping: we were asked to end.
-    """
-
-    tick_age: float = 0.0
-    overdue: tuple[str, ...] = ()
-    scheduled: bool = True
-    storage: str = ""
-    stopping: bool = False
+    tick_age: float = 0.0  # seconds since the event loop last ticked
+    overdue: tuple[str, ...] = ()  # mirrors whose run is still there although it was cancelled at its deadline
+    scheduled: bool = True  # the schedule is running
+    storage: str = ""  # what is wrong with the state on disk
+    stopping: bool = False  # we were asked to end
 
 
 @dataclass(frozen=True, slots=True)

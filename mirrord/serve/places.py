@@ -36,19 +36,12 @@ class Slot:
 
 @dataclass(slots=True)
 class Places:
-    """Places.
-
-    Attributes:
-        most: how many there are.
-        each: how many of them one client may have.
-        waiting: how many may wait for one; then whoever comes next is sent away, or who has most in the line.
-        patience: seconds for which they wait.
-    """
+    """So many places, of which so many for each client."""
 
     most: int
-    each: int
-    waiting: int = 512
-    patience: float = 120.0
+    each: int  # how many of them one client may have
+    waiting: int = 512  # may wait for one; then whoever comes next is sent away, or who has most in the line
+    patience: float = 120.0  # seconds for which they wait
     _taken: Counter[str] = field(default_factory=Counter)
     _line: dict[asyncio.Future[None], str] = field(default_factory=dict)
 
