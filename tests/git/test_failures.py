@@ -23,8 +23,8 @@ from mirrord.errors import (
     UnreachableError,
     UntrustedError,
 )
+from mirrord.wire.git.command import ErrorText
 from mirrord.wire.git.failures import classify, lacks_objects, per_ref, words
-from mirrord.wire.git.stderr import ErrorText
 from mirrord.wire.secret import Secret
 
 UNABLE = "fatal: unable to access 'https://h/r.git/': "

@@ -22,7 +22,7 @@ from mirrord.syncer.values import Services
 from mirrord.syncers.git.front import respond
 from mirrord.syncers.git.front.raw import LARGEST, SMALL
 from mirrord.syncers.git.front.state import BlobFiles, front_of
-from mirrord.syncers.git.kept.runtime import git_of
+from mirrord.syncers.git.kept.cache import git_of
 from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.syncer import SYNCER
 from mirrord.testing.gitrepos import Upstream

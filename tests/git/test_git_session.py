@@ -12,8 +12,7 @@ from mirrord.errors import DeniedError
 from mirrord.model.plan import Action
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL
-from mirrord.syncers.git.kept.cache import MirrorCache
-from mirrord.syncers.git.kept.runtime import GitRuntime, git_of
+from mirrord.syncers.git.kept.cache import GitRuntime, MirrorCache, git_of
 from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.transfer import destinations
 from mirrord.testing.githost import GitHost

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from mirrord.syncer.values import Services
-from mirrord.syncers.git.kept.runtime import git_of
+from mirrord.syncers.git.kept.cache import git_of
 from mirrord.syncers.git.names import MARK
 from mirrord.syncers.git.syncer import SYNCER
 from mirrord.testing.gitrepos import Upstream

@@ -67,7 +67,12 @@ def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
     Raises:
         ConfigError: one of them cannot be read.
     """
-    return canonical(source_address(mirror)), {target.name: _place(mirror, target) for target in mirror.targets}
+    found = dict[str, str]()
+    for target in mirror.targets:
+        # A file system may not tell capital letters apart, and a URL that differs by them only is nobody's friend.
+        local = f"{LOCAL}/{repository_name(mirror).casefold()}" if target.name == LOCAL else ""
+        found[target.name] = local or canonical(target_address(mirror, target), options_of(target).host)
+    return canonical(source_address(mirror)), found
 
 
 def unheeded(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
@@ -96,13 +101,6 @@ def unheeded(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
             what = "has no effect on Git over ssh, which connects directly; write an https:// address"
             warnings.append(f"{where}.proxy: {what}")
     return tuple(warnings)
-
-
-def _place(mirror: Mirror, target: Target) -> str:
-    if target.name == LOCAL:
-        # A file system may not tell capital letters apart, and a URL that differs by them only is nobody's friend.
-        return f"{LOCAL}/{repository_name(mirror).casefold()}"
-    return canonical(target_address(mirror, target), options_of(target).host)
 
 
 def _target(mirror: Mirror, target: Target) -> _Repository:

@@ -58,12 +58,17 @@ class Address:
         found = _SSH.fullmatch(text) if scheme == "ssh" else None if scheme else _SCP.fullmatch(text)
         if found is None:
             raise UsageError(_no_address(text, scheme))
-        host = _host(found["host"], text)
+        if found["host"].startswith("-"):
+            raise UsageError(f"{_shown(text)} has a host that begins like an option")
+        try:
+            host = normal_host(found["host"].strip("[]"))
+        except MirrordError as error:
+            raise UsageError(f"{_shown(text)}: {error}") from error
         port = int(found.groupdict().get("port") or 22)
         if not 0 < port < 65536:
             raise UsageError(f"{_shown(text)} has a port that does not exist")
         relative = not scheme and not found["path"].startswith("/")
-        host += f":{port}" if port != 22 else ""
+        host = (f"[{host}]" if ":" in host else host) + (f":{port}" if port != 22 else "")
         return cls("ssh", host, _path(found["path"], text), found["user"] or "git", relative)
 
     @classmethod
@@ -116,16 +121,6 @@ def _no_address(text: str, scheme: str) -> str:
         reason = "holds a password, or a name or port that cannot be; write git@host:path, and keys under hosts:"
         return f"{_shown(text)} {reason}"
     return f"{_shown(text)} is no address; write https://host/path or git@host:path"
-
-
-def _host(host: str, text: str) -> str:
-    if host.startswith("-"):
-        raise UsageError(f"{_shown(text)} has a host that begins like an option")
-    try:
-        name = normal_host(host.strip("[]"))
-    except MirrordError as error:
-        raise UsageError(f"{_shown(text)}: {error}") from error
-    return f"[{name}]" if ":" in name else name
 
 
 def _path(path: str, text: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -34,7 +35,6 @@ from mirrord.wire import trust
 from mirrord.wire.git.address import Address, check
 from mirrord.wire.git.environment import environment, host_port, http_settings, ssh_command
 from mirrord.wire.git.failures import classify
-from mirrord.wire.git.stderr import ErrorText
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.origin import check_url
 from mirrord.wire.secret import redact
@@ -43,6 +43,69 @@ LINE: Final = 64 * 2**10  # what a command at an ssh host may write
 AT_ONCE: Final = 64  # git processes of runs
 _PACKAGES: Final = {"git": "it (2.39 or newer)", "ssh": "openssh-client"}
 _BACKSTOP: Final = 10  # times `stall`: longer than whatever curl and ssh can end by themselves
+
+
+LONGEST: Final = 16 * 1024
+"""Characters that are kept of all that one process said (a damaged cache makes git say one line a thousand times)."""
+_HEAD: Final = LONGEST // 4  # the first lines tell the cause, the last ones the outcome
+_LINE: Final = 2048
+_ENDS: Final = re.compile(rb"[\r\n]")
+_PROGRESS: Final = re.compile(rb"(?:remote: )?[A-Z][A-Za-z ]+: +\d+% ")
+
+
+class ErrorText:
+    """Collects an error stream; what it holds does not grow with what is said."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._rest = b""
+
+    def add(self, piece: bytes) -> None:
+        """Take the next bytes of the stream."""
+        *lines, self._rest = _ENDS.split(self._rest + piece)
+        self._rest = self._rest[:_LINE]
+        for line in lines:
+            self._take(line)
+
+    def text(self) -> str:
+        """Return what was said so far, redacted, lines joined by line feeds."""
+        self._take(self._rest)
+        self._rest = b""
+        return redact("\n".join(map(_read, self._lines)))[:LONGEST]
+
+    def _take(self, line: bytes) -> None:
+        if len(line) >= _LINE:
+            line = line[:_LINE].rpartition(b" ")[0]  # at a blank: half a secret would not be known as one
+        line = line.rstrip()
+        if line in self._seen or not line or _PROGRESS.match(line):
+            return
+        self._seen.add(line)
+        self._lines.append(line)
+        self._size += len(line) + 1
+        while self._size > LONGEST:
+            gone = self._lines.pop(self._middle())
+            self._seen.discard(gone)
+            self._size -= len(gone) + 1
+
+    def _middle(self) -> int:
+        """Return the first line beyond the head: that one goes when there are too many."""
+        size = 0
+        for number, line in enumerate(self._lines):
+            size += len(line) + 1
+            if size > _HEAD:
+                return number
+        return 0
+
+
+def _read(line: bytes) -> str:
+    """Decode a line; git takes what a host says without a charset for Latin-1, and writes that as UTF-8 once more."""
+    text = line.decode("utf-8", "replace")
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +121,15 @@ class Git:
     """Starts git processes, and has so many of them at once.
 
     Attributes:
+        book: the rules for hosts.
         older_hosts: those that were asked for what git knows since 2.31, and did not understand.
     """
 
     def __init__(self, home: Path, book: HostBook, events: Events | None = None, *, at_once: int = AT_ONCE) -> None:
         """Give git `home`, an empty folder that is made when it is needed, and the rules of `book`."""
-        self._home, self._book, self._events = home.absolute(), book, events or Events()
+        self._home, self.book, self._events = home.absolute(), book, events or Events()
         self._free = asyncio.Semaphore(at_once)
         self.older_hosts = set[str]()
-
-    @property
-    def book(self) -> HostBook:
-        """The rules for hosts."""
-        return self._book
 
     def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of a process that somebody else starts, and that speaks with nobody."""
@@ -118,20 +177,14 @@ class Git:
         try:
             return await self._run(wanted, f"git {args[0]}", host, limit=limit, deadline=deadline, ok=ok)
         except DeniedError:
-            self._book.refused(host)
+            self.book.refused(host)
             raise
 
     async def ask(self, remote: Address, words: Sequence[str], *, deadline: float = 60.0, limit: int = LINE) -> bytes:
-        """Run a command at an ssh host, let in as git is, and return what it writes.
+        """Run a command at an ssh host, let in as git is; return what it writes. Raises as `run`.
 
-        Args:
-            remote: whom to ask.
-            words: the command and its arguments; the shell there gets them quoted.
-            deadline: seconds in all.
-            limit: longest output, in bytes.
-
-        Raises:
-            MirrordError: as `run` does; `ssh` or the command failed.
+        The shell there gets the command and its arguments (`words`) quoted. It may take `deadline` seconds, and write
+        `limit` bytes.
         """
         environ = await self._environ(None, remote, deadline, {})
         name, port = host_port(remote)
@@ -183,7 +236,7 @@ class Git:
     ) -> dict[str, str]:
         if remote is None:
             return environment(self._home, folder, os.environ, config)
-        policy = self._book.policy(remote.host)
+        policy = self.book.policy(remote.host)
         try:
             check(remote, policy)
             pinned = await _resolved(remote, policy)
@@ -193,7 +246,7 @@ class Git:
         if remote.scheme == "ssh":
             ssh = ssh_command(remote, policy, pinned, stall)
             return environment(self._home, folder, os.environ, config, scheme="ssh", ssh=ssh)
-        settings = http_settings(remote, policy, await self._book.credential(remote.host), pinned, stall)
+        settings = http_settings(remote, policy, await self.book.credential(remote.host), pinned, stall)
         return environment(self._home, folder, os.environ, {**config, **settings}, scheme=remote.scheme)
 
 

@@ -100,24 +100,15 @@ def host_port(address: Address) -> tuple[str, int]:
 def http_settings(
     address: Address, policy: HostPolicy, credential: Credential | None, pinned: Sequence[str], stall: float
 ) -> dict[str, str]:
-    """Return the settings for one http(s) remote.
+    """Return the settings for one http(s) remote; nothing may come or go for `stall` seconds. Raises as `basic`.
 
-    Args:
-        address: the remote.
-        policy: the operator's rules for its host.
-        credential: who we are there.
-        pinned: the addresses that were judged; git (2.37 and newer) dials no others.
-        stall: seconds that nothing may come or go.
-
-    Raises:
-        DeniedError: the credential is an identity token, which no Git host takes.
+    git (2.37 and newer) dials no other addresses than those that were judged (`pinned`).
     """
     settings = {"http.proxy": policy.proxy or "", "http.lowSpeedTime": str(max(1, math.ceil(stall)))}
     host, port = host_port(address)
     if pinned and host not in pinned:
-        settings["http.curloptResolve"] = (
-            f"{host}:{port}:{','.join(f'[{one}]' if ':' in one else one for one in pinned)}"
-        )
+        dialled = (f"[{one}]" if ":" in one else one for one in pinned)
+        settings["http.curloptResolve"] = f"{host}:{port}:{','.join(dialled)}"
     files = {"http.sslCAInfo": policy.ca, "http.sslCert": policy.certificate, "http.sslKey": policy.key}
     settings |= {key: value for key, value in files.items() if value}
     if credential is not None:
@@ -129,8 +120,7 @@ def http_settings(
 def basic(address: Address, credential: Credential) -> str:
     """Return the value of the `Authorization` header for a Git remote; secret.
 
-    Raises:
-        DeniedError: the credential is an identity token, which no Git host takes.
+    Raises DeniedError: the credential is an identity token, which no Git host takes.
     """
     if credential.identity:
         text = f"{address.host}: an identity token is no password for Git; write a user name and a token under hosts:"

@@ -10,23 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from mirrord.errors import (
-    BrokenError,
-    BusyError,
-    ContentError,
-    DeniedError,
-    ImmutableError,
-    MirrordError,
-    MissingError,
-    RefusedError,
-    ServerError,
-    StalledError,
-    StorageError,
-    ThrottledError,
-    UnreachableError,
-    UnsupportedError,
-    UntrustedError,
-)
+from mirrord import errors
 from mirrord.wire.http.message import permanent
 from mirrord.wire.secret import redact
 
@@ -38,20 +22,20 @@ _STATUS: Final = r"(?:returned error:|RPC failed; HTTP|server returned|HTTP) (?:
 
 class _Row(NamedTuple):
     pattern: re.Pattern[str]
-    make: Callable[[str], MirrordError]
+    make: Callable[[str], errors.MirrordError]
     step: str
 
 
-def _row(make: Callable[[str], MirrordError], step: str, *patterns: str) -> _Row:
+def _row(make: Callable[[str], errors.MirrordError], step: str, *patterns: str) -> _Row:
     """Make a row; `.*` in its patterns stands for `_BETWEEN`."""
     return _Row(re.compile("|".join(patterns).replace(".*", _BETWEEN), re.IGNORECASE | re.MULTILINE), make, step)
 
 
-def _untrusted(reason: str) -> Callable[[str], MirrordError]:
-    return lambda text: UntrustedError(text, reason)
+def _untrusted(reason: str) -> Callable[[str], errors.MirrordError]:
+    return lambda text: errors.UntrustedError(text, reason)
 
 
-def _lasting(kind: type[MirrordError]) -> Callable[[str], MirrordError]:
+def _lasting(kind: type[errors.MirrordError]) -> Callable[[str], errors.MirrordError]:
     return lambda text: permanent(kind(text))
 
 
@@ -71,100 +55,99 @@ _TABLE: Final = (
     _row(_untrusted("scheme"), "only https and ssh are taken", r"transport '.*' not allowed",
          r"strange (?:hostname|pathname|port) .* blocked"),
     _row(_untrusted("redirect"), _MOVED, r"unable to update url base from redirection"),
-    _row(RefusedError, _MOVED, rf"{_STATUS}30[12378]\b"),
+    _row(errors.RefusedError, _MOVED, rf"{_STATUS}30[12378]\b"),
     # Who we are
-    _row(DeniedError, "the user name must be that of the token's owner; correct `auth: username` under hosts:",
+    _row(errors.DeniedError, "the user name must be that of the token's owner; correct `auth: username` under hosts:",
          r"token username invalid"),
-    _row(ThrottledError, "the host wants a pause", rf"{_STATUS}429\b", r"too many requests", r"rate limit"),
-    _row(UnsupportedError, "the host has no LFS server for it; set `lfs: false` to mirror pointers only",
+    _row(errors.ThrottledError, "the host wants a pause", rf"{_STATUS}429\b", r"too many requests", r"rate limit"),
+    _row(errors.UnsupportedError, "the host has no LFS server for it; set `lfs: false` to mirror pointers only",
          r"git-lfs-authenticate: (?:command )?not found", r"command:? '?git-lfs-authenticate"),
-    _row(MissingError, "there is no such repository, or this credential may not see it; nothing is deleted",
+    _row(errors.MissingError, "there is no such repository, or this credential may not see it; nothing is deleted",
          r"repository .*not found", r"^remote: not found", rf"{_STATUS}(?:404|410|451)\b",
          r"does not appear to be a git repository", r"could not be found or you don't have permission",
          r"project you were looking for could not be found"),
-    _row(DeniedError, "there is no such repository, or it is private; write `auth:` for the host under hosts:",
+    _row(errors.DeniedError, "there is no such repository, or it is private; write `auth:` for the host under hosts:",
          r"could not read (?:username|password)"),
-    _row(DeniedError, "the host does not know our key; write `ssh_key: FILE` for it under hosts:",
+    _row(errors.DeniedError, "the host does not know our key; write `ssh_key: FILE` for it under hosts:",
          r"permission denied \((?:publickey|password|keyboard|gssapi)", r"load key .*: ", r"no such identity"),
-    _row(DeniedError, _TOKEN, r"authentication failed", r"authorization error", r"authentication required",
+    _row(errors.DeniedError, _TOKEN, r"authentication failed", r"authorization error", r"authentication required",
          r"invalid (?:username or password|credentials)",
          rf"{_STATUS}40[13]\b", r"access denied", r"bad credentials", r"reject by mode",
          r"permission to .* denied", r"write access to repository not granted", r"deploy key .*read.?only"),
     # What the host does not take
-    _row(UnsupportedError, "SHA-256 and SHA-1 repositories cannot be mirrored into one another",
+    _row(errors.UnsupportedError, "SHA-256 and SHA-1 repositories cannot be mirrored into one another",
          r"mismatched algorithms", r"does not support this repository's hash algorithm"),
-    _row(RefusedError, _OBJECTS, _LACKING.pattern),
-    _row(RefusedError, "the host has a limit for sizes; ask there for more, or leave the refs out that need it",
+    _row(errors.RefusedError, _OBJECTS, _LACKING.pattern),
+    _row(errors.RefusedError, "the host has a limit for sizes; ask there for more, or leave the refs out that need it",
          r"gh001", r"size exceeds limit", r"exceeds? .*(?:limit|file size)", r"\bsize .*, exceeds ",
          r"pack exceeds maximum allowed size", r"larger than .* limit"),
-    _row(RefusedError, "the push is too big for that host in one piece; use its ssh address",
+    _row(errors.RefusedError, "the push is too big for that host in one piece; use its ssh address",
          rf"{_STATUS}41[13]\b", r"rpc failed; http 400\b"),
-    _row(RefusedError, "the host's rules forbid it", r"(?:pre-receive|update|hook) hook declined", r"protected branch",
-         r"hook declined", r"deny updating a hidden ref", r"deletion of the current branch prohibited",
+    _row(errors.RefusedError, "the host's rules forbid it", r"(?:pre-receive|update|hook) hook declined",
+         r"protected branch", r"hook declined", r"deny updating a hidden ref",
+         r"deletion of the current branch prohibited",
          r"refusing to (?:delete|update)", r"denying non-fast-forward"),
-    _row(BusyError, "it moved there meanwhile; the next run sees it", r"\(stale info\)", r"\(fetch first\)",
+    _row(errors.BusyError, "it moved there meanwhile; the next run sees it", r"\(stale info\)", r"\(fetch first\)",
          r"upload-pack: not our ref", r"does not allow request for unadvertised object"),
     # What is damaged
-    _row(ContentError, "the copy here is not whole; it is fetched anew", r"shallow update not allowed"),
-    _row(ContentError, "objects are damaged or missing, there or here; the copy here is checked",
+    _row(errors.ContentError, "the copy here is not whole; it is fetched anew", r"shallow update not allowed"),
+    _row(errors.ContentError, "objects are damaged or missing, there or here; the copy here is checked",
          r"did not send all necessary objects", r"bad object", r"does not match index", r"unable to resolve reference",
          r"repository corruption", r"object file .* is (?:empty|corrupt)", r"loose object .* is corrupt",
          r"missing (?:blob|tree|commit|necessary objects)", r"unable to read (?:tree|sha1)?\s*\(?[0-9a-f]{40}",
          r"failed to traverse parents", r"packfile .* (?:cannot be|is) ", r"inflate: data stream error",
          r"pack has bad object", r"pack is corrupted", r"sha1 mismatch", r"fsck error"),
-    _row(BusyError, "another process holds a lock there", r"cannot lock ref", r"unable to create '.*\.lock'"),
+    _row(errors.BusyError, "another process holds a lock there", r"cannot lock ref", r"unable to create '.*\.lock'"),
     # Our own machine: not what a host says of its own
-    _row(StorageError, "the disk of this machine is full; make room",
+    _row(errors.StorageError, "the disk of this machine is full; make room",
          r"^(?!remote:).*(?:no space left|disk quota exceeded)"),
-    _row(StorageError, "the state directory cannot be used; check its owner and its file system",
+    _row(errors.StorageError, "the state directory cannot be used; check its owner and its file system",
          r"^(?!remote:).*(?:read-only file system|insufficient permission|dubious ownership|not a git repository:?"
          r"(?! \(or)|unable to (?:create|write|open) .*permission denied|unable to create temporary file)"),
     # On the way
-    _row(StalledError, "the line or the host is slow", r"operation too slow", r"timed out", r"timeout, server",
+    _row(errors.StalledError, "the line or the host is slow", r"operation too slow", r"timed out", r"timeout, server",
          rf"{_STATUS}408\b"),
-    _row(_lasting(UnreachableError), "the host's certificate is not trusted; see `ca:` under hosts:",
+    _row(_lasting(errors.UnreachableError), "the host's certificate is not trusted; see `ca:` under hosts:",
          r"certificate (?:verification failed|verify failed|problem)", r"certificate signature check failed",
          r"server certificate", r"problem with the (?:local|ssl ca) cert", r"error setting certificate"),
-    _row(_lasting(UnreachableError), "the proxy does not let us through; see `proxy:` under hosts:",
+    _row(_lasting(errors.UnreachableError), "the proxy does not let us through; see `proxy:` under hosts:",
          r"http code 4\d\d from proxy", r"connect tunnel failed, response 4"),
-    _row(UnreachableError, "the host cannot be reached from here", r"could ?n.t resolve", r"could not resolve",
+    _row(errors.UnreachableError, "the host cannot be reached from here", r"could ?n.t resolve", r"could not resolve",
          r"failed to connect", r"couldn't connect", r"connection refused", r"no route to host",
          r"network is unreachable", r"gnutls_handshake\(\) failed", r"ssl_connect", r"tls connect error",
          r"name or service not known", r"temporary failure in name resolution"),
-    _row(ServerError, "the host failed", rf"{_STATUS}5\d\d\b", r"internal server error", r"\bserver error\b",
+    _row(errors.ServerError, "the host failed", rf"{_STATUS}5\d\d\b", r"internal server error", r"\bserver error\b",
          r"^remote: .*no space left"),
-    _row(ContentError, "it answers, and not as Git does: a login page, or another kind of address",
+    _row(errors.ContentError, "it answers, and not as Git does: a login page, or another kind of address",
          r"not valid: is this a git repository", r"protocol error: bad line length", r"invalid server response",
          r"unexpected service response"),
-    _row(BrokenError, "the connection broke", r"early eof", r"unexpected disconnect", r"the remote end hung up",
+    _row(errors.BrokenError, "the connection broke", r"early eof", r"unexpected disconnect", r"the remote end hung up",
          r"connection (?:reset|closed|was reset)", r"broken pipe", r"rpc failed", r"recv failure", r"send failure",
          r"recv error", r"empty reply from server", r"transfer closed", r"not closed cleanly", r"kex_exchange",
          r"could not read from remote repository", r"expected flush after",
          r"expected '(?:acknowledgments|packfile)'", r"bad pack header"),
-    _row(ContentError, "what came could not be unpacked", r"index-pack", r"unpack(?:er)? (?:failed|error)",
+    _row(errors.ContentError, "what came could not be unpacked", r"index-pack", r"unpack(?:er)? (?:failed|error)",
          r"unpack-objects"),
 )  # fmt: skip
 
 
-def classify(status: int, stderr: str, host: str) -> MirrordError:
-    """Return the error that the end of a git process stands for.
+def classify(status: int, stderr: str, host: str) -> errors.MirrordError:
+    """Return the error that the end of a git process stands for; `host` is whom it spoke with, "" for nobody.
 
-    Args:
-        status: its exit status; negative when a signal ended it.
-        stderr: what it said, as git wrote it.
-        host: whom it spoke with; "" for nobody.
+    The exit status is negative when a signal ended it; `stderr` is what git wrote.
     """
     lead = f"{host}: " if host else ""
     if status < 0 and not stderr:
-        return (BrokenError if host else StorageError)(f"{lead}git was ended from outside, by signal {-status}")
+        kind = errors.BrokenError if host else errors.StorageError
+        return kind(f"{lead}git was ended from outside, by signal {-status}")
     text = words(stderr) or f"git ended with status {status} and said nothing"
     for row in _TABLE:
         if row.pattern.search(stderr):
             error = row.make(f"{lead}{text} ({row.step})")
-            if isinstance(error, RefusedError) and (found := _HTTP_STATUS.search(stderr)):
+            if isinstance(error, errors.RefusedError) and (found := _HTTP_STATUS.search(stderr)):
                 error.status = int(found[1])
             return error
-    return MirrordError(f"{lead}{text}")
+    return errors.MirrordError(f"{lead}{text}")
 
 
 def words(stderr: str) -> str:
@@ -200,23 +183,23 @@ def lacks_objects(refusal: str) -> bool:
 
 
 _REFUSALS: Final = (
-    _row(RefusedError, _OBJECTS, _LACKING.pattern),
-    _row(RefusedError, "the host has a limit for sizes; ask there for more, or leave out what needs it",
+    _row(errors.RefusedError, _OBJECTS, _LACKING.pattern),
+    _row(errors.RefusedError, "the host has a limit for sizes; ask there for more, or leave out what needs it",
          r"size exceeds|exceeds .*(?:limit|file size)|gh001"),
-    _row(RefusedError, "the host does not let this ref be written", r"hidden ref"),
-    _row(RefusedError, "the default branch cannot be deleted; another must be the default one first",
+    _row(errors.RefusedError, "the host does not let this ref be written", r"hidden ref"),
+    _row(errors.RefusedError, "the default branch cannot be deleted; another must be the default one first",
          r"current branch", r"default branch"),
-    _row(RefusedError, "the host's rules forbid it; allow forced pushes and deletion there",
+    _row(errors.RefusedError, "the host's rules forbid it; allow forced pushes and deletion there",
          r"protected", r"declined", r"denied", r"prohibited", r"denying", r"non-fast-forward", r"not allowed"),
-    _row(BusyError, "it moved there meanwhile; the next run sees it", r"stale info", r"fetch first",
+    _row(errors.BusyError, "it moved there meanwhile; the next run sees it", r"stale info", r"fetch first",
          r"is at [0-9a-f]+ but expected"),
-    _row(ImmutableError, "it never moves there", r"already exists"),
-    _row(ContentError, "what came there could not be unpacked", r"unpack", r"missing necessary objects"),
-    _row(ServerError, "the host failed", r"lock", r"unable to", r"cannot", r"failed"),
+    _row(errors.ImmutableError, "it never moves there", r"already exists"),
+    _row(errors.ContentError, "what came there could not be unpacked", r"unpack", r"missing necessary objects"),
+    _row(errors.ServerError, "the host failed", r"lock", r"unable to", r"cannot", r"failed"),
 )  # fmt: skip
 
 
-def per_ref(ref: str, reason: str) -> MirrordError:
+def per_ref(ref: str, reason: str) -> errors.MirrordError:
     """Return the error that a rejected ref stands for; the other refs of its push went through.
 
     Args:
@@ -227,4 +210,4 @@ def per_ref(ref: str, reason: str) -> MirrordError:
     for row in _REFUSALS:
         if row.pattern.search(reason):
             return row.make(f"{ref}: {text} ({row.step})")
-    return RefusedError(f"{ref}: {text}")
+    return errors.RefusedError(f"{ref}: {text}")

@@ -27,11 +27,8 @@ _NAMED: Final = ("--branches", "--tags")
 def wanted(body: bytes) -> frozenset[str]:
     """Return the ids that a request to `git-upload-pack` asks for, in any version of the protocol, as they came.
 
-    Args:
-        body: the request; what comes before its first flush names objects (gitprotocol-v2, gitprotocol-pack).
-
-    Raises:
-        ContentError: that are no packet lines.
+    What comes before its first flush names objects (gitprotocol-v2, gitprotocol-pack). Raises ContentError: that are no
+    packet lines.
     """
     packets = list(lines(body))
     everything = any(line.startswith(b"deepen ") and not _FINITE.fullmatch(line) for line in packets)

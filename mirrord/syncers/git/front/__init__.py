@@ -24,36 +24,26 @@ from mirrord.syncers.git.names import FOLDER, MARK
 
 prefixes: Final = ("/git/", "/raw/")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
-_CLONE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,254}?)(?:\.git)?(?:/(?P<rest>.*))?")
 
 
 async def respond(request: Request, services: Services) -> Response:
     """Map what follows a prefix to content."""
+    if request.prefix == "/raw/" and request.method == "POST":
+        return refusal(405, "nothing can be posted here")
+    front = services.once(front_of)
+    name, _, rest = request.path.partition("/")
+    name = name.removesuffix(".git") if request.prefix == "/git/" else name
     try:
-        return await (_clone if request.prefix == "/git/" else _raw)(request, services)
+        cache = await _served_cache(front, services.keep, name)
+        if cache is None:
+            return refusal(404, "no such repository is served here")
+        if request.prefix == "/raw/":
+            return await raw(front, cache, rest)
+        if rest.startswith(PREFIX):
+            return await lfs(request, cache, rest.removeprefix(PREFIX))
+        return await clone(request, front, cache, rest)
     except MirrordError:
         return refusal(500, "the cache cannot be read; `mirrord status` says more")
-
-
-async def _clone(request: Request, services: Services) -> Response:
-    found = _CLONE.fullmatch(request.path)
-    cache = await _served_cache(services.once(front_of), services.keep, found["name"]) if found else None
-    if found is None or cache is None:
-        return refusal(404, "no such repository is served here")
-    rest = found["rest"] or ""
-    if rest.startswith(PREFIX):
-        return await lfs(request, cache, rest.removeprefix(PREFIX))
-    return await clone(request, services.once(front_of), cache, rest)
-
-
-async def _raw(request: Request, services: Services) -> Response:
-    if request.method == "POST":
-        return refusal(405, "nothing can be posted here")
-    name, _, rest = request.path.partition("/")
-    cache = await _served_cache(services.once(front_of), services.keep, name)
-    if cache is None:
-        return refusal(404, "no such repository is served here")
-    return await raw(services.once(front_of), cache, rest)
 
 
 async def _served_cache(front: GitFront, keep: Path | None, name: str) -> Path | None:

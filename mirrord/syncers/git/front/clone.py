@@ -46,7 +46,8 @@ async def clone(request: Request, front: GitFront, cache: Path, rest: str) -> Re
         return refusal(403, "this mirror is read-only; push to its upstream")
     if (rest == UPLOAD) != (request.method == "POST"):
         return refusal(405, "only git-upload-pack can be posted to, and it can only be posted to")
-    version = _version(request.headers.get("git-protocol", ""))
+    told = _VERSION.finditer(request.headers.get("git-protocol", "")[:256])
+    version = max((int(found[1]) for found in told if found[1] in "12"), default=0)  # the highest (gitprotocol-v2)
     if rest == UPLOAD:
         return Response(200, {}, posted=partial(_answer, front, cache, version), longest=LONGEST)
     if rest == "info/refs":
@@ -71,8 +72,10 @@ async def _answer(front: GitFront, cache: Path, version: int, body: bytes) -> Re
     """Let git answer a request, unless it asks for what no branch or tag reaches: that is refused in git's words."""
     try:
         oids = await asyncio.to_thread(wanted, body) if len(body) > _LONG_WORK else wanted(body)
-        suspects = await untold(front.git, cache, oids)
-        oid = await _withheld(front, cache, suspects) if suspects else None
+        suspects, oid = await untold(front.git, cache, oids), None
+        if suspects:  # who asks for tips, as every clone does, never waits for that
+            async with front.walk():
+                oid = await withheld(front.git, cache, suspects)
     except ContentError:
         return refusal(400, "this is no request of Git's smart protocol")
     except (TimeoutError, TooLargeError):
@@ -86,17 +89,6 @@ async def _answer(front: GitFront, cache: Path, version: int, body: bytes) -> Re
     quick = version == 2 and body.startswith(_LISTING)
     process = Process(_upload_pack(cache, "--stateless-rpc"), _environ(front, version), body, quick=quick)
     return Response(200, _headers("result"), process=process)
-
-
-async def _withheld(front: GitFront, cache: Path, suspects: frozenset[str]) -> str | None:
-    """Look further; who asks for tips, as every clone does, never waits for that."""
-    async with front.walk():
-        return await withheld(front.git, cache, suspects)
-
-
-def _version(header: str) -> int:
-    """Return the version of the protocol that a client asks for: the highest that is told (gitprotocol-v2)."""
-    return max((int(found[1]) for found in _VERSION.finditer(header[:256]) if found[1] in "12"), default=0)
 
 
 def _headers(what: str) -> Mapping[str, str]:

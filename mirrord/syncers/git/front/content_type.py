@@ -32,16 +32,16 @@ SAFETY = {"Content-Security-Policy": "default-src 'none'; sandbox", "X-Content-T
 
 def headers_of(name: str, start: bytes) -> Mapping[str, str]:
     """Return the headers for a file of this name that begins so."""
-    kind = _image(start) or _text(name, start)
+    image = next((kind for magic, kind in _IMAGES if start.startswith(magic)), None)
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        image = "image/webp"
+    kind = image or _text(name, start)
     if kind is not None:
         return {"Content-Type": kind, **SAFETY}
-    return {"Content-Type": "application/octet-stream", "Content-Disposition": _attachment(name), **SAFETY}
-
-
-def _image(start: bytes) -> str | None:
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for magic, kind in _IMAGES if start.startswith(magic)), None)
+    called = f"*=UTF-8''{quote(name.encode('utf-8', 'surrogateescape'), safe='')}"  # RFC 6266
+    called = f'="{name}"' if _PLAIN_NAME.fullmatch(name) else called
+    disposition = f"attachment; filename{called}"
+    return {"Content-Type": "application/octet-stream", "Content-Disposition": disposition, **SAFETY}
 
 
 def _text(name: str, start: bytes) -> str | None:
@@ -53,10 +53,3 @@ def _text(name: str, start: bytes) -> str | None:
     except UnicodeDecodeError:
         return "text/plain"  # some older encoding, about which a browser knows as much as we do
     return "text/plain; charset=utf-8"
-
-
-def _attachment(name: str) -> str:
-    """Return a Content-Disposition by RFC 6266."""
-    if _PLAIN_NAME.fullmatch(name):
-        return f'attachment; filename="{name}"'
-    return f"attachment; filename*=UTF-8''{quote(name.encode('utf-8', 'surrogateescape'), safe='')}"

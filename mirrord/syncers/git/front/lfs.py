@@ -25,10 +25,6 @@ _TYPE: Final = "application/vnd.git-lfs+json"
 _FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
-class _AskedError(Exception):
-    """The request is not answered: HTTP status, and a reason for people."""
-
-
 async def lfs(request: Request, cache: Path, rest: str) -> Response:
     """Map what follows `info/lfs/` in the address of a repository to content."""
     if rest == "objects/batch":
@@ -52,30 +48,29 @@ async def _batch(cache: Path, folder: str, body: bytes) -> Response:
     """Answer a request for many objects; `folder` is the address below which they are."""
     if not folder:
         return _refusal(400, "the request has no proper Host, so that no address of ours can be told")
-    try:
-        wanted = _wanted(body)
-    except _AskedError as error:
-        return _refusal(*error.args)
+    wanted = _wanted(body)
+    if isinstance(wanted, Response):
+        return wanted
     found = await asyncio.to_thread(lambda: [_answer(cache, folder, one) for one in wanted])
     return _document(200, {"transfer": "basic", "objects": found, "hash_algo": "sha256"})
 
 
-def _wanted(body: bytes) -> list[dict[str, Any]]:
+def _wanted(body: bytes) -> list[dict[str, Any]] | Response:
     try:
         request = json.loads(body)
         operation, algorithm, transfers = request["operation"], request.get("hash_algo"), request.get("transfers")
         wanted = [{"oid": str(one["oid"]), "size": int(one["size"])} for one in request["objects"]]
         basic = not transfers or "basic" in transfers
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-        raise _AskedError(422, "this is no request of Git LFS's batch API") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        return _refusal(422, "this is no request of Git LFS's batch API")
     if operation != "download":
-        raise _AskedError(403, "this mirror is read-only; push to its upstream")
+        return _refusal(403, "this mirror is read-only; push to its upstream")
     if algorithm not in {None, "sha256"}:
-        raise _AskedError(409, "objects have SHA-256 ids here")
+        return _refusal(409, "objects have SHA-256 ids here")
     if not basic:
-        raise _AskedError(422, "objects are sent by the basic transfer only")
+        return _refusal(422, "objects are sent by the basic transfer only")
     if len(wanted) > MOST:
-        raise _AskedError(413, f"a request may be for {MOST} objects")
+        return _refusal(413, f"a request may be for {MOST} objects")
     return wanted
 
 

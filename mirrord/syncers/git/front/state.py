@@ -86,23 +86,20 @@ class BlobFiles:
     def _put(self, path: Path, data: bytes) -> None:
         with self._putting, storage_errors(str(self._folder)):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._make_room(len(data))
+            with os.scandir(self._folder) as entries:
+                files = sorted((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path) for entry in entries)
+            total = len(data) + sum(size for _, size, _ in files)
+            for _, size, old in files:
+                if total <= self._budget:
+                    break
+                Path(old).unlink(missing_ok=True)
+                total -= size
             fresh = beside(path)
             try:
                 fresh.write_bytes(data)
                 fresh.replace(path)
             finally:
                 fresh.unlink(missing_ok=True)
-
-    def _make_room(self, count: int) -> None:
-        with os.scandir(self._folder) as entries:
-            files = sorted((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path) for entry in entries)
-        total = count + sum(size for _, size, _ in files)
-        for _, size, path in files:
-            if total <= self._budget:
-                break
-            Path(path).unlink(missing_ok=True)
-            total -= size
 
 
 @dataclass(frozen=True, slots=True, eq=False)

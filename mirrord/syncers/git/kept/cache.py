@@ -8,23 +8,53 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from weakref import WeakKeyDictionary
 
 from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.files import storage_errors
+from mirrord.keyedlock import KeyedLock
 from mirrord.syncer.values import LOCAL, Backup, Mirror, Services
 from mirrord.syncers.git.kept.backup_notes import BackupNotes, Lost
-from mirrord.syncers.git.kept.known import KnownRefsNote
+from mirrord.syncers.git.kept.known import KnownRefsNote, Recent
 from mirrord.syncers.git.kept.lfs_notes import LfsNotes
 from mirrord.syncers.git.kept.notes import Notes
-from mirrord.syncers.git.kept.runtime import GitRuntime, git_of
 from mirrord.syncers.git.names import FOLDER, MARK, repository_name
 from mirrord.syncers.git.plan.survey import GitSurvey, questions, strangers
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.cache.maintenance import CHECKED, check, maintain
 from mirrord.wire.git.cache.repository import STAMP, GitCache
 from mirrord.wire.git.cache.view import VIEWS
+from mirrord.wire.git.command import Git
 from mirrord.wire.git.refs import Refs
+from mirrord.wire.http.client import Http
 from mirrord.wire.offload import offload
+
+
+class GitRuntime:
+    """Locks, what was read last, and what starts git.
+
+    Attributes:
+        locks: for each cache and each destination.
+        recent: what was read of notes last.
+    """
+
+    def __init__(self, services: Services) -> None:
+        """Share nothing yet."""
+        self.locks, self.recent = KeyedLock(), Recent()
+        self._home = services.scratch / "git-home"
+        self._by_http: WeakKeyDictionary[Http, Git] = WeakKeyDictionary()
+
+    def git(self, http: Http) -> Git:
+        """Return what starts git by the rules of one configuration, the same for all runs with it."""
+        found = self._by_http.get(http)
+        if found is None:
+            found = self._by_http[http] = Git(self._home, http.book)
+        return found
+
+
+def git_of(services: Services) -> Git:
+    """Return what starts git for runs with these services."""
+    return services.once(GitRuntime).git(services.http)
 
 
 class MirrorCache:
@@ -42,7 +72,7 @@ class MirrorCache:
         runtime = services.once(GitRuntime)
         self.locks = runtime.locks
         self.known = KnownRefsNote(self.repository, runtime.recent)
-        self._backups = BackupNotes(Notes(self.folder))
+        self.backup_notes = BackupNotes(Notes(self.folder))
 
     @property
     def lock(self) -> AbstractAsyncContextManager[None]:
@@ -77,13 +107,9 @@ class MirrorCache:
         """Serve what is wanted from now on, after `backups` are made: ref and object → what becomes of that ref."""
         await self.repository.prepare()
         await self.known.forget()
-        await self._backups.add(stamp, backups)
+        await self.backup_notes.add(stamp, backups)
         await self.repository.adopt(wanted.refs, wanted.head, backups, stamp)
         await self.known.read()
-
-    async def note_outcomes(self, stamp: str, backups: Mapping[Lost, str], gone: Mapping[Lost, str]) -> None:
-        """Note what became of refs at targets, where that was only meant when it was adopted, or is in no backup."""
-        await self._backups.add(stamp, backups, gone)
 
     async def backups(self) -> Sequence[Backup]:
         """List what can be brought back, the newest first, after what was brought back and overrides upstream.
@@ -94,7 +120,7 @@ class MirrorCache:
         if known.served is None:
             return ()
         held = [Backup(ref, ref, oid, "brought back; overrides upstream") for ref, oid in sorted(known.held.items())]
-        return [*held, *await self._backups.listed(await self.repository.backups())]
+        return [*held, *await self.backup_notes.listed(await self.repository.backups())]
 
     async def restore(self, name: str) -> None:
         """Let a backup override upstream's ref, from the next run on. Raises UsageError: there is none of that name."""
@@ -115,12 +141,8 @@ class MirrorCache:
     async def care(self, now: datetime, backups: float, *, suspect: bool) -> None:
         """Serve it under its name when `local` is a target, forget old backups, pack, and check once a month.
 
-        Costs no process while nothing is due.
-
-        Args:
-            now: of the pass.
-            backups: seconds for which they are kept.
-            suspect: something that was pushed looked damaged.
+        Costs no process while nothing is due. Backups are kept for so many seconds; `suspect`: something that was
+        pushed looked damaged.
 
         Raises:
             ContentError: objects are damaged; the next run begins the cache anew.
@@ -134,7 +156,7 @@ class MirrorCache:
         if expired:
             await self.known.forget()
             await self.repository.expire(edge)
-            await self._backups.forget(edge.strftime(STAMP))
+            await self.backup_notes.forget(edge.strftime(STAMP))
         try:
             if suspect:
                 await check(self.git, self.repository)

@@ -79,8 +79,9 @@ class KnownRefsNote:
         stamps = (name.removeprefix(BACKUP).partition("/")[0] for name in refs if name.startswith(BACKUP))
         oldest = min(stamps, default="")
         known = KnownRefs(_below(refs, INCOMING), served, _below(refs, HELD), oldest)
-        facts = {"seal": sealed, "head": head, "oldest": oldest, "served": _written(served.refs)}
-        await self._notes.write(_NOTE, {**facts, "incoming": _written(known.incoming), "held": _written(known.held)})
+        states = {"served": served.refs, "incoming": known.incoming, "held": known.held}
+        facts = {name: json.dumps(dict(state)) for name, state in states.items()}
+        await self._notes.write(_NOTE, {"seal": sealed, "head": head, "oldest": oldest, **facts})
         return known
 
     def _noted(self) -> KnownRefs | None:
@@ -118,7 +119,3 @@ def _stamp(path: Path) -> str:
 def _below(refs: Mapping[str, str], namespace: str) -> Mapping[str, str]:
     found = ((f"refs/{name.removeprefix(namespace)}", oid) for name, oid in refs.items() if name.startswith(namespace))
     return {name: oid for name, oid in found if name.startswith((HEADS, TAGS))}
-
-
-def _written(refs: Mapping[str, str]) -> str:
-    return json.dumps(dict(refs))

@@ -8,7 +8,7 @@ The note lies in the cache's own folder; without it all is looked at once more, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -51,7 +51,7 @@ class LfsNotes:
         """
         if not refs.refs:
             return {}
-        note = await asyncio.to_thread(self._notes.read, _NOTE)
+        note = await asyncio.to_thread(Notes(self.folder).read, _NOTE)
         known = await asyncio.to_thread(_known, note, {name: at for name, at in places.items() if name not in empty})
         if note.get("print") == refs.fingerprint and known.keys() == places.keys():
             return await self._here(known)
@@ -68,7 +68,7 @@ class LfsNotes:
         owed = await self._here({name: found.get(name, frozenset()) for name in places})
         facts = {"print": refs.fingerprint, "tips": "\n".join(sorted(tips)), "seen": "yes" if seen else ""}
         facts |= await asyncio.to_thread(_written, owed, places)
-        await self._notes.write(_NOTE, {**facts, "uses": "yes" if uses else ""})
+        await Notes(self.folder).write(_NOTE, {**facts, "uses": "yes" if uses else ""})
         return owed
 
     async def settle(self, owed: Owed, places: Mapping[str, str], doubted: Collection[str] = ()) -> None:
@@ -77,20 +77,17 @@ class LfsNotes:
         Raises:
             StorageError: the note cannot be written.
         """
-        note = await asyncio.to_thread(self._notes.read, _NOTE)
+        notes = Notes(self.folder)
+        note = await asyncio.to_thread(notes.read, _NOTE)
         kept = {key: value for key, value in note.items() if not key.startswith(_OWED)}
         sure = {name: one for name, one in owed.items() if name not in doubted}
-        await self._notes.write(_NOTE, {**kept, **await asyncio.to_thread(_written, sure, places)})
+        await notes.write(_NOTE, {**kept, **await asyncio.to_thread(_written, sure, places)})
 
     async def _here(self, owed: Owed) -> Owed:
         """Leave out what the cache turns out to have."""
         if not owed.get(LOCAL):
             return owed
         return {**owed, LOCAL: await asyncio.to_thread(lacking, self.folder, owed[LOCAL])}
-
-    @property
-    def _notes(self) -> Notes:
-        return Notes(self.folder)
 
 
 def _known(note: Mapping[str, str], places: Mapping[str, str]) -> Owed:
@@ -100,11 +97,8 @@ def _known(note: Mapping[str, str], places: Mapping[str, str]) -> Owed:
 
 
 def _written(owed: Owed, places: Mapping[str, str]) -> Mapping[str, str]:
-    return {f"{_OWED}{name}": "\n".join([places[name], *_lines(one)]) for name, one in owed.items()}
-
-
-def _lines(pointers: Iterable[Pointer]) -> Iterable[str]:
-    return (f"{pointer.oid} {pointer.size} {pointer.blob}" for pointer in ordered(pointers))
+    lines = {name: [f"{one.oid} {one.size} {one.blob}" for one in ordered(pointers)] for name, pointers in owed.items()}
+    return {f"{_OWED}{name}": "\n".join([places[name], *found]) for name, found in lines.items()}
 
 
 def _read(text: str, place: str) -> frozenset[Pointer] | None:

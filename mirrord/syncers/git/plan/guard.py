@@ -7,8 +7,6 @@ manifest that shrank by 5 %. A repository that vanished is no case for the guard
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from mirrord.plan.guards import too_much
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.git.names import spec_of
@@ -58,8 +56,12 @@ def accident(mirror: Mirror, survey: GitSurvey, before: Refs | None) -> str:
 
 def _replaced(survey: GitSurvey, before: Refs, after: Refs) -> str:
     branches = [name for name in before.refs if name.startswith(HEADS)]
-    if len(branches) < 2 or any(_survives(survey, name, before, after) for name in branches):
+    if len(branches) < 2:
         return ""
+    for name in branches:
+        gone_on = survey.goes_on(before.refs[name], after.refs.get(name) or tip(after))
+        if gone_on or name in survey.held_back or (name not in after.refs and name in survey.upstream.refs):
+            return ""
     return f"upstream was replaced: none of its {len(branches)} branches goes on from what it was"
 
 
@@ -101,18 +103,9 @@ def _lost_too_much(survey: GitSurvey, before: Refs, after: Refs, wanted: Refs, m
     did = [f"lost {len(gone)}"] if gone else []
     did += [f"rewrote {len(rewritten)}"] if rewritten else []
     of = f"of {_count(len(before.refs), 'branch or tag', 'branches and tags')}"
-    named = _some([*gone, *rewritten])
-    return f"upstream {' and '.join(did)} {of} ({named}), {verdict}"
-
-
-def _survives(survey: GitSurvey, name: str, before: Refs, after: Refs) -> bool:
-    gone_on = survey.goes_on(before.refs[name], after.refs.get(name) or tip(after))
-    return gone_on or name in survey.held_back or (name not in after.refs and name in survey.upstream.refs)
-
-
-def _some(names: Sequence[str]) -> str:
+    names = [*gone, *rewritten]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(map(_short, names[:_NAMED])) + more
+    return f"upstream {' and '.join(did)} {of} ({', '.join(map(_short, names[:_NAMED]))}{more}), {verdict}"
 
 
 def _short(name: str) -> str:

@@ -24,7 +24,6 @@ DEFAULT_BRANCH = "HEAD"
 """The item that stands for a target's default branch; its digest is the full name of the branch."""
 GROUP = "push"
 
-
 _UNKNOWN = "not upstream; kept this time, since nothing is known of earlier runs"
 
 
@@ -46,11 +45,6 @@ class _Decider:
         """Return what a target has, or None when there is no repository."""
         return self.survey.served if target.name == LOCAL else self.survey.targets.get(target.name)
 
-    @property
-    def witnesses(self) -> frozenset[str | None]:
-        """Return the refs that are remembered of a target: one is enough to know that it was written."""
-        return frozenset((self.after.head, *self.after.names[:1]))
-
 
 def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
     """Decide about every ref at every target; when the guard speaks, about none."""
@@ -67,9 +61,8 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
             steps += _decided(decider, target)
             remarks += filter(None, [_by_hand(decider, target)])
         if any(step.reason == _UNKNOWN for step in steps):
-            remarks.append(
-                "nothing is known of earlier runs: this one deletes nothing, and the next one compares with what it saw"
-            )
+            blind = "this one deletes nothing, and the next one compares with what it saw"
+            remarks.append(f"nothing is known of earlier runs: {blind}")
     notes = (choice.problems, choice.missing, tuple(remarks))
     return Plan(mirror.name, mirror.kind, now, tuple(steps), *notes, decisions=survey)
 
@@ -104,7 +97,7 @@ def _refusal(mirror: Mirror, survey: GitSurvey, target: Target) -> str:
         return f"not known what is there, so nothing is overwritten: {unasked}" if blind else ""
     held = survey.targets.get(target.name)
     if held is None:
-        return _missing(mirror, target)
+        return _unmade(mirror, target)
     why = "" if mirror.allow or not held.refs else _stranger(mirror, survey, target, held)
     return unless_meant(mirror.name, why) if why else ""
 
@@ -113,27 +106,26 @@ def _stranger(mirror: Mirror, survey: GitSurvey, target: Target, held: Refs) -> 
     """Say why what a target holds should not be replaced by what is wanted, or ""."""
     if not survey.wanted.refs:
         return f"upstream has no branches or tags, and {_many(len(held.refs))} there would be deleted"
-    if target.name not in survey.known and not _related(survey, held):
+    # Any ref there may point into the history that is wanted, or that was served before.
+    after, end = survey.wanted, tip(survey.wanted)
+    ours = after.objects | (survey.served.objects if survey.served else frozenset())
+    related = target.name in survey.known or any(
+        oid in ours or survey.goes_on(oid, after.refs.get(name) or end) for name, oid in held.refs.items()
+    )
+    if not related:
         return f"{_many(len(held.refs))} there and upstream have nothing in common: it may be another repository"
     # Without a cache the target itself is the only witness of what upstream used to be.
     why = "" if survey.baseline is not None else accident(mirror, survey, held)
     return f"nothing is known of earlier runs, and compared with what is there, {why}" if why else ""
 
 
-def _missing(mirror: Mirror, target: Target) -> str:
+def _unmade(mirror: Mirror, target: Target) -> str:
     if not options_of(target).create:
         return "there is no such repository; make it there, or write `create: true` at the target"
     forge = forge_at(mirror, target)
     if not forge.creates:
         return f"there is no such repository, and a {forge.name} host cannot be asked to make one; make it there"
     return ""
-
-
-def _related(survey: GitSurvey, held: Refs) -> bool:
-    """Whether any ref there points into the history that is wanted, or that was served before."""
-    after, end = survey.wanted, tip(survey.wanted)
-    ours = {*after.refs.values(), *(survey.served.refs.values() if survey.served else ())}
-    return any(oid in ours or survey.goes_on(oid, after.refs.get(name) or end) for name, oid in held.refs.items())
 
 
 def _steps(decider: _Decider, target: Target) -> Iterator[Step]:
@@ -148,38 +140,31 @@ def _steps(decider: _Decider, target: Target) -> Iterator[Step]:
         yield _lfs(name, pointers, decider.after.fingerprint)
     equal = alike(held, after)
     same = len(after) if equal else 0
+    witnesses = (decider.after.head, *decider.after.names[:1])  # one is enough to know that a target was written
     for ref in () if equal else decider.after.names:
         old, new = held.get(ref), after[ref]
         if old == new:
             same += 1
             continue
         reason = created if old is None else _change(decider, ref, old, new)
-        passing = ref not in decider.witnesses
-        yield Step(Action.COPY, ref, new, name, (ref,), reason, group=GROUP, passing=passing)
+        yield Step(Action.COPY, ref, new, name, (ref,), reason, group=GROUP, passing=ref not in witnesses)
     head = _default_branch(decider, target) if _switches(decider, target) else ""
     if head:
-        yield Step(
-            Action.COPY,
-            DEFAULT_BRANCH,
-            decider.after.head or "",
-            name,
-            (DEFAULT_BRANCH,),
-            head,
-            group=GROUP,
-            passing=True,
-        )
+        branch = decider.after.head or ""
+        yield Step(Action.COPY, DEFAULT_BRANCH, branch, name, (DEFAULT_BRANCH,), head, group=GROUP, passing=True)
     gone = () if equal else sorted(held.keys() - after.keys())
     blind = decider.survey.baseline is None and not decider.mirror.allow
     for ref in gone:
         if blind:
             yield Step(Action.KEEP, ref, held[ref], name, (ref,), _UNKNOWN, group=GROUP)
             continue
-        yield Step(
-            Action.DELETE, ref, held[ref], name, (ref,), _deletion(decider, ref, held[ref]), group=GROUP, passing=True
-        )
+        reason = _deletion(decider, ref, held[ref])
+        yield Step(Action.DELETE, ref, held[ref], name, (ref,), reason, group=GROUP, passing=True)
     whole = same == len(after) and not gone and not head
     if same or whole:
-        kept = _everything(target, Action.KEEP, _as_upstream(same), decider.after.fingerprint, confirmed=whole)
+        reason = f"{_many(same)} {'is' if same == 1 else 'are'} as upstream" if same else ""
+        reason = reason or "upstream has no branches or tags"
+        kept = _everything(target, Action.KEEP, reason, decider.after.fingerprint, confirmed=whole)
         yield replace(kept, count=same)
 
 
@@ -266,12 +251,6 @@ def _short(name: str | None) -> str:
 def _everything(target: Target, action: Action, reason: str, digest: str, *, confirmed: bool = False) -> Step:
     group = GROUP if action is Action.COPY else ""
     return Step(action, EVERYTHING, digest, target.name, (EVERYTHING,), reason, group=group, confirmed=confirmed)
-
-
-def _as_upstream(number: int) -> str:
-    if not number:
-        return "upstream has no branches or tags"
-    return f"{_many(number)} {'is' if number == 1 else 'are'} as upstream"
 
 
 def _many(number: int) -> str:

@@ -58,10 +58,6 @@ class GitDestination:
             await asyncio.sleep(pause)
         return note
 
-    async def switch(self, branch: str) -> None:
-        """Make a branch (full name) the default one. Raises MirrordError: the host did not."""
-        await self.forge.set_default_branch(self.http, self.address, branch.removeprefix(HEADS))
-
     def explained(self, error: MirrordError) -> MirrordError:
         """Add the next step that this kind of host is known for."""
         hint = self.forge.explain(str(error))
@@ -83,13 +79,8 @@ class Push:
     async def carry_out(self, held: Refs, changes: Sequence[Change], head: str | None = None) -> None:
         """Push what is new, switch the default branch, delete what it was: a host keeps its default branch.
 
-        Args:
-            held: what was seen there.
-            changes: of refs.
-            head: the branch that shall become the default one, or None when that stays.
-
-        Raises:
-            MirrordError: what came of it could not be seen.
+        The target was seen to have `held`; `head` shall become its default branch, unless it is None. Raises
+        MirrordError: what came of it could not be seen.
         """
         self.after = held
         gone = {change.ref for change in changes if change.new is None}
@@ -124,7 +115,7 @@ class Push:
         for pause in (0.0, *PAUSES):
             if pause:
                 await asyncio.sleep(pause)
-            await self.to.switch(branch)
+            await self.to.forge.set_default_branch(self.to.http, self.to.address, branch.removeprefix(HEADS))
             await self._see()
             if self.after.head in (branch, None):  # old servers do not tell
                 return
@@ -154,22 +145,19 @@ class Push:
             return
         hit("git.pushed")
         named = {change.ref for change in changes}
+        said = "\n".join(line for line in pushed.words.splitlines() if line.startswith("remote:"))
         for result in pushed.results:
             if result.ref in named:
                 self.results[result.ref] = result
-                if not result.ok:
-                    self.errors[result.ref] = self._refusal(result, pushed.words)
+                if result.ok:
+                    continue
+                reason = result.reason
+                if said and _HOOK.search(reason):  # `pre-receive hook declined` says nothing: the host's own words do
+                    reason = f"{reason}: {words(said)}"
+                self.errors[result.ref] = self.to.explained(per_ref(result.ref, reason))
         if pushed.error is not None:
             left = named - {result.ref for result in pushed.results}
             self.errors |= dict.fromkeys(left, self.to.explained(pushed.error))
-
-    def _refusal(self, result: RefResult, stderr: str) -> MirrordError:
-        """Put the host's own words to a reason that says nothing (`pre-receive hook declined`)."""
-        reason = result.reason
-        message = "\n".join(line for line in stderr.splitlines() if line.startswith("remote:"))
-        if message and _HOOK.search(reason):
-            reason = f"{reason}: {words(message)}"
-        return self.to.explained(per_ref(result.ref, reason))
 
     async def _see(self) -> None:
         self.after = await self.to.look() or Refs({})
@@ -185,20 +173,20 @@ class Push:
         """
         if not left:
             return ()
-        passing = [one for one in left if self._passes(one.ref)]
+        passing = []
+        for one in left:
+            error, result = self.errors.get(one.ref), self.results.get(one.ref)
+            if result is not None and not result.ok:
+                again = bool(_PASSES.search(result.reason))
+            else:
+                again = error is None or error.retry
+            passing += [one] if again else []
         if passing:
             return (passing,)
         refused = all(one.ref in self.results and self.results[one.ref].remote for one in left)
         if refused and len(left) == len(changes) and 1 < len(left) <= ALONE:
             return [[one] for one in left]
         return ()
-
-    def _passes(self, ref: str) -> bool:
-        """Whether what befell a ref may be over when it is tried again at once."""
-        error, result = self.errors.get(ref), self.results.get(ref)
-        if result is not None and not result.ok:
-            return bool(_PASSES.search(result.reason))
-        return error is None or error.retry
 
     def error_of(self, change: Change) -> MirrordError | None:
         """Return why a change is not there, or None when it is."""

@@ -100,7 +100,10 @@ class LfsTransfer:
     async def _judge(self, target: str, errors: Errors) -> None:
         """Keep what went wrong for a target, and which refs need what is not to be had from anybody."""
         self._left[target] = errors
-        gone = {oid for oid, error in errors.items() if _gone(error, absent=error is self._absent.get(oid))}
+        # Nobody can help it where there is no LFS server to have it from or to, or upstream has lost it.
+        missing = (oid for oid, error in errors.items() if isinstance(error, MissingError))
+        lost = {oid for oid in missing if errors[oid] is self._absent.get(oid)}
+        gone = lost | {oid for oid, error in errors.items() if isinstance(error, UnsupportedError)}
         self._hopeless[target] = frozenset(one for one in self.owed[target] if one.oid in gone)
         self._needing[target] = await self._walk(holding, self.tips, self._hopeless[target])
 
@@ -170,11 +173,6 @@ class LfsTransfer:
         self.services.events.emit(BytesRead(f"sha256:{pointer.oid}", count, pointer.size))
 
 
-def _gone(error: MirrordError, *, absent: bool) -> bool:
-    """Whether nobody can help it: upstream has lost the object, or there is no LFS server to have it from or to."""
-    return isinstance(error, UnsupportedError) or (absent and isinstance(error, MissingError))
-
-
 def _waits(error: MirrordError) -> MirrordError:
     """Return the reason why a ref is not pushed; the same text for all, so that it is told once."""
     why = type(error).__new__(type(error))  # whatever its kind needs besides words, it has
@@ -188,10 +186,8 @@ def _causes(errors: Sequence[MirrordError]) -> tuple[MirrordError, str]:
     kinds = [(type(error), getattr(error, "status", None)) for error in errors]
     ranked = [kind for kind, _ in Counter(kinds).most_common()]
     firsts = [errors[kinds.index(kind)] for kind in ranked]
-    causes = "; ".join(map(str, firsts[:_CAUSES])) + (
-        f"; and {len(firsts) - _CAUSES} more" if len(firsts) > _CAUSES else ""
-    )
-    return firsts[0], causes
+    more = f"; and {len(firsts) - _CAUSES} more" if len(firsts) > _CAUSES else ""
+    return firsts[0], "; ".join(map(str, firsts[:_CAUSES])) + more
 
 
 def _many(number: int) -> str:

@@ -81,8 +81,7 @@ class Secured:
     def outcomes(self, done: Collection[tuple[str, str]]) -> tuple[Mapping[Lost, str], Mapping[Lost, str]]:
         """Say what became of refs at targets: of which there are backups, and of which there are none.
 
-        Args:
-            done: target and ref, of all steps that were taken.
+        `done` names target and ref of all steps that were taken.
         """
         kept, gone = dict[Lost, str](), dict[Lost, str]()
         for one in self.lost:
@@ -97,20 +96,10 @@ class Secured:
 async def rescue(
     cache: MirrorCache, lost: Sequence[LostObject], places: Mapping[str, Address]
 ) -> Mapping[str, MirrordError]:
-    """Fetch the objects of `lost` that are not here, each from the targets that have it.
+    """Fetch the objects of `lost` that are not here, each from the targets that have it (name → address).
 
-    Costs nothing when all are here. Nothing leads to what came: the caller makes the backups.
-
-    Args:
-        cache: its lock is taken here.
-        lost: what will be given up.
-        places: target name → its address.
-
-    Returns:
-        Object → why it could not be had.
-
-    Raises:
-        MirrordError: the cache cannot be used.
+    Costs nothing when all are here; takes the cache's lock. Nothing leads to what came: the caller makes the backups.
+    Returns object → why it could not be had. Raises MirrordError: the cache cannot be used.
     """
     asked: dict[str, dict[str, None]] = {}
     for one in lost:
@@ -122,11 +111,11 @@ async def rescue(
     async with cache.lock:
         await cache.repository.prepare()
         few = {name: tuple(oids)[:MOST] for name, oids in asked.items()}
-        failures = await asyncio.gather(
-            *(_take(cache, places[name], oids, SECONDS, LARGEST) for name, oids in few.items())
-        )
+        takes = (_take(cache, places[name], oids, SECONDS, LARGEST) for name, oids in few.items())
+        failures = await asyncio.gather(*takes)
         for (name, oids), error in zip(few.items(), failures, strict=True):
-            errors |= dict.fromkeys(asked[name].keys() - set(oids), _too_many(len(asked[name])))
+            many = f"{len(asked[name])} refs there have what is nowhere else; {MOST} are kept at most"
+            errors |= dict.fromkeys(asked[name].keys() - set(oids), TooLargeError(many))
             if error is not None and len(oids) > 1 and isinstance(error, _EACH):
                 errors |= await _each(cache, places[name], oids)
             elif error is not None:
@@ -214,7 +203,3 @@ async def _take(
         else:
             return None
     return error
-
-
-def _too_many(number: int) -> MirrordError:
-    return TooLargeError(f"{number} refs there have what is nowhere else; {MOST} are kept at most")

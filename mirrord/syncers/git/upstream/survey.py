@@ -10,9 +10,8 @@ from datetime import datetime
 from mirrord.errors import BrokenError, MirrordError, MissingError, UnreachableError, UnsupportedError
 from mirrord.model.memory import Memory
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
-from mirrord.syncers.git.kept.cache import MirrorCache
+from mirrord.syncers.git.kept.cache import MirrorCache, git_of
 from mirrord.syncers.git.kept.known import KnownRefs
-from mirrord.syncers.git.kept.runtime import git_of
 from mirrord.syncers.git.names import places, source_address, spec_of, target_address
 from mirrord.syncers.git.plan.guard import guard
 from mirrord.syncers.git.plan.survey import GitSurvey, choose

@@ -39,11 +39,7 @@ _ONE_PACK: Final = {"fetch.unpackLimit": "1"}  # one file, whose size the system
 async def batch_check(git: Git, folder: Path, names: Iterable[str], *fields: str) -> list[str]:
     """Return what git says of each object, in the order of names (gitrevisions(7)); `NAME missing` of what is not here.
 
-    Args:
-        git: starts git.
-        folder: the repository.
-        names: none has a line feed in it.
-        fields: as git-cat-file(1) calls them; `objectname` by default.
+    No name has a line feed in it; `fields` are as git-cat-file(1) calls them, `objectname` by default.
     """
     form = " ".join(f"%({field})" for field in fields or ("objectname",))
     stdin = "".join(f"{name}\n" for name in names).encode()
@@ -132,12 +128,8 @@ class Bare:
     async def bring(self, address: Address, deadline: float | None, seen: Refs | None = None) -> None:
         """Fetch the branches and tags of `address` into `INCOMING`; what is gone there goes here too.
 
-        Not `--atomic`: that fails for ever when `dev` gives way to `dev/x`.
-
-        Args:
-            address: of upstream.
-            deadline: in seconds.
-            seen: what upstream was seen to have; many refs that are all new are brought by id, and added at once.
+        Not `--atomic`: that fails for ever when `dev` gives way to `dev/x`. Of what upstream was `seen` to have, many
+        refs that are all new are brought by id, and added at once; `deadline` is in seconds.
 
         Raises:
             ContentError: what came, or what is here, is damaged or dangerous.
@@ -159,19 +151,9 @@ class Bare:
         return await self._add(refs)
 
     async def take(self, address: Address, oids: Iterable[str], *, deadline: float, largest: int) -> None:
-        """Fetch objects by id, with all that belongs to them; no ref leads to them yet.
+        """Fetch objects by id from whoever shows refs to them, with all that belongs to them; no ref leads to them yet.
 
-        Args:
-            address: of any repository that shows refs to them.
-            oids: full ids.
-            deadline: in seconds.
-            largest: bytes of the pack that may come.
-
-        Raises:
-            TooLargeError: more came.
-            ContentError: what came is damaged or dangerous.
-            UnsupportedError: it is shallow.
-            MirrordError: they cannot be had.
+        Raises as `bring`, within `deadline` seconds, and TooLargeError when a pack of more than `largest` bytes came.
         """
         await self._fetch(address, deadline, (), sorted(oids), largest)
 

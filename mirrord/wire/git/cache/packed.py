@@ -48,10 +48,8 @@ def add(folder: Path, refs: Mapping[str, str], peeled: Mapping[str, str]) -> boo
                     return False
                 for ref, oid in refs.items():
                     held[ref] = f"{oid} {ref}\n" + (f"^{peeled[ref]}\n" if ref in peeled else "")
-                lines = (
-                    held[name] for name in sorted(held, key=os.fsencode)
-                )  # git's order is that of the names' bytes
-                file.write((_HEADER + "".join(lines)).encode("utf-8", "surrogateescape"))
+                ordered = sorted(held, key=os.fsencode)  # as git does: by the names' bytes
+                file.write((_HEADER + "".join(map(held.__getitem__, ordered))).encode("utf-8", "surrogateescape"))
                 settle(file, lock, target, written=lambda: failpoints.hit("git.packed"))
         except BaseException:
             lock.unlink(missing_ok=True)

@@ -62,17 +62,9 @@ disk: Final = partial(storage_errors, advice="; see to that disk")
 
 
 def repair(folder: Path, head: str) -> Sequence[Path] | None:
-    """Sweep locks and leftovers, drop unreadable refs, restore HEAD and configuration.
+    """Sweep locks and leftovers, drop unreadable refs, restore HEAD (to `head` if it cannot be read) and configuration.
 
-    Args:
-        folder: the repository; it may be missing.
-        head: what HEAD shall point to when nobody can read it any more.
-
-    Returns:
-        Packs that lack their index, or None when there is no repository at all.
-
-    Raises:
-        StorageError: the disk said no.
+    Returns packs that lack their index, or None when there is no repository at all. Raises StorageError.
     """
     with disk(folder):
         settle(folder)

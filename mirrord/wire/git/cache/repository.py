@@ -154,17 +154,12 @@ class GitCache(Bare):
     async def adopt(
         self, wanted: Mapping[str, str], head: str | None, backups: Iterable[tuple[str, str]], stamp: str
     ) -> None:
-        """Make `wanted` what is served and pushed; whatever it overwrites is backed up before.
+        """Make `wanted` (by full name) what is served and pushed, and HEAD; what it overwrites is backed up before.
 
-        One transaction moves the refs. Only where `dev` gives way to `dev/x`, or the other way round, git cannot delete
-        and create in one; then those that stand in the way go first. Killed between the two, the next run creates what
-        is missing, and the backups are there.
-
-        Args:
-            wanted: branches and tags by full name.
-            head: what HEAD shall point to.
-            backups: full names and objects that they lose; of an object that a ref lost before, the new one stays.
-            stamp: when, as `STAMP`.
+        Backups are full names and objects that they lose, made at `stamp` (as `STAMP`); of an object that a ref lost
+        before, the new one stays. One transaction moves the refs. Only where `dev` gives way to `dev/x`, or the other
+        way round, git cannot delete and create in one; then those that stand in the way go first. Killed between the
+        two, the next run creates what is missing, and the backups are there.
 
         Raises:
             MirrordError: git said no; what was served before still is, or the next run goes on from there.

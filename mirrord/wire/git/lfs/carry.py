@@ -40,7 +40,6 @@ PROGRESS: Final = MIB
 HOPELESS: Final = 8  # objects in a row that the line or the host did not let through, after which no more are tried
 _DONE: Final = (200, 201, 202, 203, 204)
 
-
 Errors = dict[str, MirrordError]
 """What went wrong, by the ids of objects."""
 
@@ -101,17 +100,15 @@ class _Transfers:
         ranked = [tuple(one.values())[:SIZES] for _, one in sorted(sizes.items())]
         for turn in range(max(map(len, ranked), default=0)):
             left = [one[turn] for one in ranked if turn < len(one)]
-            await self._rounds([one for one in left if not turn or one.oid in self.errors])
+            left = [one for one in left if not turn or one.oid in self.errors]
+            for _ in range(ROUNDS):
+                self.again = []
+                for start in range(0, len(left), MOST):
+                    await self._batch(left[start : start + MOST])
+                left = self.again
+                if not left or self.end:
+                    break
         return self.errors
-
-    async def _rounds(self, left: Sequence[Pointer]) -> None:
-        for _ in range(ROUNDS):
-            self.again = []
-            for start in range(0, len(left), MOST):
-                await self._batch(left[start : start + MOST])
-            left = self.again
-            if not left or self.end:
-                break
 
     async def _batch(self, pointers: Sequence[Pointer]) -> None:
         answers: Mapping[str, LfsAnswer] = {}

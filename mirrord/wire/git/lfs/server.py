@@ -14,18 +14,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final
 
-from mirrord.errors import (
-    ContentError,
-    DeniedError,
-    MirrordError,
-    MissingError,
-    RefusedError,
-    ServerError,
-    ThrottledError,
-    TooLargeError,
-    UnsupportedError,
-    UntrustedError,
-)
+from mirrord import errors
 from mirrord.wire import trust
 from mirrord.wire.git.address import Address, check
 from mirrord.wire.git.command import Git
@@ -71,7 +60,7 @@ class LfsAnswer:
 
     # by name: `download`, `upload`, `verify`. An upload without actions: the server has the object
     actions: Mapping[str, LfsAction] = field(default_factory=dict)
-    error: MirrordError | None = None  # why there are none
+    error: errors.MirrordError | None = None  # why there are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +83,7 @@ class LfsServer:
         self._issued: dict[str, Secret] = {}
 
     async def batch(self, operation: str, pointers: Sequence[Pointer]) -> Mapping[str, LfsAnswer]:
-        """Ask about objects, at most `MOST`; return what is said of each that was spoken of, by id.
-
-        Args:
-            operation: `download` or `upload`.
-            pointers: whose objects.
+        """Ask about objects, at most `MOST`, to `download` or `upload` them; return what is said of each, by id.
 
         Raises:
             UnsupportedError: there is no LFS server for the repository.
@@ -120,16 +105,17 @@ class LfsServer:
         )
         try:
             answer = await self.http.fetch(call)
-        except DeniedError:
+        except errors.DeniedError:
             self._endpoints.pop(operation, None)
             raise
         if answer.status in _NONE:
             step = "the host has no LFS server for it; set `lfs: false` to mirror pointers only"
-            raise UnsupportedError(f"{self.address}: {step} (status {answer.status})")
+            raise errors.UnsupportedError(f"{self.address}: {step} (status {answer.status})")
         if answer.status == 413:
             half = len(pointers) // 2
             if not half:
-                raise TooLargeError(f"{self.address.host}: the LFS server takes not even a request for one object")
+                reason = "the LFS server takes not even a request for one object"
+                raise errors.TooLargeError(f"{self.address.host}: {reason}")
             return {**await self.batch(operation, pointers[:half]), **await self.batch(operation, pointers[half:])}
         return await offload(len(answer.body), self._read, answer)
 
@@ -140,9 +126,9 @@ class LfsServer:
             found = {str(one["oid"]): self._answer(one, answer.url) for one in objects if isinstance(one, Mapping)}
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             reason = "answers, and not as an LFS server does: a login page, or another kind of address"
-            raise ContentError(f"{self.address.host}: {reason}") from error
+            raise errors.ContentError(f"{self.address.host}: {reason}") from error
         if transfer != "basic":
-            raise ContentError(f"{self.address.host}: the LFS server wants the transfer {str(transfer)[:40]!a}")
+            raise errors.ContentError(f"{self.address.host}: the LFS server wants the transfer {str(transfer)[:40]!a}")
         return found
 
     def _answer(self, one: Mapping[str, Any], url: str) -> LfsAnswer:
@@ -151,31 +137,31 @@ class LfsServer:
             if one.get("error"):
                 return LfsAnswer(error=self._error(one["error"]))
             actions = one.get("actions") or one.get("_links") or {}  # servers before git-lfs 2.0 say `_links`
-            return LfsAnswer({str(name): self._action(action, url) for name, action in actions.items()})
-        except UntrustedError as error:
+            found = dict[str, LfsAction]()
+            for name, action in actions.items():  # read as one reads a redirect: where it leads is for `trust` to say
+                href = str(action["href"])
+                if len(href) > _LONGEST:
+                    text = f"{self.address.host}: the LFS server tells addresses of {len(href)} characters"
+                    return LfsAnswer(error=errors.ContentError(text))
+                found[str(name)] = LfsAction(trust.redirect((url,), href), self._headers(action.get("header")))
+            return LfsAnswer(found)
+        except errors.UntrustedError as error:
             return LfsAnswer(error=self.elsewhere(error))
-        except ContentError as error:
+        except errors.ContentError as error:
             return LfsAnswer(error=error)
         except (ValueError, TypeError, KeyError, AttributeError):
             text = f"{self.address.host}: what its LFS server says of an object cannot be read"
-            return LfsAnswer(error=ContentError(text))
+            return LfsAnswer(error=errors.ContentError(text))
 
-    def elsewhere(self, error: UntrustedError) -> UntrustedError:
+    def elsewhere(self, error: errors.UntrustedError) -> errors.UntrustedError:
         """Say of a refusal to go somewhere who wanted us to."""
         text = f"{self.address.host}: its LFS server sends us to where we do not go: {error}"
-        return UntrustedError(text, error.reason)
-
-    def _action(self, answer: Mapping[str, Any], url: str) -> LfsAction:
-        """Read an action as one reads a redirect: where it leads is for `trust` to say."""
-        href = str(answer["href"])
-        if len(href) > _LONGEST:
-            raise ContentError(f"{self.address.host}: the LFS server tells addresses of {len(href)} characters")
-        return LfsAction(trust.redirect((url,), href), self._headers(answer.get("header")))
+        return errors.UntrustedError(text, error.reason)
 
     def _headers(self, answer: Mapping[str, Any] | None) -> Mapping[str, str]:
         headers = {str(name): str(value) for name, value in (answer or {}).items()}
         if not all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in headers.items()):
-            raise ContentError(f"{self.address.host}: the LFS server asks for headers that cannot be sent")
+            raise errors.ContentError(f"{self.address.host}: the LFS server asks for headers that cannot be sent")
         headers = {name: value for name, value in headers.items() if name.lower() not in _OURS}
         for value in (value for name, value in headers.items() if _SECRET.search(name)):
             # What it issued, and the token in it, is kept out of every text: it may be told in an error.
@@ -185,33 +171,33 @@ class LfsServer:
             del self._issued[next(iter(self._issued))]
         return headers
 
-    def _error(self, answer: Mapping[str, Any]) -> MirrordError:
+    def _error(self, answer: Mapping[str, Any]) -> errors.MirrordError:
         """Return the error that a server tells of one object; its codes are those of HTTP."""
         code = answer.get("code")
         code = code if isinstance(code, int) and 0 <= code < 1000 else 0
         message = " ".join(str(answer.get("message") or "").split())
         text = f"{self.address.host}: {redact(message)[:300] or 'no reason is given'} (LFS status {code})"
         if code in (404, 410):
-            return MissingError(text, code)
+            return errors.MissingError(text, code)
         if code in (401, 403):
-            return DeniedError(text, code)
+            return errors.DeniedError(text, code)
         if code == 429:
-            return ThrottledError(text)
-        return ServerError(text) if code >= 500 and code not in (507, 509) else RefusedError(text, code)
+            return errors.ThrottledError(text)
+        return errors.ServerError(text) if code >= 500 and code not in (507, 509) else errors.RefusedError(text, code)
 
     async def _endpoint(self, operation: str) -> _Endpoint:
         """Find the server: below the repository, or where an ssh host says that it is (docs/api/authentication.md)."""
         found = self._endpoints.get(operation)
         if found is None or monotonic() >= found.until:
-            opened = self._by_ssh(operation) if self.address.scheme == "ssh" else self._by_http()
-            found = self._endpoints[operation] = await opened
+            if self.address.scheme == "ssh":
+                found = await self._by_ssh(operation)
+            else:
+                check(self.address, self._git.book.policy(self.address.host))
+                credential = await self._git.book.credential(self.address.host)
+                headers = {} if credential is None else {"Authorization": basic(self.address, credential)}
+                found = _Endpoint(_below(self.address.url), headers, {}, monotonic() + _LIFE)
+            self._endpoints[operation] = found
         return found
-
-    async def _by_http(self) -> _Endpoint:
-        check(self.address, self._git.book.policy(self.address.host))
-        credential = await self._git.book.credential(self.address.host)
-        headers = {} if credential is None else {"Authorization": basic(self.address, credential)}
-        return _Endpoint(_below(self.address.url), headers, {}, monotonic() + _LIFE)
 
     async def _by_ssh(self, operation: str) -> _Endpoint:
         try:
@@ -220,11 +206,13 @@ class LfsServer:
             url = str(answer.get("href") or "") or _below(f"https://{host_port(self.address)[0]}/{self.address.path}")
             issued, seconds = self._headers(answer.get("header")), float(answer.get("expires_in") or 0)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise ContentError(f"{self.address.host}: git-lfs-authenticate says nothing that can be read") from error
+            raise errors.ContentError(
+                f"{self.address.host}: git-lfs-authenticate says nothing that can be read"
+            ) from error
         origin = check_url(url)
         if origin.scheme == "http" and trust.scheme_of(self._git.book.policy(origin.authority)) == "https":
             text = f"{self.address.host}: its LFS server is at {origin}, which is not encrypted"
-            raise UntrustedError(text, "downgrade")
+            raise errors.UntrustedError(text, "downgrade")
         life = seconds * 0.8 if seconds > 0 else _LIFE
         return _Endpoint(url.rstrip("/"), {}, issued, monotonic() + life)
 
