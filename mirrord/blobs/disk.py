@@ -48,13 +48,24 @@ class DiskStore:
 
     async def adopt(self, digest: Digest, file: Path) -> None:
         """Keep the content of `file`, by a hard link where the file system allows it."""
-        await asyncio.to_thread(self._adopt, digest, file)
+
+        def link() -> None:
+            with storage_errors(self._folder):
+                if not self._has(digest):
+                    link_durably(file, self._place(digest), named=_linked)
+
+        await asyncio.to_thread(link)
 
     async def put(self, digest: Digest, data: bytes) -> None:
         """Keep a small piece of content."""
         if Digest.of(data, digest.algorithm) != digest:
             raise DigestError(f"{len(data)} bytes are not {digest}")
-        await asyncio.to_thread(self._put, digest, data)
+
+        def write() -> None:
+            if not self._has(digest):
+                write_durably(self._place(digest), data, named=_linked)
+
+        await asyncio.to_thread(write)
 
     async def remove(self, digest: Digest) -> None:
         """Remove the file."""
@@ -70,15 +81,6 @@ class DiskStore:
 
     def _has(self, digest: Digest) -> bool:
         return LocalFile.whole(self._place(digest)) is not None
-
-    def _adopt(self, digest: Digest, file: Path) -> None:
-        with storage_errors(self._folder):
-            if not self._has(digest):
-                link_durably(file, self._place(digest), named=_linked)
-
-    def _put(self, digest: Digest, data: bytes) -> None:
-        if not self._has(digest):
-            write_durably(self._place(digest), data, named=_linked)
 
 
 def _linked() -> None:

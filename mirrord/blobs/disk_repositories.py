@@ -72,7 +72,12 @@ class DiskRepositories:
 
     async def linked(self) -> frozenset[Digest]:
         """Read all logs."""
-        return await asyncio.to_thread(self._linked)
+
+        def read() -> frozenset[Digest]:
+            logs = (_Repository(self._folder / name).read(whole=True) for name in self._names())
+            return frozenset().union(*(log.links().content for log in logs if log))
+
+        return await asyncio.to_thread(read)
 
     async def publish(
         self,
@@ -114,10 +119,7 @@ class DiskRepositories:
             return question(view) if isinstance(view, Links) else await asyncio.to_thread(question, view)
 
     def _repository(self, repository: str) -> _Repository:
-        kept = self._known.get(repository)
-        if kept is None:
-            kept = self._known[repository] = _Repository(self._folder / repository)
-        return kept
+        return self._known.setdefault(repository, _Repository(self._folder / repository))
 
     def _remember(self, repository: str, kept: _Repository) -> None:
         if kept.log is not None:
@@ -130,17 +132,12 @@ class DiskRepositories:
         files = (file for name in (FILE, DOCUMENT) for file in self._folder.rglob(name))
         return sorted({file.parent.relative_to(self._folder).as_posix() for file in files})
 
-    def _linked(self) -> frozenset[Digest]:
-        logs = (_Repository(self._folder / name).read(whole=True) for name in self._names())
-        return frozenset().union(*(log.links().content for log in logs if log))
-
 
 @dataclass(slots=True)
 class _Log:
-    """What is known of a log.
+    """What is known of the log `file`.
 
     Attributes:
-        file: where it is.
         identity: tells it from others.
         length: its bytes that count.
         begun: its bytes when it was begun; 0 for an earlier version's document.
@@ -159,7 +156,6 @@ class _Log:
 
     @property
     def revision(self) -> str:
-        """What changes with each publication."""
         return f"{self.identity}-{self.length}"
 
     def links(self) -> Links:
@@ -221,17 +217,13 @@ class _Repository:
             return self.log.revision
 
     def _read(self, *, whole: bool) -> _Log | None:
-        if self.log is None:
-            self.log = self._load()
+        for file, parse in ((self._file, _log), (self._document, _of_document)):
+            if self.log is None:
+                with _damage(file), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    self.log = parse(file, file.read_bytes())
         if self.log is not None and whole:
             self.log.links()
         return self.log
-
-    def _load(self) -> _Log | None:
-        for file, load in ((self._file, _log), (self._document, _of_document)):
-            with _damage(file), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                return load(file, file.read_bytes())
-        return None
 
     def _write(
         self,
@@ -245,22 +237,16 @@ class _Repository:
         """Append a publication, or write all anew; readers see what was there before until it is durable."""
         entry = repository_log.line(tags, manifests)
         if exactly or log is None or not log.begun or log.length + len(entry) > max(SHORT, 2 * log.begun):
-            return self._replace(Links().add(tags, manifests) if exactly else _both(old, tags, manifests))
+            links = Links() if exactly else Links().add(old.tags, old.manifests)
+            data = repository_log.begin(links.add(tags, manifests))
+            hit = failpoints.hit
+            write_durably(self._file, data, written=lambda: hit("links.written"), named=lambda: hit("links.renamed"))
+            self._document.unlink(missing_ok=True)
+            return replace(_log(self._file, data), view=links)
         append_durably(log.file, log.length, entry, written=lambda: failpoints.hit("links.appended"))
         old.add(tags, manifests)
         log.length, log.state = log.length + len(entry), None
         return log
-
-    def _replace(self, links: Links) -> _Log:
-        data = repository_log.begin(links)
-        write_durably(
-            self._file,
-            data,
-            written=lambda: failpoints.hit("links.written"),
-            named=lambda: failpoints.hit("links.renamed"),
-        )
-        self._document.unlink(missing_ok=True)
-        return replace(_log(self._file, data), view=links)
 
 
 @contextlib.contextmanager
@@ -269,10 +255,6 @@ def _damage(file: Path) -> Iterator[None]:
         yield
     except (OSError, *_DAMAGE) as error:
         raise StorageError(f"{file}: {error}") from error
-
-
-def _both(old: Links, tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]) -> Links:
-    return Links().add(old.tags, old.manifests).add(tags, manifests)
 
 
 def _log(file: Path, data: bytes) -> _Log:

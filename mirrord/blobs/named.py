@@ -93,11 +93,7 @@ class NamedFiles:
         self._brought.pop(name, None)
 
     async def save(self) -> None:
-        """Name what was brought and is not shown yet, so that another run goes on from there.
-
-        Raises:
-            StorageError: the disk said no.
-        """
+        """Name what was brought and is not shown yet, so that another run goes on from there. Raises as `show`."""
         names, self._unsaved = self._unsaved, set()
         tags = {name: self._brought[name] for name in names if name in self._brought}
         links = {digest: self._links[digest] for digest in tags.values()}
@@ -114,11 +110,7 @@ class NamedFiles:
         return [{name: digest for name, digest in names.items() if digest not in missing} for names in known]
 
     async def show(self, names: Mapping[str, Digest]) -> None:
-        """Show these files and no others, in one atomic step; all of them MUST be there.
-
-        Raises:
-            StorageError: the disk said no.
-        """
+        """Show these files and no others, in one atomic step; all MUST be there. StorageError: the disk said no."""
         old, waiting = await self._state(self._repository), await self._state(f"{self._repository}/{UNFINISHED}")
         links = {**waiting.manifests, **old.manifests, **self._links}
         new = {digest: links[digest] for digest in names.values()}

@@ -24,22 +24,14 @@ _MIB: Final = 1 << 20
 
 
 def free(folder: Path) -> int:
-    """Return how many bytes whoever we are may still write on the disk of `folder`.
-
-    Raises:
-        StorageError: the disk does not say.
-    """
+    """Return how many bytes whoever we are may still write on the disk of `folder`; StorageError: it does not say."""
     with storage_errors(str(folder)):
         stat = os.statvfs(folder)
     return stat.f_bavail * stat.f_frsize
 
 
 def room(state: Path) -> int:
-    """Return how many bytes content may still take on the disk of `state`; negative when the reserve is not whole.
-
-    Raises:
-        StorageError: the disk does not say.
-    """
+    """Return how many bytes content may still take on the disk of `state`; negative when the reserve is not whole."""
     return free(state) + _held(state) - RESERVE
 
 
@@ -57,9 +49,18 @@ def keep(state: Path) -> None:
     if left < 0:
         there, kept = (left + RESERVE) // _MIB, RESERVE // _MIB
         raise StorageError(f"{state}: {there} MiB are left on its disk, and {kept} are kept for the record; make room")
-    if _held(state) < HELD:
-        with storage_errors(str(state / FILE)):
-            _hold(state / FILE)
+    if _held(state) == HELD:
+        return
+    with storage_errors(str(file := state / FILE)):
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.posix_fallocate(handle, 0, HELD)
+        except OSError as error:
+            file.unlink(missing_ok=True)
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # no room can be held here: it is left free, then
+                raise
+        finally:
+            os.close(handle)
 
 
 def give_up(state: Path) -> bool:
@@ -76,15 +77,3 @@ def _held(state: Path) -> int:
         return min(HELD, (state / FILE).stat().st_blocks * 512)
     except OSError:
         return 0
-
-
-def _hold(file: Path) -> None:
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.posix_fallocate(handle, 0, HELD)
-    except OSError as error:
-        file.unlink(missing_ok=True)
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # no room can be held here: it is left free, then
-            raise
-    finally:
-        os.close(handle)

@@ -25,11 +25,7 @@ class LocalFile:
 
     @classmethod
     def whole(cls, path: Path) -> LocalFile | None:
-        """Return all of the regular file at `path`, or None when there is none. Blocks.
-
-        Raises:
-            StorageError: the disk does not say.
-        """
+        """Return all of the regular file at `path`, or None when there is none; StorageError: nobody knows. Blocks."""
         with storage_errors(str(path)), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             found = path.stat()
             return cls(path, 0, found.st_size) if stat.S_ISREG(found.st_mode) else None
@@ -73,19 +69,10 @@ class BlobStore(Protocol):
         """
 
     async def put(self, digest: Digest, data: bytes) -> None:
-        """Keep a small piece of content (a manifest); promises as `adopt`.
-
-        Raises:
-            DigestError: `data` is not what `digest` says.
-            StorageError: as for `adopt`.
-        """
+        """Keep a small piece of content (a manifest); promises as `adopt`. DigestError: `data` is not `digest`'s."""
 
     async def remove(self, digest: Digest) -> None:
-        """Give up what nothing refers to; nothing happens when it is not there.
-
-        Raises:
-            StorageError: the disk said no.
-        """
+        """Give up what nothing refers to; nothing happens when it is not there. Raises as `adopt`."""
 
 
 def own(stored: Stored | None) -> Stored | None:
@@ -104,15 +91,15 @@ async def read_stored(stored: Stored, cap: int) -> bytes:
     if stored.size > cap:
         raise TooLargeError(f"{stored.size} bytes where at most {cap} are read")
     if isinstance(stored, LocalFile):
-        data = await asyncio.to_thread(_read, stored)
+
+        def read() -> bytes:
+            with storage_errors(str(stored.path)), stored.path.open("rb") as file:
+                file.seek(stored.offset)
+                return file.read(stored.size)
+
+        data = await asyncio.to_thread(read)
     else:
         data = b"".join([piece async for piece in stored.open(0, stored.size)])
     if len(data) != stored.size:
         raise StorageError(f"{len(data)} bytes of {stored.size} are left of what was kept")
     return data
-
-
-def _read(stored: LocalFile) -> bytes:
-    with storage_errors(str(stored.path)), stored.path.open("rb") as file:
-        file.seek(stored.offset)
-        return file.read(stored.size)

@@ -24,7 +24,7 @@ import json
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,26 +71,16 @@ class Image:
         return names[0].rpartition(":")[2] if names else None
 
 
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """An archive as a layout.
-
-    Attributes:
-        layout: where to read.
-        root: the manifest of the image that was asked for.
-    """
-
-    layout: Layout
-    root: Descriptor
-
-
-async def open_archive(path: Path, scratch: Path, name: str | None = None) -> Archive:
+async def open_archive(path: Path, scratch: Path, name: str | None = None) -> tuple[Layout, Descriptor]:
     """Open what `docker save` wrote, perhaps compressed with gzip; convert it unless that was done before.
 
     Args:
         path: the archive.
         scratch: existing folder for what is unpacked and converted; kept there for the next time.
         name: one of its `RepoTags`, or only the tag; None when there is one image.
+
+    Returns:
+        The archive as a layout, and the manifest in it of the image that was asked for.
 
     Raises:
         MissingError: no such file, no such image (lists those that are there), or a part is not in it.
@@ -105,33 +95,25 @@ async def open_archive(path: Path, scratch: Path, name: str | None = None) -> Ar
         if stop.is_set():
             raise InterruptedError
 
+    def opened() -> tuple[Layout, Descriptor]:
+        tar = index_tar(plain_tar(path, scratch, alive), links=True)
+        if tar.find(MARK) is not None and tar.find(INDEX) is not None:
+            layout = Layout(path, tar)
+            return layout, layout.resolve(name)
+        image = choose(path, read_list(tar), name)
+        entry = ScratchEntry.of(path, scratch, f"image {name}")
+        layout = Layout.open(entry.make(lambda fresh: _convert(tar, image, name, fresh, alive)))
+        return layout, layout.resolve()
+
     try:
-        return await asyncio.to_thread(_open, path, scratch, name, alive)
+        return await asyncio.to_thread(opened)
     except asyncio.CancelledError:
         stop.set()
         raise
 
 
-def _open(path: Path, scratch: Path, name: str | None, alive: Alive) -> Archive:
-    tar = index_tar(plain_tar(path, scratch, alive), links=True)
-    if tar.find(MARK) is not None and tar.find(INDEX) is not None:
-        layout = Layout(path, tar)
-        return Archive(layout, layout.resolve(name))
-    image = choose(path, read_list(tar), name)
-    folder = ScratchEntry.of(path, scratch, f"image {name}").make(
-        lambda fresh: _convert(tar, image, name, fresh, alive)
-    )
-    layout = Layout.open(folder)
-    return Archive(layout, layout.resolve())
-
-
-def read_list(tar: Tarball) -> tuple[Image, ...]:
-    """Read `manifest.json`.
-
-    Raises:
-        UnsupportedError: there is none.
-        ContentError: it is wrong.
-    """
+def read_list(tar: Tarball) -> Sequence[Image]:
+    """Read `manifest.json`; UnsupportedError says that there is none, ContentError that it is wrong."""
     found = tar.find(LIST)
     if found is None:
         old = tar.find("repositories") is not None
@@ -142,28 +124,19 @@ def read_list(tar: Tarball) -> tuple[Image, ...]:
     document = read_object(b'{"images":' + found.load(LIMIT) + b"}", what)
     if document.keys() != {"images"}:
         raise ContentError(f"{what}: not a list of images")
-    return tuple(_image(entry, what) for entry in sequence(document["images"], what))
-
-
-def _image(value: object, what: str) -> Image:
-    entry = mapping(value, what)
-    image = Image(
-        names=tuple(text(name, what) for name in sequence(entry.get("RepoTags"), what)),
-        config=text(entry.get("Config"), what),
-        layers=tuple(text(layer, what) for layer in sequence(entry.get("Layers"), what)),
-    )
-    if not image.config:
-        raise ContentError(f"{what}: an image without Config")
-    return image
+    images = []
+    for value in sequence(document["images"], what):
+        entry = mapping(value, what)
+        names = tuple(text(name, what) for name in sequence(entry.get("RepoTags"), what))
+        layers = tuple(text(layer, what) for layer in sequence(entry.get("Layers"), what))
+        images.append(Image(names, text(entry.get("Config"), what), layers))
+        if not images[-1].config:
+            raise ContentError(f"{what}: an image without Config")
+    return images
 
 
 def choose(path: Path, images: Sequence[Image], name: str | None) -> Image:
-    """Pick the image that is meant.
-
-    Raises:
-        MissingError: there is none of this name; lists those that are there.
-        UsageError: several could be meant; lists them.
-    """
+    """Pick the image that is meant. Raises MissingError and UsageError as `open_archive`."""
     found = [image for image in images if name is None or image.called(name)]
     names = listed(tuple(known for image in images for known in image.names))
     if not found:
@@ -224,17 +197,14 @@ def _write_layer(folder: Path, layer: BlobFile, member: str, diff_id: Digest, al
     with fresh.open("xb") as file:
         digest, size = write_hashed(layer.pieces(alive), file)
     # The digest of a plain layer is its diff_id; only for others the unpacked bytes have to be looked at.
-    if digest != diff_id and not _match(gunzip(layer, alive) if kind else layer.pieces(alive), diff_id):
+    hasher = diff_id.hasher()
+    if digest != diff_id:
+        for piece in gunzip(layer, alive) if kind else layer.pieces(alive):
+            hasher.update(piece)
+    if digest != diff_id and hasher.hexdigest() != diff_id.hex:
         raise DigestError(f"{layer.path}: layer {member} is not {diff_id} of its config; copy the archive again")
     fresh.rename(folder / blob_name(digest))
     return Descriptor(f"{_LAYER}+gzip" if kind else _LAYER, digest, size)
-
-
-def _match(pieces: Iterator[bytes], digest: Digest) -> bool:
-    hasher = digest.hasher()
-    for piece in pieces:
-        hasher.update(piece)
-    return hasher.hexdigest() == digest.hex
 
 
 def _write(folder: Path, body: bytes, media_type: str) -> Descriptor:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from mirrord import failpoints
-from mirrord.errors import ContentError, DigestError, ImmutableError, RefusedError, ServerError, UsageError
+from mirrord.errors import ContentError, DigestError, ImmutableError, RefusedError, ServerError, UsageError, about
 from mirrord.model.digest import Digest
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest, HttpResponse
@@ -125,12 +125,7 @@ class Repository:
             yield descriptor.size, chunks
 
     async def get_blob(self, descriptor: Descriptor) -> bytes:
-        """Return a small blob, its bytes checked; its descriptor says how long it is at most.
-
-        Raises:
-            MissingError: it is not there.
-            DigestError: other bytes came, or more of them.
-        """
+        """Return a small blob, its bytes checked; its descriptor says how long it is at most. Raises as `open_blob`."""
         data = bytearray()
         async with self.open_blob(descriptor) as (_, chunks):
             async for chunk in chunks:
@@ -182,39 +177,19 @@ class Repository:
             failpoints.hit("push.tag")
 
     async def put_blob(self, descriptor: Descriptor, open: Callable[[], AsyncIterator[bytes]]) -> None:  # noqa: A002 - the port's name
-        """Upload a blob; `open` is called once for each attempt and yields exactly `descriptor.size` bytes.
-
-        Raises:
-            DigestError: the registry stored something else than was meant.
-            RefusedError: it does not take the blob.
-        """
+        """Upload a blob; `open` is called once for each attempt. Raises as `mirrord.wire.oci.upload.put_blob`."""
         await upload.put_blob(self._endpoint.pushing(), descriptor, open)
 
     async def remove(self, names: Sequence[str]) -> None:
-        """Take tags away, and nothing else.
-
-        Raises:
-            GuardError: the registry cannot do it without losing more.
-            RefusedError: it does not delete.
-        """
+        """Take tags away, and nothing else. Raises as `mirrord.wire.oci.removal.remove_tags`."""
         await remove_tags(self, replace(self._endpoint, actions=DELETE), names)
 
     async def mount(self, digest: Digest, source: str) -> bool:
-        """Take over a blob from repository `source` of the same registry; False when that does not work, whyever.
-
-        Raises:
-            UsageError: `source` is not a repository's path.
-        """
+        """Take over a blob from repository `source` of the same registry; see `mirrord.wire.oci.upload.mount`."""
         return await upload.mount(self._endpoint.pushing(), digest, source)
 
     def tags(self) -> AsyncIterator[str]:
-        """Yield all tags; see `mirrord.wire.oci.tags.list_tags`.
-
-        Raises:
-            MissingError: the registry knows no such repository.
-            ContentError: a page is no tag list, or the pages go round in a circle.
-            TooLargeError: a page or their number is beyond reason.
-        """
+        """Yield all tags; see `mirrord.wire.oci.tags.list_tags`."""
         return tags.list_tags(self._endpoint)
 
     def _manifest(self, method: str, ref: str) -> HttpRequest:
@@ -257,7 +232,8 @@ class Repository:
         try:
             manifest = Manifest.parse(answer.body, answer.headers.get("content-type", ""), wanted)
         except ContentError as error:
-            raise type(error)(f"{self.reference.name}: {ref}: {error}") from error
+            about(error, f"{self.reference.name}: {ref}")
+            raise
         if promised is not None and promised != Digest.of(answer.body, promised.algorithm):
             raise DigestError(f"{self.reference.name}: {ref}: Docker-Content-Digest says {promised}, which it is not")
         return manifest

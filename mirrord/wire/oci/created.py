@@ -65,7 +65,11 @@ async def created(
     if config is None or config.size > LIMIT:
         return None
     data = config.data if config.data is not None else await read_blob(config)
-    return await offload(len(data), _by_config, data)
+    document = await offload(len(data), read_object, data, "config")
+    inner = document.get("config")
+    labels = inner.get("Labels") if isinstance(inner, dict) else None
+    label = labels.get(CREATED) if isinstance(labels, dict) else None
+    return moment(label) or moment(document.get("created"))
 
 
 async def created_at(place: Readable, digest: Digest) -> datetime | None:
@@ -82,11 +86,3 @@ async def created_at(place: Readable, digest: Digest) -> datetime | None:
         return await created(await place.get_manifest(digest), read_manifest, place.get_blob)
     except (RefusedError, ContentError):
         return None
-
-
-def _by_config(data: bytes) -> datetime | None:
-    document = read_object(data, "config")
-    inner = document.get("config")
-    labels = inner.get("Labels") if isinstance(inner, dict) else None
-    label = labels.get(CREATED) if isinstance(labels, dict) else None
-    return moment(label) or moment(document.get("created"))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mirrord.errors import ContentError, DigestError
+from mirrord.errors import ContentError, DigestError, about
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.document import check_spelling, mapping, sequence, text, texts
 
@@ -93,11 +93,7 @@ def index_of(entries: Sequence[object], document: object = None) -> bytes:
 
 
 def read_descriptors(value: object, what: str) -> tuple[Descriptor, ...]:
-    """Read a list of descriptors; `what` names it in messages.
-
-    Raises:
-        ContentError: not a list, or one of them is none (`read_descriptor`).
-    """
+    """Read a list of descriptors; `what` names it in messages. Raises as `read_descriptor`."""
     return tuple(read_descriptor(item, f"{what}[{index}]") for index, item in enumerate(sequence(value, what)))
 
 
@@ -111,10 +107,12 @@ def read_descriptor(value: object, what: str) -> Descriptor:
     if not isinstance(value, dict):
         raise ContentError(f"{what}: not a descriptor")
     check_spelling(value, _DESCRIPTOR_KEYS, what)
+    written = text(value.get("digest"), f"{what}: digest")
     try:
-        digest = Digest.parse(text(value.get("digest"), f"{what}: digest"))
+        digest = Digest.parse(written)
     except ContentError as error:
-        raise ContentError(f"{what}: {error}") from error
+        about(error, what)
+        raise
     size = value.get("size")
     if type(size) is not int or not 0 <= size < 2**63:
         raise ContentError(f"{what}: size is {ascii(size)[:40]}, not a number of bytes")

@@ -31,10 +31,19 @@ def read_object(body: bytes, what: str, most: int = MOST) -> Mapping[str, object
         TooLargeError: it has more values.
     """
     _check_shape(body, what, most)
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+            raise ContentError(f"{what}: key {twice[:80]!a} twice in one object; readers disagree about it")
+        return found
+
+    def no_number(name: str) -> NoReturn:
+        raise ContentError(f"{what}: {name} is not JSON")
+
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_number)
-    except ContentError as error:
-        raise ContentError(f"{what}: {error}") from error
+        value = json.loads(body.decode(), object_pairs_hook=unique, parse_constant=no_number)
     except UnicodeDecodeError as error:
         raise ContentError(f"{what}: not UTF-8 at byte {error.start}") from error
     except ValueError as error:
@@ -45,11 +54,7 @@ def read_object(body: bytes, what: str, most: int = MOST) -> Mapping[str, object
 
 
 def check_spelling(value: Mapping[str, object], names: Iterable[str], what: str) -> None:
-    """Refuse keys that are one of `names` but for case.
-
-    Raises:
-        ContentError: there is one: Go's JSON reader would take it, ours would not.
-    """
+    """Refuse keys that are one of `names` but for case: Go's JSON reader would take them, ours would not."""
     expected = {name.casefold(): name for name in names}
     for key in value:
         name = expected.get(key.casefold(), key)
@@ -58,11 +63,7 @@ def check_spelling(value: Mapping[str, object], names: Iterable[str], what: str)
 
 
 def text(value: object, what: str) -> str:
-    """Return `value` as text that can be written out again; a missing value is empty.
-
-    Raises:
-        ContentError: not a string, or one with half a surrogate pair.
-    """
+    """Return `value` as text that can be written out again; a missing value is empty. Raises as `mapping`."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -75,11 +76,7 @@ def text(value: object, what: str) -> str:
 
 
 def mapping(value: object, what: str) -> Mapping[str, object]:
-    """Return `value` as an object; a missing value is empty.
-
-    Raises:
-        ContentError: something else.
-    """
+    """Return `value` as an object; a missing value is empty. Raises ContentError about anything else."""
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -88,11 +85,7 @@ def mapping(value: object, what: str) -> Mapping[str, object]:
 
 
 def sequence(value: object, what: str) -> list[object]:
-    """Return `value` as a list; a missing value is empty (Go writes an empty list as null).
-
-    Raises:
-        ContentError: something else.
-    """
+    """Return `value` as a list; a missing value is empty (Go writes an empty list as null). Raises as `mapping`."""
     if value is None:
         return []
     if not isinstance(value, list):
@@ -101,11 +94,7 @@ def sequence(value: object, what: str) -> list[object]:
 
 
 def texts(value: object, what: str) -> Mapping[str, str]:
-    """Return `value` as an object of strings, such as annotations; a missing value is empty.
-
-    Raises:
-        ContentError: something else.
-    """
+    """Return `value` as an object of strings, such as annotations; a missing value is empty. Raises as `mapping`."""
     return {text(key, what): text(item, f"{what}: {key[:80]!a}") for key, item in mapping(value, what).items()}
 
 
@@ -124,18 +113,6 @@ def _check_shape(body: bytes, what: str, most: int) -> None:
                 raise ContentError(f"{what}: nested more than {DEPTH} deep")
         if values > most:
             raise TooLargeError(f"{what}: more than {most} values in it")
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ContentError(f"key {twice[:80]!a} twice in one object; readers disagree about it")
-    return found
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ContentError(f"{name} is not JSON")
 
 
 def _begins(body: bytes) -> str:

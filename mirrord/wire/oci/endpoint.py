@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from mirrord.errors import ContentError, UntrustedError
+from mirrord.errors import ContentError, UntrustedError, about
 from mirrord.model.digest import Digest
 from mirrord.wire.http.client import Http, base_url
 from mirrord.wire.http.message import HttpRequest, HttpResponse
@@ -80,9 +80,13 @@ class Endpoint:
         if not location:
             raise ContentError(f"{self.reference.name}: an upload was started, but the answer does not say where")
         try:
-            return redirect((answer.url,), self._encrypted(joined(answer.url, location)))
+            url = joined(answer.url, location)
+            here, there = urlsplit(self.base), urlsplit(url)
+            if (here.scheme, there.scheme) == ("https", "http") and here.netloc == there.netloc:
+                url = f"https{url[len('http') :]}"  # a registry behind a TLS proxy that believes its own URL to be http
+            return redirect((answer.url,), url)
         except UntrustedError as error:
-            error.args = (f"{self.reference.name}: the Location of an upload that it started: {error}",)
+            about(error, f"{self.reference.name}: the Location of an upload that it started")
             raise
 
     def page(self, answer: HttpResponse, target: str) -> str:
@@ -98,13 +102,6 @@ class Endpoint:
         check_url(url)
         parts = urlsplit(url)
         return f"{self.base}{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-
-    def _encrypted(self, url: str) -> str:
-        """Undo a common mistake: a registry behind a TLS proxy that believes its own URL to be http."""
-        here, there = urlsplit(self.base), urlsplit(url)
-        if (here.scheme, there.scheme) == ("https", "http") and here.netloc == there.netloc:
-            return f"https{url[len('http') :]}"
-        return url
 
 
 def header_digest(answer: HttpResponse) -> Digest | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -41,13 +40,7 @@ class BlobFile:
 
     @classmethod
     def whole(cls, path: Path) -> BlobFile:
-        """Return all of the regular file at `path`.
-
-        Raises:
-            MissingError: there is none.
-            ContentError: it is a folder, a device or a pipe.
-            StorageError: it cannot be looked at.
-        """
+        """Return all of the regular file at `path`. Raises as `open_regular`."""
         handle = open_regular(path)
         try:
             return cls(path, 0, os.fstat(handle).st_size)
@@ -55,12 +48,7 @@ class BlobFile:
             os.close(handle)
 
     def load(self, cap: int) -> bytes:
-        """Read everything into memory.
-
-        Raises:
-            TooLargeError: there are more than `cap` bytes; nothing was read.
-            DigestError: the file became shorter.
-        """
+        """Read everything into memory; TooLargeError says that there are more than `cap` bytes. Raises as `pieces`."""
         if self.size > cap:
             raise TooLargeError(f"{self.path}: {self.size} bytes where at most {cap} are read")
         return b"".join(self.pieces())
@@ -76,23 +64,12 @@ class BlobFile:
             done = 0
             while done < self.size:
                 alive()
-                piece = _read(handle, self, done)
+                with storage_errors(self.path):
+                    piece = os.pread(handle, min(STEP, self.size - done), self.offset + done)
+                if not piece:
+                    why = f"ended after {done} of {self.size} bytes; it changed while it was read"
+                    raise DigestError(f"{self.path}: {why}")
                 done += len(piece)
-                yield piece
-        finally:
-            os.close(handle)
-
-    async def chunks(self, offset: int = 0) -> AsyncIterator[bytes]:
-        """Read from `offset` on without blocking the loop.
-
-        Raises:
-            DigestError: the file became shorter.
-        """
-        handle = await asyncio.to_thread(open_regular, self.path)
-        try:
-            while offset < self.size:
-                piece = await asyncio.to_thread(_read, handle, self, offset)
-                offset += len(piece)
                 yield piece
         finally:
             os.close(handle)
@@ -126,11 +103,7 @@ class BlobPart:
         self._file.close()
 
     def write(self, chunk: bytes) -> None:
-        """Write the next bytes.
-
-        Raises:
-            DigestError: they are more than the blob has.
-        """
+        """Write the next bytes; DigestError says that they are more than the blob has."""
         self._done += len(chunk)
         if self._done > self._want.size:
             raise DigestError(f"{self._want.digest}: more than the {self._want.size} bytes of its descriptor")
@@ -138,11 +111,7 @@ class BlobPart:
         self._file.write(chunk)
 
     def finish(self) -> None:
-        """Give the blob its name, durably.
-
-        Raises:
-            DigestError: the bytes are others than the blob's.
-        """
+        """Give the blob its name, durably; DigestError says that the bytes are others than the blob's."""
         if self._done != self._want.size or self._hasher.hexdigest() != self._want.digest.hex:
             raise DigestError(f"{self._want.digest}: the {self._done} bytes that came are others")
         settle(self._file, self._path, self._place)
@@ -171,11 +140,3 @@ def write_hashed(pieces: Iterator[bytes], file: IO[bytes]) -> tuple[Digest, int]
         file.write(piece)
         size += len(piece)
     return Digest.parse(f"sha256:{hasher.hexdigest()}"), size
-
-
-def _read(handle: int, part: BlobFile, done: int) -> bytes:
-    with storage_errors(part.path):
-        piece = os.pread(handle, min(STEP, part.size - done), part.offset + done)
-    if not piece:
-        raise DigestError(f"{part.path}: ended after {done} of {part.size} bytes; it changed while it was read")
-    return piece

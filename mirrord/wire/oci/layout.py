@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedError, UsageError
+from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedError, UsageError, about
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import ATTESTATION, DOCKER_LIST, OCI_INDEX, Descriptor
 from mirrord.wire.oci.document import read_object, text
@@ -38,7 +38,13 @@ class Layout:
         """
         self.place = place
         self._tar = tar
-        self._check_mark()
+        mark = self._file(MARK)
+        if mark is None:
+            raise ContentError(f"{place}: not an OCI image layout: it has no file {MARK!r}{self._looks_like()}")
+        what = f"{place}: {MARK}"  # image-layout.md, "oci-layout file"
+        version = text(read_object(mark.load(4096), what).get("imageLayoutVersion"), what)
+        if version.partition(".")[0] != "1":
+            raise UnsupportedError(f"{what}: version {version[:40]!r}; 1.x is what we read")
         index = self._file(INDEX)
         if index is None:
             raise ContentError(f"{place}: an OCI layout without {INDEX}; it is incomplete, write it again")
@@ -67,8 +73,7 @@ class Layout:
 
     def names(self) -> tuple[str, ...]:
         """Return the names that `resolve` knows, in order."""
-        listed = (name for entry in self._entries for name in _names(entry))
-        return tuple(dict.fromkeys(listed))
+        return tuple(dict.fromkeys(name for entry in self._entries for name in _names(entry)))
 
     def resolve(self, name: str | None = None) -> Descriptor:
         """Find a manifest by its name (or only the tag in it) or digest, or the only one when `name` is None.
@@ -77,7 +82,11 @@ class Layout:
             MissingError: none has this name; lists those that are there.
             UsageError: several could be meant; lists their names.
         """
-        found = [entry for entry in self._entries if name is None or self._is(entry, name)]
+        found = [
+            entry
+            for entry in self._entries
+            if name in (None, entry.digest) or any(means(name or "", known) for known in _names(entry))
+        ]
         if not found:
             wanted = "no image" if name is None else f"no image named {name!r}"
             raise MissingError(f"{self.place}: holds {wanted}; {listed(self.names())}")
@@ -86,10 +95,6 @@ class Layout:
             raise UsageError(f"{self.place}: holds several images, {wanted}; {listed(self.names())}")
         return found[0]
 
-    @staticmethod
-    def _is(entry: Descriptor, name: str) -> bool:
-        return name == entry.digest or any(means(name, known) for known in _names(entry))
-
     def manifest(self, descriptor: Descriptor) -> Manifest:
         """Read a manifest or an index; its bytes are what `descriptor` says.
 
@@ -97,29 +102,26 @@ class Layout:
             MissingError: the layout lacks it.
             ContentError: its bytes, its size or its form are wrong.
         """
-        if descriptor.data is not None and not self._has(descriptor.digest):
-            body = descriptor.data
-        else:
-            body = self._checked(descriptor).load(LIMIT)
+        body = descriptor.data
+        if body is None or self._file(blob_name(descriptor.digest)) is not None:
+            found = self.blob(descriptor.digest)
+            if found.size != descriptor.size:
+                why = f"{descriptor.digest} has {found.size} bytes, its descriptor says {descriptor.size}"
+                raise DigestError(f"{self.place}: {why}")
+            body = found.load(LIMIT)
         return self._parse(body, descriptor.media_type, descriptor.digest)
 
     def annotations(self, descriptor: Descriptor) -> Mapping[str, str]:
         """Return what is annotated: by the entry, else by its manifest, else by all images of an index alike.
 
         Branch and commit of a build are `org.opencontainers.image.ref.name` and `.revision` here. Buildx
-        puts annotations into each platform's manifest unless it is told otherwise.
-
-        Raises:
-            MissingError: the layout lacks the manifest, or one of its images.
-            ContentError: one of these is wrong.
+        puts annotations into each platform's manifest unless it is told otherwise. Raises as `manifest`.
         """
         manifest = self.manifest(descriptor)
-        return {**self._shared(manifest.children), **manifest.annotations, **descriptor.annotations}
-
-    def _shared(self, children: tuple[Descriptor, ...]) -> Mapping[str, str]:
-        images = [child for child in children if child.is_manifest and ATTESTATION not in child.annotations]
+        images = [one for one in manifest.children if one.is_manifest and ATTESTATION not in one.annotations]
         found = [{**self.manifest(child).annotations, **child.annotations}.items() for child in images]
-        return dict(set(found[0]).intersection(*found)) if found else {}
+        shared = dict(set(found[0]).intersection(*found)) if found else {}
+        return {**shared, **manifest.annotations, **descriptor.annotations}
 
     def blob(self, digest: Digest) -> BlobFile:
         """Return where a blob lies; its bytes are not checked here.
@@ -133,16 +135,6 @@ class Layout:
             raise MissingError(f"{self.place}: lacks {digest}; the layout is incomplete, write it again")
         return found
 
-    def _check_mark(self) -> None:
-        """Refuse what is no layout (image-layout.md, "oci-layout file")."""
-        mark = self._file(MARK)
-        if mark is None:
-            raise ContentError(f"{self.place}: not an OCI image layout: it has no file {MARK!r}{self._looks_like()}")
-        what = f"{self.place}: {MARK}"
-        version = text(read_object(mark.load(4096), what).get("imageLayoutVersion"), what)
-        if version.partition(".")[0] != "1":
-            raise UnsupportedError(f"{what}: version {version[:40]!r}; 1.x is what we read")
-
     def _looks_like(self) -> str:
         if self._file("manifest.json") is not None:
             return "; it looks like a `docker save` archive: write docker-archive:FILE"
@@ -153,7 +145,8 @@ class Layout:
         try:
             return Manifest.parse(body, media_type, digest)
         except ContentError as error:
-            raise type(error)(f"{self.place}: {error}") from error
+            about(error, f"{self.place}")
+            raise
 
     def _file(self, name: str) -> BlobFile | None:
         if self._tar is not None:
@@ -162,17 +155,6 @@ class Layout:
             return BlobFile.whole(self.place / name)
         except MissingError:
             return None
-
-    def _has(self, digest: Digest) -> bool:
-        return self._file(blob_name(digest)) is not None
-
-    def _checked(self, descriptor: Descriptor) -> BlobFile:
-        found = self.blob(descriptor.digest)
-        if found.size != descriptor.size:
-            raise DigestError(
-                f"{self.place}: {descriptor.digest} has {found.size} bytes, its descriptor says {descriptor.size}"
-            )
-        return found
 
 
 def split_name(text: str) -> tuple[str, str | None]:

@@ -45,32 +45,30 @@ class LayoutWriter:
         Raises:
             ContentError: what is there is wrong, or the folder is something else than a layout.
         """
-        return await asyncio.to_thread(self._head, ref)
+
+        def look() -> Descriptor | None:
+            if not (self._folder / INDEX).exists() and _holds(self._folder) <= {"blobs", MARK, INDEX}:
+                return None  # not a layout yet: it is being made right now, or its making was cut short
+            found = self._listed().get(ref)
+            return found if found and self._size(found.digest) == found.size else None
+
+        return await asyncio.to_thread(look)
 
     async def has_manifest(self, digest: Digest) -> bool:
         """Whether a manifest is there, and so its content: none is taken whose content is not."""
         return await asyncio.to_thread(self._size, digest) is not None
 
     async def get_manifest(self, digest: str) -> Manifest:
-        """Return a manifest.
-
-        Raises:
-            MissingError: it is not there.
-            ContentError: it is wrong.
-        """
-        return await asyncio.to_thread(self._manifest, Digest.parse(digest))
+        """Return a manifest; MissingError says that it is not there, ContentError that it is wrong."""
+        wanted = Digest.parse(digest)
+        return await asyncio.to_thread(lambda: Manifest.parse(self._file(wanted).load(LIMIT), "", wanted))
 
     async def has_blob(self, blob: Descriptor) -> bool:
         """Whether a blob is there as long as it should be."""
         return await asyncio.to_thread(self._size, blob.digest) == blob.size
 
     async def get_blob(self, descriptor: Descriptor) -> bytes:
-        """Return a small blob; its bytes are not hashed here.
-
-        Raises:
-            MissingError: it is not there.
-            TooLargeError: it is not small.
-        """
+        """Return a small blob; its bytes are not hashed here. MissingError says that it is not there."""
         return await asyncio.to_thread(lambda: self._file(descriptor.digest).load(LIMIT))
 
     async def mount(self, digest: Digest, source: str) -> bool:  # noqa: ARG002 - as Repository.mount
@@ -102,14 +100,24 @@ class LayoutWriter:
             StorageError: the disk said no.
         """
         await self._prepare()
-        await asyncio.to_thread(self._put_manifest, manifest)
+
+        def put() -> None:
+            for needed in (*manifest.blobs, *manifest.children):
+                if self._size(needed.digest) != needed.size:
+                    raise MissingError(f"{self._folder}: lacks {needed.digest}, which {manifest.digest} refers to")
+            if self._size(manifest.digest) == len(manifest.body):
+                return
+            place = self._folder / blob_name(manifest.digest)
+            with storage_errors(self._folder), BlobPart(place, manifest.descriptor) as part:
+                part.write(manifest.body)
+                part.finish()
+
+        await asyncio.to_thread(put)
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
         """Give a manifest that is there its entries in `index.json`, in place of those of the same names, at once.
 
-        Args:
-            manifest: what was written by `put_manifest`.
-            names: each is one `org.opencontainers.image.ref.name`; with none it is the one entry without a name.
+        Each name is one `org.opencontainers.image.ref.name`; with none it is the one entry without a name.
 
         Raises:
             ContentError: the index that is there is wrong.
@@ -122,42 +130,31 @@ class LayoutWriter:
         await asyncio.to_thread(self._change, entries)
 
     async def remove(self, names: Sequence[str]) -> None:
-        """Take names out of `index.json`; the content stays.
-
-        Raises:
-            ContentError: the index that is there is wrong.
-            StorageError: the disk said no.
-        """
+        """Take names out of `index.json`; the content stays. Raises as `publish`."""
         if (self._folder / INDEX).exists():
             await asyncio.to_thread(self._change, dict.fromkeys(names))
 
     async def _prepare(self) -> None:
+        """Make the folder a layout, and sweep what a crash left half written; once."""
         async with self._preparing:
             if not self._prepared:
                 await asyncio.to_thread(self._make)
                 self._prepared = True
 
     def _make(self) -> None:
-        """Make the folder a layout, and sweep what a crash left half written."""
         with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             with _locked(self._folder):
                 if not (self._folder / MARK).exists() and not _holds(self._folder) <= {"blobs"}:
                     raise UsageError(f"{self._folder}: holds something else than an OCI layout; name a new folder")
                 (self._folder / "blobs").mkdir(exist_ok=True)
-                _sweep(self._folder)
+                for part in (*self._folder.glob("blobs/*/.*.part"), *self._folder.glob(".*.part")):
+                    with contextlib.suppress(OSError), part.open("rb") as file:  # of a writer that is gone
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        part.unlink()
                 for name, body in ((MARK, MARK_BODY), (INDEX, index_of([]))):
                     if not (self._folder / name).exists():
                         _replace(self._folder / name, body)
-
-    def _head(self, ref: str) -> Descriptor | None:
-        if not (self._folder / INDEX).exists() and _holds(self._folder) <= {"blobs", MARK, INDEX}:
-            return None  # not a layout yet: it is being made right now, or its making was cut short
-        found = self._listed().get(ref)
-        return found if found and self._size(found.digest) == found.size else None
-
-    def _manifest(self, digest: Digest) -> Manifest:
-        return Manifest.parse(self._file(digest).load(LIMIT), "", digest)
 
     def _listed(self) -> Mapping[str, Descriptor]:
         """Return what the index lists, by name and digest; a name that two have is nobody's: writing it mends that."""
@@ -183,18 +180,6 @@ class LayoutWriter:
         except MissingError:
             return None
 
-    def _put_manifest(self, manifest: Manifest) -> None:
-        for needed in (*manifest.blobs, *manifest.children):
-            if self._size(needed.digest) != needed.size:
-                raise MissingError(f"{self._folder}: lacks {needed.digest}, which {manifest.digest} refers to")
-        if self._size(manifest.digest) != len(manifest.body):
-            with (
-                storage_errors(self._folder),
-                BlobPart(self._folder / blob_name(manifest.digest), manifest.descriptor) as part,
-            ):
-                part.write(manifest.body)
-                part.finish()
-
     def _change(self, changed: Mapping[str | None, dict[str, object] | None]) -> None:
         """Replace the entries of these names; those that get None go."""
         path = self._folder / INDEX
@@ -204,33 +189,16 @@ class LayoutWriter:
             document = read_object(old, str(path))
             entries = sequence(document.get("manifests"), str(path))
             for name, entry in changed.items():
-                entries = _with(entries, entry, name)
+                annotations = [mapping(mapping(one, INDEX).get("annotations"), INDEX) for one in entries]
+                same = [one.get(REF_NAME) == name for one in annotations]
+                place = same.index(True) if True in same else len(entries)  # of the first one of this name, or the end
+                rest = [one for one, dropped in zip(entries, same, strict=True) if not dropped]
+                entries = [*rest[:place], *filter(None, (entry,)), *rest[place:]]
             new = index_of(entries, document)
             if len(new) > LIMIT:
                 raise ContentError(f"{path}: would be longer than the {LIMIT} bytes that readers take")
             if new != old:
                 _replace(path, new)
-
-
-def _with(entries: list[object], entry: dict[str, object] | None, name: str | None) -> list[object]:
-    """Put `entry` where the first one of this name was, else at the end; None takes them away."""
-    same = [_name(one) == name for one in entries]
-    place = same.index(True) if any(same) else len(entries)
-    rest = [one for one, dropped in zip(entries, same, strict=True) if not dropped]
-    before = same[:place].count(False)
-    return [*rest[:before], *filter(None, (entry,)), *rest[before:]]
-
-
-def _name(entry: object) -> object:
-    return mapping(mapping(entry, INDEX).get("annotations"), INDEX).get(REF_NAME)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the parts of writers that are gone: nobody holds their lock."""
-    for part in (*folder.glob("blobs/*/.*.part"), *folder.glob(".*.part")):
-        with contextlib.suppress(OSError), part.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            part.unlink()
 
 
 def _holds(folder: Path) -> set[str]:

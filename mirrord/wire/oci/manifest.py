@@ -7,7 +7,7 @@ Docker's schema 2 has the same shape). What is sent on is `Manifest.body`, byte 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mirrord.errors import ContentError, DigestError, TooLargeError, UnsupportedError
@@ -100,7 +100,10 @@ class Manifest:
         what = f"manifest {digest}" if digest else "manifest"
         if len(body) > LIMIT:
             raise TooLargeError(f"{what}: {len(body)} bytes, at most {LIMIT} are taken")
-        received = _received(content_type)
+        # The type without parameters; types that we know in the one spelling that we know.
+        received = content_type.partition(";")[0].strip()
+        if (lower := received.lower()) in MANIFESTS or lower in SCHEMA1 or lower in _VAGUE:
+            received = lower
         if received in SCHEMA1:  # before the digest: a signed one's is not of the bytes received
             raise _schema1(what)
         actual = Digest.of(body, digest.algorithm if digest else "sha256")
@@ -128,13 +131,6 @@ def _schema1(what: str) -> UnsupportedError:
         f"{what}: Docker schema 1, which registries have stopped to take; "
         "rebuild the image, or pull it with an old Docker and push it with a new one"
     )
-
-
-def _received(content_type: str) -> str:
-    """Return the type without parameters; types that we know in the one spelling that we know."""
-    media_type = content_type.partition(";")[0].strip()
-    lower = media_type.lower()
-    return lower if lower in MANIFESTS or lower in SCHEMA1 or lower in _VAGUE else media_type
 
 
 def _media_type(document: Mapping[str, object], received: str, what: str) -> str:
@@ -173,12 +169,20 @@ def _content(
     document: Mapping[str, object], what: str
 ) -> tuple[tuple[Descriptor, ...], tuple[Descriptor, ...], tuple[Descriptor, ...]]:
     """Return children, blobs and foreign layers."""
-    _check_counts(document, what)
+    listed = len(sequence(document.get("manifests"), f"{what}: manifests"))
+    if listed > MOST_ENTRIES:
+        raise TooLargeError(f"{what}: an index of {listed} entries; {MOST_ENTRIES} are the most")
+    listed = sum(len(sequence(document.get(part), f"{what}: {part}")) for part in ("layers", "blobs"))
+    if listed > MOST_BLOBS:
+        raise TooLargeError(f"{what}: {listed} layers or blobs; {MOST_BLOBS} are the most")
     entries = read_descriptors(document.get("manifests"), f"{what}: manifests")
     config = [read_descriptor(document["config"], f"{what}: config")] if document.get("config") is not None else []
     layers = read_descriptors(document.get("layers"), f"{what}: layers")
     parts = read_descriptors(document.get("blobs"), f"{what}: blobs")
-    _check_sizes((*entries, *config, *layers, *parts), what)
+    sizes: dict[Digest, int] = {}
+    for one in (*entries, *config, *layers, *parts):
+        if sizes.setdefault(one.digest, one.size) != one.size:
+            raise ContentError(f"{what}: {one.digest} is said to have {one.size} and {sizes[one.digest]} bytes")
     blobs: dict[Digest, Descriptor] = {}
     kept = (one for one in layers if not one.is_foreign)
     for blob in (*config, *kept, *parts, *(one for one in entries if one.is_blob)):
@@ -188,19 +192,3 @@ def _content(
         tuple(blobs.values()),
         tuple(one for one in layers if one.is_foreign),
     )
-
-
-def _check_counts(document: Mapping[str, object], what: str) -> None:
-    entries = len(sequence(document.get("manifests"), f"{what}: manifests"))
-    if entries > MOST_ENTRIES:
-        raise TooLargeError(f"{what}: an index of {entries} entries; {MOST_ENTRIES} are the most")
-    blobs = sum(len(sequence(document.get(part), f"{what}: {part}")) for part in ("layers", "blobs"))
-    if blobs > MOST_BLOBS:
-        raise TooLargeError(f"{what}: {blobs} layers or blobs; {MOST_BLOBS} are the most")
-
-
-def _check_sizes(found: Iterable[Descriptor], what: str) -> None:
-    sizes: dict[Digest, int] = {}
-    for one in found:
-        if sizes.setdefault(one.digest, one.size) != one.size:
-            raise ContentError(f"{what}: {one.digest} is said to have {one.size} and {sizes[one.digest]} bytes")

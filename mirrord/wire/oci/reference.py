@@ -69,15 +69,25 @@ class Reference:
             UsageError: a part breaks the grammar; the text says which, and what to write instead.
         """
         _check_domain(self.domain)
-        _check_path(self.path)
+        if not _PATH.fullmatch(self.path):
+            if self.path != self.path.lower() and _PATH.fullmatch(self.path.lower()):
+                raise UsageError(f"{_shown(self.path)}: a repository is lower case; write {self.path.lower()}")
+            raise UsageError(
+                f"{_shown(self.path)}: not a repository; write lower-case letters and digits, "
+                "parted by single . or _, by __ or by dashes, in segments parted by /"
+            )
         if self.domain == HUB and "/" not in self.path:
             raise UsageError(
                 f"{self.name}: Docker Hub has no repository without namespace; write {HUB}/library/{self.path}"
             )
         if len(self.name) > NAME_LIMIT:
             raise UsageError(f"{self.name[:60]}…: host and path have {len(self.name)} characters, at most {NAME_LIMIT}")
-        if self.tag is not None:
-            _check_tag(self.tag)
+        if self.tag is not None and not valid_tag(self.tag):
+            if len(self.tag) > 128:
+                why = f"a tag has at most 128 characters, this one has {len(self.tag)}"
+            else:
+                why = "not a tag; write letters, digits and _.- with neither . nor - in front"
+            raise UsageError(f"{_shown(self.tag)}: {why}")
         if self.digest is not None:
             _digest(self.digest)
 
@@ -91,9 +101,13 @@ class Reference:
             UsageError: it is none; the text says what is wrong and what to write instead.
         """
         _check_text(text)
-        rest, at, digest = text.partition("@")
-        rest, tag = _split_tag(rest)
-        domain, path = _split_domain(rest)
+        path, at, digest = text.partition("@")
+        domain, tag = HUB, None
+        if ":" in path.rpartition("/")[2]:
+            path, _, tag = path.rpartition(":")
+        first, slash, rest = path.partition("/")
+        if slash and _is_domain(first.lower()):
+            domain, path = _canonical(first.lower()), rest
         if domain == HUB and "/" not in path:
             path = f"library/{path}"
         if at and not _DIGEST_LIKE.match(digest):  # not shown: what stands around an @ may be a password
@@ -111,11 +125,7 @@ class Reference:
         return api_authority(self.domain)
 
     def with_tag(self, tag: str) -> Reference:
-        """Return the same repository at `tag` (and no digest).
-
-        Raises:
-            UsageError: not a tag.
-        """
+        """Return the same repository at `tag` (and no digest); UsageError says that it is none."""
         return replace(self, tag=tag, digest=None)
 
     def __str__(self) -> str:
@@ -147,19 +157,6 @@ def _check_site(text: str) -> None:
     name = page["name"] if page else ""
     meant = f"{HUB}/{'' if '/' in name else 'library/'}{name}" if _PATH.fullmatch(name) else f"{HUB}/owner/name"
     raise UsageError(f"{_shown(text)}: {_HUB_SITE} is Docker Hub's web site, not its registry; write {meant}")
-
-
-def _split_tag(text: str) -> tuple[str, str | None]:
-    head, colon, tail = text.rpartition(":")
-    if not colon or "/" in tail:
-        return text, None
-    return head, tail
-
-
-def _split_domain(text: str) -> tuple[str, str]:
-    first, slash, rest = text.partition("/")
-    domain = first.lower()
-    return (_canonical(domain), rest) if slash and _is_domain(domain) else (HUB, text)
 
 
 def _is_domain(text: str) -> bool:
@@ -202,25 +199,6 @@ def _check_domain(domain: str) -> None:
         raise UsageError(f"{_shown(domain)}: not the usual spelling of this host; write {_canonical(domain)}")
     if not _is_domain(domain):
         raise UsageError(f"{_shown(domain)}: a registry host has a dot or a port; write {domain}:443")
-
-
-def _check_path(path: str) -> None:
-    if _PATH.fullmatch(path):
-        return
-    if path != path.lower() and _PATH.fullmatch(path.lower()):
-        raise UsageError(f"{_shown(path)}: a repository is lower case; write {path.lower()}")
-    raise UsageError(
-        f"{_shown(path)}: not a repository; write lower-case letters and digits, "
-        "parted by single . or _, by __ or by dashes, in segments parted by /"
-    )
-
-
-def _check_tag(tag: str) -> None:
-    if valid_tag(tag):
-        return
-    if len(tag) > 128:
-        raise UsageError(f"{_shown(tag)}: a tag has at most 128 characters, this one has {len(tag)}")
-    raise UsageError(f"{_shown(tag)}: not a tag; write letters, digits and _.- with neither . nor - in front")
 
 
 def _digest(text: str) -> Digest:

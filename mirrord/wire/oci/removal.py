@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mirrord.errors import GuardError, MissingError, RefusedError
 from mirrord.model.digest import Digest
 from mirrord.wire.http.message import HttpRequest
-from mirrord.wire.oci.descriptor import INDEXES, Descriptor
+from mirrord.wire.oci.descriptor import INDEXES
 from mirrord.wire.oci.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ async def remove_tags(repository: Repository, endpoint: Endpoint, names: Collect
     doomed: dict[Digest, list[str]] = {}
     for name in names:
         head = await repository.head_manifest(name)
-        if head is not None and not await _deleted(endpoint, name):
+        if head is None:
+            continue
+        try:
+            await endpoint.http.fetch(_delete(endpoint, name))
+        except RefusedError as error:
+            if error.status not in _NO_TAGS:
+                raise
             doomed.setdefault(head.digest, []).append(name)
     if not doomed:
         return
@@ -45,17 +52,6 @@ async def remove_tags(repository: Repository, endpoint: Endpoint, names: Collect
         await endpoint.http.fetch(_delete(endpoint, digest))
 
 
-async def _deleted(endpoint: Endpoint, tag: str) -> bool:
-    """Delete a tag alone; False where that cannot be done."""
-    try:
-        await endpoint.http.fetch(_delete(endpoint, tag))
-    except RefusedError as error:
-        if error.status in _NO_TAGS:
-            return False
-        raise
-    return True
-
-
 async def _needed(repository: Repository, names: Collection[str]) -> Mapping[Digest, str]:
     """Return the digests that tags other than `names` stand for or lead to, with such a tag."""
     needed: dict[Digest, str] = {}
@@ -63,19 +59,15 @@ async def _needed(repository: Repository, names: Collection[str]) -> Mapping[Dig
         if tag in names:
             continue
         head = await repository.head_manifest(tag)
-        left: Sequence[Descriptor] = [head] if head else []
+        left = [head] if head else []
         while left:
             fresh = [one for one in left if one.digest not in needed]
             needed |= dict.fromkeys((one.digest for one in fresh), tag)
-            left = [child for one in fresh if one.media_type in INDEXES for child in await _children(repository, one)]
+            left = []
+            for index in (one for one in fresh if one.media_type in INDEXES):
+                with contextlib.suppress(MissingError):  # its tag went meanwhile, or it lacks a platform
+                    left += (await repository.get_manifest(index.digest)).children
     return needed
-
-
-async def _children(repository: Repository, index: Descriptor) -> Sequence[Descriptor]:
-    try:
-        return (await repository.get_manifest(index.digest)).children
-    except MissingError:  # its tag went meanwhile, or it lacks a platform
-        return ()
 
 
 def _delete(endpoint: Endpoint, ref: str) -> HttpRequest:

@@ -18,7 +18,7 @@ from mirrord import gunzip as gzip
 from mirrord.errors import ContentError, TooLargeError, UnsupportedError
 from mirrord.files import storage_errors
 from mirrord.wire.oci.files import BlobFile, ignore, write_hashed
-from mirrord.wire.oci.tarball import compression
+from mirrord.wire.oci.tarball import compressed
 
 UNPACKED = 256 * 1024**3  # a bomb of gzip makes 1 GiB from 1 MiB; no image is this long
 
@@ -39,12 +39,7 @@ class ScratchEntry:
 
     @classmethod
     def of(cls, source: Path, scratch: Path, purpose: str) -> ScratchEntry:
-        """Name what is made from `source` for `purpose` (which the name distinguishes).
-
-        Raises:
-            MissingError: there is no such file.
-            StorageError: it cannot be looked at.
-        """
+        """Name what is made from `source` for `purpose`; raises MissingError or StorageError about the file."""
         with storage_errors(source, missing=True):
             state = source.stat()
         stem = f"made-{_hash(purpose, str(source.resolve()))}-"
@@ -59,8 +54,7 @@ class ScratchEntry:
     def make(self, work: Callable[[Path], None]) -> Path:
         """Return the product; `work` makes it at the path that it is given, when it is not there yet.
 
-        Raises:
-            StorageError: the disk said no; nothing is left behind.
+        StorageError says that the disk said no; nothing is left behind.
         """
         if self.path.exists():
             return self.path
@@ -68,20 +62,17 @@ class ScratchEntry:
         try:
             with storage_errors(self.scratch):
                 work(fresh)
-                self._take(fresh)
+                try:
+                    fresh.rename(self.path)
+                except OSError:
+                    if not self.path.exists():  # else somebody made the same meanwhile, and theirs is as good
+                        raise
         finally:
             _remove(fresh)
         for old in self.scratch.glob(f"{self.stem}*"):
             if old != self.path:
                 _remove(old)
         return self.path
-
-    def _take(self, fresh: Path) -> None:
-        try:
-            fresh.rename(self.path)
-        except OSError:
-            if not self.path.exists():  # else somebody made the same meanwhile, and theirs is as good
-                raise
 
 
 def plain_tar(path: Path, scratch: Path | None, alive: Callable[[], None] = ignore) -> Path:
@@ -94,21 +85,21 @@ def plain_tar(path: Path, scratch: Path | None, alive: Callable[[], None] = igno
         TooLargeError: it never ends.
         StorageError: the disk said no.
     """
-    kind = compression(path)
+    kind = compressed(BlobFile.whole(path))
     if kind is None:
         return path
     if kind != "gzip" or scratch is None:
         raise UnsupportedError(f"{path}: compressed with {kind}; unpack it first and name the plain tar")
-    return ScratchEntry.of(path, scratch, "tar").make(lambda fresh: _unpack(path, fresh, alive))
+
+    def unpack(fresh: Path) -> None:
+        with fresh.open("xb") as file:
+            write_hashed(gunzip(BlobFile.whole(path), alive), file)
+
+    return ScratchEntry.of(path, scratch, "tar").make(unpack)
 
 
 def gunzip(part: BlobFile, alive: Callable[[], None] = ignore) -> Iterator[bytes]:
-    """Decompress gzip data of one or more members, in steps. Blocks.
-
-    Raises:
-        ContentError: damaged or cut off.
-        TooLargeError: it never ends.
-    """
+    """Decompress gzip data of one or more members, in steps. Raises as `plain_tar`. Blocks."""
     try:
         for piece in gzip.gunzip(part.pieces(alive), UNPACKED):
             alive()
@@ -117,11 +108,6 @@ def gunzip(part: BlobFile, alive: Callable[[], None] = ignore) -> Iterator[bytes
         raise TooLargeError(f"{part.path}: {error}") from error
     except ContentError as error:
         raise ContentError(f"{part.path}: damaged gzip data ({error}); copy it again") from error
-
-
-def _unpack(path: Path, fresh: Path, alive: Callable[[], None]) -> None:
-    with fresh.open("xb") as file:
-        write_hashed(gunzip(BlobFile.whole(path), alive), file)
 
 
 def _hash(*texts: str) -> str:

@@ -58,9 +58,7 @@ async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
 def read_tags(body: bytes, what: str) -> list[str]:
     """Return the tags of one page. `null` is none; what breaks the grammar of tags cannot be asked for anyway.
 
-    Raises:
-        ContentError: not a tag list.
-        TooLargeError: more than `MOST`.
+    Raises as `list_tags`.
     """
     document = read_object(body, what)
     if "tags" not in document:
@@ -89,16 +87,12 @@ def next_link(header: str, what: str) -> str | None:
         link = _LINK.match(header, position)
         if link is None:
             raise ContentError(f"{what}: malformed Link header")
-        relations = _relations(link["parameters"])
+        found = _PARAMETERS.findall(link["parameters"])
+        rels = (quoted or bare for name, quoted, bare in found if name.lower() == "rel")  # the first one counts
+        relations = set(next(rels, "").lower().split())
         if "next" in relations:
             return link["target"]
         if other is None and not relations & _ELSEWHERE:
             other = link["target"]
         position = link.end()
     return other
-
-
-def _relations(parameters: str) -> frozenset[str]:
-    """Return the relations that the first `rel` among a link's parameters lists, in lower case."""
-    rels = (quoted or bare for name, quoted, bare in _PARAMETERS.findall(parameters) if name.lower() == "rel")
-    return frozenset(next(rels, "").lower().split())

@@ -45,24 +45,15 @@ class Tarball:
         return self.files.get(plain) or self.files.get(self.links.get(plain, ""))
 
     def get(self, name: str) -> BlobFile:
-        """Return a member.
-
-        Raises:
-            MissingError: there is none of this name.
-        """
+        """Return a member; MissingError says that there is none of this name."""
         found = self.find(name)
         if found is None:
             raise MissingError(f"{self.path}: holds no {name!r}; it is incomplete, write it again")
         return found
 
 
-def compression(path: Path) -> str | None:
-    """Return how the file is compressed as a whole (`gzip`, `zstd`, `xz`, `bzip2`), or None."""
-    return compressed(BlobFile.whole(path))
-
-
 def compressed(part: BlobFile) -> str | None:
-    """Return how these bytes are compressed, judged by their first ones, or None."""
+    """Return how these bytes are compressed (`gzip`, `zstd`, `xz`, `bzip2`), judged by their first ones, or None."""
     head = BlobFile(part.path, part.offset, min(part.size, 8)).load(8)
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
 
@@ -103,7 +94,10 @@ def _index(path: Path, file: BinaryIO, *, links: bool) -> Tarball:
             raise ContentError(f"{path}: {member.name!r} is cut off, or its header lies about its size")
         end = member.offset_data
         _file(path, member, files, symbolic, links=links)
-    _check_end(path, file, tar.offset)
+    # A damaged header in the middle: tarfile takes it for the end and would hide the rest.
+    file.seek(tar.offset)
+    if file.read(_BLOCK).strip(b"\0"):
+        raise ContentError(f"{path}: a damaged header at byte {tar.offset}; copy the archive again")
     return Tarball(path, files, symbolic)
 
 
@@ -128,23 +122,11 @@ def _file(
 
 
 def _plain(name: str, path: Path) -> str:
-    """Return the name without `.` and empty parts.
-
-    Raises:
-        ContentError: absolute, upwards, or with a NUL.
-    """
+    """Return the name without `.` and empty parts; refuse what is absolute, upwards, or has a NUL."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\0" in name:
         raise ContentError(f"{path}: the name {name[:200]!r} points out of the archive")
     return "/".join(parts)
-
-
-def _check_end(path: Path, file: BinaryIO, offset: int) -> None:
-    """Refuse a damaged header in the middle: tarfile takes it for the end and would hide the rest."""
-    file.seek(offset)
-    block = file.read(_BLOCK)
-    if block.strip(b"\0"):
-        raise ContentError(f"{path}: a damaged header at byte {offset}; copy the archive again")
 
 
 class _Meagre:

@@ -73,7 +73,12 @@ async def put_blob(endpoint: Endpoint, descriptor: Descriptor, source: Source) -
     for attempt in range(1, ATTEMPTS + 1):
         session = await _open(endpoint, descriptor.digest)
         try:
-            done = await (_put_chunks if chunked else _put_whole)(endpoint, session, descriptor, body)
+            if chunked:
+                done = await _put_chunks(endpoint, session, descriptor, body)
+            else:
+                call = endpoint.call_url("PUT", _finish(endpoint.location(session), descriptor.digest))
+                content = Upload(descriptor.size, body) if descriptor.size else b""  # a plain `Content-Length: 0`
+                done = await endpoint.http.fetch(replace(call, headers=_TYPE, body=content, ok=(201,)))
         except UnreachableError as error:
             led = check_url(endpoint.location(session))
             if led == check_url(endpoint.base):
@@ -88,7 +93,10 @@ async def put_blob(endpoint: Endpoint, descriptor: Descriptor, source: Source) -
                 raise
             chunked = chunked or too_large
         else:
-            _check(endpoint, done, descriptor)
+            stored = header_digest(done)
+            if stored is not None and stored.algorithm == descriptor.digest.algorithm and stored != descriptor.digest:
+                who = endpoint.reference.name
+                raise DigestError(f"{who}: was sent {descriptor.digest} and says it stored {stored}")
             return
         if not too_large and await blob_size(endpoint, descriptor.digest) == descriptor.size:
             return  # only the answer was lost
@@ -123,11 +131,7 @@ async def mount(endpoint: Endpoint, digest: Digest, source: str) -> bool:
 
 
 async def may_push(endpoint: Endpoint) -> None:
-    """Find out whether an upload may begin, by beginning one and cancelling it.
-
-    Raises:
-        RefusedError: the registry does not let us.
-    """
+    """Find out whether an upload may begin, by beginning one and cancelling it; RefusedError says no."""
     await _cancel(endpoint, await _open(endpoint, Digest.of(b"")))
 
 
@@ -141,13 +145,6 @@ async def _open(endpoint: Endpoint, digest: Digest) -> HttpResponse:
     """Open a session; another algorithm than sha256 has to be announced (distribution-spec, end-4c)."""
     query = "" if digest.algorithm == "sha256" else f"?digest-algorithm={digest.algorithm}"
     return await endpoint.http.fetch(replace(endpoint.call("POST", f"blobs/uploads/{query}"), body=b"", ok=(202,)))
-
-
-async def _put_whole(endpoint: Endpoint, session: HttpResponse, descriptor: Descriptor, body: _Body) -> HttpResponse:
-    # An empty body must be a plain `Content-Length: 0`.
-    content = Upload(descriptor.size, body) if descriptor.size else b""
-    call = endpoint.call_url("PUT", _finish(endpoint.location(session), descriptor.digest))
-    return await endpoint.http.fetch(replace(call, headers=_TYPE, body=content, ok=(201,)))
 
 
 async def _put_chunks(endpoint: Endpoint, session: HttpResponse, descriptor: Descriptor, body: _Body) -> HttpResponse:
@@ -180,18 +177,16 @@ async def _noted(source: Source, descriptor: Descriptor, broken: list[BaseExcept
             if left < 0:
                 break
             yield part
-        _check_whole(descriptor, left)
     except Exception as error:
         broken.append(error)
         raise
     finally:
         if isinstance(parts, AsyncGenerator):
             await parts.aclose()
-
-
-def _check_whole(descriptor: Descriptor, left: int) -> None:
     if left:
-        raise DigestError(f"{descriptor.digest}: our source has not the {descriptor.size} bytes of its descriptor")
+        why = f"{descriptor.digest}: our source has not the {descriptor.size} bytes of its descriptor"
+        broken.append(DigestError(why))
+        raise broken[-1]
 
 
 async def _cut(parts: AsyncIterator[bytes], size: int) -> AsyncGenerator[bytes, None]:
@@ -207,11 +202,7 @@ async def _cut(parts: AsyncIterator[bytes], size: int) -> AsyncGenerator[bytes, 
 
 
 def _least(endpoint: Endpoint, session: HttpResponse) -> int:
-    """Return the shortest chunk that the registry takes (distribution-spec, "Pushing a blob in chunks").
-
-    Raises:
-        UnsupportedError: it is more than we hold in memory.
-    """
+    """Return the shortest chunk that the registry takes (distribution-spec, "Pushing a blob in chunks")."""
     text = session.headers.get("oci-chunk-min-length", "")
     digits = text.lstrip("0") if text.isascii() and text.isdigit() else ""
     if len(digits) > 9 or int(digits or 0) > LONGEST_CHUNK:
@@ -240,9 +231,3 @@ def _vanished(error: MirrordError) -> bool:
         case RefusedError():
             return error.status == 416 or (error.status == 400 and any(code in str(error) for code in _DAMAGED))
     return False
-
-
-def _check(endpoint: Endpoint, answer: HttpResponse, descriptor: Descriptor) -> None:
-    stored = header_digest(answer)
-    if stored is not None and stored.algorithm == descriptor.digest.algorithm and stored != descriptor.digest:
-        raise DigestError(f"{endpoint.reference.name}: was sent {descriptor.digest} and says it stored {stored}")

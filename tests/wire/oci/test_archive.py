@@ -88,18 +88,18 @@ async def test_converted_to_one_digest(tmp_path: Path, scratch: Path) -> None:
         f"{Digest.of(config).hex}.json": config,
         "manifest.json": _list((["a/b:v1"], f"{Digest.of(config).hex}.json", ["0/layer.tar", "1/layer.tar"])),
     }
-    first = await open_archive(_tar(tmp_path / "a.tar", members), scratch)
+    _, first = await open_archive(_tar(tmp_path / "a.tar", members), scratch)
     other = tmp_path / "b.tar"
     with tarfile.open(other, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, data in reversed(members.items()):
             info = tarfile.TarInfo(f"./{name}")
             info.size, info.mtime, info.uid, info.pax_headers = len(data), 1234567890, 1000, {"comment": "x"}
             tar.addfile(info, io.BytesIO(data))
-    second = await open_archive(other, scratch)
-    assert first.root.digest == second.root.digest
+    _, second = await open_archive(other, scratch)
+    assert first.digest == second.digest
     # Pinned: a change here means that published images would change their digests.
-    assert first.root.digest == "sha256:b303a14e8e320c819a3ede953f2b7b1c68a73710460b90760887ae33ddccb715"
-    assert first.root.annotations == {REF_NAME: "v1"}
+    assert first.digest == "sha256:b303a14e8e320c819a3ede953f2b7b1c68a73710460b90760887ae33ddccb715"
+    assert first.annotations == {REF_NAME: "v1"}
 
 
 async def test_layers_keep_their_bytes(tmp_path: Path, scratch: Path) -> None:
@@ -110,8 +110,8 @@ async def test_layers_keep_their_bytes(tmp_path: Path, scratch: Path) -> None:
         tmp_path / "a.tar",
         {"c": config, "p": plain, "g": packed, "manifest.json": _list((None, "c", ["p", "g", "p"]))},
     )
-    archive = await open_archive(path, scratch)
-    manifest = archive.layout.manifest(archive.root)
+    layout, archive = await open_archive(path, scratch)
+    manifest = layout.manifest(archive)
     document = json.loads(manifest.body)
     assert [(one["mediaType"], one["digest"]) for one in document["layers"]] == [
         (PLAIN, Digest.of(plain)),
@@ -119,8 +119,8 @@ async def test_layers_keep_their_bytes(tmp_path: Path, scratch: Path) -> None:
         (PLAIN, Digest.of(plain)),
     ]
     assert document["config"]["digest"] == Digest.of(config)
-    assert [archive.layout.blob(blob.digest).load(10**6) for blob in manifest.blobs] == [config, plain, packed]
-    assert archive.root.annotations == {}
+    assert [layout.blob(blob.digest).load(10**6) for blob in manifest.blobs] == [config, plain, packed]
+    assert archive.annotations == {}
 
 
 async def test_converted_once(tmp_path: Path, scratch: Path) -> None:
@@ -128,21 +128,21 @@ async def test_converted_once(tmp_path: Path, scratch: Path) -> None:
     path = tmp_path / "a.tar"
     for seed in ("a", "b"):
         write_docker_archive(build_image(("linux/amd64",), seed=seed), path, "a/b:v1")
-        first = await open_archive(path, scratch)
+        _, first = await open_archive(path, scratch)
         [folder] = _in(scratch)
         made = (folder / "index.json").stat().st_ino
-        second = await open_archive(path, scratch)
-        assert (second.root, second.layout.place) == (first.root, folder)
+        layout, second = await open_archive(path, scratch)
+        assert (second, layout.place) == (first, folder)
         assert ((folder / "index.json").stat().st_ino, len(_in(scratch))) == (made, 1)
 
 
 async def test_compressed_archive(tmp_path: Path, scratch: Path) -> None:
     """`docker save | gzip` gives the digest of the plain archive."""
     path = write_docker_archive(IMAGE, tmp_path / "a.tar", "a/b:v1")
-    plain = await open_archive(path, scratch)
+    _, plain = await open_archive(path, scratch)
     path.write_bytes(gzip.compress(path.read_bytes()))
-    packed = await open_archive(path, scratch)
-    assert packed.root == plain.root
+    _, packed = await open_archive(path, scratch)
+    assert packed == plain
 
 
 async def test_archive_that_is_a_layout(tmp_path: Path, scratch: Path) -> None:
@@ -152,8 +152,8 @@ async def test_archive_that_is_a_layout(tmp_path: Path, scratch: Path) -> None:
         info = tarfile.TarInfo("manifest.json")
         info.size = 2
         tar.addfile(info, io.BytesIO(b"[]"))
-    archive = await open_archive(path, scratch, "v1")
-    assert (archive.root.digest, archive.layout.place) == (IMAGE.digest, path)
+    layout, archive = await open_archive(path, scratch, "v1")
+    assert (archive.digest, layout.place) == (IMAGE.digest, path)
     assert _in(scratch) == []
 
 
@@ -165,8 +165,8 @@ async def test_symbolic_links_inside(tmp_path: Path, scratch: Path) -> None:
     members: dict[str, bytes | str] = {"0/layer.tar": layer, "1/layer.tar": "../0/layer.tar"}
     members |= {"c.json": config, "manifest.json": listed}
     path = _tar(tmp_path / "a.tar", members)
-    archive = await open_archive(path, scratch)
-    assert archive.layout.manifest(archive.root).blobs[1].digest == Digest.of(layer)
+    layout, archive = await open_archive(path, scratch)
+    assert layout.manifest(archive).blobs[1].digest == Digest.of(layer)
 
 
 @pytest.fixture
@@ -194,9 +194,9 @@ def several(tmp_path: Path) -> Path:
 )
 async def test_picks_by_name(name: str, letter: str, tag: str, several: Path, scratch: Path) -> None:
     """A tag, a name as in RepoTags or any other way to write it picks the image."""
-    archive = await open_archive(several, scratch, name)
-    config = archive.layout.manifest(archive.root).blobs[0].digest
-    assert (config, archive.root.annotations[REF_NAME]) == (Digest.of(_config(_layer(letter))), tag)
+    layout, archive = await open_archive(several, scratch, name)
+    config = layout.manifest(archive).blobs[0].digest
+    assert (config, archive.annotations[REF_NAME]) == (Digest.of(_config(_layer(letter))), tag)
 
 
 @pytest.mark.parametrize(("name", "error"), [(None, UsageError), ("main", UsageError), ("v2", MissingError)])
@@ -287,14 +287,14 @@ async def test_skopeo_agrees(tmp_path: Path, scratch: Path) -> None:
     require("skopeo")
     source, path = write_layout(IMAGE, tmp_path / "in", "v1"), tmp_path / "a.tar"
     _run(*COPY, f"oci:{source}:v1", f"docker-archive:{path}:example.com/x:v1")
-    archive = await open_archive(path, scratch, "v1")
-    place = archive.layout.place
+    layout, archive = await open_archive(path, scratch, "v1")
+    place = layout.place
     told = [json.loads(_run(*INSPECT, f"oci:{one}:v1")) for one in (source, place)]
     assert told[0]["rootfs"] == told[1]["rootfs"]
     again = tmp_path / "again.tar"
     _run(*COPY, f"oci:{place}:v1", f"docker-archive:{again}:example.com/x:v1")
-    second = await open_archive(again, scratch, "v1")
-    assert second.root.digest == archive.root.digest
+    _, second = await open_archive(again, scratch, "v1")
+    assert second.digest == archive.digest
 
 
 async def test_made_from_either_form(tmp_path: Path, scratch: Path) -> None:
@@ -305,7 +305,7 @@ async def test_made_from_either_form(tmp_path: Path, scratch: Path) -> None:
     by_skopeo = await open_archive(path, scratch)
     by_docker = await open_archive(write_docker_archive(IMAGE, tmp_path / "b.tar", "example.com/x:v1"), scratch)
     layers = [
-        [one["digest"] for one in json.loads(archive.layout.manifest(archive.root).body)["layers"]]
-        for archive in (by_skopeo, by_docker)
+        [one["digest"] for one in json.loads(layout.manifest(archive).body)["layers"]]
+        for layout, archive in (by_skopeo, by_docker)
     ]
     assert layers[0] == layers[1]

@@ -69,8 +69,7 @@ async def open_image(source: Source, scratch: Path) -> tuple[Layout, Descriptor]
         MirrordError: as `Layout.open` and `open_archive`.
     """
     if source.archive:
-        archive = await open_archive(source.archive, scratch, source.tag)
-        return archive.layout, archive.root
+        return await open_archive(source.archive, scratch, source.tag)
     assert source.layout is not None
     layout = await asyncio.to_thread(Layout.open, source.layout, scratch)
     return layout, layout.resolve(source.tag)
