@@ -42,7 +42,7 @@ from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.plan.choice import choose
 from mirrord.syncers.helm.plan.survey import HelmSurvey, TargetContent
 from mirrord.syncers.helm.syncer import SYNCER as HELM
-from mirrord.syncers.image.plan import ImageSurvey
+from mirrord.syncers.image.plan import ImageSurvey, SourceListing
 from mirrord.syncers.image.syncer import SYNCER as IMAGE
 
 AT = "2024-01-01T00:00:00Z"
@@ -109,7 +109,7 @@ def images(items: int) -> Any:
     """Return what a registry with so many tags offers."""
     offers = tuple(Offer(Item(f"v{one}", digest_of(one)), (f"v{one}",)) for one in range(items))
     held = {(target, offer.item.name): None for target in TARGETS for offer in offers}
-    return lambda memory: ImageSurvey(offers, {}, {} if memory else held, memory=memory)
+    return lambda memory: ImageSurvey(SourceListing(offers, {}), {} if memory else held, memory=memory)
 
 
 def charts(items: int) -> Any:

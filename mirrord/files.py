@@ -13,11 +13,13 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
-from mirrord.errors import MissingError, StorageError
+from mirrord.errors import ContentError, DigestError, MissingError, StorageError, TooLargeError
 
+STEP: Final = 1 << 20  # bytes of a local file that are read at once
 _SMALL: Final = 1 << 16  # bytes of a nameless file that stay in memory
 _NAMED: Final = 200  # bytes of a name; file systems take 255
 _NO_LINKS: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
@@ -62,8 +64,8 @@ def beside(place: Path) -> Path:
     return place.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
 
 
-def _nothing() -> None:
-    pass
+def nothing() -> None:
+    """Do nothing: for who need not hear of it, and for who cannot be asked to stop."""
 
 
 def settle(
@@ -71,8 +73,8 @@ def settle(
     fresh: Path,
     place: Path,
     *,
-    written: Callable[[], None] = _nothing,
-    named: Callable[[], None] = _nothing,
+    written: Callable[[], None] = nothing,
+    named: Callable[[], None] = nothing,
 ) -> None:
     """Give an open file that was written as `fresh` its place, durably; the callbacks hear of the steps between."""
     file.flush()
@@ -84,7 +86,7 @@ def settle(
 
 
 def write_durably(
-    place: Path, data: bytes, *, written: Callable[[], None] = _nothing, named: Callable[[], None] = _nothing
+    place: Path, data: bytes, *, written: Callable[[], None] = nothing, named: Callable[[], None] = nothing
 ) -> None:
     """Replace a file of ours by `data` in one atomic step; see `settle`.
 
@@ -103,7 +105,7 @@ def write_durably(
             raise
 
 
-def append_durably(place: Path, length: int, data: bytes, *, written: Callable[[], None] = _nothing) -> None:
+def append_durably(place: Path, length: int, data: bytes, *, written: Callable[[], None] = nothing) -> None:
     """Write `data` behind the first `length` bytes of a file of ours, and nothing else behind them.
 
     A crash leaves some of `data`, or all of it: who reads must know an end that is none.
@@ -126,7 +128,7 @@ def append_durably(place: Path, length: int, data: bytes, *, written: Callable[[
             raise
 
 
-def link_durably(file: Path, place: Path, *, named: Callable[[], None] = _nothing) -> None:
+def link_durably(file: Path, place: Path, *, named: Callable[[], None] = nothing) -> None:
     """Give a finished file a second name, or copy it where the file system has no hard links.
 
     Raises:
@@ -177,6 +179,74 @@ def _check_regular(found: os.stat_result) -> None:
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
     if not stat.S_ISREG(found.st_mode):
         raise IrregularError(f"is {kinds.get(stat.S_IFMT(found.st_mode), 'a device')}; only regular files can be read")
+
+
+def open_content(path: Path) -> int:
+    """Open a regular file of somebody else's, as `open_regular` does.
+
+    Raises:
+        MissingError: there is none.
+        ContentError: it is a folder, a device or a pipe.
+        StorageError: it cannot be opened.
+    """
+    try:
+        with storage_errors(path, missing=True):
+            return open_regular(path)
+    except IrregularError as error:
+        raise ContentError(f"{path}: not a regular file") from error
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """Content in a file of this machine: `size` bytes from `offset`; a blob of a layout folder, a member of a tar."""
+
+    path: Path
+    offset: int
+    size: int
+
+    @classmethod
+    def whole(cls, path: Path) -> LocalFile | None:
+        """Return all of the regular file at `path`, or None when there is none; StorageError: nobody knows."""
+        with storage_errors(str(path)), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found = path.stat()
+            return cls(path, 0, found.st_size) if stat.S_ISREG(found.st_mode) else None
+        return None
+
+    @classmethod
+    def of(cls, path: Path) -> LocalFile:
+        """Return all of the regular file at `path`, which shall be there. Raises as `open_content`."""
+        handle = open_content(path)
+        try:
+            return cls(path, 0, os.fstat(handle).st_size)
+        finally:
+            os.close(handle)
+
+    def load(self, cap: int) -> bytes:
+        """Read everything into memory; TooLargeError says that there are more than `cap` bytes. Raises as `pieces`."""
+        if self.size > cap:
+            raise TooLargeError(f"{self.path}: {self.size} bytes where at most {cap} are read")
+        return b"".join(self.pieces())
+
+    def pieces(self, alive: Callable[[], None] = nothing) -> Iterator[bytes]:
+        """Read in steps; `alive` is called before each and may raise to end it.
+
+        Raises:
+            DigestError: the file became shorter.
+        """
+        handle = open_content(self.path)
+        try:
+            done = 0
+            while done < self.size:
+                alive()
+                with storage_errors(self.path):
+                    piece = os.pread(handle, min(STEP, self.size - done), self.offset + done)
+                if not piece:
+                    why = f"ended after {done} of {self.size} bytes; it changed while it was read"
+                    raise DigestError(f"{self.path}: {why}")
+                done += len(piece)
+                yield piece
+        finally:
+            os.close(handle)
 
 
 def nameless(data: bytes, folder: Path | None = None) -> BinaryIO:

@@ -9,9 +9,8 @@ from time import monotonic
 from typing import Final
 
 from mirrord import failpoints
-from mirrord.blobs.store import LocalFile
 from mirrord.errors import DigestError
-from mirrord.files import link_durably, storage_errors, write_durably
+from mirrord.files import LocalFile, link_durably, storage_errors, write_durably
 from mirrord.model.digest import Digest
 
 FRESH: Final = 1.0

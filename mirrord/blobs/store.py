@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import stat
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from mirrord.errors import StorageError, TooLargeError
-from mirrord.files import storage_errors
+from mirrord.files import LocalFile, storage_errors
 from mirrord.model.digest import Digest
-
-
-@dataclass(frozen=True, slots=True)
-class LocalFile:
-    """Content in a file of this machine: `size` bytes from `offset`."""
-
-    path: Path
-    offset: int
-    size: int
-
-    @classmethod
-    def whole(cls, path: Path) -> LocalFile | None:
-        """Return all of the regular file at `path`, or None when there is none; StorageError: nobody knows. Blocks."""
-        with storage_errors(str(path)), contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            found = path.stat()
-            return cls(path, 0, found.st_size) if stat.S_ISREG(found.st_mode) else None
-        return None
 
 
 @dataclass(frozen=True, slots=True)

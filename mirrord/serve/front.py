@@ -13,8 +13,9 @@ from typing import BinaryIO, Final
 
 from aiohttp import web
 
-from mirrord.blobs.store import LocalFile, Remote, Stored
+from mirrord.blobs.store import Remote, Stored
 from mirrord.errors import BrokenError, MirrordError, MissingError
+from mirrord.files import LocalFile
 from mirrord.serve import negotiation
 from mirrord.serve.bodies import Bodies, BodyError
 from mirrord.serve.negotiation import Span, etag_of

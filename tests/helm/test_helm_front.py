@@ -11,8 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from mirrord.blobs.store import LocalFile
 from mirrord.events import Events
+from mirrord.files import LocalFile
 from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Request, Response, Serves
 from mirrord.syncer.values import Services

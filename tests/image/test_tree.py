@@ -11,7 +11,7 @@ import pytest
 from mirrord.errors import ContentError, TooLargeError
 from mirrord.model.digest import Digest
 from mirrord.syncers.image.transfer import tree
-from mirrord.syncers.image.transfer.tree import Extent, Manifests, Once, Parts, root
+from mirrord.syncers.image.transfer.tree import Extent, Manifests, Once, Parts
 from mirrord.wire.oci.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
 from mirrord.wire.oci.manifest import Manifest
 
@@ -131,9 +131,9 @@ def test_parts_are_what_is_carried() -> None:
     layers = [{"mediaType": "text/plain", "digest": Digest.of(b"x" * size), "size": size} for size in (1, 9, 3)]
     body = {"schemaVersion": 2, "config": data, "layers": layers, "annotations": {"c": "d"}}
     image = Manifest.parse(json.dumps(body).encode(), OCI_MANIFEST)
-    found = Parts.of(root(image.digest), image)
+    found = Parts.of(Descriptor("", image.digest, 0), image)
     assert (found.entry.digest, found.size, found.children) == (image.digest, len(image.body), ())
     assert [one.size for one in found.blobs] == [9, 3, 2, 1]
     assert [(one.data, one.annotations) for one in found.blobs if one.data] == [(b"{}", {})]
     twice = replace(manifest(1, children=3), children=manifest(1, children=3).children * 2)
-    assert len(Parts.of(root(twice.digest), twice).children) == 3
+    assert len(Parts.of(Descriptor("", twice.digest, 0), twice).children) == 3

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from mirrord.blobs.store import LocalFile
 from mirrord.errors import BusyError, UnreachableError, UsageError
+from mirrord.files import LocalFile
 from mirrord.report.health import Health
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Status, status

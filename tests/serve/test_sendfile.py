@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mirrord.blobs.store import LocalFile
+from mirrord.files import LocalFile
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
 from mirrord.serve.sending import ConnectionProgress, FileSender

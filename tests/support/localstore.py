@@ -8,7 +8,7 @@ from pathlib import Path
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.repositories import RepositoryState
-from mirrord.blobs.store import LocalFile
+from mirrord.files import LocalFile
 from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Response
 

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from mirrord.blobs.repositories import ABSENT, ManifestRef, Repositories, RepositoryState, is_complete
-from mirrord.blobs.store import BlobStore, LocalFile, read_stored
+from mirrord.blobs.store import BlobStore, read_stored
 from mirrord.errors import ConflictError, DigestError, TooLargeError
+from mirrord.files import LocalFile
 from mirrord.model.digest import Digest
 
 CONTENT = b"some content\n" * 1000

@@ -117,7 +117,13 @@ class LocalRepository:
         Raises:
             StorageError: something of it is not there any more, or the disk said no.
         """
-        fresh = self._reached(manifest.digest)
+        fresh: dict[Digest, ManifestRef] = {}  # those of the new manifests that this one reaches, itself included
+        left = [manifest.digest]
+        while left:
+            one = left.pop()
+            if one in self._fresh and one not in fresh:
+                fresh[one] = self._fresh[one]
+                left += fresh[one].refs
         refs = {ref for link in fresh.values() for ref in link.refs}
         if lost := await self._store.missing(fresh.keys() | refs):
             raise StorageError(
@@ -126,17 +132,6 @@ class LocalRepository:
         await self._repositories.publish(self.repository, fresh, dict.fromkeys(names, manifest.digest))
         for digest in fresh:
             self._fresh.pop(digest, None)
-
-    def _reached(self, root: Digest) -> dict[Digest, ManifestRef]:
-        """Return those of the new manifests that `root` reaches, itself included."""
-        found: dict[Digest, ManifestRef] = {}
-        left = [root]
-        while left:
-            one = left.pop()
-            if one in self._fresh and one not in found:
-                found[one] = self._fresh[one]
-                left += found[one].refs
-        return found
 
     async def expect(self, blobs: Sequence[Descriptor]) -> None:
         """Compare what the store lacks with the room on its disk."""

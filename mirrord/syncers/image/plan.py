@@ -61,26 +61,20 @@ class ImageSurvey:
     """What is offered and held.
 
     Attributes:
-        offers: what the source has.
-        sources: item name → where its content is read from.
+        source: what the source has.
         held: what targets said to hold; only what was asked.
         created: digest → when that was made, of what stands at targets and had to be known.
         unasked: target name → why it could not be asked.
         unreachable: target name → what befell it, where nothing shall be tried a second time.
         memory: what the record said.
-        problems: what the source lists and is wrong there.
-        missing: what was asked for by name and is not there, or could not be found out.
     """
 
-    offers: tuple[Offer, ...]
-    sources: Mapping[str, ImageSource]
+    source: SourceListing
     held: Held = field(default_factory=dict)
     created: Mapping[str, datetime | None] = field(default_factory=dict)
     unasked: Mapping[str, str] = field(default_factory=dict)
     unreachable: Mapping[str, MirrordError] = field(default_factory=dict)
     memory: Memory = field(default_factory=lambda: NO_MEMORY)
-    problems: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
 
 
 def at_targets(mirror: Mirror, offers: Sequence[Offer]) -> Iterator[tuple[Sequence[Offer], Sequence[str]]]:
@@ -99,9 +93,10 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
     evidence = Evidence(now, survey.memory, survey.held, survey.created)
     steps = tuple(
         step
-        for offers, targets in at_targets(mirror, survey.offers)
+        for offers, targets in at_targets(mirror, survey.source.offers)
         for step in differ(offers, targets, evidence, trust=mirror.trust, unasked=survey.unasked)
     )
     remarks = tuple(f"{step.target}: {left}" for step in steps for left in step.left)
-    decisions = survey.sources, survey.unreachable
-    return Plan(mirror.name, mirror.kind, now, steps, survey.problems, survey.missing, remarks, decisions=decisions)
+    problems, missing = tuple(survey.source.problems), tuple(survey.source.missing)
+    decisions = survey.source.sources, survey.unreachable
+    return Plan(mirror.name, mirror.kind, now, steps, problems, missing, remarks, decisions=decisions)

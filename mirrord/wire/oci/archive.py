@@ -29,14 +29,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedError, UsageError
+from mirrord.files import LocalFile
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor, index_of
 from mirrord.wire.oci.document import mapping, read_object, sequence, text
-from mirrord.wire.oci.files import BlobFile, write_hashed
 from mirrord.wire.oci.layout import INDEX, MARK, REF_NAME, Layout, blob_name, listed, means
 from mirrord.wire.oci.layout_writer import MARK_BODY
 from mirrord.wire.oci.manifest import LIMIT
-from mirrord.wire.oci.scratch import ScratchEntry, gunzip, plain_tar
+from mirrord.wire.oci.scratch import ScratchEntry, gunzip, plain_tar, write_hashed
 from mirrord.wire.oci.tarball import Tarball, compressed, index_tar
 
 LIST = "manifest.json"
@@ -188,7 +188,7 @@ def _read_config(tar: Tarball, image: Image) -> tuple[bytes, tuple[Digest, ...]]
     return body, diff_ids
 
 
-def _write_layer(folder: Path, layer: BlobFile, member: str, diff_id: Digest, alive: Alive) -> Descriptor:
+def _write_layer(folder: Path, layer: LocalFile, member: str, diff_id: Digest, alive: Alive) -> Descriptor:
     """Keep a layer as it is; its uncompressed bytes have to be those of `diff_id`."""
     kind = compressed(layer)
     if kind not in (None, "gzip"):

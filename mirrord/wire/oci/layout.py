@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedError, UsageError, about
+from mirrord.files import LocalFile
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import ATTESTATION, DOCKER_LIST, OCI_INDEX, Descriptor
 from mirrord.wire.oci.document import read_object, text
-from mirrord.wire.oci.files import BlobFile
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.oci.reference import Reference, valid_tag
 from mirrord.wire.oci.scratch import plain_tar
@@ -123,7 +123,7 @@ class Layout:
         shared = dict(set(found[0]).intersection(*found)) if found else {}
         return {**shared, **manifest.annotations, **descriptor.annotations}
 
-    def blob(self, digest: Digest) -> BlobFile:
+    def blob(self, digest: Digest) -> LocalFile:
         """Return where a blob lies; its bytes are not checked here.
 
         Raises:
@@ -148,11 +148,11 @@ class Layout:
             about(error, f"{self.place}")
             raise
 
-    def _file(self, name: str) -> BlobFile | None:
+    def _file(self, name: str) -> LocalFile | None:
         if self._tar is not None:
             return self._tar.find(name)
         try:
-            return BlobFile.whole(self.place / name)
+            return LocalFile.of(self.place / name)
         except MissingError:
             return None
 

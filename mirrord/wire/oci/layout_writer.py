@@ -6,20 +6,63 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
-from mirrord.errors import ContentError, MissingError, UsageError
-from mirrord.files import settle, storage_errors
+from mirrord.errors import ContentError, DigestError, MissingError, UsageError
+from mirrord.files import LocalFile, settle, storage_errors
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import Descriptor, index_of
 from mirrord.wire.oci.document import mapping, read_object, sequence
-from mirrord.wire.oci.files import BlobFile, BlobPart
 from mirrord.wire.oci.layout import INDEX, MARK, REF_NAME, Layout, blob_name
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 
 MARK_BODY = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+class _BlobPart:
+    """A blob while it is written: a locked file that a sweep leaves alone while we live."""
+
+    def __init__(self, place: Path, descriptor: Descriptor) -> None:
+        """Begin to write what shall be at `place`."""
+        self._want = descriptor
+        self._place = place
+        self._place.parent.mkdir(parents=True, exist_ok=True)
+        self._hasher = descriptor.digest.hasher()
+        self._done = 0
+        while True:
+            self._path = self._place.parent / f".{secrets.token_hex(8)}.part"
+            self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb")
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            if os.fstat(self._file.fileno()).st_nlink:
+                return
+            self._file.close()  # somebody's sweep was quicker than our lock
+
+    def __enter__(self) -> Self:
+        """Return it; leaving the context removes what was not finished."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove what was not finished."""
+        self._path.unlink(missing_ok=True)
+        self._file.close()
+
+    def write(self, chunk: bytes) -> None:
+        """Write the next bytes; DigestError says that they are more than the blob has."""
+        self._done += len(chunk)
+        if self._done > self._want.size:
+            raise DigestError(f"{self._want.digest}: more than the {self._want.size} bytes of its descriptor")
+        self._hasher.update(chunk)
+        self._file.write(chunk)
+
+    def finish(self) -> None:
+        """Give the blob its name, durably; DigestError says that the bytes are others than the blob's."""
+        if self._done != self._want.size or self._hasher.hexdigest() != self._want.digest.hex:
+            raise DigestError(f"{self._want.digest}: the {self._done} bytes that came are others")
+        settle(self._file, self._path, self._place)
 
 
 class LayoutWriter:
@@ -86,7 +129,7 @@ class LayoutWriter:
         await self._prepare()
         if await self.has_blob(descriptor):
             return
-        with storage_errors(self._folder), BlobPart(self._folder / blob_name(descriptor.digest), descriptor) as part:
+        with storage_errors(self._folder), _BlobPart(self._folder / blob_name(descriptor.digest), descriptor) as part:
             async for chunk in opened():
                 await asyncio.to_thread(part.write, chunk)
             await asyncio.to_thread(part.finish)
@@ -108,7 +151,7 @@ class LayoutWriter:
             if self._size(manifest.digest) == len(manifest.body):
                 return
             place = self._folder / blob_name(manifest.digest)
-            with storage_errors(self._folder), BlobPart(place, manifest.descriptor) as part:
+            with storage_errors(self._folder), _BlobPart(place, manifest.descriptor) as part:
                 part.write(manifest.body)
                 part.finish()
 
@@ -171,8 +214,8 @@ class LayoutWriter:
             self._read = stamp, known
         return self._read[1]
 
-    def _file(self, digest: Digest) -> BlobFile:
-        return BlobFile.whole(self._folder / blob_name(digest))
+    def _file(self, digest: Digest) -> LocalFile:
+        return LocalFile.of(self._folder / blob_name(digest))
 
     def _size(self, digest: Digest) -> int | None:
         try:
@@ -184,7 +227,7 @@ class LayoutWriter:
         """Replace the entries of these names; those that get None go."""
         path = self._folder / INDEX
         with storage_errors(self._folder), _locked(self._folder):
-            old = BlobFile.whole(path).load(LIMIT)
+            old = LocalFile.of(path).load(LIMIT)
             Manifest.parse(old, "")  # what is wrong already is not made worse
             document = read_object(old, str(path))
             entries = sequence(document.get("manifests"), str(path))

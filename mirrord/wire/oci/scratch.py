@@ -13,11 +13,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from mirrord import gunzip as gzip
 from mirrord.errors import ContentError, TooLargeError, UnsupportedError
-from mirrord.files import storage_errors
-from mirrord.wire.oci.files import BlobFile, ignore, write_hashed
+from mirrord.files import LocalFile, nothing, storage_errors
+from mirrord.model.digest import Digest
 from mirrord.wire.oci.tarball import compressed
 
 UNPACKED = 256 * 1024**3  # a bomb of gzip makes 1 GiB from 1 MiB; no image is this long
@@ -75,7 +76,7 @@ class ScratchEntry:
         return self.path
 
 
-def plain_tar(path: Path, scratch: Path | None, alive: Callable[[], None] = ignore) -> Path:
+def plain_tar(path: Path, scratch: Path | None, alive: Callable[[], None] = nothing) -> Path:
     """Return `path` itself, or what it holds when it is gzip-compressed (unpacked once, into `scratch`). Blocks.
 
     Raises:
@@ -85,7 +86,7 @@ def plain_tar(path: Path, scratch: Path | None, alive: Callable[[], None] = igno
         TooLargeError: it never ends.
         StorageError: the disk said no.
     """
-    kind = compressed(BlobFile.whole(path))
+    kind = compressed(LocalFile.of(path))
     if kind is None:
         return path
     if kind != "gzip" or scratch is None:
@@ -93,12 +94,12 @@ def plain_tar(path: Path, scratch: Path | None, alive: Callable[[], None] = igno
 
     def unpack(fresh: Path) -> None:
         with fresh.open("xb") as file:
-            write_hashed(gunzip(BlobFile.whole(path), alive), file)
+            write_hashed(gunzip(LocalFile.of(path), alive), file)
 
     return ScratchEntry.of(path, scratch, "tar").make(unpack)
 
 
-def gunzip(part: BlobFile, alive: Callable[[], None] = ignore) -> Iterator[bytes]:
+def gunzip(part: LocalFile, alive: Callable[[], None] = nothing) -> Iterator[bytes]:
     """Decompress gzip data of one or more members, in steps. Raises as `plain_tar`. Blocks."""
     try:
         for piece in gzip.gunzip(part.pieces(alive), UNPACKED):
@@ -108,6 +109,16 @@ def gunzip(part: BlobFile, alive: Callable[[], None] = ignore) -> Iterator[bytes
         raise TooLargeError(f"{part.path}: {error}") from error
     except ContentError as error:
         raise ContentError(f"{part.path}: damaged gzip data ({error}); copy it again") from error
+
+
+def write_hashed(pieces: Iterator[bytes], file: IO[bytes]) -> tuple[Digest, int]:
+    """Write all `pieces`; return the sha256 digest and the number of the bytes written."""
+    hasher, size = hashlib.sha256(), 0
+    for piece in pieces:
+        hasher.update(piece)
+        file.write(piece)
+        size += len(piece)
+    return Digest.parse(f"sha256:{hasher.hexdigest()}"), size
 
 
 def _hash(*texts: str) -> str:

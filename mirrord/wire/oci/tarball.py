@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mirrord.errors import ContentError, MissingError, TooLargeError
-from mirrord.files import storage_errors
-from mirrord.wire.oci.files import BlobFile, open_regular
+from mirrord.files import LocalFile, open_content, storage_errors
 
 MEMBERS = 100_000  # an image has hundreds
 _HEADER = 64 * 1024  # longest extended header that is read
@@ -36,15 +35,15 @@ class Tarball:
     """
 
     path: Path
-    files: Mapping[str, BlobFile] = field(default_factory=dict)
+    files: Mapping[str, LocalFile] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
 
-    def find(self, name: str) -> BlobFile | None:
+    def find(self, name: str) -> LocalFile | None:
         """Return a member; a symbolic link is followed once, inside the archive only."""
         plain = _plain(name, self.path)
         return self.files.get(plain) or self.files.get(self.links.get(plain, ""))
 
-    def get(self, name: str) -> BlobFile:
+    def get(self, name: str) -> LocalFile:
         """Return a member; MissingError says that there is none of this name."""
         found = self.find(name)
         if found is None:
@@ -52,9 +51,9 @@ class Tarball:
         return found
 
 
-def compressed(part: BlobFile) -> str | None:
+def compressed(part: LocalFile) -> str | None:
     """Return how these bytes are compressed (`gzip`, `zstd`, `xz`, `bzip2`), judged by their first ones, or None."""
-    head = BlobFile(part.path, part.offset, min(part.size, 8)).load(8)
+    head = LocalFile(part.path, part.offset, min(part.size, 8)).load(8)
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
 
 
@@ -71,7 +70,7 @@ def index_tar(path: Path, *, links: bool) -> Tarball:
         TooLargeError: a header or the number of members is absurd.
         StorageError: it cannot be read.
     """
-    with os.fdopen(open_regular(path), "rb") as file, storage_errors(path):
+    with os.fdopen(open_content(path), "rb") as file, storage_errors(path):
         try:
             return _index(path, file, links=links)
         # tarfile answers a malformed number with ValueError and chained headers with deep recursion
@@ -82,7 +81,7 @@ def index_tar(path: Path, *, links: bool) -> Tarball:
 def _index(path: Path, file: BinaryIO, *, links: bool) -> Tarball:
     size = os.fstat(file.fileno()).st_size
     tar = tarfile.TarFile(fileobj=_Meagre(file, path), mode="r")  # type: ignore[arg-type]  # the part of IO it uses
-    files: dict[str, BlobFile] = {}
+    files: dict[str, LocalFile] = {}
     symbolic: dict[str, str] = {}
     end = count = 0
     while (member := tar.next()) is not None:
@@ -102,7 +101,7 @@ def _index(path: Path, file: BinaryIO, *, links: bool) -> Tarball:
 
 
 def _file(
-    path: Path, member: tarfile.TarInfo, files: dict[str, BlobFile], symbolic: dict[str, str], *, links: bool
+    path: Path, member: tarfile.TarInfo, files: dict[str, LocalFile], symbolic: dict[str, str], *, links: bool
 ) -> None:
     """Put one member where it belongs, or refuse it."""
     name = _plain(member.name, path)
@@ -111,7 +110,7 @@ def _file(
     if name in files or name in symbolic:
         raise ContentError(f"{path}: holds {name!r} twice; which one is meant cannot be known")
     if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse():
-        files[name] = BlobFile(path, member.offset_data, member.size)
+        files[name] = LocalFile(path, member.offset_data, member.size)
     elif member.issym() and links:
         if member.linkname.startswith("/"):
             raise ContentError(f"{path}: the link {name!r} points out of the archive")

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from mirrord.blobs.store import LocalFile
 from mirrord.errors import BusyError, ContentError, MirrordError, TooLargeError
+from mirrord.files import LocalFile
 from mirrord.syncer.serving import Process, Request, Response, refusal
 from mirrord.syncers.git.front.state import GitFront
 from mirrord.wire.git.pktline import FLUSH, encode

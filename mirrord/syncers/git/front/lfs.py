@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from mirrord.blobs.store import LocalFile
+from mirrord.files import LocalFile
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncers.git.front.content_type import SAFETY
 from mirrord.wire.git.lfs import objects

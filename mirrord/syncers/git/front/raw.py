@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from mirrord.blobs.store import LocalFile
 from mirrord.errors import BusyError, MissingError
+from mirrord.files import LocalFile
 from mirrord.syncer.serving import Response, refusal
 from mirrord.syncers.git.front.content_type import LOOK, headers_of
 from mirrord.syncers.git.front.state import GitFront

@@ -10,8 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 
-from mirrord.blobs.store import LocalFile
 from mirrord.errors import ContentError, MirrordError
+from mirrord.files import LocalFile
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -18,9 +17,9 @@ from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan import ImageSource
-from mirrord.syncers.image.transfer.destinations import Destination, Keeping, Streamed, send_blob
+from mirrord.syncers.image.transfer.destinations import Keeping, Streamed, send_blob
 from mirrord.syncers.image.transfer.publishing import Names, created_at_source, decide
-from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, read_manifest, root
+from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, read_manifest
 from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Delivery, Workers, fan_out
 from mirrord.transfer.feed import feed
@@ -117,22 +116,17 @@ class ImageSession:
             raise error
         consumer = f"{self._label}{step.target}"
         copy = _Copy(self._sources[step.item], self._destinations[step.target], consumer)
-        with self._services.spools.uploading(consumer, self._label), self._watched(copy.destination):
-            top = root(Digest.parse(step.digest))
-            manifest = await self._manifest(copy, top)
-            await self._carry(copy, Parts.of(top, manifest), 0)
+        with self._services.spools.uploading(consumer, self._label):
+            try:
+                top = Descriptor("", Digest.parse(step.digest), 0)
+                manifest = await self._manifest(copy, top)
+                await self._carry(copy, Parts.of(top, manifest), 0)
+            except StorageError:  # our own disk failed: what was brought there for nothing is taken away at the end
+                if isinstance(copy.destination, Keeping):
+                    self._full.add(copy.destination)
+                raise
         await delivery.gate.ready()
         return _receipt(step, copy.tally, await self._publish(copy, manifest, step))
-
-    @contextlib.contextmanager
-    def _watched(self, destination: Destination) -> Iterator[None]:
-        """Note where our own disk failed: what was brought there for nothing is taken away at the end."""
-        try:
-            yield
-        except StorageError:
-            if isinstance(destination, Keeping):
-                self._full.add(destination)
-            raise
 
     async def _publish(self, copy: _Copy, manifest: Manifest, step: Step) -> Names:
         """Set the names that differ in one go, those that stay first: a moving name never stands without them."""
@@ -177,26 +171,25 @@ class ImageSession:
     async def _child(self, copy: _Copy, child: Descriptor, depth: int) -> None:
         if depth > DEEPEST:
             raise ContentError(f"{child.digest}: nested deeper than {DEEPEST} indexes")
-        parts = await self._parts(copy, child)
-        if parts is None:
-            await self._blob(copy, child)
-            return
-        await self._once.do(("carry", copy.consumer, child.digest), self._carry(copy, parts, depth))
-
-    async def _parts(self, copy: _Copy, child: Descriptor) -> Parts | None:
         manifest = await self._entry(copy, child)
         if manifest is None:
-            return None
+            await self._blob(copy, child)
+            return
         if len(manifest.body) != child.size:
             raise ContentError(f"{child.digest} has {len(manifest.body)} bytes, its index says {child.size}")
-        return Parts.of(child, manifest)
+        parts = Parts.of(child, manifest)
+        del manifest  # nobody holds more of it than its parts while it is carried
+        await self._once.do(("carry", copy.consumer, child.digest), self._carry(copy, parts, depth))
 
     async def _blob(self, copy: _Copy, blob: Descriptor) -> None:
         await self._once.do(("blob", copy.consumer, blob.digest), self._bring(copy, blob))
 
     async def _bring(self, copy: _Copy, blob: Descriptor) -> None:
-        destination = copy.destination
-        if await destination.has_blob(blob) or await self._mounted(destination, blob):
+        destination, locations = copy.destination, self._services.locations
+        there = await destination.has_blob(blob)
+        if not there and (other := locations.other(destination.host, blob.digest, destination.repository)) is not None:
+            there = await destination.mount(blob.digest, other)
+        if there:
             copy.tally.there += 1
         else:
             async with self._slots[copy.consumer]:
@@ -206,12 +199,8 @@ class ImageSession:
                 )
             copy.tally.blobs += 1
             copy.tally.sent += blob.size
-        self._services.locations.saw(destination.host, blob.digest, destination.repository)
+        locations.saw(destination.host, blob.digest, destination.repository)
         failpoints.hit("push.blob")
-
-    async def _mounted(self, destination: Destination, blob: Descriptor) -> bool:
-        other = self._services.locations.other(destination.host, blob.digest, destination.repository)
-        return other is not None and await destination.mount(blob.digest, other)
 
 
 def _receipt(step: Step, tally: _Tally, names: Names) -> Receipt:

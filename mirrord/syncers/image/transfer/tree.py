@@ -155,16 +155,10 @@ class Extent:
             raise TooLargeError(f"more than {MOST_BYTES} bytes of manifests in one image, which is the most")
 
 
-def root(digest: Digest) -> Descriptor:
-    """Return the entry for a manifest of which only the digest is known."""
-    return Descriptor("", digest, 0)
-
-
 async def read_manifest(source: ImageSource, entry: Descriptor) -> Manifest | None:
-    """Read an entry of an index, or a root; None when it turns out to be a blob of a type that nobody knows.
+    """Read an entry of an index, or a root without media type; None when it turns out to be a blob of a strange type.
 
-    Raises:
-        MirrordError: as `ImageSource.manifest`.
+    Raises as `ImageSource.manifest`.
     """
     try:
         return await source.manifest(entry)

@@ -77,18 +77,15 @@ async def offers(repository: Repository, mirror: Mirror, memory: Memory) -> Sour
     if failures and len(failures) == len(found) and (alone or all(isinstance(e, TransportError) for _, e in failures)):
         raise failures[0][1]
     usable = tuple(offer for offer in found if isinstance(offer, Offer))
-    wrong = {tag for tag, error in failures if usable and tag not in patterns and _wrong(error)}
+    # It is listed and not there, or it is no image: wrong at the source.
+    bad = (MissingError, ContentError)
+    wrong = {tag for tag, error in failures if usable and tag not in patterns and isinstance(error, bad)}
     return SourceListing(
         usable,
         dict.fromkeys((offer.item.name for offer in usable), RegistrySource(repository)),
         tuple(f"{tag}: {error}" for tag, error in failures if tag in wrong),
         tuple(f"{tag}: {error}" for tag, error in failures if tag not in wrong),
     )
-
-
-def _wrong(error: MirrordError) -> bool:
-    """Whether it tells of a tag that is wrong at the source: it is listed and not there, or it is no image."""
-    return isinstance(error, MissingError | ContentError)
 
 
 async def _offer(repository: Repository, mirror: Mirror, memory: Memory, tag: str) -> Offer | MirrordError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from mirrord.errors import MirrordError, RefusedError, TransportError, UnreachableError
@@ -33,11 +33,7 @@ LOOKS = 8  # names that are asked for at one target at once
 _Place = Repository | LayoutWriter | LocalRepository
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    target: str
-    held: Mapping[str, str | None]
-    error: MirrordError | None = None
+_Held = Mapping[str, str | None] | MirrordError  # what names stand for at a target, or why it could not be asked
 
 
 async def survey(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> ImageSurvey:
@@ -49,32 +45,32 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
     places = {target.name: open_target(mirror, target, services) for target in mirror.targets}
     memory = await _evident(places, memory)
     listing = await _listing(mirror, services, memory)
-    found, sources = listing.offers, listing.sources
     if isinstance(mirror.spec, CopySpec):  # people know the one image as they wrote it
-        found = [replace(offer, item=replace(offer.item, name=mirror.spec.text)) for offer in found]
-        sources = dict.fromkeys([mirror.spec.text], *sources.values())
-    names = await asyncio.to_thread(_names, mirror, found, memory, now)
-    looks = await asyncio.gather(*(_held(name, place, names[name]) for name, place in places.items()))
-    held = {(look.target, name): digest for look in looks for name, digest in look.held.items()}
-    unasked = {look.target: str(look.error) for look in looks if look.error}
-    unreachable = {
-        look.target: look.error
-        for look in looks
-        if isinstance(look.error, UnreachableError) and isinstance(mirror.spec, CopySpec)
-    }
-    created, failed = await _created(found, Evidence(now, memory, held), places)
+        found = [replace(offer, item=replace(offer.item, name=mirror.spec.text)) for offer in listing.offers]
+        listing = replace(listing, offers=found, sources=dict.fromkeys([mirror.spec.text], *listing.sources.values()))
+    names = await asyncio.to_thread(_names, mirror, listing.offers, memory, now)
+    answers = await asyncio.gather(*(_held(place, names[target]) for target, place in places.items()))
+    held: dict[tuple[str, str], str | None] = {}
+    unasked: dict[str, str] = {}
+    unreachable: dict[str, MirrordError] = {}
+    for target, answer in zip(places, answers, strict=True):
+        if not isinstance(answer, MirrordError):
+            held |= {(target, name): digest for name, digest in answer.items()}
+            continue
+        unasked[target] = str(answer)
+        if isinstance(answer, UnreachableError) and isinstance(mirror.spec, CopySpec):
+            unreachable[target] = answer
+    # When that was made which stands where a build shall go, and nobody knows who put it there.
+    created: dict[str, datetime | None] = {}
+    failed: dict[str, str] = {}
+    for name, digest in sorted(undated(listing.offers, tuple(places), Evidence(now, memory, held))):
+        try:
+            if digest not in created:
+                created[digest] = await created_at(places[name], Digest(digest))
+        except TransportError as error:
+            failed[name] = str(error)
     held = {key: digest for key, digest in held.items() if key[0] not in failed}
-    return ImageSurvey(
-        tuple(found),
-        sources,
-        held,
-        created,
-        {**unasked, **failed},
-        unreachable,
-        memory,
-        tuple(listing.problems),
-        tuple(listing.missing),
-    )
+    return ImageSurvey(listing, held, created, {**unasked, **failed}, unreachable, memory)
 
 
 def _names(mirror: Mirror, found: Sequence[Offer], memory: Memory, now: datetime) -> Mapping[str, frozenset[str]]:
@@ -83,25 +79,6 @@ def _names(mirror: Mirror, found: Sequence[Offer], memory: Memory, now: datetime
     for some, targets in at_targets(mirror, found):
         names |= names_to_ask(some, targets, memory, now=now, trust=mirror.trust)
     return names
-
-
-async def _created(
-    found: Sequence[Offer], evidence: Evidence, places: Mapping[str, _Place]
-) -> tuple[Mapping[str, datetime | None], Mapping[str, str]]:
-    """Find out when that was made which stands where a build shall go, and nobody knows who put it there.
-
-    Returns:
-        Digest → when it was made, and targets that could not be asked, with the reason.
-    """
-    created: dict[str, datetime | None] = {}
-    failed: dict[str, str] = {}
-    for name, digest in sorted(undated(found, tuple(places), evidence)):
-        try:
-            if digest not in created:
-                created[digest] = await created_at(places[name], Digest(digest))
-        except TransportError as error:
-            failed[name] = str(error)
-    return created, failed
 
 
 async def _listing(mirror: Mirror, services: Services, memory: Memory) -> SourceListing:
@@ -132,13 +109,13 @@ async def names_held(
     Raises:
         UnreachableError: it cannot be asked.
     """
-    look = await _held(target.name, open_target(mirror, target, services), names)
-    if look.error:
-        raise UnreachableError(str(look.error))
-    return look.held
+    answer = await _held(open_target(mirror, target, services), names)
+    if isinstance(answer, MirrordError):
+        raise UnreachableError(str(answer))
+    return answer
 
 
-async def _held(target: str, place: _Place, names: Collection[str]) -> _Look:
+async def _held(place: _Place, names: Collection[str]) -> _Held:
     """Ask one target for the names that decide; stop asking at the first failure.
 
     A name that a registry refuses to speak of counts as not there, as long as it speaks of others: Artifactory denies
@@ -161,5 +138,5 @@ async def _held(target: str, place: _Place, names: Collection[str]) -> _Look:
     try:
         await Workers(LOOKS).each(sorted(names), look)
     except MirrordError as error:
-        return _Look(target, {}, error)
-    return _Look(target, held)
+        return error
+    return held
