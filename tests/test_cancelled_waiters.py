@@ -20,7 +20,7 @@ from mirrord.keyedlock import KeyedLock
 from mirrord.model.digest import Digest
 from mirrord.serve.places import Places
 from mirrord.syncers.git.front.state import WALKS, BlobFiles, GitFront
-from mirrord.syncers.helm.transfer.tickets import Ticket
+from mirrord.syncers.helm.transfer.session import Ticket
 from mirrord.syncers.image.transfer.tree import Once
 from mirrord.transfer.fanout import Gate, together
 from mirrord.wire.git.command import Git

@@ -26,7 +26,7 @@ from mirrord.config.load import load_folder
 from mirrord.report import logs, status
 from mirrord.report.metrics import Metrics
 from mirrord.serve.status import StatusPages
-from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.port import load_syncers
 from mirrord.testing import Registry, build_image, push
 from tests.support.frontserver import Shown
 

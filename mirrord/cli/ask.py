@@ -23,7 +23,7 @@ from mirrord.events import Events
 from mirrord.model.run import Run
 from mirrord.report.documents import run_document
 from mirrord.serve.remote import ControlClient
-from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.port import load_syncers
 
 _Answer = TypeVar("_Answer")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mirrord.cli.ask import Config, Json, config_folder, configuration
 from mirrord.cli.console import note, say, say_json, table
 from mirrord.errors import ConfigError
-from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.port import load_syncers
 
 HELP = """Read the configuration and say everything that is wrong with it; start nothing.
 

@@ -27,7 +27,7 @@ from mirrord.serve.door import Listener, address_of, bind
 from mirrord.serve.programs import Programs
 from mirrord.serve.remote import SOCKET, bind_control
 from mirrord.serve.spooled import AnswerRoom
-from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.port import load_syncers
 
 STOP_TIMEOUT = 150.0
 """Seconds that runs under way get to end after SIGTERM; below the 180 s of the unit file."""

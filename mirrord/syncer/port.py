@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from mirrord.errors import ConfigError
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Receipt
@@ -26,6 +28,30 @@ if TYPE_CHECKING:
 
 OnReceipt = Callable[[Receipt], None]
 """Hears how a step ended."""
+
+
+GROUP = "mirrord.syncers.v1"
+
+
+def load_syncers() -> Mapping[str, Syncer]:
+    """Find all installed syncers.
+
+    Raises:
+        ConfigError: one is none; names the entry point and what to do.
+    """
+    return {entry.name: _load(entry) for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name)}
+
+
+def _load(entry: EntryPoint) -> Syncer:
+    syncer = entry.load()
+    if not isinstance(syncer, Syncer):
+        message = f"syncer {entry.name} ({entry.value}) is no mirrord.syncer.port.Syncer; make it one"
+        raise ConfigError(message)
+    if syncer.kind != entry.name:
+        kinds = f"says kind {syncer.kind!r}, its entry point says {entry.name!r}"
+        message = f"syncer {entry.value} {kinds}; make them equal"
+        raise ConfigError(message)
+    return syncer
 
 
 @runtime_checkable

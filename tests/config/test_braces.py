@@ -8,7 +8,7 @@ import pytest
 
 from mirrord.config.load import load_folder
 from mirrord.errors import ConfigError
-from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.port import load_syncers
 
 SOURCES = {
     "git": "https://github.com/gocrane/crane.git",

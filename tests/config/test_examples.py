@@ -14,7 +14,7 @@ from mirrord.config.hosts import Host
 from mirrord.config.load import Configuration, load_folder
 from mirrord.config.mirrors import Envelope, TargetEnvelope
 from mirrord.config.settings import Settings
-from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.port import load_syncers
 
 ROOT = Path(__file__).parents[2]
 MANUAL = (ROOT / "docs/reference/configuration.md").read_text()

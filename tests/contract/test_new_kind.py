@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mirrord.errors import ConfigError
-from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.port import load_syncers
 from mirrord.testing.contract import SCENARIO_CHECKS, check_port, check_rooms
 
 EXAMPLE = Path(__file__).parents[1] / "testing" / "test_contract_catches.py"

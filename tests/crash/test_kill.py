@@ -16,7 +16,7 @@ from mirrord.daemon.runtime import open_runtime
 from mirrord.events import Events
 from mirrord.failpoints import CRASH_STATUS, NAMES
 from mirrord.model.run import Result, Run
-from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.port import load_syncers
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push
 from mirrord.testing.exchange import Moment
 from tests.support.commands import Desk

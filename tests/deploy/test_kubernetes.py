@@ -12,7 +12,7 @@ import yaml
 
 from mirrord.config.load import load_folder
 from mirrord.serve.status import StatusPages, View
-from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.port import load_syncers
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 FILES = sorted(path for path in FOLDER.glob("*.yaml") if path.name != "kustomization.yaml")

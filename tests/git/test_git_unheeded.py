@@ -10,7 +10,7 @@ import pytest
 from mirrord.cli import main
 from mirrord.config.load import load_folder
 from mirrord.errors import ConfigError
-from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.port import load_syncers
 
 BANDWIDTH = "has no effect on Git, which knows no such limit (its LFS objects keep to it); limit it in the network"
 PROXY = "has no effect on Git over ssh, which connects directly; write an https:// address"

@@ -10,7 +10,7 @@ from mirrord.config.load import load_folder
 from mirrord.daemon.lock import StateLock
 from mirrord.daemon.runtime import open_runtime
 from mirrord.events import Events
-from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.port import load_syncers
 from mirrord.syncers.git import syncer
 from mirrord.wire.git.version import outdated, remarks
 

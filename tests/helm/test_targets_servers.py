@@ -13,7 +13,7 @@ import pytest
 from mirrord.errors import BrokenError, ContentError, DeniedError, ImmutableError, RefusedError, ServerError
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, api_url
-from mirrord.syncers.helm.transfer.coding import CodingTarget
+from mirrord.syncers.helm.transfer.server_index import CodingTarget
 from mirrord.testing.servers import require
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret

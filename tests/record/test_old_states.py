@@ -24,7 +24,7 @@ from mirrord.errors import StorageError
 from mirrord.events import Events
 from mirrord.model.run import Result
 from mirrord.record.sqlite import SqliteStore
-from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.port import load_syncers
 from mirrord.testing.images import build_image
 from mirrord.testing.pushing import push
 from mirrord.testing.servers import require

@@ -19,7 +19,7 @@ from mirrord.errors import BusyError, ConfigError, UnreachableError, UsageError
 from mirrord.events import Event, Events, Planned, RunFinished, RunStarted, StepDone
 from mirrord.model.run import Result
 from mirrord.serve.remote import SOCKET, ControlClient
-from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import Publication
 
 PLUGIN = Path(__file__).parent / "plugin"

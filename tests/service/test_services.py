@@ -9,7 +9,7 @@ import pytest
 from mirrord.config.load import Configuration, load_folder
 from mirrord.daemon.runtime import build_services, open_runtime
 from mirrord.events import Events
-from mirrord.syncer.loader import load_syncers
+from mirrord.syncer.port import load_syncers
 
 
 async def test_a_state_named_from_here_is_found_from_everywhere(

@@ -29,10 +29,10 @@ from mirrord.events import Events
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import CHARTS, INDEX, ChartVersion
 from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, Museum
-from mirrord.syncers.helm.transfer.coding import CodingTarget
 from mirrord.syncers.helm.transfer.directory import DirectoryTarget
 from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.oci import OciTarget
+from mirrord.syncers.helm.transfer.server_index import CodingTarget
 from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile, Listing
 from mirrord.testing.registry import Registry
 from mirrord.wire.host import HostBook

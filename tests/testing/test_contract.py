@@ -9,7 +9,7 @@ import pytest
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.store import BlobStore
-from mirrord.syncer.loader import GROUP, load_syncers
+from mirrord.syncer.port import GROUP, load_syncers
 from mirrord.testing.contract import SCENARIO_CHECKS, Scenario, check_port, check_rooms
 from tests.support.remotestore import RemoteStore
 from tests.support.scenarios import SCENARIOS

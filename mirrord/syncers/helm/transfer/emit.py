@@ -16,7 +16,7 @@ from operator import itemgetter
 
 from mirrord.plan.semver import Version
 from mirrord.syncers.helm.names import CHARTS, ChartVersion, instant
-from mirrord.syncers.helm.plan.listing import published
+from mirrord.syncers.helm.plan.survey import published
 
 _WORDS = frozenset(
     form

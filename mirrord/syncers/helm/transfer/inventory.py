@@ -15,10 +15,10 @@ from mirrord.syncers.helm.names import OCI, ChartVersion, api_of, place_of, repo
 from mirrord.syncers.helm.plan.survey import TargetContent
 from mirrord.syncers.helm.spec import HelmTarget
 from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, Museum
-from mirrord.syncers.helm.transfer.coding import CodingTarget
 from mirrord.syncers.helm.transfer.directory import DirectoryTarget
 from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.oci import OciTarget
+from mirrord.syncers.helm.transfer.server_index import CodingTarget
 from mirrord.syncers.helm.transfer.target import ChartTarget, Listing, Reading
 from mirrord.transfer.fanout import deliberate
 from mirrord.wire.oci.reference import Reference

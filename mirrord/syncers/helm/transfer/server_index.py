@@ -1,4 +1,8 @@
-"""Chart servers that make their own index: it tells what they hold, and when they have taken what they were given."""
+"""Chart servers that make their own index: it tells what they hold, and when they have taken what they were given.
+
+One that takes an archive by POST to the repository's own URL is spoken to here, too: the protocol is that of Coding's
+helm plugin, the raw archive as body, Basic authentication, nothing else.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping, Seque
 from typing import Final
 from urllib.parse import urljoin
 
+from mirrord import failpoints
 from mirrord.blobs.spool import SpoolReader
 from mirrord.errors import (
     BrokenError,
@@ -22,16 +27,68 @@ from mirrord.errors import (
 )
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import INDEX, LARGEST_INDEX, LONGEST_ARCHIVE, ChartVersion
-from mirrord.syncers.helm.transfer.target import Listing, Reading
+from mirrord.syncers.helm.transfer.target import IndexFile, Listing, Reading
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.http.client import Http
-from mirrord.wire.http.message import HttpRequest
+from mirrord.wire.http.message import HttpRequest, Upload
 from mirrord.wire.origin import check_url
 
 ATTEMPTS: Final = 3
 AT_ONCE: Final = 8
 PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between looks at an index that is made in the background (ChartMuseum's event loop)."""
+
+
+class CodingTarget:
+    """One repository at Coding. Whether a version may be replaced is a setting of the repository there."""
+
+    provenance = False
+    oldest_first = False
+
+    def __init__(
+        self,
+        http: Http,
+        url: str,
+        reading: Reading,
+        facts: MutableMapping[str, str],
+        pauses: Sequence[float] | None = None,
+    ) -> None:
+        """Write to `url` (`https://<team>-helm.pkg.coding.net/<project>/<repository>`)."""
+        self._index = ServedIndex(http, url, reading, facts, pauses)
+        self._put: dict[str, Digest] = {}
+        self.place = self._index.url
+
+    async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
+        """Read its index."""
+        return await self._index.digests(await self._index.look(), charts)
+
+    async def put(
+        self,
+        chart: ChartVersion,
+        reader: SpoolReader,
+        prov: bytes | None,  # noqa: ARG002 - Coding has no place for it
+        *,
+        replace: bool = False,  # noqa: ARG002 - Coding has no such switch
+    ) -> None:
+        """POST the archive; "exists" is success when the index shows the same digest."""
+        headers = {"Content-Type": "application/octet-stream"}
+        body = Upload(reader.size, reader.chunks)
+        call = HttpRequest(
+            "POST", self._index.url, self._index.host, headers=headers, body=body, ok=(200, 201, 202, 204)
+        )
+        await self._index.send(call, chart.item, reader, _exists)
+        failpoints.hit("push.tag")
+        self._put[chart.item] = reader.digest
+
+    async def finish(self, index: IndexFile) -> None:  # noqa: ARG002 - Coding makes its own
+        """Wait until Coding's own index lists what was put."""
+        if self._put:
+            self._index.check(self._put, await self._index.awaited(lambda listing: listing.shows(self._put)))
+        self._put.clear()
+
+
+def _exists(refusal: RefusedError) -> bool:
+    return refusal.status == 409 or (refusal.status == 400 and "exist" in str(refusal).lower())
 
 
 class ServedIndex:

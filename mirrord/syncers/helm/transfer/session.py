@@ -19,16 +19,43 @@ from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Mirror, Services
 from mirrord.syncers.helm.names import ChartVersion, spec_of
 from mirrord.syncers.helm.plan.choice import VersionChoice
-from mirrord.syncers.helm.plan.listing import listing
 from mirrord.syncers.helm.plan.steps import INDEX_ITEM
-from mirrord.syncers.helm.plan.survey import ChartArchive, HelmDecisions
+from mirrord.syncers.helm.plan.survey import ChartArchive, HelmDecisions, listing
 from mirrord.syncers.helm.plan.trouble import again, provenance_of, sentence, wrong_upstream
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile
-from mirrord.syncers.helm.transfer.tickets import Ticket
 from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Delivery, deliberate, fan_out, together
 from mirrord.transfer.feed import feed
+
+
+class Ticket:
+    """One place in a line. It comes when everybody before has left, also those who left early.
+
+    Attributes:
+        left: done when this one, and everybody before, has left.
+    """
+
+    def __init__(self, before: Ticket | None) -> None:
+        """Stand behind `before`; None is the front, and also where there is no line at all."""
+        self._before = before.left if before else None
+        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def come(self) -> None:
+        """Wait until it is our turn."""
+        if self._before:
+            await asyncio.wait([self._before])
+
+    def leave(self) -> None:
+        """Let the next one come, once those before us have left; again does nothing."""
+        if self._before is None or self._before.done():
+            self._pass()
+        else:
+            self._before.add_done_callback(lambda _: self._pass())
+
+    def _pass(self) -> None:
+        if not self.left.done():
+            self.left.set_result(None)
 
 
 class HelmSession:
