@@ -127,22 +127,23 @@ class RunNotes:
         if survey.unchanged:
             await self._note("", survey.facts)  # the same bytes may have another ETag
         elif self._services.facts is not None:
-            forms = await self._recall(".forms")
+            names = {target.name for target in self._mirror.targets}
+            forms = {name: form for name, form in (await self._recall(".forms")).items() if name in names}
+            forms |= dict.fromkeys(survey.rewrite.intersection(finished), survey.facts["form"])  # each by itself
             notes = await asyncio.to_thread(self._written, plan, troubles, whole=whole)
-            for what, facts in {".forms": self._forms(forms, survey, finished), **notes}.items():
+            for what, facts in {".forms": forms, **notes}.items():
                 await self._note(what, facts)
-
-    def _forms(self, before: Mapping[str, str], survey: HelmSurvey, finished: Collection[str]) -> Mapping[str, str]:
-        """Return the form of each index by itself: a target that is down says nothing about the others."""
-        names = {target.name for target in self._mirror.targets}
-        kept = {name: form for name, form in before.items() if name in names}
-        return kept | dict.fromkeys(survey.rewrite.intersection(finished), survey.facts["form"])
 
     def _written(self, plan: Plan, troubles: Troubles, *, whole: bool) -> Mapping[str, Mapping[str, str]]:
         """Return what is to be noted under which name; by what is under "" the next look knows that nothing is left."""
         survey, spec = plan.decisions.survey, spec_of(self._mirror)
         refused = {step.item for step in plan.steps if step.action is Action.REFUSE}
-        current = _current(troubles, survey)
+        current: dict[str, Trouble] = {}
+        for item, choice in survey.choices.items():  # not what upstream changed, nor what came by another way
+            for key in (item, provenance_of(item)):
+                trouble = troubles.get(key)
+                if trouble and trouble.meant(choice) and (key != item or survey.lacks(item)):
+                    current[key] = trouble
         noted = {key: trouble.written() for key, trouble in current.items()}
         notes: dict[str, Mapping[str, str]] = {".troubles": {**noted, _SETUP: self.setup} if noted else {}}
         if INDEX_ITEM not in refused:
@@ -173,17 +174,6 @@ def _undecided(spec: HelmSpec, survey: HelmSurvey, troubles: Troubles) -> Iterat
                 held = found.held.get(item)
                 if held is None or not (spec.changed == "keep" or choice.fits(held)):
                     yield f"{target} {item}"
-
-
-def _current(troubles: Troubles, survey: HelmSurvey) -> Troubles:
-    """Leave out what is not wanted any more, what upstream changed, and what came by another way."""
-    kept = {}
-    for item, choice in survey.choices.items():
-        for key in (item, provenance_of(item)):
-            trouble = troubles.get(key)
-            if trouble and trouble.meant(choice) and (key != item or survey.lacks(item)):
-                kept[key] = trouble
-    return kept
 
 
 def _ripe(spec: HelmSpec, survey: HelmSurvey, at: datetime) -> Mapping[str, str]:

@@ -110,6 +110,11 @@ class ChartVersion:
         return f"{self.name}-{self.version}.tgz"
 
     @property
+    def tag(self) -> str:
+        """Its tag in a registry."""
+        return oci_tag(self.version)
+
+    @property
     def item(self) -> str:
         """What plans, reports and the record call it."""
         return f"{self.name}-{self.version}"
@@ -130,7 +135,7 @@ def registry_lacks(path: str, chart: ChartVersion) -> str:
     """Say what a registry cannot have of a chart below a path: its `repository`, the `tag` of its version, or ""."""
     if not valid_repository(below(path, chart.name)):
         return "repository"
-    return "" if valid_tag(oci_tag(chart.version)) else "tag"
+    return "" if valid_tag(chart.tag) else "tag"
 
 
 @dataclass(frozen=True, slots=True)

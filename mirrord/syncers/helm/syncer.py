@@ -54,7 +54,9 @@ async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) 
         found = HelmSurvey(unchanged=unchanged, facts=polled.facts, troubles=notes.troubles)
         return replace(found, problems=problems, remarks=remarks)
     survey = await _compared(mirror, services, polled.index, now, notes)
-    form = _form(notes.setup, survey)
+    beside = {name: Digest.of(data) for name, data in survey.extras.items()}
+    shown = (notes.setup, sorted(beside.items()), survey.public_keys, sorted(survey.annotations.items()))
+    form = hashlib.sha256(repr(shown).encode()).hexdigest()  # of all that an index of ours shows besides its entries
     return replace(
         survey,
         troubles=notes.troubles,
@@ -92,12 +94,12 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
             facts = dict(survey.targets[target.name].facts)
             visit = Visit(_listing, plan.at.timestamp(), wanted, survey.entries, facts)
             opened.append((target, open_target(mirror, target, services, visit), visit))
-    source = ChartSource(
-        services.http,
-        source_of(mirror),
-        pass_credentials=spec_of(mirror).pass_credentials,
-        on_bytes=lambda count: session.count(count),  # noqa: PLW0108 - the session comes after its source
-    )
+
+    def came(count: int) -> None:
+        session.read += count
+
+    credentials = spec_of(mirror).pass_credentials
+    source = ChartSource(services.http, source_of(mirror), pass_credentials=credentials, on_bytes=came)
     session = HelmSession(mirror, plan, {one.name: place for one, place, _ in opened}, source.archive, services)
 
     async def note() -> None:
@@ -140,17 +142,11 @@ async def _compared(mirror: Mirror, services: Services, index: Index, now: datet
         remarks=tuple(str(problem) for problem in wrong if not problem.left_out),
         missing=tuple(str(problem) for problem in index.unread if concerns(problem.chart, problem.version, spec)),
         unread=frozenset(item for problem in hidden for item in problem.items),
-        unknown=_unknown(index),
+        unknown=("",) if index.more else tuple(f"{one.chart}-" for one in hidden if one.chart and not one.version),
         extras=files,
         public_keys=index.public_keys,
         annotations=dict(index.annotations),
     )
-
-
-def _unknown(index: Index) -> tuple[str, ...]:
-    """Return how the items begin of the charts whose versions nobody knows; of all charts when too much is odd."""
-    charts = [one.chart for one in (*index.left_out, *index.unread) if one.chart and not one.version]
-    return ("",) if index.more else tuple(f"{chart}-" for chart in charts)
 
 
 async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Mapping[str, bytes], list[str]]:
@@ -166,13 +162,6 @@ async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Map
             files[name] = data
             stale.append(f"{name}: cannot be had now, the one of before stays: {error}")
     return files, stale
-
-
-def _form(setup: str, survey: HelmSurvey) -> str:
-    """Return a fingerprint of all that an index of ours shows besides its entries."""
-    beside = {name: Digest.of(data) for name, data in survey.extras.items()}
-    shown = (setup, sorted(beside.items()), survey.public_keys, sorted(survey.annotations.items()))
-    return hashlib.sha256(repr(shown).encode()).hexdigest()
 
 
 MEASURED = 1000

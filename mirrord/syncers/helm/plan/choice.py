@@ -72,18 +72,13 @@ def concerns(chart: str, version: str, spec: HelmSpec) -> bool:
     return constraint is None or constraint.allows(Version.parse(version), prereleases=True)
 
 
-def _trusted(entry: ChartVersion, spec: HelmSpec) -> ChartVersion:
-    """Return the entry with the digest that the operator accepted in place of the index's."""
-    accepted = spec.accept.get(entry.name, {}).get(entry.version)
-    return replace(entry, digest=Digest(accepted)) if accepted else entry
-
-
 def choose(entries: Iterable[ChartVersion], spec: HelmSpec, now: datetime) -> Mapping[str, VersionChoice]:
     """Select what the mirror wants, by item, the oldest first."""
     charts: dict[str, list[ChartVersion]] = defaultdict(list)
     for entry in entries:
         if entry.version not in spec.skip.get(entry.name, ()):
-            charts[entry.name].append(_trusted(entry, spec))
+            accepted = spec.accept.get(entry.name, {}).get(entry.version)  # in place of the index's digest
+            charts[entry.name].append(replace(entry, digest=Digest(accepted)) if accepted else entry)
     wanted = [
         _versions(versions, spec, now)
         for name, versions in charts.items()

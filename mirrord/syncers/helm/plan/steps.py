@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -33,37 +33,46 @@ def problems(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
             yield f"{item}: its entry names no place to get it from"
     paths = registry_paths(mirror)
     for target, found in survey.targets.items():
-        if target in paths:
-            yield from _without_repository(target, paths[target], survey.choices.values())
-        elif found.own is None:
-            yield from _under_other_names(target, survey.choices.values())
+        said: dict[str, None] = {}  # each once
+        for choice in survey.choices.values():
+            chart = choice.chart
+            lacking = registry_lacks(paths[target], chart) if target in paths else ""
+            if lacking:
+                what = chart.item if lacking == "tag" else chart.name
+                said[f"{what}: cannot be at {target}: a registry has no such {lacking} ({_RULES[lacking]})"] = None
+            for key in chart.keys if target not in paths and found.own is None else ():
+                if key != chart.name:  # helm finds it under that name upstream, and not there
+                    own = f"{target}, which makes its own index, as {chart.name!r}"
+                    said[f"{chart.name}: upstream lists it as {key[:80]!r}, and {own}"] = None
+        yield from said
+
+
+_RULES: Final = {
+    "repository": "lower case letters and digits, with . _ or - between them",
+    "tag": "at most 128 characters",
+}
 
 
 def remarks(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
     """Yield what was put right, what has no effect, and what upstream changed without anything being changed here."""
     yield from survey.remarks
-    yield from _without_effect(spec_of(mirror), survey)
+    listed, spec = {(entry.name, entry.version) for entry in survey.entries}, spec_of(mirror)
+    skipped = [("skip", chart, version) for chart, versions in spec.skip.items() for version in versions]
+    accepted = [("accept", chart, version) for chart, versions in spec.accept.items() for version in versions]
+    for key, chart, version in (*skipped, *accepted):
+        if (chart, version) not in listed and not survey.hides(f"{chart}-{version}"):
+            without = f"`{key}` has it and upstream does not; write it as upstream does, or take it out"
+            yield f"{chart}-{version}: {without}"
     ours = (found for found in survey.targets.values() if found.own is not None)
-    if survey.previous is None and spec_of(mirror).removed == "delete" and any(found.held for found in ours):
+    if survey.previous is None and spec.removed == "delete" and any(found.held for found in ours):
         yield "nothing is known of earlier runs: this one deletes nothing, and the next one compares with what it saw"
-    if spec_of(mirror).changed != "keep":
+    if spec.changed != "keep":
         return
     for item, choice in survey.choices.items():
         held = [found.held[item] for found in survey.targets.values() if item in found.held]
         other = [digest for digest in held if not choice.fits(digest)]
         if other:
             yield f"{item}: upstream changed its digest from {other[0]} to {choice.chart.digest}; ours stays"
-
-
-def _without_effect(spec: HelmSpec, survey: HelmSurvey) -> Iterator[str]:
-    """Name the versions that `skip` and `accept` have and upstream does not list, nor hides in what is unreadable."""
-    listed = {(entry.name, entry.version) for entry in survey.entries}
-    skipped = [("skip", chart, version) for chart, versions in spec.skip.items() for version in versions]
-    accepted = [("accept", chart, version) for chart, versions in spec.accept.items() for version in versions]
-    for key, chart, version in (*skipped, *accepted):
-        item = f"{chart}-{version}"
-        if (chart, version) not in listed and not survey.hides(item):
-            yield f"{item}: `{key}` has it and upstream does not; write it as upstream does, or take it out"
 
 
 def waiting(survey: HelmSurvey, now: datetime) -> Iterator[str]:
@@ -74,31 +83,6 @@ def waiting(survey: HelmSurvey, now: datetime) -> Iterator[str]:
             yield trouble.said
         if prov and prov.waits(choice, now):
             yield prov.said
-
-
-def _without_repository(target: str, path: str, choices: Iterable[VersionChoice]) -> Iterator[str]:
-    """Name the charts, and the versions, for which a registry has no name."""
-    named: set[str] = set()
-    for choice in choices:
-        kind = registry_lacks(path, choice.chart)
-        what = choice.chart.item if kind == "tag" else choice.chart.name
-        if kind and what not in named:
-            named.add(what)
-            yield f"{what}: cannot be at {target}: a registry has no such {kind} ({_RULES[kind]})"
-
-
-_RULES: Final = {
-    "repository": "lower case letters and digits, with . _ or - between them",
-    "tag": "at most 128 characters",
-}
-
-
-def _under_other_names(target: str, choices: Iterable[VersionChoice]) -> Iterator[str]:
-    """Name the charts that helm finds under another name upstream, and not at a server that makes its own index."""
-    names = dict.fromkeys((choice.chart.name, key) for choice in choices for key in choice.chart.keys)
-    for name, key in names:
-        if key != name:
-            yield f"{name}: upstream lists it as {key[:80]!r}, and {target}, which makes its own index, as {name!r}"
 
 
 def guard(survey: HelmSurvey, spec: HelmSpec) -> str:
@@ -126,7 +110,7 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     steps = _Steps(mirror, survey, now)
     made = (*steps.versions(), *steps.removed())
     changing = {step.target for step in made if step.active}
-    indexes = (*steps.unasked(), *steps.indexes(changing))
+    indexes = tuple(steps.indexes(changing))
     lasting = tuple(problems(mirror, survey))
     waits = () if mirror.allow else waiting(survey, now)
     return replace(
@@ -200,7 +184,9 @@ class _Steps:
         """Decide about a version at a target; None: what upstream has is wrong, which is told as a problem."""
         chart, there = choice.chart, found.held.get(choice.chart.item)
         if there is not None and choice.fits(there):
-            return self._held(choice, found)
+            trouble = self._survey.troubles.get(provenance_of(chart.item))
+            due = trouble and found.own is not None and (self._allow or not trouble.waits(choice, self._now))
+            return (Action.COPY, "its provenance is asked for again") if due else (Action.KEEP, "already there")
         action, reason = Action.COPY, "not there"
         if there is not None:
             action, reason = _CHANGED[self._spec.changed]
@@ -213,12 +199,6 @@ class _Steps:
         if trouble and trouble.waits(choice, self._now) and not self._allow:
             return (Action.REFUSE, _left_alone(trouble)) if trouble.open else None
         return (Action.REFUSE, found.refused[chart.item]) if chart.item in found.refused else (action, reason)
-
-    def _held(self, choice: VersionChoice, found: TargetContent) -> tuple[Action, str]:
-        """Leave what is there, unless its provenance could not be had and may be had by now, for an index of ours."""
-        trouble = self._survey.troubles.get(provenance_of(choice.chart.item))
-        due = trouble and found.own is not None and (self._allow or not trouble.waits(choice, self._now))
-        return (Action.COPY, "its provenance is asked for again") if due else (Action.KEEP, "already there")
 
     def removed(self) -> Iterator[Step]:
         """Decide about what targets hold and nobody wants."""
@@ -241,13 +221,10 @@ class _Steps:
             return Action.KEEP, f"{why}; kept this time, since nothing is known of earlier runs"
         return Action.DELETE, why
 
-    def unasked(self) -> Iterator[Step]:
-        """Leave to the doing what is to be said of targets that could not be asked."""
-        for target, error in self._survey.unasked.items():
-            yield _index(target, Action.COPY, f"not known what is there: {error}")
-
     def indexes(self, changing: Collection[str]) -> Iterator[Step]:
-        """Decide about the index of each target that answered; that of a `changing` one is written anyway."""
+        """Decide about the index of each target; that of a `changing` one is written anyway."""
+        for target, error in self._survey.unasked.items():  # what is to be said of it is left to the doing
+            yield _index(target, Action.COPY, f"not known what is there: {error}")
         for target, found in self._survey.targets.items():
             if target in changing:
                 yield _index(target, Action.COPY, "updated with these changes")

@@ -111,7 +111,10 @@ class ChartMuseumTarget:
         Raises:
             GuardError: the server would drop something newer for it.
         """
-        room = await self._ready()
+        async with self._once:  # somebody else may have put something since the survey
+            room = self._room
+            if room is None:
+                room = await asyncio.to_thread(self._enter, await self._index.look())
         why = room.refusal(chart) if replace or chart.version not in room.there.get(chart.name, {}) else ""
         if why:
             raise GuardError(f"{self.place}: {chart.item}: {why}")
@@ -138,24 +141,20 @@ class ChartMuseumTarget:
         Raises:
             GuardError: it dropped some of it again, since it keeps only so many versions of a chart.
         """
+        if not self._put:
+            return
         try:
-            if self._put:
-                await self._confirm()
+            listing = self._learn(await self._index.awaited(self._settled, SOON))
+            if not self._settled(listing):
+                listing = self._learn(await self._index.awaited(self._settled))
+            self._index.check(self._staying, listing)
+            lost = self._dropped & (self._put.keys() | {chart.item for chart in self._museum.wanted})
+            if lost and self._room:
+                kept = f"{self.place}: keeps {self._room.keeps} versions of a chart, and dropped {some(lost)}"
+                raise GuardError(f"{kept}; set `newest: {self._room.keeps}`")
         finally:
             self._put.clear()
             self._dropped.clear()
-
-    async def _confirm(self) -> None:
-        listing = await self._index.awaited(self._settled, SOON)
-        self._learn(listing)
-        if not self._settled(listing):
-            listing = await self._index.awaited(self._settled)
-            self._learn(listing)
-        self._index.check(self._staying, listing)
-        lost = self._dropped & (self._put.keys() | {chart.item for chart in self._museum.wanted})
-        if lost and self._room:
-            kept = f"{self.place}: keeps {self._room.keeps} versions of a chart, and dropped {some(lost)}"
-            raise GuardError(f"{kept}; set `newest: {self._room.keeps}`")
 
     @property
     def _staying(self) -> Mapping[str, Digest]:
@@ -173,29 +172,19 @@ class ChartMuseumTarget:
 
     def _enter(self, listing: Listing) -> Retention:
         museum, known = self._museum, self._index.known(listing)
+        have = (*museum.upstream, *museum.wanted)
         self._room = Retention(
             grouped(listing.charts.values()),
             whole(self._facts.get(KEEPS, "")) or None,
             museum.bold,
             grouped(museum.wanted),
-            {
-                one.item
-                for one in (*museum.upstream, *museum.wanted)
-                if one.digest and known.get(one.item) == one.digest
-            },
+            {one.item for one in have if one.digest and known.get(one.item) == one.digest},
             whole(self._facts.get(SEEN, "")),
         )
         self._note()
         context = listing.context if below(self.place, listing.context) else ""
         self._api = api_url(self.place, context if museum.context is None else museum.context)
         return self._room
-
-    async def _ready(self) -> Retention:
-        """Look at what is there before the first upload: somebody else may have put something since the survey."""
-        async with self._once:
-            if self._room is not None:
-                return self._room
-            return await asyncio.to_thread(self._enter, await self._index.look())
 
     async def _make_way(self, chart: ChartVersion, room: Retention) -> None:
         """Delete the oldest version where the server would drop a newer one for this chart: by name, in one second."""
@@ -222,16 +211,11 @@ class ChartMuseumTarget:
         if self._forms:
             return False
         headers = {"Content-Type": "application/octet-stream"}
-        call = HttpRequest(
-            "POST",
-            f"{self._api.removesuffix('charts')}prov{force}",
-            self._index.host,
-            headers=headers,
-            body=prov,
-            ok=(200, 201),
-        )
+        url = f"{self._api.removesuffix('charts')}prov{force}"
         try:
-            await self._http.fetch(call)
+            await self._http.fetch(
+                HttpRequest("POST", url, self._index.host, headers=headers, body=prov, ok=(200, 201))
+            )
         except RefusedError as error:
             if error.status in (404, 405):
                 self._forms = True
@@ -240,12 +224,13 @@ class ChartMuseumTarget:
                 raise type(error)(f"{chart.file}.prov: {error}", error.status) from error
         return True
 
-    def _learn(self, listing: Listing) -> None:
+    def _learn(self, listing: Listing) -> Listing:
         if self._room:
             now = asyncio.get_running_loop().time()
             self._dropped |= self._room.learn(listing.charts.values(), self._put.values(), now)
             self._dropped -= listing.charts.keys()
             self._note()
+        return listing
 
     def _note(self) -> None:
         """Note the limit, or that there is none any more."""

@@ -120,10 +120,22 @@ class DirectoryTarget:
             self._check(index, {**old, **self._put})
             gone = self._gone(old.keys(), index)
             files = {**index.extras, f"{INDEX}.gz": index.packed(), INDEX: index.data}  # the index is the last one
-            self._flip({place: fresh for name, data in files.items() for place, fresh in self._prepared(name, data)})
+            changed: dict[Path, Path] = {}
+            for name, data in files.items():
+                place = self._folder / name
+                if not place.is_file() or place.read_bytes() != data:
+                    changed[place] = beside(place)
+                    changed[place].write_bytes(data)
+                    sync(changed[place])
+            self._flip(changed)
             if (self._folder / INDEX).read_bytes() != index.data:
                 raise StorageError(f"{self.place}: what was written is not what is read back; look at the disk")
-            self._sweep(gone)
+            for item in gone:
+                for end in (".tgz", f".tgz{PROVENANCE}"):
+                    (self._charts / f"{item}{end}").unlink(missing_ok=True)
+            (self._charts / GONE).unlink(missing_ok=True)
+            for stray in (*self._folder.glob(".*.tmp"), *self._charts.glob(".*.tmp")):  # what a crash left half written
+                stray.unlink(missing_ok=True)
 
     def _flip(self, index: Mapping[Path, Path]) -> None:
         """Rename replaced archives into place, then the index: nothing else happens in between."""
@@ -162,16 +174,6 @@ class DirectoryTarget:
             if there is None or chart.digest not in (None, there):
                 raise ContentError(f"{self.place}: the new index lists {chart.item}, whose archive is not there")
 
-    def _prepared(self, name: str, data: bytes) -> Iterator[tuple[Path, Path]]:
-        """Write a file beside its place, and make it durable, unless it is there already."""
-        place = self._folder / name
-        if place.is_file() and place.read_bytes() == data:
-            return
-        fresh = beside(place)
-        fresh.write_bytes(data)
-        sync(fresh)
-        yield place, fresh
-
     def _gone(self, listed: Collection[str], index: IndexFile) -> Collection[str]:
         """Return what will have to go, also of a run that was killed before it came to that; write it down first."""
         journal = self._charts / GONE
@@ -181,16 +183,6 @@ class DirectoryTarget:
         if gone:
             write_durably(journal, "\n".join(sorted(gone)).encode())
         return gone
-
-    def _sweep(self, gone: Collection[str]) -> None:
-        """Remove archives that the new index does not list any more, and what a crash left half written."""
-        for item in gone:
-            for end in (".tgz", f".tgz{PROVENANCE}"):
-                (self._charts / f"{item}{end}").unlink(missing_ok=True)
-        (self._charts / GONE).unlink(missing_ok=True)
-        for folder in (self._folder, self._charts):
-            for stray in folder.glob(".*.tmp"):
-                stray.unlink(missing_ok=True)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 
@@ -49,10 +47,10 @@ def emit_yaml(
         annotations: the index's own.
     """
     yaml = _Yaml()
-    frame = _frame(charts, public_keys, annotations or {})
-    parts = [yaml.block(frame.before), b"entries:\n" if frame.charts else b"entries: {}\n"]
-    parts += [yaml.block({name: _entries(versions, base)}, "  ") for name, versions in frame.charts]
-    return b"".join((*parts, yaml.block(frame.after)))
+    before, listed, after = _frame(charts, public_keys, annotations or {})
+    parts = [yaml.block(before), b"entries:\n" if listed else b"entries: {}\n"]
+    parts += [yaml.block({name: [published(one, base) for one in versions]}, "  ") for name, versions in listed]
+    return b"".join((*parts, yaml.block(after)))
 
 
 def emit_json(
@@ -63,11 +61,10 @@ def emit_json(
     annotations: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return an index in JSON without spaces; arguments as for `emit_yaml`."""
-    frame = _frame(charts, public_keys, annotations or {})
-    entries = b",".join(_dump({name: _entries(versions, base)})[1:-1] for name, versions in frame.charts)
-    after = _dump(frame.after)[1:-1]
-    end = b"},", after, b"}\n"
-    return b"".join((_dump(frame.before)[:-1], b',"entries":{', entries, *(end if after else (b"}}\n",))))
+    before, listed, after = _frame(charts, public_keys, annotations or {})
+    entries = b",".join(_dump({name: [published(one, base) for one in them]})[1:-1] for name, them in listed)
+    end = b"}," + _dump(after)[1:] if after else b"}}"
+    return b"".join((_dump(before)[:-1], b',"entries":{', entries, end, b"\n"))
 
 
 def _dump(value: object) -> bytes:
@@ -81,43 +78,28 @@ def _escaped(text: str) -> str:
     return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """An index in the order of its keys: what comes before its entries, these by chart, and what comes after."""
-
-    before: Mapping[str, object]
-    charts: list[tuple[str, list[ChartVersion]]]
-    after: Mapping[str, object]
+_Frame = tuple[Mapping[str, object], list[tuple[str, list[ChartVersion]]], Mapping[str, object]]
 
 
 def _frame(charts: Iterable[ChartVersion], public_keys: Iterable[str], annotations: Mapping[str, str]) -> _Frame:
+    """Return an index in the order of its keys: what comes before its entries, these by chart, and what comes after."""
     charts = tuple(charts)
     ordered = sorted(((key, chart) for chart in charts for key in chart.listed), key=itemgetter(0))
-    newest = max(filter(None, map(_created, charts)), default=None)
+    dates = [(when, chart.created) for chart in charts if chart.created and (when := instant(chart.created))]
     before = {"annotations": dict(annotations), "apiVersion": "v1"}
-    after = {"generated": newest and newest[1], "publicKeys": list(public_keys)}
-    return _Frame(
+    after = {"generated": max(dates)[1] if dates else None, "publicKeys": list(public_keys)}
+
+    def age(chart: ChartVersion) -> tuple[object, ...]:
+        return Version.parse(chart.version).order, chart.created or "", chart.digest or ""
+
+    return (
         {key: value for key, value in before.items() if value},
         [
-            (key, sorted((version for _, version in versions), key=_age, reverse=True))
+            (key, sorted((version for _, version in versions), key=age, reverse=True))
             for key, versions in groupby(ordered, key=itemgetter(0))
         ],
         {key: value for key, value in after.items() if value},
     )
-
-
-def _entries(versions: list[ChartVersion], base: str) -> list[dict[str, object]]:
-    """Return what the index says of one chart's versions."""
-    return [published(version, base) for version in versions]
-
-
-def _age(chart: ChartVersion) -> tuple[object, ...]:
-    return Version.parse(chart.version).order, chart.created or "", chart.digest or ""
-
-
-def _created(chart: ChartVersion) -> tuple[tuple[datetime, str], str] | None:
-    when = instant(chart.created) if chart.created else None
-    return (when, chart.created) if when and chart.created else None
 
 
 class _Scalars(dict[str, str]):
@@ -125,12 +107,8 @@ class _Scalars(dict[str, str]):
 
     def __missing__(self, text: str) -> str:
         plain = _PLAIN.fullmatch(text) is not None and text not in _WORDS
-        self[text] = written = text if plain else _quoted(text)
+        self[text] = written = text if plain else _escaped(json.dumps(text, ensure_ascii=False))
         return written
-
-
-def _quoted(text: str) -> str:
-    return _escaped(json.dumps(text, ensure_ascii=False))
 
 
 class _Yaml:

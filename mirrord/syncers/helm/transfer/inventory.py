@@ -78,8 +78,22 @@ async def look(
     """
 
     async def ask(target: Target) -> TargetContent | MirrordError:
+        listed: dict[str, ChartVersion] = {}
+
+        def reading(data: bytes) -> Listing:
+            listing = visit.reading(data)
+            listed.update(listing.charts)
+            return listing
+
         try:
-            return await _content(mirror, target, services, visit, notes)
+            facts = await notes.of_target(target)
+            opened = open_target(mirror, target, services, replace(visit, reading=reading, facts=facts))
+            held = await opened.held(visit.wanted)
+            refused = (
+                await asyncio.to_thread(opened.refused, visit.wanted) if isinstance(opened, ChartMuseumTarget) else {}
+            )
+            own = listed if api_of(mirror, target) in (LOCAL, "directory") else None
+            return TargetContent(held, own, refused, facts)
         except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
             return deliberate(error)
 
@@ -87,24 +101,6 @@ async def look(
     named = list(zip((target.name for target in mirror.targets), answers, strict=True))
     found = {name: answer for name, answer in named if isinstance(answer, TargetContent)}
     return found, {name: answer for name, answer in named if isinstance(answer, MirrordError)}
-
-
-async def _content(mirror: Mirror, target: Target, services: Services, visit: Visit, notes: RunNotes) -> TargetContent:
-    listed: dict[str, ChartVersion] = {}
-
-    def reading(data: bytes) -> Listing:
-        listing = visit.reading(data)
-        listed.update(listing.charts)
-        return listing
-
-    facts = await notes.of_target(target)
-    opened = open_target(mirror, target, services, replace(visit, reading=reading, facts=facts))
-    held = await opened.held(visit.wanted)
-    refused: Mapping[str, str] = {}
-    if isinstance(opened, ChartMuseumTarget):
-        refused = await asyncio.to_thread(opened.refused, visit.wanted)
-    own = listed if api_of(mirror, target) in (LOCAL, "directory") else None
-    return TargetContent(held, own, refused, facts)
 
 
 async def versions_held(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +13,7 @@ from mirrord import failpoints
 from mirrord.blobs.spool import SpoolReader
 from mirrord.errors import ContentError, ImmutableError, MissingError, RefusedError, UnsupportedError
 from mirrord.model.digest import Digest
-from mirrord.syncers.helm.names import (
-    CHART_TYPES,
-    CONFIG_TYPE,
-    PROVENANCE_TYPE,
-    ChartVersion,
-    below,
-    oci_tag,
-    registry_lacks,
-)
+from mirrord.syncers.helm.names import CHART_TYPES, CONFIG_TYPE, PROVENANCE_TYPE, ChartVersion, below, registry_lacks
 from mirrord.syncers.helm.transfer import oci_manifest
 from mirrord.syncers.helm.transfer.target import IndexFile
 from mirrord.transfer.fanout import Workers
@@ -85,13 +78,8 @@ class OciTarget:
     ) -> None:
         """Write to `<domain>/<path>/<chart>:<version>`; `path` may be empty.
 
-        Args:
-            http: the way to other machines.
-            domain: of the registry.
-            path: below which the repositories are.
-            facts: what earlier runs noted, and what the next one should know, by item.
-            now: Unix time.
-            trust: seconds for which what was seen is trusted.
+        `facts` are what earlier runs noted, and what the next one should know, by item; what was seen at most `trust`
+        seconds before `now` (Unix time) is trusted.
         """
         self._http = http
         self._domain = domain
@@ -107,13 +95,17 @@ class OciTarget:
         asked: list[tuple[ChartVersion, TagSeen | None, bool]] = []
 
         async def find(versions: Sequence[tuple[ChartVersion, TagSeen | None]]) -> None:
-            tags = await _tags(self._repository(versions[0][0])) if len(versions) > FEW else None
-            there = [one for one in versions if tags is None or oci_tag(one[0].version) in tags]
+            tags: frozenset[str] | None = None
+            if len(versions) > FEW:
+                with contextlib.suppress(RefusedError):  # a registry that does not tell them
+                    tags = frozenset([tag async for tag in self._repository(versions[0][0]).tags()])
+            there = [one for one in versions if tags is None or one[0].tag in tags]
             asked.extend((chart, seen, tags is not None) for chart, seen in there)
 
         await Workers(AT_ONCE).each(unsure.values(), find)
         await Workers(AT_ONCE).each(asked, lambda one: self._look(*one))
-        return await asyncio.to_thread(self._archives)
+        found = await asyncio.to_thread(lambda: {item: TagSeen.read(fact) for item, fact in self._facts.items()})
+        return {item: seen.archive for item, seen in found.items() if seen}
 
     def _unsure(self, charts: Collection[ChartVersion]) -> Mapping[str, list[tuple[ChartVersion, TagSeen | None]]]:
         """Return, by chart, what has to be asked for; what is noted of all others is trusted, and stays noted."""
@@ -124,19 +116,15 @@ class OciTarget:
             seen = known[chart.item]
             if seen is not None and 0 <= self._now - seen.at < self._trust:
                 self._facts[chart.item] = str(seen)
-            elif self._takes(chart):
+            elif not registry_lacks(self._path, chart):
                 unsure[chart.name].append((chart, seen))
         return unsure
 
-    def _archives(self) -> Mapping[str, Digest]:
-        found = {item: TagSeen.read(fact) for item, fact in self._facts.items()}
-        return {item: seen.archive for item, seen in found.items() if seen}
-
     async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """Push archive, provenance and config, then the manifest by its tag."""
-        if not self._takes(chart):
+        if registry_lacks(self._path, chart):
             raise UnsupportedError(f"{self.place}: {chart.item} cannot be a repository and a tag; it needs lower case")
-        repository, tag = self._repository(chart), oci_tag(chart.version)
+        repository, tag = self._repository(chart), chart.tag
         if await repository.head_manifest(tag) is not None:
             manifest = await repository.get_manifest(tag)
             there = _archive(manifest)
@@ -162,15 +150,12 @@ class OciTarget:
     async def finish(self, index: IndexFile) -> None:
         """Do nothing: a registry has no index, each tag stands for itself."""
 
-    def _takes(self, chart: ChartVersion) -> bool:
-        return not registry_lacks(self._path, chart)
-
     def _repository(self, chart: ChartVersion) -> Repository:
         return Repository(self._http, Reference(self._domain, below(self._path, chart.name)), push=True)
 
     async def _look(self, chart: ChartVersion, seen: TagSeen | None, listed: bool) -> None:  # noqa: FBT001 - one of many
         """Find out what a tag stands for: by HEAD where it may be missing, or be what it was."""
-        repository, tag = self._repository(chart), oci_tag(chart.version)
+        repository, tag = self._repository(chart), chart.tag
         if seen is not None or not listed:
             head = await repository.head_manifest(tag)
             if head is None:
@@ -192,14 +177,6 @@ class OciTarget:
 def _archive(manifest: Manifest) -> Digest | None:
     """Return the digest of the chart that a manifest is of, None when it is something else."""
     return next((blob.digest for blob in manifest.blobs if blob.media_type in CHART_TYPES), None)
-
-
-async def _tags(repository: Repository) -> frozenset[str] | None:
-    """Return all tags, or None when the registry does not tell them."""
-    try:
-        return frozenset([tag async for tag in repository.tags()])
-    except RefusedError:
-        return None
 
 
 async def _small(repository: Repository, media_type: str, data: bytes) -> Descriptor:

@@ -49,29 +49,21 @@ def annotations_of(entry: Mapping[str, object], created: str | None) -> Mapping[
     """Return the manifest's annotations; those of the chart win, except over name and version."""
     metadata = _metadata(entry)
     sources, people = metadata.get("sources", []), metadata.get("maintainers", [])
+    moment = instant(created or "")  # which helm writes to the second, in UTC
     made = {
         "description": metadata.get("description", ""),
         "title": metadata.get("name", ""),
         "version": metadata.get("version", ""),
         "url": metadata.get("home", ""),
-        "created": _created(created),
+        "created": moment[0].isoformat(timespec="seconds").replace("+00:00", "Z") if moment else "",
         "source": sources[0] if sources else "",
-        "authors": ", ".join(_author(one) for one in people),
+        "authors": ", ".join(
+            one.get("name", "") + (f" ({one['email']})" if one.get("email") else "") for one in people
+        ),
     }
     found = {f"{_PREFIX}{key}": value for key, value in made.items() if value.strip()}
     found |= {key: value for key, value in metadata.get("annotations", {}).items() if key not in _FIXED}
     return dict(sorted(found.items()))
-
-
-def _author(person: Mapping[str, str]) -> str:
-    email = person.get("email", "")
-    return person.get("name", "") + (f" ({email})" if email else "")
-
-
-def _created(text: str | None) -> str:
-    """Return the time as helm writes it where the clock is UTC: to the second."""
-    moment = instant(text or "")
-    return moment[0].isoformat(timespec="seconds").replace("+00:00", "Z") if moment else ""
 
 
 def _metadata(entry: Mapping[str, object]) -> dict[str, Any]:
@@ -102,14 +94,11 @@ def _ordered(value: object) -> object:
 def _clean(value: object) -> object:
     """Do what helm does to texts before it uses them: white space becomes a space, the unprintable goes."""
     if isinstance(value, str):
-        return "".join(" " if c.isspace() and c not in "\x1c\x1d\x1e\x1f" else c for c in value if _shown(c))
+        spaced = (" " if c.isspace() and c not in "\x1c\x1d\x1e\x1f" else c for c in value)
+        return "".join(c for c in spaced if c.isprintable())
     if isinstance(value, list | tuple):
         return [_clean(one) for one in value]
     return value
-
-
-def _shown(c: str) -> bool:
-    return c.isprintable() or (c.isspace() and c not in "\x1c\x1d\x1e\x1f")
 
 
 def _descriptor(descriptor: Descriptor) -> dict[str, object]:

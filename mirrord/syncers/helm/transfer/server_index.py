@@ -12,19 +12,8 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping, Seque
 from typing import Final
 from urllib.parse import urljoin
 
-from mirrord import failpoints
+from mirrord import errors, failpoints
 from mirrord.blobs.spool import SpoolReader
-from mirrord.errors import (
-    BrokenError,
-    ContentError,
-    DigestError,
-    ImmutableError,
-    MissingError,
-    RefusedError,
-    ServerError,
-    TooLargeError,
-    UntrustedError,
-)
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import INDEX, LARGEST_INDEX, LONGEST_ARCHIVE, ChartVersion
 from mirrord.syncers.helm.transfer.target import IndexFile, Listing, Reading
@@ -76,7 +65,11 @@ class CodingTarget:
         call = HttpRequest(
             "POST", self._index.url, self._index.host, headers=headers, body=body, ok=(200, 201, 202, 204)
         )
-        await self._index.send(call, chart.item, reader, _exists)
+
+        def exists(refusal: errors.RefusedError) -> bool:
+            return refusal.status == 409 or (refusal.status == 400 and "exist" in str(refusal).lower())
+
+        await self._index.send(call, chart.item, reader, exists)
         failpoints.hit("push.tag")
         self._put[chart.item] = reader.digest
 
@@ -85,10 +78,6 @@ class CodingTarget:
         if self._put:
             self._index.check(self._put, await self._index.awaited(lambda listing: listing.shows(self._put)))
         self._put.clear()
-
-
-def _exists(refusal: RefusedError) -> bool:
-    return refusal.status == 409 or (refusal.status == 400 and "exist" in str(refusal).lower())
 
 
 class ServedIndex:
@@ -127,7 +116,7 @@ class ServedIndex:
         try:
             call = HttpRequest("GET", f"{self.url}/{INDEX}", self.host, headers=headers, cap=LARGEST_INDEX)
             answer = await self._http.fetch(call)
-        except MissingError:
+        except errors.MissingError:
             return Listing()
         return await asyncio.to_thread(self._reading, answer.body)
 
@@ -152,7 +141,7 @@ class ServedIndex:
         return {item: digest for item, digest in known.items() if digest}
 
     async def send(
-        self, call: HttpRequest, item: str, reader: SpoolReader, exists: Callable[[RefusedError], bool]
+        self, call: HttpRequest, item: str, reader: SpoolReader, exists: Callable[[errors.RefusedError], bool]
     ) -> bool:
         """Send an archive; False when it is there already, as `exists` tells of a refusal, and the index shows it.
 
@@ -168,28 +157,24 @@ class ServedIndex:
         while True:
             try:
                 await self._http.fetch(call)
-            except RefusedError as error:
+            except errors.RefusedError as error:
                 if not exists(error):
                     raise
-                await self._settle(item, reader.digest, error)
+                listing = await self.awaited(lambda one: item in one.charts)
+                if item not in listing.charts:
+                    raise
+                there = await self._digest(listing.charts[item], reader.digest)
+                if there != reader.digest:
+                    other = f"{item} is {there or 'something else'} there, not {reader.digest}, and may not be replaced"
+                    raise errors.ImmutableError(f"{self.url}: {other}", error.status) from error
                 return False
-            except (BrokenError, ServerError) as error:
-                patience = isinstance(error, ServerError) and (not error.retry or error.after is not None)
+            except (errors.BrokenError, errors.ServerError) as error:
+                patience = isinstance(error, errors.ServerError) and (not error.retry or error.after is not None)
                 if attempt == ATTEMPTS or patience or reader.detached or reader.error:
                     raise
                 attempt += 1
             else:
                 return True
-
-    async def _settle(self, item: str, digest: Digest, refusal: RefusedError) -> None:
-        """Find out why an upload was refused as existing: it is there already, or something else is."""
-        listing = await self.awaited(lambda one: item in one.charts)
-        if item not in listing.charts:
-            raise refusal
-        there = await self._digest(listing.charts[item], digest)
-        if there != digest:
-            message = f"{self.url}: {item} is {there or 'something else'} there, not {digest}, and may not be replaced"
-            raise ImmutableError(message, refusal.status) from refusal
 
     def check(self, expected: Mapping[str, Digest], listing: Listing) -> None:
         """See whether an index lists what was put; note the digests that it does not tell.
@@ -201,11 +186,11 @@ class ServedIndex:
         for item, digest in expected.items():
             listed = listing.charts.get(item)
             if listed is None:
-                raise ContentError(f"{self.url}: took {item}, and its index does not list it")
+                raise errors.ContentError(f"{self.url}: took {item}, and its index does not list it")
             if listed.digest is None:
                 self._facts[item] = _fact(listed, digest)
             elif listed.digest != digest:
-                raise DigestError(f"{self.url}: was sent {digest} as {item}, and its index says {listed.digest}")
+                raise errors.DigestError(f"{self.url}: was sent {digest} as {item}, and its index says {listed.digest}")
 
     async def awaited(self, done: Callable[[Listing], bool], times: int | None = None) -> Listing:
         """Return the index once it is as it should be, or its last state, after so many pauses or all of them."""
@@ -222,12 +207,21 @@ class ServedIndex:
         known = self._known(listed)
         if known is not None:
             return known
+        url = urljoin(f"{self.url}/", listed.urls[0]) if listed.urls else self.url
+        hasher, size = hashlib.sha256(), 0
         try:
-            digest = await self._fetched(listed)
-        except MissingError:
+            async with self._http.stream(HttpRequest("GET", url, self.host, encoded=True)) as incoming:
+                async for chunk in incoming.chunks():
+                    size += len(chunk)
+                    if size > LONGEST_ARCHIVE:
+                        most = f"more than {LONGEST_ARCHIVE} bytes, which no chart has"
+                        raise errors.TooLargeError(f"{self.url}: {listed.item} has {most}")
+                    hasher.update(chunk)
+        except errors.MissingError:
             return None
-        except (RefusedError, ContentError, UntrustedError):
+        except (errors.RefusedError, errors.ContentError, errors.UntrustedError):
             return wanted  # it may not be read: then its name and version have to do
+        digest = Digest(f"sha256:{hasher.hexdigest()}")
         self._facts[listed.item] = _fact(listed, digest)
         return digest
 
@@ -237,19 +231,6 @@ class ServedIndex:
         if listed.digest is None and noted == _fact(listed, digest):
             return Digest.parse(digest)
         return listed.digest
-
-    async def _fetched(self, listed: ChartVersion) -> Digest:
-        url = urljoin(f"{self.url}/", listed.urls[0]) if listed.urls else self.url
-        hasher, size = hashlib.sha256(), 0
-        async with self._http.stream(HttpRequest("GET", url, self.host, encoded=True)) as incoming:
-            async for chunk in incoming.chunks():
-                size += len(chunk)
-                if size > LONGEST_ARCHIVE:
-                    raise TooLargeError(
-                        f"{self.url}: {listed.item} has more than {LONGEST_ARCHIVE} bytes, which no chart has"
-                    )
-                hasher.update(chunk)
-        return Digest(f"sha256:{hasher.hexdigest()}")
 
 
 def _fact(listed: ChartVersion, digest: str) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from pathlib import Path
 
 from mirrord.errors import ContentError, MirrordError
 from mirrord.files import LocalFile
@@ -17,7 +15,7 @@ from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Mirror, Services
-from mirrord.syncers.helm.names import ChartVersion, spec_of
+from mirrord.syncers.helm.names import spec_of
 from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.steps import INDEX_ITEM
 from mirrord.syncers.helm.plan.survey import ChartArchive, HelmDecisions, listing
@@ -62,6 +60,7 @@ class HelmSession:
     """Fulfils `mirrord.syncer.port.Session`.
 
     Attributes:
+        read: bytes of archives that were fetched so far.
         finished: the targets whose index was written.
         troubles: what could not be had, now or at earlier looks.
         whole: everything was done that can be done before something changes.
@@ -79,25 +78,16 @@ class HelmSession:
         self._mirror, self._targets, self._archive, self._services = mirror, targets, archive, services
         self._decisions: HelmDecisions = plan.decisions
         self._survey, self._at = self._decisions.survey, plan.at
-        self._read = 0
         self._put = defaultdict[str, dict[str, Digest]](dict)
         self._moving = 0
         self._still = asyncio.Event()
         self._still.set()
         self._lines: dict[str, Ticket] = {}
         self._left: set[str] = set()
+        self.read = 0
         self.finished: set[str] = set()
         self.troubles = dict(self._survey.troubles)
         self.whole = True
-
-    @property
-    def read(self) -> int:
-        """Bytes of archives that were fetched so far."""
-        return self._read
-
-    def count(self, count: int) -> None:
-        """Hear of bytes that came."""
-        self._read += count
 
     async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
         """Carry some chart versions to their targets at once, or publish all indexes once nothing moves any more."""
@@ -110,9 +100,15 @@ class HelmSession:
             await self._still.wait()
             await asyncio.gather(*(self._finish(steps, counted) for steps in _by(batch, "target").values()))
             return
-        with self._busy():
+        self._moving += 1
+        self._still.clear()
+        try:
             items = [(steps, {step.target: self._turn(step.target) for step in steps}) for steps in _by(batch).values()]
             await together(*(self._version(steps, turns, counted) for steps, turns in items))
+        finally:
+            self._moving -= 1
+            if not self._moving:
+                self._still.set()
 
     async def _version(self, steps: Sequence[Step], turns: Mapping[str, Ticket], on_receipt: OnReceipt) -> None:
         """Carry one version; when it cannot be had, that is a receipt for each of its targets."""
@@ -144,17 +140,6 @@ class HelmSession:
             return lambda step: Receipt(step, Outcome.REFUSED, trouble.said, error.code)
         return lambda step: Receipt(step, Outcome.LEFT_OUT, trouble.said, error.code, problem=trouble.said)
 
-    @contextlib.contextmanager
-    def _busy(self) -> Iterator[None]:
-        self._moving += 1
-        self._still.clear()
-        try:
-            yield
-        finally:
-            self._moving -= 1
-            if not self._moving:
-                self._still.set()
-
     def _turn(self, target: str) -> Ticket:
         """Get in line at a target that must see the oldest first."""
         if not self._targets[target].oldest_first:
@@ -166,7 +151,10 @@ class HelmSession:
         item = batch[0].item
         choice = self._survey.choices[item]
         also = frozenset(one.digest for one in choice.rivals if one.digest)
-        here = await self._here(choice)
+        digest, store = choice.chart.digest, self._services.blobs
+        held = (found.held.get(item) for found in self._survey.targets.values())
+        stored = await store.find(digest) if digest and store and digest in held else None
+        here = stored.path if isinstance(stored, LocalFile) else None  # some other target, or mirror, brought it
         keeps = any(self._targets[step.target].provenance for step in batch)
         spools, group = self._services.spools, f"{self._mirror.name}/"
         async with self._archive(choice.chart, spools, group, also, here, signed=keeps) as archive:
@@ -214,13 +202,6 @@ class HelmSession:
         self.troubles.pop(key, None)
         return prov, ""
 
-    async def _here(self, choice: VersionChoice) -> Path | None:
-        """Return the archive when our own store has it: some other target, or mirror, brought it."""
-        digest, store = choice.chart.digest, self._services.blobs
-        held = (found.held.get(choice.chart.item) for found in self._survey.targets.values())
-        stored = await store.find(digest) if digest and store and digest in held else None
-        return stored.path if isinstance(stored, LocalFile) else None
-
     async def _finish(self, steps: Sequence[Step], on_receipt: OnReceipt) -> None:
         """Publish the index of one target; what is to be deleted there is listed no more."""
         name = steps[0].target
@@ -241,8 +222,12 @@ class HelmSession:
         index = await asyncio.to_thread(self._index, name, steps)
         if self._left and not index.charts:
             raise ContentError(f"not one of {len(self._survey.choices)} wanted versions can be had")
-        own = self._survey.targets[name].own
-        async with self._services.ledger.moving(name, _moves(own, index) if own is not None else {}):
+        own, moves = self._survey.targets[name].own, {}
+        if own is not None:  # what an index of ours lists otherwise than the one before it
+            before = {chart.reference: chart.digest for chart in own.values()}
+            after = {chart.reference: chart.digest for chart in index.charts}
+            moves = {one: (before.get(one), after.get(one)) for one in before | after}
+        async with self._services.ledger.moving(name, {one: move for one, move in moves.items() if move[0] != move[1]}):
             await self._targets[name].finish(index)
         self.finished.add(name)
         return index
@@ -263,11 +248,3 @@ def _by(batch: Sequence[Step], key: str = "item") -> Mapping[str, list[Step]]:
     for step in batch:
         found[getattr(step, key)].append(step)
     return found
-
-
-def _moves(own: Mapping[str, ChartVersion], index: IndexFile) -> Mapping[str, tuple[Digest | None, Digest | None]]:
-    """Return what an index of ours lists otherwise than the one before it."""
-    before = {chart.reference: chart.digest for chart in own.values()}
-    after = {chart.reference: chart.digest for chart in index.charts}
-    moves = {name: (before.get(name), after.get(name)) for name in {**before, **after}}
-    return {name: move for name, move in moves.items() if move[0] != move[1]}
