@@ -50,13 +50,9 @@ def believable(memory: Memory, now_at: Mapping[str, str]) -> Memory:
     Which build a name stands for is a fact of the target's address alone, wherever the build came from.
     """
     known = {key: known for key, known in memory.items() if known.place == now_at.get(key[0])}
-    addresses = {target: _address(place) for target, place in now_at.items()}
-    names = {key: named for key, named in memory.names.items() if _address(named.place) == addresses.get(key[0])}
+    at = {target: place.rpartition(" > ")[2] for target, place in now_at.items()}
+    names = {key: named for key, named in memory.names.items() if named.place.rpartition(" > ")[2] == at.get(key[0])}
     return Memory(known, names)
-
-
-def _address(place: str) -> str:
-    return place.rpartition(" > ")[2]
 
 
 async def run_mirror(

@@ -13,13 +13,9 @@ class TargetRecord:
     """What one run did at one target.
 
     Attributes:
-        target: its name in the configuration.
         result: the verdict for this target alone.
         planned: steps that had something to do.
-        kept: steps that found the content there, by plan or by doing.
-        done: steps that wrote.
-        refused: steps that a rule forbade, by plan or by doing.
-        failed: steps that failed.
+        kept: steps that found the content there, by plan or by doing; so `refused`.
         cancelled: steps that were stopped, or never started.
         sent: content bytes written.
         mounted: blobs taken over without sending a byte.
@@ -43,20 +39,7 @@ class TargetRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run, as remembered.
-
-    Attributes:
-        mirror: name of the mirror.
-        kind: its artifact kind.
-        trigger: who asked.
-        started: UTC.
-        finished: UTC.
-        result: the verdict.
-        read: content bytes read from the source.
-        code: error code of the first thing that went wrong, or "".
-        error: the sentence to it, or "".
-        targets: in the order in which the plan named them.
-    """
+    """One run, as remembered, with what `Run` says of it; `targets` in the order in which the plan named them."""
 
     mirror: str
     kind: str
@@ -75,11 +58,7 @@ class LastRun:
     """What the last run did at one target, in items.
 
     Attributes:
-        done: were written.
-        deleted: were deleted.
-        kept: were up to date.
         refused: a rule of ours or of the target forbade them.
-        failed: did not get there.
         troubles: one line for each of the first causes of refusals and failures, in the target's own words.
     """
 
@@ -93,12 +72,7 @@ class LastRun:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Sentences that a run left: how many there were, and the first of them.
-
-    Attributes:
-        count: of all.
-        first: at most twenty.
-    """
+    """Sentences that a run left: how many there were, and the first of them, at most twenty."""
 
     count: int = 0
     first: tuple[str, ...] = ()
@@ -109,7 +83,6 @@ class Standing:
     """How a mirror, or one of its targets, has been doing.
 
     Attributes:
-        mirror: name of the mirror.
         target: name of the target, or "" for the mirror as a whole.
         last_success: end of the last good run, or None. Never goes back.
         last_attempt: end of the last run of any result, or None.

@@ -21,8 +21,6 @@ class LedgerEntry:
     """One name that was to be moved at one target.
 
     Attributes:
-        mirror: name of the mirror.
-        target: its name in the configuration.
         name: the tag, the ref, the chart version or the index.
         place: the target's address; an entry says nothing about another one.
         before: digest that it stood for; None when there was none, or nobody knew.

@@ -28,7 +28,6 @@ class NamedBuild:
     """Which build a name stands for at a target, and who put it there.
 
     Attributes:
-        name: the name.
         digest: what it stands for.
         at: when that was last confirmed by the target itself.
         stays: it is the name of one build and never moves to another.

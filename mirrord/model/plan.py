@@ -39,7 +39,6 @@ class Step:
     """One decision about one item at one target.
 
     Attributes:
-        action: what to do.
         item: the item's name.
         digest: the content the target shall have.
         target: the target's name in the configuration.
@@ -83,8 +82,6 @@ class Plan:
     """All decisions about one mirror, made at one moment.
 
     Attributes:
-        mirror: name of the mirror.
-        kind: its artifact kind.
         at: when it was decided.
         steps: in the order in which they are started.
         problems: what upstream offers and was left out, because it is wrong there, one sentence each. They are

@@ -27,8 +27,6 @@ class Receipt:
     """What became of a step.
 
     Attributes:
-        step: the step.
-        outcome: how it ended.
         detail: one sentence, for people; redacted.
         code: `MirrordError.code` of what went wrong, or "".
         sent: bytes of content written to the target for this step.
@@ -77,8 +75,6 @@ class Run:
     """One pass over one mirror.
 
     Attributes:
-        mirror: name of the mirror.
-        kind: its artifact kind.
         trigger: who asked: `schedule`, `command`, `publish`, `start`.
         started: UTC.
         finished: UTC.

@@ -16,14 +16,15 @@ def names_to_ask(
 ) -> Mapping[str, frozenset[str]]:
     """Return the names (of what has none its digest) at each target that decide, where the record is not enough."""
     assignments = Assignments(offers, targets, Evidence(now, memory))
-    return {
-        target: frozenset(
-            name
-            for offer in offers
-            for name in _asked(offer, assignments.of(target, offer), target, memory, now=now, trust=trust)
-        )
-        for target in targets
-    }
+    asked: dict[str, set[str]] = {target: set() for target in targets}
+    for target, names in asked.items():
+        for offer in offers:
+            assigned = assignments.of(target, offer)
+            if assigned.refused:
+                names.update(offer.names)  # perhaps somebody has made room by now
+            elif not _trusted(offer, assigned, target, memory, now=now, trust=trust):
+                names.update(assigned.names if offer.names else (offer.item.digest,))
+    return {target: frozenset(names) for target, names in asked.items()}
 
 
 def differ(
@@ -53,7 +54,21 @@ def differ(
                 names = assigned.names or (offer.item.digest,)
                 action, reason = _compare(offer, assigned, {name: evidence.held.get((target, name)) for name in names})
             confirmed = action is Action.KEEP and not recorded and bool(assigned.names or not offer.names)
-            yield _step(offer, assigned, target, action, reason, confirmed=confirmed)
+            yield Step(
+                action,
+                offer.item.name,
+                offer.item.digest,
+                target,
+                offer.names if assigned.refused else assigned.names,
+                reason,
+                offer.item.size,
+                group=f"{offer.item.name}@{offer.item.digest}",
+                stays=offer.stays,
+                confirmed=confirmed,
+                left=assigned.left,
+                named=assigned.named,
+                unless_newer=assigned.unless_newer,
+            )
 
 
 def _trusted(
@@ -77,35 +92,6 @@ def _trusted(
             return None
         at = min(at, named.at) if offer.build else at
     return at if (now - at).total_seconds() < trust else None
-
-
-def _asked(
-    offer: Offer, assigned: Assignment, target: str, memory: Memory, *, now: datetime, trust: float
-) -> tuple[str, ...]:
-    if assigned.refused:
-        return offer.names  # perhaps somebody has made room by now
-    if _trusted(offer, assigned, target, memory, now=now, trust=trust):
-        return ()
-    return assigned.names if offer.names else (offer.item.digest,)
-
-
-def _step(offer: Offer, assigned: Assignment, target: str, action: Action, reason: str, *, confirmed: bool) -> Step:
-    item = offer.item
-    return Step(
-        action,
-        item.name,
-        item.digest,
-        target,
-        offer.names if assigned.refused else assigned.names,
-        reason,
-        item.size,
-        group=f"{item.name}@{item.digest}",
-        stays=offer.stays,
-        confirmed=confirmed,
-        left=assigned.left,
-        named=assigned.named,
-        unless_newer=assigned.unless_newer,
-    )
 
 
 def _compare(offer: Offer, assigned: Assignment, there: Mapping[str, str | None]) -> tuple[Action, str]:

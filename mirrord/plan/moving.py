@@ -10,7 +10,7 @@ branch, nor the other way round.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -104,7 +104,10 @@ class Assignments:
         """Say which name of an offer is of the other sort at any target; it is free again when it is gone from all."""
         for name in offer.names:
             for target, named in zip(at.get(name, ()), self._everywhere.get(name, ()), strict=True):
-                if not _clash(offer, named) or self._evidence.held.get((target, name), name) is None:
+                moved = named.stays is not (named.name in offer.stays)
+                if offer.build is None:  # the source's own tag: it may be what stands there anyway
+                    moved = named.stays and named.digest != offer.item.digest
+                if not moved or self._evidence.held.get((target, name), name) is None:
                     continue
                 freed = f"or delete {name} at every target"
                 if named.stays:
@@ -122,7 +125,14 @@ class Assignments:
 
     def _assigned(self, offer: Offer, target: str, decisions: Mapping[str, _Decision]) -> Assignment:
         if offer.build is None:
-            return Assignment(offer.names, named=tuple(_followed(offer, target, self._evidence)))
+            # What builds once got, and the source itself now has as tags: it is remembered what that stands for.
+            now, given = self._evidence.now, (self._evidence.memory.names.get((target, name)) for name in offer.names)
+            followed = [
+                replace(one, digest=offer.item.digest, at=now, beside="", created=None, published=None)
+                for one in given
+                if one is not None and not one.stays
+            ]
+            return Assignment(offer.names, named=tuple(followed))
         mine = {name: decisions[name] for name in offer.moves}
         won = {name for name, decision in mine.items() if decision.winner is offer}
         told = {name for name, decision in mine.items() if decision.left[0] == offer.item.name}
@@ -158,21 +168,6 @@ def undated(offers: Sequence[Offer], targets: Sequence[str], evidence: Evidence)
     there = ((target, evidence.held.get((target, name))) for target in targets for name in names
              if (target, name) not in evidence.memory.names)  # fmt: skip
     return frozenset((target, digest) for target, digest in there if digest is not None and digest not in own)
-
-
-def _clash(offer: Offer, named: NamedBuild) -> bool:
-    """Whether an offer wants to move a name that stays, or to let one stay that moves."""
-    if offer.build is None:  # the source's own tag: it may be what stands there anyway
-        return named.stays and named.digest != offer.item.digest
-    return named.stays is not (named.name in offer.stays)
-
-
-def _followed(offer: Offer, target: str, evidence: Evidence) -> Iterable[NamedBuild]:
-    """Remember of names that builds once got, and that the source itself now has as tags, what they stand for."""
-    for name in offer.names:
-        named = evidence.memory.names.get((target, name))
-        if named is not None and not named.stays:
-            yield replace(named, digest=offer.item.digest, at=evidence.now, beside="", created=None, published=None)
 
 
 def _published(
@@ -223,8 +218,14 @@ def _forward(name: str, rivals: Sequence[Offer], named: NamedBuild, target: str,
     given = replace(named, at=evidence.now, beside=winner.item.name) if winner else None
     if winner is not None and winner.item.digest == newest.item.digest:
         return _Decision(winner, given)
-    further = "a build created after that moves it on" if named.published else f"{newest.item.name} is not newer"
-    return _Decision(winner, given, (newest.item.name, f"{_stands(named)}; {further}"))
+    stands = f"it is {named.beside} ({named.digest})" if named.beside else f"it is {named.digest}"
+    further = f"{newest.item.name} is not newer"
+    if named.published:
+        stands += f" by publish {named.number} of {written(named.published)}"
+        further = "a build created after that moves it on"
+    elif named.created:
+        stands += f", created {written(named.created)}"
+    return _Decision(winner, given, (newest.item.name, f"{stands}; {further}"))
 
 
 def _comes_after(offer: Offer, named: NamedBuild, target: str, evidence: Evidence) -> bool:
@@ -252,14 +253,6 @@ def _ahead_of_all(given: NamedBuild, rivals: Sequence[Offer]) -> NamedBuild:
 
 def _age(offer: Offer) -> datetime:
     return (offer.build or Build()).age
-
-
-def _stands(named: NamedBuild) -> str:
-    """Say what a name stands for, and by whom: `it is main-0123abc (sha256:…) by publish 7 of 2024-05-17T12:00:00Z`."""
-    what = f"it is {named.beside} ({named.digest})" if named.beside else f"it is {named.digest}"
-    if named.published:
-        return f"{what} by publish {named.number} of {written(named.published)}"
-    return f"{what}, created {written(named.created)}" if named.created else what
 
 
 def written(at: datetime) -> str:

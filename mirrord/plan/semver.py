@@ -167,21 +167,17 @@ def _group(text: str, whole: str) -> tuple[_Term, ...]:
     terms: list[_Term] = []
     position = 0
     while found := _TERM.match(text, position):
-        terms.append(_term(found, whole))
+        sign, *numbers, pre, _build = found.groups(default="")
+        fixed = next((count for count, number in enumerate(numbers) if not number.isdigit()), 3)
+        core = ".".join([*numbers[:fixed], "0", "0", "0"][:3])
+        try:
+            bound = Version.parse(f"{core}-{pre}" if pre else core)
+        except ContentError as error:
+            raise UsageError(f"not a range of versions: {whole[:80]!r}; {error}") from error
+        terms.append(_Term(_SPELLINGS.get(sign, sign), bound, fixed))
         if found.end() == len(text):
             return tuple(terms)
         between = _BETWEEN.match(text, found.end())
         position = between.end() if between else found.end()
     hint = "write it as in `>=1.2 <2 || ^3.1`, `~1.2`, `1.x` or `1.2 - 1.4`"
     raise UsageError(f"not a range of versions: {whole[:80]!r}; {hint}")
-
-
-def _term(found: re.Match[str], whole: str) -> _Term:
-    sign, *numbers, pre, _build = found.groups(default="")
-    fixed = next((count for count, number in enumerate(numbers) if not number.isdigit()), 3)
-    core = ".".join([*numbers[:fixed], "0", "0", "0"][:3])
-    try:
-        bound = Version.parse(f"{core}-{pre}" if pre else core)
-    except ContentError as error:
-        raise UsageError(f"not a range of versions: {whole[:80]!r}; {error}") from error
-    return _Term(_SPELLINGS.get(sign, sign), bound, fixed)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mirrord.errors import ConfigError
@@ -28,30 +28,6 @@ if TYPE_CHECKING:
 
 OnReceipt = Callable[[Receipt], None]
 """Hears how a step ended."""
-
-
-GROUP = "mirrord.syncers.v1"
-
-
-def load_syncers() -> Mapping[str, Syncer]:
-    """Find all installed syncers.
-
-    Raises:
-        ConfigError: one is none; names the entry point and what to do.
-    """
-    return {entry.name: _load(entry) for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name)}
-
-
-def _load(entry: EntryPoint) -> Syncer:
-    syncer = entry.load()
-    if not isinstance(syncer, Syncer):
-        message = f"syncer {entry.name} ({entry.value}) is no mirrord.syncer.port.Syncer; make it one"
-        raise ConfigError(message)
-    if syncer.kind != entry.name:
-        kinds = f"says kind {syncer.kind!r}, its entry point says {entry.name!r}"
-        message = f"syncer {entry.value} {kinds}; make them equal"
-        raise ConfigError(message)
-    return syncer
 
 
 @runtime_checkable
@@ -126,3 +102,24 @@ class Syncer:
     unheeded: Callable[[Mirror, HostBook], Sequence[str]] | None = None
     front: Serves | None = None
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
+
+
+GROUP = "mirrord.syncers.v1"
+
+
+def load_syncers() -> Mapping[str, Syncer]:
+    """Find all installed syncers.
+
+    Raises:
+        ConfigError: one is none; names the entry point and what to do.
+    """
+    found: dict[str, Syncer] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
+        syncer = entry.load()
+        if not isinstance(syncer, Syncer):
+            raise ConfigError(f"syncer {entry.name} ({entry.value}) is no mirrord.syncer.port.Syncer; make it one")
+        if syncer.kind != entry.name:
+            kinds = f"says kind {syncer.kind!r}, its entry point says {entry.name!r}"
+            raise ConfigError(f"syncer {entry.value} {kinds}; make them equal")
+        found[entry.name] = syncer
+    return found

@@ -70,7 +70,6 @@ class Response:
     """What a path of a syncer's `front` stands for.
 
     Attributes:
-        status: HTTP status.
         headers: to send as they are.
         stored: where the bytes are that are to be sent, or None: a file, or what is opened when it is sent, from the
             byte that the client asks for. One with a URL is redirected to.

@@ -34,10 +34,8 @@ class Target:
 
     Attributes:
         name: its name in the configuration, `local` for the built-in one.
-        kind: artifact kind.
         to: where, in the syncer's own grammar; `local` for the built-in one.
         options: the validated remainder (an instance of the syncer's `target_spec`).
-        origin: where it was written.
     """
 
     name: str
@@ -52,8 +50,8 @@ class Schedule:
     """When a mirror runs; exactly one of `every` and `cron` is set.
 
     Attributes:
-        every: seconds between runs, or None.
-        cron: five fields, or None.
+        every: seconds between runs.
+        cron: five fields.
         timezone: IANA name in which `cron` is meant.
         jitter: at most this many seconds are added at random to each start.
     """
@@ -70,7 +68,6 @@ class Mirror:
 
     Attributes:
         name: `[a-z0-9][a-z0-9-]*`.
-        kind: artifact kind.
         spec: the syncer's own part (an instance of its `spec`): `from` and what it adds.
         targets: at least one, names unique.
         schedule: None means only when asked.
@@ -78,7 +75,6 @@ class Mirror:
         trust: seconds for which a digest recorded at a target is trusted without asking again.
         allow: this one run goes on in spite of the guard against accidents at the source (`sync --allow`).
         publication: what this one run publishes instead of the mirror's own source, or None.
-        origin: where it was written.
     """
 
     name: str

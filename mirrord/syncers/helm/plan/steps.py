@@ -22,6 +22,11 @@ INDEX_ITEM: Final = "index"
 LACKING: Final = "lacking"
 """Names, among the facts of a look, the targets and versions of which the operator has to decide, a line each."""
 
+_RULES: Final = {
+    "repository": "lower case letters and digits, with . _ or - between them",
+    "tag": "at most 128 characters",
+}
+
 TOGETHER = 4  # versions in a batch: charts are so small that their round trips are what takes time
 
 
@@ -45,12 +50,6 @@ def problems(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
                     own = f"{target}, which makes its own index, as {chart.name!r}"
                     said[f"{chart.name}: upstream lists it as {key[:80]!r}, and {own}"] = None
         yield from said
-
-
-_RULES: Final = {
-    "repository": "lower case letters and digits, with . _ or - between them",
-    "tag": "at most 128 characters",
-}
 
 
 def remarks(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
@@ -237,7 +236,7 @@ class _Steps:
             return Action.REFUSE, f"not one of {len(choices)} wanted versions can be had"
         if found.own is None:
             return Action.KEEP, "lists all that is wanted"
-        listed = self.listed[target] = listing(found, choices)
+        listed = self.listed[target] = listing(found, choices, {}, ())
         same = {chart.item: (chart.listed, published(chart)) for chart in listed} == {
             item: (own.listed, {**own.entry, "urls": list(own.urls)}) for item, own in found.own.items()
         }

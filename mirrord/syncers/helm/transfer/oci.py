@@ -29,13 +29,7 @@ AT_ONCE: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class TagSeen:
-    """What a tag stood for when it was last seen.
-
-    Attributes:
-        archive: digest of the chart.
-        manifest: digest of its manifest.
-        at: Unix time.
-    """
+    """What a tag stood for when it was last seen (Unix time): digests of the chart, and of its manifest."""
 
     archive: Digest
     manifest: Digest
@@ -48,9 +42,8 @@ class TagSeen:
     @classmethod
     def read(cls, text: str) -> TagSeen | None:
         """Read a note; None when it is none."""
-        parts = text.split(" ")
         try:
-            archive, manifest, at = parts
+            archive, manifest, at = text.split(" ")
             return cls(Digest.parse(archive), Digest.parse(manifest), float(at))
         except (ValueError, ContentError):
             return None

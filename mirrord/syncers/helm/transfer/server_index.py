@@ -28,58 +28,6 @@ PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between looks at an index that is made in the background (ChartMuseum's event loop)."""
 
 
-class CodingTarget:
-    """One repository at Coding. Whether a version may be replaced is a setting of the repository there."""
-
-    provenance = False
-    oldest_first = False
-
-    def __init__(
-        self,
-        http: Http,
-        url: str,
-        reading: Reading,
-        facts: MutableMapping[str, str],
-        pauses: Sequence[float] | None = None,
-    ) -> None:
-        """Write to `url` (`https://<team>-helm.pkg.coding.net/<project>/<repository>`)."""
-        self._index = ServedIndex(http, url, reading, facts, pauses)
-        self._put: dict[str, Digest] = {}
-        self.place = self._index.url
-
-    async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
-        """Read its index."""
-        return await self._index.digests(await self._index.look(), charts)
-
-    async def put(
-        self,
-        chart: ChartVersion,
-        reader: SpoolReader,
-        prov: bytes | None,  # noqa: ARG002 - Coding has no place for it
-        *,
-        replace: bool = False,  # noqa: ARG002 - Coding has no such switch
-    ) -> None:
-        """POST the archive; "exists" is success when the index shows the same digest."""
-        headers = {"Content-Type": "application/octet-stream"}
-        body = Upload(reader.size, reader.chunks)
-        call = HttpRequest(
-            "POST", self._index.url, self._index.host, headers=headers, body=body, ok=(200, 201, 202, 204)
-        )
-
-        def exists(refusal: errors.RefusedError) -> bool:
-            return refusal.status == 409 or (refusal.status == 400 and "exist" in str(refusal).lower())
-
-        await self._index.send(call, chart.item, reader, exists)
-        failpoints.hit("push.tag")
-        self._put[chart.item] = reader.digest
-
-    async def finish(self, index: IndexFile) -> None:  # noqa: ARG002 - Coding makes its own
-        """Wait until Coding's own index lists what was put."""
-        if self._put:
-            self._index.check(self._put, await self._index.awaited(lambda listing: listing.shows(self._put)))
-        self._put.clear()
-
-
 class ServedIndex:
     """The `index.yaml` of a server, as the set of what exists there: one request instead of one a version.
 
@@ -235,3 +183,55 @@ class ServedIndex:
 
 def _fact(listed: ChartVersion, digest: str) -> str:
     return f"{digest} {listed.created or '-'}"
+
+
+class CodingTarget:
+    """One repository at Coding. Whether a version may be replaced is a setting of the repository there."""
+
+    provenance = False
+    oldest_first = False
+
+    def __init__(
+        self,
+        http: Http,
+        url: str,
+        reading: Reading,
+        facts: MutableMapping[str, str],
+        pauses: Sequence[float] | None = None,
+    ) -> None:
+        """Write to `url` (`https://<team>-helm.pkg.coding.net/<project>/<repository>`)."""
+        self._index = ServedIndex(http, url, reading, facts, pauses)
+        self._put: dict[str, Digest] = {}
+        self.place = self._index.url
+
+    async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
+        """Read its index."""
+        return await self._index.digests(await self._index.look(), charts)
+
+    async def put(
+        self,
+        chart: ChartVersion,
+        reader: SpoolReader,
+        prov: bytes | None,  # noqa: ARG002 - Coding has no place for it
+        *,
+        replace: bool = False,  # noqa: ARG002 - Coding has no such switch
+    ) -> None:
+        """POST the archive; "exists" is success when the index shows the same digest."""
+        headers = {"Content-Type": "application/octet-stream"}
+        body = Upload(reader.size, reader.chunks)
+        call = HttpRequest(
+            "POST", self._index.url, self._index.host, headers=headers, body=body, ok=(200, 201, 202, 204)
+        )
+
+        def exists(refusal: errors.RefusedError) -> bool:
+            return refusal.status == 409 or (refusal.status == 400 and "exist" in str(refusal).lower())
+
+        await self._index.send(call, chart.item, reader, exists)
+        failpoints.hit("push.tag")
+        self._put[chart.item] = reader.digest
+
+    async def finish(self, index: IndexFile) -> None:  # noqa: ARG002 - Coding makes its own
+        """Wait until Coding's own index lists what was put."""
+        if self._put:
+            self._index.check(self._put, await self._index.awaited(lambda listing: listing.shows(self._put)))
+        self._put.clear()
