@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from mirrord.errors import ContentError
 
+if TYPE_CHECKING:
+    from _hashlib import HASH
+
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
-
-
-class Hash(Protocol):
-    """What we use of `hashlib`'s objects."""
-
-    def update(self, data: bytes, /) -> None:
-        """Take more bytes."""
-
-    def hexdigest(self) -> str:
-        """Return lower-case hex of all bytes so far."""
 
 
 class Digest(str):
@@ -57,6 +50,6 @@ class Digest(str):
         """The part after the colon."""
         return self.partition(":")[2]
 
-    def hasher(self) -> Hash:
+    def hasher(self) -> HASH:
         """Return a fresh hash object of this digest's algorithm."""
         return hashlib.new(self.algorithm)

@@ -12,7 +12,7 @@ from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
 from mirrord.syncers.helm.names import CHART_TYPES, CONFIG_TYPE
 from mirrord.syncers.helm.syncer import SYNCER
-from mirrord.syncers.helm.transfer import oci_manifest
+from mirrord.syncers.helm.transfer import oci
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import Chart, build_chart
@@ -53,7 +53,7 @@ def put(registry: Registry, name: str, chart: Chart) -> str:
 
     path = f"team/charts/{name}"
     config, layer = (
-        blob(CONFIG_TYPE, oci_manifest.config_of(chart.metadata)),
+        blob(CONFIG_TYPE, oci.config_of(chart.metadata)),
         blob(CHART_TYPES[0], chart.data),
     )
     body = {"schemaVersion": 2, "config": config, "layers": [layer]}

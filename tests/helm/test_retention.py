@@ -267,7 +267,9 @@ async def test_the_real_one(signed: bool, tmp_path: Path, monkeypatch: pytest.Mo
     async with open_chartmuseum(None, "--per-chart-limit=3") as server, open_chart_world(tmp_path) as world:
         for _ in range(3):
             museum = chartmuseum.Museum(wanted=[version_of(one) for one in charts])
-            target = ChartMuseumTarget(world.http, server.url, read_listing, world.facts, museum)
+            target = ChartMuseumTarget(
+                server_index.ServedIndex(world.http, server.url, read_listing, world.facts), museum
+            )
             await target.held(museum.wanted)
             refused = target.refused([version_of(one) for one in charts])
             for one in charts:

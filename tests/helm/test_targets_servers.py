@@ -13,7 +13,7 @@ import pytest
 from mirrord.errors import BrokenError, ContentError, DeniedError, ImmutableError, RefusedError, ServerError
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, api_url
-from mirrord.syncers.helm.transfer.server_index import CodingTarget
+from mirrord.syncers.helm.transfer.server_index import CodingTarget, ServedIndex
 from mirrord.testing.servers import require
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.secret import Credential, Secret
@@ -225,7 +225,7 @@ async def test_basic_authentication(server: ChartServer, tmp_path: Path) -> None
         policy = HostPolicy(server.host, Credential(USER[0], Secret(USER[1])))
         async with open_chart_world(tmp_path, book=HostBook({server.host: policy})) as world:
             kind = CodingTarget if isinstance(server, CodingServer) else ChartMuseumTarget
-            target = kind(world.http, server.url, read_listing, {})
+            target = kind(ServedIndex(world.http, server.url, read_listing, {}))
             await world.put(target, ONE)
             await target.finish(index_of(ONE))
             assert await target.held() == {ITEM: DIGEST}
@@ -239,7 +239,7 @@ async def real(tmp_path: Path, *options: str) -> AsyncIterator[tuple[ChartWorld,
         host = server.url.removeprefix("http://")
         policy = HostPolicy(host, Credential(USER[0], Secret(USER[1])))
         async with open_chart_world(tmp_path, book=HostBook({host: policy})) as world:
-            yield world, server, ChartMuseumTarget(world.http, server.url, read_listing, {})
+            yield world, server, ChartMuseumTarget(ServedIndex(world.http, server.url, read_listing, {}))
 
 
 async def test_real_chartmuseum(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ async def test_real_chartmuseum(tmp_path: Path) -> None:
 async def test_real_chartmuseum_below_a_context_path(tmp_path: Path) -> None:
     """Context path and tenants are where the real ChartMuseum has them."""
     async with real(tmp_path, "--context-path=/ctx", "--depth=2") as (world, server, _):
-        target = ChartMuseumTarget(world.http, f"{server.url}/ctx/org/repo", read_listing, {})
+        target = ChartMuseumTarget(ServedIndex(world.http, f"{server.url}/ctx/org/repo", read_listing, {}))
         await world.put(target, ONE)
         await target.finish(index_of(ONE))
         assert await target.held() == {ITEM: DIGEST}

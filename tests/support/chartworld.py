@@ -32,7 +32,7 @@ from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, Museum
 from mirrord.syncers.helm.transfer.directory import DirectoryTarget
 from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.oci import OciTarget
-from mirrord.syncers.helm.transfer.server_index import CodingTarget
+from mirrord.syncers.helm.transfer.server_index import CodingTarget, ServedIndex
 from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile, Listing
 from mirrord.testing.registry import Registry
 from mirrord.wire.host import HostBook
@@ -160,9 +160,9 @@ class ChartWorld:
             return OciTarget(self.http, self.server.host, "team/charts", self.facts, now=self.now, trust=3600.0)
         assert self.server is not None
         if isinstance(self.server, CodingServer):
-            return CodingTarget(self.http, self.server.url, read_listing, self.facts, (0.0,) * 5)
+            return CodingTarget(ServedIndex(self.http, self.server.url, read_listing, self.facts, (0.0,) * 5))
         museum, pauses = Museum(wanted=self.desired, bold=self.bold), (0.0,) * 5
-        return ChartMuseumTarget(self.http, self.server.url, read_listing, self.facts, museum, pauses=pauses)
+        return ChartMuseumTarget(ServedIndex(self.http, self.server.url, read_listing, self.facts, pauses), museum)
 
     def wanted(self, archive: bytes) -> BlobSource:
         """Return where an archive can be had: a source that counts its bytes."""

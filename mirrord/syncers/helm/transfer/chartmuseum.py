@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
-from collections.abc import AsyncIterator, Collection, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -18,8 +18,7 @@ from mirrord.plan.guards import some
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.transfer.retention import Retention, grouped
 from mirrord.syncers.helm.transfer.server_index import ServedIndex
-from mirrord.syncers.helm.transfer.target import IndexFile, Listing, Reading
-from mirrord.wire.http.client import Http
+from mirrord.syncers.helm.transfer.target import IndexFile, Listing
 from mirrord.wire.http.message import HttpRequest, Upload
 from mirrord.wire.number import whole
 
@@ -61,20 +60,9 @@ class ChartMuseumTarget:
     provenance = True
     oldest_first = True
 
-    def __init__(
-        self,
-        http: Http,
-        url: str,
-        reading: Reading,
-        facts: MutableMapping[str, str],
-        museum: Museum = Museum(),
-        *,
-        pauses: Sequence[float] | None = None,
-    ) -> None:
-        """Write to the repository whose index is `<url>/index.yaml`; `facts` as for `ServedIndex`."""
-        self._http = http
-        self._index = ServedIndex(http, url, reading, facts, pauses)
-        self._facts = facts
+    def __init__(self, index: ServedIndex, museum: Museum = Museum()) -> None:
+        """Write to the repository that has this index."""
+        self._http, self._index, self._facts = index.http, index, index.facts
         self._museum = museum
         self._room: Retention | None = None
         self._api = ""

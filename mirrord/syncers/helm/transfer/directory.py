@@ -117,7 +117,12 @@ class DirectoryTarget:
             if others:
                 names = ", ".join(sorted(others)[:5])
                 raise BusyError(f"{self.place}: somebody else published {names} meanwhile; the next run lists both")
-            self._check(index, {**old, **self._put})
+            known = {**old, **self._put}
+            for chart in index.charts:
+                place = self._charts / chart.file
+                there = (known.get(chart.item) if place.is_file() else None) or self._digest(place)
+                if there is None or chart.digest not in (None, there):
+                    raise ContentError(f"{self.place}: the new index lists {chart.item}, whose archive is not there")
             gone = self._gone(old.keys(), index)
             files = {**index.extras, f"{INDEX}.gz": index.packed(), INDEX: index.data}  # the index is the last one
             changed: dict[Path, Path] = {}
@@ -164,15 +169,6 @@ class DirectoryTarget:
             yield
         finally:
             os.close(handle)
-
-    def _check(self, index: IndexFile, known: Mapping[str, Digest]) -> None:
-        """Refuse an index that lists a file that is not there, or another one."""
-        for chart in index.charts:
-            place = self._charts / chart.file
-            there = known.get(chart.item) if place.is_file() else None
-            there = there or self._digest(place)
-            if there is None or chart.digest not in (None, there):
-                raise ContentError(f"{self.place}: the new index lists {chart.item}, whose archive is not there")
 
     def _gone(self, listed: Collection[str], index: IndexFile) -> Collection[str]:
         """Return what will have to go, also of a run that was killed before it came to that; write it down first."""

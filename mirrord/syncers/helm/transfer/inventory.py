@@ -18,7 +18,7 @@ from mirrord.syncers.helm.transfer.chartmuseum import ChartMuseumTarget, Museum
 from mirrord.syncers.helm.transfer.directory import DirectoryTarget
 from mirrord.syncers.helm.transfer.local import LocalTarget
 from mirrord.syncers.helm.transfer.oci import OciTarget
-from mirrord.syncers.helm.transfer.server_index import CodingTarget
+from mirrord.syncers.helm.transfer.server_index import CodingTarget, ServedIndex
 from mirrord.syncers.helm.transfer.target import ChartTarget, Listing, Reading
 from mirrord.transfer.fanout import deliberate
 from mirrord.wire.oci.reference import Reference
@@ -62,11 +62,12 @@ def open_target(mirror: Mirror, target: Target, services: Services, visit: Visit
         return OciTarget(
             services.http, reference.domain, reference.path, visit.facts, now=visit.now, trust=mirror.trust
         )
+    index = ServedIndex(services.http, place, visit.reading, visit.facts)
     if api == "coding":
-        return CodingTarget(services.http, place, visit.reading, visit.facts)
+        return CodingTarget(index)
     context = cast("HelmTarget", target.options).context_path
     museum = Museum(context, visit.wanted, visit.upstream, spec_of(mirror).newest, bold=mirror.allow)
-    return ChartMuseumTarget(services.http, place, visit.reading, visit.facts, museum)
+    return ChartMuseumTarget(index, museum)
 
 
 async def look(

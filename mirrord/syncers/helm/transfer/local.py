@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from mirrord.blobs.named import NamedFiles
 from mirrord.blobs.repositories import ManifestRef
@@ -76,10 +76,6 @@ class LocalTarget:
         beside = {name: known[0][name] for name in (INDEX, f"{INDEX}.gz", *index.extras) if name in known[0]}
         if INDEX not in beside:
             raise StorageError(f"{self.place}: what was written is not what is read back; look at the disk")
-        await self._files.show({**self._listed(index, known), **beside})
-
-    def _listed(self, index: IndexFile, known: Sequence[Mapping[str, Digest]]) -> Mapping[str, Digest]:
-        """Return the names of all files that the index lists, or refuse it."""
         tags = {}
         for chart in index.charts:
             name = f"{CHARTS}/{chart.file}"
@@ -90,4 +86,4 @@ class LocalTarget:
             prov = names.get(f"{name}{PROVENANCE}")
             if prov is not None:
                 tags[f"{name}{PROVENANCE}"] = prov
-        return tags
+        await self._files.show(tags | beside)

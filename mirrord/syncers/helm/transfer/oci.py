@@ -1,30 +1,46 @@
-"""Charts in an OCI registry, one repository for each chart, as `helm push` puts them there."""
+"""Charts in an OCI registry, one repository for each chart, byte for byte as `helm push` has them (helm pkg/registry).
+
+Only the time differs: helm takes that of the file, mirrord that of the index, so that a manifest can be made again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from mirrord import failpoints
 from mirrord.blobs.spool import SpoolReader
 from mirrord.errors import ContentError, ImmutableError, MissingError, RefusedError, UnsupportedError
 from mirrord.model.digest import Digest
-from mirrord.syncers.helm.names import CHART_TYPES, CONFIG_TYPE, PROVENANCE_TYPE, ChartVersion, below, registry_lacks
-from mirrord.syncers.helm.transfer import oci_manifest
+from mirrord.syncers.helm import names
+from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.transfer.target import IndexFile
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.http.client import Http
 from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.descriptor import Descriptor
+from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
 from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import Reference
 
 FEW: Final = 2  # versions of one chart that are asked for one by one, without listing the tags first
 AT_ONCE: Final = 16
+
+
+_PREFIX = "org.opencontainers.image."
+_FIXED = frozenset({f"{_PREFIX}title", f"{_PREFIX}version"})
+# In the order of helm's structures, and whether helm cleans the text (Metadata.Validate, Dependency.Validate).
+_METADATA = (
+    "name", "home", "sources", "version", "description", "keywords", "maintainers", "icon", "apiVersion", "condition",
+    "tags", "appVersion", "deprecated", "annotations", "kubeVersion", "dependencies", "type",
+)  # fmt: skip
+_RAW = frozenset({"version", "apiVersion", "type", "annotations", "import-values", "alias"})
+_MAINTAINER = ("name", "email", "url")
+_DEPENDENCY = ("name", "version", "repository", "condition", "tags", "enabled", "import-values", "alias")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +125,13 @@ class OciTarget:
             seen = known[chart.item]
             if seen is not None and 0 <= self._now - seen.at < self._trust:
                 self._facts[chart.item] = str(seen)
-            elif not registry_lacks(self._path, chart):
+            elif not names.registry_lacks(self._path, chart):
                 unsure[chart.name].append((chart, seen))
         return unsure
 
     async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """Push archive, provenance and config, then the manifest by its tag."""
-        if registry_lacks(self._path, chart):
+        if names.registry_lacks(self._path, chart):
             raise UnsupportedError(f"{self.place}: {chart.item} cannot be a repository and a tag; it needs lower case")
         repository, tag = self._repository(chart), chart.tag
         if await repository.head_manifest(tag) is not None:
@@ -126,16 +142,16 @@ class OciTarget:
                 return
             if not replace:
                 raise ImmutableError(f"{self.place}/{chart.name}:{tag} is {there or 'no chart'}, not {reader.digest}")
-        archive = Descriptor(CHART_TYPES[0], reader.digest, reader.size)
+        archive = Descriptor(names.CHART_TYPES[0], reader.digest, reader.size)
         layers = [archive]
         if not await repository.has_blob(archive):
             await reader.worth_sending()
             await repository.put_blob(archive, reader.chunks)
             failpoints.hit("push.blob")
         if prov is not None:
-            layers.append(await _small(repository, PROVENANCE_TYPE, prov))
-        config = await _small(repository, CONFIG_TYPE, oci_manifest.config_of(chart.entry))
-        manifest = oci_manifest.manifest_of(chart, config, layers)
+            layers.append(await _small(repository, names.PROVENANCE_TYPE, prov))
+        config = await _small(repository, names.CONFIG_TYPE, config_of(chart.entry))
+        manifest = manifest_of(chart, config, layers)
         await repository.put_manifest(manifest, tag)
         failpoints.hit("push.tag")
         self._saw(chart, manifest)
@@ -144,7 +160,7 @@ class OciTarget:
         """Do nothing: a registry has no index, each tag stands for itself."""
 
     def _repository(self, chart: ChartVersion) -> Repository:
-        return Repository(self._http, Reference(self._domain, below(self._path, chart.name)), push=True)
+        return Repository(self._http, Reference(self._domain, names.below(self._path, chart.name)), push=True)
 
     async def _look(self, chart: ChartVersion, seen: TagSeen | None, listed: bool) -> None:  # noqa: FBT001 - one of many
         """Find out what a tag stands for: by HEAD where it may be missing, or be what it was."""
@@ -169,7 +185,7 @@ class OciTarget:
 
 def _archive(manifest: Manifest) -> Digest | None:
     """Return the digest of the chart that a manifest is of, None when it is something else."""
-    return next((blob.digest for blob in manifest.blobs if blob.media_type in CHART_TYPES), None)
+    return next((blob.digest for blob in manifest.blobs if blob.media_type in names.CHART_TYPES), None)
 
 
 async def _small(repository: Repository, media_type: str, data: bytes) -> Descriptor:
@@ -183,3 +199,90 @@ async def _small(repository: Repository, media_type: str, data: bytes) -> Descri
         await repository.put_blob(blob, chunks)
         failpoints.hit("push.blob")
     return blob
+
+
+def config_of(entry: Mapping[str, object]) -> bytes:
+    """Return the config blob: Go's JSON of the chart's metadata, empty fields left out."""
+    return _go_json(_metadata(entry))
+
+
+def manifest_of(chart: ChartVersion, config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
+    """Return the manifest; the same for the same chart, whoever makes it and whenever.
+
+    `layers` are archive and provenance, in any order.
+    """
+    body = {
+        "schemaVersion": 2,
+        "config": _descriptor(config),
+        "layers": [_descriptor(layer) for layer in sorted(layers, key=lambda layer: layer.digest)],
+        "annotations": annotations_of(chart.entry, chart.created),
+    }
+    return Manifest.parse(_go_json(body), OCI_MANIFEST)
+
+
+def annotations_of(entry: Mapping[str, object], created: str | None) -> Mapping[str, str]:
+    """Return the manifest's annotations; those of the chart win, except over name and version."""
+    metadata = _metadata(entry)
+    sources, people = metadata.get("sources", []), metadata.get("maintainers", [])
+    moment = names.instant(created or "")  # which helm writes to the second, in UTC
+    made = {
+        "description": metadata.get("description", ""),
+        "title": metadata.get("name", ""),
+        "version": metadata.get("version", ""),
+        "url": metadata.get("home", ""),
+        "created": moment[0].isoformat(timespec="seconds").replace("+00:00", "Z") if moment else "",
+        "source": sources[0] if sources else "",
+        "authors": ", ".join(
+            one.get("name", "") + (f" ({one['email']})" if one.get("email") else "") for one in people
+        ),
+    }
+    found = {f"{_PREFIX}{key}": value for key, value in made.items() if value.strip()}
+    found |= {key: value for key, value in metadata.get("annotations", {}).items() if key not in _FIXED}
+    return dict(sorted(found.items()))
+
+
+def _metadata(entry: Mapping[str, object]) -> dict[str, Any]:
+    found = _fields(entry, _METADATA)
+    for key, order in (("maintainers", _MAINTAINER), ("dependencies", _DEPENDENCY)):
+        if key in found:
+            found[key] = [_fields(one, order) for one in found[key]]
+    for dependency in found.get("dependencies", ()):  # the only two that Go writes even when they are empty
+        given = {"name": "", "repository": "", **dependency}
+        dependency.clear()
+        dependency.update({key: _ordered(given[key]) for key in _DEPENDENCY if key in given})
+    return {key: _ordered(value) if key == "annotations" else value for key, value in found.items()}
+
+
+def _fields(mapping: object, order: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(mapping, Mapping):
+        raise ContentError("the chart's metadata is not what helm would have taken")
+    return {key: mapping[key] if key in _RAW else _clean(mapping[key]) for key in order if mapping.get(key)}
+
+
+def _ordered(value: object) -> object:
+    """Sort the keys of mappings as Go does; those of its structures are in order already."""
+    if isinstance(value, Mapping):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _clean(value: object) -> object:
+    """Do what helm does to texts before it uses them: white space becomes a space, the unprintable goes."""
+    if isinstance(value, str):
+        spaced = (" " if c.isspace() and c not in "\x1c\x1d\x1e\x1f" else c for c in value)
+        return "".join(c for c in spaced if c.isprintable())
+    if isinstance(value, list | tuple):
+        return [_clean(one) for one in value]
+    return value
+
+
+def _descriptor(descriptor: Descriptor) -> dict[str, object]:
+    return {"mediaType": descriptor.media_type, "digest": str(descriptor.digest), "size": descriptor.size}
+
+
+def _go_json(value: object) -> bytes:
+    """Return what Go's `json.Marshal` writes: no white space, and `<`, `>`, `&` escaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for c in "<>&\u2028\u2029":
+        text = text.replace(c, f"\\u{ord(c):04x}")
+    return text.encode("utf-8", "replace")

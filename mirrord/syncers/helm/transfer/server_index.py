@@ -49,9 +49,9 @@ class ServedIndex:
         """
         self.url = url.rstrip("/")
         self.host = check_url(url).authority
-        self._http = http
+        self.http = http
         self._reading = reading
-        self._facts = facts
+        self.facts = facts
         self._pauses = PAUSES if pauses is None else pauses
 
     async def look(self) -> Listing:
@@ -63,7 +63,7 @@ class ServedIndex:
         headers = {"Cache-Control": "no-cache"}
         try:
             call = HttpRequest("GET", f"{self.url}/{INDEX}", self.host, headers=headers, cap=LARGEST_INDEX)
-            answer = await self._http.fetch(call)
+            answer = await self.http.fetch(call)
         except errors.MissingError:
             return Listing()
         return await asyncio.to_thread(self._reading, answer.body)
@@ -72,8 +72,8 @@ class ServedIndex:
         """Return the digests of the archives that are there, by item; where the index has none, those of `charts`."""
         held = dict(listing.digests)
         silent = {chart.item: chart for chart in charts if chart.item in listing.charts.keys() - held.keys()}
-        for item in [item for item in self._facts if not item.startswith(".") and item not in silent]:
-            del self._facts[item]
+        for item in [item for item in self.facts if not item.startswith(".") and item not in silent]:
+            del self.facts[item]
 
         async def find(chart: ChartVersion) -> None:
             digest = await self._digest(listing.charts[chart.item], chart.digest)
@@ -104,7 +104,7 @@ class ServedIndex:
         attempt = 1
         while True:
             try:
-                await self._http.fetch(call)
+                await self.http.fetch(call)
             except errors.RefusedError as error:
                 if not exists(error):
                     raise
@@ -136,7 +136,7 @@ class ServedIndex:
             if listed is None:
                 raise errors.ContentError(f"{self.url}: took {item}, and its index does not list it")
             if listed.digest is None:
-                self._facts[item] = _fact(listed, digest)
+                self.facts[item] = _fact(listed, digest)
             elif listed.digest != digest:
                 raise errors.DigestError(f"{self.url}: was sent {digest} as {item}, and its index says {listed.digest}")
 
@@ -158,7 +158,7 @@ class ServedIndex:
         url = urljoin(f"{self.url}/", listed.urls[0]) if listed.urls else self.url
         hasher, size = hashlib.sha256(), 0
         try:
-            async with self._http.stream(HttpRequest("GET", url, self.host, encoded=True)) as incoming:
+            async with self.http.stream(HttpRequest("GET", url, self.host, encoded=True)) as incoming:
                 async for chunk in incoming.chunks():
                     size += len(chunk)
                     if size > LONGEST_ARCHIVE:
@@ -170,11 +170,11 @@ class ServedIndex:
         except (errors.RefusedError, errors.ContentError, errors.UntrustedError):
             return wanted  # it may not be read: then its name and version have to do
         digest = Digest(f"sha256:{hasher.hexdigest()}")
-        self._facts[listed.item] = _fact(listed, digest)
+        self.facts[listed.item] = _fact(listed, digest)
         return digest
 
     def _known(self, listed: ChartVersion) -> Digest | None:
-        noted = self._facts.get(listed.item, "")
+        noted = self.facts.get(listed.item, "")
         digest = noted.partition(" ")[0]
         if listed.digest is None and noted == _fact(listed, digest):
             return Digest.parse(digest)
@@ -191,16 +191,9 @@ class CodingTarget:
     provenance = False
     oldest_first = False
 
-    def __init__(
-        self,
-        http: Http,
-        url: str,
-        reading: Reading,
-        facts: MutableMapping[str, str],
-        pauses: Sequence[float] | None = None,
-    ) -> None:
-        """Write to `url` (`https://<team>-helm.pkg.coding.net/<project>/<repository>`)."""
-        self._index = ServedIndex(http, url, reading, facts, pauses)
+    def __init__(self, index: ServedIndex) -> None:
+        """Write to what has this index (`https://<team>-helm.pkg.coding.net/<project>/<repository>`)."""
+        self._index = index
         self._put: dict[str, Digest] = {}
         self.place = self._index.url
 
