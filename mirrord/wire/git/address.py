@@ -97,11 +97,7 @@ class Address:
 
 
 def check(address: Address, policy: HostPolicy) -> None:
-    """Refuse plain HTTP, except to loopback and to hosts that the operator marked.
-
-    Raises:
-        UntrustedError: it would go over the line unencrypted.
-    """
+    """Refuse plain HTTP, except to loopback and to hosts that the operator marked. Raises UntrustedError."""
     if address.scheme == "http" and scheme_of(policy) == "https":
         raise UntrustedError(
             f"{address} is not encrypted; write https://, or `insecure: true` for {address.host} under hosts:",

@@ -19,16 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from mirrord import program
-from mirrord.errors import (
-    DeadlineError,
-    DeniedError,
-    StalledError,
-    StorageError,
-    TooLargeError,
-    UnreachableError,
-    UntrustedError,
-)
+from mirrord import errors, program
 from mirrord.events import Events, TrustRefused
 from mirrord.program import OUTPUT, EndedFor, Invocation
 from mirrord.wire import trust
@@ -176,7 +167,7 @@ class Git:
         host = remote.host if remote else ""
         try:
             return await self._run(wanted, f"git {args[0]}", host, limit=limit, deadline=deadline, ok=ok)
-        except DeniedError:
+        except errors.DeniedError:
             self.book.refused(host)
             raise
 
@@ -204,21 +195,21 @@ class Git:
         ok: tuple[int, ...] = (0,),
     ) -> Output:
         """Run it when it is its turn, and say what its end means; `what` and `host` are for people."""
-        errors = ErrorText()
+        said = ErrorText()
         try:
             async with asyncio.timeout(deadline), self._free:
                 folder = await asyncio.to_thread(self._prepared, wanted)
-                end = await program.run(replace(wanted, folder=folder, on_error=errors.add), limit=limit)
+                end = await program.run(replace(wanted, folder=folder, on_error=said.add), limit=limit)
         except TimeoutError as error:
             message = f"{host or wanted.folder}: {what} was not done within {deadline or 0:.0f} s, and was ended"
-            raise DeadlineError(message) from error
+            raise errors.DeadlineError(message) from error
         except OSError as error:
-            raise StorageError(f"{what} could not be started: {redact(str(error))[:200]}") from error
+            raise errors.StorageError(f"{what} could not be started: {redact(str(error))[:200]}") from error
         if end.ended_for is EndedFor.OUTPUT:
-            raise TooLargeError(f"{host or 'git'}: {what} wrote more than {limit} bytes, and was ended")
+            raise errors.TooLargeError(f"{host or 'git'}: {what} wrote more than {limit} bytes, and was ended")
         if end.ended_for is EndedFor.STALL:
-            raise StalledError(f"{host}: {what} did nothing any more, and was ended")
-        stderr = errors.text()
+            raise errors.StalledError(f"{host}: {what} did nothing any more, and was ended")
+        stderr = said.text()
         if end.status not in ok:
             raise classify(end.status, stderr, host)
         return Output(end.status, end.out, stderr)
@@ -227,7 +218,7 @@ class Git:
         """Return where it can run."""
         name, folder = wanted.argv[0], Path(wanted.folder)
         if shutil.which(name, path=wanted.env.get("PATH")) is None:
-            raise StorageError(f"{name} is not installed; install {_PACKAGES[name]}")
+            raise errors.StorageError(f"{name} is not installed; install {_PACKAGES[name]}")
         self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder if folder.is_dir() else self._home
 
@@ -240,7 +231,7 @@ class Git:
         try:
             check(remote, policy)
             pinned = await _resolved(remote, policy)
-        except UntrustedError as error:
+        except errors.UntrustedError as error:
             self._events.emit(TrustRefused(remote.host, error.reason))
             raise
         if remote.scheme == "ssh":
@@ -261,7 +252,7 @@ async def _resolved(remote: Address, policy: HostPolicy) -> tuple[str, ...]:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         text = f"{remote.host}: its address cannot be found ({error.strerror}); check the name, and DNS here"
-        raise UnreachableError(text) from error
+        raise errors.UnreachableError(text) from error
     addresses = tuple(dict.fromkeys(str(one[4][0]) for one in found))
     trust.check_addresses(host, addresses, reach)
     return addresses

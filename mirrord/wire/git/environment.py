@@ -67,15 +67,10 @@ def environment(
     scheme: str = "",
     ssh: str = "",
 ) -> dict[str, str]:
-    """Return the whole environment of one git process.
+    """Return the whole environment of one git process: what is `PASSED` of ours, and settings that win over all files'.
 
-    Args:
-        home: an empty folder.
-        folder: the bare repository, or None. It is never searched for: a damaged one must not lead to one above it.
-        inherited: our own environment, for `PASSED`.
-        settings: git settings that are stronger than every file's.
-        scheme: the only transport that is allowed, or "" for none.
-        ssh: command for `ssh`.
+    `home` is an empty folder. The bare repository in `folder` is never searched for: a damaged one must not lead to one
+    above it. `scheme` is the only transport that is allowed ("" for none), `ssh` the command for it.
     """
     environ = {name: inherited[name] for name in PASSED if name in inherited}
     environ |= _ALWAYS | {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "GIT_CEILING_DIRECTORIES": str(home.parent)}

@@ -200,12 +200,7 @@ _REFUSALS: Final = (
 
 
 def per_ref(ref: str, reason: str) -> errors.MirrordError:
-    """Return the error that a rejected ref stands for; the other refs of its push went through.
-
-    Args:
-        ref: its full name.
-        reason: what the host, or git, said of it.
-    """
+    """Return the error of a ref that was rejected for that reason; the others of its push went through."""
     text = redact(reason)[:_LONGEST]
     for row in _REFUSALS:
         if row.pattern.search(reason):

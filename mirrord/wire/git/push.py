@@ -3,45 +3,67 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
 from mirrord.errors import ContentError, MirrordError
+from mirrord.files import storage_errors
 from mirrord.wire.git.address import Address
-from mirrord.wire.git.cache.view import view
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.failures import classify
+from mirrord.wire.git.refs import HEADS
 
 BATCH = 500
 EXPLICIT = 50  # refs named one by one; beyond, each costs a walk over all refs (500 of 20 000: 6 s, a wildcard 2.4 s)
 EVERYTHING = ("refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*")
 _LONGEST_REASON = 400  # characters of a host's reason that are kept
 _PUSH = ("push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules")
+VIEWS: Final = "mirrord-views"
+"""In the folder of the repository that is shown; `MirrorCache.care` sweeps what a crash left there."""
+
+_CONFIG: Final = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 
 
-class PushStatus(StrEnum):
-    """What became of a ref at the destination."""
+@contextmanager
+def view(folder: Path, refs: Mapping[str, str]) -> Iterator[Path]:
+    """Lend a repository with these refs and the objects of that in `folder`. Blocks; raises StorageError.
 
-    CREATED = "created"
-    FORWARD = "forward"
-    FORCED = "forced"
-    DELETED = "deleted"
-    SAME = "same"
-    REJECTED = "rejected"
+    Pushing over HTTP, git compares each ref that it is told with every local one: 5 000 refs of 10 000 take it 40 s
+    before the first byte goes out. From a view of 500 it takes a tenth of a second.
+    """
+    place = folder / VIEWS / secrets.token_hex(8)
+    try:
+        with storage_errors(place):
+            (place / "refs").mkdir(parents=True)
+            (place / "objects" / "info").mkdir(parents=True)
+            (place / "objects" / "info" / "alternates").write_text("../../../objects\n")
+            (place / "config").write_text(_CONFIG)
+            (place / "HEAD").write_text(f"ref: {HEADS}main\n")
+            lines = "".join(f"{oid} {ref}\n" for ref, oid in sorted(refs.items()))
+            (place / "packed-refs").write_bytes(lines.encode("utf-8", "surrogateescape"))
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
-_FLAGS = {
-    "*": PushStatus.CREATED,
-    " ": PushStatus.FORWARD,
-    "+": PushStatus.FORCED,
-    "-": PushStatus.DELETED,
-    "=": PushStatus.SAME,
-    "!": PushStatus.REJECTED,
-}
+class PushStatus(Enum):
+    """What became of a ref at the destination, by the flags of git-push(1)."""
+
+    CREATED = "*"
+    FORWARD = " "
+    FORCED = "+"
+    DELETED = "-"
+    SAME = "="
+    REJECTED = "!"
+
+
+_FLAGS = {status.value: status for status in PushStatus}
 
 
 @dataclass(frozen=True, slots=True)

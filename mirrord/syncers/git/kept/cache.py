@@ -23,38 +23,30 @@ from mirrord.syncers.git.plan.survey import GitSurvey, questions, strangers
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.cache.maintenance import CHECKED, check, maintain
 from mirrord.wire.git.cache.repository import STAMP, GitCache
-from mirrord.wire.git.cache.view import VIEWS
 from mirrord.wire.git.command import Git
+from mirrord.wire.git.push import VIEWS
 from mirrord.wire.git.refs import Refs
 from mirrord.wire.http.client import Http
 from mirrord.wire.offload import offload
 
 
 class GitRuntime:
-    """Locks, what was read last, and what starts git.
+    """What all Git mirrors of one process share; it lasts as long as the services do, whatever is reloaded."""
 
-    Attributes:
-        locks: for each cache and each destination.
-        recent: what was read of notes last.
-    """
-
-    def __init__(self, services: Services) -> None:
+    def __init__(self, _services: Services) -> None:
         """Share nothing yet."""
-        self.locks, self.recent = KeyedLock(), Recent()
-        self._home = services.scratch / "git-home"
-        self._by_http: WeakKeyDictionary[Http, Git] = WeakKeyDictionary()
-
-    def git(self, http: Http) -> Git:
-        """Return what starts git by the rules of one configuration, the same for all runs with it."""
-        found = self._by_http.get(http)
-        if found is None:
-            found = self._by_http[http] = Git(self._home, http.book)
-        return found
+        self.locks = KeyedLock()  # for each cache and each destination
+        self.recent = Recent()  # what was read of notes last
+        self.gits = WeakKeyDictionary[Http, Git]()  # by the rules of one configuration, the same for all runs with it
 
 
 def git_of(services: Services) -> Git:
     """Return what starts git for runs with these services."""
-    return services.once(GitRuntime).git(services.http)
+    gits = services.once(GitRuntime).gits
+    found = gits.get(services.http)
+    if found is None:
+        found = gits[services.http] = Git(services.scratch / "git-home", services.http.book)
+    return found
 
 
 class MirrorCache:

@@ -38,12 +38,8 @@ class LfsNotes:
     async def owed(self, refs: Refs, places: Mapping[str, str], empty: Collection[str] = ()) -> Owed:
         """Return what each target may lack of the objects in the history of `refs`; remembers it.
 
-        Costs no process while nothing changes.
-
-        Args:
-            refs: what shall be mirrored; all of it is in the cache.
-            places: where each target is; a target that moved to another place is a new one.
-            empty: targets that have nothing, whatever they once had.
+        Costs no process while nothing changes. All of `refs` is in the cache; a target that moved to another of the
+        `places` is a new one; targets that are `empty` have nothing, whatever they once had.
 
         Raises:
             UnsupportedError: the history is too large to be searched.

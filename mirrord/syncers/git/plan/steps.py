@@ -96,8 +96,11 @@ def _refusal(mirror: Mirror, survey: GitSurvey, target: Target) -> str:
         blind = target.name not in survey.known and not mirror.allow
         return f"not known what is there, so nothing is overwritten: {unasked}" if blind else ""
     held = survey.targets.get(target.name)
+    if held is None and not options_of(target).create:
+        return "there is no such repository; make it there, or write `create: true` at the target"
     if held is None:
-        return _unmade(mirror, target)
+        forge, there = forge_at(mirror, target), "there is no such repository"
+        return "" if forge.creates else f"{there}, and a {forge.name} host cannot be asked to make one; make it there"
     why = "" if mirror.allow or not held.refs else _stranger(mirror, survey, target, held)
     return unless_meant(mirror.name, why) if why else ""
 
@@ -117,15 +120,6 @@ def _stranger(mirror: Mirror, survey: GitSurvey, target: Target, held: Refs) -> 
     # Without a cache the target itself is the only witness of what upstream used to be.
     why = "" if survey.baseline is not None else accident(mirror, survey, held)
     return f"nothing is known of earlier runs, and compared with what is there, {why}" if why else ""
-
-
-def _unmade(mirror: Mirror, target: Target) -> str:
-    if not options_of(target).create:
-        return "there is no such repository; make it there, or write `create: true` at the target"
-    forge = forge_at(mirror, target)
-    if not forge.creates:
-        return f"there is no such repository, and a {forge.name} host cannot be asked to make one; make it there"
-    return ""
 
 
 def _steps(decider: _Decider, target: Target) -> Iterator[Step]:

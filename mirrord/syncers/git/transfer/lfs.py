@@ -41,25 +41,15 @@ Walk = Callable[[Git, Path, Collection[str], Collection[str]], Coroutine[None, N
 
 @dataclass(slots=True)
 class LfsTransfer:
-    """What is owed to whom, and what became of it.
-
-    Attributes:
-        mirror: whose run it is.
-        services: of the program.
-        kept: the cache.
-        owed: by target, what is not known to be there when the run begins.
-        tips: what all refs that are mirrored point to.
-        read: bytes that came.
-        sent: bytes that went, by target.
-    """
+    """What is owed to whom, and what became of it."""
 
     mirror: Mirror
     services: Services
     cache: MirrorCache
-    owed: Owed
-    tips: frozenset[str]
-    read: int = 0
-    sent: Counter[str] = field(default_factory=Counter)
+    owed: Owed  # when the run begins
+    tips: frozenset[str]  # what all refs that are mirrored point to
+    read: int = 0  # bytes that came
+    sent: Counter[str] = field(default_factory=Counter)  # bytes that went, by target
     _absent: Errors = field(default_factory=dict)
     _left: dict[str, Errors] = field(default_factory=dict)
     _hopeless: dict[str, frozenset[Pointer]] = field(default_factory=dict)

@@ -125,11 +125,7 @@ async def rescue(
 
 
 async def rescue_objects(
-    cache: MirrorCache,
-    http: Http,
-    lost: Sequence[LostObject],
-    unsaved: Collection[str],
-    places: Mapping[str, Address],
+    cache: MirrorCache, http: Http, lost: Sequence[LostObject], unsaved: Collection[str], places: Mapping[str, Address]
 ) -> Mapping[str, str]:
     """Fetch the LFS objects of what `rescue` fetched, from the same targets, into the cache.
 

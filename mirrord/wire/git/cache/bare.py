@@ -58,14 +58,7 @@ class Bare:
         self._git, self.folder = git, folder
 
     async def prepare(self, head: str = f"{HEADS}main") -> None:
-        """Make it, or put right what a crash left; after this, git can work with it.
-
-        Args:
-            head: what HEAD shall point to when nobody knows any more.
-
-        Raises:
-            StorageError: the disk said no.
-        """
+        """Make it, or put right what a crash left; HEAD is `head` if nobody knows any more. Raises StorageError."""
         stranded = await asyncio.to_thread(repair, self.folder, head)
         if stranded is None:
             fresh = await asyncio.to_thread(begin, self.folder)

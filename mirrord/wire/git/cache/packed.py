@@ -20,19 +20,12 @@ _HEADER: Final = "# pack-refs with: peeled fully-peeled sorted \n"
 
 
 def add(folder: Path, refs: Mapping[str, str], peeled: Mapping[str, str]) -> bool:
-    """Add refs, all or none, durably.
+    """Add refs (full name → id; valid names, objects that are here) durably, all or none.
 
-    Args:
-        folder: the bare repository; nobody else changes its refs meanwhile, and git is kept out by its own lock.
-        refs: full name → object id; valid names, and objects that are here.
-        peeled: those of them that are annotated tags → what these are of.
-
-    Returns:
-        False, and nothing was done, when git has to do it: one of them is there already, or in the way of another, or
-        the file is locked, or of a kind that is not known here.
-
-    Raises:
-        StorageError: the disk said no; nothing was added.
+    `peeled` has those that are annotated tags → what these are of. Nobody else changes refs of that repository
+    meanwhile, and git is kept out by its own lock. Returns False, and nothing was done, when git has to do it: one of
+    them is there already, or in the way of another, or the file is locked, or of a kind that is not known here. Raises
+    StorageError: the disk said no; nothing was added.
     """
     target, lock = folder / "packed-refs", folder / "packed-refs.lock"
     with disk(target):

@@ -116,11 +116,7 @@ def begin(folder: Path) -> Path:
 
 
 def take_place(fresh: Path, folder: Path) -> None:
-    """Let a new repository take the place of one that has no objects; what else was in that folder stays.
-
-    Raises:
-        StorageError: the disk said no.
-    """
+    """Let a new repository take the place of one without objects; what else was there stays. Raises StorageError."""
     with disk(folder):
         (fresh / "config").write_text(CONFIG)
     swap(fresh, folder)
@@ -132,11 +128,7 @@ def again(folder: Path) -> Path:
 
 
 def swap(fresh: Path, folder: Path) -> None:
-    """Put a complete repository in the place of a damaged one; a crash anywhere in this is made good by `repair`.
-
-    Raises:
-        StorageError: the disk said no.
-    """
+    """Put a complete repository in the place of a damaged one; `repair` mends a crash in it. Raises StorageError."""
     with disk(folder):
         if fresh != again(folder):
             _remove(again(folder))

@@ -185,11 +185,7 @@ class GitCache(Bare):
         failpoints.hit("git.adopted")
 
     async def hold(self, ref: str, oid: str) -> None:
-        """Let a ref override upstream's.
-
-        Raises:
-            RefusedError: another restored ref stands in its way (`dev` and `dev/x`).
-        """
+        """Let a ref override upstream's. Raises RefusedError: another restored one is in its way (`dev`, `dev/x`)."""
         others = await self.held()
         blocking = _in_the_way(others.keys() - {ref}, {ref})
         if blocking:

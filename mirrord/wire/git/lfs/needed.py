@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -105,21 +105,16 @@ def _objects(blobs: Iterable[str]) -> Iterator[str]:
 def _holders(out: bytes, order: Sequence[str], blobs: frozenset[str]) -> set[str]:
     found: set[str] = set()
     places: set[str] = set()  # paths of those files in the tree that is looked at
-    for tree, change in zip(order, _read(out.decode("utf-8", "surrogateescape").split("\n")), strict=True):
-        places.difference_update(change)
-        places.update(path for path, oid in change.items() if oid in blobs)
-        if places:
-            found.add(tree)
-    return found
-
-
-def _read(lines: Iterable[str]) -> Sequence[Mapping[str, str]]:
-    """Read what `diff-tree --stdin` writes: a line for each pair, and below it one for each file that differs."""
     changes: list[dict[str, str]] = []
-    for line in lines:
+    for line in out.decode("utf-8", "surrogateescape").split("\n"):  # one for each pair, then one for each file
         file = _FILE.fullmatch(line)
         if file:
             changes[-1][file["path"]] = file["oid"]
         elif line:
             changes.append({})
-    return changes
+    for tree, change in zip(order, changes, strict=True):
+        places.difference_update(change)
+        places.update(path for path, oid in change.items() if oid in blobs)
+        if places:
+            found.add(tree)
+    return found
