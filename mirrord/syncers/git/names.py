@@ -47,11 +47,9 @@ def source_address(mirror: Mirror) -> Address:
 def target_address(mirror: Mirror, target: Target) -> Address:
     """Return the address that `target` stands for.
 
-    `{name}` and `{mirror}` in `to` are replaced. A `to` without them is one repository when it ends in `.git`, and
-    else the place under which the repository gets its name, as for images.
-
-    Raises:
-        ConfigError: that is no address, or not of the form that repositories have at this kind of host.
+    `{name}` and `{mirror}` in `to` are replaced. A `to` without them is one repository when it ends in `.git`, and else
+    the place under which the repository gets its name, as for images. Raises ConfigError: that is no address, or not of
+    the form that repositories have at this kind of host.
     """
     return _target(mirror, target).address
 
@@ -62,11 +60,7 @@ def forge_at(mirror: Mirror, target: Target) -> Forge:
 
 
 def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
-    """Return origin and targets in canonical spelling: one for all ways to write a repository.
-
-    Raises:
-        ConfigError: one of them cannot be read.
-    """
+    """Return origin and targets in canonical spelling: one for all ways to write a repository. Raises ConfigError."""
     found = dict[str, str]()
     for target in mirror.targets:
         # A file system may not tell capital letters apart, and a URL that differs by them only is nobody's friend.
@@ -76,11 +70,7 @@ def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
 
 
 def unheeded(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
-    """Return what is to be told about keys under `hosts:` that git and ssh cannot heed.
-
-    Raises:
-        ConfigError: as `target_address`, or an address sends everything unencrypted.
-    """
+    """Return what is to be told about keys under `hosts:` that git and ssh cannot heed. Raises ConfigError."""
     addresses = {f"{mirror.origin}: mirrors.{mirror.name}.from": source_address(mirror)}
     for target in mirror.targets:
         if target.name != LOCAL:

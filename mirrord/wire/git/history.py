@@ -105,12 +105,7 @@ class History:
             return not (await self._git.run(args, folder=self.folder, stdin=f"{commit}\n".encode())).out
 
     async def blob(self, oid: str, limit: int) -> bytes:
-        """Return the bytes of a blob of at most `limit` bytes.
-
-        Raises:
-            MissingError: `oid` is no object id.
-            TooLargeError: it is longer.
-        """
+        """Return a blob's bytes. Raises MissingError: `oid` is no object id; TooLargeError: they are over `limit`."""
         if not valid_oid(oid):
             raise MissingError("no such object")
         return (await self._git.run(["cat-file", "blob", oid], folder=self.folder, limit=limit)).out

@@ -55,11 +55,7 @@ async def ls_refs(git: Git, http: Http, address: Address, *, folder: Path | None
 
 
 async def _expect_git(http: Http, address: Address, git: Git) -> None:
-    """Refuse an empty list unless a Git server sent it: git takes any page with status 200 for a list (dumb protocol).
-
-    Raises:
-        ContentError: a login page, a captive portal, another kind of address.
-    """
+    """Refuse (ContentError) an empty list unless a Git server sent it: git takes any page with status 200 for one."""
     url = f"{address.url}/info/refs?service=git-upload-pack"
     answer = await http.fetch(
         HttpRequest("GET", url, address.host, headers=await _authorization(git, address), cap=MIB)
@@ -96,7 +92,11 @@ async def _by_http(http: Http, address: Address, git: Git, *, unborn: bool) -> R
             raise MissingError(text, error.status) from error
         raise
     if answer.status in _REDIRECTS:
-        raise RefusedError(_moved(address, answer.headers.get("location", "")), answer.status)
+        # Not followed, since repositories are renamed and their names taken by others.
+        location = answer.headers.get("location", "").partition("?")[0].removesuffix("/git-upload-pack")
+        there = redact(location)[:300]
+        where = f" to {there}" if there.isprintable() and there else ""
+        raise RefusedError(f"{address}: moved{where}; if that is right, write the new address", answer.status)
     if answer.status != 200 or answer.headers.get("content-type", "").partition(";")[0].strip() != _TYPE:
         return None
     try:
@@ -105,13 +105,6 @@ async def _by_http(http: Http, address: Address, git: Git, *, unborn: bool) -> R
         return await offload(len(answer.body), read, answer.body)
     except ContentError:
         return None  # an older protocol's answer, or nonsense: git has the last word
-
-
-def _moved(address: Address, location: str) -> str:
-    """Say where to; a redirect is not followed, since repositories are renamed and their names taken by others."""
-    there = redact(location.partition("?")[0].removesuffix("/git-upload-pack"))[:300]
-    where = f" to {there}" if there.isprintable() and there else ""
-    return f"{address}: moved{where}; if that is right, write the new address"
 
 
 async def _authorization(git: Git, address: Address) -> dict[str, str]:

@@ -38,11 +38,7 @@ def wanted(body: bytes) -> frozenset[str]:
 
 
 async def untold(git: Git, folder: Path, oids: Collection[str]) -> frozenset[str]:
-    """Return those ids that are not the tips of branches and tags, which everybody is told. Costs one process, or none.
-
-    Raises:
-        MirrordError: the repository cannot be read.
-    """
+    """Return ids that are no tips of branches or tags, which all are told. One process or none; raises MirrordError."""
     asked = frozenset(oids)
     return asked.difference((await Bare(git, folder).refs(HEADS, TAGS)).values()) if asked else asked
 

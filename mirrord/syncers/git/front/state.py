@@ -70,12 +70,7 @@ class BlobFiles:
         self._putting = threading.Lock()  # of threads: who is cancelled leaves one behind that still writes
 
     async def file(self, oid: str, read: Callable[[], Awaitable[bytes]]) -> Path:
-        """Return a file with what `read` gives, which is asked when there is none yet.
-
-        Raises:
-            StorageError: it cannot be written.
-            MirrordError: as `read` does.
-        """
+        """Return a file with what `read` gives, asked if there is none. Raises StorageError, and as `read`."""
         path = self._folder / oid
         async with self._turns.hold(oid):
             if not await asyncio.to_thread(_used, path):
@@ -113,12 +108,7 @@ class GitFront:
 
     @asynccontextmanager
     async def walk(self) -> AsyncIterator[None]:
-        """Be one of the few who walk over a history: that takes seconds, and all else milliseconds.
-
-        Raises:
-            BusyError: too many want to.
-            TimeoutError: it took too long.
-        """
+        """Be one of few who walk over a history: it takes seconds. Raises BusyError (too many), TimeoutError."""
         try:
             async with asyncio.timeout(SECONDS):
                 await self._walks.acquire()

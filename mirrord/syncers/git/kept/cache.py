@@ -14,10 +14,9 @@ from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.files import storage_errors
 from mirrord.keyedlock import KeyedLock
 from mirrord.syncer.values import LOCAL, Backup, Mirror, Services
-from mirrord.syncers.git.kept.backup_notes import BackupNotes, Lost
 from mirrord.syncers.git.kept.known import KnownRefsNote, Recent
 from mirrord.syncers.git.kept.lfs_notes import LfsNotes
-from mirrord.syncers.git.kept.notes import Notes
+from mirrord.syncers.git.kept.notes import BackupNotes, Lost, Notes
 from mirrord.syncers.git.names import FOLDER, MARK, repository_name
 from mirrord.syncers.git.plan.survey import GitSurvey, questions, strangers
 from mirrord.wire.git.address import Address
@@ -83,11 +82,7 @@ class MirrorCache:
         return await self.repository.fetch(source, seen)
 
     async def related(self, found: GitSurvey) -> GitSurvey:
-        """Add to what was found what is known here of its objects; starts no process when there is nothing to ask.
-
-        Raises:
-            MirrordError: the cache cannot be read.
-        """
+        """Add what is known here of what was found; starts no process when nothing is asked. Raises MirrordError."""
         asked, unknown = await offload(found.upstream.size, lambda: (questions(found), strangers(found)))
         there = bool(unknown) and await asyncio.to_thread(self.folder.exists)
         if there:

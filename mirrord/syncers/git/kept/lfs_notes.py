@@ -68,11 +68,7 @@ class LfsNotes:
         return owed
 
     async def settle(self, owed: Owed, places: Mapping[str, str], doubted: Collection[str] = ()) -> None:
-        """Remember what each target may lack now; of those that are `doubted`, everything is looked at once more.
-
-        Raises:
-            StorageError: the note cannot be written.
-        """
+        """Remember what each target may lack now; all is looked at anew for those `doubted`. Raises StorageError."""
         notes = Notes(self.folder)
         note = await asyncio.to_thread(notes.read, _NOTE)
         kept = {key: value for key, value in note.items() if not key.startswith(_OWED)}

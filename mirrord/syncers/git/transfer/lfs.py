@@ -98,11 +98,7 @@ class LfsTransfer:
         self._needing[target] = await self._walk(holding, self.tips, self._hopeless[target])
 
     async def waiting(self, target: str, changes: Sequence[Change]) -> Mapping[str, MirrordError]:
-        """Return the refs that must not go to a target, because objects that they need are not there; with the reason.
-
-        Raises:
-            MirrordError: the cache cannot be read.
-        """
+        """Return, with the reason, refs that lack objects at a target, and so must not go. Raises MirrordError."""
         errors, hopeless = self._left.get(target, {}), self._hopeless.get(target, frozenset())
         late = frozenset(one for one in self.owed.get(target, ()) if one.oid in errors and one not in hopeless)
         new = frozenset(change.new for change in changes if change.new)
@@ -112,7 +108,10 @@ class LfsTransfer:
             (await self._walk(reaching, new, late), late),
         ):
             if tips:
-                why = _waits(errors[objects.ordered(pointers)[0].oid])
+                error = errors[objects.ordered(pointers)[0].oid]
+                why = type(error).__new__(type(error))  # whatever its kind needs besides words, it has
+                vars(why).update(vars(error))
+                why.args = (f"waits for LFS objects that it needs: {error}",)  # the same for all: it is told once
                 stuck |= {change.ref: why for change in changes if change.new in tips}
         return stuck
 
@@ -161,14 +160,6 @@ class LfsTransfer:
     def _came(self, pointer: Pointer, count: int) -> None:
         self.read += count
         self.services.events.emit(BytesRead(f"sha256:{pointer.oid}", count, pointer.size))
-
-
-def _waits(error: MirrordError) -> MirrordError:
-    """Return the reason why a ref is not pushed; the same text for all, so that it is told once."""
-    why = type(error).__new__(type(error))  # whatever its kind needs besides words, it has
-    vars(why).update(vars(error))
-    why.args = (f"waits for LFS objects that it needs: {error}",)
-    return why
 
 
 def _causes(errors: Sequence[MirrordError]) -> tuple[MirrordError, str]:

@@ -11,8 +11,8 @@ from typing import Final
 from mirrord.errors import BusyError, ContentError, DeadlineError, GuardError, MirrordError, TooLargeError
 from mirrord.model.plan import Action
 from mirrord.model.run import Outcome, Receipt
-from mirrord.syncers.git.kept.backup_notes import Lost
 from mirrord.syncers.git.kept.cache import MirrorCache
+from mirrord.syncers.git.kept.notes import Lost
 from mirrord.syncers.git.plan.lost_objects import LostObject
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.cache.bare import sizes
@@ -127,13 +127,9 @@ async def rescue(
 async def rescue_objects(
     cache: MirrorCache, http: Http, lost: Sequence[LostObject], unsaved: Collection[str], places: Mapping[str, Address]
 ) -> Mapping[str, str]:
-    """Fetch the LFS objects of what `rescue` fetched, from the same targets, into the cache.
+    """Fetch the LFS objects of what `rescue` fetched, from the same targets, into the cache. Raises MirrordError.
 
-    Returns:
-        Target → what could not be had; backups are kept without it, since the target's LFS server keeps it for now.
-
-    Raises:
-        MirrordError: the cache cannot be read.
+    Returns target → what could not be had; backups are kept without it, since the target's LFS server keeps it for now.
     """
     found: dict[str, set[str]] = {}
     for one in lost:

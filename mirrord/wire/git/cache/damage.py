@@ -34,13 +34,7 @@ def doubtful(error: MirrordError) -> bool:
 
 
 async def damage(git: Git, folder: Path) -> str:
-    """Look at every object; return what is damaged or missing, in git's words, or "" when all is well.
-
-    Takes its time: 14 s for 43 MB.
-
-    Raises:
-        MirrordError: it could not be looked at.
-    """
+    """Look at every object (43 MB: 14 s); return, in git's words, what is damaged, or "". Raises MirrordError."""
     args = ["fsck", "--full", "--no-dangling", "--no-reflogs", "--no-progress"]
     output = await git.run(args, folder=folder, ok=(*range(_BEYOND), _FATAL), config=_IGNORED)
     status, found = output.status, _BROKEN.search(output.err)

@@ -27,13 +27,10 @@ _FILE: Final = re.compile(r":\d{6} \d{6} [0-9a-f]+ (?P<oid>[0-9a-f]+) [A-Z]\t(?P
 
 
 async def holding(git: Git, folder: Path, tips: Collection[str], blobs: Collection[str]) -> frozenset[str]:
-    """Return those tips in whose tree one of these files is.
+    """Return those tips in whose tree one of these files is. Raises MirrordError: the cache cannot be read.
 
     Trees are walked in the order of their commits' times, each as what it changes in the one before: the first costs a
     walk over its folders, and every other one over those that differ.
-
-    Raises:
-        MirrordError: the cache cannot be read.
     """
     if not tips or not blobs:
         return frozenset()
@@ -56,13 +53,10 @@ async def holding(git: Git, folder: Path, tips: Collection[str], blobs: Collecti
 
 
 async def reaching(git: Git, folder: Path, tips: Collection[str], blobs: Collection[str]) -> frozenset[str]:
-    """Return those tips in whose history, or whose tree, one of these files is.
+    """Return those tips in whose history, or whose tree, one of these files is. Raises as `holding`.
 
     A commit that adds or removes one has it, or a parent of it has; so do all that descend from that commit. Costs two
     walks over the history.
-
-    Raises:
-        MirrordError: the cache cannot be read.
     """
     at_once = await holding(git, folder, tips, blobs)
     commits = {tip: commit for tip, commit in (await Bare(git, folder).commits(tips)).items() if commit}

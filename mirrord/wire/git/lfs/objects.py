@@ -78,11 +78,7 @@ def _whole(cache: Path, oid: str) -> bool:
 
 
 def sweep(cache: Path, coming: Collection[Pointer]) -> None:
-    """Remove what is left of downloads, unless they go on now, and what git-lfs itself left there in earlier versions.
-
-    Raises:
-        StorageError: the disk refuses.
-    """
+    """Remove what is left of downloads that do not go on, and of git-lfs in old versions. Raises StorageError."""
     wanted = {pointer.oid for pointer in coming}
     with disk(cache):
         for old in (cache / "lfs" / "tmp", cache / "lfs" / "logs"):  # reports in there held credentials
@@ -155,12 +151,7 @@ class Part:
         self._hasher, self.size = hashlib.sha256(), 0
 
     def finish(self) -> None:
-        """Give it its place, durably.
-
-        Raises:
-            DigestError: it is not what its id says; all of it is dropped.
-            StorageError: the disk refuses.
-        """
+        """Give it its place, durably. Raises DigestError: it is not what its id says, and dropped; StorageError."""
         if self._hasher.hexdigest() != self._pointer.oid:
             size = self.size
             self.drop()

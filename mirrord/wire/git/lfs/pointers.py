@@ -95,10 +95,7 @@ def contents(out: bytes) -> Iterator[tuple[str, bytes]]:
 async def in_use(git: Git, folder: Path, tips: Collection[str], without: Collection[str] = ()) -> bool:
     """Whether a `.gitattributes` in the history of `tips`, and not in that of `without`, hands files to LFS.
 
-    Walks over the history (once, where the caller remembers the answer).
-
-    Raises:
-        MirrordError: the cache cannot be read.
+    Walks over the history (once, where the caller remembers the answer). Raises MirrordError: the cache cannot be read.
     """
     args = ["log", "--format=", "--raw", "--no-abbrev", "--no-renames", "--full-history", "-m", "--ignore-missing"]
     # `:(glob)**/.gitattributes` says the same, and takes twice the time.
