@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -15,6 +16,19 @@ Opener = Callable[[int], AbstractAsyncContextManager[tuple[int | None, AsyncIter
 Raises RestartedError when these bytes may not belong to those before the offset. Where no digest tells in the end, the
 opener has to see to that.
 """
+
+
+def embedded(data: bytes) -> Opener:
+    """Open bytes that stand in their descriptor (descriptor.md, "Embedded Content") as if a source had them."""
+
+    async def chunks(offset: int) -> AsyncIterator[bytes]:
+        yield data[offset:]
+
+    @contextlib.asynccontextmanager
+    async def opened(offset: int) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        yield len(data), chunks(offset)
+
+    return opened
 
 
 @dataclass(frozen=True, slots=True)

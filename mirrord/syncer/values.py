@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from mirrord.blobs.locations import BlobLocations
+from mirrord.model.digest import Digest
 from mirrord.model.ledger import Settled
 from mirrord.model.origin import ConfigOrigin
 
@@ -26,6 +27,27 @@ _Made = TypeVar("_Made")
 
 LOCAL = "local"
 """Name of the built-in target of every kind: kept by mirrord and served by it."""
+
+
+class BlobLocations:
+    """A bounded memory, for the life of the process: a wrong guess costs one request, no harm."""
+
+    def __init__(self, most: int = 100_000) -> None:
+        """Remember at most `most` pairs of host and digest; the default takes about 30 MB."""
+        self._most = most
+        self._seen: OrderedDict[tuple[str, Digest], str] = OrderedDict()
+
+    def saw(self, host: str, digest: Digest, repository: str) -> None:
+        """Remember that `repository` at `host` holds `digest`."""
+        self._seen[host, digest] = repository
+        self._seen.move_to_end((host, digest))
+        if len(self._seen) > self._most:
+            self._seen.popitem(last=False)
+
+    def other(self, host: str, digest: Digest, repository: str) -> str | None:
+        """Return another repository at `host` that held `digest`, or None."""
+        found = self._seen.get((host, digest))
+        return found if found != repository else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mirrord.blobs.locations import BlobLocations
 from mirrord.model.digest import Digest
+from mirrord.syncer.values import BlobLocations
 
 ONE, TWO, THREE = (Digest.of(text) for text in (b"1", b"2", b"3"))
 

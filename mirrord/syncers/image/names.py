@@ -96,14 +96,11 @@ def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
     source = spec_of(mirror).source
     files = source.layout or source.archive or source.layouts
     origin = str(files) if files else source_reference(mirror).name
-    return origin, {target.name: _place(mirror, target) for target in mirror.targets}
-
-
-def _place(mirror: Mirror, target: Target) -> str:
-    if target.name == LOCAL:
-        return f"{LOCAL}/{image_name(mirror)}"
-    place = target_place(mirror, target)
-    return str(place) if isinstance(place, Path) else place.name
+    found: dict[str, str] = {}
+    for target in mirror.targets:
+        place = f"{LOCAL}/{image_name(mirror)}" if target.name == LOCAL else target_place(mirror, target)
+        found[target.name] = place.name if isinstance(place, Reference) else str(place)
+    return origin, found
 
 
 def parse_source(text: str, names: tuple[str, ...] = ()) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -14,29 +14,22 @@ from mirrord.plan.select import is_glob
 from mirrord.wire.oci.reference import valid_repository, valid_tag
 
 
-def _tag(text: str) -> str:
-    if not valid_tag(text):
-        raise ValueError(f"{text[:80]!r} is no tag; write up to 128 letters, digits, `_`, `.` or `-`")
-    return text
+def _checked(valid: Callable[[str], object], why: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not valid(text):
+            raise ValueError(f"{text[:80]!r} {why}")
+        return text
 
-
-def _pattern(text: str) -> str:
-    if not _PATTERN.fullmatch(text):
-        fix = "write a tag, or a glob with `*`, `?` and `[...]`"
-        raise ValueError(f"{text[:80]!r} matches no tag: they have up to 128 letters, digits, `_`, `.` or `-`; {fix}")
-    return text
-
-
-def _path(text: str) -> str:
-    if not valid_repository(text):
-        raise ValueError(f"{text[:80]!r} is no image name; write lower-case words separated by `/`, such as team/app")
-    return text
+    return AfterValidator(check)
 
 
 _PATTERN = re.compile(r"(?:[\w.*?-]|\[!?[\w.-]+\])+", re.ASCII)
-Tag = Annotated[str, AfterValidator(_tag)]
-TagPattern = Annotated[str, AfterValidator(_pattern)]
-ImageName = Annotated[str, AfterValidator(_path)]
+_CHARACTERS = "up to 128 letters, digits, `_`, `.` or `-`"
+_GLOB = f"matches no tag: they have {_CHARACTERS}; write a tag, or a glob with `*`, `?` and `[...]`"
+_NAME = "is no image name; write lower-case words separated by `/`, such as team/app"
+Tag = Annotated[str, _checked(valid_tag, f"is no tag; write {_CHARACTERS}")]
+TagPattern = Annotated[str, _checked(_PATTERN.fullmatch, _GLOB)]
+ImageName = Annotated[str, _checked(valid_repository, _NAME)]
 
 
 class Source(BaseModel):

@@ -20,7 +20,7 @@ from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
 from mirrord.wire.oci.profiles import means_immutable
 from mirrord.wire.oci.reference import Reference, valid_tag
 from mirrord.wire.oci.referrers import add_referrer
-from mirrord.wire.oci.removal import remove_tags
+from mirrord.wire.oci.tags import remove_tags
 from mirrord.wire.offload import offload
 
 
@@ -181,7 +181,7 @@ class Repository:
         await upload.put_blob(self._endpoint.pushing(), descriptor, open)
 
     async def remove(self, names: Sequence[str]) -> None:
-        """Take tags away, and nothing else. Raises as `mirrord.wire.oci.removal.remove_tags`."""
+        """Take tags away, and nothing else. Raises as `mirrord.wire.oci.tags.remove_tags`."""
         await remove_tags(self, replace(self._endpoint, actions=DELETE), names)
 
     async def mount(self, digest: Digest, source: str) -> bool:

@@ -111,15 +111,11 @@ class Manifest:
             raise DigestError(f"{what}: the {len(body)} bytes received have digest {actual}")
         document = read_object(body, what, MOST_VALUES)
         check_spelling(document, _DOCUMENT_KEYS, what)
-        media_type = _media_type(document, received, what)
-        children, blobs, foreign = _content(document, what)
         return cls(
-            media_type,
+            _media_type(document, received, what),
             actual,
             body,
-            children=children,
-            blobs=blobs,
-            foreign=foreign,
+            *_content(document, what),
             subject=read_descriptor(document["subject"], f"{what}: subject") if document.get("subject") else None,
             annotations=texts(document.get("annotations"), f"{what}: annotations"),
             artifact_type=text(document.get("artifactType"), f"{what}: artifactType") or None,
@@ -144,7 +140,9 @@ def _media_type(document: Mapping[str, object], received: str, what: str) -> str
     if received in MANIFESTS and written in MANIFESTS and received != written:
         raise ContentError(f"{what}: sent as {received} but says to be {written}")
     if received in _VAGUE or received.startswith("text/"):
-        media_type = written or _shape(document)
+        # A missing media type is optional in OCI documents and required in Docker's.
+        image = OCI_MANIFEST if "config" in document and "layers" in document else ""
+        media_type = written or (OCI_INDEX if "manifests" in document else image)
     else:
         media_type = written if written in MANIFESTS else received
     if not _MEDIA_TYPE.fullmatch(media_type) or document.keys().isdisjoint(_DOCUMENT_KEYS):
@@ -156,13 +154,6 @@ def _media_type(document: Mapping[str, object], received: str, what: str) -> str
     if media_type in IMAGES and document.get("config") is None:
         raise ContentError(f"{what}: {media_type} without config")
     return media_type
-
-
-def _shape(document: Mapping[str, object]) -> str:
-    """Infer a missing media type; it is optional in OCI documents and required in Docker's."""
-    if "manifests" in document:
-        return OCI_INDEX
-    return OCI_MANIFEST if "config" in document and "layers" in document else ""
 
 
 def _content(

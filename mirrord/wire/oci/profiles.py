@@ -30,11 +30,6 @@ class Profile:
     put_limit: int | None = None
     chunk: int | None = 16 * MIB
 
-    def matches(self, domain: str) -> bool:
-        """Whether `domain` (`host` or `host:port`) is one of `hosts`."""
-        host = domain.partition(":")[0]
-        return any(host == one or (one.startswith("*.") and host.endswith(one[1:])) for one in self.hosts)
-
 
 PROFILES = (
     Profile(
@@ -67,8 +62,12 @@ DEFAULT = Profile("default", (), why="distribution-spec v1.1")
 
 
 def profile_of(domain: str) -> Profile:
-    """Return the profile of a reference's domain."""
-    return next((one for one in PROFILES if one.matches(domain)), DEFAULT)
+    """Return the profile of a reference's domain (`host` or `host:port`)."""
+    host = domain.partition(":")[0]
+    for profile in PROFILES:
+        if any(host == one or (one.startswith("*.") and host.endswith(one[1:])) for one in profile.hosts):
+            return profile
+    return DEFAULT
 
 
 _IMMUTABLE_STATUSES = frozenset({400, 403, 405, 409, 412})

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mirrord.errors import BusyError, ContentError, MissingError, RefusedError, TooLargeError
-from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX, index_of
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.offload import offload
@@ -22,11 +21,6 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 5
 PAUSE = 0.1  # seconds, times the number of the attempt
-
-
-def tag_of(subject: Digest) -> str:
-    """Return the tag under which the referrers of `subject` are listed: at most 128 characters."""
-    return f"{subject.algorithm}-{subject.hex}"[:128]
 
 
 def entry_of(manifest: Manifest) -> dict[str, object]:
@@ -49,7 +43,8 @@ async def add_referrer(repository: Repository, manifest: Manifest) -> None:
         MirrordError: as `Repository.get_manifest` and `put_manifest`.
     """
     assert manifest.subject is not None
-    tag = tag_of(manifest.subject.digest)
+    subject = manifest.subject.digest
+    tag = f"{subject.algorithm}-{subject.hex}"[:128]
     refused: RefusedError | None = None
     for attempt in range(ATTEMPTS):
         await asyncio.sleep(PAUSE * attempt if refused else 0)

@@ -1,16 +1,24 @@
-"""Tag lists: pages, and the links between them (distribution-spec, "Listing Tags")."""
+"""Tags of a repository: listed in pages (distribution-spec, "Listing Tags"), and taken out ("Deleting tags")."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from mirrord.errors import ContentError, TooLargeError
+from mirrord.errors import ContentError, GuardError, MissingError, RefusedError, TooLargeError
+from mirrord.model.digest import Digest
+from mirrord.wire.http.message import HttpRequest
+from mirrord.wire.oci.descriptor import INDEXES
 from mirrord.wire.oci.document import read_object, sequence
 from mirrord.wire.oci.endpoint import Endpoint
 from mirrord.wire.oci.reference import valid_tag
 from mirrord.wire.offload import offload
+
+if TYPE_CHECKING:
+    from mirrord.wire.oci.client import Repository
 
 PAGE = 1000  # more is refused by ECR (go-containerregistry#681)
 PAGES = 1000
@@ -22,6 +30,64 @@ _PARAMETER = r""";\s*+([\w!#$&+.^`|~-]++)(?:\s*+=\s*+(?:"([^"]*+)"|([^\s",;]*+))
 _LINK = re.compile(rf"\s*+<(?P<target>[^<>]*+)>(?P<parameters>(?:\s*+{_PARAMETER})*+)\s*+(?:,|\Z)")
 _PARAMETERS = re.compile(_PARAMETER)
 _ELSEWHERE = frozenset({"prev", "previous", "first", "last", "self"})  # what no registry means the next page by
+
+
+_NO_TAGS = (400, 405)  # what a registry answers that deletes by digest only: docker-registry 2.8 says DIGEST_INVALID
+
+
+async def remove_tags(repository: Repository, endpoint: Endpoint, names: Collection[str]) -> None:
+    """Take tags away, each with what else it takes away only if that is nothing.
+
+    Where tags cannot be deleted (docker-registry 2.8) their manifest is, and with it every tag that stands for it
+    (distribution/distribution#2317): only if no other tag stands for it or for an index that refers to it. What has no
+    tag at all cannot be listed, and counts as nothing.
+
+    Raises:
+        GuardError: something else would be lost; no manifest was deleted.
+        RefusedError: the registry does not delete.
+    """
+    doomed: dict[Digest, list[str]] = {}
+    for name in names:
+        head = await repository.head_manifest(name)
+        if head is None:
+            continue
+        try:
+            await endpoint.http.fetch(_delete(endpoint, name))
+        except RefusedError as error:
+            if error.status not in _NO_TAGS:
+                raise
+            doomed.setdefault(head.digest, []).append(name)
+    if not doomed:
+        return
+    needed = await _needed(repository, frozenset(names))
+    for digest, called in doomed.items():
+        if digest in needed:
+            why = f"this registry deletes by digest only, and {needed[digest]} needs {digest}, too"
+            raise GuardError(f"{repository.reference.name}: {', '.join(called)} stays: {why}")
+    for digest in doomed:
+        await endpoint.http.fetch(_delete(endpoint, digest))
+
+
+async def _needed(repository: Repository, names: Collection[str]) -> Mapping[Digest, str]:
+    """Return the digests that tags other than `names` stand for or lead to, with such a tag."""
+    needed: dict[Digest, str] = {}
+    async for tag in repository.tags():
+        if tag in names:
+            continue
+        head = await repository.head_manifest(tag)
+        left = [head] if head else []
+        while left:
+            fresh = [one for one in left if one.digest not in needed]
+            needed |= dict.fromkeys((one.digest for one in fresh), tag)
+            left = []
+            for index in (one for one in fresh if one.media_type in INDEXES):
+                with contextlib.suppress(MissingError):  # its tag went meanwhile, or it lacks a platform
+                    left += (await repository.get_manifest(index.digest)).children
+    return needed
+
+
+def _delete(endpoint: Endpoint, ref: str) -> HttpRequest:
+    return replace(endpoint.call("DELETE", f"manifests/{ref}"), ok=(200, 202, 204, 404))
 
 
 async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:

@@ -13,17 +13,7 @@ from dataclasses import replace
 from functools import partial
 from urllib.parse import quote
 
-from mirrord.errors import (
-    BrokenError,
-    DigestError,
-    MirrordError,
-    MissingError,
-    RefusedError,
-    ServerError,
-    UnreachableError,
-    UnsupportedError,
-    UsageError,
-)
+from mirrord import errors
 from mirrord.model.digest import Digest
 from mirrord.wire.http.message import MIB, HttpResponse, Upload
 from mirrord.wire.oci.descriptor import Descriptor
@@ -49,7 +39,7 @@ async def blob_size(endpoint: Endpoint, digest: Digest) -> int | None:
     call = endpoint.call("HEAD", f"blobs/{digest}")
     try:
         answer = await endpoint.http.fetch(replace(call, ok=(200, *UNSURE)) if endpoint.actions == PUSH else call)
-    except MissingError:
+    except errors.MissingError:
         return None
     if answer.status != 200:
         return None
@@ -79,15 +69,15 @@ async def put_blob(endpoint: Endpoint, descriptor: Descriptor, source: Source) -
                 call = endpoint.call_url("PUT", _finish(endpoint.location(session), descriptor.digest))
                 content = Upload(descriptor.size, body) if descriptor.size else b""  # a plain `Content-Length: 0`
                 done = await endpoint.http.fetch(replace(call, headers=_TYPE, body=content, ok=(201,)))
-        except UnreachableError as error:
+        except errors.UnreachableError as error:
             led = check_url(endpoint.location(session))
             if led == check_url(endpoint.base):
                 raise
             # A registry behind a proxy that does not know its own address (distribution/distribution#2225, #2572).
             why = f"{endpoint.reference.name}: sends uploads to {led} (Location), which cannot be reached: {error}"
-            raise UnreachableError(f"{why}; tell the registry the address that clients use") from error
-        except MirrordError as error:
-            too_large = isinstance(error, RefusedError) and error.status == 413
+            raise errors.UnreachableError(f"{why}; tell the registry the address that clients use") from error
+        except errors.MirrordError as error:
+            too_large = isinstance(error, errors.RefusedError) and error.status == 413
             hopeful = _vanished(error) or (too_large and not chunked and endpoint.profile.chunk)
             if attempt == ATTEMPTS or broken or not hopeful:
                 raise
@@ -96,7 +86,7 @@ async def put_blob(endpoint: Endpoint, descriptor: Descriptor, source: Source) -
             stored = header_digest(done)
             if stored is not None and stored.algorithm == descriptor.digest.algorithm and stored != descriptor.digest:
                 who = endpoint.reference.name
-                raise DigestError(f"{who}: was sent {descriptor.digest} and says it stored {stored}")
+                raise errors.DigestError(f"{who}: was sent {descriptor.digest} and says it stored {stored}")
             return
         if not too_large and await blob_size(endpoint, descriptor.digest) == descriptor.size:
             return  # only the answer was lost
@@ -113,7 +103,7 @@ async def mount(endpoint: Endpoint, digest: Digest, source: str) -> bool:
             (google/go-containerregistry#1393).
     """
     if not valid_repository(source):
-        raise UsageError(f"{source!a}: not a repository to mount from; write its path without a host")
+        raise errors.UsageError(f"{source!a}: not a repository to mount from; write its path without a host")
     if source == endpoint.reference.path:
         return False
     query = f"mount={quote(digest, safe='')}&from={quote(source, safe='')}"
@@ -122,7 +112,7 @@ async def mount(endpoint: Endpoint, digest: Digest, source: str) -> bool:
     call = replace(call, scope=f"{call.scope} {scope(source, PULL)}", body=b"", ok=(201, 202), attempts=1)
     try:
         answer = await endpoint.http.fetch(call)
-    except MirrordError:
+    except errors.MirrordError:
         return False
     if answer.status == 201:
         return header_digest(answer) in (digest, None)
@@ -136,7 +126,7 @@ async def may_push(endpoint: Endpoint) -> None:
 
 
 async def _cancel(endpoint: Endpoint, session: HttpResponse) -> None:
-    with contextlib.suppress(MirrordError):  # many registries want the right to delete for this
+    with contextlib.suppress(errors.MirrordError):  # many registries want the right to delete for this
         cancel = endpoint.call_url("DELETE", endpoint.location(session))
         await endpoint.http.fetch(replace(cancel, ok=(200, 202, 204), attempts=1))
 
@@ -165,7 +155,9 @@ async def _put_chunks(endpoint: Endpoint, session: HttpResponse, descriptor: Des
             answer = await endpoint.http.fetch(replace(part, headers=headers, body=content, ok=(201, 202), attempts=1))
             url = endpoint.location(answer)
             offset = end
-    raise DigestError(f"{descriptor.digest}: nothing to send")  # the last chunk returns, and nothing is sent whole
+    raise errors.DigestError(
+        f"{descriptor.digest}: nothing to send"
+    )  # the last chunk returns, and nothing is sent whole
 
 
 async def _noted(source: Source, descriptor: Descriptor, broken: list[BaseException]) -> AsyncGenerator[bytes, None]:
@@ -185,7 +177,7 @@ async def _noted(source: Source, descriptor: Descriptor, broken: list[BaseExcept
             await parts.aclose()
     if left:
         why = f"{descriptor.digest}: our source has not the {descriptor.size} bytes of its descriptor"
-        broken.append(DigestError(why))
+        broken.append(errors.DigestError(why))
         raise broken[-1]
 
 
@@ -206,7 +198,7 @@ def _least(endpoint: Endpoint, session: HttpResponse) -> int:
     text = session.headers.get("oci-chunk-min-length", "")
     digits = text.lstrip("0") if text.isascii() and text.isdigit() else ""
     if len(digits) > 9 or int(digits or 0) > LONGEST_CHUNK:
-        raise UnsupportedError(
+        raise errors.UnsupportedError(
             f"{endpoint.reference.name}: wants chunks of at least {digits[:20]} bytes; {LONGEST_CHUNK} are the most"
         )
     return int(digits or 0)
@@ -221,13 +213,13 @@ def _finish(url: str, digest: Digest) -> str:
     return f"{url}{'&' if '?' in url else '?'}digest={quote(digest, safe='')}"
 
 
-def _vanished(error: MirrordError) -> bool:
+def _vanished(error: errors.MirrordError) -> bool:
     """Whether a new session may help."""
     match error:
-        case ServerError():
+        case errors.ServerError():
             return error.after is None  # else the host asked for patience, which is not ours to have
-        case BrokenError() | MissingError():
+        case errors.BrokenError() | errors.MissingError():
             return True
-        case RefusedError():
+        case errors.RefusedError():
             return error.status == 416 or (error.status == 400 and any(code in str(error) for code in _DAMAGED))
     return False

@@ -82,16 +82,11 @@ class ImageSession:
         self._once = Once()
         self._manifests = Manifests(self._once)
         self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(UPLOADS))
-        self._read = 0
+        self.read = 0  # content bytes from the source so far
         self._full: set[Keeping] = set()
 
-    @property
-    def read(self) -> int:
-        """Content bytes read from the source so far."""
-        return self._read
-
     def _count(self, count: int) -> None:
-        self._read += count
+        self.read += count
 
     async def aclose(self) -> None:
         """Stop what nobody waits for any more."""

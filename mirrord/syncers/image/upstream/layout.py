@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mirrord.blobs.source import BlobSource
+from mirrord.blobs.source import BlobSource, embedded
 from mirrord.errors import ContentError, MirrordError, MissingError
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Item
@@ -18,7 +18,6 @@ from mirrord.syncer.values import Mirror, Publication
 from mirrord.syncers.image.names import frozen, spec_of
 from mirrord.syncers.image.plan import SourceListing
 from mirrord.syncers.image.spec import CopySpec, Source
-from mirrord.syncers.image.upstream.embedded import embedded
 from mirrord.wire.oci.archive import open_archive
 from mirrord.wire.oci.created import CREATED, moment
 from mirrord.wire.oci.descriptor import Descriptor

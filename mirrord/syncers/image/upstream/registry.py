@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from functools import partial
 
-from mirrord.blobs.source import BlobSource
+from mirrord.blobs.source import BlobSource, embedded
 from mirrord.errors import ContentError, MirrordError, MissingError, TransportError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
@@ -17,7 +17,6 @@ from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.names import frozen, spec_of
 from mirrord.syncers.image.plan import SourceListing
 from mirrord.syncers.image.spec import CopySpec
-from mirrord.syncers.image.upstream.embedded import embedded
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
