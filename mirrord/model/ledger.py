@@ -18,27 +18,17 @@ class Settled(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One name that was to be moved at one target.
-
-    Attributes:
-        name: the tag, the ref, the chart version or the index.
-        place: the target's address; an entry says nothing about another one.
-        before: digest that it stood for; None when there was none, or nobody knew.
-        after: digest that it shall stand for; None when it goes.
-        run: when the run began that moved it.
-        at: when that was written down.
-        outcome: what came of it.
-    """
+    """One name that was to be moved at one target."""
 
     mirror: str
     target: str
-    name: str
-    place: str
-    before: str | None
-    after: str | None
-    run: datetime
-    at: datetime
-    outcome: Settled = Settled.OPEN
+    name: str  # the tag, the ref, the chart version or the index
+    place: str  # the target's address; an entry says nothing about another one
+    before: str | None  # digest that it stood for; None when there was none, or nobody knew
+    after: str | None  # digest that it shall stand for; None when it goes
+    run: datetime  # when the run began that moved it
+    at: datetime  # when that was written down
+    outcome: Settled = Settled.OPEN  # what came of it
 
 
 def settled(before: str | None, after: str | None, now: str | None) -> Settled:

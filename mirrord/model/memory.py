@@ -10,53 +10,33 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class LastSeen:
-    """What we remember to have seen at a target.
+    """What we remember to have seen at a target."""
 
-    Attributes:
-        digest: the item's content there.
-        at: when that was last confirmed by the target itself.
-        place: where that was (origin and address); what was seen at one place says nothing about another.
-    """
-
-    digest: str
-    at: datetime
-    place: str = ""
+    digest: str  # the item's content there
+    at: datetime  # when that was last confirmed by the target itself
+    place: str = ""  # where that was (origin and address); what was seen at one place says nothing about another
 
 
 @dataclass(frozen=True, slots=True)
 class NamedBuild:
-    """Which build a name stands for at a target, and who put it there.
-
-    Attributes:
-        digest: what it stands for.
-        at: when that was last confirmed by the target itself.
-        stays: it is the name of one build and never moves to another.
-        beside: the other name of that build: of a name that moves the one that stays, and the other way round.
-        created: when that build was made, as it says itself, or None.
-        ahead: the newest annotated build that the mirror's own source gave it to; None when it never did.
-        number: of the last publish that gave it; 0 when none did.
-        published: when the publish was accepted that put it where it is; None when the mirror's own source did.
-        place: as of `LastSeen`.
-    """
+    """Which build a name stands for at a target, and who put it there."""
 
     name: str
-    digest: str
-    at: datetime
-    stays: bool = False
-    beside: str = ""
-    created: datetime | None = None
+    digest: str  # what it stands for
+    at: datetime  # when that was last confirmed by the target itself
+    stays: bool = False  # it is the name of one build and never moves to another
+    beside: str = ""  # the other name of that build: of a name that moves the one that stays, and the other way round
+    created: datetime | None = None  # when that build was made, as it says itself, or None
+    # the newest annotated build that the mirror's own source gave it to; None when it never did
     ahead: datetime | None = None
-    number: int = 0
+    number: int = 0  # of the last publish that gave it; 0 when none did
+    # when the publish was accepted that put it where it is; None when the mirror's own source did
     published: datetime | None = None
-    place: str = ""
+    place: str = ""  # as of `LastSeen`
 
 
 class Memory(Mapping[tuple[str, str], LastSeen]):
-    """(target name, item name) → what is known of it.
-
-    Attributes:
-        names: (target name, name there) → which build it stands for; only of names that builds got.
-    """
+    """(target name, item name) → what is known of it."""
 
     __slots__ = ("_known", "names")
 
@@ -67,7 +47,7 @@ class Memory(Mapping[tuple[str, str], LastSeen]):
     ) -> None:
         """Remember these."""
         self._known = known or {}
-        self.names = names or {}
+        self.names = names or {}  # (target name, name there) → which build it stands for; only of names that builds got
 
     def __getitem__(self, key: tuple[str, str]) -> LastSeen:
         """Return what is known of an item at a target."""

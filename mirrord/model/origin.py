@@ -7,15 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ConfigOrigin:
-    """Where something was written by the operator: for error messages.
+    """Where something was written by the operator: for error messages."""
 
-    Attributes:
-        file: path of the file, or a word such as `command line`.
-        line: 1-based, or 0 when unknown.
-    """
-
-    file: str = "command line"
-    line: int = field(default=0, compare=False)
+    file: str = "command line"  # path of the file, or a word such as `command line`
+    line: int = field(default=0, compare=False)  # 1-based, or 0 when unknown
 
     def __str__(self) -> str:
         """Return `file:line`."""

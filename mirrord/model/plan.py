@@ -12,17 +12,11 @@ from mirrord.model.memory import NamedBuild
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing that can be mirrored: an image tag, a chart version, a Git ref.
+    """One thing that can be mirrored: an image tag, a chart version, a Git ref."""
 
-    Attributes:
-        name: what people call it; unique in its mirror.
-        digest: identity of its content, opaque outside its syncer.
-        size: bytes to move when nothing of it is at the target, or None when unknown.
-    """
-
-    name: str
-    digest: str
-    size: int | None = None
+    name: str  # what people call it; unique in its mirror
+    digest: str  # identity of its content, opaque outside its syncer
+    size: int | None = None  # bytes to move when nothing of it is at the target, or None when unknown
 
 
 class Action(StrEnum):
@@ -36,40 +30,23 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One decision about one item at one target.
-
-    Attributes:
-        item: the item's name.
-        digest: the content the target shall have.
-        target: the target's name in the configuration.
-        names: what the content shall be called there (tags, versions, refs), in publishing order.
-        reason: one sentence, for people.
-        size: bytes that may have to move, or None when only doing will tell.
-        confirmed: the target itself said, for this plan, that it has the content under all names.
-        stays: those of `names` that never move to other content.
-        named: what is to be remembered of names when the step has ended well.
-        left: one sentence for each name that was asked for and is left as it is.
-        unless_newer: names that move are left alone where they stand for something newer.
-        group: steps of one group are handed to the syncer together (one read, many writes).
-        passing: what is there is asked anew each time, so there is nothing to remember of it.
-        count: how many items it stands for.
-    """
+    """One decision about one item at one target."""
 
     action: Action
-    item: str
-    digest: str
-    target: str
-    names: tuple[str, ...]
-    reason: str
-    size: int | None = None
-    group: str = ""
-    stays: frozenset[str] = frozenset()
-    named: tuple[NamedBuild, ...] = ()
-    left: tuple[str, ...] = ()
-    unless_newer: bool = False
-    confirmed: bool = False
-    passing: bool = False
-    count: int = 1
+    item: str  # the item's name
+    digest: str  # the content the target shall have
+    target: str  # the target's name in the configuration
+    names: tuple[str, ...]  # what the content shall be called there (tags, versions, refs), in publishing order
+    reason: str  # one sentence, for people
+    size: int | None = None  # bytes that may have to move, or None when only doing will tell
+    group: str = ""  # steps of one group are handed to the syncer together (one read, many writes)
+    stays: frozenset[str] = frozenset()  # those of `names` that never move to other content
+    named: tuple[NamedBuild, ...] = ()  # what is to be remembered of names when the step has ended well
+    left: tuple[str, ...] = ()  # one sentence for each name that was asked for and is left as it is
+    unless_newer: bool = False  # names that move are left alone where they stand for something newer
+    confirmed: bool = False  # the target itself said, for this plan, that it has the content under all names
+    passing: bool = False  # what is there is asked anew each time, so there is nothing to remember of it
+    count: int = 1  # how many items it stands for
 
     @property
     def active(self) -> bool:
@@ -79,30 +56,23 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All decisions about one mirror, made at one moment.
-
-    Attributes:
-        at: when it was decided.
-        steps: in the order in which they are started.
-        problems: what upstream offers and was left out, because it is wrong there, one sentence each. They are
-            counted and told, and a run is as good as without them.
-        missing: what the operator asked for by name and cannot be had, or not be found out, one sentence each: a run
-            with such is no good one.
-        remarks: what is worth knowing and no problem: what was put right, what differs upstream and stays as it is.
-        error: why nothing could be decided (the source as a whole cannot be read…), or "".
-        code: `MirrordError.code` of that, or "".
-        decisions: what the kind decided besides, for its own `open`; opaque to everybody else, and never written down.
-    """
+    """All decisions about one mirror, made at one moment."""
 
     mirror: str
     kind: str
-    at: datetime
-    steps: tuple[Step, ...] = ()
+    at: datetime  # when it was decided
+    steps: tuple[Step, ...] = ()  # in the order in which they are started
+    # what upstream offers and was left out, because it is wrong there, one sentence each. They are counted and told,
+    # and a run is as good as without them.
     problems: tuple[str, ...] = ()
+    # what the operator asked for by name and cannot be had, or not be found out, one sentence each: a run with such is
+    # no good one
     missing: tuple[str, ...] = ()
+    # what is worth knowing and no problem: what was put right, what differs upstream and stays as it is
     remarks: tuple[str, ...] = ()
-    error: str = ""
-    code: str = ""
+    error: str = ""  # why nothing could be decided (the source as a whole cannot be read…), or ""
+    code: str = ""  # `MirrordError.code` of that, or ""
+    # what the kind decided besides, for its own `open`; opaque to everybody else, and never written down
     decisions: Any = field(default=None, compare=False, repr=False)
 
     @property

@@ -24,28 +24,19 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a step.
-
-    Attributes:
-        detail: one sentence, for people; redacted.
-        code: `MirrordError.code` of what went wrong, or "".
-        sent: bytes of content written to the target for this step.
-        mounted: blobs taken over without sending a byte (mount, or already there).
-        seconds: wall time from start of its batch to the end of this step.
-        problem: what was left out on the way because it is wrong upstream, one sentence, or "" (see `Plan.problems`).
-        remark: what was put right on the way, one sentence, or "".
-        left: those names of the step that doing showed to be better left as they are; `remark` says why.
-    """
+    """What became of a step."""
 
     step: Step
     outcome: Outcome
-    detail: str = ""
-    code: str = ""
-    sent: int = 0
-    mounted: int = 0
-    seconds: float = 0.0
+    detail: str = ""  # one sentence, for people; redacted
+    code: str = ""  # `MirrordError.code` of what went wrong, or ""
+    sent: int = 0  # bytes of content written to the target for this step
+    mounted: int = 0  # blobs taken over without sending a byte (mount, or already there)
+    seconds: float = 0.0  # wall time from start of its batch to the end of this step
+    # what was left out on the way because it is wrong upstream, one sentence, or "" (see `Plan.problems`)
     problem: str = ""
-    remark: str = ""
+    remark: str = ""  # what was put right on the way, one sentence, or ""
+    # those names of the step that doing showed to be better left as they are; `remark` says why
     left: tuple[str, ...] = ()
 
     @property
@@ -72,31 +63,19 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One pass over one mirror.
-
-    Attributes:
-        trigger: who asked: `schedule`, `command`, `publish`, `start`.
-        started: UTC.
-        finished: UTC.
-        plan: what was decided, or None when surveying already failed.
-        receipts: one for each active step that was started.
-        read: content bytes read from the source.
-        error: why the run as a whole failed, or "".
-        code: `MirrordError.code` of that, or "".
-        places: target name → `Known.place`.
-    """
+    """One pass over one mirror."""
 
     mirror: str
     kind: str
-    trigger: str
-    started: datetime
-    finished: datetime
-    plan: Plan | None = None
-    receipts: tuple[Receipt, ...] = ()
-    read: int = 0
-    error: str = ""
-    code: str = ""
-    places: Mapping[str, str] = field(default_factory=dict)
+    trigger: str  # who asked: `schedule`, `command`, `publish`, `start`
+    started: datetime  # UTC
+    finished: datetime  # UTC
+    plan: Plan | None = None  # what was decided, or None when surveying already failed
+    receipts: tuple[Receipt, ...] = ()  # one for each active step that was started
+    read: int = 0  # content bytes read from the source
+    error: str = ""  # why the run as a whole failed, or ""
+    code: str = ""  # `MirrordError.code` of that, or ""
+    places: Mapping[str, str] = field(default_factory=dict)  # target name → `LastSeen.place`
 
     @property
     def result(self) -> Result:

@@ -21,55 +21,34 @@ from mirrord.syncer.values import Publication
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of the targets.
+    """What is known of the targets."""
 
-    Attributes:
-        now: when it was looked at.
-        memory: what the record says.
-        held: what the targets said.
-        created: digest → when that was made, as it says itself, or None; of what stands at targets.
-    """
-
-    now: datetime
-    memory: Memory
-    held: Held = field(default_factory=dict)
+    now: datetime  # when it was looked at
+    memory: Memory  # what the record says
+    held: Held = field(default_factory=dict)  # what the targets said
+    # digest → when that was made, as it says itself, or None; of what stands at targets
     created: Mapping[str, datetime | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Which names one offer gets at one target.
+    """Which names one offer gets at one target."""
 
-    Attributes:
-        names: the names that it shall have there.
-        left: one sentence for each name that is left as it is.
-        named: what to remember of names when all went well.
-        unless_newer: names that move are left alone where they stand for something newer.
-        refused: why nothing of it may be done, or "".
-    """
-
-    names: tuple[str, ...]
-    left: tuple[str, ...] = ()
-    named: tuple[NamedBuild, ...] = ()
-    unless_newer: bool = False
-    refused: str = ""
+    names: tuple[str, ...]  # the names that it shall have there
+    left: tuple[str, ...] = ()  # one sentence for each name that is left as it is
+    named: tuple[NamedBuild, ...] = ()  # what to remember of names when all went well
+    unless_newer: bool = False  # names that move are left alone where they stand for something newer
+    refused: str = ""  # why nothing of it may be done, or ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """Who gets one moving name at one target.
+    """Who gets one moving name at one target."""
 
-    Attributes:
-        winner: that build, or None.
-        named: what to remember of the name.
-        left: who is told instead that the name is left alone, and why; by item.
-        unless_newer: the winner has it only where nothing newer stands.
-    """
-
-    winner: Offer | None
-    named: NamedBuild | None = None
-    left: tuple[str, str] = ("", "")
-    unless_newer: bool = False
+    winner: Offer | None  # that build, or None
+    named: NamedBuild | None = None  # what to remember of the name
+    left: tuple[str, str] = ("", "")  # who is told instead that the name is left alone, and why; by item
+    unless_newer: bool = False  # the winner has it only where nothing newer stands
 
 
 class Assignments:

@@ -20,19 +20,14 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What decides where those names of a build end that move.
+    """What decides where those names of a build end that move."""
 
-    Attributes:
-        created: when it was made, as annotated, or None.
-        said: when it was made by its own words alone, which go with it to every target, or None.
-        changed: when its files last changed, or None where there are none: it tells builds apart that say nothing and
-            that nobody saw before.
-        publication: the publish that asks for the names, or None: the mirror's own source has the build.
-    """
-
-    created: datetime | None = None
-    said: datetime | None = None
+    created: datetime | None = None  # when it was made, as annotated, or None
+    said: datetime | None = None  # when it was made by its own words alone, which go with it to every target, or None
+    # when its files last changed, or None where there are none: it tells builds apart that say nothing and that nobody
+    # saw before
     changed: datetime | None = None
+    # the publish that asks for the names, or None: the mirror's own source has the build
     publication: Publication | None = None
 
     @property
@@ -43,20 +38,14 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the source has, and what it shall be called at the targets.
+    """What the source has, and what it shall be called at the targets."""
 
-    Attributes:
-        item: the thing itself.
-        names: what to call it, in publishing order: names that stay come first; none: it is kept by digest alone.
-        stays: those of `names` that never move to other content once they are set.
-        settled: its name never moves at the source and its record is trusted for ever.
-        build: what decides about the names that move when it is a build: it gets several, or somebody publishes it.
-    """
-
-    item: Item
+    item: Item  # the thing itself
+    # what to call it, in publishing order: names that stay come first; none: it is kept by digest alone
     names: tuple[str, ...]
-    stays: frozenset[str] = frozenset()
-    settled: bool = False
+    stays: frozenset[str] = frozenset()  # those of `names` that never move to other content once they are set
+    settled: bool = False  # its name never moves at the source and its record is trusted for ever
+    # what decides about the names that move when it is a build: it gets several, or somebody publishes it
     build: Build | None = None
 
     @property

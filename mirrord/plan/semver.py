@@ -31,13 +31,10 @@ class Version:
     """A semantic version that remembers how it was written.
 
     Equal are versions that were written the same; `precedence` compares as semver does.
-
-    Attributes:
-        text: as it was written.
-        precedence: sorts by semver 2.0.0 §11; the same for versions that differ in build metadata or spelling only.
     """
 
-    text: str
+    text: str  # as it was written
+    # sorts by semver 2.0.0 §11; the same for versions that differ in build metadata or spelling only
     precedence: Precedence = field(compare=False, repr=False)
 
     @classmethod
@@ -93,17 +90,11 @@ def valid_version(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    """One comparison: `>=1.2`.
+    """One comparison: `>=1.2`."""
 
-    Attributes:
-        sign: one of `=`, `!=`, `>`, `<`, `>=`, `<=`, `~`, `^`.
-        bound: what is compared with; parts that were left open count as 0.
-        fixed: how many of the three numbers were written: 1 for `1.x`, 0 for `*`.
-    """
-
-    sign: str
-    bound: Version
-    fixed: int
+    sign: str  # one of `=`, `!=`, `>`, `<`, `>=`, `<=`, `~`, `^`
+    bound: Version  # what is compared with; parts that were left open count as 0
+    fixed: int  # how many of the three numbers were written: 1 for `1.x`, 0 for `*`
 
     def allows(self, version: Version) -> bool:
         have, want, fixed = version.precedence, self.bound.precedence, self.fixed
@@ -130,12 +121,9 @@ class Constraint:
 
     Pre-releases are outside every range, except where a group (what is between two `||`) names one: `>=1.2-0`.
     `*` is every version also behind a sign: `^*` and `<=*` allow all, `>*` and `!=*` none (helm differs there).
-
-    Attributes:
-        text: as it was written.
     """
 
-    text: str
+    text: str  # as it was written
     _groups: tuple[tuple[_Term, ...], ...] = field(compare=False, repr=False)
 
     @classmethod

@@ -12,29 +12,19 @@ from mirrord.syncer.values import Services
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request for something that is kept here.
+    """A request for something that is kept here."""
 
-    Attributes:
-        method: `GET`, `HEAD` or `POST`.
-        prefix: which of `Serves.prefixes` it is.
-        path: what follows the prefix, still percent-encoded.
-        query: decoded; the first of several wins.
-        raw_query: as it came.
-        headers: of the client, by names in lower case; the first of several wins.
-        host: `host[:port]` by which the client reached us, also through a proxy that says so; "" when nobody can tell.
-        scheme: `http` or `https`, likewise.
-        client: the address that the connection comes from.
-    """
-
-    method: str
-    prefix: str
-    path: str
-    query: Mapping[str, str]
-    raw_query: str = ""
+    method: str  # `GET`, `HEAD` or `POST`
+    prefix: str  # which of `Serves.prefixes` it is
+    path: str  # what follows the prefix, still percent-encoded
+    query: Mapping[str, str]  # decoded; the first of several wins
+    raw_query: str = ""  # as it came
+    # of the client, by names in lower case; the first of several wins
     headers: Mapping[str, str] = field(default_factory=dict)
+    # `host[:port]` by which the client reached us, also through a proxy that says so; "" when nobody can tell
     host: str = ""
-    scheme: str = "http"
-    client: str = ""
+    scheme: str = "http"  # `http` or `https`, likewise
+    client: str = ""  # the address that the connection comes from
 
     @property
     def origin(self) -> str:
@@ -48,46 +38,31 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A program whose output is the body of an answer.
+    """A program whose output is the body of an answer."""
 
-    Attributes:
-        argv: the program and its arguments.
-        env: its whole environment, besides `PATH`.
-        stdin: what it reads.
-        begin: what comes before its output.
-        quick: it takes milliseconds, and must not wait for those that take longer.
-    """
-
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    stdin: bytes = b""
-    begin: bytes = b""
-    quick: bool = False
+    argv: tuple[str, ...]  # the program and its arguments
+    env: Mapping[str, str]  # its whole environment, besides `PATH`
+    stdin: bytes = b""  # what it reads
+    begin: bytes = b""  # what comes before its output
+    quick: bool = False  # it takes milliseconds, and must not wait for those that take longer
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a path of a syncer's `front` stands for.
-
-    Attributes:
-        headers: to send as they are.
-        stored: where the bytes are that are to be sent, or None: a file, or what is opened when it is sent, from the
-            byte that the client asks for. One with a URL is redirected to.
-        gzipped: where the same bytes are, compressed, for who accepts that; or None.
-        body: bytes to send when nothing is stored.
-        process: writes the body, or None; one that says nothing and fails is an error, whatever `status` says.
-        posted: sees the whole body of a POST, out of its coding, and returns the answer in place of this one; or None.
-        longest: bytes that the body for `posted` may have.
-    """
+    """What a path of a syncer's `front` stands for."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str]  # to send as they are
+    # where the bytes are that are to be sent, or None: a file, or what is opened when it is sent, from the byte that
+    # the client asks for. One with a URL is redirected to.
     stored: Stored | None = None
-    gzipped: Stored | None = None
-    body: bytes = b""
+    gzipped: Stored | None = None  # where the same bytes are, compressed, for who accepts that; or None
+    body: bytes = b""  # bytes to send when nothing is stored
+    # writes the body, or None; one that says nothing and fails is an error, whatever `status` says
     process: Process | None = None
+    # sees the whole body of a POST, out of its coding, and returns the answer in place of this one; or None
     posted: Callable[[bytes], Awaitable[Response]] | None = None
-    longest: int = 0
+    longest: int = 0  # bytes that the body for `posted` may have
 
 
 def refusal(status: int, reason: str) -> Response:

@@ -52,99 +52,60 @@ class BlobLocations:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a mirror writes.
+    """Where a mirror writes."""
 
-    Attributes:
-        name: its name in the configuration, `local` for the built-in one.
-        to: where, in the syncer's own grammar; `local` for the built-in one.
-        options: the validated remainder (an instance of the syncer's `target_spec`).
-    """
-
-    name: str
+    name: str  # its name in the configuration, `local` for the built-in one
     kind: str
-    to: str
-    options: BaseModel
+    to: str  # where, in the syncer's own grammar; `local` for the built-in one
+    options: BaseModel  # the validated remainder (an instance of the syncer's `target_spec`)
     origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a mirror runs; exactly one of `every` and `cron` is set.
+    """When a mirror runs; exactly one of `every` and `cron` is set."""
 
-    Attributes:
-        every: seconds between runs.
-        cron: five fields.
-        timezone: IANA name in which `cron` is meant.
-        jitter: at most this many seconds are added at random to each start.
-    """
-
-    every: float | None = None
-    cron: str | None = None
-    timezone: str = "UTC"
-    jitter: float = 0.0
+    every: float | None = None  # seconds between runs
+    cron: str | None = None  # five fields
+    timezone: str = "UTC"  # IANA name in which `cron` is meant
+    jitter: float = 0.0  # at most this many seconds are added at random to each start
 
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """One entry of `mirrors:`, validated.
+    """One entry of `mirrors:`, validated."""
 
-    Attributes:
-        name: `[a-z0-9][a-z0-9-]*`.
-        spec: the syncer's own part (an instance of its `spec`): `from` and what it adds.
-        targets: at least one, names unique.
-        schedule: None means only when asked.
-        deadline: seconds after which a run is cancelled.
-        trust: seconds for which a digest recorded at a target is trusted without asking again.
-        allow: this one run goes on in spite of the guard against accidents at the source (`sync --allow`).
-        publication: what this one run publishes instead of the mirror's own source, or None.
-    """
-
-    name: str
+    name: str  # `[a-z0-9][a-z0-9-]*`
     kind: str
-    spec: BaseModel
-    targets: tuple[Target, ...]
-    schedule: Schedule | None = None
-    deadline: float = 6 * 3600.0
-    trust: float = 12 * 3600.0
-    allow: bool = False
-    publication: Publication | None = None
+    spec: BaseModel  # the syncer's own part (an instance of its `spec`): `from` and what it adds
+    targets: tuple[Target, ...]  # at least one, names unique
+    schedule: Schedule | None = None  # None means only when asked
+    deadline: float = 6 * 3600.0  # seconds after which a run is cancelled
+    trust: float = 12 * 3600.0  # seconds for which a digest recorded at a target is trusted without asking again
+    allow: bool = False  # this one run goes on in spite of the guard against accidents at the source (`sync --allow`)
+    publication: Publication | None = None  # what this one run publishes instead of the mirror's own source, or None
     origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A request to publish one build now (`mirrord publish`).
+    """A request to publish one build now (`mirrord publish`)."""
 
-    Attributes:
-        source: `oci:DIR`, `docker-archive:FILE` or a reference.
-        names: what to call it at every target, the one that stays first.
-        if_newest: names that move are left alone where they stand for something newer.
-        number: of all publishes to the mirror, in the order in which they were accepted; 0 until then.
-        accepted: when that was.
-    """
-
-    source: str
-    names: tuple[str, ...]
-    if_newest: bool = False
-    number: int = 0
-    accepted: datetime | None = None
+    source: str  # `oci:DIR`, `docker-archive:FILE` or a reference
+    names: tuple[str, ...]  # what to call it at every target, the one that stays first
+    if_newest: bool = False  # names that move are left alone where they stand for something newer
+    number: int = 0  # of all publishes to the mirror, in the order in which they were accepted; 0 until then
+    accepted: datetime | None = None  # when that was
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """Something that a run overwrote or deleted.
+    """Something that a run overwrote or deleted."""
 
-    Attributes:
-        name: what people call it, to bring it back; unique in its mirror; "" when nothing was kept of it.
-        item: the item that it was.
-        digest: its content then.
-        why: one clause: when, and what became of it.
-    """
-
-    name: str
-    item: str
-    digest: str
-    why: str
+    name: str  # what people call it, to bring it back; unique in its mirror; "" when nothing was kept of it
+    item: str  # the item that it was
+    digest: str  # its content then
+    why: str  # one clause: when, and what became of it
 
 
 class Facts(Protocol):
@@ -192,34 +153,23 @@ class NoLedger:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a syncer may use of the program; built by the composition root, the same for all runs.
+    """What a syncer may use of the program; built by the composition root, the same for all runs."""
 
-    Attributes:
-        http: the only way to other machines.
-        spools: read once, write N: blobs on their way.
-        blobs: content of the `local` targets by digest, or None where there is no state.
-        repositories: names of the `local` targets, or None where there is no state.
-        keep: an existing folder that lasts, or None where there is no state; each kind has its own folder below it.
-        locations: which repositories at a host hold a blob, for mounts.
-        scratch: an existing folder for temporary files; swept at start.
-        mirrors: what is configured, by kind, for fronts; a run has its own mirror. New after a reload.
-        events: tell what happens.
-        facts: what is remembered between runs, or None where there is no state.
-        ledger: where a run writes down what it moves.
-        made: what kinds share between runs (`once`); lasts as long as the program, over reloads of the configuration.
-    """
-
-    http: Http
-    spools: SpoolPool
-    events: Events
-    scratch: Path
-    blobs: BlobStore | None = None
-    repositories: Repositories | None = None
+    http: Http  # the only way to other machines
+    spools: SpoolPool  # read once, write N: blobs on their way
+    events: Events  # tell what happens
+    scratch: Path  # an existing folder for temporary files; swept at start
+    blobs: BlobStore | None = None  # content of the `local` targets by digest, or None where there is no state
+    repositories: Repositories | None = None  # names of the `local` targets, or None where there is no state
+    # an existing folder that lasts, or None where there is no state; each kind has its own folder below it
     keep: Path | None = None
+    # which repositories at a host hold a blob, for mounts
     locations: BlobLocations = field(default_factory=BlobLocations)
+    # what is configured, by kind, for fronts; a run has its own mirror. New after a reload.
     mirrors: Mapping[str, Sequence[Mirror]] = field(default_factory=dict)
-    facts: Facts | None = None
-    ledger: Ledger = field(default_factory=NoLedger)
+    facts: Facts | None = None  # what is remembered between runs, or None where there is no state
+    ledger: Ledger = field(default_factory=NoLedger)  # where a run writes down what it moves
+    # what kinds share between runs (`once`); lasts as long as the program, over reloads of the configuration
     made: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, make: Callable[[Services], _Made]) -> _Made:

@@ -36,20 +36,16 @@ def files_of(services: Services, repository: str) -> NamedFiles | None:
 
 
 class RunNotes:
-    """What is noted of one mirror from run to run.
-
-    Attributes:
-        setup: a fingerprint of all that decides what a run makes of the same index.
-        facts: of the last run after which nothing was left to do; empty when something was, or `read` was not called.
-        troubles: what could not be had with this configuration.
-    """
+    """What is noted of one mirror from run to run."""
 
     def __init__(self, mirror: Mirror, services: Services) -> None:
         """Know nothing yet; where there is no state, nothing is ever known."""
         self._mirror, self._services = mirror, services
+        # a fingerprint of all that decides what a run makes of the same index
         self.setup = hashlib.sha256(repr((FORM, spec_of(mirror), places(mirror))).encode()).hexdigest()
+        # of the last run after which nothing was left to do; empty when something was, or `read` was not called
         self.facts: Mapping[str, str] = {}
-        self.troubles: Troubles = {}
+        self.troubles: Troubles = {}  # what could not be had with this configuration
 
     async def read(self) -> None:
         """Read what every look needs."""

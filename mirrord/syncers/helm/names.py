@@ -72,26 +72,17 @@ def instant(created: str) -> tuple[datetime, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class ChartVersion:
-    """One entry of an index, validated.
+    """One entry of an index, validated."""
 
-    Attributes:
-        name: of the chart; a safe file name.
-        version: exactly as written, `v` and all: it is the identity, and semver only its order (charts-syncer#284).
-        digest: of the archive, or None when the index has none.
-        urls: where the archive can be had, exactly as written; helm uses the first.
-        created: RFC 3339 exactly as written, or None.
-        deprecated: whether the chart is.
-        entry: every key that helm allows, as plain data: texts, flags, numbers nowhere, lists and mappings.
-        keys: the charts under which an index lists it when that is not its name alone: what helm looks it up by.
-    """
-
-    name: str
-    version: str
-    digest: Digest | None
-    urls: tuple[str, ...]
-    created: str | None
-    deprecated: bool
+    name: str  # of the chart; a safe file name
+    version: str  # exactly as written, `v` and all: it is the identity, and semver only its order (charts-syncer#284)
+    digest: Digest | None  # of the archive, or None when the index has none
+    urls: tuple[str, ...]  # where the archive can be had, exactly as written; helm uses the first
+    created: str | None  # RFC 3339 exactly as written, or None
+    deprecated: bool  # whether the chart is
+    # every key that helm allows, as plain data: texts, flags, numbers nowhere, lists and mappings
     entry: Mapping[str, object] = field(hash=False, repr=False)
+    # the charts under which an index lists it when that is not its name alone: what helm looks it up by
     keys: tuple[str, ...] = ()
 
     @property
@@ -140,21 +131,13 @@ def registry_lacks(path: str, chart: ChartVersion) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in an index that helm would not have taken.
+    """Something in an index that helm would not have taken."""
 
-    Attributes:
-        where: the chart and version, or the place in the file when these are what is wrong.
-        what: one clause: what is wrong.
-        left_out: whether the entry was left out; otherwise it was put right.
-        chart: the name of the chart, or "" when that is not known.
-        version: its version, or "" when all of the chart is meant.
-    """
-
-    where: str
-    what: str
-    left_out: bool
-    chart: str = ""
-    version: str = ""
+    where: str  # the chart and version, or the place in the file when these are what is wrong
+    what: str  # one clause: what is wrong
+    left_out: bool  # whether the entry was left out; otherwise it was put right
+    chart: str = ""  # the name of the chart, or "" when that is not known
+    version: str = ""  # its version, or "" when all of the chart is meant
 
     def __str__(self) -> str:
         """Return one sentence for people."""

@@ -16,14 +16,10 @@ from mirrord.syncers.helm.spec import HelmSpec
 
 @dataclass(frozen=True, slots=True)
 class VersionChoice:
-    """A chart version that is wanted.
+    """A chart version that is wanted."""
 
-    Attributes:
-        chart: its entry.
-        rivals: other entries of the same version; the archive's digest tells which one is right.
-    """
-
-    chart: ChartVersion
+    chart: ChartVersion  # its entry
+    # other entries of the same version; the archive's digest tells which one is right
     rivals: tuple[ChartVersion, ...] = ()
 
     @property

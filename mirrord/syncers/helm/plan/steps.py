@@ -157,15 +157,12 @@ _CHANGED: Final = {
 
 
 class _Steps:
-    """Makes the steps of one plan.
-
-    Attributes:
-        listed: target → what its index shall list, as far as that had to be known to decide.
-    """
+    """Makes the steps of one plan."""
 
     def __init__(self, mirror: Mirror, survey: HelmSurvey, now: datetime) -> None:
         self._survey, self._spec, self._now, self._allow = survey, spec_of(mirror), now, mirror.allow
         self._paths = registry_paths(mirror)
+        # target → what its index shall list, as far as that had to be known to decide
         self.listed: dict[str, tuple[ChartVersion, ...]] = {}
 
     def versions(self) -> Iterator[Step]:

@@ -16,62 +16,43 @@ from mirrord.syncers.helm.plan.trouble import Troubles
 
 @dataclass(frozen=True, slots=True)
 class TargetContent:
-    """What a target holds.
+    """What a target holds."""
 
-    Attributes:
-        held: digests of the archives, by item.
-        own: the entries of the index there, by item, when it is one that we write; None where the server makes it.
-        refused: what must not be put there, by item, and why: something else would be lost.
-        facts: what the next run should know of it; when they are lost, they cost requests.
-    """
-
-    held: Mapping[str, Digest]
+    held: Mapping[str, Digest]  # digests of the archives, by item
+    # the entries of the index there, by item, when it is one that we write; None where the server makes it
     own: Mapping[str, ChartVersion] | None = None
+    # what must not be put there, by item, and why: something else would be lost
     refused: Mapping[str, str] = field(default_factory=dict)
+    # what the next run should know of it; when they are lost, they cost requests
     facts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class HelmSurvey:
-    """What upstream lists and targets hold.
+    """What upstream lists and targets hold."""
 
-    Attributes:
-        entries: what upstream lists, in the order of its index.
-        choices: which of these are wanted, by item, the oldest first.
-        targets: what each target holds; only those that answered.
-        unasked: target name → why it could not be asked.
-        troubles: what could not be had at earlier looks.
-        previous: the items that upstream listed at the last run that was accepted, None when nobody knows.
-        unchanged: one sentence when nothing changed since a run that did all: nothing else was looked at then.
-        rewrite: the targets whose index must be written anew even if it lists the same (another format…).
-        problems: what was left out because helm would not have taken it, one sentence each.
-        remarks: what was put right.
-        missing: what could not be read this time, one sentence each.
-        unread: the items that upstream lists and that are not among the entries, since they cannot be read.
-        unknown: how the items begin of those charts whose versions nobody knows.
-        extras: small files that belong beside the index.
-        public_keys: names of the repository's keys.
-        annotations: the index's own.
-        facts: what to note when all is done.
-    """
-
-    entries: tuple[ChartVersion, ...] = ()
+    entries: tuple[ChartVersion, ...] = ()  # what upstream lists, in the order of its index
+    # which of these are wanted, by item, the oldest first
     choices: Mapping[str, VersionChoice] = field(default_factory=dict)
+    # what each target holds; only those that answered
     targets: Mapping[str, TargetContent] = field(default_factory=dict)
-    unasked: Mapping[str, MirrordError] = field(default_factory=dict)
-    troubles: Troubles = field(default_factory=dict)
+    unasked: Mapping[str, MirrordError] = field(default_factory=dict)  # target name → why it could not be asked
+    troubles: Troubles = field(default_factory=dict)  # what could not be had at earlier looks
+    # the items that upstream listed at the last run that was accepted, None when nobody knows
     previous: frozenset[str] | None = None
-    unchanged: str = ""
+    unchanged: str = ""  # one sentence when nothing changed since a run that did all: nothing else was looked at then
+    # the targets whose index must be written anew even if it lists the same (another format…)
     rewrite: frozenset[str] = frozenset()
-    problems: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # what was left out because helm would not have taken it, one sentence each
+    remarks: tuple[str, ...] = ()  # what was put right
+    missing: tuple[str, ...] = ()  # what could not be read this time, one sentence each
+    # the items that upstream lists and that are not among the entries, since they cannot be read
     unread: frozenset[str] = frozenset()
-    unknown: tuple[str, ...] = ()
-    extras: Mapping[str, bytes] = field(default_factory=dict)
-    public_keys: tuple[str, ...] = ()
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    facts: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()  # how the items begin of those charts whose versions nobody knows
+    extras: Mapping[str, bytes] = field(default_factory=dict)  # small files that belong beside the index
+    public_keys: tuple[str, ...] = ()  # names of the repository's keys
+    annotations: Mapping[str, str] = field(default_factory=dict)  # the index's own
+    facts: Mapping[str, str] = field(default_factory=dict)  # what to note when all is done
 
     def hides(self, item: str) -> bool:
         """Whether upstream lists a version, or may list it, although it is not among the entries."""
@@ -85,37 +66,25 @@ class HelmSurvey:
 
 @dataclass(frozen=True, slots=True)
 class ChartArchive:
-    """An archive that is here, and is what it should be.
+    """An archive that is here, and is what it should be."""
 
-    Attributes:
-        chart: the entry that it is of.
-        source: from where a pool has it, or gets it once more.
-        size: of it, in bytes.
-        provenance: returns the `.prov` beside the archive byte for byte, or None when there is none; raises
-            `ContentError` when it is not of this archive, `TransportError` when nobody can say whether there is one.
-        odd: what is odd about it, and no reason to refuse it, a clause each.
-    """
-
-    chart: ChartVersion
-    source: BlobSource
+    chart: ChartVersion  # the entry that it is of
+    source: BlobSource  # from where a pool has it, or gets it once more
     digest: Digest
-    size: int
+    size: int  # of it, in bytes
+    # returns the `.prov` beside the archive byte for byte, or None when there is none; raises `ContentError` when it is
+    # not of this archive, `TransportError` when nobody can say whether there is one
     provenance: Callable[[], Awaitable[bytes | None]] = field(repr=False)
-    odd: tuple[str, ...] = ()
+    odd: tuple[str, ...] = ()  # what is odd about it, and no reason to refuse it, a clause each
 
 
 @dataclass(frozen=True, slots=True)
 class HelmDecisions:
-    """What a plan decided beside its steps.
+    """What a plan decided beside its steps."""
 
-    Attributes:
-        survey: from what.
-        problems: those of the plan that stay until upstream changes something.
-        listed: target → what its index shall list, where the index is all that changes.
-    """
-
-    survey: HelmSurvey
-    problems: tuple[str, ...] = ()
+    survey: HelmSurvey  # from what
+    problems: tuple[str, ...] = ()  # those of the plan that stay until upstream changes something
+    # target → what its index shall list, where the index is all that changes
     listed: Mapping[str, tuple[ChartVersion, ...]] = field(default_factory=dict)
 
 

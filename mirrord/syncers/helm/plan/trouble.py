@@ -20,22 +20,15 @@ LONGEST: Final = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something of a version that could not be had: its archive, or its provenance.
+    """Something of a version that could not be had: its archive, or its provenance."""
 
-    Attributes:
-        entry: by what it was asked for; when upstream's entry, or what the operator accepts, is another one by now, it
-            is asked for at once.
-        code: `MirrordError.code` of what was wrong.
-        said: one sentence, with the version in front.
-        tries: how often it was so in a row.
-        until: when it will be asked for again.
-    """
-
+    # by what it was asked for; when upstream's entry, or what the operator accepts, is another one by now, it is asked
+    # for at once
     entry: str
-    code: str
-    said: str
-    tries: int
-    until: datetime
+    code: str  # `MirrordError.code` of what was wrong
+    said: str  # one sentence, with the version in front
+    tries: int  # how often it was so in a row
+    until: datetime  # when it will be asked for again
 
     @property
     def open(self) -> bool:

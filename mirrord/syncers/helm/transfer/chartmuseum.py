@@ -33,21 +33,13 @@ SOON: Final = 3  # of the pauses: what an index does not show then, it dropped, 
 
 @dataclass(frozen=True, slots=True)
 class Museum:
-    """What is known of a ChartMuseum besides its address.
+    """What is known of a ChartMuseum besides its address."""
 
-    Attributes:
-        context: its `--context-path` as the operator wrote it; None: what its index says.
-        wanted: the versions that shall be there.
-        upstream: all versions that could be had again.
-        newest: how many of a chart are wanted at the most; None: all.
-        bold: go on where nobody knows whether something newer would be dropped.
-    """
-
-    context: str | None = None
-    wanted: Collection[ChartVersion] = ()
-    upstream: Collection[ChartVersion] = ()
-    newest: int | None = None
-    bold: bool = False
+    context: str | None = None  # its `--context-path` as the operator wrote it; None: what its index says
+    wanted: Collection[ChartVersion] = ()  # the versions that shall be there
+    upstream: Collection[ChartVersion] = ()  # all versions that could be had again
+    newest: int | None = None  # how many of a chart are wanted at the most; None: all
+    bold: bool = False  # go on where nobody knows whether something newer would be dropped
 
 
 class ChartMuseumTarget:

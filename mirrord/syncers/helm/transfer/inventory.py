@@ -26,20 +26,13 @@ from mirrord.wire.oci.reference import Reference
 
 @dataclass(slots=True)
 class Visit:
-    """What a target is opened with.
+    """What a target is opened with."""
 
-    Attributes:
-        reading: reads its index.
-        now: Unix time of the run.
-        wanted: the versions that shall be there, the oldest first.
-        upstream: all that upstream lists.
-        facts: what earlier runs noted of it; the target keeps them up to date.
-    """
-
-    reading: Reading
-    now: float
-    wanted: Sequence[ChartVersion] = ()
-    upstream: Sequence[ChartVersion] = ()
+    reading: Reading  # reads its index
+    now: float  # Unix time of the run
+    wanted: Sequence[ChartVersion] = ()  # the versions that shall be there, the oldest first
+    upstream: Sequence[ChartVersion] = ()  # all that upstream lists
+    # what earlier runs noted of it; the target keeps them up to date
     facts: dict[str, str] = field(default_factory=dict)
 
 

@@ -45,11 +45,11 @@ _DEPENDENCY = ("name", "version", "repository", "condition", "tags", "enabled", 
 
 @dataclass(frozen=True, slots=True)
 class TagSeen:
-    """What a tag stood for when it was last seen (Unix time): digests of the chart, and of its manifest."""
+    """What a tag stood for when it was last seen."""
 
-    archive: Digest
-    manifest: Digest
-    at: float
+    archive: Digest  # of the chart
+    manifest: Digest  # of its manifest
+    at: float  # Unix time
 
     def __str__(self) -> str:
         """Return it as a note."""

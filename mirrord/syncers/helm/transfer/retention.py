@@ -19,23 +19,16 @@ _NEVER: Final = float("-inf")
 
 @dataclass(slots=True)
 class Retention:
-    """What is there, and what may be put without losing something newer.
+    """What is there, and what may be put without losing something newer."""
 
-    Attributes:
-        there: by chart, its versions and when each came, in seconds.
-        keeps: how many versions of a chart stay, as far as that has shown.
-        bold: whether the operator said to go on where nobody knows how many stay.
-        wanted: by chart, the versions that shall be there.
-        ours: the items that are there as upstream has them, so that they could come again.
-        seen: how many versions of a chart there were at the most in earlier runs, all that were wanted and could be
-            had: it would be chance if the server kept exactly so many. None when nobody knows.
-    """
-
-    there: dict[str, dict[str, float]]
-    keeps: int | None = None
-    bold: bool = False
-    wanted: Mapping[str, Collection[str]] = field(default_factory=dict)
+    there: dict[str, dict[str, float]]  # by chart, its versions and when each came, in seconds
+    keeps: int | None = None  # how many versions of a chart stay, as far as that has shown
+    bold: bool = False  # whether the operator said to go on where nobody knows how many stay
+    wanted: Mapping[str, Collection[str]] = field(default_factory=dict)  # by chart, the versions that shall be there
+    # the items that are there as upstream has them, so that they could come again
     ours: set[str] = field(default_factory=set)
+    # how many versions of a chart there were at the most in earlier runs, all that were wanted and could be had: it
+    # would be chance if the server kept exactly so many. None when nobody knows.
     seen: int | None = None
     _ahead: float | None = None
 

@@ -28,15 +28,12 @@ from mirrord.transfer.feed import feed
 
 
 class Ticket:
-    """One place in a line. It comes when everybody before has left, also those who left early.
-
-    Attributes:
-        left: done when this one, and everybody before, has left.
-    """
+    """One place in a line. It comes when everybody before has left, also those who left early."""
 
     def __init__(self, before: Ticket | None) -> None:
         """Stand behind `before`; None is the front, and also where there is no line at all."""
         self._before = before.left if before else None
+        # done when this one, and everybody before, has left
         self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def come(self) -> None:
@@ -57,14 +54,7 @@ class Ticket:
 
 
 class HelmSession:
-    """Fulfils `mirrord.syncer.port.Session`.
-
-    Attributes:
-        read: bytes of archives that were fetched so far.
-        finished: the targets whose index was written.
-        troubles: what could not be had, now or at earlier looks.
-        whole: everything was done that can be done before something changes.
-    """
+    """Fulfils `mirrord.syncer.port.Session`."""
 
     def __init__(
         self,
@@ -84,10 +74,10 @@ class HelmSession:
         self._still.set()
         self._lines: dict[str, Ticket] = {}
         self._left: set[str] = set()
-        self.read = 0
-        self.finished: set[str] = set()
-        self.troubles = dict(self._survey.troubles)
-        self.whole = True
+        self.read = 0  # bytes of archives that were fetched so far
+        self.finished: set[str] = set()  # the targets whose index was written
+        self.troubles = dict(self._survey.troubles)  # what could not be had, now or at earlier looks
+        self.whole = True  # everything was done that can be done before something changes
 
     async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
         """Carry some chart versions to their targets at once, or publish all indexes once nothing moves any more."""

@@ -14,15 +14,11 @@ from mirrord.syncers.helm.names import ChartVersion
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What an index at a target says.
+    """What an index at a target says."""
 
-    Attributes:
-        charts: its entries, by item; not every server tells their digests.
-        context: the path below which the server's API is (`serverInfo.contextPath`), or "".
-    """
-
+    # its entries, by item; not every server tells their digests
     charts: Mapping[str, ChartVersion] = field(default_factory=dict)
-    context: str = ""
+    context: str = ""  # the path below which the server's API is (`serverInfo.contextPath`), or ""
 
     @property
     def digests(self) -> Mapping[str, Digest]:
@@ -45,19 +41,14 @@ TEXT = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class IndexFile:
-    """An index that is ready to be published.
+    """An index that is ready to be published."""
 
-    Attributes:
-        data: its bytes, YAML or JSON.
-        charts: what it lists, every one with the digest of its archive.
-        extras: small files that belong beside it, by name (`pubkey.gpg`, `artifacthub-repo.yml`).
-        knew: items that the index listed which this one was made from, None when nobody knows: should somebody else
-            have added others since, they must not be lost.
-    """
-
-    data: bytes = field(repr=False)
-    charts: tuple[ChartVersion, ...]
+    data: bytes = field(repr=False)  # its bytes, YAML or JSON
+    charts: tuple[ChartVersion, ...]  # what it lists, every one with the digest of its archive
+    # small files that belong beside it, by name (`pubkey.gpg`, `artifacthub-repo.yml`)
     extras: Mapping[str, bytes] = field(default_factory=dict, hash=False, repr=False)
+    # items that the index listed which this one was made from, None when nobody knows: should somebody else have added
+    # others since, they must not be lost
     knew: frozenset[str] | None = field(default=None, repr=False)
 
     @property
@@ -75,16 +66,11 @@ class ChartTarget(Protocol):
 
     Archives come first, each by `put`, several at once unless `oldest_first`; then `finish` shows the new index.
     Whatever goes wrong before leaves the old index, with every file that it lists.
-
-    Attributes:
-        place: where it is, for people.
-        provenance: whether it keeps `.prov` files.
-        oldest_first: whether charts must be put one after the other, the oldest first.
     """
 
-    place: str
-    provenance: bool
-    oldest_first: bool
+    place: str  # where it is, for people
+    provenance: bool  # whether it keeps `.prov` files
+    oldest_first: bool  # whether charts must be put one after the other, the oldest first
 
     async def held(self, charts: Collection[ChartVersion] = ()) -> Mapping[str, Digest]:
         """Return the digests of the archives that are there, by item; empty when there is no repository yet.
