@@ -293,3 +293,14 @@ async def test_the_copy_of_the_readme_works(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "index.json").is_file()
     words = output.decode().split()
     assert [word for word in text.splitlines()[2].split() if word not in words] == []
+
+
+def test_the_page_on_architecture_names_modules_that_exist() -> None:
+    """Who looks for a module that docs/explanation/architecture.md names finds it, by its path or the end of it."""
+    page = (ROOT / "docs/explanation/architecture.md").read_text()
+    named = set(re.findall(r"`([\w/]+\.py)`", page))
+    modules = [
+        f"/{path.relative_to(ROOT)}" for folder in ("mirrord", "tests") for path in (ROOT / folder).rglob("*.py")
+    ]
+    assert [name for name in sorted(named) if not any(module.endswith(f"/{name}") for module in modules)] == []
+    assert len(named) > 40
