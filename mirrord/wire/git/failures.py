@@ -116,6 +116,7 @@ _TABLE: Final = (
          r"failed to connect", r"couldn't connect", r"connection refused", r"no route to host",
          r"network is unreachable", r"gnutls_handshake\(\) failed", r"ssl_connect", r"tls connect error",
          r"name or service not known", r"temporary failure in name resolution"),
+    _row(errors.RefusedError, "the host does not take such a request", rf"{_STATUS}4\d\d\b"),
     _row(errors.ServerError, "the host failed", rf"{_STATUS}5\d\d\b", r"internal server error", r"\bserver error\b",
          r"^remote: .*no space left"),
     _row(errors.ContentError, "it answers, and not as Git does: a login page, or another kind of address",
