@@ -41,7 +41,8 @@ HELP = """Copy one image, with all its platforms, to one or many places. Every b
 SRC and DST are references ([cyan]ghcr.io/team/app:v1[/cyan]), [cyan]oci:DIR[:TAG][/cyan] for an OCI layout,
 or (SRC only) [cyan]docker-archive:FILE[:NAME][/cyan]. Several images in one layout or archive are distinguished by
 name ([cyan]oci:DIR:quay.io/team/app:v3[/cyan]), by the tag in it ([cyan]oci:DIR:v3[/cyan]) or by digest
-([cyan]oci:DIR@DIGEST[/cyan]). A DST without a tag gets the tag of SRC. Needs no configuration and no state;
+([cyan]oci:DIR@DIGEST[/cyan]). A SRC without a tag is [cyan]latest[/cyan],
+a DST without one gets the tag of SRC. Needs no configuration and no state;
 credentials are docker's own ([cyan]DOCKER_CONFIG[/cyan], [cyan]DOCKER_AUTH_CONFIG[/cyan], credential helpers).
 
   $ mirrord copy docker.io/library/nginx:1.29 ghcr.io/team/nginx oci:backup

@@ -13,7 +13,7 @@ from mirrord.wire.number import whole
 
 HELP = """Ask a running daemon whether it is alive; exit code 0 when it is, 1 when not.
 
-Looks at [cyan]MIRRORD_LISTEN[/cyan], else 127.0.0.1:8080.
+Looks at [cyan]MIRRORD_LISTEN[/cyan], else 127.0.0.1:8080; reads no configuration.
 
   $ mirrord healthcheck --listen 127.0.0.1:8080
 """
@@ -40,7 +40,8 @@ def healthcheck(
         text = answer.read(4096).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
         why = getattr(error, "strerror", None) or error
-        alive, text, tell = False, f"{listen}: no daemon answers: {why}", note
+        alive, tell = False, note
+        text = f"{listen}: no daemon answers: {why}; where it listens elsewhere, say so with --listen"
     else:
         alive, tell = answer.status == 200, say
     if json:

@@ -9,6 +9,8 @@ from mirrord.commands import Reload
 HELP = """Let the daemon that holds the state read its configuration again, and say what is wrong with it.
 
 The same as SIGHUP: a wrong configuration is refused, and the one before stays in force.
+`settings.listen`, `settings.spool` and `settings.log` count from the next start of the daemon on;
+its log says so when one of them changed.
 
   $ mirrord reload
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import datetime
 from typing import Annotated
@@ -71,7 +72,7 @@ def _say_beside(mirror: MirrorStatus) -> None:
         if target.last_error:
             where = mirror.name if target is mirror else f"{mirror.name}: {target.name}"
             last, listed = target.last_run, target.troubles
-            more = last.refused + last.failed - len(listed) if last and listed else 0
+            more = last.refused + last.failed - sum(map(_items, listed)) if last and listed else 0
             rest = [f"and {more} more refused or failed"] if more > 0 else []
             for text in (*(listed or [target.last_error.message]), *rest):
                 say(f"{where}: {plain(text)}")
@@ -79,6 +80,15 @@ def _say_beside(mirror: MirrorStatus) -> None:
         more = noted.count - len(noted.first)
         for text in (*noted.first, *([f"and {more} more"] if more > 0 else [])):
             say(f"{mirror.name}: {word}: {plain(text)}")
+
+
+_OTHERS = re.compile(r"\S+ and ([0-9]{1,9}) more: ")
+
+
+def _items(trouble: str) -> int:
+    """Return of how many items a trouble tells: `v1 and 2 more: …` is the word of `record.summary`."""
+    others = _OTHERS.match(trouble)
+    return 1 + int(others[1]) if others else 1
 
 
 def _cells(entry: TargetStatus, now: datetime, problems: int = 0) -> tuple[str, str, str]:

@@ -299,7 +299,10 @@ def test_publish_with_unfit_options(desk: Desk, typed: Typed, case: tuple[str, t
 async def test_healthcheck(desk: Desk, dead: str) -> None:
     """1 when nobody answers, 64 for an address that is none; both in one line."""
     said = await desk.run("healthcheck", "--listen", dead)
-    assert (said.status, said.err) == (1, f"{dead}: no daemon answers: Connection refused\n")
+    assert (said.status, said.err) == (
+        1,
+        f"{dead}: no daemon answers: Connection refused; where it listens elsewhere, say so with --listen\n",
+    )
     assert "127.0.0.1:8080" in one_line(await desk.run("healthcheck", MIRRORD_LISTEN="bogus"), 64)
     said = await desk.run("healthcheck", "--listen", dead, "--json")
     assert (said.status, said.document["alive"], said.err) == (1, False, "")

@@ -45,6 +45,8 @@ def test_every_trouble_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[3:] == [f"crane: gitee: {text}" for text in troubles]
     lines = shown(capsys, LastRun(refused=4, failed=1, troubles=troubles), troubles[0])
     assert lines[5:] == ["crane: gitee: and 3 more refused or failed"]
+    one = "v1 and 2 more: holds something else than an OCI layout"
+    assert shown(capsys, LastRun(failed=3, troubles=(one,)), "partial")[3:] == [f"crane: gitee: {one}"]
 
 
 def test_without_counts_the_error_is_told(capsys: pytest.CaptureFixture[str]) -> None:

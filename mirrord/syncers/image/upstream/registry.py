@@ -97,7 +97,8 @@ async def _offer(repository: Repository, mirror: Mirror, memory: Memory, tag: st
         head = await repository.head_manifest(tag)
         if head is None:
             if isinstance(spec, CopySpec):
-                raise MissingError(f"{reference}: there is no such image; is the tag right?")
+                called = f"{reference.name}{'@' if ':' in tag else ':'}{tag}"
+                raise MissingError(f"{called}: there is no such image; is the name right?")
             raise MissingError(f"{reference.name}:{tag} is not there")
     except MirrordError as error:
         return error
