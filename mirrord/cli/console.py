@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from select import PIPE_BUF
 from typing import Any, Final
 
 from mirrord.errors import BusyError, MirrordError, StorageError, TransportError, kind_of
@@ -46,8 +47,14 @@ def clear() -> None:
 
 
 def say_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Print a document for machines, on one line."""
-    say(json.dumps(document, separators=(",", ":"), default=str))
+    """Print a document for machines, on one line.
+
+    In parts that a pipe takes whole: with PYTHONUNBUFFERED, as in our container, Python drops what a write left over.
+    """
+    text = json.dumps(document, separators=(",", ":"), default=str)
+    for start in range(0, len(text), PIPE_BUF):
+        print(text[start : start + PIPE_BUF], end="")  # noqa: T201 - the command line prints
+    say()
 
 
 def size(count: float | None) -> str:

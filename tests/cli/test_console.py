@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from datetime import UTC, datetime
+from select import PIPE_BUF
 
 import pytest
 
-from mirrord.cli.console import MOST, say_plan, say_run
+from mirrord.cli.console import MOST, say_json, say_plan, say_run
 from mirrord.cli.progress import shown
 from mirrord.events import Events, StepDone
 from mirrord.model.plan import Action, Plan, Step
@@ -87,3 +90,20 @@ def test_a_run_tells_its_problems(capsys: pytest.CaptureFixture[str]) -> None:
         "remark: x: put right",
     ]
     assert not any("left out" in line for line in lines)
+
+
+def test_long_json_comes_in_parts_that_a_pipe_takes_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No write is longer than what a pipe takes whole: what is left over would be lost where Python does not buffer."""
+    written: list[str] = []
+
+    class Pipe:
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    document = {"names": [f"item{number} \x7fä" for number in range(20_000)]}
+    monkeypatch.setattr(sys, "stdout", Pipe())
+    say_json(document)
+    assert max(len(part.encode()) for part in written) <= PIPE_BUF
+    assert json.loads("".join(written)) == document
+    assert "".join(written).endswith("}\n")
