@@ -38,5 +38,7 @@ def check(config: Config = None, json: Json = False) -> int:  # noqa: FBT002 - a
     if mirrors:
         lines = [(mirror.name, mirror.kind, origin, ", ".join(to.values())) for mirror, origin, to in mirrors]
         table(("MIRROR", "KIND", "FROM", "TO"), lines)
-    say(f"{folder}: {len(read.files)} files, {len(read.mirrors)} mirrors, no problem")
+    sizes = ((len(read.files), "file"), (len(read.mirrors), "mirror"))
+    counted = ", ".join(f"{size} {what}" if size == 1 else f"{size} {what}s" for size, what in sizes)
+    say(f"{folder}: {counted}, no problem")
     return 0

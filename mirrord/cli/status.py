@@ -57,7 +57,7 @@ def _show(status: Status) -> None:
         rows += [
             ("", target.name, *_cells(target, status.now), "", counted(target.last_run)) for target in mirror.targets
         ]
-    table(("MIRROR", "TARGET", "LAST", "SUCCESS", "ITEMS", "NEXT", "LAST RUN"), rows)
+    table(("MIRROR", "TARGET", "RESULT", "SUCCESS", "ITEMS", "NEXT", "LAST RUN"), rows)
     if status.configuration_error:
         say(f"the configuration was not taken, the one before is in force: {status.configuration_error}")
     for mirror in status.mirrors:

@@ -70,7 +70,7 @@ async def test_unreadable_configuration(desk: Desk) -> None:
     desk.configure("mirrors: [", "a.yaml~")
     said = await desk.run("check")
     assert said.status == 0
-    assert "1 files, 1 mirrors, no problem" in said.out
+    assert "1 file, 1 mirror, no problem" in said.out
     (desk.folder / "conf.d" / "b.yaml").write_bytes(b"\xff\xfe")
     assert one_line(await desk.run("check"), 78).startswith("conf.d/b.yaml: ")
     desk.configure("mirorrs: []", "b.yaml")

@@ -72,9 +72,10 @@ class Reference:
         if not _PATH.fullmatch(self.path):
             if self.path != self.path.lower() and _PATH.fullmatch(self.path.lower()):
                 raise UsageError(f"{_shown(self.path)}: a repository is lower case; write {self.path.lower()}")
+            folder = "; for an OCI layout in a folder write oci:DIR" if self.path[:1] in ("/", ".", "~") else ""
             raise UsageError(
                 f"{_shown(self.path)}: not a repository; write lower-case letters and digits, "
-                "parted by single . or _, by __ or by dashes, in segments parted by /"
+                f"parted by single . or _, by __ or by dashes, in segments parted by /{folder}"
             )
         if self.domain == HUB and "/" not in self.path:
             raise UsageError(

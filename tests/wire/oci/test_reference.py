@@ -72,6 +72,7 @@ def test_reads_what_docker_reads(text: str, canonical: str) -> None:
         pytest.param("a" * 240 + ".io/" + "b" * 12, "at most 255", id="21-name-limit"),
         pytest.param("a/", "not a repository", id="slash-behind"),
         pytest.param("/a", "not a repository", id="slash-in-front"),
+        pytest.param("./a", "for an OCI layout in a folder write oci:DIR", id="folder"),
         pytest.param("a..b", "not a repository", id="two-dots"),
         pytest.param("a___b", "not a repository", id="three-underscores"),
         pytest.param("nginx:", "not a tag", id="no-tag"),
