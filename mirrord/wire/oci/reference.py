@@ -34,6 +34,7 @@ _HUB_PAGE = re.compile(
 _USERINFO = re.compile(r"//[^/]*@")
 _DIGEST_LIKE = re.compile(r"(?:sha|md)[0-9]+:")
 _IDENTIFIER = re.compile(r"[0-9a-f]{64}")
+_FOLDER = "; for an OCI layout in a folder write oci:DIR"
 
 
 def valid_tag(text: str) -> bool:
@@ -72,7 +73,7 @@ class Reference:
         if not _PATH.fullmatch(self.path):
             if self.path != self.path.lower() and _PATH.fullmatch(self.path.lower()):
                 raise UsageError(f"{_shown(self.path)}: a repository is lower case; write {self.path.lower()}")
-            folder = "; for an OCI layout in a folder write oci:DIR" if self.path[:1] in ("/", ".", "~") else ""
+            folder = _FOLDER if self.path[:1] in ("/", "~") else ""
             raise UsageError(
                 f"{_shown(self.path)}: not a repository; write lower-case letters and digits, "
                 f"parted by single . or _, by __ or by dashes, in segments parted by /{folder}"
@@ -191,7 +192,9 @@ def _six(text: str, domain: str) -> ipaddress.IPv6Address:
 def _check_domain(domain: str) -> None:
     match = _DOMAIN.fullmatch(domain)
     if match is None:
-        raise UsageError(f"{_shown(domain)}: not a registry host; write host, host:port or [ipv6]:port in lower case")
+        folder = _FOLDER if domain in (".", "..") else ""
+        usual = "write host, host:port or [ipv6]:port in lower case"
+        raise UsageError(f"{_shown(domain)}: not a registry host; {usual}{folder}")
     if match["six"]:
         _six(match["six"], domain)
     if match["port"] and not 0 < int(match["port"]) < 65536:
