@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
@@ -21,6 +21,8 @@ class Command(Generic[Answer_co]):
     """Something that may be asked for; the parameter is the type of its answer."""
 
     __slots__ = ()
+    of_daemons: ClassVar[bool] = False
+    """Whether there is nothing to do where no daemon runs."""
 
     @property
     def about(self) -> frozenset[str]:
@@ -75,6 +77,8 @@ class GetStatus(Command[Status]):
 @dataclass(frozen=True, slots=True)
 class Reload(Command[None]):
     """Read the configuration again; a wrong one is refused, and the old one stays in force."""
+
+    of_daemons = True
 
 
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")

@@ -14,11 +14,11 @@ from mirrord.cli.console import exit_code, note, say_json, say_run
 from mirrord.cli.progress import shown
 from mirrord.commands import Command
 from mirrord.config.load import Configuration, load_folder
-from mirrord.daemon.dispatcher import Dispatcher
+from mirrord.daemon.dispatcher import NO_DAEMON, Dispatcher
 from mirrord.daemon.lock import StateLock
 from mirrord.daemon.loop import run
 from mirrord.daemon.runtime import open_runtime
-from mirrord.errors import BusyError, ConfigError
+from mirrord.errors import BusyError, ConfigError, UsageError
 from mirrord.events import Events
 from mirrord.model.run import Run
 from mirrord.report.documents import run_document
@@ -82,8 +82,11 @@ def report(run: Run, *, json: bool) -> int:
 
 
 async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, quiet: bool) -> _Answer:
+    exists = await asyncio.to_thread(state.exists)
+    if command.of_daemons and not exists:
+        raise UsageError(NO_DAEMON)
     # Read before there is a state directory: who has it wrong finds none left behind.
-    early = None if await asyncio.to_thread(state.exists) else await asyncio.to_thread(configuration, config)
+    early = None if exists else await asyncio.to_thread(configuration, config)
     events = Events()
     with ExitStack() as stack:
         lock = StateLock(state)
@@ -97,6 +100,8 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
                 raise busy from None
             with shown(events, quiet=quiet):
                 return await client.carry_out(command, events)
+        if command.of_daemons:
+            raise UsageError(NO_DAEMON)
         read = await asyncio.to_thread(configuration, config) if early is None else early
         async with open_runtime(read, load_syncers(), state, events) as runtime:
             for loss in runtime.losses:

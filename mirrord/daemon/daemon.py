@@ -49,6 +49,7 @@ class Daemon(Dispatcher):
         self._logs, self._metrics, self._notifier = logs, metrics, notifier
         self._folder, self._state, self._environ = folder, state, environ
         self._started = now()
+        self._at_start = runtime.snapshot.configuration.settings
         self._ticked = asyncio.get_running_loop().time()
         self._trouble = ""  # what is wrong with the state on disk, as of the last look
         self._looking = asyncio.Lock()
@@ -115,13 +116,13 @@ class Daemon(Dispatcher):
         async with self._reloading:
             self._notifier.reloading()
             try:
-                old, syncers = self.runtime.snapshot.configuration, self.runtime.snapshot.syncers
-                fresh = await asyncio.to_thread(load_folder, self._folder, syncers, self._environ)
+                fresh = await asyncio.to_thread(load_folder, self._folder, self.runtime.snapshot.syncers, self._environ)
                 self.clock.replace(fresh.mirrors)
                 await self.runtime.adopt(fresh)
                 self._configuration_error = ""
                 await self.follow()
-                changed = [name for name in _AT_START if getattr(old.settings, name) != getattr(fresh.settings, name)]
+                begun = self._at_start
+                changed = [name for name in _AT_START if getattr(begun, name) != getattr(fresh.settings, name)]
                 restart = (f"settings.{name} changed; it counts from the next start on" for name in changed)
                 for notice in (*fresh.notices, *restart):
                     self._logs.write("warning", "daemon.notice", message=notice)

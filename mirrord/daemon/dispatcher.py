@@ -17,6 +17,7 @@ from mirrord.report.status import Status, status
 from mirrord.syncer.port import Restores
 from mirrord.syncer.values import Backup, Mirror
 
+NO_DAEMON = "no daemon holds this state directory; whoever starts next reads the configuration as it is"
 _Answer = TypeVar("_Answer")
 
 
@@ -77,7 +78,7 @@ class Dispatcher:
 
     async def reload(self, _: Reload) -> None:
         """See `Reload`; UsageError where there is no daemon."""
-        raise UsageError("no daemon holds this state directory; whoever starts next reads the configuration as it is")
+        raise UsageError(NO_DAEMON)
 
     def _chosen(self, names: Sequence[str]) -> Sequence[str]:
         if self.runtime.runner.stopping:

@@ -117,6 +117,7 @@ async def test_reload_by_command(desk: Desk) -> None:
             assert (taken.status, taken.document) == (0, {"reloaded": True})
             names = [mirror["name"] for mirror in (await desk.run("status", "--json")).document["mirrors"]]
             assert names == ["app", "new"]
+        desk.configure("mirorrs: []\n", "b.yaml")  # what is configured is not even read then
         alone = await desk.run("reload")
         assert (alone.status, "no daemon" in alone.err) == (64, True)
 

@@ -146,3 +146,23 @@ async def test_other_folders_are_left_alone(world: World) -> None:
     assert "something else" in by_target(run)["backup"].detail
     assert [file.name for file in folder.iterdir()] == ["precious"]
     assert one.tags["mirror/app"]
+
+
+async def test_layouts_may_lie_below_one_another(world: World) -> None:
+    """Images called `a/b/c` and `a/b` have a layout each, whichever comes first; other content is foreign."""
+    require("skopeo")
+    source, one = await world.registry("source"), await world.registry("one")
+    image = build_image(["linux/amd64"])
+    await push(image, source, "team/app", ["main"])
+    folder = world.folder / "backup"
+    from_, places = {"repository": f"{source.host}/team/app:main"}, {"backup": f"oci:{folder}"}
+    for number, name in enumerate(("a/b/c", "a", "a/b")):
+        keys: dict[str, Any] = {"as": name}
+        mirror = world.mirror(from_, one, name=f"m{number}", places=places, **keys)
+        assert by_target(await world.run(mirror))["backup"].good
+        shown = await program("skopeo", "inspect", "--raw", f"oci:{folder / name}:main")
+        assert shown.output.encode() == image.body
+    (folder / "x" / "y").mkdir(parents=True)
+    (folder / "x" / "y" / "precious").write_text("x")
+    mirror = world.mirror(from_, one, name="foreign", places=places, **{**keys, "as": "x"})
+    assert "something else" in by_target(await world.run(mirror))["backup"].detail

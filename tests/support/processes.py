@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 from pathlib import Path
@@ -22,13 +21,23 @@ def group_of(pid: int) -> list[int]:
     return found
 
 
+def children() -> set[str]:
+    """Return the processes that this one has started and not collected yet."""
+    return {child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()}
+
+
+def ended(pid: int) -> bool:
+    """Whether one process ends: who was sent SIGKILL may still be on its way out, and is waited for (bounded)."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([handle], [], [], 5)[0])
+    finally:
+        os.close(handle)
+
+
 def gone(pid: int) -> bool:
-    """Whether a group ends: who was sent SIGKILL may still be on its way out, and is waited for (bounded)."""
-    for member in group_of(pid):
-        with contextlib.suppress(ProcessLookupError):
-            handle = os.pidfd_open(member)
-            ended = select.select([handle], [], [], 5)[0]
-            os.close(handle)
-            if not ended:
-                return False
-    return group_of(pid) == []
+    """Whether a group ends, each of its processes as `ended` says."""
+    return all(map(ended, group_of(pid))) and group_of(pid) == []

@@ -15,6 +15,7 @@ from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.running import run, started
 from tests.support.gitcontent import fill
+from tests.support.processes import ended
 
 
 def left() -> tuple[int, list[int]]:
@@ -22,14 +23,6 @@ def left() -> tuple[int, list[int]]:
     gc.collect()  # what earlier tests left is not ours
     children = [pid for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()]
     return len(list(Path("/proc/self/fd").iterdir())), sorted(map(int, children))
-
-
-def runs(pid: str) -> bool:
-    """Whether a process lives, and is not just waited for."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 4, 6, 9, 50])
@@ -95,7 +88,7 @@ async def test_a_client_that_leaves_a_git_host_leaves_no_program(
     await asyncio.sleep(0)
     assert left() == before
     pids = (tmp_path / "pids").read_text().split() if (tmp_path / "pids").exists() else []
-    assert [pid for pid in pids if runs(pid)] == []
+    assert [pid for pid in pids if not ended(int(pid))] == []
 
 
 async def test_a_client_that_leaves_in_the_middle_of_an_answer_leaves_no_program(tmp_path: Path) -> None:

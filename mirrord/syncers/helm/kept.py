@@ -14,7 +14,7 @@ from mirrord.model.plan import Action, Plan
 from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.helm.names import INDEX, instant, place_of, places, repository_of, spec_of
 from mirrord.syncers.helm.plan.choice import ripe
-from mirrord.syncers.helm.plan.steps import INDEX_ITEM, LACKING
+from mirrord.syncers.helm.plan.steps import INDEX_ITEM, LACKING, is_blind
 from mirrord.syncers.helm.plan.survey import HelmSurvey, TargetContent
 from mirrord.syncers.helm.plan.trouble import Trouble, Troubles, provenance_of
 from mirrord.syncers.helm.spec import HelmSpec
@@ -144,7 +144,7 @@ class RunNotes:
         notes: dict[str, Mapping[str, str]] = {".troubles": {**noted, _SETUP: self.setup} if noted else {}}
         if INDEX_ITEM not in refused:
             notes[".items"] = {entry.item: "" for entry in survey.entries}
-        if refused - current.keys() or survey.missing or not whole:
+        if refused - current.keys() or survey.missing or not whole or is_blind(survey, spec):
             return {**notes, "": {}}
         told = {"problems": plan.decisions.problems, "remarks": plan.remarks}
         notes[".told"] = {what: json.dumps(sentences[:MOST]) for what, sentences in told.items()}

@@ -245,8 +245,22 @@ class LayoutWriter:
 
 
 def _holds(folder: Path) -> set[str]:
-    """Name what lies in a folder that may not be there, hidden files left out."""
-    return {path.name for path in folder.iterdir() if path.name[0] != "."} if folder.is_dir() else set()
+    """Name what lies in a folder that may not be there; hidden files and folders of other layouts are left out.
+
+    Images of one target may be called `a/b` and `a/b/c`, and either may come first.
+    """
+    if not folder.is_dir():
+        return set()
+    names = {path.name: path for path in folder.iterdir() if path.name[0] != "."}
+    return {name for name, path in names.items() if name == "blobs" or not _has_layouts(path)}
+
+
+def _has_layouts(path: Path) -> bool:
+    """Whether a folder is a layout, or holds folders of layouts and nothing else."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    inner = [] if (path / MARK).is_file() else list(path.iterdir())
+    return (path / MARK).is_file() or (bool(inner) and all(map(_has_layouts, inner)))
 
 
 @contextlib.contextmanager

@@ -62,8 +62,7 @@ def remarks(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
         if (chart, version) not in listed and not survey.hides(f"{chart}-{version}"):
             without = f"`{key}` has it and upstream does not; write it as upstream does, or take it out"
             yield f"{chart}-{version}: {without}"
-    ours = (found for found in survey.targets.values() if found.own is not None)
-    if survey.previous is None and spec.removed == "delete" and any(found.held for found in ours):
+    if is_blind(survey, spec):
         yield "nothing is known of earlier runs: this one deletes nothing, and the next one compares with what it saw"
     if spec.changed != "keep":
         return
@@ -72,6 +71,12 @@ def remarks(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
         other = [digest for digest in held if not choice.fits(digest)]
         if other:
             yield f"{item}: upstream changed its digest from {other[0]} to {choice.chart.digest}; ours stays"
+
+
+def is_blind(survey: HelmSurvey, spec: HelmSpec) -> bool:
+    """Whether something may have to be deleted, and nobody knows what upstream listed before."""
+    ours = (found for found in survey.targets.values() if found.own is not None)
+    return survey.previous is None and spec.removed == "delete" and any(found.held for found in ours)
 
 
 def waiting(survey: HelmSurvey, now: datetime) -> Iterator[str]:
