@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from mirrord.config.load import Configuration
 from mirrord.daemon.daemon import Daemon
 from mirrord.daemon.systemd import Notifier
 from mirrord.events import Events
@@ -28,10 +29,11 @@ async def test_the_watchdog_starves_when_a_restart_would_help() -> None:
     overdue = ["m"]
     beats: asyncio.Queue[float] = asyncio.Queue()
     runner = SimpleNamespace(tick=None, stopping=False, overdue=lambda: tuple(overdue))
-    shop = cast("Any", SimpleNamespace(runner=runner, events=Events()))
+    snapshot = SimpleNamespace(configuration=Configuration())
+    runtime = cast("Any", SimpleNamespace(runner=runner, events=Events(), snapshot=snapshot))
     metrics = cast("Any", SimpleNamespace(lag=SimpleNamespace(set=beats.put_nowait)))
     notifier = Fed()
-    daemon = Daemon(shop, cast("Any", None), metrics, notifier, folder=Path(), state=Path(), environ={})
+    daemon = Daemon(runtime, cast("Any", None), metrics, notifier, folder=Path(), state=Path(), environ={})
     beating = asyncio.create_task(daemon.beat(every=0.001))
     try:
         for _ in range(5):

@@ -96,7 +96,9 @@ class OldWorld:
 def unpack(version: str, state: Path) -> None:
     """Put the state that was made with a version to `state`."""
     with tarfile.open(STATES / f"{version}.tar.xz") as archive:
-        archive.extractall(state, filter="data")
+        # Debian's Python 3.11 has neither filters nor a default that 3.14 would not warn of.
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda entry, _: entry)
+        archive.extractall(state)
 
 
 async def make(python: str, file: Path, port: int) -> None:
