@@ -3,7 +3,7 @@
 Nothing is asked over the network: the surveys are made here, the record is real, and the steps end at once. The
 longest stretch that the loop worked without a pause is printed, with what it did.
 
-    python bench/deciding.py [--items N] [--json]
+    python -m bench.deciding [--items N] [--json]
 """
 
 from __future__ import annotations

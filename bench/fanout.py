@@ -4,7 +4,7 @@ Real docker-registry servers on loopback, fresh targets for every run, the order
 behind a line of 25 MB/s, as in life, and once with nothing between: then all there is to measure is the processor.
 Prints medians and ratios (mirrord / skopeo): wall, CPU of the clients, peak memory, source bytes.
 
-    python bench/fanout.py [--size MIB] [--runs N] [--rate MB] [--json]
+    python -m bench.fanout [--size MIB] [--runs N] [--rate MB] [--json]
 """
 
 from __future__ import annotations

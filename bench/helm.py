@@ -4,7 +4,7 @@ Reads, plans and writes indexes of 4 and 16 MB while helm loads the same files; 
 fetches 200 new charts from a server that takes 20 ms for each answer. Prints ratios (mirrord / the other).
 Every measurement is made in a process of its own.
 
-    python bench/helm.py [--runs N] [--index FILE[.gz] ...] [--charts N] [--json]
+    python -m bench.helm [--runs N] [--index FILE[.gz] ...] [--charts N] [--json]
 """
 
 from __future__ import annotations

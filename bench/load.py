@@ -6,7 +6,7 @@ loopback. The crowds: 200 downloads at once, 50 clients at `/status`, 100 at `/r
 `/livez` is asked 20 times a second, each on a new connection, and a Git mirror is synchronised again and again. The
 downloads are repeated with Debian's docker-registry, where it is installed. Ends by itself.
 
-    python bench/load.py [--only NAME…] [--downloads N] [--seconds S] [--repository MB]
+    python -m bench.load [--only NAME…] [--downloads N] [--seconds S] [--repository MB]
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Bench:
         await run("git", "init", "--quiet", "--bare", "-b", "main", self.source.path, env=GIT)
         fill(self.source, 200, self.given.repository * 1_000_000)
         self.source.commit("main", {f"docs/{number}.md": b"# a page\n" * 50 for number in range(50)})
-        argv = [sys.executable, str(Path(__file__).with_name("repositories.py")), "--serve", str(self.folder / "hosts")]
+        argv = [sys.executable, "-m", "bench.repositories", "--serve", str(self.folder / "hosts")]
         pipe = asyncio.subprocess.PIPE
         host = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe)
         try:

@@ -5,7 +5,7 @@ bottleneck, as in life. Prints seconds and ratios for: the first mirror, one new
 three destinations, and to none (served by mirrord itself), which is what `git fetch` does. mirrord runs inside one
 process, as in its daemon.
 
-    python bench/repositories.py [--refs N] [--size MB] [--runs N] [--json]
+    python -m bench.repositories [--refs N] [--size MB] [--runs N] [--json]
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ async def hosts_of(folder: Path) -> AsyncIterator[dict[str, str]]:
         hosts = {}
         for name in ("source", *NAMES):
             (folder / name).mkdir(parents=True)
-            argv = [sys.executable, __file__, "--serve", str(folder / name)]
+            argv = [sys.executable, "-m", "bench.repositories", "--serve", str(folder / name)]
             argv += [] if name == "source" else ["--rate", str(RATE)]
             process = stack.enter_context(subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE))  # noqa: ASYNC220 - once
             assert process.stdout is not None
