@@ -27,7 +27,7 @@ Exit code 0 when there is at least one, 1 when no mirror has this repository.
 
 Url = Annotated[str, typer.Argument(metavar="URL", help="The page of a file, or its raw URL.")]
 _GIT = "git"
-_ANYWHERE = {"0.0.0.0": "localhost", "[::]": "localhost"}  # noqa: S104 - what is listened on, told as what to open
+_ANYWHERE = {"0.0.0.0": "localhost", "[::]": "localhost"}  # noqa: S104 - addresses to listen on, and what to open instead
 
 
 def raw_url(url: Url, config: Config = None, json: Json = False) -> int:  # noqa: FBT002 - a flag

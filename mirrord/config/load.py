@@ -66,11 +66,11 @@ def load_folder(folder: Path, syncers: Mapping[str, Syncer], environ: Mapping[st
     mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems)
     problems.settle()
     found = {name: target for name, target in targets.items() if target}
-    notices = (*passed_over, *_unheeded(mirrors, syncers, book))
+    notices = (*passed_over, *_ignored_keys(mirrors, syncers, book))
     return Configuration(settings, book, mirrors, found, files, notices)
 
 
-def _unheeded(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer], book: HostBook) -> tuple[str, ...]:
+def _ignored_keys(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer], book: HostBook) -> tuple[str, ...]:
     """Ask the syncers about keys without effect; each is told once, however many mirrors it is about.
 
     Raises:
@@ -81,7 +81,7 @@ def _unheeded(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer], book: Ho
     for mirror in mirrors:
         syncer = syncers[mirror.kind]
         try:
-            told += syncer.unheeded(mirror, book) if syncer.unheeded else ()
+            told += syncer.ignored_keys(mirror, book) if syncer.ignored_keys else ()
         except ConfigError as error:
             problems.append(str(error))
     if problems:

@@ -180,7 +180,6 @@ def _request(request: web.Request, prefix: str, path: str) -> Request:
         prefix,
         path[len(prefix) :],
         {key: request.query[key] for key in request.query},  # the first of several wins
-        request.raw_path.partition("?")[2],
         fields,
         host if known else "",
         scheme if known else request.scheme,

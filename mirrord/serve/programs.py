@@ -105,9 +105,9 @@ class Programs:
     async def _fill(self, spool: Spooled, job: Job, client: str) -> web.Response | None:
         """Run a program when its turn has come, as `_run`."""
         refusal: web.Response | None = _refusal(500, _FAILED)
-        lane = self._quick if job.program.quick else self._slow
+        limit = self._quick if job.program.quick else self._slow
         try:
-            async with lane.started.place(client), lane.working.place(client) as place:
+            async with limit.started.place(client), limit.working.place(client) as place:
                 refusal = await self._run(spool, job, place)
         except CutOffError:  # nobody is there any more
             pass

@@ -82,7 +82,7 @@ class Syncer:
         restores: of a kind that keeps what its runs overwrite and delete.
         remarks: says what is wrong with programs of this machine that the kind depends on, a sentence each, to whoever
             has that many mirrors of it.
-        unheeded: says which keys under `hosts:` those programs cannot heed for a mirror, a sentence each; no I/O.
+        ignored_keys: says which keys under `hosts:` those programs cannot obey for a mirror, a sentence each; no I/O.
         front: serves the content of `local` over HTTP.
         held: looks what names of the ledger stand for at a target: digests, None for nothing. A kind that moves names
             of its own SHOULD offer it: what a crash left open is settled by that.
@@ -99,7 +99,7 @@ class Syncer:
     publishing: Callable[[Mirror, Publication], Mirror] | None = None
     restores: Restores | None = None
     remarks: Callable[[int], Awaitable[Sequence[str]]] | None = None
-    unheeded: Callable[[Mirror, HostBook], Sequence[str]] | None = None
+    ignored_keys: Callable[[Mirror, HostBook], Sequence[str]] | None = None
     front: Serves | None = None
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
 

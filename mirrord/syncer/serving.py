@@ -18,7 +18,6 @@ class Request:
     prefix: str  # which of `Serves.prefixes` it is
     path: str  # what follows the prefix, still percent-encoded
     query: Mapping[str, str]  # decoded; the first of several wins
-    raw_query: str = ""  # as it came
     # of the client, by names in lower case; the first of several wins
     headers: Mapping[str, str] = field(default_factory=dict)
     # `host[:port]` by which the client reached us, also through a proxy that says so; "" when nobody can tell

@@ -18,7 +18,7 @@ PATIENCE = Patience(window=5.0, first=30.0, soon=30.0, again=60.0)
 
 @contextlib.asynccontextmanager
 async def nothing(_: int) -> AsyncIterator[tuple[None, AsyncIterator[bytes]]]:
-    raise NotImplementedError
+    raise MissingError("nobody asks these sources")
     yield
 
 

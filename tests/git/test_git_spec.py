@@ -18,7 +18,7 @@ from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.wire.forges.known import FORGES
 
 UPSTREAM = "https://github.com/gocrane/crane.git"
-GIT = cast("Syncer", SimpleNamespace(kind="git", spec=GitSpec, target_spec=GitTarget, places=places, unheeded=None))
+GIT = cast("Syncer", SimpleNamespace(kind="git", spec=GitSpec, target_spec=GitTarget, places=places, ignored_keys=None))
 SYNCERS: Mapping[str, Syncer] = {"git": GIT}
 
 

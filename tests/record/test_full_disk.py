@@ -81,6 +81,8 @@ async def test_a_full_disk_that_has_a_reserve_can_be_opened(disk: Path) -> None:
     fill(disk / "filler")
     store = await opened(disk, partial(reserve.give_up, disk))
     await store.add_run(large("m"))
+    assert [run.mirror for run in await store.runs("m")] == ["m"]
+    assert len(await store.memory("m")) == 2000
     await store.close()
 
 

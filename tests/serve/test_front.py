@@ -226,7 +226,7 @@ async def test_front_passes_the_raw_path(served: Served) -> None:
     assert (await served.ask("HEAD", "/other/x"))[0] == 200
     told: Any = {"headers": {"host": "h", "connection": "close"}, "host": "h", "client": "127.0.0.1"}
     assert served.front.asked == [
-        Request("GET", "/v2/", "a%2Db/tags/list", {"n": "1", "last": "x"}, "n=1&n=2&last=x", **told),
+        Request("GET", "/v2/", "a%2Db/tags/list", {"n": "1", "last": "x"}, **told),
         Request("GET", "/v2/", "", {}, **told),
         Request("HEAD", "/other/", "x", {}, **told),
     ]

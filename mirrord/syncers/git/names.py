@@ -69,8 +69,8 @@ def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
     return canonical(source_address(mirror)), found
 
 
-def unheeded(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
-    """Return what is to be told about keys under `hosts:` that git and ssh cannot heed. Raises ConfigError."""
+def ignored_keys(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
+    """Return what is to be told about keys under `hosts:` that git and ssh cannot obey. Raises ConfigError."""
     addresses = {f"{mirror.origin}: mirrors.{mirror.name}.from": source_address(mirror)}
     for target in mirror.targets:
         if target.name != LOCAL:

@@ -30,8 +30,6 @@ _PARAMETER = r""";\s*+([\w!#$&+.^`|~-]++)(?:\s*+=\s*+(?:"([^"]*+)"|([^\s",;]*+))
 _LINK = re.compile(rf"\s*+<(?P<target>[^<>]*+)>(?P<parameters>(?:\s*+{_PARAMETER})*+)\s*+(?:,|\Z)")
 _PARAMETERS = re.compile(_PARAMETER)
 _ELSEWHERE = frozenset({"prev", "previous", "first", "last", "self"})  # what no registry means the next page by
-
-
 _NO_TAGS = (400, 405)  # what a registry answers that deletes by digest only: docker-registry 2.8 says DIGEST_INVALID
 
 
