@@ -1,6 +1,6 @@
 # make demo [ARGS=--once]   see it work, on this machine alone: registries, an image, the daemon
 # make test [ARGS=...]      everything that is checked: style, types, walls, tests
-# make bench [ARGS=...]     measure a copy from one registry to three, beside skopeo
+# make bench [ARGS=...]     measure a copy from one registry to three, beside crane, regsync and skopeo
 #
 # Needs Python 3.11 or newer with venv; everything else goes into .venv. PYTHON=/path/to/python3 chooses another one.
 
@@ -26,7 +26,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
-bench: $(VENV)/.runtime
+bench: $(VENV)/.dev
 	$(BIN)/python -m bench.fanout $(ARGS)
 
 clean:

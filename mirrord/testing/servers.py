@@ -55,18 +55,19 @@ def free_port() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One line of a real server's access log."""
+    """One line of a real server's access log; `sent` are bytes of the answer's body."""
 
     method: str
     path: str
     status: int
+    sent: int = 0
 
 
 class DockerRegistry:
     """Debian's `docker-registry` in a temporary folder; an async context manager.
 
     Attributes:
-        host: `127.0.0.1:PORT`, once started.
+        host: `ADDRESS:PORT`, once started.
         folder: where it keeps its content.
         pid: of the child, once started.
     """
@@ -78,9 +79,15 @@ class DockerRegistry:
         access_log: bool = False,
         folder: Path | None = None,
         foreign: bool = True,
+        address: str = "127.0.0.1",
+        tls: tuple[Path, Path] | None = None,
     ) -> None:
-        """Prepare; `user` (name and password) switches Basic authentication on, `foreign` allows URLs of layers."""
+        """Prepare; `user` (name and password) switches Basic authentication on, `foreign` allows URLs of layers.
+
+        It listens on `address`, an address of this machine, and speaks TLS with `tls` (certificates and key, PEM).
+        """
         self.host = ""
+        self._address, self._tls = address, tls
         self._kept = folder
         self._user = user
         self._access_log = access_log
@@ -92,7 +99,7 @@ class DockerRegistry:
     @property
     def url(self) -> str:
         """Base URL without a trailing slash."""
-        return f"http://{self.host}"
+        return f"{'https' if self._tls else 'http'}://{self.host}"
 
     @property
     def pid(self) -> int:
@@ -107,7 +114,8 @@ class DockerRegistry:
             head, quote, rest = line.partition('] "')
             words = rest.split()
             if quote and head and len(words) > 3 and words[2].startswith("HTTP/"):
-                found.append(Hit(words[0], words[1], int(words[3])))
+                sent = words[4] if len(words) > 4 else ""
+                found.append(Hit(words[0], words[1], int(words[3]), int(sent) if sent.isdecimal() else 0))
         return found
 
     async def start(self) -> None:
@@ -122,7 +130,7 @@ class DockerRegistry:
         if not self.host:
             self.folder = self._kept or Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="registry-")))
         for _ in range(5):  # another program may take the port between our look and the child's bind
-            self.host = self.host or f"127.0.0.1:{free_port()}"
+            self.host = self.host or f"{self._address}:{free_port()}"
             await self._spawn()
             try:
                 await self._ready()
@@ -188,6 +196,9 @@ class DockerRegistry:
             },
             "http": {"addr": self.host},
         }
+        if self._tls:
+            certificates, key = map(str, self._tls)
+            config["http"] = {"addr": self.host, "tls": {"certificate": certificates, "key": key}}
         if self._foreign:  # such layers are stored as they are
             config["validation"] = {"manifests": {"urls": {"allow": ["^https?://"]}}}
         if self._user is not None:
@@ -208,7 +219,7 @@ class DockerRegistry:
             async with asyncio.timeout(20), aiohttp.ClientSession() as session:
                 while not ended.done():
                     with contextlib.suppress(aiohttp.ClientError):
-                        async with session.get(f"{self.url}/v2/") as answer:
+                        async with session.get(f"{self.url}/v2/", ssl=False) as answer:
                             if answer.status in (200, 401):
                                 return
                     await asyncio.wait([ended], timeout=0.02)

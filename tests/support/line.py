@@ -49,7 +49,7 @@ class Line:
 
 @contextlib.asynccontextmanager
 async def line(host: str, rate: float) -> AsyncIterator[str]:
-    """Run a line in a process of its own; yields where it begins."""
+    """Run a line in a process of its own, at the same address; yields where it begins."""
     argv = [sys.executable, "-m", "tests.support.line", host, str(rate)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220 - once
         assert process.stdout is not None
@@ -63,7 +63,7 @@ async def line(host: str, rate: float) -> AsyncIterator[str]:
 async def main() -> None:
     """Listen until standard input ends."""
     host, rate = sys.argv[1:]
-    server = await asyncio.start_server(Line(host, float(rate)).carry, "127.0.0.1", 0)
+    server = await asyncio.start_server(Line(host, float(rate)).carry, host.rpartition(":")[0], 0)
     sys.stdout.write("{}:{}\n".format(*server.sockets[0].getsockname()))
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.read)
