@@ -160,7 +160,7 @@ def say_run(run: Run, *, kept: bool = False) -> None:
             say(f"and {len(good) - MOST} more that went well; --json has them all")
     for step in run.plan.steps if run.plan else ():
         if step.action is Action.REFUSE:
-            reason = step.reason.removeprefix(f"{step.item}: ")
+            reason = step.reason.removeprefix(f"{step.item}: ").removeprefix("refused: ")
             say(plain(f"refused: {step.target}: {step.item}: {reason}"))
     _say_beside(run)
     if run.error:

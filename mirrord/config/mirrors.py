@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Annotated, TypeVar
@@ -57,17 +57,27 @@ def check_crossings(mirrors: Sequence[tuple[Trail, Mirror]], syncers: Mapping[st
 def _flows(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problems) -> Iterable[_Flow]:
     try:
         source, places = syncer.places(mirror)
-    except ConfigError as error:
-        for what in error.problems:
-            bare = what.removeprefix(f"{mirror.origin}: ")
-            # A syncer may know which of its keys is meant, and then spells the whole trail.
-            if bare.startswith("mirrors."):
-                problems.add_at(mirror.origin, bare)
-            else:
-                problems.add(trail, bare)
+    except ConfigError:
+        for one in mirror.targets:  # one by one, so that every wrong one is named
+            _note_wrong(trail, mirror, one, syncer, problems)
         return
     for target, place in places.items():
         yield _Flow(mirror.name, trail, target, (mirror.kind, source), (mirror.kind, place))
+
+
+def _note_wrong(trail: Trail, mirror: Mirror, target: Target, syncer: Syncer, problems: Problems) -> None:
+    """Note what a kind says about one of a mirror's ways, at the line of the key that it means."""
+    try:
+        syncer.places(replace(mirror, targets=(target,)))
+    except ConfigError as error:
+        for what in error.problems:
+            for section, origin in (("targets", target.origin), ("mirrors", mirror.origin)):
+                bare = what.removeprefix(f"{origin}: ")
+                if bare.startswith(f"{section}."):
+                    problems.add_at(origin, bare)
+                    break
+            else:
+                problems.add(trail, what.removeprefix(f"{mirror.origin}: "))
 
 
 def _check_loops(flows: Sequence[_Flow], problems: Problems) -> None:

@@ -35,3 +35,29 @@ def test_a_typo_in_braces(tmp_path: Path, kind: str, to: str) -> None:
         load_folder(tmp_path, load_syncers(), {})
     wrong = f"{to!r} has braces around something unknown; write {{name}} or {{mirror}}"
     assert str(refused.value).endswith(f"{tmp_path / 'main.yaml'}:2: targets.site.to: {wrong}")
+
+
+def test_each_wrong_target_is_named(tmp_path: Path) -> None:
+    """All wrong targets of a mirror are told at once, each at the line where it stands and with its own key only."""
+    (tmp_path / "main.yaml").write_text(
+        "targets:\n"
+        "  a: {kind: helm, to: http//charts.example}\n"
+        "  b: {kind: helm, to: '/srv/{nmae}'}\n"
+        "  c: {kind: helm, to: /srv/charts}\n"
+        f"mirrors:\n  - {{name: m, kind: helm, from: {SOURCES['helm']}, to: [a, b, c]}}\n"
+        f"  - {{name: n, kind: helm, from: {SOURCES['helm']}, to: [a]}}\n"
+    )
+    with pytest.raises(ConfigError) as refused:
+        load_folder(tmp_path, load_syncers(), {})
+    file = tmp_path / "main.yaml"
+    no_url, braces = refused.value.problems
+    assert no_url.startswith(f"{file}:2: targets.a.to: 'http//charts.example' is no URL; write https://host/path, ")
+    assert braces.startswith(f"{file}:3: targets.b.to: '/srv/{{nmae}}' has braces around something unknown")
+
+
+def test_a_source_written_as_text(tmp_path: Path) -> None:
+    """An image's source without its key is answered with the key that most people want."""
+    (tmp_path / "main.yaml").write_text("mirrors:\n  - {name: m, kind: image, from: docker.io/nginx, to: local}\n")
+    with pytest.raises(ConfigError) as refused:
+        load_folder(tmp_path, load_syncers(), {})
+    assert "write a mapping, such as {repository: docker.io/library/nginx}" in str(refused.value)

@@ -224,6 +224,9 @@ def is_oci(url: str) -> bool:
 
 def _url(text: str, where: str) -> str:
     text = text.rstrip("/")
+    if "://" not in text:
+        wanted = "https://host/path, oci://host/path or, as a target, the absolute path of a folder"
+        raise ConfigError(f"{where}: {text[:80]!r} is no URL; write {wanted}")
     try:
         if not is_oci(text):
             check_url(text)

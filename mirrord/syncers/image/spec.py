@@ -88,7 +88,7 @@ class ImageSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: Source = Field(alias="from")
+    source: Source = Field(alias="from", examples=["{repository: docker.io/library/nginx}"])
     name: ImageName | None = Field(default=None, alias="as")
     publish: Literal["each", "together"] = "each"
     together_wait: Annotated[Duration, AfterValidator(between("0s", "30d"))] = 600.0

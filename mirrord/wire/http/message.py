@@ -195,7 +195,10 @@ def refusal(
         return error if status in RETRIABLE else permanent(error)  # 501, 505, 507… stay as they are
     if status in (401, 403):
         return DeniedError(f"{text} (credentials for {request.host} are missing, wrong or not enough)", status)
-    return (MissingError if status == 404 else RefusedError)(text, status)
+    if status == 404:
+        hint = f"nothing there for us; check the name, and whether it needs credentials for {request.host}"
+        return MissingError(f"{text} ({hint})", status)
+    return RefusedError(text, status)
 
 
 def permanent(error: MirrordError) -> MirrordError:
