@@ -32,7 +32,7 @@ NAMES = frozenset(
         "facts.noted",  # what a kind remembers is replaced, and not yet durable
         "ledger.intended",  # it is written down what is moved, and nothing is moved yet
         "ledger.settled",  # what came of moves is written to the database
-        "record.receipt",  # a receipt was written to the database
+        "record.receipts",  # what a run's receipts prove is written to the database, and not yet durable
     }
 )
 

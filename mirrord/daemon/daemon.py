@@ -140,10 +140,10 @@ class Daemon(Dispatcher):
         """Let the metrics follow the configuration in use."""
         self._metrics.follow(self.runtime.snapshot.configuration.mirrors, await self._standing(), now())
 
-    async def _standing(self) -> Sequence[Standing]:
+    async def _standing(self, mirror: str | None = None) -> Sequence[Standing]:
         """Ask the record; when that cannot be read the daemon goes on without, and says so."""
         try:
-            return await self.runtime.store.standing()
+            return await self.runtime.store.standing(mirror)
         except MirrordError as error:
             self._trouble = str(error)
             return ()
@@ -152,7 +152,7 @@ class Daemon(Dispatcher):
         """Take note of a run that ended; when our disk failed it, or did before, see at once how that is now."""
         if self._trouble or StorageError.code in {run.code, *(receipt.code for receipt in run.receipts)}:
             await self.look()
-        self._metrics.remember(entry for entry in await self._standing() if entry.mirror == run.mirror)
+        self._metrics.remember(await self._standing(run.mirror))
         self._edition += 1
         self._notifier.status(self.summary())
 

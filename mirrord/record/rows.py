@@ -5,10 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, RowMapping, TableClause, bindparam, delete, func, insert, select, text  # noqa: TID251 - this is the door
+from sqlalchemy import (  # noqa: TID251 - this is the door
+    Connection,
+    Engine,
+    RowMapping,
+    TableClause,
+    TextClause,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+)
 
 from mirrord import failpoints
 from mirrord.model.history import LastRun, Noted, RunRecord, Standing, TargetRecord
@@ -32,6 +45,7 @@ _INTENT = insert(tables.ledger).values(
 _OUTCOME = text(
     "UPDATE ledger SET outcome = :o WHERE mirror = :m AND target = :t AND name = :n AND run = :r AND outcome = 'open'"
 )
+_GONE = text("DELETE FROM known WHERE mirror = :m AND target = :t AND item = :i")
 _SURPLUS = text(
     "DELETE FROM ledger WHERE mirror = :m AND target = :t AND name = :n AND outcome <> 'open' AND id < ("
     "SELECT id FROM ledger WHERE mirror = :m AND target = :t AND name = :n AND outcome = 'done'"
@@ -103,7 +117,7 @@ class Rows:
         def change(link: Connection) -> int:
             row = link.execute(_of(tables.publishes, mirror=mirror)).mappings().first()
             number = int(row["number"] if row else 0) + 1
-            _put(link, tables.publishes, {"mirror": mirror}, {"number": number})
+            _put(link, tables.publishes, "mirror", [{"mirror": mirror, "number": number}])
             return number
 
         return self._write(change)
@@ -111,27 +125,32 @@ class Rows:
     def add_run(self, summary: RunSummary, settled: Sequence[LedgerEntry]) -> None:
         """Write one run, its targets, what it proved, and the standings that follow; all or nothing."""
         record, mirror = summary.record, summary.record.mirror
+        known = [
+            {"mirror": mirror, "target": target, "item": item, **row_of(seen)}
+            for (target, item), seen in summary.learned.items()
+            if seen is not None
+        ]
+        gone = [{"m": mirror, "t": target, "i": item} for (target, item), seen in summary.learned.items() if not seen]
+        names = [{"mirror": mirror, "target": target, **row_of(build)} for (target, _), build in summary.names.items()]
+        last = [
+            {"mirror": mirror, "target": target, **row_of(one), "troubles": "\n".join(one.troubles)}
+            for target, one in summary.last.items()
+        ]
+        noted = [
+            {"mirror": mirror, "what": what, "count": texts.count, "first": "\n".join(texts.first)}
+            for what, texts in summary.noted.items()
+        ]
 
         def change(link: Connection) -> None:
-            ran = {name: value for name, value in row_of(record).items() if name != "targets"}
-            number = link.execute(insert(tables.runs).values(ran).returning(tables.runs.c.id)).scalar()
-            for position, entry in enumerate(record.targets):
-                link.execute(insert(tables.run_targets).values(run=number, position=position, **row_of(entry)))
-            for (target, item), known in summary.learned.items():
-                row = row_of(known) if known else None
-                _put(link, tables.known, {"mirror": mirror, "target": target, "item": item}, row)
-                failpoints.hit("record.receipt")
-            for (target, name), build in summary.names.items():
-                _put(link, tables.names, {"mirror": mirror, "target": target, "name": name}, row_of(build))
-            _advance(link, record, "", record)
-            for entry in record.targets:
-                _advance(link, record, entry.target, entry)
-            for target, last in summary.last.items():
-                counts = row_of(last) | {"troubles": "\n".join(last.troubles)}
-                _put(link, tables.last_run, {"mirror": mirror, "target": target}, counts)
-            for what, texts in summary.noted.items():
-                row = {"count": texts.count, "first": "\n".join(texts.first)}
-                _put(link, tables.noted, {"mirror": mirror, "what": what}, row)
+            _add(link, record)
+            if gone:
+                link.execute(_GONE, gone)
+            _put(link, tables.known, "mirror target item", known)
+            failpoints.hit("record.receipts")
+            _put(link, tables.names, "mirror target name", names)
+            _put(link, tables.standing, "mirror target", _advanced(link, record))
+            _put(link, tables.last_run, "mirror target", last)
+            _put(link, tables.noted, "mirror what", noted)
             runs = tables.runs
             newest = select(runs.c.id).where(runs.c.mirror == mirror).order_by(runs.c.id.desc())
             oldest = link.execute(newest.offset(self._keep).limit(1)).scalar()
@@ -151,22 +170,25 @@ class Rows:
             parts[row["run"]].append(value_of(TargetRecord, row))
         return [value_of(RunRecord, row, targets=tuple(parts[row["id"]])) for row in found]
 
-    def standing(self) -> Sequence[Standing]:
-        """Read all standings with the number of items known at each."""
-        known, mirror, target = tables.known, tables.known.c.mirror, tables.known.c.target
-        at_each = select(mirror, target, func.count().label("items")).group_by(mirror, target)
+    def standing(self, mirror: str | None) -> Sequence[Standing]:
+        """Read the standings of a mirror, or all, with the number of items known at each."""
+        of = {} if mirror is None else {"mirror": mirror}
+        column = tables.known.c
+        counted = select(column.mirror, column.target, func.count().label("items"))
+        at_each = _where(counted, tables.known, of).group_by(column.mirror, column.target)
         items = {(row["mirror"], row["target"]): int(row["items"]) for row in self._read(at_each)}
-        anywhere = select(mirror, func.count(known.c.item.distinct()).label("items")).group_by(mirror)
+        distinct = select(column.mirror, func.count(column.item.distinct()).label("items"))
+        anywhere = _where(distinct, tables.known, of).group_by(column.mirror)
         items |= {(row["mirror"], ""): int(row["items"]) for row in self._read(anywhere)}
         last = {
             (row["mirror"], row["target"]): value_of(LastRun, row, troubles=_lines(row["troubles"]))
-            for row in self._read(select(tables.last_run))
+            for row in self._read(_of(tables.last_run, **of))
         }
         noted: dict[tuple[str, str], dict[str, Any]] = {}
-        for row in self._read(select(tables.noted)):
+        for row in self._read(_of(tables.noted, **of)):
             noted.setdefault((row["mirror"], ""), {})[row["what"]] = Noted(row["count"], _lines(row["first"]))
         found = []
-        for row in self._read(select(tables.standing).order_by(tables.standing.c.mirror, tables.standing.c.target)):
+        for row in self._read(_of(tables.standing, **of).order_by(*tables.standing.c["mirror", "target"])):
             key = (row["mirror"], row["target"])
             more = {"items": items.get(key, 0), "last": last.get(key), **noted.get(key, {})}
             found.append(value_of(Standing, row, **more))
@@ -183,8 +205,10 @@ class Rows:
         if written != self._facts(mirror, name):
 
             def change(link: Connection) -> None:
-                row = {"facts": written} if written else None
-                _put(link, tables.facts, {"mirror": mirror, "name": name}, row)
+                if written:
+                    _put(link, tables.facts, "mirror name", [{"mirror": mirror, "name": name, "facts": written}])
+                else:
+                    link.execute(_where(delete(tables.facts), tables.facts, {"mirror": mirror, "name": name}))
                 failpoints.hit("facts.noted")
 
             self._write(change)
@@ -223,22 +247,48 @@ class Rows:
 
 
 def _of(table: TableClause, **key: str) -> Any:
-    return select(table).where(*(table.c[name] == value for name, value in key.items()))
+    return _where(select(table), table, key)
 
 
-def _put(link: Connection, table: TableClause, key: Mapping[str, Any], row: Mapping[str, Any] | None) -> None:
-    """Let `row` stand under `key`, or nothing."""
-    link.execute(delete(table).where(*(table.c[name] == value for name, value in key.items())))
-    if row is not None:
-        link.execute(insert(table).values(**{**row, **key}))
+def _where(query: Any, table: TableClause, key: Mapping[str, str]) -> Any:
+    return query.where(*(table.c[name] == value for name, value in key.items()))
 
 
-def _advance(link: Connection, record: RunRecord, target: str, part: RunRecord | TargetRecord) -> None:
-    key = {"mirror": record.mirror, "target": target}
-    row = link.execute(_of(tables.standing, **key)).mappings().first()
-    before = value_of(Standing, row) if row else Standing(record.mirror, target)
-    after = row_of(advance(before, part.result, record.finished, part.code, part.error))
-    _put(link, tables.standing, key, {entry.name: after[entry.name] for entry in tables.standing.c})
+def _put(link: Connection, table: TableClause, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Let each of these rows, which have all columns, stand under its key; `key` are its columns."""
+    if rows:
+        link.execute(_putting(table, key), rows)
+
+
+@cache
+def _putting(table: TableClause, key: str) -> TextClause:
+    columns = [column.name for column in table.c]
+    quoted, values = ", ".join(f'"{name}"' for name in columns), ", ".join(f":{name}" for name in columns)
+    changed = ", ".join(f'"{name}" = excluded."{name}"' for name in columns if name not in key.split())
+    unique = ", ".join(key.split())
+    return text(f"INSERT INTO {table.name} ({quoted}) VALUES ({values}) ON CONFLICT ({unique}) DO UPDATE SET {changed}")  # noqa: S608 - names of our own tables
+
+
+def _add(link: Connection, record: RunRecord) -> None:
+    ran = {name: value for name, value in row_of(record).items() if name != "targets"}
+    number = link.execute(insert(tables.runs).values(ran).returning(tables.runs.c.id)).scalar()
+    parts = [{"run": number, "position": at, **row_of(entry)} for at, entry in enumerate(record.targets)]
+    if parts:
+        link.execute(insert(tables.run_targets), parts)
+
+
+def _advanced(link: Connection, record: RunRecord) -> Sequence[Mapping[str, Any]]:
+    """Return the standings of a mirror and its targets after a run."""
+    found = link.execute(_of(tables.standing, mirror=record.mirror)).mappings()
+    before = {row["target"]: value_of(Standing, row) for row in found}
+    rows = []
+    parts: list[tuple[str, RunRecord | TargetRecord]] = [("", record)]
+    parts += ((entry.target, entry) for entry in record.targets)
+    for target, part in parts:
+        standing = before.get(target, Standing(record.mirror, target))
+        after = row_of(advance(standing, part.result, record.finished, part.code, part.error))
+        rows.append({column.name: after[column.name] for column in tables.standing.c})
+    return rows
 
 
 def _lines(texts: str) -> tuple[str, ...]:

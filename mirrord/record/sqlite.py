@@ -93,9 +93,9 @@ class SqliteStore:
         """See `Store.runs`."""
         return await self._call(self._opened.runs, mirror, limit)
 
-    async def standing(self) -> Sequence[Standing]:
+    async def standing(self, mirror: str | None = None) -> Sequence[Standing]:
         """See `Store.standing`."""
-        return await self._call(self._opened.standing)
+        return await self._call(self._opened.standing, mirror)
 
     async def recall(self, mirror: str, name: str) -> Mapping[str, str]:
         """See `Facts.recall`."""

@@ -54,8 +54,8 @@ class Store(Facts, Protocol):
     async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
         """Return the newest `limit` runs of `mirror`, newest first."""
 
-    async def standing(self) -> Sequence[Standing]:
-        """Return the standing of every mirror and of every target, sorted by mirror and target."""
+    async def standing(self, mirror: str | None = None) -> Sequence[Standing]:
+        """Return the standing of a mirror and its targets, or of every mirror, sorted by mirror and target."""
 
     async def intend(self, entries: Iterable[LedgerEntry]) -> None:
         """Write down, durably, what is about to be moved."""

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 Registries = tuple[DockerRegistry, DockerRegistry]
 IMAGES = [name for name in NAMES if not name.startswith(("git.", "notes.", "facts."))]
 """Places that a run over images passes; Git, notes and facts have tests of their own beside their syncers."""
-LATER = ("push.tag:3", "record.receipt:1")
+LATER = ("push.tag:3", "record.receipts:1")
 """The same places after others were passed."""
 
 

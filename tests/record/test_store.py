@@ -268,7 +268,7 @@ def test_network_file_systems(path: str, network: bool) -> None:
 async def test_failed_write_changes_nothing(tmp_path: Path) -> None:
     """When the disk fails in the middle of a run's rows, none of them is kept, and the record goes on."""
     store = await SqliteStore.open(tmp_path / "mirrord.db", T0)
-    failpoints.arm("record.receipt", failpoints.after(1, failpoints.fail))
+    failpoints.arm("record.receipts", failpoints.fail)
     try:
         with pytest.raises(StorageError, match="failpoint"):
             await store.add_run(run(done("v1"), done("v2")))
@@ -299,7 +299,7 @@ asyncio.run(main())
     path = tmp_path / "mirrord.db"
     child = subprocess.run(
         [sys.executable, "-c", code, str(path), str(Path(__file__).parent)],
-        env=os.environ | {"MIRRORD_FAILPOINTS": "record.receipt=exit:2"},
+        env=os.environ | {"MIRRORD_FAILPOINTS": "record.receipts=exit:1"},
         check=False,
     )
     assert child.returncode == failpoints.CRASH_STATUS

@@ -80,10 +80,11 @@ class MemoryStore:
         self._usable()
         return [entry for entry in reversed(self._runs) if entry.mirror == mirror][:limit]
 
-    async def standing(self) -> Sequence[Standing]:
+    async def standing(self, mirror: str | None = None) -> Sequence[Standing]:
         """See `Store.standing`."""
         self._usable()
-        return [replace(entry, items=self._items(*key)) for key, entry in sorted(self._standing.items())]
+        found = [entry for entry in sorted(self._standing.items()) if mirror in (None, entry[0][0])]
+        return [replace(entry, items=self._items(*key)) for key, entry in found]
 
     async def recall(self, mirror: str, name: str) -> Mapping[str, str]:
         """See `Facts.recall`."""
