@@ -1,6 +1,7 @@
 """What may be asked of mirrord, as values: the daemon carries them out, or a process of its own where there is none.
 
-A new command is one value here, one method of `mirrord.daemon.dispatcher.Dispatcher`, and one file in `mirrord.cli`.
+A new command is one value here, one method of `mirrord.daemon.dispatcher.Dispatcher`, and one file in `mirrord.cli`,
+with its words in `mirrord.cli.grammar`.
 """
 
 from __future__ import annotations

@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 import yaml
 
 from mirrord import errors
-from mirrord.cli import COMMANDS, application
+from mirrord.cli.grammar import COMMANDS, PROGRAM
 from mirrord.config.load import load_folder
 from mirrord.report import logs, status
 from mirrord.report.metrics import Metrics
@@ -34,7 +33,6 @@ ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS]
 CONFIGURATION = {"settings", "hosts", "targets", "mirrors"}
-PROGRAM: Any = typer.main.get_command(application(*COMMANDS))
 
 
 def pages() -> list[Any]:
@@ -60,13 +58,8 @@ def first_column(text: str) -> set[str]:
 # The command line
 
 
-def plain(text: str) -> str:
-    """Write help texts for Markdown: what a terminal shows in colour is code."""
-    return re.sub(r"\[cyan\](.*?)\[/cyan\]", r"`\1`", text)
-
-
 def command_table() -> str:
-    first = {name: plain(PROGRAM.commands[name].help.split("\n\n")[0]) for name in COMMANDS}
+    first = {name: (PROGRAM.commands[name].help or "").split("\n\n")[0] for name in COMMANDS}
     rows = [f"| `mirrord {name}` | {text} |" for name, text in first.items()]
     return "\n".join(["| command | |", "|---|---|", *rows]) + "\n"
 
@@ -74,29 +67,25 @@ def command_table() -> str:
 def parameters(command: Any) -> Iterator[str]:
     for parameter in command.params:
         variable = f" Environment: `{parameter.envvar}`." if getattr(parameter, "envvar", None) else ""
-        names = f"`{parameter.metavar}`"
+        names = f"`{(parameter.metavar or '').strip('[.]')}`"
         if parameter.param_type_name == "option":
             value = "" if parameter.is_flag else f" {parameter.metavar}"
             names = ", ".join(f"`{name}{value}`" for name in parameter.opts)
-        yield f"| {names} | {plain(parameter.help)}{variable} |"
+        yield f"| {names} | {parameter.help}{variable} |"
 
 
 def usage(name: str, command: Any) -> str:
-    words = [f"mirrord {name}"]
-    for parameter in command.params:
-        if parameter.param_type_name == "argument":
-            word = parameter.metavar + ("..." if parameter.nargs == -1 else "")
-            words.append(word if parameter.required else f"[{word}]")
-    return " ".join([*words, "[OPTIONS]"])
+    words = [parameter.metavar for parameter in command.params if parameter.param_type_name == "argument"]
+    return " ".join([f"mirrord {name}", *words, "[OPTIONS]"])
 
 
 def paragraphs(text: str) -> Iterator[str]:
     for paragraph in text.strip().split("\n\n"):
-        if paragraph.startswith("  "):
-            examples = [line.strip() for line in paragraph.splitlines()]
+        if paragraph.startswith("\b\n"):
+            examples = paragraph.splitlines()[1:]
             yield "\n".join(["```console", *examples, "```"])
         else:
-            yield plain(" ".join(paragraph.split()))
+            yield " ".join(paragraph.split())
 
 
 def reference() -> str:
@@ -109,7 +98,7 @@ def reference() -> str:
     for name in COMMANDS:
         command = PROGRAM.commands[name]
         parts += [f"\n## `{name}`", f"\n```text\n{usage(name, command)}\n```"]
-        parts += [f"\n{paragraph}" for paragraph in paragraphs(command.help)]
+        parts += [f"\n{paragraph}" for paragraph in paragraphs(command.help or "")]
         parts.append("\n" + "\n".join(["| option | meaning |", "|---|---|", *parameters(command)]))
     parts.insert(1, "")
     return "\n".join(parts) + "\n"

@@ -39,7 +39,7 @@ DOORS = {
     "prometheus_client": {"mirrord.report.metrics"},
     "uvloop": {"mirrord.daemon.loop"},
     "rich": {"mirrord.cli"},
-    "typer": {"mirrord.cli"},
+    "click": {"mirrord.cli"},
 }
 # What the standard library has that goes to other machines, starts programs, or reads objects out of bytes.
 STANDARD_DOORS = {
@@ -223,29 +223,6 @@ def test_secrets_are_revealed_where_headers_and_forms_are_made() -> None:
         if isinstance(node, ast.Attribute) and node.attr == "reveal"
     }
     assert users == {"mirrord.wire.http.auth", "mirrord.wire.http.token", "mirrord.wire.secret"}
-
-
-def test_copy_loads_only_what_it_needs() -> None:
-    """`mirrord copy` runs through the corridor, and starts without database, scheduler, web server, logs and metrics.
-
-    Each of these is a tenth of a second or more of the 0.45 s that its start may take over a bare interpreter.
-    """
-    packages = ("yaml", "httpx", "git", "sqlalchemy", "apscheduler", "structlog", "rich", "prometheus_client")
-    rooms = ("aiohttp.web", "uvloop", "mirrord.daemon.runtime", "mirrord.serve", "mirrord.syncers.helm")
-    heavy = (*packages, *rooms)
-    code = f"import sys, mirrord.cli, mirrord.cli.copy; print([name for name in {heavy!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_doubles_are_loaded_by_the_demonstration_only_when_it_runs() -> None:
-    """The command line as a whole can be loaded, for `--help` too, without `mirrord.testing`."""
-    code = (
-        "import sys; from mirrord.cli import COMMANDS, application; application(*COMMANDS);"
-        "print([name for name in sys.modules if name.startswith('mirrord.testing')])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 # Sizes, names, words

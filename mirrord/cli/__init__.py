@@ -1,4 +1,4 @@
-"""The command line: one small file a command; the only place that prints or exits.
+"""The command line: `grammar` says what may be typed, one small file a command does it; the only place that prints.
 
 A command is imported only when it is called, so that `mirrord copy` never pays for the daemon.
 """
@@ -7,69 +7,17 @@ from __future__ import annotations
 
 import gc
 import sys
-from importlib import import_module
-from json import dumps
-from typing import Annotated
 
-import typer
+import click
 
-from mirrord import __version__
-from mirrord.cli.console import plain_lines
+from mirrord.cli.console import note, plain_lines, say_json
+from mirrord.cli.grammar import COMMANDS, PROGRAM
 from mirrord.errors import MirrordError, UsageError
 from mirrord.wire.secret import redact, unnamed
 
-COMMANDS = (
-    "copy",
-    "check",
-    "plan",
-    "sync",
-    "publish",
-    "restore",
-    "status",
-    "serve",
-    "reload",
-    "healthcheck",
-    "raw-url",
-    "demo",
-)
+__all__ = ["COMMANDS", "main"]
 
 GARBAGE = 20_000  # objects between two looks for cycles: the default of 700 costs 6 % of a copy and finds nothing
-
-EXIT_CODES = """
-[bold]Exit codes[/bold]
-
-0 done, or nothing to do · 1 failed · 2 partly done · 64 wrong usage · 69 nothing reachable ·
-74 disk or database · 75 try later (busy, rate-limited) · 78 wrong configuration
-"""
-
-
-def _version(wanted: bool) -> None:  # noqa: FBT001 - typer hands over the flag like this
-    if wanted:
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,  # noqa: FBT002 - read by its callback
-) -> None:
-    """Keep copies of images, charts and Git repositories close to their users: read once, written to every target."""
-
-
-def application(*names: str) -> typer.Typer:
-    """Build the command line with these commands."""
-    app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", epilog=flowing(EXIT_CODES))
-    app.callback(epilog=flowing(EXIT_CODES))(_root)
-    for name in names:
-        word = name.replace("-", "_")
-        module = import_module(f"mirrord.cli.{word}")
-        app.command(name, help=flowing(module.HELP))(getattr(module, word))
-    return app
-
-
-def flowing(text: str) -> str:
-    """Join the lines of each paragraph, so that they fit every terminal; examples (two spaces before them) stay."""
-    paragraphs = text.strip().split("\n\n")
-    return "\n\n".join(part if part.startswith("  ") else part.replace("\n", " ") for part in paragraphs)
 
 
 def _clean(text: str, *typed: str) -> str:
@@ -80,27 +28,27 @@ def _clean(text: str, *typed: str) -> str:
     return plain_lines(redact(text))
 
 
+def _failed(given: list[str], code: str, message: str) -> None:
+    """Say for machines, which asked for it, what went wrong."""
+    if "--json" in given:
+        say_json({"error": {"code": code, "message": message}})
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
     gc.set_threshold(GARBAGE)
     given = sys.argv[1:] if arguments is None else arguments
-    wanted = next((word for word in given if not word.startswith("-")), "")
-    app = application(*((wanted,) if wanted in COMMANDS else COMMANDS))
     try:
-        sys.exit(app(given, standalone_mode=False, prog_name="mirrord") or 0)
+        sys.exit(PROGRAM(given, standalone_mode=False, prog_name="mirrord") or 0)
     except MirrordError as error:
-        if "--json" in given:
-            typer.echo(dumps({"error": {"code": error.code, "message": _clean(str(error))}}))
-        typer.echo(_clean(f"mirrord: {error}"), err=True)
+        _failed(given, error.code, _clean(str(error)))
+        note(_clean(f"mirrord: {error}"))
         sys.exit(error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except Exception as error:
-        # What typer's parser finds wrong knows how to show itself; it has no public class.
-        if not hasattr(error, "show"):
-            raise
-        message = str(getattr(error, "message", ""))
-        error.message = _clean(message, *given)  # type: ignore[attr-defined]  # it repeats what was typed
+    except click.ClickException as error:
+        error.message = _clean(error.message, *given)  # type: ignore[misc]  # it repeats what was typed
+        _failed(given, UsageError.code, error.format_message())
         error.show()
         sys.exit(UsageError.exit_code)
     finally:

@@ -6,12 +6,11 @@ import asyncio
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
-import typer
-
-from mirrord.cli.console import exit_code, note, say_json, say_run
+from mirrord.cli.console import note, say_json
 from mirrord.cli.progress import shown
+from mirrord.cli.results import exit_code, say_run
 from mirrord.commands import Command
 from mirrord.config.load import Configuration, load_folder
 from mirrord.daemon.dispatcher import NO_DAEMON, Dispatcher
@@ -28,18 +27,6 @@ from mirrord.syncer.port import load_syncers
 _Answer = TypeVar("_Answer")
 
 FOLDERS = (Path("/etc/mirrord/conf.d"), Path("conf.d"))
-
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", "-c", metavar="DIR", help="Folder of YAML files; default /etc/mirrord/conf.d, then ./conf.d."
-    ),
-]
-State = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="State directory; default $STATE_DIRECTORY, then ./state.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Mirrors; all when none is named.")]
 
 
 def config_folder(given: Path | None) -> Path:

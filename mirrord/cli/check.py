@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from mirrord.cli.ask import Config, Json, config_folder, configuration
+from pathlib import Path
+
+from mirrord.cli.ask import config_folder, configuration
 from mirrord.cli.console import note, say, say_json, table
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import load_syncers
 
-HELP = """Read the configuration and say everything that is wrong with it; start nothing.
 
-Each problem is one line: file, line, key, what is wrong and what to write instead.
-
-  $ mirrord check --config ./conf.d
-
-Exit code 0 when all is well, 78 when not.
-"""
-
-
-def check(config: Config = None, json: Json = False) -> int:  # noqa: FBT002 - a flag
+def check(*, config: Path | None, json: bool) -> int:
     """Run the command and return its exit code."""
     folder = config_folder(config)
     try:

@@ -6,19 +6,17 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from mirrord.blobs.pool import SpoolPool
-from mirrord.cli.console import exit_code, say_json, say_run
+from mirrord.cli.console import say_json
 from mirrord.cli.progress import shown
+from mirrord.cli.results import exit_code, say_run
 from mirrord.daemon import loop
 from mirrord.errors import kind_of
 from mirrord.events import Events
@@ -35,22 +33,6 @@ from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
 
 BUDGET = 20 << 30  # bytes of the temporary folder
-
-HELP = """Copy one image, with all its platforms, to one or many places. Every blob is read once.
-
-SRC and DST are references ([cyan]ghcr.io/team/app:v1[/cyan]), [cyan]oci:DIR[:TAG][/cyan] for an OCI layout,
-or (SRC only) [cyan]docker-archive:FILE[:NAME][/cyan]. Several images in one layout or archive are distinguished by
-name ([cyan]oci:DIR:quay.io/team/app:v3[/cyan]), by the tag in it ([cyan]oci:DIR:v3[/cyan]) or by digest
-([cyan]oci:DIR@DIGEST[/cyan]). A SRC without a tag is [cyan]latest[/cyan],
-a DST without one gets the tag of SRC. Needs no configuration and no state;
-credentials are docker's own ([cyan]DOCKER_CONFIG[/cyan], [cyan]DOCKER_AUTH_CONFIG[/cyan], credential helpers).
-
-  $ mirrord copy docker.io/library/nginx:1.29 ghcr.io/team/nginx oci:backup
-  $ mirrord copy oci:build/app registry.example/team/app:v1 ghcr.io/team/app:v1
-
-Exit code 0 when every DST has the image, 1 when none could get it, 2 when some could, 69 when nothing
-could be reached.
-"""
 
 PREFIX = "mirrord-copy-"
 _LOCK = "lock"
@@ -104,16 +86,9 @@ def _make() -> tuple[Path, int]:
         os.close(lock)
 
 
-def copy(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="What to copy.")],
-    targets: Annotated[list[str], typer.Argument(metavar="DST", help="Where to; any number.")],
-    allow_private: Annotated[  # noqa: FBT002 - a flag
-        bool, typer.Option("--allow-private", help="SRC and DST may be at private addresses, such as 10.0.0.5.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,  # noqa: FBT002 - a flag
-) -> int:
+def copy(source: str, targets: tuple[str, ...], *, allow_private: bool, json: bool) -> int:
     """Run the command and return its exit code."""
-    book = _book([source, *targets] if allow_private else [])
+    book = _book((source, *targets) if allow_private else ())
     run = loop.run(_copy(source, targets, book, quiet=json), plain=True)
     if json:
         say_json(run_document(run))
@@ -122,13 +97,13 @@ def copy(
     return exit_code([run])
 
 
-def _book(private: list[str]) -> HostBook:
+def _book(private: Sequence[str]) -> HostBook:
     """Return the rules for hosts: docker's credentials, and what is named in `private` may have private addresses."""
     hosts = [host_of(text) for text in private]
     return HostBook({host: HostPolicy(host, allow_private=True) for host in hosts if host}, DockerKeyring())
 
 
-async def _copy(source: str, targets: list[str], book: HostBook, *, quiet: bool) -> Run:
+async def _copy(source: str, targets: Sequence[str], book: HostBook, *, quiet: bool) -> Run:
     events = Events()
     copying(source, targets, None)  # what is written wrong is reported before anything is asked
     with room() as folder, shown(events, quiet=quiet):

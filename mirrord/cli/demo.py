@@ -11,12 +11,11 @@ import shutil
 import signal
 import sys
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from mirrord.cli.console import exit_code, say, say_run, short, size, table
+from mirrord.cli.console import say, short, size, table
 from mirrord.cli.progress import shown
+from mirrord.cli.results import exit_code, say_run
 from mirrord.commands import Publish, Sync
 from mirrord.daemon.loop import run
 from mirrord.errors import DigestError
@@ -35,22 +34,8 @@ if TYPE_CHECKING:
 
 CHARTS, CODE = "charts", "code"
 
-HELP = """Show everything at work, on this machine alone: no account, no configuration, nothing is left behind.
 
-Starts four registries, a chart repository, three Git hosts and the daemon on loopback, builds an image for linux/amd64
-and linux/arm64, publishes it from one registry to the three others and to the embedded store as [cyan]main[/cyan] and
-[cyan]main-<commit>[/cyan], mirrors the charts and a Git repository, and leaves all of it running until Ctrl-C. The
-registries are Debian's [cyan]docker-registry[/cyan] where it is installed.
-
-  $ mirrord demo --once
-
-Exit code 0 when everything was published and checked, 1 when not.
-"""
-
-
-def demo(
-    once: Annotated[bool, typer.Option("--once", help="End when everything is published and checked.")] = False,  # noqa: FBT002 - a flag
-) -> int:
+def demo(*, once: bool) -> int:
     """Run the command and return its exit code."""
     return run(_demo(once=once))
 

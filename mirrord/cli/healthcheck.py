@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import http.client
-from typing import Annotated
-
-import typer
 
 from mirrord.cli.console import note, say, say_json
 from mirrord.errors import UsageError
 from mirrord.wire.number import whole
 
-HELP = """Ask a running daemon whether it is alive; exit code 0 when it is, 1 when not.
-
-Looks at [cyan]MIRRORD_LISTEN[/cyan], else 127.0.0.1:8080; reads no configuration.
-
-  $ mirrord healthcheck --listen 127.0.0.1:8080
-"""
-
 PATIENCE = 5.0  # seconds
 
 
-def healthcheck(
-    listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where it listens.", envvar="MIRRORD_LISTEN")
-    ] = "127.0.0.1:8080",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,  # noqa: FBT002 - a flag
-) -> int:
+def healthcheck(listen: str, *, json: bool) -> int:
     """Run the command and return its exit code."""
     host, _, port = listen.rpartition(":")
     number = whole(port, 5)

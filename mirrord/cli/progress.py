@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from mirrord.cli.console import mark, note, plain_lines, size
+from mirrord.cli.console import note, plain_lines, size
+from mirrord.cli.results import mark
 from mirrord.events import BytesRead, BytesSent, Event, Events, Retrying, StepDone
 
 if TYPE_CHECKING:

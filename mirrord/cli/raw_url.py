@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
 
-import typer
-
-from mirrord.cli.ask import Config, Json, configuration
+from mirrord.cli.ask import configuration
 from mirrord.cli.console import note, say_json, table
 from mirrord.errors import MissingError, UsageError
 from mirrord.syncer.values import LOCAL, Mirror, Target
@@ -15,22 +13,11 @@ from mirrord.wire.forges.known import FORGES, canonical, parse_page
 from mirrord.wire.forges.port import Page, joined, short
 from mirrord.wire.secret import unnamed
 
-HELP = """Turn the URL of a file on GitHub, Gitee, Coding, CNB… into its raw URLs at every mirror.
-
-The page of the file will do, and so will its raw URL; the repository may be the origin of a mirror or one of its
-targets. Nothing is asked of any host: the configuration alone says where mirrors are.
-
-  $ mirrord raw-url https://github.com/gocrane/helm-charts/blob/main/README.md
-
-Exit code 0 when there is at least one, 1 when no mirror has this repository.
-"""
-
-Url = Annotated[str, typer.Argument(metavar="URL", help="The page of a file, or its raw URL.")]
 _GIT = "git"
 _ANYWHERE = {"0.0.0.0": "localhost", "[::]": "localhost"}  # noqa: S104 - addresses to listen on, and what to open instead
 
 
-def raw_url(url: Url, config: Config = None, json: Json = False) -> int:  # noqa: FBT002 - a flag
+def raw_url(url: str, *, config: Path | None, json: bool) -> int:
     """Run the command and return its exit code."""
     page = _page(url)
     read = configuration(config)

@@ -5,34 +5,18 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime
-from typing import Annotated
+from pathlib import Path
 
-import typer
-
-from mirrord.cli.ask import Config, Json, State, ask
+from mirrord.cli.ask import ask
 from mirrord.cli.console import clear, plain, say, say_json, table
 from mirrord.commands import GetStatus
 from mirrord.model.run import Result
 from mirrord.report.status import MirrorStatus, Status, TargetStatus, counted, status_document
 
-HELP = """Show for each mirror and target when it last succeeded, what is wrong, and when it runs next.
-
-Asks the daemon that holds the state, or reads the record; then NEXT is `no daemon`.
-
-  $ mirrord status --watch
-
-Exit code 0 when every last run was good, 1 when not.
-"""
-
 EVERY = 2.0  # seconds between two looks
 
 
-def status(
-    config: Config = None,
-    state: State = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until Ctrl-C.")] = False,  # noqa: FBT002 - a flag
-    json: Json = False,  # noqa: FBT002 - a flag
-) -> int:
+def status(*, config: Path | None, state: Path | None, watch: bool, json: bool) -> int:
     """Run the command and return its exit code."""
     while True:
         found = ask(GetStatus(), config, state, quiet=True)

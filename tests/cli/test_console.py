@@ -9,8 +9,9 @@ from select import PIPE_BUF
 
 import pytest
 
-from mirrord.cli.console import MOST, say_json, say_plan, say_run
+from mirrord.cli.console import say_json
 from mirrord.cli.progress import shown
+from mirrord.cli.results import MOST, say_plan, say_run
 from mirrord.events import Events, StepDone
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
+from importlib import import_module
 
 import pytest
 
 from mirrord import __version__
-from mirrord.cli import COMMANDS, flowing
+from mirrord.cli.grammar import COMMANDS, PROGRAM
 from tests.support.commands import Said
 
 Typed = Callable[..., Said]
 
 
 def words(said: Said) -> str:
-    """Return a help page without its frames and line ends."""
-    return " ".join(re.sub(r"[│╭╮╰╯─]", " ", said.out).split())
+    """Return a help page without its line ends."""
+    return " ".join(said.out.split())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -35,7 +37,7 @@ def test_root_help(typed: Typed) -> None:
     said = typed("--help")
     assert said.status == 0
     assert [name for name in COMMANDS if name not in words(said)] == []
-    assert re.findall(r"(?:^|· )(\d+) ", words(said).partition("Exit codes ")[2]) == [
+    assert re.findall(r"(?:^|· )(\d+) ", words(said).partition("Exit codes: ")[2]) == [
         *("0", "1", "2", "64", "69", "74", "75", "78")
     ]
 
@@ -74,6 +76,36 @@ def test_wrong_usage(typed: Typed, arguments: tuple[str, ...], text: str) -> Non
     assert text in said.err
 
 
-def test_flowing() -> None:
-    """Paragraphs are joined, examples keep their lines."""
-    assert flowing("a\nb\n\n  $ c\n  $ d\n\ne\n") == "a b\n\n  $ c\n  $ d\n\ne"
+@pytest.mark.parametrize("arguments", [("copy",), ("restore", "--bogus"), ("--bogus",), ("bogus",)])
+def test_wrong_usage_is_json_too(typed: Typed, arguments: tuple[str, ...]) -> None:
+    """With `--json` what the parser does not understand is one document, as every other error is."""
+    said = typed(*arguments, "--json")
+    assert said.status == 64
+    assert said.document["error"]["code"] == "usage"
+    assert said.document["error"]["message"] in said.err
+
+
+def test_what_was_typed_wrong_shows_no_secret(typed: Typed) -> None:
+    """A password in a word that no command understands is in neither answer."""
+    said = typed(
+        "copy", "--json", "--pr", "https://robot:s3cret-word@ghcr.io/a", "b", "--bogus=https://u:s3cret-word@x"
+    )
+    assert said.status == 64
+    assert "s3cret" not in said.out + said.err
+
+
+def test_examples_keep_their_lines(typed: Typed) -> None:
+    """Paragraphs flow with the terminal, examples stay as they are written."""
+    lines = [line.strip() for line in typed("copy", "--help").out.splitlines()]
+    assert "$ mirrord copy docker.io/library/nginx:1.29 ghcr.io/team/nginx oci:backup" in lines
+    assert not [line for line in lines if "\b" in line]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_may_be_typed_is_what_is_carried_out(command: str) -> None:
+    """The function of a command takes exactly what the grammar lets people type."""
+    word = command.replace("-", "_")
+    function = getattr(import_module(f"mirrord.cli.{word}"), word)
+    taken = inspect.signature(function).parameters
+    assert set(taken) == {parameter.name for parameter in PROGRAM.commands[command].params}
+    assert [name for name, one in taken.items() if one.default is not one.empty] == []

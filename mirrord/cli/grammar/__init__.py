@@ -1,0 +1,60 @@
+"""What may be typed: every command with its help, its arguments and its options.
+
+Nothing here knows how a command is carried out, so that help, and what is said of a wrong word, cost the interpreter
+and click alone. `mirrord.cli.<command>` is imported when the command was understood, and its function of the same name
+gets what was typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import click
+
+from mirrord import __version__
+from mirrord.cli.grammar.looking import LOOKING
+from mirrord.cli.grammar.mirroring import MIRRORING
+from mirrord.cli.grammar.running import RUNNING
+
+GROUPS: Mapping[str, tuple[click.Command, ...]] = {"Mirroring": MIRRORING, "Looking": LOOKING, "Running": RUNNING}
+COMMANDS: tuple[str, ...] = tuple(str(command.name) for group in GROUPS.values() for command in group)
+
+_WIDEST = 100  # columns: longer lines are hard to read
+_HELP = "Keep copies of images, charts and Git repositories close to their users: read once, written to every target."
+_EXIT_CODES = """\
+0 done, or nothing to do · 1 failed · 2 partly done · 64 wrong usage · 69 nothing reachable · 74 disk or database ·
+75 try later (busy, rate-limited) · 78 wrong configuration"""
+
+
+class _Program(click.Group):
+    """The first page of the help: commands in their groups, exit codes at the end."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click hands it over
+        return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
+        width = max(map(len, COMMANDS))
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(_lines(group, width)))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
+        with formatter.section("Exit codes"):
+            formatter.write_text(_EXIT_CODES)
+
+
+def _lines(group: tuple[click.Command, ...], width: int) -> Iterator[tuple[str, str]]:
+    """Yield each command, padded so that all groups have one second column, and the first paragraph of its help."""
+    for command in group:
+        yield str(command.name).ljust(width), " ".join(str(command.help).partition("\n\n")[0].split())
+
+
+PROGRAM = _Program(
+    "mirrord",
+    commands={str(command.name): command for group in GROUPS.values() for command in group},
+    help=_HELP,
+    no_args_is_help=True,
+    context_settings={"max_content_width": _WIDEST},
+    params=[],
+)
+click.version_option(__version__, message="%(version)s", help="Show it.")(PROGRAM)

@@ -1,0 +1,77 @@
+"""Commands that say how things are, and change nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag
+
+_CHECK = command(
+    "check",
+    """Read the configuration and say everything that is wrong with it; start nothing.
+
+Each problem is one line: file, line, key, what is wrong and what to write instead.
+
+  $ mirrord check --config ./conf.d
+
+Exit code 0 when all is well, 78 when not.
+""",
+    CONFIG,
+    JSON,
+)
+
+_STATUS = command(
+    "status",
+    """Show for each mirror and target when it last succeeded, what is wrong, and when it runs next.
+
+Asks the daemon that holds the state, or reads the record; then NEXT is `no daemon`.
+
+  $ mirrord status --watch
+
+Exit code 0 when every last run was good, 1 when not.
+""",
+    CONFIG,
+    STATE,
+    flag("--watch", "Look again every two seconds, until Ctrl-C."),
+    JSON,
+)
+
+_RAW_URL = command(
+    "raw-url",
+    """Turn the URL of a file on GitHub, Gitee, Coding, CNB… into its raw URLs at every mirror.
+
+The page of the file will do, and so will its raw URL; the repository may be the origin of a mirror or one of its
+targets. Nothing is asked of any host: the configuration alone says where mirrors are.
+
+  $ mirrord raw-url https://github.com/gocrane/helm-charts/blob/main/README.md
+
+Exit code 0 when there is at least one, 1 when no mirror has this repository.
+""",
+    click.Argument(["url"], metavar="URL", help="The page of a file, or its raw URL."),
+    CONFIG,
+    JSON,
+)
+
+_HEALTHCHECK = command(
+    "healthcheck",
+    """Ask a running daemon whether it is alive; exit code 0 when it is, 1 when not.
+
+Looks at `MIRRORD_LISTEN`, else 127.0.0.1:8080; reads no configuration.
+
+  $ mirrord healthcheck --listen 127.0.0.1:8080
+""",
+    click.Option(
+        ["--listen"],
+        metavar="HOST:PORT",
+        help="Where it listens.",
+        envvar="MIRRORD_LISTEN",
+        show_envvar=True,
+        default="127.0.0.1:8080",
+        show_default=True,
+    ),
+    JSON,
+)
+
+LOOKING: Final = (_CHECK, _STATUS, _RAW_URL, _HEALTHCHECK)

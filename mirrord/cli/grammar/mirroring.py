@@ -1,0 +1,121 @@
+"""Commands that bring content from one place to others."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from mirrord.cli.grammar.words import CONFIG, JSON, NAMES, STATE, command, flag, value
+
+_COPY = command(
+    "copy",
+    """Copy one image, with all its platforms, to one or many places. Every blob is read once.
+
+SRC and DST are references (`ghcr.io/team/app:v1`), `oci:DIR[:TAG]` for an OCI layout,
+or (SRC only) `docker-archive:FILE[:NAME]`. Several images in one layout or archive are distinguished by
+name (`oci:DIR:quay.io/team/app:v3`), by the tag in it (`oci:DIR:v3`) or by digest
+(`oci:DIR@DIGEST`). A SRC without a tag is `latest`,
+a DST without one gets the tag of SRC. Needs no configuration and no state;
+credentials are docker's own (`DOCKER_CONFIG`, `DOCKER_AUTH_CONFIG`, credential helpers).
+
+  $ mirrord copy docker.io/library/nginx:1.29 ghcr.io/team/nginx oci:backup
+  $ mirrord copy oci:build/app registry.example/team/app:v1 ghcr.io/team/app:v1
+
+Exit code 0 when every DST has the image, 1 when none could get it, 2 when some could, 69 when nothing
+could be reached.
+""",
+    click.Argument(["source"], metavar="SRC", help="What to copy."),
+    click.Argument(["targets"], nargs=-1, required=True, metavar="DST...", help="Where to; any number."),
+    flag("--allow-private", "SRC and DST may be at private addresses, such as 10.0.0.5."),
+    flag("--json", "Print the result as one line of JSON."),
+)
+
+_PLAN = command(
+    "plan",
+    """Show every step that `sync` would do now, each with its reason. Writes to no target.
+
+  $ mirrord plan --explain craned
+
+Exit code 0 when everything could be decided, 2 when something that was asked for is not there or cannot be read.
+When nothing could be planned at all: 69 when no source was reachable, 75 when all asked for patience, else 1.
+""",
+    NAMES,
+    CONFIG,
+    STATE,
+    flag("--explain", "Show also what is up to date, and why."),
+    JSON,
+)
+
+_SYNC = command(
+    "sync",
+    """Bring mirrors up to date now. A daemon that holds the state does the work; else this command does.
+
+  $ mirrord sync craned base
+
+A run that is refused because the source looks emptied or rewritten says so, and changes nothing. When that is
+what upstream meant, go on with
+
+  $ mirrord sync grafana --allow
+
+Exit code 0 done or nothing to do, 1 failed, 2 partly, 69 nothing reachable, 75 rate-limited or busy.
+""",
+    NAMES,
+    CONFIG,
+    STATE,
+    JSON,
+    flag("--allow", "Go on although the source looks emptied or rewritten; ask again for what is left alone."),
+)
+
+_PUBLISH = command(
+    "publish",
+    """Publish one build to every target of the mirror NAME.
+
+A branch build gets the tag `<branch>-<commit>`, which never moves, and the tag `<branch>`, which
+moves to it; a pull request gets `pr-<n>-<build>` and `pr-<n>`. Content goes first, by digest;
+then each target gets both tags in one go. Full commit hashes are cut to seven digits; a branch
+`feature/x` becomes `feature-x`.
+
+The tag that moves is always moved, as `docker push` does. With `--if-newest` each target is asked
+what stands there: something created later stays, and that is no failure.
+
+  $ mirrord publish craned --layout out --branch main --commit $SHA --if-newest
+  $ mirrord publish craned --archive craned.tar --pr 7 --commit $SHA
+
+Exit code 0 when every target has the build, 2 when some have, 1 when none, 64 when the names do not fit.
+""",
+    click.Argument(["name"], metavar="NAME", help="The mirror whose targets are written."),
+    value("--layout", "DIR[:NAME]", "An OCI layout, folder or tar."),
+    value("--archive", "FILE[:NAME]", "An archive of `docker save`."),
+    value("--image", "REF", "An image in a registry."),
+    value("--branch", "B", "The branch that was built."),
+    value("--commit", "C", "Its commit."),
+    value("--describe", "D", "Or what `git describe` says."),
+    click.Option(["--pr"], type=click.IntRange(min=1), metavar="N", help="The pull request that was built."),
+    flag("--if-newest", "Leave the tag that moves alone where it stands for a newer build."),
+    CONFIG,
+    STATE,
+    JSON,
+)
+
+_RESTORE = command(
+    "restore",
+    """List what runs of the mirror NAME overwrote or deleted, or bring one of them back.
+
+What is brought back overrides upstream, at every target, until it is released with `--release`.
+
+  $ mirrord restore crane
+  $ mirrord restore crane 20261121T030000Z/heads/main
+  $ mirrord restore crane refs/heads/main --release
+
+Exit code as that of the run that follows: 0 done, 1 failed, 2 partly.
+""",
+    click.Argument(["name"], metavar="NAME", help="The mirror."),
+    click.Argument(["backup"], required=False, metavar="[BACKUP]", help="What to bring back, as the list names it."),
+    CONFIG,
+    STATE,
+    JSON,
+    flag("--release", "Let upstream decide again."),
+)
+
+MIRRORING: Final = (_COPY, _PLAN, _SYNC, _PUBLISH, _RESTORE)

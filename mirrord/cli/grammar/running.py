@@ -1,0 +1,60 @@
+"""Commands that run the daemon."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, value
+
+_SERVE = command(
+    "serve",
+    """Run the scheduler, the status endpoint and the read-only registry of what is kept locally, until SIGTERM.
+
+SIGHUP reads the configuration again: a wrong one is refused and the old one stays. SIGTERM lets runs end;
+a second one does not. Listens on 127.0.0.1:8080 unless the configuration or `MIRRORD_LISTEN` says otherwise.
+
+  $ mirrord serve --config /etc/mirrord/conf.d --state /var/lib/mirrord
+
+Answers at / (page), /status (JSON), /metrics, /livez, /readyz, /startupz, /healthz,
+/v2/ (registry), /helm/ (charts), /git/ and /raw/ (repositories and their files).
+Exit code 0 after SIGTERM, 75 when the state directory or the address is taken, 78 when the configuration
+is wrong.
+""",
+    CONFIG,
+    STATE,
+    value("--listen", "HOST:PORT", "Listen there."),
+)
+
+_RELOAD = command(
+    "reload",
+    """Let the daemon that holds the state read its configuration again, and say what is wrong with it.
+
+The same as SIGHUP: a wrong configuration is refused, and the one before stays in force.
+`settings.listen`, `settings.spool` and `settings.log` count from the next start of the daemon on;
+its log says so when one of them changed.
+
+  $ mirrord reload
+
+Exit code 0 when it is in force, 64 when no daemon runs, 78 when it is wrong.
+""",
+    STATE,
+    JSON,
+)
+
+_DEMO = command(
+    "demo",
+    """Show everything at work, on this machine alone: no account, no configuration, nothing is left behind.
+
+Starts four registries, a chart repository, three Git hosts and the daemon on loopback, builds an image for linux/amd64
+and linux/arm64, publishes it from one registry to the three others and to the embedded store as `main` and
+`main-<commit>`, mirrors the charts and a Git repository, and leaves all of it running until Ctrl-C. The
+registries are Debian's `docker-registry` where it is installed.
+
+  $ mirrord demo --once
+
+Exit code 0 when everything was published and checked, 1 when not.
+""",
+    flag("--once", "End when everything is published and checked."),
+)
+
+RUNNING: Final = (_SERVE, _RELOAD, _DEMO)

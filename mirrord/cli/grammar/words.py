@@ -1,0 +1,57 @@
+"""What commands are described with: the options that many have, and how a command finds what carries it out."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from textwrap import dedent
+from typing import Any, Final
+
+import click
+
+CONFIG: Final = click.Option(
+    ["--config", "-c"],
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of YAML files; default /etc/mirrord/conf.d, then ./conf.d.",
+)
+STATE: Final = click.Option(
+    ["--state"],
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="State directory; default $STATE_DIRECTORY, then ./state.",
+)
+NAMES: Final = click.Argument(["names"], nargs=-1, metavar="[NAME]...", help="Mirrors; all when none is named.")
+
+
+def flag(name: str, text: str) -> click.Option:
+    """Describe an option that is given or not."""
+    return click.Option([name], is_flag=True, help=text)
+
+
+def value(name: str, metavar: str, text: str) -> click.Option:
+    """Describe an option with a value, None when it is not given."""
+    return click.Option([name], metavar=metavar, help=text)
+
+
+JSON: Final = flag("--json", "Print JSON, for machines.")
+
+
+def command(name: str, text: str, *parameters: click.Parameter) -> click.Command:
+    """Describe a command that the function of its name in `mirrord.cli.<name>` carries out.
+
+    Args:
+        name: as it is typed.
+        text: its help: paragraphs, the first of which is its line in lists; examples have two spaces before them, and
+            stay as they are written.
+        parameters: what may be typed after it; their names are those of the function's arguments.
+    """
+    word = name.replace("-", "_")
+    paragraphs = (f"\b\n{dedent(part)}" if part.startswith("  ") else part for part in text.split("\n\n"))
+    return click.Command(name, help="\n\n".join(paragraphs), params=list(parameters), callback=partial(_call, word))
+
+
+def _call(word: str, **typed: Any) -> int:
+    code: int = getattr(import_module(f"mirrord.cli.{word}"), word)(**typed)
+    return code

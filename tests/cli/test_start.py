@@ -1,0 +1,51 @@
+"""What a command loads before it does anything: counted in modules, since each costs time and memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from mirrord.cli.grammar import COMMANDS
+
+# Each of these is a tenth of a second or more, or megabytes.
+_CLIENTS = ("aiohttp", "asyncio", "ssl", "httpx", "git")
+_READERS = ("yaml", "pydantic")
+_STATE = ("sqlalchemy", "sqlite3", "alembic")
+_DAEMON = ("apscheduler", "structlog", "prometheus_client", "logging.config", "aiohttp.web", "mirrord.serve")
+_OTHERS = ("mirrord.syncers.helm", "mirrord.syncers.git", "mirrord.daemon.runtime", "mirrord.testing")
+
+
+def loaded(code: str) -> list[str]:
+    """Return the modules that a fresh interpreter has when it did `code`."""
+    script = f"import atexit, sys; atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr)); {code}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    return done.stderr.splitlines()[-1].split()
+
+
+def among(modules: list[str], *heavy: str) -> list[str]:
+    return [name for name in heavy if name in modules]
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["--bogus"], ["bogus"], *([name, "--help"] for name in COMMANDS)], ids=" ".join
+)
+def test_help_loads_the_grammar_alone(words: list[str]) -> None:
+    """Help, and what is said of a wrong word, need no client, no YAML, no models and no database, nor any command."""
+    modules = loaded(f"from mirrord.cli import main; main({words})")
+    assert among(modules, *_CLIENTS, *_READERS, *_STATE, *_DAEMON, *_OTHERS, "rich") == []
+    assert among(modules, *(f"mirrord.cli.{name.replace('-', '_')}" for name in COMMANDS)) == []
+    assert len([name for name in modules if name.startswith("mirrord")]) <= 16
+
+
+def test_copy_loads_only_what_it_needs() -> None:
+    """`mirrord copy` runs through the corridor, and starts without database, scheduler, web server, logs, metrics."""
+    modules = loaded("import mirrord.cli, mirrord.cli.copy")
+    assert among(modules, "yaml", "httpx", "git", *_STATE, *_DAEMON, *_OTHERS, "rich", "uvloop") == []
+
+
+def test_doubles_are_loaded_by_the_demonstration_only_when_it_runs() -> None:
+    """The command line as a whole can be loaded without `mirrord.testing`."""
+    every = ", ".join(f"mirrord.cli.{name.replace('-', '_')}" for name in COMMANDS)
+    assert [name for name in loaded(f"import {every}") if name.startswith("mirrord.testing")] == []
