@@ -9,7 +9,8 @@ from typing import Any
 from mirrord.model.plan import Plan
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.git.names import spec_of
-from mirrord.syncers.git.plan import guard, steps
+from mirrord.syncers.git.plan import accident as accidents
+from mirrord.syncers.git.plan import steps
 from mirrord.syncers.git.plan.survey import GitSurvey, choose
 from mirrord.syncers.git.spec import ALL_REFS
 from mirrord.wire.git.refs import Refs
@@ -29,7 +30,7 @@ def chosen(mirror: Mirror, survey: GitSurvey) -> GitSurvey:
 
 def accident(mirror: Mirror, survey: GitSurvey) -> str:
     """Return what the guard says."""
-    return guard.guard(mirror, chosen(mirror, survey))
+    return accidents.guard(mirror, chosen(mirror, survey))
 
 
 def plan(mirror: Mirror, survey: GitSurvey) -> Plan:

@@ -33,7 +33,7 @@ from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import Limits
 from tests.support.hostrules import RuledHost
-from tests.support.store import MemoryStore
+from tests.support.store import FileFacts, MemoryStore
 
 GIT = SYNCER
 SPOOL = 1 << 20
@@ -121,7 +121,9 @@ async def open_git_world(folder: Path, *, book: HostBook | None = None) -> Async
         spools = SpoolPool(folder / "spool", SPOOL, events, 0.05)
         stack.push_async_callback(spools.aclose)
         async with contextlib.AsyncExitStack() as doubles:  # they go first: clients that wait for them are let go
-            yield GitWorld(folder, Services(http, spools, events, folder / "scratch", keep=folder), doubles)
+            facts = FileFacts(folder / "facts")
+            services = Services(http, spools, events, folder / "scratch", keep=folder, facts=facts)
+            yield GitWorld(folder, services, doubles)
 
 
 async def run_until(folder: Path, source: str, stop: str, targets: Mapping[str, str]) -> None:

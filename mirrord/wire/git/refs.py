@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -73,9 +73,31 @@ class Refs:
         return frozenset(self.refs.values())
 
     @cached_property
+    def _hash(self) -> hashlib._Hash:
+        lines = "".join(f"{name} {self.refs[name]}\n" for name in self.names)
+        return hashlib.sha256(lines.encode("utf-8", "surrogateescape"))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over names and ids."""
+        return self._hash.hexdigest()
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over names, ids and HEAD: equal for equal states."""
-        lines = [f"{name} {self.refs[name]}\n" for name in self.names]
-        return hashlib.sha256(
-            "".join([*lines, f"HEAD {self.head or ''}\n"]).encode("utf-8", "surrogateescape")
-        ).hexdigest()
+        whole = self._hash.copy()
+        whole.update(f"HEAD {self.head or ''}\n".encode("utf-8", "surrogateescape"))
+        return whole.hexdigest()
+
+
+def blocking(standing: Collection[str], coming: Collection[str]) -> frozenset[str]:
+    """Return the refs that must go before others can come: files where those need folders, or below their names."""
+    folders = {parent for ref in coming for parent in parents(ref)}
+    names = frozenset(coming)
+    return frozenset(ref for ref in standing if ref in folders or not names.isdisjoint(parents(ref)))
+
+
+def parents(ref: str) -> frozenset[str]:
+    """Return the names under which a ref lies: `refs`, `refs/heads` and `refs/heads/a` for `refs/heads/a/b`."""
+    parts = ref.split("/")
+    return frozenset("/".join(parts[:length]) for length in range(1, len(parts)))

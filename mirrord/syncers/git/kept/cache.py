@@ -14,6 +14,7 @@ from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.files import storage_errors
 from mirrord.keyedlock import KeyedLock
 from mirrord.syncer.values import LOCAL, Backup, Mirror, Services
+from mirrord.syncers.git.kept.baseline import Baseline
 from mirrord.syncers.git.kept.known import KnownRefsNote, Recent
 from mirrord.syncers.git.kept.lfs_notes import LfsNotes
 from mirrord.syncers.git.kept.notes import BackupNotes, Lost, Notes
@@ -64,6 +65,7 @@ class MirrorCache:
         self.locks = runtime.locks
         self.known = KnownRefsNote(self.repository, runtime.recent)
         self.backup_notes = BackupNotes(Notes(self.folder))
+        self.baseline = Baseline(mirror, services)
 
     @property
     def lock(self) -> AbstractAsyncContextManager[None]:

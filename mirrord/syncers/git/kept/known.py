@@ -50,13 +50,14 @@ class KnownRefsNote:
         """Return the refs of the cache, from the note while it is good."""
         return await asyncio.to_thread(self._noted) or await self._ask()
 
-    def recognised(self, known: KnownRefs, refs: Mapping[str, str]) -> KnownRefs:
+    def recognised(self, known: KnownRefs, refs: Refs) -> KnownRefs:
         """Put `refs` in the place of states that equal them, for the next run too: comparing them is free then."""
         served = known.served
-        if served is None or served.refs is refs or not alike(served.refs, refs):
+        if served is None or served.refs is refs.refs or not alike(served.refs, refs.refs):
             return known
-        incoming = refs if alike(known.incoming, refs) else known.incoming
-        settled = replace(known, incoming=incoming, served=replace(served, refs=refs))
+        incoming = refs.refs if alike(known.incoming, refs.refs) else known.incoming
+        served = refs if served.head == refs.head else replace(served, refs=refs.refs)
+        settled = replace(known, incoming=incoming, served=served)
         stamps, recent = self._recent.get(self._folder, (None, None))
         if stamps is not None and recent is known:
             self._recent[self._folder] = (stamps, settled)

@@ -57,9 +57,10 @@ def lost_objects(mirror: Mirror, survey: GitSurvey, refused: frozenset[str] = fr
 def _given_up(survey: GitSurvey, before: Refs, after: Refs) -> Iterator[tuple[str, str]]:
     if alike(before.refs, after.refs):
         return
+    spared = survey.spared(before)
     for ref, old in before.refs.items():
         new = after.refs.get(ref)
-        if new == old:
+        if new == old or ref in spared:
             continue
         if old in survey.lacking or new is None or ref.startswith(TAGS) or not survey.goes_on(old, new):
             yield ref, old

@@ -10,7 +10,7 @@ from mirrord.model.plan import Action, Plan, Step
 from mirrord.plan.guards import unless_meant
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, options_of, spec_of
-from mirrord.syncers.git.plan.guard import accident
+from mirrord.syncers.git.plan.accident import accident
 from mirrord.syncers.git.plan.lost_objects import LostObject, displaced, lost_objects
 from mirrord.syncers.git.plan.survey import GitSurvey, tip
 from mirrord.wire.git.lfs.objects import Pointer
@@ -147,9 +147,9 @@ def _steps(decider: _Decider, target: Target) -> Iterator[Step]:
         branch = decider.after.head or ""
         yield Step(Action.COPY, DEFAULT_BRANCH, branch, name, (DEFAULT_BRANCH,), head, group=GROUP, passing=True)
     gone = () if equal else sorted(held.keys() - after.keys())
-    blind = decider.survey.baseline is None and not decider.mirror.allow
+    spared = decider.survey.spared(found) if gone else frozenset[str]()
     for ref in gone:
-        if blind:
+        if ref in spared:
             yield Step(Action.KEEP, ref, held[ref], name, (ref,), _UNKNOWN, group=GROUP)
             continue
         reason = _deletion(decider, ref, held[ref])
@@ -182,6 +182,8 @@ def _deletion(decider: _Decider, ref: str, old: str) -> str:
         why = "its name and that of what was brought back cannot both be"
     elif ref in decider.survey.upstream.refs:
         why = "not selected by `refs:`"
+    elif decider.survey.blind:
+        why = "its name and that of what is upstream cannot both be"
     else:
         served = decider.survey.served
         why = "no longer upstream" if served and ref in served.refs else "not upstream"

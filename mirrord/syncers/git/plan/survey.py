@@ -11,7 +11,7 @@ from fnmatch import translate
 from mirrord.errors import MirrordError
 from mirrord.syncers.git.spec import ALL_REFS
 from mirrord.wire.git.lfs.objects import Pointer
-from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation, alike, valid_ref
+from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation, alike, blocking, valid_ref
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _USUAL = (f"{HEADS}main", f"{HEADS}master")  # names of default branches
@@ -48,7 +48,7 @@ class GitSurvey:
     relations: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
     # objects of targets that are not here with all that belongs to them; `strangers` says which may be
     lacking: frozenset[str] = frozenset()
-    first: bool = False  # nothing was ever accepted, so that there is nothing to compare upstream with
+    blind: bool = False  # nothing is known of earlier runs, so this one deletes nothing
     # targets that the record knows as written by this mirror, where they are now. Any other one is only written when it
     # has something in common with upstream
     known: frozenset[str] = frozenset()
@@ -62,12 +62,27 @@ class GitSurvey:
     @property
     def baseline(self) -> Refs | None:
         """What upstream is compared with by the guard, or None when earlier runs left nothing."""
-        return None if self.first else self.served
+        return self.served if self.served and self.served.refs else None
 
     @property
     def wanted(self) -> Refs:
         """What shall be served and pushed."""
         return self.choice.refs
+
+    @property
+    def kept(self) -> Refs:
+        """What shall be served here: what is wanted, and what a run that knows of no earlier ones lets be."""
+        spared = self.spared(self.served)
+        if not self.served or not spared:
+            return self.wanted
+        return replace(self.wanted, refs={**self.wanted.refs, **{ref: self.served.refs[ref] for ref in spared}})
+
+    def spared(self, held: Refs | None) -> frozenset[str]:
+        """Return which of the refs that a target has stay, though not wanted: none in the way of wanted ones."""
+        if not self.blind or held is None:
+            return frozenset()
+        gone = frozenset(held.refs.keys() - self.wanted.refs.keys())
+        return gone - blocking(gone, self.wanted.refs)
 
     def relation(self, old: str, new: str) -> Relation:
         """Return what `new` is to `old`; what was not asked is not known."""

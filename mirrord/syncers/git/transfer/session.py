@@ -204,10 +204,13 @@ class GitSession:
         self._secured = Secured(found, unsaved, without, allow=mirror.allow, command=command)
 
     async def _adopt(self) -> None:
-        served, wanted = self._survey.served, self._survey.wanted
+        served, wanted = self._survey.served, self._survey.kept
         self._adopted = True
         kept = self._secured.backups
-        if served is None or kept or served.refs != wanted.refs or wanted.head not in (served.head, None):
+        changed = served is None or served.refs != wanted.refs
+        if changed or not await self._cache.baseline.knows(served):
+            await self._cache.baseline.accept(*filter(None, (served, wanted)))
+        if changed or kept or wanted.head not in (served.head if served else None, None):
             local = any(target.name == LOCAL for target in self._mirror.targets)
             before, after = served.refs if served else {}, wanted.refs
             moves = {ref: (before.get(ref), after.get(ref)) for ref in {**before, **after} if local}

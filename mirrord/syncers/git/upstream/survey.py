@@ -13,7 +13,7 @@ from mirrord.syncer.values import LOCAL, Mirror, Services, Target
 from mirrord.syncers.git.kept.cache import MirrorCache, git_of
 from mirrord.syncers.git.kept.known import KnownRefs
 from mirrord.syncers.git.names import places, source_address, spec_of, target_address
-from mirrord.syncers.git.plan.guard import guard
+from mirrord.syncers.git.plan.accident import guard
 from mirrord.syncers.git.plan.survey import GitSurvey, choose
 from mirrord.transfer.fanout import together
 from mirrord.wire.git.address import Address
@@ -57,7 +57,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         targets=targets,
         held_back=known.held,
         unasked=unasked,
-        first=known.served is None or not known.served.refs,
+        blind=not mirror.allow and not await cache.baseline.knows(known.served),
         known=frozenset(name for name, _ in memory),
         at=now,
         read=count,
@@ -90,7 +90,7 @@ async def _up_to_date(mirror: Mirror, services: Services, cache: MirrorCache) ->
         refs = await _ask(source, services)  # it moved between the look and the fetch
     if _behind(known, refs):
         raise BrokenError(f"{source} changes while it is fetched; the next run tries again")
-    return refs, cache.known.recognised(known, refs.refs), count
+    return refs, cache.known.recognised(known, refs), count
 
 
 def _behind(known: KnownRefs, upstream: Refs) -> bool:

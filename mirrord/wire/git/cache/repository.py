@@ -21,7 +21,7 @@ from mirrord.wire.git.cache.ancestry import Pair, relate
 from mirrord.wire.git.cache.bare import INCOMING, OURS, Bare, sizes
 from mirrord.wire.git.cache.damage import damage, doubtful, reclone
 from mirrord.wire.git.cache.repair import DAMAGED
-from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation
+from mirrord.wire.git.refs import HEADS, TAGS, Refs, Relation, blocking, parents
 
 BACKUP: Final = f"{OURS}backup/"
 HELD: Final = f"{OURS}held/"
@@ -176,10 +176,10 @@ class GitCache(Bare):
         now = await self.refs(HEADS, TAGS)
         changed = {ref: oid for ref, oid in wanted.items() if now.get(ref) != oid}
         gone = now.keys() - wanted.keys()
-        blocking = _in_the_way(gone, changed)
-        if blocking:
-            await self.update({}, blocking)
-        await self.update(changed, gone - blocking)
+        way = blocking(gone, changed)
+        if way:
+            await self.update({}, way)
+        await self.update(changed, gone - way)
         if head:
             await self.point(head)
         failpoints.hit("git.adopted")
@@ -187,9 +187,9 @@ class GitCache(Bare):
     async def hold(self, ref: str, oid: str) -> None:
         """Let a ref override upstream's. Raises RefusedError: another restored one is in its way (`dev`, `dev/x`)."""
         others = await self.held()
-        blocking = _in_the_way(others.keys() - {ref}, {ref})
-        if blocking:
-            raise RefusedError(f"{ref} cannot stand beside {min(blocking)}, which was restored; release that one first")
+        way = blocking(others.keys() - {ref}, {ref})
+        if way:
+            raise RefusedError(f"{ref} cannot stand beside {min(way)}, which was restored; release that one first")
         await self.update({f"{HELD}{ref.removeprefix('refs/')}": oid})
 
     async def release(self, ref: str) -> None:
@@ -219,27 +219,15 @@ def _places(stamp: str, backups: Iterable[tuple[str, str]], taken: Mapping[str, 
     when `dev` was lost here and `dev/x` there.
     """
     held, chosen = dict(taken), dict[str, str]()
-    folders = {parent for name in held for parent in _parents(name)}
+    folders = {parent for name in held for parent in parents(name)}
     for ref, oid in backups:
         for number in count():
             name = f"{BACKUP}{stamp}{f'.{number}' if number else ''}/{ref.removeprefix('refs/')}"
-            if held.get(name, oid) == oid and name not in folders and not held.keys() & _parents(name):
+            if held.get(name, oid) == oid and name not in folders and not held.keys() & parents(name):
                 break
         held[name] = chosen[name] = oid
-        folders |= _parents(name)
+        folders |= parents(name)
     return chosen
-
-
-def _in_the_way(standing: Collection[str], coming: Collection[str]) -> frozenset[str]:
-    """Return the refs that must go before others can come: files where those need folders, or below their names."""
-    folders = {parent for ref in coming for parent in _parents(ref)}
-    names = frozenset(coming)
-    return frozenset(ref for ref in standing if ref in folders or not names.isdisjoint(_parents(ref)))
-
-
-def _parents(ref: str) -> frozenset[str]:
-    parts = ref.split("/")
-    return frozenset("/".join(parts[:length]) for length in range(1, len(parts)))
 
 
 def _renamed(refs: Mapping[str, str], prefix: str) -> Mapping[str, str]:

@@ -198,8 +198,10 @@ def test_the_operators_own_doing_is_no_accident() -> None:
 
 
 def test_first_is_no_baseline() -> None:
-    """Before the first accepted run there is nothing that upstream could have lost."""
-    assert accident(mirror(), survey(refs(main="a"), Refs({}), first=True)) == ""
+    """Before the first accepted run there is nothing that upstream could have lost; without a record there still is."""
+    for nothing in (None, Refs({})):
+        assert accident(mirror(), survey(nothing, Refs({}), blind=True)) == ""
+    assert "upstream is empty" in accident(mirror(), survey(refs(main="a"), Refs({}), blind=True))
 
 
 def test_blocked() -> None:
