@@ -181,9 +181,8 @@ class _Download:
             with storage_errors(str(spool.path)):
                 self._file.add(data, None if spool.streamed else spool.written)
                 failpoints.hit("spool.chunk")
-            spool.recent.append((spool.written, data))
             request.on_bytes(len(data))
-            spool.grown(len(data))
+            spool.came(data)
 
         assert request.open is not None
         async with self._while_fast(source):

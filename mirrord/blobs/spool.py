@@ -10,20 +10,20 @@ import asyncio
 import contextlib
 import math
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mirrord.blobs.hashed_file import CHUNK
+from mirrord.blobs.recent import RecentPieces
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import QueuedSource, SourceQueue
 from mirrord.errors import DetachedError, MirrordError, RestartedError, StorageError
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 
-RECENT = 8  # pieces kept in memory for readers that keep up: they need not read the file
-BUFFER = RECENT * CHUNK  # bytes that are in memory and nowhere else before a streamed source has to wait
+RECENT = 4 * CHUNK  # bytes kept in memory for readers that keep up: they need not read the file
+BUFFER = 8 * CHUNK  # bytes that are in memory and nowhere else before a streamed source has to wait
 WITHHELD = 1 << 16  # bytes kept back until the digest is verified
 START_WITHIN = 30.0  # seconds: an upload starts when the source will be through by then
 
@@ -49,6 +49,7 @@ class Spool:
         error: why nobody will bring it: our own disk, a bug, nobody who waits. What is wrong with a source is told to
             its own readers only.
         generation: how often all bytes were dropped.
+        recent: what came last.
     """
 
     source: BlobSource
@@ -67,7 +68,7 @@ class Spool:
     error: MirrordError | None = None
     generation: int = 0
     readers: set[SpoolReader] = field(default_factory=set)
-    recent: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=RECENT))
+    recent: RecentPieces = field(default_factory=RecentPieces)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -82,14 +83,6 @@ class Spool:
         if self.size is None:
             return max(0, self.written - WITHHELD)
         return max(0, min(self.written, self.size - min(WITHHELD, max(1, self.size // 2))))
-
-    def piece(self, at: int) -> bytes | None:
-        """Return what follows byte `at`, as far as it is in memory and may be seen; None when it is not in memory."""
-        for begin, data in self.recent:
-            end = min(begin + len(data), self.visible)
-            if begin <= at < end:
-                return data if (begin, end) == (at, at + len(data)) else data[at - begin : end - begin]
-        return None
 
     async def changed(self) -> None:
         """Wait for the next change of anything above."""
@@ -115,6 +108,16 @@ class Spool:
         self.on_bytes(count)
         self.announce()
 
+    def came(self, data: bytes) -> None:
+        """Take what came; it stays in memory for readers that keep up, unless what is streamed has no other place."""
+        self.recent.add(self.written, data)
+        if not self.streamed:
+            self.recent.forget(max(self._taken(), self.written + len(data) - RECENT))
+        self.grown(len(data))
+
+    def _taken(self) -> int:
+        return min((reader.taken for reader in self.readers), default=self.written)
+
     def restart(self) -> None:
         """Say that all that was there was dropped."""
         self.written = self.base = 0
@@ -126,15 +129,13 @@ class Spool:
     def stream(self) -> None:
         """Say that there is no room for what comes from now on."""
         self.streamed = True
-        self.recent = deque(self.recent)
         self.announce()
 
     async def drained(self) -> None:
         """Wait until the readers have taken so much of what is streamed that memory has room for more."""
         while self.streamed:
-            taken = min((reader.taken for reader in self.readers), default=self.written)
-            while self.recent and self.recent[0][0] + len(self.recent[0][1]) <= taken:
-                self.recent.popleft()
+            taken = self._taken()
+            self.recent.forget(taken)
             if self.written - taken < BUFFER:
                 return
             await self.changed()
@@ -239,7 +240,7 @@ class SpoolReader:
                 if count <= 0:
                     await spool.changed()
                     continue
-                data = spool.piece(self.position)
+                data = spool.recent.find(self.position, spool.visible)
                 if data is None:
                     with storage_errors(str(spool.path)):
                         if handle < 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from socket import AddressFamily
@@ -20,9 +20,10 @@ from mirrord.wire.http.message import KIB, MIB, Limits, WireRequest, permanent
 from mirrord.wire.trust import Reach
 
 if TYPE_CHECKING:
-    from aiohttp.abc import AbstractResolver, ResolveResult
+    from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 
-_BUFFER = MIB
+_BUFFER = 256 * KIB  # bytes of an answer that may lie unread; twice as many before the other side has to wait
+_UNSENT = 64 * KIB  # bytes of a body that may wait for the kernel before the next piece is asked for
 _LINE = 32 * KIB  # a presigned Location is longer than aiohttp's 8 KiB
 _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
@@ -100,9 +101,13 @@ class AiohttpTransport:
     async def send(self, request: WireRequest) -> _Answer:
         """Send; hosts written as addresses never reach the guarded resolver: `Sender` has judged those."""
         context = await self._context() if request.url.startswith("https:") else None
-        body: BytesIO | bytes | AsyncIterable[bytes] | None = request.body or None
-        if isinstance(body, bytes) and len(body) > _BUFFER:
-            body = BytesIO(body)  # which aiohttp sends in pieces; it warns of long bytes
+        body: BytesIO | bytes | _Stream | None
+        if isinstance(request.body, bytes | None):
+            body = request.body or None
+            if body and len(body) > MIB:
+                body = BytesIO(body)  # which aiohttp sends in pieces; it warns of long bytes
+        else:
+            body = _Stream(request.body)
         silence = self._limits.stall if request.patience is None else request.patience
         try:
             response = await self._client().request(
@@ -151,6 +156,16 @@ class AiohttpTransport:
             # aiohttp would silently send an idempotent request twice, on fresh connections too; Http decides here
             self._session._retry_connection = False  # noqa: SLF001 - there is no public switch
         return self._session
+
+
+class _Stream(aiohttp.AsyncIterablePayload):
+    """A body that is sent piece by piece, no faster than the kernel takes it."""
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Send all of it; under TLS loops would let 512 KiB of it wait, which costs thrice as much memory."""
+        if writer.transport is not None:
+            writer.transport.set_write_buffer_limits(_UNSENT)
+        await super().write_with_length(writer, content_length)
 
 
 class _Answer:

@@ -1,0 +1,68 @@
+"""How much of what flows lies in memory at once, for each connection."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.http.message import KIB, MIB, HttpRequest, Upload
+from tests.support.tls import Authority
+
+PIECE = 256 * KIB
+
+
+def waiting(host: str) -> int:
+    """Return the bytes that our loop holds for a server: written, and not taken by the kernel yet."""
+    there = host.rpartition(":")
+    peer = (there[0], int(there[2]))
+    found = [one for one in gc.get_objects() if issubclass(type(one), asyncio.Transport)]
+    return sum(one.get_write_buffer_size() for one in found if one.get_extra_info("peername") == peer)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_an_upload_waits_for_the_kernel(raw: Any, client: Any, tmp_path: Path, tls: bool) -> None:
+    """The next piece is asked for when nearly all of the last one has left; under TLS that is of the last but one."""
+    size, most = 24 * MIB, 0
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(size // (64 * KIB)):
+            await reader.readexactly(64 * KIB)
+        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal most
+        for _ in range(size // PIECE):
+            most = max(most, waiting(server.host))
+            yield bytes(PIECE)
+
+    authority = Authority(tmp_path)
+    server = await raw(take, authority.server() if tls else None)
+    http = client(HostBook({server.host: HostPolicy(server.host, insecure=not tls, ca=str(authority.ca))}))
+    call = HttpRequest("PUT", f"http{'s' * tls}://{server.host}/b", server.host, body=Upload(size, pieces), ok=(201,))
+    await http.fetch(call)
+    assert 0 < most <= PIECE + 2 * 64 * KIB
+
+
+async def test_a_download_waits_for_its_reader(raw: Any, client: Any) -> None:
+    """A source that is read slowly has to wait: what it sent lies in the kernel, and comes in small pieces."""
+    size, longest, got = 24 * MIB, 0, 0
+
+    async def send(_: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size // PIECE):
+            writer.write(bytes(PIECE))
+            await writer.drain()
+
+    server = await raw(send)
+    async with client().stream(HttpRequest("GET", f"http://{server.host}/b", server.host)) as answer:
+        async for piece in answer.chunks():
+            longest, got = max(longest, len(piece)), got + len(piece)
+            for _ in range(8):
+                await asyncio.sleep(0)
+    assert got == size
+    assert longest <= 3 * PIECE
