@@ -11,11 +11,11 @@ from io import BytesIO
 from socket import AddressFamily
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 from yarl import URL
 
 from mirrord.errors import BrokenError, ContentError, MirrordError, RefusedError, StalledError, UnreachableError
 from mirrord.wire import trust
+from mirrord.wire.http.lean import aiohttp
 from mirrord.wire.http.message import KIB, MIB, Limits, WireRequest, permanent
 from mirrord.wire.trust import Reach
 
