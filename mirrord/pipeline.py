@@ -110,6 +110,15 @@ async def run_mirror(
     finally:
         run = replace(run, finished=clock(), receipts=tuple(receipts))
         if store:
-            await asyncio.shield(store.add_run(run))
+            run = await _remembered(run, store)
         tell(events.RunFinished(run))
+    return run
+
+
+async def _remembered(run: Run, store: Store) -> Run:
+    """Write a run down; when that cannot be done the run says so, and all that it did."""
+    try:
+        await asyncio.shield(store.add_run(run))
+    except MirrordError as error:
+        return run if run.error else replace(run, error=str(error), code=error.code)
     return run

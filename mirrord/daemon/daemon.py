@@ -17,11 +17,12 @@ from mirrord.errors import MirrordError, StorageError
 from mirrord.events import Event, Reloaded, RunFinished, RunStarted
 from mirrord.model.history import Standing
 from mirrord.model.run import Run
+from mirrord.record.summary import RunSummary, standings_after
 from mirrord.report import health
 from mirrord.report.health import Health
 from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
-from mirrord.report.status import Status, status
+from mirrord.report.status import Board, Status
 from mirrord.schedule import Clock
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
@@ -55,6 +56,7 @@ class Daemon(Dispatcher):
         self._looking = asyncio.Lock()
         self._configuration_error = ""
         self._edition = 0
+        self._board = Board()
         self._reloading = asyncio.Lock()
         self.clock = Clock(runtime.runner.tick, now)
         runtime.runner.after = self.after
@@ -84,13 +86,11 @@ class Daemon(Dispatcher):
 
     async def status(self) -> Status:
         """See `View.status`."""
-        standing = await self._standing()
         return await asyncio.to_thread(
-            status,
+            self._board.status,
             __version__,
             now(),
             self.runtime.snapshot.configuration.mirrors,
-            standing,
             running=self.runtime.runner.running(),
             next_runs=self.clock.next_runs(),
             started=self._started,
@@ -137,8 +137,10 @@ class Daemon(Dispatcher):
     # What it does by itself
 
     async def follow(self) -> None:
-        """Let the metrics follow the configuration in use."""
-        self._metrics.follow(self.runtime.snapshot.configuration.mirrors, await self._standing(), now())
+        """Let status and metrics follow the configuration in use."""
+        standing = await self._standing()
+        self._board = Board(standing)  # without those that are gone
+        self._metrics.follow(self.runtime.snapshot.configuration.mirrors, standing, now())
 
     async def _standing(self, mirror: str | None = None) -> Sequence[Standing]:
         """Ask the record; when that cannot be read the daemon goes on without, and says so."""
@@ -152,13 +154,26 @@ class Daemon(Dispatcher):
         """Take note of a run that ended; when our disk failed it, or did before, see at once how that is now."""
         if self._trouble or StorageError.code in {run.code, *(receipt.code for receipt in run.receipts)}:
             await self.look()
-        self._metrics.remember(await self._standing(run.mirror))
+        self._remember(await self._stands(run))
         self._edition += 1
         self._notifier.status(self.summary())
+
+    async def _stands(self, run: Run) -> Sequence[Standing]:
+        """Return how a mirror stands after a run, also when the record did not take it."""
+        standing = await self._standing(run.mirror)
+        if any(entry.last_attempt and entry.last_attempt >= run.finished for entry in standing):
+            return standing
+        summary = await asyncio.to_thread(RunSummary.of, run)
+        return standings_after(self._board.known(run.mirror), summary.record)
+
+    def _remember(self, standing: Sequence[Standing]) -> None:
+        self._board.learn(standing)
+        self._metrics.remember(standing)
 
     async def look(self) -> None:
         """See whether the record takes what it is owed, how much room is left, and that its reserve is whole."""
         async with self._looking:
+            before = self._trouble
             try:
                 async with asyncio.timeout(LOOK_EVERY * 2):
                     await asyncio.to_thread(self.runtime.check)
@@ -167,6 +182,8 @@ class Daemon(Dispatcher):
                     await asyncio.to_thread(reserve.keep, self._state)
                     self._metrics.free.set(await asyncio.to_thread(reserve.free, self._state))
                 self._trouble = ""
+                if before:  # what the record was owed is in it now
+                    self._remember(await self._standing())
             except TimeoutError:
                 self._trouble = f"{self._state}: the disk does not answer"
             except (MirrordError, OSError) as error:

@@ -13,7 +13,7 @@ from mirrord.daemon.runtime import Runtime, Snapshot, now
 from mirrord.errors import BusyError, UsageError
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
-from mirrord.report.status import Status, status
+from mirrord.report.status import Board, Status
 from mirrord.syncer.port import Restores
 from mirrord.syncer.values import Backup, Mirror
 
@@ -73,8 +73,8 @@ class Dispatcher:
 
     async def get_status(self, _: GetStatus) -> Status:
         """See `GetStatus`."""
-        standing = await self.runtime.store.standing()
-        return status(__version__, now(), self.runtime.snapshot.configuration.mirrors, standing)
+        board = Board(await self.runtime.store.standing())
+        return board.status(__version__, now(), self.runtime.snapshot.configuration.mirrors)
 
     async def reload(self, _: Reload) -> None:
         """See `Reload`; UsageError where there is no daemon."""

@@ -30,7 +30,7 @@ from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.record import tables
 from mirrord.record.engine import bring_up, open_engine, storage_errors, unsynchronised
 from mirrord.record.store import FORGET, KEEP, MOVES
-from mirrord.record.summary import RunSummary, advance
+from mirrord.record.summary import RunSummary, standings_after
 from mirrord.record.tables import micros, row_of, value_of
 
 _T = TypeVar("_T")
@@ -281,14 +281,8 @@ def _advanced(link: Connection, record: RunRecord) -> Sequence[Mapping[str, Any]
     """Return the standings of a mirror and its targets after a run."""
     found = link.execute(_of(tables.standing, mirror=record.mirror)).mappings()
     before = {row["target"]: value_of(Standing, row) for row in found}
-    rows = []
-    parts: list[tuple[str, RunRecord | TargetRecord]] = [("", record)]
-    parts += ((entry.target, entry) for entry in record.targets)
-    for target, part in parts:
-        standing = before.get(target, Standing(record.mirror, target))
-        after = row_of(advance(standing, part.result, record.finished, part.code, part.error))
-        rows.append({column.name: after[column.name] for column in tables.standing.c})
-    return rows
+    rows = map(row_of, standings_after(before, record))
+    return [{column.name: row[column.name] for column in tables.standing.c} for row in rows]
 
 
 def _lines(texts: str) -> tuple[str, ...]:

@@ -114,6 +114,16 @@ def _learned(run: Run) -> tuple[Mapping[tuple[str, str], LastSeen | None], Mappi
     return known, names
 
 
+def standings_after(before: Mapping[str, Standing], record: RunRecord) -> list[Standing]:
+    """Move the standings of a mirror ("") and of the targets of a run on by that run; `before` is by target."""
+    parts: list[tuple[str, RunRecord | TargetRecord]] = [("", record)]
+    parts += ((entry.target, entry) for entry in record.targets)
+    return [
+        advance(before.get(name, Standing(record.mirror, name)), part.result, record.finished, part.code, part.error)
+        for name, part in parts
+    ]
+
+
 def advance(standing: Standing, result: Result, at: datetime, code: str, error: str) -> Standing:
     """Move a standing on by one run.
 

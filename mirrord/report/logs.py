@@ -71,7 +71,7 @@ def line(event: events.Event) -> Line | None:  # noqa: C901, PLR0911 - one case 
             return Line("info", "run.started", {"mirror": mirror, "kind": kind, "trigger": trigger})
         case events.Planned(plan):
             fields = {"mirror": plan.mirror, "steps": len(plan.steps), "active": len(plan.active)}
-            fields |= {"problems": list(plan.problems), "missing": list(plan.missing)}
+            fields |= {"problems": len(plan.problems), "left_out": plan.problems, "missing": plan.missing}
             return Line("warning" if plan.missing else "info", "run.planned", fields)
         case events.RunSkipped(mirror, reason):
             return Line("info", "run.skipped", {"mirror": mirror, "reason": reason})

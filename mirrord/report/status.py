@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import PlainSerializer
@@ -18,7 +20,8 @@ from mirrord.model.run import Result
 from mirrord.report.documents import Document, adapter
 from mirrord.syncer.values import Mirror
 
-_NONE: Mapping[str, Any] = {}
+_NO_RUN: Mapping[str, Running] = MappingProxyType({})
+_NO_TIME: Mapping[str, datetime] = MappingProxyType({})
 _NOTHING = Noted()
 
 
@@ -105,36 +108,64 @@ def mirror_document(mirror: MirrorStatus) -> Document:
     return document
 
 
-def status(
-    version: str,
-    now: datetime,
-    mirrors: Sequence[Mirror],
-    standing: Iterable[Standing] = (),
-    *,
-    running: Mapping[str, Running] = _NONE,
-    next_runs: Mapping[str, datetime] = _NONE,
-    started: datetime | None = None,
-    stopping: bool = False,
-    configuration_error: str = "",
-) -> Status:
-    """Put together how everything stands; `running` and `next_runs` are by mirror.
+class Board:
+    """How everything stands, in memory: what a run changes is told to it, and only that is put together anew."""
 
-    Entries of `standing` of mirrors that are no longer configured are left out. `started` is when the daemon began, or
-    None when there is none; `configuration_error` why the last reload was refused, or "".
-    """
-    known = {(entry.mirror, entry.target): entry for entry in standing}
-    state = "offline" if started is None else "stopping" if stopping else "ready"
-    found = [_mirror(mirror, known, running.get(mirror.name), next_runs.get(mirror.name)) for mirror in mirrors]
-    return Status(version, state, now, started, configuration_error, tuple(found))
+    def __init__(self, standing: Iterable[Standing] = ()) -> None:
+        """Begin with what the record says."""
+        self._known: dict[str, Mapping[str, Standing]] = {}
+        self._made: Mapping[str, tuple[_Sources, MirrorStatus]] = {}
+        self.learn(standing)
+
+    def known(self, mirror: str) -> Mapping[str, Standing]:
+        """Return how a mirror ("") and its targets stand, by the target's name."""
+        return self._known.get(mirror, {})
+
+    def learn(self, standing: Iterable[Standing]) -> None:
+        """Take over how these mirrors stand now, each with all its targets."""
+        found = defaultdict[str, dict[str, Standing]](dict)
+        for entry in standing:
+            found[entry.mirror][entry.target] = entry
+        self._known |= found
+
+    def status(
+        self,
+        version: str,
+        now: datetime,
+        mirrors: Iterable[Mirror],
+        *,
+        running: Mapping[str, Running] = _NO_RUN,
+        next_runs: Mapping[str, datetime] = _NO_TIME,
+        started: datetime | None = None,
+        stopping: bool = False,
+        configuration_error: str = "",
+    ) -> Status:
+        """Say how these mirrors stand; `running` and `next_runs` are by mirror. May be called in any thread.
+
+        Of a mirror of which nothing changed it is the very value of before. `started` is when the daemon began, or
+        None when there is none; `configuration_error` why the last reload was refused, or "".
+        """
+        before, made = self._made, dict[str, tuple[_Sources, MirrorStatus]]()
+        for mirror in mirrors:
+            name = mirror.name
+            sources = (mirror, self.known(name), running.get(name), next_runs.get(name))
+            found = before.get(name)
+            made[name] = (sources, found[1] if found and found[0] == sources else _mirror(*sources))
+        self._made = made
+        state = "offline" if started is None else "stopping" if stopping else "ready"
+        found_all = tuple(one for _, one in made.values())
+        return Status(version, state, now, started, configuration_error, found_all)
+
+
+_Sources = tuple[Mirror, Mapping[str, Standing], Running | None, datetime | None]
+"""All that the status of a mirror follows from."""
 
 
 def _mirror(
-    mirror: Mirror, known: Mapping[tuple[str, str], Standing], running: Running | None, next_run: datetime | None
+    mirror: Mirror, known: Mapping[str, Standing], running: Running | None, next_run: datetime | None
 ) -> MirrorStatus:
-    whole = known.get((mirror.name, ""))
-    targets = tuple(
-        TargetStatus(target.name, **_fields(known.get((mirror.name, target.name)))) for target in mirror.targets
-    )
+    whole = known.get("")
+    targets = tuple(TargetStatus(target.name, **_fields(known.get(target.name))) for target in mirror.targets)
     own = MirrorStatus(
         mirror.name,
         **_fields(whole),

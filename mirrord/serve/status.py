@@ -1,19 +1,21 @@
 """Health, status, metrics and the page at `/` over HTTP. Probes decide by status code; `?verbose` is for people.
 
-With a thousand mirrors a page costs tens of milliseconds; so each is made at most once a second, however many ask: in a
-thread, and the same bytes for all.
+Each page is made at most once a second, however many ask: in a thread, the same bytes for all, and of a mirror of
+which nothing changed it is what was written before.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import gzip
 import json
-from collections.abc import Awaitable, Callable, Mapping
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from html import escape
+from itertools import count
 from typing import Final, Protocol
 
 from aiohttp import web
@@ -22,7 +24,7 @@ from mirrord.report import health
 from mirrord.report.health import Health, Verdict
 from mirrord.report.metrics import CONTENT_TYPE
 from mirrord.report.status import MirrorStatus, Status, TargetStatus, counted, mirror_document, rfc3339, status_document
-from mirrord.serve.negotiation import unchanged
+from mirrord.serve.negotiation import packed, unchanged, wants_gzip, with_vary
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
 
@@ -48,14 +50,21 @@ EVERY: Final = 1.0
 """Seconds between two makings of one page, at least."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Made:
-    """A page: its bytes and their tag, when its making began, and the edition that it shows."""
+    """A page: its bytes and their tag, when its making began, the edition that it shows, and its form in gzip."""
 
     body: bytes
     etag: str
     began: float
     edition: int
+    small: asyncio.Task[bytes] | None = None
+
+    async def packed(self) -> bytes:
+        """Return it in gzip; it is packed when somebody wants that for the first time, and once."""
+        if self.small is None:
+            self.small = asyncio.create_task(asyncio.to_thread(gzip.compress, self.body, 1))
+        return await asyncio.shield(self.small)
 
 
 class Rendered:
@@ -74,17 +83,21 @@ class Rendered:
         something happened that whoever asks afterwards has to see.
         """
         self._make, self._edition, self._every = make, edition, every
-        self._headers = {"Cache-Control": "no-cache", **headers}
+        self._headers = with_vary({"Cache-Control": "no-cache", **headers}, "Accept-Encoding")
+        self._tags = (
+            f'"{secrets.token_hex(6)}-{number}"' for number in count()
+        )  # no two pages are alike: they tell the time
         self._made: _Made | None = None
         self._making: asyncio.Task[None] | None = None
 
     async def answer(self, request: web.Request) -> web.Response:
         """Send the page, or 304 to a client that has it."""
         made = await self._current()
-        headers = {**self._headers, "ETag": made.etag}
-        if unchanged(request.headers.get("If-None-Match"), made.etag):
+        headers, small = {**self._headers, "ETag": made.etag}, wants_gzip(request.headers.get("Accept-Encoding"))
+        headers = packed(headers) if small else headers
+        if unchanged(request.headers.get("If-None-Match"), headers["ETag"]):
             return web.Response(status=304, headers=headers)
-        return web.Response(body=made.body, headers=headers)
+        return web.Response(body=await made.packed() if small else made.body, headers=headers)
 
     async def close(self) -> None:
         """Make no more."""
@@ -107,8 +120,7 @@ class Rendered:
             await asyncio.sleep(self._made.began + self._every - loop.time())
         began, edition = loop.time(), self._edition()
         body = await self._make()
-        tag = hashlib.blake2b(body, digest_size=16).hexdigest()
-        self._made = _Made(body, f'"{tag}"', began, edition)
+        self._made = _Made(body, next(self._tags), began, edition)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._making = None
@@ -139,26 +151,47 @@ class View(Protocol):
         """Return the syncers that serve, by prefix."""
 
 
-def page(status: Status) -> str:
+class Fragments:
+    """What is shown of each mirror in one form: written anew only when its status is another one."""
+
+    def __init__(self, write: Callable[[MirrorStatus], str]) -> None:
+        """Begin with nothing."""
+        self._write = write
+        self._written: Mapping[str, tuple[MirrorStatus, bytes]] = {}
+
+    def of(self, mirrors: Iterable[MirrorStatus]) -> list[bytes]:
+        """Return the fragment of each mirror."""
+        before, written = self._written, dict[str, tuple[MirrorStatus, bytes]]()
+        for mirror in mirrors:
+            found = before.get(mirror.name)
+            same = found is not None and found[0] is mirror
+            written[mirror.name] = found if found and same else (mirror, self._write(mirror).encode())
+        self._written = written
+        return [fragment for _, fragment in written.values()]
+
+
+def page(status: Status, rows: Fragments) -> bytes:
     """Write the page."""
-    rows = "".join(_mirror(mirror) for mirror in status.mirrors) or (
-        '<tr><td colspan="7">No mirror is configured.</td></tr>'
-    )
     problem = status.configuration_error
     warning = f'<p class="bad">The last reload was refused: {escape(problem)}</p>' if problem else ""
-    return (
+    head = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>mirrord</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
         f"<h1>mirrord</h1><p>Version {escape(status.version)}, {escape(status.state)}, "
         f"as of {_time(status.now)}.</p>{warning}"
         "<table><thead><tr><th>Mirror and targets<th>State<th>Last success<th>Next run<th>Items<th>Last run"
-        f"<th>Last error</tr></thead><tbody>{rows}</tbody></table>"
-        '<p><small><a href="/status">/status</a> is this as JSON, <a href="/metrics">/metrics</a> is for '
-        "Prometheus.</small></p></body></html>\n"
+        "<th>Last error</tr></thead><tbody>"
     )
+    foot = (
+        '</tbody></table><p><small><a href="/status">/status</a> is this as JSON, <a href="/metrics">/metrics</a> is '
+        "for Prometheus.</small></p></body></html>\n"
+    )
+    body = rows.of(status.mirrors) or [b'<tr><td colspan="7">No mirror is configured.</td></tr>']
+    return b"".join([head.encode(), *body, foot.encode()])
 
 
-def _mirror(mirror: MirrorStatus) -> str:
+def rows_of(mirror: MirrorStatus) -> str:
+    """Write the rows of a mirror and its targets on the page."""
     running, state = mirror.running, mirror.state
     if running is not None:
         state = f"running: {running.done} of {running.steps} steps" if running.steps is not None else "running"
@@ -189,8 +222,14 @@ class StatusPages:
         self._view = view
         html = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}
         self._pages = {
-            "/": Rendered(partial(self._write, page), view.edition, {**html, "X-Content-Type-Options": "nosniff"}),
-            "/status": Rendered(partial(self._write, _json), view.edition, {"Content-Type": _JSON}),
+            "/": Rendered(
+                partial(self._write, page, Fragments(rows_of)),
+                view.edition,
+                {**html, "X-Content-Type-Options": "nosniff"},
+            ),
+            "/status": Rendered(
+                partial(self._write, document, Fragments(line_of)), view.edition, {"Content-Type": _JSON}
+            ),
             "/metrics": Rendered(view.metrics, view.edition, {"Content-Type": CONTENT_TYPE}),
         }
 
@@ -212,12 +251,16 @@ class StatusPages:
 
         return probe
 
-    async def _write(self, form: Callable[[Status], str]) -> bytes:
-        return await asyncio.to_thread(lambda status: form(status).encode(), await self._view.status())
+    async def _write(self, form: Callable[[Status, Fragments], bytes], fragments: Fragments) -> bytes:
+        return await asyncio.to_thread(form, await self._view.status(), fragments)
 
 
-def _json(status: Status) -> str:
-    """Write a status, each mirror on a line of its own: `indent` is pure Python, and takes ten times as long."""
-    head = json.dumps(status_document(replace(status, mirrors=()))).removesuffix("[]}")
-    lines = ",\n".join(json.dumps(mirror_document(mirror)) for mirror in status.mirrors)
-    return f"{head}[\n{lines}\n]}}\n"
+def document(status: Status, lines: Fragments) -> bytes:
+    """Write a status as JSON, each mirror on a line of its own."""
+    head = json.dumps(status_document(replace(status, mirrors=()))).removesuffix("]}")
+    return b"".join([head.encode(), b"\n", b",\n".join(lines.of(status.mirrors)), b"\n]}\n"])
+
+
+def line_of(mirror: MirrorStatus) -> str:
+    """Write the line of a mirror in the document."""
+    return json.dumps(mirror_document(mirror))

@@ -10,7 +10,7 @@ import pytest
 from mirrord.cli.status import _show
 from mirrord.model.history import LastRun, Noted, Standing
 from mirrord.model.run import Result
-from mirrord.report.status import status
+from mirrord.report.status import Board
 from mirrord.syncer.values import Mirror, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
 
@@ -26,7 +26,7 @@ def shown(capsys: pytest.CaptureFixture[str], last: LastRun | None, error: str =
         Standing("crane", "", NOW, NOW, 0, result, code, error),
         Standing("crane", "gitee", NOW, NOW, 0, result, code, error, 1, last),
     ]
-    _show(status("1", NOW, [mirror], standing))
+    _show(Board(standing).status("1", NOW, [mirror]))
     return capsys.readouterr().out.splitlines()
 
 
@@ -60,7 +60,7 @@ def test_nothing_is_next_without_a_daemon(capsys: pytest.CaptureFixture[str]) ->
     spec = ImageSpec.model_validate({"from": {"repository": "a/b"}})
     mirror = Mirror("crane", "image", spec, (Target("gitee", "image", "x", ImageTarget()),))
     for started, resting in ((None, "no daemon"), (NOW, "when asked")):
-        _show(status("1", NOW, [mirror], [], started=started))
+        _show(Board().status("1", NOW, [mirror], started=started))
         head, whole, there = capsys.readouterr().out.splitlines()
         assert whole[head.index("NEXT") :].rstrip() == resting
         assert len(there) <= head.index("NEXT")
@@ -68,7 +68,7 @@ def test_nothing_is_next_without_a_daemon(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_configuration_that_was_not_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """After a reload that was refused, whoever looks at the status sees why."""
-    _show(status("1", NOW, [], [], configuration_error="z.yaml:1: settings.bogus: unknown"))
+    _show(Board().status("1", NOW, [], configuration_error="z.yaml:1: settings.bogus: unknown"))
     assert "z.yaml:1: settings.bogus: unknown" in capsys.readouterr().out
 
 
@@ -78,7 +78,7 @@ def test_problems_are_counted_and_listed(capsys: pytest.CaptureFixture[str]) -> 
     mirror = Mirror("crane", "image", spec, (Target("gitee", "image", "x", ImageTarget()),))
     problems, remarks = Noted(3, ("v1: is no image", "v2: is no image")), Noted(1, ("v3: put right",))
     standing = [Standing("crane", "", NOW, NOW, 0, Result.SUCCESS, problems=problems, remarks=remarks)]
-    _show(status("1", NOW, [mirror], standing))
+    _show(Board(standing).status("1", NOW, [mirror]))
     _, whole, _, *told = capsys.readouterr().out.splitlines()
     assert "success, 3 problems" in whole
     assert told == [

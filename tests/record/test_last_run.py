@@ -11,7 +11,7 @@ from mirrord.model.history import LastRun, Noted
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.record.sqlite import SqliteStore
-from mirrord.report.status import counted, status, status_document
+from mirrord.report.status import Board, counted, status_document
 from mirrord.syncer.values import Mirror, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
 from tests.support.store import MemoryStore, age
@@ -98,7 +98,7 @@ async def test_the_status_tells_them() -> None:
     await store.add_run(ended(KEPT))
     target = Target("gitee", "image", "x", ImageTarget())
     mirror = Mirror("crane", "image", ImageSpec.model_validate({"from": {"repository": "a/b"}}), (target,))
-    now = status("1", NOW, [mirror], await store.standing())
+    now = Board(await store.standing()).status("1", NOW, [mirror])
     (found,) = status_document(now)["mirrors"]
     (there,) = found["targets"]
     assert there["last_run"] == {"done": 1, "deleted": 1, "kept": 3221, "refused": 1, "failed": 0}

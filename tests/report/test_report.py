@@ -29,8 +29,8 @@ from mirrord.report.documents import (
 from mirrord.report.health import Health
 from mirrord.report.logs import NAMES, Logs, line
 from mirrord.report.metrics import Metrics
-from mirrord.report.status import Running, Status, status, status_document
-from mirrord.serve.status import page
+from mirrord.report.status import Board, Running, Status, status_document
+from mirrord.serve import status as pages
 from mirrord.syncer.values import Mirror, Target
 from mirrord.wire.secret import Secret
 
@@ -57,6 +57,10 @@ def second(status: Status) -> Status:
     document = adapter(Status).dump_python(status, mode="json")
     found: Status = adapter(Status).validate_python(json.loads(json.dumps(document)))
     return found
+
+
+def page(status: Status) -> str:
+    return pages.page(status, pages.Fragments(pages.rows_of)).decode()
 
 
 EVENTS: list[ev.Event] = [
@@ -134,9 +138,8 @@ def test_status_document() -> None:
         Standing("gone", "", T0, T0),
     ]
     running = {"m": Running("command", T0, 4, 1, 1)}
-    now = status(
-        "1", T0, [mirror(), mirror("new", "local")], standing, running=running, next_runs={"m": T0}, started=T0
-    )
+    board = Board(standing)
+    now = board.status("1", T0, [mirror(), mirror("new", "local")], running=running, next_runs={"m": T0}, started=T0)
     document = json.loads(json.dumps(status_document(now)))
     assert adapter(Status).validate_python(document) == second(now)
     assert [entry["name"] for entry in document["mirrors"]] == ["m", "new"]
@@ -154,13 +157,13 @@ def test_status_document() -> None:
     assert m["running"] == {"trigger": "command", "started": "2026-11-21T01:02:03Z", "steps": 4, "done": 1, "failed": 1}
     assert (new["state"], new["last_success"], new["last_error"]) == ("new", None, None)
     assert document["state"] == "ready"
-    assert status("1", T0, []).state == "offline"
+    assert Board().status("1", T0, []).state == "offline"
 
 
 def test_page_escapes() -> None:
     """Nothing from outside becomes markup (bad input 81), and the page asks for nothing from elsewhere."""
     standing = [Standing("m", "", T0, T0, 2, Result.FAILED, "content", "<script>alert('x')</script>")]
-    text = page(status("1", T0, [mirror("m", "<b>")], standing, started=T0, configuration_error="<img src=x>"))
+    text = page(Board(standing).status("1", T0, [mirror("m", "<b>")], started=T0, configuration_error="<img src=x>"))
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     assert "<img" not in text
@@ -170,7 +173,7 @@ def test_page_escapes() -> None:
 def test_page_tells_problems() -> None:
     """The page counts what was left out beside the mirror's state, and does not call it an error."""
     standing = [Standing("m", "", T0, T0, 0, Result.SUCCESS, problems=Noted(1, ("v2: is no image",)))]
-    assert "<td>idle, 1 problem</td>" in page(status("1", T0, [mirror("m", "a")], standing))
+    assert "<td>idle, 1 problem</td>" in page(Board(standing).status("1", T0, [mirror("m", "a")]))
 
 
 def test_left_out_is_a_line_of_its_own() -> None:
@@ -186,9 +189,9 @@ def test_left_out_is_a_line_of_its_own() -> None:
 def test_page_counts() -> None:
     """The page shows what the last run did at each target; without a mirror its one cell is as wide as the table."""
     standing = [Standing("m", "a", T0, T0, result=Result.SUCCESS, last=LastRun(3, 1, 3221, 1))]
-    text = page(status("1", T0, [mirror("m", "a")], standing))
+    text = page(Board(standing).status("1", T0, [mirror("m", "a")]))
     assert "<td>3 written · 1 deleted · 3221 up to date · 1 refused</td>" in text
-    empty = page(status("1", T0, []))
+    empty = page(Board().status("1", T0, []))
     assert f'colspan="{empty.count("<th>")}"' in empty
 
 

@@ -17,7 +17,7 @@ from mirrord.errors import BusyError, UnreachableError, UsageError
 from mirrord.files import LocalFile
 from mirrord.report.health import Health
 from mirrord.report.metrics import Metrics
-from mirrord.report.status import Status, status
+from mirrord.report.status import Board, Status
 from mirrord.serve.app import make_app
 from mirrord.serve.door import Listener, bind
 from mirrord.syncer.serving import Request, Response, Serves
@@ -69,7 +69,7 @@ class FakeView:
 
     async def status(self) -> Status:
         self.rendered += 1
-        return status("1.2.3", T0, [], started=T0)
+        return Board().status("1.2.3", T0, [], started=T0)
 
     async def metrics(self) -> bytes:
         self.rendered += 1

@@ -13,12 +13,12 @@ from typing import Any
 
 from mirrord import failpoints
 from mirrord.errors import StorageError
-from mirrord.model.history import RunRecord, Standing, TargetRecord
+from mirrord.model.history import RunRecord, Standing
 from mirrord.model.ledger import LedgerEntry, Settled
 from mirrord.model.memory import LastSeen, Memory, NamedBuild
 from mirrord.model.run import Run
 from mirrord.record.store import KEEP, MOVES
-from mirrord.record.summary import RunSummary, advance
+from mirrord.record.summary import RunSummary, standings_after
 
 
 class MemoryStore:
@@ -67,13 +67,11 @@ class MemoryStore:
             if value is not None:
                 known[key] = value
         self._names.setdefault(run.mirror, {}).update(summary.names)
-        parts: list[tuple[str, RunRecord | TargetRecord]] = [("", record)]
-        parts += [(entry.target, entry) for entry in record.targets]
-        for target, part in parts:
-            before = self._standing.get((run.mirror, target), Standing(run.mirror, target))
-            after = advance(before, part.result, run.finished, part.code, part.error)
-            more: dict[str, Any] = {} if target else dict(summary.noted)
-            self._standing[run.mirror, target] = replace(after, last=summary.last.get(target, after.last), **more)
+        before = {target: standing for (mirror, target), standing in self._standing.items() if mirror == run.mirror}
+        for after in standings_after(before, record):
+            more: dict[str, Any] = {} if after.target else dict(summary.noted)
+            last = summary.last.get(after.target, after.last)
+            self._standing[run.mirror, after.target] = replace(after, last=last, **more)
 
     async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
         """See `Store.runs`."""

@@ -10,7 +10,7 @@ import pytest
 
 from mirrord.errors import MissingError, StorageError
 from mirrord.events import Event, Planned, RunFinished, RunStarted, StepDone
-from mirrord.model.run import Outcome, Result
+from mirrord.model.run import Outcome, Result, Run
 from mirrord.pipeline import run_mirror
 from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.testing import build_image
@@ -96,11 +96,27 @@ async def test_a_bug_is_told_without_secrets(world: World, told: list[Event], mo
     assert isinstance(told[-1], RunFinished)
 
 
-async def test_a_broken_record_is_raised(world: World) -> None:
-    """A record that cannot be written is an error of the caller's, never passed over in silence."""
+async def test_a_broken_record_fails_the_run(world: World, told: list[Event]) -> None:
+    """A record that cannot be read or written fails the run, and is never passed over in silence."""
     world.store.broken = "disk full"
-    with pytest.raises(StorageError, match="disk full"):
-        await world.run(mirror(world, "main"))
+    run = await world.run(mirror(world, "main"))
+    assert (run.result, run.code, run.error, run.plan) == (Result.FAILED, "storage", "disk full", None)
+    assert told[-1] == RunFinished(run)
+
+
+async def test_what_was_done_is_told_without_a_record(
+    world: World, told: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the disk is full by the end of a run it fails for that, and still says what it did."""
+
+    async def full(_: Run) -> None:
+        raise StorageError("disk full")
+
+    monkeypatch.setattr(world.store, "add_run", full)
+    run = await world.run(mirror(world, "main"))
+    assert (run.result, run.code, run.error) == (Result.FAILED, "storage", "disk full")
+    assert [receipt.outcome for receipt in run.receipts] == [Outcome.DONE]
+    assert told[-1] == RunFinished(run)
 
 
 async def test_a_deadline(world: World) -> None:

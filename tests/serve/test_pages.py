@@ -1,0 +1,125 @@
+"""Pages over many mirrors: what did not change is not written again, and who wants gzip gets it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aiohttp import ClientSession, web
+from pydantic import BaseModel
+
+from mirrord.model.history import Standing
+from mirrord.model.run import Result
+from mirrord.report.status import Board, MirrorStatus, Running, Status
+from mirrord.serve.door import Listener, address_of, bind
+from mirrord.serve.status import Fragments, Rendered, document, line_of, page, rows_of
+from mirrord.syncer.values import Mirror, Target
+
+T0 = datetime(2026, 11, 21, 1, 2, 3, tzinfo=UTC)
+
+
+class Nothing(BaseModel):
+    pass
+
+
+MIRRORS = [Mirror(f"m{number}", "image", Nothing(), (Target("a", "image", "x", Nothing()),)) for number in range(50)]
+
+
+def standing(name: str, result: Result = Result.NOOP) -> list[Standing]:
+    return [Standing(name, target, T0, T0, result=result, items=3) for target in ("", "a")]
+
+
+class Shown:
+    """A board of fifty mirrors, and which of them were written when it was shown."""
+
+    def __init__(self) -> None:
+        self.board = Board(one for mirror in MIRRORS for one in standing(mirror.name))
+        self.written: Counter[str] = Counter()
+        self.rows, self.lines = (Fragments(self._counted(write)) for write in (rows_of, line_of))
+
+    def _counted(self, write: Callable[[MirrorStatus], str]) -> Callable[[MirrorStatus], str]:
+        def counted(mirror: MirrorStatus) -> str:
+            self.written[mirror.name] += 1
+            return write(mirror)
+
+        return counted
+
+    def status(self, seconds: int = 0, **more: object) -> Status:
+        return self.board.status("1", T0 + timedelta(seconds=seconds), MIRRORS, started=T0, **more)  # type: ignore[arg-type]  # fields by keyword
+
+    def show(self, status: Status) -> Counter[str]:
+        """Write both pages; return which mirrors were written for that."""
+        self.written.clear()
+        text = page(status, self.rows).decode()
+        told = json.loads(document(status, self.lines))
+        assert [one["name"] for one in told["mirrors"]] == [mirror.name for mirror in MIRRORS]
+        assert told["now"] in text
+        return self.written.copy()
+
+
+@pytest.mark.parametrize("what", ["run", "running", "next"])
+def test_only_what_changed_is_written_anew(what: str) -> None:
+    """All are written once; then each page costs only the mirrors of which something happened, and shows that."""
+    shown = Shown()
+    assert shown.show(shown.status()) == dict.fromkeys((mirror.name for mirror in MIRRORS), 2)
+    assert shown.show(shown.status(1)) == {}
+    if what == "run":
+        shown.board.learn(standing("m7", Result.FAILED))
+    more: dict[str, object] = {
+        "running": {"m7": Running("command", T0)} if what == "running" else {},
+        "next_runs": {"m7": T0} if what == "next" else {},
+    }
+    status = shown.status(2, **more)
+    assert shown.show(status) == {"m7": 2}
+    seen = status.mirrors[7]
+    assert {"run": seen.result is Result.FAILED, "running": seen.running, "next": seen.next_run}[what]
+    assert shown.show(shown.status(3, **more)) == {}
+
+
+def test_mirrors_come_and_go() -> None:
+    """A mirror that is no longer configured is shown no more; one that is new is, though nothing is known of it."""
+    shown = Shown()
+    shown.show(shown.status())
+    new = Mirror("new", "image", Nothing(), (Target("b", "image", "x", Nothing()),))
+    now = shown.board.status("1", T0, [*MIRRORS[1:], new], started=T0)
+    told = json.loads(document(now, shown.lines))["mirrors"]
+    assert [one["name"] for one in told] == [*(mirror.name for mirror in MIRRORS[1:]), "new"]
+    assert (told[-1]["state"], told[-1]["targets"][0]["name"]) == ("new", "b")
+
+
+async def test_gzip_for_who_wants_it() -> None:
+    """A page is packed once for all who accept that; each form has a tag of its own, and 304."""
+    text = b"mirror\n" * 5000
+
+    async def make() -> bytes:
+        return text
+
+    rendered = Rendered(make, lambda: 0, {"Content-Type": "text/plain"}, every=60.0)
+    app = web.Application()
+    app.router.add_get("/", rendered.answer)
+    listener, connection = Listener(app), bind("127.0.0.1:0")
+    await listener.listen(connection)
+    try:
+        async with ClientSession(f"http://{address_of(connection)}", auto_decompress=False) as session:
+            tags = set()
+            for accepted in ("gzip", "identity"):
+                headers = {"Accept-Encoding": accepted}
+                async with session.get("/", headers=headers) as answer:
+                    body, tag = await answer.read(), answer.headers["ETag"]
+                    assert (answer.status, answer.headers["Vary"]) == (200, "Accept-Encoding")
+                assert (gzip.decompress(body) if accepted == "gzip" else body) == text
+                assert len(body) < 500 or accepted == "identity"
+                async with session.get("/", headers={**headers, "If-None-Match": tag}) as answer:
+                    assert (answer.status, answer.headers["ETag"], await answer.read()) == (304, tag, b"")
+                tags.add(tag)
+            assert len(tags) == 2
+    finally:
+        await rendered.close()
+        await listener.close()
+        connection.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
