@@ -76,7 +76,7 @@ async def test_a_tag_set_by_somebody_else_meanwhile_is_fine(world: World) -> Non
     target = await world.registry("one", immutable_tags=frozen())
 
     def meanwhile() -> None:
-        target.content.tags[PLACE] = {"v1": image.digest}
+        target.content.put_manifest(PLACE, image.media_type, image.body, "v1")
 
     target.faults.on("PUT", "/blobs/uploads/", times=1).do(meanwhile)
     run = await world.run(world.mirror({"repository": f"{source.host}/team/app:v1"}, target))

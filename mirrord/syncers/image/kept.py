@@ -37,6 +37,7 @@ class LocalRepository:
     """A repository of mirrord's own store; what lost some of its content on disk counts as not there."""
 
     host = ""
+    naming_writes = False
 
     def __init__(self, services: Services, repository: str) -> None:
         """Keep content in the store of `services`, and names in its repositories."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mirrord.errors import MirrordError
 from mirrord.model.memory import NO_MEMORY, Memory
-from mirrord.model.plan import Plan
+from mirrord.model.plan import Action, Plan, Step
 from mirrord.plan.differ import differ
 from mirrord.plan.moving import Evidence
 from mirrord.plan.offer import Held, Offer
@@ -98,5 +98,22 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
     )
     remarks = tuple(f"{step.target}: {left}" for step in steps for left in step.left)
     problems, missing = tuple(survey.source.problems), tuple(survey.source.missing)
-    decisions = survey.source.sources, survey.unreachable
+    decisions = survey.source.sources, survey.unreachable, _unseen(steps, survey.held)
     return Plan(mirror.name, mirror.kind, now, steps, problems, missing, remarks, decisions=decisions)
+
+
+def _unseen(steps: Sequence[Step], held: Held) -> frozenset[tuple[str, str]]:
+    """Return target and item of what is not there, as far as anybody knows.
+
+    The target said that it has none of the names, and the content stands there under no other that was looked at.
+    """
+    there = {(target, digest) for (target, _), digest in held.items()}
+    there |= {(step.target, step.digest) for step in steps if step.action is Action.KEEP}
+    return frozenset(
+        (step.target, step.item)
+        for step in steps
+        if step.action is Action.COPY
+        and step.names
+        and (step.target, step.digest) not in there
+        and all(held.get((step.target, name), step.digest) is None for name in step.names)
+    )

@@ -23,9 +23,9 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
     spec = spec_of(mirror)
     destinations = {target.name: open_target(mirror, target, services) for target in mirror.targets}
     patience = spec.together_wait if spec.publish == "together" else 0.0
-    sources, unreachable = plan.decisions
+    sources, unreachable, unseen = plan.decisions
     label = f"{mirror.name}/" if mirror.name else ""  # a copy has no name
-    session = ImageSession(sources, destinations, services, patience, label, unreachable=unreachable)
+    session = ImageSession(sources, destinations, services, patience, label, unreachable=unreachable, unseen=unseen)
     try:
         yield session
     finally:

@@ -34,6 +34,8 @@ class Repository:
     `UntrustedError` when `mirrord.wire.trust` refuses to go on, and `DeniedError` when credentials do not suffice.
     """
 
+    naming_writes = True
+
     def __init__(self, http: Http, reference: Reference, *, push: bool = False) -> None:
         self.reference = reference
         self.host, self.repository = reference.domain, reference.path
@@ -165,7 +167,7 @@ class Repository:
             self._listed.add(manifest.digest)
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
-        """Let all of `names`, in this order, stand for a manifest that is there.
+        """Let all of `names`, in this order, stand for a manifest whose content is there.
 
         What is about another manifest and was there already is first PUT by digest once more: the attempt that brought
         it may have ended before it was listed, and only the answer to a PUT says who has to list it.

@@ -73,6 +73,7 @@ class LayoutWriter:
     """
 
     host = ""
+    naming_writes = False
 
     def __init__(self, folder: Path) -> None:
         """Write to `folder`, which is made when the first content comes."""

@@ -18,10 +18,12 @@ class Destination(Readable, Protocol):
     Attributes:
         host: where blobs may be mounted from another repository; "" where there is no such thing.
         repository: its name there.
+        naming_writes: whether `publish` writes a manifest that is not there, too.
     """
 
     host: str
     repository: str
+    naming_writes: bool
 
     async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:
         """Return what a name or a digest stands for, or None."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -62,6 +62,7 @@ class ImageSession:
         label: str = "",
         *,
         unreachable: Mapping[str, MirrordError] | None = None,
+        unseen: Collection[tuple[str, str]] = frozenset(),
     ) -> None:
         """Carry the items of `sources` to `destinations`.
 
@@ -72,6 +73,7 @@ class ImageSession:
             patience: seconds that ready targets wait for slower ones before they flip; 0 for not at all.
             label: put before target names where they are told to others.
             unreachable: target name → why nothing is tried there: it has been tried often enough.
+            unseen: target and item names of what is not there, as far as anybody knows: nobody asks once more.
         """
         self._sources = sources
         self._destinations = destinations
@@ -79,6 +81,7 @@ class ImageSession:
         self._patience = patience
         self._label = label
         self._unreachable = unreachable or {}
+        self._unseen = unseen
         self._once = Once()
         self._manifests = Manifests(self._once)
         self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(UPLOADS))
@@ -115,13 +118,25 @@ class ImageSession:
             try:
                 top = Descriptor("", Digest.parse(step.digest), 0)
                 manifest = await self._manifest(copy, top)
-                await self._carry(copy, Parts.of(top, manifest), 0)
+                unseen = (step.target, step.item) in self._unseen
+                lacking = await self._content(copy, Parts.of(top, manifest), 0, unseen=unseen)
+                if lacking and not self._comes_with_its_name(copy, manifest, step):
+                    await self._put(copy, top)
             except StorageError:  # our own disk failed: what was brought there for nothing is taken away at the end
                 if isinstance(copy.destination, Keeping):
                     self._full.add(copy.destination)
                 raise
         await delivery.gate.ready()
         return _receipt(step, copy.tally, await self._publish(copy, manifest, step))
+
+    def _comes_with_its_name(self, copy: _Copy, manifest: Manifest, step: Step) -> bool:
+        """Whether the PUT of its one name is all that it takes to write a manifest.
+
+        Not where others wait until it is there, where the name may be left as it is, and where it has to be found by
+        its digest before: what is about another manifest by the list of those.
+        """
+        alone = len(step.names) == 1 and not step.unless_newer and not manifest.children and manifest.subject is None
+        return alone and not self._patience and copy.destination.naming_writes
 
     async def _publish(self, copy: _Copy, manifest: Manifest, step: Step) -> Names:
         """Set the names that differ in one go, those that stay first: a moving name never stands without them."""
@@ -150,17 +165,28 @@ class ImageSession:
 
     async def _carry(self, copy: _Copy, parts: Parts, depth: int) -> None:
         """Write a manifest after everything that it refers to; meanwhile nobody holds more of it than its parts."""
+        if await self._content(copy, parts, depth):
+            await self._put(copy, parts.entry)
+
+    async def _content(self, copy: _Copy, parts: Parts, depth: int, *, unseen: bool = False) -> bool:
+        """Write everything that a manifest refers to; False when the manifest is there, and so is all that.
+
+        With `unseen` nobody asks for it: a PUT of what is there after all changes nothing.
+        """
         destination = copy.destination
-        if await destination.has_manifest(parts.entry.digest):
+        if not unseen and await destination.has_manifest(parts.entry.digest):
             copy.tally.there += 1
-            return
+            return False
         if isinstance(destination, Keeping):
             await destination.expect(parts.blobs)
         copy.extent.found(parts)
         await copy.workers.each(parts.children, lambda child: self._child(copy, child, depth + 1))
         await copy.workers.each(parts.blobs, lambda blob: self._blob(copy, blob))
-        await destination.put_manifest(await self._manifest(copy, parts.entry))
         copy.tally.foreign += parts.foreign
+        return True
+
+    async def _put(self, copy: _Copy, entry: Descriptor) -> None:
+        await copy.destination.put_manifest(await self._manifest(copy, entry))
         failpoints.hit("push.manifest")
 
     async def _child(self, copy: _Copy, child: Descriptor, depth: int) -> None:
