@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import platform
 import re
 import statistics
+import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench.peers import search_path
@@ -18,6 +20,38 @@ OURS = "mirrord"
 METER = Path(__file__).with_name("meter.py")
 Measured = dict[str, float]
 Results = dict[str, list[Measured]]
+
+
+class Child:
+    """A program that says where it is in its first line, and answers lines."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        """Wait for its first line."""
+        self._process = process
+        self.first = self._line()
+
+    def tell(self, line: str) -> str:
+        """Say something, and return the answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return self._line()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+
+@contextlib.contextmanager
+def child(*arguments: object) -> Iterator[Child]:
+    """Run a module in a process of its own, until the block ends."""
+    argv = [sys.executable, "-m", *map(str, arguments)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Child(process)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
 
 
 async def measure(commands: Sequence[Sequence[str]], env: Mapping[str, str] | None = None) -> Measured:

@@ -184,6 +184,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer what is whole."""
         self._held += data
+        if self._held[:1] == b"\x16":  # TLS, with which some clients begin; registries refuse it as quickly as they can
+            asyncio.get_running_loop().call_later(self._delay + self._late, self._transport.close)
+            return
         while request := self._request():
             answer = self._registry.answer(*request)
             head = request[0] == "HEAD"

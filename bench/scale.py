@@ -16,7 +16,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -24,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.measure import machine
+from bench.measure import child, machine
 from bench.watched import Cost, WatchedDaemon, open_daemon
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Run
@@ -45,38 +44,6 @@ class Measurement:
     work: str
     cost: Cost
     units: int
-
-
-class Child:
-    """A program that says where it is in its first line, and answers lines."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        """Wait for its first line."""
-        self._process = process
-        self.first = self._line()
-
-    def tell(self, line: str) -> str:
-        """Say something, and return the answer."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
-        return self._line()
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-
-@contextlib.contextmanager
-def child(*arguments: object) -> Iterator[Child]:
-    """Run a module in a process of its own, until the block ends."""
-    argv = [sys.executable, "-m", *map(str, arguments)]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Child(process)
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
 
 
 @contextlib.asynccontextmanager

@@ -1,8 +1,10 @@
 """Copy many small images from one registry to three, each a round trip of 20 ms away, beside crane and regsync.
 
 An image is one layer, a config and a manifest, each its own tag of one repository: what counts are the requests. The
-tools take turns and begin with empty targets each time. What every tool asked for is counted by the registries
-(`bench/registry.py`). crane copies to one target, so three of them run at once.
+tools take turns and begin with empty targets each time; `again` is the same command once more, when nothing is to do.
+What every tool asked for is counted by the registries (`bench/registry.py`), and that all tags are there. crane and
+skopeo copy to one target, so three of them run at once. `skopeo sync` asks one thing after the other and takes many
+times as long as the others: it is measured when it is named.
 
     python -m bench.small [--images N] [--runs N] [--delay MS] [--parallel N] [--only TOOL...] [--requests]
 """
@@ -10,139 +12,104 @@ tools take turns and begin with empty targets each time. What every tool asked f
 from __future__ import annotations
 
 import argparse
-import contextlib
+import asyncio
 import json
-import os
-import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from bench.clients import tools
+from bench.measure import Child, Measured, by_turns, child, machine, measure, table
+from bench.peers import present
 
 TARGETS = 3
 REPOSITORY = "bench/app0"
 SIZE = 2048  # bytes of a layer
-
-MIRRORD = """
-targets:
-{targets}
-mirrors:
-  - {{name: app0, kind: image, from: {{repository: {source}, tags: ["*"]}}, to: [{names}]}}
-"""
-REGSYNC = """
-version: 1
-creds:
-{creds}
-defaults: {{parallel: {parallel}}}
-sync:
-{syncs}
-"""
+SYNC = ["skopeo", "sync", "--all", "--src=docker", "--dest=docker", "--src-tls-verify=false", "--dest-tls-verify=false"]
 
 
-class Registries:
-    """The source, first, and the targets, in a process of their own."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        """Read where they are."""
-        self._process = process
-        self.hosts = self._line().split()
-
-    def tell(self, line: str) -> list[Counter[str]]:
-        """Have something done, and return what was asked since."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
-        return [Counter(hits) for hits in json.loads(self._line())]
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
-
-
-@contextlib.contextmanager
-def registries(delay: float) -> Iterator[Registries]:
-    """Run them."""
-    argv = [sys.executable, "-m", "bench.registry", "--count", str(TARGETS + 1), "--delay", str(delay)]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Registries(process)
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-
-
-def commands(tool: str, hosts: list[str], parallel: int, folder: Path) -> list[list[str]]:
-    """Return what has to run, all at once."""
+def commands(tool: str, hosts: Sequence[str], parallel: int, folder: Path) -> list[list[str]]:
+    """Return what has to run, all at once; `folder` stays for the second time."""
     source, *targets = (f"{host}/{REPOSITORY}" for host in hosts)
     if tool == "crane":
         jobs = ["-j", str(parallel)] if parallel else []
         return [["crane", "copy", "--insecure", "-a", *jobs, source, target] for target in targets]
+    if tool == "skopeo":
+        return [[*SYNC, "--insecure-policy", source, target.rpartition("/")[0]] for target in targets]
+    file = folder / f"{tool}.yaml"
     if tool == "regsync":
-        creds = "\n".join(f"  - {{registry: {host!r}, tls: disabled}}" for host in hosts)
-        syncs = "\n".join(f"  - {{source: {source}, target: {target}, type: repository}}" for target in targets)
-        (folder / "regsync.yaml").write_text(REGSYNC.format(creds=creds, syncs=syncs, parallel=parallel or 4))
-        return [["regsync", "once", "-c", str(folder / "regsync.yaml")]]
-    places = "\n".join(f"  t{n}: {{kind: image, to: {host}/bench}}" for n, host in enumerate(hosts[1:]))
-    names = ", ".join(f"t{n}" for n in range(TARGETS))
-    text = MIRRORD.format(targets=places, source=source, names=names)
-    (folder / "conf.yaml").write_text(text)
-    return [[sys.executable, "-m", "mirrord", "sync", "--config", str(folder), "--state", str(folder / "state")]]
+        config = {
+            "version": 1,
+            "creds": [{"registry": host, "tls": "disabled"} for host in hosts],
+            "defaults": {"parallel": parallel or 4},
+            "sync": [{"source": source, "target": target, "type": "repository"} for target in targets],
+        }
+        argv = ["regsync", "once", "-c", str(file)]
+    else:
+        places = {f"t{number}": {"kind": "image", "to": f"{host}/bench"} for number, host in enumerate(hosts[1:])}
+        mirror = {"name": "app0", "kind": "image", "from": {"repository": source, "tags": ["*"]}, "to": list(places)}
+        config = {"targets": places, "mirrors": [mirror]}
+        argv = [sys.executable, "-m", "mirrord", "sync", "--config", str(folder), "--state", str(folder / "state")]
+    file.write_text(json.dumps(config))  # JSON is YAML
+    return [argv]
 
 
-def once(tool: str, found: Registries, images: int, parallel: int) -> tuple[dict[str, float], list[Counter[str]]]:
-    """Copy everything to empty targets with one tool; return what it took, and what was asked of each registry."""
-    found.tell("clear")
-    with tempfile.TemporaryDirectory() as folder:
-        argvs = commands(tool, found.hosts, parallel, Path(folder))
-        before, began = os.times(), time.perf_counter()
-        running = [subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for argv in argvs]
-        for process in running:
-            _, told = process.communicate()
-            assert process.returncode == 0, told.decode()
-        wall, after = time.perf_counter() - began, os.times()
-    hits = found.tell("hits")
-    for target in hits[1:]:
-        assert target["PUT manifests by tag"] == images, target
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    asked = {"source requests": hits[0].total(), "target requests": sum(one.total() for one in hits[1:])}
-    return {"wall s": wall, "CPU s": cpu, **asked, "CPU ms a request": 1000 * cpu / sum(asked.values())}, hits
+@dataclass
+class Bench:
+    """Registries and what is copied; `hits` are the requests of each tool's last copy, by registry."""
+
+    registries: Child
+    images: int
+    parallel: int
+    hits: dict[str, list[Counter[str]]] = field(default_factory=dict)
+
+    async def once(self, tool: str) -> Measured:
+        """Copy everything to empty targets with one tool, then once more."""
+        self.registries.tell("clear")
+        with tempfile.TemporaryDirectory() as folder:
+            argvs = commands(tool, self.registries.first.split(), self.parallel, Path(folder))
+            first = await self._timed("first", argvs)
+            self.hits[tool] = self._hits
+            put = [sum(target[f"PUT manifests by {by}"] for by in ("tag", "digest")) for target in self._hits[1:]]
+            assert min(put) >= self.images, put
+            return first | await self._timed("again", argvs)
+
+    async def _timed(self, name: str, argvs: Sequence[Sequence[str]]) -> Measured:
+        found = await measure(argvs)
+        self._hits = [Counter(hits) for hits in json.loads(self.registries.tell("hits"))]
+        found["source requests"] = self._hits[0].total()
+        found["target requests"] = sum(one.total() for one in self._hits[1:])
+        found["CPU ms a request"] = 1000 * found["cpu"] / (found["source requests"] + found["target requests"])
+        return {f"{name}: {key}": value for key, value in found.items()}
 
 
-def main() -> None:
+async def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=500, help="how many (default 500)")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each tool (default 3)")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each tool (default 5)")
     parser.add_argument("--delay", type=float, default=20, help="milliseconds of a round trip (default 20)")
     parser.add_argument("--parallel", type=int, default=0, help="images at once of the peers (default: as they come)")
-    parser.add_argument("--only", nargs="+", help="tools to measure (default: all that are there)")
+    parser.add_argument("--only", nargs="+", help="tools to measure (default: all but skopeo)")
     parser.add_argument("--requests", action="store_true", help="tell the requests of the source and of one target")
     given = parser.parse_args()
-    tools = given.only or ["mirrord", *filter(shutil.which, ("crane", "regsync"))]
-    results: dict[str, list[dict[str, float]]] = {tool: [] for tool in tools}
-    asked: dict[str, list[Counter[str]]] = {}
-    with registries(given.delay / 1000) as found:
-        found.tell(f"fill {given.images} 1 {SIZE}")
-        for number in range(given.runs):
-            for tool in tools if number % 2 == 0 else reversed(tools):
-                result, asked[tool] = once(tool, found, given.images, given.parallel)
-                results[tool].append(result)
-    medians = {
-        tool: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for tool, runs in results.items()
-    }
+    here, missing = tools()
+    names = [tool for tool in here if (tool in given.only if given.only else tool != "skopeo")]
+    versions, _ = present(name for name in names if name != "mirrord")
+    print(machine(versions), *missing, sep="\n")
+    with child("bench.registry", "--count", TARGETS + 1, "--delay", given.delay / 1000) as registries:
+        registries.tell(f"fill {given.images} 1 {SIZE}")
+        bench = Bench(registries, given.images, given.parallel)
+        results = await by_turns(names, given.runs, bench.once)
     print(f"{given.images} small images, 1 -> {TARGETS}, {given.delay:g} ms, medians of {given.runs}")
-    print(f"{'':20}" + "".join(f"{tool:>12}" for tool in tools) + "".join(f"{f'm/{tool}':>12}" for tool in tools[1:]))
-    for key, ours in medians[tools[0]].items():
-        print(f"{key:20}" + "".join(f"{medians[tool][key]:>12.2f}" for tool in tools), end="")
-        print("".join(f"{ours / medians[tool][key]:>12.2f}" for tool in tools[1:]))
+    print(table("", results))
     if given.requests:
-        for tool, (source, target, *_) in asked.items():
+        for tool, (source, target, *_) in bench.hits.items():
             print(f"\n{tool}\n  source {dict(source)}\n  target {dict(target)}")
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

@@ -17,34 +17,34 @@ PIECE = 64 * 1024
 
 
 class Line:
-    """Carries connections to `host`; what comes from there takes its time."""
+    """Carries connections to `host`; what goes through takes its time, each way on its own."""
 
     def __init__(self, host: str, rate: float) -> None:
-        """Let `rate` bytes a second through from there."""
+        """Let `rate` bytes a second through, each way."""
         self._host, _, port = host.rpartition(":")
-        self._port, self._rate, self._free = int(port), rate, 0.0
+        self._port, self._rate = int(port), rate
+        self._free = {"up": 0.0, "down": 0.0}
 
     async def carry(self, down: asyncio.StreamReader, up: asyncio.StreamWriter) -> None:
         """Carry one connection until both sides have ended it."""
         there, to_there = await asyncio.open_connection(self._host, self._port)
         with contextlib.suppress(OSError):
-            await asyncio.gather(self._pass(down, to_there, paced=False), self._pass(there, up, paced=True))
+            await asyncio.gather(self._pass(down, to_there, "up"), self._pass(there, up, "down"))
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, paced: bool) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
         try:
             while piece := await reader.read(PIECE):
-                if paced:
-                    await self._turn(len(piece))
+                await self._turn(len(piece), way)
                 writer.write(piece)
                 await writer.drain()
         finally:
             writer.close()
 
-    async def _turn(self, count: int) -> None:
+    async def _turn(self, count: int, way: str) -> None:
         """Wait until the line has carried what was there before."""
         now = asyncio.get_running_loop().time()
-        self._free = max(now, self._free) + count / self._rate
-        await asyncio.sleep(self._free - now)
+        self._free[way] = max(now, self._free[way]) + count / self._rate
+        await asyncio.sleep(self._free[way] - now)
 
 
 @contextlib.asynccontextmanager
