@@ -136,7 +136,8 @@ def test_the_longest_place_that_exists_is_meant(tmp_path: Path) -> None:
 async def test_a_folder_that_is_to_be_made_beside_one_whose_name_it_begins_with(desk: Desk) -> None:
     """Jenkins builds in `job@2` beside `job`, and there are folders with colons: what is no tag belongs to the path."""
     write_layout(built("x"), desk.folder / "src", "v1")
-    (desk.folder / "job").mkdir()
+    for folder in ("job", "job:2"):
+        (desk.folder / folder).mkdir()
     for made, tag in (("job@2/out", ":v7"), ("job:2/out", ""), ("job@3", "")):
         said = await desk.run("copy", "oci:src", f"oci:{made}{tag}")
         assert said.status == 0, said.err
@@ -148,6 +149,17 @@ async def test_a_folder_that_is_to_be_made_beside_one_whose_name_it_begins_with(
     refused = await desk.run("copy", "oci:src", f"oci:job@sha256:{'0' * 64}")
     assert refused.status == 64
     assert "a target has no digest" in refused.err
+
+
+@pytest.mark.parametrize("wrong", ["x:host/name:v1", "x:host/name", "x:name:v1", "deep/x:host:5000/name:v1"])
+async def test_what_follows_a_folder_is_a_tag(desk: Desk, wrong: str) -> None:
+    """A name behind a target's folder is refused with what to write instead; no folder with a colon is made of it."""
+    write_layout(built("x"), desk.folder / "src", "v1")
+    said = await desk.run("copy", "oci:src", f"oci:{wrong}")
+    place, _, rest = wrong.partition(":")
+    assert said.status == 64
+    assert f"{rest!r} is no tag; write oci:{place}[:TAG]" in said.err
+    assert not [file for file in desk.folder.rglob("*") if ":" in file.name]
 
 
 async def test_an_image_that_was_pulled_by_digest_gets_no_tag_of_it(desk: Desk) -> None:

@@ -172,10 +172,21 @@ def split_name(text: str) -> tuple[str, str | None]:
 
 
 def split_folder(text: str) -> tuple[str, str | None]:
-    """Split `PLACE` or `PLACE:TAG` of a folder that need not be there yet; what is no tag belongs to the place."""
+    """Split `PLACE` or `PLACE:TAG` of a folder that need not be there yet.
+
+    Raises:
+        UsageError: what follows PLACE is no tag, as in `PLACE:host/name:v1`; a folder whose own name has a colon has to
+            be there already.
+    """
+    tag: str | None
     path, colon, tag = text.rpartition(":")
     if not colon or "/" in tag or os.path.exists(text):  # noqa: PTH110 - as above
-        return text, None
+        path, tag = text, None
+    place, colon, rest = path.partition(":")
+    folder = f"{place}:{rest.partition('/')[0]}"
+    if colon and not os.path.exists(folder):  # noqa: PTH110 - as above
+        what = f"{text[len(place) + 1 :]!r} is no tag"
+        raise UsageError(f"oci:{text}: {what}; write oci:{place}[:TAG], or make {folder} first if that is the folder")
     return path, tag
 
 
