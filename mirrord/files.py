@@ -196,6 +196,18 @@ def open_content(path: Path) -> int:
         raise ContentError(f"{path}: not a regular file") from error
 
 
+def read_content(path: Path, cap: int) -> bytes:
+    """Return a regular file of somebody else's as it is at one moment, although another may take its place.
+
+    Raises as `open_content`; TooLargeError says that there are more than `cap` bytes.
+    """
+    with storage_errors(path), os.fdopen(open_content(path), "rb") as file:
+        data = file.read(cap + 1)
+    if len(data) > cap:
+        raise TooLargeError(f"{path}: more than {cap} bytes, which are the most that are read")
+    return data
+
+
 @dataclass(frozen=True, slots=True)
 class LocalFile:
     """Content in a file of this machine: `size` bytes from `offset`; a blob of a layout folder, a member of a tar."""

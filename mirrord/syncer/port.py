@@ -37,6 +37,9 @@ class Session(Protocol):
     async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
         """Do the steps of one group; tell one receipt each, as soon as its step has ended.
 
+        What is done for many groups together may end after this has returned, but not after the context of `open`
+        was left in order.
+
         MUST NOT raise for what befalls a single target: that is a receipt. Raises `MirrordError`
         when the whole batch cannot be done (the source is gone). MUST be cancellable at every
         await, and then leave no target half published.

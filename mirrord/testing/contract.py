@@ -97,7 +97,8 @@ async def run_once(scenario: Scenario, memory: Memory = NO_MEMORY, now: datetime
         assert isinstance(session, Session), f"{type(session)} lacks execute or read"
         for batch in plan.groups:
             await session.execute(batch, receipts.append)
-        return Pass(plan, tuple(receipts), session.read)
+        read = session.read
+    return Pass(plan, tuple(receipts), read)
 
 
 def check_port(kind: str, syncer: object) -> None:

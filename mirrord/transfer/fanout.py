@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -66,26 +66,34 @@ class Delivery:
 
     step: Step
     gate: Gate
+    on_receipt: OnReceipt
+    began: float = field(default_factory=time.monotonic)
+
+    def tell(self, receipt: Receipt) -> None:
+        """Tell how it ended, and how long it took."""
+        self.on_receipt(replace(receipt, seconds=time.monotonic() - self.began))
 
 
-async def fan_out(
-    batch: Sequence[Step], deliver: Callable[[Delivery], Awaitable[Receipt]], patience: float, on_receipt: OnReceipt
-) -> None:
+Deliver = Callable[[Delivery], Awaitable[Receipt | None]]
+"""Delivers one step. Who returns None tells the receipt later, by `Delivery.tell`."""
+
+
+async def fan_out(batch: Sequence[Step], deliver: Deliver, patience: float, on_receipt: OnReceipt) -> None:
     """Deliver one item to all targets of `batch` at once, and tell each receipt; a target that fails hurts no other."""
     with Gate(len(batch), patience) as gate:
         async with asyncio.TaskGroup() as group:
             for step in batch:
-                group.create_task(_one(Delivery(step, gate), deliver, on_receipt))
+                group.create_task(_one(Delivery(step, gate, on_receipt), deliver))
 
 
-async def _one(delivery: Delivery, deliver: Callable[[Delivery], Awaitable[Receipt]], on_receipt: OnReceipt) -> None:
-    began = time.monotonic()
+async def _one(delivery: Delivery, deliver: Deliver) -> None:
     try:
         receipt = await deliver(delivery)
     except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
         delivery.gate.leave()  # before the gate nobody waits for it any more; after it this changes nothing
         receipt = failed(delivery.step, deliberate(error))
-    on_receipt(replace(receipt, seconds=time.monotonic() - began))
+    if receipt is not None:
+        delivery.tell(receipt)
 
 
 def deliberate(error: Exception) -> MirrordError:

@@ -113,13 +113,17 @@ class LocalRepository:
         self._fresh[manifest.digest] = ManifestRef(manifest.media_type, len(manifest.body), refs, subject)
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
-        """Link what is new of it and set all tags in one atomic step; what other images brought is theirs to link.
+        """Give one manifest its names; see `publish_all`."""
+        await self.publish_all([(manifest, names)])
+
+    async def publish_all(self, images: Sequence[tuple[Manifest, Sequence[str]]]) -> None:
+        """Link what is new of them and set all tags in one atomic step; what other images brought is theirs to link.
 
         Raises:
             StorageError: something of it is not there any more, or the disk said no.
         """
-        fresh: dict[Digest, ManifestRef] = {}  # those of the new manifests that this one reaches, itself included
-        left = [manifest.digest]
+        fresh: dict[Digest, ManifestRef] = {}  # those of the new manifests that these reach, they included
+        left = [manifest.digest for manifest, _ in images]
         while left:
             one = left.pop()
             if one in self._fresh and one not in fresh:
@@ -130,7 +134,8 @@ class LocalRepository:
             raise StorageError(
                 f"{self.repository}: lost {min(lost)} again before it had a name; the next run brings it"
             )
-        await self._repositories.publish(self.repository, fresh, dict.fromkeys(names, manifest.digest))
+        tags = {name: manifest.digest for manifest, names in images for name in names}
+        await self._repositories.publish(self.repository, fresh, tags)
         for digest in fresh:
             self._fresh.pop(digest, None)
 

@@ -28,6 +28,7 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
     session = ImageSession(sources, destinations, services, patience, label, unreachable=unreachable, unseen=unseen)
     try:
         yield session
+        await session.finish()
     finally:
         await session.aclose()
 

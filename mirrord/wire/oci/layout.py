@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mirrord.errors import ContentError, DigestError, MissingError, UnsupportedError, UsageError, about
-from mirrord.files import LocalFile
+from mirrord.files import LocalFile, read_content
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import ATTESTATION, DOCKER_LIST, OCI_INDEX, Descriptor
 from mirrord.wire.oci.document import read_object, text
@@ -38,17 +38,17 @@ class Layout:
         """
         self.place = place
         self._tar = tar
-        mark = self._file(MARK)
+        mark = self._top(MARK, 4096)
         if mark is None:
             raise ContentError(f"{place}: not an OCI image layout: it has no file {MARK!r}{self._looks_like()}")
         what = f"{place}: {MARK}"  # image-layout.md, "oci-layout file"
-        version = text(read_object(mark.load(4096), what).get("imageLayoutVersion"), what)
+        version = text(read_object(mark, what).get("imageLayoutVersion"), what)
         if version.partition(".")[0] != "1":
             raise UnsupportedError(f"{what}: version {version[:40]!r}; 1.x is what we read")
-        index = self._file(INDEX)
+        index = self._top(INDEX, LIMIT)
         if index is None:
             raise ContentError(f"{place}: an OCI layout without {INDEX}; it is incomplete, write it again")
-        parsed = self._parse(index.load(LIMIT), "")
+        parsed = self._parse(index, "")
         if parsed.media_type not in (OCI_INDEX, DOCKER_LIST):
             raise ContentError(f"{place}: {INDEX} is a {parsed.media_type}, not an index")
         self._entries = parsed.children
@@ -147,6 +147,16 @@ class Layout:
         except ContentError as error:
             about(error, f"{self.place}")
             raise
+
+    def _top(self, name: str, cap: int) -> bytes | None:
+        """Read a file that a writer may be replacing right now."""
+        if self._tar is not None:
+            found = self._tar.find(name)
+            return found.load(cap) if found else None
+        try:
+            return read_content(self.place / name, cap)
+        except MissingError:
+            return None
 
     def _file(self, name: str) -> LocalFile | None:
         if self._tar is not None:

@@ -16,8 +16,8 @@ from mirrord.errors import ContentError, DigestError, MissingError, UsageError
 from mirrord.files import LocalFile, settle, storage_errors
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.descriptor import Descriptor, index_of
-from mirrord.wire.oci.document import mapping, read_object, sequence
-from mirrord.wire.oci.layout import INDEX, MARK, REF_NAME, Layout, blob_name
+from mirrord.wire.oci.layout import INDEX, MARK, REF_NAME, blob_name
+from mirrord.wire.oci.layout_index import LayoutIndex
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 
 MARK_BODY = b'{"imageLayoutVersion":"1.0.0"}'
@@ -81,7 +81,7 @@ class LayoutWriter:
         self._folder = folder
         self._prepared = False
         self._preparing = asyncio.Lock()
-        self._read: tuple[object, Mapping[str, Descriptor]] = (None, {})
+        self._read: LayoutIndex | None = None
 
     async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:  # noqa: ARG002 - asks nobody
         """Return what the index lists under a name or a digest, or None. Writes nothing.
@@ -93,7 +93,7 @@ class LayoutWriter:
         def look() -> Descriptor | None:
             if not (self._folder / INDEX).exists() and _holds(self._folder) <= {"blobs", MARK, INDEX}:
                 return None  # not a layout yet: it is being made right now, or its making was cut short
-            found = self._listed().get(ref)
+            found = self._index().known.get(ref)
             return found if found and self._size(found.digest) == found.size else None
 
         return await asyncio.to_thread(look)
@@ -159,7 +159,11 @@ class LayoutWriter:
         await asyncio.to_thread(put)
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
-        """Give a manifest that is there its entries in `index.json`, in place of those of the same names, at once.
+        """Give one manifest its names; see `publish_all`."""
+        await self.publish_all([(manifest, names)])
+
+    async def publish_all(self, images: Sequence[tuple[Manifest, Sequence[str]]]) -> None:
+        """Give manifests that are there their entries in `index.json`, in place of those of the same names, at once.
 
         Each name is one `org.opencontainers.image.ref.name`; with none it is the one entry without a name.
 
@@ -168,9 +172,10 @@ class LayoutWriter:
             StorageError: the disk said no.
         """
         await self._prepare()
-        entries: dict[str | None, dict[str, object] | None] = {None: manifest.descriptor.entry()}
-        if names:
-            entries = {name: replace(manifest.descriptor, annotations={REF_NAME: name}).entry() for name in names}
+        entries: dict[str | None, Descriptor | None] = {}
+        for manifest, names in images:
+            for name in names or (None,):
+                entries[name] = replace(manifest.descriptor, annotations={REF_NAME: name} if name else {})
         await asyncio.to_thread(self._change, entries)
 
     async def remove(self, names: Sequence[str]) -> None:
@@ -200,20 +205,13 @@ class LayoutWriter:
                     if not (self._folder / name).exists():
                         _replace(self._folder / name, body)
 
-    def _listed(self) -> Mapping[str, Descriptor]:
-        """Return what the index lists, by name and digest; a name that two have is nobody's: writing it mends that."""
+    def _index(self) -> LayoutIndex:
+        """Return what the index says, which is read again when somebody else has written it."""
+        read = self._read  # other threads may be here, too
         with storage_errors(self._folder):
-            path = self._folder / INDEX
-            state = path.stat() if path.exists() else None  # without one it is not a layout, and `open` says what it is
-        stamp = state and (state.st_ino, state.st_mtime_ns, state.st_size)
-        if stamp is None or self._read[0] != stamp:
-            names: dict[str, list[Descriptor]] = {}
-            for entry in Layout.open(self._folder).index():
-                for key in (entry.annotations.get(REF_NAME, ""), entry.digest):
-                    names.setdefault(key, []).append(entry)
-            known = {name: found[0] for name, found in names.items() if len({one.digest for one in found}) == 1}
-            self._read = stamp, known
-        return self._read[1]
+            if read is None or not read.stands():
+                read = self._read = LayoutIndex.read(self._folder)
+        return read
 
     def _file(self, digest: Digest) -> LocalFile:
         return LocalFile.of(self._folder / blob_name(digest))
@@ -224,25 +222,18 @@ class LayoutWriter:
         except MissingError:
             return None
 
-    def _change(self, changed: Mapping[str | None, dict[str, object] | None]) -> None:
+    def _change(self, changed: Mapping[str | None, Descriptor | None]) -> None:
         """Replace the entries of these names; those that get None go."""
         path = self._folder / INDEX
         with storage_errors(self._folder), _locked(self._folder):
-            old = LocalFile.of(path).load(LIMIT)
-            Manifest.parse(old, "")  # what is wrong already is not made worse
-            document = read_object(old, str(path))
-            entries = sequence(document.get("manifests"), str(path))
-            for name, entry in changed.items():
-                annotations = [mapping(mapping(one, INDEX).get("annotations"), INDEX) for one in entries]
-                same = [one.get(REF_NAME) == name for one in annotations]
-                place = same.index(True) if True in same else len(entries)  # of the first one of this name, or the end
-                rest = [one for one, dropped in zip(entries, same, strict=True) if not dropped]
-                entries = [*rest[:place], *filter(None, (entry,)), *rest[place:]]
-            new = index_of(entries, document)
-            if len(new) > LIMIT:
+            old = self._index()  # what is wrong already is not made worse
+            new = old.changed(changed)
+            if new is None:
+                return
+            if len(new.body) > LIMIT:
                 raise ContentError(f"{path}: would be longer than the {LIMIT} bytes that readers take")
-            if new != old:
-                _replace(path, new)
+            _replace(path, new.body)
+            self._read = new.written()
 
 
 def _holds(folder: Path) -> set[str]:

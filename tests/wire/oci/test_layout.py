@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mirrord import files
 from mirrord.errors import (
     ContentError,
     DigestError,
@@ -411,3 +412,23 @@ def test_damaged_tars_never_surprise(changes: list[tuple[int, int]], keep: int, 
     except MirrordError:
         return
     assert content.keys() == _all(SAMPLE).keys()
+
+
+def test_an_index_that_is_replaced_meanwhile_is_one_of_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer may put a longer index in place at any moment: what is read is the old one, or the new one, whole."""
+    folder = write_layout(build_image(), tmp_path / "out", "v1")
+    old = (folder / "index.json").read_bytes()
+    document = json.loads(old)
+    document["manifests"] = document["manifests"] * 50
+
+    def replaced(path: Path) -> int:
+        handle = opened(path)
+        if path.name == "index.json":
+            (tmp_path / "fresh").write_text(json.dumps(document))
+            (tmp_path / "fresh").rename(path)
+        return handle
+
+    opened = files.open_content
+    monkeypatch.setattr(files, "open_content", replaced)
+    assert len(Layout.open(folder).index()) == 1
+    assert len(Layout.open(folder).index()) == 50

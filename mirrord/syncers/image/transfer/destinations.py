@@ -59,6 +59,14 @@ class Streamed(Destination, Protocol):
 
 
 @runtime_checkable
+class Collecting(Destination, Protocol):
+    """A destination on a disk of ours, where naming many images at once costs no more than naming one."""
+
+    async def publish_all(self, images: Sequence[tuple[Manifest, Sequence[str]]]) -> None:
+        """Let names stand for manifests that are there, in one step; of names that come twice the last one counts."""
+
+
+@runtime_checkable
 class Keeping(Destination, Protocol):
     """A destination on our own disk, where what was spooled already lies."""
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import cast
 
 from mirrord.errors import ContentError, ImmutableError, RefusedError
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Step
 from mirrord.plan.moving import written
+from mirrord.syncer.values import Ledger
 from mirrord.syncers.image.plan import ImageSource
-from mirrord.syncers.image.transfer.destinations import Destination
+from mirrord.syncers.image.transfer.destinations import Collecting, Destination
 from mirrord.wire.oci.created import created, created_at
 from mirrord.wire.oci.manifest import Manifest
 
@@ -34,6 +36,33 @@ class Names:
     left: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     was: Mapping[str, Digest | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An image whose content is all there, and whose names are not set yet."""
+
+    manifest: Manifest
+    step: Step
+    made: Made
+
+
+async def publish(destination: Destination, images: Sequence[Whole], ledger: Ledger) -> Sequence[Names]:
+    """Set the names that differ in one go, those that stay first: a moving name never stands without them.
+
+    Several `images` are for one target, a `Collecting` one. Raises as `decide`, and what the target said.
+    """
+    decided = [await decide(destination, one.step, one.made) for one in images]
+    both = list(zip(images, decided, strict=True))
+    moves = {name: (names.was[name], one.step.digest) for one, names in both for name in names.differ}
+    due = [(one.manifest, names.differ) for one, names in both if names.differ or not one.step.names]
+    if due:
+        async with ledger.moving(images[0].step.target, moves):
+            if len(due) == 1:
+                await destination.publish(*due[0])
+            else:
+                await cast("Collecting", destination).publish_all(due)
+    return decided
 
 
 async def decide(destination: Destination, step: Step, made: Made) -> Names:

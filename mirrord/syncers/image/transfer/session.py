@@ -17,8 +17,9 @@ from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan import ImageSource
-from mirrord.syncers.image.transfer.destinations import Keeping, Streamed, send_blob
-from mirrord.syncers.image.transfer.publishing import Names, created_at_source, decide
+from mirrord.syncers.image.transfer.destinations import Collecting, Keeping, Streamed, send_blob
+from mirrord.syncers.image.transfer.naming import Naming
+from mirrord.syncers.image.transfer.publishing import Names, Whole, created_at_source, publish
 from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, read_manifest
 from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Delivery, Workers, fan_out
@@ -87,12 +88,23 @@ class ImageSession:
         self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(UPLOADS))
         self.read = 0  # content bytes from the source so far
         self._full: set[Keeping] = set()
+        self._namings: dict[str, Naming] = {}
+        for name, destination in destinations.items():
+            if isinstance(destination, Collecting) and not patience:  # who waits for others wants to flip with them
+                self._namings[name] = Naming(destination, services.ledger)
 
     def _count(self, count: int) -> None:
         self.read += count
 
+    async def finish(self) -> None:
+        """Do what batches left to be done together."""
+        for naming in self._namings.values():
+            await naming.settle()
+
     async def aclose(self) -> None:
         """Stop what nobody waits for any more."""
+        for naming in self._namings.values():
+            await naming.aclose()
         await self._once.aclose()
         for destination in self._full:
             await destination.discard()
@@ -108,7 +120,7 @@ class ImageSession:
         if copies:
             await fan_out(copies, self._deliver, self._patience, on_receipt)
 
-    async def _deliver(self, delivery: Delivery) -> Receipt:
+    async def _deliver(self, delivery: Delivery) -> Receipt | None:
         step = delivery.step
         if error := self._unreachable.get(step.target):
             raise error
@@ -127,7 +139,12 @@ class ImageSession:
                     self._full.add(copy.destination)
                 raise
         await delivery.gate.ready()
-        return _receipt(step, copy.tally, await self._publish(copy, manifest, step))
+        whole = Whole(manifest, step, partial(self._made, copy.source, manifest))
+        if naming := self._namings.get(step.target):
+            await naming.add(whole, partial(_receipt, step, copy.tally), delivery)
+            return None
+        (names,) = await publish(copy.destination, [whole], self._services.ledger)
+        return _receipt(step, copy.tally, names)
 
     def _comes_with_its_name(self, copy: _Copy, manifest: Manifest, step: Step) -> bool:
         """Whether the PUT of its one name is all that it takes to write a manifest.
@@ -138,19 +155,8 @@ class ImageSession:
         alone = len(step.names) == 1 and not step.unless_newer and not manifest.children and manifest.subject is None
         return alone and not self._patience and copy.destination.naming_writes
 
-    async def _publish(self, copy: _Copy, manifest: Manifest, step: Step) -> Names:
-        """Set the names that differ in one go, those that stay first: a moving name never stands without them."""
-        source = copy.source
-
-        async def made() -> datetime | None:
-            return await self._once.do(("made", id(source), manifest.digest), created_at_source(source, manifest))
-
-        names = await decide(copy.destination, step, made)
-        moves = {name: (names.was[name], step.digest) for name in names.differ}
-        if moves or not step.names:
-            async with self._services.ledger.moving(step.target, moves):
-                await copy.destination.publish(manifest, names.differ)
-        return names
+    async def _made(self, source: ImageSource, manifest: Manifest) -> datetime | None:
+        return await self._once.do(("made", id(source), manifest.digest), created_at_source(source, manifest))
 
     async def _entry(self, copy: _Copy, entry: Descriptor) -> Manifest | None:
         key = ("read", id(copy.source), entry.digest, entry.media_type)

@@ -1,0 +1,107 @@
+"""The `index.json` of a layout folder: what was read or written is known until somebody else writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Self, TypeVar
+
+from mirrord.errors import ContentError
+from mirrord.files import read_content
+from mirrord.wire.oci.descriptor import Descriptor, index_of
+from mirrord.wire.oci.document import mapping, read_object, sequence
+from mirrord.wire.oci.layout import INDEX, REF_NAME, Layout
+from mirrord.wire.oci.manifest import LIMIT
+
+Stamp = tuple[int, int, int]
+_Entry = TypeVar("_Entry")
+
+
+@dataclass(frozen=True)
+class LayoutIndex:
+    """What `index.json` says; all of it touches the disk, or takes as long as there are entries.
+
+    Attributes:
+        path: the file.
+        stamp: of it, by which a change shows.
+        document: all that it says.
+        listed: its entries that are manifests, with and without names.
+    """
+
+    path: Path
+    stamp: Stamp
+    document: Mapping[str, object]
+    listed: Sequence[Descriptor]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read it. Raises as `Layout.open`."""
+        path = folder / INDEX
+        stamp = _stamp(path) if path.exists() else (0, 0, 0)  # without one it is no layout, and `open` says what it is
+        listed = Layout.open(folder).index()
+        return cls(path, stamp, read_object(read_content(path, LIMIT), str(path)), listed)
+
+    def stands(self) -> bool:
+        """Whether the file is still the same."""
+        return self.path.exists() and _stamp(self.path) == self.stamp
+
+    @cached_property
+    def known(self) -> Mapping[str, Descriptor]:
+        """What a name or a digest stands for; a name that two have is nobody's: writing it mends that."""
+        known: dict[str, Descriptor] = {}
+        twice = set[str]()
+        for entry in self.listed:
+            name = entry.annotations.get(REF_NAME, "")
+            if known.setdefault(name, entry).digest != entry.digest:
+                twice.add(name)
+            known.setdefault(entry.digest, entry)
+        return {name: entry for name, entry in known.items() if name not in twice}
+
+    @cached_property
+    def body(self) -> bytes:
+        """Its bytes when it is written by us."""
+        return index_of(self._entries, self.document)
+
+    def changed(self, changes: Mapping[str | None, Descriptor | None]) -> Self | None:
+        """Return it with other entries for these names, without those that get None; None when nothing differs."""
+        fresh = {name: entry.entry() if entry else None for name, entry in changes.items()}
+        entries = _replaced(self._entries, _name_of, fresh)
+        if entries == self._entries:
+            return None
+        listed = _replaced(self.listed, lambda one: one.annotations.get(REF_NAME), changes)
+        return replace(self, document={**self.document, "manifests": entries}, listed=listed)
+
+    def written(self) -> Self:
+        """Return it as it is known from now on, since it was written."""
+        return replace(self, stamp=_stamp(self.path))
+
+    @property
+    def _entries(self) -> list[object]:
+        return sequence(self.document.get("manifests"), str(self.path))
+
+
+def _name_of(entry: object) -> str | None:
+    name = mapping(mapping(entry, INDEX).get("annotations"), INDEX).get(REF_NAME)
+    if name is None or isinstance(name, str):
+        return name
+    raise ContentError(f"{INDEX}: a name that is no text")
+
+
+def _replaced(
+    entries: Iterable[_Entry], name_of: Callable[[_Entry], str | None], changed: Mapping[str | None, _Entry | None]
+) -> list[_Entry]:
+    """Put each changed entry in the place of the first one of its name, or at the end; others of that name go."""
+    left, found = dict(changed), list[_Entry]()
+    for one in entries:
+        name = name_of(one)
+        kept = one if name not in changed else left.pop(name, None)
+        if kept is not None:
+            found.append(kept)
+    return [*found, *(one for one in left.values() if one is not None)]
+
+
+def _stamp(path: Path) -> Stamp:
+    state = path.stat()
+    return state.st_ino, state.st_mtime_ns, state.st_size
