@@ -105,8 +105,15 @@ class Reloaded(NamedTuple):
     error: str = ""
 
 
+class AnswerBroken(NamedTuple):
+    """An answer to a client broke off in the middle, and not by the client; `path` is what was asked for."""
+
+    path: str
+    error: str
+
+
 Traffic = RequestDone | Retrying | TrustRefused | RateLimit | BytesRead | BytesSent
-Event = Traffic | RunStarted | Planned | StepDone | RunFinished | RunSkipped | Reloaded
+Event = Traffic | RunStarted | Planned | StepDone | RunFinished | RunSkipped | Reloaded | AnswerBroken
 Listener = Callable[[Event], None]
 
 

@@ -56,7 +56,7 @@ class BlobStore(Protocol):
         """Give up what nothing refers to; nothing happens when it is not there. Raises as `adopt`."""
 
 
-def own(stored: Stored | None) -> Stored | None:
+def own(stored: Stored) -> Stored:
     """Return content to be sent by us, whoever else has an address for it."""
     return replace(stored, url=None) if isinstance(stored, Remote) else stored
 

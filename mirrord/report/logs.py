@@ -29,6 +29,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 NAMES = frozenset(
     {
+        "answer.broken",  # what is served broke off in the middle; `path`, `error`
         "daemon.notice",  # something the operator should know, in `message`
         "daemon.ready",  # listening; `address`
         "daemon.stopped",  # the last line
@@ -77,6 +78,8 @@ def line(event: events.Event) -> Line | None:  # noqa: C901, PLR0911 - one case 
             return Line("info", "run.skipped", {"mirror": mirror, "reason": reason})
         case events.Reloaded(error):
             return Line("error", "reload.refused", {"error": error}) if error else Line("info", "reload.done")
+        case events.AnswerBroken(path, error):
+            return Line("warning", "answer.broken", {"path": path, "error": error})
         case events.TrustRefused(host, reason):
             return Line("warning", "trust.refused", {"host": host, "reason": reason})
         case events.Retrying(host, reason, delay):

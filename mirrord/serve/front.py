@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing, suppress
-from dataclasses import replace
-from typing import BinaryIO, Final
+from functools import partial
 
 from aiohttp import web
 
 from mirrord.blobs.store import Remote, Stored
 from mirrord.errors import BrokenError, MirrordError, MissingError
+from mirrord.events import AnswerBroken
 from mirrord.files import LocalFile
 from mirrord.serve import negotiation
 from mirrord.serve.bodies import Bodies, BodyError
 from mirrord.serve.negotiation import Span, etag_of
 from mirrord.serve.programs import Programs
-from mirrord.serve.sending import STALL, FileSender, abort, attended, send_pieces
-from mirrord.syncer.serving import Request, Response, Serves
+from mirrord.serve.sending import STALL, FileSender
+from mirrord.serve.small import SMALL, SmallFiles, open_stored
+from mirrord.serve.streaming import attended, send_stream
+from mirrord.syncer.serving import Body, Process, Request, Response, Serves
 from mirrord.syncer.values import Services
 
 _READING = ("GET", "HEAD")
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
-_SMALL: Final = 64 << 10  # bytes that are read at once, and not sent by threads of their own
 
 
 class Front:
@@ -46,7 +45,7 @@ class Front:
         self._services = services
         self._programs = programs or Programs()
         self._bodies = bodies or Bodies()
-        self._files = FileSender(stall=stall)
+        self._files, self._small = FileSender(stall=stall), SmallFiles()
         self._stall = stall
 
     async def close(self, _: web.Application) -> None:
@@ -56,7 +55,7 @@ class Front:
     async def answer(self, request: web.Request, path: str) -> web.StreamResponse | None:
         """Answer a request for a raw path that passed `app.refusal`; None when no syncer owns it."""
         for prefix, syncer in self._fronts:
-            if path.startswith(prefix) or path == prefix.rstrip("/"):
+            if path.startswith(prefix) or path == prefix[:-1]:
                 if request.method not in (*_READING, "POST"):
                     return unsupported(request.method)
                 response = await syncer.respond(_request(request, prefix, path), self._services())
@@ -74,67 +73,93 @@ class Front:
         try:
             async with self._bodies.whole(request, longest) as body:
                 response = await posted(body)
-                job = None if response.process is None else await self._programs.job(response.process)
+                job = await self._programs.job(response.body) if isinstance(response.body, Process) else None
         except BodyError as error:
             status, reason = error.args
             return web.Response(status=status, text=f"{reason}\n")
         del body
-        response = replace(response, process=None)  # it may hold the body, and a slow client would keep that
-        if job is not None:
-            return await self._programs.answer(request, job, response.headers)
-        return await self._respond(request, response)
+        if job is None:
+            return await self._respond(request, response)
+        answer = web.StreamResponse(status=response.status, headers=response.headers)
+        del response  # it holds the body, and a slow client would keep that
+        return await self._programs.answer(request, job, answer, partial(self._broken, request))
 
     async def _respond(self, request: web.Request, response: Response) -> web.StreamResponse:
-        if response.process is not None:
-            if request.method == "HEAD":
-                return web.Response(status=response.status, headers=response.headers)
-            job = await self._programs.job(response.process)
-            return await self._programs.answer(request, job, response.headers)
+        """Send the best form of the content that is still there."""
         headers = {key: value for key, value in response.headers.items() if key.lower() != "content-length"}
         headers.setdefault("X-Content-Type-Options", "nosniff")
-        forms: list[tuple[Mapping[str, str], Stored | None]] = [(headers, response.stored)]
         if response.gzipped is not None:
             headers = negotiation.with_vary(headers, "Accept-Encoding")
-            forms = [(headers, response.stored)]
             accepted = request.headers.get("Accept-Encoding")  # parts are parts of the plain form
             if response.status == 200 and "Range" not in request.headers and negotiation.wants_gzip(accepted):
-                forms.insert(0, (negotiation.packed(headers), response.gzipped))
-        for fields, stored in forms:
-            if response.status == 200 and negotiation.unchanged(request.headers.get("If-None-Match"), etag_of(fields)):
-                kept = {key: value for key, value in fields.items() if key != "Content-Encoding"}  # there is no content
-                return web.Response(status=304, headers=kept)
-            sent = await self._form(request, response, fields, stored)
-            if sent is not None:
-                return sent
-        return _gone()
+                sent = await self._form(request, 200, negotiation.packed(headers), response.gzipped)
+                if sent is not None:
+                    return sent
+        return await self._form(request, response.status, headers, response.body) or _gone()
 
     async def _form(
-        self, request: web.Request, response: Response, headers: Mapping[str, str], stored: Stored | None
+        self, request: web.Request, status: int, headers: Mapping[str, str], body: Body
     ) -> web.StreamResponse | None:
         """Send one form of the content, or a part of it; None when it was collected between the look-up and now."""
-        if stored is None:
-            return _send_body(request, response, headers)
-        if isinstance(stored, Remote) and stored.url is not None:
-            return web.Response(status=307, headers={"Location": stored.url, "Cache-Control": "no-store"})
-        begun = _begin(request, response.status, headers, stored.size)
-        if not isinstance(begun, tuple):
-            return begun
-        answer, part = begun
-        if request.method == "HEAD" or not part.count:
-            await answer.prepare(request)
+        etag = etag_of(headers)
+        if status == 200 and negotiation.unchanged(request.headers.get("If-None-Match"), etag):
+            kept = {key: value for key, value in headers.items() if key != "Content-Encoding"}  # there is no content
+            return web.Response(status=304, headers=kept)
+        if isinstance(body, bytes) and etag is None:  # nobody could tell whether its parts belong together
+            return web.Response(status=status, headers=headers, body=body)
+        if isinstance(body, bytes | LocalFile | Remote):
+            return await self._part(request, status, headers, body)
+        answer = web.StreamResponse(status=status, headers=headers)
+        if request.method == "HEAD":
             return answer
-        if isinstance(stored, Remote):
-            return await attended(request, self._streamed(request, answer, stored, part))
-        return await self._file(request, answer, stored, part)
+        if isinstance(body, Process):
+            job = await self._programs.job(body)
+            return await self._programs.answer(request, job, answer, partial(self._broken, request))
+        return await attended(request, self._streamed(request, answer, body()))
+
+    async def _part(
+        self, request: web.Request, status: int, headers: Mapping[str, str], body: bytes | Stored
+    ) -> web.StreamResponse | None:
+        """Send what is asked for of something whose size is known."""
+        if isinstance(body, Remote) and body.url is not None:
+            return web.Response(status=307, headers={"Location": body.url, "Cache-Control": "no-store"})
+        size = len(body) if isinstance(body, bytes) else body.size
+        try:
+            asked = _asked(request, status, headers, size)
+        except negotiation.UnsatisfiableError:
+            vary = {"Vary": headers["Vary"]} if "Vary" in headers else {}
+            vary |= {"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes"}
+            return web.Response(status=416, headers=vary)
+        part = asked or Span(0, size)
+        told = {**headers, "Content-Length": str(part.count)}
+        if "Content-Encoding" not in headers:
+            told["Accept-Ranges"] = "bytes"
+        if asked:
+            status, told["Content-Range"] = 206, part.content_range(size)
+        if request.method == "HEAD" or not part.count:
+            return web.StreamResponse(status=status, headers=told)
+        return await self._content(request, web.StreamResponse(status=status, headers=told), body, part)
+
+    async def _content(
+        self, request: web.Request, answer: web.StreamResponse, body: bytes | Stored, part: Span
+    ) -> web.StreamResponse | None:
+        if isinstance(body, Remote):
+            return await attended(request, self._streamed(request, answer, _exactly(body, part)))
+        if isinstance(body, LocalFile):
+            wanted = LocalFile(body.path, body.offset + part.offset, part.count)
+            if part.count > SMALL:
+                return await self._file(request, answer, wanted)
+            data = await self._small.read(wanted, etag_of(answer.headers))
+        else:
+            data = body[part.offset :][: part.count]
+        return None if data is None else web.Response(status=answer.status, headers=answer.headers, body=data)
 
     async def _file(
-        self, request: web.Request, answer: web.StreamResponse, stored: LocalFile, part: Span
+        self, request: web.Request, answer: web.StreamResponse, wanted: LocalFile
     ) -> web.StreamResponse | None:
-        file = await asyncio.to_thread(_open, stored, part)
+        file = await asyncio.to_thread(open_stored, wanted)
         if file is None:
             return None
-        if isinstance(file, bytes):
-            return web.Response(status=answer.status, headers=answer.headers, body=file)
         with file:
             writer, transport = await answer.prepare(request), request.transport
             if writer is None or transport is None:
@@ -143,29 +168,24 @@ class Front:
             await writer.drain()
             transport.set_write_buffer_limits()
             try:
-                await self._files.send(transport, file, stored.offset + part.offset, part.count)
+                await self._files.send(transport, file, wanted.offset, wanted.size)
             except ConnectionError:
                 transport.abort()  # the client has left, or must not take this for whole: nobody is there to be told
         return answer
 
     async def _streamed(
-        self, request: web.Request, answer: web.StreamResponse, stored: Remote, part: Span
+        self, request: web.Request, answer: web.StreamResponse, pieces: AsyncGenerator[bytes, None]
     ) -> web.StreamResponse:
-        """Stream from elsewhere; an error that comes before the first byte has a status of its own."""
-        async with aclosing(_exactly(stored, part)) as pieces:
-            try:
-                first = await anext(pieces)
-            except MissingError:
-                return _gone()
-            except MirrordError:
-                return web.Response(status=502, text="the place where this is kept does not answer; try again later\n")
-            await answer.prepare(request)
-            try:
-                await answer.write(first)
-                await send_pieces(request, answer, pieces, self._stall)
-            except (MirrordError, ConnectionError):
-                abort(request)
-        return answer
+        """Stream; an error that comes before the first byte has a status of its own."""
+        try:
+            return await send_stream(request, answer, pieces, partial(self._broken, request), self._stall)
+        except MissingError:
+            return _gone()
+        except MirrordError:
+            return web.Response(status=502, text="the place where this is kept does not answer; try again later\n")
+
+    def _broken(self, request: web.Request, error: Exception) -> None:
+        self._services().events.emit(AnswerBroken(request.raw_path, str(error) or type(error).__name__))
 
 
 def _request(request: web.Request, prefix: str, path: str) -> Request:
@@ -202,20 +222,6 @@ def _gone() -> web.Response:
     return web.Response(status=404, body=oci_error("BLOB_UNKNOWN", "gone"), content_type="application/json")
 
 
-def _open(stored: LocalFile, part: Span) -> bytes | BinaryIO | None:
-    """Open a file, or read all that is wanted of it when that is little; None when it is not there any more."""
-    try:
-        file = os.fdopen(os.open(stored.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
-    except OSError:
-        return None
-    if part.count > _SMALL:
-        return file
-    with file, suppress(OSError):
-        data = os.pread(file.fileno(), part.count, stored.offset + part.offset)
-        return data if len(data) == part.count else None
-    return None
-
-
 async def _exactly(stored: Remote, part: Span) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of a part, all of them and no more; raises BrokenError when it ends early."""
     left = part.count
@@ -227,34 +233,10 @@ async def _exactly(stored: Remote, part: Span) -> AsyncGenerator[bytes, None]:
     raise BrokenError(f"{left} bytes are missing")
 
 
-def _begin(
-    request: web.Request, status: int, headers: Mapping[str, str], size: int
-) -> tuple[web.StreamResponse, Span] | web.Response:
-    """Begin an answer with the part that is asked for, or the whole; 416 where nothing of it is there."""
-    span = None
-    try:
-        if_range = request.headers.get("If-Range")
-        if status == 200 and request.method == "GET" and negotiation.applies(if_range, etag_of(headers)):
-            span = negotiation.parse_range(request.headers.get("Range"), size)
-    except negotiation.UnsatisfiableError:
-        vary = {"Vary": headers["Vary"]} if "Vary" in headers else {}
-        return web.Response(status=416, headers={"Content-Range": f"bytes */{size}", "Accept-Ranges": "bytes", **vary})
-    response = web.StreamResponse(status=206 if span else status, headers=headers)
-    if "Content-Encoding" not in headers:
-        response.headers["Accept-Ranges"] = "bytes"
-    if span:
-        response.headers["Content-Range"] = span.content_range(size)
-    response.content_length = span.count if span else size
-    return response, span or Span(0, size)
-
-
-def _send_body(request: web.Request, response: Response, headers: Mapping[str, str]) -> web.StreamResponse:
-    """Send what is in memory; in parts, when it has a tag by which the parts can be told to belong together."""
-    if etag_of(headers) is None:
-        return web.Response(status=response.status, headers=headers, body=response.body)
-    begun = _begin(request, response.status, headers, len(response.body))
-    if not isinstance(begun, tuple):
-        return begun
-    sent, part = begun
-    data = response.body[part.offset : part.offset + part.count]
-    return web.Response(status=sent.status, headers=sent.headers, body=data)
+def _asked(request: web.Request, status: int, headers: Mapping[str, str], size: int) -> Span | None:
+    """Return the part that is asked for, or None for the whole; UnsatisfiableError where nothing of it is there."""
+    asked = request.headers.get("Range")
+    if asked is None or status != 200 or request.method != "GET":
+        return None
+    applies = negotiation.applies(request.headers.get("If-Range"), etag_of(headers))
+    return negotiation.parse_range(asked, size) if applies else None

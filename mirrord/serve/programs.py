@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from aiohttp import web
 
+from mirrord.errors import BrokenError
 from mirrord.files import nameless
 from mirrord.program import Invocation, started
 from mirrord.serve.bodies import BodyError
 from mirrord.serve.places import FullError, Places, Slot, client_of
-from mirrord.serve.sending import STALL, abort, attended, send_pieces
+from mirrord.serve.sending import STALL
 from mirrord.serve.spooled import AnswerRoom, CutOffError, Spooled
+from mirrord.serve.streaming import attended, send_stream
 from mirrord.syncer.serving import Process
 
 _BUSY: Final = "too many programs are running; try again later"
@@ -74,29 +76,29 @@ class Programs:
             raise BodyError(503, "there is no room for a request of this size; try again later") from error
         return Job(replace(program, stdin=b""), stdin)
 
-    async def answer(self, request: web.Request, job: Job, headers: Mapping[str, str]) -> web.StreamResponse:
-        """Let a program answer; it ends when the client leaves."""
+    async def answer(
+        self, request: web.Request, job: Job, answer: web.StreamResponse, broken: Callable[[Exception], None]
+    ) -> web.StreamResponse:
+        """Let a program write an answer; it ends when the client leaves. `broken` is told as by `send_stream`."""
+        answer.headers.setdefault("X-Content-Type-Options", "nosniff")
         try:
-            return await attended(request, self._answer(request, job, headers))
+            return await attended(request, self._answer(request, job, answer, broken))
         finally:
             if job.stdin is not None:
                 job.stdin.close()
 
-    async def _answer(self, request: web.Request, job: Job, headers: Mapping[str, str]) -> web.StreamResponse:
+    async def _answer(
+        self, request: web.Request, job: Job, answer: web.StreamResponse, broken: Callable[[Exception], None]
+    ) -> web.StreamResponse:
         spool = Spooled(self._room)
         filling = asyncio.create_task(self._fill(spool, job, client_of(request.remote or "")))
         try:
             try:
-                await spool.begun()
-            except CutOffError:
+                return await send_stream(request, answer, spool.pieces(), broken, self._stall)
+            except CutOffError:  # before the first piece
                 return await filling or _refusal(500, _FAILED)
-            response = web.StreamResponse(headers={"X-Content-Type-Options": "nosniff", **headers})
-            await response.prepare(request)
-            try:
-                await send_pieces(request, response, spool.pieces(), self._stall)
-            except (CutOffError, OSError):
-                abort(request)
-            return response
+            except BrokenError:  # it was kept, and cannot be read
+                return _refusal(500, _FAILED)
         finally:
             filling.cancel()
             spool.close()

@@ -1,4 +1,4 @@
-"""Sends content to clients as fast as they take it, piece by piece or by `sendfile`, and stops when they are gone.
+"""Sends files to clients by `sendfile`, as fast as they take them, and stops when they are gone.
 
 `sendfile` waits for the disk, and hundreds of clients who read at once would keep an event loop for seconds. So a few
 threads do it for all: each watches its share of the connections, and sends one piece to each that takes one, in turn.
@@ -13,7 +13,7 @@ import select
 import socket
 import termios
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from fcntl import ioctl
 from functools import partial
@@ -21,13 +21,10 @@ from threading import Thread
 from time import monotonic
 from typing import BinaryIO, Final
 
-from aiohttp import web
-
-from mirrord.serve.door import departure
-
 STALL: Final = 120.0
 """A client that takes nothing for this many seconds is let go."""
-_LOOKS: Final = 8  # looks at a client that takes nothing before it is let go
+LOOKS: Final = 8
+"""Looks at a client that takes nothing, before it is let go."""
 
 THREADS: Final = 2
 _PIECE: Final = 1 << 20
@@ -121,7 +118,7 @@ class _Thread:
     """One thread and its connections."""
 
     def __init__(self, stall: float) -> None:
-        self._stall, self._look = stall, stall / _LOOKS
+        self._stall, self._look = stall, stall / LOOKS
         self._coming: deque[tuple[_Part, bool] | None] = deque()
         self._parts: dict[int, _Part] = {}
         self._bell = -1
@@ -218,6 +215,7 @@ class ConnectionProgress:
         """Look at a connected socket, which stays open as long as anybody asks."""
         self._descriptor = descriptor
         self._queued, self._moved = -1, now
+        self.waits = False  # whether anything is on its way to the client
 
     def sent(self, now: float) -> None:
         """Note that the connection took something."""
@@ -229,42 +227,3 @@ class ConnectionProgress:
         if queued != self._queued:
             self._queued, self._moved = queued, now
         return now - self._moved > stall
-
-
-async def send_pieces(
-    request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[bytes], stall: float = STALL
-) -> None:
-    """Send all pieces, each when the one before was taken; ConnectionError when the client left, or takes nothing."""
-    connection = request.transport.get_extra_info("socket") if request.transport is not None else None
-    if connection is None:
-        raise ConnectionResetError("the client went away")
-    clock = asyncio.get_running_loop().time
-    progress = ConnectionProgress(connection.fileno(), clock())
-    async for piece in pieces:
-        writing = asyncio.ensure_future(response.write(piece))
-        try:
-            while not (await asyncio.wait((writing,), timeout=stall / _LOOKS))[0]:
-                if progress.stopped(clock(), stall):
-                    raise ConnectionAbortedError("the client stopped reading")
-        finally:
-            writing.cancel()
-        await writing
-        progress.sent(clock())
-
-
-async def attended(request: web.Request, work: Awaitable[web.StreamResponse]) -> web.StreamResponse:
-    """Return what `work` returns, which is called off when the client leaves."""
-    working, gone = asyncio.ensure_future(work), asyncio.create_task(departure(request))
-    try:
-        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        working.cancel()
-        gone.cancel()
-        await asyncio.wait((working, gone))
-    return web.Response(status=400, text="the client left\n") if working.cancelled() else working.result()
-
-
-def abort(request: web.Request) -> None:
-    """End the connection, so that nobody takes what was sent for whole."""
-    if request.transport is not None:
-        request.transport.abort()

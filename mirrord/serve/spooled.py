@@ -11,7 +11,7 @@ import errno
 import os
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -93,15 +93,7 @@ class Spooled:
         self._whole = whole
         self._news.set()
 
-    async def begun(self) -> bool:
-        """Wait for the first piece; False when there is none and it ended well, CutOffError when it ended badly."""
-        await self._news.wait()
-        there = bool(self._pieces) or self._written > 0
-        if not there and not self._whole:
-            raise CutOffError
-        return there
-
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield what comes; a piece counts until the next one is asked for. CutOffError when it ended badly."""
         while True:
             if self._pieces:
@@ -118,7 +110,7 @@ class Spooled:
             elif self._whole:
                 return
             else:
-                raise CutOffError
+                raise CutOffError("the program behind it did not end well")
 
     def close(self) -> None:
         """Give all room back; whoever still writes hears that it is of no use."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -46,19 +46,29 @@ class Process:
     quick: bool = False  # it takes milliseconds, and must not wait for those that take longer
 
 
+Stream = Callable[[], AsyncGenerator[bytes, None]]
+"""Opens a body of which nobody knows how long it will be, when a client is there to get it.
+
+No piece is asked for before the client took the one before, and it is closed when the client leaves. What it raises
+before its first piece is an answer of its own (`MissingError`: 404, any other `MirrordError`: 502). Later it ends the
+connection, so that nobody takes what came for whole.
+"""
+Body = bytes | Stored | Stream | Process
+"""What is sent. Of what is stored, the part that the client asks for; one with a URL is redirected to. A program that
+says nothing and fails is an error, whatever the status says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a path of a syncer's `front` stands for."""
+    """What a path of a syncer's `front` stands for.
+
+    Where there is a strong entity tag among the headers, a body with the same one MUST have the same bytes.
+    """
 
     status: int
     headers: Mapping[str, str]  # to send as they are
-    # where the bytes are that are to be sent, or None: a file, or what is opened when it is sent, from the byte that
-    # the client asks for. One with a URL is redirected to.
-    stored: Stored | None = None
+    body: Body = b""
     gzipped: Stored | None = None  # where the same bytes are, compressed, for who accepts that; or None
-    body: bytes = b""  # bytes to send when nothing is stored
-    # writes the body, or None; one that says nothing and fails is an error, whatever `status` says
-    process: Process | None = None
     # sees the whole body of a POST, out of its coding, and returns the answer in place of this one; or None
     posted: Callable[[bytes], Awaitable[Response]] | None = None
     longest: int = 0  # bytes that the body for `posted` may have

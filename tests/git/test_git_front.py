@@ -17,7 +17,7 @@ import pytest
 from dulwich import porcelain
 from yarl import URL
 
-from mirrord.syncer.serving import Request, Serves
+from mirrord.syncer.serving import Process, Request, Serves
 from mirrord.syncer.values import Services
 from mirrord.syncers.git.front import respond
 from mirrord.syncers.git.front.raw import LARGEST, SMALL
@@ -444,8 +444,8 @@ async def test_programs_of_clients_get_the_environment_of_every_other_git(
     request = Request(
         "GET", "/git/", "app.git/info/refs", {"service": "git-upload-pack"}, headers={"git-protocol": "version=2"}
     )
-    process = (await respond(request, site.services)).process
-    assert process is not None
+    process = (await respond(request, site.services)).body
+    assert isinstance(process, Process)
     assert not {"hunter2", "/evil"}.intersection(process.env.values())
     settings = {process.env[f"GIT_CONFIG_KEY_{at}"]: at for at in range(int(process.env["GIT_CONFIG_COUNT"]))}
     assert {"core.hooksPath", "transfer.hideRefs", "uploadpack.allowReachableSHA1InWant"} <= settings.keys()

@@ -20,7 +20,7 @@ from mirrord.syncers.image.syncer import SYNCER
 from mirrord.testing import Image, build_image
 from tests.support.artifacts import build_artifact
 from tests.support.layouts import write_layout
-from tests.support.localstore import linked_in, place_in, sent
+from tests.support.localstore import linked_in, place_in, said, sent
 from tests.support.world import World, open_world
 
 IMAGE = build_image(["linux/amd64"], shared_layers=1)
@@ -49,7 +49,7 @@ def restart(world: World) -> None:
 
 
 def code_of(answer: Response) -> str:
-    return str(json.loads(answer.body)["errors"][0]["code"])
+    return str(json.loads(said(answer))["errors"][0]["code"])
 
 
 def read(answer: Response) -> bytes:
@@ -126,9 +126,9 @@ async def test_strange_paths(stored: World, path: str) -> None:
     """Bad input 21: what is no name by the grammar is 404, in the specification's form, and nothing is made on disk."""
     before = sorted(stored.folder.rglob("*"))
     answer = await ask(stored, path)
-    assert (answer.status, answer.stored) == (404, None)
+    assert (answer.status, isinstance(answer.body, bytes)) == (404, True)
     assert code_of(answer) in {"NAME_INVALID", "NAME_UNKNOWN", "MANIFEST_UNKNOWN", "UNSUPPORTED"}
-    assert path.encode() not in answer.body or len(path) < 200
+    assert path.encode() not in said(answer) or len(path) < 200
     assert sorted(stored.folder.rglob("*")) == before
 
 
@@ -149,7 +149,7 @@ async def test_strange_paths(stored: World, path: str) -> None:
 async def test_strange_references(stored: World, kind: str, reference: str, status: int) -> None:
     """Bad input 22: only a well-formed digest or tag is looked up, everything else is refused."""
     answer = await ask(stored, f"team/app/{kind}/{reference}")
-    assert (answer.status, answer.stored) == (status, None)
+    assert (answer.status, isinstance(answer.body, bytes)) == (status, True)
     if status == 400:
         assert code_of(answer) == "DIGEST_INVALID"
 
@@ -184,7 +184,7 @@ async def test_an_unreadable_store(stored: World) -> None:
     restart(stored)
     answer = await ask(stored, "team/app/manifests/main")
     assert (answer.status, code_of(answer)) == (500, "UNKNOWN")
-    assert str(stored.folder).encode() not in answer.body
+    assert str(stored.folder).encode() not in said(answer)
 
 
 async def test_tags_come_in_pages(world: World) -> None:
@@ -192,12 +192,12 @@ async def test_tags_come_in_pages(world: World) -> None:
     tags = [f"v{number}" for number in range(25)]
     folder = write_layout(IMAGE, world.folder / "build")
     await world.run(world.mirror({"layout": folder, "names": tags}, LOCAL))
-    assert json.loads((await ask(world, "app/tags/list")).body) == {"name": "app", "tags": sorted(tags)}
+    assert json.loads(said(await ask(world, "app/tags/list"))) == {"name": "app", "tags": sorted(tags)}
     found: list[str] = []
     query = {"n": "10"}
     while query:
         answer = await ask(world, "app/tags/list", **query)
-        found += json.loads(answer.body)["tags"]
+        found += json.loads(said(answer))["tags"]
         link = answer.headers.get("Link", "")
         assert link == "" or link.endswith('; rel="next"')
         query = dict(parse_qsl(urlsplit(link.partition(">")[0].lstrip("<")).query))
@@ -222,7 +222,7 @@ async def test_strange_pages(stored: World, query: dict[str, str], status: int, 
     """Strange page numbers are refused, strange marks are harmless."""
     answer = await ask(stored, "team/app/tags/list", **query)
     assert answer.status == status
-    assert tags is None or json.loads(answer.body)["tags"] == tags
+    assert tags is None or json.loads(said(answer))["tags"] == tags
     assert "Link" not in answer.headers
 
 
@@ -238,12 +238,12 @@ async def test_catalog(stored: World) -> None:
     """`_catalog` lists the repositories of images, page by page; charts, which live in the same store, are none."""
     assert stored.services.repositories is not None
     await stored.services.repositories.publish("_helm/charts", {}, {})
-    assert json.loads((await ask(stored, "_catalog")).body) == {"repositories": ["other", "team/app"]}
+    assert json.loads(said(await ask(stored, "_catalog"))) == {"repositories": ["other", "team/app"]}
     first = await ask(stored, "_catalog", n="1")
-    assert json.loads(first.body) == {"repositories": ["other"]}
+    assert json.loads(said(first)) == {"repositories": ["other"]}
     assert first.headers["Link"] == '</v2/_catalog?n=1&last=other>; rel="next"'
     rest = await ask(stored, "_catalog", n="1", last="other")
-    assert json.loads(rest.body) == {"repositories": ["team/app"]}
+    assert json.loads(said(rest)) == {"repositories": ["team/app"]}
     assert "Link" not in rest.headers
     assert code_of(await ask(stored, "_catalog", n="x")) == "PAGINATION_NUMBER_INVALID"
 
@@ -269,9 +269,9 @@ async def test_referrers_of_an_older_store(tmp_path: Path) -> None:
         file.unlink()
         restart(world)
         path = f"app/referrers/{image.digest}"
-        listed = json.loads((await ask(world, path)).body)["manifests"]
+        listed = json.loads(said(await ask(world, path)))["manifests"]
         assert [one["digest"] for one in listed] == sorted(one.digest for one in about)
         first = await ask(world, path, n="1")
-        assert len(json.loads(first.body)["manifests"]) == 1
+        assert len(json.loads(said(first))["manifests"]) == 1
         following = dict(parse_qsl(urlsplit(first.headers["Link"].partition(">")[0]).query))
-        assert json.loads((await ask(world, path, **following)).body)["manifests"] == listed[1:]
+        assert json.loads(said(await ask(world, path, **following)))["manifests"] == listed[1:]

@@ -17,6 +17,7 @@ from mirrord.syncer.values import LOCAL
 from mirrord.syncers.image import front
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
 from tests.support.artifacts import build_artifact
+from tests.support.localstore import said
 from tests.support.world import World
 
 IMAGE = build_image(["linux/amd64"])
@@ -131,8 +132,8 @@ async def test_more_than_fits_one_list(world: World) -> None:
     found, query = [], dict[str, str]()
     for _ in range(2):
         page = await front.respond(Request("GET", "/v2/", f"app/referrers/{IMAGE.digest}", query), world.services)
-        assert len(page.body or b"") <= 4 << 20
-        found += [one["digest"] for one in json.loads(page.body or b"")["manifests"]]
+        assert len(said(page)) <= 4 << 20
+        found += [one["digest"] for one in json.loads(said(page))["manifests"]]
         link = page.headers.get("Link", "").partition(">")[0]
         query = dict(parse_qsl(urlsplit(link).query))
     assert not query

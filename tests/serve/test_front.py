@@ -44,11 +44,11 @@ class FakeFront:
             "ETag": '"sha256:1"',
             "Docker-Content-Digest": "sha256:1",
         }
-        file, gone = LocalFile.whole(self.file), LocalFile(self.file.with_name("gone"), 0, 7)
+        file, gone = LocalFile.of(self.file), LocalFile(self.file.with_name("gone"), 0, 7)
         known = {
             "blob": Response(200, headers | {"Content-Length": "7"}, file),
             "gone": Response(200, headers, gone),
-            "text": Response(200, headers, file, LocalFile.whole(self.file.with_name("blob.gz"))),
+            "text": Response(200, headers, file, LocalFile.of(self.file.with_name("blob.gz"))),
             "half": Response(200, headers | {"Vary": "Origin"}, file, gone),
             "small": Response(200, headers, body=b"0123456789"),
             "closed": Response(403, {"Content-Type": "text/plain"}, body=b"never\n"),

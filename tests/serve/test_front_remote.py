@@ -46,7 +46,9 @@ class Front:
         self.stored: Remote | None = None
 
     async def respond(self, request: Request, services: Services) -> Response:
-        return Response(200, {"ETag": ETAG, "Content-Type": "x/y"}, self.stored or await self.store.find(DIGEST))
+        found = self.stored or await self.store.find(DIGEST)
+        assert found is not None
+        return Response(200, {"ETag": ETAG, "Content-Type": "x/y"}, found)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ class Filed:
         self.file = file
 
     async def respond(self, asked: Request, services: Services) -> Response:
-        return Response(200, {}, LocalFile.whole(self.file))
+        return Response(200, {}, LocalFile.of(self.file))
 
 
 @pytest.fixture

@@ -38,7 +38,13 @@ def files_in(folder: Path, store: Path, repository: str) -> Mapping[str, bytes]:
     return {name: place.read_bytes() for name, place in places.items() if place}
 
 
+def said(response: Response) -> bytes:
+    """Return the bytes that a front answers with."""
+    assert isinstance(response.body, bytes)
+    return response.body
+
+
 def sent(response: Response) -> bytes:
     """Return the content of a file that a front answers with."""
-    assert isinstance(response.stored, LocalFile)
-    return response.stored.path.read_bytes()
+    assert isinstance(response.body, LocalFile)
+    return response.body.path.read_bytes()

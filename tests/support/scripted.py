@@ -37,9 +37,7 @@ class Scripted:
 
         async def posted(body: bytes) -> Response:
             argv = ("sh", "-c", self.scripts[asked.path])
-            return Response(
-                200, {"X-More": "yes"}, process=Process(argv, env, body, self.begin, "quick" in asked.query)
-            )
+            return Response(200, {"X-More": "yes"}, Process(argv, env, body, self.begin, "quick" in asked.query))
 
         if asked.method == "POST":
             return Response(200, {}, posted=posted, longest=1_000_000)

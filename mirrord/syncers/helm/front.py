@@ -56,7 +56,7 @@ async def _named(repository: str, name: str, services: Services) -> Response | N
     by_name = _TYPES.get(f".{name.rpartition('.')[2]}", "application/octet-stream")
     headers = {"Content-Type": found.media_type if name == INDEX else by_name, "ETag": f'"{found.digest}"'}
     if name != INDEX:
-        return Response(200, headers, stored=found.stored)
+        return Response(200, headers, found.stored)
     packed = await files.find(f"{INDEX}.gz")
-    gzipped = own(packed.stored) if packed else None
-    return Response(200, {**headers, "Cache-Control": "no-cache"}, stored=own(found.stored), gzipped=gzipped)
+    gzipped = own(packed.stored) if packed and packed.stored else None
+    return Response(200, {**headers, "Cache-Control": "no-cache"}, own(found.stored), gzipped=gzipped)

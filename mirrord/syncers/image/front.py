@@ -111,7 +111,7 @@ async def _stored(digest: Digest, media_type: str, store: BlobStore, missing: st
         return refusal(404, missing, f"{digest} is linked but not in the store; the next run brings it back")
     headers = {"Content-Type": media_type, "Docker-Content-Digest": digest, "ETag": f'"{digest}"', **_VERSION}
     # Of a manifest the headers matter, and not every client follows.
-    return Response(200, headers, stored=own(stored) if missing == "MANIFEST_UNKNOWN" else stored)
+    return Response(200, headers, own(stored) if missing == "MANIFEST_UNKNOWN" else stored)
 
 
 async def _tags(name: str, what: str, query: Mapping[str, str], repositories: Repositories) -> Response | None:

@@ -55,7 +55,7 @@ async def clone(request: Request, front: GitFront, cache: Path, rest: str) -> Re
     if rest == "HEAD":
         head = await asyncio.to_thread(LocalFile.whole, cache / "HEAD")
         headers = {"Content-Type": "text/plain; charset=utf-8"}
-        return Response(200, headers, stored=head) if head else refusal(404, "no such repository is served here")
+        return Response(200, headers, head) if head else refusal(404, "no such repository is served here")
     return refusal(404, "no page; `git clone` this address")
 
 
@@ -65,7 +65,7 @@ def _listing(front: GitFront, cache: Path, service: str, version: int) -> Respon
     begin = b"" if version == 2 else encode(f"# service={UPLOAD}") + FLUSH
     argv = _upload_pack(cache, "--http-backend-info-refs")
     process = Process(argv, _environ(front, version), begin=begin, quick=True)
-    return Response(200, _headers("advertisement"), process=process)
+    return Response(200, _headers("advertisement"), process)
 
 
 async def _answer(front: GitFront, cache: Path, version: int, body: bytes) -> Response:
@@ -88,7 +88,7 @@ async def _answer(front: GitFront, cache: Path, version: int, body: bytes) -> Re
         return _error(f"upload-pack: not our ref {oid[:64]}")
     quick = version == 2 and body.startswith(_LISTING)
     process = Process(_upload_pack(cache, "--stateless-rpc"), _environ(front, version), body, quick=quick)
-    return Response(200, _headers("result"), process=process)
+    return Response(200, _headers("result"), process)
 
 
 def _headers(what: str) -> Mapping[str, str]:
@@ -96,7 +96,7 @@ def _headers(what: str) -> Mapping[str, str]:
 
 
 def _error(text: str) -> Response:
-    return Response(200, _headers("result"), body=encode(f"ERR {text}"))  # gitprotocol-pack, error-line
+    return Response(200, _headers("result"), encode(f"ERR {text}"))  # gitprotocol-pack, error-line
 
 
 def _upload_pack(cache: Path, option: str) -> tuple[str, ...]:

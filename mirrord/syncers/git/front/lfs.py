@@ -41,7 +41,7 @@ async def lfs(request: Request, cache: Path, rest: str) -> Response:
         return _refusal(405, "this mirror is read-only; push to its upstream")
     headers = {"Content-Type": "application/octet-stream", "ETag": f'"{oid}"', **_FOREVER, **SAFETY}
     stored = await asyncio.to_thread(LocalFile.whole, objects.place(cache, oid))
-    return Response(200, headers, stored=stored) if stored else _refusal(404, "this mirror does not have the object")
+    return Response(200, headers, stored) if stored else _refusal(404, "this mirror does not have the object")
 
 
 async def _batch(cache: Path, folder: str, body: bytes) -> Response:

@@ -70,12 +70,12 @@ async def _content(front: GitFront, history: History, found: TreePath, data: byt
     if entry.size > SMALL:
         file = await front.blobs.file(entry.oid, lambda: history.blob(entry.oid, LARGEST))
         start = await asyncio.to_thread(_start, file) or b""
-        return Response(200, {**headers_of(name, start), **validators}, stored=LocalFile(file, 0, entry.size))
+        return Response(200, {**headers_of(name, start), **validators}, LocalFile(file, 0, entry.size))
     if entry.mode == LINK:
-        return Response(200, {**headers_of("", data), **validators}, body=data)
+        return Response(200, {**headers_of("", data), **validators}, data)
     if pointer := pointers.read(data):
         return await _lfs_object(history.folder, name, pointer, validators)
-    return Response(200, {**headers_of(name, data[:LOOK]), **validators}, body=data)
+    return Response(200, {**headers_of(name, data[:LOOK]), **validators}, data)
 
 
 async def _lfs_object(cache: Path, name: str, pointer: objects.Pointer, validators: Mapping[str, str]) -> Response:
@@ -86,7 +86,7 @@ async def _lfs_object(cache: Path, name: str, pointer: objects.Pointer, validato
         why = "upstream has not given it, or the mirror has `lfs: false`; `mirrord status` says more"
         return refusal(404, f"this file is kept in Git LFS, and its object is not here: {why}")
     stored = LocalFile(file, 0, pointer.size)
-    return Response(200, {**headers_of(name, start), **validators, "ETag": f'"{pointer.oid}"'}, stored=stored)
+    return Response(200, {**headers_of(name, start), **validators, "ETag": f'"{pointer.oid}"'}, stored)
 
 
 def _start(file: Path, size: int | None = None) -> bytes | None:

@@ -1,0 +1,61 @@
+"""Small files that were sent a moment ago, in memory: who asks for what many ask for waits for no disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from contextlib import suppress
+from typing import BinaryIO, Final
+
+from mirrord.files import LocalFile
+
+SMALL: Final = 64 << 10
+"""Bytes that are read at once, and not sent by threads of their own."""
+_ROOM: Final = 16 << 20  # bytes that are remembered
+
+
+class SmallFiles:
+    """Remembers a file by where it is and its strong entity tag, with which it always has the same bytes."""
+
+    def __init__(self, room: int = _ROOM) -> None:
+        """Remember at most so many bytes."""
+        self._room = room
+        self._kept: OrderedDict[tuple[LocalFile, str], bytes] = OrderedDict()
+
+    async def read(self, stored: LocalFile, etag: str | None) -> bytes | None:
+        """Return all of a file of at most `SMALL` bytes; None when it is not there any more, or shorter."""
+        strong = etag is not None and not etag.startswith("W/")
+        key = stored, etag or ""
+        if strong and (data := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+            return data
+        data = await asyncio.to_thread(_read, stored)
+        if strong and data is not None:
+            self._remember(key, data)
+        return data
+
+    def _remember(self, key: tuple[LocalFile, str], data: bytes) -> None:
+        if key not in self._kept:
+            self._kept[key] = data
+            self._room -= len(data)
+        while self._room < 0:
+            _, old = self._kept.popitem(last=False)
+            self._room += len(old)
+
+
+def open_stored(stored: LocalFile) -> BinaryIO | None:
+    """Open a file; None when it is not there any more."""
+    with suppress(OSError):
+        return os.fdopen(os.open(stored.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
+    return None
+
+
+def _read(stored: LocalFile) -> bytes | None:
+    file = open_stored(stored)
+    if file is None:
+        return None
+    with file, suppress(OSError):
+        data = os.pread(file.fileno(), stored.size, stored.offset)
+        return data if len(data) == stored.size else None
+    return None
