@@ -3,45 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
 from mirrord.cli.console import note, say_json
+from mirrord.cli.folders import configuration, state_folder
 from mirrord.cli.progress import shown
 from mirrord.cli.results import exit_code, say_run
 from mirrord.commands import Command
-from mirrord.config.load import Configuration, load_folder
+from mirrord.config.load import Configuration
 from mirrord.daemon.dispatcher import NO_DAEMON, Dispatcher
 from mirrord.daemon.lock import StateLock
 from mirrord.daemon.loop import run
 from mirrord.daemon.runtime import open_runtime
-from mirrord.errors import BusyError, ConfigError, UsageError
+from mirrord.errors import BusyError, UsageError
 from mirrord.events import Events
 from mirrord.model.run import Run
 from mirrord.report.documents import run_document
 from mirrord.serve.remote import ControlClient
-from mirrord.syncer.port import load_syncers
+from mirrord.syncer.port import Syncer, load_syncers
 
 _Answer = TypeVar("_Answer")
-
-FOLDERS = (Path("/etc/mirrord/conf.d"), Path("conf.d"))
-
-
-def config_folder(given: Path | None) -> Path:
-    """Return the folder to read; ConfigError says where it was looked for when there is none."""
-    for folder in (given,) if given else FOLDERS:
-        if folder.is_dir():
-            return folder
-    looked = str(given) if given else " and ".join(map(str, FOLDERS))
-    raise ConfigError(f"no configuration folder at {looked}; make one, or name it with --config")
-
-
-def state_folder(given: Path | None) -> Path:
-    """Return the state directory; systemd may name several, the first is ours."""
-    named = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return given or Path(named or "state")
 
 
 def ask(command: Command[_Answer], config: Path | None, state: Path | None, *, quiet: bool) -> _Answer:
@@ -52,11 +36,6 @@ def ask(command: Command[_Answer], config: Path | None, state: Path | None, *, q
         BusyError: another command holds the state.
     """
     return run(_ask(command, config, state_folder(state), quiet=quiet))
-
-
-def configuration(given: Path | None) -> Configuration:
-    """Read the configuration with all installed syncers; ConfigError when it is wrong."""
-    return load_folder(config_folder(given), load_syncers(), dict(os.environ))
 
 
 def report(run: Run, *, json: bool) -> int:
@@ -73,7 +52,7 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
     if command.of_daemons and not exists:
         raise UsageError(NO_DAEMON)
     # Read before there is a state directory: who has it wrong finds none left behind.
-    early = None if exists else await asyncio.to_thread(configuration, config)
+    early = None if exists else await asyncio.to_thread(_read, config)
     events = Events()
     with ExitStack() as stack:
         lock = StateLock(state)
@@ -89,9 +68,14 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
                 return await client.carry_out(command, events)
         if command.of_daemons:
             raise UsageError(NO_DAEMON)
-        read = await asyncio.to_thread(configuration, config) if early is None else early
-        async with open_runtime(read, load_syncers(), state, events) as runtime:
+        read, syncers = await asyncio.to_thread(_read, config) if early is None else early
+        async with open_runtime(read, syncers, state, events) as runtime:
             for loss in runtime.losses:
                 note(loss)
             with shown(events, quiet=quiet):
                 return await Dispatcher(runtime).carry_out(command)
+
+
+def _read(config: Path | None) -> tuple[Configuration, Mapping[str, Syncer]]:
+    syncers = load_syncers()
+    return configuration(config, syncers), syncers

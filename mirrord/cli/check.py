@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mirrord.cli.ask import config_folder, configuration
 from mirrord.cli.console import note, say, say_json, table
+from mirrord.cli.folders import config_folder, configuration
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import load_syncers
 
 
 def check(*, config: Path | None, json: bool) -> int:
     """Run the command and return its exit code."""
-    folder = config_folder(config)
+    folder, syncers = config_folder(config), load_syncers()
     try:
-        read = configuration(folder)
+        read = configuration(folder, syncers)
     except ConfigError as error:
         if not json:
             raise
@@ -22,7 +22,6 @@ def check(*, config: Path | None, json: bool) -> int:
         return error.exit_code
     for notice in read.notices:
         note(notice)
-    syncers = load_syncers()
     mirrors = [(mirror, *syncers[mirror.kind].places(mirror)) for mirror in read.mirrors]
     if json:
         rows = [{"name": one.name, "kind": one.kind, "from": origin, "to": dict(to)} for one, origin, to in mirrors]

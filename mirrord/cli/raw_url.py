@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mirrord.cli.ask import configuration
 from mirrord.cli.console import note, say_json, table
+from mirrord.cli.folders import configuration
 from mirrord.errors import MissingError, UsageError
+from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, places, repository_name, target_address
 from mirrord.wire.forges.known import FORGES, canonical, parse_page
@@ -20,7 +21,7 @@ _ANYWHERE = {"0.0.0.0": "localhost", "[::]": "localhost"}  # noqa: S104 - addres
 def raw_url(url: str, *, config: Path | None, json: bool) -> int:
     """Run the command and return its exit code."""
     page = _page(url)
-    read = configuration(config)
+    read = configuration(config, load_syncers())
     copies = [  # where the repository is mirrored from, or written to; without a URL where the host has none
         (mirror.name, target.name, _url(mirror, target, page, read.settings.listen))
         for mirror in read.mirrors

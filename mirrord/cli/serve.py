@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mirrord.cli.ask import config_folder, state_folder
+from mirrord.cli.folders import config_folder, state_folder
 from mirrord.daemon.loop import run
 from mirrord.daemon.main import serve as serve_daemon
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
 
 import pytest
 
 from mirrord.cli.grammar import COMMANDS
+from mirrord.syncer import port
+from tests.support.commands import Desk, Said
 
 # Each of these is a tenth of a second or more, or megabytes.
 _CLIENTS = ("aiohttp", "asyncio", "ssl", "httpx", "git")
@@ -49,3 +54,30 @@ def test_doubles_are_loaded_by_the_demonstration_only_when_it_runs() -> None:
     """The command line as a whole can be loaded without `mirrord.testing`."""
     every = ", ".join(f"mirrord.cli.{name.replace('-', '_')}" for name in COMMANDS)
     assert [name for name in loaded(f"import {every}") if name.startswith("mirrord.testing")] == []
+
+
+def test_check_loads_no_daemon() -> None:
+    """`mirrord check` reads files: it needs no database, no clock, no server and no metrics."""
+    assert among(loaded("import mirrord.cli, mirrord.cli.check"), *_STATE, *_DAEMON, "rich", "uvloop") == []
+
+
+@pytest.mark.parametrize("words", [("check",), ("raw-url", "https://github.com/team/none/blob/main/README.md")])
+@pytest.mark.parametrize("count", [1, 300])
+def test_kinds_are_loaded_once_a_command(
+    desk: Desk, typed: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], count: int
+) -> None:
+    """However many mirrors there are, what is installed is looked for once."""
+    looks: list[dict[str, Any]] = []
+
+    def counted(**wanted: Any) -> Any:
+        looks.append(wanted)
+        return entry_points(**wanted)
+
+    mirrors = (
+        f"{{name: m{number}, kind: image, from: {{repository: h.example/a/m{number}}}, to: local}}"
+        for number in range(count)
+    )
+    desk.configure("mirrors:\n" + "".join(f"  - {mirror}\n" for mirror in mirrors))
+    monkeypatch.setattr(port, "entry_points", counted)
+    assert typed(*words).status in (0, 1)
+    assert len(looks) == 1
