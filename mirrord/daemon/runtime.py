@@ -88,27 +88,31 @@ class Snapshot:
             await self.services.http.aclose()
 
 
-async def take_over(state: Path, facts: Facts) -> None:
+async def take_over(state: Path, facts: Facts) -> Sequence[str]:
     """Move what `<state>/helm/<mirror>[.<what>].json` says into the record; each file goes when its facts are there.
 
-    What a StorageError leaves is taken over at the next start.
+    What a StorageError leaves is taken over at the next start. Returns a sentence for each file that says nothing.
     """
-    folder = state / "helm"
+    folder, lost = state / "helm", list[str]()
     if not await asyncio.to_thread(folder.is_dir):
-        return
+        return ()
     with storage_errors(str(folder)):
         for file in await asyncio.to_thread(lambda: sorted(folder.glob("[!.]*.json"))):
             mirror, dot, what = file.stem.partition(".")
             try:
                 found = json.loads(await asyncio.to_thread(file.read_bytes))
             except ValueError:
-                found = None  # a damaged file says nothing
-            if found and isinstance(found, dict):
+                found = None
+            if not isinstance(found, dict):
+                means = f"the next run of {mirror} asks for everything again, and deletes nothing"
+                lost.append(f"{file}: is damaged, and was removed: what it said of earlier runs is lost; {means}")
+            elif found:
                 await facts.note(mirror, f"helm{dot}{what}", {str(key): str(value) for key, value in found.items()})
             await asyncio.to_thread(file.unlink)
         for stray in await asyncio.to_thread(lambda: list(folder.glob(".*.tmp"))):  # of a process that was killed
             await asyncio.to_thread(stray.unlink)
         await asyncio.to_thread(folder.rmdir)
+    return tuple(lost)
 
 
 @asynccontextmanager
@@ -188,8 +192,7 @@ async def open_runtime(
         stack.callback(reserve.give_up, state)  # a state that nobody uses takes no more room than it needs
         store = await open_store(file_url(state / "mirrord.db"), now(), partial(reserve.give_up, state))
         stack.push_async_callback(store.close)
-        await take_over(state, store)
-        losses = (store.lost,) if store.lost else ()
+        losses = (*((store.lost,) if store.lost else ()), *await take_over(state, store))
         notices = [*configuration.notices, *losses]
         try:
             await asyncio.to_thread(reserve.keep, state)

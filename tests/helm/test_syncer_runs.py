@@ -14,6 +14,7 @@ from mirrord.model.digest import Digest
 from mirrord.model.plan import Action
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL
+from mirrord.syncers.helm.transfer import server_index
 from mirrord.syncers.helm.upstream import poll as polling
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import INDEX, ChartRepository
@@ -233,6 +234,25 @@ async def test_a_target_that_fails_in_the_middle(source: ChartRepository, runs: 
         assert set(coding.files) == {f"{item}.tgz" for item in {"app-1.0.0", "base-0.1.0"} - {refused}}
         assert (await runs.run(mirror)).result is Result.SUCCESS
         assert set(coding.files) == {A1.file, B1.file}
+
+
+@pytest.mark.parametrize("status", [409, 403])
+async def test_a_target_that_takes_nothing(
+    status: int, source: ChartRepository, runs: ChartRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that refuses every chart has failed, its index too; a 409 of what no index shows is not waited for long."""
+    monkeypatch.setattr(server_index, "PAUSES", (0.0,) * 7)
+    async with CodingServer() as coding:
+        coding.faults.on("POST", "", times=None).status(status, b"policy")
+        run = await runs.run(runs.mirror(source.url, coding=coding))
+        code = "denied" if status == 403 else "refused"
+        assert run.result is Result.FAILED
+        assert codes(run) == dict.fromkeys([("coding", item) for item in ("app-1.0.0", "base-0.1.0", "index")], code)
+        assert "not one of 2 wanted versions could be put there" in receipts(run)["coding", "index"].detail
+        assert coding.count("POST") == 2
+        assert coding.count("GET", "index.yaml") == (1 if status == 403 else 1 + 2 * (1 + server_index.SOON))
+        coding.faults.clear()
+        assert (await runs.run(runs.mirror(source.url, coding=coding))).result is Result.SUCCESS
 
 
 async def test_oldest_first(runs: ChartRuns) -> None:

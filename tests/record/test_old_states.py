@@ -103,7 +103,7 @@ async def test_nothing_is_lost_and_nothing_done_twice(
 
 @pytest.mark.parametrize("version", sorted(PORTS))
 async def test_notes_in_files_go_into_the_record(version: str, tmp_path: Path) -> None:
-    """What a chart mirror noted is read once, and its files go; a crash on the way loses none of it."""
+    """What a chart mirror noted is read once, and its files go; a crash loses none of it, and damage is told."""
     state = tmp_path / "state"
     unpack(version, state)
     notes = {file.stem: json.loads(file.read_bytes()) for file in (state / "helm").glob("*.json")}
@@ -116,8 +116,10 @@ async def test_notes_in_files_go_into_the_record(version: str, tmp_path: Path) -
     assert len([*(state / "helm").iterdir()]) == len(notes) - 1
     (state / "helm" / ".charts.json.0123.tmp").write_text("{")
     (state / "helm" / "other.json").write_text("{damaged")
-    await take_over(state, store)
-    await take_over(state, store)
+    (said,) = await take_over(state, store)
+    assert said.startswith(f"{state}/helm/other.json: is damaged, and was removed: ")
+    assert "the next run of other asks for everything again, and deletes nothing" in said
+    assert await take_over(state, store) == ()
     assert not (state / "helm").exists()
     found = {name: await store.recall("charts", "helm" + name.removeprefix("charts")) for name in notes}
     assert found == notes

@@ -17,7 +17,7 @@ from mirrord.model.digest import Digest
 from mirrord.plan.guards import some
 from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.transfer.retention import Retention, grouped
-from mirrord.syncers.helm.transfer.server_index import ServedIndex
+from mirrord.syncers.helm.transfer.server_index import SOON, ServedIndex
 from mirrord.syncers.helm.transfer.target import IndexFile, Listing
 from mirrord.wire.http.message import HttpRequest, Upload
 from mirrord.wire.number import whole
@@ -28,7 +28,6 @@ SEEN: Final = ".seen"
 """Names how many there were of a chart at the most, when all was there that was wanted and could be had."""
 
 LOOKS: Final = frozenset(4**power for power in range(9))  # uploads after which a limit would have shown
-SOON: Final = 3  # of the pauses: what an index does not show then, it dropped, or it is one that lags behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ class ChartMuseumTarget:
         if not self._put:
             return
         try:
-            listing = self._learn(await self._index.awaited(self._settled, SOON))
+            listing = self._learn(await self._index.awaited(self._settled, SOON))  # what is not there then was dropped
             if not self._settled(listing):
                 listing = self._learn(await self._index.awaited(self._settled))
             self._index.check(self._staying, listing)

@@ -26,6 +26,7 @@ ATTEMPTS: Final = 3
 AT_ONCE: Final = 8
 PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between looks at an index that is made in the background (ChartMuseum's event loop)."""
+SOON: Final = 3  # of the pauses: what an index does not show then it may never show
 
 
 class ServedIndex:
@@ -108,7 +109,8 @@ class ServedIndex:
             except errors.RefusedError as error:
                 if not exists(error):
                     raise
-                listing = await self.awaited(lambda one: item in one.charts)
+                # only after an attempt of ours that broke is it likely to be there and not shown yet
+                listing = await self.awaited(lambda one: item in one.charts, None if attempt > 1 else SOON)
                 if item not in listing.charts:
                     raise
                 there = await self._digest(listing.charts[item], reader.digest)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
-from mirrord.errors import ContentError, MirrordError
+from mirrord.errors import ContentError, MirrordError, kind_of
 from mirrord.files import LocalFile
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Plan, Step
@@ -74,6 +74,7 @@ class HelmSession:
         self._still.set()
         self._lines: dict[str, Ticket] = {}
         self._left: set[str] = set()
+        self._refused: dict[str, MirrordError] = {}  # by target, why it did not take the last one that it did not take
         self.read = 0  # bytes of archives that were fetched so far
         self.finished: set[str] = set()  # the targets whose index was written
         self.troubles = dict(self._survey.troubles)  # what could not be had, now or at earlier looks
@@ -166,6 +167,9 @@ class HelmSession:
                 try:
                     async with self._services.ledger.moving(step.target, moves):
                         await feed(spools, archive.source, f"{group}{step.target}", group, put)
+                except MirrordError as error:
+                    self._refused[step.target] = error
+                    raise
                 finally:
                     turn.leave()
                 self._put[step.target][item] = archive.digest
@@ -212,6 +216,8 @@ class HelmSession:
         index = await asyncio.to_thread(self._index, name, steps)
         if self._left and not index.charts:
             raise ContentError(f"not one of {len(self._survey.choices)} wanted versions can be had")
+        if (refused := self._refused.get(name)) and not index.charts:
+            raise kind_of(refused.code)(f"not one of {len(self._survey.choices)} wanted versions could be put there")
         own, moves = self._survey.targets[name].own, {}
         if own is not None:  # what an index of ours lists otherwise than the one before it
             before = {chart.reference: chart.digest for chart in own.values()}
