@@ -14,14 +14,16 @@ from typing import Any, get_args
 from pydantic import TypeAdapter
 
 from mirrord.events import Event, Planned
-from mirrord.model.plan import Plan
-from mirrord.model.run import Run
+from mirrord.model.plan import Plan, Step
+from mirrord.model.run import Receipt, Run
 
 Document = dict[str, Any]
 
 PIECE = 500
 """Steps, receipts or problems in one document on the control socket: some 200 kB."""
-_LISTS = ("steps", "problems", "missing", "remarks")  # of a plan; of a run `receipts`, too
+_STEPS, _RECEIPTS, _TEXTS = tuple[Step, ...], tuple[Receipt, ...], tuple[str, ...]
+_LISTS = {"steps": _STEPS, "problems": _TEXTS, "missing": _TEXTS, "remarks": _TEXTS}
+"""Of a plan, with their types; of a run `receipts`, too."""
 _EVENTS = {kind.__name__: kind for kind in get_args(Event)}
 
 
@@ -39,7 +41,10 @@ def plan_document(plan: Plan) -> Document:
 
 def run_document(run: Run) -> Document:
     """Write a run for machines, with what follows from its fields: `result`, `counts`, `problems` and `remarks`."""
-    document: Document = adapter(Run).dump_python(run, mode="json", exclude={"plan", "places"})
+    document: Document = adapter(Run).dump_python(run, mode="json", exclude={"plan", "places", "receipts"})
+    plan = None if run.plan is None else plan_document(run.plan)
+    turns = _turns(run.plan)
+    steps = [plan["steps"][one] if plan and isinstance(one, int) else _step(one) for one in _of(run.receipts, turns)]
     return {
         **document,
         "result": run.result.value,
@@ -48,30 +53,58 @@ def run_document(run: Run) -> Document:
         "counts": dict(sorted(run.counts.items())),
         "problems": list(run.problems),
         "remarks": list(run.remarks),
-        "plan": None if run.plan is None else plan_document(run.plan),
-        "receipts": [{**receipt, "step": _step(receipt["step"])} for receipt in document["receipts"]],
+        "plan": plan,
+        "receipts": [
+            {**receipt, "step": step} for receipt, step in zip(_bare_receipts(run.receipts), steps, strict=True)
+        ],
     }
 
 
-def _step(document: Document) -> Document:
+def _step(document: Any) -> Document:
     del document["named"]  # what is to be remembered is the record's business
-    return {**document, "stays": sorted(document["stays"])}
+    document["stays"].sort()
+    found: Document = document
+    return found
 
 
 def pieces(value: object) -> Iterator[Document]:
-    """Write a value as several documents, none of them long: a plan of 100 000 steps takes seconds."""
+    """Write a value as several documents, none of them long: a plan of 100 000 steps takes seconds.
+
+    A step is written once: a receipt has the number of the one in the plan that it is `of`.
+    """
     plan = value.plan if isinstance(value, Run) else value if isinstance(value, Plan) else None
-    lists: list[tuple[str, Sequence[object]]] = []
-    if plan is not None:
-        lists = [(name, getattr(plan, name)) for name in _LISTS]
-        plan = _bare(plan)
+    for name, kind in _LISTS.items() if plan is not None else ():
+        for part in _parts(getattr(plan, name)):
+            yield {"piece": name, "items": adapter(kind).dump_python(part, mode="json")}
     if isinstance(value, Run):
-        lists.append(("receipts", value.receipts))
-        value = replace(value, plan=plan, receipts=())
-    for name, items in lists:
-        for at in range(0, len(items), PIECE):
-            yield {"piece": name, "items": _dumped(items[at : at + PIECE])}
-    yield {"whole": _dumped(plan if isinstance(value, Plan) else value)}
+        turns = _turns(plan)
+        for part in _parts(value.receipts):
+            yield {"piece": "receipts", "items": _bare_receipts(part), "of": _of(part, turns)}
+        value = replace(value, plan=plan and _bare(plan), receipts=())
+    yield {"whole": _dumped(_bare(value) if isinstance(value, Plan) else value)}
+
+
+def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (items[at : at + PIECE] for at in range(0, len(items), PIECE))
+
+
+def _turns(plan: Plan | None) -> Mapping[int, int]:
+    """Return, by identity, the number of each step: to compare steps costs more than to write them."""
+    return {id(step): number for number, step in enumerate(plan.steps if plan else ())}
+
+
+def _of(receipts: Sequence[Receipt], turns: Mapping[int, int]) -> list[int | Document]:
+    """Return of each receipt the number of its step, or the step itself where the plan has another."""
+    found = (turns.get(id(receipt.step)) for receipt in receipts)
+    return [
+        adapter(Step).dump_python(receipt.step, mode="json") if number is None else number
+        for receipt, number in zip(receipts, found, strict=True)
+    ]
+
+
+def _bare_receipts(receipts: Sequence[Receipt]) -> list[Document]:
+    documents: list[Document] = adapter(_RECEIPTS).dump_python(receipts, mode="json", exclude={"__all__": {"step"}})
+    return documents
 
 
 def _bare(plan: Plan) -> Plan:
@@ -93,7 +126,13 @@ class Gathering:
     def take(self, document: Mapping[str, Any]) -> None:
         """Take the next document."""
         if "piece" in document:
-            self._lists.setdefault(document["piece"], []).extend(document["items"])
+            name, items = document["piece"], document["items"]
+            if name == "receipts":
+                steps = self._lists.get("steps", [])
+                for item, of in zip(items, document["of"], strict=True):
+                    item["step"] = steps[of] if isinstance(of, int) else of
+            read = adapter(_RECEIPTS if name == "receipts" else _LISTS[name]).validate_python(items)
+            self._lists.setdefault(name, []).extend(read)
             return
         whole, lists = document["whole"], self._lists
         self._lists = {}
@@ -107,7 +146,8 @@ class Gathering:
 def event_document(event: Event) -> Document:
     """Write an event; of a plan without its lists, which come with the run at its end."""
     told = Planned(_bare(event.plan)) if isinstance(event, Planned) else event
-    return {"event": type(event).__name__, "fields": _dumped(told)}
+    kind: Any = type(event)
+    return {"event": kind.__name__, "fields": adapter(kind).dump_python(told, mode="json")}
 
 
 def event_from(document: Mapping[str, Any]) -> Event:

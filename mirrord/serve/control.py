@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -18,7 +19,7 @@ from mirrord import __version__
 from mirrord.commands import COMMANDS, Command
 from mirrord.errors import BusyError, MirrordError, UsageError
 from mirrord.events import BytesRead, BytesSent, Event, Events, Planned, RunSkipped, RunStarted, StepDone
-from mirrord.report.documents import Document, adapter, event_document, pieces
+from mirrord.report.documents import PIECE, Document, adapter, event_document, pieces
 from mirrord.serve.remote import VERSION
 from mirrord.wire.secret import redact
 
@@ -44,8 +45,8 @@ def make_control(carry_out: Callable[[Command[Any]], Awaitable[Any]], events: Ev
         task.add_done_callback(progress.close)
         try:
             await response.prepare(request)
-            while (document := await progress.documents.get()) is not None:
-                await response.write(_line(document))
+            async for told in progress.batches():
+                await response.write(await asyncio.to_thread(_lines, told))
             lines = _answer(task)
             while line := await asyncio.to_thread(next, lines, b""):
                 await response.write(line)
@@ -77,6 +78,10 @@ def _line(document: Document) -> bytes:
     return json.dumps(document).encode() + b"\n"
 
 
+def _lines(told: Sequence[Event]) -> bytes:
+    return b"".join(_line(event_document(event)) for event in told)
+
+
 def _answer(task: asyncio.Future[Any]) -> Iterator[bytes]:
     """Write how it ended; of a tuple each value by itself."""
     try:
@@ -97,11 +102,12 @@ def _error(error: MirrordError) -> Document:
 
 
 class _Progress:
-    """Events of some mirrors, or of all when none is named, as documents for one client."""
+    """Events of some mirrors, or of all when none is named, as they are for one client."""
 
     def __init__(self, mirrors: frozenset[str]) -> None:
         self._mirrors = mirrors
-        self.documents: asyncio.Queue[Document | None] = asyncio.Queue()
+        self._told = deque[Event]()
+        self._more, self._ended = asyncio.Event(), False
         self._bytes_at = 0.0
         self._bytes: dict[tuple[str, str], BytesRead | BytesSent] = {}
 
@@ -109,7 +115,16 @@ class _Progress:
         """Say that there will be no more."""
         if not task.cancelled():
             task.exception()  # nobody may be left to hear of it
-        self.documents.put_nowait(None)
+        self._ended = True
+        self._more.set()
+
+    async def batches(self) -> AsyncIterator[Sequence[Event]]:
+        """Yield what is told, until there will be no more, so much at once as makes no long document."""
+        while self._told or not self._ended:
+            if not self._told:
+                self._more.clear()
+                await self._more.wait()
+            yield [self._told.popleft() for _ in range(min(PIECE, len(self._told)))]
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -139,8 +154,9 @@ class _Progress:
     def _flush(self, *more: Event) -> None:
         waiting, self._bytes = self._bytes, {}
         for event in (*waiting.values(), *more):
-            if self.documents.qsize() < _BACKLOG:
-                self.documents.put_nowait(event_document(event))
+            if len(self._told) < _BACKLOG:
+                self._told.append(event)
+        self._more.set()
 
 
 async def _sign(_: web.Request, response: web.StreamResponse) -> None:

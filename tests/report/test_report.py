@@ -213,7 +213,7 @@ def test_pieces_are_short_and_make_the_whole(count: int) -> None:
     steps = tuple(replace(STEP, item=f"v{number}\udcff") for number in range(count))
     texts = tuple(f"v{number}: " + "x" * 900 for number in range(count))
     plan = Plan("m", "image", T0, steps, texts, texts[:3], texts[:4], decisions=object())
-    receipts = tuple(Receipt(step, Outcome.DONE, left=("a",)) for step in steps[: count // 2])
+    receipts = tuple(Receipt(step, Outcome.DONE, left=("a",)) for step in (*steps[: count // 2], STEP))
     run = replace(make_run(), plan=replace(plan, decisions=None), receipts=receipts)
     failed = make_run(Outcome.FAILED, error="x", code="server")
     without = Run("m", "image", "start", T0, T0, error="x", code="denied")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -31,11 +33,12 @@ from mirrord.commands import (
 )
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.errors import BusyError, ConfigError, DeniedError, MirrordError, UsageError
-from mirrord.events import Events, RunFinished
+from mirrord.events import Events, Planned, RunFinished, StepDone
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
+from mirrord.report.documents import PIECE
 from mirrord.report.status import MirrorStatus, Status
-from mirrord.serve import remote
+from mirrord.serve import control, remote
 from mirrord.serve.control import make_control
 from mirrord.serve.remote import VERSION, ControlClient, bind_control, short
 from mirrord.syncer.values import Backup, Publication
@@ -86,6 +89,40 @@ async def test_a_run_of_any_length_comes_through(tmp_path: Path) -> None:
         assert await client.carry_out(PlanMirrors(("m", "n"))) == (daemon.found, daemon.found)
         lines = [len(line) for line in (await posted(tmp_path, "sync", {"mirrors": ["m"]})).splitlines()]
     assert max(lines) < 2_000_000 < sum(lines) / 5
+
+
+async def test_a_run_is_written_once_and_beside_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run of thousands of steps each event and the answer are written once, none of it in the event loop's thread.
+
+    What is told meanwhile goes out in a few writes, and a step is in the answer once, though it has a receipt.
+    """
+    written: list[tuple[str, int]] = []
+
+    def counted(name: str, write: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def count(value: Any) -> Any:
+            written.append((name, threading.get_ident()))
+            return write(value)
+
+        return count
+
+    for name in ("event_document", "pieces", "_lines"):
+        monkeypatch.setattr(control, name, counted(name, getattr(control, name)))
+    events, daemon = Events(), FakeDaemon()
+
+    async def carry_out(command: Command[Any]) -> Any:
+        events.emit(Planned(daemon.found))
+        for receipt in daemon.run.receipts:
+            events.emit(StepDone("m", receipt))
+        return await daemon.carry_out(command)
+
+    async with served(tmp_path, carry_out, events):
+        lines = (await posted(tmp_path, "sync", {"mirrors": ["m"]})).splitlines()
+    assert threading.get_ident() not in {thread for _, thread in written}
+    counts = Counter(name for name, _ in written)
+    assert (counts["event_document"], counts["pieces"]) == (MANY + 1, 1)
+    assert counts["_lines"] <= MANY / PIECE + 2
+    answer = b"".join(line for line in lines if not line.startswith(b'{"event"'))
+    assert {answer.count(f'"chart-{number}"'.encode()) for number in range(MANY)} == {1}
 
 
 async def posted(state: Path, path: str, body: object, version: str = __version__) -> bytes:
