@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any, get_args
-
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING, Any, get_args
 
 from mirrord.events import Event, Planned
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Receipt, Run
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Document = dict[str, Any]
 
@@ -29,7 +30,9 @@ _EVENTS = {kind.__name__: kind for kind in get_args(Event)}
 
 @cache
 def adapter(kind: Any) -> TypeAdapter[Any]:
-    """Return what writes and reads values of a type; making it costs milliseconds."""
+    """Return what writes and reads values of a type; making it costs milliseconds, and pydantic tens of them."""
+    from pydantic import TypeAdapter  # noqa: PLC0415 - a command without `--json` writes no documents
+
     return TypeAdapter(kind)
 
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from mirrord.wire.host import HostBook
 
+Models = tuple[type["BaseModel"], type["BaseModel"]]
+"""Of a mirror's own keys, and of a target's."""
+
 OnReceipt = Callable[[Receipt], None]
 """Hears how a step ended."""
 
@@ -70,8 +73,8 @@ class Syncer:
 
     Attributes:
         kind: the word in `kind:`; equals the entry point's name.
-        spec: pydantic model of a mirror's own keys (`from` and more); frozen, `extra="forbid"`.
-        target_spec: pydantic model of a target's own keys besides `kind` and `to`.
+        models: returns the pydantic models of a mirror's own keys (`from` and more) and of a target's besides `kind`
+            and `to`; frozen, `extra="forbid"`. Called where a configuration is read.
         places: returns the origin and, by target name, where it goes; canonical, for people and cross-checks. MUST be
             pure, and MUST raise `ConfigError` for an origin or a target that it cannot parse.
         survey: looks at the source and at the targets, reading as little as possible, and writes nothing; what it
@@ -92,8 +95,7 @@ class Syncer:
     """
 
     kind: str
-    spec: type[BaseModel]
-    target_spec: type[BaseModel]
+    models: Callable[[], Models]
     places: Callable[[Mirror], tuple[str, Mapping[str, str]]]
     survey: Callable[[Mirror, Services, Memory, datetime], Awaitable[Any]]
     plan: Callable[[Mirror, Any, datetime], Plan]
@@ -105,6 +107,16 @@ class Syncer:
     ignored_keys: Callable[[Mirror, HostBook], Sequence[str]] | None = None
     front: Serves | None = None
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
+
+    @property
+    def spec(self) -> type[BaseModel]:
+        """The model of a mirror's own keys."""
+        return self.models()[0]
+
+    @property
+    def target_spec(self) -> type[BaseModel]:
+        """The model of a target's own keys."""
+        return self.models()[1]
 
 
 GROUP = "mirrord.syncers.v1"

@@ -15,8 +15,6 @@ from mirrord.model.ledger import Settled
 from mirrord.model.origin import ConfigOrigin
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from mirrord.blobs.pool import SpoolPool
     from mirrord.blobs.repositories import Repositories
     from mirrord.blobs.store import BlobStore
@@ -57,7 +55,7 @@ class Target:
     name: str  # its name in the configuration, `local` for the built-in one
     kind: str
     to: str  # where, in the syncer's own grammar; `local` for the built-in one
-    options: BaseModel  # the validated remainder (an instance of the syncer's `target_spec`)
+    options: Any  # the validated remainder (as the syncer's `target_spec` reads it)
     origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)
 
 
@@ -77,7 +75,7 @@ class Mirror:
 
     name: str  # `[a-z0-9][a-z0-9-]*`
     kind: str
-    spec: BaseModel  # the syncer's own part (an instance of its `spec`): `from` and what it adds
+    spec: Any  # the syncer's own part (as its `spec` reads it): `from` and what it adds
     targets: tuple[Target, ...]  # at least one, names unique
     schedule: Schedule | None = None  # None means only when asked
     deadline: float = 6 * 3600.0  # seconds after which a run is cancelled

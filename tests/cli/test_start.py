@@ -47,7 +47,7 @@ def test_help_loads_the_grammar_alone(words: list[str]) -> None:
 def test_copy_loads_only_what_it_needs() -> None:
     """`mirrord copy` runs through the corridor, and starts without database, scheduler, web server, logs, metrics."""
     modules = loaded("import mirrord.cli, mirrord.cli.copy")
-    assert among(modules, "yaml", "httpx", "git", *_STATE, *_DAEMON, *_OTHERS, "rich", "uvloop") == []
+    assert among(modules, *_READERS, "httpx", "git", *_STATE, *_DAEMON, *_OTHERS, "rich", "uvloop") == []
 
 
 def test_doubles_are_loaded_by_the_demonstration_only_when_it_runs() -> None:

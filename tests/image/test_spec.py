@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from mirrord.syncers.image.names import Images, Source, parse_source
 from mirrord.syncers.image.spec import ImageSpec
 
 REPOSITORY = {"repository": "r.example/a:v1"}
@@ -65,3 +67,13 @@ def test_tags_that_name_none_are_refused() -> None:
 def test_patterns_are_taken(right: str) -> None:
     """Tags and globs are."""
     assert ImageSpec.model_validate({"from": {"repository": "r.example/a", "tags": [right]}}).source.tags == (right,)
+
+
+def test_what_a_configuration_says_is_what_an_image_mirror_is_asked_for() -> None:
+    """The models have the attributes of the values that a copy or a publish makes without a configuration."""
+    spec = ImageSpec.model_validate({"from": {"repository": "r.example/a"}})
+    for value, model in ((Images, spec), (Source, spec.source)):
+        assert {one.name for one in fields(value)} == set(type(model).model_fields)
+    made = Images(parse_source("r.example/a"))
+    assert all(getattr(spec, one.name) == getattr(made, one.name) for one in fields(made) if one.name != "source")
+    assert all(getattr(spec.source, one.name) == getattr(made.source, one.name) for one in fields(made.source))

@@ -47,8 +47,7 @@ async def _remarks(mirrors: int) -> Sequence[str]:
 
 SYNCER = Syncer(
     "git",
-    GitSpec,
-    GitTarget,
+    lambda: (GitSpec, GitTarget),
     places,
     survey,
     plan,

@@ -170,8 +170,7 @@ AT_ONCE = 16
 
 SYNCER = Syncer(
     "helm",
-    HelmSpec,
-    HelmTarget,
+    lambda: (HelmSpec, HelmTarget),
     places,
     _survey,
     plan,

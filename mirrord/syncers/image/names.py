@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
-
-from pydantic import ValidationError
 
 from mirrord.errors import ConfigError, MirrordError, UsageError
 from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Publication, Target
-from mirrord.syncers.image.spec import CopySpec, ImageSpec, ImageTarget, Source
 from mirrord.wire.oci.layout import split_folder, split_name
 from mirrord.wire.oci.reference import Reference, valid_tag
 from mirrord.wire.secret import unnamed
@@ -24,9 +21,65 @@ _ELSEWHERE = ("containers-storage", "dir", "docker-daemon", "oci-archive", "sif"
 _UNBOUNDED = 10 * 365 * 86400.0  # seconds: whoever waits for a copy ends it when it takes too long
 
 
-def spec_of(mirror: Mirror) -> ImageSpec:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where images come from: exactly one of `repository`, `layout`, `archive`, `layouts`.
+
+    Attributes:
+        repository: a reference; its tag or digest is what is mirrored unless `tags` says more.
+        tags: literal tags and globs to mirror from `repository`.
+        layout: an OCI image layout, a folder or a tar.
+        archive: an archive as `docker save` writes it.
+        layouts: a folder of layouts; each one with branch and commit in its annotations is published.
+        tag: which image of a `layout` or an `archive`, when there are several.
+        names: what the image of a `layout`, an `archive` or a single tag is called at the targets; of several
+            names for a `layout` or an `archive` the first one never moves to other content.
+    """
+
+    repository: str | None = None
+    tags: tuple[str, ...] = ()
+    layout: Path | None = None
+    archive: Path | None = None
+    layouts: Path | None = None
+    tag: str | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What an image mirror is asked for; `spec.ImageSpec` reads the same attributes from a configuration.
+
+    Attributes:
+        source: where images come from.
+        name: the image's name at targets that are a prefix; by default the mirror's name.
+        publish: `each` target flips when its own content is whole, or all healthy ones `together`.
+        together_wait: seconds that ready targets wait for slower ones.
+        immutable: globs of tags that never move: once recorded everywhere they cost no request.
+    """
+
+    source: Source
+    name: str | None = None
+    publish: str = "each"
+    together_wait: float = 600.0
+    immutable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OneImage(Images):
+    """What `mirrord copy` is asked for: one image, which must be there and may have no name.
+
+    Attributes:
+        text: the source as it was written.
+        called: target name → what the image is called there; elsewhere it keeps its name.
+    """
+
+    text: str = ""
+    called: Mapping[str, str] = field(default_factory=dict)
+
+
+def spec_of(mirror: Mirror) -> Images:
     """Return the mirror's own part as what it is."""
-    return cast("ImageSpec", mirror.spec)
+    return cast("Images", mirror.spec)
 
 
 def frozen(mirror: Mirror) -> Sequence[str]:
@@ -45,7 +98,7 @@ def target_place(mirror: Mirror, target: Target) -> Reference | Path:
     Raises:
         ConfigError: it is neither.
     """
-    if isinstance(mirror.spec, CopySpec):
+    if isinstance(mirror.spec, OneImage):
         to, is_layout = target.to.removeprefix("oci:"), target.to.startswith("oci:")
         return Path(to) if is_layout else Reference.parse(to)
     text = target_text(mirror, target, image_name(mirror), below=True)
@@ -114,14 +167,14 @@ def parse_source(text: str, names: tuple[str, ...] = ()) -> Source:
         path, tag = split_name(rest)
         if not path:
             raise UsageError(f"{text}: names no file; write {_SOURCES}")
-        fields: dict[str, object] = {"layout" if scheme == "oci" else "archive": path, "tag": tag}
+        source = Source(layout=Path(path)) if scheme == "oci" else Source(archive=Path(path))
+        source = replace(source, tag=tag)
     else:
         _reference(text, _SOURCES)
-        fields = {"repository": text}
-    try:
-        return Source.model_validate({**fields, "names": names})
-    except ValidationError as error:
-        raise UsageError(f"{text}: {error.errors()[0]['msg']}") from error
+        source = Source(repository=text)
+    if wrong := next((name for name in names if not valid_tag(name)), None):
+        raise UsageError(f"{text}: {wrong[:80]!r} is no tag; write up to 128 letters, digits, `_`, `.` or `-`")
+    return replace(source, names=names)
 
 
 def host_of(text: str) -> str | None:
@@ -145,12 +198,12 @@ def copying(source: str, targets: Sequence[str], tag: str | None) -> Mirror:
         UsageError: one of them cannot be meant, or a target is there twice.
     """
     places = [_copy_target(text) for text in targets]
-    called = {f"{place}:{own or tag}": own or tag for place, own in places if own or tag}
+    called = {f"{place}:{name}": name for place, own in places if (name := own or tag)}
     names = [f"{place}:{own or tag}" if own or tag else place for place, own in places]
     if len(set(names)) < len(names):
         raise UsageError("the same DST is named twice; name each place once")
-    spec = CopySpec.model_validate({"from": parse_source(source), "text": source, "called": called})
-    made = (Target(name, "image", place, ImageTarget()) for name, (place, _) in zip(names, places, strict=True))
+    spec = OneImage(parse_source(source), text=source, called=called)
+    made = (Target(name, "image", place, None) for name, (place, _) in zip(names, places, strict=True))
     return Mirror("", "image", spec, tuple(made), deadline=_UNBOUNDED, trust=0.0)
 
 
@@ -192,5 +245,6 @@ def publishing(mirror: Mirror, publication: Publication) -> Mirror:
         UsageError: the source or a name cannot be read.
     """
     source = parse_source(publication.source, publication.names)
-    spec = spec_of(mirror).model_copy(update={"source": source})
+    own = spec_of(mirror)
+    spec = Images(source, own.name, own.publish, own.together_wait, own.immutable)
     return replace(mirror, spec=spec, publication=publication)

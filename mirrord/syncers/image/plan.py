@@ -14,7 +14,7 @@ from mirrord.plan.differ import differ
 from mirrord.plan.moving import Evidence
 from mirrord.plan.offer import Held, Offer
 from mirrord.syncer.values import Mirror
-from mirrord.syncers.image.spec import CopySpec
+from mirrord.syncers.image.names import OneImage
 
 if TYPE_CHECKING:
     from mirrord.blobs.source import BlobSource
@@ -80,7 +80,7 @@ class ImageSurvey:
 def at_targets(mirror: Mirror, offers: Sequence[Offer]) -> Iterator[tuple[Sequence[Offer], Sequence[str]]]:
     """Yield which offers go to which targets: all to all, but in a copy each target may give another name."""
     targets = [target.name for target in mirror.targets]
-    if not isinstance(mirror.spec, CopySpec):
+    if not isinstance(mirror.spec, OneImage):
         yield offers, targets
         return
     for target in targets:

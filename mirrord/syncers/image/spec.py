@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -32,19 +32,8 @@ TagPattern = Annotated[str, _checked(_PATTERN.fullmatch, _GLOB)]
 ImageName = Annotated[str, _checked(valid_repository, _NAME)]
 
 
-class Source(BaseModel):
-    """`from:` of an image mirror: exactly one of `repository`, `layout`, `archive`, `layouts`.
-
-    Attributes:
-        repository: a reference; its tag or digest is what is mirrored unless `tags` says more.
-        tags: literal tags and globs to mirror from `repository`.
-        layout: an OCI image layout, a folder or a tar.
-        archive: an archive as `docker save` writes it.
-        tag: which image of a `layout` or an `archive`, when there are several.
-        layouts: a folder of layouts; each one with branch and commit in its annotations is published.
-        names: what the image of a `layout`, an `archive` or a single tag is called at the targets; of several
-            names for a `layout` or an `archive` the first one never moves to other content.
-    """
+class SourceKeys(BaseModel):
+    """`from:` of an image mirror; its attributes are those of `names.Source`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,19 +65,11 @@ class Source(BaseModel):
 
 
 class ImageSpec(BaseModel):
-    """An image mirror's own keys.
-
-    Attributes:
-        source: where images come from (`from:`).
-        name: the image's name at targets that are a prefix (`as:`); by default the mirror's name.
-        publish: `each` target flips when its own content is whole, or all healthy ones `together`.
-        together_wait: seconds that ready targets wait for slower ones.
-        immutable: globs of tags that never move: once recorded everywhere they cost no request.
-    """
+    """An image mirror's own keys; its attributes are those of `names.Images`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: Source = Field(alias="from", examples=["{repository: docker.io/library/nginx}"])
+    source: SourceKeys = Field(alias="from", examples=["{repository: docker.io/library/nginx}"])
     name: ImageName | None = Field(default=None, alias="as")
     publish: Literal["each", "together"] = "each"
     together_wait: Annotated[Duration, AfterValidator(between("0s", "30d"))] = 600.0
@@ -101,18 +82,6 @@ class ImageSpec(BaseModel):
         if "together_wait" in self.model_fields_set and self.publish != "together":
             raise ValueError("together_wait goes with `publish: together`; write that too, or take the key out")
         return self
-
-
-class CopySpec(ImageSpec):
-    """What `mirrord copy` is asked for: one image, which must be there and may have no name.
-
-    Attributes:
-        text: the source as it was written.
-        called: target name → what the image is called there; elsewhere it keeps its name.
-    """
-
-    text: str
-    called: Mapping[str, Tag] = Field(default_factory=dict)
 
 
 class ImageTarget(BaseModel):

@@ -61,11 +61,11 @@ async def steered(source: Path) -> None:
 
 
 def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
-    return mirror.spec.from_, {target.name: target.to for target in mirror.targets}  # type: ignore[attr-defined]  # its own model
+    return mirror.spec.from_, {target.name: target.to for target in mirror.targets}
 
 
 async def survey(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> dict[str, str]:
-    source = Path(mirror.spec.from_)  # type: ignore[attr-defined]  # its own model
+    source = Path(mirror.spec.from_)
     files = [file for file in sorted(source.iterdir()) if file.name not in STEERING]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
@@ -83,7 +83,7 @@ def plan(mirror: Mirror, survey: dict[str, str], now: datetime) -> Plan:
 
 @asynccontextmanager
 async def begin(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[Session]:
-    yield Session(mirror, Path(mirror.spec.from_))  # type: ignore[attr-defined]  # its own model
+    yield Session(mirror, Path(mirror.spec.from_))
 
 
 def publishing(mirror: Mirror, publication: Publication) -> Mirror:
@@ -97,4 +97,4 @@ class Front:
         return Response(200, {"Content-Type": "text/plain"}, body=f"fake {request.path}".encode())
 
 
-SYNCER = Syncer("fake", Spec, TargetSpec, places, survey, plan, begin, publishing=publishing, front=Front())
+SYNCER = Syncer("fake", lambda: (Spec, TargetSpec), places, survey, plan, begin, publishing=publishing, front=Front())

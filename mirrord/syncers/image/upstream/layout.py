@@ -15,9 +15,8 @@ from mirrord.model.plan import Item
 from mirrord.plan.naming import build_tags
 from mirrord.plan.offer import Build, Offer, named
 from mirrord.syncer.values import Mirror, Publication
-from mirrord.syncers.image.names import frozen, spec_of
+from mirrord.syncers.image.names import OneImage, Source, frozen, spec_of
 from mirrord.syncers.image.plan import SourceListing
-from mirrord.syncers.image.spec import CopySpec, Source
 from mirrord.wire.oci.archive import open_archive
 from mirrord.wire.oci.created import CREATED, moment
 from mirrord.wire.oci.descriptor import Descriptor
@@ -96,7 +95,7 @@ def single(layout: Layout, descriptor: Descriptor, mirror: Mirror) -> SourceList
     source = spec_of(mirror).source
     tag = _tag(source, descriptor)
     names = source.names or ((tag,) if tag else ())
-    if not names and not isinstance(mirror.spec, CopySpec):
+    if not names and not isinstance(mirror.spec, OneImage):
         raise ContentError(f"{layout.place}: the image has no name; write names: [...] for what to call it")
     item = Item(names[0] if names else descriptor.digest, descriptor.digest, tree_size(layout, descriptor))
     own = layout.annotations(replace(descriptor, annotations={}))

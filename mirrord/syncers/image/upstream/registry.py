@@ -14,9 +14,8 @@ from mirrord.model.plan import Item
 from mirrord.plan.offer import Build, Offer, named, remembered
 from mirrord.plan.select import is_glob, matches, select
 from mirrord.syncer.values import Mirror
-from mirrord.syncers.image.names import frozen, spec_of
+from mirrord.syncers.image.names import OneImage, frozen, spec_of
 from mirrord.syncers.image.plan import SourceListing
-from mirrord.syncers.image.spec import CopySpec
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
@@ -72,7 +71,7 @@ async def offers(repository: Repository, mirror: Mirror, memory: Memory) -> Sour
     await Workers(AT_ONCE).each(tags, look)
     found = [answers[tag] for tag in tags]
     failures = [(tag, error) for tag, error in zip(tags, found, strict=True) if isinstance(error, MirrordError)]
-    alone = isinstance(mirror.spec, CopySpec)
+    alone = isinstance(mirror.spec, OneImage)
     if failures and len(failures) == len(found) and (alone or all(isinstance(e, TransportError) for _, e in failures)):
         raise failures[0][1]
     usable = tuple(offer for offer in found if isinstance(offer, Offer))
@@ -96,7 +95,7 @@ async def _offer(repository: Repository, mirror: Mirror, memory: Memory, tag: st
     try:
         head = await repository.head_manifest(tag)
         if head is None:
-            if isinstance(spec, CopySpec):
+            if isinstance(spec, OneImage):
                 called = f"{reference.name}{'@' if ':' in tag else ':'}{tag}"
                 raise MissingError(f"{called}: there is no such image; is the name right?")
             raise MissingError(f"{reference.name}:{tag} is not there")

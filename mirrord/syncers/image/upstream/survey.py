@@ -16,9 +16,8 @@ from mirrord.plan.moving import Evidence, undated
 from mirrord.plan.offer import Offer
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.image.kept import LocalRepository, open_target
-from mirrord.syncers.image.names import source_reference, spec_of
+from mirrord.syncers.image.names import OneImage, source_reference, spec_of
 from mirrord.syncers.image.plan import ImageSurvey, SourceListing, at_targets
-from mirrord.syncers.image.spec import CopySpec
 from mirrord.syncers.image.upstream.layout import all_builds, open_image, single
 from mirrord.syncers.image.upstream.registry import offers
 from mirrord.transfer.fanout import Workers
@@ -45,7 +44,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
     places = {target.name: open_target(mirror, target, services) for target in mirror.targets}
     memory = await _evident(places, memory)
     listing = await _listing(mirror, services, memory)
-    if isinstance(mirror.spec, CopySpec):  # people know the one image as they wrote it
+    if isinstance(mirror.spec, OneImage):  # people know the one image as they wrote it
         found = [replace(offer, item=replace(offer.item, name=mirror.spec.text)) for offer in listing.offers]
         listing = replace(listing, offers=found, sources=dict.fromkeys([mirror.spec.text], *listing.sources.values()))
     names = await asyncio.to_thread(_names, mirror, listing.offers, memory, now)
@@ -58,7 +57,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
             held |= {(target, name): digest for name, digest in answer.items()}
             continue
         unasked[target] = str(answer)
-        if isinstance(answer, UnreachableError) and isinstance(mirror.spec, CopySpec):
+        if isinstance(answer, UnreachableError) and isinstance(mirror.spec, OneImage):
             unreachable[target] = answer
     # When that was made which stands where a build shall go, and nobody knows who put it there.
     created: dict[str, datetime | None] = {}
