@@ -25,6 +25,7 @@ from mirrord.model.run import Result
 from mirrord.serve.remote import ControlClient
 
 TICK = 0.002  # seconds between two beats
+CALM, PATIENCE = 0.5, 60  # seconds in which a daemon at rest does nothing, and how often that is waited for
 MARK = "@"  # begins a line of ours between those of the daemon's log
 Cost = dict[str, float | str]
 
@@ -95,7 +96,7 @@ class WatchedDaemon:
 
     Attributes:
         url: where it listens.
-        started: what its start took.
+        started: what its start took, until it was at rest.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, state: Path) -> None:
@@ -114,6 +115,12 @@ class WatchedDaemon:
         assert self.url, "the daemon ended"
         self._reading = asyncio.create_task(self._read())
         self.started = await self.cost()
+        for _ in range(PATIENCE):  # what it does by itself after its start belongs to that
+            await asyncio.sleep(CALM)
+            more = await self.cost()
+            self.started["cpu"] = float(self.started["cpu"]) + float(more["cpu"])
+            if float(more["cpu"]) < CALM / 20:
+                break
 
     async def _read(self) -> None:
         assert self._process.stdout is not None
