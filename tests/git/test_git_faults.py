@@ -20,7 +20,8 @@ from mirrord.syncers.git.transfer import destinations
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git.address import Address
-from mirrord.wire.git.push import Pushed, push
+from mirrord.wire.git.changes import Pushed
+from mirrord.wire.git.push import push
 from mirrord.wire.git.refs import Refs
 from tests.support.gitworld import GitWorld, receipts
 
@@ -185,9 +186,9 @@ async def test_the_destination_has_the_last_word(world: GitWorld, monkeypatch: p
     """A push that says it failed and arrived is done; one that says it worked and did not arrive has failed."""
     two = await pair(world)
 
-    async def liar(git: object, folder: Path, address: Address, *args: object, **keys: object) -> Pushed:
+    async def liar(git: object, http: object, folder: Path, address: Address, *args: object, **keys: object) -> Pushed:
         if address.host == two.bad.host:
-            await push(git, folder, address, *args, **keys)  # type: ignore[arg-type]  # passed on as it came
+            await push(git, http, folder, address, *args, **keys)  # type: ignore[arg-type]  # passed on as it came
             raise BrokenError("the connection ended")
         return Pushed(())
 

@@ -12,7 +12,8 @@ from mirrord.config.load import load_folder
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import load_syncers
 
-BANDWIDTH = "has no effect on Git, which knows no such limit (its LFS objects keep to it); limit it in the network"
+FETCHED = "has no effect on what git fetches (pushes and LFS objects keep to it); limit it in the network"
+BANDWIDTH = "has no effect on Git over ssh (its LFS objects keep to it); limit it in the network"
 PROXY = "has no effect on Git over ssh, which connects directly; write an https:// address"
 HOSTS = """
 targets:
@@ -41,7 +42,7 @@ def notices(folder: Path, text: str) -> tuple[str, ...]:
 def test_each_key_is_told_once(tmp_path: Path) -> None:
     """`bandwidth` of any Git host and `proxy` of one over ssh are told, once for all mirrors; other hosts are not."""
     assert notices(tmp_path, HOSTS + GIT + IMAGE) == (
-        f"hosts.git.example.com.bandwidth: {BANDWIDTH}",
+        f"hosts.git.example.com.bandwidth: {FETCHED}",
         f"hosts.ssh.example.com.bandwidth: {BANDWIDTH}",
         f"hosts.ssh.example.com.proxy: {PROXY}",
         f"hosts.other.example:2222.proxy: {PROXY}",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mirrord.errors import ContentError
-from mirrord.wire.git.push import PushStatus, RefResult, parse_porcelain
+from mirrord.wire.git.changes import PushStatus, RefResult
+from mirrord.wire.git.push import parse_porcelain
 
 LINES = b"""\
 To http://127.0.0.1:1/app.git
@@ -29,8 +30,8 @@ def test_every_ref_has_its_result() -> None:
         RefResult("refs/heads/same", PushStatus.SAME),
         RefResult("refs/heads/a;b$(id)", PushStatus.CREATED),
         RefResult("refs/heads/--upload-pack=x", PushStatus.CREATED),
-        RefResult("refs/heads/main", PushStatus.FORWARD),
-        RefResult("refs/heads/old", PushStatus.FORCED),
+        RefResult("refs/heads/main", PushStatus.MOVED),
+        RefResult("refs/heads/old", PushStatus.MOVED),
         RefResult("refs/tags/t1", PushStatus.DELETED),
         RefResult("refs/heads/master", PushStatus.REJECTED, "deletion of the current branch prohibited", remote=True),
         RefResult("refs/heads/dev", PushStatus.REJECTED, "stale info"),

@@ -11,8 +11,10 @@ from mirrord.errors import DeniedError, MirrordError, RefusedError, ServerError
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git.address import Address
+from mirrord.wire.git.changes import Change, Pushed, PushStatus
 from mirrord.wire.git.command import Git
-from mirrord.wire.git.push import EXPLICIT, Change, Pushed, PushStatus, push
+from mirrord.wire.git.push import EXPLICIT, push
+from mirrord.wire.http.client import Http
 from tests.support.gitworld import GitWorld
 
 NAME, MAIN, DEV = "app.git", "refs/heads/main", "refs/heads/dev"
@@ -31,10 +33,11 @@ class Sender:
     """A repository, and git to push from it as the service does."""
 
     git: Git
+    http: Http
     cache: Upstream
 
     async def push(self, host: GitHost, wanted: Sequence[Change]) -> Pushed:
-        return await push(self.git, self.cache.path, Address.parse(host.url(NAME)), wanted)
+        return await push(self.git, self.http, self.cache.path, Address.parse(host.url(NAME)), wanted)
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def sender(world: GitWorld) -> Sender:
     cache = Upstream(path)
     cache.commit("main", {"a": b"a"}, parent=None)
     cache.commit("dev", {"b": b"b"}, parent=None)
-    return Sender(Git(world.folder / "home", world.services.http.book), cache)
+    return Sender(Git(world.folder / "home", world.services.http.book), world.services.http, cache)
 
 
 def changes(cache: Upstream, there: dict[str, str]) -> list[Change]:
@@ -55,7 +58,7 @@ def changes(cache: Upstream, there: dict[str, str]) -> list[Change]:
 
 
 async def test_each_change_has_its_result(sender: Sender, host: GitHost) -> None:
-    """Created, forwarded, forced and deleted refs are told apart."""
+    """Created, moved (by force, too) and deleted refs are told apart."""
     sender.cache.tag("t", "main")
     await sender.push(host, changes(sender.cache, {}))
     sender.cache.commit("main", {"a": b"2"})
@@ -64,8 +67,8 @@ async def test_each_change_has_its_result(sender: Sender, host: GitHost) -> None
     sender.cache.tag("u", "main", annotated=True)
     pushed = await sender.push(host, changes(sender.cache, host.refs(NAME)))
     assert {result.ref: result.became for result in pushed.results} == {
-        MAIN: PushStatus.FORWARD,
-        DEV: PushStatus.FORCED,
+        MAIN: PushStatus.MOVED,
+        DEV: PushStatus.MOVED,
         "refs/tags/t": PushStatus.DELETED,
         "refs/tags/u": PushStatus.CREATED,
     }
@@ -122,8 +125,8 @@ async def test_what_is_pushed_is_what_was_decided(sender: Sender, host: GitHost)
 async def test_many_go_in_batches_and_nothing_else_changes(
     sender: Sender, host: GitHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches of refs alone: two requests for each, every change arrives, and no other ref is touched."""
-    monkeypatch.setattr("mirrord.wire.git.push.BATCH", 30)
+    """One look, then one request for each batch: every change arrives, and no other ref is touched."""
+    monkeypatch.setattr("mirrord.wire.git.receive_pack.BATCH", 30)
     there = Upstream(host.path(NAME))
     for name in ("dev/under", "old", "stays"):
         there.commit(name, {"c": b"c"}, parent=None)
@@ -133,7 +136,7 @@ async def test_many_go_in_batches_and_nothing_else_changes(
     wanted = [change for change in changes(sender.cache, before) if change.ref != "refs/heads/stays"]
     host.forget()
     pushed = await sender.push(host, wanted)
-    assert (host.count("GET", "git-receive-pack"), host.count("POST", "git-receive-pack")) == (3, 3)
+    assert (host.count("GET", "git-receive-pack"), host.count("POST", "git-receive-pack")) == (1, 3)
     assert host.refs(NAME) == {**sender.cache.refs(), "refs/heads/stays": before["refs/heads/stays"]}
     assert {result.became for result in pushed.results} == {PushStatus.CREATED, PushStatus.DELETED}
     assert {result.ref for result in pushed.results} == {change.ref for change in wanted}

@@ -53,6 +53,47 @@ async def test_a_drip_is_given_up(raw: Any, client: Any) -> None:
         await read(client(limits=FAST_ONLY), server)
 
 
+async def test_who_works_on_an_upload_may_say_little(raw: Any, client: Any) -> None:
+    """An answer to an upload is no content: a byte now and then (git's keep-alive) is enough; silence is not."""
+
+    async def talk(reader: Any, writer: Any) -> None:
+        await reader.readuntil(b"abc")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        for _ in range(5):
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.03)  # the drip itself, not synchronisation
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"abc"
+
+    server = await raw(talk)
+    http = client(limits=FAST_ONLY)
+    answer = await http.fetch(HttpRequest("POST", server.url, server.host, body=Upload(3, content)))
+    assert answer.body == b"xxxxx"
+
+
+async def test_an_upload_of_unknown_size_goes_in_chunks(raw: Any, client: Any) -> None:
+    """What is made while it is sent has no Content-Length; its end is told."""
+    heard: list[bytes] = []
+
+    async def talk(reader: Any, writer: Any) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        heard.append(await reader.readuntil(b"\r\n0\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"abc"
+        yield b"defg"
+
+    server = await raw(talk)
+    await client().fetch(HttpRequest("POST", server.url, server.host, body=Upload(None, content)))
+    assert b"transfer-encoding: chunked" in heard[0].lower()
+    assert b"content-length" not in heard[0].lower()
+    assert heard[1] == b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"
+
+
 @pytest.mark.parametrize(
     "said",
     [(), (b"HTTP/1.1 200 OK\r\nConte",), (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",)],

@@ -83,9 +83,8 @@ def ignored_keys(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
         except UntrustedError as error:
             raise ConfigError(f"{place}: {error}") from error
         if policy.bandwidth is not None:
-            what = (
-                "has no effect on Git, which knows no such limit (its LFS objects keep to it); limit it in the network"
-            )
+            over, keep = ("Git over ssh", "its") if address.scheme == "ssh" else ("what git fetches", "pushes and")
+            what = f"has no effect on {over} ({keep} LFS objects keep to it); limit it in the network"
             warnings.append(f"{where}.bandwidth: {what}")
         if policy.proxy is not None and address.scheme == "ssh":
             what = "has no effect on Git over ssh, which connects directly; write an https:// address"

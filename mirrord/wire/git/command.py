@@ -14,7 +14,8 @@ import re
 import shlex
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -171,6 +172,30 @@ class Git:
             self.book.refused(host)
             raise
 
+    @asynccontextmanager
+    async def piped(
+        self, args: Sequence[str], *, folder: Path, stdin: bytes
+    ) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+        """Run `git ARGS` in a repository; what it writes is read piece by piece (b"" at its end), and as fast as it is.
+
+        Reading raises MirrordError when git fails. Raises as `run`.
+        """
+        wanted = Invocation(["git", *args], await self._environ(folder, None, 0.0, {}), stdin, folder)
+        said = ErrorText()
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._free)
+            await asyncio.to_thread(self._prepared, wanted)
+            with _started(wanted.argv[0]):
+                running = await stack.enter_async_context(program.started(replace(wanted, on_error=said.add)))
+
+            async def read() -> bytes:
+                piece = await running.read()
+                if not piece and (status := await running.wait()):
+                    raise classify(status, said.text(), "")
+                return piece
+
+            yield read
+
     async def ask(self, remote: Address, words: Sequence[str], *, deadline: float = 60.0, limit: int = LINE) -> bytes:
         """Run a command at an ssh host, let in as git is; return what it writes. Raises as `run`.
 
@@ -199,12 +224,11 @@ class Git:
         try:
             async with asyncio.timeout(deadline), self._free:
                 folder = await asyncio.to_thread(self._prepared, wanted)
-                end = await program.run(replace(wanted, folder=folder, on_error=said.add), limit=limit)
+                with _started(what):
+                    end = await program.run(replace(wanted, folder=folder, on_error=said.add), limit=limit)
         except TimeoutError as error:
             message = f"{host or wanted.folder}: {what} was not done within {deadline or 0:.0f} s, and was ended"
             raise errors.DeadlineError(message) from error
-        except OSError as error:
-            raise errors.StorageError(f"{what} could not be started: {redact(str(error))[:200]}") from error
         if end.ended_for is EndedFor.OUTPUT:
             raise errors.TooLargeError(f"{host or 'git'}: {what} wrote more than {limit} bytes, and was ended")
         if end.ended_for is EndedFor.STALL:
@@ -239,6 +263,14 @@ class Git:
             return environment(self._home, folder, os.environ, config, scheme="ssh", ssh=ssh)
         settings = http_settings(remote, policy, await self.book.credential(remote.host), pinned, stall)
         return environment(self._home, folder, os.environ, {**config, **settings}, scheme=remote.scheme)
+
+
+@contextmanager
+def _started(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise errors.StorageError(f"{what} could not be started: {redact(str(error))[:200]}") from error
 
 
 async def _resolved(remote: Address, policy: HostPolicy) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from mirrord.wire.secret import redact
 LARGEST: Final = 256 * MIB  # bytes; a million refs have about 70 MB
 REMEMBERED: Final = MIB  # bytes of an answer; that of 15 000 refs
 _DEADLINE: Final = 600.0  # seconds for `git ls-remote`; a list of a million refs takes one
-_REDIRECTS: Final = (301, 302, 303, 307, 308)
+REDIRECTS: Final = (301, 302, 303, 307, 308)
 _GONE: Final = (410, 451)
 _OTHER_PROTOCOL: Final = (400, 405, 406, 415, 501)
 _ADVERTISEMENT: Final = "application/x-git-upload-pack-advertisement"
@@ -57,9 +57,7 @@ async def ls_refs(git: Git, http: Http, address: Address, *, folder: Path | None
 async def _expect_git(http: Http, address: Address, git: Git) -> None:
     """Refuse (ContentError) an empty list unless a Git server sent it: git takes any page with status 200 for one."""
     url = f"{address.url}/info/refs?service=git-upload-pack"
-    answer = await http.fetch(
-        HttpRequest("GET", url, address.host, headers=await _authorization(git, address), cap=MIB)
-    )
+    answer = await http.fetch(HttpRequest("GET", url, address.host, headers=await authorization(git, address), cap=MIB))
     if answer.headers.get("content-type", "").partition(";")[0].strip() != _ADVERTISEMENT:
         raise ContentError(f"{address}: answers, and not as Git does: a login page, or another kind of address")
 
@@ -76,10 +74,10 @@ async def _by_http(http: Http, address: Address, git: Git, *, unborn: bool) -> R
             "Accept": _TYPE,
             "Content-Type": "application/x-git-upload-pack-request",
             "Git-Protocol": "version=2",
-            **await _authorization(git, address),
+            **await authorization(git, address),
         },
         body=request("ls-refs", (), arguments),
-        ok=(200, *_REDIRECTS, *((500,) if unborn else ())),
+        ok=(200, *REDIRECTS, *((500,) if unborn else ())),
         cap=LARGEST,
     )
     try:
@@ -91,7 +89,7 @@ async def _by_http(http: Http, address: Address, git: Git, *, unborn: bool) -> R
             text = f"{error} (the host says that it is gone for good; nothing is deleted)"
             raise MissingError(text, error.status) from error
         raise
-    if answer.status in _REDIRECTS:
+    if answer.status in REDIRECTS:
         # Not followed, since repositories are renamed and their names taken by others.
         location = answer.headers.get("location", "").partition("?")[0].removesuffix("/git-upload-pack")
         there = redact(location)[:300]
@@ -107,7 +105,8 @@ async def _by_http(http: Http, address: Address, git: Git, *, unborn: bool) -> R
         return None  # an older protocol's answer, or nonsense: git has the last word
 
 
-async def _authorization(git: Git, address: Address) -> dict[str, str]:
+async def authorization(git: Git, address: Address) -> dict[str, str]:
+    """Return the header that lets us in, where there is a credential."""
     credential = await git.book.credential(address.host)
     return {} if credential is None else {"Authorization": basic(address, credential)}
 

@@ -15,8 +15,12 @@ _LENGTH: Final = re.compile(rb"[0-9A-Fa-f]{4}")
 
 def encode(line: str) -> bytes:
     """Write one line with its line feed."""
-    payload = line.encode() + b"\n"
-    return f"{len(payload) + 4:04x}".encode() + payload
+    return packet(line.encode() + b"\n")
+
+
+def packet(payload: bytes) -> bytes:
+    """Write one packet."""
+    return b"%04x%b" % (len(payload) + 4, payload)
 
 
 def request(command: str, capabilities: Iterable[str], arguments: Iterable[str]) -> bytes:
@@ -31,6 +35,15 @@ def lines(body: bytes) -> Iterator[bytes]:
     Raises:
         ContentError: that is no sequence of packet lines, or it is cut off, or it is the server's error (`ERR`).
     """
+    for payload in packets(body):
+        line = payload.removesuffix(b"\n")
+        if line.startswith(b"ERR "):
+            raise ContentError(f"the server said: {line[4:200].decode('utf-8', 'replace')}")
+        yield line
+
+
+def packets(body: bytes) -> Iterator[bytes]:
+    """Read what packets carry before the first flush. Raises ContentError as `lines` does."""
     at = 0
     while True:
         length = body[at : at + 4]
@@ -43,9 +56,6 @@ def lines(body: bytes) -> Iterator[bytes]:
             at += 4
             continue
         if size == 3 or at + size > len(body):
-            raise ContentError("the list of refs is cut off")
-        line = body[at + 4 : at + size].removesuffix(b"\n")
-        if line.startswith(b"ERR "):
-            raise ContentError(f"the server said: {line[4:200].decode('utf-8', 'replace')}")
-        yield line
+            raise ContentError("what was sent is cut off")
+        yield body[at + 4 : at + size]
         at += size

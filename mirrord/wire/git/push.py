@@ -7,22 +7,22 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Final
 
 from mirrord.errors import ContentError, MirrordError
 from mirrord.files import storage_errors
 from mirrord.wire.git.address import Address
+from mirrord.wire.git.changes import LONGEST_REASON, Change, Pushed, PushStatus, RefResult, batches, joined
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.failures import classify
-from mirrord.wire.git.refs import HEADS
+from mirrord.wire.git.receive_pack import receive_pack
+from mirrord.wire.git.refs import HEADS, TAGS
+from mirrord.wire.http.client import Http
 
 BATCH = 500
 EXPLICIT = 50  # refs named one by one; beyond, each costs a walk over all refs (500 of 20 000: 6 s, a wildcard 2.4 s)
 EVERYTHING = ("refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*")
-_LONGEST_REASON = 400  # characters of a host's reason that are kept
 _PUSH = ("push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules")
 VIEWS: Final = "mirrord-views"
 """In the folder of the repository that is shown; `MirrorCache.care` sweeps what a crash left there."""
@@ -34,8 +34,8 @@ _CONFIG: Final = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 def view(folder: Path, refs: Mapping[str, str]) -> Iterator[Path]:
     """Lend a repository with these refs and the objects of that in `folder`. Blocks; raises StorageError.
 
-    Pushing over HTTP, git compares each ref that it is told with every local one: 5 000 refs of 10 000 take it 40 s
-    before the first byte goes out. From a view of 500 it takes a tenth of a second.
+    `git push` compares each ref that it is told with every local one: 5 000 refs of 10 000 take it 40 s before the
+    first byte goes out. From a view of 500 it takes a tenth of a second.
     """
     place = folder / VIEWS / secrets.token_hex(8)
     try:
@@ -52,74 +52,42 @@ def view(folder: Path, refs: Mapping[str, str]) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-class PushStatus(Enum):
-    """What became of a ref at the destination, by the flags of git-push(1)."""
-
-    CREATED = "*"
-    FORWARD = " "
-    FORCED = "+"
-    DELETED = "-"
-    SAME = "="
-    REJECTED = "!"
-
-
-_FLAGS = {status.value: status for status in PushStatus}
-
-
-@dataclass(frozen=True, slots=True)
-class RefResult:
-    """How one ref of a push ended."""
-
-    ref: str  # its full name at the destination
-    became: PushStatus  # what became of it
-    reason: str = ""  # why it was rejected, in the words of git or of the host; "" when it was not
-    remote: bool = False  # the host said no, not git here
-
-    @property
-    def ok(self) -> bool:
-        """Whether the destination says that it has what was pushed."""
-        return self.became is not PushStatus.REJECTED
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One ref that shall change at the destination."""
-
-    ref: str  # its full name
-    old: str | None  # what the destination was seen to have, or None when it has no such ref
-    new: str | None  # what it shall have, or None when the ref shall go
-
-
-@dataclass(frozen=True, slots=True)
-class Pushed:
-    """What a push did."""
-
-    results: tuple[RefResult, ...]  # what git says of each ref; the truth is what the destination shows afterwards
-    words: str = ""  # what git and the host said besides, redacted
-    error: MirrordError | None = None  # why it ended before all refs had a result, or None
+_FLAGS: Final = {
+    "*": PushStatus.CREATED,
+    " ": PushStatus.MOVED,
+    "+": PushStatus.MOVED,  # by force
+    "-": PushStatus.DELETED,
+    "=": PushStatus.SAME,
+    "!": PushStatus.REJECTED,
+}
+"""What git-push(1) says of a ref."""
 
 
 async def push(
     git: Git,
+    http: Http,
     folder: Path,
     address: Address,
     changes: Sequence[Change],
-    held: Mapping[str, str] | None = None,
     *,
+    held: Mapping[str, str] | None = None,
     deadline: float | None = None,
 ) -> Pushed:
     """Bring the changes, and nothing else, to a destination which was seen to have the refs `held`.
 
-    Each has a lease on what was seen there: what moved since then is not overwritten unseen. (`+` or `--force` would
-    silently defeat it.) Many go in batches, each from a view of its refs alone; where those are all new, wildcards that
-    force nothing do the same in less time. Refs that make room for others (`dev` for `dev/x`) are deleted first, all
-    others last.
+    What moved since then is not overwritten unseen. Refs that make room for others (`dev` for `dev/x`) are deleted
+    first, all others last. Never `--atomic`: one protected branch would fail everything.
 
-    Never `--atomic`: one protected branch would fail everything.
+    Over ssh that is `git push` with a lease for each ref. (`+` or `--force` would silently defeat it.) Many go in
+    batches, each from a view of its refs alone; where those are all new, wildcards that force nothing do the same in
+    less time.
 
     Raises:
         MirrordError: the push as a whole failed, so that there is no result of any ref.
     """
+    changes = [change for change in changes if change.ref.startswith((HEADS, TAGS))]
+    if address.scheme != "ssh":
+        return await receive_pack(git, http, folder, address, changes, deadline=deadline)
     done: list[Pushed] = []
     error: MirrordError | None = None
     for stage in _stages(changes, held or {}):
@@ -133,12 +101,12 @@ async def push(
             error = error or failed
     if error is not None and not done:
         raise error
-    return _joined(done, error)
+    return joined(done, error)
 
 
 async def _many(git: Git, folder: Path, address: Address, changes: Sequence[Change], deadline: float | None) -> Pushed:
     done: list[Pushed] = []
-    for batch in _batches(changes):
+    for batch in batches(changes, BATCH):
         refs = {change.ref: change.new for change in batch if change.new is not None}
         named = [change for change in batch if change.new is None]
         fresh = bool(refs) and all(change.old is None for change in batch if change.new is not None)
@@ -151,18 +119,12 @@ async def _many(git: Git, folder: Path, address: Address, changes: Sequence[Chan
         except MirrordError as error:
             if not done:
                 raise
-            return _joined(done, error)
-    return _joined(done)
+            return joined(done, error)
+    return joined(done)
 
 
 def _leases(changes: Iterable[Change]) -> Iterator[str]:
     return (f"--force-with-lease={change.ref}:{change.old or ''}" for change in changes)
-
-
-def _joined(done: Sequence[Pushed], error: MirrordError | None = None) -> Pushed:
-    words = "\n".join(dict.fromkeys(one.words for one in done if one.words))
-    errors = [*(one.error for one in done if one.error), *([error] if error else ())]
-    return Pushed(tuple(result for one in done for result in one.results), words, errors[0] if errors else None)
 
 
 def _stages(changes: Sequence[Change], held: Mapping[str, str]) -> Sequence[Sequence[Change]]:
@@ -214,25 +176,6 @@ async def _push(git: Git, folder: Path, address: Address, args: Sequence[str], d
     return Pushed(results, output.err)
 
 
-def _batches(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
-    """Yield what goes together: deletions in the way, then what is set, branches first, all other deletions last."""
-    kept = sorted((change for change in changes if change.new is not None), key=lambda change: change.ref)
-    gone = [change for change in changes if change.new is None]
-    folders = {folder for change in kept for folder in _folders(change.ref)}
-    names = {change.ref for change in kept}
-    blocking = [change for change in gone if change.ref in folders or names.intersection(_folders(change.ref))]
-    left = [change for change in gone if change not in blocking] if blocking else gone
-    for many in (blocking, [*kept, *left]):
-        for start in range(0, len(many), BATCH):
-            yield many[start : start + BATCH]
-
-
-def _folders(ref: str) -> Iterator[str]:
-    """Yield the names under which a ref lies: `refs/heads/a` for `refs/heads/a/b`."""
-    while "/" in (ref := ref.rpartition("/")[0]):
-        yield ref
-
-
 def _spec(change: Change) -> str:
     return f"{change.new or ''}:{change.ref}"
 
@@ -255,6 +198,6 @@ def parse_porcelain(out: bytes) -> tuple[RefResult, ...]:
             results.append(RefResult(ref, status))
             continue
         label, opened, reason = summary.partition("] (")
-        cause = (reason.removesuffix(")") if opened else label.strip("[]"))[:_LONGEST_REASON] or "rejected"
+        cause = (reason.removesuffix(")") if opened else label.strip("[]"))[:LONGEST_REASON] or "rejected"
         results.append(RefResult(ref, status, cause, label.startswith("[remote")))
     return tuple(results)

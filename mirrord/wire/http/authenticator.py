@@ -34,7 +34,7 @@ class Authenticator:
     async def send(self, request: HttpRequest, policy: HostPolicy, send: Send) -> ResponseStream:
         """Send `request`, with whatever authentication it takes; the answer may still be a refusal."""
         state = self._states.setdefault(policy.host, token.AuthState())
-        need = request.body.size / _SLOW_UPLOAD if isinstance(request.body, Upload) else 0.0
+        need = (request.body.size or 0) / _SLOW_UPLOAD if isinstance(request.body, Upload) else 0.0
         flow = auth.authenticate(state, policy, request.scope, monotonic(), need)
         response: ResponseStream | None = None
         answer: auth.Answer = None

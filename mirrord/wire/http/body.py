@@ -61,13 +61,13 @@ class UploadBody:
                 await close()
 
     async def _metered(self, source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        left, clock = self._upload.size, asyncio.get_running_loop().time
+        count, size, clock = 0, self._upload.size, asyncio.get_running_loop().time
         throughput = MinThroughput(self._limits.floor, self._limits.window)
         self._allow(None)
         async for chunk in source:
-            left -= len(chunk)
-            if left < 0:
-                raise BrokenError(f"{self._host}: our own source has more than the {self._upload.size} bytes announced")
+            count += len(chunk)
+            if size is not None and count > size:
+                raise BrokenError(f"{self._host}: our own source has more than the {size} bytes announced")
             if self._bucket is not None and (delay := self._bucket.take(len(chunk), clock())):
                 await asyncio.sleep(delay)
             self._allow(self._limits.stall)
@@ -76,8 +76,8 @@ class UploadBody:
             if not throughput.beat(clock() - before, len(chunk)):
                 raise StalledError(f"{self._host}: takes less than {self._limits.floor:.0f} bytes a second")
             self._allow(None)
-        if left:
-            raise BrokenError(f"{self._host}: our own source ended {left} bytes early")
+        if size is not None and count < size:
+            raise BrokenError(f"{self._host}: our own source ended {size - count} bytes early")
 
     def _allow(self, seconds: float | None) -> None:
         """Give the other side so long from now; None while it is our turn."""
@@ -112,7 +112,8 @@ class ResponseStream:
         before = clock()
         async for chunk in self.wire.chunks():
             now = clock()
-            if not throughput.beat(now - before, len(chunk)):
+            # What is said of an upload is no content: a host that works on it says that it lives, and no more.
+            if self.upload is None and not throughput.beat(now - before, len(chunk)):
                 raise StalledError(f"{self.request.host}: sends less than {self.limits.floor:.0f} bytes a second")
             if self.bucket is not None and (delay := self.bucket.take(len(chunk), now)):
                 await asyncio.sleep(delay)

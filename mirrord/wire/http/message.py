@@ -119,9 +119,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A body of known size that can be produced again: every try calls `open` anew."""
+    """A body that can be produced again: every try calls `open` anew."""
 
-    size: int  # exact number of bytes
+    size: int | None  # exact number of bytes; None when nobody knows, and it goes in chunks (RFC 9112 section 7.1)
     # returns a fresh iterator from the first byte on; chunks of 64 KiB to 1 MiB serve best
     open: Callable[[], AsyncIterator[bytes]]
 

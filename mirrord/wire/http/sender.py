@@ -174,7 +174,7 @@ class Sender:
         if isinstance(request.body, Upload):
             bucket = self._bucket(self.book.policy(request.host), up=True)
             upload = UploadBody(request.body, request.host, self.limits, bucket)
-            headers["Content-Length"] = str(request.body.size)
+            headers |= {} if request.body.size is None else {"Content-Length": str(request.body.size)}
             return WireRequest(request.method, url, origin.authority, headers, upload, self.limits.answer), upload
         return WireRequest(request.method, url, origin.authority, headers, request.body), None
 

@@ -13,10 +13,11 @@ from mirrord.errors import BrokenError, MirrordError, MissingError, RefusedError
 from mirrord.failpoints import hit
 from mirrord.wire.forges.port import Forge
 from mirrord.wire.git.address import Address
+from mirrord.wire.git.changes import Change, PushStatus, RefResult
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.failures import per_ref, words
 from mirrord.wire.git.lsrefs import ls_refs
-from mirrord.wire.git.push import Change, PushStatus, RefResult, push
+from mirrord.wire.git.push import push
 from mirrord.wire.git.refs import HEADS, Refs
 from mirrord.wire.http.client import Http
 
@@ -137,8 +138,9 @@ class Push:
     async def _push(self, changes: Sequence[Change]) -> None:
         for change in changes:
             self.errors.pop(change.ref, None)
+        to = self.to
         try:
-            pushed = await push(self.to.git, self.to.folder, self.to.address, changes, self.after.refs)
+            pushed = await push(to.git, to.http, to.folder, to.address, changes, held=self.after.refs)
         except MirrordError as error:
             why = self.to.explained(error)
             self.errors |= dict.fromkeys((change.ref for change in changes), why)

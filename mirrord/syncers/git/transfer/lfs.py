@@ -24,6 +24,7 @@ from mirrord.syncers.git.kept.cache import MirrorCache
 from mirrord.syncers.git.kept.lfs_notes import Owed
 from mirrord.syncers.git.names import places, source_address
 from mirrord.syncers.git.transfer.destinations import GitDestination
+from mirrord.wire.git.changes import Change
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.failures import lacks_objects
 from mirrord.wire.git.lfs import objects
@@ -31,7 +32,6 @@ from mirrord.wire.git.lfs.carry import Errors, download, upload
 from mirrord.wire.git.lfs.needed import holding, reaching
 from mirrord.wire.git.lfs.objects import Pointer
 from mirrord.wire.git.lfs.server import LfsServer
-from mirrord.wire.git.push import Change
 
 _CAUSES = 3  # that are told
 

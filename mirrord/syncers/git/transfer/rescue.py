@@ -16,11 +16,12 @@ from mirrord.syncers.git.kept.notes import Lost
 from mirrord.syncers.git.plan.lost_objects import LostObject
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.cache.bare import sizes
+from mirrord.wire.git.changes import Change
 from mirrord.wire.git.lfs.carry import Errors, download
 from mirrord.wire.git.lfs.objects import Pointer, lacking
 from mirrord.wire.git.lfs.pointers import in_use, search
 from mirrord.wire.git.lfs.server import LfsServer
-from mirrord.wire.git.push import Change, in_the_way
+from mirrord.wire.git.push import in_the_way
 from mirrord.wire.http.client import Http
 
 MOST: Final = 1000  # refs of one target

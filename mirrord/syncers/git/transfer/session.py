@@ -26,7 +26,7 @@ from mirrord.transfer.execute import failed
 from mirrord.wire.git.cache.damage import doubtful
 from mirrord.wire.git.cache.maintenance import pack_refs
 from mirrord.wire.git.cache.repository import STAMP
-from mirrord.wire.git.push import Change
+from mirrord.wire.git.changes import Change
 from mirrord.wire.git.refs import Refs
 from mirrord.wire.offload import offload
 from mirrord.wire.secret import bug
