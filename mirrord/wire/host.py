@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from time import monotonic
 from typing import Final, Protocol
 
@@ -52,6 +53,11 @@ class HostPolicy:
     bandwidth: float | None = None
 
 
+@lru_cache(1024)
+def _unwritten(host: str) -> HostPolicy:
+    return HostPolicy(host)
+
+
 class Keyring(Protocol):
     """Where credentials come from that are not in the configuration."""
 
@@ -79,7 +85,7 @@ class HostBook:
 
     def policy(self, host: str) -> HostPolicy:
         """Return the rules for exactly this `host[:port]` (case-folded, default port dropped by the caller)."""
-        return self.policies.get(host) or HostPolicy(host)
+        return self.policies.get(host) or _unwritten(host)
 
     async def credential(self, host: str) -> Credential | None:
         """Return who we are to a host: as the operator wrote, or as the keyring says, which is asked once for many.

@@ -6,11 +6,10 @@ What two readers could take differently (CVE-2020-5260, and every parser differe
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
 from string import punctuation
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 from mirrord.errors import UntrustedError
@@ -18,12 +17,12 @@ from mirrord.wire.secret import redact
 
 _PORTS: Final = {"http": 80, "https": 443}
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]|^[^?]*%(?:[01][0-9a-fA-F]|7[fF])")
+_HEAD = re.compile(r"[^/?#]*+//[^/?#]*+")
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?")  # what a resolver may read as a number (WHATWG URL)
 _NAME = re.compile(r"[a-z0-9_.-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Scheme, host and port, normalised: what a credential is bound to (RFC 6454)."""
 
     scheme: str  # `http` or `https`
@@ -41,7 +40,6 @@ class Origin:
         return f"{self.scheme}://{self.authority}"
 
 
-@lru_cache(512)
 def check_url(url: str) -> Origin:
     """Return the origin of `url`.
 
@@ -49,8 +47,28 @@ def check_url(url: str) -> Origin:
         UntrustedError: not plain http(s) with a host that everybody reads alike: control characters (also
             percent-encoded), userinfo, another scheme, numbers that a resolver may take for an address.
     """
+    return parted(url)[0]
+
+
+def parted(url: str) -> tuple[Origin, str]:
+    """Return the origin of `url` as it is understood here, and the rest, to be sent as it is.
+
+    The rest stays as it was written (a signature may cover it), but for what is not ASCII: that is percent-encoded.
+    What stands before it is read once, however many paths come after it.
+
+    Raises:
+        UntrustedError: as `check_url`.
+    """
     if _UNPRINTABLE.search(url):
         raise untrusted("url", "a URL with control characters, spaces, backslashes or bytes that are not UTF-8")
+    head = _HEAD.match(url)
+    before = head[0] if head else url
+    rest = url[len(before) :].partition("#")[0]
+    return _origin(before), rest if rest.isascii() else quote(rest, safe=punctuation)
+
+
+@lru_cache(512)
+def _origin(url: str) -> Origin:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -66,13 +84,11 @@ def check_url(url: str) -> Origin:
 def canonical(url: str) -> str:
     """Return `url` with its origin spelled as `check_url` understood it, so that nobody else understands it otherwise.
 
-    The rest stays as it was written (a signature may cover it), but for what is not ASCII: that is percent-encoded.
-
     Raises:
         UntrustedError: as `check_url`.
     """
-    rest = url.partition("#")[0][url.index("//") + 2 + len(urlsplit(url).netloc) :]
-    return f"{check_url(url)}{quote(rest, safe=punctuation)}"
+    origin, rest = parted(url)
+    return f"{origin}{rest}"
 
 
 def joined(base: str, reference: str) -> str:

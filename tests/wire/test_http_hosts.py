@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from mirrord.errors import UntrustedError
+from mirrord.wire import trust
 from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.http import sender
 from mirrord.wire.http.message import HttpRequest, Upload, WireRequest
+from mirrord.wire.origin import normal_host
 from tests.support.played import Played, Said
 
 STORE = "10.1.2.3:9000"
@@ -75,3 +78,46 @@ async def test_a_token_outlives_its_upload(client: Any, monkeypatch: Any, size: 
     )
     assert len(given) == tokens
     assert played.asked[-1].headers["Authorization"] == f"Bearer token-{tokens - 1}"
+
+
+async def test_an_origin_is_judged_once(client: Any, monkeypatch: Any) -> None:
+    """However many requests go there: its spelling, its address, and whether it may see the host's credentials."""
+    judged: list[str] = []
+
+    def counted(name: str) -> Any:
+        judge = getattr(trust, name)
+
+        def call(*given: Any) -> Any:
+            judged.append(name)
+            return judge(*given)
+
+        return call
+
+    for name in ("belongs", "check_literal"):
+        monkeypatch.setattr(trust, name, counted(name))
+
+    def play(request: WireRequest) -> Said:
+        return Said(307, {"location": "https://cdn.example/x"}) if "reg" in request.url else Said()
+
+    played = Played(play)
+    http = client(connect=lambda *_: played)
+    normal_host.cache_clear()
+    for number in range(20):
+        await http.fetch(HttpRequest("GET", f"https://reg.example/v2/{number}", "reg.example"))
+    assert len(played.asked) == 40
+    assert sorted(judged) == ["belongs", "belongs", "check_literal", "check_literal"]
+    assert normal_host.cache_info().misses <= 2
+
+
+async def test_ways_are_not_remembered_without_end(client: Any, monkeypatch: Any) -> None:
+    """A registry that redirects to ever new hosts makes nothing grow for ever."""
+    monkeypatch.setattr(sender, "_MOST_WAYS", 10)
+
+    def play(request: WireRequest) -> Said:
+        number = request.url.rpartition("/")[2]
+        return Said(307, {"location": f"https://c{number}.example/"}) if "reg" in request.url else Said()
+
+    http = client(connect=lambda *_: Played(play))
+    for number in range(30):
+        await http.fetch(HttpRequest("GET", f"https://reg.example/v2/{number}", "reg.example"))
+        assert len(http._sender._ways) <= 10

@@ -126,7 +126,10 @@ class ResponseStream:
         Raises:
             TooLargeError: it is longer than `cap`; nothing beyond was kept.
         """
-        if (self._announced() or 0) > cap and self.request.method != "HEAD":
+        announced = 0 if self.request.method == "HEAD" else self._announced()
+        if announced == 0:
+            return b""
+        if (announced or 0) > cap:
             raise self._too_large(cap)
         body = await self.head(cap + 1)
         if len(body) > cap:

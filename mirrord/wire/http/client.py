@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from time import time  # noqa: TID251 - a default argument, for nothing but Retry-After dates
 from types import TracebackType
@@ -24,10 +24,9 @@ from mirrord.wire.http.authenticator import Authenticator
 from mirrord.wire.http.body import ResponseStream
 from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, Limits, Upload, refusal
 from mirrord.wire.http.pace import Repeat, RequestClass, admits, decide, retry_after
-from mirrord.wire.http.sender import Connect, Sender, deadline
+from mirrord.wire.http.sender import Connect, Deadline, Sender
 from mirrord.wire.http.transport import AiohttpTransport
 from mirrord.wire.number import whole
-from mirrord.wire.origin import check_url
 
 _T = TypeVar("_T")
 
@@ -42,20 +41,24 @@ class HostLimiter:
         default_factory=lambda: {kind: OrderedDict() for kind in RequestClass}
     )
 
-    @asynccontextmanager
-    async def slot(self, kind: RequestClass) -> AsyncIterator[None]:
-        """Hold a place for one request of this class."""
-        if self._waiting[kind] or not self._admits(kind):
-            await self._wait(kind)
-        else:
-            self._active[kind] += 1
-        try:
-            yield
-        finally:
-            self._active[kind] -= 1
-            self._wake()
+    def slot(self, kind: RequestClass, deadline: Deadline | None = None) -> HostSlot:
+        """Return a place for one request, to hold with `async with`; `deadline` stands still until it is there."""
+        return HostSlot(self, kind, deadline)
 
-    async def _wait(self, kind: RequestClass) -> None:
+    def enter(self, kind: RequestClass) -> bool:
+        """Take a place if there is one for whoever comes now."""
+        if self._waiting[kind] or not self._admits(kind):
+            return False
+        self._active[kind] += 1
+        return True
+
+    def leave(self, kind: RequestClass) -> None:
+        """Give a place to whoever is next."""
+        self._active[kind] -= 1
+        self._wake()
+
+    async def wait(self, kind: RequestClass) -> None:
+        """Take a place when it is our turn."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting[kind][turn] = None
         try:
@@ -64,8 +67,7 @@ class HostLimiter:
             if turn.cancelled():  # whoever left since may have taken it out of the line already
                 self._waiting[kind].pop(turn, None)
             else:  # admitted and cancelled in the same breath: pass the place on
-                self._active[kind] -= 1
-                self._wake()
+                self.leave(kind)
             raise
 
     def _wake(self) -> None:
@@ -78,6 +80,28 @@ class HostLimiter:
 
     def _admits(self, kind: RequestClass) -> bool:
         return admits(kind, self._active, self.limit)
+
+
+class HostSlot:
+    """A place for one request at a host."""
+
+    __slots__ = ("_deadline", "_kind", "_limiter")
+
+    def __init__(self, limiter: HostLimiter, kind: RequestClass, deadline: Deadline | None) -> None:
+        """Know where."""
+        self._limiter, self._kind, self._deadline = limiter, kind, deadline
+
+    async def __aenter__(self) -> None:
+        """Wait for it."""
+        if not self._limiter.enter(self._kind):
+            with self._deadline.waiting() if self._deadline else nullcontext():
+                await self._limiter.wait(self._kind)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it back."""
+        self._limiter.leave(self._kind)
 
 
 def base_url(book: HostBook, host: str, api_host: str | None = None) -> str:
@@ -140,11 +164,16 @@ class Http:
         kind = RequestClass.UP if isinstance(request.body, Upload) else RequestClass.SMALL
 
         async def attempt() -> HttpResponse:
-            async with free(self._limiter(request.host).slot(kind)), self._opened(request) as response:
-                body = await response.read(request.cap)
+            async with self._limiter(request.host).slot(kind, deadline):
+                deadline.begin()
+                response = await self._open(request)
+                try:
+                    body = await response.read(request.cap)
+                finally:
+                    await response.aclose()
                 return HttpResponse(response.status, response.headers, body, response.url)
 
-        async with deadline(request, self._limits) as free:
+        async with Deadline(request, self._limits) as deadline:
             return await self._persist(request, attempt)
 
     @asynccontextmanager
@@ -153,12 +182,14 @@ class Http:
 
         Tries again only until there are headers; whoever reads the body resumes it. Raises as `fetch`.
         """
-        async with deadline(request, self._limits, content=True) as free, AsyncExitStack() as held:
+        async with Deadline(request, self._limits, content=True) as deadline, AsyncExitStack() as held:
 
             async def attempt() -> ResponseStream:
                 async with AsyncExitStack() as stack:
-                    await stack.enter_async_context(free(self._limiter(request.host).slot(RequestClass.DOWN)))
-                    response = await stack.enter_async_context(self._opened(request))
+                    await stack.enter_async_context(self._limiter(request.host).slot(RequestClass.DOWN, deadline))
+                    deadline.begin()
+                    response = await self._open(request)
+                    stack.push_async_callback(response.aclose)
                     held.push_async_exit(stack.pop_all())
                     return response
 
@@ -183,13 +214,12 @@ class Http:
                 waited += delay
             await asyncio.sleep(delay)
 
-    @asynccontextmanager
-    async def _opened(self, request: HttpRequest) -> AsyncIterator[ResponseStream]:
+    async def _open(self, request: HttpRequest) -> ResponseStream:
         """One attempt up to an answer whose status is in `request.ok`."""
         policy = self.book.policy(request.host)
         # Who brings an `Authorization` of its own (the APIs of Git hosts) knows better than a challenge.
         brings = any(name.lower() == "authorization" for name in (*request.headers, *request.issued))
-        if not brings and trust.belongs(check_url(request.url), policy):
+        if not brings and self._sender.at_home(request, policy):
             response = await self._authenticator.send(request, policy, self._sender.follow)
         else:
             response = await self._sender.follow(request, policy, None)
@@ -197,15 +227,16 @@ class Http:
                 self.book.refused(request.host)
         try:
             await self._check(request, response)
-            yield response
-        finally:
+        except BaseException:
             await response.aclose()
+            raise
+        return response
 
     async def _check(self, request: HttpRequest, response: ResponseStream) -> None:
         """Raise what the status stands for, unless it is an answer."""
-        left = whole(response.headers.get("ratelimit-remaining", "").partition(";")[0].strip())
-        if left is not None:
-            self._events.emit(RateLimit(request.host, left))
+        left = response.headers.get("ratelimit-remaining")
+        if left is not None and (remaining := whole(left.partition(";")[0].strip())) is not None:
+            self._events.emit(RateLimit(request.host, remaining))
         if response.status not in request.ok:
             after = retry_after(response.headers.get("retry-after"), self._wall())
             body = await response.head(CAPS.error)

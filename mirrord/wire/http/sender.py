@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from mirrord import __version__
 from mirrord.errors import BrokenError, MirrordError, StalledError
@@ -19,53 +20,76 @@ from mirrord.wire.http.body import ResponseStream, UploadBody
 from mirrord.wire.http.message import HttpRequest, HttpResponse, Limits, Transport, Upload, WireRequest, WireResponse
 from mirrord.wire.http.pace import Bucket
 from mirrord.wire.http.transport import Route, Tls
-from mirrord.wire.origin import Origin, canonical, check_url
+from mirrord.wire.origin import Origin, parted
 
 Connect = Callable[[Route, Limits], Transport]
 
 _AGENT: Final = f"mirrord/{__version__}"
 _STALE: Final = 3  # dead kept connections in a row before it counts as an attempt
+_MOST_WAYS: Final = 1024
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
-Line = AbstractAsyncContextManager[None]
+class Deadline:
+    """Ends what runs in it when the time of a request is over.
 
-
-@asynccontextmanager
-async def deadline(
-    request: HttpRequest, limits: Limits, *, content: bool = False
-) -> AsyncIterator[Callable[[Line], Line]]:
-    """End what runs in it when the request's time is over. Yields what holds a place in a line at no cost of time.
-
-    Args:
-        request: its `deadline` counts; None stands for `Limits.small`, and for no end with content under way.
-        limits: patience.
-        content: the answer is content, of whatever length.
+    The clock begins to run with `begin`, and stands still in `waiting`: a line at the host is our own doing.
 
     Raises:
         StalledError: the time ran out.
     """
-    endless = content or isinstance(request.body, Upload)
-    seconds = limits.small if request.deadline is None and not endless else request.deadline
-    limit = asyncio.timeout(seconds)
-    try:
-        async with limit:
-            yield partial(_free, limit)
-    except TimeoutError as error:
-        if not limit.expired():
-            raise
-        raise StalledError(f"{request.host}: {request.method} not done within {seconds:.0f} s") from error
 
+    __slots__ = ("_limit", "_request", "_seconds")
 
-@asynccontextmanager
-async def _free(limit: asyncio.Timeout, line: Line) -> AsyncIterator[None]:
-    """Hold a place in `line`; the clock stands still until it is our turn: waiting here is our own doing."""
-    until, since = limit.when(), asyncio.get_running_loop().time()
-    limit.reschedule(None)
-    async with line:
-        if until is not None:
-            limit.reschedule(until + asyncio.get_running_loop().time() - since)
+    def __init__(self, request: HttpRequest, limits: Limits, *, content: bool = False) -> None:
+        """Know the time: `HttpRequest.deadline`, else `Limits.small`, and no end with content under way.
+
+        Args:
+            request: what is asked.
+            limits: patience.
+            content: the answer is content, of whatever length.
+        """
+        endless = content or isinstance(request.body, Upload)
+        self._seconds = limits.small if request.deadline is None and not endless else request.deadline
+        self._request, self._limit = request, asyncio.timeout(None)
+
+    def begin(self) -> None:
+        """Let the clock run, with all the time that is left."""
+        if self._seconds is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Stop the clock for as long as this takes."""
+        until, now = self._limit.when(), asyncio.get_running_loop().time()
+        self._limit.reschedule(None)
         yield
+        if until is not None:
+            self._limit.reschedule(until + asyncio.get_running_loop().time() - now)
+
+    async def __aenter__(self) -> Self:
+        """Begin to watch."""
+        await self._limit.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop watching, and say so when it was this that ended it."""
+        try:
+            await self._limit.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            what = f"{self._request.host}: {self._request.method} not done within {self._seconds or 0:.0f} s"
+            raise StalledError(what) from late
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How requests of one host go to one origin: judged once, since neither changes."""
+
+    origin: Origin
+    home: bool  # whether credentials of the host may go there
+    transport: Transport
 
 
 @dataclass(slots=True)
@@ -77,53 +101,62 @@ class Sender:
     limits: Limits  # patience
     connect: Connect  # makes the transport of a route
     _transports: dict[Route, Transport] = field(default_factory=dict)
+    _ways: dict[tuple[str, Origin], _Way] = field(default_factory=dict)
     _buckets: dict[tuple[str, bool], Bucket] = field(default_factory=dict)
 
     async def aclose(self) -> None:
         """Close all connections."""
+        self._ways.clear()
         transports, self._transports = self._transports, {}
         for transport in transports.values():
             await transport.aclose()
 
+    def at_home(self, request: HttpRequest, policy: HostPolicy) -> bool:
+        """Whether the credentials of the request's host may go where it leads."""
+        return self._way(policy, request.url)[0].home
+
     async def follow(self, request: HttpRequest, policy: HostPolicy, authorization: str | None) -> ResponseStream:
         """Send, and follow redirects by hand; once away from home no credential is sent any more, not even back."""
-        chain, home, first, stayed = [request.url], True, check_url(request.url), True
+        chain, home, stayed = [request.url], True, True
+        way, url = self._way(policy, request.url)
+        first = way.origin
         while True:
-            origin = check_url(chain[-1])
-            home = home and trust.belongs(origin, policy)
+            home = home and way.home
             headers = trust.carry(request.headers, home=home)
-            stayed = stayed and origin == first
+            stayed = stayed and way.origin == first
             headers |= request.issued if stayed else {}
             if home and authorization:
                 headers["Authorization"] = authorization
-            response = await self._send(replace(request, url=chain[-1], headers=headers), policy)
+            response = await self._send(request, policy, way, url, headers)
             if response.status not in _REDIRECTS or response.status in request.ok:
                 return response
             if request.method not in ("GET", "HEAD") and response.status not in (307, 308):
                 return response  # RFC 9110 15.4: the others would turn this into a GET; the status becomes an error
             await response.discard()
             chain.append(trust.redirect(chain, response.headers.get("location")))
+            way, url = self._way(policy, chain[-1])
 
     async def ask(self, request: HttpRequest, policy: HostPolicy) -> HttpResponse:
         """Ask a token server that `trust` has allowed; redirects are not followed with what this request holds."""
-        async with deadline(request, self.limits):  # its own: an upload that waits for the token has none
-            response = await self._send(request, policy)
+        async with Deadline(request, self.limits) as deadline:  # its own: an upload that waits for the token has none
+            deadline.begin()
+            response = await self._send(request, policy, *self._way(policy, request.url), request.headers)
             try:
                 body = await response.read(request.cap)
             finally:
                 await response.aclose()
             return HttpResponse(response.status, response.headers, body, response.url)
 
-    async def _send(self, request: HttpRequest, policy: HostPolicy) -> ResponseStream:
+    async def _send(
+        self, request: HttpRequest, policy: HostPolicy, way: _Way, url: str, headers: Mapping[str, str]
+    ) -> ResponseStream:
         """One request, one answer; again when a kept connection turns out to be dead before the first byte."""
-        origin = check_url(request.url)
-        trust.check_literal(origin, self._reach(policy, origin))
-        transport = self._transport(policy, origin)
+        headers = {"User-Agent": _AGENT, "Accept-Encoding": "identity", **headers}
         for stale in range(_STALE + 1):
-            wire, upload = self._request(request, origin)
+            wire, upload = self._request(request, policy, way, url, headers)
             started = monotonic()
             try:
-                answer = await self._respond(transport, wire, upload)
+                answer = await self._respond(way.transport, wire, upload)
             except MirrordError as error:
                 self._done(request, 0, started)
                 reused = wire.reused and isinstance(error, BrokenError)
@@ -133,9 +166,7 @@ class Sender:
                 break
         done = partial(self._done, request, answer.status, started)
         bucket = self._bucket(policy, up=False)
-        return ResponseStream(
-            answer.status, answer.headers, request.url, answer, request, self.limits, bucket, upload, done
-        )
+        return ResponseStream(answer.status, answer.headers, url, answer, request, self.limits, bucket, upload, done)
 
     async def _respond(self, transport: Transport, wire: WireRequest, upload: UploadBody | None) -> WireResponse:
         body = wire.body if isinstance(wire.body, bytes) else b""
@@ -168,23 +199,40 @@ class Sender:
     def _done(self, request: HttpRequest, status: int, started: float) -> None:
         self.events.emit(RequestDone(request.host, request.method, status, monotonic() - started))
 
-    def _request(self, request: HttpRequest, origin: Origin) -> tuple[WireRequest, UploadBody | None]:
-        headers = {"User-Agent": _AGENT, "Accept-Encoding": "identity", **request.headers}
-        url = canonical(request.url)
-        if isinstance(request.body, Upload):
-            bucket = self._bucket(self.book.policy(request.host), up=True)
-            upload = UploadBody(request.body, request.host, self.limits, bucket)
-            headers |= {} if request.body.size is None else {"Content-Length": str(request.body.size)}
-            return WireRequest(request.method, url, origin.authority, headers, upload, self.limits.answer), upload
-        return WireRequest(request.method, url, origin.authority, headers, request.body), None
+    def _request(
+        self, request: HttpRequest, policy: HostPolicy, way: _Way, url: str, headers: dict[str, str]
+    ) -> tuple[WireRequest, UploadBody | None]:
+        body, authority = request.body, way.origin.authority
+        if isinstance(body, Upload):
+            upload = UploadBody(body, request.host, self.limits, self._bucket(policy, up=True))
+            if body.size is not None:
+                headers["Content-Length"] = str(body.size)
+            return WireRequest(request.method, url, authority, headers, upload, self.limits.answer), upload
+        return WireRequest(request.method, url, authority, headers, body), None
 
-    def _transport(self, policy: HostPolicy, origin: Origin) -> Transport:
+    def _way(self, policy: HostPolicy, url: str) -> tuple[_Way, str]:
+        """Return how `url` is reached on behalf of `policy`, and how it is written on the wire.
+
+        Raises:
+            UntrustedError: it may not be reached.
+        """
+        origin, rest = parted(url)
+        way = self._ways.get((policy.host, origin))
+        if way is None:
+            trust.check_literal(origin, self._reach(policy, origin))
+            home = trust.belongs(origin, policy)
+            way = _Way(origin, home, self._transport(policy, origin, home=home))
+            if len(self._ways) >= _MOST_WAYS:  # strangers redirect to wherever they like
+                self._ways.clear()
+            self._ways[policy.host, origin] = way
+        return way, f"{origin}{rest}"
+
+    def _transport(self, policy: HostPolicy, origin: Origin, *, home: bool) -> Transport:
         """Return the pool for this origin on behalf of `policy`.
 
         Another origin (a CDN, a token server) is reached as its own policy says; what it does not say is taken
         from the host that sent us there, except for the client certificate, which proves who we are.
         """
-        home = trust.belongs(origin, policy)
         own = policy if home else self.book.policy(origin.authority)
         ca = own.ca or policy.ca
         tls = Tls(ca, ca is None or not home, own.certificate, own.key) if origin.scheme == "https" else Tls()

@@ -6,7 +6,9 @@ import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterator, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from io import BytesIO
 from socket import AddressFamily
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from mirrord.wire.trust import Reach
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
+    from aiohttp.client_proto import ResponseHandler
 
 _BUFFER = 256 * KIB  # bytes of an answer that may lie unread; twice as many before the other side has to wait
 _UNSENT = 64 * KIB  # bytes of a body that may wait for the kernel before the next piece is asked for
@@ -90,6 +93,22 @@ class GuardedResolver(aiohttp.abc.AbstractResolver):
         await self._inner.close()
 
 
+_asking: ContextVar[WireRequest] = ContextVar("_asking")
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Says which requests got a connection of their own."""
+
+    async def _create_connection(self, *asked: Any) -> ResponseHandler:
+        _asking.get().reused = False
+        return await super()._create_connection(*asked)
+
+
+@lru_cache(8)
+def _timeout(connect: float, silence: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, connect=connect, sock_read=silence)
+
+
 class AiohttpTransport:
     """Fulfils `Transport` for one `Route`."""
 
@@ -109,6 +128,8 @@ class AiohttpTransport:
         else:
             body = _Stream(request.body)
         silence = self._limits.stall if request.patience is None else request.patience
+        request.reused = True
+        _asking.set(request)
         try:
             response = await self._client().request(
                 request.method,
@@ -117,9 +138,8 @@ class AiohttpTransport:
                 data=body,
                 allow_redirects=False,
                 proxy=self._route.proxy,
-                timeout=aiohttp.ClientTimeout(total=None, connect=self._limits.connect, sock_read=silence),
+                timeout=_timeout(self._limits.connect, silence),
                 ssl=context or True,
-                trace_request_ctx=request,
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _mapped(error, request.authority) from error
@@ -143,7 +163,7 @@ class AiohttpTransport:
             inner = self._resolver or aiohttp.ThreadedResolver()
             guarded = inner if self._route.proxy else GuardedResolver(inner, self._route.reach)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, resolver=guarded, keepalive_timeout=30),
+                connector=_Connector(limit=0, resolver=guarded, keepalive_timeout=30),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
@@ -151,7 +171,6 @@ class AiohttpTransport:
                 max_line_size=_LINE,
                 max_field_size=_LINE,
                 skip_auto_headers=_AUTOMATIC,
-                trace_configs=[_reuse_trace()],
             )
             # aiohttp would silently send an idempotent request twice, on fresh connections too; Http decides here
             self._session._retry_connection = False  # noqa: SLF001 - there is no public switch
@@ -173,8 +192,12 @@ class _Answer:
 
     def __init__(self, response: aiohttp.ClientResponse, request: WireRequest) -> None:
         self.status, self.headers = response.status, _headers(response.raw_headers)
-        self.challenges = tuple(response.headers.getall("WWW-Authenticate", ()))
         self._response, self._host, self._sent = response, request.authority, request.body
+
+    @property
+    def challenges(self) -> tuple[str, ...]:
+        """Return each `WWW-Authenticate` header on its own."""
+        return tuple(self._response.headers.getall("WWW-Authenticate", ()))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield what has come, as it comes."""
@@ -204,15 +227,6 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
             text = value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
-
-
-def _reuse_trace() -> aiohttp.TraceConfig:
-    async def reused(_: Any, context: Any, __: Any) -> None:
-        context.trace_request_ctx.reused = True
-
-    config = aiohttp.TraceConfig()
-    config.on_connection_reuseconn.append(reused)
-    return config
 
 
 _MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[MirrordError], str], ...] = (
