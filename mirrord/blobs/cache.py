@@ -7,9 +7,10 @@ import contextlib
 import math
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import Spool
 from mirrord.errors import ContentError, DigestError, StorageError
@@ -32,7 +33,7 @@ class CacheEntry:
         spool: its state.
         key: what readers must agree on to share it.
         charged: bytes of the budget: none for a file that is read in place.
-        pins: readers.
+        holders: readers that it has to stay for.
         task: fills it; None for what an earlier process left.
         fastest: seconds that the first reader to finish took.
         kept: whether somebody keeps it, in the store.
@@ -41,7 +42,7 @@ class CacheEntry:
     spool: Spool
     key: object
     charged: int = 0
-    pins: int = 0
+    holders: set[SpoolReader] = field(default_factory=set)
     task: asyncio.Task[None] | None = None
     fastest: float = math.inf
     kept: bool = False
@@ -54,7 +55,7 @@ class CacheEntry:
     @property
     def idle(self) -> bool:
         """Whether nobody reads it, and nobody fills it."""
-        return not self.pins and (self.task is None or self.task.done())
+        return not self.holders and (self.task is None or self.task.done())
 
     @property
     def alone(self) -> bool:

@@ -13,10 +13,11 @@ from typing import TypeVar
 
 from mirrord.blobs.cache import CacheEntry, SpoolCache
 from mirrord.blobs.filling import fill
+from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.reserve import free
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import PATIENCE, Patience
-from mirrord.blobs.spool import Spool, SpoolReader
+from mirrord.blobs.spool import Spool
 from mirrord.errors import BrokenError, DetachedError, MirrordError, StorageError
 from mirrord.events import BytesRead, BytesSent, Events
 
@@ -155,7 +156,8 @@ class SpoolPool:
                 self._events.emit(BytesSent(consumer, _called(spool), count, spool.size or 0))
 
         reader = SpoolReader(spool, spool.queue.join(source), consumer, now, offset, client, on_bytes=on_bytes)
-        entry.pins += 1
+        reader.hold, reader.let_go = partial(self._hold, entry, reader), partial(self._let_go, entry, reader)
+        reader.hold()
         spool.readers.add(reader)
         self._announce()
         return reader
@@ -167,13 +169,25 @@ class SpoolPool:
         spool.readers.discard(reader)
         spool.announce()
         spool.queue.leave(reader.source, source)
-        entry.pins -= 1
-        self._unpinned(entry)
+        if not spool.readers:
+            self._abandon(entry)
+        self._let_go(entry, reader)
+
+    def _hold(self, entry: CacheEntry, reader: SpoolReader) -> bool:
+        """Let a blob stay for a reader; say whether it can: others may have its room by now."""
+        if entry in self.cache:
+            entry.holders.add(reader)
+        return reader in entry.holders
+
+    def _let_go(self, entry: CacheEntry, reader: SpoolReader) -> None:
+        entry.holders.discard(reader)
+        if not entry.holders:
+            entry.spool.recent.clear()
+        self._announce()
 
     async def aclose(self) -> None:
         """Stop all reading."""
-        tasks = [*self._keepers, *(entry.task for entry in self.cache if entry.task and not entry.task.done())]
-        for task in tasks:
+        for task in (tasks := [*self._keepers, *(entry.task for entry in self.cache if entry.task)]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -269,16 +283,13 @@ class SpoolPool:
     def _hopeless(self, spool: Spool, now: float) -> bool:
         return now - spool.began > self._patience.first and spool.remaining(now) > self._patience.longest
 
-    def _unpinned(self, entry: CacheEntry) -> None:
-        spool = entry.spool
-        if not entry.pins:
-            spool.recent.clear()
-        if not entry.pins and entry.task and not entry.task.done():
-            spool.error = BrokenError("nobody waits for this blob any more")
+    def _abandon(self, entry: CacheEntry) -> None:
+        """End what brings a blob that nobody waits for any more, and drop what is of no use to anybody else."""
+        if entry.task and not entry.task.done():
+            entry.spool.error = BrokenError("nobody waits for this blob any more")
             entry.task.cancel()
-        if not entry.pins and entry in self.cache and not self.cache.stays(entry):
+        if entry in self.cache and not self.cache.stays(entry):
             self.cache.drop(entry)
-        self._announce()
 
     def _announce(self) -> None:
         news, self._news = self._news, asyncio.Event()
@@ -286,5 +297,4 @@ class SpoolPool:
 
 
 def _called(spool: Spool) -> str:
-    """Return what events call a blob."""
-    return spool.digest or str(spool.source)
+    return spool.digest or str(spool.source)  # in events

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.source import BlobSource
-from mirrord.blobs.spool import SpoolReader
 from mirrord.errors import DetachedError, MirrordError, RestartedError
 
 

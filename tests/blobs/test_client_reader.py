@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.source import BlobSource
-from mirrord.blobs.spool import BUFFER, WITHHELD, SpoolReader
+from mirrord.blobs.spool import BUFFER, WITHHELD
 from mirrord.errors import BrokenError, DetachedError, DigestError, RestartedError, StorageError
 from mirrord.events import BytesRead, BytesSent, Events
 from mirrord.model.digest import Digest

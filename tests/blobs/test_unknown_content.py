@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.source import BlobSource
-from mirrord.blobs.spool import WITHHELD, SpoolReader
+from mirrord.blobs.spool import WITHHELD
 from mirrord.errors import BrokenError, DigestError, MirrordError, RestartedError, StorageError, TooLargeError
 from mirrord.events import Events
 from mirrord.model.digest import Digest

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.source import BlobSource
-from mirrord.blobs.spool import SpoolReader
 from mirrord.errors import BrokenError, DigestError, RefusedError
 from mirrord.events import Events
 from mirrord.model.digest import Digest

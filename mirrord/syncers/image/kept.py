@@ -7,8 +7,8 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.repositories import ManifestRef, is_complete
-from mirrord.blobs.spool import SpoolReader
 from mirrord.blobs.store import read_stored
 from mirrord.errors import ConflictError, DigestError, MissingError, StorageError
 from mirrord.files import storage_errors

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from mirrord import failpoints
-from mirrord.blobs.spool import SpoolReader
+from mirrord.blobs.reader import SpoolReader
 from mirrord.errors import GuardError, RefusedError
 from mirrord.model.digest import Digest
 from mirrord.plan.guards import some

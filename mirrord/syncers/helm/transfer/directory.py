@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from mirrord import failpoints
-from mirrord.blobs.spool import SpoolReader
+from mirrord.blobs.reader import SpoolReader
 from mirrord.errors import BusyError, ContentError, ImmutableError, MissingError, StorageError
 from mirrord.files import beside, storage_errors, sync, write_durably
 from mirrord.model.digest import Digest

@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import Collection, Mapping
 
 from mirrord.blobs.named import NamedFiles
+from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.repositories import ManifestRef
-from mirrord.blobs.spool import SpoolReader
 from mirrord.errors import ContentError, ImmutableError, StorageError
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import CHARTS, INDEX, PROVENANCE, ChartVersion

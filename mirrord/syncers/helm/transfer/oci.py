@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mirrord import failpoints
-from mirrord.blobs.spool import SpoolReader
+from mirrord.blobs.reader import SpoolReader
 from mirrord.errors import ContentError, ImmutableError, MissingError, RefusedError, UnsupportedError
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm import names

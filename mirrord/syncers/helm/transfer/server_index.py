@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urljoin
 
 from mirrord import errors, failpoints
-from mirrord.blobs.spool import SpoolReader
+from mirrord.blobs.reader import SpoolReader
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import INDEX, LARGEST_INDEX, LONGEST_ARCHIVE, ChartVersion
 from mirrord.syncers.helm.transfer.target import IndexFile, Listing, Reading

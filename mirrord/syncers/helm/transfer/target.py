@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mirrord.blobs.spool import SpoolReader
+from mirrord.blobs.reader import SpoolReader
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import ChartVersion
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.blobs.pool import SpoolPool
+from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.source import BlobSource
-from mirrord.blobs.spool import SpoolReader
 from mirrord.errors import ContentError, DigestError, TooLargeError
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest

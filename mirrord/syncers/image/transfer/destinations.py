@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from mirrord.blobs.spool import SpoolReader
+from mirrord.blobs.reader import SpoolReader
 from mirrord.model.digest import Digest
 from mirrord.wire.oci.created import Readable
 from mirrord.wire.oci.descriptor import Descriptor

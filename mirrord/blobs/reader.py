@@ -1,0 +1,187 @@
+"""A reader of a blob that is on its way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mirrord.blobs.hashed_file import CHUNK
+from mirrord.blobs.source_queue import QueuedSource
+from mirrord.blobs.spool import Spool
+from mirrord.errors import DetachedError, MirrordError, RestartedError, StorageError
+from mirrord.files import nothing, storage_errors
+from mirrord.model.digest import Digest
+
+START_WITHIN = 30.0  # seconds: an upload starts when the source will be through by then
+
+
+@dataclass(eq=False)
+class SpoolReader:
+    """One tailing reader of a spool, on behalf of one consumer (a target, or a client of ours).
+
+    Attributes:
+        offset: where `chunks` begins.
+        client: whether it is for a client, who cannot come back: it is never sent away.
+        position: bytes that were handed out, or passed over.
+        taken: those of them that the consumer is through with.
+        detached: whether it was sent away.
+        hold: sees to it that the blob stays for this reader; says whether it can.
+        let_go: says that it need not stay.
+    """
+
+    spool: Spool
+    source: QueuedSource
+    consumer: str
+    began: float
+    offset: int = 0
+    client: bool = False
+    position: int = field(init=False)
+    taken: int = field(init=False)
+    detached: bool = False
+    on_bytes: Callable[[int], None] = lambda _count: None
+    hold: Callable[[], bool] = lambda: True
+    let_go: Callable[[], None] = nothing
+    watch: asyncio.Timeout | None = None
+
+    def __post_init__(self) -> None:
+        """Start where it shall begin."""
+        self.position = self.taken = self.offset
+
+    @property
+    def error(self) -> MirrordError | None:
+        """Why this reader gets no more: its own source failed, or our disk."""
+        return self.source.error or self.spool.error
+
+    @property
+    def digest(self) -> Digest:
+        """Of the blob; where the source does not say, known at its end."""
+        assert self.spool.digest, "nobody knows it yet"
+        return self.spool.digest
+
+    @property
+    def size(self) -> int:
+        """Of the blob; where the source does not say, known at its end."""
+        assert self.spool.size is not None, "nobody knows it yet"
+        return self.spool.size
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it is read from somebody's file, and not from the spool's own."""
+        return self.spool.source.file is not None
+
+    async def answered(self) -> int | None:
+        """Wait until a source has answered, and return how long the blob is, or None when it does not say.
+
+        Raises:
+            MirrordError: as `chunks`.
+        """
+        while not (self.spool.answered or self.spool.verified):
+            self._check()
+            await self.spool.changed()
+        return self.spool.size
+
+    async def worth_sending(self) -> None:
+        """Wait until a PUT may start: the source will be through soon at the pace it has shown.
+
+        So no target holds a connection open, and times out, because the source is slow.
+
+        Raises:
+            MirrordError: as `chunks`.
+        """
+        spool, loop = self.spool, asyncio.get_running_loop()
+        while not spool.verified:
+            self._check()
+            if spool.visible and spool.remaining(loop.time()) <= START_WITHIN:
+                return
+            await spool.changed()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the blob from the reader's offset on, as far as it may be seen, then wait for more.
+
+        Who has all of it takes no room any more, however long the answer to an upload takes.
+
+        Raises:
+            DetachedError: sent away by the pool, or called again when the room was given to others.
+            RestartedError: what was yielded so far was wrong.
+            StorageError: the spool's file cannot be read.
+            MirrordError: this reader's source failed.
+        """
+        spool, generation = self.spool, self.spool.generation
+        self.position = self.taken = self.offset
+        if not self.hold():
+            self.detach()
+        with contextlib.ExitStack() as stack:
+            handle = -1
+            while not spool.verified or self.position < spool.written:
+                self._check()
+                if generation != spool.generation and self.position == self.offset:
+                    generation = spool.generation  # nothing was handed out: begin again unnoticed
+                elif generation != spool.generation:
+                    raise RestartedError(f"{spool.source}: wrong bytes came, and it is read again")
+                count = min(CHUNK, spool.visible - self.position)
+                if count <= 0:
+                    await spool.changed()
+                    continue
+                data = spool.recent.find(self.position, spool.visible)
+                if data is None:
+                    with storage_errors(str(spool.path)):
+                        if handle < 0:
+                            handle = os.open(spool.path, os.O_RDONLY)
+                            stack.callback(os.close, handle)
+                        data = os.pread(handle, count, spool.source.start + self.position)
+                if not data:
+                    raise StorageError(f"{spool.path}: shorter than it was")
+                self.position += len(data)
+                self.on_bytes(len(data))
+                yield data
+                self.taken = self.position  # not before: a stuck target has its chunk in hand and asks for no other
+                if spool.streamed:
+                    spool.announce()
+        self.let_go()
+
+    def detach(self) -> None:
+        """Send this reader away, also from a target that takes nothing and so never asks for a next chunk."""
+        if self.watch and not self.detached:
+            self.watch.reschedule(asyncio.get_running_loop().time())
+        self.detached = True
+        self.spool.announce()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all bytes were taken."""
+        return self.spool.verified and self.position >= self.spool.written
+
+    def remaining(self, now: float) -> float:
+        """Return how many seconds it needs for the rest at the pace it has shown; infinite when it has none."""
+        if self.taken <= self.offset or self.spool.size is None:
+            return math.inf
+        return (self.spool.size - self.taken) * (now - self.began) / (self.taken - self.offset)
+
+    async def verified(self) -> Path:
+        """Wait until the blob is verified and return the spool's own file.
+
+        Raises:
+            MirrordError: as `chunks`.
+        """
+        while not self.spool.verified:
+            self._check()
+            await self.spool.changed()
+        self.position = self.taken = self.spool.written
+        return self.spool.path
+
+    async def whole(self) -> Path:
+        """Take the blob as a file, as `verified` gives it."""
+        file = await self.verified()
+        self.on_bytes(self.spool.written)
+        return file
+
+    def _check(self) -> None:
+        if self.detached:
+            raise DetachedError("the spool is over its budget")
+        if self.error:
+            raise self.error
