@@ -179,7 +179,7 @@ def test_the_readme_shows_a_real_configuration() -> None:
 
 def test_routes_are_documented() -> None:
     """Every route and every front is in docs/reference/http.md, and nothing else."""
-    served = {route.path for route in StatusPages(Shown(None)).routes()}  # type: ignore[arg-type]  # they need no services
+    served = set(StatusPages(Shown(None)).pages())  # type: ignore[arg-type]  # they need no services
     fronts = (syncer.front for syncer in load_syncers().values())
     prefixes = {prefix for front in fronts if front for prefix in front.prefixes}
     assert first_column(section("docs/reference/http.md", "## Routes")) == served | prefixes

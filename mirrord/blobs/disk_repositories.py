@@ -119,7 +119,8 @@ class DiskRepositories:
             return question(view) if isinstance(view, Links) else await asyncio.to_thread(question, view)
 
     def _repository(self, repository: str) -> _Repository:
-        return self._known.setdefault(repository, _Repository(self._folder / repository))
+        known = self._known.get(repository)
+        return known or self._known.setdefault(repository, _Repository(self._folder / repository))
 
     def _remember(self, repository: str, kept: _Repository) -> None:
         if kept.log is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
@@ -13,33 +12,40 @@ from mirrord.serve.front import Front, oci_error
 from mirrord.serve.programs import Programs
 from mirrord.serve.status import StatusPages, View
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LONGEST = 4096
 """Characters of a path; the longest valid one, a 255-character name and a sha512 digest, has about 400."""
 _SEGMENTS = 64
+_PLAIN = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._:+~@-]*)+/?")
+"""What nearly everybody asks for: nothing to decode, and no segment that begins with a dot."""
+_PLAIN_LONGEST = 2 * _SEGMENTS  # characters, which cannot have more than so many segments
 _FORBIDDEN = re.compile(rb"[\x00-\x1f\x7f\\]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def make_app(view: View, programs: Programs | None = None, bodies: Bodies | None = None) -> web.Application:
     """Build the application that answers on the public address; `programs` and `bodies` are those of the fronts."""
-    app = web.Application(middlewares=[_guard], client_max_size=64 * 1024)
+    app = web.Application(client_max_size=64 * 1024)
     app.on_response_prepare.append(_signed)
-    pages = StatusPages(view)
-    app.add_routes(pages.routes())
-    app.on_cleanup.append(pages.close)
+    shown = StatusPages(view)
+    pages = shown.pages()
+    app.on_cleanup.append(shown.close)
     front = Front(view.fronts, view.services, programs, bodies)
     app.on_cleanup.append(front.close)
 
-    async def rest(request: web.Request) -> web.StreamResponse:
-        answer = await front.answer(request, raw_path(request))
-        if answer is not None:
-            return answer
+    async def answer(request: web.Request) -> web.StreamResponse:
+        path = raw_path(request)
+        refused = refusal(path)
+        if refused is not None:
+            return _refused(path, *refused)
+        page = pages.get(path)
+        found = None if page else await front.answer(request, path)
+        if found is not None:
+            return found
         if request.method not in ("GET", "HEAD"):
             return web.Response(status=405, headers={"Allow": "GET, HEAD"}, text="only reading is possible here\n")
-        return web.Response(status=404, text="no such page\n")
+        return await page(request) if page else web.Response(status=404, text="no such page\n")
 
-    app.router.add_route("*", "/{rest:.*}", rest)
+    app.router.add_route("*", "/{rest:.*}", answer)  # what it takes apart, it decodes: nothing is to be seen before us
     return app
 
 
@@ -53,14 +59,8 @@ async def _signed(_: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "mirrord"
 
 
-@web.middleware
-async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse strange targets before anybody looks at them: as a registry does below `/v2`, in plain words elsewhere."""
-    path = raw_path(request)
-    refused = refusal(path)
-    if refused is None:
-        return await handler(request)
-    status, reason = refused
+def _refused(path: str, status: int, reason: str) -> web.Response:
+    """Refuse a strange target before anybody looks at it: as a registry does below `/v2`, in plain words elsewhere."""
     answer = web.Response(status=status, text=f"{reason}\n")
     if path.startswith("/v2"):
         answer = web.Response(status=status, body=oci_error("NAME_INVALID", reason), content_type="application/json")
@@ -76,6 +76,8 @@ def refusal(path: str) -> tuple[int, str] | None:
     """
     if len(path) > LONGEST:
         return 414, f"path is longer than {LONGEST} characters"
+    if len(path) <= _PLAIN_LONGEST and _PLAIN.fullmatch(path):
+        return None
     plain = unquote_to_bytes(path)
     segments = plain.split(b"/")[1:]
     rules = (

@@ -138,21 +138,17 @@ class Front:
             status, told["Content-Range"] = 206, part.content_range(size)
         if request.method == "HEAD" or not part.count:
             return web.StreamResponse(status=status, headers=told)
-        return await self._content(request, web.StreamResponse(status=status, headers=told), body, part)
-
-    async def _content(
-        self, request: web.Request, answer: web.StreamResponse, body: bytes | Stored, part: Span
-    ) -> web.StreamResponse | None:
+        if isinstance(body, LocalFile) and part.count > SMALL:
+            answer = web.StreamResponse(status=status, headers=told)
+            return await self._file(request, answer, _within(body, part))
         if isinstance(body, Remote):
+            answer = web.StreamResponse(status=status, headers=told)
             return await attended(request, self._streamed(request, answer, _exactly(body, part)))
         if isinstance(body, LocalFile):
-            wanted = LocalFile(body.path, body.offset + part.offset, part.count)
-            if part.count > SMALL:
-                return await self._file(request, answer, wanted)
-            data = await self._small.read(wanted, etag_of(answer.headers))
+            data = await self._small.read(_within(body, part), etag_of(headers))
         else:
             data = body[part.offset :][: part.count]
-        return None if data is None else web.Response(status=answer.status, headers=answer.headers, body=data)
+        return None if data is None else web.Response(status=status, headers=told, body=data)
 
     async def _file(
         self, request: web.Request, answer: web.StreamResponse, wanted: LocalFile
@@ -195,11 +191,12 @@ def _request(request: web.Request, prefix: str, path: str) -> Request:
     scheme = fields.get("x-forwarded-proto", request.scheme).partition(",")[0].strip().lower()
     host = fields.get("x-forwarded-host", fields.get("host", "")).partition(",")[0].strip()
     known = scheme in {"http", "https"} and _HOST.fullmatch(host)
+    asked = request.query if "?" in request.raw_path else {}
     return Request(
         request.method,
         prefix,
         path[len(prefix) :],
-        {key: request.query[key] for key in request.query},  # the first of several wins
+        {key: asked[key] for key in asked},  # the first of several wins
         fields,
         host if known else "",
         scheme if known else request.scheme,
@@ -220,6 +217,10 @@ def oci_error(code: str, message: str) -> bytes:
 
 def _gone() -> web.Response:
     return web.Response(status=404, body=oci_error("BLOB_UNKNOWN", "gone"), content_type="application/json")
+
+
+def _within(stored: LocalFile, part: Span) -> LocalFile:
+    return LocalFile(stored.path, stored.offset + part.offset, part.count)
 
 
 async def _exactly(stored: Remote, part: Span) -> AsyncGenerator[bytes, None]:

@@ -27,7 +27,10 @@ def wants_gzip(accept_encoding: str | None) -> bool:
 
 def etag_of(headers: Mapping[str, str]) -> str | None:
     """Return the entity tag among headers."""
-    return next((value for key, value in headers.items() if key.lower() == "etag"), None)
+    for key, value in headers.items():
+        if key.lower() == "etag":
+            return value
+    return None
 
 
 def packed(headers: Mapping[str, str]) -> dict[str, str]:

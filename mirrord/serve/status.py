@@ -28,6 +28,7 @@ from mirrord.serve.negotiation import packed, unchanged, wants_gzip, with_vary
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _JSON = "application/json; charset=utf-8"
 _PROBES: dict[str, Callable[[Health], Verdict]] = {
     "/livez": health.live,
@@ -233,17 +234,17 @@ class StatusPages:
             "/metrics": Rendered(view.metrics, view.edition, {"Content-Type": CONTENT_TYPE}),
         }
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return the routes; `web.get` answers HEAD too."""
-        probes = [web.get(path, self._probe(check)) for path, check in _PROBES.items()]
-        return [*probes, *(web.get(path, rendered.answer) for path, rendered in self._pages.items())]
+    def pages(self) -> Mapping[str, Handler]:
+        """Return what answers GET and HEAD, by raw path."""
+        probes = {path: self._probe(check) for path, check in _PROBES.items()}
+        return {**probes, **{path: rendered.answer for path, rendered in self._pages.items()}}
 
     async def close(self, _: web.Application) -> None:
         """Leave nothing running."""
         for rendered in self._pages.values():
             await rendered.close()
 
-    def _probe(self, check: Callable[[Health], Verdict]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def _probe(self, check: Callable[[Health], Verdict]) -> Handler:
         async def probe(request: web.Request) -> web.StreamResponse:
             verdict = check(self._view.health()).without(request.query.getall("exclude", []))
             text = verdict.verbose() if "verbose" in request.query else f"{verdict.reason}\n"
