@@ -115,8 +115,10 @@ class DiskRepositories:
             return None
         log.looks += 1
         view = log.view
+        if isinstance(view, Links):
+            return question(view)
         with _damage(log.file):
-            return question(view) if isinstance(view, Links) else await asyncio.to_thread(question, view)
+            return await asyncio.to_thread(question, view)
 
     def _repository(self, repository: str) -> _Repository:
         known = self._known.get(repository)

@@ -48,7 +48,7 @@ def test_kustomization_names_every_file() -> None:
 def test_probes_meet_routes() -> None:
     """Each probe asks a route that the program has, at the port where it listens, on the Pod's address."""
     view = cast("View", SimpleNamespace(edition=int, metrics=bytes))  # routes are only listed
-    routes = {route.path for route in StatusPages(view).routes()}
+    routes = set(StatusPages(view).pages())
     probes = {name: CONTAINER[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert [probe["path"] for probe in probes.values()] == ["/startupz", "/livez", "/readyz"]
     assert {probe["path"] for probe in probes.values()} <= routes
