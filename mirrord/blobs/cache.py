@@ -238,6 +238,8 @@ class SpoolCache:
 
     def _make_room(self, charge: int, need: int, keep: CacheEntry | None = None) -> bool:
         """Drop idle blobs until `charge` more fits the budget and `need` more the disk; say whether they do."""
+        if self.used + charge <= self._budget and self.used + need <= self._room():
+            return True  # whatever is still to come was taken, so nobody has to look at each of many
         coming = sum(one.charged - one.stored for one in self if not one.idle)
         for entry in self:
             within = self.used + charge <= self._budget

@@ -6,6 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.repositories import ManifestRef, is_complete
@@ -38,6 +39,7 @@ class LocalRepository:
 
     host = ""
     naming_writes = False
+    keeps: Literal[True] = True
 
     def __init__(self, services: Services, repository: str) -> None:
         """Keep content in the store of `services`, and names in its repositories."""

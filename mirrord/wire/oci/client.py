@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any, Literal
 
 from mirrord import failpoints
 from mirrord.errors import ContentError, DigestError, ImmutableError, RefusedError, ServerError, UsageError, about
@@ -23,6 +24,9 @@ from mirrord.wire.oci.referrers import add_referrer
 from mirrord.wire.oci.tags import remove_tags
 from mirrord.wire.offload import offload
 
+_ACCEPTED = {"Accept": ACCEPT}
+_KNOWN = (200, *UNSURE)
+
 
 class Repository:
     """One repository at one registry.
@@ -35,6 +39,7 @@ class Repository:
     """
 
     naming_writes = True
+    keeps: Literal[False] = False
 
     def __init__(self, http: Http, reference: Reference, *, push: bool = False) -> None:
         self.reference = reference
@@ -56,7 +61,7 @@ class Repository:
             DigestError: asked for a digest, the registry answers with another one.
             ContentError: what is there is no manifest.
         """
-        call = replace(self._manifest("HEAD", ref), headers={"Accept": ACCEPT}, ok=(200, *UNSURE), deadline=deadline)
+        call = self._manifest("HEAD", ref, headers=_ACCEPTED, ok=_KNOWN, deadline=deadline)
         answer = await self._endpoint.http.fetch(call)
         if answer.status == 200:
             described = _described(answer, ref, self.reference.name)
@@ -84,7 +89,7 @@ class Repository:
             ContentError: no manifest, or an ambiguous one, or one with a Content-Encoding.
             TooLargeError: more than 4 MiB, 1000 blobs or 10 000 entries.
         """
-        call = replace(self._manifest("GET", ref), headers={"Accept": ACCEPT}, cap=LIMIT, deadline=deadline)
+        call = self._manifest("GET", ref, headers=_ACCEPTED, cap=LIMIT, deadline=deadline)
         try:
             return await self._read(call, ref)
         except DigestError:
@@ -194,20 +199,16 @@ class Repository:
         """Yield all tags; see `mirrord.wire.oci.tags.list_tags`."""
         return tags.list_tags(self._endpoint)
 
-    def _manifest(self, method: str, ref: str) -> HttpRequest:
+    def _manifest(self, method: str, ref: str, **more: Any) -> HttpRequest:
         if ":" in ref:
             Digest.parse(ref)
         elif not valid_tag(ref):
             raise UsageError(f"{ref[:140]!a}: neither a tag nor a digest")
-        return self._endpoint.call(method, f"manifests/{ref}")
+        return self._endpoint.call(method, f"manifests/{ref}", **more)
 
     async def _put(self, manifest: Manifest, rest: str, ref: str) -> HttpResponse:
-        call = replace(
-            self._endpoint.pushing().call("PUT", f"manifests/{rest}"),
-            headers={"Content-Type": manifest.media_type},
-            body=manifest.body,
-            ok=(201,),
-        )
+        headers = {"Content-Type": manifest.media_type}
+        call = self._endpoint.pushing().call("PUT", f"manifests/{rest}", headers=headers, body=manifest.body, ok=(201,))
         try:
             answer = await self._endpoint.http.fetch(call)
         except (RefusedError, ServerError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from mirrord.errors import ContentError, UntrustedError, about
@@ -59,15 +60,17 @@ class Endpoint:
 
     def pushing(self) -> Endpoint:
         """Return the same endpoint with the scope for pushing."""
-        return replace(self, actions=PUSH)
+        return self if self.actions == PUSH else replace(self, actions=PUSH)
 
-    def call(self, method: str, rest: str) -> HttpRequest:
-        """Return a request below `/v2/<name>/`; the caller sets what else it needs with `dataclasses.replace`."""
-        return self.call_url(method, f"{self.base}/v2/{self.reference.path}/{rest}")
+    def call(self, method: str, rest: str, **more: Any) -> HttpRequest:
+        """Return a request below `/v2/<name>/`, with what else it needs of `HttpRequest`."""
+        return self.call_url(method, f"{self.base}/v2/{self.reference.path}/{rest}", **more)
 
-    def call_url(self, method: str, url: str) -> HttpRequest:
+    def call_url(self, method: str, url: str, **more: Any) -> HttpRequest:
         """Return a request to a URL that the registry gave us. `Http` decides what a foreign host gets to see."""
-        return HttpRequest(method, url, self.reference.domain, scope=scope(self.reference.path, self.actions))
+        return HttpRequest(
+            method, url, self.reference.domain, **{"scope": scope(self.reference.path, self.actions), **more}
+        )
 
     def location(self, answer: HttpResponse) -> str:
         """Return where an answer's Location points to, resolved against the URL that answered; never rebuilt.

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from mirrord.errors import ContentError, DigestError, MissingError, UsageError
 from mirrord.files import LocalFile, settle, storage_errors
@@ -74,6 +74,7 @@ class LayoutWriter:
 
     host = ""
     naming_writes = False
+    keeps: Literal[False] = False
 
     def __init__(self, folder: Path) -> None:
         """Write to `folder`, which is made when the first content comes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import AsyncIterator, Collection, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mirrord.errors import ContentError, GuardError, MissingError, RefusedError, TooLargeError
@@ -85,7 +84,7 @@ async def _needed(repository: Repository, names: Collection[str]) -> Mapping[Dig
 
 
 def _delete(endpoint: Endpoint, ref: str) -> HttpRequest:
-    return replace(endpoint.call("DELETE", f"manifests/{ref}"), ok=(200, 202, 204, 404))
+    return endpoint.call("DELETE", f"manifests/{ref}", ok=(200, 202, 204, 404))
 
 
 async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
@@ -103,7 +102,7 @@ async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
     seen: set[str] = set()
     while url is not None:
         visited.add(url)
-        answer = await endpoint.http.fetch(replace(endpoint.call_url("GET", url), cap=PAGE_LIMIT))
+        answer = await endpoint.http.fetch(endpoint.call_url("GET", url, cap=PAGE_LIMIT))
         found = await offload(len(answer.body), read_tags, answer.body, what)
         fresh = [tag for tag in dict.fromkeys(found) if tag not in seen]
         seen.update(fresh)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import replace
 from functools import partial
 from urllib.parse import quote
 
@@ -23,6 +22,7 @@ from mirrord.wire.origin import check_url
 
 ATTEMPTS = 3
 LONGEST_CHUNK = 64 * MIB  # what one upload may hold in memory
+_KNOWN = (200, *UNSURE)
 _TYPE = {"Content-Type": "application/octet-stream"}
 _DAMAGED = ("DIGEST_INVALID", "SIZE_INVALID", "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN")
 
@@ -36,9 +36,9 @@ async def blob_size(endpoint: Endpoint, digest: Digest) -> int | None:
     Raises:
         RefusedError: at a source; before a push a refusal says nothing, and the upload decides.
     """
-    call = endpoint.call("HEAD", f"blobs/{digest}")
+    call = endpoint.call("HEAD", f"blobs/{digest}", ok=_KNOWN if endpoint.actions == PUSH else (200,))
     try:
-        answer = await endpoint.http.fetch(replace(call, ok=(200, *UNSURE)) if endpoint.actions == PUSH else call)
+        answer = await endpoint.http.fetch(call)
     except errors.MissingError:
         return None
     if answer.status != 200:
@@ -66,9 +66,10 @@ async def put_blob(endpoint: Endpoint, descriptor: Descriptor, source: Source) -
             if chunked:
                 done = await _put_chunks(endpoint, session, descriptor, body)
             else:
-                call = endpoint.call_url("PUT", _finish(endpoint.location(session), descriptor.digest))
                 content = Upload(descriptor.size, body) if descriptor.size else b""  # a plain `Content-Length: 0`
-                done = await endpoint.http.fetch(replace(call, headers=_TYPE, body=content, ok=(201,)))
+                url = _finish(endpoint.location(session), descriptor.digest)
+                call = endpoint.call_url("PUT", url, headers=_TYPE, body=content, ok=(201,))
+                done = await endpoint.http.fetch(call)
         except errors.UnreachableError as error:
             led = check_url(endpoint.location(session))
             if led == check_url(endpoint.base):
@@ -107,9 +108,9 @@ async def mount(endpoint: Endpoint, digest: Digest, source: str) -> bool:
     if source == endpoint.reference.path:
         return False
     query = f"mount={quote(digest, safe='')}&from={quote(source, safe='')}"
-    call = endpoint.call("POST", f"blobs/uploads/?{query}")
     # The scope for pushing comes first: a few registries look at the first one only.
-    call = replace(call, scope=f"{call.scope} {scope(source, PULL)}", body=b"", ok=(201, 202), attempts=1)
+    scopes = f"{scope(endpoint.reference.path, endpoint.actions)} {scope(source, PULL)}"
+    call = endpoint.call("POST", f"blobs/uploads/?{query}", scope=scopes, body=b"", ok=(201, 202), attempts=1)
     try:
         answer = await endpoint.http.fetch(call)
     except errors.MirrordError:
@@ -127,14 +128,15 @@ async def may_push(endpoint: Endpoint) -> None:
 
 async def _cancel(endpoint: Endpoint, session: HttpResponse) -> None:
     with contextlib.suppress(errors.MirrordError):  # many registries want the right to delete for this
-        cancel = endpoint.call_url("DELETE", endpoint.location(session))
-        await endpoint.http.fetch(replace(cancel, ok=(200, 202, 204), attempts=1))
+        await endpoint.http.fetch(
+            endpoint.call_url("DELETE", endpoint.location(session), ok=(200, 202, 204), attempts=1)
+        )
 
 
 async def _open(endpoint: Endpoint, digest: Digest) -> HttpResponse:
     """Open a session; another algorithm than sha256 has to be announced (distribution-spec, end-4c)."""
     query = "" if digest.algorithm == "sha256" else f"?digest-algorithm={digest.algorithm}"
-    return await endpoint.http.fetch(replace(endpoint.call("POST", f"blobs/uploads/{query}"), body=b"", ok=(202,)))
+    return await endpoint.http.fetch(endpoint.call("POST", f"blobs/uploads/{query}", body=b"", ok=(202,)))
 
 
 async def _put_chunks(endpoint: Endpoint, session: HttpResponse, descriptor: Descriptor, body: _Body) -> HttpResponse:
@@ -149,10 +151,11 @@ async def _put_chunks(endpoint: Endpoint, session: HttpResponse, descriptor: Des
             headers = {**_TYPE, "Content-Range": f"{offset}-{end - 1}"}
             content = Upload(len(chunk), partial(_once, chunk))  # not bytes: those are small, and have a deadline
             if end >= descriptor.size:
-                last = endpoint.call_url("PUT", _finish(url, descriptor.digest))
-                return await endpoint.http.fetch(replace(last, headers=headers, body=content, ok=(201,), attempts=1))
-            part = endpoint.call_url("PATCH", url)
-            answer = await endpoint.http.fetch(replace(part, headers=headers, body=content, ok=(201, 202), attempts=1))
+                url = _finish(url, descriptor.digest)
+                last = endpoint.call_url("PUT", url, headers=headers, body=content, ok=(201,), attempts=1)
+                return await endpoint.http.fetch(last)
+            part = endpoint.call_url("PATCH", url, headers=headers, body=content, ok=(201, 202), attempts=1)
+            answer = await endpoint.http.fetch(part)
             url = endpoint.location(answer)
             offset = end
     raise errors.DigestError(

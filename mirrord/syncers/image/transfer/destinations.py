@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from mirrord.blobs.reader import SpoolReader
 from mirrord.model.digest import Digest
@@ -54,6 +54,8 @@ class Destination(Readable, Protocol):
 class Streamed(Destination, Protocol):
     """A destination that blobs are sent to."""
 
+    keeps: Literal[False]
+
     async def put_blob(self, descriptor: Descriptor, opened: Callable[[], AsyncIterator[bytes]], /) -> None:
         """Write a blob; whole and verified on return. `opened` is called once for each attempt."""
 
@@ -66,9 +68,10 @@ class Collecting(Destination, Protocol):
         """Let names stand for manifests that are there, in one step; of names that come twice the last one counts."""
 
 
-@runtime_checkable
 class Keeping(Destination, Protocol):
     """A destination on our own disk, where what was spooled already lies."""
+
+    keeps: Literal[True]
 
     async def take_blob(self, blob: Descriptor, reader: SpoolReader) -> None:
         """Keep a blob; whole and verified on return."""
@@ -86,7 +89,7 @@ class Keeping(Destination, Protocol):
 
 async def send_blob(destination: Streamed | Keeping, blob: Descriptor, reader: SpoolReader) -> None:
     """Let a destination have a blob from its spool; sending begins when there is enough to send."""
-    if isinstance(destination, Keeping):
+    if destination.keeps:
         await destination.take_blob(blob, reader)
     else:
         await reader.worth_sending()

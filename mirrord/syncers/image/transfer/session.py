@@ -135,7 +135,7 @@ class ImageSession:
                 if lacking and not self._comes_with_its_name(copy, manifest, step):
                     await self._put(copy, top)
             except StorageError:  # our own disk failed: what was brought there for nothing is taken away at the end
-                if isinstance(copy.destination, Keeping):
+                if copy.destination.keeps:
                     self._full.add(copy.destination)
                 raise
         await delivery.gate.ready()
@@ -183,7 +183,7 @@ class ImageSession:
         if not unseen and await destination.has_manifest(parts.entry.digest):
             copy.tally.there += 1
             return False
-        if isinstance(destination, Keeping):
+        if destination.keeps:
             await destination.expect(parts.blobs)
         copy.extent.found(parts)
         await copy.workers.each(parts.children, lambda child: self._child(copy, child, depth + 1))
