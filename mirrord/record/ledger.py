@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Sized
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -17,6 +17,7 @@ from mirrord.record.store import Store
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services
 
+_MANY: Final = 2000  # names, which take some milliseconds
 PATIENCE: Final = 20.0
 """Seconds for a look at a target that left something open; who does not answer is asked at the next run."""
 
@@ -45,10 +46,13 @@ class RunLedger:
             yield {}
             return
         at, place = self._clock(), self._places[target]
-        entries = [
-            LedgerEntry(self._mirror, target, name, place, before, after, self._run, at)
-            for name, (before, after) in names.items()
-        ]
+        entries = await _aside(
+            lambda: [
+                LedgerEntry(self._mirror, target, name, place, before, after, self._run, at)
+                for name, (before, after) in names.items()
+            ],
+            names,
+        )
         try:
             await self._store.intend(entries)
         except StorageError:
@@ -62,9 +66,17 @@ class RunLedger:
             yield outcomes
             rest = Settled.DONE
         finally:
-            ended = [replace(entry, outcome=outcomes.get(entry.name, rest)) for entry in entries]
+            ends = ((entry, outcomes.get(entry.name, rest)) for entry in entries)
+            ended = await _aside(
+                lambda: [replace(one, outcome=end) for one, end in ends if end is not Settled.OPEN], names
+            )
             with suppress(StorageError):  # it stays open then, and is looked at
-                await self._store.settle([entry for entry in ended if entry.outcome is not Settled.OPEN])
+                await self._store.settle(ended)
+
+
+async def _aside(make: Callable[[], list[LedgerEntry]], names: Sized) -> list[LedgerEntry]:
+    """Return what `make` makes; of many thousand names beside the event loop."""
+    return await asyncio.to_thread(make) if len(names) > _MANY else make()
 
 
 async def settle(mirror: Mirror, syncer: Syncer, services: Services, store: Store) -> None:

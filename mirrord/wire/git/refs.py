@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -92,12 +92,15 @@ class Refs:
 
 def blocking(standing: Collection[str], coming: Collection[str]) -> frozenset[str]:
     """Return the refs that must go before others can come: files where those need folders, or below their names."""
+    if not standing:
+        return frozenset()
     folders = {parent for ref in coming for parent in parents(ref)}
     names = frozenset(coming)
     return frozenset(ref for ref in standing if ref in folders or not names.isdisjoint(parents(ref)))
 
 
-def parents(ref: str) -> frozenset[str]:
-    """Return the names under which a ref lies: `refs`, `refs/heads` and `refs/heads/a` for `refs/heads/a/b`."""
-    parts = ref.split("/")
-    return frozenset("/".join(parts[:length]) for length in range(1, len(parts)))
+def parents(ref: str) -> Iterator[str]:
+    """Yield the names under which a ref lies: `refs/heads/a`, `refs/heads` and `refs` for `refs/heads/a/b`."""
+    while "/" in ref:
+        ref = ref.rpartition("/")[0]
+        yield ref

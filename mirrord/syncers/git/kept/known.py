@@ -76,13 +76,8 @@ class KnownRefsNote:
         await self._repository.prepare()
         sealed = await asyncio.to_thread(self._seal)
         refs, head = await self._repository.refs(), await self._repository.head()
-        served = Refs({name: oid for name, oid in refs.items() if name.startswith((HEADS, TAGS))}, head)
-        stamps = (name.removeprefix(BACKUP).partition("/")[0] for name in refs if name.startswith(BACKUP))
-        oldest = min(stamps, default="")
-        known = KnownRefs(_below(refs, INCOMING), served, _below(refs, HELD), oldest)
-        states = {"served": served.refs, "incoming": known.incoming, "held": known.held}
-        facts = {name: json.dumps(dict(state)) for name, state in states.items()}
-        await self._notes.write(_NOTE, {"seal": sealed, "head": head, "oldest": oldest, **facts})
+        known, facts = await asyncio.to_thread(_sorted_out, refs, head)
+        await self._notes.write(_NOTE, {"seal": sealed, "head": head, "oldest": known.oldest, **facts})
         return known
 
     def _noted(self) -> KnownRefs | None:
@@ -115,6 +110,15 @@ def _stamp(path: Path) -> str:
     except OSError:
         return "-"
     return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
+
+
+def _sorted_out(refs: Mapping[str, str], head: str) -> tuple[KnownRefs, Mapping[str, str]]:
+    """Return what the refs of a cache are, and what is noted of that."""
+    served = Refs({name: oid for name, oid in refs.items() if name.startswith((HEADS, TAGS))}, head)
+    stamps = (name.removeprefix(BACKUP).partition("/")[0] for name in refs if name.startswith(BACKUP))
+    known = KnownRefs(_below(refs, INCOMING), served, _below(refs, HELD), min(stamps, default=""))
+    states = {"served": served.refs, "incoming": known.incoming, "held": known.held}
+    return known, {name: json.dumps(dict(state)) for name, state in states.items()}
 
 
 def _below(refs: Mapping[str, str], namespace: str) -> Mapping[str, str]:

@@ -20,6 +20,7 @@ from mirrord.wire.git.lfs.objects import Pointer, lacking, ordered, valid
 from mirrord.wire.git.lfs.pointers import in_use, search
 from mirrord.wire.git.refs import Refs
 from mirrord.wire.number import whole
+from mirrord.wire.offload import offload
 
 _NOTE: Final = "mirrord-lfs"
 _OWED: Final = "owed "
@@ -49,7 +50,8 @@ class LfsNotes:
             return {}
         note = await asyncio.to_thread(Notes(self.folder).read, _NOTE)
         known = await asyncio.to_thread(_known, note, {name: at for name, at in places.items() if name not in empty})
-        if note.get("print") == refs.fingerprint and known.keys() == places.keys():
+        fingerprint = await offload(refs.size, lambda: refs.fingerprint)
+        if note.get("print") == fingerprint and known.keys() == places.keys():
             return await self._here(known)
         tips, before = refs.objects, frozenset(note.get("tips", "").split())
         new = await search(self.git, self.folder, tips - before, before) if tips - before else frozenset()
@@ -62,7 +64,7 @@ class LfsNotes:
             everything = await search(self.git, self.folder, tips) if before else new
             found = {name: found.get(name, everything) & everything for name in places}
         owed = await self._here({name: found.get(name, frozenset()) for name in places})
-        facts = {"print": refs.fingerprint, "tips": "\n".join(sorted(tips)), "seen": "yes" if seen else ""}
+        facts = {"print": fingerprint, "tips": "\n".join(sorted(tips)), "seen": "yes" if seen else ""}
         facts |= await asyncio.to_thread(_written, owed, places)
         await Notes(self.folder).write(_NOTE, {**facts, "uses": "yes" if uses else ""})
         return owed

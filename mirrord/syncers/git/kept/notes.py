@@ -93,14 +93,14 @@ class Notes:
 
     async def write(self, name: str, facts: Mapping[str, str]) -> None:
         """Replace what is noted under `name`, durably. Raises StorageError: the old note is still there."""
-        await asyncio.to_thread(self._write, f"{name}.json", json.dumps(dict(facts), sort_keys=True).encode())
+        await asyncio.to_thread(self._write, f"{name}.json", facts)
 
-    def _write(self, file: str, data: bytes) -> None:
+    def _write(self, file: str, facts: Mapping[str, str]) -> None:
         for stray in self._folder.glob(f".{file}.*.tmp"):  # of a process that was killed
             stray.unlink(missing_ok=True)
         write_durably(
             self._folder / file,
-            data,
+            json.dumps(dict(facts), sort_keys=True).encode(),
             written=lambda: failpoints.hit("notes.written"),
             named=lambda: failpoints.hit("notes.renamed"),
         )

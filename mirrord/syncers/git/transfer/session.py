@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from mirrord.errors import ContentError, MirrordError
 from mirrord.model.ledger import settled
@@ -32,6 +33,8 @@ from mirrord.wire.offload import offload
 from mirrord.wire.secret import bug
 
 _NAMED = 3
+_TOLD = 1000  # receipts in a row, before others have their turn
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,11 @@ class TargetPush:
         return [replace(receipt, seconds=seconds) for receipt in receipts]
 
 
+def _moves(before: Mapping[str, str], after: Mapping[str, str]) -> Mapping[str, tuple[str | None, str | None]]:
+    moves = {ref: (before.get(ref), after.get(ref)) for ref in {**before, **after}}
+    return {ref: move for ref, move in moves.items() if move[0] != move[1]}
+
+
 def _change(step: Step, held: Refs) -> Change:
     return Change(step.item, held.refs.get(step.item), step.digest if step.action is Action.COPY else None)
 
@@ -156,7 +164,8 @@ class GitSession:
         """
         targets = {target.name: target for target in self._mirror.targets}
         names = dict.fromkeys(step.target for step in batch)
-        pushes = [TargetPush(targets[name], tuple(step for step in batch if step.target == name)) for name in names]
+        mine = await self._aside(lambda: {name: tuple(step for step in batch if step.target == name) for name in names})
+        pushes = [TargetPush(targets[name], steps) for name, steps in mine.items()]
         async with self._cache.pushing:
             pushes = await self._completed(pushes)
             await self._secure(frozenset(targets) - {push.target.name for push in pushes if push.work})
@@ -204,7 +213,7 @@ class GitSession:
         self._secured = Secured(found, unsaved, without, allow=mirror.allow, command=command)
 
     async def _adopt(self) -> None:
-        served, wanted = self._survey.served, self._survey.kept
+        served, wanted = self._survey.served, await self._aside(lambda: self._survey.kept)
         self._adopted = True
         kept = self._secured.backups
         changed = served is None or served.refs != wanted.refs
@@ -212,9 +221,7 @@ class GitSession:
             await self._cache.baseline.accept(*filter(None, (served, wanted)))
         if changed or kept or wanted.head not in (served.head if served else None, None):
             local = any(target.name == LOCAL for target in self._mirror.targets)
-            before, after = served.refs if served else {}, wanted.refs
-            moves = {ref: (before.get(ref), after.get(ref)) for ref in {**before, **after} if local}
-            moves = {ref: move for ref, move in moves.items() if move[0] != move[1]}
+            moves = await self._aside(lambda: _moves(served.refs if served else {}, wanted.refs)) if local else {}
             async with self._cache.lock, self._services.ledger.moving(LOCAL, moves):
                 await self._cache.adopt(wanted, kept, self._survey.at.strftime(STAMP))
 
@@ -249,12 +256,20 @@ class GitSession:
             receipts = [failed(step, MirrordError(bug(error))) for step in push.work]
         self._done |= {(push.target.name, receipt.step.item) for receipt in receipts if receipt.good}
         self._suspect |= any(receipt.code == ContentError.code for receipt in receipts)
-        for receipt in push.answered(receipts):
+        for number, receipt in enumerate(await self._aside(lambda: push.answered(receipts)), 1):
             on_receipt(receipt)
+            if number % _TOLD == 0:
+                await asyncio.sleep(0)
 
-    async def _outcomes(self, push: TargetPush) -> list[Receipt]:
+    async def _aside(self, work: Callable[[], _Made]) -> _Made:
+        """Return what `work` makes of all refs; of many beside the event loop."""
+        return await offload(self._survey.upstream.size, work)
+
+    async def _outcomes(self, push: TargetPush) -> Sequence[Receipt]:
         if not push.away:
-            return [self._lfs.receipt(step) if step.item == LFS else done(step) for step in push.work]
+            return await self._aside(
+                lambda: [self._lfs.receipt(step) if step.item == LFS else done(step) for step in push.work]
+            )
         name, destination = push.target.name, self._destination(push.target)
         held = self._survey.targets.get(name)
         async with self._cache.locks.hold(destination.address):
@@ -265,7 +280,7 @@ class GitSession:
             if push.lfs:
                 await self._lfs.send(name, destination)
             attempt = Push(destination)
-            changes = push.changes(held or Refs({}))
+            changes = await self._aside(lambda: push.changes(held or Refs({})))
             held_back = self._secured.held_back(changes)
             todo = tuple(change for change in changes if change.ref not in held_back)
             stuck = {**held_back, **await self._lfs.waiting(name, todo)}
@@ -277,12 +292,14 @@ class GitSession:
             attempt.errors |= stuck
         self._lfs.doubt(name, attempt.errors.values())
         old = {change.ref: change.old for change in changes}
-        return [
-            self._lfs.receipt(step)
-            if step.item == LFS
-            else self._secured.corrected(push.receipt(step, attempt, note), old.get(step.item))
-            for step in push.work
-        ]
+        return await self._aside(
+            lambda: [
+                self._lfs.receipt(step)
+                if step.item == LFS
+                else self._secured.corrected(push.receipt(step, attempt, note), old.get(step.item))
+                for step in push.work
+            ]
+        )
 
     def _destination(self, target: Target) -> GitDestination:
         cache, http = self._cache, self._services.http

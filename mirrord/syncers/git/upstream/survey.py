@@ -83,21 +83,25 @@ async def _up_to_date(mirror: Mirror, services: Services, cache: MirrorCache) ->
     """Return what upstream has, what a cache has that was brought up to that, and about how many bytes came."""
     source, count = source_address(mirror), 0
     refs, known = await _ask(source, services), await cache.known.read()
-    if _behind(known, refs):
+    if await _behind(known, refs):
         count = await cache.fetch(source, refs)
         known = await cache.known.read()
-    if _behind(known, refs):
+    if await _behind(known, refs):
         refs = await _ask(source, services)  # it moved between the look and the fetch
-    if _behind(known, refs):
+    if await _behind(known, refs):
         raise BrokenError(f"{source} changes while it is fetched; the next run tries again")
-    return refs, cache.known.recognised(known, refs), count
+    return refs, await offload(refs.size, cache.known.recognised, known, refs), count
 
 
-def _behind(known: KnownRefs, upstream: Refs) -> bool:
+async def _behind(known: KnownRefs, upstream: Refs) -> bool:
     """Compare with what git fetches: a name that it does not accept stays away, and the plan says so."""
-    if alike(known.incoming, upstream.refs):
-        return False
-    return known.incoming != {name: oid for name, oid in upstream.refs.items() if valid_ref(name)}
+
+    def differs() -> bool:
+        if alike(known.incoming, upstream.refs):
+            return False
+        return known.incoming != {name: oid for name, oid in upstream.refs.items() if valid_ref(name)}
+
+    return await offload(upstream.size, differs)
 
 
 async def _ask(source: Address, services: Services) -> Refs:

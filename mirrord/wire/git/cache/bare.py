@@ -16,6 +16,7 @@ from mirrord.wire.git.cache import packed
 from mirrord.wire.git.cache.repair import begin, repair, take_place
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, valid_oid, valid_ref
+from mirrord.wire.offload import offload
 
 OURS: Final = "refs/mirrord/"
 INCOMING: Final = "refs/mirrord/incoming/"
@@ -72,8 +73,8 @@ class Bare:
     async def refs(self, *under: str) -> Mapping[str, str]:
         """Return refs by full name, in one call: all, or those below the names of `under`."""
         args = ["for-each-ref", "--format=%(objectname) %(refname)", *(under or ("refs/",))]
-        out = (await self._git.run(args, folder=self.folder)).out.decode("utf-8", "surrogateescape")
-        return {name: oid for oid, _, name in (line.partition(" ") for line in out.split("\n")) if name}
+        out = (await self._git.run(args, folder=self.folder)).out
+        return await offload(len(out), _listed, out)
 
     async def head(self) -> str:
         """Return what HEAD points to."""
@@ -95,23 +96,25 @@ class Bare:
         gone = tuple(gone)
         if len(refs) >= packed.MANY and not gone and await self._add(refs):
             return
-        lines = [f"update {ref}\0{oid}\0\0" for ref, oid in sorted(refs.items())]
-        lines += [f"delete {ref}\0\0" for ref in sorted(gone)]
-        if lines:
-            stdin = "".join(lines).encode("utf-8", "surrogateescape")
+        if refs or gone:
+            stdin = await asyncio.to_thread(_transaction, refs, gone)
             await self._git.run(["update-ref", "--stdin", "-z"], folder=self.folder, stdin=stdin)
 
     async def _add(self, refs: Mapping[str, str]) -> bool:
         """Add refs that are new, all at once; False when that is not for us to do."""
-        oids = sorted(set(refs.values()))
+        oids = await asyncio.to_thread(lambda: sorted(set(refs.values())))
         lines = await batch_check(self._git, self.folder, [f"{oid}^{{}}" for oid in oids], "objectname", "objecttype")
-        ends = dict(zip(oids, (line.partition(" ")[::2] for line in lines), strict=True))
-        peeled = {ref: ends[oid][0] for ref, oid in refs.items() if ends[oid][0] != oid}
-        whole = all(valid_oid(end) for end, _ in ends.values())
-        branches = (ref for ref in refs if ref.startswith(HEADS))
-        if not whole or any(ref in peeled or ends[refs[ref]][1] != "commit" for ref in branches):
-            return False  # missing, or no commits: git has words for that
-        return await asyncio.to_thread(packed.add, self.folder, refs, peeled)
+
+        def add() -> bool:
+            ends = dict(zip(oids, (line.partition(" ")[::2] for line in lines), strict=True))
+            peeled = {ref: ends[oid][0] for ref, oid in refs.items() if ends[oid][0] != oid}
+            whole = all(valid_oid(end) for end, _ in ends.values())
+            branches = (ref for ref in refs if ref.startswith(HEADS))
+            if not whole or any(ref in peeled or ends[refs[ref]][1] != "commit" for ref in branches):
+                return False  # missing, or no commits: git has words for that
+            return packed.add(self.folder, refs, peeled)
+
+        return await asyncio.to_thread(add)
 
     async def point(self, head: str) -> None:
         """Let HEAD point to a branch, by its full name; anything else is left alone."""
@@ -134,11 +137,11 @@ class Bare:
 
     async def _bring_new(self, address: Address, deadline: float | None, seen: Refs) -> bool:
         """Bring many refs where there are none yet; False when that is not the case, or upstream moved meanwhile."""
-        refs = {f"{INCOMING}{name.removeprefix('refs/')}": oid for name, oid in seen.refs.items() if valid_ref(name)}
-        if len(refs) < packed.MANY or await self.refs(INCOMING):
+        if len(seen.refs) < packed.MANY or await self.refs(INCOMING):
             return False
+        refs, oids = await asyncio.to_thread(_incoming, seen)
         try:
-            await self._fetch(address, deadline, (), sorted(set(refs.values())))
+            await self._fetch(address, deadline, (), oids)
         except BusyError:
             return False
         return await self._add(refs)
@@ -212,3 +215,19 @@ def _files(folder: Path) -> Iterator[tuple[str, int]]:
             else:
                 with contextlib.suppress(OSError):
                     yield entry.name, entry.stat(follow_symlinks=False).st_size
+
+
+def _listed(out: bytes) -> Mapping[str, str]:
+    lines = (line.partition(" ") for line in out.decode("utf-8", "surrogateescape").split("\n"))
+    return {name: oid for oid, _, name in lines if name}
+
+
+def _incoming(seen: Refs) -> tuple[Mapping[str, str], Sequence[str]]:
+    refs = {f"{INCOMING}{name.removeprefix('refs/')}": oid for name, oid in seen.refs.items() if valid_ref(name)}
+    return refs, sorted(set(refs.values()))
+
+
+def _transaction(refs: Mapping[str, str], gone: Iterable[str]) -> bytes:
+    lines = [f"update {ref}\0{oid}\0\0" for ref, oid in sorted(refs.items())]
+    lines += [f"delete {ref}\0\0" for ref in sorted(gone)]
+    return "".join(lines).encode("utf-8", "surrogateescape")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -174,9 +175,13 @@ class GitCache(Bare):
             await self.update(places, old.difference(places))
             failpoints.hit("git.backed_up")
         now = await self.refs(HEADS, TAGS)
-        changed = {ref: oid for ref, oid in wanted.items() if now.get(ref) != oid}
-        gone = now.keys() - wanted.keys()
-        way = blocking(gone, changed)
+
+        def compared() -> tuple[Mapping[str, str], AbstractSet[str], AbstractSet[str]]:
+            changed = {ref: oid for ref, oid in wanted.items() if now.get(ref) != oid}
+            gone = now.keys() - wanted.keys()
+            return changed, gone, blocking(gone, changed)
+
+        changed, gone, way = await asyncio.to_thread(compared)
         if way:
             await self.update({}, way)
         await self.update(changed, gone - way)
@@ -223,10 +228,10 @@ def _places(stamp: str, backups: Iterable[tuple[str, str]], taken: Mapping[str, 
     for ref, oid in backups:
         for number in count():
             name = f"{BACKUP}{stamp}{f'.{number}' if number else ''}/{ref.removeprefix('refs/')}"
-            if held.get(name, oid) == oid and name not in folders and not held.keys() & parents(name):
+            if held.get(name, oid) == oid and name not in folders and held.keys().isdisjoint(parents(name)):
                 break
         held[name] = chosen[name] = oid
-        folders |= parents(name)
+        folders.update(parents(name))
     return chosen
 
 
