@@ -6,6 +6,7 @@ sweep removes it nor the next run brings it again.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,11 +76,12 @@ class NamedFiles:
         missing = await self._store.missing(names.values())
         return frozenset(name for name, digest in names.items() if digest in missing)
 
-    async def put(self, name: str, data: bytes, media_type: str) -> None:
-        """Bring something small."""
-        digest = Digest.of(data)
+    async def put(self, name: str, data: bytes, media_type: str) -> Digest:
+        """Bring something that is in memory, and return its digest."""
+        digest = await asyncio.to_thread(Digest.of, data)
         await self._store.put(digest, data)
         self._bring(name, digest, ManifestRef(media_type, len(data)))
+        return digest
 
     async def adopt(self, name: str, digest: Digest, file: Path, link: ManifestRef) -> None:
         """Bring a file, which is linked and not copied: nobody may write to it any more."""

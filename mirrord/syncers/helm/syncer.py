@@ -18,13 +18,14 @@ from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.helm import front
 from mirrord.syncers.helm.kept import RunNotes, files_of
-from mirrord.syncers.helm.names import ChartVersion, is_oci, places, repository_of, source_of, spec_of
+from mirrord.syncers.helm.names import ChartVersion, api_of, is_oci, places, repository_of, source_of, spec_of
 from mirrord.syncers.helm.plan.choice import choose, concerns
 from mirrord.syncers.helm.plan.steps import plan
 from mirrord.syncers.helm.plan.survey import HelmSurvey
 from mirrord.syncers.helm.spec import HelmSpec, HelmTarget
 from mirrord.syncers.helm.transfer.inventory import Visit, look, open_target, versions_held
 from mirrord.syncers.helm.transfer.local import LocalTarget
+from mirrord.syncers.helm.transfer.published import PublishedIndexes
 from mirrord.syncers.helm.transfer.session import HelmSession
 from mirrord.syncers.helm.transfer.target import ChartTarget, Listing
 from mirrord.syncers.helm.upstream.fetch import ChartSource
@@ -89,10 +90,13 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
     notes = RunNotes(mirror, services)
     wanted = [choice.chart for choice in survey.choices.values()]
     opened: list[tuple[Target, ChartTarget, Visit]] = []
+    ours = PublishedIndexes(mirror, services, _listing, wanted)
+    if any(api_of(mirror, target) == "directory" for target in mirror.targets if target.name in survey.targets):
+        await ours.load()  # it looks at its index once more
     for target in mirror.targets:
         if target.name in survey.targets:
             facts = dict(survey.targets[target.name].facts)
-            visit = Visit(_listing, plan.at.timestamp(), wanted, survey.entries, facts)
+            visit = Visit(ours.listing, plan.at.timestamp(), wanted, survey.entries, facts)
             opened.append((target, open_target(mirror, target, services, visit), visit))
 
     def came(count: int) -> None:
@@ -115,6 +119,8 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
             for _, place, _ in opened:
                 if isinstance(place, LocalTarget):
                     await place.save()
+    with contextlib.suppress(StorageError):  # then the next run reads the index itself
+        await ours.keep({name: index for name, index in session.finished.items() if index.data})
     await notes.note(plan, session.finished, session.troubles, whole=session.whole)
 
 
@@ -126,7 +132,10 @@ def _listing(data: bytes) -> Listing:
 async def _compared(mirror: Mirror, services: Services, index: Index, now: datetime, notes: RunNotes) -> HelmSurvey:
     spec = spec_of(mirror)
     choices = await asyncio.to_thread(choose, index.entries, spec, now)
-    visit = Visit(_listing, now.timestamp(), [choice.chart for choice in choices.values()], index.entries)
+    wanted = [choice.chart for choice in choices.values()]
+    ours = PublishedIndexes(mirror, services, _listing, wanted)
+    await ours.load()
+    visit = Visit(ours.listing, now.timestamp(), wanted, index.entries)
     (targets, unasked), (files, stale) = await asyncio.gather(
         look(mirror, services, visit, notes),
         _extras(mirror, services, index),

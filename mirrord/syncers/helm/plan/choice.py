@@ -127,5 +127,5 @@ def _versions(versions: Sequence[ChartVersion], spec: HelmSpec, now: datetime) -
 
 def ripe(entry: ChartVersion, spec: HelmSpec, now: datetime) -> bool:
     """Whether a version is old enough; one without a date is."""
-    created = instant(entry.created or "")
-    return not spec.min_age or created is None or (now - created[0]).total_seconds() >= spec.min_age
+    created = instant(entry.created or "") if spec.min_age else None
+    return created is None or (now - created[0]).total_seconds() >= spec.min_age

@@ -161,6 +161,11 @@ _CHANGED: Final = {
 }
 
 
+def _same(chart: ChartVersion, ours: ChartVersion) -> bool:
+    """Whether an index of ours lists a version as it shall."""
+    return chart.listed == ours.listed and published(chart) == {**ours.entry, "urls": list(ours.urls)}
+
+
 class _Steps:
     """Makes the steps of one plan."""
 
@@ -239,10 +244,8 @@ class _Steps:
         if found.own is None:
             return Action.KEEP, "lists all that is wanted"
         listed = self.listed[target] = listing(found, choices, {}, ())
-        same = {chart.item: (chart.listed, published(chart)) for chart in listed} == {
-            item: (own.listed, {**own.entry, "urls": list(own.urls)}) for item, own in found.own.items()
-        }
-        if not same:
+        own = found.own
+        if len(listed) != len(own) or not all(chart.item in own and _same(chart, own[chart.item]) for chart in listed):
             return Action.COPY, "its entries are not as upstream has them"
         rewrite = target in self._survey.rewrite
         return (Action.COPY, "to be written anew") if rewrite else (Action.KEEP, "lists all that is wanted")

@@ -76,7 +76,7 @@ class HelmSession:
         self._left: set[str] = set()
         self._refused: dict[str, MirrordError] = {}  # by target, why it did not take the last one that it did not take
         self.read = 0  # bytes of archives that were fetched so far
-        self.finished: set[str] = set()  # the targets whose index was written
+        self.finished: dict[str, IndexFile] = {}  # by target, the index that was written
         self.troubles = dict(self._survey.troubles)  # what could not be had, now or at earlier looks
         self.whole = True  # everything was done that can be done before something changes
 
@@ -225,7 +225,7 @@ class HelmSession:
             moves = {one: (before.get(one), after.get(one)) for one in before | after}
         async with self._services.ledger.moving(name, {one: move for one, move in moves.items() if move[0] != move[1]}):
             await self._targets[name].finish(index)
-        self.finished.add(name)
+        self.finished[name] = index
         return index
 
     def _index(self, name: str, steps: Sequence[Step]) -> IndexFile:
