@@ -50,7 +50,7 @@ class Settings(Strict):
 
     listen: Annotated[str, AfterValidator(_listen), Field(examples=["127.0.0.1:8080"])] = "127.0.0.1:8080"
     spool: SpoolSettings = SpoolSettings()
-    parallel: Annotated[int, Field(ge=1, le=64)] = 4
+    parallel: Annotated[int, Field(ge=1, le=64)] = 8
     trust: Trust = 12 * 3600.0
     deadline: Deadline = 6 * 3600.0
     log: Log = Log()

@@ -20,18 +20,18 @@ def test_defaults(load: Load) -> None:
     """Nothing has to be written."""
     settings = load(EXAMPLE).settings
     assert settings == Settings()
-    assert (settings.listen, settings.spool.budget, settings.parallel) == ("127.0.0.1:8080", 20 * 2**30, 4)
+    assert (settings.listen, settings.spool.budget, settings.parallel) == ("127.0.0.1:8080", 20 * 2**30, 8)
     assert (settings.trust, settings.deadline, settings.log.format) == (43200.0, 21600.0, "auto")
 
 
 def test_everything_can_be_written(load: Load) -> None:
     """Each key changes what it names."""
     settings = load(
-        "settings: {listen: '[::1]:0', spool: {budget: 1.5GiB}, parallel: 8, trust: 0s, "
+        "settings: {listen: '[::1]:0', spool: {budget: 1.5GiB}, parallel: 6, trust: 0s, "
         "deadline: 1h30m, log: {format: json, level: debug}}"
     ).settings
     assert settings.listen == "[::1]:0"
-    assert (settings.spool.budget, settings.parallel, settings.trust, settings.deadline) == (3 * 2**29, 8, 0.0, 5400.0)
+    assert (settings.spool.budget, settings.parallel, settings.trust, settings.deadline) == (3 * 2**29, 6, 0.0, 5400.0)
     assert (settings.log.format, settings.log.level) == ("json", "debug")
 
 

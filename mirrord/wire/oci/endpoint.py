@@ -68,9 +68,8 @@ class Endpoint:
 
     def call_url(self, method: str, url: str, **more: Any) -> HttpRequest:
         """Return a request to a URL that the registry gave us. `Http` decides what a foreign host gets to see."""
-        return HttpRequest(
-            method, url, self.reference.domain, **{"scope": scope(self.reference.path, self.actions), **more}
-        )
+        more.setdefault("scope", scope(self.reference.path, self.actions))
+        return HttpRequest(method, url, self.reference.domain, **more)
 
     def location(self, answer: HttpResponse) -> str:
         """Return where an answer's Location points to, resolved against the URL that answered; never rebuilt.
