@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import json
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from mirrord.cli import GARBAGE
+from mirrord import garbage
 from mirrord.events import Events
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Item, Plan, Step
@@ -196,7 +195,8 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    gc.set_threshold(GARBAGE)  # as the service does
+    garbage.look_briefly()  # as the service does
+    garbage.keep()
     with tempfile.TemporaryDirectory() as folder:
         work = {"image": (IMAGE, images(given.items)), "helm": (HELM, charts(given.items))}
         found = {kind: asyncio.run(runs(kind, *one, Path(folder))) for kind, one in work.items()}

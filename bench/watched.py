@@ -17,7 +17,7 @@ import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from mirrord.cli import GARBAGE
+from mirrord import garbage
 from mirrord.commands import Sync
 from mirrord.daemon.loop import run
 from mirrord.daemon.main import serve
@@ -163,9 +163,7 @@ async def open_daemon(conf: Path, state: Path) -> AsyncIterator[WatchedDaemon]:
 
 def main() -> None:
     """Serve what the arguments say: a folder of configuration and one for state."""
-    import gc  # noqa: PLC0415 - as the command does
-
-    gc.set_threshold(GARBAGE)
+    garbage.look_briefly()  # as the command does
     conf, state = map(Path, sys.argv[1:])
     os._exit(run(_serve(conf, state)))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar, get_args
+from typing import Any, ClassVar, Final, Generic, TypeVar, get_args
 
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
@@ -75,8 +75,24 @@ class GetStatus(Command[Status]):
     """Say how everything stands."""
 
 
+WAITING: Final = "it counts from the next start on"
+"""What is to be said of each key in `Changes.waiting`."""
+
+
 @dataclass(frozen=True, slots=True)
-class Reload(Command[None]):
+class Changes:
+    """What a configuration that was read again changed: mirrors by name, and other keys."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()  # `hosts` and `settings.x`, in force from now on
+    waiting: tuple[str, ...] = ()  # `settings.x` that are others than at the start, and count from the next one on
+    notices: tuple[str, ...] = ()  # what was passed over or has no effect, one sentence each
+
+
+@dataclass(frozen=True, slots=True)
+class Reload(Command[Changes]):
     """Read the configuration again; a wrong one is refused, and the old one stays in force."""
 
     of_daemons = True

@@ -5,19 +5,17 @@ A command is imported only when it is called, so that `mirrord copy` never pays 
 
 from __future__ import annotations
 
-import gc
 import sys
 
 import click
 
+from mirrord import garbage
 from mirrord.cli.console import note, plain_lines, say_json
 from mirrord.cli.grammar import COMMANDS, PROGRAM
 from mirrord.errors import MirrordError, UsageError
 from mirrord.wire.secret import redact, unnamed
 
 __all__ = ["COMMANDS", "main"]
-
-GARBAGE = 20_000  # objects between two looks for cycles: the default of 700 costs 6 % of a copy and finds nothing
 
 
 def _clean(text: str, *typed: str) -> str:
@@ -36,7 +34,7 @@ def _failed(given: list[str], code: str, message: str) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
-    gc.set_threshold(GARBAGE)
+    garbage.look_briefly()
     given = sys.argv[1:] if arguments is None else arguments
     try:
         sys.exit(PROGRAM(given, standalone_mode=False, prog_name="mirrord") or 0)
@@ -52,4 +50,4 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(UsageError.exit_code)
     finally:
-        gc.freeze()  # what lives now goes with the process: the interpreter need not look for cycles in it once more
+        garbage.keep()  # what lives now goes with the process: the interpreter need not look for cycles in it once more

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from mirrord.cli.ask import ask
-from mirrord.cli.console import say, say_json
-from mirrord.commands import Reload
+from mirrord.cli.console import plain, say, say_json
+from mirrord.commands import WAITING, Reload
 
 
 def reload(*, state: Path | None, json: bool) -> int:
     """Run the command and return its exit code."""
-    ask(Reload(), None, state, quiet=True)
+    changes = ask(Reload(), None, state, quiet=True)
     if json:
-        say_json({"reloaded": True})
-    else:
-        say("the configuration is in force")
+        say_json({"reloaded": True, **asdict(changes)})
+        return 0
+    say("the configuration is in force")
+    for word in ("added", "removed", "changed", "taken"):
+        if names := getattr(changes, word):
+            say(f"{word}: {', '.join(names)}")
+    for text in (*(f"{key} changed; {WAITING}" for key in changes.waiting), *changes.notices):
+        say(plain(text))
     return 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mirrord import __version__
+from mirrord import __version__, garbage
 from mirrord.blobs import reserve
-from mirrord.commands import GetStatus, Reload
-from mirrord.config.load import load_folder
+from mirrord.commands import WAITING, Changes, GetStatus, Reload
+from mirrord.config.load import Configuration, load_folder
+from mirrord.config.settings import Settings
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.systemd import Notifier
@@ -30,6 +31,26 @@ from mirrord.syncer.values import Services
 LOOK_EVERY = 15.0
 """Seconds between two looks at the state on disk."""
 _AT_START = ("listen", "spool", "log")  # settings that count from a start on
+
+
+def changes_of(before: Configuration, fresh: Configuration, begun: Settings) -> Changes:
+    """Say what another configuration changes; `begun` are the settings that the daemon was started with."""
+    old, new = ({mirror.name: mirror for mirror in one.mirrors} for one in (before, fresh))
+
+    def differ(one: Settings, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(f"settings.{name}" for name in names if getattr(one, name) != getattr(fresh.settings, name))
+
+    return Changes(
+        added=tuple(name for name in new if name not in old),
+        removed=tuple(name for name in old if name not in new),
+        changed=tuple(name for name in new if name in old and old[name] != new[name]),
+        taken=(
+            *(["hosts"] if before.book != fresh.book else []),
+            *differ(before.settings, (name for name in Settings.model_fields if name not in _AT_START)),
+        ),
+        waiting=differ(begun, _AT_START),
+        notices=fresh.notices,
+    )
 
 
 class Daemon(Dispatcher):
@@ -56,6 +77,7 @@ class Daemon(Dispatcher):
         self._looking = asyncio.Lock()
         self._configuration_error = ""
         self._edition = 0
+        self._ran = False  # whether runs ended since we looked for cycles
         self._board = Board()
         self._reloading = asyncio.Lock()
         self.clock = Clock(runtime.runner.tick, now)
@@ -111,22 +133,22 @@ class Daemon(Dispatcher):
         """See `View.edition`."""
         return self._edition
 
-    async def reload(self, _: Reload) -> None:
+    async def reload(self, _: Reload) -> Changes:
         """See `Reload`. Validates first, then swaps: a bad file changes nothing (bad input 73)."""
         async with self._reloading:
             self._notifier.reloading()
             try:
                 fresh = await asyncio.to_thread(load_folder, self._folder, self.runtime.snapshot.syncers, self._environ)
+                changes = changes_of(self.runtime.snapshot.configuration, fresh, self._at_start)
                 self.clock.replace(fresh.mirrors)
                 await self.runtime.adopt(fresh)
                 self._configuration_error = ""
                 await self.follow()
-                begun = self._at_start
-                changed = [name for name in _AT_START if getattr(begun, name) != getattr(fresh.settings, name)]
-                restart = (f"settings.{name} changed; it counts from the next start on" for name in changed)
-                for notice in (*fresh.notices, *restart):
+                for notice in (*changes.notices, *(f"{key} changed; {WAITING}" for key in changes.waiting)):
                     self._logs.write("warning", "daemon.notice", message=notice)
+                garbage.keep()
                 self.runtime.events.emit(Reloaded())
+                return changes
             except MirrordError as error:
                 self._configuration_error = str(error)
                 self.runtime.events.emit(Reloaded(str(error)))
@@ -156,6 +178,7 @@ class Daemon(Dispatcher):
             await self.look()
         self._remember(await self._stands(run))
         self._edition += 1
+        self._ran = True
         self._notifier.status(self.summary())
 
     async def _stands(self, run: Run) -> Sequence[Standing]:
@@ -190,10 +213,13 @@ class Daemon(Dispatcher):
                 self._trouble = str(error)
 
     async def look_after_state(self) -> None:
-        """Look again and again."""
+        """Look again and again; and for cycles when runs have ended since, and none is under way."""
         while True:
             await self.look()
             await asyncio.sleep(LOOK_EVERY)
+            if self._ran and not self.runtime.runner.running():
+                self._ran = False
+                garbage.collect()
 
     def _hear(self, event: Event) -> None:
         self._edition += isinstance(event, RunStarted | RunFinished | Reloaded)

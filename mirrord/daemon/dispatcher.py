@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from mirrord import __version__, pipeline
-from mirrord.commands import Backups, Command, GetStatus, PlanMirrors, Publish, Reload, Restore, Sync, word
+from mirrord.commands import Backups, Changes, Command, GetStatus, PlanMirrors, Publish, Reload, Restore, Sync, word
 from mirrord.daemon.runner import STOPPING
 from mirrord.daemon.runtime import Runtime, Snapshot, now
 from mirrord.errors import BusyError, UsageError
@@ -76,7 +76,7 @@ class Dispatcher:
         board = Board(await self.runtime.store.standing())
         return board.status(__version__, now(), self.runtime.snapshot.configuration.mirrors)
 
-    async def reload(self, _: Reload) -> None:
+    async def reload(self, _: Reload) -> Changes:
         """See `Reload`; UsageError where there is no daemon."""
         raise UsageError(NO_DAEMON)
 

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from mirrord import __version__
+from mirrord import __version__, garbage
 from mirrord.commands import Reload
 from mirrord.config.load import load_folder
 from mirrord.daemon.daemon import Daemon
@@ -68,6 +68,7 @@ async def serve(
         await _open(stack, daemon, public, state, configuration.settings.spool.budget)
         address = address_of(public)
         logs.write("info", "daemon.ready", address=address, version=__version__, mirrors=len(runtime.snapshot.names))
+        garbage.keep()
         await _until_signal(daemon, logs, notifier)
         daemon.clock.stop()
         if not await runtime.runner.stop(stop_timeout):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mirrord import garbage
 from mirrord.cli import main
 from tests.support.commands import Desk, Said
 
@@ -32,7 +32,7 @@ def dead() -> Iterator[str]:
 @pytest.fixture
 def typed(desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
     """Run a command at the desk in this process: quicker than a child, for what is refused before it begins."""
-    monkeypatch.setattr(gc, "set_threshold", lambda _: None)  # the test process keeps its own
+    monkeypatch.setattr(garbage, "look_briefly", lambda: None)  # the test process keeps its own thresholds
     monkeypatch.setattr(tempfile, "tempdir", str(desk.temporary))
     monkeypatch.chdir(desk.folder)
     for name, value in desk.environ.items():

@@ -114,9 +114,18 @@ async def test_reload_by_command(desk: Desk) -> None:
                 f"mirrors: [{{name: new, kind: image, from: {{repository: {source.host}/b}}, to: local}}]\n"
             )
             taken = await desk.run("reload", "--json")
-            assert (taken.status, taken.document) == (0, {"reloaded": True})
+            nothing: dict[str, object] = {key: [] for key in ("removed", "changed", "taken", "waiting", "notices")}
+            assert (taken.status, taken.document) == (0, {"reloaded": True, "added": ["new"], **nothing})
             names = [mirror["name"] for mirror in (await desk.run("status", "--json")).document["mirrors"]]
             assert names == ["app", "new"]
+            wrong.write_text("settings: {parallel: 9, log: {level: debug}}\nhosts: {h.example: {requests: 2}}\n")
+            told = (await desk.run("reload")).out.splitlines()
+            assert told == [
+                "the configuration is in force",
+                "removed: new",
+                "taken: hosts, settings.parallel",
+                "settings.log changed; it counts from the next start on",
+            ]
         desk.configure("mirorrs: []\n", "b.yaml")  # what is configured is not even read then
         alone = await desk.run("reload")
         assert (alone.status, "no daemon" in alone.err) == (64, True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mirrord import garbage
 from mirrord.cli import main
 
 CONFIGURATION = """
@@ -37,7 +37,7 @@ Typed = Callable[..., tuple[int, str, str]]
 def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
     """Run the command over the configuration; returns exit code, output and errors."""
     (tmp_path / "main.yaml").write_text(CONFIGURATION)
-    monkeypatch.setattr(gc, "set_threshold", lambda _: None)
+    monkeypatch.setattr(garbage, "look_briefly", lambda: None)
     monkeypatch.delenv("MIRRORD_LISTEN", raising=False)
 
     def run(*arguments: str) -> tuple[int, str, str]:

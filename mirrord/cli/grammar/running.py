@@ -27,11 +27,11 @@ is wrong.
 
 _RELOAD = command(
     "reload",
-    """Let the daemon that holds the state read its configuration again, and say what is wrong with it.
+    """Let the daemon that holds the state read its configuration again, and say what that changes, or what is wrong.
 
 The same as SIGHUP: a wrong configuration is refused, and the one before stays in force.
-`settings.listen`, `settings.spool` and `settings.log` count from the next start of the daemon on;
-its log says so when one of them changed.
+Mirrors that are added, removed or changed are told, and what waits for the next start of the daemon:
+`settings.listen`, `settings.spool` and `settings.log`.
 
   $ mirrord reload
 
