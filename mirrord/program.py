@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
+from fcntl import F_SETPIPE_SZ, fcntl
 from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO, Final
@@ -103,6 +104,8 @@ class RunningProgram:
         self._fds = tuple(stream.fileno() for stream in (process.stdout, process.stderr) if stream)
         for fd in self._fds:
             os.set_blocking(fd, False)
+        with contextlib.suppress(OSError):  # fewer, larger reads; the kernel gives one user so much and no more
+            fcntl(self._fds[0], F_SETPIPE_SZ, PIECE)
         self._errors = asyncio.ensure_future(self._read_errors())
 
     async def read(self) -> bytes:

@@ -284,3 +284,17 @@ def test_orphans_are_reaped() -> None:
     """As the first process of a container we get what a program leaves behind: it is ended, and no zombie stays."""
     done = subprocess.run([sys.executable, "-c", REAPER], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["3", "nobody"], done.stderr
+
+
+def test_output_comes_in_large_pieces(on_loop: Callable[[Awaitable[Any]], Any]) -> None:
+    """A program may be a piece ahead of whoever reads it, who gets all of that at once."""
+
+    async def work() -> list[int]:
+        async with started(sh(f"head -c {2 * program.PIECE} /dev/zero")) as running:
+            found = []
+            for _ in range(3):
+                await asyncio.sleep(0.2)
+                found.append(len(await running.read()))
+        return found
+
+    assert on_loop(work()) == [program.PIECE, program.PIECE, 0]

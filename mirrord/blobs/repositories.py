@@ -46,6 +46,11 @@ class RepositoryState:
     revision: str = field(default=ABSENT, compare=False)
 
     @cached_property
+    def names(self) -> Sequence[str]:
+        """The tags, sorted: once for all who list this revision."""
+        return sorted(self.tags)
+
+    @cached_property
     def content(self) -> frozenset[Digest]:
         """Digests of everything that is reachable in this repository, manifests and blobs."""
         return frozenset(self.manifests) | {ref for link in self.manifests.values() for ref in link.refs}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from aiohttp import web
 
 from mirrord.serve.bodies import Bodies
 from mirrord.serve.front import Front, oci_error
 from mirrord.serve.programs import Programs
-from mirrord.serve.status import StatusPages, View
+from mirrord.serve.status import Handler, StatusPages, View
 
 LONGEST = 4096
 """Characters of a path; the longest valid one, a 255-character name and a sha512 digest, has about 400."""
@@ -24,29 +24,33 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 def make_app(view: View, programs: Programs | None = None, bodies: Bodies | None = None) -> web.Application:
     """Build the application that answers on the public address; `programs` and `bodies` are those of the fronts."""
-    app = web.Application(client_max_size=64 * 1024)
-    app.on_response_prepare.append(_signed)
     shown = StatusPages(view)
     pages = shown.pages()
-    app.on_cleanup.append(shown.close)
     front = Front(view.fronts, view.services, programs, bodies)
-    app.on_cleanup.append(front.close)
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         path = raw_path(request)
         refused = refusal(path)
         if refused is not None:
             return _refused(path, *refused)
-        page = pages.get(path)
+        page = pages.get(unquote(path) if "%" in path else path)
         found = None if page else await front.answer(request, path)
         if found is not None:
             return found
         if request.method not in ("GET", "HEAD"):
             return web.Response(status=405, headers={"Allow": "GET, HEAD"}, text="only reading is possible here\n")
-        return await page(request) if page else web.Response(status=404, text="no such page\n")
+        return await (page or handler)(request)
 
-    app.router.add_route("*", "/{rest:.*}", answer)  # what it takes apart, it decodes: nothing is to be seen before us
+    app = web.Application(middlewares=[answer], client_max_size=64 * 1024)
+    app.on_response_prepare.append(_signed)
+    app.on_cleanup.extend((shown.close, front.close))
+    app.router.add_route("*", "/{rest:.*}", _nothing)
     return app
+
+
+async def _nothing(_: web.Request) -> web.StreamResponse:
+    return web.Response(status=404, text="no such page\n")
 
 
 def raw_path(request: web.BaseRequest) -> str:

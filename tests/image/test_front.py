@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from mirrord.blobs import repositories
 from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.model.digest import Digest
 from mirrord.syncer.serving import Request, Response
@@ -202,6 +203,23 @@ async def test_tags_come_in_pages(world: World) -> None:
         assert link == "" or link.endswith('; rel="next"')
         query = dict(parse_qsl(urlsplit(link.partition(">")[0].lstrip("<")).query))
     assert found == sorted(tags)
+
+
+async def test_tags_are_sorted_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lists the tags of one revision gets them as they were sorted for the first who did; a new one is new."""
+    sorts: list[int] = []
+
+    def counted(names: Collection[str]) -> list[str]:
+        sorts.append(len(names))
+        return sorted(names)
+
+    monkeypatch.setattr(repositories, "sorted", counted, raising=False)
+    folder = write_layout(IMAGE, world.folder / "build")
+    for tags in (["v1"], ["v1", "v2"]):
+        await world.run(world.mirror({"layout": folder, "names": tags}, LOCAL))
+        for _ in range(50):
+            assert json.loads(said(await ask(world, "app/tags/list")))["tags"] == tags
+    assert sorts == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,14 @@ async def test_posting_needs_a_program(served: Served) -> None:
     assert (await served.ask("POST", "/v2/closed", Content_Length="0"))[::2] == (403, b"never\n")
 
 
+@pytest.mark.parametrize("target", ["OPTIONS *", "CONNECT h:1", "GET http://h", "GET http://h/v2/", "GET /v2/a%0ab"])
+async def test_only_paths_are_asked_for(served: Served, target: str) -> None:
+    """What is no path, or hides a line, is refused before anybody looks at it, and a page's path may be escaped."""
+    assert (await served.ask(*target.split()))[0] == 400
+    assert served.front.asked == []
+    assert (await served.ask("GET", "/%6civez"))[0] == 200
+
+
 async def test_front_passes_the_raw_path(served: Served) -> None:
     """The syncer gets what follows its prefix as the client sent it, and the first of several query values."""
     assert (await served.ask("GET", "/v2/a%2Db/tags/list?n=1&n=2&last=x"))[0] == 200

@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from operator import itemgetter
 from urllib.parse import quote, unquote, urlencode
 
 from mirrord.blobs.repositories import ManifestRef, Repositories, RepositoryState
@@ -121,7 +122,7 @@ async def _tags(name: str, what: str, query: Mapping[str, str], repositories: Re
         return None
     if what != "list":
         return refusal(404, "UNSUPPORTED", "only tags/list is known")
-    page, link = _page(sorted(state.tags), f"/v2/{name}/tags/list", query)
+    page, link = _page(state.names, f"/v2/{name}/tags/list", query)
     return _answer(200, {"name": name, "tags": page}, link)
 
 
@@ -163,7 +164,9 @@ async def _referrers(
     """
     subject = Digest.parse(reference)
     state = await repositories.state(name) or RepositoryState()
-    about = {digest: link for digest, link in sorted(state.manifests.items()) if link.subject in (None, subject)}
+    about = dict(
+        sorted((one for one in state.manifests.items() if one[1].subject in (None, subject)), key=itemgetter(0))
+    )
     lost = await store.missing(about)
     kept = [(digest, link) for digest, link in about.items() if digest not in lost]
     found = {digest: entry for digest, link in kept if (entry := await _entry(digest, link, subject, store))}

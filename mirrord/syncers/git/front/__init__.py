@@ -20,6 +20,7 @@ from mirrord.syncers.git.front.clone import clone
 from mirrord.syncers.git.front.lfs import PREFIX, lfs
 from mirrord.syncers.git.front.raw import raw
 from mirrord.syncers.git.front.state import GitFront, front_of
+from mirrord.syncers.git.kept.known import state_of
 from mirrord.syncers.git.names import FOLDER, MARK
 
 prefixes: Final = ("/git/", "/raw/")
@@ -34,11 +35,12 @@ async def respond(request: Request, services: Services) -> Response:
     name, _, rest = request.path.partition("/")
     name = name.removesuffix(".git") if request.prefix == "/git/" else name
     try:
-        cache = await _served_cache(front, services.keep, name)
-        if cache is None:
+        served = await _served_cache(front, services.keep, name)
+        if served is None:
             return refusal(404, "no such repository is served here")
+        cache, state = served
         if request.prefix == "/raw/":
-            return await raw(front, cache, rest)
+            return await raw(front, cache, state, rest)
         if rest.startswith(PREFIX):
             return await lfs(request, cache, rest.removeprefix(PREFIX))
         return await clone(request, front, cache, rest)
@@ -46,17 +48,20 @@ async def respond(request: Request, services: Services) -> Response:
         return refusal(500, "the cache cannot be read; `mirrord status` says more")
 
 
-async def _served_cache(front: GitFront, keep: Path | None, name: str) -> Path | None:
-    """Return the folder of the cache that is served as `name`, or None."""
+async def _served_cache(front: GitFront, keep: Path | None, name: str) -> tuple[Path, str] | None:
+    """Return the folder of the cache that is served as `name`, and the state of its refs; or None."""
     if keep is None or not _NAME.fullmatch(name) or ".." in name or name.endswith((".git", ".lock")):
         return None
     likely = keep / FOLDER / f"{name}.git"
-    if await asyncio.to_thread(_served_as, likely) == name:
-        return likely
+    if found := await asyncio.to_thread(_looked, likely, name):
+        return found
     # Whoever asks for what is not here shall not make us open a file of every mirror each time.
     names = await front.recent.get(keep, lambda: asyncio.to_thread(_by_name, keep / FOLDER))
-    other = names.get(name, likely)
-    return other if await asyncio.to_thread(_served_as, other) == name else None
+    return await asyncio.to_thread(_looked, names.get(name, likely), name)
+
+
+def _looked(cache: Path, name: str) -> tuple[Path, str] | None:
+    return (cache, state_of(cache)) if _served_as(cache) == name else None
 
 
 def _by_name(folder: Path) -> Mapping[str, Path]:

@@ -17,7 +17,6 @@ from mirrord.files import LocalFile
 from mirrord.syncer.serving import Response, refusal
 from mirrord.syncers.git.front.content_type import LOOK, headers_of
 from mirrord.syncers.git.front.state import GitFront
-from mirrord.syncers.git.kept.known import state_of
 from mirrord.wire.git.history import LINK, SUBMODULE, History, TreePath
 from mirrord.wire.git.lfs import objects, pointers
 
@@ -32,15 +31,18 @@ _FOREVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _ASK_AGAIN: Final = {"Cache-Control": "no-cache"}
 
 
-async def raw(front: GitFront, cache: Path, rest: str) -> Response:
-    """Map what follows the name of a repository to content. Raises MirrordError: the cache cannot be read."""
+async def raw(front: GitFront, cache: Path, state: str, rest: str) -> Response:
+    """Map what follows the name of a repository, whose refs are in a `state`, to content.
+
+    Raises:
+        MirrordError: the cache cannot be read.
+    """
     segments = [unquote(segment, errors="surrogateescape") for segment in rest.split("/")]
     if len(segments) < 2 or not all(segments) or any("\n" in one or "\0" in one or "/" in one for one in segments):
         return refusal(404, "write /raw/NAME/REF/PATH of a file; folders are not listed")
     history = History(front.git, cache, front.walk)
     try:
         async with asyncio.timeout(_SECONDS):
-            state = await asyncio.to_thread(state_of, cache)
             found, data = await front.recent.get((cache, state, rest), lambda: _looked(history, segments))
             return await _content(front, history, found, data, immutable=found.commit == segments[0])
     except MissingError as error:
