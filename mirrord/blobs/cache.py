@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Final
 
-from mirrord.blobs.reader import SpoolReader
+from mirrord.blobs.idle import CacheEntry, IdleEntries
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.spool import Spool
 from mirrord.errors import ContentError, DigestError, StorageError
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
+
+AT_ONCE: Final = 500  # blobs that are dropped at once: others have to go on meanwhile
 
 
 def key_of(source: BlobSource) -> object:
@@ -23,47 +24,6 @@ def key_of(source: BlobSource) -> object:
     if source.digest is None and source.file is None:
         return source.open
     return source.digest, source.size, source.file, source.start
-
-
-@dataclass(eq=False)
-class CacheEntry:
-    """One blob.
-
-    Attributes:
-        spool: its state.
-        key: what readers must agree on to share it.
-        charged: bytes of the budget: none for a file that is read in place.
-        holders: readers that it has to stay for.
-        task: fills it; None for what an earlier process left.
-        fastest: seconds that the first reader to finish took.
-        kept: whether somebody keeps it, in the store.
-    """
-
-    spool: Spool
-    key: object
-    charged: int = 0
-    holders: set[SpoolReader] = field(default_factory=set)
-    task: asyncio.Task[None] | None = None
-    fastest: float = math.inf
-    kept: bool = False
-
-    @property
-    def stored(self) -> int:
-        """Bytes that are on the disk."""
-        return self.charged if self.task is None else min(self.charged, self.spool.written)
-
-    @property
-    def idle(self) -> bool:
-        """Whether nobody reads it, and nobody fills it."""
-        return not self.holders and (self.task is None or self.task.done())
-
-    @property
-    def alone(self) -> bool:
-        """Whether its bytes have no other name (in the store), so that dropping it makes room on the disk."""
-        try:
-            return self.spool.path.stat().st_nlink < 2
-        except OSError:
-            return True
 
 
 class SpoolCache:
@@ -77,12 +37,17 @@ class SpoolCache:
         """Use at most `budget` bytes of `folder`, and no more than `room` says that its disk has left."""
         self._folder, self._budget, self._room = folder, budget, room
         self._entries: dict[object, CacheEntry] = {}
+        self._idle = IdleEntries()
+        self._busy: dict[CacheEntry, None] = {}  # all others
+        self._filling: dict[CacheEntry, None] = {}  # of those the ones that are not whole yet
         self._named: dict[Digest, object] = {}  # whose file has the digest's own name
         self.used = 0  # bytes of the budget that are taken or promised
+        self.dropping = False  # whether there was more to drop than is done at once: ask again
 
-    def __iter__(self) -> Iterator[CacheEntry]:
-        """Iterate over all entries, the one used longest ago first."""
-        return iter(tuple(self._entries.values()))
+    @property
+    def busy(self) -> Collection[CacheEntry]:
+        """Return the entries that somebody reads, or fills."""
+        return tuple(self._busy)
 
     def __contains__(self, entry: CacheEntry) -> bool:
         """Whether an entry is still the one of its blob."""
@@ -98,7 +63,8 @@ class SpoolCache:
                     file.unlink()
                     continue
                 source = BlobSource(digest, file.stat().st_size)
-                self._named[digest] = self._put(Spool(source, file, 0.0), key_of(source)).key
+                self._idle.add(entry := self._put(Spool(source, file, 0.0), key_of(source)))
+                self._named[digest] = entry.key
         self.trim()
 
     def find(self, source: BlobSource) -> CacheEntry | None:
@@ -116,7 +82,6 @@ class SpoolCache:
             entry = named
         if entry is None or entry.spool.error or entry.spool.streamed or entry.task is None:
             return None
-        self._entries[entry.key] = self._entries.pop(entry.key)  # to the end: used last
         return entry
 
     def begin(self, source: BlobSource, on_bytes: Callable[[int], None], *, streamed: bool = False) -> CacheEntry:
@@ -136,7 +101,22 @@ class SpoolCache:
         spool = Spool(source, path, now, on_bytes)
         if streamed:
             spool.stream()
-        return self._put(spool, key)
+        self._busy[entry := self._put(spool, key)] = None
+        self._filling[entry] = None
+        return entry
+
+    def settle(self, entry: CacheEntry) -> None:
+        """Take note that somebody began to read an entry, or that one who read it or filled it has ended."""
+        if entry not in self:
+            return
+        if entry.task is None or entry.task.done():
+            self._filling.pop(entry, None)
+        if not entry.idle:
+            self._idle.discard(entry)
+            self._busy[entry] = None
+        elif entry not in self._idle:
+            del self._busy[entry]
+            self._idle.add(entry)
 
     def finish(self, entry: CacheEntry) -> None:
         """Give a blob that was verified the digest's own name, unless it is streamed, or another one is being read."""
@@ -189,14 +169,14 @@ class SpoolCache:
         with storage_errors(str(self._folder)):
             self._make_room(0, 0)
 
-    @property
-    def spare(self) -> int:
-        """Bytes that the disk has for us, with all that could be dropped for them.
+    def spare(self, need: int) -> int:
+        """Return how many bytes the disk has for us, with what could be dropped for them as far as it takes `need`.
 
         Raises:
             StorageError: the disk said no.
         """
-        return max(0, self._room() + sum(one.stored for one in self if one.idle and one.alone))
+        left = self._room()
+        return max(0, left + self._idle.stored(lambda found: left + found >= need))
 
     def has_room(self, source: BlobSource) -> bool:
         """Drop idle blobs, the one used longest ago first, until one more fits; say whether it does.
@@ -231,23 +211,37 @@ class SpoolCache:
         with storage_errors(str(self._folder)):
             if self._make_room(charge, need, keep):
                 return True
-        left = self.spare
-        if need > left + sum(one.stored for one in self if not one.idle and one is not keep):
+        if self.dropping:
+            return False
+        left, busy = self.spare(need), self.used - self._idle.charged - self._coming
+        if keep is not None and keep not in self._idle:
+            busy -= keep.stored
+        if need > left + busy:
             raise StorageError(f"{what} has {size} bytes, and the disk of {self._folder} has {left} for it; make room")
         return False
 
+    @property
+    def _coming(self) -> int:
+        return sum(entry.charged - entry.stored for entry in self._filling)
+
     def _make_room(self, charge: int, need: int, keep: CacheEntry | None = None) -> bool:
-        """Drop idle blobs until `charge` more fits the budget and `need` more the disk; say whether they do."""
-        if self.used + charge <= self._budget and self.used + need <= self._room():
-            return True  # whatever is still to come was taken, so nobody has to look at each of many
-        coming = sum(one.charged - one.stored for one in self if not one.idle)
-        for entry in self:
-            within = self.used + charge <= self._budget
-            if within and coming + need <= self._room():
+        """Drop idle blobs until `charge` more fits the budget and `need` more the disk; say whether they do.
+
+        A blob that is to be read anew (`keep`) stays: what is there of it will be taken up.
+        """
+        coming, self.dropping = self._coming, False
+        for _ in range(AT_ONCE):
+            if self.used + charge > self._budget:
+                entry = self._idle.oldest(keep)
+            elif coming + need > self._room():
+                entry = self._idle.removable(keep)
+            else:
                 return True
-            if entry.idle and entry is not keep and (entry.alone or not within):
-                self.drop(entry)
-        return self.used + charge <= self._budget and coming + need <= self._room()
+            if entry is None:
+                return False
+            self.drop(entry)
+        self.dropping = True
+        return False
 
     def _put(self, spool: Spool, key: object) -> CacheEntry:
         entry = self._entries[key] = CacheEntry(spool, key)
@@ -264,8 +258,11 @@ class SpoolCache:
         self._entries[key] = entry
 
     def _forget(self, entry: CacheEntry) -> None:
-        if self._entries.get(entry.key) is entry:
+        if entry in self:
             del self._entries[entry.key]
+            self._idle.discard(entry)
+            self._busy.pop(entry, None)
+            self._filling.pop(entry, None)
             self.used -= entry.charged
         if entry.spool.digest and self._named.get(entry.spool.digest) == entry.key:
             del self._named[entry.spool.digest]

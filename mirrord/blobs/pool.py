@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from mirrord.blobs.cache import CacheEntry, SpoolCache
+from mirrord.blobs.cache import SpoolCache
 from mirrord.blobs.filling import fill
+from mirrord.blobs.idle import CacheEntry
+from mirrord.blobs.laggards import Laggards
 from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.reserve import free
 from mirrord.blobs.source import BlobSource
@@ -68,7 +69,8 @@ class SpoolPool:
         self._uploading: Counter[tuple[str, str]] = Counter()
         self._deferred: Counter[str] = Counter()
         self._keepers: set[asyncio.Task[None]] = set()
-        self._short: set[object] = set()  # those who wait for room, and may send others away for it
+        self._short: dict[object, Collection[str]] = {}  # who waits for room, and may send others away for it
+        self._laggards = Laggards(grace, patience)
 
     @contextlib.contextmanager
     def uploading(self, consumer: str, group: str) -> Iterator[None]:
@@ -91,7 +93,7 @@ class SpoolPool:
         self._deferred[consumer] += 1
         self._announce()
         try:
-            while ahead & self._short or any(
+            while ahead & self._short.keys() or any(
                 count > 0 and theirs == group and not self._deferred[name]
                 for (theirs, name), count in self._uploading.items()
             ):
@@ -177,17 +179,19 @@ class SpoolPool:
         """Let a blob stay for a reader; say whether it can: others may have its room by now."""
         if entry in self.cache:
             entry.holders.add(reader)
+            self.cache.settle(entry)
         return reader in entry.holders
 
     def _let_go(self, entry: CacheEntry, reader: SpoolReader) -> None:
         entry.holders.discard(reader)
         if not entry.holders:
             entry.spool.recent.clear()
+        self.cache.settle(entry)
         self._announce()
 
     async def aclose(self) -> None:
         """Stop all reading."""
-        for task in (tasks := [*self._keepers, *(entry.task for entry in self.cache if entry.task)]):
+        for task in (tasks := [*self._keepers, *(entry.task for entry in self.cache.busy if entry.task)]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -211,16 +215,19 @@ class SpoolPool:
         me = object()
         try:
             while (got := get()) is None:
+                if self.cache.dropping:
+                    await asyncio.sleep(0)
+                    continue
                 if not all(self._deferred[consumer] for consumer in consumers()):
-                    self._short.add(me)
-                    self._detach_laggards(consumers())
+                    self._short[me] = consumers()
+                    self._laggards.send_away(self.cache.busy, self._short.values(), asyncio.get_running_loop().time())
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._grace / 4):  # `wait_for` may lose a cancellation (CPython 86296)
                         await self._news.wait()
             return got
         finally:
             if me in self._short:
-                self._short.remove(me)
+                del self._short[me]
                 self._announce()
 
     def _begin(self, source: BlobSource, *, streamed: bool = False) -> CacheEntry:
@@ -229,6 +236,7 @@ class SpoolPool:
 
         entry = self.cache.begin(source, on_bytes, streamed=streamed)
         entry.task = asyncio.create_task(self._fill(entry), name=f"read {source}")
+        entry.task.add_done_callback(lambda _: self._filled(entry))
         return entry
 
     async def _fill(self, entry: CacheEntry) -> None:
@@ -240,6 +248,9 @@ class SpoolPool:
         await fill(entry.spool, self._patience, partial(self._grow, entry), room)
         if entry.spool.verified:
             self.cache.finish(entry)  # no await since it was verified: nobody saw its old name
+
+    def _filled(self, entry: CacheEntry) -> None:
+        self.cache.settle(entry)
         self._announce()
 
     def _grow(self, entry: CacheEntry, size: int) -> bool:
@@ -258,30 +269,6 @@ class SpoolPool:
                 if not reader.client:
                     reader.detach()
         return clients
-
-    def _detach_laggards(self, consumers: Collection[str]) -> None:
-        """Send away readers of whole blobs who need far longer than the first of their blob did.
-
-        Where none is through yet, those who need longer still than they had since the blob was whole: a slow
-        target that alone lacks a blob must not hold up all others. Everybody has the grace to show its pace.
-
-        So are all readers of a blob whose source will take hours at its pace: it may promise to be as large as the
-        whole budget. Who wants room, one of `consumers`, stays, and so do clients.
-        """
-        now = asyncio.get_running_loop().time()
-        for entry in self.cache:
-            for reader in tuple(entry.spool.readers) if entry.charged else ():
-                late = self._laggard(entry, reader, now) if entry.spool.verified else self._hopeless(entry.spool, now)
-                if late and not reader.client and reader.consumer not in consumers:
-                    reader.detach()
-
-    def _laggard(self, entry: CacheEntry, reader: SpoolReader, now: float) -> bool:
-        had = now - max(entry.spool.ended, reader.began)
-        patience = max(self._grace, entry.fastest if entry.fastest < math.inf else had)
-        return had > self._grace and reader.remaining(now) > patience
-
-    def _hopeless(self, spool: Spool, now: float) -> bool:
-        return now - spool.began > self._patience.first and spool.remaining(now) > self._patience.longest
 
     def _abandon(self, entry: CacheEntry) -> None:
         """End what brings a blob that nobody waits for any more, and drop what is of no use to anybody else."""

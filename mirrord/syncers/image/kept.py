@@ -145,7 +145,7 @@ class LocalRepository:
         """Compare what the store lacks with the room on its disk."""
         sizes = {blob.digest: blob.size for blob in blobs}
         need = sum(sizes[digest] for digest in await self._store.missing(sizes))
-        if need > (left := self._services.spools.cache.spare if need else 0):
+        if need > (left := self._services.spools.cache.spare(need) if need else 0):
             raise StorageError(
                 f"{self.repository}: {need} bytes are to be kept, and the disk has {left} left; make room"
             )

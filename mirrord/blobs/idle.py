@@ -1,0 +1,127 @@
+"""Blobs of a spool, and in which order those that nobody needs at the moment make room."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from mirrord.blobs.reader import SpoolReader
+from mirrord.blobs.spool import Spool
+
+_AGAIN: Final = 100  # of those with another name that are looked at again at once
+
+
+@dataclass(eq=False)
+class CacheEntry:
+    """One blob.
+
+    Attributes:
+        spool: its state.
+        key: what readers must agree on to share it.
+        charged: bytes of the budget: none for a file that is read in place.
+        holders: readers that it has to stay for.
+        task: fills it; None for what an earlier process left.
+        fastest: seconds that the first reader to finish took.
+        kept: whether somebody keeps it, in the store.
+        rested: the how-manieth it was to become idle.
+    """
+
+    spool: Spool
+    key: object
+    charged: int = 0
+    holders: set[SpoolReader] = field(default_factory=set)
+    task: asyncio.Task[None] | None = None
+    fastest: float = math.inf
+    kept: bool = False
+    rested: int = 0
+
+    @property
+    def stored(self) -> int:
+        """Bytes that are on the disk."""
+        return self.charged if self.task is None else min(self.charged, self.spool.written)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody reads it, and nobody fills it."""
+        return not self.holders and (self.task is None or self.task.done())
+
+    @property
+    def alone(self) -> bool:
+        """Whether its bytes have no other name (in the store), so that dropping it makes room on the disk."""
+        try:
+            return self.spool.path.stat().st_nlink < 2
+        except OSError:
+            return True
+
+
+class IdleEntries:
+    """Entries that are idle, the one used longest ago first; each step costs the same, however many there are.
+
+    Those whose bytes turned out to have another name are put aside: they make room in the budget, and none on the disk.
+
+    Attributes:
+        charged: bytes of the budget that all of them have.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._unknown: OrderedDict[CacheEntry, None] = OrderedDict()
+        self._linked: OrderedDict[CacheEntry, None] = OrderedDict()
+        self._count = 0
+        self.charged = 0
+
+    def __contains__(self, entry: CacheEntry) -> bool:
+        """Whether an entry is one of them."""
+        return entry in self._unknown or entry in self._linked
+
+    def add(self, entry: CacheEntry) -> None:
+        """Add one that is not among them, as the one used last."""
+        self._count += 1
+        entry.rested = self._count
+        self._unknown[entry] = None
+        self.charged += entry.charged
+
+    def discard(self, entry: CacheEntry) -> None:
+        """Take one away, if it is among them."""
+        if entry in self:
+            self._unknown.pop(entry, None)
+            self._linked.pop(entry, None)
+            self.charged -= entry.charged
+
+    def oldest(self, keep: CacheEntry | None) -> CacheEntry | None:
+        """Return the one used longest ago, other than `keep`."""
+        heads = [head for one in (self._unknown, self._linked) if (head := _first(one, keep)) is not None]
+        return min(heads, key=lambda entry: entry.rested, default=None)
+
+    def removable(self, keep: CacheEntry | None) -> CacheEntry | None:
+        """Return the one used longest ago of those that make room on the disk, other than `keep`."""
+        while (entry := _first(self._unknown, keep)) is not None and not self._alone(entry):
+            pass
+        return entry
+
+    def stored(self, enough: Callable[[int], bool]) -> int:
+        """Return how many bytes of the disk they have to themselves; no more are looked at than are `enough`."""
+        for _ in range(0 if enough(0) else min(_AGAIN, len(self._linked))):  # what the store had may be gone from it
+            entry, _ = self._linked.popitem(last=False)
+            (self._unknown if entry.alone else self._linked)[entry] = None
+        found = 0
+        for entry in tuple(self._unknown) if not enough(0) else ():
+            if enough(found):
+                break
+            found += entry.stored if self._alone(entry) else 0
+        return found
+
+    def _alone(self, entry: CacheEntry) -> bool:
+        if alone := entry.alone:
+            return alone
+        del self._unknown[entry]
+        self._linked[entry] = None
+        return False
+
+
+def _first(entries: OrderedDict[CacheEntry, None], keep: CacheEntry | None) -> CacheEntry | None:
+    return next((entry for entry in entries if entry is not keep), None)
