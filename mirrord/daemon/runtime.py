@@ -43,19 +43,19 @@ class Snapshot:
         for mirror in configuration.mirrors:
             by_kind[mirror.kind].append(mirror)
         self.services = replace(services, mirrors=dict(by_kind))
+        self._mirrors = {mirror.name: mirror for mirror in configuration.mirrors}
         self._users = 0
         self._retired = False
 
     @property
     def names(self) -> Sequence[str]:
         """All mirrors, in the order in which they were written."""
-        return [mirror.name for mirror in self.configuration.mirrors]
+        return list(self._mirrors)
 
     def mirror(self, name: str) -> Mirror:
         """Return a mirror; UsageError suggests one where there is none of that name."""
-        for mirror in self.configuration.mirrors:
-            if mirror.name == name:
-                return mirror
+        if (found := self._mirrors.get(name)) is not None:
+            return found
         near = get_close_matches(name, self.names, 1)
         hint = f"; did you mean {near[0]}?" if near else "; `mirrord status` lists them"
         raise UsageError(f"no mirror is called {name[:80]!r}{hint}")

@@ -10,7 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector  # noqa: TID251 - this is the door
+from prometheus_client import (  # noqa: TID251 - this is the door
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest  # noqa: TID251 - this is the door
 
 from mirrord import events
@@ -25,6 +33,10 @@ _SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
 _REQUEST_SECONDS = (0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600)
 
 
+# When a series began is a fifth of all lines, and nobody's question.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no type for it
+
+
 class Metrics:
     """All series of one process, in a registry of its own; listens to events by being called with them."""
 
@@ -32,6 +44,8 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._hosts: set[str] = set()
         self._targets: dict[str, frozenset[str]] = {}
+        self._names: frozenset[str] = frozenset()  # of all targets
+        self._next: Mapping[str, datetime] = {}
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         self._gauge("build_info", "Constant 1; the version is the label.", "version").labels(version).set(1)
@@ -81,15 +95,19 @@ class Metrics:
             self.failures.labels(name).set(0)
             self.problems.labels(name).set(0)
         self._targets = configured
+        self._names = frozenset[str]().union(*configured.values())
         self.remember(standing)
         self.reload.set(1)
         self.reloaded.set(at.timestamp())
 
     def text(self, next_runs: Mapping[str, datetime]) -> bytes:
         """Return all series in the Prometheus text format."""
-        self.next_run.clear()
+        before, self._next = self._next, next_runs
+        for name in before.keys() - next_runs.keys():
+            self.next_run.remove(name)
         for name, at in next_runs.items():
-            self.next_run.labels(name).set(at.timestamp())
+            if before.get(name) != at:
+                self.next_run.labels(name).set(at.timestamp())
         return generate_latest(self._registry)
 
     def __call__(self, event: events.Event) -> None:
@@ -99,8 +117,7 @@ class Metrics:
                 self.bytes.labels("read", "").inc(count)
             case events.BytesSent(target=target, fresh=count):
                 name = target.rpartition("/")[2]
-                known = any(name in targets for targets in self._targets.values())
-                self.bytes.labels("sent", name if known else "other").inc(count)
+                self.bytes.labels("sent", name if name in self._names else "other").inc(count)
             case events.RequestDone(host, _, status, seconds):
                 code = str(status) if status in _STATUSES or status == 0 else "other"
                 self.requests.labels(self._host(host), code).inc()

@@ -7,6 +7,7 @@ import json
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -391,6 +392,29 @@ def test_series_of_removed_mirrors_go() -> None:
     text = metrics.text({}).decode()
     assert 'mirror="n"' not in text
     assert 'target="b"' not in text
+
+
+def test_next_runs_follow_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a mirror runs next is set where it changed, and only there, and goes with the schedule."""
+    metrics = Metrics("1")
+    metrics.follow([mirror("m"), mirror("n")], [], T0)
+    late = T0 + timedelta(hours=1)
+    name = "mirrord_sync_next_run_timestamp_seconds"
+    touched: list[str] = []
+    labels = metrics.next_run.labels
+
+    def counted(*names: str) -> Any:
+        touched.extend(names)
+        return labels(*names)
+
+    monkeypatch.setattr(metrics.next_run, "labels", counted)
+    for next_runs, changed in (({"m": T0, "n": T0}, ["m", "n"]), ({"m": T0, "n": late}, ["n"]), ({"n": late}, [])):
+        touched.clear()
+        text = metrics.text(next_runs).decode()
+        found = {line.split('"')[1]: float(line.split()[-1]) for line in text.splitlines() if line.startswith(name)}
+        assert found == {mirror: at.timestamp() for mirror, at in next_runs.items()}
+        assert touched == changed
+    assert "_created" not in text
 
 
 def test_every_metric_has_the_prefix() -> None:
