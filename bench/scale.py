@@ -56,27 +56,34 @@ async def daemon_of(folder: Path, *lines: str) -> AsyncIterator[WatchedDaemon]:
         yield daemon
 
 
-async def tags(folder: Path, size: int, *, kept: bool) -> list[Measurement]:
+async def tags(folder: Path, size: int, *, to: str = "") -> list[Measurement]:
     """Mirror so many tags of one repository, then look again."""
     with child("bench.registry", "--count", 2, "--delay", 0) as registries:
         registries.tell(f"fill {size} 1 64")
         source, target = registries.first.split()
-        place = [] if kept else [f"targets: {{other: {{kind: image, to: '{target}/bench'}}}}"]
-        to = "local" if kept else "other"
-        mirror = f"  - {{name: app0, kind: image, from: {{repository: {source}/bench/app0, tags: ['*']}}, to: [{to}]}}"
-        async with daemon_of(folder, *place, "mirrors:", mirror) as daemon:
+        place = f"targets: {{other: {{kind: image, to: '{to or f'{target}/bench'}'}}}}"
+        name = "local" if to == "local" else "other"
+        mirror = (
+            f"  - {{name: app0, kind: image, from: {{repository: {source}/bench/app0, tags: ['*']}}, to: [{name}]}}"
+        )
+        async with daemon_of(folder, *([place] if name == "other" else []), "mirrors:", mirror) as daemon:
             first = await daemon.sync("app0")
             return [Measurement("first", first, size), Measurement("nothing new", await daemon.sync("app0"), size)]
 
 
 async def local_tags(folder: Path, size: int) -> list[Measurement]:
     """Tags to `local`."""
-    return await tags(folder, size, kept=True)
+    return await tags(folder, size, to="local")
+
+
+async def layout_tags(folder: Path, size: int) -> list[Measurement]:
+    """Tags to one OCI layout, whose index lists all of them."""
+    return await tags(folder, size, to=f"oci:{folder}/layouts")
 
 
 async def registry_tags(folder: Path, size: int) -> list[Measurement]:
     """Tags to a registry."""
-    return await tags(folder, size, kept=False)
+    return await tags(folder, size)
 
 
 async def mirrors(folder: Path, size: int) -> list[Measurement]:
@@ -151,6 +158,7 @@ async def charts(folder: Path, size: int) -> list[Measurement]:
 
 PARTS: dict[str, tuple[Callable[[Path, int], Awaitable[list[Measurement]]], tuple[int, ...]]] = {
     "tags-local": (local_tags, (100, 1000, 10_000)),
+    "tags-layout": (layout_tags, (100, 1000, 10_000)),
     "tags-registry": (registry_tags, (100, 1000, 10_000)),
     "mirrors": (mirrors, (100, 1000, 5000)),
     "refs": (refs, (1000, 10_000, 50_000)),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from mirrord.blobs.disk import DiskStore
 from mirrord.errors import StorageError
 from mirrord.files import nothing
+from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Step
 from mirrord.model.run import Outcome, Receipt, Result
 from mirrord.syncer.values import LOCAL, NoLedger
@@ -72,6 +74,26 @@ async def test_many_tags_are_written_down_a_few_times(world: World, monkeypatch:
     assert len(Layout.open(world.folder / "out" / "app").names()) == TAGS
     again = await world.run(world.mirror(from_, LOCAL, places={"out": f"oci:{world.folder}/out"}))
     assert again.result is Result.NOOP
+
+
+async def test_what_is_brought_is_looked_for_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look at the disk says all that an image lacks there, and one more, for many together, that it came."""
+    source = await world.registry("source")
+    for number in range(20):
+        image = build_image(["linux/amd64"], layers=2, layer_size=100, seed=f"{number}")
+        await push(image, source, "team/app", [f"v{number}"])
+    assert isinstance(world.services.blobs, DiskStore)
+    missing, looks = world.services.blobs.missing, list[int]()
+
+    async def looked(digests: Collection[Digest]) -> frozenset[Digest]:
+        looks.append(len(digests))
+        return await missing(digests)
+
+    monkeypatch.setattr(world.services.blobs, "missing", looked)
+    run = await world.run(world.mirror({"repository": f"{source.host}/team/app", "tags": ["*"]}, LOCAL))
+    assert run.result is Result.SUCCESS, run.receipts
+    assert sum(looks) == 20 * (3 + 4)  # config and layers, then these and the manifest
+    assert len(looks) <= 2 * 20
 
 
 class Shelf:

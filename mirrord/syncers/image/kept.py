@@ -49,6 +49,7 @@ class LocalRepository:
         self._services = services
         self._brought: set[Digest] = set()
         self._fresh: dict[Digest, ManifestRef] = {}
+        self._lacking: set[Digest] = set()
         self.repository = repository
 
     async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:  # noqa: ARG002 - asks nobody
@@ -76,8 +77,8 @@ class LocalRepository:
         return await read_stored(stored, LIMIT)
 
     async def has_blob(self, blob: Descriptor) -> bool:
-        """Look into the store."""
-        return not await self._store.missing([blob.digest])
+        """Look into the store, unless that was done a moment ago, by `expect`."""
+        return blob.digest not in self._lacking and not await self._store.missing([blob.digest])
 
     async def mount(self, digest: Digest, source: str) -> bool:  # noqa: ARG002 - the port's signature
         """Say no: `has_blob` looks at all repositories already."""
@@ -91,10 +92,12 @@ class LocalRepository:
         """
         file = await reader.whole()
         self._brought.add(blob.digest)
+        if reader.in_place:
+            await self.expect([blob])
+        self._lacking.discard(blob.digest)
         if not reader.in_place:
             await self._store.adopt(blob.digest, file)
             return
-        await self.expect([blob])
         copy, hasher = self._services.scratch / f"{blob.digest.hex}.{secrets.token_hex(4)}", blob.digest.hasher()
         try:
             with storage_errors(str(copy)), copy.open("wb") as out:
@@ -144,7 +147,9 @@ class LocalRepository:
     async def expect(self, blobs: Sequence[Descriptor]) -> None:
         """Compare what the store lacks with the room on its disk."""
         sizes = {blob.digest: blob.size for blob in blobs}
-        need = sum(sizes[digest] for digest in await self._store.missing(sizes))
+        lacking = await self._store.missing(sizes)
+        self._lacking |= lacking
+        need = sum(sizes[digest] for digest in lacking)
         if need > (left := self._services.spools.cache.spare(need) if need else 0):
             raise StorageError(
                 f"{self.repository}: {need} bytes are to be kept, and the disk has {left} left; make room"
