@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -42,14 +43,23 @@ class LoopWatch:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._beat, self._used = time.monotonic(), time.thread_time()
-        self._seen = ""
+        self._seen, self._collecting = "", 0.0
         self.reset()
+        gc.callbacks.append(self._collected)
         threading.Thread(target=self._look, daemon=True).start()
         self._tick()
 
     def reset(self) -> None:
         """Begin anew."""
         self.longest, self.late, self.during = 0.0, 0.0, ""
+
+    def _collected(self, phase: str, info: dict[str, int]) -> None:
+        """Tell of a look for garbage that took long, in whichever thread: the loop waits for it."""
+        now = time.monotonic()
+        if phase == "start":
+            self._collecting = now
+        elif now - self._collecting > TICK * 10:
+            self._seen = f"a look for garbage of generation {info['generation']}"
 
     def _tick(self) -> None:
         now, used = time.monotonic(), time.thread_time()
