@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from mirrord.errors import MirrordError
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import OnReceipt, Session
+
+_MANY: Final = 1000  # steps, which take some milliseconds
 
 
 async def execute(plan: Plan, session: Session, parallel: int, on_receipt: OnReceipt) -> None:
@@ -31,7 +34,8 @@ async def execute(plan: Plan, session: Session, parallel: int, on_receipt: OnRec
 
 
 async def _batch(session: Session, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
-    left = dict.fromkeys(batch)  # a batch may have thousands of steps: each has to be found at once
+    # A batch may have thousands of steps: each has to be found at once.
+    left = dict.fromkeys(batch) if len(batch) < _MANY else await asyncio.to_thread(dict.fromkeys, batch)
 
     def told(receipt: Receipt) -> None:
         del left[receipt.step]
