@@ -75,9 +75,8 @@ class Runner:
         self._task(self._settle())
 
     async def _settle(self) -> None:
-        for name in self._snapshot().names:
-            if not await self._store.moves(name, unsettled=True):
-                continue
+        left = await self._store.unsettled()
+        for name in filter(left.__contains__, self._snapshot().names):
             current = self._snapshot()
             async with self.turns.hold(name), current.lease():
                 mirror = current.mirror(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -236,6 +236,10 @@ class Rows:
         """Read entries of the ledger, newest first."""
         query = _of(tables.ledger, mirror=mirror).order_by(tables.ledger.c.id.desc())
         return [value_of(LedgerEntry, row) for row in self._read(query.where(OPEN) if unsettled else query)]
+
+    def unsettled(self) -> Collection[str]:
+        """Read of which mirrors a move is open."""
+        return {row["mirror"] for row in self._read(select(tables.ledger.c.mirror).where(OPEN).distinct())}
 
     def _read(self, query: Any) -> Sequence[RowMapping]:
         with storage_errors(self._path), self._engine.connect() as link:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -122,6 +122,12 @@ class SqliteStore:
         if self._settled:
             await self.intend(())
         return await self._call(partial(self._opened.moves, mirror, unsettled=unsettled))
+
+    async def unsettled(self) -> Collection[str]:
+        """See `Store.unsettled`."""
+        if self._settled:
+            await self.intend(())
+        return await self._call(self._opened.unsettled)
 
     async def _commit(self) -> None:
         async with self._committing:

@@ -7,7 +7,7 @@ never fatal; without ledger and baselines nothing is deleted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
@@ -71,6 +71,9 @@ class Store(Facts, Protocol):
 
         Of each name at least the newest entry that was done is kept until the name is gone for `FORGET`.
         """
+
+    async def unsettled(self) -> Collection[str]:
+        """Return the mirrors of which a move is open."""
 
     async def check(self) -> None:
         """Show that the record can be written to."""

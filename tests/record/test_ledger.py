@@ -70,6 +70,10 @@ async def test_an_intent_is_open_until_it_is_settled(store: Store) -> None:
     assert await store.moves("m") == [other, replace(MAIN, outcome=Settled.DONE)]
     assert await store.moves("m", unsettled=True) == [other]
     assert await store.moves("n") == []
+    assert await store.unsettled() == {"m"}
+    await store.settle([replace(other, outcome=Settled.DONE)])
+    assert await store.moves("m", unsettled=True) == []
+    assert await store.unsettled() == set()
 
 
 async def test_outcomes_of_a_run_are_settled_with_it(tmp_path: Path) -> None:

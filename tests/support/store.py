@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +120,12 @@ class MemoryStore:
         mine = {number: one for key, found in self._ledger.items() if key[0] == mirror for number, one in found.items()}
         newest = [one for _, one in sorted(mine.items(), reverse=True)]
         return [one for one in newest if one.outcome is Settled.OPEN or not unsettled]
+
+    async def unsettled(self) -> Collection[str]:
+        """See `Store.unsettled`."""
+        self._usable()
+        entries = (one for found in self._ledger.values() for one in found.values())
+        return {one.mirror for one in entries if one.outcome is Settled.OPEN}
 
     async def check(self) -> None:
         """See `Store.check`."""
