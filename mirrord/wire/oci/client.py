@@ -26,6 +26,7 @@ from mirrord.wire.offload import offload
 
 _ACCEPTED = {"Accept": ACCEPT}
 _KNOWN = (200, *UNSURE)
+PAUSES = (0.1, 0.5)  # seconds until a manifest is sent again to a registry that does not see all of its content
 
 
 class Repository:
@@ -210,7 +211,7 @@ class Repository:
         headers = {"Content-Type": manifest.media_type}
         call = self._endpoint.pushing().call("PUT", f"manifests/{rest}", headers=headers, body=manifest.body, ok=(201,))
         try:
-            answer = await self._endpoint.http.fetch(call)
+            answer = await self._fetch_settled(call)
         except (RefusedError, ServerError) as error:
             if manifest.foreign:  # docker-registry 2.8 answers 500 to those (google/go-containerregistry#709)
                 hint = "whose URLs this registry must be set to allow"
@@ -224,6 +225,22 @@ class Repository:
         if stored is not None and stored != Digest.of(manifest.body, stored.algorithm):
             raise DigestError(f"{self.reference.name}: was sent {manifest.digest} and says it stored {stored}")
         return answer
+
+    async def _fetch_settled(self, call: HttpRequest) -> HttpResponse:
+        """PUT a manifest, again after each of `PAUSES` while the registry does not see something that is there.
+
+        docker-registry 2.8 does not see a manifest for the moment in which it gets one more name, because the file that
+        links it is written anew; where several machines or an object store stand behind one name, what was written at
+        one of them comes to another a moment later.
+        """
+        for pause in PAUSES:
+            try:
+                return await self._endpoint.http.fetch(call)
+            except RefusedError as error:
+                if "BLOB_UNKNOWN" not in str(error):
+                    raise
+                await asyncio.sleep(pause)
+        return await self._endpoint.http.fetch(call)
 
     async def _read(self, call: HttpRequest, ref: str) -> Manifest:
         answer = await self._endpoint.http.fetch(call)

@@ -6,12 +6,11 @@ manifest with a subject to such a registry MUST keep the index ("Pushing Manifes
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mirrord.errors import BusyError, ContentError, MissingError, RefusedError, TooLargeError
+from mirrord.errors import BusyError, ContentError, MissingError, TooLargeError
 from mirrord.wire.oci.descriptor import IMAGES, OCI_INDEX, index_of
 from mirrord.wire.oci.manifest import LIMIT, Manifest
 from mirrord.wire.offload import offload
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from mirrord.wire.oci.client import Repository
 
 ATTEMPTS = 5
-PAUSE = 0.1  # seconds, times the number of the attempt
 
 
 def entry_of(manifest: Manifest) -> dict[str, object]:
@@ -45,9 +43,7 @@ async def add_referrer(repository: Repository, manifest: Manifest) -> None:
     assert manifest.subject is not None
     subject = manifest.subject.digest
     tag = f"{subject.algorithm}-{subject.hex}"[:128]
-    refused: RefusedError | None = None
-    for attempt in range(ATTEMPTS):
-        await asyncio.sleep(PAUSE * attempt if refused else 0)
+    for _ in range(ATTEMPTS):
         try:
             listed = await repository.get_manifest(tag)
         except MissingError:
@@ -62,13 +58,5 @@ async def add_referrer(repository: Repository, manifest: Manifest) -> None:
         if len(body) > LIMIT:
             why = f"the list of what refers to it would have {len(body)} bytes, and {LIMIT} are the most"
             raise TooLargeError(f"{repository.reference.name}:{tag}: {why}; delete referrers there")
-        try:
-            await repository.put_manifest(await offload(len(body), Manifest.parse, body, OCI_INDEX), tag)
-        except RefusedError as error:
-            # docker-registry 2.8 does not see an entry for the moment in which that is being tagged.
-            if "MANIFEST_BLOB_UNKNOWN" not in str(error):
-                raise
-            refused = error
-    if refused:
-        raise refused
+        await repository.put_manifest(await offload(len(body), Manifest.parse, body, OCI_INDEX), tag)
     raise BusyError(f"{repository.reference.name}:{tag}: others write this list of referrers all the time")

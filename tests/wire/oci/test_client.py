@@ -364,3 +364,14 @@ def test_manifests_come_back_as_values() -> None:
     """A manifest that was fetched equals one that was parsed from the same bytes."""
     image = build_image()
     assert Manifest.parse(image.body, image.media_type) == Manifest.parse(image.body, image.media_type, image.digest)
+
+
+async def test_content_that_is_not_seen_for_a_moment(http: Http, registry: Registry) -> None:
+    """A registry that does not see at once what is there gets the manifest again, and takes it."""
+    image = build_image(["linux/amd64"])
+    await push(image, registry, "a/b")
+    body = b'{"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "message": "blob unknown to registry"}]}'
+    registry.faults.on("PUT", "manifests/v1", times=2).status(404, body)
+    await repository(http, registry, push=True).put_manifest(Manifest.parse(image.body, image.media_type), "v1")
+    assert registry.count("PUT", "manifests/v1") == 3
+    assert registry.tags["a/b"]["v1"] == image.digest

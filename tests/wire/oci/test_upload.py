@@ -28,7 +28,7 @@ from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import Limits
 from mirrord.wire.oci import endpoint
-from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.client import PAUSES, Repository
 from mirrord.wire.oci.descriptor import OCI_MANIFEST, Descriptor
 from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.profiles import DEFAULT, Profile
@@ -492,3 +492,4 @@ async def test_other_refusals_of_a_tag(repo: Repository, registry: Registry) -> 
     image = build_image(["linux/amd64"])
     with pytest.raises(MissingError, match="MANIFEST_BLOB_UNKNOWN"):
         await repo.put_manifest(Manifest.parse(image.body, OCI_MANIFEST), "v1")
+    assert registry.count("PUT", "manifests/v1") == 1 + len(PAUSES)
