@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from pathlib import Path
@@ -23,7 +24,11 @@ def group_of(pid: int) -> list[int]:
 
 def children() -> set[str]:
     """Return the processes that this one has started and not collected yet."""
-    return {child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()}
+    found = set[str]()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that has just ended has none
+            found.update((task / "children").read_text().split())
+    return found
 
 
 def ended(pid: int) -> bool:
