@@ -18,7 +18,7 @@ from mirrord.blobs.source import BlobSource
 from mirrord.events import Events
 from mirrord.keyedlock import KeyedLock
 from mirrord.model.digest import Digest
-from mirrord.serve.places import Places
+from mirrord.serve.slots import Slots
 from mirrord.syncers.git.front.state import WALKS, BlobFiles, GitFront
 from mirrord.syncers.helm.transfer.session import Ticket
 from mirrord.syncers.image.transfer.tree import Once
@@ -71,9 +71,9 @@ def keyed(_: Path) -> tuple[Enter, int]:
 
 
 def clients(_: Path) -> tuple[Enter, int]:
-    """Places of a server, asked for by a few clients."""
-    made, numbers = Places(3, each=2, waiting=CROWD, patience=60.0), iter(range(10_000))
-    return lambda: made.place(str(next(numbers) % 5)), 3
+    """Slots of a server, asked for by a few clients."""
+    made, numbers = Slots(3, each=2, waiting=CROWD, patience=60.0), iter(range(10_000))
+    return lambda: made.slot(str(next(numbers) % 5)), 3
 
 
 def walks(_: Path) -> tuple[Enter, int]:

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from mirrord.errors import ContentError, TooLargeError
 from mirrord.gunzip import gunzip
-from mirrord.serve.places import FullError, Places, client_of
+from mirrord.serve.slots import FullError, Slots, client_of
 
 PATIENCE: Final = 15.0
 """Seconds that a body may take besides those for its size."""
@@ -36,7 +36,7 @@ class Bodies:
     def __init__(self, patience: float = PATIENCE, *, large: int = 16, each: int = 4) -> None:
         """Read at most `large` large bodies at once, `each` of one client's; see `PATIENCE`."""
         self._patience = patience
-        self._places = Places(large, each)
+        self._slots = Slots(large, each)
 
     @asynccontextmanager
     async def whole(self, request: web.BaseRequest, largest: int) -> AsyncIterator[bytes]:
@@ -57,7 +57,7 @@ class Bodies:
             yield bytes(body)
 
     async def _read(self, request: web.BaseRequest, largest: int, stack: AsyncExitStack) -> bytearray:
-        """Read it in time, and take a place on `stack` when it is large."""
+        """Read it in time, and take a slot on `stack` when it is large."""
         loop = asyncio.get_running_loop()
         began, body = loop.time(), bytearray()
         if (request.content_length or 0) > largest:
@@ -72,7 +72,7 @@ class Bodies:
                     if small and len(body) > _SMALL:
                         watch.reschedule(None)
                         waited = loop.time()
-                        await stack.enter_async_context(self._places.place(client_of(request.remote or "")))
+                        await stack.enter_async_context(self._slots.slot(client_of(request.remote or "")))
                         began += loop.time() - waited
                     watch.reschedule(began + self._patience + len(body) / PACE)
         except TimeoutError as error:

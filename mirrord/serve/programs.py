@@ -2,7 +2,7 @@
 
 A program reads its input from a file, and what it writes is spooled: it runs as long as its work takes, not as long as
 its client does. Where there is no room left it has to wait, but then it does not count as one that works. What takes
-milliseconds has places of its own, so that it never waits for what takes minutes. No program outlives its request.
+milliseconds has slots of its own, so that it never waits for what takes minutes. No program outlives its request.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from mirrord.errors import BrokenError
 from mirrord.files import nameless
 from mirrord.program import Invocation, started
 from mirrord.serve.bodies import BodyError
-from mirrord.serve.places import FullError, Places, Slot, client_of
 from mirrord.serve.sending import STALL
+from mirrord.serve.slots import FullError, Slot, Slots, client_of
 from mirrord.serve.spooled import AnswerRoom, CutOffError, Spooled
 from mirrord.serve.streaming import attended, send_stream
 from mirrord.syncer.serving import Process
@@ -33,8 +33,8 @@ _FAILED: Final = "the program behind this address failed"
 class ProgramLimit:
     """How many programs of one sort there may be: that work, and that work or wait for room."""
 
-    working: Places
-    started: Places
+    working: Slots
+    started: Slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ class Programs:
         A program that writes nothing, and a client that takes nothing, for `stall` seconds are ended.
         """
         self._room = room or AnswerRoom()
-        self._quick = quick or ProgramLimit(Places(8, 6), Places(32, 12))
-        self._slow = slow or ProgramLimit(Places(8, 6), Places(32, 12))
+        self._quick = quick or ProgramLimit(Slots(8, 6), Slots(32, 12))
+        self._slow = slow or ProgramLimit(Slots(8, 6), Slots(32, 12))
         self._stall = stall
         self.running = 0
 
@@ -109,8 +109,8 @@ class Programs:
         refusal: web.Response | None = _refusal(500, _FAILED)
         limit = self._quick if job.program.quick else self._slow
         try:
-            async with limit.started.place(client), limit.working.place(client) as place:
-                refusal = await self._run(spool, job, place)
+            async with limit.started.slot(client), limit.working.slot(client) as slot:
+                refusal = await self._run(spool, job, slot)
         except CutOffError:  # nobody is there any more
             pass
         except FullError:
@@ -121,7 +121,7 @@ class Programs:
             spool.end(whole=refusal is None)
         return refusal
 
-    async def _run(self, spool: Spooled, job: Job, place: Slot) -> web.Response | None:
+    async def _run(self, spool: Spooled, job: Job, slot: Slot) -> web.Response | None:
         """Keep what a program writes; return what to say when that is nothing, and should be something."""
         written = 0
         self.running += 1
@@ -135,7 +135,7 @@ class Programs:
                     if not piece:
                         break
                     while not await spool.put(piece if written else job.program.begin + piece):
-                        place.leave()
+                        slot.leave()
                         await self._room.change()
                     written += len(piece)
                 async with asyncio.timeout(self._stall):

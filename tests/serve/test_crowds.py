@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.serve.places import FullError, Places, client_of
 from mirrord.serve.programs import ProgramLimit
+from mirrord.serve.slots import FullError, Slots, client_of
 from mirrord.serve.spooled import AnswerRoom
 from tests.support.scripted import Site, begun, ended, fifo, lane, site
 
@@ -83,7 +83,7 @@ async def test_without_a_disk_what_is_posted_is_read(tmp_path: Path) -> None:
 
 
 async def test_who_posts_one_byte_holds_nothing(tmp_path: Path) -> None:
-    """Dozens that begin to post and do not go on cost others nothing: neither a program nor a place."""
+    """Dozens that begin to post and do not go on cost others nothing: neither a program nor a slot."""
     async with site(tmp_path, slow=lane(1)) as served:
         served.scripts.scripts["echo"] = "cat"
         begun = b"POST /run/echo HTTP/1.1\r\nHost: h\r\nContent-Length: 500000\r\n\r\n"
@@ -129,7 +129,7 @@ async def test_requests_that_are_too_large(tmp_path: Path) -> None:
 
 
 async def test_what_is_quick_waits_for_nobody(tmp_path: Path) -> None:
-    """While those that take long take all places, those that take milliseconds have their own."""
+    """While those that take long take all slots, those that take milliseconds have their own."""
     async with site(tmp_path, slow=lane(2)) as served:
         # Open for both, so that nobody sees an end: each program is worth one byte of each pipe.
         ready, go = (os.open(fifo(tmp_path, name), os.O_RDWR) for name in ("ready", "go"))
@@ -152,7 +152,7 @@ async def test_what_is_quick_waits_for_nobody(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("waiting", "patience"), [(1, 30.0), (100, 0.05)])
 async def test_bounded(tmp_path: Path, waiting: int, patience: float) -> None:
     """Whoever finds too many waiting, or waits too long, is asked to come back later."""
-    one = ProgramLimit(Places(1, 1, waiting, patience), Places(1, 1, waiting, patience))
+    one = ProgramLimit(Slots(1, 1, waiting, patience), Slots(1, 1, waiting, patience))
     async with site(tmp_path, slow=one) as served:
         ready = fifo(tmp_path, "ready")
         served.scripts.scripts |= {"hangs": f"echo > {ready}; cat {fifo(tmp_path, 'never')}", "quick": "printf quick"}
@@ -167,13 +167,13 @@ async def test_bounded(tmp_path: Path, waiting: int, patience: float) -> None:
         await ended(served)
 
 
-async def test_places_go_to_who_has_fewest() -> None:
-    """The next place is for the client that has fewest, and none has more than its share while others wait or not."""
-    places, order = Places(3, 2), list[str]()
+async def test_slots_go_to_who_has_fewest() -> None:
+    """The next slot is for the client that has fewest, and none has more than its share while others wait or not."""
+    slots, order = Slots(3, 2), list[str]()
     go = {name: asyncio.Event() for name in ("a1", "a2", "a3", "a4", "b1", "c1")}
 
     async def have(name: str) -> None:
-        async with places.place(name[0]):
+        async with slots.slot(name[0]):
             order.append(name)
             await go[name].wait()
 
@@ -188,48 +188,48 @@ async def test_places_go_to_who_has_fewest() -> None:
         go[name].set()
     await asyncio.gather(*tasks)
     assert order == ["a1", "a2", "b1", "c1", "a3", "a4"]
-    assert places.taken == 0
+    assert slots.taken == 0
 
 
 async def test_nobody_fills_the_line() -> None:
     """When too many wait, whoever has most in the line gives way to who has fewer, and the last one of its own."""
-    places = Places(1, 1, waiting=4)
-    async with places.place("a"):
-        crowd = [asyncio.create_task(places.place("a").__aenter__()) for _ in range(4)]
+    slots = Slots(1, 1, waiting=4)
+    async with slots.slot("a"):
+        crowd = [asyncio.create_task(slots.slot("a").__aenter__()) for _ in range(4)]
         await asyncio.sleep(0)
         with pytest.raises(FullError):
-            async with places.place("a"):
+            async with slots.slot("a"):
                 pass
-        healthy = [asyncio.create_task(places.place(name).__aenter__()) for name in "bc"]
+        healthy = [asyncio.create_task(slots.slot(name).__aenter__()) for name in "bc"]
         await asyncio.sleep(0)
         for sent_away in crowd[2:]:
             with pytest.raises(FullError):
                 await sent_away
         with pytest.raises(FullError):  # nobody has clearly more than it would have
-            async with places.place("b"):
+            async with slots.slot("b"):
                 pass
     for task in (*healthy, *crowd[:2]):
         (await asyncio.wait_for(task, 30)).leave()
-    assert places.taken == 0
+    assert slots.taken == 0
 
 
-async def test_who_leaves_the_line_takes_no_place() -> None:
-    """A client that is called off while it waits, or in the moment in which it gets its place, leaves none taken."""
-    places = Places(1, 1)
-    async with places.place("a"):
-        tasks = [asyncio.create_task(places.place(name).__aenter__()) for name in "bcd"]
+async def test_who_leaves_the_line_takes_no_slot() -> None:
+    """A client that is called off while it waits, or in the moment in which it gets its slot, leaves none taken."""
+    slots = Slots(1, 1)
+    async with slots.slot("a"):
+        tasks = [asyncio.create_task(slots.slot(name).__aenter__()) for name in "bcd"]
         await asyncio.sleep(0)
         tasks[0].cancel()
         await asyncio.sleep(0)
-    tasks[1].cancel()  # it was given the place that became free just now
-    place = await asyncio.wait_for(tasks[2], 30)
-    place.leave()
-    place.leave()
-    assert places.taken == 0
+    tasks[1].cancel()  # it was given the slot that became free just now
+    slot = await asyncio.wait_for(tasks[2], 30)
+    slot.leave()
+    slot.leave()
+    assert slots.taken == 0
     with pytest.raises(FullError):
-        async with places.place("a"), Places(0, 1, patience=0.01).place("a"):
+        async with slots.slot("a"), Slots(0, 1, patience=0.01).slot("a"):
             pass
-    assert places.taken == 0
+    assert slots.taken == 0
 
 
 @pytest.mark.parametrize(

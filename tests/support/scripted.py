@@ -12,8 +12,8 @@ from typing import Any
 from mirrord.serve.app import make_app
 from mirrord.serve.bodies import Bodies
 from mirrord.serve.door import Listener, bind
-from mirrord.serve.places import Places
 from mirrord.serve.programs import ProgramLimit, Programs
+from mirrord.serve.slots import Slots
 from mirrord.serve.spooled import AnswerRoom
 from mirrord.syncer.serving import Process, Request, Response
 from mirrord.syncer.values import Services
@@ -46,7 +46,7 @@ class Scripted:
 
 def lane(working: int, started: int = 100, **limits: Any) -> ProgramLimit:
     """Make a lane that one client may have for itself."""
-    return ProgramLimit(Places(working, working, **limits), Places(started, started, **limits))
+    return ProgramLimit(Slots(working, working, **limits), Slots(started, started, **limits))
 
 
 class Site:

@@ -1,4 +1,4 @@
-"""Places for so many at once, given out fairly: who has fewest gets the next one, and nobody gets them all.
+"""Slots for so many at once, given out fairly: who has fewest gets the next one, and nobody gets them all.
 
 Neither does anybody fill the line: who has most in it gives way.
 """
@@ -17,26 +17,26 @@ _CHOSEN: Final = 64  # bits of an IPv6 address that a client chooses as it likes
 
 
 class FullError(Exception):
-    """There is no place, and there was none for as long as one may wait."""
+    """There is no slot, and there was none for as long as one may wait."""
 
 
 class Slot:
-    """A place that somebody has; `leave` gives it back before the context ends."""
+    """A slot that somebody has; `leave` gives it back before the context ends."""
 
-    def __init__(self, places: Places, client: str) -> None:
-        self._places: Places | None = places
+    def __init__(self, slots: Slots, client: str) -> None:
+        self._slots: Slots | None = slots
         self._client = client
 
     def leave(self) -> None:
         """Give it back; a second time nothing happens."""
-        places, self._places = self._places, None
-        if places is not None:
-            places.free(self._client)
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.free(self._client)
 
 
 @dataclass(slots=True)
-class Places:
-    """So many places, of which so many for each client."""
+class Slots:
+    """So many slots, of which so many for each client."""
 
     most: int
     each: int  # how many of them one client may have
@@ -46,17 +46,17 @@ class Places:
     _line: dict[asyncio.Future[None], str] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def place(self, client: str) -> AsyncIterator[Slot]:
-        """Have a place; FullError when none became free in time, or too many wait."""
+    async def slot(self, client: str) -> AsyncIterator[Slot]:
+        """Have a slot; FullError when none became free in time, or too many wait."""
         await self._take(client)
-        place = Slot(self, client)
+        slot = Slot(self, client)
         try:
-            yield place
+            yield slot
         finally:
-            place.leave()
+            slot.leave()
 
     def free(self, client: str) -> None:
-        """Give a place of a client's to whoever waits, has fewest, and came first."""
+        """Give a slot of a client's to whoever waits, has fewest, and came first."""
         self._taken[client] -= 1
         if not self._taken[client]:
             del self._taken[client]  # strangers' addresses are not remembered
