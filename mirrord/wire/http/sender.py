@@ -159,8 +159,10 @@ class Sender:
                 answer = await self._respond(way.transport, wire, upload)
             except MirrordError as error:
                 self._done(request, 0, started)
+                # What content adds to or sets off is not sent again: the other side may have had all of it.
+                once = request.method == "PATCH" or (request.method == "POST" and upload is not None)
                 reused = wire.reused and isinstance(error, BrokenError)
-                if not reused or request.method == "PATCH" or stale == _STALE or (upload is not None and upload.error):
+                if not reused or once or stale == _STALE or (upload is not None and upload.error):
                     raise
             else:
                 break
