@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.daemon import running_daemon
 from mirrord.commands import Sync
 from mirrord.serve.remote import ControlClient
 from mirrord.testing.gitrepos import Upstream
@@ -100,27 +100,9 @@ class Bench:
 
     @contextlib.asynccontextmanager
     async def _daemon(self) -> AsyncIterator[None]:
-        argv = [sys.executable, "-m", "mirrord", "serve", "-c", str(self.conf), "--state", str(self.state)]
-        pipe = asyncio.subprocess.PIPE
-        daemon = await asyncio.create_subprocess_exec(*argv, stdout=pipe)
-        assert daemon.stdout is not None
-        try:
-            ready = b""
-            while b"daemon.ready" not in ready:
-                ready = await daemon.stdout.readline()
-                assert ready, "the daemon ended"
-            found = re.search(rb"127\.0\.0\.1:(\d+)", ready)
-            assert found is not None
-            self.server = Server(("127.0.0.1", int(found[1])), "/livez", daemon.pid)
-            reading = asyncio.create_task(daemon.stdout.read())
+        async with running_daemon(self.conf, self.state) as (pid, port):
+            self.server = Server(("127.0.0.1", port), "/livez", pid)
             yield
-            daemon.terminate()
-            await reading
-            await daemon.wait()
-        finally:
-            if daemon.returncode is None:
-                daemon.kill()
-                await daemon.wait()
 
     async def sync(self, found: Watched) -> None:
         """Let there be something new, and mirror it."""

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.daemon import running_daemon
 from bench.helm import CUT, grow
 from mirrord.blobs.disk import DiskStore
 from mirrord.blobs.disk_repositories import DiskRepositories
@@ -38,6 +39,7 @@ from mirrord.testing.pushing import push
 from mirrord.testing.running import run
 from mirrord.testing.servers import DockerRegistry, available, free_port
 from tests.support.layouts import write_layout
+from tests.support.processes import cpu_of, peak_of
 
 TAGS: Final = 10_000
 SMALL: Final = 8  # connections, unless the name of a thing says otherwise
@@ -58,13 +60,11 @@ class Server:
 
     def cpu(self) -> float:
         """Return the seconds of CPU that it has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+        return cpu_of(self.pid)
 
     def memory(self) -> float:
         """Return its peak memory in MiB."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024
+        return peak_of(self.pid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,26 +196,8 @@ class Bench:
 
     @contextlib.asynccontextmanager
     async def _mirrord(self, name: str, tree: Path, state: Path) -> AsyncIterator[Server]:
-        argv = [sys.executable, "-m", "mirrord", "serve", "-c", self.folder / "conf.d", "--state", state]
-        environ = {**os.environ, "MIRRORD_LISTEN": "127.0.0.1:0"}
-        pipe = asyncio.subprocess.PIPE
-        daemon = await asyncio.create_subprocess_exec(*map(str, argv), stdout=pipe, cwd=tree, env=environ)
-        assert daemon.stdout is not None
-        try:
-            ready = b""
-            while b"daemon.ready" not in ready:
-                ready = await daemon.stdout.readline()
-                assert ready, "the daemon ended"
-            found = re.search(rb"127\.0\.0\.1:\d+", ready)
-            assert found is not None
-            reading = asyncio.create_task(daemon.stdout.read())
-            yield Server(name, f"http://{found[0].decode()}", daemon.pid)
-            daemon.terminate()
-            await reading
-        finally:
-            if daemon.returncode is None:
-                daemon.kill()
-            await daemon.wait()
+        async with running_daemon(self.folder / "conf.d", state, tree) as (pid, port):
+            yield Server(name, f"http://127.0.0.1:{port}", pid)
 
     @contextlib.asynccontextmanager
     async def _nginx(self) -> AsyncIterator[Server]:

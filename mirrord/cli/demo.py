@@ -81,7 +81,7 @@ async def _play(stack: AsyncExitStack, *, once: bool) -> int:
 
 async def _publish(stage: Stage) -> int:
     """Publish through the daemon, as `mirrord publish` does, and ask every target what it has."""
-    commit = stage.image.digest.hex[:40]
+    commit = stage.image.digest.hex[-40:]  # any will do
     say(f"\n$ mirrord publish {stage.mirror} --image {stage.origin} --branch main --commit {commit}")
     sys.stdout.flush()
     events, names = Events(), build_tags("main", commit)

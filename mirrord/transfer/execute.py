@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from mirrord.errors import MirrordError
@@ -11,6 +11,7 @@ from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import OnReceipt, Session
 
+TURN: Final = 64  # items of a list after which others get their turn
 _MANY: Final = 1000  # steps, which take some milliseconds
 
 
@@ -44,8 +45,15 @@ async def _batch(session: Session, batch: Sequence[Step], on_receipt: OnReceipt)
     try:
         await session.execute(batch, told)
     except MirrordError as error:
-        for step in tuple(left):
-            told(failed(step, error))
+        await tell((failed(step, error) for step in tuple(left)), told)
+
+
+async def tell(receipts: Iterable[Receipt], on_receipt: OnReceipt) -> None:
+    """Tell many receipts, and let others have their turn meanwhile: whoever listens may write a line for each."""
+    for number, receipt in enumerate(receipts, 1):
+        on_receipt(receipt)
+        if not number % TURN:
+            await asyncio.sleep(0)
 
 
 def failed(step: Step, error: MirrordError) -> Receipt:

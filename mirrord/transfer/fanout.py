@@ -15,11 +15,10 @@ from mirrord.errors import MirrordError
 from mirrord.model.plan import Step
 from mirrord.model.run import Receipt
 from mirrord.syncer.port import OnReceipt
-from mirrord.transfer.execute import failed
+from mirrord.transfer.execute import TURN, failed
 from mirrord.wire.secret import bug
 
 _Item = TypeVar("_Item")
-TURN = 64  # items of a list after which others get their turn
 
 
 class Gate:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -19,19 +18,18 @@ from mirrord.blobs.disk_repositories import DiskRepositories
 from mirrord.blobs.store import Remote
 from mirrord.errors import BrokenError, MirrordError, MissingError
 from mirrord.model.digest import Digest
-from mirrord.serve.app import make_app
-from mirrord.serve.door import Listener, bind
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import LOCAL, Services
 from mirrord.syncers.image import front as image_front
 from mirrord.testing import build_image
-from tests.support.frontserver import Shown
+from tests.support.frontserver import listening
 from tests.support.layouts import write_layout
 from tests.support.localstore import linked_in, place_in
 from tests.support.remotestore import RemoteStore
 from tests.support.world import open_world
 
 DATA = bytes(range(256)) * 400
+NOBODY: Any = None
 DIGEST = Digest.of(DATA)
 ETAG = f'"{DIGEST}"'
 
@@ -56,20 +54,9 @@ async def front() -> Front:
     return Front()
 
 
-@contextlib.asynccontextmanager
-async def listening(services: Any, front: Any) -> AsyncIterator[tuple[str, int]]:
-    listener, bound = Listener(make_app(Shown(services, front)), grace=0.05), bind("127.0.0.1:0")
-    await listener.listen(bound)
-    try:
-        yield bound.getsockname()
-    finally:
-        await listener.close()
-        bound.close()
-
-
 @pytest.fixture
 async def address(front: Front) -> AsyncIterator[tuple[str, int]]:
-    async with listening(None, front) as made:
+    async with listening(NOBODY, front) as made:
         yield made
 
 

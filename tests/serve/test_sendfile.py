@@ -14,13 +14,11 @@ from typing import Any
 import pytest
 
 from mirrord.files import LocalFile
-from mirrord.serve.app import make_app
-from mirrord.serve.door import Listener, bind
 from mirrord.serve.sending import ConnectionProgress, FileSender
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import Services
 from tests.support.crowd import Client, crowd, request, troubles
-from tests.support.frontserver import Shown
+from tests.support.frontserver import listening
 
 SIZE = 24_000_000  # more than the kernel keeps for a connection
 
@@ -42,13 +40,8 @@ async def address(tmp_path: Path) -> AsyncIterator[tuple[str, int]]:
     file = tmp_path / "file"
     file.write_bytes(os.urandom(SIZE))
     nobody: Any = None
-    listener, bound = Listener(make_app(Shown(nobody, Filed(file))), grace=0.05), bind("127.0.0.1:0")
-    await listener.listen(bound)
-    try:
-        yield bound.getsockname()
-    finally:
-        await listener.close()
-        bound.close()
+    async with listening(nobody, Filed(file)) as address:
+        yield address
 
 
 @contextlib.contextmanager

@@ -14,12 +14,10 @@ from yarl import URL
 
 from mirrord.files import LocalFile
 from mirrord.serve import small
-from mirrord.serve.app import make_app
-from mirrord.serve.door import Listener, bind
 from mirrord.serve.small import SMALL, SmallFiles
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import Services
-from tests.support.frontserver import Shown
+from tests.support.frontserver import open_front
 
 
 class Tagged:
@@ -56,13 +54,8 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 async def url(file: Path) -> AsyncIterator[str]:
     nobody: Any = None
-    listener, bound = Listener(make_app(Shown(nobody, Tagged(file))), grace=0.05), bind("127.0.0.1:0")
-    await listener.listen(bound)
-    try:
-        yield "http://{}:{}/file".format(*bound.getsockname())
-    finally:
-        await listener.close()
-        bound.close()
+    async with open_front(nobody, Tagged(file)) as base:
+        yield f"{base}/file"
 
 
 async def get(url: str, part: str = "") -> bytes:

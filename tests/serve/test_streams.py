@@ -12,13 +12,11 @@ import pytest
 
 from mirrord.errors import BrokenError, MissingError
 from mirrord.events import AnswerBroken, Event, Events
-from mirrord.serve.app import make_app
-from mirrord.serve.door import Listener, bind
 from mirrord.syncer.serving import Request, Response
 from mirrord.syncer.values import Services
 from mirrord.testing.running import run
 from mirrord.testing.servers import require
-from tests.support.frontserver import Shown
+from tests.support.frontserver import listening
 
 PIECE = bytes(range(256)) * 256
 
@@ -75,13 +73,8 @@ async def address(front: Streaming, told: list[Event]) -> AsyncIterator[tuple[st
     events = Events()
     events.listen(told.append)
     services: Any = SimpleNamespace(events=events)
-    listener, bound = Listener(make_app(Shown(services, front)), grace=0.05), bind("127.0.0.1:0")
-    await listener.listen(bound)
-    try:
-        yield bound.getsockname()
-    finally:
-        await listener.close()
-        bound.close()
+    async with listening(services, front) as address:
+        yield address
 
 
 async def ask(address: tuple[str, int], path: str, method: str = "GET", version: str = "1.1", *lines: str) -> bytes:

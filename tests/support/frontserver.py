@@ -50,13 +50,21 @@ class Shown:
 
 
 @contextlib.asynccontextmanager
-async def open_front(services: Services, *syncers: Syncer) -> AsyncIterator[str]:
-    """Serve until the context ends; gives the URL, without a slash at its end."""
+async def listening(services: Services, *fronts: Syncer | Serves) -> AsyncIterator[tuple[str, int]]:
+    """Serve until the context ends; gives the address."""
     connection = bind("127.0.0.1:0")
-    listener = Listener(make_app(Shown(services, *syncers)), grace=0.05)
+    listener = Listener(make_app(Shown(services, *fronts)), grace=0.05)
     await listener.listen(connection)
     try:
-        yield f"http://{address_of(connection)}"
+        host, port = address_of(connection).rsplit(":", 1)
+        yield host, int(port)
     finally:
         await listener.close()
         connection.close()
+
+
+@contextlib.asynccontextmanager
+async def open_front(services: Services, *fronts: Syncer | Serves) -> AsyncIterator[str]:
+    """Serve until the context ends; gives the URL, without a slash at its end."""
+    async with listening(services, *fronts) as (host, port):
+        yield f"http://{host}:{port}"

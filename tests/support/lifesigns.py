@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
-import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from tests.support.crowd import Address, Client, request, troubles
+from tests.support.processes import cpu_of, peak_of
 
 PROBES: Final = 0.05
 """Seconds between two probes."""
@@ -87,7 +86,7 @@ class Server:
             *(asyncio.create_task(_again(one, found)) for one in others),
         ]
         await work(found)
-        found.seconds, found.cpu, found.memory = time.monotonic() - began, self._cpu() - cpu, self._memory()
+        found.seconds, found.cpu, found.memory = time.monotonic() - began, cpu_of(self.pid) - cpu, peak_of(self.pid)
         for task in aside:
             task.cancel()
         await asyncio.wait(aside)
@@ -114,15 +113,7 @@ class Server:
 
     def _begin(self) -> float:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # VmHWM begins anew
-        return self._cpu()
-
-    def _cpu(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
-
-    def _memory(self) -> float:
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024
+        return cpu_of(self.pid)
 
 
 async def _again(work: Work, found: Watched) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 from pathlib import Path
 
@@ -29,6 +30,17 @@ def children() -> set[str]:
         with contextlib.suppress(OSError):  # a thread that has just ended has none
             found.update((task / "children").read_text().split())
     return found
+
+
+def cpu_of(pid: int) -> float:
+    """Return the seconds of CPU that a process has used (fields 14 and 15 of /proc/PID/stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_of(pid: int) -> float:
+    """Return the most memory that a process has had, in MiB."""
+    return int(re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) / 1024
 
 
 def ended(pid: int) -> bool:

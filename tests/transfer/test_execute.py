@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 
@@ -23,7 +24,7 @@ from mirrord.errors import (
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import OnReceipt
-from mirrord.transfer.execute import execute, failed
+from mirrord.transfer.execute import TURN, execute, failed
 
 NOW = datetime(2024, 5, 17, 12, tzinfo=UTC)
 
@@ -166,3 +167,19 @@ async def test_batches_without_anything_to_wait_for_leave_the_loop_to_others() -
         seen.append(len(session.batches))
         await asyncio.sleep(0)
     assert {1, 25, 49} <= set(seen)
+
+
+async def test_receipts_of_a_large_batch_leave_the_loop_to_others() -> None:
+    """When thousands of steps fail together, others get their turn between a few of their receipts."""
+
+    def act(_: Sequence[Step]) -> None:
+        raise MissingError("gone")
+
+    told, seen, count = list[Receipt](), [0], TURN * 20 + 1
+    steps = [Step(Action.COPY, f"v{n}", "sha256:x", "t", (f"v{n}",), "why", group="one") for n in range(count)]
+    running = asyncio.ensure_future(execute(plan(*steps), Session(act), 1, told.append))
+    while not running.done():
+        await asyncio.sleep(0)
+        seen.append(len(told))
+    assert len(told) == count
+    assert max(later - earlier for earlier, later in pairwise(seen)) <= TURN

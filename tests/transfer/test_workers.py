@@ -9,7 +9,8 @@ from itertools import pairwise
 import pytest
 
 from mirrord.errors import ContentError, MirrordError
-from mirrord.transfer.fanout import TURN, Workers
+from mirrord.transfer.execute import TURN
+from mirrord.transfer.fanout import Workers
 
 
 class Counted:

@@ -29,13 +29,13 @@ _RELOAD = command(
     "reload",
     """Let the daemon that holds the state read its configuration again, and say what that changes, or what is wrong.
 
-The same as SIGHUP: a wrong configuration is refused, and the one before stays in force.
-Mirrors that are added, removed or changed are told, and what waits for the next start of the daemon:
+The same as SIGHUP: a wrong configuration is refused, and the current one stays in use.
+Lists the mirrors that were added, removed or changed, and the settings that need a restart:
 `settings.listen`, `settings.spool` and `settings.log`.
 
   $ mirrord reload
 
-Exit code 0 when it is in force, 64 when no daemon runs, 78 when it is wrong.
+Exit code 0 when it is in use, 64 when no daemon runs, 78 when it is wrong.
 """,
     STATE,
     JSON,

@@ -59,12 +59,12 @@ async def receive_pack(
     """Bring the changes, and nothing else, from the repository in `folder` to a host; see `push`."""
     check(address, git.book.policy(address.host))
     host = _Host(git, http, folder, address, deadline)
-    told = await host.advertised()
-    todo, done = _decided(changes, told)
-    haves = set(await _known(git, folder, told.refs.values())) if any(one.new for one in todo) else set[str]()
+    offered = await host.advertised()
+    todo, done = _decided(changes, offered)
+    haves = set(await _known(git, folder, offered.refs.values())) if any(one.new for one in todo) else set[str]()
     for batch in batches(todo, BATCH):
         try:
-            done.append(await host.send(batch, told, haves))
+            done.append(await host.send(batch, offered, haves))
         except MirrordError as error:
             if len(done) == 1 and not done[0].results:
                 raise
@@ -74,16 +74,16 @@ async def receive_pack(
     return joined(done)
 
 
-def _decided(changes: Sequence[Change], told: Advertisement) -> tuple[Sequence[Change], list[Pushed]]:
+def _decided(changes: Sequence[Change], offered: Advertisement) -> tuple[Sequence[Change], list[Pushed]]:
     """Split changes into what is to be sent, and what came of the others."""
     todo, results = list[Change](), list[RefResult]()
     for change in changes:
-        now = told.refs.get(change.ref)
+        now = offered.refs.get(change.ref)
         if now == change.new:
             results.append(RefResult(change.ref, PushStatus.SAME))
         elif now != change.old:
             results.append(RefResult(change.ref, PushStatus.REJECTED, "stale info"))
-        elif change.new is None and "delete-refs" not in told.capabilities:
+        elif change.new is None and "delete-refs" not in offered.capabilities:
             results.append(RefResult(change.ref, PushStatus.REJECTED, "remote does not support deleting refs"))
         else:
             todo.append(change)
@@ -113,15 +113,15 @@ class _Host:
         answer = await self._fetch(HttpRequest("GET", url, self.address.host, cap=LARGEST), "advertisement")
         return await offload(len(answer.body), _read_advertisement, answer.body)
 
-    async def send(self, changes: Sequence[Change], told: Advertisement, haves: Collection[str]) -> Pushed:
+    async def send(self, changes: Sequence[Change], offered: Advertisement, haves: Collection[str]) -> Pushed:
         """Send one batch. Raises MirrordError: nobody knows what came of it."""
-        head = _commands(changes, told.capabilities)
+        head = _commands(changes, offered.capabilities)
         wants = {change.new for change in changes if change.new is not None}
         async with AsyncExitStack() as stack:
             read: Read | None = None
             if wants:
-                more = ["--delta-base-offset"] if "ofs-delta" in told.capabilities else []
-                more += [] if "no-thin" in told.capabilities else ["--thin"]
+                more = ["--delta-base-offset"] if "ofs-delta" in offered.capabilities else []
+                more += [] if "no-thin" in offered.capabilities else ["--thin"]
                 stdin = "".join([*(f"{oid}\n" for oid in sorted(wants)), *(f"^{oid}\n" for oid in sorted(haves))])
                 piped = self.git.piped([*_PACK, *more], folder=self.folder, stdin=stdin.encode())
                 read = await stack.enter_async_context(piped)
@@ -137,7 +137,7 @@ class _Host:
                 attempts=1,
             )
             answer = await self._fetch(call, "result")
-        return await offload(len(answer.body), _read_report, answer.body, changes, told.capabilities)
+        return await offload(len(answer.body), _read_report, answer.body, changes, offered.capabilities)
 
     async def _fetch(self, call: HttpRequest, what: str) -> HttpResponse:
         """Ask the host; no redirect is followed, since repositories are renamed and their names taken by others."""
@@ -222,7 +222,7 @@ def _read_report(body: bytes, changes: Sequence[Change], offered: frozenset[str]
             if verb in {"ok", "ng"}:
                 found[ref] = None if verb == "ok" else reason or "failed"
     except ContentError as error:
-        raise BrokenError(f"what became of a push was not told to its end: {error}") from error
+        raise BrokenError(f"what became of a push was not reported to its end: {error}") from error
     if not offered & {"report-status", "report-status-v2"}:
         return Pushed((), said.text())
     return Pushed(tuple(_result(change, found) for change in changes), said.text())

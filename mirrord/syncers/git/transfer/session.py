@@ -23,15 +23,14 @@ from mirrord.syncers.git.transfer.destinations import GitDestination, Push
 from mirrord.syncers.git.transfer.lfs import LfsTransfer
 from mirrord.syncers.git.transfer.rescue import Secured, rescue, rescue_objects
 from mirrord.syncers.git.transfer.target_push import TargetPush, done
-from mirrord.transfer.execute import failed
+from mirrord.transfer.execute import failed, tell
+from mirrord.transfer.fanout import deliberate
 from mirrord.wire.git.cache.damage import doubtful
 from mirrord.wire.git.cache.maintenance import pack_refs
 from mirrord.wire.git.cache.repository import STAMP
 from mirrord.wire.git.refs import Refs
 from mirrord.wire.offload import offload
-from mirrord.wire.secret import bug
 
-_TOLD = 1000  # receipts in a row, before others have their turn
 _Made = TypeVar("_Made")
 
 
@@ -151,16 +150,12 @@ class GitSession:
         """Do what is to be done at one target; what befalls it hurts no other."""
         try:
             receipts = await self._outcomes(push)
-        except MirrordError as error:
-            receipts = [failed(step, error) for step in push.work]
         except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
-            receipts = [failed(step, MirrordError(bug(error))) for step in push.work]
+            wrong = deliberate(error)
+            receipts = [failed(step, wrong) for step in push.work]
         self._done |= {(push.target.name, receipt.step.item) for receipt in receipts if receipt.good}
         self._suspect |= any(receipt.code == ContentError.code for receipt in receipts)
-        for number, receipt in enumerate(await self._aside(lambda: push.answered(receipts)), 1):
-            on_receipt(receipt)
-            if number % _TOLD == 0:
-                await asyncio.sleep(0)
+        await tell(await self._aside(lambda: push.answered(receipts)), on_receipt)
 
     async def _aside(self, work: Callable[[], _Made]) -> _Made:
         """Return what `work` makes of all refs; of many beside the event loop."""

@@ -22,7 +22,7 @@ from mirrord.syncers.helm.plan.survey import ChartArchive, HelmDecisions, listin
 from mirrord.syncers.helm.plan.trouble import again, provenance_of, sentence, wrong_upstream
 from mirrord.syncers.helm.transfer.emit import emit_json, emit_yaml
 from mirrord.syncers.helm.transfer.target import ChartTarget, IndexFile
-from mirrord.transfer.execute import failed
+from mirrord.transfer.execute import failed, tell
 from mirrord.transfer.fanout import Delivery, deliberate, fan_out, together
 from mirrord.transfer.feed import feed
 
@@ -202,13 +202,12 @@ class HelmSession:
         try:
             index = await self._publish(name, steps)
         except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
-            for step in steps:
-                on_receipt(failed(step, deliberate(error)))
+            wrong = deliberate(error)
+            await tell((failed(step, wrong) for step in steps), on_receipt)
             return
-        for step in steps:
-            listed = f"index lists {len(index.charts)} versions"
-            gone = f"{step.item} is listed no more"
-            on_receipt(Receipt(step, Outcome.DONE, gone if step.action is Action.DELETE else listed))
+        listed = f"index lists {len(index.charts)} versions"
+        said = (f"{step.item} is listed no more" if step.action is Action.DELETE else listed for step in steps)
+        await tell((Receipt(step, Outcome.DONE, text) for step, text in zip(steps, said, strict=True)), on_receipt)
 
     async def _publish(self, name: str, steps: Sequence[Step]) -> IndexFile:
         if name in self._survey.unasked:

@@ -10,8 +10,8 @@ from mirrord.model.run import Receipt
 from mirrord.syncer.values import Ledger
 from mirrord.syncers.image.transfer.destinations import Collecting
 from mirrord.syncers.image.transfer.publishing import Names, Whole, publish
-from mirrord.transfer.execute import failed
-from mirrord.transfer.fanout import TURN, Delivery, deliberate
+from mirrord.transfer.execute import TURN, failed
+from mirrord.transfer.fanout import Delivery, deliberate
 
 SOON: Final = 1.0  # seconds for which an image that is all there may wait for its names
 SHARE: Final = 8  # for one of so many that have theirs another one may wait: so many times all names are written
