@@ -80,7 +80,7 @@ class Thing:
     unchanged: bool = False  # it is asked for by who has it
 
 
-async def asked(server: Server, thing: Thing, seconds: float) -> float:
+async def asked(server: Server, thing: Thing, seconds: int) -> float:
     """Let `ab` ask one server for one thing; return what it served for each second of its CPU."""
     options = ["-H", f"Accept: {OCI_MANIFEST}", *thing.options]
     if thing.unchanged:
@@ -88,7 +88,7 @@ async def asked(server: Server, thing: Thing, seconds: float) -> float:
         tag = re.search(r"(?im)^etag: *(.*?)\s*$", head)
         assert tag is not None, head
         options += ["-H", f"If-None-Match: {tag[1]}"]
-    command = ["ab", "-q", "-k", "-c", str(thing.many), "-t", f"{seconds:g}", "-n", "100000000", *options]
+    command = ["ab", "-q", "-k", "-c", str(thing.many), "-t", str(seconds), "-n", "100000000", *options]
     before = server.cpu()
     done = await run(*command, f"{server.url}{thing.path}", seconds=seconds + 60)
     used = server.cpu() - before
@@ -232,7 +232,9 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", help="things whose names begin so")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (default 5)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="seconds of each (default 1)")
+    parser.add_argument(
+        "--seconds", type=int, choices=range(1, 61), metavar="S", default=1, help="whole seconds of each (default 1)"
+    )
     parser.add_argument("--blob", type=int, default=100, help="MiB of the blob (default 100)")
     parser.add_argument("--base", type=Path, help="another checkout, to be measured beside")
     given = parser.parse_args()
