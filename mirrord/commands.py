@@ -75,7 +75,7 @@ class GetStatus(Command[Status]):
     """Say how everything stands."""
 
 
-WAITING: Final = "it counts from the next start on"
+WAITING: Final = "restart the daemon to apply it"
 """What is to be said of each key in `Changes.waiting`."""
 
 

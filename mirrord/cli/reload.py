@@ -16,7 +16,7 @@ def reload(*, state: Path | None, json: bool) -> int:
     if json:
         say_json({"reloaded": True, **asdict(changes)})
         return 0
-    say("the configuration is in force")
+    say("the configuration is in use")
     for word in ("added", "removed", "changed", "taken"):
         if names := getattr(changes, word):
             say(f"{word}: {', '.join(names)}")

@@ -43,7 +43,7 @@ def _show(status: Status) -> None:
         ]
     table(("MIRROR", "TARGET", "RESULT", "SUCCESS", "ITEMS", "NEXT", "LAST RUN"), rows)
     if status.configuration_error:
-        say(f"the configuration was not taken, the one before is in force: {status.configuration_error}")
+        say(f"the new configuration was refused, the one before stays in use: {status.configuration_error}")
     for mirror in status.mirrors:
         _say_beside(mirror)
 

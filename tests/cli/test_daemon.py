@@ -121,10 +121,10 @@ async def test_reload_by_command(desk: Desk) -> None:
             wrong.write_text("settings: {parallel: 9, log: {level: debug}}\nhosts: {h.example: {requests: 2}}\n")
             told = (await desk.run("reload")).out.splitlines()
             assert told == [
-                "the configuration is in force",
+                "the configuration is in use",
                 "removed: new",
                 "taken: hosts, settings.parallel",
-                "settings.log changed; it counts from the next start on",
+                "settings.log changed; restart the daemon to apply it",
             ]
         desk.configure("mirorrs: []\n", "b.yaml")  # what is configured is not even read then
         alone = await desk.run("reload")

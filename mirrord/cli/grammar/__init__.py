@@ -57,4 +57,4 @@ PROGRAM = _Program(
     context_settings={"max_content_width": _WIDEST},
     params=[],
 )
-click.version_option(__version__, message="%(version)s", help="Show it.")(PROGRAM)
+click.version_option(__version__, message="%(version)s", help="Print the version and exit.")(PROGRAM)
