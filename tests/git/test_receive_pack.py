@@ -173,7 +173,7 @@ async def test_what_is_as_it_shall_be_is_not_sent(cache: Cache) -> None:
     [
         (Host(media="text/html"), ContentError, "login page"),
         (Host(status=301), RefusedError, "moved"),
-        (Host(report=b""), BrokenError, "not told to its end"),
+        (Host(report=b""), BrokenError, "not reported to its end"),
         (Host(report=band(1, done("unpack ok"))[:-2]), BrokenError, "cut off"),
     ],
     ids=["page", "moved", "empty", "cut"],
