@@ -35,7 +35,13 @@ async def plan_mirror(mirror: Mirror, syncer: Syncer, services: Services, store:
 async def decide(mirror: Mirror, syncer: Syncer, services: Services, memory: Memory, now: datetime) -> Plan:
     """Look and plan, once: what is printed is what is done."""
     survey = await syncer.survey(mirror, services, memory, now)
-    return await asyncio.to_thread(syncer.plan, mirror, survey, now)
+
+    def decided() -> Plan:
+        plan = syncer.plan(mirror, survey, now)
+        _ = plan.active  # every listener asks for it, on the event loop
+        return plan
+
+    return await asyncio.to_thread(decided)
 
 
 def places(mirror: Mirror, syncer: Syncer) -> Mapping[str, str]:
@@ -118,6 +124,7 @@ async def run_mirror(
 async def _remembered(run: Run, store: Store) -> Run:
     """Write a run down; when that cannot be done the run says so, and all that it did."""
     try:
+        await asyncio.shield(asyncio.to_thread(run.add_up))
         await asyncio.shield(store.add_run(run))
     except MirrordError as error:
         return run if run.error else replace(run, error=str(error), code=error.code)

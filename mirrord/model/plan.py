@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from mirrord.model.memory import NamedBuild
@@ -54,7 +55,7 @@ class Step:
         return self.action in (Action.COPY, Action.DELETE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """All decisions about one mirror, made at one moment."""
 
@@ -75,9 +76,9 @@ class Plan:
     # what the kind decided besides, for its own `open`; opaque to everybody else, and never written down
     decisions: Any = field(default=None, compare=False, repr=False)
 
-    @property
+    @cached_property
     def active(self) -> tuple[Step, ...]:
-        """The steps that do something."""
+        """The steps that do something; found once."""
         return tuple(step for step in self.steps if step.active)
 
     @property

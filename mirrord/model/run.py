@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 
 from mirrord.errors import DeadlineError, kind_of
 from mirrord.model.plan import Action, Plan, Step
@@ -61,9 +62,9 @@ class Result(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
-    """One pass over one mirror."""
+    """One pass over one mirror. What follows from its receipts is found once; see `add_up`."""
 
     mirror: str
     kind: str
@@ -77,7 +78,7 @@ class Run:
     code: str = ""  # `MirrordError.code` of that, or ""
     places: Mapping[str, str] = field(default_factory=dict)  # target name → `LastSeen.place`
 
-    @property
+    @cached_property
     def result(self) -> Result:
         """The verdict, from plan, receipts and error alone: what failed, was refused or is missing; no problem."""
         if self.code == DeadlineError.code and any(receipt.good for receipt in self.receipts):
@@ -94,19 +95,34 @@ class Run:
             return Result.PARTIAL if kept or good else Result.FAILED
         return Result.SUCCESS if good else Result.NOOP
 
-    @property
+    @cached_property
     def problems(self) -> tuple[str, ...]:
         """What was left out because it is wrong upstream: by plan, and as it turned out; each once."""
         found = [receipt.problem for receipt in self.receipts if receipt.problem]
         return tuple(dict.fromkeys((*(self.plan.problems if self.plan else ()), *found)))
 
-    @property
+    @cached_property
     def remarks(self) -> tuple[str, ...]:
         """What is worth knowing and no problem: by plan, and as it turned out; each once."""
         found = [receipt.remark for receipt in self.receipts if receipt.remark]
         return tuple(dict.fromkeys((*(self.plan.remarks if self.plan else ()), *found)))
 
-    @property
+    @cached_property
     def counts(self) -> Mapping[str, int]:
         """Receipts by outcome."""
         return Counter(receipt.outcome.value for receipt in self.receipts)
+
+    @cached_property
+    def sent(self) -> int:
+        """Bytes of content written to all targets."""
+        return sum(receipt.sent for receipt in self.receipts)
+
+    @property
+    def idle(self) -> int:
+        """Steps of the plan that had nothing to do."""
+        return len(self.plan.steps) - len(self.plan.active) if self.plan else 0
+
+    def add_up(self) -> Run:
+        """Find all that follows now, and return itself: with many thousands of receipts that is work for a thread."""
+        _ = self.result, self.problems, self.remarks, self.counts, self.sent, self.idle
+        return self

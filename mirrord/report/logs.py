@@ -108,8 +108,8 @@ def _step(mirror: str, receipt: Receipt) -> Line:
 
 def _summary(run: Run) -> Line:
     fields: dict[str, object] = {"mirror": run.mirror, "kind": run.kind, "trigger": run.trigger}
-    seconds, sent = (run.finished - run.started).total_seconds(), sum(receipt.sent for receipt in run.receipts)
-    fields |= {"result": run.result.value, "seconds": round(seconds, 3), "read": run.read, "sent": sent}
+    seconds = (run.finished - run.started).total_seconds()
+    fields |= {"result": run.result.value, "seconds": round(seconds, 3), "read": run.read, "sent": run.sent}
     fields |= {"steps": dict(sorted(run.counts.items())), "problems": len(run.problems)}
     if run.error:
         fields |= {"error_code": run.code, "error": run.error}

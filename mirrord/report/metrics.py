@@ -149,12 +149,11 @@ class Metrics:
     def _finish(self, run: Run) -> None:
         labels = (run.mirror, run.kind)
         counts = run.counts
-        idle = sum(not step.active for step in run.plan.steps) if run.plan else 0
         self.active.labels(run.mirror).set(0)
         self.runs.labels(*labels, run.result.value).inc()
         self.duration.labels(run.mirror).observe((run.finished - run.started).total_seconds())
         self.copied.labels(*labels).inc(counts.get(Outcome.DONE.value, 0))
-        self.kept.labels(*labels).inc(counts.get(Outcome.KEPT.value, 0) + idle)
+        self.kept.labels(*labels).inc(counts.get(Outcome.KEPT.value, 0) + run.idle)
         self.failed.labels(*labels).inc(counts.get(Outcome.FAILED.value, 0) + counts.get(Outcome.REFUSED.value, 0))
         self.attempt.labels(run.mirror).set(run.finished.timestamp())
         if run.result in (Result.SUCCESS, Result.NOOP):

@@ -2,56 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
-
-import pytest
-
 from mirrord.model.run import Result
 from mirrord.record.sqlite import SqliteStore
 from mirrord.syncer.values import LOCAL
 from mirrord.testing.gitrepos import Upstream
 from tests.support.gitcontent import fill
 from tests.support.gitworld import GitWorld
+from tests.support.turns import Turns
 
 NAME, REFS = "app.git", 4500
 EACH = 5
 """Calls of functions for each ref in one turn: 50 000 refs take 25 ms then."""
 
 
-class Turns:
-    """Counts the calls of functions in each turn of the event loop; the most are kept."""
-
-    def __init__(self) -> None:
-        self.most, self.calls = 0, 0
-
-    def called(self, _: FrameType, event: str, __: object) -> None:
-        """Hear of a call (`sys.setprofile`)."""
-        self.calls += event == "call"
-
-    @contextmanager
-    def counted(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        """Count; other threads are not."""
-        run = asyncio.events.Handle._run  # every turn goes through it
-
-        def counting(handle: asyncio.Handle) -> None:
-            self.calls = 0
-            run(handle)
-            self.most = max(self.most, self.calls)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(asyncio.events.Handle, "_run", counting)
-            sys.setprofile(self.called)
-            try:
-                yield
-            finally:
-                sys.setprofile(None)
-
-
-async def test_no_turn_of_the_loop_looks_at_all_of_them(world: GitWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_turn_of_the_loop_looks_at_all_of_them(world: GitWorld) -> None:
     """First mirror, a new commit and nothing to do, to a host and to `local`: no turn does work for each ref."""
     source, one = await world.host("source"), await world.host("one")
     upstream = Upstream(source.create(NAME))
@@ -65,9 +29,9 @@ async def test_no_turn_of_the_loop_looks_at_all_of_them(world: GitWorld, monkeyp
         if case == "commit":
             upstream.commit("main", {"news": b"n\n"})
         counter = Turns()
-        with counter.counted(monkeypatch):
+        with counter.counted():
             assert (await world.run(mirror)).result is result
-        turns[case] = counter.most
+        turns[case] = counter
     await world.store.close()
-    assert max(turns.values()) < EACH * REFS, turns
+    assert max(counter.most for counter in turns.values()) < EACH * REFS, turns
     assert one.refs(NAME) == upstream.refs()

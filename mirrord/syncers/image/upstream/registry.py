@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -61,26 +62,32 @@ async def offers(repository: Repository, mirror: Mirror, memory: Memory) -> Sour
     tags = [pattern for pattern in patterns if not is_glob(pattern)]
     if len(tags) < len(patterns):
         listed = [tag async for tag in repository.tags()]
-        chosen = await asyncio.to_thread(select, listed, patterns)
-        tags += [tag for tag in chosen if tag not in tags]
+        tags = [*dict.fromkeys((*tags, *await asyncio.to_thread(select, listed, patterns)))]
     answers: dict[str, Offer | MirrordError] = {}
 
     async def look(tag: str) -> None:
         answers[tag] = await _offer(repository, mirror, memory, tag)
 
     await Workers(AT_ONCE).each(tags, look)
-    found = [answers[tag] for tag in tags]
-    failures = [(tag, error) for tag, error in zip(tags, found, strict=True) if isinstance(error, MirrordError)]
+    found = {tag: answers[tag] for tag in tags}
     alone = isinstance(mirror.spec, OneImage)
+    return await asyncio.to_thread(_listing, RegistrySource(repository), found, patterns, alone=alone)
+
+
+def _listing(
+    source: RegistrySource, found: Mapping[str, Offer | MirrordError], patterns: Sequence[str], *, alone: bool
+) -> SourceListing:
+    """Sort what was found of each tag; `alone` says that all is asked for by people. Raises as `offers`."""
+    failures = [(tag, error) for tag, error in found.items() if isinstance(error, MirrordError)]
     if failures and len(failures) == len(found) and (alone or all(isinstance(e, TransportError) for _, e in failures)):
         raise failures[0][1]
-    usable = tuple(offer for offer in found if isinstance(offer, Offer))
+    usable = tuple(offer for offer in found.values() if isinstance(offer, Offer))
     # It is listed and not there, or it is no image: wrong at the source.
     bad = (MissingError, ContentError)
     wrong = {tag for tag, error in failures if usable and tag not in patterns and isinstance(error, bad)}
     return SourceListing(
         usable,
-        dict.fromkeys((offer.item.name for offer in usable), RegistrySource(repository)),
+        dict.fromkeys((offer.item.name for offer in usable), source),
         tuple(f"{tag}: {error}" for tag, error in failures if tag in wrong),
         tuple(f"{tag}: {error}" for tag, error in failures if tag not in wrong),
     )

@@ -62,7 +62,8 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
     # When that was made which stands where a build shall go, and nobody knows who put it there.
     created: dict[str, datetime | None] = {}
     failed: dict[str, str] = {}
-    for name, digest in sorted(undated(listing.offers, tuple(places), Evidence(now, memory, held))):
+    asked = await asyncio.to_thread(undated, listing.offers, tuple(places), Evidence(now, memory, held))
+    for name, digest in sorted(asked):
         try:
             if digest not in created:
                 created[digest] = await created_at(places[name], Digest(digest))
@@ -94,10 +95,16 @@ async def _listing(mirror: Mirror, services: Services, memory: Memory) -> Source
 async def _evident(places: Mapping[str, _Place], memory: Memory) -> Memory:
     """Leave out what the record says of folders of ours and a look proves wrong: our own disk needs no belief."""
     own = {name: place for name, place in places.items() if not isinstance(place, Repository)}
-    known = {(name, seen.digest) for (name, _), seen in memory.items() if name in own}
+    if not own:
+        return memory
+    known = await asyncio.to_thread(lambda: {(name, seen.digest) for (name, _), seen in memory.items() if name in own})
     lost = {(name, digest) for name, digest in known if not await own[name].has_manifest(Digest(digest))}
+    return await asyncio.to_thread(_without, memory, lost) if lost else memory
+
+
+def _without(memory: Memory, lost: Collection[tuple[str, str]]) -> Memory:
     kept = {key: seen for key, seen in memory.items() if (key[0], seen.digest) not in lost}
-    return Memory(kept, memory.names) if lost else memory
+    return Memory(kept, memory.names)
 
 
 async def names_held(
