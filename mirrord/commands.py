@@ -24,6 +24,8 @@ class Command(Generic[Answer_co]):
     __slots__ = ()
     of_daemons: ClassVar[bool] = False
     """Whether there is nothing to do where no daemon runs."""
+    uses_hosts: ClassVar[bool] = True
+    """Whether hosts are asked, so that their secrets are needed."""
 
     @property
     def about(self) -> frozenset[str]:
@@ -58,6 +60,7 @@ class Publish(Command[Run]):
 class Backups(Command[tuple[Backup, ...]]):
     """List what runs of a mirror overwrote or deleted."""
 
+    uses_hosts = False
     mirror: str
 
 
@@ -73,6 +76,8 @@ class Restore(Command[Run]):
 @dataclass(frozen=True, slots=True)
 class GetStatus(Command[Status]):
     """Say how everything stands."""
+
+    uses_hosts = False
 
 
 WAITING: Final = "restart the daemon to apply it"

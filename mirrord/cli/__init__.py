@@ -12,7 +12,7 @@ import click
 from mirrord import garbage
 from mirrord.cli.console import note, plain_lines, say_json
 from mirrord.cli.grammar import COMMANDS, PROGRAM
-from mirrord.errors import MirrordError, UsageError
+from mirrord.errors import ConfigError, MirrordError, UsageError
 from mirrord.wire.secret import redact, unnamed
 
 __all__ = ["COMMANDS", "main"]
@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(PROGRAM(given, standalone_mode=False, prog_name="mirrord") or 0)
     except MirrordError as error:
         _failed(given, error.code, _clean(str(error)))
-        note(_clean(f"mirrord: {error}"))
+        # A problem of the configuration begins with file and line: editors jump to what begins so.
+        note(_clean(str(error) if isinstance(error, ConfigError) else f"mirrord: {error}"))
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)

@@ -52,7 +52,7 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
     if command.of_daemons and not exists:
         raise UsageError(NO_DAEMON)
     # Read before there is a state directory: who has it wrong finds none left behind.
-    early = None if exists else await asyncio.to_thread(_read, config)
+    early = None if exists else await asyncio.to_thread(_read, config, command)
     events = Events()
     with ExitStack() as stack:
         lock = StateLock(state)
@@ -68,7 +68,7 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
                 return await client.carry_out(command, events)
         if command.of_daemons:
             raise UsageError(NO_DAEMON)
-        read, syncers = await asyncio.to_thread(_read, config) if early is None else early
+        read, syncers = await asyncio.to_thread(_read, config, command) if early is None else early
         async with open_runtime(read, syncers, state, events) as runtime:
             for loss in runtime.losses:
                 note(loss)
@@ -76,6 +76,9 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
                 return await Dispatcher(runtime).carry_out(command)
 
 
-def _read(config: Path | None) -> tuple[Configuration, Mapping[str, Syncer]]:
+def _read(config: Path | None, command: Command[_Answer]) -> tuple[Configuration, Mapping[str, Syncer]]:
     syncers = load_syncers()
-    return configuration(config, syncers), syncers
+    read = configuration(config, syncers)
+    if command.uses_hosts:
+        read.require(command.about)
+    return read, syncers

@@ -20,17 +20,23 @@ def check(*, config: Path | None, json: bool) -> int:
             raise
         say_json({"ok": False, "problems": list(error.problems)})
         return error.exit_code
-    for notice in read.notices:
-        note(notice)
+    notices = [*(one.problem for one in read.absent), *read.notices]
+    if not read.mirrors:
+        notices.append(f"{folder}: no mirrors, so there is nothing to do; list them below `mirrors:`")
+    for notice in notices:
+        note(f"notice: {notice}")
     mirrors = [(mirror, *syncers[mirror.kind].places(mirror)) for mirror in read.mirrors]
     if json:
         rows = [{"name": one.name, "kind": one.kind, "from": origin, "to": dict(to)} for one, origin, to in mirrors]
-        say_json({"ok": True, "files": [str(file) for file in read.files], "mirrors": rows})
+        say_json({"ok": True, "files": [str(file) for file in read.files], "mirrors": rows, "notices": notices})
         return 0
     if mirrors:
         lines = [(mirror.name, mirror.kind, origin, ", ".join(to.values())) for mirror, origin, to in mirrors]
         table(("MIRROR", "KIND", "FROM", "TO"), lines)
-    sizes = ((len(read.files), "file"), (len(read.mirrors), "mirror"))
-    counted = ", ".join(f"{size} {what}" if size == 1 else f"{size} {what}s" for size, what in sizes)
-    say(f"{folder}: {counted}, no problem")
+    counted = ", ".join((_count(len(read.files), "file"), _count(len(read.mirrors), "mirror"), "no problem"))
+    say(f"{folder}: {counted}" + (f", {_count(len(notices), 'notice')}" if notices else ""))
     return 0
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

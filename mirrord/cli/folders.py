@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from mirrord.config.load import Configuration, load_folder
+from mirrord.config.load import Configuration, read_folder
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import Syncer
 
@@ -15,11 +15,13 @@ FOLDERS = (Path("/etc/mirrord/conf.d"), Path("conf.d"))
 
 def config_folder(given: Path | None) -> Path:
     """Return the folder to read; ConfigError says where it was looked for when there is none."""
-    for folder in (given,) if given else FOLDERS:
+    if given:
+        return given  # whoever reads it says what is wrong with it
+    for folder in FOLDERS:
         if folder.is_dir():
             return folder
-    looked = str(given) if given else " and ".join(map(str, FOLDERS))
-    raise ConfigError(f"no configuration folder at {looked}; make one, or name it with --config")
+    neither = " nor ".join(map(str, FOLDERS))
+    raise ConfigError(f"neither {neither} exists; make one with `mirrord init`, or name the folder with --config")
 
 
 def state_folder(given: Path | None) -> Path:
@@ -29,5 +31,5 @@ def state_folder(given: Path | None) -> Path:
 
 
 def configuration(given: Path | None, syncers: Mapping[str, Syncer]) -> Configuration:
-    """Read the configuration with these syncers; ConfigError when it is wrong."""
-    return load_folder(config_folder(given), syncers, dict(os.environ))
+    """Read the configuration with these syncers, secrets as far as they are here; ConfigError when it is wrong."""
+    return read_folder(config_folder(given), syncers, dict(os.environ))

@@ -18,6 +18,13 @@ MAX_FILES = 1000
 _MAX_NOTICES = 20
 
 
+class AbsentError(ValueError):
+    """Something that the configuration names is not on this machine, or not readable for this user.
+
+    It may well be there on the machine, and for the user, that runs the mirrors.
+    """
+
+
 def list_folder(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """List the configuration files of a folder in lexical order, and what was passed over, one sentence each.
 
@@ -27,37 +34,47 @@ def list_folder(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     try:
         names = sorted(path.name for path in folder.iterdir())
     except NotADirectoryError as error:
-        raise ConfigError(f"{folder}: is a file; give the folder it is in") from error
+        raise ConfigError(f"{folder}: is a file; give the folder that it is in, --config {folder.parent}") from error
     except FileNotFoundError as error:
-        raise ConfigError(f"{folder}: does not exist; make it, or give another folder with -c") from error
+        raise ConfigError(f"{folder}: does not exist; make it, or give another folder with --config") from error
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be read ({error.strerror}); make it readable for this user") from error
     # Editors leave `.#x.yaml` and `.x.yaml.swp`, Kubernetes `..data`: a leading dot is never the operator's own file.
     files = [name for name in names if name.endswith(".yaml") and not name.startswith(".")]
     if not files:
-        raise ConfigError(f"{folder}: holds no *.yaml file; write one, or give another folder with -c")
+        if other := next((name for name in names if name.endswith(".yml")), ""):
+            raise ConfigError(f"{folder / other}: only *.yaml files are read; rename it to {other[:-3]}yaml")
+        raise ConfigError(f"{folder}: holds no *.yaml file; write one, or give another folder with --config")
     if len(files) > MAX_FILES:
         raise ConfigError(f"{folder}: holds {len(files)} *.yaml files, more than {MAX_FILES}; join some of them")
     others = [name for name in names if name not in set(files) and not name.startswith("..")]
-    notices = [f"{folder / name}: skipped, only *.yaml files are read" for name in others[:_MAX_NOTICES]]
+    notices = [_skipped(folder, name) for name in others[:_MAX_NOTICES]]
     if len(others) > _MAX_NOTICES:
         notices.append(f"{folder}: {len(others) - _MAX_NOTICES} more files skipped")
     return tuple(folder / name for name in files), tuple(notices)
+
+
+def _skipped(folder: Path, name: str) -> str:
+    better = f"; rename it to {name[:-3]}yaml" if name.endswith(".yml") else ""
+    return f"{folder / name}: skipped, only *.yaml files are read{better}"
 
 
 def read_file(path: Path, limit: int) -> tuple[bytes, int]:
     """Return the bytes and the permission bits of a small regular file; never waits for a pipe, never reads a device.
 
     Raises:
+        AbsentError: it does not exist, or this user may not read it.
         ValueError: no regular file, cannot be read, longer than `limit` bytes; says what to do.
     """
     try:
         with os.fdopen(open_regular(path), "rb") as file:
             data, mode = file.read(limit + 1), os.fstat(file.fileno()).st_mode
     except FileNotFoundError as error:
-        raise ValueError("does not exist; make it, or correct the path") from error
+        raise AbsentError("does not exist; make it, or correct the path") from error
+    except PermissionError as error:
+        raise AbsentError(f"cannot be read ({error.strerror}); make it readable for this user") from error
     except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror}); make it readable for this user") from error
+        raise ValueError(f"cannot be read ({error.strerror}); correct the path") from error
     if len(data) > limit:
         raise ValueError(f"is longer than {limit} bytes; split it, or give another file")
     return data, stat.S_IMODE(mode)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from mirrord.config.check import Strict, check
-from mirrord.config.files import read_file
+from mirrord.config.files import AbsentError, read_file
 from mirrord.config.lines import Problems, Trail, Value
 from mirrord.config.units import Rate, between, parse_rate
 from mirrord.errors import MirrordError, UntrustedError
@@ -67,7 +67,8 @@ def read_secret(source: SecretSource, environ: Mapping[str, str]) -> Secret:
     """Fetch a secret. One trailing newline is dropped, everything else is kept exactly.
 
     Raises:
-        ValueError: it is missing, empty, too long, not UTF-8, holds control characters, or others can read its
+        AbsentError: it is not on this machine.
+        ValueError: it is empty, too long, not UTF-8, holds control characters, or others can read its
             file; the text names variable or file and the next step, never the content.
     """
     if (name := source.env) is not None:
@@ -75,7 +76,7 @@ def read_secret(source: SecretSource, environ: Mapping[str, str]) -> Secret:
             # Not named in the text: somebody may have written the secret itself here.
             raise ValueError("this is no name of an environment variable; write letters, digits and _ only")
         if name not in environ:
-            raise ValueError(f"environment variable {name} is not set; set it, or take the secret from somewhere else")
+            raise AbsentError(f"environment variable {name} is not set; set it, or take the secret from somewhere else")
         return _checked(environ[name], f"environment variable {name}")
     if (name := source.credential) is not None:
         if not _CREDENTIAL.fullmatch(name):
@@ -83,7 +84,7 @@ def read_secret(source: SecretSource, environ: Mapping[str, str]) -> Secret:
         directory = environ.get("CREDENTIALS_DIRECTORY")
         if not directory:
             hint = f"add LoadCredential={name}:/path to the unit"
-            raise ValueError(f"credential {name}: $CREDENTIALS_DIRECTORY is not set; {hint}")
+            raise AbsentError(f"credential {name}: $CREDENTIALS_DIRECTORY is not set; {hint}")
         # systemd makes these 0400 or 0440, readable by the service's own group only.
         return _from_file(Path(directory) / name, 0o037)
     path = Path(source.file or "")
@@ -97,7 +98,7 @@ def _from_file(path: Path, forbidden: int) -> Secret:
     try:
         data, mode = read_file(path, MAX_SECRET)
     except ValueError as error:
-        raise ValueError(f"secret file {path} {error}") from error
+        raise type(error)(f"secret file {path} {error}") from error
     if mode & forbidden:
         raise ValueError(f"secret file {path} has mode {mode:04o}, others can use it; run chmod 0400 {path}")
     try:
@@ -214,6 +215,9 @@ def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Ma
 def _login(auth: Auth, trail: Trail, problems: Problems, environ: Mapping[str, str]) -> Credential | None:
     try:
         secret = read_secret(auth.password, environ)
+    except AbsentError as error:
+        problems.lack((*trail, "password"), str(error))
+        return None
     except ValueError as error:
         problems.add((*trail, "password"), str(error))
         return None
@@ -265,6 +269,9 @@ def _readable(path: str, trail: Trail, problems: Problems) -> bool:
         return False
     try:
         read_file(Path(path), _MAX_PEM)
+    except AbsentError as error:
+        problems.lack(trail, f"{path} {error}")
+        return False
     except ValueError as error:
         problems.add(trail, f"{path} {error}")
         return False

@@ -140,6 +140,7 @@ class Problems:
     # how to spell a position that has a better name (`mirrors[3]` is `mirrors.craned`)
     names: dict[Trail, str] = field(default_factory=dict)
     partial: bool = False  # a file could not be read at all, so what seems undefined may be defined there
+    absent: list[tuple[Trail, str]] = field(default_factory=list)  # what is not on this machine, and where it is named
     _found: list[tuple[ConfigOrigin, str]] = field(default_factory=list)
 
     def origin(self, trail: Trail) -> ConfigOrigin:
@@ -165,9 +166,17 @@ class Problems:
         """Note what is wrong with a place that is no value: a file, a line that cannot be read."""
         self._found.append((origin, what))
 
+    def lack(self, trail: Trail, what: str) -> None:
+        """Note that what the value at `trail` names is not on this machine."""
+        self.absent.append((trail, what))
+
     def count(self) -> int:
         """Return how many were found so far."""
         return len(self._found)
+
+    def line(self, trail: Trail, what: str) -> str:
+        """Return what is to be reported about the value at `trail`, in one line without secrets."""
+        return _line(self.origin(trail), f"{self.spell(trail)}: {what}")
 
     def settle(self) -> None:
         """End the collection.
@@ -177,5 +186,8 @@ class Problems:
         """
         if self._found:
             ordered = sorted(self._found, key=lambda found: (found[0].file, found[0].line))
-            lines = (f"{redact(str(origin))}: {_WORD.sub(_masked, redact(what))}" for origin, what in ordered)
-            raise ConfigError(*dict.fromkeys(" ".join(line.split()) for line in lines))
+            raise ConfigError(*dict.fromkeys(_line(origin, what) for origin, what in ordered))
+
+
+def _line(origin: ConfigOrigin, what: str) -> str:
+    return " ".join(f"{redact(str(origin))}: {_WORD.sub(_masked, redact(what))}".split())

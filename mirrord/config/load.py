@@ -9,7 +9,7 @@ and unlike YAML 1.1. Aliases, tags, second documents and more than 64 levels are
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from mirrord.config.files import MAX_BYTES, list_folder, read_file
 from mirrord.config.hosts import read_hosts
 from mirrord.config.lines import ConfigDocument, Problems, Trail, Value, document, join
 from mirrord.config.mirrors import read_mirrors, read_targets
+from mirrord.config.needs import Absence, absences, unused_hosts, users_of_hosts
 from mirrord.config.settings import Settings, read_settings
 from mirrord.errors import ConfigError
 from mirrord.model.origin import ConfigOrigin
@@ -44,15 +45,38 @@ class Configuration:
     targets: Mapping[str, Target] = field(default_factory=dict)  # by name, without the built-in `local`
     files: tuple[Path, ...] = ()  # what was read, in order
     notices: tuple[str, ...] = ()  # what was passed over or has no effect, one sentence each
+    absent: tuple[Absence, ...] = ()  # what is not on this machine; the credentials of such hosts are missing in `book`
+
+    def require(self, mirrors: Collection[str]) -> None:
+        """Check that all that these mirrors need is on this machine; without any, that everything is.
+
+        Raises:
+            ConfigError: something is not; holds a line for each.
+        """
+        wanted = frozenset(mirrors)
+        needed = (one for one in self.absent if not wanted or one.mirrors is None or one.mirrors & wanted)
+        if lines := [one.problem for one in needed]:
+            raise ConfigError(*lines)
 
 
 def load_folder(folder: Path, syncers: Mapping[str, Syncer], environ: Mapping[str, str]) -> Configuration:
-    """Read, join and validate every `*.yaml` of a folder.
+    """Read, join and validate every `*.yaml` of a folder, as the daemon does: all secrets have to be on this machine.
+
+    Arguments and errors as for `read_folder`; what is absent is an error, too.
+    """
+    return read_folder(folder, syncers, environ, complete=True)
+
+
+def read_folder(
+    folder: Path, syncers: Mapping[str, Syncer], environ: Mapping[str, str], *, complete: bool = False
+) -> Configuration:
+    """Read, join and validate every `*.yaml` of a folder, whose secrets may be on another machine.
 
     Args:
         folder: `/etc/mirrord/conf.d` or another.
         syncers: by kind; they validate their own keys.
         environ: for `{env: NAME}`, `$CREDENTIALS_DIRECTORY` and `$MIRRORD_LISTEN`.
+        complete: whether secrets and files that are not on this machine are errors.
 
     Raises:
         ConfigError: something is wrong; holds every problem, each as `file:line: key: what; what to write instead`.
@@ -64,10 +88,14 @@ def load_folder(folder: Path, syncers: Mapping[str, Syncer], environ: Mapping[st
     book = read_hosts(whole.get("hosts"), problems, environ)
     targets = read_targets(whole.get("targets"), syncers, problems)
     mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems)
+    for lacking in problems.absent if complete else ():
+        problems.add(*lacking)
     problems.settle()
     found = {name: target for name, target in targets.items() if target}
-    notices = (*passed_over, *_ignored_keys(mirrors, syncers, book))
-    return Configuration(settings, book, mirrors, found, files, notices)
+    users = users_of_hosts(mirrors, syncers)
+    unused = unused_hosts(users, targets, whole.get("hosts"), problems)
+    notices = (*passed_over, *unused, *_ignored_keys(mirrors, syncers, book))
+    return Configuration(settings, book, mirrors, found, files, notices, tuple(absences(users, problems)))
 
 
 def _ignored_keys(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer], book: HostBook) -> tuple[str, ...]:

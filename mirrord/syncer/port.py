@@ -89,6 +89,8 @@ class Syncer:
         remarks: says what is wrong with programs of this machine that the kind depends on, a sentence each, to whoever
             has that many mirrors of it.
         ignored_keys: says which keys under `hosts:` those programs cannot obey for a mirror, a sentence each; no I/O.
+        hosts: returns the hosts that a mirror's `from` and its targets name, as `HostBook` spells them. A kind without
+            it needs every entry of `hosts:`, and none is reported as unused. MUST be pure.
         front: serves the content of `local` over HTTP.
         held: looks what names of the ledger stand for at a target: digests, None for nothing. A kind that moves names
             of its own SHOULD offer it: what a crash left open is settled by that.
@@ -105,6 +107,7 @@ class Syncer:
     restores: Restores | None = None
     remarks: Callable[[int], Awaitable[Sequence[str]]] | None = None
     ignored_keys: Callable[[Mirror, HostBook], Sequence[str]] | None = None
+    hosts: Callable[[Mirror], Collection[str]] | None = None
     front: Serves | None = None
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
 

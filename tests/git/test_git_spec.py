@@ -13,12 +13,15 @@ from pydantic import ValidationError
 from mirrord.config.load import Configuration, load_folder
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import Syncer
-from mirrord.syncers.git.names import places, spec_of
+from mirrord.syncers.git.names import hosts, places, spec_of
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.wire.forges.known import FORGES
 
 UPSTREAM = "https://github.com/gocrane/crane.git"
-GIT = cast("Syncer", SimpleNamespace(kind="git", spec=GitSpec, target_spec=GitTarget, places=places, ignored_keys=None))
+GIT = cast(
+    "Syncer",
+    SimpleNamespace(kind="git", spec=GitSpec, target_spec=GitTarget, places=places, ignored_keys=None, hosts=hosts),
+)
 SYNCERS: Mapping[str, Syncer] = {"git": GIT}
 
 

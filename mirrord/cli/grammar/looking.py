@@ -10,13 +10,14 @@ from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag
 
 _CHECK = command(
     "check",
-    """Read the configuration and say everything that is wrong with it; start nothing.
+    """Check the configuration and print everything that is wrong with it. Start nothing, ask no host.
 
-Each problem is one line: file, line, key, what is wrong and what to write instead.
+Each problem is one line: file, line, key, what is wrong and what to write instead. Secrets and other
+files that are not on this machine are notices: `serve`, `sync` and `plan` need them, `check` does not.
 
   $ mirrord check --config ./conf.d
 
-Exit code 0 when all is well, 78 when not.
+Exit code 0 when nothing is wrong, 78 when something is.
 """,
     CONFIG,
     JSON,

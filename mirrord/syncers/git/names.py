@@ -10,6 +10,7 @@ from mirrord.errors import ConfigError, MirrordError, UntrustedError
 from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.wire.forges.known import canonical, forge_of
+from mirrord.wire.forges.port import web_host
 from mirrord.wire.git.address import Address, check
 
 if TYPE_CHECKING:
@@ -67,6 +68,13 @@ def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
         local = f"{LOCAL}/{repository_name(mirror).casefold()}" if target.name == LOCAL else ""
         found[target.name] = local or canonical(target_address(mirror, target), options_of(target).host)
     return canonical(source_address(mirror)), found
+
+
+def hosts(mirror: Mirror) -> frozenset[str]:
+    """Return the hosts that a mirror names: those of its repositories, and those at which their API is."""
+    named = [target_address(mirror, target) for target in mirror.targets if target.name != LOCAL]
+    addresses = (source_address(mirror), *named)
+    return frozenset(host for address in addresses for host in (address.host, web_host(address)))
 
 
 def ignored_keys(mirror: Mirror, book: HostBook) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from mirrord.syncer.port import Restores, Syncer
 from mirrord.syncer.values import Backup, Mirror, Services
 from mirrord.syncers.git import front
 from mirrord.syncers.git.kept.cache import MirrorCache
-from mirrord.syncers.git.names import ignored_keys, places
+from mirrord.syncers.git.names import hosts, ignored_keys, places
 from mirrord.syncers.git.plan.steps import plan
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.syncers.git.transfer.session import GitSession
@@ -55,6 +55,7 @@ SYNCER = Syncer(
     restores=Restores(_backups, _restore),
     remarks=_remarks,
     ignored_keys=ignored_keys,
+    hosts=hosts,
     front=front,
     held=refs_held,
 )

@@ -217,6 +217,15 @@ def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
     return source_of(mirror), {target.name: place_of(mirror, target) for target in mirror.targets}
 
 
+def hosts(mirror: Mirror) -> frozenset[str]:
+    """Return the servers and registries that a mirror names."""
+    named = [place_of(mirror, target) for target in mirror.targets if target.name != LOCAL]
+    urls = (url for url in (source_of(mirror), *named) if "://" in url)
+    return frozenset(
+        Reference.parse(url[len(OCI) :]).domain if is_oci(url) else check_url(url).authority for url in urls
+    )
+
+
 def is_oci(url: str) -> bool:
     """Whether a URL leads to an OCI registry."""
     return url[: len(OCI)].lower() == OCI

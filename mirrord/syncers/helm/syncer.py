@@ -18,7 +18,7 @@ from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.helm import front
 from mirrord.syncers.helm.kept import RunNotes, files_of
-from mirrord.syncers.helm.names import ChartVersion, api_of, is_oci, places, repository_of, source_of, spec_of
+from mirrord.syncers.helm.names import ChartVersion, api_of, hosts, is_oci, places, repository_of, source_of, spec_of
 from mirrord.syncers.helm.plan.choice import choose, concerns
 from mirrord.syncers.helm.plan.steps import plan
 from mirrord.syncers.helm.plan.survey import HelmSurvey
@@ -185,6 +185,7 @@ SYNCER = Syncer(
     plan,
     _open,
     measured=_measured,
+    hosts=hosts,
     front=front,
     held=partial(versions_held, reading=_listing),
 )

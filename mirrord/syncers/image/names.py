@@ -156,6 +156,14 @@ def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
     return origin, found
 
 
+def hosts(mirror: Mirror) -> frozenset[str]:
+    """Return the registries that a mirror names."""
+    named = [target_place(mirror, target) for target in mirror.targets if target.name != LOCAL]
+    if spec_of(mirror).source.repository:
+        named.append(source_reference(mirror))
+    return frozenset(place.domain for place in named if isinstance(place, Reference))
+
+
 def parse_source(text: str, names: tuple[str, ...] = ()) -> Source:
     """Read a source as the command line takes it: `oci:DIR[:NAME]`, `docker-archive:FILE[:NAME]` or a reference.
 

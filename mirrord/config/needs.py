@@ -1,0 +1,75 @@
+"""Which hosts mirrors name: what they need under `hosts:` that is not on this machine, and what nobody needs there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from mirrord.config.hosts import host_key
+from mirrord.config.lines import Problems
+from mirrord.config.mirrors import Targets
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import Mirror
+
+_BETWEEN = re.compile(r"[/@]")
+_ALIKE = 0.7  # of each word of a host and the one that was meant
+Users = Mapping[str, frozenset[str]]
+"""Host → the mirrors that name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """A secret or a file that `hosts:` names and that is not on this machine, or not readable for this user.
+
+    Attributes:
+        problem: `file:line: key: what is missing; what to do`.
+        mirrors: which mirrors name the host; None where any mirror may need it, since a host that none of them names
+            may still be one to which another host redirects.
+    """
+
+    problem: str
+    mirrors: frozenset[str] | None
+
+
+def users_of_hosts(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer]) -> Users | None:
+    """Return which mirrors name which host; None when the kind of one of them cannot tell."""
+    found: dict[str, set[str]] = {}
+    for mirror in mirrors:
+        hosts = syncers[mirror.kind].hosts
+        if hosts is None:
+            return None
+        for host in hosts(mirror):
+            found.setdefault(host, set()).add(mirror.name)
+    return {host: frozenset(names) for host, names in found.items()}
+
+
+def absences(users: Users | None, problems: Problems) -> Iterator[Absence]:
+    """Yield what is not on this machine, in the order in which it was written."""
+    for trail, what in problems.absent:
+        yield Absence(problems.line(trail, what), users.get(host_key(str(trail[1]))) if users else None)
+
+
+def unused_hosts(users: Users | None, targets: Targets, written: object, problems: Problems) -> Iterator[str]:
+    """Yield a sentence for each entry of `hosts:` that no mirror and no target names."""
+    if not users or not isinstance(written, dict):
+        return  # a folder without mirrors is one that is not finished
+    parts = {part for target in targets.values() if target for part in _BETWEEN.split(target.to.lower())}
+    for key in written:
+        host = host_key(key)
+        # Behind the host of `git@host:path` stands a path.
+        idle = any(
+            part == host or (part.startswith(f"{host}:") and not part[len(host) + 1 :][:1].isdigit()) for part in parts
+        )
+        if host not in users and not idle:
+            close = next((one for one in sorted(users) if _alike(host, one)), "")
+            rest = f"did you mean {close!r}?" if close else "it applies only where another host redirects to it"
+            yield problems.line(("hosts", key), f"no mirror and no target names this host; {rest}")
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether one host is a typo of the other, or lacks its port: word by word, as `git.a.b` is none of `ghcr.a.b`."""
+    words, meant = (host.partition(":")[0].split(".") for host in (one, other))
+    likeness = (SequenceMatcher(None, *pair).ratio() for pair in zip(words, meant, strict=False))
+    return len(words) == len(meant) and all(ratio >= _ALIKE for ratio in likeness)

@@ -1,0 +1,62 @@
+"""Entries of `hosts:` that nobody needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from mirrord.config.load import Configuration, load_folder
+from mirrord.syncer.port import Syncer, load_syncers
+
+USED = """
+targets:
+  corp: {kind: image, to: registry.corp.example:5000/mirror}
+  spare: {kind: image, to: spare.example/mirror}
+  shop: {kind: helm, to: "https://charts.shop.example/{mirror}", api: chartmuseum}
+  lab: {kind: git, to: "ssh://git@lab.example:2222/team/{name}", host: gitea}
+mirrors:
+  - {name: app, kind: image, from: {repository: nginx, tags: ["1.29"]}, to: [corp, local]}
+  - {name: built, kind: image, from: {layouts: /srv/builds}, to: local}
+  - {name: charts, kind: helm, from: oci://ghcr.io/team/app, to: [shop, local]}
+  - {name: code, kind: git, from: "https://git.example/team/code.git", to: [lab, local]}
+"""
+NAMED = (
+    *("docker.io", "index.docker.io", "registry.corp.example:5000", "spare.example", "GHCR.io"),
+    *("charts.shop.example", "git.example", "lab.example:2222", "lab.example"),
+)
+
+
+def load(folder: Path, hosts: tuple[str, ...], syncers: Mapping[str, Syncer] | None = None) -> Configuration:
+    (folder / "a.yaml").write_text(f"hosts: {{{', '.join(f'{host!r}: {{requests: 2}}' for host in hosts)}}}{USED}")
+    return load_folder(folder, syncers or load_syncers(), {})
+
+
+@pytest.mark.parametrize("host", NAMED)
+def test_hosts_that_are_named(tmp_path: Path, host: str) -> None:
+    """A source, a target, the pages of an SSH host, and a target without mirrors need their host: no notice."""
+    assert load(tmp_path, (host,)).notices == ()
+
+
+@pytest.mark.parametrize(
+    ("host", "rest"),
+    [
+        ("registry.corp.exmaple:5000", "did you mean 'registry.corp.example:5000'?"),
+        ("registry.corp.example", "did you mean 'registry.corp.example:5000'?"),
+        ("gchr.io", "did you mean 'ghcr.io'?"),
+        ("docker.com", "it applies only where another host redirects to it"),
+        ("cdn.git.example", "it applies only where another host redirects to it"),
+        ("ci.example", "it applies only where another host redirects to it"),
+    ],
+)
+def test_hosts_that_nobody_names(tmp_path: Path, host: str, rest: str) -> None:
+    """A host that no mirror and no target names is a notice with its place, and with what was meant if that is near."""
+    (notice,) = load(tmp_path, (host, "ghcr.io")).notices
+    assert notice == f"{tmp_path}/a.yaml:1: hosts.{host}: no mirror and no target names this host; {rest}"
+
+
+def test_kinds_that_cannot_tell(load: Callable[..., Configuration]) -> None:
+    """Where a kind does not say which hosts it needs, none is reported."""
+    text = "hosts: {a.example: {requests: 2}}\nmirrors: [{name: m, kind: image, from: {layouts: /b}, to: local}]"
+    assert load(text).notices == ()
