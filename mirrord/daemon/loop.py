@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -20,14 +20,18 @@ def run(work: Coroutine[Any, Any, _T], *, plain: bool = False) -> _T:
     signals: list[int] = []
     try:
         with asyncio.Runner(loop_factory=None if plain else _uvloop) as runner:
-            return runner.run(_ending(work, signals))
+            return runner.run(_ending(work, signals))()
     except asyncio.CancelledError:
         if not signals:
             raise
         raise SystemExit(128 + signals[0]) from None
 
 
-async def _ending(work: Coroutine[Any, Any, _T], signals: list[int]) -> _T:
+async def _ending(work: Coroutine[Any, Any, _T], signals: list[int]) -> Callable[[], _T]:
+    """Return what returns the result: in the end `asyncio.Runner` writes out the task, and with it what it returned.
+
+    (It puts back the handler of SIGINT, and `signal` first makes a message of the old one, which holds the task.)
+    """
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
 
@@ -39,7 +43,8 @@ async def _ending(work: Coroutine[Any, Any, _T], signals: list[int]) -> _T:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, end, number)
-    return await work
+    result = await work
+    return lambda: result
 
 
 def _uvloop() -> asyncio.AbstractEventLoop:
