@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mirrord.cli.console import note, say, say_json, table
 from mirrord.cli.folders import config_folder, configuration
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import load_syncers
+from mirrord.syncer.values import LOCAL
 
 
 def check(*, config: Path | None, json: bool) -> int:
@@ -26,12 +28,19 @@ def check(*, config: Path | None, json: bool) -> int:
     for notice in notices:
         note(f"notice: {notice}")
     mirrors = [(mirror, *syncers[mirror.kind].places(mirror)) for mirror in read.mirrors]
+    served = {one.name: syncers[one.kind].served_at(one, read.settings.address()) for one in read.mirrors}
     if json:
-        rows = [{"name": one.name, "kind": one.kind, "from": origin, "to": dict(to)} for one, origin, to in mirrors]
+        rows = [
+            {"name": one.name, "kind": one.kind, "from": origin, "to": dict(to), "address": served[one.name]}
+            for one, origin, to in mirrors
+        ]
         say_json({"ok": True, "files": [str(file) for file in read.files], "mirrors": rows, "notices": notices})
         return 0
     if mirrors:
-        lines = [(mirror.name, mirror.kind, origin, ", ".join(to.values())) for mirror, origin, to in mirrors]
+        lines = [
+            (mirror.name, mirror.kind, origin, ", ".join(_shown(to, served[mirror.name])))
+            for mirror, origin, to in mirrors
+        ]
         table(("MIRROR", "KIND", "FROM", "TO"), lines)
     counted = ", ".join((_count(len(read.files), "file"), _count(len(read.mirrors), "mirror"), "no problem"))
     say(f"{folder}: {counted}" + (f", {_count(len(notices), 'notice')}" if notices else ""))
@@ -40,3 +49,8 @@ def check(*, config: Path | None, json: bool) -> int:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _shown(places: Mapping[str, str], address: str) -> Iterator[str]:
+    """Yield where a mirror writes; for what mirrord serves itself, where clients get it."""
+    return (address if name == LOCAL and address else place for name, place in places.items())

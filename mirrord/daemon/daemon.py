@@ -66,10 +66,12 @@ class Daemon(Dispatcher):
         folder: Path,
         state: Path,
         environ: Mapping[str, str],
+        listen: str,
     ) -> None:
         super().__init__(runtime)
         self._logs, self._metrics, self._notifier = logs, metrics, notifier
         self._folder, self._state, self._environ = folder, state, environ
+        self._listen = listen
         self._started = now()
         self._at_start = runtime.snapshot.configuration.settings
         self._ticked = asyncio.get_running_loop().time()
@@ -79,6 +81,7 @@ class Daemon(Dispatcher):
         self._edition = 0
         self._ran = False  # whether runs ended since we looked for cycles
         self._board = Board()
+        self._addresses: Mapping[str, str] = {}
         self._reloading = asyncio.Lock()
         self.clock = Clock(runtime.runner.tick, now)
         runtime.runner.after = self.after
@@ -115,6 +118,7 @@ class Daemon(Dispatcher):
             self.runtime.snapshot.configuration.mirrors,
             running=self.runtime.runner.running(),
             next_runs=self.clock.next_runs(),
+            addresses=self._addresses,
             started=self._started,
             stopping=self.runtime.runner.stopping,
             configuration_error=self._configuration_error,
@@ -162,6 +166,7 @@ class Daemon(Dispatcher):
         """Let status and metrics follow the configuration in use."""
         standing = await self._standing()
         self._board = Board(standing)  # without those that are gone
+        self._addresses = self.runtime.snapshot.addresses(self._listen)
         self._metrics.follow(self.runtime.snapshot.configuration.mirrors, standing, now())
 
     async def _standing(self, mirror: str | None = None) -> Sequence[Standing]:

@@ -74,7 +74,8 @@ class Dispatcher:
     async def get_status(self, _: GetStatus) -> Status:
         """See `GetStatus`."""
         board = Board(await self.runtime.store.standing())
-        return board.status(__version__, now(), self.runtime.snapshot.configuration.mirrors)
+        current = self.runtime.snapshot
+        return board.status(__version__, now(), current.configuration.mirrors, addresses=current.addresses())
 
     async def reload(self, _: Reload) -> Changes:
         """See `Reload`; UsageError where there is no daemon."""

@@ -61,12 +61,14 @@ async def serve(
         events.listen(logs)
         events.listen(metrics)
         runtime = await stack.enter_async_context(open_runtime(configuration, syncers, state, events, check=lock.check))
-        daemon = Daemon(runtime, logs, metrics, notifier, folder=config_folder, state=state, environ=environ)
+        address = address_of(public)
+        daemon = Daemon(
+            runtime, logs, metrics, notifier, folder=config_folder, state=state, environ=environ, listen=address
+        )
         await daemon.follow()
         for notice in (*runtime.notices, *lock.notices):
             logs.write("warning", "daemon.notice", message=notice)
         await _open(stack, daemon, public, state, configuration.settings.spool.budget)
-        address = address_of(public)
         logs.write("info", "daemon.ready", address=address, version=__version__, mirrors=len(runtime.snapshot.names))
         garbage.keep()
         await _until_signal(daemon, logs, notifier)

@@ -64,6 +64,11 @@ class Snapshot:
         """Return these mirrors, each once, or all; nothing may start before `mirror` found every name."""
         return [self.mirror(name).name for name in dict.fromkeys(names)] or self.names
 
+    def addresses(self, listen: str = "") -> Mapping[str, str]:
+        """Return where clients get what mirrord itself has of each mirror; `listen` as for `Settings.address`."""
+        url = self.configuration.settings.address(listen)
+        return {one.name: self.syncer(one).served_at(one, url) for one in self.configuration.mirrors}
+
     def syncer(self, mirror: Mirror) -> Syncer:
         """Return the syncer of a mirror."""
         return self.syncers[mirror.kind]

@@ -22,6 +22,7 @@ from mirrord.syncer.values import Mirror
 
 _NO_RUN: Mapping[str, Running] = MappingProxyType({})
 _NO_TIME: Mapping[str, datetime] = MappingProxyType({})
+_NO_ADDRESS: Mapping[str, str] = MappingProxyType({})
 _NOTHING = Noted()
 
 
@@ -70,7 +71,10 @@ class TargetStatus:
 
 @dataclass(frozen=True, slots=True)
 class MirrorStatus(TargetStatus):
-    """One mirror; `state` is `running`, `idle`, or `new` when it never ran."""
+    """One mirror; `state` is `running`, `idle`, or `new` when it never ran.
+
+    `address` is where clients get what mirrord itself has of it: a URL, for images a reference; "" without `local`.
+    """
 
     kind: str = ""
     state: str = "new"
@@ -79,6 +83,7 @@ class MirrorStatus(TargetStatus):
     next_run: At | None = None
     running: Running | None = None
     targets: tuple[TargetStatus, ...] = ()
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +141,12 @@ class Board:
         *,
         running: Mapping[str, Running] = _NO_RUN,
         next_runs: Mapping[str, datetime] = _NO_TIME,
+        addresses: Mapping[str, str] = _NO_ADDRESS,
         started: datetime | None = None,
         stopping: bool = False,
         configuration_error: str = "",
     ) -> Status:
-        """Say how these mirrors stand; `running` and `next_runs` are by mirror. May be called in any thread.
+        """Say how these mirrors stand; `running`, `next_runs`, `addresses` are by mirror. May be called in any thread.
 
         Of a mirror of which nothing changed it is the very value of before. `started` is when the daemon began, or
         None when there is none; `configuration_error` why the last reload was refused, or "".
@@ -148,7 +154,13 @@ class Board:
         before, made = self._made, dict[str, tuple[_Sources, MirrorStatus]]()
         for mirror in mirrors:
             name = mirror.name
-            sources = (mirror, self.known(name), running.get(name), next_runs.get(name))
+            sources = (
+                mirror,
+                self.known(name),
+                running.get(name),
+                next_runs.get(name),
+                addresses.get(name, ""),
+            )
             found = before.get(name)
             made[name] = (sources, found[1] if found and found[0] == sources else _mirror(*sources))
         self._made = made
@@ -157,12 +169,16 @@ class Board:
         return Status(version, state, now, started, configuration_error, found_all)
 
 
-_Sources = tuple[Mirror, Mapping[str, Standing], Running | None, datetime | None]
+_Sources = tuple[Mirror, Mapping[str, Standing], Running | None, datetime | None, str]
 """All that the status of a mirror follows from."""
 
 
 def _mirror(
-    mirror: Mirror, known: Mapping[str, Standing], running: Running | None, next_run: datetime | None
+    mirror: Mirror,
+    known: Mapping[str, Standing],
+    running: Running | None,
+    next_run: datetime | None,
+    address: str,
 ) -> MirrorStatus:
     whole = known.get("")
     targets = tuple(TargetStatus(target.name, **_fields(known.get(target.name))) for target in mirror.targets)
@@ -176,6 +192,7 @@ def _mirror(
         next_run=next_run,
         running=running,
         targets=targets,
+        address=address,
     )
     # Not all that is counted at a target is remembered one by one.
     return replace(own, items=max([own.items, *(target.items for target in targets)]))

@@ -198,7 +198,8 @@ def rows_of(mirror: MirrorStatus) -> str:
         state = f"running: {running.done} of {running.steps} steps" if running.steps is not None else "running"
     if count := mirror.problems.count:
         state += f", {count} problem{'' if count == 1 else 's'}"
-    name = f"<b>{escape(mirror.name)}</b> <small>{escape(mirror.kind)}</small>"
+    served = f"<br><small>{escape(mirror.address)}</small>" if mirror.address else ""
+    name = f"<b>{escape(mirror.name)}</b> <small>{escape(mirror.kind)}</small>{served}"
     return _row("", name, state, mirror, _time(mirror.next_run)) + "".join(
         _row(' class="sub"', escape(target.name), target.result or "", target) for target in mirror.targets
     )

@@ -19,7 +19,7 @@ from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Receipt
 from mirrord.syncer.serving import Serves
-from mirrord.syncer.values import Backup, Mirror, Publication, Services, Target
+from mirrord.syncer.values import LOCAL, Backup, Mirror, Publication, Services, Target
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -92,6 +92,7 @@ class Syncer:
         hosts: returns the hosts that a mirror's `from` and its targets name, as `HostBook` spells them. A kind without
             it needs every entry of `hosts:`, and none is reported as unused. MUST be pure.
         front: serves the content of `local` over HTTP.
+        address: returns where clients get what `local` has of a mirror, below `settings.url`; goes with `front`. Pure.
         held: looks what names of the ledger stand for at a target: digests, None for nothing. A kind that moves names
             of its own SHOULD offer it: what a crash left open is settled by that.
     """
@@ -109,12 +110,18 @@ class Syncer:
     ignored_keys: Callable[[Mirror, HostBook], Sequence[str]] | None = None
     hosts: Callable[[Mirror], Collection[str]] | None = None
     front: Serves | None = None
+    address: Callable[[Mirror, str], str] | None = None
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
 
     @property
     def spec(self) -> type[BaseModel]:
         """The model of a mirror's own keys."""
         return self.models()[0]
+
+    def served_at(self, mirror: Mirror, url: str) -> str:
+        """Return where clients get what mirrord itself has of a mirror, or "" without `local` or `url`."""
+        served = any(target.name == LOCAL for target in mirror.targets)
+        return self.address(mirror, url) if self.address and served and url else ""
 
     @property
     def target_spec(self) -> type[BaseModel]:

@@ -16,7 +16,7 @@ async def test_problems_end_well_and_are_counted(desk: Desk) -> None:
         del source.files[f"charts/{gone.file}"]
         mirror = f"mirrors:\n  - name: m\n    kind: helm\n    from: {source.url}\n    to: [local]\n"
         desk.configure(mirror)
-        assert "local/m\n" in (await desk.run("check")).out
+        assert "http://127.0.0.1:8080/helm/m\n" in (await desk.run("check")).out
         for result in ("success", "noop"):
             said = await desk.run("sync", "--json")
             assert said.status == 0, said

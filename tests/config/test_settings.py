@@ -50,7 +50,7 @@ def test_the_environment_overrides_listen(load: Load, refusal: Refusal) -> None:
     ("text", "said"),
     [
         ("lisen: x", "settings.lisen: unknown key; did you mean 'listen'?"),
-        ("zzz: x", "settings.zzz: unknown key; known are deadline, listen, log, parallel, spool, trust"),
+        ("zzz: x", "settings.zzz: unknown key; known are deadline, listen, log, parallel, spool, trust, url"),
         ("spool: {budgt: 1GiB}", "settings.spool.budgt: unknown key; did you mean 'budget'?"),
         (
             "listen: ':8080'",
@@ -60,6 +60,18 @@ def test_the_environment_overrides_listen(load: Load, refusal: Refusal) -> None:
             "listen: a:65536",
             "settings.listen: 'a:65536' is no address to listen on; write host:port, such as 127.0.0.1:8080",
         ),
+        ("url: mirror.example.org", "settings.url: refused: a URL with scheme ''; only http and https"),
+        ("url: 'ftp://a.example'", "settings.url: refused: a URL with scheme 'ftp'; only http and https"),
+        (
+            "url: 'https://crane:secret-word@a.example'",
+            "settings.url: refused: a URL to a.example with user name or pas",
+        ),
+        (
+            "url: 'https://a.example/mirror'",
+            "settings.url: 'https://a.example' is followed by a path or a query; write",
+        ),
+        ("url: 'https://a.example?x=1'", "settings.url: 'https://a.example' is followed by a path or a query; write"),
+        ("url: 'https://a.example/#x'", "settings.url: 'https://a.example' is followed by a path or a query; write"),
         ("listen: [a]", "settings.listen: a list is not text; write text, such as 127.0.0.1:8080"),
         ("parallel: many", "settings.parallel: 'many' is not a whole number; write a whole number, such as 6"),
         ("parallel: 0", "settings.parallel: '0' is not possible; write a value greater than or equal to 1"),
@@ -75,6 +87,25 @@ def test_wrong_settings(refusal: Refusal, text: str, said: str) -> None:
     """Bad input 67: each wrong value is told with its line, its key and what to write instead."""
     (problem,) = refusal(f"\nsettings: {{{text}}}")
     assert problem.startswith(f"main.yaml:2: {said}")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("", "http://127.0.0.1:8080"),
+        ("listen: '0.0.0.0:80'", "http://localhost:80"),
+        ("listen: '[::]:8080'", "http://localhost:8080"),
+        ("listen: '[::1]:8080'", "http://[::1]:8080"),
+        ("listen: 127.0.0.1:0", ""),
+        ("url: https://Mirror.Example.ORG:443/", "https://mirror.example.org"),
+        ("url: 'http://10.0.0.7:8080', listen: 0.0.0.0:8080", "http://10.0.0.7:8080"),
+    ],
+)
+def test_the_address_for_clients(load: Load, text: str, address: str) -> None:
+    """It is `url`, in one spelling; without that it follows from `listen`, and is unknown with port 0."""
+    settings = load(f"settings: {{{text}}}").settings
+    assert settings.address() == address
+    assert settings.address("127.0.0.1:4711") == (settings.url or "http://127.0.0.1:4711")
 
 
 @pytest.mark.parametrize(

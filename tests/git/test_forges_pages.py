@@ -6,7 +6,7 @@ import pytest
 
 from mirrord.errors import MirrordError
 from mirrord.wire.forges.known import FORGES, canonical, forge_of, parse_page
-from mirrord.wire.forges.port import repository_of
+from mirrord.wire.forges.port import Page, page, repository_of
 from mirrord.wire.git.address import Address
 
 COMMIT = "0123456789" * 4
@@ -40,7 +40,18 @@ GRAFANA = "integration/grafana/override_values.yaml"
         ("https://cnb.cool/g/sub/r/-/git/raw/main/a/b", "https://cnb.cool/g/sub/r.git", "main", "a/b"),
         ("https://cnb.cool/g/r/-/blob/main/a", "https://cnb.cool/g/r.git", "main", "a"),
         ("https://cnb.cool/g/r", "https://cnb.cool/g/r.git", "", ""),
-        ("https://gitlab.com/g/s/r/-/blob/main/a?ref_type=heads", "https://gitlab.com/g/s/r.git", "main", "a"),
+        ("https://gitlab.com/g/s/r/-/blob/x/a?ref_type=heads", "https://gitlab.com/g/s/r.git", "refs/heads/x", "a"),
+        ("https://gitlab.com/g/r/-/raw/v1/a?ref_type=tags&x=1", "https://gitlab.com/g/r.git", "refs/tags/v1", "a"),
+        ("https://gitlab.com/g/r/-/blob/v1/a?plain=1", "https://gitlab.com/g/r.git", "v1", "a"),
+        ("https://gitlab.com/g/r/-/tree/main/docs", "https://gitlab.com/g/r.git", "", ""),
+        ("https://github.com/o/r/tree/main/docs", "https://github.com/o/r.git", "", ""),
+        ("https://gitee.com/o/r/tree/main/docs", "https://gitee.com/o/r.git", "", ""),
+        ("https://cnb.cool/g/r/-/tree/main/docs", "https://cnb.cool/g/r.git", "", ""),
+        ("https://raw.gitmirror.com/o/r/main/a", "https://github.com/o/r.git", "main", "a"),
+        ("https://cdn.jsdelivr.net/gh/o/r@main/docs/a", "https://github.com/o/r.git", "main", "docs/a"),
+        ("https://gh.example/https://github.com/o/r/blob/main/a", "https://github.com/o/r.git", "main", "a"),
+        ("https://gh.example/https:/raw.githubusercontent.com/o/r/x/a", "https://github.com/o/r.git", "x", "a"),
+        ("https://codeberg.org/o/r/src/branch/refs/x/a", "https://codeberg.org/o/r.git", "refs/heads/refs", "x/a"),
         ("https://git.example.com:8443/g/r/-/raw/main/a", "https://git.example.com:8443/g/r.git", "main", "a"),
         ("https://codeberg.org/o/r/src/branch/main/a", "https://codeberg.org/o/r.git", "refs/heads/main", "a"),
         ("https://git.example.com/o/r/raw/tag/v1/a", "https://git.example.com/o/r.git", "refs/tags/v1", "a"),
@@ -100,7 +111,18 @@ def test_no_repository(url: str) -> None:
     ("address", "word", "ref", "path", "raw"),
     [
         ("https://github.com/o/r.git", None, "main", "a b.md", "https://raw.githubusercontent.com/o/r/main/a%20b.md"),
-        ("git@github.com:o/r", None, "refs/tags/v1", "a", "https://raw.githubusercontent.com/o/r/v1/a"),
+        ("git@github.com:o/r", None, "refs/tags/v1", "a", "https://raw.githubusercontent.com/o/r/refs/tags/v1/a"),
+        ("https://github.com/o/r", None, "refs/heads/x/y", "a", "https://raw.githubusercontent.com/o/r/refs/heads/x/y/a"),
+        ("https://git.example.com/o/r", "github", "refs/tags/v1", "a", "https://git.example.com/o/r/raw/refs/tags/v1/a"),
+        (CHARTS, None, "refs/tags/v1", "a", f"{CHARTS}/raw/v1/a"),
+        (f"{DEPOTS}/api.git", None, "refs/heads/x/y", "a", f"{PROJECT}/api/git/raw/x/y/a?download=false"),
+        ("https://cnb.cool/g/r", None, "refs/tags/v1", "a", "https://cnb.cool/g/r/-/git/raw/v1/a"),
+        ("https://gitlab.com/g/r", None, "refs/tags/v1", "a", "https://gitlab.com/g/r/-/raw/v1/a?ref_type=tags"),
+        ("https://gitlab.com/g/r", None, "refs/heads/v1", "a", "https://gitlab.com/g/r/-/raw/v1/a?ref_type=heads"),
+        ("https://codeberg.org/o/r", None, "refs/heads/x/y", "a", "https://codeberg.org/o/r/raw/branch/x/y/a"),
+        ("https://codeberg.org/o/r", None, "v1.2", "a", "https://codeberg.org/o/r/raw/v1.2/a"),
+        ("https://codeberg.org/o/r", None, "0abc123", "a", "https://codeberg.org/o/r/raw/commit/0abc123/a"),
+        ("https://codeberg.org/o/r", None, "20260101", "a", "https://codeberg.org/o/r/raw/branch/20260101/a"),
         ("https://git.example.com/o/r", "github", "main", "a", "https://git.example.com/o/r/raw/main/a"),
         (CHARTS, None, "main", GRAFANA, f"{CHARTS}/raw/main/{GRAFANA}"),
         (f"{DEPOTS}/charts.git", None, "main", GRAFANA, f"{PROJECT}/charts/git/raw/main/{GRAFANA}?download=false"),
@@ -119,7 +141,31 @@ def test_no_repository(url: str) -> None:
 def test_raw_urls(address: str, word: str | None, ref: str, path: str, raw: str | None) -> None:
     """The raw URL of a file, percent-encoded, for each kind of host; a plain one has none."""
     parsed = Address.parse(address)
-    assert forge_of(parsed, word).raw_url(parsed, ref, path) == raw
+    file = page("example.com", ("o", "r"), (*ref.split("/"), *path.split("/")))
+    assert forge_of(parsed, word).raw_url(parsed, file) == raw
+
+
+@pytest.mark.parametrize("kind", ["branch", "tag"])
+@pytest.mark.parametrize(
+    ("url", "knows"),
+    [
+        ("https://github.com/o/r.git", True),
+        ("https://gitlab.com/g/r.git", True),
+        ("https://codeberg.org/o/r.git", True),
+        ("https://gitee.com/o/r.git", False),
+        ("https://cnb.cool/g/r.git", False),
+        (f"{DEPOTS}/charts.git", False),
+    ],
+)
+def test_a_branch_and_a_tag_of_one_name(url: str, kind: str, *, knows: bool) -> None:
+    """Where a host can tell a branch from a tag, its raw URL does, and is read so again; elsewhere both are short."""
+    address = Address.parse(url)
+    file = Page(address, ("release", "1", "a.md"), kind)
+    forge = forge_of(address)
+    raw = forge.raw_url(address, file)
+    assert raw is not None
+    back = forge.parse_page(raw)
+    assert back == (file if knows else Page(address, file.words))
 
 
 @pytest.mark.parametrize("name", [name for name in FORGES if name != "plain"])
@@ -127,7 +173,7 @@ def test_there_and_back(name: str) -> None:
     """What a host calls a raw file it also reads as one, with a branch that has slashes."""
     host = {"coding": "e.coding.net", "cnb": "cnb.cool", "gitea": "codeberg.org"}.get(name, f"{name}.com")
     address = Address.parse(f"https://{host}/{'team/' if name == 'coding' else ''}owner/repo.git")
-    url = FORGES[name].raw_url(address, "feature/a b", "docs/ü.md")
+    url = FORGES[name].raw_url(address, Page(address, ("feature", "a b", "docs", "ü.md")))
     assert url is not None
     page = FORGES[name].parse_page(url)
     assert page is not None

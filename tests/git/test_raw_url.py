@@ -53,7 +53,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     "url",
     [
         f"https://github.com/gocrane/helm-charts/blob/main/{FILE}",
-        f"https://github.com/GoCrane/Helm-Charts/raw/refs/heads/main/{FILE}",
+        f"https://github.com/GoCrane/Helm-Charts/raw/main/{FILE}",
         f"https://raw.githubusercontent.com/gocrane/helm-charts/main/{FILE}",
     ],
 )
@@ -78,6 +78,58 @@ def test_from_a_mirror(typed: Typed, url: str) -> None:
     assert (code, json.loads(out)["copies"]) == (0, RAW)
 
 
+TAGGED = [
+    {"mirror": "charts", "target": "coding", "url": "https://finops.coding.net/p/gocrane/d/helm-charts/git/raw/v1/x?download=false"},
+    {"mirror": "charts", "target": "gitee", "url": "https://gitee.com/finops/helm-charts/raw/v1/x"},
+    {"mirror": "charts", "target": "local", "url": "http://localhost:8080/raw/helm-charts/refs/tags/v1/x"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://github.com/gocrane/helm-charts/raw/refs/tags/v1/x",
+        "https://raw.githubusercontent.com/gocrane/helm-charts/refs/tags/v1/x",
+        "https://ghproxy.example/https://raw.githubusercontent.com/gocrane/helm-charts/refs/tags/v1/x",
+        "http://localhost:8080/raw/helm-charts/refs/tags/v1/x",
+        "http://0.0.0.0:8080/raw/helm-charts/refs/tags/v1/x",
+    ],
+)
+def test_full_names_stay_full(typed: Typed, url: str) -> None:
+    """A tag stays a tag where a host can write that, `/raw/` of mirrord among them; also from mirrord's own URL."""
+    code, out, _ = typed(url, "--json")
+    assert (code, [copy for copy in json.loads(out)["copies"] if copy["url"]]) == (0, TAGGED)
+
+
+def test_the_public_address(typed: Typed, tmp_path: Path) -> None:
+    """Behind a proxy `settings.url` is what clients can open; a raw URL at it is read, too."""
+    file = tmp_path / "main.yaml"
+    file.write_text(CONFIGURATION.replace('listen: "0.0.0.0:8080"', "url: https://Mirror.Example.org:443/"))
+    raw = "https://mirror.example.org/raw/helm-charts/refs/heads/main/x"
+    for url in ("https://github.com/gocrane/helm-charts/blob/refs/heads/main/x", raw):
+        code, out, _ = typed(url, "--json")
+        assert (code, json.loads(out)["copies"][2]["url"]) == (0, raw)
+
+
+def test_a_port_that_is_not_known_yet(typed: Typed, tmp_path: Path) -> None:
+    """With port 0 nobody knows the address before the server runs: none is invented."""
+    file = tmp_path / "main.yaml"
+    file.write_text(CONFIGURATION.replace("0.0.0.0:8080", "127.0.0.1:0"))
+    code, out, err = typed("https://github.com/gocrane/helm-charts/blob/main/x")
+    assert (code, "http://" in out, "charts at local" in err) == (0, False, True)
+
+
+def test_a_short_commit(typed: Typed, tmp_path: Path) -> None:
+    """`local` serves whole commit ids only: of a short one no URL is printed that would not work."""
+    file = tmp_path / "main.yaml"
+    file.write_text(CONFIGURATION.replace("github.com/gocrane/helm", "codeberg.org/gocrane/helm"))
+    short, whole = "0123abc", "0123abcdef" * 4
+    code, out, err = typed(f"https://codeberg.org/gocrane/helm-charts/src/commit/{short}/x")
+    assert (code, "localhost" in out, "charts at local" in err) == (0, False, True)
+    code, out, _ = typed(f"https://codeberg.org/gocrane/helm-charts/src/commit/{whole}/x")
+    assert (code, f"http://localhost:8080/raw/helm-charts/{whole}/x" in out) == (0, True)
+
+
 def test_for_people(typed: Typed) -> None:
     """A table of URLs; beside it, which targets have none."""
     code, out, err = typed(f"https://github.com/gocrane/helm-charts/blob/main/{FILE}")
@@ -98,8 +150,17 @@ def test_a_branch_with_slashes(typed: Typed) -> None:
     [
         ("https://github.com/gocrane/crane/blob/main/x", 1, "no mirror has https://github.com/gocrane/crane.git"),
         ("https://github.com/gocrane/api/blob/main/x", 1, "no raw URLs are known of: api at bare"),
-        ("https://github.com/gocrane/helm-charts", 64, "names a repository, not a file"),
-        ("https://github.com/gocrane/helm-charts/blob/main", 64, "names a repository, not a file"),
+        ("https://github.com/gocrane/helm-charts", 64, "names a repository or a folder, not a file"),
+        ("https://github.com/gocrane/helm-charts/tree/main/docs", 64, "names a repository or a folder, not a file"),
+        (
+            "https://github.com/gocrane/helm-charts/releases/download/v1/a.tgz",
+            64,
+            "files of releases are not in the rep",
+        ),
+        ("https://cdn.jsdelivr.net/gh/gocrane/helm-charts/x", 64, "write /gh/OWNER/NAME@REF/PATH"),
+        ("http://localhost:8080/raw/nobody/main/x", 64, "no page or raw URL"),
+        ("http://localhost:8080/git/charts.git", 64, "no page or raw URL"),
+        ("https://github.com/gocrane/helm-charts/blob/main", 64, "names a repository or a folder, not a file"),
         ("https://example.com/x", 64, "no page or raw URL of a known kind of host"),
         ("https://user:secret-word@github.com/o/r/blob/main/x", 64, "no page or raw URL"),
         ("", 64, "no page or raw URL"),

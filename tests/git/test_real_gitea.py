@@ -17,6 +17,7 @@ from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.servers import require
 from mirrord.wire.forges.known import forge_of
+from mirrord.wire.forges.port import page
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.lsrefs import ls_refs
 from mirrord.wire.host import HostBook, HostPolicy
@@ -31,6 +32,8 @@ MAIN = "refs/heads/main"
 FORGE = "gitea"
 FILES = (
     (MAIN, "docs/a b.txt", b"hello\n"),
+    ("main", "README.md", b"two\n"),
+    ("v1.0", "README.md", b"one\n"),  # Gitea redirects to what is of that name
     ("refs/heads/dev/x", "dev.txt", b"dev\n"),
     ("refs/tags/v2", "README.md", b"two\n"),
 )
@@ -74,6 +77,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             upstream.commit("main", {"README.md": b"two\n", "docs/a b.txt": b"hello\n"})
             upstream.commit("dev/x", {"dev.txt": b"dev\n"}, parent=first)
             upstream.tag("v1", first)
+            upstream.tag("v1.0", first)
             upstream.tag("v2", "main", annotated=True)
             yield Scene(world, gitea, source, upstream)
 
@@ -110,7 +114,8 @@ async def test_a_public_repository_has_raw_urls(scene: Scene) -> None:
     forge = forge_of(scene.address, FORGE)
     async with Http(HostBook()) as http:
         for ref, path, content in FILES:
-            url = forge.raw_url(scene.address, ref, path)
+            file = page(scene.address.host, ("o", "r"), (*ref.split("/"), *path.split("/")))
+            url = forge.raw_url(scene.address, file)
             assert url is not None
             assert await shown_at(http, url, scene.gitea.host) == content
 

@@ -33,7 +33,7 @@ async def test_the_watchdog_starves_when_a_restart_would_help() -> None:
     runtime = cast("Any", SimpleNamespace(runner=runner, events=Events(), snapshot=snapshot))
     metrics = cast("Any", SimpleNamespace(lag=SimpleNamespace(set=beats.put_nowait)))
     notifier = Fed()
-    daemon = Daemon(runtime, cast("Any", None), metrics, notifier, folder=Path(), state=Path(), environ={})
+    daemon = Daemon(runtime, cast("Any", None), metrics, notifier, folder=Path(), state=Path(), environ={}, listen="")
     beating = asyncio.create_task(daemon.beat(every=0.001))
     try:
         for _ in range(5):

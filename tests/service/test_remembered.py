@@ -58,7 +58,14 @@ async def daemon(store: AskedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     snapshot.services = SimpleNamespace(spools=SimpleNamespace(cache=SimpleNamespace(trim=lambda: None)))
     runtime = SimpleNamespace(runner=runner, events=Events(), snapshot=snapshot, store=store, check=lambda: None)
     made = Daemon(
-        cast("Any", runtime), cast("Any", None), Metrics("1"), Notifier({}), folder=tmp_path, state=tmp_path, environ={}
+        cast("Any", runtime),
+        cast("Any", None),
+        Metrics("1"),
+        Notifier({}),
+        folder=tmp_path,
+        state=tmp_path,
+        environ={},
+        listen="",
     )
     await made.follow()
     return made

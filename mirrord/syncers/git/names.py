@@ -10,12 +10,13 @@ from mirrord.errors import ConfigError, MirrordError, UntrustedError
 from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.wire.forges.known import canonical, forge_of
-from mirrord.wire.forges.port import web_host
+from mirrord.wire.forges.port import joined, web_host
 from mirrord.wire.git.address import Address, check
+from mirrord.wire.git.refs import valid_oid
 
 if TYPE_CHECKING:
     from mirrord.syncers.git.spec import GitSpec, GitTarget
-    from mirrord.wire.forges.port import Forge
+    from mirrord.wire.forges.port import Forge, Page
     from mirrord.wire.host import HostBook
 
 
@@ -38,6 +39,18 @@ def options_of(target: Target) -> GitTarget:
 def repository_name(mirror: Mirror) -> str:
     """Return what the repository is called at targets with `{name}`, and in `local` (`/git/<name>.git`)."""
     return spec_of(mirror).name or mirror.name
+
+
+def address(mirror: Mirror, url: str) -> str:
+    """Return the URL of the repository that `local` serves, for `git clone`."""
+    return f"{url}/git/{repository_name(mirror)}.git"
+
+
+def raw_address(mirror: Mirror, file: Page, url: str) -> str | None:
+    """Return the URL at which `local` serves a file; None without `url`, and for a short commit id: it takes none."""
+    if not url or (file.commit and not valid_oid(file.words[0])):
+        return None
+    return f"{url}/{joined('raw', repository_name(mirror), *file.full)}"
 
 
 def source_address(mirror: Mirror) -> Address:

@@ -11,7 +11,7 @@ from mirrord.syncer.port import Restores, Syncer
 from mirrord.syncer.values import Backup, Mirror, Services
 from mirrord.syncers.git import front
 from mirrord.syncers.git.kept.cache import MirrorCache
-from mirrord.syncers.git.names import hosts, ignored_keys, places
+from mirrord.syncers.git.names import address, hosts, ignored_keys, places
 from mirrord.syncers.git.plan.steps import plan
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.syncers.git.transfer.session import GitSession
@@ -57,5 +57,6 @@ SYNCER = Syncer(
     ignored_keys=ignored_keys,
     hosts=hosts,
     front=front,
+    address=address,
     held=refs_held,
 )

@@ -155,6 +155,11 @@ def repository_of(mirror: Mirror) -> str:
     return f"_helm/{mirror.name}"
 
 
+def address(mirror: Mirror, url: str) -> str:
+    """Return the URL of the repository that `local` serves, for `helm repo add`."""
+    return f"{url}/helm/{mirror.name}"
+
+
 def source_of(mirror: Mirror) -> str:
     """Return the URL of the repository that a mirror reads, without a slash at its end.
 

@@ -18,7 +18,17 @@ from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.helm import front
 from mirrord.syncers.helm.kept import RunNotes, files_of
-from mirrord.syncers.helm.names import ChartVersion, api_of, hosts, is_oci, places, repository_of, source_of, spec_of
+from mirrord.syncers.helm.names import (
+    ChartVersion,
+    address,
+    api_of,
+    hosts,
+    is_oci,
+    places,
+    repository_of,
+    source_of,
+    spec_of,
+)
 from mirrord.syncers.helm.plan.choice import choose, concerns
 from mirrord.syncers.helm.plan.steps import plan
 from mirrord.syncers.helm.plan.survey import HelmSurvey
@@ -187,5 +197,6 @@ SYNCER = Syncer(
     measured=_measured,
     hosts=hosts,
     front=front,
+    address=address,
     held=partial(versions_held, reading=_listing),
 )

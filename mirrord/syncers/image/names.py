@@ -92,6 +92,11 @@ def image_name(mirror: Mirror) -> str:
     return spec_of(mirror).name or mirror.name
 
 
+def address(mirror: Mirror, url: str) -> str:
+    """Return the reference that clients pull from `local`, without a tag: `mirror.example.org/craned`."""
+    return f"{url.partition('://')[2]}/{image_name(mirror)}"
+
+
 def target_place(mirror: Mirror, target: Target) -> Reference | Path:
     """Return what `target` stands for, a repository or the folder of an OCI layout: `<to>/<name>`, or `to` with braces.
 

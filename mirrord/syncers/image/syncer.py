@@ -10,7 +10,7 @@ from mirrord.syncer.port import Models, Syncer
 from mirrord.syncer.values import Mirror, Services
 from mirrord.syncers.image import front
 from mirrord.syncers.image.kept import open_target
-from mirrord.syncers.image.names import hosts, places, publishing, spec_of
+from mirrord.syncers.image.names import address, hosts, places, publishing, spec_of
 from mirrord.syncers.image.plan import plan
 from mirrord.syncers.image.transfer.session import ImageSession
 from mirrord.syncers.image.upstream.survey import names_held, survey
@@ -40,5 +40,15 @@ def _models() -> Models:
 
 
 SYNCER = Syncer(
-    "image", _models, places, survey, plan, _open, publishing=publishing, hosts=hosts, front=front, held=names_held
+    "image",
+    _models,
+    places,
+    survey,
+    plan,
+    _open,
+    publishing=publishing,
+    hosts=hosts,
+    front=front,
+    address=address,
+    held=names_held,
 )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mirrord.wire.api import Document
     from mirrord.wire.http.client import Http
 
-_FILES: Final = frozenset({"blob", "tree", "blame"})
+_FILES: Final = frozenset({"blob", "blame"})
 
 
 class Cnb(port.Forge):

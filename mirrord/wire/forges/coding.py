@@ -55,13 +55,13 @@ class Coding(port.Forge):
         """Whether it is `TEAM/PROJECT/NAME`."""
         return len(port.repository_of(address)) == 3
 
-    def raw_url(self, address: Address, ref: str, path: str) -> str | None:
+    def raw_url(self, address: Address, file: port.Page) -> str | None:
         """Return the raw URL at the team's host; since 2022 it wants a login even for public repositories."""
         host = port.web_host(address)
         if not (self.fits(address) and host.startswith("e.")):
             return None
         team, project, name = port.repository_of(address)
-        rest = port.joined("p", project, "d", name, "git/raw", port.short(ref), path)
+        rest = port.joined("p", project, "d", name, "git/raw", *file.words)
         return f"https://{team}.{host.removeprefix('e.')}/{rest}?download=false"
 
     def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:

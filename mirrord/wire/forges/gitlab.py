@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mirrord.wire.api import Document
     from mirrord.wire.http.client import Http
 
-_FILES: Final = frozenset({"raw", "blob", "tree", "blame"})
+_FILES: Final = frozenset({"raw", "blob", "blame"})
 
 
 class GitLab(port.Forge):
@@ -45,11 +45,17 @@ class GitLab(port.Forge):
         """Whether there is a group."""
         return len(port.repository_of(address)) >= 2
 
+    def raw_url(self, address: Address, file: port.Page) -> str | None:
+        """Return the URL of the raw file, with the kind of ref where the page says which it is."""
+        kind = {"branch": "?ref_type=heads", "tag": "?ref_type=tags"}.get(file.kind, "")
+        return f"{super().raw_url(address, file)}{kind}"
+
     def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
         """Read the URL of a file or a raw file on any host, told by its form; of a project at gitlab.com."""
         at = words.index("-") if "-" in words else len(words)
-        if 1 < at < len(words) - 2 and words[at + 1] in _FILES:
-            return port.page(host, words[:at], words[at + 2 :])
+        shown = "".join(words[at + 1 : at + 2])
+        if 1 < at < len(words) - 2 and (shown in _FILES or shown == "tree"):
+            return port.page(host, words[:at], words[at + 2 :] if shown in _FILES else ())
         return port.page(self.hosts[0], words[:at]) if host == self.hosts[0] else None
 
     async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -16,6 +17,7 @@ from mirrord.wire.git.address import Address
 # Those that know their hosts come first: the others take a URL by its form, on whatever host.
 _ALL: Final[tuple[Forge, ...]] = (GitHub(), Gitee(), Coding(), Cnb(), GitLab(), Gitea(), Forge())
 FORGES: Final[Mapping[str, Forge]] = {forge.name: forge for forge in _ALL}
+_BEHIND: Final = re.compile(r"https?://[^/?#@]+/(?P<scheme>https?):/{1,2}(?P<rest>[^/].*)")
 _HOSTS: Final[Mapping[str, str]] = {host: forge.name for forge in _ALL for host in forge.hosts}
 
 
@@ -27,9 +29,14 @@ def forge_of(address: Address, word: str | None = None) -> Forge:
 def parse_page(url: str) -> Page | None:
     """Read a page, raw or clone URL of any known kind of host, or return None.
 
+    Proxies for GitHub write its URL behind their own (`https://ghproxy.example/https://github.com/…`): what counts is
+    the inner one.
+
     Raises:
         MirrordError: its host is known, and it names no repository.
     """
+    if behind := _BEHIND.fullmatch(url):
+        url = f"{behind['scheme']}://{behind['rest']}"
     for forge in _ALL:
         page = forge.parse_page(url)
         if page is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from mirrord.errors import DeniedError, MissingError, RefusedError
+from mirrord.errors import DeniedError, MissingError, RefusedError, UsageError
 from mirrord.wire.forges import port
 from mirrord.wire.forges.answers import needed
 from mirrord.wire.git.address import Address
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from mirrord.wire.http.client import Http
 
 _EXISTS: Final = frozenset({400, 409, 422})
+_RAW_HOSTS: Final = frozenset({"raw.githubusercontent.com", "raw.github.com", "raw.gitmirror.com"})
+_DELIVERY: Final = frozenset({"cdn.jsdelivr.net", "fastly.jsdelivr.net", "gcore.jsdelivr.net"})
+_VERSION: Final = re.compile(r"v?[0-9]+\.[0-9].*")
+_SHORT_COMMIT: Final = re.compile(r"(?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{7,39}")
 
 
 class OwnerForge(port.Forge):
@@ -102,7 +107,7 @@ class GitHub(OwnerForge):
 
     name = "github"
     hosts = pages = ("github.com",)
-    files = frozenset({"blob", "raw", "tree", "blame", "edit", "commits"})
+    files = frozenset({"blob", "raw", "blame", "edit", "commits"})
     headers: Mapping[str, str] = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
     # A mirror has no use for them.
     extra: Mapping[str, object] = {"has_issues": False, "has_projects": False, "has_wiki": False}
@@ -128,17 +133,25 @@ class GitHub(OwnerForge):
         at_github = port.web_host(address) in self.hosts
         return "https://api.github.com" if at_github else f"{port.api_base(http, address)}/api/v3"
 
-    def raw_url(self, address: Address, ref: str, path: str) -> str | None:
+    def raw_url(self, address: Address, file: port.Page) -> str | None:
         """Return the URL at raw.githubusercontent.com, or below the repository on another host."""
-        words = port.repository_of(address)
         if port.web_host(address) in self.hosts:
-            return f"https://raw.githubusercontent.com/{port.joined(*words, port.short(ref), path)}"
-        return super().raw_url(address, ref, path)
+            return f"https://raw.githubusercontent.com/{port.joined(*port.repository_of(address), *file.full)}"
+        return super().raw_url(address, file)
+
+    def raw_words(self, file: port.Page) -> tuple[str, ...]:
+        """Return full names where the page says which kind of ref it is: a branch and a tag may have one name."""
+        return file.full
 
     def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
-        """Read a page of a repository, a file, or a raw file."""
-        if host in ("raw.githubusercontent.com", "raw.github.com"):
+        """Read a page of a repository, a file, or a raw file, also at mirrors of GitHub that write it in their way."""
+        if host in _RAW_HOSTS:
             return port.page(self.pages[0], words[:2], words[2:])
+        if host in _DELIVERY and words[0] == "gh":
+            name, _, ref = "".join(words[2:3]).partition("@")
+            if not ref:
+                raise UsageError(f"{host}: the URL names no branch or tag; write /gh/OWNER/NAME@REF/PATH")
+            return port.page(self.pages[0], (*words[1:2], name), (ref, *words[3:]))
         return super().page_of(host, words)
 
 
@@ -148,7 +161,7 @@ class Gitee(OwnerForge):
     name = "gitee"
     hosts = ("gitee.com",)
     pages = ("gitee.com", "raw.giteeusercontent.com")  # there it asks for a login above about 1 MB
-    files = frozenset({"blob", "raw", "tree", "blame", "edit"})
+    files = frozenset({"blob", "raw", "blame", "edit"})
     # Its manual puts the token into the query, where logs and proxies find it; the header does as well.
     extra: Mapping[str, object] = {"has_issues": False, "has_wiki": False}
     hints = port.refusals(
@@ -194,7 +207,7 @@ class Gitea(OwnerForge):
     hosts = ("gitea.com", "codeberg.org")
     files = frozenset({"src", "raw", "media", "blame"})
     scheme = "token"
-    raw = "raw/{kind}"
+    raw = "raw"
     hints = port.refusals(
         (
             r"is the default branch and cannot be deleted",
@@ -223,6 +236,19 @@ class Gitea(OwnerForge):
     def fits(self, address: Address) -> bool:
         """Whether it is `OWNER/NAME`, perhaps below a path."""
         return len(port.repository_of(address)) >= 2
+
+    def raw_words(self, file: port.Page) -> tuple[str, ...]:
+        """Return ref and path behind `branch`, `tag` or `commit`.
+
+        Where the page does not say which it is: what looks like a version is a tag or a branch, and Gitea redirects
+        from the URL without the word to the one that is there; all else is a branch.
+        """
+        first = file.words[0] if file.words else ""
+        if file.commit or (not file.kind and _SHORT_COMMIT.fullmatch(first)):
+            return ("commit", *file.words)
+        if not file.kind and _VERSION.fullmatch(first):
+            return file.words
+        return (file.kind or "branch", *file.words)
 
     def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
         """Read the URL of a file or a raw file on any host, told by its form; of a repository on known hosts."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from mirrord.errors import MissingError, RefusedError, UnsupportedError, UsageError
 from mirrord.wire.forges.answers import text
 from mirrord.wire.git.address import Address
-from mirrord.wire.git.refs import HEADS, TAGS
+from mirrord.wire.git.refs import HEADS, TAGS, valid_oid
 from mirrord.wire.trust import scheme_of
 
 if TYPE_CHECKING:
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 _SSH_HOSTS = {"ssh.github.com": "github.com", "altssh.gitlab.com": "gitlab.com"}  # where they take SSH on port 443
 _PORT = re.compile(r":\d+\Z")
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_FULL = {"branch": ("refs", "heads"), "tag": ("refs", "tags")}
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """What somebody has in a browser: a repository, and perhaps a file in it.
 
-    Where a branch ends and a path begins in a URL only the repository knows (`feature/x/docs/a.md`). Nobody needs to:
-    every host writes both one after the other, so that the words can be put into another host's URL as they are.
+    Only the repository knows where a branch ends and a path begins in a URL (`feature/x/docs/a.md`). Every host writes
+    one after the other, so the words can be put into another host's URL without knowing.
     """
 
     address: Address  # the repository, as it is cloned
@@ -45,6 +45,16 @@ class Page:
     def path(self) -> str:
         """Everything after the first word."""
         return "/".join(self.words[1:])
+
+    @property
+    def full(self) -> tuple[str, ...]:
+        """The words, behind `refs/heads` or `refs/tags` when the URL says that the ref is a branch or a tag."""
+        return (*_FULL.get(self.kind, ()), *self.words)
+
+    @property
+    def commit(self) -> bool:
+        """Whether the ref is a commit: the URL says so, or it is a whole object id."""
+        return self.kind == "commit" or (not self.kind and bool(self.words) and valid_oid(self.words[0]))
 
 
 Hints = tuple[tuple[re.Pattern[str], str], ...]
@@ -64,7 +74,7 @@ class Forge:
         form: how its repositories are called, for people: `OWNER/NAME`.
         creates: whether a missing repository can be made by its API.
         switches: whether the default branch can be set by its API.
-        raw: what stands between repository and ref in the URL of a raw file, `{kind}` for branch, tag or commit.
+        raw: what stands between repository and ref in the URL of a raw file.
         hints: next steps for what it refuses, on pushes and by its API.
         scheme: the word before the token in `Authorization`.
         headers: sent with every request to its API.
@@ -101,14 +111,16 @@ class Forge:
         """Whether an address has the form of this host's repositories."""
         return repository_of(address) != ("",)
 
-    def raw_url(self, address: Address, ref: str, path: str) -> str | None:
-        """Return the URL of a file's bytes, or None where there is none. A short `ref` is a branch's."""
+    def raw_url(self, address: Address, file: Page) -> str | None:
+        """Return the URL in this repository of the file that a page shows, or None where there is none."""
         if not self.raw:
             return None
         scheme = "http" if address.scheme == "http" else "https"
-        kind = "tag" if ref.startswith(TAGS) else "commit" if _COMMIT.fullmatch(ref) else "branch"
-        rest = joined(*repository_of(address), self.raw.format(kind=kind), short(ref), path)
-        return f"{scheme}://{web_host(address)}/{rest}"
+        return f"{scheme}://{web_host(address)}/{joined(*repository_of(address), self.raw, *self.raw_words(file))}"
+
+    def raw_words(self, file: Page) -> tuple[str, ...]:
+        """Return ref and path as they stand in the URL of a raw file; by itself, the short name of a branch or tag."""
+        return file.words
 
     def parse_page(self, url: str) -> Page | None:
         """Read a page, raw or clone URL of this host; None: it is somebody else's.
@@ -123,9 +135,11 @@ class Forge:
             return None
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
             return None  # no browser would open it
-        # Query and fragment (`?raw=true`, `#L10`) are dropped.
+        # Fragment and query (`?raw=true`, `#L10`) are dropped, but for what GitLab says there of the ref.
         words = tuple(map(unquote, parts.path.strip("/").split("/")))
-        return self.page_of(parts.hostname.removeprefix("www.") + port, words)
+        found = self.page_of(parts.hostname.removeprefix("www.") + port, words)
+        kind = {"heads": "branch", "tags": "tag"}.get(dict(parse_qsl(parts.query)).get("ref_type", ""), "")
+        return replace(found, kind=kind) if found and found.words and not found.kind and kind else found
 
     def page_of(self, host: str, words: tuple[str, ...]) -> Page | None:  # noqa: ARG002 - for those that have pages
         """Read a URL that was taken apart; see `parse_page`."""
@@ -220,11 +234,6 @@ def web_host(address: Address) -> str:
     return _SSH_HOSTS.get(host, host)
 
 
-def short(ref: str) -> str:
-    """Return a branch or tag without the namespace."""
-    return ref.removeprefix(HEADS).removeprefix(TAGS)
-
-
 def joined(*words: str) -> str:
     """Write words (each may hold slashes) as one path of a URL, percent-encoded, without a slash in front."""
     return "/".join(quote(word.strip("/"), safe="/") for word in words if word)
@@ -243,6 +252,6 @@ def page(host: str, words: Sequence[str], rest: Sequence[str] = (), kind: str = 
     rest = tuple(word for word in rest if word)
     if any(word in (".", "..") for word in rest):
         raise UsageError(f"{host}: the URL has `.` or `..` in its path; write the path as it is in the repository")
-    if len(rest) > 2 and rest[0] == "refs" and rest[1] in ("heads", "tags"):
+    if not kind and len(rest) > 2 and rest[0] == "refs" and rest[1] in ("heads", "tags"):
         kind, rest = ("branch" if rest[1] == "heads" else "tag"), rest[2:]
     return Page(address, rest, kind)
