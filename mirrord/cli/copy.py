@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mirrord.blobs.pool import SpoolPool
 from mirrord.cli.console import say_json
+from mirrord.cli.hosts import copy_hosts
 from mirrord.cli.progress import shown
 from mirrord.cli.results import exit_code, say_run
 from mirrord.daemon import loop
@@ -28,8 +29,7 @@ from mirrord.syncer.values import Services
 from mirrord.syncers.image.names import copying, host_of, parse_source
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.syncers.image.upstream.layout import own_tag
-from mirrord.wire.dockerconfig import DockerKeyring
-from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 
 BUDGET = 20 << 30  # bytes of the temporary folder
@@ -86,9 +86,28 @@ def _make() -> tuple[Path, int]:
         os.close(lock)
 
 
-def copy(source: str, targets: tuple[str, ...], *, allow_private: bool, json: bool) -> int:
+def copy(
+    source: str,
+    targets: tuple[str, ...],
+    *,
+    allow_private: bool,
+    ca: str | None,
+    insecure: tuple[str, ...],
+    tls: tuple[str, ...],
+    token_realm: tuple[str, ...],
+    json: bool,
+) -> int:
     """Run the command and return its exit code."""
-    book = _book((source, *targets) if allow_private else ())
+    copying(source, targets, None)  # what is written wrong is reported before anything is asked
+    hosts = [host for host in map(host_of, (source, *targets)) if host]
+    book = copy_hosts(
+        *(hosts, os.environ),
+        allow_private=allow_private,
+        ca=ca,
+        insecure=insecure,
+        tls=tls,
+        token_realm=token_realm,
+    )
     run = loop.run(_copy(source, targets, book, quiet=json), plain=True)
     if json:
         say_json(run_document(run))
@@ -97,15 +116,8 @@ def copy(source: str, targets: tuple[str, ...], *, allow_private: bool, json: bo
     return exit_code([run])
 
 
-def _book(private: Sequence[str]) -> HostBook:
-    """Return the rules for hosts: docker's credentials, and what is named in `private` may have private addresses."""
-    hosts = [host_of(text) for text in private]
-    return HostBook({host: HostPolicy(host, allow_private=True) for host in hosts if host}, DockerKeyring())
-
-
 async def _copy(source: str, targets: Sequence[str], book: HostBook, *, quiet: bool) -> Run:
     events = Events()
-    copying(source, targets, None)  # what is written wrong is reported before anything is asked
     with room() as folder, shown(events, quiet=quiet):
         async with Http(book, events) as http:
             spools = SpoolPool(folder, BUDGET, events)

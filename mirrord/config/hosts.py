@@ -26,6 +26,7 @@ from mirrord.config.units import Rate, between, parse_rate
 from mirrord.errors import MirrordError, UntrustedError
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.origin import check_url
+from mirrord.wire.proxy import Proxy
 from mirrord.wire.secret import Credential, Secret
 
 _HUB = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
@@ -141,7 +142,8 @@ def _url(text: str, what: str, example: str) -> str:
     try:
         return str(check_url(text))
     except UntrustedError as error:
-        raise ValueError(f"is no {what} ({error}); write such as {example}") from error
+        hint = f"{example}, with user name and password in `proxy_auth:`" if error.reason == "userinfo" else example
+        raise ValueError(f"is no {what} ({error}); write such as {hint}") from error
 
 
 _proxy = partial(_url, what="proxy", example=_PROXY)
@@ -170,6 +172,7 @@ class Host(Strict):
     certificate: Annotated[str | None, Field(examples=["/etc/mirrord/client.pem"])] = None
     key: Annotated[str | None, Field(examples=["/etc/mirrord/client.key"])] = None
     proxy: Annotated[str, AfterValidator(_proxy), Field(examples=[_PROXY])] | None = None
+    proxy_auth: Annotated[Auth | None, Field(examples=["{username: mirror, password: {env: PROXY_PASSWORD}}"])] = None
     allow_private: bool = False
     token_realms: Annotated[
         tuple[Annotated[str, AfterValidator(_realm)], ...], Field(examples=["[https://auth.example.com]"])
@@ -209,7 +212,11 @@ def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Ma
             what = "is not encrypted, and would carry the password; write https://, or `insecure: true` for the host"
             problems.add((*trail, "token_realms", number), what)
     _check_ssh(host, trail, problems)
-    return HostPolicy(name, credential, **host.model_dump(exclude={"auth"}))
+    if host.proxy_auth and not host.proxy:
+        problems.add((*trail, "proxy_auth"), "has no proxy; write `proxy:` beside it")
+    proxied = _login(host.proxy_auth, (*trail, "proxy_auth"), problems, environ) if host.proxy_auth else None
+    proxy = Proxy(host.proxy, proxied) if host.proxy else None
+    return HostPolicy(name, credential, proxy=proxy, **host.model_dump(exclude={"auth", "proxy", "proxy_auth"}))
 
 
 def _login(auth: Auth, trail: Trail, problems: Problems, environ: Mapping[str, str]) -> Credential | None:

@@ -9,6 +9,8 @@ from time import monotonic
 from typing import Final, Protocol
 
 from mirrord.keyedlock import KeyedLock
+from mirrord.wire.origin import Origin
+from mirrord.wire.proxy import Proxies, Proxy
 from mirrord.wire.secret import Credential
 
 KEYRING_LASTS: Final = 300.0
@@ -28,7 +30,7 @@ class HostPolicy:
         ca: PEM file with the authorities to trust instead of the system's.
         certificate: PEM file with client certificate and key, or None.
         key: PEM file with the key when it is not in `certificate`.
-        proxy: URL of an HTTP proxy, or None.
+        proxy: an HTTP proxy, or None.
         allow_private: private, link-local… addresses may be dialled (loopback literals are always allowed
             when the operator wrote them as host).
         token_realms: further `https://host` origins to which this host's credentials may be sent for a token.
@@ -44,7 +46,7 @@ class HostPolicy:
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
-    proxy: str | None = None
+    proxy: Proxy | None = None
     allow_private: bool = False
     token_realms: tuple[str, ...] = ()
     ssh_key: str | None = None
@@ -76,16 +78,29 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class HostBook:
-    """All hosts that the operator wrote about; every other host gets the defaults."""
+    """All hosts that the operator wrote about; every other host gets the defaults.
+
+    Attributes:
+        policies: rules by host.
+        keyring: where credentials come from that no policy has.
+        proxies: which proxy leads to a host whose policy names none.
+        ca: PEM file with authorities to trust besides the system's, at hosts whose policy names none.
+    """
 
     policies: Mapping[str, HostPolicy] = field(default_factory=dict)
     keyring: Keyring | None = None
+    proxies: Proxies = field(default_factory=Proxies)
+    ca: str | None = None
     _found: dict[str, _Found] = field(default_factory=dict, init=False, repr=False, compare=False)
     _asking: KeyedLock = field(default_factory=KeyedLock, init=False, repr=False, compare=False)
 
     def policy(self, host: str) -> HostPolicy:
         """Return the rules for exactly this `host[:port]` (case-folded, default port dropped by the caller)."""
         return self.policies.get(host) or _unwritten(host)
+
+    def proxy(self, policy: HostPolicy, origin: Origin) -> Proxy | None:
+        """Return the proxy through which `origin` is reached on behalf of a host, or None."""
+        return policy.proxy or self.proxies.to(origin)
 
     async def credential(self, host: str) -> Credential | None:
         """Return who we are to a host: as the operator wrote, or as the keyring says, which is asked once for many.

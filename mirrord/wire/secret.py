@@ -140,6 +140,11 @@ class Credential:
         """The value of an `Authorization: Basic` header (RFC 7617); secret."""
         return "Basic " + base64.b64encode(f"{self.username}:{self.password.reveal()}".encode()).decode()
 
+    @property
+    def userinfo(self) -> str:
+        """`user:password` as a URL holds it (RFC 3986 section 3.2.1); secret."""
+        return f"{quote(self.username, safe='')}:{quote(self.password.reveal(), safe='')}"
+
     def token(self, scheme: str) -> str:
         """Return the value of an `Authorization` header that carries the password alone (`Bearer`, `token`); secret."""
         return f"{scheme} {self.password.reveal()}"

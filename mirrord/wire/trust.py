@@ -142,7 +142,8 @@ def check_realm(realm: str, home: Origin, policy: HostPolicy) -> Origin:
         return origin
     raise untrusted(
         "realm",
-        f"{policy.host} names the token realm {origin}; if it is right, write `token_realms: [{origin}]` under hosts:",
+        f"{policy.host} names the token realm {origin}, which is not known as its own; if it is right,"
+        f" write `token_realms: [{origin}]` under hosts: (`--token-realm {policy.host}={origin}` for `mirrord copy`)",
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.cli.copy import _book
+from mirrord.cli.hosts import copy_hosts
 from mirrord.testing import DockerRegistry, Image, Registry, build_image, push, require
 from mirrord.testing.images import REF_NAME
 from mirrord.testing.running import run
@@ -252,7 +252,7 @@ async def test_private_addresses_take_a_word(desk: Desk) -> None:
         said = await desk.run("copy", f"{source.host}/a:v1", "10.255.255.1:5000/a")
         assert said.status == 1
         assert "--allow-private" in said.out + said.err
-    allowed = _book(["10.255.255.1:5000/a:v1", "oci:x", "team/app"])
+    allowed = copy_hosts(["10.255.255.1:5000", "docker.io"], {}, allow_private=True)
     assert allowed.policy("10.255.255.1:5000").allow_private
     assert set(allowed.policies) == {"10.255.255.1:5000", "docker.io"}
-    assert _book([]).policies == {}
+    assert not copy_hosts(["docker.io"], {}).policy("docker.io").allow_private

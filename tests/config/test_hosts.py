@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives import serialization
 
 from mirrord.config.hosts import host_key
 from mirrord.config.load import Configuration
+from mirrord.wire.proxy import Proxy
+from mirrord.wire.secret import Credential, Secret
 
 Load = Callable[..., Configuration]
 Refusal = Callable[..., tuple[str, ...]]
@@ -73,13 +75,14 @@ def test_everything_can_be_written(load: Load, tmp_path: Path) -> None:
     certificate: {tmp_path}/client.pem
     key: {tmp_path}/client.key
     proxy: http://proxy.example:3128
+    proxy_auth: {{username: mirror, password: {{env: PROXY}}}}
     allow_private: true
     token_realms: [https://auth.example]
     requests: 3
     bandwidth: 40MiB/s
   127.0.0.1:5000: {{insecure: true}}
 """,
-        {"TOKEN": "p%ä\u2603"},
+        {"TOKEN": "p%ä\u2603", "PROXY": "p:@/"},
     )
     policy = loaded.book.policy("reg.example")
     assert policy.credential
@@ -88,10 +91,12 @@ def test_everything_can_be_written(load: Load, tmp_path: Path) -> None:
         f"{tmp_path}/{name}" for name in ("ca.pem", "client.pem", "client.key")
     )
     assert (policy.proxy, policy.allow_private, policy.token_realms) == (
-        "http://proxy.example:3128",
+        Proxy("http://proxy.example:3128", Credential("mirror", Secret("p:@/"))),
         True,
         ("https://auth.example",),
     )
+    assert policy.proxy
+    assert policy.proxy.full() == "http://mirror:p%3A%40%2F@proxy.example:3128"
     assert (policy.requests, policy.bandwidth, policy.insecure) == (3, 40 * 2**20, None)
     assert loaded.book.policy("127.0.0.1:5000").insecure is True
     assert loaded.book.policy("other.example").credential is None
@@ -107,7 +112,10 @@ def test_everything_can_be_written(load: Load, tmp_path: Path) -> None:
         ),
         pytest.param("bandwidth: 40MiB", "bandwidth: '40MiB' is no rate", id="rate"),
         pytest.param("proxy: proxy:3128", "proxy: is no proxy", id="proxy"),
-        pytest.param("proxy: 'http://me:canary@proxy:3128'", "proxy: is no proxy", id="proxy-with-password"),
+        pytest.param(
+            "proxy: 'http://me:canary@proxy:3128'", "user name and password in `proxy_auth:`", id="proxy-with-password"
+        ),
+        pytest.param("proxy_auth: {username: u, password: {env: HOME}}", "proxy_auth: has no proxy", id="proxy-auth"),
         pytest.param(
             "token_realms: [https://a.example/token]", "write scheme and host alone: https://a.example", id="realm-path"
         ),

@@ -22,6 +22,7 @@ from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest
 from mirrord.wire.origin import check_url
+from mirrord.wire.proxy import Proxy
 from mirrord.wire.secret import Credential, Secret
 from mirrord.wire.trust import api_owner, belongs
 from tests.support.played import Played, Said
@@ -401,7 +402,7 @@ async def test_where_an_api_is(address: str, urls: list[str]) -> None:
     ("api", "policies", "sent"),
     [
         ("github.com", {}, TOKEN),
-        ("github.com", {"api.github.com": HostPolicy("api.github.com", proxy="http://p:1")}, TOKEN),
+        ("github.com", {"api.github.com": HostPolicy("api.github.com", proxy=Proxy("http://p:1"))}, TOKEN),
         (
             "github.com",
             {"api.github.com": HostPolicy("api.github.com", Credential("x", Secret("other-secret-9876")))},

@@ -30,7 +30,9 @@ class World:
 
     def configure(self, dead: str) -> None:
         lines = ["settings: {listen: '127.0.0.1:0'}", "hosts:"]
-        keys = {"tls": "insecure: false", "proxy": f"proxy: 'http://{dead}'"}
+        login = f"{{username: {self.canaries['proxy'].user}, password: {{env: PROXY_PASSWORD}}}}"
+        self.environ["PROXY_PASSWORD"] = self.canaries["proxy"].text
+        keys = {"tls": "insecure: false", "proxy": f"proxy: 'http://{dead}', proxy_auth: {login}"}
         for number, (name, registry) in enumerate(self.registries.items()):
             auth = self._auth(number, name)
             more = ", ".join(filter(None, (auth, keys.get(name))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import trustme
 
@@ -35,6 +36,14 @@ class Authority:
             self._authority.configure_trust(context)
             context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+    def pair(self, name: str, **more: Any) -> tuple[Path, Path]:
+        """Write a certificate for `name` and its key, for servers that read files; `more` as trustme takes it."""
+        issued = self._authority.issue_cert(name, **more)
+        files = self._folder / f"{name}.pem", self._folder / f"{name}.key"
+        issued.cert_chain_pems[0].write_to_path(str(files[0]))
+        issued.private_key_pem.write_to_path(str(files[1]))
+        return files
 
     def client(self, name: str = "client@example.test") -> Path:
         """Write a client certificate and its key into one PEM file and return it."""

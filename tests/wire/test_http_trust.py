@@ -16,6 +16,7 @@ from mirrord.events import TrustRefused
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.message import HttpRequest, Limits, Upload
 from mirrord.wire.http.transport import AiohttpTransport, Tls
+from mirrord.wire.proxy import Proxy
 from mirrord.wire.secret import Credential, Secret
 from tests.support.played import Played, Said
 
@@ -466,7 +467,9 @@ async def test_a_proxy_takes_credentials_from_its_url(raw: Any, client: Any) -> 
         writer.write(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
 
     proxy = await raw(talk)
-    http = client(booked("registry.test", proxy=f"http://user:{CANARY}@{proxy.host}"), limits=Limits(attempts=1))
+    http = client(
+        booked("registry.test", proxy=Proxy(proxy.url, Credential("user", Secret(CANARY)))), limits=Limits(attempts=1)
+    )
     with pytest.raises(UnreachableError, match="proxy") as caught:
         await http.fetch(HttpRequest("GET", "https://registry.test/", "registry.test"))
     assert heads[0].startswith(b"CONNECT registry.test:443 ")
@@ -484,7 +487,7 @@ async def test_a_proxy_resolves_names(raw: Any, client: Any) -> None:
 
     proxy = await raw(talk)
     connect, resolver = knowing()
-    http = client(booked("registry.test", insecure=True, proxy=proxy.url), connect=connect)
+    http = client(booked("registry.test", insecure=True, proxy=Proxy(proxy.url)), connect=connect)
     await http.fetch(HttpRequest("GET", "http://registry.test/v2/", "registry.test"))
     assert heads[0].startswith(b"GET http://registry.test/v2/ HTTP/1.1\r\n")
     assert resolver.asked == []

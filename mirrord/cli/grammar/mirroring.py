@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, NAMES, STATE, command, flag, value
+from mirrord.cli.grammar.words import CONFIG, JSON, NAMES, STATE, command, flag, value, values
 
 _COPY = command(
     "copy",
@@ -22,12 +22,21 @@ credentials are docker's own (`DOCKER_CONFIG`, `DOCKER_AUTH_CONFIG`, credential 
   $ mirrord copy docker.io/library/nginx:1.29 ghcr.io/team/nginx oci:backup
   $ mirrord copy oci:build/app registry.example/team/app:v1 ghcr.io/team/app:v1
 
+Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. HOST is the registry as SRC or DST has it;
+`--insecure`, `--tls` and `--token-realm` may be given several times.
+
+  $ mirrord copy --ca corp.pem docker.io/library/nginx:1.29 reg.corp.example/a
+
 Exit code 0 when every DST has the image, 1 when none could get it, 2 when some could, 69 when nothing
 could be reached.
 """,
     click.Argument(["source"], metavar="SRC", help="What to copy."),
     click.Argument(["targets"], nargs=-1, required=True, metavar="DST...", help="Where to; any number."),
     flag("--allow-private", "SRC and DST may be at private addresses, such as 10.0.0.5."),
+    value("--ca", "FILE", "Trust the certificate authorities in this PEM file besides the system's."),
+    values("--insecure", "HOST", "Speak plain HTTP with HOST."),
+    values("--tls", "HOST", "Speak TLS with HOST although it is this machine, where plain HTTP is usual."),
+    values("--token-realm", "HOST=URL", "Get tokens for HOST at this server, which sees its credentials."),
     flag("--json", "Print the result as one line of JSON."),
 )
 

@@ -35,6 +35,11 @@ def value(name: str, metavar: str, text: str) -> click.Option:
     return click.Option([name], metavar=metavar, help=text)
 
 
+def values(name: str, metavar: str, text: str) -> click.Option:
+    """Describe an option that may be given several times, with a value each."""
+    return click.Option([name], metavar=metavar, multiple=True, help=text)
+
+
 JSON: Final = flag("--json", "Print JSON, for machines.")
 
 

@@ -99,7 +99,10 @@ def http_settings(
 
     git (2.37 and newer) dials no other addresses than those that were judged (`pinned`).
     """
-    settings = {"http.proxy": policy.proxy or "", "http.lowSpeedTime": str(max(1, math.ceil(stall)))}
+    settings = {
+        "http.proxy": policy.proxy.full() if policy.proxy else "",
+        "http.lowSpeedTime": str(max(1, math.ceil(stall))),
+    }
     host, port = host_port(address)
     if pinned and host not in pinned:
         dialled = (f"[{one}]" if ":" in one else one for one in pinned)

@@ -86,6 +86,12 @@ CAPS: Final = Caps()
 _LOOKED_AT: Final = 16 * KIB  # characters of an error's text that are looked at: more than a token has
 _SHOWN: Final = 900
 
+PLAIN_SPOKEN: Final = (
+    "this was plain HTTP: if the host speaks TLS, write `insecure: false` under hosts:"
+    " (`--tls HOST` for `mirrord copy`)"
+)
+"""What to do where a host may not understand plain HTTP."""
+
 RETRIABLE: Final = frozenset({408, 429, 499, 500, 502, 503, 504, *range(520, 528)})
 """Statuses after which the same request may succeed: go-containerregistry's list, and Cloudflare's own ones."""
 
@@ -188,6 +194,8 @@ def refusal(
     reason = _reason(headers.get("content-type", ""), body)
     path = request.url.partition("://")[2].partition("?")[0].partition("/")[2]  # alone: a query may hold a signature
     text = f"{request.host}: {request.method} /{path}: status {status}{': ' + reason if reason else ''}"
+    if status == 400 and "HTTPS" in reason and request.url.startswith("http:"):  # Go's words, and nginx's
+        text = f"{text} ({PLAIN_SPOKEN})"
     if status == 429:
         return ThrottledError(text, after)
     if status >= 500 or status in RETRIABLE:

@@ -237,8 +237,10 @@ class Sender:
         """
         own = policy if home else self.book.policy(origin.authority)
         ca = own.ca or policy.ca
-        tls = Tls(ca, ca is None or not home, own.certificate, own.key) if origin.scheme == "https" else Tls()
-        route = Route(tls, self._reach(policy, origin), own.proxy or policy.proxy)
+        tls = Tls()
+        if origin.scheme == "https":
+            tls = Tls(ca or self.book.ca, ca is None or not home, own.certificate, own.key)
+        route = Route(tls, self._reach(policy, origin), own.proxy or self.book.proxy(policy, origin))
         if route not in self._transports:
             self._transports[route] = self.connect(route, self.limits)
         return self._transports[route]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextvars import ContextVar
@@ -15,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
-from mirrord.errors import BrokenError, ContentError, MirrordError, RefusedError, StalledError, UnreachableError
+from mirrord.errors import ContentError, UnreachableError
 from mirrord.wire import trust
+from mirrord.wire.http.failures import failure, no_answer, proxy_refusal
 from mirrord.wire.http.lean import aiohttp
 from mirrord.wire.http.message import KIB, MIB, Limits, WireRequest, permanent
+from mirrord.wire.proxy import Proxy
 from mirrord.wire.trust import Reach
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ class Route:
 
     tls: Tls = field(default_factory=Tls)  # certificates
     reach: Reach = field(default_factory=Reach)  # which addresses may be dialled
-    # URL of an HTTP proxy, or None. The proxy resolves names: then only literals can be judged here.
-    proxy: str | None = None
+    # an HTTP proxy, or None; it resolves names, so that only literals can be judged here
+    proxy: Proxy | None = None
 
 
 class GuardedResolver(aiohttp.abc.AbstractResolver):
@@ -114,12 +115,13 @@ class AiohttpTransport:
 
     def __init__(self, route: Route, limits: Limits, resolver: AbstractResolver | None = None) -> None:
         self._route, self._limits, self._resolver = route, limits, resolver
+        self._proxy = route.proxy.full() if route.proxy else None
         self._session: aiohttp.ClientSession | None = None
         self._tls: asyncio.Future[ssl.SSLContext] | None = None
 
     async def send(self, request: WireRequest) -> _Answer:
         """Send; hosts written as addresses never reach the guarded resolver: `Sender` has judged those."""
-        context = await self._context() if request.url.startswith("https:") else None
+        context = await self._context() if "https:" in (request.url[:6], self._proxy and self._proxy[:6]) else None
         body: BytesIO | bytes | _Stream | None
         if isinstance(request.body, bytes | None):
             body = request.body or None
@@ -137,12 +139,15 @@ class AiohttpTransport:
                 headers=request.headers,
                 data=body,
                 allow_redirects=False,
-                proxy=self._route.proxy,
+                proxy=self._proxy,
                 timeout=_timeout(self._limits.connect, silence),
                 ssl=context or True,
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _mapped(error, request.authority) from error
+            raise no_answer(error, request, self._route.proxy) from error
+        if response.status == 407 and self._route.proxy and request.url.startswith("http:"):
+            response.close()
+            raise proxy_refusal(request.authority, response.status, self._route.proxy)
         if "Transfer-Encoding" in response.headers and "Content-Length" in response.headers:
             response.close()  # RFC 9112 section 6.1: an attempt at smuggling; the connection is not reused
             raise ContentError(f"{request.authority}: both Transfer-Encoding and Content-Length in one answer")
@@ -192,7 +197,7 @@ class _Answer:
 
     def __init__(self, response: aiohttp.ClientResponse, request: WireRequest) -> None:
         self.status, self.headers = response.status, _headers(response.raw_headers)
-        self._response, self._host, self._sent = response, request.authority, request.body
+        self._response, self._request = response, request
 
     @property
     def challenges(self) -> tuple[str, ...]:
@@ -206,11 +211,11 @@ class _Answer:
             while chunk := await content.readany():
                 yield chunk
         except (aiohttp.ClientError, OSError) as error:
-            raise _mapped(error, self._host) from error
+            raise failure(error, self._request) from error
 
     async def aclose(self) -> None:
         """Give the connection back, or close it when the body was not read to its end."""
-        if getattr(self._sent, "finished", True):
+        if getattr(self._request.body, "finished", True):
             self._response.release()
         else:  # answered in the middle of an upload: what follows on this connection would still be body
             self._response.close()
@@ -227,29 +232,3 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
             text = value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
-
-
-_MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[MirrordError], str], ...] = (
-    ((aiohttp.ConnectionTimeoutError,), UnreachableError, "no connection in time"),
-    ((aiohttp.ServerTimeoutError, TimeoutError), StalledError, "no bytes in time"),
-    ((aiohttp.ClientConnectorDNSError,), UnreachableError, "the name cannot be resolved"),
-    ((aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), UnreachableError, "the proxy refuses"),
-    ((aiohttp.ClientConnectorError,), UnreachableError, "no connection"),
-    ((aiohttp.ClientResponseError,), BrokenError, "an answer that is not HTTP"),
-    ((aiohttp.InvalidURL, ValueError), RefusedError, "the URL cannot be requested"),
-    ((aiohttp.ClientError, OSError), BrokenError, "the connection ended in the middle"),
-)
-
-
-def _mapped(error: Exception, host: str) -> MirrordError:
-    """Translate what aiohttp raises; the texts of its errors may hold URLs and are not repeated."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        why = getattr(error.certificate_error, "verify_message", "") or "the certificate is refused"
-        return permanent(UnreachableError(f"{host}: TLS: {why}; `ca:` under hosts: adds an authority"))
-    found, text = next((new, text) for kinds, new, text in _MEANINGS if isinstance(error, kinds))
-    detail = None
-    if isinstance(error, aiohttp.ClientConnectorError):
-        # The system's words: asyncio and uvloop put their own, and the address again, in their place.
-        number = error.os_error.errno
-        detail = os.strerror(number) if number and number > 0 else error.strerror
-    return found(f"{host}: {text}{f': {detail}' if detail else ''}")

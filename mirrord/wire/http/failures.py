@@ -1,0 +1,122 @@
+"""What aiohttp and OpenSSL raise, as errors of ours: each says what failed at which host, and what to do.
+
+The texts of their errors may hold URLs, and are not repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from typing import Final
+
+from mirrord.errors import BrokenError, MirrordError, RefusedError, StalledError, UnreachableError
+from mirrord.wire.http.lean import aiohttp
+from mirrord.wire.http.message import PLAIN_SPOKEN, WireRequest, permanent
+from mirrord.wire.proxy import Proxy
+
+_MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], type[MirrordError], str], ...]] = (
+    ((aiohttp.ConnectionTimeoutError,), UnreachableError, "no connection in time"),
+    ((aiohttp.ServerTimeoutError, TimeoutError), StalledError, "no bytes in time"),
+    ((aiohttp.ClientConnectorDNSError,), UnreachableError, "the name cannot be resolved"),
+    ((aiohttp.ClientConnectorError,), UnreachableError, "no connection"),
+    ((aiohttp.ClientResponseError,), BrokenError, "an answer that is not HTTP"),
+    ((aiohttp.InvalidURL, ValueError), RefusedError, "the URL cannot be requested"),
+    ((aiohttp.ClientError, OSError), BrokenError, "the connection ended in the middle"),
+)
+
+_AUTHORITY: Final = "trust its authority with `ca: FILE` under hosts: (`--ca FILE` for `mirrord copy`)"
+_PLAIN_MEANT: Final = (
+    "if plain HTTP is meant, write `insecure: true` under hosts: (`--insecure HOST` for `mirrord copy`)"
+)
+_CLIENT: Final = "write `certificate:` under hosts:"
+_CERTIFICATES: Final[tuple[tuple[frozenset[int], str], ...]] = (  # X509_V_ERR_*, see `man X509_STORE_CTX_get_error`
+    (frozenset({9}), "its certificate is not valid yet; check the clock of this machine"),
+    (frozenset({10}), "its certificate has expired; it must be renewed, unless the clock of this machine is wrong"),
+    (frozenset({18}), f"its certificate is self-signed; {_AUTHORITY}"),
+    (frozenset({2, 19, 20, 21}), f"its certificate is from an authority that is not known here; {_AUTHORITY}"),
+    (frozenset({62, 64}), "its certificate is for another name; write the host as its certificate names it"),
+)
+_TLS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (  # OpenSSL's reasons
+    (
+        re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG|UNKNOWN_PROTOCOL"),
+        f"the host does not speak TLS; {_PLAIN_MEANT}",
+    ),
+    (
+        re.compile("PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|NO_PROTOCOLS|VERSION_TOO_LOW|INSUFFICIENT_SECURITY"),
+        "the host and mirrord have no version of TLS in common; mirrord speaks TLS 1.2 and 1.3",
+    ),
+    (
+        re.compile("HANDSHAKE_FAILURE"),
+        f"the host refuses the handshake: no cipher in common, or it wants a client certificate ({_CLIENT})",
+    ),
+    (re.compile("CERTIFICATE_REQUIRED"), f"the host wants a client certificate; {_CLIENT}"),
+    (
+        re.compile("ALERT_(?:UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_|UNSUPPORTED_CERTIFICATE|ACCESS_DENIED)"),
+        "the host refuses our client certificate; check `certificate:` under hosts:",
+    ),
+    (re.compile("UNRECOGNIZED_NAME"), "the host does not know itself under this name; check the name"),
+)
+_PROXY: Final = "check `proxy:` under hosts:, or HTTPS_PROXY and NO_PROXY for `mirrord copy`"
+_PROXY_LOGIN: Final = (
+    "write them as `proxy_auth:` under hosts:, or for `mirrord copy` as HTTPS_PROXY=http://USER:PASSWORD@PROXY"
+)
+
+
+def no_answer(error: Exception, request: WireRequest, proxy: Proxy | None) -> MirrordError:
+    """Return what an error means that came in place of an answer to `request`, sent through `proxy` if there is one."""
+    host = request.authority
+    if isinstance(error, aiohttp.ClientProxyConnectionError) and proxy:
+        return UnreachableError(f"{host}: the proxy {proxy.url} cannot be reached: {_system(error.os_error)}; {_PROXY}")
+    if isinstance(error, aiohttp.ClientHttpProxyError) and proxy:
+        return proxy_refusal(host, error.status, proxy)
+    meaning = failure(error, request)
+    if isinstance(meaning, BrokenError) and request.url.startswith("http:") and request.body is None:
+        meaning.args = (f"{meaning}; {PLAIN_SPOKEN}",)
+    return meaning
+
+
+def failure(error: Exception, request: WireRequest) -> MirrordError:
+    """Return what an error means that `request`, or the answer to it, ended with."""
+    host = request.authority
+    if tls := _tls(error):
+        return permanent(UnreachableError(f"{host}: TLS: {tls}"))
+    found, text = next((new, text) for kinds, new, text in _MEANINGS if isinstance(error, kinds))
+    if isinstance(error, aiohttp.ClientConnectorError):
+        text = f"{text}: {_system(error.os_error)}"
+    return found(f"{host}: {text}")
+
+
+def proxy_refusal(host: str, status: int, proxy: Proxy) -> MirrordError:
+    """Return what it means that a proxy does not lead to a host."""
+    if status == 407:
+        problem = "wants other credentials than it got" if proxy.login else "wants credentials"
+        return permanent(UnreachableError(f"{host}: the proxy {proxy.url} {problem} (status 407); {_PROXY_LOGIN}"))
+    if status < 500:
+        text = f"{host}: the proxy {proxy.url} does not let us through (status {status}); ask who runs it, or {_PROXY}"
+        return permanent(UnreachableError(text))
+    return UnreachableError(f"{host}: the proxy {proxy.url} does not reach it (status {status})")
+
+
+def _tls(error: BaseException) -> str:
+    """Return what is wrong with TLS, and what to do; "" when that is not it."""
+    cause: BaseException | None = error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__
+    if cause is None:
+        return ""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        known = next((text for codes, text in _CERTIFICATES if cause.verify_code in codes), "")
+        return known or f"its certificate is refused: {cause.verify_message}"
+    reason = str(cause.reason or "")
+    known = next((text for pattern, text in _TLS if pattern.search(reason)), "")
+    return known or f"the connection failed ({reason.lower().replace('_', ' ') or 'no reason given'})"
+
+
+def _system(error: OSError) -> str:
+    """Return the system's words: asyncio and uvloop put their own, and the address again, in their place."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or "no reason given"
