@@ -23,10 +23,10 @@ from apscheduler.triggers.interval import IntervalTrigger  # noqa: TID251 - this
 
 from mirrord.syncer.values import Mirror, Schedule
 
-STAGGER = 3.0
-"""Seconds between the first runs of mirrors with an interval, so that a start is no thundering herd."""
-LATEST = 300.0
-"""The last of them begins at most this many seconds after the start."""
+STAGGER = 0.5
+"""Seconds between the first runs of mirrors with an interval: a start does not ask all hosts at once."""
+LATEST = 30.0
+"""All first runs begin within this many seconds; with many mirrors they are closer together."""
 _GRACE = 3600  # seconds by which a tick may be late
 
 

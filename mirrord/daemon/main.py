@@ -15,6 +15,7 @@ from mirrord.commands import Reload
 from mirrord.config.load import load_folder
 from mirrord.daemon.daemon import Daemon
 from mirrord.daemon.lock import SERVE, StateLock
+from mirrord.daemon.runner import CANCEL
 from mirrord.daemon.runtime import now, open_runtime
 from mirrord.daemon.systemd import Notifier
 from mirrord.errors import MirrordError
@@ -23,14 +24,16 @@ from mirrord.report.logs import Logs
 from mirrord.report.metrics import Metrics
 from mirrord.serve.app import make_app
 from mirrord.serve.control import make_control
-from mirrord.serve.door import Listener, address_of, bind
+from mirrord.serve.door import GRACE, Listener, address_of, bind
 from mirrord.serve.programs import Programs
 from mirrord.serve.remote import SOCKET, bind_control
 from mirrord.serve.spooled import AnswerRoom
 from mirrord.syncer.port import load_syncers
 
-STOP_TIMEOUT = 150.0
-"""Seconds that runs under way get to end after SIGTERM; below the 180 s of the unit file."""
+STOP_TIMEOUT = 120.0
+"""Seconds that runs under way get to end after SIGTERM; `LONGEST_STOP` follows from it."""
+LONGEST_STOP = STOP_TIMEOUT + CANCEL + 2 * 2 * GRACE
+"""Seconds after which a stopping daemon has ended: each of its two doors closes in twice the grace of an answer."""
 _ANSWERS = 4  # answers on their way may have one part in so many of what the spool has, besides
 
 

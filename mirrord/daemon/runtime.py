@@ -214,5 +214,6 @@ async def open_runtime(
         try:
             yield runtime
         finally:
-            await runner.stop(0.0)  # nothing may still run on what is closed next; Ctrl-C of a command comes this way
+            if not runner.stopping:  # Ctrl-C of a command comes this way: nothing may use what is closed next
+                await runner.stop(0.0)
             await runtime.snapshot.retire()

@@ -53,7 +53,7 @@ def test_the_examples_load(environ: Mapping[str, str]) -> None:
     assert configuration.notices == ()
     images = [mirror for mirror in configuration.mirrors if mirror.kind == "image"]
     assert {str(mirror.spec.model_dump()["source"]["layouts"]) for mirror in images} == {
-        f"/var/lib/mirrord/builds/{mirror.name}" for mirror in images
+        f"/srv/mirrord/builds/{mirror.name}" for mirror in images
     }
 
 
