@@ -17,8 +17,10 @@ async def skopeo_copy(source: str, target: str, *flags: str) -> Ran:
 
 
 @contextlib.asynccontextmanager
-async def podman() -> AsyncIterator[Callable[..., Awaitable[Ran]]]:
+async def podman(**environ: str) -> AsyncIterator[Callable[..., Awaitable[Ran]]]:
     """Give a function that runs podman with the given arguments on storage of its own, which is removed afterwards.
+
+    `environ` adds to its environment.
 
     Raises:
         UnreachableError: podman is not here, or cannot run here.
@@ -28,7 +30,7 @@ async def podman() -> AsyncIterator[Callable[..., Awaitable[Ran]]]:
         flags += ["--cgroup-manager", "cgroupfs", "--events-backend", "file"]
 
         async def call(*arguments: str) -> Ran:
-            return await run("podman", *flags, *arguments)
+            return await run("podman", *flags, *arguments, env=environ)
 
         try:
             probe = await call("info")
