@@ -55,6 +55,7 @@ async def daemon(store: AskedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     mirrors = tuple(Mirror(f"m{n}", "image", Nothing(), (Target("a", "image", "x", Nothing()),)) for n in range(3))
     runner = SimpleNamespace(tick=None, stopping=False, running=dict, overdue=tuple)
     snapshot = SimpleNamespace(configuration=Configuration(mirrors=mirrors), names=[one.name for one in mirrors])
+    snapshot.addresses = lambda _: {}
     snapshot.services = SimpleNamespace(spools=SimpleNamespace(cache=SimpleNamespace(trim=lambda: None)))
     runtime = SimpleNamespace(runner=runner, events=Events(), snapshot=snapshot, store=store, check=lambda: None)
     made = Daemon(
