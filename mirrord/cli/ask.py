@@ -11,7 +11,7 @@ from typing import TypeVar
 from mirrord.cli.console import note, say_json
 from mirrord.cli.folders import configuration, state_folder
 from mirrord.cli.progress import shown
-from mirrord.cli.results import exit_code, say_run
+from mirrord.cli.results import Show, exit_code, say_run
 from mirrord.commands import Command
 from mirrord.config.load import Configuration
 from mirrord.daemon.dispatcher import NO_DAEMON, Dispatcher
@@ -38,12 +38,12 @@ def ask(command: Command[_Answer], config: Path | None, state: Path | None, *, q
     return run(_ask(command, config, state_folder(state), quiet=quiet))
 
 
-def report(run: Run, *, json: bool) -> int:
+def report(run: Run, show: Show, *, json: bool) -> int:
     """Print what became of a run, and return the exit code of the command that asked for it."""
     if json:
         say_json(run_document(run))
     else:
-        say_run(run)
+        say_run(run, show)
     return exit_code([run])
 
 

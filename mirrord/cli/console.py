@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from select import PIPE_BUF
-from typing import Any
+from typing import Any, Final
+
+HEX: Final = 12
+"""Hexadecimal digits of a digest that people are shown, as docker shows them."""
+_DIGESTS = re.compile(rf"\b(sha(?:256|512):[0-9a-f]{{{HEX}}})[0-9a-f]{{20,128}}\b")
 
 
 def plain(text: str) -> str:
@@ -68,5 +73,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def short(digest: str) -> str:
-    """Shorten a digest for a table: `sha256:0123456789ab`."""
-    return digest[:19]
+    """Shorten a digest or an object id for a table: `sha256:0123456789ab`, `add5a4fb9388`."""
+    algorithm, colon, digits = digest.rpartition(":")
+    return f"{algorithm}{colon}{digits[:HEX]}"
+
+
+def shortened(text: str) -> str:
+    """Shorten all digests in a sentence."""
+    return _DIGESTS.sub(r"\1", text)

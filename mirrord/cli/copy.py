@@ -17,7 +17,7 @@ from mirrord.blobs.pool import SpoolPool
 from mirrord.cli.console import say_json
 from mirrord.cli.hosts import copy_hosts
 from mirrord.cli.progress import shown
-from mirrord.cli.results import exit_code, say_run
+from mirrord.cli.results import Show, exit_code, say_run
 from mirrord.daemon import loop
 from mirrord.errors import kind_of
 from mirrord.events import Events
@@ -95,6 +95,8 @@ def copy(
     insecure: tuple[str, ...],
     tls: tuple[str, ...],
     token_realm: tuple[str, ...],
+    quiet: bool,
+    verbose: bool,
     json: bool,
 ) -> int:
     """Run the command and return its exit code."""
@@ -108,11 +110,11 @@ def copy(
         tls=tls,
         token_realm=token_realm,
     )
-    run = loop.run(_copy(source, targets, book, quiet=json), plain=True)
+    run = loop.run(_copy(source, targets, book, quiet=json or quiet), plain=True)
     if json:
         say_json(run_document(run))
     else:
-        say_run(run, kept=True)
+        say_run(run, Show.of(quiet=quiet, verbose=verbose), kept=True)
     return exit_code([run])
 
 

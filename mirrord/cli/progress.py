@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from mirrord.cli.console import note, plain_lines, size
-from mirrord.cli.results import mark
-from mirrord.events import BytesRead, BytesSent, Event, Events, Retrying, StepDone
+from mirrord.cli.console import note, size
+from mirrord.events import BytesRead, BytesSent, Event, Events, Planned, Retrying, StepDone
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 SOURCE = "source"
+EVERY: Final = 10.0  # seconds between two lines
 
 
 @contextmanager
@@ -32,28 +34,41 @@ def shown(events: Events, *, quiet: bool) -> Iterator[None]:
 
 
 class _Lines:
-    """A line for each step, and one for each cause that many of them have for ending badly."""
+    """Now and then a line that says how far a run is, and one for each host that has to be asked again."""
 
     def __init__(self) -> None:
-        self._bad: set[str] = set()
+        self._runs: dict[str, _Steps] = {}
+        self._retried: set[tuple[str, str]] = set()
+        self._at = time.monotonic()
 
     def hear(self, event: Event) -> None:
-        if isinstance(event, StepDone):
-            line = _line(event)
-            if not event.receipt.bad or line not in self._bad:
-                note(line)
-            if event.receipt.bad:
-                self._bad.add(line)
-        elif isinstance(event, Retrying):
-            note(f"retrying {event.host} in {event.delay:.1f} s: {event.reason}")
+        match event:
+            case Planned(plan):
+                self._runs[plan.mirror] = _Steps(len(plan.active))
+            case StepDone(mirror, receipt) if run := self._runs.get(mirror):
+                run.ended += 1
+                run.bad += receipt.bad
+                run.sent += receipt.sent
+            case Retrying(host, reason) if (host, reason) not in self._retried:
+                self._retried.add((host, reason))
+                note(f"{host}: {reason}; trying again")
+        if time.monotonic() - self._at >= EVERY:
+            self._at = time.monotonic()
+            for mirror, run in self._runs.items():
+                if run.ended < run.planned:
+                    note(f"{mirror}: {run}")
 
 
-def _line(event: StepDone) -> str:
-    """Write a line about a step: `done: app: ghcr: main: 6 blobs sent (1.2 MiB)`."""
-    receipt = event.receipt
-    sent = f" ({size(receipt.sent)})" if receipt.good and receipt.sent else ""
-    where = [text for text in (event.mirror, receipt.step.target) if text]
-    return ": ".join([mark(receipt), *where, f"{receipt.detail}{sent}"])
+@dataclass(slots=True)
+class _Steps:
+    planned: int
+    ended: int = 0
+    bad: int = 0
+    sent: int = 0  # bytes
+
+    def __str__(self) -> str:
+        failed = f", {self.bad} failed" if self.bad else ""
+        return f"{self.ended} of {self.planned} steps, {size(self.sent)} sent{failed}"
 
 
 def _bars() -> Progress:
@@ -75,8 +90,6 @@ class _Bars:
             self._grow(SOURCE, event.digest, event.fresh, event.total)
         elif isinstance(event, BytesSent):
             self._grow(event.target, event.digest, event.fresh, event.total)
-        elif isinstance(event, StepDone):
-            self._progress.console.print(plain_lines(_line(event)), markup=False, highlight=False)
 
     def _grow(self, name: str, digest: str, count: int, total: int) -> None:
         if name not in self._bars:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mirrord.cli.ask import ask, report
+from mirrord.cli.results import Show
 from mirrord.commands import Publish
 from mirrord.errors import UsageError
 from mirrord.plan.naming import build_tags, pull_request_tags
@@ -24,6 +25,8 @@ def publish(
     if_newest: bool,
     config: Path | None,
     state: Path | None,
+    quiet: bool,
+    verbose: bool,
     json: bool,
 ) -> int:
     """Run the command and return its exit code."""
@@ -34,7 +37,8 @@ def publish(
     # A daemon works in another directory than the one in which the path was typed.
     source = image or ("oci:" if layout else "docker-archive:") + str(Path.cwd() / given[0])
     publication = Publication(source, names, if_newest=if_newest)
-    return report(ask(Publish(name, publication), config, state, quiet=json), json=json)
+    run = ask(Publish(name, publication), config, state, quiet=json or quiet)
+    return report(run, Show.of(quiet=quiet, verbose=verbose), json=json)
 
 
 def _names(branch: str | None, pr: int | None, commit: str | None, describe: str | None) -> tuple[str, str]:

@@ -6,13 +6,22 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mirrord.cli.ask import ask, report
-from mirrord.cli.console import say, say_json, table
+from mirrord.cli.console import say, say_json, short, table
+from mirrord.cli.results import Show
 from mirrord.commands import Backups, Restore
 from mirrord.errors import UsageError
 
 
 def restore(
-    name: str, backup: str | None, *, config: Path | None, state: Path | None, json: bool, release: bool
+    name: str,
+    backup: str | None,
+    *,
+    config: Path | None,
+    state: Path | None,
+    quiet: bool,
+    verbose: bool,
+    json: bool,
+    release: bool,
 ) -> int:
     """Run the command and return its exit code."""
     if release and backup is None:
@@ -22,9 +31,11 @@ def restore(
         if json:
             say_json({"backups": [asdict(entry) for entry in backups]})
         elif backups:
-            rows = [(entry.name or "none", entry.item, entry.digest[:12], entry.why) for entry in backups]
+            digest = str if verbose else short
+            rows = [(entry.name or "none", entry.item, digest(entry.digest), entry.why) for entry in backups]
             table(("BACKUP", "WAS", "CONTENT", "WHY"), rows)
         else:
             say(f"{name}: there is no backup of anything that was overwritten or deleted")
         return 0
-    return report(ask(Restore(name, backup, release), config, state, quiet=json), json=json)
+    run = ask(Restore(name, backup, release), config, state, quiet=json or quiet)
+    return report(run, Show.of(quiet=quiet, verbose=verbose), json=json)

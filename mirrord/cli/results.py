@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from enum import StrEnum
+from typing import Final, TypeVar
 
-from mirrord.cli.console import plain, say, short, size, table
+from mirrord.cli.console import plain, say, short, shortened, size, table
 from mirrord.errors import BusyError, MirrordError, StorageError, TransportError, kind_of
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
-from mirrord.record.summary import causes
 
-MOST: Final = 60  # rows about what went well
-NAMED: Final = 3  # items that are named where many have one cause
+ALIKE: Final = 10
+"""So many steps that ended alike, or sentences of one kind, have a line each; more are folded."""
+NAMED: Final = 3  # names in a line that stands for many
+
 _MARKS = {Outcome.KEPT: "there", Outcome.LEFT_OUT: "left out", Outcome.FAILED: "FAILED"}  # else the outcome's own word
+_HEX = re.compile(r"\b[0-9a-f]{7,128}\b")
+_Thing = TypeVar("_Thing")
+
+
+class Show(StrEnum):
+    """How much of a plan or a run is printed."""
+
+    FOLDED = "folded"  # what ended alike is one row
+    ALL = "all"  # a row for each step, whole digests
+    FAILURES = "failures"  # nothing where all is well
+
+    @classmethod
+    def of(cls, *, quiet: bool = False, verbose: bool = False) -> Show:
+        """Return what `--quiet` and `--verbose` ask for; who gives both wants to see what failed, and no more."""
+        return cls.FAILURES if quiet else cls.ALL if verbose else cls.FOLDED
 
 
 def mark(receipt: Receipt) -> str:
@@ -24,82 +42,173 @@ def mark(receipt: Receipt) -> str:
     return _MARKS.get(receipt.outcome, receipt.outcome.value)
 
 
-def names_of(step: Step, left: Sequence[str] = ()) -> str:
-    """Write what a step calls its content: `main-0123abc, main`, or that it has no name there; without names `left`."""
-    return ", ".join(name for name in step.names if name not in left) or "(by digest)"
+def say_plans(plans: Sequence[Plan], show: Show, *, explain: bool) -> None:
+    """Print plans, and with several of them their sum at the end."""
+    for plan in plans:
+        _say_plan(plan, show, explain=explain)
+    if len(plans) > 1:
+        failed = sum(bool(plan.error) for plan in plans)
+        counts = _to_do([step for plan in plans for step in plan.steps])
+        say(f"{len(plans)} mirrors: {counts}{f'; {failed} cannot be planned' if failed else ''}")
 
 
-def say_plan(plan: Plan, *, explain: bool) -> None:
-    """Print a plan: what would be done, and with `explain` also what is left alone."""
+def _to_do(steps: Sequence[Step]) -> str:
+    """Count what a plan has: `12 to do (1.2 GiB), 3 up to date, 1 refused`."""
+    counts: Counter[Action] = Counter()
+    for step in steps:
+        counts[step.action] += step.count
+    active = [step for step in steps if step.active]
+    sizes = [step.size for step in active if step.size is not None]
+    copied = sum(step.action is Action.COPY for step in active)
+    known = f" ({'' if len(sizes) == copied else 'at least '}{size(sum(sizes))})" if sizes else ""
+    refused = f", {counts[Action.REFUSE]} refused" if counts[Action.REFUSE] else ""
+    return f"{counts[Action.COPY] + counts[Action.DELETE]} to do{known}, {counts[Action.KEEP]} up to date{refused}"
+
+
+def _say_plan(plan: Plan, show: Show, *, explain: bool) -> None:
+    """Print what would be done, and with `explain` also what is left alone."""
     if plan.error:
         say(f"{plan.mirror} ({plan.kind}): cannot be planned")
-        say(f"error: {plan.error}")
+        say(f"error: {_text(plan.error, show)}")
         return
+    say(f"{plan.mirror} ({plan.kind}): {_to_do(plan.steps)}")
     steps = [step for step in plan.steps if explain or step.action is not Action.KEEP]
-    counts = Counter(step.action for step in plan.steps)
-    refused = f", {counts[Action.REFUSE]} refused" if counts[Action.REFUSE] else ""
-    say(f"{plan.mirror} ({plan.kind}): {len(plan.active)} to do, {counts[Action.KEEP]} up to date{refused}")
-    if steps:
-        sized = any(step.size is not None for step in steps)
-        rows = []
-        for step in steps:
-            count = [size(step.size) if step.size is not None else ""] if sized else []
-            rows.append((step.action.value, step.target, names_of(step), short(step.digest), *count, step.reason))
-        table(("ACTION", "TARGET", "NAMES", "DIGEST", *(["BYTES"] if sized else []), "REASON"), rows)
-    _say_beside(plan)
+    rows = []
+    most = len(steps) if show is Show.ALL else ALIKE
+    for same in _folded(steps, lambda step: (step.action, step.target, _reason(step)), lambda _: most):
+        sizes = [step.size for step in same if step.size is not None]
+        count = size(sum(sizes)) if sizes else ""
+        reason = _text(same[0].reason, show) if len(same) == 1 else _reason(same[0])
+        rows.append((same[0].action.value, same[0].target, _names(same), _digest(same, show), count, reason))
+    _say_table(("ACTION", "TARGET", "NAMES", "DIGEST", "BYTES", "REASON"), rows)
+    _say_beside(plan, show)
 
 
-def _say_beside(decided: Plan | Run) -> None:
+def _reason(step: Step) -> str:
+    """Return the reason of a step without its names and digests: what it shares with other steps."""
+    own = {*step.names, step.item}
+    return _HEX.sub("…", " ".join(word for word in step.reason.split(" ") if word.rstrip(",:") not in own))
+
+
+def _folded(
+    things: Sequence[_Thing], key: Callable[[_Thing], Hashable], most: Callable[[_Thing], int]
+) -> Iterator[Sequence[_Thing]]:
+    """Yield things in their order; more than `most` of one key come together, in the place of the first."""
+    groups: dict[Hashable, list[_Thing]] = {}
+    keys = [key(thing) for thing in things]
+    for thing, its in zip(things, keys, strict=True):
+        groups.setdefault(its, []).append(thing)
+    for thing, its in zip(things, keys, strict=True):
+        same = groups[its]
+        if len(same) <= most(thing):
+            yield [thing]
+        elif same[0] is thing:
+            yield same
+
+
+def _names(steps: Sequence[Step], left: Sequence[str] = ()) -> str:
+    """Write what steps call their content: `main-0123abc, main`, or that it has no name there; without names `left`."""
+    return _listed([", ".join(name for name in step.names if name not in left) or "(by digest)" for step in steps])
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Write the first of many names."""
+    more = f" and {len(names) - NAMED} more (-v shows all)" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _digest(steps: Sequence[Step], show: Show) -> str:
+    """Return the digest of a step alone: of many each has its own."""
+    if len(steps) > 1:
+        return ""
+    return steps[0].digest if show is Show.ALL else short(steps[0].digest)
+
+
+def _text(text: str, show: Show) -> str:
+    return plain(text if show is Show.ALL else shortened(text))
+
+
+def _say_beside(decided: Plan | Run, show: Show) -> None:
     """Print what a plan or a run says beside its steps."""
     plan = decided if isinstance(decided, Plan) else decided.plan
-    texts = (("missing", plan.missing if plan else ()), ("problem", decided.problems), ("remark", decided.remarks))
+    texts = [("missing", plan.missing if plan else ())]
+    if show is not Show.FAILURES:
+        texts += [("problem", decided.problems), ("remark", decided.remarks)]
     for word, sentences in texts:
-        for sentence in sentences[:MOST]:
-            say(f"{word}: {plain(sentence)}")
-        if len(sentences) > MOST:
-            say(f"and {len(sentences) - MOST} more; --json has them all")
+        most = len(sentences) if show is Show.ALL else ALIKE
+        for sentence in sentences[:most]:
+            say(f"{word}: {_text(sentence, show)}")
+        if len(sentences) > most:
+            say(f"{word}: and {len(sentences) - most} more (-v shows all)")
 
 
-def _folded(receipts: Sequence[Receipt]) -> Iterator[tuple[Receipt, str]]:
-    """Yield receipts in their order with what they are about; what has one cause for its bad end is one."""
-    bad = {id(same[0]): same for same in causes(receipt for receipt in receipts if receipt.bad)}
-    for receipt in receipts:
-        same = bad.get(id(receipt), [] if receipt.bad else [receipt])
-        if same:
-            names = ", ".join(names_of(other.step, other.left) for other in same[:NAMED])
-            yield receipt, f"{names} and {len(same) - NAMED} more" if len(same) > NAMED else names
+def say_runs(runs: Sequence[Run], show: Show) -> None:
+    """Print what became of runs, and with several of them their sum at the end."""
+    for run in runs:
+        say_run(run, show)
+    if len(runs) > 1 and show is not Show.FAILURES:
+        results = Counter(run.result.value for run in runs)
+        ended = ", ".join(f"{count} {result}" for result, count in results.items())
+        say(f"{len(runs)} mirrors: {ended}; {_moved(runs)}")
 
 
-def say_run(run: Run, *, kept: bool = False) -> None:
+def _moved(runs: Iterable[Run]) -> str:
+    """Count what came and went: `1.2 MiB read, 2.4 MiB sent`."""
+    runs = list(runs)
+    sent = sum(receipt.sent for run in runs for receipt in run.receipts)
+    return f"{size(sum(run.read for run in runs))} read, {size(sent)} sent"
+
+
+def say_run(run: Run, show: Show = Show.FOLDED, *, kept: bool = False) -> None:
     """Print what became of a run, with `kept` also where there was nothing to do."""
-    seconds = (run.finished - run.started).total_seconds()
+    if show is Show.FAILURES and run.result in (Result.SUCCESS, Result.NOOP):
+        return
     keep = [step for step in run.plan.steps if step.action is Action.KEEP] if run.plan else []
-    unchanged = f", {len(keep)} up to date" if keep else ""
+    unchanged = f", {sum(step.count for step in keep)} up to date" if keep else ""
     count = len(run.problems)
     counted = f", {count} problem{'' if count == 1 else 's'}" if count else ""
-    say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {size(run.read)} read{unchanged}{counted}")
+    seconds = (run.finished - run.started).total_seconds()
+    say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {_moved([run])}{unchanged}{counted}")
     turn = {step: number for number, step in enumerate(run.plan.steps if run.plan else ())}
-    receipts = (*run.receipts, *(Receipt(step, Outcome.KEPT) for step in keep if kept))
-    receipts = tuple(sorted(receipts, key=lambda receipt: turn[receipt.step]))  # as planned, whoever was through first
-    good = [receipt for receipt in receipts if receipt.good]
-    few = set(map(id, good[:MOST]))  # all that failed is shown, and of what went well as much as fits two screens
-    shown = [receipt for receipt in receipts if receipt.bad or id(receipt) in few]
-    if shown:
-        rows = []
-        for receipt, names in _folded(shown):
-            detail = "" if receipt.good else receipt.detail
-            ended = (mark(receipt), size(receipt.sent), f"{receipt.seconds:.1f} s", detail)
-            rows.append((receipt.step.target, names, short(receipt.step.digest), *ended))
-        table(("TARGET", "NAMES", "DIGEST", "RESULT", "SENT", "TIME", ""), rows)
-        if len(good) > MOST:
-            say(f"and {len(good) - MOST} more that went well; --json has them all")
-    for step in run.plan.steps if run.plan else ():
-        if step.action is Action.REFUSE:
-            reason = step.reason.removeprefix(f"{step.item}: ").removeprefix("refused: ")
-            say(plain(f"refused: {step.target}: {step.item}: {reason}"))
-    _say_beside(run)
+    receipts = [*run.receipts, *(Receipt(step, Outcome.KEPT) for step in keep if kept)]
+    receipts.sort(key=lambda receipt: turn[receipt.step])  # as planned, whoever was through first
+    _say_receipts([one for one in receipts if one.bad or (one.good and show is not Show.FAILURES)], show)
+    _say_refused([step for step in run.plan.steps if step.action is Action.REFUSE] if run.plan else [], show)
+    _say_beside(run, show)
     if run.error:
-        say(f"error: {run.error}")
+        say(f"error: {_text(run.error, show)}")
+
+
+def _say_refused(steps: Sequence[Step], show: Show) -> None:
+    """Print a line for each reason."""
+    most = len(steps) if show is Show.ALL else 1
+    for same in _folded(steps, lambda step: (step.target, _reason(step)), lambda _: most):
+        reason = same[0].reason if len(same) == 1 else _reason(same[0])
+        reason = reason.removeprefix(f"{same[0].item}: ").removeprefix("refused: ")
+        say(f"refused: {same[0].target}: {_listed([step.item for step in same])}: {_text(reason, show)}")
+
+
+def _say_receipts(receipts: Sequence[Receipt], show: Show) -> None:
+    """Print a row for each receipt, or for many that ended alike; for one cause of bad ends always one."""
+
+    def most(receipt: Receipt) -> int:
+        return len(receipts) if show is Show.ALL else 1 if receipt.bad else ALIKE
+
+    rows = []
+    alike = _folded(receipts, lambda one: (one.step.target, mark(one), one.detail if one.bad else ""), most)
+    for same in alike:
+        first, steps = same[0], [receipt.step for receipt in same]
+        detail = "" if first.good and show is not Show.ALL else _text(first.detail, show)
+        ended = (mark(first), size(sum(one.sent for one in same)), f"{max(one.seconds for one in same):.1f} s", detail)
+        rows.append((first.step.target, _names(steps, first.left), _digest(steps, show), *ended))
+    _say_table(("TARGET", "NAMES", "DIGEST", "RESULT", "SENT", "TIME", ""), rows)
+
+
+def _say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows, if any, without the columns in which nothing stands."""
+    used = [column for column in range(len(head)) if any(row[column] for row in rows)]
+    if rows:
+        table([head[column] for column in used], [[row[column] for column in used] for row in rows])
 
 
 _RUNS_SAY = frozenset({TransportError.exit_code, StorageError.exit_code, BusyError.exit_code})

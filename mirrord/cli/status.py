@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mirrord.cli.ask import ask
-from mirrord.cli.console import clear, plain, say, say_json, table
+from mirrord.cli.console import clear, plain, say, say_json, shortened, table
 from mirrord.commands import GetStatus
 from mirrord.model.run import Result
 from mirrord.report.status import MirrorStatus, Status, TargetStatus, counted, status_document
@@ -59,11 +59,11 @@ def _say_beside(mirror: MirrorStatus) -> None:
             more = last.refused + last.failed - sum(map(_items, listed)) if last and listed else 0
             rest = [f"and {more} more refused or failed"] if more > 0 else []
             for text in (*(listed or [target.last_error.message]), *rest):
-                say(f"{where}: {plain(text)}")
+                say(f"{where}: {plain(shortened(text))}")
     for word, noted in (("problem", mirror.problems), ("remark", mirror.remarks)):
         more = noted.count - len(noted.first)
         for text in (*noted.first, *([f"and {more} more"] if more > 0 else [])):
-            say(f"{mirror.name}: {word}: {plain(text)}")
+            say(f"{mirror.name}: {word}: {plain(shortened(text))}")
 
 
 _OTHERS = re.compile(r"\S+ and ([0-9]{1,9}) more: ")

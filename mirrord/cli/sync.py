@@ -6,20 +6,28 @@ from pathlib import Path
 
 from mirrord.cli.ask import ask
 from mirrord.cli.console import say_json
-from mirrord.cli.results import exit_code, say_run
+from mirrord.cli.results import Show, exit_code, say_runs
 from mirrord.commands import Sync
 from mirrord.errors import UsageError
 from mirrord.report.documents import run_document
 
 
-def sync(names: tuple[str, ...], *, config: Path | None, state: Path | None, json: bool, allow: bool) -> int:
+def sync(
+    names: tuple[str, ...],
+    *,
+    config: Path | None,
+    state: Path | None,
+    quiet: bool,
+    verbose: bool,
+    json: bool,
+    allow: bool,
+) -> int:
     """Run the command and return its exit code."""
     if allow and not names:
         raise UsageError("--allow goes with the names of the mirrors that it is meant for")
-    runs = ask(Sync(names, allow), config, state, quiet=json)
+    runs = ask(Sync(names, allow), config, state, quiet=json or quiet)
     if json:
         say_json({"runs": [run_document(run) for run in runs]})
     else:
-        for run in runs:
-            say_run(run)
+        say_runs(runs, Show.of(quiet=quiet, verbose=verbose))
     return exit_code(runs)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from select import PIPE_BUF
 
@@ -11,68 +14,155 @@ import pytest
 
 from mirrord.cli.console import say_json
 from mirrord.cli.progress import shown
-from mirrord.cli.results import MOST, say_plan, say_run
-from mirrord.events import Events, StepDone
+from mirrord.cli.results import ALIKE, Show, say_plans, say_run, say_runs
+from mirrord.events import Events, Planned, Retrying, StepDone
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
+OID = "0123456789abcdef0123456789abcdef01234567"
+FOLDED = Show.FOLDED
 
 
 def step(number: int, action: Action = Action.COPY, size: int | None = None) -> Step:
     return Step(action, f"item{number}", "sha256:0", "one", (f"item{number}",), "not there", size)
 
 
+def run_of(kind: str, steps: Sequence[Step], receipts: Sequence[Receipt]) -> Run:
+    return Run("app", kind, "command", NOW, NOW, Plan("app", kind, NOW, tuple(steps)), tuple(receipts))
+
+
 def test_a_plan_shows_bytes_where_they_are_known(capsys: pytest.CaptureFixture[str]) -> None:
-    """Bytes have a column as soon as one step has some; refusals are counted beside what is to do."""
-    say_plan(Plan("app", "helm", NOW, (step(1, size=2048), step(2), step(3, Action.REFUSE))), explain=False)
+    """Bytes have a column as soon as one step has some, and a sum; refusals are counted beside what is to do."""
+    say_plans([Plan("app", "helm", NOW, (step(1, size=2048), step(2), step(3, Action.REFUSE)))], FOLDED, explain=False)
     text = capsys.readouterr().out
-    assert "2 to do, 0 up to date, 1 refused" in text
+    assert "2 to do (at least 2.0 KiB), 0 up to date, 1 refused" in text
     assert "BYTES" in text
-    assert "2.0 KiB" in text
-    say_plan(Plan("app", "helm", NOW, (step(1),)), explain=False)
+    say_plans([Plan("app", "helm", NOW, (step(1, size=2048), step(2, size=1024)))], FOLDED, explain=False)
+    assert "2 to do (3.0 KiB), 0 up to date\n" in capsys.readouterr().out
+    say_plans([Plan("app", "helm", NOW, (step(1),))], FOLDED, explain=False)
     assert "BYTES" not in capsys.readouterr().out
 
 
-def test_a_long_run_is_cut_and_failures_never_are(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of thousands of good receipts a screenful is shown, with the number of the others; every bad one is shown."""
-    steps = tuple(step(number) for number in range(MOST + 40))
-    outcomes = [Outcome.FAILED if number % 10 == 9 else Outcome.DONE for number in range(len(steps))]
-    receipts = tuple(Receipt(one, outcome, one.item) for one, outcome in zip(steps, outcomes, strict=True))
-    say_run(Run("app", "git", "command", NOW, NOW, Plan("app", "git", NOW, steps), receipts))
+def test_several_plans_end_with_their_sum(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is to do and what is up to date is summed up by items; what cannot be planned is counted."""
+    kept = replace(step(2, Action.KEEP), count=2500)
+    good, bad = Plan("app", "git", NOW, (step(1), kept)), Plan("bad", "git", NOW, error="gone", code="missing")
+    say_plans([good, bad, good], FOLDED, explain=False)
+    assert capsys.readouterr().out.endswith("3 mirrors: 2 to do, 5000 up to date; 1 cannot be planned\n")
+
+
+def test_a_long_plan_is_folded_by_target_and_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    """Thousands of steps are a row for each target and reason, with the first names; `-v` has a row for each step."""
+    new = [
+        Step(Action.COPY, f"v{number}", OID, "one", (f"v{number}",), f"v{number} not there") for number in range(3000)
+    ]
+    old = [replace(one, target="two", reason=f"forced: {number:07x} is overwritten") for number, one in enumerate(new)]
+    few = [replace(one, target="three", action=Action.DELETE) for one in new[:ALIKE]]
+    plan = Plan("app", "git", NOW, (*new, *old, *few))
+    say_plans([plan], FOLDED, explain=False)
+    _, head, *rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 2 + ALIKE
+    assert rows[0][head.index("NAMES") : head.index("DIGEST")].strip() == "v0, v1, v2 and 2997 more (-v shows all)"
+    assert [row[head.index("REASON") :] for row in rows[:3]] == [
+        *("not there", "forced: … is overwritten", "v0 not there")
+    ]
+    say_plans([plan], Show.ALL, explain=False)
     text = capsys.readouterr().out
-    assert text.count("FAILED") == outcomes.count(Outcome.FAILED)
-    assert f"and {outcomes.count(Outcome.DONE) - MOST} more that went well" in text
+    assert text.count("\n") == 2 + len(plan.steps)
+    assert text.count(f" {OID} ") == len(plan.steps)
+
+
+def test_digests_have_twelve_digits_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """In tables and in sentences; `-v` has them whole."""
+    whole = f"sha256:{'0123456789abcdef' * 4}"
+    only = Step(Action.COPY, "v1", whole, "one", ("v1",), f"moves v1 from {whole}")
+    say_plans([Plan("app", "image", NOW, (only,), remarks=(f"it is {whole} there",))], FOLDED, explain=False)
+    text = capsys.readouterr().out
+    assert text.count("sha256:0123456789ab\n") + text.count("sha256:0123456789ab ") == 3
+    assert whole not in text
+    say_plans([Plan("app", "image", NOW, (only,), remarks=(f"it is {whole} there",))], Show.ALL, explain=False)
+    assert capsys.readouterr().out.count(whole) == 3
+    git = replace(only, digest=OID, reason="created")
+    say_plans([Plan("app", "git", NOW, (git,))], FOLDED, explain=False)
+    assert capsys.readouterr().out.split()[-2] == OID[:12]
+
+
+def test_a_long_run_is_folded(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of thousands of receipts each target has a row for what went well, with its bytes, and one for each cause."""
+    steps = tuple(step(number) for number in range(3000))
+    outcomes = [Outcome.FAILED if number % 10 == 9 else Outcome.DONE for number in range(len(steps))]
+    receipts = [Receipt(one, outcome, "full", sent=1024) for one, outcome in zip(steps, outcomes, strict=True)]
+    run = run_of("git", steps, receipts)
+    say_run(run)
+    said, head, done, failed = capsys.readouterr().out.splitlines()
+    assert said == "app: partial in 0.0 s, 0 B read, 2.9 MiB sent"
+    names = slice(head.index("NAMES"), head.index("RESULT"))
+    assert done[names].strip() == "item0, item1, item2 and 2697 more (-v shows all)"
+    assert "  2.6 MiB  " in done
+    assert failed[names].strip() == "item9, item19, item29 and 297 more (-v shows all)"
+    say_run(run, Show.ALL)
+    assert capsys.readouterr().out.count("\n") == 2 + len(steps)
+
+
+def test_quiet_is_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing of good runs; of others what failed or was refused or is missing, and neither good rows nor remarks."""
+    steps = [step(1), step(2), step(3, Action.REFUSE)]
+    receipts = [Receipt(steps[0], Outcome.DONE), Receipt(steps[1], Outcome.FAILED, "full")]
+    bad = run_of("git", steps, receipts)
+    assert bad.plan is not None
+    bad = replace(bad, plan=replace(bad.plan, remarks=("odd",), problems=("odder",), missing=("gone",)))
+    say_runs([run_of("git", [], []), bad], Show.FAILURES)
+    _, _, row, *lines = capsys.readouterr().out.splitlines()
+    assert row.split()[:2] == ["one", "item2"]
+    assert lines == ["refused: one: item3: not there", "missing: gone"]
+
+
+def test_refusals_for_one_reason_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Thousands of versions that are left alone for one reason are one line with the first names."""
+    steps = [replace(step(number, Action.REFUSE), reason=f"item{number}: gone") for number in range(1000)]
+    say_run(run_of("helm", steps, []))
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "refused: one: item0, item1, item2 and 997 more (-v shows all): gone"
+    ]
 
 
 def test_a_deletion_is_called_one(capsys: pytest.CaptureFixture[str]) -> None:
-    """What went is told from what came, while it happens and in the table; one that failed is FAILED."""
+    """What was deleted is not called done; what could not be is FAILED."""
     steps = (step(1), step(2, Action.DELETE), step(3, Action.DELETE))
     receipts = [Receipt(one, Outcome.DONE, one.item) for one in steps[:2]] + [Receipt(steps[2], Outcome.FAILED, "no")]
-    events = Events()
-    with shown(events, quiet=False):
-        for receipt in receipts:
-            events.emit(StepDone("app", receipt))
-    said = capsys.readouterr()
-    assert [line.partition(":")[0] for line in (said.err or said.out).splitlines()] == ["done", "deleted", "FAILED"]
-    say_run(Run("app", "git", "command", NOW, NOW, Plan("app", "git", NOW, steps), tuple(receipts)))
+    say_run(run_of("git", steps, receipts))
     assert [line.split()[3] for line in capsys.readouterr().out.splitlines()[2:]] == ["done", "deleted", "FAILED"]
 
 
 def test_one_cause_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """What failed alike is one row with the first names, and one line while it happens; other words are another."""
+    """What failed alike is one row with the first names; other words are another."""
     steps = tuple(step(number) for number in range(10))
     details = ["waits"] * 6 + ["full"] + ["waits"] * 2 + ["moved"]
     receipts = tuple(Receipt(one, Outcome.FAILED, told) for one, told in zip(steps, details, strict=True))
-    say_run(Run("app", "git", "command", NOW, NOW, Plan("app", "git", NOW, steps), receipts))
+    say_run(run_of("git", steps, receipts))
     rows = [line for line in capsys.readouterr().out.splitlines() if "FAILED" in line]
     assert [row.split()[-1] for row in rows] == ["waits", "full", "moved"]
     assert f"{steps[0].item}, {steps[1].item}, {steps[2].item} and 5 more" in rows[0]
+
+
+def test_a_long_run_in_a_pipe_says_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every ten seconds a line counts steps, bytes and failures of each run that goes on; a host is named once."""
+    steps, seconds = tuple(step(number) for number in range(4)), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
     events = Events()
     with shown(events, quiet=False):
-        for receipt in receipts:
-            events.emit(StepDone("app", receipt))
-    assert [line.split(": ")[-1] for line in capsys.readouterr().err.splitlines()] == ["waits", "full", "moved"]
+        events.emit(Planned(Plan("app", "git", NOW, steps)))
+        for number, outcome in enumerate((Outcome.DONE, Outcome.FAILED, Outcome.DONE, Outcome.DONE)):
+            events.emit(Retrying("a.example", "throttled", 1.0))
+            seconds[0] += 6.0
+            events.emit(StepDone("app", Receipt(steps[number], outcome, sent=1024)))
+    assert capsys.readouterr().err.splitlines() == [
+        "a.example: throttled; trying again",
+        "app: 2 of 4 steps, 2.0 KiB sent, 1 failed",
+    ]
 
 
 def test_a_run_tells_its_problems(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,6 +181,16 @@ def test_a_run_tells_its_problems(capsys: pytest.CaptureFixture[str]) -> None:
         "remark: x: put right",
     ]
     assert not any("left out" in line for line in lines)
+
+
+def test_many_sentences_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of many problems the first are printed, with the number of the others; `-v` has them all."""
+    plan = Plan("app", "helm", NOW, problems=tuple(f"chart{number} is odd" for number in range(ALIKE + 5)))
+    say_plans([plan], FOLDED, explain=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert (len(lines), lines[-1]) == (ALIKE + 2, "problem: and 5 more (-v shows all)")
+    say_plans([plan], Show.ALL, explain=False)
+    assert capsys.readouterr().out.count("problem: chart") == ALIKE + 5
 
 
 def test_long_json_comes_in_parts_that_a_pipe_takes_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.cli.console import short
 from mirrord.testing import Image, Moment, Registry, build_image, push
 from tests.support.commands import Desk, Said
 from tests.support.layouts import write_layout
@@ -48,7 +49,7 @@ async def test_if_newest_on_machines_without_memory(desk: Desk) -> None:
             for target in (one, two):
                 assert target.tags[PLACE] == {"main-aaaaaaa": a.digest, "main-bbbbbbb": b.digest, "main": b.digest}
                 created = "created 2024-01-02T08:00:00Z; main-aaaaaaa was created 2024-01-01T08:00:00Z"
-                told = f"remark: {target.name}: main left alone: it is {b.digest} there, {created}"
+                told = f"remark: {target.name}: main left alone: it is {short(str(b.digest))} there, {created}"
                 assert told in said.out.splitlines()
             rows = [line.split() for line in said.out.splitlines() if line.startswith(("one", "two"))]
             assert [row[:2] for row in rows] == [["one", "main-aaaaaaa"], ["two", "main-aaaaaaa"]]
@@ -78,7 +79,7 @@ async def test_the_daemon_takes_publishes_in_order(desk: Desk) -> None:
             assert "main left alone" in said.out
             assert one.tags[PLACE]["main"] == b.digest
             status = await desk.run("status")
-            assert f"app: remark: one: main left alone: it is {b.digest} there" in status.out
+            assert f"app: remark: one: main left alone: it is {short(str(b.digest))} there" in status.out
             assert (await publish(desk, A)).status == 0
             assert one.tags[PLACE]["main"] == a.digest
             assert "remark" not in (await desk.run("status")).out
@@ -94,7 +95,7 @@ async def test_a_folder_and_a_publish_by_commands_on_one_state(desk: Desk) -> No
         assert (await desk.run("sync")).status == 0
         assert one.tags[PLACE]["main"] == b.digest
         assert (await publish(desk, A)).status == 0
-        why = f"main left alone: it is main-aaaaaaa ({a.digest}) by publish 1 of "
+        why = f"main left alone: it is main-aaaaaaa ({short(str(a.digest))}) by publish 1 of "
         for command in (("plan", "--explain"), ("plan",), ("sync",)):
             said = await desk.run(*command)
             assert said.status == 0

@@ -45,7 +45,7 @@ def _drain(terminal: int) -> str:
 
 
 async def test_bars(desk: Desk) -> None:
-    """One bar for the source and one for each target, and a line for each that is done; the table goes to the pipe."""
+    """One bar for the source and one for each target; what became of each goes to the pipe, as a table."""
     image = build_image(layer_size=300_000)
     async with Registry() as source, Registry() as one, Registry() as two:
         await push(image, source, "a", ["v1"])
@@ -58,7 +58,7 @@ async def test_bars(desk: Desk) -> None:
     for name in ("source", f"{one.host}/a:v1", f"{two.host}/a:v1"):
         last = [line for line in bars if line.startswith(name)][-1]
         assert re.search(r" 1\.2/1\.2 Mi?B ", last), plain
-    assert f"done: {one.host}/a:v1: v1: 6 blobs sent" in plain
+    assert "done" not in plain
     assert "\x1b" not in out
     assert out.splitlines()[1].split()[:2] == ["TARGET", "NAMES"]
 

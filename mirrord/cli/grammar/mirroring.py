@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, NAMES, STATE, command, flag, value, values
+from mirrord.cli.grammar.words import CONFIG, JSON, NAMES, QUIET, STATE, VERBOSE, command, flag, value, values
 
 _COPY = command(
     "copy",
@@ -37,6 +37,8 @@ could be reached.
     values("--insecure", "HOST", "Speak plain HTTP with HOST."),
     values("--tls", "HOST", "Speak TLS with HOST although it is this machine, where plain HTTP is usual."),
     values("--token-realm", "HOST=URL", "Get tokens for HOST at this server, which sees its credentials."),
+    QUIET,
+    VERBOSE,
     flag("--json", "Print the result as one line of JSON."),
 )
 
@@ -53,6 +55,7 @@ When nothing could be planned at all: 69 when no source was reachable, 75 when a
     CONFIG,
     STATE,
     flag("--explain", "Show also what is up to date, and why."),
+    VERBOSE,
     JSON,
 )
 
@@ -72,6 +75,8 @@ Exit code 0 done or nothing to do, 1 failed, 2 partly, 69 nothing reachable, 75 
     NAMES,
     CONFIG,
     STATE,
+    QUIET,
+    VERBOSE,
     JSON,
     flag("--allow", "Go on although the source looks emptied or rewritten; ask again for what is left alone."),
 )
@@ -104,6 +109,8 @@ Exit code 0 when every target has the build, 2 when some have, 1 when none, 64 w
     flag("--if-newest", "Leave the tag that moves alone where it stands for a newer build."),
     CONFIG,
     STATE,
+    QUIET,
+    VERBOSE,
     JSON,
 )
 
@@ -123,6 +130,8 @@ Exit code as that of the run that follows: 0 done, 1 failed, 2 partly.
     click.Argument(["backup"], required=False, metavar="[BACKUP]", help="What to bring back, as the list names it."),
     CONFIG,
     STATE,
+    QUIET,
+    VERBOSE,
     JSON,
     flag("--release", "Let upstream decide again."),
 )

@@ -25,9 +25,9 @@ STATE: Final = click.Option(
 NAMES: Final = click.Argument(["names"], nargs=-1, metavar="[NAME]...", help="Mirrors; all when none is named.")
 
 
-def flag(name: str, text: str) -> click.Option:
+def flag(name: str, text: str, *short: str) -> click.Option:
     """Describe an option that is given or not."""
-    return click.Option([name], is_flag=True, help=text)
+    return click.Option([name, *short], is_flag=True, help=text)
 
 
 def value(name: str, metavar: str, text: str) -> click.Option:
@@ -40,6 +40,8 @@ def values(name: str, metavar: str, text: str) -> click.Option:
     return click.Option([name], metavar=metavar, multiple=True, help=text)
 
 
+QUIET: Final = flag("--quiet", "Print only what failed.", "-q")
+VERBOSE: Final = flag("--verbose", "Print a line for each step, and whole digests.", "-v")
 JSON: Final = flag("--json", "Print JSON, for machines.")
 
 
