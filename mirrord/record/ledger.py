@@ -17,7 +17,7 @@ from mirrord.record.store import Store
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services
 
-_MANY: Final = 2000  # names, which take some milliseconds
+_MANY: Final = 100  # names, which take some tenths of a millisecond
 PATIENCE: Final = 20.0
 """Seconds for a look at a target that left something open; who does not answer is asked at the next run."""
 

@@ -9,6 +9,7 @@ assert turns.again < ITEMS / 2, turns
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import sys
 from collections import Counter
@@ -48,7 +49,7 @@ class Turns:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count until the end of the block."""
+        """Count until the end of the block, in which no garbage is collected: its callbacks belong to no turn."""
         run = asyncio.events.Handle._run  # every turn goes through it
 
         def counting(handle: asyncio.Handle) -> None:
@@ -60,11 +61,13 @@ class Turns:
                 self.again, self.calls = again, calls
 
         with patch.object(asyncio.events.Handle, "_run", counting):
+            gc.disable()
             sys.setprofile(self._called)
             try:
                 yield
             finally:
                 sys.setprofile(None)
+                gc.enable()
 
     def _called(self, frame: FrameType, event: str, _: object) -> None:
         if event == "call":

@@ -52,8 +52,7 @@ class RunNotes:
         self.facts = await self._recall("")
         troubles = await self._recall(".troubles")
         if troubles.get(_SETUP) == self.setup:
-            found = {key: Trouble.read(text) for key, text in troubles.items()}
-            self.troubles = {key: trouble for key, trouble in found.items() if trouble}
+            self.troubles = await asyncio.to_thread(_read, troubles)
 
     async def fresh(self, now: datetime) -> bool:
         """Whether what is known can still be trusted.
@@ -160,6 +159,11 @@ class RunNotes:
     async def _note(self, what: str, facts: Mapping[str, str]) -> None:
         if self._services.facts:
             await self._services.facts.note(self._mirror.name, f"helm{what}", facts)
+
+
+def _read(texts: Mapping[str, str]) -> Troubles:
+    found = {key: Trouble.read(text) for key, text in texts.items()}
+    return {key: trouble for key, trouble in found.items() if trouble}
 
 
 def _undecided(spec: HelmSpec, survey: HelmSurvey, troubles: Troubles) -> Iterator[str]:

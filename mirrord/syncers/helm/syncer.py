@@ -80,15 +80,22 @@ async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) 
 async def _measured(mirror: Mirror, plan: Plan, services: Services) -> Plan:
     """Ask the source how long the archives are that would be copied, a thousand of them at most."""
     source = ChartSource(services.http, source_of(mirror), pass_credentials=spec_of(mirror).pass_credentials)
-    copied = {step.item for step in plan.steps if step.action is Action.COPY}
-    charts = {entry.item: entry for entry in plan.decisions.survey.entries if entry.item in copied}
-    asked = list(charts.values())[:MEASURED]
     sizes: dict[str, int | None] = {}
 
     async def size(chart: ChartVersion) -> None:
         sizes[chart.item] = await source.size(chart)
 
-    await Workers(AT_ONCE).each(asked, size)
+    await Workers(AT_ONCE).each(await asyncio.to_thread(_copied, plan), size)
+    return await asyncio.to_thread(_sized, plan, sizes)
+
+
+def _copied(plan: Plan) -> list[ChartVersion]:
+    copied = {step.item for step in plan.steps if step.action is Action.COPY}
+    charts = {entry.item: entry for entry in plan.decisions.survey.entries if entry.item in copied}
+    return list(charts.values())[:MEASURED]
+
+
+def _sized(plan: Plan, sizes: Mapping[str, int | None]) -> Plan:
     steps = [replace(step, size=sizes.get(step.item)) if step.active else step for step in plan.steps]
     return replace(plan, steps=tuple(steps))
 
@@ -150,29 +157,31 @@ async def _compared(mirror: Mirror, services: Services, index: Index, now: datet
         look(mirror, services, visit, notes),
         _extras(mirror, services, index),
     )
+    compared = HelmSurvey(index.entries, choices, targets, unasked, problems=stale, extras=files)
+    return await asyncio.to_thread(_with_troubles, compared, index, spec)
+
+
+def _with_troubles(survey: HelmSurvey, index: Index, spec: HelmSpec) -> HelmSurvey:
+    """Say what is wrong with an index, as far as it concerns what is wanted of it."""
     hidden = (*index.left_out, *index.unread)
     wrong = [problem for problem in index.problems if concerns(problem.chart, problem.version, spec)]
-    return HelmSurvey(
-        index.entries,
-        choices,
-        targets,
-        unasked,
-        problems=(*(str(problem) for problem in wrong if problem.left_out), *stale),
+    return replace(
+        survey,
+        problems=(*(str(problem) for problem in wrong if problem.left_out), *survey.problems),
         remarks=tuple(str(problem) for problem in wrong if not problem.left_out),
         missing=tuple(str(problem) for problem in index.unread if concerns(problem.chart, problem.version, spec)),
         unread=frozenset(item for problem in hidden for item in problem.items),
         unknown=("",) if index.more else tuple(f"{one.chart}-" for one in hidden if one.chart and not one.version),
-        extras=files,
         public_keys=index.public_keys,
         annotations=dict(index.annotations),
     )
 
 
-async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Mapping[str, bytes], list[str]]:
+async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Mapping[str, bytes], tuple[str, ...]]:
     """Return the files beside the index, and a sentence for each that is the one of before, since it cannot be had."""
     url = source_of(mirror)
     if is_oci(url):
-        return {}, []
+        return {}, ()
     found = await extras(services.http, url, index)
     files, stale, kept = dict(found.files), [], files_of(services, repository_of(mirror))
     for name, error in found.unknown.items():
@@ -180,7 +189,7 @@ async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Map
         if data is not None:
             files[name] = data
             stale.append(f"{name}: cannot be had now, the one of before stays: {error}")
-    return files, stale
+    return files, tuple(stale)
 
 
 MEASURED = 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from mirrord.blobs.named import NamedFiles
 from mirrord.blobs.reader import SpoolReader
@@ -40,19 +40,16 @@ class LocalTarget:
         if index is not None and self._reading is not None:
             with contextlib.suppress(ContentError):  # one that is damaged will be replaced
                 await asyncio.to_thread(self._reading, index)
-        waiting = await self._whole(await self._files.waiting())
-        found = ((chart, waiting.get(chart.item)) for chart in charts)
-        held = {chart.item: digest for chart, digest in found if digest and chart.digest in (None, digest)}
-        return held | await self._whole(await self._files.shown())
+        waiting, shown = await self._files.waiting(), await self._files.shown()
+        gone = [await self._files.lost(names) for names in (waiting, shown)]
 
-    async def _whole(self, names: Mapping[str, Digest]) -> dict[str, Digest]:
-        lost = {name.removesuffix(PROVENANCE) for name in await self._files.lost(names)}
-        begin, end = f"{CHARTS}/", ".tgz"
-        return {
-            name[len(begin) : -len(end)]: digest
-            for name, digest in names.items()
-            if name.startswith(begin) and name.endswith(end) and name not in lost
-        }
+        def found() -> Mapping[str, Digest]:
+            left = _whole(waiting, gone[0])
+            pairs = ((chart, left.get(chart.item)) for chart in charts)
+            held = {chart.item: digest for chart, digest in pairs if digest and chart.digest in (None, digest)}
+            return held | _whole(shown, gone[1])
+
+        return await asyncio.to_thread(found)
 
     async def put(self, chart: ChartVersion, reader: SpoolReader, prov: bytes | None, *, replace: bool = False) -> None:
         """Link the spool's file into the store; it gets its name in `finish`."""
@@ -76,14 +73,29 @@ class LocalTarget:
         beside = {name: known[0][name] for name in (INDEX, f"{INDEX}.gz", *index.extras) if name in known[0]}
         if INDEX not in beside:
             raise StorageError(f"{self.place}: what was written is not what is read back; look at the disk")
-        tags = {}
+        await self._files.show(await asyncio.to_thread(self._listed, index, known) | beside)
+
+    def _listed(self, index: IndexFile, known: Sequence[Mapping[str, Digest]]) -> dict[str, Digest]:
+        """Return the files that an index lists, as they are known to be there."""
+        files = {}
         for chart in index.charts:
             name = f"{CHARTS}/{chart.file}"
             names = next((names for names in known if name in names and chart.digest in (None, names[name])), None)
             if names is None:
                 raise ContentError(f"{self.place}: the new index lists {chart.item}, whose archive is not there")
-            tags[name] = names[name]
+            files[name] = names[name]
             prov = names.get(f"{name}{PROVENANCE}")
             if prov is not None:
-                tags[f"{name}{PROVENANCE}"] = prov
-        await self._files.show(tags | beside)
+                files[f"{name}{PROVENANCE}"] = prov
+        return files
+
+
+def _whole(names: Mapping[str, Digest], gone: Collection[str]) -> dict[str, Digest]:
+    """Return the archives among some files by item, without those of which the file or its provenance is gone."""
+    lost = {name.removesuffix(PROVENANCE) for name in gone}
+    begin, end = f"{CHARTS}/", ".tgz"
+    return {
+        name[len(begin) : -len(end)]: digest
+        for name, digest in names.items()
+        if name.startswith(begin) and name.endswith(end) and name not in lost
+    }

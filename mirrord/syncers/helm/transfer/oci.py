@@ -104,12 +104,12 @@ class OciTarget:
         asked: list[tuple[ChartVersion, TagSeen | None, bool]] = []
 
         async def find(versions: Sequence[tuple[ChartVersion, TagSeen | None]]) -> None:
-            tags: frozenset[str] | None = None
             if len(versions) > FEW:
                 with contextlib.suppress(RefusedError):  # a registry that does not tell them
                     tags = frozenset([tag async for tag in self._repository(versions[0][0]).tags()])
-            there = [one for one in versions if tags is None or one[0].tag in tags]
-            asked.extend((chart, seen, tags is not None) for chart, seen in there)
+                    asked.extend(await asyncio.to_thread(_tagged, versions, tags))
+                    return
+            asked.extend([(chart, seen, False) for chart, seen in versions])
 
         await Workers(AT_ONCE).each(unsure.values(), find)
         await Workers(AT_ONCE).each(asked, lambda one: self._look(*one))
@@ -181,6 +181,13 @@ class OciTarget:
         archive = _archive(manifest)
         if archive is not None:
             self._facts[chart.item] = str(TagSeen(archive, manifest.digest, self._now))
+
+
+def _tagged(
+    versions: Sequence[tuple[ChartVersion, TagSeen | None]], tags: Collection[str]
+) -> list[tuple[ChartVersion, TagSeen | None, bool]]:
+    """Return those versions whose tags are there."""
+    return [(chart, seen, True) for chart, seen in versions if chart.tag in tags]
 
 
 def _archive(manifest: Manifest) -> Digest | None:

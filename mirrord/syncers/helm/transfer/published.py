@@ -32,7 +32,7 @@ class PublishedIndexes:
 
     def __init__(self, mirror: Mirror, services: Services, reading: Reading, wanted: Iterable[ChartVersion]) -> None:
         """Know nothing yet; `reading` reads an index of which nothing is kept; `wanted` is what is likely in it."""
-        self._wanted = {chart.item: chart for chart in wanted}
+        self._likely, self._wanted = wanted, dict[str, ChartVersion]()
         self._files: NamedFiles | None = files_of(services, f"{repository_of(mirror)}/published")
         self._targets = {target.name for target in mirror.targets}
         self._reading = reading
@@ -47,6 +47,8 @@ class PublishedIndexes:
                 data = await self._files.read(name)
                 if data is not None:
                     self._kept[Digest(name.rpartition(" ")[2])] = digest, data
+            if self._kept:
+                self._wanted = await asyncio.to_thread(lambda: {chart.item: chart for chart in self._likely})
         except StorageError:
             self._kept.clear()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
@@ -15,7 +15,7 @@ from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Mirror, Services
-from mirrord.syncers.helm.names import spec_of
+from mirrord.syncers.helm.names import ChartVersion, spec_of
 from mirrord.syncers.helm.plan.choice import VersionChoice
 from mirrord.syncers.helm.plan.steps import INDEX_ITEM
 from mirrord.syncers.helm.plan.survey import ChartArchive, HelmDecisions, listing
@@ -217,12 +217,9 @@ class HelmSession:
             raise ContentError(f"not one of {len(self._survey.choices)} wanted versions can be had")
         if (refused := self._refused.get(name)) and not index.charts:
             raise kind_of(refused.code)(f"not one of {len(self._survey.choices)} wanted versions could be put there")
-        own, moves = self._survey.targets[name].own, {}
-        if own is not None:  # what an index of ours lists otherwise than the one before it
-            before = {chart.reference: chart.digest for chart in own.values()}
-            after = {chart.reference: chart.digest for chart in index.charts}
-            moves = {one: (before.get(one), after.get(one)) for one in before | after}
-        async with self._services.ledger.moving(name, {one: move for one, move in moves.items() if move[0] != move[1]}):
+        own = self._survey.targets[name].own
+        moves = {} if own is None else await asyncio.to_thread(_moves, own.values(), index.charts)
+        async with self._services.ledger.moving(name, moves):
             await self._targets[name].finish(index)
         self.finished[name] = index
         return index
@@ -236,6 +233,15 @@ class HelmSession:
         emit = emit_json if spec_of(self._mirror).index == "json" else emit_yaml
         data = emit(charts, public_keys=survey.public_keys, annotations=survey.annotations)
         return IndexFile(data, charts, survey.extras, frozenset(found.own))
+
+
+def _moves(
+    own: Iterable[ChartVersion], listed: Iterable[ChartVersion]
+) -> Mapping[str, tuple[Digest | None, Digest | None]]:
+    """Return what an index of ours lists otherwise than the one before it."""
+    before, after = ({chart.reference: chart.digest for chart in charts} for charts in (own, listed))
+    moves = {one: (before.get(one), after.get(one)) for one in before | after}
+    return {one: move for one, move in moves.items() if move[0] != move[1]}
 
 
 def _by(batch: Sequence[Step], key: str = "item") -> Mapping[str, list[Step]]:
