@@ -66,6 +66,8 @@ def command_table() -> str:
 
 def parameters(command: Any) -> Iterator[str]:
     for parameter in command.params:
+        if getattr(parameter, "hidden", False):
+            continue
         variable = f" Environment: `{parameter.envvar}`." if getattr(parameter, "envvar", None) else ""
         names = f"`{(parameter.metavar or '').strip('[.]')}`"
         if parameter.param_type_name == "option":

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -94,9 +95,17 @@ class _Fault:
 
 
 def check(
-    model: type[M], value: Value, trail: Trail, problems: Problems, beside: type[BaseModel] | None = None
+    model: type[M],
+    value: Value,
+    trail: Trail,
+    problems: Problems,
+    *,
+    beside: type[BaseModel] | None = None,
+    examples: Mapping[str, str] = MappingProxyType({}),
 ) -> M | None:
     """Validate the value at `trail`, or note everything that is wrong with it and return None.
+
+    A model may have `hints`: keys that other programs have (nested ones with dots), and what to write instead here.
 
     Args:
         model: what it shall be.
@@ -104,16 +113,22 @@ def check(
         trail: where it stands.
         problems: where to note.
         beside: another model whose keys may stand in the same mapping, for suggestions.
+        examples: of values for keys of the outermost mapping, better than those of the model.
     """
     try:
         return model.model_validate(value)
     except ValidationError as error:
         faults = [_fault(value, details) for details in error.errors(include_url=False)]
-    shapes = [schema_of(found) for found in (model, beside) if found]
+    models = [found for found in (model, beside) if found]
+    shapes = [schema_of(found) for found in models]
+    hints = {key: hint for found in models for key, hint in getattr(found, "hints", {}).items()}
     for fault in _likeliest(faults):
         known = {name: node for shape in shapes for name, node in children(shape, fault.trail[:-1])}
         inner = {name for shape in shapes for name, _ in children(shape, fault.trail)}
-        problems.add(trail + fault.trail, _tell(fault, known, inner))
+        if len(fault.trail) == 1 and (better := examples.get(str(fault.trail[0]))):
+            known |= {str(fault.trail[0]): {"examples": [better]}}
+        hint = hints.get(".".join(map(str, fault.trail))) if fault.type == "extra_forbidden" else None
+        problems.add(trail + fault.trail, f"unknown key; {hint}" if hint else _tell(fault, known, inner))
     return None
 
 
@@ -143,7 +158,10 @@ def _likeliest(faults: list[_Fault]) -> list[_Fault]:
         if fault.branch:
             forms.setdefault(fault.branch[0], {}).setdefault(fault.branch[1], []).append(fault)
     kept = {trail: min(branches, key=lambda name: _distance(branches[name])) for trail, branches in forms.items()}
-    return [fault for fault in faults if fault.branch is None or kept[fault.branch[0]] == fault.branch[1]]
+    likely = [fault for fault in faults if fault.branch is None or kept[fault.branch[0]] == fault.branch[1]]
+    # A list whose only entry is wrong is counted as empty, too.
+    above = {fault.trail[:length] for fault in likely for length in range(len(fault.trail))}
+    return [fault for fault in likely if not (fault.type == "too_short" and fault.trail in above)]
 
 
 def _distance(faults: list[_Fault]) -> tuple[int, int, float]:

@@ -38,6 +38,7 @@ _SECTION: Trail = ("hosts",)
 MAX_SECRET = 64 * 2**10
 _WAYS = "write {env: NAME}, {file: /path} or {credential: name}"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]{0,127})\}")
 _CREDENTIAL = re.compile(r"(?!\.)[A-Za-z0-9._@-]{1,255}")
 
 
@@ -57,6 +58,8 @@ class SecretSource(Strict):
     @model_validator(mode="before")
     @classmethod
     def _no_plain_text(cls, value: object) -> object:
+        if isinstance(value, str) and (variable := _VARIABLE.fullmatch(value)):
+            raise ValueError(f"variables are not replaced in the configuration; write {{env: {variable[1]}}}")
         if isinstance(value, str | int | float):
             raise ValueError(f"a secret may not stand in the configuration; {_WAYS}")  # noqa: TRY004 - pydantic's way to say no
         if isinstance(value, dict) and len(value) != 1:

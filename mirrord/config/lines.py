@@ -31,6 +31,12 @@ Value = None | str | list["Value"] | dict[str, "Value"]
 
 
 SECTIONS = ("settings", "hosts", "targets", "mirrors")
+_SHAPES = {
+    "settings": "is not a mapping; write keys such as listen: 127.0.0.1:8080",
+    "hosts": "is not a mapping; write a host and its keys, such as ghcr.io: {requests: 4}",
+    "targets": "is not a mapping; write a name and its keys, such as ghcr: {kind: image, to: ghcr.io/team}",
+    "mirrors": "is not a list; begin each mirror with a dash, such as - {name: app, kind: image, …}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +56,12 @@ def document(value: Value, origins: Mapping[Trail, ConfigOrigin], problems: Prob
         return ConfigDocument()
     kept: dict[str, Value] = {}
     for name, section in value.items():
-        wanted, spelt = (list, "a list") if name == "mirrors" else (dict, "a mapping")
+        wanted = list if name == "mirrors" else dict
         if name not in SECTIONS:
             shown = problems.spell((name[:60],))
             problems.add_at(origins[name,], f"{shown}: unknown section; {nearest(name, SECTIONS)}")
         elif section is not None and not isinstance(section, wanted):
-            problems.add_at(origins[name,], f"{name}: is not {spelt}; write {spelt}")
+            problems.add_at(origins[name,], f"{name}: {_SHAPES[name]}")
         elif section is not None:
             kept[name] = section
     return ConfigDocument(kept, origins)

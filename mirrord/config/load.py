@@ -19,7 +19,7 @@ from mirrord.config.files import MAX_BYTES, list_folder, read_file
 from mirrord.config.hosts import read_hosts
 from mirrord.config.lines import ConfigDocument, Problems, Trail, Value, document, join
 from mirrord.config.mirrors import read_mirrors, read_targets
-from mirrord.config.needs import Absence, absences, unused_hosts, users_of_hosts
+from mirrord.config.needs import Absence, absences, unused_hosts, unused_targets, users_of_hosts
 from mirrord.config.settings import Settings, read_settings
 from mirrord.errors import ConfigError
 from mirrord.model.origin import ConfigOrigin
@@ -30,6 +30,7 @@ from mirrord.wire.host import HostBook
 MAX_DEPTH = 64
 _NULLS = ("", "~", "null", "Null", "NULL")
 _BLANK = "\t\r\n"
+_NO_TEMPLATE = "variables and templates are not replaced; write {env: NAME} for a secret"
 _CITED = re.compile(r"'[^']{2,}'")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -93,7 +94,10 @@ def read_folder(
     problems.settle()
     found = {name: target for name, target in targets.items() if target}
     users = users_of_hosts(mirrors, syncers)
-    unused = unused_hosts(users, targets, whole.get("hosts"), problems)
+    unused = (
+        *unused_hosts(users, targets, whole.get("hosts"), problems),
+        *unused_targets(mirrors, targets, problems),
+    )
     notices = (*passed_over, *unused, *_ignored_keys(mirrors, syncers, book))
     return Configuration(settings, book, mirrors, found, files, notices, tuple(absences(users, problems)))
 
@@ -142,12 +146,18 @@ def _read(file: Path, problems: Problems) -> ConfigDocument:
 
 
 def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail, ConfigOrigin]]:
+    lines = text.splitlines()
     try:
         return _Parser(text, file, problems).document()
+    except _RefusedError as refused:
+        if "{{" in lines[refused.line - 1]:
+            raise _RefusedError(refused.line, f"is no YAML; {_NO_TEMPLATE}") from refused
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        hint = "correct it; texts with { } [ ] , # or ': ' in them want quotes"
-        line = min(mark.line + 1, len(text.splitlines())) if mark else 0  # the end of the text is on no line
+        line = min(mark.line + 1, len(lines)) if mark else 0  # the end of the text is on no line
+        quotes = "correct it; texts with { } [ ] , # or ': ' in them want quotes"
+        hint = _NO_TEMPLATE if line and ("${" in lines[line - 1] or "{{" in lines[line - 1]) else quotes
         problem = _CITED.sub("…", error.problem or "")  # what the parser cites may be a part of a password
         raise _RefusedError(line, f"is no YAML ({problem}); {hint}") from error
     except yaml.YAMLError as error:

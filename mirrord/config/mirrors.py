@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
-from typing import Annotated, TypeVar
+from types import MappingProxyType
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
@@ -35,6 +36,7 @@ class _Flow:
     """One mirror's way from its origin to one target; places are comparable within a kind only."""
 
     mirror: str
+    called: str  # at its targets: `as:`, or the name
     trail: Trail
     target: str
     source: tuple[str, str]
@@ -49,9 +51,18 @@ def check_crossings(mirrors: Sequence[tuple[Trail, Mirror]], syncers: Mapping[st
         first = writers.setdefault(flow.place, flow)
         if first is not flow:
             there = f"mirror {first.mirror!r} ({first.target!r}) at {problems.origin(first.trail)}"
-            what = f"target {flow.target!r} is {flow.place[1]}, written by {there} too; give one another place"
-            problems.add((*flow.trail, "to"), what)
+            what = f"target {flow.target!r} is {flow.place[1]}, written by {there} too"
+            problems.add((*flow.trail, "to"), f"{what}; {_apart(first, flow)}")
     _check_loops(flows, problems)
+
+
+def _apart(one: _Flow, other: _Flow) -> str:
+    """Say how two mirrors that write one place get a place each."""
+    if one.target != other.target:
+        return f"change `to` of target {one.target!r} or {other.target!r}"
+    if one.called == other.called:
+        return "give one of the mirrors another `as:`"
+    return f"write {{mirror}} in `to` of target {one.target!r}"
 
 
 def _flows(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problems) -> Iterable[_Flow]:
@@ -62,7 +73,13 @@ def _flows(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problems) -> 
             _note_wrong(trail, mirror, one, syncer, problems)
         return
     for target, place in places.items():
-        yield _Flow(mirror.name, trail, target, (mirror.kind, source), (mirror.kind, place))
+        yield _Flow(mirror.name, _called(mirror), trail, target, (mirror.kind, source), (mirror.kind, place))
+
+
+def _called(mirror: Mirror) -> str:
+    """Return what a mirror says with `as:`, or its name."""
+    own = (getattr(mirror.spec, name) for name, key in type(mirror.spec).model_fields.items() if key.alias == "as")
+    return next(own, None) or mirror.name
 
 
 def _note_wrong(trail: Trail, mirror: Mirror, target: Target, syncer: Syncer, problems: Problems) -> None:
@@ -125,6 +142,15 @@ Names = Annotated[
 
 class Envelope(Timing):
     """The keys that mirrors of every kind have; `from` and everything else belong to the kind."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "interval": "write every: 6h, or cron:",
+        "schedule": "write every: 6h, or cron: '17 3 * * *'",
+        "source": "write from:",
+        "target": "write to:",
+        "targets": "write to: and the names of targets",
+        "type": "write kind:",
+    }
 
     name: Name
     kind: Annotated[str, Field(examples=["image"])]
@@ -198,7 +224,11 @@ class _Reader:
         """Return the mirror, or note what is wrong with it."""
         before = self.problems.count()
         syncer = _syncer(entry, trail, self.syncers, self.problems)
-        envelope, spec = _split(entry, trail, Envelope, syncer.spec if syncer else None, self.problems)
+        fitting = self._fitting(syncer.kind if syncer else None)
+        examples = {"to": f"[{', '.join(fitting)}]"}
+        envelope, spec = _split(
+            entry, trail, Envelope, syncer.spec if syncer else None, self.problems, examples=examples
+        )
         targets = self._targets(envelope, trail, syncer) if envelope and syncer else ()
         if envelope is None or spec is None or self.problems.count() > before:
             return None
@@ -212,6 +242,11 @@ class _Reader:
             trust=self.settings.trust if envelope.trust is None else envelope.trust,
             origin=self.problems.origin(trail),
         )
+
+    def _fitting(self, kind: str | None) -> list[str]:
+        """Return the targets that a mirror of this kind may name, or of any kind."""
+        fits = [name for name, target in self.targets.items() if target and kind in (target.kind, None)]
+        return [*fits, LOCAL]
 
     def _targets(self, envelope: Envelope, trail: Trail, syncer: Syncer) -> tuple[Target, ...]:
         found: dict[str, Target] = {}
@@ -227,7 +262,11 @@ class _Reader:
             elif target is not None:
                 found[name] = target
             elif name not in self.targets and not self.problems.partial:
-                self.problems.add(here, f"{name[:60]!r} is no target; {nearest(name, {*self.targets, LOCAL})}")
+                known = nearest(
+                    name, {*self._fitting(envelope.kind), *(name for name, one in self.targets.items() if not one)}
+                )
+                hint = "write it as `to` of a target below `targets:`, and the name of that target here"
+                self.problems.add(here, f"{name[:60]!r} is no target; {hint if '/' in name else known}")
         return tuple(found.values())
 
 
@@ -239,7 +278,13 @@ def _syncer(entry: Value, trail: Trail, syncers: Mapping[str, Syncer], problems:
 
 
 def _split(
-    entry: Value, trail: Trail, envelope: type[E], spec: type[BaseModel] | None, problems: Problems
+    entry: Value,
+    trail: Trail,
+    envelope: type[E],
+    spec: type[BaseModel] | None,
+    problems: Problems,
+    *,
+    examples: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[E | None, BaseModel | None]:
     """Validate the keys of the envelope, and all others as the syncer's own."""
     if not isinstance(entry, dict):
@@ -248,5 +293,5 @@ def _split(
         return None, None
     own = {key: value for key, value in entry.items() if key in envelope.model_fields}
     rest: dict[str, Value] = {key: value for key, value in entry.items() if key not in own}
-    outer = check(envelope, own, trail, problems)
+    outer = check(envelope, own, trail, problems, examples=examples)
     return outer, check(spec, rest, trail, problems, beside=envelope) if spec else None

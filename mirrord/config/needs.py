@@ -68,6 +68,14 @@ def unused_hosts(users: Users | None, targets: Targets, written: object, problem
             yield problems.line(("hosts", key), f"no mirror and no target names this host; {rest}")
 
 
+def unused_targets(mirrors: Sequence[Mirror], targets: Targets, problems: Problems) -> Iterator[str]:
+    """Yield a sentence for each target that no mirror names."""
+    named = {target.name for mirror in mirrors for target in mirror.targets}
+    for name in targets if mirrors else ():
+        if name not in named:
+            yield problems.line(("targets", name), "no mirror writes to this target, so its `to` was not checked")
+
+
 def _alike(one: str, other: str) -> bool:
     """Whether one host is a typo of the other, or lacks its port: word by word, as `git.a.b` is none of `ghcr.a.b`."""
     words, meant = (host.partition(":")[0].split(".") for host in (one, other))

@@ -66,6 +66,7 @@ def test_version(typed: Typed) -> None:
         (("publish", "m", "--pr", "none"), "none"),
         (("publish", "m", "--pr", "0"), "--pr"),
         (("sync", "--state"), "--state"),
+        (("reload", "-c", "conf.d"), "the folder that it was started with; leave --config out"),
     ],
 )
 def test_wrong_usage(typed: Typed, arguments: tuple[str, ...], text: str) -> None:
@@ -107,5 +108,5 @@ def test_what_may_be_typed_is_what_is_carried_out(command: str) -> None:
     word = command.replace("-", "_")
     function = getattr(import_module(f"mirrord.cli.{word}"), word)
     taken = inspect.signature(function).parameters
-    assert set(taken) == {parameter.name for parameter in PROGRAM.commands[command].params}
+    assert set(taken) == {parameter.name for parameter in PROGRAM.commands[command].params if parameter.expose_value}
     assert [name for name, one in taken.items() if one.default is not one.empty] == []

@@ -76,7 +76,7 @@ def test_a_mirror(load: Load) -> None:
         pytest.param("{name: m, kind: [image], to: a}", "mirrors.m.kind: a list is not text", id="67-kind-list"),
         pytest.param(
             "{name: m, kind: image, from: {repository: x}}",
-            "mirrors.m.to: is missing; write to: [ghcr, local]",
+            "mirrors.m.to: is missing; write to: [a, b, local]",
             id="67-no-to",
         ),
         pytest.param(
@@ -168,7 +168,7 @@ def test_two_mirrors_write_one_place(refusal: Refusal) -> None:
     """Bad input 67: a place has one writer, and the message names both."""
     (problem,) = refusal(mirrors(mirror("m1", more=", as: x"), mirror("m2", "other", "[b, a]", ", as: x")))
     assert problem.startswith("main.yaml:4: mirrors.m2.to: target 'a' is reg.a/x, written by mirror 'm1' ('a') at main")
-    assert problem.endswith("main.yaml:3 too; give one another place")
+    assert problem.endswith("main.yaml:3 too; give one of the mirrors another `as:`")
 
 
 def test_a_syncer_may_name_the_key(refusal: Refusal) -> None:

@@ -33,10 +33,14 @@ def load(folder: Path, hosts: tuple[str, ...], syncers: Mapping[str, Syncer] | N
     return load_folder(folder, syncers or load_syncers(), {})
 
 
+def of_hosts(configuration: Configuration) -> list[str]:
+    return [notice for notice in configuration.notices if ": hosts." in notice]
+
+
 @pytest.mark.parametrize("host", NAMED)
 def test_hosts_that_are_named(tmp_path: Path, host: str) -> None:
     """A source, a target, the pages of an SSH host, and a target without mirrors need their host: no notice."""
-    assert load(tmp_path, (host,)).notices == ()
+    assert of_hosts(load(tmp_path, (host,))) == []
 
 
 @pytest.mark.parametrize(
@@ -52,8 +56,14 @@ def test_hosts_that_are_named(tmp_path: Path, host: str) -> None:
 )
 def test_hosts_that_nobody_names(tmp_path: Path, host: str, rest: str) -> None:
     """A host that no mirror and no target names is a notice with its place, and with what was meant if that is near."""
-    (notice,) = load(tmp_path, (host, "ghcr.io")).notices
+    (notice,) = of_hosts(load(tmp_path, (host, "ghcr.io")))
     assert notice == f"{tmp_path}/a.yaml:1: hosts.{host}: no mirror and no target names this host; {rest}"
+
+
+def test_targets_that_nobody_names(tmp_path: Path) -> None:
+    """A target that no mirror writes to is a notice with its place."""
+    unused = "no mirror writes to this target, so its `to` was not checked"
+    assert load(tmp_path, ()).notices == (f"{tmp_path}/a.yaml:4: targets.spare: {unused}",)
 
 
 def test_kinds_that_cannot_tell(load: Callable[..., Configuration]) -> None:

@@ -51,7 +51,7 @@ def test_each_key_is_told_once(tmp_path: Path) -> None:
 
 def test_nothing_is_told_without_git(tmp_path: Path) -> None:
     """Where only images are mirrored from such hosts, no key is without effect; hosts may be of no use there."""
-    assert [line for line in notices(tmp_path, HOSTS + IMAGE) if "no target names this host" not in line] == []
+    assert [line for line in notices(tmp_path, HOSTS + IMAGE) if "no mirror" not in line] == []
 
 
 def test_check_tells_and_is_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,7 +64,7 @@ def test_patterns(refs: list[str]) -> None:
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ({"refs": ["main"]}, "write such as refs/heads/main"),
+        ({"refs": ["main"]}, "such as refs/heads/main"),
         ({"refs": ["refs/pull/*"]}, "selects no branches or tags"),
         ({"refs": ["refs/heads/../x"]}, "selects no branches or tags"),
         ({"refs": ["refs/heads/a b"]}, "selects no branches or tags"),
@@ -72,7 +72,7 @@ def test_patterns(refs: list[str]) -> None:
         ({"refs": ["^refs/heads/x"]}, "only takes refs out"),
         ({"refs": []}, "at least 1"),
         ({"as": "a/b"}, "no repository name"),
-        ({"as": "crane.git"}, "without `.git`"),
+        ({"as": "crane.git"}, "without owner and `.git`"),
         ({"as": "a..b"}, "without `..`"),
         ({"as": "-x"}, "no repository name"),
         ({"as": ".x"}, "no repository name"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import click
+
 from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, value
 
 _SERVE = command(
@@ -25,13 +27,19 @@ is wrong.
     value("--listen", "HOST:PORT", "Listen there."),
 )
 
+
+def _no_folder(_: click.Context, __: click.Parameter, given: str | None) -> None:
+    if given is not None:
+        raise click.UsageError("The daemon reads the folder that it was started with; leave --config out.")
+
+
 _RELOAD = command(
     "reload",
     """Let the daemon that holds the state read its configuration again, and say what that changes, or what is wrong.
 
 The same as SIGHUP: a wrong configuration is refused, and the current one stays in use.
 Lists the mirrors that were added, removed or changed, and the settings that need a restart:
-`settings.listen`, `settings.spool` and `settings.log`.
+`settings.listen`, `settings.spool` and `settings.log`. The folder is the one that the daemon was started with.
 
   $ mirrord reload
 
@@ -39,6 +47,7 @@ Exit code 0 when it is in use, 64 when no daemon runs, 78 when it is wrong.
 """,
     STATE,
     JSON,
+    click.Option(["--config", "-c"], hidden=True, expose_value=False, callback=_no_folder),
 )
 
 _DEMO = command(

@@ -138,5 +138,7 @@ def _parsed(text: str, word: str | None) -> _Repository:
         # Some hosts answer the short form with a redirect, which is not followed with a credential.
         address = Address.parse(f"{text.rstrip('/')}.git")
     if not forge.fits(address):
-        raise ConfigError(f"{address} is no repository at {forge.name}; write {forge.form} behind the host")
+        page = forge.parse_page(text)
+        better = page.address if page and page.words else f"{forge.form} behind the host"
+        raise ConfigError(f"{text} is no repository at {forge.name}; write {better}")
     return _Repository(address, forge)

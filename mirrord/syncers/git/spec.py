@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -27,17 +28,21 @@ def _address(text: str) -> str:
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text) or ".." in text or text.endswith((".git", ".lock")):
         raise ValueError(
-            f"{text[:80]!r} is no repository name; write letters, digits, `_`, `.` or `-`, a letter or digit first,"
-            " at most 100 characters, without `.git` at the end and without `..`"
+            f"{text[:80]!r} is no repository name; write the name alone, without owner and `.git`: letters, digits,"
+            " `_`, `.` or `-`, a letter or digit first, at most 100 characters, without `..`"
         )
     return text
 
 
 def _pattern(text: str) -> str:
     if not _PATTERN.fullmatch(text) or ".." in text or "//" in text:
+        out, name = ("^", text[1:]) if text.startswith("^") else ("", text)
+        kind = "tags" if name.startswith("tags/") else "heads"
+        full = f"{out}refs/{kind}/{name.removeprefix(f'{kind}/')}"
+        example = full if _PATTERN.fullmatch(full) else "refs/heads/main"
         raise ValueError(
-            f"{text[:80]!r} selects no branches or tags; write such as refs/heads/main or refs/heads/release/*,"
-            " with ^ in front to take refs out"
+            f"{text[:80]!r} selects no branches or tags; write full names or globs, such as {example[:80]},"
+            " with ^ in front to leave refs out"
         )
     return text
 
@@ -64,6 +69,11 @@ class GitSpec(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hints: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("branch", "branches"), "write refs: [refs/heads/main]"),
+        **dict.fromkeys(("tag", "tags"), 'write refs: ["refs/tags/*"]'),
+    }
 
     source: RepositoryUrl = Field(alias="from", examples=["https://github.com/gocrane/crane.git"])
     refs: Annotated[tuple[RefPattern, ...], Field(min_length=1, examples=["[refs/heads/main, refs/tags/*]"])] = ALL_REFS

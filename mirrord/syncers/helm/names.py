@@ -26,6 +26,9 @@ LONGEST_NAME = 250  # bytes
 LARGEST_INDEX = 64 << 20  # bytes, unpacked; bitnami's, the largest known, had 28 MiB
 LONGEST_ARCHIVE = 100 << 20  # bytes: what helm's loader lets it unpack to
 
+_SOURCES = "https://host/path or oci://host/path"
+_TARGETS = f"{_SOURCES}, or the absolute path of a folder"
+
 CONFIG_TYPE = "application/vnd.cncf.helm.config.v1+json"
 CHART_TYPES = ("application/vnd.cncf.helm.chart.content.v1.tar+gzip", "application/tar+gzip")
 """Media types of archives in a registry; the second one is that of helm 3.6 and earlier."""
@@ -166,7 +169,7 @@ def source_of(mirror: Mirror) -> str:
     Raises:
         ConfigError: that is no URL of a chart repository.
     """
-    return _url(spec_of(mirror).source.strip(), f"{mirror.origin}: mirrors.{mirror.name}.from")
+    return _url(spec_of(mirror).source.strip(), f"{mirror.origin}: mirrors.{mirror.name}.from", _SOURCES)
 
 
 def spec_of(mirror: Mirror) -> HelmSpec:
@@ -208,7 +211,7 @@ def place_of(mirror: Mirror, target: Target) -> str:
     text = target_text(mirror, target, mirror.name).rstrip("/")
     if text.startswith("/"):
         return text
-    return _url(text, f"{target.origin}: targets.{target.name}.to")
+    return _url(text, f"{target.origin}: targets.{target.name}.to", _TARGETS)
 
 
 def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
@@ -236,10 +239,9 @@ def is_oci(url: str) -> bool:
     return url[: len(OCI)].lower() == OCI
 
 
-def _url(text: str, where: str) -> str:
+def _url(text: str, where: str, wanted: str) -> str:
     text = text.rstrip("/")
     if "://" not in text:
-        wanted = "https://host/path, oci://host/path or, as a target, the absolute path of a folder"
         raise ConfigError(f"{where}: {text[:80]!r} is no URL; write {wanted}")
     try:
         if not is_oci(text):

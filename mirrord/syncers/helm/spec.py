@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -36,6 +37,18 @@ def _sha256(text: str) -> Digest:
 Sha256 = Annotated[str, AfterValidator(_sha256)]
 
 
+def _repository(text: str) -> str:
+    folder, _, last = text.rstrip("/").rpartition("/")
+    if last in ("index.yaml", "index.json"):
+        raise ValueError(f"{text[:200]!r} is the index; write the URL of its folder: {folder}")
+    if last.endswith((".tgz", ".tar.gz")) and not text.startswith("oci:"):
+        raise ValueError(f"{text[:200]!r} is one archive; write the URL of the folder that has index.yaml")
+    return text
+
+
+Repository = Annotated[str, AfterValidator(_repository), Field(examples=["https://grafana.github.io/helm-charts"])]
+
+
 class HelmSpec(BaseModel):
     """A chart mirror's own keys.
 
@@ -62,7 +75,9 @@ class HelmSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str = Field(alias="from")
+    hints: ClassVar[Mapping[str, str]] = {"as": "charts keep their names, so take the key out"}
+
+    source: Repository = Field(alias="from")
     charts: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     versions: Range | dict[str, Range] | None = Field(default=None, examples=['">=1.2"'])

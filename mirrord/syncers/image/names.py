@@ -112,6 +112,9 @@ def target_place(mirror: Mirror, target: Target) -> Reference | Path:
             if not target.to.removeprefix("oci:").strip("/"):
                 raise UsageError(f"{target.to} names no folder; write oci:/DIR")
             return _layout(text.removeprefix("oci:"), spec_of(mirror).source.layouts)
+        host, _, last = target.to.rpartition("/")
+        if host.strip(":/") and ":" in last and "://" not in target.to:
+            raise UsageError(f"{target.to} has a tag; write the repository only")
         reference = Reference.parse(text)
         if reference.tag or reference.digest:
             raise UsageError(f"{text} has a tag; write the repository only")

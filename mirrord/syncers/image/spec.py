@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -25,8 +25,12 @@ def _checked(valid: Callable[[str], object], why: str) -> AfterValidator:
 
 _PATTERN = re.compile(r"(?:[\w.*?-]|\[!?[\w.-]+\])+", re.ASCII)
 _CHARACTERS = "up to 128 letters, digits, `_`, `.` or `-`"
-_GLOB = f"matches no tag: they have {_CHARACTERS}; write a tag, or a glob with `*`, `?` and `[...]`"
-_NAME = "is no image name; write lower-case words separated by `/`, such as team/app"
+_GLOB = (
+    "matches no tag; write a tag such as v1.2, or a glob with `*`, `?` and `[...]`: there are no version ranges, no"
+    " regular expressions and no exclusions"
+)
+_NAME = "is no image name; write lower-case words separated by `/`, such as team/app, without a tag"
+_PLATFORMS = "all platforms of an image are copied, so take the key out"
 Tag = Annotated[str, _checked(valid_tag, f"is no tag; write {_CHARACTERS}")]
 TagPattern = Annotated[str, _checked(_PATTERN.fullmatch, _GLOB)]
 ImageName = Annotated[str, _checked(valid_repository, _NAME)]
@@ -38,12 +42,19 @@ class SourceKeys(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     repository: str | None = None
-    tags: tuple[TagPattern, ...] = ()
+    tags: Annotated[tuple[TagPattern, ...], Field(examples=['["1.29", "1.2*"]'])] = ()
     layout: Path | None = None
     archive: Path | None = None
     layouts: Path | None = None
     tag: str | None = None
     names: tuple[Tag, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_text(cls, value: object) -> object:
+        if isinstance(value, str) and value:
+            raise ValueError(f"is a mapping for images; write {_as_mapping(value)}")
+        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -56,7 +67,8 @@ class SourceKeys(BaseModel):
         if "tags" in self.model_fields_set and not self.tags:
             raise ValueError("tags is empty; name one at least, or take the key out to mirror the repository's own tag")
         if self.tag and not (self.layout or self.archive):
-            raise ValueError(f"tag goes with layout or archive, not with {given[0]}")
+            better = f"; write tags: [{self.tag!r}]" if self.repository else ""
+            raise ValueError(f"tag goes with layout or archive, not with {given[0]}{better}")
         if self.names and self.layouts:
             raise ValueError("names does not go with layouts; their names come from their annotations")
         if self.names and (len(self.tags) > 1 or any(map(is_glob, self.tags))):
@@ -64,9 +76,28 @@ class SourceKeys(BaseModel):
         return self
 
 
+def _as_mapping(text: str) -> str:
+    """Return what to write instead of a source that was written as `mirrord copy` or docker take it."""
+    scheme, colon, rest = text.partition(":")
+    files = {"oci": "layout", "oci-archive": "layout", "docker-archive": "archive"}
+    if colon and scheme in files:
+        return f"{{{files[scheme]}: {rest}}}"
+    if text.startswith(("/", "./")):
+        return f"{{layout: {text}}}"
+    reference = rest.removeprefix("//") if rest.startswith("//") else text
+    repository, _, tag = reference.rpartition(":")
+    if repository and valid_tag(tag) and "@" not in repository:
+        return f'{{repository: {repository}, tags: ["{tag}"]}}'
+    return f"{{repository: {reference}}}"
+
+
 class ImageSpec(BaseModel):
     """An image mirror's own keys; its attributes are those of `names.Images`."""
 
+    hints: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("platforms", "platform", "from.platforms", "from.platform"), _PLATFORMS),
+        **dict.fromkeys(("tags", "repository", "layout", "layouts", "archive"), "it goes below `from:`"),
+    }
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: SourceKeys = Field(alias="from", examples=["{repository: docker.io/library/nginx}"])

@@ -1,0 +1,204 @@
+"""Mistakes that people make who come from docker, helm, git or another mirroring tool, and what they are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mirrord.config.load import load_folder
+from mirrord.errors import ConfigError
+from mirrord.syncer.port import load_syncers
+
+TARGETS = """targets:
+  ghcr: {kind: image, to: ghcr.io/team}
+  shop: {kind: helm, to: "oci://ghcr.io/charts"}
+  one: {kind: git, to: "https://git.example/team/one.git"}
+  tagged: {kind: image, to: "ghcr.io/team/app:v1"}
+mirrors:
+  - {name: used, kind: image, from: {repository: quay.io/a/used, tags: [v1]}, to: [ghcr]}
+"""
+LINE = TARGETS.count("\n") + 1
+IMAGE = "{{name: m, kind: image, from: {}, to: local}}"
+TAGS = "{{name: m, kind: image, from: {{repository: a.example/x, tags: {}}}, to: local}}"
+AS = "{{name: m, kind: image, as: {}, from: {{repository: a.example/x}}, to: local}}"
+HELM = "{{name: m, kind: helm, from: {}, to: local}}"
+GIT = "{{name: m, kind: git, from: {}, to: local}}"
+SOURCE = "from: {repository: a.example/x}"
+NO_TAG = (
+    "matches no tag; write a tag such as v1.2, or a glob with `*`, `?` and `[...]`: there are no version ranges, no"
+)
+PLATFORMS = "unknown key; all platforms of an image are copied, so take the key out"
+
+MISTAKES = [
+    (
+        IMAGE.format("docker.io/library/nginx:1.29"),
+        'from: is a mapping for images; write {repository: docker.io/library/nginx, tags: ["1.29"]}',
+    ),
+    (IMAGE.format("'docker://quay.io/a/b:v1'"), 'write {repository: quay.io/a/b, tags: ["v1"]}'),
+    (IMAGE.format("'oci:/srv/build'"), "write {layout: /srv/build}"),
+    (IMAGE.format("'docker-archive:/srv/app.tar'"), "write {archive: /srv/app.tar}"),
+    (IMAGE.format("/srv/build"), "write {layout: /srv/build}"),
+    (IMAGE.format("registry.example:5000/a"), "write {repository: registry.example:5000/a}"),
+    (
+        IMAGE.format("{repository: a.example/x, tag: v1}"),
+        "tag goes with layout or archive, not with repository; write tags: ['v1']",
+    ),
+    (TAGS.format("['>=1.2 <2']"), f"from.tags[0]: '>=1.2 <2' {NO_TAG} regular expressions and no exclusions"),
+    (TAGS.format("['^v[0-9]+$']"), f"from.tags[0]: '^v[0-9]+$' {NO_TAG} regular"),
+    (TAGS.format("['!latest']"), f"from.tags[0]: '!latest' {NO_TAG} regular"),
+    (TAGS.format("{versions: '>=3'}"), 'from.tags: a mapping is not a list; write a list, such as ["1.29", "1.2*"]'),
+    (f"{{name: m, kind: image, platforms: [linux/amd64], {SOURCE}, to: local}}", f"m.platforms: {PLATFORMS}"),
+    (IMAGE.format("{repository: a.example/x, platforms: [linux/amd64]}"), f"m.from.platforms: {PLATFORMS}"),
+    (f"{{name: m, kind: image, tags: [v1], {SOURCE}, to: local}}", "m.tags: unknown key; it goes below `from:`"),
+    (AS.format("Team/App"), "m.as: 'Team/App' is no image name; write lower-case words separated by `/`"),
+    (
+        AS.format("'app:v1'"),
+        "m.as: 'app:v1' is no image name; write lower-case words separated by `/`, such as team/app, without a tag",
+    ),
+    (
+        HELM.format("https://a.example/charts/index.yaml"),
+        (
+            "m.from: 'https://a.example/charts/index.yaml' is the index;"
+            " write the URL of its folder: https://a.example/charts"
+        ),
+    ),
+    (HELM.format("https://a.example/x-1.0.0.tgz"), "is one archive; write the URL of the folder that has index.yaml"),
+    (HELM.format("{url: https://a.example}"), "a mapping is not text; write text, such as https://grafana.github.io"),
+    (
+        HELM.format("a.example/charts"),
+        "m.from: 'a.example/charts' is no URL; write https://host/path or oci://host/path",
+    ),
+    ("{name: m, kind: helm, to: local}", "m.from: is missing; write from: https://grafana.github.io/helm-charts"),
+    ("{name: m, kind: helm, as: x, from: https://a.example, to: local}", "m.as: unknown key; charts keep their names"),
+    (
+        GIT.format("https://github.com/a/b/tree/main"),
+        "m.from: https://github.com/a/b/tree/main is no repository at github; write https://github.com/a/b.git",
+    ),
+    (GIT.format("https://github.com/a"), "is no repository at github; write OWNER/NAME behind the host"),
+    (
+        "{name: m, kind: git, as: a/b, from: https://git.example/a/b, to: local}",
+        "m.as: 'a/b' is no repository name; write the name alone, without owner and `.git`",
+    ),
+    (
+        "{name: m, kind: git, refs: [main], from: https://git.example/a/b, to: local}",
+        "m.refs[0]: 'main' selects no branches or tags; write full names or globs, such as refs/heads/main",
+    ),
+    ("{name: m, kind: git, refs: ['^tags/v1'], from: https://git.example/a/b, to: local}", "such as ^refs/tags/v1"),
+    (
+        "{name: m, kind: git, branches: [main], from: https://git.example/a/b, to: local}",
+        "m.branches: unknown key; write refs: [refs/heads/main]",
+    ),
+    (f"{{name: m, kind: image, {SOURCE}}}", "m.to: is missing; write to: [ghcr, tagged, local]"),
+    ("{name: m, kind: git, from: https://git.example/a/b}", "m.to: is missing; write to: [one, local]"),
+    (f"{{name: m, kind: image, {SOURCE}, to: ghrc}}", "m.to[0]: 'ghrc' is no target; did you mean 'ghcr'?"),
+    (f"{{name: m, kind: image, {SOURCE}, to: x}}", "m.to[0]: 'x' is no target; known are ghcr, local, tagged"),
+    (
+        f"{{name: m, kind: image, {SOURCE}, to: quay.io/team}}",
+        (
+            "m.to[0]: 'quay.io/team' is no target; write it as `to`"
+            " of a target below `targets:`, and the name of that target here"
+        ),
+    ),
+    (
+        f"{{name: m, kind: image, {SOURCE}, to: tagged}}",
+        "targets.tagged.to: ghcr.io/team/app:v1 has a tag; write the repository only",
+    ),
+    (f"{{name: m, kind: image, {SOURCE}, to: local, interval: 6h}}", "m.interval: unknown key; write every: 6h"),
+    (f"{{name: m, kind: image, {SOURCE}, to: local, targets: [ghcr]}}", "m.targets: unknown key; write to: and the"),
+]
+
+
+def problems(folder: Path, text: str) -> tuple[str, ...]:
+    (folder / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_folder(folder, load_syncers(), {})
+    return tuple(problem.replace(f"{folder}/", "") for problem in refused.value.problems)
+
+
+@pytest.mark.parametrize(("mirror", "told"), MISTAKES, ids=range(len(MISTAKES)))
+def test_mistakes_in_mirrors(tmp_path: Path, mirror: str, told: str) -> None:
+    """Each mistake is one line with file and line in front, and names what to write instead."""
+    (problem,) = problems(tmp_path, f"{TARGETS}  - {mirror}\n")
+    assert problem.startswith("a.yaml:5: " if "targets." in told else f"a.yaml:{LINE}: mirrors.m"), problem
+    assert told in problem
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "source", "told"),
+    [
+        (
+            "helm",
+            "shop",
+            "https://{}.example",
+            (
+                "target 'shop' is oci://ghcr.io/charts, written by mirror 'a' ('shop') at"
+                " a.yaml:8 too; write {mirror} in `to` of target 'shop'"
+            ),
+        ),
+        ("git", "one", "https://git.example/x/{}", "write {mirror} in `to` of target 'one'"),
+        ("image, as: x", "ghcr", "{{repository: a.example/{}}}", "give one of the mirrors another `as:`"),
+        ("image, as: x", "local", "{{repository: a.example/{}}}", "give one of the mirrors another `as:`"),
+    ],
+)
+def test_two_mirrors_at_one_place(tmp_path: Path, kind: str, target: str, source: str, told: str) -> None:
+    """Two mirrors that write one place are told how each gets a place of its own."""
+    entries = (f"  - {{name: {name}, kind: {kind}, from: {source.format(name)!r}, to: {target}}}\n" for name in "ab")
+    (problem,) = problems(tmp_path, TARGETS + "".join(entries).replace("'{", "{").replace("}'", "}"))
+    assert problem.startswith(f"a.yaml:{LINE + 1}: mirrors.b.to: ")
+    assert told in problem
+
+
+def test_two_targets_for_one_place(tmp_path: Path) -> None:
+    """Two targets that are one place are named, and which key to change."""
+    more = "  - {name: b, kind: image, as: used, from: {repository: a.example/b}, to: again}\n"
+    targets = TARGETS.replace("targets:\n", "targets:\n  again: {kind: image, to: ghcr.io/team}\n")
+    (problem,) = problems(tmp_path, targets + more)
+    assert problem.endswith("too; change `to` of target 'ghcr' or 'again'")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "hosts: {h.example: {auth: {username: u, password: ${TOKEN}}}}",
+            (
+                "a.yaml:1: is no YAML (did not find expected"
+                " ',…}'); variables and templates are not replaced; write {env: NAME} for a secret"
+            ),
+        ),
+        (
+            "hosts:\n  h.example:\n    auth: {username: u, password: {{ token }}}",
+            "a.yaml:3: is no YAML; variables and templates are not replaced; write {env: NAME} for a secret",
+        ),
+        (
+            "hosts:\n  h.example:\n    auth:\n      username: u\n      password: ${TOKEN}",
+            (
+                "a.yaml:5:"
+                " hosts.h.example.auth.password: variables are not replaced in the configuration; write {env: TOKEN}"
+            ),
+        ),
+        (
+            "hosts: {h.example: {auth: {username: u, password: $ecret}}}",
+            (
+                "a.yaml:1: hosts.h.example.auth.password: a"
+                " secret may not stand in the configuration; write {env: NAME}, {file: /path} or {credential: name}"
+            ),
+        ),
+        (
+            "mirrors: {m: {kind: image}}",
+            "a.yaml:1: mirrors: is not a list; begin each mirror with a dash, such as - {name: app, kind: image, …}",
+        ),
+        (
+            "targets: [{name: t}]",
+            (
+                "a.yaml:1: targets: is not a mapping; write a name and its keys, such as ghcr: {kind:"
+                " image, to: ghcr.io/team}"
+            ),
+        ),
+    ],
+    ids=range(6),
+)
+def test_other_mistakes(tmp_path: Path, text: str, told: str) -> None:
+    """Variables, templates and sections of the wrong shape are told as what they are; no secret is repeated."""
+    assert problems(tmp_path, f"{text}\n") == (told,)
