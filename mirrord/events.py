@@ -56,7 +56,8 @@ class BytesRead(NamedTuple):
 class BytesSent(NamedTuple):
     """`fresh` content bytes of `digest` went to `target`, `total` bytes in all.
 
-    `target` is `<mirror>/<target>` in a run of a mirror, and the place as it was typed in a copy without one.
+    A pack of Git has no digest, and no size before it is made: they are "" and 0. `target` is `<mirror>/<target>` in a
+    run of a mirror, and the place as it was typed in a copy without one.
     """
 
     target: str

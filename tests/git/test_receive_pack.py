@@ -71,10 +71,13 @@ class Cache:
     git: Git
     path: Path
     tip: str
+    sent: list[int] = field(default_factory=list)  # bytes of packs, as they were told
 
     async def push(self, host: Host, *changes: Change) -> Pushed:
         http: Http = host  # type: ignore[assignment]  # all that is used of it
-        return await receive_pack(self.git, http, self.path, ADDRESS, changes or [Change(MAIN, None, self.tip)])
+        return await receive_pack(
+            self.git, http, self.path, ADDRESS, changes or [Change(MAIN, None, self.tip)], on_sent=self.sent.append
+        )
 
 
 @pytest.fixture
@@ -101,6 +104,7 @@ async def test_what_is_sent(cache: Cache) -> None:
     assert commands.endswith(packet(f"{cache.tip} {ZERO} {OLD}"))
     assert pack[:8] == b"\0\0\0\2\0\0\0\0"  # of no objects: all are there
     assert host.sizes == [len(host.sent)]
+    assert cache.sent == [len(b"PACK" + pack)]
     assert pushed == Pushed((RefResult(MAIN, PushStatus.CREATED), RefResult(OLD, PushStatus.DELETED)))
 
 

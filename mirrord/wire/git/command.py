@@ -43,12 +43,15 @@ _HEAD: Final = LONGEST // 4  # the first lines tell the cause, the last ones the
 _LINE: Final = 2048
 _ENDS: Final = re.compile(rb"[\r\n]")
 _PROGRESS: Final = re.compile(rb"(?:remote: )?[A-Z][A-Za-z ]+: +\d+% ")
+_WRITTEN: Final = re.compile(rb"Writing objects: +100% \(\d+/\d+\), (\d{1,9}(?:\.\d\d)?) (bytes|KiB|MiB|GiB) .*done\.")
+_UNITS: Final = {b"bytes": 1, b"KiB": 1 << 10, b"MiB": 1 << 20, b"GiB": 1 << 30}
 
 
 class ErrorText:
     """Collects an error stream; what it holds does not grow with what is said."""
 
     def __init__(self) -> None:
+        self.written = 0  # bytes, see `Output`
         self._seen: set[bytes] = set()
         self._lines: list[bytes] = []
         self._size = 0
@@ -71,6 +74,8 @@ class ErrorText:
         if len(line) >= _LINE:
             line = line[:_LINE].rpartition(b" ")[0]  # at a blank: half a secret would not be known as one
         line = line.rstrip()
+        if written := _WRITTEN.match(line):
+            self.written += round(float(written[1]) * _UNITS[written[2]])
         if line in self._seen or not line or _PROGRESS.match(line):
             return
         self._seen.add(line)
@@ -107,6 +112,7 @@ class Output:
     status: int  # its exit status
     out: bytes  # what it wrote
     err: str  # what it said: redacted, each line once, at most 16 KiB
+    written: int = 0  # bytes of packs that it says it sent, rounded by it to two decimals of a unit
 
 
 class Git:
@@ -236,7 +242,7 @@ class Git:
         stderr = said.text()
         if end.status not in ok:
             raise classify(end.status, stderr, host)
-        return Output(end.status, end.out, stderr)
+        return Output(end.status, end.out, stderr, said.written)
 
     def _prepared(self, wanted: Invocation) -> Path:
         """Return where it can run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ from mirrord.wire.http.client import Http
 BATCH = 500
 EXPLICIT = 50  # refs named one by one; beyond, each costs a walk over all refs (500 of 20 000: 6 s, a wildcard 2.4 s)
 EVERYTHING = ("refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*")
-_PUSH = ("push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules")
+_PUSH = ("push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules", "--progress")
 VIEWS: Final = "mirrord-views"
 """In the folder of the repository that is shown; `MirrorCache.care` sweeps what a crash left there."""
 
@@ -71,9 +71,12 @@ async def push(
     changes: Sequence[Change],
     *,
     held: Mapping[str, str] | None = None,
+    on_sent: Callable[[int], None] = lambda _: None,
     deadline: float | None = None,
 ) -> Pushed:
     """Bring the changes, and nothing else, to a destination which was seen to have the refs `held`.
+
+    `on_sent` hears of the bytes of packs that went: over HTTP while they go, over ssh afterwards, as git rounds them.
 
     What moved since then is not overwritten unseen. Refs that make room for others (`dev` for `dev/x`) are deleted
     first, all others last. Never `--atomic`: one protected branch would fail everything.
@@ -87,16 +90,16 @@ async def push(
     """
     changes = [change for change in changes if change.ref.startswith((HEADS, TAGS))]
     if address.scheme != "ssh":
-        return await receive_pack(git, http, folder, address, changes, deadline=deadline)
+        return await receive_pack(git, http, folder, address, changes, on_sent=on_sent, deadline=deadline)
     done: list[Pushed] = []
     error: MirrordError | None = None
     for stage in _stages(changes, held or {}):
         try:
             if len(stage) > EXPLICIT:
-                done.append(await _many(git, folder, address, stage, deadline))
+                done.append(await _many(git, folder, address, stage, on_sent=on_sent, deadline=deadline))
             else:
                 args = [*_leases(stage), "--", address.url, *map(_spec, stage)]
-                done.append(await _push(git, folder, address, args, deadline))
+                done.append(await _push(git, folder, address, args, on_sent=on_sent, deadline=deadline))
         except MirrordError as failed:
             error = error or failed
     if error is not None and not done:
@@ -104,7 +107,15 @@ async def push(
     return joined(done, error)
 
 
-async def _many(git: Git, folder: Path, address: Address, changes: Sequence[Change], deadline: float | None) -> Pushed:
+async def _many(
+    git: Git,
+    folder: Path,
+    address: Address,
+    changes: Sequence[Change],
+    *,
+    on_sent: Callable[[int], None],
+    deadline: float | None,
+) -> Pushed:
     done: list[Pushed] = []
     for batch in batches(changes, BATCH):
         refs = {change.ref: change.new for change in batch if change.new is not None}
@@ -115,7 +126,7 @@ async def _many(git: Git, folder: Path, address: Address, changes: Sequence[Chan
             with ExitStack() as stack:
                 place = await asyncio.to_thread(stack.enter_context, view(folder, refs))
                 args = [*_leases(named if fresh else batch), "--", address.url, *specs]
-                done.append(await _push(git, place, address, args, deadline))
+                done.append(await _push(git, place, address, args, on_sent=on_sent, deadline=deadline))
         except MirrordError as error:
             if not done:
                 raise
@@ -168,8 +179,17 @@ def in_the_way(standing: str, coming: str) -> bool:
     return folder or (standing.startswith(_ODD) and standing.endswith(f"/{coming}"))
 
 
-async def _push(git: Git, folder: Path, address: Address, args: Sequence[str], deadline: float | None) -> Pushed:
+async def _push(
+    git: Git,
+    folder: Path,
+    address: Address,
+    args: Sequence[str],
+    *,
+    on_sent: Callable[[int], None],
+    deadline: float | None,
+) -> Pushed:
     output = await git.run([*_PUSH, *args], folder=folder, remote=address, ok=(0, 1), deadline=deadline)
+    on_sent(output.written)
     results = parse_porcelain(output.out)
     if output.status and all(result.ok for result in results):  # git prints `Everything up-to-date` even then
         raise classify(output.status, output.err, address.host)

@@ -54,11 +54,12 @@ async def receive_pack(
     address: Address,
     changes: Sequence[Change],
     *,
+    on_sent: Callable[[int], None],
     deadline: float | None = None,
 ) -> Pushed:
     """Bring the changes, and nothing else, from the repository in `folder` to a host; see `push`."""
     check(address, git.book.policy(address.host))
-    host = _Host(git, http, folder, address, deadline)
+    host = _Host(git, http, folder, address, on_sent, deadline)
     offered = await host.advertised()
     todo, done = _decided(changes, offered)
     haves = set(await _known(git, folder, offered.refs.values())) if any(one.new for one in todo) else set[str]()
@@ -105,6 +106,7 @@ class _Host:
     http: Http
     folder: Path
     address: Address
+    on_sent: Callable[[int], None]
     deadline: float | None
 
     async def advertised(self) -> Advertisement:
@@ -125,7 +127,7 @@ class _Host:
                 stdin = "".join([*(f"{oid}\n" for oid in sorted(wants)), *(f"^{oid}\n" for oid in sorted(haves))])
                 piped = self.git.piped([*_PACK, *more], folder=self.folder, stdin=stdin.encode())
                 read = await stack.enter_async_context(piped)
-            body = await _upload(head, read)
+            body = await _upload(head, read, self.on_sent)
             call = HttpRequest(
                 "POST",
                 f"{self.address.url}/git-receive-pack",
@@ -156,8 +158,11 @@ class _Host:
         return answer
 
 
-async def _upload(head: bytes, read: Read | None) -> Upload:
-    """Return a body of known size when it is short, else one that is made while it is sent, and that once."""
+async def _upload(head: bytes, read: Read | None, on_sent: Callable[[int], None]) -> Upload:
+    """Return a body of known size when it is short, else one that is made while it is sent, and that once.
+
+    `on_sent` hears of the bytes of the pack, and not of the commands in `head`.
+    """
     start, ended = bytearray(head), read is None
     while read is not None and not ended and len(start) <= BUFFER:
         piece = await read()
@@ -171,8 +176,10 @@ async def _upload(head: bytes, read: Read | None) -> Upload:
             raise BrokenError("a pack that is made while it is sent cannot be sent twice; the next run tries again")
         taken = True
         yield bytes(start)
+        on_sent(len(start) - len(head))
         while read is not None and not ended and (more := await read()):
             yield more
+            on_sent(len(more))
 
     return Upload(len(start) if ended else None, content)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -73,9 +73,11 @@ class Push:
     """Changes refs at one destination, and keeps what became of each."""
 
     to: GitDestination  # where
+    on_sent: Callable[[int], None]  # hears of the bytes of packs that go
     after: Refs = field(default_factory=lambda: Refs({}))  # what the destination showed when it was last looked at
     results: dict[str, RefResult] = field(default_factory=dict)  # what git said, by ref
     errors: dict[str, MirrordError] = field(default_factory=dict)  # why a ref (or `HEAD`) is not what it shall be
+    sent: int = 0  # bytes of packs that went
 
     async def carry_out(self, held: Refs, changes: Sequence[Change], head: str | None = None) -> None:
         """Push what is new, switch the default branch, delete what it was: a host keeps its default branch.
@@ -140,7 +142,9 @@ class Push:
             self.errors.pop(change.ref, None)
         to = self.to
         try:
-            pushed = await push(to.git, to.http, to.folder, to.address, changes, held=self.after.refs)
+            pushed = await push(
+                to.git, to.http, to.folder, to.address, changes, held=self.after.refs, on_sent=self._went
+            )
         except MirrordError as error:
             why = self.to.explained(error)
             self.errors |= dict.fromkeys((change.ref for change in changes), why)
@@ -160,6 +164,10 @@ class Push:
         if pushed.error is not None:
             left = named - {result.ref for result in pushed.results}
             self.errors |= dict.fromkeys(left, self.to.explained(pushed.error))
+
+    def _went(self, count: int) -> None:
+        self.sent += count
+        self.on_sent(count)
 
     async def _see(self) -> None:
         self.after = await self.to.look() or Refs({})

@@ -80,7 +80,9 @@ class LfsTransfer:
 
         def went(pointer: Pointer, count: int) -> None:
             self.sent[target] += count
-            self.services.events.emit(BytesSent(target, f"sha256:{pointer.oid}", count, pointer.size))
+            self.services.events.emit(
+                BytesSent(f"{self.mirror.name}/{target}", f"sha256:{pointer.oid}", count, pointer.size)
+            )
 
         errors = await upload(server, self.cache.folder, self.owed[target], went)
         # Why it did not come explains more than that it is not here.

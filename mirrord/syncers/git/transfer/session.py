@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from mirrord.errors import ContentError, MirrordError
+from mirrord.events import BytesSent
 from mirrord.model.ledger import settled
 from mirrord.model.plan import Step
 from mirrord.model.run import Receipt
@@ -175,7 +177,7 @@ class GitSession:
                 note = await destination.make(options_of(push.target).visibility, description)
             if push.lfs:
                 await self._lfs.send(name, destination)
-            attempt = Push(destination)
+            attempt = Push(destination, partial(self._sent, name))
             changes = await self._aside(lambda: push.changes(held or Refs({})))
             held_back = self._secured.held_back(changes)
             todo = tuple(change for change in changes if change.ref not in held_back)
@@ -188,7 +190,7 @@ class GitSession:
             attempt.errors |= stuck
         self._lfs.doubt(name, attempt.errors.values())
         old = {change.ref: change.old for change in changes}
-        return await self._aside(
+        receipts = await self._aside(
             lambda: [
                 self._lfs.receipt(step)
                 if step.item == LFS
@@ -196,6 +198,14 @@ class GitSession:
                 for step in push.work
             ]
         )
+        pushed = {change.ref for change in todo if change.new}
+        first = next((number for number, one in enumerate(receipts) if one.step.item in pushed), None)
+        if first is not None:  # one pack has what all refs need: it is counted once
+            receipts[first] = replace(receipts[first], sent=attempt.sent)
+        return receipts
+
+    def _sent(self, target: str, count: int) -> None:
+        self._services.events.emit(BytesSent(f"{self._mirror.name}/{target}", "", count, 0))
 
     def _destination(self, target: Target) -> GitDestination:
         cache, http = self._cache, self._services.http

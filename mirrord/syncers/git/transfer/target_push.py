@@ -106,11 +106,11 @@ def done(step: Step, note: str = "") -> Receipt:
 
 def _together(step: Step, receipts: Sequence[Receipt]) -> Receipt:
     """Return one receipt for many: the worst outcome, with the first reasons for it."""
-    bad = [one for one in receipts if not one.good]
+    bad, sent = [one for one in receipts if not one.good], sum(one.sent for one in receipts)
     if not receipts:
         return Receipt(step, Outcome.KEPT, "everything was as upstream")
     if not bad:
-        return Receipt(step, Outcome.DONE, f"{len(receipts)} refs changed")
+        return Receipt(step, Outcome.DONE, f"{len(receipts)} refs changed", sent=sent)
     worst = next((one for one in bad if one.outcome is Outcome.FAILED), bad[0])
     reasons = "; ".join(one.detail for one in bad[:_NAMED])
-    return Receipt(step, worst.outcome, f"{len(bad)} of {len(receipts)} refs: {reasons}", worst.code)
+    return Receipt(step, worst.outcome, f"{len(bad)} of {len(receipts)} refs: {reasons}", worst.code, sent)
