@@ -12,7 +12,7 @@ from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import OnReceipt, Session
 
 TURN: Final = 64  # items of a list after which others get their turn
-_MANY: Final = 1000  # steps, which take some milliseconds
+_MANY: Final = 100  # steps, which take some tenths of a millisecond
 
 
 async def execute(plan: Plan, session: Session, parallel: int, on_receipt: OnReceipt) -> None:

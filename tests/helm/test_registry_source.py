@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,14 +9,12 @@ import pytest
 
 from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
-from mirrord.syncers.helm.names import CHART_TYPES, CONFIG_TYPE
 from mirrord.syncers.helm.syncer import SYNCER
-from mirrord.syncers.helm.transfer import oci
 from mirrord.testing import Registry
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import Chart, build_chart
-from mirrord.wire.oci.descriptor import OCI_MANIFEST
 from tests.support.chartprograms import helm, helms
+from tests.support.chartregistry import put_chart
 from tests.support.chartruns import ChartRuns, open_chart_runs, sound
 from tests.support.frontserver import open_front
 
@@ -43,21 +40,6 @@ async def push(runs: ChartRuns, registry: Registry, *charts: Chart) -> None:
             source.add(chart)
         mirror = runs.mirror(source.url, name="there", keys={"max_loss": 1}, registry=registry)
         assert (await runs.run(mirror)).result is Result.SUCCESS
-
-
-def put(registry: Registry, name: str, chart: Chart) -> str:
-    """Put a chart to `team/charts/<name>` without a tag, and return its digest."""
-
-    def blob(media_type: str, data: bytes) -> dict[str, object]:
-        return {"mediaType": media_type, "digest": registry.content.put_blob(path, data), "size": len(data)}
-
-    path = f"team/charts/{name}"
-    config, layer = (
-        blob(CONFIG_TYPE, oci.config_of(chart.metadata)),
-        blob(CHART_TYPES[0], chart.data),
-    )
-    body = {"schemaVersion": 2, "config": config, "layers": [layer]}
-    return registry.content.put_manifest(path, OCI_MANIFEST, json.dumps(body).encode())
 
 
 def move(registry: Registry, chart: Chart, tag: str) -> None:
@@ -104,7 +86,7 @@ async def test_several_tags_for_one_version(registry: Registry, runs: ChartRuns)
     await push(runs, registry, app)
     tags = registry.tags["team/charts/app"]
     tags["3.0.0"] = tags["1.0.0"]
-    tags["latest"], tags["2.0.0"] = tags["1.0.0"], put(registry, "app", again)
+    tags["latest"], tags["2.0.0"] = tags["1.0.0"], put_chart(registry, "app", again)
     run = await runs.run(runs.mirror(f"oci://{registry.host}/team/charts/app", local=LOCAL))
     assert run.result is Result.SUCCESS
     assert run.problems == ("app-2.0.0: says that it is app 1.0.0, and so does tag 1.0.0 with other content; left out",)
@@ -115,7 +97,7 @@ async def test_several_tags_for_one_version(registry: Registry, runs: ChartRuns)
 async def test_another_name_is_another_chart(registry: Registry, runs: ChartRuns) -> None:
     """A repository whose chart has another name than itself is named and left out."""
     await push(runs, registry, CERT)
-    registry.tags["team/charts/cert"]["1.0.0"] = put(registry, "cert", build_chart("app", "1.0.0"))
+    registry.tags["team/charts/cert"]["1.0.0"] = put_chart(registry, "cert", build_chart("app", "1.0.0"))
     run = await runs.run(runs.mirror(f"oci://{registry.host}/team/charts/cert", local=LOCAL))
     assert run.problems == ("cert-1.0.0: says that it is 'app' '1.0.0'; left out",)
     assert sound(runs.local()) == {"cert-v1.14.5": CERT.digest}

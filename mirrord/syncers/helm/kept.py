@@ -68,7 +68,7 @@ class RunNotes:
             until += [datetime.fromisoformat(known["ripe"])] if "ripe" in known else []
         except (KeyError, ValueError):
             return False
-        if now >= min([*until, *(trouble.until for trouble in self.troubles.values())]):
+        if now >= min([*until, *[trouble.until for trouble in self.troubles.values()]]):
             return False
         if all(target.name != LOCAL for target in mirror.targets):
             return True

@@ -45,8 +45,8 @@ async def poll_registry(http: Http, url: str, spec: HelmSpec, known: Mapping[str
     failed = {reference: error for reference, error in found.items() if isinstance(error, MirrordError)}
     if failed and len(failed) == len(found):
         raise next(iter(failed.values()))
-    tags = {reference: sorted(some) for reference, some in found.items() if not isinstance(some, MirrordError)}
-    digest = Digest.of(json.dumps({reference.name: some for reference, some in tags.items()}, sort_keys=True).encode())
+    listed = {reference: tags for reference, tags in found.items() if not isinstance(tags, MirrordError)}
+    tags, digest = await asyncio.to_thread(_sorted, listed)
     if digest == known.get("digest") and not failed:
         return Polled(None, known)
     reading = _Reading(repositories, spec, now)
@@ -55,7 +55,14 @@ async def poll_registry(http: Http, url: str, spec: HelmSpec, known: Mapping[str
             Problem(_name(reference), f"cannot be read now: {error}", left_out=True, chart=_name(reference))
         )
     await reading.workers.each(tags.items(), lambda one: reading.read(*one))
-    return Polled(reading.index(), {"digest": str(digest)})
+    return Polled(await asyncio.to_thread(reading.index), {"digest": str(digest)})
+
+
+def _sorted(listed: Mapping[Reference, list[str]]) -> tuple[Mapping[Reference, list[str]], Digest]:
+    """Return the tags of each repository in order, and a digest of all of them."""
+    tags = {reference: sorted(some) for reference, some in listed.items()}
+    text = json.dumps({reference.name: some for reference, some in tags.items()}, sort_keys=True)
+    return tags, Digest.of(text.encode())
 
 
 async def _tags(repository: Repository) -> list[str] | MirrordError:
@@ -72,6 +79,7 @@ class _Reading:
         self._repositories, self._spec, self._now = repositories, _of_tags(spec), now
         self.workers = Workers(AT_ONCE)
         self._problems: list[Problem] = []
+        self._found: list[list[tuple[ChartVersion, ChartVersion]]] = []  # of each chart, what is listed and what it is
         self._entries: dict[str, ChartVersion] = {}
         self.unread: list[Problem] = []
 
@@ -85,9 +93,7 @@ class _Reading:
                 found[chart.version] = entry
 
         await self.workers.each(charts, look)
-        there = [(chart, found[chart.version]) for chart in charts if chart.version in found]
-        for chart, entry in sorted(there, key=lambda pair: pair[0].version != pair[1].version):  # own tags first
-            self._take(chart, entry)
+        self._found.append([(chart, found[chart.version]) for chart in charts if chart.version in found])
 
     def _wanted(self, reference: Reference, tags: Sequence[str]) -> Sequence[ChartVersion]:
         name = _name(reference)
@@ -100,7 +106,10 @@ class _Reading:
         return [choice.chart for choice in choose(listed, self._spec, self._now).values()] if valid_name(name) else []
 
     def index(self) -> Index:
-        """Return what was read."""
+        """Return what was read; once."""
+        for some in self._found:
+            for chart, entry in sorted(some, key=lambda pair: pair[0].version != pair[1].version):  # own tags first
+                self._take(chart, entry)
         problems, unread = (tuple(sorted(some, key=str)) for some in (self._problems, self.unread))
         return Index(tuple(self._entries.values()), problems, unread=unread)
 
