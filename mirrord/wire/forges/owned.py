@@ -170,7 +170,7 @@ class Gitee(OwnerForge):
             r"repository size exceeds|exceeds 1024\.00 MB",
             "the repository is over Gitee's limit; take large branches out with `refs:`, or ask Gitee for more",
         ),
-        (r"file size.{0,40}(limit|exceed)", "a file is over Gitee's limit for one file"),
+        (r"file size.{0,40}(limit|exceed)|\bfile: .{1,200} exceeds [0-9]", "a file is over Gitee's limit for one file"),
         (
             r"reject by mode|protected branch|保护分支",
             "open the branch for force pushes in the repository's branch settings",

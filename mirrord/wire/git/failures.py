@@ -23,12 +23,17 @@ _STATUS: Final = r"(?:returned error:|RPC failed; HTTP|server returned|HTTP) (?:
 class _Row(NamedTuple):
     pattern: re.Pattern[str]
     make: Callable[[str], errors.MirrordError]
-    step: str
+    step: str  # what to do next
+    lead: str  # in front of what was said
+
+    def error(self, where: str, said: str) -> errors.MirrordError:
+        return self.make(f"{where}{self.lead}{said} ({self.step})")
 
 
-def _row(make: Callable[[str], errors.MirrordError], step: str, *patterns: str) -> _Row:
+def _row(make: Callable[[str], errors.MirrordError], step: str, *patterns: str, lead: str = "") -> _Row:
     """Make a row; `.*` in its patterns stands for `_BETWEEN`."""
-    return _Row(re.compile("|".join(patterns).replace(".*", _BETWEEN), re.IGNORECASE | re.MULTILINE), make, step)
+    pattern = re.compile("|".join(patterns).replace(".*", _BETWEEN), re.IGNORECASE | re.MULTILINE)
+    return _Row(pattern, make, step, lead)
 
 
 def _untrusted(reason: str) -> Callable[[str], errors.MirrordError]:
@@ -39,6 +44,11 @@ def _lasting(kind: type[errors.MirrordError]) -> Callable[[str], errors.MirrordE
     return lambda text: permanent(kind(text))
 
 
+# What git-fsck(1) calls an object that writes outside of its place, or runs something, in a checkout.
+_HARM: Final = (
+    r"\bobject [0-9a-f]{40,64}: "
+    r"(?:hasDot(?:dot|git)?|gitmodules(?:Url|Path|Name|Symlink|Update|Blob|Large)|gitattributes\w{1,30}): "
+)
 _MOVED = "it was moved; write its new address, redirects are not followed"
 _OBJECTS = "the host misses LFS objects of it; with `lfs: true` the next run brings it all that upstream has"
 _LACKING: Final = re.compile(r"gh008|unknown git lfs objects?|lfs objects are missing", re.IGNORECASE)
@@ -47,6 +57,11 @@ _TOKEN = "the credential is missing, wrong, expired, or may not do this; see `au
 # The first row whose pattern is found decides. Rows for one cause come before those for what it looks like in passing:
 # git says `early EOF` and `index-pack failed` after nearly everything.
 _TABLE: Final = (
+    # What does harm to whoever checks it out (CVE-2014-9390, CVE-2018-11235, CVE-2018-17456)
+    _row(errors.UnsupportedError, "upstream has to take it out of its history; until then leave out with `refs:` the "
+         "refs that have it", _HARM, lead="refused: dangerous content: "),
+    _row(errors.UnsupportedError, "the object is malformed, and who checks objects refuses it; upstream has to replace "
+         "it, or the host to let it pass (`receive.fsck.NAME=warn`)", r"\bobject [0-9a-f]{40,64}: [a-z0-9]{3,40}: "),
     # Trust
     _row(_untrusted("host_key"), "the host's key is not the one that is known; ask the host for its fingerprint before "
          "you correct `known_hosts:`", r"remote host identification has changed", r"host key for .* has changed"),
@@ -78,19 +93,45 @@ _TABLE: Final = (
     _row(errors.UnsupportedError, "SHA-256 and SHA-1 repositories cannot be mirrored into one another",
          r"mismatched algorithms", r"does not support this repository's hash algorithm"),
     _row(errors.RefusedError, _OBJECTS, _LACKING.pattern),
-    _row(errors.RefusedError, "the host has a limit for sizes; ask there for more, or leave the refs out that need it",
-         r"gh001", r"size exceeds limit", r"exceeds? .*(?:limit|file size)", r"\bsize .*, exceeds ",
-         r"pack exceeds maximum allowed size", r"larger than .* limit"),
+    _row(errors.RefusedError, "a file is over the host's limit for one file; ask there for more, or leave out with "
+         "`refs:` the refs that have it", r"gh001", r"file size limit", r"blobs? which exceed",
+         r"larger than the allowed size", r"\bfile:? \S.* exceeds? [0-9]"),
+    _row(errors.RefusedError, "the host has a limit for sizes; ask there for more, or leave out with `refs:` the refs "
+         "that need it", r"size exceeds limit", r"exceeds? .*(?:limit|file size|quota)", r"\bsize .*, exceeds ",
+         r"pack exceeds maximum allowed size", r"larger than .* limit", r"exceed the allocated storage"),
     _row(errors.RefusedError, "the push is too big for that host in one piece; use its ssh address",
          rf"{_STATUS}41[13]\b", r"rpc failed; http 400\b"),
-    _row(errors.RefusedError, "the host's rules forbid it", r"(?:pre-receive|update|hook) hook declined",
-         r"protected branch", r"hook declined", r"deny updating a hidden ref",
-         r"deletion of the current branch prohibited",
-         r"refusing to (?:delete|update)", r"denying non-fast-forward"),
-    _row(errors.BusyError, "it moved there meanwhile; the next run sees it", r"\(stale info\)", r"\(fetch first\)",
+    _row(errors.DeniedError, "give the token the scope `workflow`", r"refusing to allow .*workflow",
+         r"without .{0,3}workflow.{0,3} scope"),
+    _row(errors.RefusedError, "the host found what looks like secrets in the commits; allow them at the address that it"
+         " names, or switch its push protection off", r"push protection", r"cannot contain secrets"),
+    _row(errors.RefusedError, "the commits have an e-mail address that the host's account keeps private; switch that "
+         "protection off in the account's settings there", r"g[he]007", r"publish a private e-?mail"),
+    _row(errors.RefusedError, "the host checks who wrote, committed or signed; switch that check off for the mirror's "
+         "repository", r"verified e-?mail", r"(?:author|committer)(?:'s)? e-?mail", r"checkcommitauthor",
+         r"must (?:be|have) (?:verified )?sign(?:ed|atures?)", r"unverified commit"),
+    _row(errors.RefusedError, "the host keeps such refs to itself; take them out with `refs:`", r"hidden ref"),
+    _row(errors.RefusedError, "the default branch cannot be deleted; another one must be the default branch first",
+         r"delet(?:e|ing|ion of) the current branch", r"default branch .*cannot be deleted"),
+    _row(errors.RefusedError, "the host forbids to delete it; let the mirror's account delete there",
+         r"deletion prohibited", r"denying ref deletion", r"protected from deletion", r"delete protected",
+         r"cannot delete (?:this|a|the) "),
+    _row(errors.RefusedError, "the host forbids forced pushes; allow them for the mirror's account",
+         r"non-fast-forward", r"force[ -]?push", r"forced push", r"强制推送"),
+    _row(errors.RefusedError, "it is protected there; let the mirror's account push to it", r"protected",
+         r"gh0(?:06|13)", r"rule violations", r"保护分支"),
+    _row(errors.RefusedError, "a rule of the host forbids it; change that rule, or take the ref out with `refs:`",
+         r"hook declined", r"\bdeclined\b", r"prohibited", r"refusing to update", r"(?<!permission )\bdenied\b",
+         r"(?<!update )not allowed"),
+    _row(errors.ImmutableError, "it never moves there", r"\(already exists\)", r"^remote: already exists"),
+    _row(errors.BusyError, "it moved there meanwhile; the next run sees it", r"stale info", r"fetch first",
+         r"is at [0-9a-f]+ but expected",
          r"upload-pack: not our ref", r"does not allow request for unadvertised object"),
     # What is damaged
     _row(errors.ContentError, "the copy here is not whole; it is fetched anew", r"shallow update not allowed"),
+    _row(errors.ContentError, "the host's own copy is damaged; its owner has to repair it, and until then nothing "
+         "changes here", r"corruption on the remote side",
+         r"^remote: .*unable to read (?:tree|sha1)?\s*\(?[0-9a-f]{40}"),
     _row(errors.ContentError, "objects are damaged or missing, there or here; the copy here is checked",
          r"did not send all necessary objects", r"bad object", r"does not match index", r"unable to resolve reference",
          r"repository corruption", r"object file .* is (?:empty|corrupt)", r"loose object .* is corrupt",
@@ -118,6 +159,7 @@ _TABLE: Final = (
          r"name or service not known", r"temporary failure in name resolution"),
     _row(errors.RefusedError, "the host does not take such a request", rf"{_STATUS}4\d\d\b"),
     _row(errors.ServerError, "the host failed", rf"{_STATUS}5\d\d\b", r"internal server error", r"\bserver error\b",
+         r"failed to (?:update|delete|start|report|write)", r"transaction failed", r"unable to migrate objects",
          r"^remote: .*no space left"),
     _row(errors.ContentError, "it answers, and not as Git does: a login page, or another kind of address",
          r"not valid: is this a git repository", r"protocol error: bad line length", r"invalid server response",
@@ -144,7 +186,7 @@ def classify(status: int, stderr: str, host: str) -> errors.MirrordError:
     text = words(stderr) or f"git ended with status {status} and said nothing"
     for row in _TABLE:
         if row.pattern.search(stderr):
-            error = row.make(f"{lead}{text} ({row.step})")
+            error = row.error(lead, text)
             if isinstance(error, errors.RefusedError) and (found := _HTTP_STATUS.search(stderr)):
                 error.status = int(found[1])
             return error
@@ -175,6 +217,7 @@ _LABEL: Final = re.compile(r"\A(?:(?:remote|fatal|error): *)+", re.IGNORECASE)
 _STAGE: Final = re.compile(
     r"To |hint: |warning: |Everything up-to-date|fatal: the remote end hung up|fatal: Could not read from remote"
     r"|Please make sure you have|and the repository exists|error: failed to push some refs"
+    r"|(?:remote: )?fatal: (?:fsck error in pack|index-pack failed|fetch-pack: invalid index-pack output)"
 )
 
 
@@ -183,27 +226,20 @@ def lacks_objects(refusal: str) -> bool:
     return _LACKING.search(refusal) is not None
 
 
-_REFUSALS: Final = (
-    _row(errors.RefusedError, _OBJECTS, _LACKING.pattern),
-    _row(errors.RefusedError, "the host has a limit for sizes; ask there for more, or leave out what needs it",
-         r"size exceeds|exceeds .*(?:limit|file size)|gh001"),
-    _row(errors.RefusedError, "the host does not let this ref be written", r"hidden ref"),
-    _row(errors.RefusedError, "the default branch cannot be deleted; another must be the default one first",
-         r"current branch", r"default branch"),
-    _row(errors.RefusedError, "the host's rules forbid it; allow forced pushes and deletion there",
-         r"protected", r"declined", r"denied", r"prohibited", r"denying", r"non-fast-forward", r"not allowed"),
-    _row(errors.BusyError, "it moved there meanwhile; the next run sees it", r"stale info", r"fetch first",
-         r"is at [0-9a-f]+ but expected"),
-    _row(errors.ImmutableError, "it never moves there", r"already exists"),
-    _row(errors.ContentError, "what came there could not be unpacked", r"unpack", r"missing necessary objects"),
-    _row(errors.ServerError, "the host failed", r"lock", r"unable to", r"cannot", r"failed"),
-)  # fmt: skip
-
-
 def per_ref(ref: str, reason: str) -> errors.MirrordError:
-    """Return the error of a ref that was rejected for that reason; the others of its push went through."""
+    """Return the error of a ref that a host rejected for that reason; the others of its push went through."""
     text = redact(reason)[:_LONGEST]
-    for row in _REFUSALS:
-        if row.pattern.search(reason):
-            return row.make(f"{ref}: {text} ({row.step})")
+    for row in _TABLE:
+        if row.pattern.search(f"remote: {reason}"):  # what a host says of its disk is not of ours
+            return row.error(f"{ref}: ", text)
     return errors.RefusedError(f"{ref}: {text}")
+
+
+def advised(error: errors.MirrordError, step: str) -> errors.MirrordError:
+    """Return the error of the table with the next step that fits this kind of host in place of the table's own."""
+    text = str(error)
+    own = next((f" ({row.step})" for row in _TABLE if text.endswith(f" ({row.step})")), "")
+    message = f"{text.removesuffix(own)} ({step})"
+    return (
+        type(error)(message, error.status) if isinstance(error, errors.RefusedError) else errors.RefusedError(message)
+    )

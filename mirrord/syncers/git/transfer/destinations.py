@@ -15,7 +15,7 @@ from mirrord.wire.forges.port import Forge
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.changes import Change, PushStatus, RefResult
 from mirrord.wire.git.command import Git
-from mirrord.wire.git.failures import per_ref, words
+from mirrord.wire.git.failures import advised, per_ref, words
 from mirrord.wire.git.lsrefs import ls_refs
 from mirrord.wire.git.push import push
 from mirrord.wire.git.refs import HEADS, Refs
@@ -60,12 +60,9 @@ class GitDestination:
         return note
 
     def explained(self, error: MirrordError) -> MirrordError:
-        """Add the next step that this kind of host is known for."""
-        hint = self.forge.explain(str(error))
-        if hint is None or hint in str(error):
-            return error
-        message = f"{error}; {hint}"
-        return type(error)(message, error.status) if isinstance(error, RefusedError) else RefusedError(message)
+        """Return the error with the next step that this kind of host is known for, where it is known for one."""
+        step = self.forge.explain(str(error))
+        return error if step is None else advised(error, step)
 
 
 @dataclass(slots=True)

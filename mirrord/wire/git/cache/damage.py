@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Final
 
-from mirrord.errors import ContentError, MirrordError, StorageError
+from mirrord.errors import ContentError, MirrordError, StorageError, UnsupportedError
 from mirrord.wire.git.cache.bare import HISTORIC, INCOMING, Bare
 from mirrord.wire.git.cache.repair import again, disk, swap
 from mirrord.wire.git.command import Git
@@ -30,6 +30,8 @@ _BROKEN: Final = re.compile(r"^(?:error|fatal): .*", re.MULTILINE)
 
 def doubtful(error: MirrordError) -> bool:
     """Whether a failure may come from damaged objects of ours: git's words do not tell ours from those of upstream."""
+    if isinstance(error, UnsupportedError):  # upstream's content is whole, and not carried
+        return False
     return isinstance(error, ContentError | StorageError) or type(error) is MirrordError  # `failures` has no row for it
 
 
