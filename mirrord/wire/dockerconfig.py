@@ -1,7 +1,17 @@
-"""Credentials from docker's own configuration and its credential helpers, so that `docker login` is enough.
+"""Credentials from the files of docker and podman and from their credential helpers, so that one `login` is enough.
 
-Order: `DOCKER_AUTH_CONFIG` (the JSON itself), then `config.json` in `DOCKER_CONFIG` or `~/.docker`; in each
-`credHelpers`, then `credsStore`, then `auths`. A host is matched exactly, never by prefix.
+The places are asked in this order, and the first one that has a credential for the whole host ends the search:
+
+1. `DOCKER_AUTH_CONFIG`, the JSON itself
+2. the file that `REGISTRY_AUTH_FILE` names
+3. docker's `config.json`, in `DOCKER_CONFIG` or `~/.docker`
+4. podman's `containers/auth.json`, in `XDG_RUNTIME_DIR` (without it `/run/containers/UID/auth.json`), then in
+   `XDG_CONFIG_HOME` or `~/.config`
+
+In each place `credHelpers` come before `credsStore`, and that before `auths`. A host is matched exactly, never by
+prefix. A key of `auths` may have a scheme, a slash at its end, and the path of an API version; docker's own entry for
+Docker Hub has all of them. Without a scheme, what follows the host is a namespace, as podman writes it: `host/team` is
+for the repositories below `team`, and the longest one that fits is used.
 """
 
 from __future__ import annotations
@@ -11,7 +21,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +29,8 @@ from typing import Any, Final
 from mirrord.errors import ConfigError
 from mirrord.files import IrregularError, open_regular
 from mirrord.program import Invocation, run
-from mirrord.wire.secret import Credential, Secret
+from mirrord.wire.host import Login, Logins
+from mirrord.wire.secret import Credential, Secret, redact
 
 LARGEST: Final = 4 * 1024 * 1024
 HELPER_SECONDS: Final = 30.0
@@ -32,74 +43,134 @@ HUB_KEYS: Final = (
 )
 """How Docker Hub is spelled in `config.json`, the spelling of `docker login` first."""
 
+_HUB: Final = "docker.io"
+_HUB_HOSTS: Final = frozenset({_HUB, "index.docker.io", "registry-1.docker.io"})
+_VERSIONS: Final = ("", "v1", "v2")  # paths of a registry's API, which say nothing about repositories
+_NOT_FOUND: Final = "credentials not found"  # docker's helpers say this where they work and know nothing
+_HEARD: Final = 16 * 1024  # bytes of what a failed helper says that are looked at
+_SHOWN: Final = 300  # and characters of it that are shown
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HOST = re.compile(r"[\x21-\x7e]+")  # CVE-2020-5260: a newline in what a helper reads would start another question
+
+
+class _HelperError(Exception):
+    """A credential helper that gave no answer; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class DockerKeyring:
     """Looks a host up whenever asked: files and helpers may change under a running daemon."""
 
-    # environment; `DOCKER_AUTH_CONFIG`, `DOCKER_CONFIG`, `HOME` and `PATH` are read
+    # environment; the variables named above, `HOME` and `PATH` are read
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     seconds: float = HELPER_SECONDS  # how long a helper may take
 
-    async def find(self, host: str) -> Credential | None:
-        """Return the credential for exactly this `host[:port]`, or None.
+    async def find(self, host: str) -> Logins:
+        """Return the credentials for exactly this `host[:port]`, and what went wrong with helpers.
 
         Raises:
-            ConfigError: a configuration is not readable as JSON, too large, or holds a credential that HTTP cannot
-                carry; names the file, never its content.
+            ConfigError: a file is not readable as JSON, too large, or holds a credential that HTTP cannot carry; names
+                the file, never its content.
         """
-        for origin, config in await asyncio.to_thread(self._configurations):
-            found = await self._in(config, host, origin)
-            if found is not None:
-                return found
-        return None
+        found: list[Login] = []
+        failures: list[str] = []
+        for place in self._places():
+            name, config = await asyncio.to_thread(_read, place)
+            try:
+                helped = await self._helped(config, host)
+            except _HelperError as error:
+                helped = None
+                failures.append(str(error))
+            found += [helped] if helped else _written(config, host, name)
+            if any(not login.namespace for login in found):
+                break
+        return Logins(tuple(found), tuple(failures))
 
-    def _configurations(self) -> list[tuple[str, dict[str, Any]]]:
-        found = []
-        inline = self.environ.get("DOCKER_AUTH_CONFIG")
-        if inline:
-            found.append(("DOCKER_AUTH_CONFIG", _parsed("DOCKER_AUTH_CONFIG", os.fsencode(inline))))
-        folder, home = self.environ.get("DOCKER_CONFIG"), self.environ.get("HOME")
-        if folder or home:
-            path = Path(folder or f"{home}/.docker") / "config.json"
-            if data := _content(path):
-                found.append((str(path), _parsed(str(path), data)))
-        return found
+    def _places(self) -> Iterator[bytes | Path]:
+        """Yield the JSON itself, then the files that may be there."""
+        environ, home = self.environ, self.environ.get("HOME")
+        if inline := environ.get("DOCKER_AUTH_CONFIG"):
+            yield os.fsencode(inline)
+        if file := environ.get("REGISTRY_AUTH_FILE"):
+            yield Path(file)
+        if docker := environ.get("DOCKER_CONFIG") or (home and f"{home}/.docker"):
+            yield Path(docker, "config.json")
+        runtime = environ.get("XDG_RUNTIME_DIR")
+        yield Path(runtime, "containers/auth.json") if runtime else Path(f"/run/containers/{os.getuid()}/auth.json")
+        if settings := environ.get("XDG_CONFIG_HOME") or (home and f"{home}/.config"):
+            yield Path(settings, "containers/auth.json")
 
-    async def _in(self, config: dict[str, Any], host: str, origin: str) -> Credential | None:
-        keys = (
-            HUB_KEYS if host == "docker.io" else (host, f"https://{host}", f"https://{host}/v1/", f"https://{host}/v2/")
-        )
+    async def _helped(self, config: dict[str, Any], host: str) -> Login | None:
+        """Return what the first helper says that knows the host."""
         helpers = _mapping(config.get("credHelpers"))
-        for helper in (*(helpers.get(key) for key in keys), config.get("credsStore")):
+        named = [helpers[key] for namespace, key in _keys(helpers, host) if not namespace]
+        for helper in (*named[:1], config.get("credsStore")):
             if isinstance(helper, str) and helper:
-                found = await self._ask(helper, HUB_KEYS[0] if host == "docker.io" else host)
-                if found is not None:
-                    return found
-        auths = _mapping(config.get("auths"))
-        for key in keys:
-            found = _written(_mapping(auths.get(key)), f"{origin}: auths: {key}")
-            if found is not None:
-                return found
+                credential = await self._ask(helper, HUB_KEYS[0] if host == _HUB else host)
+                if credential is not None:
+                    return Login("", credential, f"docker-credential-{helper}")
         return None
 
     async def _ask(self, helper: str, host: str) -> Credential | None:
-        """Run `docker-credential-<helper> get` with the host on its standard input; a broken helper is no answer."""
-        if not _HELPER_NAME.fullmatch(helper) or not _HOST.fullmatch(host):
+        """Run `docker-credential-<helper> get` with the host on its standard input.
+
+        Raises:
+            _HelperError: it gave no answer.
+            ConfigError: it answered with a credential that HTTP cannot carry.
+        """
+        name = f"docker-credential-{helper}"
+        if not _HOST.fullmatch(host):
             return None
-        asking = Invocation((f"docker-credential-{helper}", "get"), self.environ, stdin=host.encode(), folder=".")
+        if not _HELPER_NAME.fullmatch(helper):
+            raise _HelperError(f"{helper[:80]!a} cannot be the name of a credential helper")
+        said = bytearray()
+
+        def hear(piece: bytes) -> None:
+            said.extend(piece[: max(0, _HEARD - len(said))])
+
+        asking = Invocation((name, "get"), self.environ, stdin=host.encode(), folder=".", on_error=hear)
         try:
             ended = await run(asking, limit=LARGEST, deadline=self.seconds)
-            answer = json.loads(b"" if ended.status or ended.ended_for else ended.out)
-        except (OSError, ValueError, RecursionError):
-            return None
-        username, secret = _mapping(answer).get("Username"), _mapping(answer).get("Secret")
-        if not isinstance(username, str) or not isinstance(secret, str) or not secret:
-            return None
-        return _credential(username, secret, f"docker-credential-{helper}")
+        except FileNotFoundError:
+            raise _HelperError(f"{name} is not installed (not in PATH)") from None
+        except OSError as error:
+            raise _HelperError(f"{name} cannot be run: {error.strerror}") from error
+        if ended.ended_for:
+            raise _HelperError(f"{name} failed: {ended.ended_for.value}")
+        if ended.status:
+            words = _words(ended.out) or _words(bytes(said)) or f"exit status {ended.status}"
+            if words.lower().startswith(_NOT_FOUND):
+                return None
+            raise _HelperError(f"{name} failed: {words}")
+        return _answered(ended.out, name)
+
+
+def _answered(data: bytes, name: str) -> Credential | None:
+    """Read what a helper says of a host it knows."""
+    try:
+        answer = _mapping(json.loads(data))
+    except (ValueError, RecursionError):
+        raise _HelperError(f"{name} failed: its answer is not JSON") from None
+    username, secret = answer.get("Username"), answer.get("Secret")
+    if not isinstance(username, str) or not isinstance(secret, str) or not secret:
+        return None
+    return _credential(username, secret, name)
+
+
+def _words(data: bytes) -> str:
+    """Return what a failed helper says, in one line and without secrets; nothing of an answer."""
+    text = " ".join(data[:_HEARD].decode("utf-8", "replace").split())
+    if "Secret" in text:
+        return ""
+    return redact("".join(char if char.isprintable() else " " for char in text))[:_SHOWN]
+
+
+def _read(place: bytes | Path) -> tuple[str, dict[str, Any]]:
+    """Return the name of a place and what it holds, {} when it is not there."""
+    if isinstance(place, bytes):
+        return "DOCKER_AUTH_CONFIG", _parsed("DOCKER_AUTH_CONFIG", place)
+    data = _content(place)
+    return str(place), _parsed(str(place), data) if data else {}
 
 
 def _content(path: Path) -> bytes:
@@ -110,9 +181,11 @@ def _content(path: Path) -> bytes:
         return b""
     except (OSError, IrregularError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"{path}: cannot be read ({why}); fix it or set DOCKER_CONFIG") from error
+        raise ConfigError(
+            f"{path}: cannot be read ({why}); fix it, or set DOCKER_CONFIG or REGISTRY_AUTH_FILE"
+        ) from error
     if len(data) > LARGEST:
-        raise ConfigError(f"{path}: larger than {LARGEST} bytes; is this docker's configuration?")
+        raise ConfigError(f"{path}: larger than {LARGEST} bytes; is this a file of credentials?")
     return data
 
 
@@ -130,7 +203,33 @@ def _mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _written(entry: dict[str, Any], origin: str) -> Credential | None:
+def _keys(entries: Mapping[str, Any], host: str) -> list[tuple[str, str]]:
+    """Return namespace and key of the entries for a host: long namespaces first, and the usual spelling first."""
+    usual = HUB_KEYS if host == _HUB else (host,)
+    found = []
+    for key in entries:
+        scheme, slashes, rest = key.rpartition("://")
+        named, _, path = rest.partition("/")
+        named = _HUB if named.lower() in _HUB_HOSTS else named.lower()
+        if named == host and scheme.lower() in ("", "http", "https"):
+            namespace = "" if slashes or path.strip("/") in _VERSIONS else path.strip("/")
+            found.append((namespace, key))
+    return sorted(found, key=lambda one: (-len(one[0]), usual.index(one[1]) if one[1] in usual else len(usual)))
+
+
+def _written(config: dict[str, Any], host: str, origin: str) -> list[Login]:
+    """Return what `auths` holds for a host."""
+    auths = _mapping(config.get("auths"))
+    found: dict[str, Login] = {}
+    for namespace, key in _keys(auths, host):
+        if namespace not in found:
+            credential = _entry(_mapping(auths[key]), f"{origin}: auths: {key}")
+            if credential is not None:
+                found[namespace] = Login(namespace, credential, f"{origin}, key {key}")
+    return list(found.values())
+
+
+def _entry(entry: dict[str, Any], origin: str) -> Credential | None:
     """Read one entry of `auths`: `identitytoken`, `username` and `password`, or `auth` (base64 of both)."""
     username, password = entry.get("username"), entry.get("password")
     encoded, identity = entry.get("auth"), entry.get("identitytoken")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from mirrord.keyedlock import KeyedLock
 from mirrord.wire.origin import Origin
@@ -60,20 +60,43 @@ def _unwritten(host: str) -> HostPolicy:
     return HostPolicy(host)
 
 
+class Login(NamedTuple):
+    """One credential for a host, or for a part of its repositories."""
+
+    namespace: str  # `team` for `team` and everything below it, "" for the whole host
+    credential: Credential
+    source: str  # where it is written, as messages say it
+
+    def covers(self, repository: str) -> bool:
+        """Whether it is for this repository; "" stands for the host itself."""
+        return not self.namespace or f"{repository}/".startswith(f"{self.namespace}/")
+
+
+class Logins(NamedTuple):
+    """What a keyring knows about one host."""
+
+    found: tuple[Login, ...] = ()  # the first one that covers a repository is used
+    failures: tuple[str, ...] = ()  # of credential helpers, in their own words
+
+    def of(self, repository: str) -> Login | None:
+        """Return what is used for a repository."""
+        return next((login for login in self.found if login.covers(repository)), None)
+
+
 class Keyring(Protocol):
     """Where credentials come from that are not in the configuration."""
 
-    async def find(self, host: str) -> Credential | None:
-        """Return the credential for exactly this host, or None. May run a docker credential helper."""
+    async def find(self, host: str) -> Logins:
+        """Return the credentials for exactly this host. May run a docker credential helper."""
 
 
 @dataclass(slots=True)
 class _Found:
     """What a keyring said of one host."""
 
-    credential: Credential | None  # the answer
+    logins: Logins  # the answer
     until: float  # when it is asked again (monotonic time)
-    refused: Credential | None = None  # what the host refused last
+    refused: Logins  # the answer of which the host refused something last
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +125,10 @@ class HostBook:
         """Return the proxy through which `origin` is reached on behalf of a host, or None."""
         return policy.proxy or self.proxies.to(origin)
 
-    async def credential(self, host: str) -> Credential | None:
-        """Return who we are to a host: as the operator wrote, or as the keyring says, which is asked once for many.
+    async def credential(self, host: str, repository: str = "") -> Credential | None:
+        """Return our credential for a repository at a host: as the operator wrote, or as the keyring says.
+
+        The keyring is asked once for all repositories of a host.
 
         Raises:
             ConfigError: docker's own configuration cannot be read.
@@ -115,14 +140,25 @@ class HostBook:
             found = self._found.get(host)
             if found is None or monotonic() >= found.until:
                 answer = await self.keyring.find(host)
-                found = _Found(answer, monotonic() + KEYRING_LASTS, found.refused if found else None)
+                found = _Found(answer, monotonic() + KEYRING_LASTS, found.refused if found else Logins())
                 self._found[host] = found
-            return found.credential
+            login = found.logins.of(repository)
+            return login.credential if login else None
 
     def refused(self, host: str) -> None:
-        """Hear that a host did not take our credential: the keyring, asked anew, may know a newer one by now."""
+        """Note that a host did not take our credential: the keyring, asked anew, may know a newer one by now."""
         found = self._found.get(host)
         if found is not None:
-            again = found.credential == found.refused
+            again = found.logins == found.refused
             found.until = min(found.until, monotonic() + REFUSED_LASTS) if again else 0.0
-            found.refused = found.credential
+            found.refused = found.logins
+
+    def explain(self, host: str, repository: str = "") -> str:
+        """Return a clause that says which credential `credential` gave, and where it is written; for messages."""
+        if self.policy(host).credential is not None:
+            return "used the credentials of `auth:` under hosts:"
+        found = self._found.get(host)
+        login = found.logins.of(repository) if found else None
+        used = f"used the credentials of {login.source}" if login else f"no credentials for {host} were found"
+        fix = () if login else (f"write `auth:` under hosts:, or run `docker login {host}`",)
+        return "; ".join((used, *(found.logins.failures if found else ()), *fix))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mirrord.testing import DockerRegistry, Registry, build_image, push, require
+from mirrord.testing.running import run
 from tests.support.auth import Auth
 from tests.support.commands import Desk
 
@@ -27,7 +28,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 async def test_basic_at_a_real_registry(desk: Desk) -> None:
-    """`DOCKER_CONFIG` opens a docker-registry with htpasswd; without it the copy fails, and says what is missing."""
+    """Files in docker's and podman's spellings open a docker-registry with htpasswd; a failure says what was used."""
     require("docker-registry", "htpasswd")
     image = build_image(layer_size=50_000)
     async with Registry() as source, DockerRegistry(user=(USER, PASSWORD)) as target:
@@ -35,11 +36,47 @@ async def test_basic_at_a_real_registry(desk: Desk) -> None:
         words = ("copy", f"{source.host}/a:v1", f"{target.host}/a")
         denied = await desk.run(*words)
         assert denied.status == 1
-        assert f"credentials for {target.host} are missing, wrong or not enough" in denied.err
-        folder = written(desk.folder / "docker", config(target.host))
-        assert (await desk.run(*words, DOCKER_CONFIG=str(folder))).status == 0
-        again = await desk.run(*words, DOCKER_CONFIG=str(folder))
-        assert again.out.startswith("copy: noop in ")
+        assert f"(no credentials for {target.host} were found; write `auth:` under hosts:, or run" in denied.err
+        wrong = written(desk.folder / "wrong", config(target.host, password="c4nary-wrong"))
+        denied = await desk.run(*words, DOCKER_CONFIG=str(wrong))
+        assert denied.status == 1
+        assert f"(used the credentials of {wrong}/config.json, key {target.host})" in denied.err
+        assert "c4nary" not in denied.err + denied.out
+        for number, key in enumerate(("{}", "https://{}/v2/", "http://{}", "{}/", "{}/team", "{}/team/app")):
+            folder = written(desk.folder / f"docker{number}", config(key.format(target.host)))
+            said = await desk.run(*words[:2], f"{target.host}/team/app:{number}", DOCKER_CONFIG=str(folder))
+            assert said.status == 0, (key, said.err)
+        other = await desk.run(*words, DOCKER_CONFIG=str(folder))
+        assert f"(no credentials for {target.host} were found" in other.err
+
+
+async def test_podman_s_file(desk: Desk) -> None:
+    """What `podman login` wrote for a part of a registry opens that part, and no other."""
+    require("docker-registry", "htpasswd", "podman")
+    image = build_image(layer_size=50_000)
+    async with Registry() as source, DockerRegistry(user=(USER, PASSWORD)) as target:
+        await push(image, source, "a", ["v1"])
+        file = desk.folder / "auth.json"
+        place = f"{target.host}/team"
+        login = ("podman", "login", "--tls-verify=false", "--authfile", file, "-u", USER, "-p", PASSWORD, place)
+        logged = await run(*login, env=desk.environ)
+        assert logged.status == 0, logged.output
+        assert list(json.loads(file.read_text())["auths"]) == [place]
+        for name, status in (("team/app", 0), ("other", 1)):
+            said = await desk.run("copy", f"{source.host}/a:v1", f"{target.host}/{name}", REGISTRY_AUTH_FILE=str(file))
+            assert said.status == status, said.err
+
+
+async def test_a_helper_that_fails(desk: Desk) -> None:
+    """Its own words are in the error, beside the fact that there were no credentials."""
+    written(desk.folder / "home" / ".docker", '{"credsStore": "test"}')
+    program = helper(desk.folder) / "docker-credential-test"
+    program.write_text("#!/bin/sh\necho 'session ended, run: corp login' >&2\nexit 1\n")
+    async with Registry(auth=Auth(basic=(USER, PASSWORD))) as source:
+        said = await desk.run("copy", f"{source.host}/a:v1", "oci:out", PATH=f"{program.parent}:{desk.environ['PATH']}")
+    assert said.status == 1
+    failure = "docker-credential-test failed: session ended, run: corp login"
+    assert f"no credentials for {source.host} were found; {failure}; write" in said.err
 
 
 @pytest.mark.parametrize("way", ["DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "home", "helper"])

@@ -15,7 +15,7 @@ from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.lsrefs import ls_refs
-from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.host import HostBook, HostPolicy, Login, Logins
 from mirrord.wire.http.client import Http
 from mirrord.wire.secret import Credential, Secret
 from tests.support.canary import Canary
@@ -167,9 +167,9 @@ async def test_a_keyring(tmp_path: Path, host: GitHost, canary: Canary) -> None:
     """Credentials that are not in the configuration come from the keyring, asked for exactly this host."""
 
     class Keyring:
-        async def find(self, host: str) -> Credential | None:
+        async def find(self, host: str) -> Logins:
             asked.append(host)
-            return Credential(canary.user, Secret(canary.text))
+            return Logins((Login("", Credential(canary.user, Secret(canary.text)), "a keyring"),))
 
     asked = list[str]()
     git = Git(tmp_path / "home", HostBook(keyring=Keyring()))

@@ -149,7 +149,7 @@ async def test_commands(world: World) -> None:
     text = out.decode()
     for name, words in {
         "realm": "names the token realm",
-        "wrong": "are missing, wrong or not enough",
+        "wrong": "used the credentials of `auth:` under hosts:",
         "e403": "told ***",
         "e500": "told ***",
         "tls": "TLS",

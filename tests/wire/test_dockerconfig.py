@@ -37,9 +37,9 @@ def keyring(tmp_path: Any) -> Any:
     return make
 
 
-def found(keyring: Any, host: str) -> Any:
-    credential = asyncio.run(keyring.find(host))
-    return credential and (credential.username, credential.password.reveal())
+def found(keyring: Any, host: str, repository: str = "") -> Any:
+    login = asyncio.run(keyring.find(host)).of(repository)
+    return login and (login.credential.username, login.credential.password.reveal())
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,90 @@ def found(keyring: Any, host: str) -> Any:
 def test_entries_of_auths(keyring: Any, entry: Any, expected: Any) -> None:
     """`auth`, `username` and `password`, `identitytoken`; half an entry is none."""
     assert found(keyring({"auths": {"reg.example:5000": entry}}), "reg.example:5000") == expected
+
+
+SPELLINGS = ["{}", "{}/", "https://{}", "https://{}/", "http://{}", "http://{}/", "HTTPS://{}", "{}/v1", "{}/v2/",
+             "https://{}/v1/", "https://{}/v2/", "https://{}/v2", "https://{}/some/path"]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", ["reg.example", "reg.example:5000", "127.0.0.1:5000", "[::1]:5000", "localhost:5000"])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_host_has_many_spellings(keyring: Any, host: str, spelling: str) -> None:
+    """A key of `auths` or `credHelpers` may be a URL of the registry, in any case (docker's ConvertToHostname)."""
+    key = spelling.format(host)
+    assert found(keyring({"auths": {key: {"auth": basic("u:p")}}}), host, "a/b") == ("u", "p")
+    assert found(keyring({"credHelpers": {key: "one"}}, one=SAYS % "h"), host, "a/b") == ("h", host)
+
+
+def test_the_usual_spelling_comes_first(keyring: Any) -> None:
+    """Of several spellings of one host the plain one counts, else the first one of the file; empty ones do not."""
+    auths = {"https://a": {"auth": basic("url:p")}, "a/": {"auth": basic("slash:p")}}
+    assert found(keyring({"auths": auths}), "a") == ("url", "p")
+    assert found(keyring({"auths": {**auths, "a": {"auth": basic("plain:p")}}}), "a") == ("plain", "p")
+    assert found(keyring({"auths": {**auths, "a": {}}}), "a") == ("url", "p")
+
+
+@pytest.mark.parametrize(
+    ("repository", "user"),
+    [("team/app", "app"), ("team/app/sub", "app"), ("team/apple", "team"), ("team", "team"), ("teams/x", "host"),
+     ("other", "host"), ("v2/x", "host"), ("", "host")],
+)  # fmt: skip
+def test_namespaces(keyring: Any, repository: str, user: str) -> None:
+    """Podman's keys for a part of a host: the longest one that covers the repository, segment by segment."""
+    keys = ("a/team", "a", "a/team/app", "b/team", "a/other.evil", "xa/other")
+    ring = keyring({"auths": {key: {"auth": basic(f"{key.rpartition('/')[2]}:p")} for key in keys}})
+    assert found(ring, "a", repository) == ("a" if user == "host" else user, "p")
+
+
+def test_a_namespace_alone(keyring: Any) -> None:
+    """A credential for a part of a host is for nothing else there; at Docker Hub, too."""
+    keys = ("a/team", "docker.io/team/", "index.docker.io/v1")
+    ring = keyring({"auths": {key: {"auth": basic("u:p")} for key in keys}})
+    assert (found(ring, "a", "team/x"), found(ring, "a", "x"), found(ring, "a")) == (("u", "p"), None, None)
+    assert found(ring, "docker.io", "team/x") == found(ring, "docker.io", "library/x") == ("u", "p")
+
+
+PLACES = ("DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME")
+
+
+@pytest.mark.parametrize("count", range(1, len(PLACES) + 1))
+def test_places_in_their_order(tmp_path: Any, count: int) -> None:
+    """Docker's places and podman's: the first one that knows the host; a namespace in an earlier one counts before."""
+    environ = {"HOME": str(tmp_path)}
+    for place in PLACES[-count:]:
+        text = json.dumps({"auths": {"a": {"auth": basic(f"{place}:p")}, f"a/{place.lower()}": {"auth": basic("n:p")}}})
+        file = tmp_path / place / {"DOCKER_CONFIG": "config.json"}.get(place, "containers/auth.json")
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+        environ[place] = {"DOCKER_AUTH_CONFIG": text, "REGISTRY_AUTH_FILE": str(file)}.get(place, str(tmp_path / place))
+    ring, first = DockerKeyring(environ), PLACES[-count]
+    assert found(ring, "a") == (first, "p")
+    assert found(ring, "a", f"{first.lower()}/x") == ("n", "p")
+    source = asyncio.run(ring.find("a")).found[-1].source
+    assert source == f"{first if count == 5 else environ[first]}{SUFFIXES.get(first, '')}, key a"
+
+
+SUFFIXES = {"DOCKER_CONFIG": "/config.json", "XDG_RUNTIME_DIR": "/containers/auth.json",
+            "XDG_CONFIG_HOME": "/containers/auth.json"}  # fmt: skip
+
+
+def test_homes_of_files(tmp_path: Any) -> None:
+    """Without variables: `~/.docker/config.json`, then `~/.config/containers/auth.json`."""
+    ring = DockerKeyring({"HOME": str(tmp_path)})
+    for user, name in (("podman", ".config/containers/auth.json"), ("docker", ".docker/config.json")):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(json.dumps({"auths": {"a": {"auth": basic(f"{user}:p")}}}))
+        assert found(ring, "a") == (user, "p")
+
+
+def test_a_broken_place_behind_an_answer_is_not_looked_at(tmp_path: Any) -> None:
+    """Whoever has a credential is not kept from it by a file that would be asked later."""
+    (tmp_path / "auth.json").write_text("{")
+    inline = json.dumps({"auths": {"a": {"auth": basic("u:p")}}})
+    ring = DockerKeyring({"DOCKER_AUTH_CONFIG": inline, "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")})
+    assert found(ring, "a") == ("u", "p")
+    with pytest.raises(ConfigError, match=r"auth\.json: not a JSON object"):
+        found(ring, "b")
 
 
 @pytest.mark.parametrize("key", HUB_KEYS)
@@ -124,6 +208,43 @@ def test_a_broken_helper_is_no_answer(keyring: Any, script: Any) -> None:
     assert found(ring, "a") == ("file", "p")
 
 
+FAILURES = [
+    ("echo 'token expired, run foo login'; exit 1", "docker-credential-x failed: token expired, run foo login"),
+    ("echo 'token expired,\n  run foo' >&2; exit 1", "docker-credential-x failed: token expired, run foo"),
+    ("exit 3", "docker-credential-x failed: exit status 3"),
+    ("echo nonsense", "docker-credential-x failed: its answer is not JSON"),
+    ('echo \'{"Username":"u","Secret":"c4nary"}\'; exit 1', "docker-credential-x failed: exit status 1"),
+    (
+        "echo 'Authorization: Bearer c4nary0123456789abcdef'; exit 1",
+        "docker-credential-x failed: Authorization: Bearer ***",
+    ),
+    ("sleep 60", "docker-credential-x failed: it took too long"),
+    ("yes c4nary >&2", "docker-credential-x failed: it took too long"),
+    ("printf 'x%.0s' $(seq 1000); exit 1", f"docker-credential-x failed: {'x' * 300}"),
+    ("echo 'credentials not found in native keychain'; exit 1", None),
+    ("echo '{}'", None),
+]
+
+
+@pytest.mark.parametrize(("script", "said"), FAILURES)
+def test_why_a_helper_failed(keyring: Any, script: str, said: str | None) -> None:
+    """Its own words are kept, in one short line and never with what an answer holds; knowing nothing is no failure."""
+    ring = keyring({"credsStore": "x"}, x=script)
+    ring = DockerKeyring(ring.environ, seconds=0.5 if "60" in script or "yes" in script else 5.0)
+    logins = asyncio.run(ring.find("a"))
+    assert (logins.found, logins.failures) == ((), (said,) if said else ())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("none", "docker-credential-none is not installed (not in PATH)"),
+     ("../x", "'../x' cannot be the name of a credential helper")],
+)  # fmt: skip
+def test_a_helper_that_cannot_be_run(keyring: Any, name: str, said: str) -> None:
+    """The failure says which helper is missing, or that it is none."""
+    assert asyncio.run(keyring({"credHelpers": {"a": name}}).find("a")).failures == (said,)
+
+
 @pytest.mark.parametrize("name", ["missing", "../evil", "a/b", "a b", "", 7, "-x"])
 def test_a_missing_or_odd_helper_is_no_answer(keyring: Any, name: Any) -> None:
     """A helper that is not installed is not fatal, and a path is no helper's name."""
@@ -172,8 +293,8 @@ def test_a_huge_file_is_refused(keyring: Any) -> None:
 
 def test_no_configuration_at_all(tmp_path: Any) -> None:
     """Nothing set, nothing there: nobody's credential."""
-    assert asyncio.run(DockerKeyring({}).find("a")) is None
-    assert asyncio.run(DockerKeyring({"HOME": str(tmp_path)}).find("a")) is None
+    assert found(DockerKeyring({}), "a") is None
+    assert found(DockerKeyring({"HOME": str(tmp_path)}), "a") is None
     (tmp_path / ".docker").mkdir()
     (tmp_path / ".docker" / "config.json").write_text(json.dumps({"auths": {"a": {"auth": basic("u:p")}}}))
     assert found(DockerKeyring({"HOME": str(tmp_path)}), "a") == ("u", "p")

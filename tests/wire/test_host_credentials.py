@@ -8,7 +8,7 @@ import pytest
 
 from mirrord.errors import ConfigError
 from mirrord.wire import host as module
-from mirrord.wire.host import KEYRING_LASTS, REFUSED_LASTS, HostBook, HostPolicy
+from mirrord.wire.host import KEYRING_LASTS, REFUSED_LASTS, HostBook, HostPolicy, Login, Logins
 from mirrord.wire.secret import Credential, Secret
 
 
@@ -19,12 +19,13 @@ class Keyring:
         self.password = password
         self.asked = list[str]()
 
-    async def find(self, host: str) -> Credential | None:
+    async def find(self, host: str) -> Logins:
         self.asked.append(host)
         await asyncio.sleep(0)
         if self.password == "":
             raise ConfigError("broken")
-        return Credential("crane", Secret(self.password)) if self.password else None
+        known = Credential("crane", Secret(self.password)) if self.password else None
+        return Logins((Login("", known, "a keyring"),) if known else ())
 
 
 class Clock:

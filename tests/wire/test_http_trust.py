@@ -13,7 +13,7 @@ from aiohttp import abc, web
 
 from mirrord.errors import DeniedError, MirrordError, UnreachableError, UntrustedError
 from mirrord.events import TrustRefused
-from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.host import HostBook, HostPolicy, Login, Logins
 from mirrord.wire.http.message import HttpRequest, Limits, Upload
 from mirrord.wire.http.transport import AiohttpTransport, Tls
 from mirrord.wire.proxy import Proxy
@@ -363,7 +363,7 @@ async def test_the_keyring_is_asked_once_and_only_when_needed(registry: Any, ser
 
         async def find(self, host: str) -> Any:
             self.asked.append(host)
-            return CREDENTIAL
+            return Logins((Login("", CREDENTIAL, "a keyring"),))
 
     open_server = await serve(plain)
     http = client(HostBook(keyring=Keys()))

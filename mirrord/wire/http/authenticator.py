@@ -21,6 +21,17 @@ Ask = Callable[[HttpRequest, HostPolicy], Awaitable[HttpResponse]]
 _SLOW_UPLOAD: Final = 4 * 1024 * 1024  # bytes a second; an upload gets a token that outlives it at this speed
 
 
+def repository_of(scope: str) -> str:
+    """Return the repository that a token scope is about (`repository:team/app:pull`), "" for none."""
+    kind, _, rest = scope.partition(" ")[0].partition(":")
+    return rest.rpartition(":")[0] if kind == "repository" else ""
+
+
+def brings_own(request: HttpRequest) -> bool:
+    """Whether a request has an `Authorization` of its own: the APIs of Git hosts know better than a challenge."""
+    return any(name.lower() == "authorization" for name in (*request.headers, *request.issued))
+
+
 @dataclass(slots=True)
 class Authenticator:
     """What is known about the authentication of all hosts, and what comes of it."""
@@ -34,6 +45,7 @@ class Authenticator:
     async def send(self, request: HttpRequest, policy: HostPolicy, send: Send) -> ResponseStream:
         """Send `request`, with whatever authentication it takes; the answer may still be a refusal."""
         state = self._states.setdefault(policy.host, token.AuthState())
+        repository = repository_of(request.scope)
         need = (request.body.size or 0) / _SLOW_UPLOAD if isinstance(request.body, Upload) else 0.0
         flow = auth.authenticate(state, policy, request.scope, monotonic(), need)
         response: ResponseStream | None = None
@@ -47,9 +59,10 @@ class Authenticator:
                     assert response is not None
                     return response
                 if isinstance(step, auth.Identify):
-                    answer = credential = await self.book.credential(policy.host)
+                    state.asked = True
+                    answer = credential = await self.book.credential(policy.host, repository)
                 elif isinstance(step, auth.Need):
-                    answer = await self._token(state, policy, step, need)
+                    answer = await self._token(state, policy, repository, step, need)
                 else:
                     if response is not None:
                         await response.discard()
@@ -62,13 +75,23 @@ class Authenticator:
                 await response.aclose()
             raise
 
-    async def _token(self, state: token.AuthState, policy: HostPolicy, need: auth.Need, seconds: float) -> token.Token:
+    def explain(self, request: HttpRequest) -> str:
+        """Return a clause that says which credentials a request was sent with; for messages."""
+        state = self._states.get(request.host)
+        if brings_own(request) or (state and state.asked):
+            return self.book.explain(request.host, repository_of(request.scope))
+        return f"{request.host} did not ask for credentials"
+
+    async def _token(
+        self, state: token.AuthState, policy: HostPolicy, repository: str, need: auth.Need, seconds: float
+    ) -> token.Token:
         async with self._locks.hold((policy.host, need.scope)):
             kept = state.token(need.scope, monotonic(), seconds)
             if kept is not None and kept is not need.reject:
                 return kept
-            credential = await self.book.credential(policy.host)
-            flow = token.obtain(state, policy, credential, need.scope, now=monotonic(), wall=self.wall())
+            credential = await self.book.credential(policy.host, repository)
+            login = self.book.explain(policy.host, repository)
+            flow = token.obtain(state, policy, credential, need.scope, now=monotonic(), wall=self.wall(), login=login)
             try:
                 request = next(flow)
                 while True:

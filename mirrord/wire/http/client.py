@@ -20,7 +20,7 @@ from mirrord.errors import ContentError, MirrordError, UntrustedError
 from mirrord.events import Events, RateLimit, Retrying, TrustRefused
 from mirrord.wire import trust
 from mirrord.wire.host import HostBook
-from mirrord.wire.http.authenticator import Authenticator
+from mirrord.wire.http.authenticator import Authenticator, brings_own
 from mirrord.wire.http.body import ResponseStream
 from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, Limits, Upload, refusal
 from mirrord.wire.http.pace import Repeat, RequestClass, admits, decide, retry_after
@@ -217,9 +217,8 @@ class Http:
     async def _open(self, request: HttpRequest) -> ResponseStream:
         """One attempt up to an answer whose status is in `request.ok`."""
         policy = self.book.policy(request.host)
-        # Who brings an `Authorization` of its own (the APIs of Git hosts) knows better than a challenge.
-        brings = any(name.lower() == "authorization" for name in (*request.headers, *request.issued))
-        if not brings and self._sender.at_home(request, policy):
+        brings = brings_own(request)
+        if not brings and self._sender.at_home(request.url, policy):
             response = await self._authenticator.send(request, policy, self._sender.follow)
         else:
             response = await self._sender.follow(request, policy, None)
@@ -240,7 +239,9 @@ class Http:
         if response.status not in request.ok:
             after = retry_after(response.headers.get("retry-after"), self._wall())
             body = await response.head(CAPS.error)
-            raise refusal(request, response.status, response.headers, body, after)
+            home = self._sender.at_home(response.url, self.book.policy(request.host))
+            login = self._authenticator.explain(request) if home else ""
+            raise refusal(request, response.status, response.headers, body, after=after, login=login)
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity") and not request.encoded:
             raise ContentError(

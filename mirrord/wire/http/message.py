@@ -180,7 +180,13 @@ class HttpResponse:
 
 
 def refusal(
-    request: HttpRequest, status: int, headers: Mapping[str, str], body: bytes, after: float | None
+    request: HttpRequest,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    after: float | None = None,
+    login: str = "",
 ) -> MirrordError:
     """Return the error that an answer stands for when `HttpRequest.ok` does not list its status.
 
@@ -190,6 +196,7 @@ def refusal(
         headers: names in lower case.
         body: its first `Caps.error` bytes.
         after: what `Retry-After` said, in seconds.
+        login: a clause that says which credentials were used, "" where none of ours could go.
     """
     reason = _reason(headers.get("content-type", ""), body)
     path = request.url.partition("://")[2].partition("?")[0].partition("/")[2]  # alone: a query may hold a signature
@@ -202,10 +209,9 @@ def refusal(
         error = ServerError(text, after)
         return error if status in RETRIABLE else permanent(error)  # 501, 505, 507… stay as they are
     if status in (401, 403):
-        return DeniedError(f"{text} (credentials for {request.host} are missing, wrong or not enough)", status)
+        return DeniedError(f"{text} ({login})" if login else text, status)
     if status == 404:
-        hint = f"nothing there for us; check the name, and whether it needs credentials for {request.host}"
-        return MissingError(f"{text} ({hint})", status)
+        return MissingError(f"{text} (check the name{f'; {login}' if login else ''})", status)
     return RefusedError(text, status)
 
 
@@ -220,7 +226,7 @@ def _reason(content_type: str, body: bytes) -> str:
 
     Cut before anything looks for secrets in it, and at a blank: half a secret would not be known as one.
 
-    Of a document with a `message` (Git LFS, and forges' APIs) that is told.
+    Of a document with a `message` (Git LFS, and forges' APIs) it is that message.
     """
     text = body.decode("utf-8", "replace")
     try:

@@ -111,9 +111,9 @@ class Sender:
         for transport in transports.values():
             await transport.aclose()
 
-    def at_home(self, request: HttpRequest, policy: HostPolicy) -> bool:
-        """Whether the credentials of the request's host may go where it leads."""
-        return self._way(policy, request.url)[0].home
+    def at_home(self, url: str, policy: HostPolicy) -> bool:
+        """Whether the credentials of a host may go to `url`."""
+        return self._way(policy, url)[0].home
 
     async def follow(self, request: HttpRequest, policy: HostPolicy, authorization: str | None) -> ResponseStream:
         """Send, and follow redirects by hand; once away from home no credential is sent any more, not even back."""

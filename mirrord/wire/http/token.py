@@ -61,6 +61,7 @@ class AuthState:
     aliases: dict[str, str] = field(default_factory=dict)
     # scope → (until when, why): what the token server said no to
     refused: dict[str, tuple[float, str]] = field(default_factory=dict)
+    asked: bool = False  # whether the host ever asked for credentials
 
     def token(self, scope: str, now: float, need: float = 0.0) -> Token | None:
         """Return a token that will do, or None."""
@@ -77,7 +78,14 @@ class AuthState:
 
 
 def obtain(
-    state: AuthState, policy: HostPolicy, credential: Credential | None, scope: str, *, now: float, wall: float
+    state: AuthState,
+    policy: HostPolicy,
+    credential: Credential | None,
+    scope: str,
+    *,
+    now: float,
+    wall: float,
+    login: str = "",
 ) -> Generator[HttpRequest, HttpResponse, Token]:
     """Yield the requests that get a token for `scope` from `state.realm`, and return it.
 
@@ -88,6 +96,7 @@ def obtain(
         scope: what for.
         now: monotonic time.
         wall: Unix time.
+        login: a clause that says where the credential is from, for messages.
 
     Raises:
         DeniedError: the token server refuses our credential, now or less than a minute ago.
@@ -106,7 +115,7 @@ def obtain(
         answer = yield request
     if answer.status != 200:
         after = retry_after(answer.headers.get("retry-after"), wall)
-        error = refusal(request, answer.status, answer.headers, answer.body, after)
+        error = refusal(request, answer.status, answer.headers, answer.body, after=after, login=login)
         if isinstance(error, DeniedError):
             state.refused[scope] = (now + REFUSAL_LASTS, str(error))
         raise error
