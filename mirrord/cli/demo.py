@@ -64,10 +64,10 @@ async def _play(stack: AsyncExitStack, *, once: bool) -> int:
     say("Starting four registries and the daemon, on 127.0.0.1 alone ...")
     stage = await stack.enter_async_context(open_stage())
     doubles = stage.stand_in and f"in-process registries of mirrord.testing ({stage.stand_in})"
-    places = ", ".join(f"{name} {place.host}" for name, place in {"source": stage.source, **stage.targets}.items())
-    say(f"Four {doubles or 'docker-registry servers'}: {places}")
+    servers = ", ".join(f"{name} {place.host}" for name, place in {"source": stage.source, **stage.targets}.items())
+    say(f"Four {doubles or 'docker-registry servers'}:\n  {servers}")
     blobs = len(stage.image.blobs)
-    say(f"At the source waits an image for linux/amd64 and linux/arm64: {blobs} blobs, {size(stage.image.size)}")
+    say(f"The source has an image for linux/amd64 and linux/arm64: {blobs} blobs, {size(stage.image.size)}")
     code = await _publish(stage) or await _sync_charts(stage) or await _sync_code(stage)
     if code or once:
         return code
@@ -81,7 +81,7 @@ async def _play(stack: AsyncExitStack, *, once: bool) -> int:
 
 async def _publish(stage: Stage) -> int:
     """Publish through the daemon, as `mirrord publish` does, and ask every target what it has."""
-    commit = stage.image.digest.hex[-40:]  # any will do
+    commit = stage.image.digest.hex[-7:]  # any will do
     say(f"\n$ mirrord publish {stage.mirror} --image {stage.origin} --branch main --commit {commit}")
     sys.stdout.flush()
     events, names = Events(), build_tags("main", commit)
@@ -100,7 +100,7 @@ async def _publish(stage: Stage) -> int:
         rows.append((name, place, ", ".join(step.names), short(step.digest), size(sent)))
     table(("TARGET", "WHERE", "TAGS", "DIGEST", "BYTES"), rows)
     blobs, reads = len(stage.image.blobs), stage.reads
-    say(f"\nEvery digest was asked for again and is the source's. {blobs} blobs, {reads} reads at the source.")
+    say(f"\nEvery target was asked again: all digests equal the source's. {blobs} blobs, {reads} reads at the source.")
     return 0
 
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -80,6 +81,18 @@ def table_of(text: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for line in lines if (row := re.split(r"\s{2,}", line.strip())) and len(row) == 5}
 
 
+def lines(text: str) -> set[str]:
+    """Return the lines of what the demo prints without what differs from one time to the next: numbers and spaces."""
+    return {" ".join(re.sub(r"\b[0-9a-f]{7,64}\b|\d+(?:\.\d+)*", "#", line).split()) for line in text.splitlines()}
+
+
+def pictured() -> str:
+    """Return what the picture in README.md shows at the end."""
+    picture = ET.parse(Path(__file__).parents[2] / "docs/pictures/demo.svg")
+    shown = (group for group in picture.iter("{http://www.w3.org/2000/svg}g") if group.get("visibility") != "hidden")
+    return "\n".join(" ".join(group.itertext()) for group in shown)
+
+
 @pytest.mark.parametrize("server", ["docker-registry", ""], ids=["real", "in-process"])
 async def test_once_publishes_checks_and_ends(tmp_path: Path, server: str) -> None:
     """With `--once` one image gets to three registries and the embedded store under both tags, then all is gone."""
@@ -99,6 +112,8 @@ async def test_once_publishes_checks_and_ends(tmp_path: Path, server: str) -> No
     assert re.search(r"code: success", text), text
     assert len(re.findall(r"^(?:gitea|forge|local) +refs/.*done", text, re.MULTILINE)) == 9
     assert ("docker-registry servers" if server else "in-process registries of mirrord.testing") in text
+    if server:
+        assert not lines(text) - lines(pictured()) - {""}, "record the picture again: docs/pictures/record.py"
     assert not any(listens(address) for address in re.findall(r"127\.0\.0\.1:\d+", text))
     assert list((tmp_path / "tmp").iterdir()) == []
 
