@@ -23,7 +23,7 @@ LONGEST_MODULE, LONGEST_TEST_FILE, LONGEST_FUNCTION = 300, 500, 60
 # Third-party package → the modules (or folders of modules) that may import it. Nothing else may be imported at all.
 DOORS = {
     "alembic": {"mirrord.record"},
-    "aiohttp": {"mirrord.wire.http.lean", "mirrord.wire.http.transport", "mirrord.serve"},
+    "aiohttp": {"mirrord.wire.http.lean", "mirrord.wire.http.exchange", "mirrord.wire.http.transport", "mirrord.serve"},
     "httpx": {"mirrord.wire.api"},  # never on the way of content
     "git": {"mirrord.wire.git.version"},
     "idna": {"mirrord.wire.origin"},

@@ -20,7 +20,7 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], type[MirrordError], st
     ((aiohttp.ServerTimeoutError, TimeoutError), StalledError, "no bytes in time"),
     ((aiohttp.ClientConnectorDNSError,), UnreachableError, "the name cannot be resolved"),
     ((aiohttp.ClientConnectorError,), UnreachableError, "no connection"),
-    ((aiohttp.ClientResponseError,), BrokenError, "an answer that is not HTTP"),
+    ((aiohttp.ClientResponseError, aiohttp.http.HttpProcessingError), BrokenError, "an answer that is not HTTP"),
     ((aiohttp.InvalidURL, ValueError), RefusedError, "the URL cannot be requested"),
     ((aiohttp.ClientError, OSError), BrokenError, "the connection ended in the middle"),
 )

@@ -1,0 +1,135 @@
+"""What goes over a connection, byte by byte, and when a connection is used again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from mirrord.errors import RefusedError, UnreachableError
+from mirrord.wire.http.message import HttpRequest, Limits, Upload, WireRequest
+from mirrord.wire.http.transport import AiohttpTransport, Route
+
+_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "framing"),
+    [
+        ("GET", None, b""),
+        ("HEAD", b"", b""),
+        ("DELETE", None, b"Content-Length: 0\r\n"),
+        ("POST", b"", b"Content-Length: 0\r\n"),
+        ("PUT", b"abc", b"Content-Length: 3\r\n"),
+        ("PUT", Upload(0, _nothing), b"Content-Length: 0\r\n"),
+        ("PUT", Upload(None, _nothing), b"Transfer-Encoding: chunked\r\n"),
+    ],
+)
+async def test_a_request_is_exactly_what_was_asked_for(
+    raw: Any, http: Any, method: str, body: bytes | Upload | None, framing: bytes
+) -> None:
+    """Nothing is added but `Host`, agent, encoding, and how long the body is (RFC 9110 section 8.6)."""
+    heads: list[bytes] = []
+    long = 3 if body == b"abc" else len(b"0\r\n\r\n") if isinstance(body, Upload) and body.size is None else 0
+
+    async def talk(reader: Any, writer: Any) -> None:
+        while True:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            await reader.readexactly(long)
+            writer.write(_OK if method != "HEAD" else _OK[:-2])
+
+    server = await raw(talk)
+    request = HttpRequest(method, f"{server.url}/a%2Fb?c=d", server.host, headers={"Accept": "x/y"}, body=body)
+    await http.fetch(request)
+    await http.fetch(request)
+    start, *fields = heads[0].removesuffix(b"\r\n\r\n").split(b"\r\n")
+    assert start == f"{method} /a%2Fb?c=d HTTP/1.1".encode()
+    names = {field.partition(b":")[0]: field for field in fields}
+    assert names.pop(b"User-Agent").startswith(b"User-Agent: mirrord/")
+    expected = [f"Host: {server.host}".encode(), b"Accept-Encoding: identity", b"Accept: x/y", framing.strip()]
+    assert sorted(names.values()) == sorted(filter(None, expected))
+    assert (heads[1], server.connections) == (heads[0], 1)
+
+
+async def test_a_long_body_of_bytes_is_sent_while_the_answer_is_awaited(raw: Any, client: Any) -> None:
+    """Who refuses a long manifest before all of it came is heard, and the connection is not used again."""
+
+    async def talk(reader: Any, writer: Any) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        await asyncio.Event().wait()
+
+    server, http = await raw(talk), client()
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="status 413"):
+            await http.fetch(HttpRequest("PUT", server.url, server.host, body=bytes(32 << 20)))
+    assert server.connections == 2
+
+
+async def test_a_long_body_of_bytes_arrives_whole(raw: Any, http: Any) -> None:
+    """It goes in pieces, in order, and the connection is used again."""
+    got: list[bytes] = []
+    sent = b"".join(number.to_bytes(4) for number in range(1 << 18))
+
+    async def talk(reader: Any, writer: Any) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            got.append(await reader.readexactly(len(sent)))
+            writer.write(_OK)
+
+    server = await raw(talk)
+    for _ in range(2):
+        await http.fetch(HttpRequest("PUT", server.url, server.host, body=sent))
+    assert (got, server.connections) == ([sent, sent], 1)
+
+
+async def test_schemes_share_no_connection(raw: Any) -> None:
+    """`http://` and `https://` of one authority are two origins: what is asked over TLS never goes out without."""
+
+    async def talk(reader: Any, writer: Any) -> None:
+        while await reader.readexactly(1) == b"G":  # and not the first byte of a TLS handshake
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(_OK)
+
+    server = await raw(talk)
+    transport = AiohttpTransport(Route(), Limits())
+    try:
+        for _ in range(2):
+            answer = await transport.send(WireRequest("GET", f"{server.url}/", server.host))
+            assert [chunk async for chunk in answer.chunks()] == [b"ok"]
+            await answer.aclose()
+            with pytest.raises(UnreachableError):
+                await transport.send(WireRequest("GET", f"https://{server.host}/", server.host))
+    finally:
+        await transport.aclose()
+
+
+async def test_an_unread_answer_ends_its_connection(raw: Any, client: Any) -> None:
+    """What is left of an answer is never taken for the next one."""
+
+    async def talk(reader: Any, writer: Any) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok")
+
+    server, http = await raw(talk), client()
+    for _ in range(2):
+        async with http.stream(HttpRequest("GET", server.url, server.host)) as answer:
+            assert answer.status == 200
+    assert server.connections == 2
+
+
+async def test_a_second_answer_ends_its_connection(raw: Any, client: Any) -> None:
+    """An answer that nobody asked for is never taken for that to the next request."""
+
+    async def talk(reader: Any, writer: Any) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(_OK + _OK.replace(b"ok", b"no"))
+
+    server, http = await raw(talk), client()
+    bodies = [(await http.fetch(HttpRequest("GET", server.url, server.host))).body for _ in range(3)]
+    assert (bodies, server.connections) == ([b"ok"] * 3, 3)
