@@ -31,7 +31,7 @@ from tests.support.frontserver import Shown
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS]
+PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CHANGELOG.md", *DOCS]
 CONFIGURATION = {"settings", "hosts", "targets", "mirrors"}
 
 
@@ -123,6 +123,24 @@ def test_the_readme_lists_the_commands() -> None:
     begin, end = "<!-- commands -->\n", "<!-- /commands -->\n"
     head, _, rest = readme.read_text().partition(begin)
     must_be(readme, f"{head}{begin}{command_table()}{end}{rest.partition(end)[2]}")
+
+
+def outline(page: Path) -> list[str]:
+    """Return what a page consists of, in its order, without its words: headings, rows, code, commands and links."""
+    text, found = page.read_text(), []
+    for part in re.finditer(r"^```.*?^```|^#+|^\|.*|^!|`mirrord [^`]*`|\]\([^)]*\)", text, re.MULTILINE | re.DOTALL):
+        if not part[0].startswith("|"):
+            found.append(part[0])
+            continue
+        cells = re.split(r"(?<!\\)\|", part[0].strip("|"))
+        found.append(f"{len(cells)} cells " + " ".join(re.findall(r"`mirrord [a-z-]+`", cells[0])))
+    return found
+
+
+def test_the_chinese_readme_says_the_same() -> None:
+    """README.zh-CN.md has the headings, tables, code, commands and links of README.md, in the same order."""
+    english = [part for part in outline(ROOT / "README.md") if "README" not in part]
+    assert [part for part in outline(ROOT / "README.zh-CN.md") if "README" not in part] == english
 
 
 def commands(page: Path) -> Iterator[list[str]]:
