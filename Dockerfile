@@ -1,13 +1,16 @@
-# mirrord as a container:
+# mirrord as a container (docs/how-to/containers.md):
 #   docker build -t mirrord .
-#   docker run -v ./conf.d:/etc/mirrord/conf.d:ro -v mirrord:/var/lib/mirrord -p 127.0.0.1:8080:8080 mirrord
-# For a build that can be repeated, pin the base by digest: --build-arg PYTHON=python:3.13-slim-bookworm@sha256:…
+#   docker run -d --read-only --tmpfs /tmp --stop-timeout 180 -v ./conf.d:/etc/mirrord/conf.d:ro \
+#     -v mirrord:/var/lib/mirrord -p 127.0.0.1:8080:8080 mirrord
+# Nothing here depends on the architecture. To build from a fixed base, pin it by digest:
+#   --build-arg PYTHON=python:3.13-slim-bookworm@sha256:…
 ARG PYTHON=python:3.13-slim-bookworm
 
 FROM ${PYTHON} AS build
 WORKDIR /src
 RUN python -m venv /opt/mirrord
 COPY constraints.txt pyproject.toml README.md ./
+COPY systemd ./systemd
 COPY mirrord ./mirrord
 RUN /opt/mirrord/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt .
 
@@ -19,14 +22,17 @@ LABEL org.opencontainers.image.title="mirrord" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
+# The user has a name because ssh refuses to run as one that has none.
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends ca-certificates git \
+ && apt-get install --yes --no-install-recommends ca-certificates git openssh-client \
  && rm -rf /var/lib/apt/lists/* \
+ && groupadd --gid 65532 mirrord \
+ && useradd --uid 65532 --gid mirrord --home-dir /var/lib/mirrord --no-create-home --shell /usr/sbin/nologin mirrord \
  && install -d -m 0755 /etc/mirrord/conf.d \
- && install -d -m 0700 -o 65532 -g 65532 /var/lib/mirrord
+ && install -d -m 0700 -o mirrord -g mirrord /var/lib/mirrord
 COPY --from=build /opt/mirrord /opt/mirrord
-# 0.0.0.0: what is published of a container is its own business; on a bare host the default is 127.0.0.1.
-# MALLOC_…: give memory back after a burst (docs/explanation/performance.md says what was measured).
+# 0.0.0.0: the container engine decides which ports are published. On a bare host the default is 127.0.0.1.
+# MALLOC_…: give memory back after a burst (docs/explanation/performance.md has the measurements).
 ENV PATH=/opt/mirrord/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -39,6 +45,6 @@ WORKDIR /var/lib/mirrord
 VOLUME ["/var/lib/mirrord"]
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 CMD ["mirrord", "healthcheck"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["mirrord", "healthcheck"]
 ENTRYPOINT ["mirrord"]
 CMD ["serve", "-c", "/etc/mirrord/conf.d"]

@@ -1,4 +1,4 @@
-"""The Dockerfile: builds from what is here, runs as nobody, says how it is."""
+"""The Dockerfile and what reaches its build; tests/deploy/test_image.py builds and runs it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import re
 from pathlib import Path
 
 import pytest
-
-import mirrord
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,21 +36,14 @@ def test_base_is_an_argument() -> None:
     assert [value.split()[0] for word, value in ALL if word == "FROM"] == ["${PYTHON}", "${PYTHON}"]
 
 
-def test_runs_as_nobody() -> None:
-    """The process runs as a numeric user that is not root, which `runAsNonRoot` can check, and owns its state only."""
-    assert FINAL["USER"] == "65532:65532"
-    assert "install -d -m 0700 -o 65532 -g 65532 /var/lib/mirrord" in FINAL["RUN"]
-    assert json.loads(FINAL["VOLUME"]) == ["/var/lib/mirrord"]
-
-
 def test_entrypoint() -> None:
-    """The program is process 1, gets the signals and tells its health; no shell is in between."""
+    """The program is process 1 and gets the signals; no shell is in between."""
     assert json.loads(FINAL["ENTRYPOINT"]) == ["mirrord"]
     assert json.loads(FINAL["CMD"]) == ["serve", "-c", "/etc/mirrord/conf.d"]
     assert FINAL["STOPSIGNAL"] == "SIGTERM"
     options, _, command = FINAL["HEALTHCHECK"].partition(" CMD ")
     assert json.loads(command) == ["mirrord", "healthcheck"]
-    assert "--timeout=5s" in options
+    assert "--timeout=10s" in options  # longer than the program itself waits
 
 
 def test_environment() -> None:
@@ -71,21 +62,6 @@ def test_memory_is_given_back() -> None:
     assert sorted(re.findall(r"MALLOC_\w+=\d+", FINAL["ENV"])) == sorted(wanted)
     page = (ROOT / "docs" / "explanation" / "performance.md").read_text()
     assert all(setting in page for setting in wanted)
-
-
-def test_installs_little() -> None:
-    """Only git and the certificates of authorities are added to the base."""
-    installed = re.search(r"apt-get install --yes --no-install-recommends ([a-z -]+) &&", FINAL["RUN"])
-    assert installed
-    assert installed[1].split() == ["ca-certificates", "git"]
-    assert "rm -rf /var/lib/apt/lists/*" in FINAL["RUN"]
-
-
-def test_labels() -> None:
-    """The image says what it is, by the OCI annotation keys, with the version of the program."""
-    labels = dict(re.findall(r'(org\.opencontainers\.image\.\w+)="([^"]*)"', FINAL["LABEL"]))
-    assert {key.rpartition(".")[2] for key in labels} == {"title", "description", "licenses", "version", "revision"}
-    assert ("ARG", f"VERSION={mirrord.__version__}") in ALL
 
 
 COPIED = [name for word, value in BUILD if word == "COPY" for name in value.split()[:-1]]

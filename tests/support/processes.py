@@ -32,6 +32,14 @@ def children() -> set[str]:
     return found
 
 
+def first_child(pid: int) -> int:
+    """Return the process that another one started and not collected yet; LookupError when there is none."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    if not found:
+        raise LookupError(f"process {pid} has no child")
+    return int(found[0])
+
+
 def cpu_of(pid: int) -> float:
     """Return the seconds of CPU that a process has used (fields 14 and 15 of /proc/PID/stat)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

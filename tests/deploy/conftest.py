@@ -1,0 +1,21 @@
+"""The image of this repository, built once for the tests of a process."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from mirrord.testing.servers import require
+from tests.support.container import TOOLS, ContainerImage, built_image, unbuildable
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerImage]:
+    if reason := unbuildable():
+        pytest.skip(reason)
+    require(*TOOLS)
+    folder = tmp_path_factory.mktemp("image")
+    yield built_image(folder)
+    shutil.rmtree(folder)
