@@ -6,7 +6,7 @@ must be quick, must not raise and must not call back into the room.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -46,23 +46,27 @@ class RateLimit(NamedTuple):
 
 
 class BytesRead(NamedTuple):
-    """`fresh` content bytes came from the source for `digest`, `total` bytes in all."""
+    """`fresh` content bytes came from the source, for `target`, as in `BytesSent`, that asked for them first."""
 
-    digest: str
+    target: str
     fresh: int
-    total: int
 
 
 class BytesSent(NamedTuple):
-    """`fresh` content bytes of `digest` went to `target`, `total` bytes in all.
+    """`fresh` content bytes went to `target`.
 
-    A pack of Git has no digest, and no size before it is made: they are "" and 0. `target` is `<mirror>/<target>` in a
-    run of a mirror, and the place as it was typed in a copy without one.
+    `target` is `<mirror>/<target>` in a run of a mirror, and the place as it was typed in a copy without one.
     """
 
     target: str
-    digest: str
     fresh: int
+
+
+class StepSized(NamedTuple):
+    """All that a step needs is known: at most `total` content bytes have to go to `target`, as in `BytesSent`."""
+
+    target: str
+    item: str
     total: int
 
 
@@ -75,9 +79,10 @@ class RunStarted(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """The whole plan is known; doing begins."""
+    """The whole plan is known; doing begins. `work` has, by target, how many steps do something."""
 
     plan: Plan
+    work: Mapping[str, int]
 
 
 class StepDone(NamedTuple):
@@ -113,7 +118,7 @@ class AnswerBroken(NamedTuple):
     error: str
 
 
-Traffic = RequestDone | Retrying | TrustRefused | RateLimit | BytesRead | BytesSent
+Traffic = RequestDone | Retrying | TrustRefused | RateLimit | BytesRead | BytesSent | StepSized
 Event = Traffic | RunStarted | Planned | StepDone | RunFinished | RunSkipped | Reloaded | AnswerBroken
 Listener = Callable[[Event], None]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -98,7 +99,7 @@ async def run_mirror(
                 services = replace(services, ledger=ledger)
             plan = await decide(mirror, syncer, services, memory, run.started)
             run = replace(run, plan=replace(plan, decisions=None))  # what was decided for `open` alone ends with it
-            tell(events.Planned(plan))
+            tell(events.Planned(plan, await asyncio.to_thread(lambda: Counter(step.target for step in plan.active))))
             async with syncer.open(mirror, plan, services) as session:
                 try:
                     await execute(plan, session, parallel, done)

@@ -18,7 +18,6 @@ from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.reserve import free
 from mirrord.blobs.source import BlobSource
 from mirrord.blobs.source_queue import PATIENCE, Patience
-from mirrord.blobs.spool import Spool
 from mirrord.errors import BrokenError, DetachedError, MirrordError, StorageError
 from mirrord.events import BytesRead, BytesSent, Events
 
@@ -155,7 +154,7 @@ class SpoolPool:
 
         def on_bytes(count: int) -> None:
             if not client:
-                self._events.emit(BytesSent(consumer, _called(spool), count, spool.size or 0))
+                self._events.emit(BytesSent(consumer, count))
 
         reader = SpoolReader(spool, spool.queue.join(source), consumer, now, offset, client, on_bytes=on_bytes)
         reader.hold, reader.let_go = partial(self._hold, entry, reader), partial(self._let_go, entry, reader)
@@ -202,11 +201,11 @@ class SpoolPool:
                 return entry
             try:
                 if self.cache.has_room(source):
-                    return self._begin(source)
+                    return self._begin(source, consumer)
             except StorageError:
                 if not client:
                     raise
-            return self._begin(source, streamed=True) if client else None
+            return self._begin(source, consumer, streamed=True) if client else None
 
         return await self._roomed(begun, lambda: {consumer})
 
@@ -230,9 +229,9 @@ class SpoolPool:
                 del self._short[me]
                 self._announce()
 
-    def _begin(self, source: BlobSource, *, streamed: bool = False) -> CacheEntry:
+    def _begin(self, source: BlobSource, consumer: str, *, streamed: bool = False) -> CacheEntry:
         def on_bytes(count: int) -> None:
-            self._events.emit(BytesRead(_called(entry.spool), count, entry.spool.size or 0))
+            self._events.emit(BytesRead(consumer, count))
 
         entry = self.cache.begin(source, on_bytes, streamed=streamed)
         entry.task = asyncio.create_task(self._fill(entry), name=f"read {source}")
@@ -281,7 +280,3 @@ class SpoolPool:
     def _announce(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
-
-
-def _called(spool: Spool) -> str:
-    return spool.digest or str(spool.source)  # in events

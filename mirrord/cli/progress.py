@@ -1,22 +1,24 @@
-"""Shows work under way: one bar for the source and one for each target, or lines where nobody watches."""
+"""Shows work under way: a bar for each target on a terminal, and a line now and then where nobody watches."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
-from mirrord.cli.console import note, size
-from mirrord.events import BytesRead, BytesSent, Event, Events, Planned, Retrying, StepDone
+from mirrord.cli.console import note, plain, size
+from mirrord.events import BytesRead, BytesSent, Event, Events, Planned, Retrying, RunStarted, StepDone, StepSized
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-SOURCE = "source"
+SOURCE: Final = "source"
 EVERY: Final = 10.0  # seconds between two lines
+BARS: Final = 12  # of targets; where there are more, those that are through make room
 
 
 @contextmanager
@@ -25,30 +27,97 @@ def shown(events: Events, *, quiet: bool) -> Iterator[None]:
     if quiet:
         yield
         return
-    with _bars() if sys.stderr.isatty() else nullcontext() as progress:
-        stop = events.listen(_Bars(progress).hear if progress else _Lines().hear)
-        try:
-            yield
-        finally:
-            stop()
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        with _progress() as progress:
+            stop = events.listen(_Bars(progress).hear)
+            try:
+                yield
+            finally:
+                stop()
+        return
+    stop = events.listen(_Lines().hear)
+    try:
+        yield
+    finally:
+        stop()
+
+
+@dataclass(slots=True)
+class Tally:
+    """How far the steps of a plan at one target are; times are of the monotonic clock."""
+
+    planned: int
+    began: float = field(default_factory=time.monotonic)
+    ended: int = 0
+    bad: int = 0
+    sent: int = 0  # bytes
+    last: float = 0.0  # when something was sent
+    _sizes: dict[str, int] = field(default_factory=dict)  # bytes of steps under way, by item
+    _sized: int = 0  # steps whose bytes are known
+    _content: int = 0  # their bytes
+    _through: int = 0  # bytes of those that ended
+    _most: float = 0.0
+
+    def take(self, event: BytesSent | StepSized | StepDone) -> None:
+        """Count what happened at this target."""
+        match event:
+            case BytesSent(_, count):
+                self.sent += count
+                self.last = time.monotonic()
+            case StepSized(_, item, total) if item not in self._sizes:
+                self._sizes[item] = total
+                self._sized += 1
+                self._content += total
+            case StepDone(_, receipt):
+                self.ended += 1
+                self.bad += receipt.bad
+                self._through += self._sizes.pop(receipt.step.item, 0)
+            case _:
+                pass
+
+    @property
+    def share(self) -> float:
+        """How much of the plan is done, from 0 to 1; 1 is when all steps have ended, and it never falls.
+
+        Counted in steps, and within those whose size is known in bytes: they are through, or were sent.
+        """
+        if self.ended >= self.planned:
+            return 1.0
+        share = self.ended / self.planned
+        if self._content:
+            done = min(1.0, max(self._through, self.sent) / self._content)
+            share = max(share, self._sized / self.planned * done)
+        self._most = max(self._most, min(share, 0.99))
+        return self._most
+
+    @property
+    def rate(self) -> str:
+        """The average so far: `24.0 MiB/s`, or "" while it says nothing."""
+        seconds = self.last - self.began
+        return f"{size(self.sent / seconds)}/s" if self.sent and seconds > 0 else ""
+
+    @property
+    def steps(self) -> str:
+        """Count steps: `3/12`, `3/12, 1 failed`."""
+        return f"{self.ended}/{self.planned}{f', {self.bad} failed' if self.bad else ''}"
 
 
 class _Lines:
     """Now and then a line that says how far a run is, and one for each host that has to be asked again."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, _Steps] = {}
+        self._runs: dict[str, Tally] = {}
         self._retried: set[tuple[str, str]] = set()
         self._at = time.monotonic()
 
     def hear(self, event: Event) -> None:
         match event:
-            case Planned(plan):
-                self._runs[plan.mirror] = _Steps(len(plan.active))
-            case StepDone(mirror, receipt) if run := self._runs.get(mirror):
-                run.ended += 1
-                run.bad += receipt.bad
-                run.sent += receipt.sent
+            case Planned(plan, work):
+                self._runs[plan.mirror] = Tally(sum(work.values()))
+            case StepDone(mirror) if run := self._runs.get(mirror):
+                run.take(event)
+            case BytesSent(target) if run := self._runs.get(target.partition("/")[0], self._runs.get("")):
+                run.take(event)
             case Retrying(host, reason) if (host, reason) not in self._retried:
                 self._retried.add((host, reason))
                 note(f"{host}: {reason}; trying again")
@@ -56,44 +125,72 @@ class _Lines:
             self._at = time.monotonic()
             for mirror, run in self._runs.items():
                 if run.ended < run.planned:
-                    note(f"{mirror}: {run}")
+                    failed = f", {run.bad} failed" if run.bad else ""
+                    note(f"{mirror or 'copy'}: {run.ended}/{run.planned} steps, {size(run.sent)} sent{failed}")
 
 
-@dataclass(slots=True)
-class _Steps:
-    planned: int
-    ended: int = 0
-    bad: int = 0
-    sent: int = 0  # bytes
+def _progress() -> Progress:
+    from rich import console, progress, table, text  # noqa: PLC0415 - only a terminal pays for rich
 
-    def __str__(self) -> str:
-        failed = f", {self.bad} failed" if self.bad else ""
-        return f"{self.ended} of {self.planned} steps, {size(self.sent)} sent{failed}"
+    class Bar(progress.BarColumn):
+        """Draws nothing where there is no total to tell of."""
 
+        def render(self, task: progress.Task) -> Any:
+            return text.Text("") if task.total is None else super().render(task)
 
-def _bars() -> Progress:
-    from rich import console, progress  # noqa: PLC0415 - only a terminal pays for rich
-
-    columns = (progress.TextColumn("{task.description}"), progress.BarColumn())
-    counts = (progress.DownloadColumn(binary_units=True), progress.TransferSpeedColumn())
-    return progress.Progress(*columns, *counts, console=console.Console(stderr=True))
+    name = table.Column(no_wrap=True, overflow="ellipsis", max_width=32)
+    return progress.Progress(
+        progress.TextColumn("{task.description}", markup=False, table_column=name),
+        Bar(bar_width=20),
+        progress.TextColumn("{task.fields[text]}", markup=False, table_column=table.Column(no_wrap=True)),
+        console=console.Console(stderr=True),
+    )
 
 
 class _Bars:
+    """A line for what is read, and a bar for each target; while a mirror is planned, a line that says so."""
+
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._bars: dict[str, TaskID] = {}
-        self._totals: dict[str, dict[str, int]] = {}
+        self._tasks: dict[str, TaskID] = {}
+        self._targets: dict[str, Tally] = {}
+        self._read = Tally(1)
 
     def hear(self, event: Event) -> None:
-        if isinstance(event, BytesRead):
-            self._grow(SOURCE, event.digest, event.fresh, event.total)
-        elif isinstance(event, BytesSent):
-            self._grow(event.target, event.digest, event.fresh, event.total)
+        match event:
+            case RunStarted(mirror) if mirror:
+                self._draw(mirror, None, "planning")
+            case Planned(plan, work):
+                self._drop(plan.mirror)
+                for target, planned in work.items():
+                    name = f"{plan.mirror}/{target}" if plan.mirror else target
+                    self._targets[name] = Tally(planned)
+                    self._show(name)
+            case BytesRead(_, count):
+                self._read.take(BytesSent(SOURCE, count))
+                self._draw(SOURCE, None, f"{size(self._read.sent)} read  {self._read.rate}")
+            case BytesSent(name) | StepSized(name) if tally := self._targets.get(name):
+                tally.take(event)
+                self._show(name)
+            case StepDone(mirror, receipt):
+                name = f"{mirror}/{receipt.step.target}" if mirror else receipt.step.target
+                if tally := self._targets.get(name):
+                    tally.take(event)
+                    self._show(name)
 
-    def _grow(self, name: str, digest: str, count: int, total: int) -> None:
-        if name not in self._bars:
-            self._bars[name] = self._progress.add_task(name, total=0)
-        totals = self._totals.setdefault(name, {})
-        totals[digest] = total
-        self._progress.update(self._bars[name], total=sum(totals.values()), advance=count)
+    def _show(self, name: str) -> None:
+        tally = self._targets[name]
+        parts = (f"{tally.share:4.0%}", tally.steps, f"{size(tally.sent)} sent" if tally.sent else "", tally.rate)
+        self._draw(name, tally.share, "  ".join(filter(None, parts)))
+        if tally.ended >= tally.planned and len(self._tasks) > BARS:
+            self._drop(name)
+
+    def _draw(self, name: str, share: float | None, text: str) -> None:
+        if name not in self._tasks:
+            total = None if share is None else 1.0
+            self._tasks[name] = self._progress.add_task(plain(name), total=total, text=text)
+        self._progress.update(self._tasks[name], completed=share or 0.0, text=text)
+
+    def _drop(self, name: str) -> None:
+        if name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(name))

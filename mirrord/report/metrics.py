@@ -113,9 +113,9 @@ class Metrics:
     def __call__(self, event: events.Event) -> None:
         """Count `event`."""
         match event:
-            case events.BytesRead(fresh=count):
+            case events.BytesRead(_, count):
                 self.bytes.labels("read", "").inc(count)
-            case events.BytesSent(target=target, fresh=count):
+            case events.BytesSent(target, count):
                 name = target.rpartition("/")[2]
                 self.bytes.labels("sent", name if name in self._names else "other").inc(count)
             case events.RequestDone(host, _, status, seconds):

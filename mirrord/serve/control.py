@@ -18,7 +18,7 @@ from aiohttp import web
 from mirrord import __version__
 from mirrord.commands import COMMANDS, Command
 from mirrord.errors import BusyError, MirrordError, UsageError
-from mirrord.events import BytesRead, BytesSent, Event, Events, Planned, RunSkipped, RunStarted, StepDone
+from mirrord.events import BytesRead, BytesSent, Event, Events, Planned, RunSkipped, RunStarted, StepDone, StepSized
 from mirrord.report.documents import PIECE, Document, adapter, event_document, pieces
 from mirrord.serve.remote import VERSION
 from mirrord.wire.secret import redact
@@ -109,7 +109,7 @@ class _Progress:
         self._told = deque[Event]()
         self._more, self._ended = asyncio.Event(), False
         self._bytes_at = 0.0
-        self._bytes: dict[tuple[str, str], BytesRead | BytesSent] = {}
+        self._bytes: dict[tuple[type[object], str], BytesRead | BytesSent] = {}
 
     def close(self, task: asyncio.Future[Any]) -> None:
         """Say that there will be no more."""
@@ -128,10 +128,10 @@ class _Progress:
 
     def __call__(self, event: Event) -> None:
         match event:
-            case BytesRead(digest=digest):
-                self._count(("", digest), event)
-            case BytesSent(target=target, digest=digest):
-                self._count((target, digest), event)
+            case BytesRead(target) | BytesSent(target) if self._about(target.partition("/")[0]):
+                self._count(event)
+            case StepSized(target):
+                self._add(target.partition("/")[0], event)
             case RunStarted(mirror=mirror) | RunSkipped(mirror=mirror) | StepDone(mirror=mirror):
                 self._add(mirror, event)
             case Planned(plan):
@@ -140,10 +140,14 @@ class _Progress:
                 pass
 
     def _add(self, mirror: str, event: Event) -> None:
-        if mirror in self._mirrors or not self._mirrors:
+        if self._about(mirror):
             self._flush(event)
 
-    def _count(self, key: tuple[str, str], event: BytesRead | BytesSent) -> None:
+    def _about(self, mirror: str) -> bool:
+        return mirror in self._mirrors or not self._mirrors
+
+    def _count(self, event: BytesRead | BytesSent) -> None:
+        key = (type(event), event.target)
         before = self._bytes.get(key)
         self._bytes[key] = event._replace(fresh=event.fresh + (before.fresh if before else 0))
         time = asyncio.get_running_loop().time()

@@ -15,7 +15,7 @@ import pytest
 from mirrord.cli.console import say_json
 from mirrord.cli.progress import shown
 from mirrord.cli.results import ALIKE, Show, say_plans, say_run, say_runs
-from mirrord.events import Events, Planned, Retrying, StepDone
+from mirrord.events import BytesSent, Events, Planned, Retrying, StepDone
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 
@@ -154,14 +154,16 @@ def test_a_long_run_in_a_pipe_says_how_far_it_is(
     monkeypatch.setattr(time, "monotonic", lambda: seconds[0])
     events = Events()
     with shown(events, quiet=False):
-        events.emit(Planned(Plan("app", "git", NOW, steps)))
+        events.emit(Planned(Plan("app", "git", NOW, steps), {"one": len(steps)}))
         for number, outcome in enumerate((Outcome.DONE, Outcome.FAILED, Outcome.DONE, Outcome.DONE)):
             events.emit(Retrying("a.example", "throttled", 1.0))
-            seconds[0] += 6.0
-            events.emit(StepDone("app", Receipt(steps[number], outcome, sent=1024)))
+            seconds[0] += 5.5
+            events.emit(BytesSent("app/one", 1024))
+            events.emit(StepDone("app", Receipt(steps[number], outcome)))
     assert capsys.readouterr().err.splitlines() == [
         "a.example: throttled; trying again",
-        "app: 2 of 4 steps, 2.0 KiB sent, 1 failed",
+        "app: 1/4 steps, 2.0 KiB sent",
+        "app: 3/4 steps, 4.0 KiB sent, 1 failed",
     ]
 
 

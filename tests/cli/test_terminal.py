@@ -8,9 +8,14 @@ import pty
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+import pytest
+
 from mirrord.testing import Registry, build_image, push
+from mirrord.testing.chart_repository import ChartRepository
+from mirrord.testing.charts import build_chart
 from tests.support.commands import Desk
 from tests.support.layouts import write_docker_archive, write_layout
 
@@ -44,23 +49,54 @@ def _drain(terminal: int) -> str:
     return drawn.decode()
 
 
+def frames(drawn: str, name: str) -> list[str]:
+    """Return what was drawn of the bar called `name`, in order."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
+    return [line.removeprefix(name).strip() for line in re.split(r"[\r\n]+", plain) if line.startswith(name)]
+
+
 async def test_bars(desk: Desk) -> None:
-    """One bar for the source and one for each target; what became of each goes to the pipe, as a table."""
+    """A bar for each target, with steps, bytes and average rate in one unit; what became of each is in the pipe."""
     image = build_image(layer_size=300_000)
     async with Registry() as source, Registry() as one, Registry() as two:
         await push(image, source, "a", ["v1"])
         words = ("copy", f"{source.host}/a:v1", f"{one.host}/a", f"{two.host}/a")
         status, out, drawn = await on_a_terminal(desk, *words)
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
     assert status == 0, drawn
     assert "\x1b[" in drawn
-    bars = [line for line in re.split(r"[\r\n]+", plain) if "━" in line]
-    for name in ("source", f"{one.host}/a:v1", f"{two.host}/a:v1"):
-        last = [line for line in bars if line.startswith(name)][-1]
-        assert re.search(r" 1\.2/1\.2 Mi?B ", last), plain
-    assert "done" not in plain
+    for name in (f"{one.host}/a:v1", f"{two.host}/a:v1"):
+        assert re.fullmatch(r"━+ 100%  1/1  1\.2 MiB sent  [0-9.]+ [KM]iB/s", frames(drawn, name)[-1]), drawn
+        assert all("1/1" in frame for frame in frames(drawn, name) if "100%" in frame)
+    assert re.fullmatch(r"1\.2 MiB read  [0-9.]+ [KM]iB/s", frames(drawn, "source")[-1]), drawn
+    assert "done" not in drawn
     assert "\x1b" not in out
     assert out.splitlines()[1].split()[:2] == ["TARGET", "NAMES"]
+
+
+@pytest.mark.parametrize("daemon", [False, True], ids=["alone", "daemon"])
+async def test_a_bar_is_full_when_its_target_is_done(desk: Desk, dead: str, daemon: bool) -> None:
+    """Steps are those of the plan from the first frame on, also with a daemon; no bar with work left is at 100 %."""
+    async with Registry() as source, Registry() as one, ChartRepository() as charts:
+        for number in range(5):
+            await push(build_image(layer_size=200_000, seed=str(number)), source, "a", [f"v{number}"])
+            charts.add(build_chart("app", f"1.{number}.0"))
+        desk.configure(
+            "settings: {listen: '127.0.0.1:0'}\n"
+            f"targets: {{one: {{kind: image, to: {one.host}/m}}, dead: {{kind: image, to: {dead}/m}}}}\n"
+            "mirrors:\n"
+            f"- {{name: app, kind: image, from: {{repository: {source.host}/a, tags: ['*']}}, to: [one, dead]}}\n"
+            f"- {{name: charts, kind: helm, from: {charts.url}, to: local}}\n"
+        )
+        async with desk.serving() if daemon else nullcontext():
+            status, _, drawn = await on_a_terminal(desk, "sync")
+    assert status == 2, drawn
+    for name, planned in {"app/one": 5, "app/dead": 5, "charts/local": 6}.items():
+        seen = frames(drawn, name)
+        assert {text for frame in seen for text in re.findall(r" [0-9]+/([0-9]+)", frame)} == {str(planned)}, drawn
+        assert all("/" in frame for frame in seen), drawn
+        assert [frame for frame in seen if "100%" in frame and f" {planned}/{planned}" not in frame] == []
+        assert "100%" in seen[-1]
+    assert "5/5, 5 failed" in frames(drawn, "app/dead")[-1]
 
 
 async def test_json_is_quiet(desk: Desk) -> None:

@@ -46,7 +46,7 @@ def pointer(data: bytes) -> Pointer:
     return Pointer(hashlib.sha256(data).hexdigest(), len(data))
 
 
-def silent(_: Pointer, __: int) -> None:
+def silent(_: int) -> None:
     """Hear nothing."""
 
 
@@ -234,7 +234,7 @@ class Real:
     cache: Path
     came: int = 0
 
-    def heard(self, _: Pointer, count: int) -> None:
+    def heard(self, count: int) -> None:
         self.came += count
 
     async def get(self, *data: bytes) -> dict[str, MirrordError]:

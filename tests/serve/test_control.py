@@ -111,7 +111,7 @@ async def test_a_run_is_written_once_and_beside_the_loop(tmp_path: Path, monkeyp
     events, daemon = Events(), FakeDaemon()
 
     async def carry_out(command: Command[Any]) -> Any:
-        events.emit(Planned(daemon.found))
+        events.emit(Planned(daemon.found, {"local": MANY}))
         for receipt in daemon.run.receipts:
             events.emit(StepDone("m", receipt))
         return await daemon.carry_out(command)

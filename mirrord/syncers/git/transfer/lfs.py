@@ -78,11 +78,9 @@ class LfsTransfer:
         """Bring to a target what is owed to it, unless it turns out to have it. Raises MirrordError."""
         server = LfsServer(self.cache.git, self.services.http, destination.address)
 
-        def went(pointer: Pointer, count: int) -> None:
+        def went(count: int) -> None:
             self.sent[target] += count
-            self.services.events.emit(
-                BytesSent(f"{self.mirror.name}/{target}", f"sha256:{pointer.oid}", count, pointer.size)
-            )
+            self.services.events.emit(BytesSent(f"{self.mirror.name}/{target}", count))
 
         errors = await upload(server, self.cache.folder, self.owed[target], went)
         # Why it did not come explains more than that it is not here.
@@ -159,9 +157,9 @@ class LfsTransfer:
         async with self.cache.lock:
             await self.cache.lfs.settle(owed, places(self.mirror)[1], self._doubted)
 
-    def _came(self, pointer: Pointer, count: int) -> None:
+    def _came(self, count: int) -> None:
         self.read += count
-        self.services.events.emit(BytesRead(f"sha256:{pointer.oid}", count, pointer.size))
+        self.services.events.emit(BytesRead(f"{self.mirror.name}/{LOCAL}", count))
 
 
 def _causes(errors: Sequence[MirrordError]) -> tuple[MirrordError, str]:

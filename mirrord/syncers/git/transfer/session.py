@@ -205,7 +205,7 @@ class GitSession:
         return receipts
 
     def _sent(self, target: str, count: int) -> None:
-        self._services.events.emit(BytesSent(f"{self._mirror.name}/{target}", "", count, 0))
+        self._services.events.emit(BytesSent(f"{self._mirror.name}/{target}", count))
 
     def _destination(self, target: Target) -> GitDestination:
         cache, http = self._cache, self._services.http

@@ -11,6 +11,7 @@ from functools import partial
 
 from mirrord import failpoints
 from mirrord.errors import ContentError, MirrordError, StorageError, UnsupportedError
+from mirrord.events import StepSized
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Step
 from mirrord.model.run import Outcome, Receipt
@@ -43,6 +44,7 @@ class _Tally:
 class _Copy:
     """One image on its way to one target."""
 
+    item: str
     source: ImageSource
     destination: Streamed | Keeping
     consumer: str
@@ -125,7 +127,7 @@ class ImageSession:
         if error := self._unreachable.get(step.target):
             raise error
         consumer = f"{self._label}{step.target}"
-        copy = _Copy(self._sources[step.item], self._destinations[step.target], consumer)
+        copy = _Copy(step.item, self._sources[step.item], self._destinations[step.target], consumer)
         with self._services.spools.uploading(consumer, self._label):
             try:
                 top = Descriptor("", Digest.parse(step.digest), 0)
@@ -182,14 +184,22 @@ class ImageSession:
         destination = copy.destination
         if not unseen and await destination.has_manifest(parts.entry.digest):
             copy.tally.there += 1
+            copy.extent.there()
+            self._measure(copy)
             return False
         if destination.keeps:
             await destination.expect(parts.blobs)
         copy.extent.found(parts)
+        self._measure(copy)
         await copy.workers.each(parts.children, lambda child: self._child(copy, child, depth + 1))
         await copy.workers.each(parts.blobs, lambda blob: self._blob(copy, blob))
         copy.tally.foreign += parts.foreign
         return True
+
+    def _measure(self, copy: _Copy) -> None:
+        """Tell how much an image is once all of it is known."""
+        if copy.extent.whole:
+            self._services.events.emit(StepSized(copy.consumer, copy.item, copy.extent.content))
 
     async def _put(self, copy: _Copy, entry: Descriptor) -> None:
         await copy.destination.put_manifest(await self._manifest(copy, entry))
@@ -200,6 +210,8 @@ class ImageSession:
             raise ContentError(f"{child.digest}: nested deeper than {DEEPEST} indexes")
         manifest = await self._entry(copy, child)
         if manifest is None:
+            copy.extent.found(Parts(child, 0, (), (child,), 0))
+            self._measure(copy)
             await self._blob(copy, child)
             return
         if len(manifest.body) != child.size:

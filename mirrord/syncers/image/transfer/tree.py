@@ -140,6 +140,22 @@ class Extent:
         """Begin with nothing."""
         self._seen: set[Digest] = set()
         self._size = 0
+        self._blobs: dict[Digest, int] = {}
+        self._ahead = 1  # manifests that were not looked at yet
+
+    @property
+    def whole(self) -> bool:
+        """Whether all manifests were looked at."""
+        return not self._ahead
+
+    @property
+    def content(self) -> int:
+        """Bytes of all blobs that were found, each counted once."""
+        return sum(self._blobs.values())
+
+    def there(self) -> None:
+        """Count a manifest that the target has, with all that it refers to."""
+        self._ahead -= 1
 
     def found(self, parts: Parts) -> None:
         """Count a manifest and what it refers to.
@@ -149,6 +165,8 @@ class Extent:
         """
         self._seen.update(child.digest for child in parts.children)
         self._size += parts.size
+        self._ahead += len(parts.children) - 1
+        self._blobs |= {blob.digest: blob.size for blob in parts.blobs}
         if len(self._seen) > MOST_MANIFESTS:
             raise TooLargeError(f"more than {MOST_MANIFESTS} manifests in one image, which is the most that is carried")
         if self._size > MOST_BYTES:

@@ -29,7 +29,7 @@ from mirrord.wire.http.message import MIB, HttpRequest, Upload
 from mirrord.wire.http.resume import from_offset
 from mirrord.wire.origin import check_url
 
-Tell = Callable[[Pointer, int], None]
+Tell = Callable[[int], None]
 """Hears of bytes that came or went."""
 
 AT_ONCE: Final = 4  # objects under way from or to one server
@@ -158,7 +158,7 @@ async def _bring(server: LfsServer, cache: Path, pointer: Pointer, action: LfsAc
         while part.size < pointer.size:
             before = part.size
             try:
-                await _stream(server, call, part, lambda count: tell(pointer, count))
+                await _stream(server, call, part, tell)
                 break
             except TransportError as error:
                 tries = 1 if part.size - before >= PROGRESS else tries + 1
@@ -203,7 +203,7 @@ async def _send(server: LfsServer, cache: Path, pointer: Pointer, action: LfsAct
         held = pieces(cache, pointer)
         while piece := await asyncio.to_thread(next, held, b""):
             yield piece
-            tell(pointer, len(piece))
+            tell(len(piece))
 
     call = HttpRequest("PUT", action.url, server.address.host, body=Upload(pointer.size, content))
     await _fetch(server, action, call, "application/octet-stream")
