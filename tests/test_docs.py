@@ -268,6 +268,26 @@ def anchors(page: Path) -> list[str]:
     return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
+@pytest.mark.parametrize("page", pages())
+def test_tables_are_whole(page: Path) -> None:
+    """Every row of a table has as many cells as its heading, and something in the first one."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        heading, *rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()]
+        assert [row for row in rows if len(row) != len(heading) or not row[0].strip()] == []
+
+
+PRIVATE = re.compile(
+    r"\b(told|tells?|heeds?|outranks?|believe[sd]?|bears?|goes on|go on|gone on with)\b", re.IGNORECASE
+)
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if page.parent.name != "adr"], ids=lambda page: page.name)
+def test_words_are_the_fields(page: Path) -> None:
+    """Texts say reported, applies, overrides, trusted, continues, as all manuals do."""
+    assert PRIVATE.findall(page.read_text()) == []
+
+
 def test_every_page_can_be_found() -> None:
     """Every page of docs is linked from README.md, or from a folder that it links."""
     readme = (ROOT / "README.md").read_text()

@@ -74,10 +74,28 @@ def test_the_examples_mirror_charts_and_repositories(environ: Mapping[str, str])
     assert all(mirror.schedule and mirror.schedule.cron for mirror in code.values())
 
 
-def documented(heading: str) -> set[str]:
+def rows(heading: str) -> dict[str, list[str]]:
+    """Return the rows of a table of the manual by key: what it says of the default and of the meaning."""
     section = MANUAL.partition(f"\n{heading}\n")[2]
     section = re.split(r"\n##+ ", section)[0]
-    return set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE))
+    lines = re.findall(r"^\| `([^`]+)` \|(.*)\|$", section, re.MULTILINE)
+    return {key: [cell.strip() for cell in rest.split(" | ")] for key, rest in lines}
+
+
+def documented(heading: str) -> set[str]:
+    return set(rows(heading))
+
+
+def defaults(heading: str, *models: type[BaseModel]) -> None:
+    """Check that every row says a default and a meaning, and of the keys of these models the true default."""
+    found = rows(heading)
+    assert [key for key, cells in found.items() if len(cells) != 2 or not all(cells)] == []
+    for model in models:
+        for name, field in model.model_fields.items():
+            key, (default, _) = field.alias or name, found[field.alias or name]
+            assert (default == "required") is field.is_required(), key
+            if isinstance(field.default, bool | str) or type(field.default) is int:
+                assert default == f"`{str(field.default).lower()}`", key
 
 
 @pytest.mark.parametrize(
@@ -89,17 +107,20 @@ def documented(heading: str) -> set[str]:
     ],
 )
 def test_the_manual_is_complete(heading: str, model: type[BaseModel]) -> None:
-    """Every key is in the manual, and every key of the manual exists."""
+    """Every key is in the manual with its default and meaning, and every key of the manual exists."""
     assert documented(heading) == known_keys(model)
+    defaults(heading, model)
 
 
 def test_the_manual_is_complete_for_targets() -> None:
     """Every key of a target, whatever its kind, is in the manual, and every key of the manual exists."""
     own = (known_keys(syncer.target_spec) for syncer in load_syncers().values())
     assert documented("## `targets`") == known_keys(TargetEnvelope).union(*own)
+    defaults("## `targets`", TargetEnvelope, *(syncer.target_spec for syncer in load_syncers().values()))
 
 
 @pytest.mark.parametrize("kind", load_syncers())
 def test_the_manual_is_complete_for_each_kind(kind: str) -> None:
     """Every key of a mirror of this kind is in the manual, and every key of the manual exists."""
     assert documented(f"### Kind `{kind}`") == known_keys(load_syncers()[kind].spec)
+    defaults(f"### Kind `{kind}`", load_syncers()[kind].spec)
