@@ -65,8 +65,8 @@ _SYNC = command(
 
   $ mirrord sync craned base
 
-A run that is refused because the source looks emptied or rewritten says so, and changes nothing. When that is
-what upstream meant, go on with
+A run that is refused because the source looks emptied or rewritten says so, and changes nothing. When the change is
+intended, run
 
   $ mirrord sync grafana --allow
 
@@ -78,7 +78,7 @@ Exit code 0 done or nothing to do, 1 failed, 2 partly, 69 nothing reachable, 75 
     QUIET,
     VERBOSE,
     JSON,
-    flag("--allow", "Go on although the source looks emptied or rewritten; ask again for what is left alone."),
+    flag("--allow", "Proceed even if the source looks emptied or rewritten; ask again for what is left alone."),
 )
 
 _PUBLISH = command(
