@@ -26,6 +26,7 @@ Document = Mapping[str, object]
 
 _OK: Final = (200, 201, 202, 204)
 _SECONDS: Final = 60.0
+_FILE: Final = 600.0  # seconds for a file
 _OURS: Final = frozenset({"accept", "authorization", "content-type"})
 """What httpx writes and a server should see; connection, length, encodings and agent are `wire.http`'s."""
 
@@ -38,10 +39,22 @@ class ApiTransport(httpx.AsyncBaseTransport):
         host: key into the `HostBook`: whose rules and credentials count.
         headers: sent besides those that httpx writes.
         attempts: tries in all, or None for the usual number.
+        cap: longest answer, in bytes.
+        deadline: seconds for all of it.
     """
 
-    def __init__(self, http: Http, host: str, headers: Mapping[str, str], attempts: int | None) -> None:
+    def __init__(
+        self,
+        http: Http,
+        host: str,
+        headers: Mapping[str, str],
+        attempts: int | None,
+        *,
+        cap: int = CAPS.page,
+        deadline: float = _SECONDS,
+    ) -> None:
         self._http, self._host, self._headers, self._attempts = http, host, headers, attempts
+        self._cap, self._deadline = cap, deadline
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Carry out one request; redirects, waits and second tries happen below."""
@@ -50,10 +63,11 @@ class ApiTransport(httpx.AsyncBaseTransport):
         answer = await self._http.fetch(
             HttpRequest(
                 request.method, str(request.url), self._host, headers, await request.aread() or None,
-                ok=_OK, cap=CAPS.page, deadline=_SECONDS, attempts=self._attempts,
+                ok=_OK, cap=self._cap, deadline=self._deadline, attempts=self._attempts,
             )
         )  # fmt: skip
-        return httpx.Response(answer.status, content=answer.body, request=request)
+        kind = {name: value for name, value in answer.headers.items() if name == "content-type"}
+        return httpx.Response(answer.status, headers=kind, content=answer.body, request=request)
 
 
 class HostToken(httpx.Auth):
@@ -78,6 +92,7 @@ async def ask(
     scheme: str,
     headers: Mapping[str, str],
     once: bool,
+    cap: int = CAPS.page,
 ) -> Document:
     """Ask and return the JSON object that was answered, {} for an empty answer.
 
@@ -89,20 +104,39 @@ async def ask(
         scheme: the word before the token in `Authorization`.
         headers: sent with the request.
         once: the request may make something, so that it is not sent twice.
+        cap: longest answer, in bytes; more than the usual one is waited for as long as a file.
 
     Raises:
         RefusedError: the host said no.
         ContentError: the answer is no JSON object.
         TransportError: there was no answer.
     """
-    host = check_url(url).authority
-    own = http.book.policies.get(host)
-    if own is None or own.credential is None:  # the API host's own, when the operator wrote one, else its owner's
-        host = api_owner(host)
-    transport = ApiTransport(http, host, headers, 1 if once else None)
+    host = _host(http, url)
+    deadline = _SECONDS if cap <= CAPS.page else _FILE
+    transport = ApiTransport(http, host, headers, 1 if once else None, cap=cap, deadline=deadline)
     async with httpx.AsyncClient(transport=transport, auth=HostToken(http.book, host, scheme)) as client:
         answer = await client.request(method, url, json=body)
     return await offload(len(answer.content), _object, answer, host)
+
+
+async def download(http: Http, url: str, *, scheme: str, headers: Mapping[str, str], cap: int) -> tuple[str, bytes]:
+    """Return media type and bytes of what an API has at a URL; arguments and errors as for `ask`.
+
+    Raises:
+        TooLargeError: it has more than `cap` bytes.
+    """
+    host = _host(http, url)
+    transport = ApiTransport(http, host, headers, None, cap=cap, deadline=_FILE)
+    async with httpx.AsyncClient(transport=transport, auth=HostToken(http.book, host, scheme)) as client:
+        answer = await client.get(url)
+    return answer.headers.get("content-type", "").partition(";")[0].strip().lower(), answer.content
+
+
+def _host(http: Http, url: str) -> str:
+    """Return whose rules and credential count: the API host's own, when the operator wrote one, else its owner's."""
+    host = check_url(url).authority
+    own = http.book.policies.get(host)
+    return api_owner(host) if own is None or own.credential is None else host
 
 
 def _object(answer: httpx.Response, host: str) -> Document:

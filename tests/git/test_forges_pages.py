@@ -6,7 +6,8 @@ import pytest
 
 from mirrord.errors import MirrordError
 from mirrord.wire.forges.known import FORGES, canonical, forge_of, parse_page
-from mirrord.wire.forges.port import Page, page, repository_of
+from mirrord.wire.forges.page import Page, page
+from mirrord.wire.forges.port import repository_of
 from mirrord.wire.git.address import Address
 
 COMMIT = "0123456789" * 4

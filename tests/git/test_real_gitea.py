@@ -17,7 +17,7 @@ from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.servers import require
 from mirrord.wire.forges.known import forge_of
-from mirrord.wire.forges.port import page
+from mirrord.wire.forges.page import page
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.lsrefs import ls_refs
 from mirrord.wire.host import HostBook, HostPolicy

@@ -11,6 +11,8 @@ report of them; as far as a mirror needs them.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -164,6 +166,33 @@ class ForgeSite:
             case _:
                 return [ApiCall("GET", f"/repos/{self.name}", {"id": 1, "default_branch": None})]
 
+    def reading(self, path: str, content: bytes, ref: str = "main") -> list[ApiCall]:
+        """Return how a file is read: bytes everywhere, and at Coding JSON with the content in base64.
+
+        GitHub's contents API sends bytes for `application/vnd.github.raw+json`; Gitee (`/repos/{o}/{r}/raw/{path}`),
+        Gitea, GitLab (`/repository/files/{path}/raw`) and CNB (`/-/git/raw/{ref_with_path}`) document such a path;
+        Coding's DescribeGitFile takes DepotId, Path and Ref and answers with a GitFile.
+        """
+        commit = self.git.refs(f"{self.name}.git")[f"refs/heads/{ref}"]
+        match self.kind:
+            case "coding":
+                told = hashlib.sha256(content).hexdigest()
+                file: dict[str, Any] = {
+                    "Content": base64.b64encode(content).decode(),
+                    "ContentSha256": told,
+                    "Encoding": "base64",
+                }
+                file |= {"FileName": path.rpartition("/")[2], "FilePath": path, "Sha": "", "Size": len(content)}
+                sent = {"Action": "DescribeGitFile", "DepotId": 1, "Path": path, "Ref": ref}
+                return [*self.found(), ApiCall("POST", "DescribeGitFile", {"GitFile": file}, sent=sent)]
+            case "cnb":
+                return [ApiCall("GET", f"/{self.name}/-/git/raw/{commit}/{path}", content)]
+            case "gitlab":
+                return [ApiCall("GET", f"/projects/{self.name}/repository/files/{path}/raw", content)]
+            case _:
+                below = "contents" if self.kind == "github" else "raw"
+                return [ApiCall("GET", f"/repos/{self.name}/{below}/{path}", content)]
+
     def empty(self) -> list[ApiCall]:
         """Return how the default branch is asked for where there is none."""
         match self.kind:
@@ -224,6 +253,8 @@ class ForgeSite:
 
     def _answer(self, call: ApiCall, _: Request) -> Response:
         call.effect()
+        if isinstance(call.answer, bytes):
+            return Response(call.answer, call.status, content_type="application/octet-stream")
         document = {"Response": {"RequestId": "1", **call.answer}} if self.kind == "coding" else call.answer
         body = json.dumps(document, ensure_ascii=False)
         return Response(body, 200 if self.kind == "coding" else call.status, content_type="application/json")

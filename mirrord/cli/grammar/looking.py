@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import click
@@ -48,9 +49,22 @@ targets. Nothing is asked of any host: the configuration alone says where mirror
 
   $ mirrord raw-url https://github.com/gocrane/helm-charts/blob/main/README.md
 
-Exit code 0 when there is at least one, 1 when no mirror has this repository.
+With `--fetch` the file itself is printed. It is read through the API of the host that the URL names, with the
+credential under `hosts:`; a file of an origin is read from its first target that has it, else from the origin. So
+private repositories can be read, and those at Coding, whose raw URLs want a login.
+
+  $ mirrord raw-url --fetch https://gitee.com/finops/api/blob/main/go.mod
+
+Exit code 0 when there is at least one, 1 when no mirror has this repository, or the file cannot be read.
 """,
     click.Argument(["url"], metavar="URL", help="The page of a file, or its raw URL."),
+    flag("--fetch", "Read the file and print it."),
+    click.Option(
+        ["--output", "-o"],
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write the file there, with `--fetch`; default standard output.",
+    ),
     CONFIG,
     JSON,
 )

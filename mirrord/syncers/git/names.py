@@ -16,7 +16,8 @@ from mirrord.wire.git.refs import valid_oid
 
 if TYPE_CHECKING:
     from mirrord.syncers.git.spec import GitSpec, GitTarget
-    from mirrord.wire.forges.port import Forge, Page
+    from mirrord.wire.forges.page import Page
+    from mirrord.wire.forges.port import Forge
     from mirrord.wire.host import HostBook
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from mirrord.errors import RefusedError, UnsupportedError
 from mirrord.wire.forges import port
 from mirrord.wire.forges.answers import text
+from mirrord.wire.forges.page import Page, page
 from mirrord.wire.git.address import Address
 
 if TYPE_CHECKING:
@@ -37,14 +38,14 @@ class Cnb(port.Forge):
         """Whether there is a group, and it is not SSH, which CNB does not speak."""
         return len(port.repository_of(address)) >= 2 and address.scheme != "ssh"
 
-    def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
+    def page_of(self, host: str, words: tuple[str, ...]) -> Page | None:
         """Read a page of a repository, a file, or a raw file."""
         if host not in self.hosts:
             return None
         at = words.index("-") if "-" in words else len(words)
         if words[at + 1 : at + 3] == ("git", "raw"):
-            return port.page(host, words[:at], words[at + 3 :])
-        return port.page(host, words[:at], words[at + 2 :] if _FILES.intersection(words[at + 1 : at + 2]) else ())
+            return page(host, words[:at], words[at + 3 :])
+        return page(host, words[:at], words[at + 2 :] if _FILES.intersection(words[at + 1 : at + 2]) else ())
 
     async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:
         """Make the repository in its group, which has to be there."""
@@ -73,6 +74,10 @@ class Cnb(port.Forge):
     async def look_up(self, http: Http, address: Address) -> Document | None:
         """Ask for the repository by its path."""
         return await self.found(http, self._url(http, address))
+
+    def file_url(self, http: Http, address: Address, commit: str, path: str) -> str:
+        """Return the URL of a raw file in its API."""
+        return f"{self._url(http, address)}/-/git/raw/{port.joined(commit, path)}"
 
     def _root(self, http: Http, address: Address) -> str:
         host = port.web_host(address)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from mirrord.errors import RefusedError
 from mirrord.wire.forges import port
 from mirrord.wire.forges.answers import number
+from mirrord.wire.forges.page import Page, page
 from mirrord.wire.git.address import Address
 
 if TYPE_CHECKING:
@@ -45,18 +46,18 @@ class GitLab(port.Forge):
         """Whether there is a group."""
         return len(port.repository_of(address)) >= 2
 
-    def raw_url(self, address: Address, file: port.Page) -> str | None:
+    def raw_url(self, address: Address, file: Page) -> str | None:
         """Return the URL of the raw file, with the kind of ref where the page says which it is."""
         kind = {"branch": "?ref_type=heads", "tag": "?ref_type=tags"}.get(file.kind, "")
         return f"{super().raw_url(address, file)}{kind}"
 
-    def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
+    def page_of(self, host: str, words: tuple[str, ...]) -> Page | None:
         """Read the URL of a file or a raw file on any host, told by its form; of a project at gitlab.com."""
         at = words.index("-") if "-" in words else len(words)
         shown = "".join(words[at + 1 : at + 2])
         if 1 < at < len(words) - 2 and (shown in _FILES or shown == "tree"):
-            return port.page(host, words[:at], words[at + 2 :] if shown in _FILES else ())
-        return port.page(self.hosts[0], words[:at]) if host == self.hosts[0] else None
+            return page(host, words[:at], words[at + 2 :] if shown in _FILES else ())
+        return page(self.hosts[0], words[:at]) if host == self.hosts[0] else None
 
     async def create(self, http: Http, address: Address, visibility: str, description: str) -> str:
         """Make the project in its group, which has to be there."""
@@ -79,6 +80,10 @@ class GitLab(port.Forge):
     async def look_up(self, http: Http, address: Address) -> Document | None:
         """Ask for the project by its path."""
         return await self.found(http, self._url(http, address))
+
+    def file_url(self, http: Http, address: Address, commit: str, path: str) -> str:
+        """Return the URL of a raw file in its API."""
+        return f"{self._url(http, address)}/repository/files/{quote(path, safe='')}/raw?ref={commit}"
 
     def _url(self, http: Http, address: Address) -> str:
         return f"{port.api_base(http, address)}/api/v4/projects/{quote('/'.join(port.repository_of(address)), safe='')}"

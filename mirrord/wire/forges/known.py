@@ -11,7 +11,8 @@ from mirrord.wire.forges.cnb import Cnb
 from mirrord.wire.forges.coding import Coding
 from mirrord.wire.forges.gitlab import GitLab
 from mirrord.wire.forges.owned import Gitea, Gitee, GitHub
-from mirrord.wire.forges.port import Forge, Page, repository_of, web_host
+from mirrord.wire.forges.page import Page
+from mirrord.wire.forges.port import Forge, repository_of, web_host
 from mirrord.wire.git.address import Address
 
 # Those that know their hosts come first: the others take a URL by its form, on whatever host.

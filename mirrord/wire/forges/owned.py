@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from mirrord.errors import DeniedError, MissingError, RefusedError, UsageError
 from mirrord.wire.forges import port
 from mirrord.wire.forges.answers import needed
+from mirrord.wire.forges.page import Page, page
 from mirrord.wire.git.address import Address
 
 if TYPE_CHECKING:
@@ -47,11 +48,15 @@ class OwnerForge(port.Forge):
         """Whether it is `OWNER/NAME`."""
         return len(port.repository_of(address)) == 2
 
-    def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
+    def page_of(self, host: str, words: tuple[str, ...]) -> Page | None:
         """Read a page of a repository, or of a file."""
         if host not in self.pages:
             return None
-        return port.page(self.pages[0], words[:2], words[3:] if words[2:3] and words[2] in self.files else ())
+        return page(self.pages[0], words[:2], words[3:] if words[2:3] and words[2] in self.files else ())
+
+    def file_url(self, http: Http, address: Address, commit: str, path: str) -> str:
+        """Return the URL of the raw API of Gitee and Gitea; it is given a commit, since Gitea takes any other word."""
+        return f"{self._url(http, address)}/raw/{port.joined(path)}?ref={commit}"
 
     async def look_up(self, http: Http, address: Address) -> Document | None:
         """Ask for the repository by its name."""
@@ -109,6 +114,7 @@ class GitHub(OwnerForge):
     hosts = pages = ("github.com",)
     files = frozenset({"blob", "raw", "blame", "edit", "commits"})
     headers: Mapping[str, str] = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+    file_headers: Mapping[str, str] = {**headers, "Accept": "application/vnd.github.raw+json"}
     # A mirror has no use for them.
     extra: Mapping[str, object] = {"has_issues": False, "has_projects": False, "has_wiki": False}
     hints = port.refusals(
@@ -133,25 +139,29 @@ class GitHub(OwnerForge):
         at_github = port.web_host(address) in self.hosts
         return "https://api.github.com" if at_github else f"{port.api_base(http, address)}/api/v3"
 
-    def raw_url(self, address: Address, file: port.Page) -> str | None:
+    def file_url(self, http: Http, address: Address, commit: str, path: str) -> str:
+        """Return the URL of the contents API, which sends bytes when it is asked for `raw` (100 MB at most)."""
+        return f"{self._url(http, address)}/contents/{port.joined(path)}?ref={commit}"
+
+    def raw_url(self, address: Address, file: Page) -> str | None:
         """Return the URL at raw.githubusercontent.com, or below the repository on another host."""
         if port.web_host(address) in self.hosts:
             return f"https://raw.githubusercontent.com/{port.joined(*port.repository_of(address), *file.full)}"
         return super().raw_url(address, file)
 
-    def raw_words(self, file: port.Page) -> tuple[str, ...]:
+    def raw_words(self, file: Page) -> tuple[str, ...]:
         """Return full names where the page says which kind of ref it is: a branch and a tag may have one name."""
         return file.full
 
-    def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
+    def page_of(self, host: str, words: tuple[str, ...]) -> Page | None:
         """Read a page of a repository, a file, or a raw file, also at mirrors of GitHub that write it in their way."""
         if host in _RAW_HOSTS:
-            return port.page(self.pages[0], words[:2], words[2:])
+            return page(self.pages[0], words[:2], words[2:])
         if host in _DELIVERY and words[0] == "gh":
             name, _, ref = "".join(words[2:3]).partition("@")
             if not ref:
                 raise UsageError(f"{host}: the URL names no branch or tag; write /gh/OWNER/NAME@REF/PATH")
-            return port.page(self.pages[0], (*words[1:2], name), (ref, *words[3:]))
+            return page(self.pages[0], (*words[1:2], name), (ref, *words[3:]))
         return super().page_of(host, words)
 
 
@@ -237,7 +247,7 @@ class Gitea(OwnerForge):
         """Whether it is `OWNER/NAME`, perhaps below a path."""
         return len(port.repository_of(address)) >= 2
 
-    def raw_words(self, file: port.Page) -> tuple[str, ...]:
+    def raw_words(self, file: Page) -> tuple[str, ...]:
         """Return ref and path behind `branch`, `tag` or `commit`.
 
         Where the page does not say which it is: what looks like a version is a tag or a branch, and Gitea redirects
@@ -250,8 +260,8 @@ class Gitea(OwnerForge):
             return file.words
         return (file.kind or "branch", *file.words)
 
-    def page_of(self, host: str, words: tuple[str, ...]) -> port.Page | None:
+    def page_of(self, host: str, words: tuple[str, ...]) -> Page | None:
         """Read the URL of a file or a raw file on any host, told by its form; of a repository on known hosts."""
         if len(words) > 4 and words[2] in self.files and words[3] in ("branch", "tag", "commit"):
-            return port.page(host, words[:2], words[4:], words[3])
-        return port.page(host, words[:2]) if host in self.hosts else None
+            return page(host, words[:2], words[4:], words[3])
+        return page(host, words[:2]) if host in self.hosts else None

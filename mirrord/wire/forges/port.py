@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from mirrord.errors import MissingError, RefusedError, UnsupportedError, UsageError
+from mirrord.errors import MissingError, RefusedError, UnsupportedError
 from mirrord.wire.forges.answers import text
+from mirrord.wire.forges.page import Page, RepositoryFile
 from mirrord.wire.git.address import Address
-from mirrord.wire.git.refs import HEADS, TAGS, valid_oid
+from mirrord.wire.git.refs import HEADS, TAGS
+from mirrord.wire.http.message import CAPS
 from mirrord.wire.trust import scheme_of
 
 if TYPE_CHECKING:
@@ -20,41 +23,6 @@ if TYPE_CHECKING:
 
 _SSH_HOSTS = {"ssh.github.com": "github.com", "altssh.gitlab.com": "gitlab.com"}  # where they take SSH on port 443
 _PORT = re.compile(r":\d+\Z")
-_FULL = {"branch": ("refs", "heads"), "tag": ("refs", "tags")}
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What somebody has in a browser: a repository, and perhaps a file in it.
-
-    Only the repository knows where a branch ends and a path begins in a URL (`feature/x/docs/a.md`). Every host writes
-    one after the other, so the words can be put into another host's URL without knowing.
-    """
-
-    address: Address  # the repository, as it is cloned
-    words: tuple[str, ...] = ()  # the segments of ref and path, decoded; empty for the repository itself
-    kind: str = ""  # `branch`, `tag` or `commit` where the URL says so, else ""
-
-    @property
-    def ref(self) -> str:
-        """The ref as far as one can tell: the first word, a full name when the URL says of which kind it is."""
-        first = self.words[0] if self.words else ""
-        return {"branch": HEADS, "tag": TAGS}.get(self.kind, "") + first
-
-    @property
-    def path(self) -> str:
-        """Everything after the first word."""
-        return "/".join(self.words[1:])
-
-    @property
-    def full(self) -> tuple[str, ...]:
-        """The words, behind `refs/heads` or `refs/tags` when the URL says that the ref is a branch or a tag."""
-        return (*_FULL.get(self.kind, ()), *self.words)
-
-    @property
-    def commit(self) -> bool:
-        """Whether the ref is a commit: the URL says so, or it is a whole object id."""
-        return self.kind == "commit" or (not self.kind and bool(self.words) and valid_oid(self.words[0]))
 
 
 Hints = tuple[tuple[re.Pattern[str], str], ...]
@@ -78,6 +46,7 @@ class Forge:
         hints: next steps for what it refuses, on pushes and by its API.
         scheme: the word before the token in `Authorization`.
         headers: sent with every request to its API.
+        file_headers: sent instead when it is asked for the bytes of a file.
     """
 
     name = "plain"
@@ -103,6 +72,7 @@ class Forge:
         (r"pack exceeds maximum allowed size", "raise `receive.maxInputSize` there"),
     )
     scheme = "Bearer"
+    file_headers: Mapping[str, str] = {}
     headers: Mapping[str, str] = {"Accept": "application/json"}
 
     # Pure
@@ -184,7 +154,14 @@ class Forge:
         raise UnsupportedError(f"{web_host(address)}: set the default branch there to {branch}; Git alone cannot")
 
     async def ask(
-        self, http: Http, method: str, url: str, body: Document | None = None, *, once: bool | None = None
+        self,
+        http: Http,
+        method: str,
+        url: str,
+        body: Document | None = None,
+        *,
+        once: bool | None = None,
+        cap: int = CAPS.page,
     ) -> Document:
         """Ask the API; a refusal comes with the next step, when it is known. By default, no POST is sent twice.
 
@@ -195,11 +172,42 @@ class Forge:
         """
         from mirrord.wire.api import ask  # noqa: PLC0415 - httpx takes 0.1 s to load, and most runs ask no API
 
-        try:
+        with self._advised():
             return await ask(
                 http, method, url, body,
-                scheme=self.scheme, headers=self.headers, once=method == "POST" if once is None else once,
+                scheme=self.scheme, headers=self.headers, once=method == "POST" if once is None else once, cap=cap,
             )  # fmt: skip
+
+    def file_url(self, http: Http, address: Address, commit: str, path: str) -> str | None:  # noqa: ARG002 - for those that have an API
+        """Return the URL of its API for the bytes of a file, or None: its API has none."""
+        return None
+
+    async def read_file(self, http: Http, address: Address, file: RepositoryFile, cap: int) -> bytes:
+        """Return the bytes of a file, asked for with the host's credential.
+
+        Raises:
+            UnsupportedError: the host has no API for that.
+            MissingError: there is no such file, or it is a folder.
+            TooLargeError: it has more than `cap` bytes.
+            MirrordError: it could not be had.
+        """
+        from mirrord.wire.api import download  # noqa: PLC0415 - as in `ask`
+
+        url = self.file_url(http, address, file.commit, file.path)
+        if url is None:
+            raise UnsupportedError(f"{web_host(address)}: has no API for single files that is known; clone it")
+        with self._advised():
+            headers = self.file_headers or self.headers
+            media, data = await download(http, url, scheme=self.scheme, headers=headers, cap=cap)
+        if media == "application/json" and self.file_headers:  # a file would have come as what was asked for
+            raise MissingError(f"{web_host(address)}: {file.path} is a folder")
+        return data
+
+    @contextmanager
+    def _advised(self) -> Iterator[None]:
+        """Add the next step to a refusal, when it is known."""
+        try:
+            yield
         except RefusedError as error:
             hint = self.explain(str(error))
             if hint is None:
@@ -234,24 +242,11 @@ def web_host(address: Address) -> str:
     return _SSH_HOSTS.get(host, host)
 
 
+def short(ref: str) -> str:
+    """Return a branch or tag without the namespace."""
+    return ref.removeprefix(HEADS).removeprefix(TAGS)
+
+
 def joined(*words: str) -> str:
     """Write words (each may hold slashes) as one path of a URL, percent-encoded, without a slash in front."""
     return "/".join(quote(word.strip("/"), safe="/") for word in words if word)
-
-
-def page(host: str, words: Sequence[str], rest: Sequence[str] = (), kind: str = "") -> Page:
-    """Return the page of a repository; `refs/heads/…` and `refs/tags/…` in front of the rest say of which kind it is.
-
-    Raises:
-        MirrordError: a word is missing, or nothing that an address may hold.
-    """
-    path = "/".join(words).removesuffix(".git")
-    if not all(words) or not path:
-        raise UsageError(f"{host}: the URL names no repository; open the file there, and take its address")
-    address = Address.parse(f"https://{host}/{quote(path)}.git")
-    rest = tuple(word for word in rest if word)
-    if any(word in (".", "..") for word in rest):
-        raise UsageError(f"{host}: the URL has `.` or `..` in its path; write the path as it is in the repository")
-    if not kind and len(rest) > 2 and rest[0] == "refs" and rest[1] in ("heads", "tags"):
-        kind, rest = ("branch" if rest[1] == "heads" else "tag"), rest[2:]
-    return Page(address, rest, kind)
