@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import os
 import re
 import shlex
@@ -18,21 +19,26 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from mirrord import errors
 from mirrord.cli.grammar import COMMANDS, PROGRAM
+from mirrord.config.check import known_keys
 from mirrord.config.load import read_folder
+from mirrord.config.schema import file_schema, keys_of
 from mirrord.report import logs, status
 from mirrord.report.metrics import Metrics
 from mirrord.serve.status import StatusPages
 from mirrord.syncer.port import load_syncers
 from mirrord.testing import Registry, build_image, push
 from tests.support.frontserver import Shown
+from tests.support.manual import models, rewritten
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CHANGELOG.md", *DOCS]
 CONFIGURATION = {"settings", "hosts", "targets", "mirrors"}
+SCHEMA = "docs/reference/configuration.schema.json"
 
 
 def pages() -> list[Any]:
@@ -152,7 +158,7 @@ def commands(page: Path) -> Iterator[list[str]]:
     for line in typed:
         words = shlex.split(re.sub(r'"\$[^"]*"', "1", line), comments=True)
         if words[:1] == ["mirrord"]:
-            yield words[1:]
+            yield words[1 : words.index(">") if ">" in words else None]
 
 
 @pytest.mark.parametrize("page", pages())
@@ -166,6 +172,35 @@ def test_commands_can_be_typed(page: Path) -> None:
 
 
 # Configuration
+
+
+def test_the_manual_is_made_from_the_models() -> None:
+    """The tables of docs/reference/configuration.md are the keys of the models, their defaults and descriptions."""
+    page = ROOT / "docs/reference/configuration.md"
+    must_be(page, rewritten(page.read_text()))
+
+
+@pytest.mark.parametrize("model", [*models()])
+def test_every_key_is_described(model: type[BaseModel]) -> None:
+    """Every key has a description that is a sentence: in the manual, and in editors by the schema."""
+    texts = {key.name: key.description for key in keys_of(model)}
+    assert set(texts) == known_keys(model)
+    assert [name for name, text in texts.items() if not re.fullmatch(r"[`A-Z].*\.", text)] == []
+
+
+def test_the_schema_for_editors_is_made_from_the_models() -> None:
+    """docs/reference/configuration.schema.json is what `mirrord schema` prints."""
+    must_be(ROOT / SCHEMA, json.dumps(file_schema(load_syncers()), indent=2, ensure_ascii=False) + "\n")
+
+
+@pytest.mark.parametrize(
+    "example", [*sorted((ROOT / "conf.d").glob("*")), *sorted((ROOT / "deploy").rglob("conf.d/*"))]
+)
+def test_examples_name_the_schema(example: Path) -> None:
+    """Editors find the schema by the first line of each example, from a clone."""
+    first, _, _ = example.read_text().partition("\n")
+    assert first.startswith("# yaml-language-server: $schema=")
+    assert (example.parent / first.partition("=")[2]).resolve() == ROOT / SCHEMA
 
 
 @pytest.mark.parametrize("page", pages())

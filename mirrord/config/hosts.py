@@ -1,125 +1,35 @@
 """`hosts:`: how to talk to a host, wherever it appears, and the secrets that takes.
 
-Names are compared by equality, so they are made canonical. Secrets stand somewhere else: in the environment, in a
-private file, or where systemd put them: `{env: NAME}`, `{file: /path}` or `{credential: name}`. No error text ever
-holds what was read.
+Names are compared by equality, so they are made canonical.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import ssl
-import unicodedata
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from mirrord.config.check import Strict, check
 from mirrord.config.files import AbsentError, read_file
 from mirrord.config.lines import Problems, Trail, Value
+from mirrord.config.secrets import SecretSource, read_secret
 from mirrord.config.units import Rate, between, parse_rate
 from mirrord.errors import MirrordError, UntrustedError
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.origin import check_url
 from mirrord.wire.proxy import Proxy
-from mirrord.wire.secret import Credential, Secret
+from mirrord.wire.secret import Credential
 
 _HUB = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
 _MAX_PEM = 4 * 2**20
 _PROXY = "http://proxy.example.com:3128"
 _SECTION: Trail = ("hosts",)
-
-
-MAX_SECRET = 64 * 2**10
-_WAYS = "write {env: NAME}, {file: /path} or {credential: name}"
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_VARIABLE = re.compile(r"\$\{([A-Z_][A-Z0-9_]{0,127})\}")
-_CREDENTIAL = re.compile(r"(?!\.)[A-Za-z0-9._@-]{1,255}")
-
-
-class SecretSource(Strict):
-    """Where a secret is; exactly one of the three.
-
-    Attributes:
-        env: name of an environment variable.
-        file: absolute path of a file that only its owner can read.
-        credential: name of a file in `$CREDENTIALS_DIRECTORY` (systemd `LoadCredential=`).
-    """
-
-    env: Annotated[str | None, Field(examples=["REGISTRY_TOKEN"])] = None
-    file: Annotated[str | None, Field(examples=["/etc/mirrord/token"])] = None
-    credential: Annotated[str | None, Field(examples=["registry-token"])] = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_plain_text(cls, value: object) -> object:
-        if isinstance(value, str) and (variable := _VARIABLE.fullmatch(value)):
-            raise ValueError(f"variables are not replaced in the configuration; write {{env: {variable[1]}}}")
-        if isinstance(value, str | int | float):
-            raise ValueError(f"a secret may not stand in the configuration; {_WAYS}")  # noqa: TRY004 - pydantic's way to say no
-        if isinstance(value, dict) and len(value) != 1:
-            raise ValueError(f"wants exactly one place; {_WAYS}")
-        return value
-
-
-def read_secret(source: SecretSource, environ: Mapping[str, str]) -> Secret:
-    """Fetch a secret. One trailing newline is dropped, everything else is kept exactly.
-
-    Raises:
-        AbsentError: it is not on this machine.
-        ValueError: it is empty, too long, not UTF-8, holds control characters, or others can read its
-            file; the text names variable or file and the next step, never the content.
-    """
-    if (name := source.env) is not None:
-        if not _NAME.fullmatch(name):
-            # Not named in the text: somebody may have written the secret itself here.
-            raise ValueError("this is no name of an environment variable; write letters, digits and _ only")
-        if name not in environ:
-            raise AbsentError(f"environment variable {name} is not set; set it, or take the secret from somewhere else")
-        return _checked(environ[name], f"environment variable {name}")
-    if (name := source.credential) is not None:
-        if not _CREDENTIAL.fullmatch(name):
-            raise ValueError("this is no name of a credential; write letters, digits and . _ @ - only, without a path")
-        directory = environ.get("CREDENTIALS_DIRECTORY")
-        if not directory:
-            hint = f"add LoadCredential={name}:/path to the unit"
-            raise AbsentError(f"credential {name}: $CREDENTIALS_DIRECTORY is not set; {hint}")
-        # systemd makes these 0400 or 0440, readable by the service's own group only.
-        return _from_file(Path(directory) / name, 0o037)
-    path = Path(source.file or "")
-    if not path.is_absolute():
-        raise ValueError("the path of a secret file is not absolute; write it from / on")
-    # An identity others can read is no identity (bad input 15).
-    return _from_file(path, 0o077)
-
-
-def _from_file(path: Path, forbidden: int) -> Secret:
-    try:
-        data, mode = read_file(path, MAX_SECRET)
-    except ValueError as error:
-        raise type(error)(f"secret file {path} {error}") from error
-    if mode & forbidden:
-        raise ValueError(f"secret file {path} has mode {mode:04o}, others can use it; run chmod 0400 {path}")
-    try:
-        return _checked(data.decode(), f"secret file {path}")
-    except UnicodeDecodeError:
-        # `from None`: the error holds the bytes.
-        raise ValueError(f"secret file {path} is not UTF-8; save it as UTF-8") from None
-
-
-def _checked(text: str, where: str) -> Secret:
-    secret = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
-    if not secret:
-        raise ValueError(f"{where} is empty; put the secret in")
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in secret):
-        # One newline in a secret would let it write header lines (CVE-2020-5260, CVE-2024-52006 for git's helpers).
-        raise ValueError(f"{where} holds control characters; keep the secret alone, on one line, in UTF-8")
-    return Secret(secret)
 
 
 def host_key(text: str) -> str:
@@ -162,28 +72,118 @@ def _realm(text: str) -> str:
 class Auth(Strict):
     """`hosts.HOST.auth`; user name `<token>` says that the password is an identity token."""
 
-    username: Annotated[str, Field(min_length=1, examples=["robot"])]
-    password: Annotated[SecretSource, Field(examples=["{env: REGISTRY_TOKEN}"])]
+    username: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="User name; `<token>` means that the password is an identity token.",
+            examples=["robot"],
+        ),
+    ]
+    password: Annotated[
+        SecretSource,
+        Field(
+            description=(
+                "Where the password is: exactly one of `env`, `file` and `credential`. Plain text is refused."
+            ),
+            examples=["{env: REGISTRY_TOKEN}"],
+        ),
+    ]
 
 
 class Host(Strict):
     """One entry of `hosts:`; see `HostPolicy` for what each key does."""
 
-    auth: Annotated[Auth | None, Field(examples=["{username: robot, password: {env: REGISTRY_TOKEN}}"])] = None
-    insecure: bool | None = None
-    ca: Annotated[str | None, Field(examples=["/etc/ssl/private-ca.pem"])] = None
-    certificate: Annotated[str | None, Field(examples=["/etc/mirrord/client.pem"])] = None
-    key: Annotated[str | None, Field(examples=["/etc/mirrord/client.key"])] = None
-    proxy: Annotated[str, AfterValidator(_proxy), Field(examples=[_PROXY])] | None = None
-    proxy_auth: Annotated[Auth | None, Field(examples=["{username: mirror, password: {env: PROXY_PASSWORD}}"])] = None
-    allow_private: bool = False
+    auth: Annotated[
+        Auth | None,
+        Field(
+            description="User name and password. Without it, docker's own configuration is used.",
+            examples=["{username: robot, password: {env: REGISTRY_TOKEN}}"],
+        ),
+    ] = None
+    insecure: bool | None = Field(
+        default=None, description="Use plain HTTP. Default: `true` for loopback addresses, `false` for all others."
+    )
+    ca: Annotated[
+        str | None,
+        Field(
+            description="PEM file with the certificate authorities to trust instead of the system's.",
+            examples=["/etc/ssl/private-ca.pem"],
+        ),
+    ] = None
+    certificate: Annotated[
+        str | None,
+        Field(
+            description="PEM file with the client certificate, and with its key unless `key` is given.",
+            examples=["/etc/mirrord/client.pem"],
+        ),
+    ] = None
+    key: Annotated[
+        str | None,
+        Field(
+            description=("PEM file with the unencrypted key of `certificate`."), examples=["/etc/mirrord/client.key"]
+        ),
+    ] = None
+    proxy: (
+        Annotated[
+            str,
+            AfterValidator(_proxy),
+            Field(
+                description=(
+                    "HTTP proxy, `http://host:port`. It does not apply to Git over ssh; `check` reports that."
+                ),
+                examples=[_PROXY],
+            ),
+        ]
+        | None
+    ) = None
+    proxy_auth: Annotated[
+        Auth | None,
+        Field(
+            description="User name and password for the proxy.",
+            examples=["{username: mirror, password: {env: PROXY_PASSWORD}}"],
+        ),
+    ] = None
+    allow_private: bool = Field(
+        default=False, description="Allow connections to private, link-local and other non-public addresses."
+    )
     token_realms: Annotated[
-        tuple[Annotated[str, AfterValidator(_realm)], ...], Field(examples=["[https://auth.example.com]"])
+        tuple[Annotated[str, AfterValidator(_realm)], ...],
+        Field(
+            description=(
+                "Other origins, `https://host`, that may receive this host's credentials and issue a token for them."
+            ),
+            examples=["[https://auth.example.com]"],
+        ),
     ] = ()
-    ssh_key: Annotated[str | None, Field(examples=["/etc/mirrord/id_ed25519"])] = None
-    known_hosts: Annotated[str | None, Field(examples=["/etc/mirrord/known_hosts"])] = None
-    requests: Annotated[int, Field(ge=1, le=256)] = 8
-    bandwidth: Annotated[Rate, AfterValidator(between("1KiB/s", "1TiB/s", parse_rate))] | None = None
+    ssh_key: Annotated[
+        str | None,
+        Field(
+            description=(
+                "File with the private key for Git over ssh, readable only by the service. No agent and no key"
+                " of a user is used."
+            ),
+            examples=["/etc/mirrord/id_ed25519"],
+        ),
+    ] = None
+    known_hosts: Annotated[
+        str | None,
+        Field(
+            description=(
+                "File with the host's public keys for Git over ssh; a host that is not in it is refused."
+                " Default: `/etc/ssh/ssh_known_hosts`."
+            ),
+            examples=["/etc/mirrord/known_hosts"],
+        ),
+    ] = None
+    requests: Annotated[int, Field(ge=1, le=256, description="Maximum number of concurrent requests, 1 to 256.")] = 8
+    bandwidth: Annotated[Rate, AfterValidator(between("1KiB/s", "1TiB/s", parse_rate))] | None = Field(
+        default=None,
+        description=(
+            "Limit for content, in bytes per second. For Git it applies to pushes over HTTP(S) and to LFS objects;"
+            " `check` reports where it does not apply. Default: no limit."
+        ),
+    )
 
 
 def read_hosts(value: Value, problems: Problems, environ: Mapping[str, str]) -> HostBook:

@@ -1,125 +1,31 @@
-"""`targets:` and `mirrors:`: the envelope is validated here, the rest by the syncer of the kind.
-
-And what mirrors are to one another: no place is written by two, and none feeds itself, not even through others.
-"""
+"""`targets:` and `mirrors:`: the envelope is validated here, the rest by the syncer of the kind."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from mirrord.config.check import Strict, check
+from mirrord.config.crossings import check_crossings
 from mirrord.config.lines import Problems, Trail, Value, nearest
 from mirrord.config.schedules import Timing
 from mirrord.config.settings import Settings
 from mirrord.config.units import Deadline, Trust
-from mirrord.errors import ConfigError
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import LOCAL, Mirror, Target
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+NAME_PATTERN = f"^{_NAME.pattern}$"
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9-]+")
+_KIND = "Kind of artifact: `image`, `helm` or `git`."
 E = TypeVar("E", bound=BaseModel)
 Targets = Mapping[str, Target | None]
 """By name; None for one that was written and is wrong, so that nobody is told that it is unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Flow:
-    """One mirror's way from its origin to one target; places are comparable within a kind only."""
-
-    mirror: str
-    called: str  # at its targets: `as:`, or the name
-    trail: Trail
-    target: str
-    source: tuple[str, str]
-    place: tuple[str, str]
-
-
-def check_crossings(mirrors: Sequence[tuple[Trail, Mirror]], syncers: Mapping[str, Syncer], problems: Problems) -> None:
-    """Note places that are written twice, and loops, each loop once with its whole chain."""
-    flows = [flow for trail, mirror in mirrors for flow in _flows(trail, mirror, syncers[mirror.kind], problems)]
-    writers: dict[tuple[str, str], _Flow] = {}
-    for flow in flows:
-        first = writers.setdefault(flow.place, flow)
-        if first is not flow:
-            there = f"mirror {first.mirror!r} ({first.target!r}) at {problems.origin(first.trail)}"
-            what = f"target {flow.target!r} is {flow.place[1]}, written by {there} too"
-            problems.add((*flow.trail, "to"), f"{what}; {_apart(first, flow)}")
-    _check_loops(flows, problems)
-
-
-def _apart(one: _Flow, other: _Flow) -> str:
-    """Say how two mirrors that write one place get a place each."""
-    if one.target != other.target:
-        return f"change `to` of target {one.target!r} or {other.target!r}"
-    if one.called == other.called:
-        return "give one of the mirrors another `as:`"
-    return f"write {{mirror}} in `to` of target {one.target!r}"
-
-
-def _flows(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problems) -> Iterable[_Flow]:
-    try:
-        source, places = syncer.places(mirror)
-    except ConfigError:
-        for one in mirror.targets:  # one by one, so that every wrong one is named
-            _note_wrong(trail, mirror, one, syncer, problems)
-        return
-    for target, place in places.items():
-        yield _Flow(mirror.name, _called(mirror), trail, target, (mirror.kind, source), (mirror.kind, place))
-
-
-def _called(mirror: Mirror) -> str:
-    """Return what a mirror says with `as:`, or its name."""
-    own = (getattr(mirror.spec, name) for name, key in type(mirror.spec).model_fields.items() if key.alias == "as")
-    return next(own, None) or mirror.name
-
-
-def _note_wrong(trail: Trail, mirror: Mirror, target: Target, syncer: Syncer, problems: Problems) -> None:
-    """Note what a kind says about one of a mirror's ways, at the line of the key that it means."""
-    try:
-        syncer.places(replace(mirror, targets=(target,)))
-    except ConfigError as error:
-        for what in error.problems:
-            for section, origin in (("targets", target.origin), ("mirrors", mirror.origin)):
-                bare = what.removeprefix(f"{origin}: ")
-                if bare.startswith(f"{section}."):
-                    problems.add_at(origin, bare)
-                    break
-            else:
-                problems.add(trail, what.removeprefix(f"{mirror.origin}: "))
-
-
-def _check_loops(flows: Sequence[_Flow], problems: Problems) -> None:
-    edges = {(flow.source, flow.place): flow for flow in flows}
-    # Each round names one loop and cuts it, so there are at most as many rounds as edges.
-    while loop := _loop(edges):
-        chain = [edges[edge] for edge in loop]
-        last = max(chain, key=lambda flow: flow.trail)
-        steps = ", ".join(f"{flow.mirror!r} copies {flow.source[1]} to {flow.place[1]}" for flow in chain)
-        problems.add(last.trail, f"mirrors itself: {steps}; take one of these targets away")
-        for edge in loop:
-            del edges[edge]
-
-
-def _loop(edges: Iterable[tuple[tuple[str, str], tuple[str, str]]]) -> list[tuple[tuple[str, str], tuple[str, str]]]:
-    """Return the edges of some loop in order, or nothing."""
-    order: TopologicalSorter[tuple[str, str]] = TopologicalSorter()
-    for source, place in edges:
-        order.add(place, source)
-    try:
-        order.prepare()
-    except CycleError as error:
-        nodes = error.args[1]
-        return list(pairwise(nodes))
-    return []
 
 
 def _name(text: str) -> str:
@@ -132,11 +38,25 @@ def _name(text: str) -> str:
     return text
 
 
-Name = Annotated[str, AfterValidator(_name), Field(examples=["craned"])]
+Name = Annotated[
+    str,
+    AfterValidator(_name),
+    Field(
+        description="Name of the mirror: `a-z`, `0-9` and `-`, at most 63 characters, unique in all files.",
+        examples=["craned"],
+        json_schema_extra={"pattern": NAME_PATTERN},
+    ),
+]
 Names = Annotated[
     tuple[str, ...],
     BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
     Field(min_length=1, examples=["[ghcr, local]"]),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+            "description": "Name of a target, or a list of names. `local` is built in.",
+        }
+    ),
 ]
 
 
@@ -153,17 +73,37 @@ class Envelope(Timing):
     }
 
     name: Name
-    kind: Annotated[str, Field(examples=["image"])]
+    kind: Annotated[str, Field(description=_KIND, examples=["image"])]
     to: Names
-    deadline: Deadline | None = None
-    trust: Trust | None = None
+    deadline: Deadline | None = Field(
+        default=None, description="A run that takes longer is cancelled. Default: `settings.deadline`."
+    )
+    trust: Trust | None = Field(
+        default=None,
+        description=(
+            "How long a recorded digest is trusted before the target is asked again. Default: `settings.trust`."
+        ),
+    )
 
 
 class TargetEnvelope(Strict):
     """The keys that targets of every kind have."""
 
-    kind: Annotated[str, Field(examples=["image"])]
-    to: Annotated[str, Field(min_length=1, examples=["ghcr.io/gocrane/crane"])]
+    kind: Annotated[str, Field(description=_KIND, examples=["image"])]
+    to: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description=(
+                "Where to write. Images: `host/path`, or `oci:/dir` for OCI layouts on this machine. Charts: a"
+                " URL, `oci://host/path` or an absolute path. Git: a URL or `git@host:path`. `{mirror}` stands"
+                " for the mirror's name, `{name}` for its `as:` or, without one, also for its name. `/{name}`"
+                " is added to an image target without braces, and to a Git target without braces that does not"
+                " end in `.git`."
+            ),
+            examples=["ghcr.io/gocrane/crane"],
+        ),
+    ]
 
 
 def read_targets(value: Value, syncers: Mapping[str, Syncer], problems: Problems) -> Targets:

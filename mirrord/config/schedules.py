@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from mirrord.config.check import Strict
 from mirrord.config.lines import nearest
@@ -110,10 +110,29 @@ def _timezone(name: str) -> str:
 class Timing(Strict):
     """The keys of a mirror that say when it runs."""
 
-    every: Annotated[Duration, AfterValidator(between("10s", "366d"))] | None = None
-    cron: Annotated[str, AfterValidator(parse_cron), Field(examples=["'17 3 * * *'"])] | None = None
-    timezone: Annotated[str, AfterValidator(_timezone), Field(examples=["Asia/Shanghai"])] | None = None
-    jitter: Annotated[Duration, AfterValidator(between("0s", "1d"))] | None = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "not": {"required": ["every", "cron"]},
+            "dependentRequired": {"timezone": ["cron"]},
+        }
+    )
+
+    every: Annotated[Duration, AfterValidator(between("10s", "366d"))] | None = Field(
+        default=None, description="Time between two runs, 10 s to 366 d."
+    )
+    cron: Annotated[str, AfterValidator(parse_cron)] | None = Field(
+        default=None,
+        description=(
+            "Five fields instead of `every`: minute, hour, day of month, month, day of week. Put quotes around them."
+        ),
+        examples=["'17 3 * * *'"],
+    )
+    timezone: Annotated[str, AfterValidator(_timezone)] | None = Field(
+        default=None, description="IANA name of the time zone of `cron`. Default: `UTC`.", examples=["Asia/Shanghai"]
+    )
+    jitter: Annotated[Duration, AfterValidator(between("0s", "1d"))] | None = Field(
+        default=None, description="Maximum of the random delay that is added to each start, at most 1 d. Default: `0s`."
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> Timing:

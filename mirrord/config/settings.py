@@ -41,39 +41,76 @@ def _url(text: str) -> str:
 
 
 class SpoolSettings(Strict):
-    """`settings.spool`: content on its way."""
+    """`settings.spool`: content in transit."""
 
-    budget: Annotated[Size, AfterValidator(between("16MiB", "1024TiB", parse_size))] = 20 * 2**30
+    budget: Annotated[
+        Size,
+        AfterValidator(between("16MiB", "1024TiB", parse_size)),
+        Field(
+            description=(
+                "Disk space for content in transit, at least 16 MiB. Clones that clients have not read yet may"
+                " take up to a quarter as much in addition."
+            )
+        ),
+    ] = 20 * 2**30
 
 
 class Log(Strict):
     """`settings.log`; `auto` is text on a terminal and JSON elsewhere."""
 
-    format: Literal["auto", "json", "text"] = "auto"
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="`json`, `text`, or `auto`: text on a terminal, JSON elsewhere."
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The lowest level that is logged: `debug`, `info`, `warning` or `error`."
+    )
 
 
 class Settings(Strict):
-    """`settings`.
+    """`settings`: durations in seconds, sizes in bytes."""
 
-    Attributes:
-        listen: `host:port` of the HTTP server; port 0 takes a free one.
-        url: `https://host[:port]` under which clients reach this server, in all addresses that are printed; by default
-            it follows from `listen`.
-        spool: content on its way.
-        parallel: how many batches of one run, and how many mirrors of one command, are under way at once.
-        trust: seconds for which a digest recorded at a target is trusted; a mirror may say otherwise.
-        deadline: seconds after which a run is cancelled; a mirror may say otherwise.
-        log: what is logged, and how.
-    """
-
-    listen: Annotated[str, AfterValidator(_listen), Field(examples=["127.0.0.1:8080"])] = "127.0.0.1:8080"
-    url: Annotated[str, AfterValidator(_url), Field(examples=["https://mirror.example.org"])] | None = None
-    spool: SpoolSettings = SpoolSettings()
-    parallel: Annotated[int, Field(ge=1, le=64)] = 8
-    trust: Trust = 12 * 3600.0
-    deadline: Deadline = 6 * 3600.0
-    log: Log = Log()
+    listen: Annotated[
+        str,
+        AfterValidator(_listen),
+        Field(
+            description="`host:port` of the HTTP server; port 0 takes a free one. `MIRRORD_LISTEN` overrides it.",
+            examples=["127.0.0.1:8080"],
+        ),
+    ] = "127.0.0.1:8080"
+    url: (
+        Annotated[
+            str,
+            AfterValidator(_url),
+            Field(
+                description=(
+                    "`https://host[:port]` under which clients reach this server, for instance through a"
+                    " proxy. It is used in every address that mirrord prints and shows. It has no path: image"
+                    " names cannot have one before `/v2/`. Default: `http://` and `listen`."
+                ),
+                examples=["https://mirror.example.org"],
+            ),
+        ]
+        | None
+    ) = None
+    spool: SpoolSettings = Field(default=SpoolSettings(), description="Content in transit.")
+    parallel: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=64,
+            description=(
+                "How many mirrors of one command, and how many batches of one run, are processed at a time: 1 to 64."
+            ),
+        ),
+    ] = 8
+    trust: Trust = Field(
+        default=12 * 3600.0,
+        description=(
+            "How long a digest recorded at a target is trusted before the target is asked again. `0s` asks every time."
+        ),
+    )
+    deadline: Deadline = Field(default=6 * 3600.0, description="A run that takes longer is cancelled. 10 s to 30 d.")
+    log: Log = Field(default=Log(), description="Logging.")
 
     def address(self, listen: str = "") -> str:
         """Return `scheme://host[:port]` for clients: `url`, else from where the server listens; "" while nobody knows.

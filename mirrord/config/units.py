@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+SPELLED = "x-spelled"
+"""Key of a JSON schema: as what a value is written, `duration`, `size` or `rate`; its default is a number."""
 # Lengths are bounded so that no text, however long, becomes an expensive number.
 _NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,6})?"
 _PART = re.compile(rf"({_NUMBER})([smhd])")
@@ -38,12 +40,12 @@ def parse_size(value: object) -> int:
 
 
 def parse_rate(value: object) -> float:
-    """Return bytes a second: `40MiB/s`."""
+    """Return bytes per second: `40MiB/s`."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     size, slash, per = value.partition("/") if isinstance(value, str) else ("", "", "")
     if not slash or per != "s" or not _SIZE.fullmatch(size):
-        raise ValueError(f"{_quote(value)} is no rate; write bytes a second, such as 40MiB/s")
+        raise ValueError(f"{_quote(value)} is no rate; write bytes per second, such as 40MiB/s")
     return float(parse_size(size))
 
 
@@ -53,6 +55,14 @@ def spell_duration(seconds: float) -> str:
         if seconds >= length and seconds % length == 0:
             return f"{seconds / length:.0f}{unit}"
     return f"{seconds:g}s"
+
+
+def spell_size(count: int) -> str:
+    """Write bytes the way `parse_size` reads them."""
+    for unit, length in reversed(_BYTES.items()):
+        if count >= length and count % length == 0:
+            return f"{count // length}{unit}"
+    return f"{count}B"
 
 
 def between(low: str, high: str, parse: Callable[[object], float] = parse_duration) -> Callable[[float], float]:
@@ -73,14 +83,19 @@ def _quote(value: object) -> str:
     return repr(value[:40]) if isinstance(value, str) else "this"
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema({"type": "string", "examples": ["6h"]})]
+def _schema(kind: str, pattern: str, example: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", SPELLED: kind, "pattern": f"^{pattern}$", "examples": [example]})
+
+
+_SIZES = rf"{_NUMBER} ?(?:{'|'.join(_BYTES)})"
+Duration = Annotated[float, BeforeValidator(parse_duration), _schema("duration", _DURATION.pattern, "6h")]
 """Seconds, in a model of a syncer's or of ours."""
 
-Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema({"type": "string", "examples": ["20GiB"]})]
+Size = Annotated[int, BeforeValidator(parse_size), _schema("size", _SIZES, "20GiB")]
 """Bytes, in a model."""
 
-Rate = Annotated[float, BeforeValidator(parse_rate), WithJsonSchema({"type": "string", "examples": ["40MiB/s"]})]
-"""Bytes a second, in a model."""
+Rate = Annotated[float, BeforeValidator(parse_rate), _schema("rate", f"{_SIZES}/s", "40MiB/s")]
+"""Bytes per second, in a model."""
 
 Deadline = Annotated[Duration, AfterValidator(between("10s", "30d"))]
 """Seconds after which a run is cancelled."""

@@ -154,7 +154,7 @@ def test_rates() -> None:
     """Rates are sizes a second."""
     assert parse_rate("40MiB/s") == 40 * 2**20
     for wrong in ("40MiB", "40/s", "40MiB/m", "", None):
-        with pytest.raises(ValueError, match=r"is no rate; write bytes a second"):
+        with pytest.raises(ValueError, match=r"is no rate; write bytes per second"):
             parse_rate(wrong)
 
 

@@ -15,8 +15,14 @@ from mirrord import __version__
 from mirrord.cli.grammar.looking import LOOKING
 from mirrord.cli.grammar.mirroring import MIRRORING
 from mirrord.cli.grammar.running import RUNNING
+from mirrord.cli.grammar.setting_up import SETTING_UP
 
-GROUPS: Mapping[str, tuple[click.Command, ...]] = {"Mirroring": MIRRORING, "Looking": LOOKING, "Running": RUNNING}
+GROUPS: Mapping[str, tuple[click.Command, ...]] = {
+    "Setting up": SETTING_UP,
+    "Mirroring": MIRRORING,
+    "Looking": LOOKING,
+    "Running": RUNNING,
+}
 COMMANDS: tuple[str, ...] = tuple(str(command.name) for group in GROUPS.values() for command in group)
 
 _WIDEST = 100  # columns: longer lines are hard to read

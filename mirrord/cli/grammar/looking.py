@@ -9,21 +9,6 @@ import click
 
 from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag
 
-_CHECK = command(
-    "check",
-    """Check the configuration and print everything that is wrong with it. Start nothing, ask no host.
-
-Each problem is one line: file, line, key, what is wrong and what to write instead. Secrets and other
-files that are not on this machine are notices: `serve`, `sync` and `plan` need them, `check` does not.
-
-  $ mirrord check --config ./conf.d
-
-Exit code 0 when nothing is wrong, 78 when something is.
-""",
-    CONFIG,
-    JSON,
-)
-
 _STATUS = command(
     "status",
     """Show for each mirror and target when it last succeeded, what is wrong, and when it runs next.
@@ -89,4 +74,4 @@ Looks at `MIRRORD_LISTEN`, else 127.0.0.1:8080; reads no configuration.
     JSON,
 )
 
-LOOKING: Final = (_CHECK, _STATUS, _RAW_URL, _HEALTHCHECK)
+LOOKING: Final = (_STATUS, _RAW_URL, _HEALTHCHECK)

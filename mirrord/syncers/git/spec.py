@@ -54,19 +54,7 @@ Kept = Annotated[Duration, AfterValidator(between("0s", "3660d"))]
 
 
 class GitSpec(BaseModel):
-    """A Git mirror's own keys.
-
-    Attributes:
-        source: URL of the repository, `https://`, `ssh://` or `git@host:path` (`from:`).
-        refs: which branches and tags are mirrored: full names and globs (`*` matches slashes too); `^` takes out.
-        name: what the repository is called at targets with `{name}`, and in the `local` store (`as:`); by default the
-            mirror's name.
-        max_loss: a run is blocked when upstream lost or rewrote more than this share of the branches and tags that are
-            served (0 to 1). One is always let pass, except with 0.
-        rewrites: whether a rewritten default branch blocks a run (`block`), or is followed.
-        backups: seconds for which refs that were overwritten by force or deleted are kept; 0 keeps none.
-        lfs: carry Git LFS objects too.
-    """
+    """A Git mirror's own keys; durations in seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,13 +63,58 @@ class GitSpec(BaseModel):
         **dict.fromkeys(("tag", "tags"), 'write refs: ["refs/tags/*"]'),
     }
 
-    source: RepositoryUrl = Field(alias="from", examples=["https://github.com/gocrane/crane.git"])
-    refs: Annotated[tuple[RefPattern, ...], Field(min_length=1, examples=["[refs/heads/main, refs/tags/*]"])] = ALL_REFS
-    name: RepositoryName | None = Field(default=None, alias="as", examples=["crane"])
-    max_loss: float = Field(default=0.2, ge=0, le=1)
-    rewrites: Literal["block", "follow"] = "follow"
-    backups: Kept = 30 * 86400.0
-    lfs: bool = True
+    source: RepositoryUrl = Field(
+        alias="from",
+        description=(
+            "`https://host/path`, `ssh://user@host/path` or `git@host:path`; `http://` only for loopback"
+            " addresses and for hosts with `insecure: true`. A password in it and a folder of this machine are"
+            " refused."
+        ),
+        examples=["https://github.com/gocrane/crane.git"],
+    )
+    refs: Annotated[tuple[RefPattern, ...], Field(min_length=1, examples=["[refs/heads/main, refs/tags/*]"])] = Field(
+        default=ALL_REFS,
+        description=(
+            "Which branches and tags are mirrored: full names and globs; `*` matches slashes too, and `^` in"
+            " front leaves refs out. Other refs are never mirrored."
+        ),
+    )
+    name: RepositoryName | None = Field(
+        default=None,
+        alias="as",
+        description=(
+            "Name of the repository at targets with `{name}`, at `/git/` and at `/raw/`. Default: the mirror's name."
+        ),
+        examples=["crane"],
+    )
+    max_loss: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description=(
+            "A run is blocked when upstream lost or rewrote more than this share of the branches and tags that"
+            " are served. One ref may always change, except with 0. `mirrord sync NAME --allow` overrides it."
+        ),
+    )
+    rewrites: Literal["block", "follow"] = Field(
+        default="follow",
+        description=(
+            "When upstream rewrote the default branch: `follow`, or `block` the run until `mirrord sync NAME --allow`."
+        ),
+    )
+    backups: Kept = Field(
+        default=30 * 86400.0,
+        description=(
+            "How long refs that were overwritten by force or deleted can be brought back with `mirrord"
+            " restore`, also those that only a target had. `0s` keeps none."
+        ),
+    )
+    lfs: bool = Field(
+        default=True,
+        description=(
+            "Copy Git LFS objects too, those of the whole history. With `false`, only the pointers are copied."
+        ),
+    )
 
     @model_validator(mode="after")
     def _something_selected(self) -> Self:
@@ -91,18 +124,22 @@ class GitSpec(BaseModel):
 
 
 class GitTarget(BaseModel):
-    """A Git target's own keys besides `kind` and `to`.
-
-    Attributes:
-        host: what kind of host it is, where its name does not say it; `plain` is any Git server.
-        create: make the repository when it is missing.
-        visibility: of a repository that is made.
-        default_branch: `follow` upstream's, or `keep` what it is there.
-    """
+    """A Git target's own keys besides `kind` and `to`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    host: Literal["github", "gitee", "coding", "cnb", "gitea", "gitlab", "plain"] | None = None
-    create: bool = True
-    visibility: Literal["private", "public"] = "private"
-    default_branch: Literal["follow", "keep"] = "follow"
+    host: Literal["github", "gitee", "coding", "cnb", "gitea", "gitlab", "plain"] | None = Field(
+        default=None,
+        description=(
+            "Kind of host, where its name does not tell: `github`, `gitee`, `coding`, `cnb`, `gitea`,"
+            " `gitlab`, or `plain` for any other Git server."
+        ),
+    )
+    create: bool = Field(default=True, description="Create the repository when it is missing.")
+    visibility: Literal["private", "public"] = Field(
+        default="private", description="Visibility of a repository that is created: `private` or `public`."
+    )
+    default_branch: Literal["follow", "keep"] = Field(
+        default="follow",
+        description="`follow` sets upstream's default branch at the target, `keep` leaves the target's.",
+    )

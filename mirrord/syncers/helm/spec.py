@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from mirrord.config.units import Duration, between
 from mirrord.errors import MirrordError
@@ -21,6 +21,9 @@ def _range(text: str) -> str:
     return text
 
 
+_VERSION = {"type": ["string", "number"]}  # of YAML, 1.2 is a number
+_VERSIONS = WithJsonSchema({"anyOf": [_VERSION, {"type": "object", "additionalProperties": _VERSION}]})
+_SKIP = WithJsonSchema({"type": "object", "additionalProperties": {"type": "array", "items": _VERSION}})
 Range = Annotated[str, AfterValidator(_range)]
 
 
@@ -50,59 +53,108 @@ Repository = Annotated[str, AfterValidator(_repository), Field(examples=["https:
 
 
 class HelmSpec(BaseModel):
-    """A chart mirror's own keys.
-
-    Attributes:
-        source: URL of a classic chart repository (`from:`).
-        charts: globs of chart names.
-        exclude: globs of chart names that are not wanted although `charts` matches them.
-        versions: semver range, as helm reads it; or such ranges by globs of chart names: that of the very name, else of
-            the first glob that matches.
-        skip: chart → versions that are not wanted, since they are wrong upstream.
-        accept: chart → version → the digest of its archive, which is trusted in place of the index's.
-        newest: only so many of each chart, the newest ones; stable ones unless `prereleases` says otherwise.
-        prereleases: take pre-releases too; by default only when `newest` is not given.
-        min_age: seconds since `created` before a version is taken: time for a bad release to be withdrawn.
-        deprecated: take charts that are marked deprecated.
-        removed: `keep` what upstream no longer lists, or `delete` it.
-        changed: what to do when upstream changes the digest of a version that is there: `keep` ours,
-            `replace` it, or `fail`.
-        max_loss: refuse an index that lost more than this share of its versions (0 to 1); one of several may always be
-            lost, except with 0.
-        index: write `index.yaml` as `yaml`, or as `json`, which helm 3.13 and later read nine times as fast.
-        pass_credentials: send the repository's credentials also to other hosts that its index names.
-    """
+    """A chart mirror's own keys; durations in seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hints: ClassVar[Mapping[str, str]] = {"as": "charts keep their names, so take the key out"}
 
-    source: Repository = Field(alias="from")
-    charts: tuple[str, ...] = ("*",)
-    exclude: tuple[str, ...] = ()
-    versions: Range | dict[str, Range] | None = Field(default=None, examples=['">=1.2"'])
-    skip: dict[str, tuple[str, ...]] = Field(default_factory=dict, examples=['{tetragon: ["1.2.0"]}'])
-    accept: dict[str, dict[str, Sha256]] = Field(default_factory=dict, examples=['{tetragon: {1.2.0: "sha256:…"}}'])
-    newest: int | None = Field(default=None, ge=1)
-    prereleases: bool | None = None
-    min_age: Annotated[Duration, AfterValidator(between("0s", "3660d"))] = 0.0
-    deprecated: bool = True
-    removed: Literal["keep", "delete"] = "keep"
-    changed: Literal["keep", "replace", "fail"] = "keep"
-    max_loss: float = Field(default=0.2, ge=0, le=1)
-    index: Literal["yaml", "json"] = "yaml"
-    pass_credentials: bool = False
+    source: Repository = Field(
+        alias="from",
+        description=(
+            "URL of a chart repository (the folder of its `index.yaml`), or `oci://host/path`: the repository"
+            " of one chart, or the folder of those that `charts` names without globs."
+        ),
+    )
+    charts: tuple[str, ...] = Field(default=("*",), description="Names and globs of charts.")
+    exclude: tuple[str, ...] = Field(
+        default=(), description="Names and globs of charts that are left out although `charts` matches them."
+    )
+    versions: Annotated[Range | dict[str, Range] | None, _VERSIONS] = Field(
+        default=None,
+        description=(
+            'Version range as helm reads it, such as `">=1.2 <2"` or `^3.1`. Or a range for each chart:'
+            ' `{tetragon: ">=1.2", "*": ">=1"}`, where the name of a chart overrides globs, and the first glob'
+            " the others. Default: all versions."
+        ),
+        examples=['">=1.2"'],
+    )
+    skip: Annotated[dict[str, tuple[str, ...]], _SKIP] = Field(
+        default_factory=dict,
+        description='Versions to leave out, as the index writes them: `{tetragon: ["1.2.0"]}`.',
+        examples=['{tetragon: ["1.2.0"]}'],
+    )
+    accept: dict[str, dict[str, Sha256]] = Field(
+        default_factory=dict,
+        description='Digests that are trusted instead of those in the index: `{tetragon: {1.2.0: "sha256:…"}}`.',
+        examples=['{tetragon: {1.2.0: "sha256:…"}}'],
+    )
+    newest: int | None = Field(
+        default=None,
+        ge=1,
+        description="Only this many versions of each chart, the newest; only stable ones unless `prereleases: true`."
+        " Default: all versions.",
+    )
+    prereleases: bool | None = Field(
+        default=None, description="Mirror pre-releases. Default: `true` without `newest`, `false` with it."
+    )
+    min_age: Annotated[Duration, AfterValidator(between("0s", "3660d"))] = Field(
+        default=0.0,
+        description=(
+            "Mirror a version only this long after its `created`, so that a bad release can be withdrawn before."
+        ),
+    )
+    deprecated: bool = Field(default=True, description="Mirror deprecated charts.")
+    removed: Literal["keep", "delete"] = Field(
+        default="keep",
+        description=(
+            "What happens to versions that upstream no longer lists or the mirror no longer selects: `keep`,"
+            " or `delete` from `local` and folders. At other targets mirrord cannot delete."
+        ),
+    )
+    changed: Literal["keep", "replace", "fail"] = Field(
+        default="keep",
+        description=(
+            "When upstream changes the digest of a version that was copied: `keep` the copy, `replace` it, or `fail`."
+        ),
+    )
+    max_loss: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description=(
+            "An index that lost more than this share of its versions is refused until `mirrord sync NAME"
+            " --allow`. One of several may always be lost, except with 0."
+        ),
+    )
+    index: Literal["yaml", "json"] = Field(
+        default="yaml",
+        description=(
+            "Form of the published `index.yaml`: `yaml`, or `json`, which helm 3.13 and later read nine times as fast."
+        ),
+    )
+    pass_credentials: bool = Field(
+        default=False, description="Send the repository's credentials also to other hosts that its index names."
+    )
 
 
 class HelmTarget(BaseModel):
-    """A chart target's own keys besides `kind` and `to`.
-
-    Attributes:
-        api: what is spoken there; `oci` for `oci://` and `directory` for a path are understood without it.
-        context_path: ChartMuseum's `--context-path`, where neither its index says it nor the URL is below it.
-    """
+    """A chart target's own keys besides `kind` and `to`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    api: Literal["coding", "chartmuseum", "directory", "oci"] | None = None
-    context_path: str | None = Field(default=None, pattern=r"^/[^?#\s]*$", max_length=200)
+    api: Literal["coding", "chartmuseum", "directory", "oci"] | None = Field(
+        default=None,
+        description=(
+            "API of a URL: `coding` or `chartmuseum`. `oci` for `oci://` and `directory` for a path are the default."
+        ),
+    )
+    context_path: str | None = Field(
+        default=None,
+        pattern=r"^/[^?#\s]*$",
+        max_length=200,
+        description=(
+            "With `api: chartmuseum`: the server's `--context-path`, such as `/museum`. Default: what the"
+            " server's index says."
+        ),
+    )

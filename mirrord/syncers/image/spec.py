@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from mirrord.config.units import Duration, between
 from mirrord.plan.select import is_glob
@@ -33,21 +33,59 @@ _NAME = "is no image name; write lower-case words separated by `/`, such as team
 _PLATFORMS = "all platforms of an image are copied, so take the key out"
 Tag = Annotated[str, _checked(valid_tag, f"is no tag; write {_CHARACTERS}")]
 TagPattern = Annotated[str, _checked(_PATTERN.fullmatch, _GLOB)]
+_VERSIONS = WithJsonSchema({"type": "array", "items": {"type": ["string", "number"]}})  # of YAML, 1.29 is a number
+Tags = Annotated[tuple[TagPattern, ...], _VERSIONS]
+Names = Annotated[tuple[Tag, ...], _VERSIONS]
 ImageName = Annotated[str, _checked(valid_repository, _NAME)]
 
 
 class SourceKeys(BaseModel):
     """`from:` of an image mirror; its attributes are those of `names.Source`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"oneOf": [{"required": [key]} for key in ("repository", "layout", "archive", "layouts")]},
+    )
 
-    repository: str | None = None
-    tags: Annotated[tuple[TagPattern, ...], Field(examples=['["1.29", "1.2*"]'])] = ()
-    layout: Path | None = None
-    archive: Path | None = None
-    layouts: Path | None = None
-    tag: str | None = None
-    names: tuple[Tag, ...] = ()
+    repository: str | None = Field(
+        default=None,
+        description=(
+            "Repository at a registry, such as `quay.io/calico/node`. A tag or digest in it selects what is"
+            " mirrored where `tags` is not given."
+        ),
+    )
+    tags: Tags = Field(
+        default=(),
+        description=(
+            "With `repository`: tags and globs (`*`, `?`, `[...]`). Version ranges, regular expressions and"
+            " exclusions are not supported. Default: the tag in `repository`, else `latest`."
+        ),
+        examples=['["1.29", "1.2*"]'],
+    )
+    layout: Path | None = Field(default=None, description="OCI image layout, a folder or a tar file.")
+    archive: Path | None = Field(default=None, description="File that `docker save` wrote.")
+    layouts: Path | None = Field(
+        default=None,
+        description=(
+            "Folder of OCI layouts. Each layout is published once, under the branch and commit in its"
+            " annotations. The tag of the branch only moves forward."
+        ),
+    )
+    tag: str | None = Field(
+        default=None,
+        description=(
+            "With `layout` or `archive`: which of its images. Write its name there (`quay.io/team/app:v3`),"
+            " only the tag of that name, or its digest."
+        ),
+    )
+    names: Names = Field(
+        default=(),
+        description=(
+            "With `layout`, `archive` or a single tag: tags that the image gets at the targets. Of several,"
+            " the first never moves."
+        ),
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -100,11 +138,31 @@ class ImageSpec(BaseModel):
     }
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: SourceKeys = Field(alias="from", examples=["{repository: docker.io/library/nginx}"])
-    name: ImageName | None = Field(default=None, alias="as")
-    publish: Literal["each", "together"] = "each"
-    together_wait: Annotated[Duration, AfterValidator(between("0s", "30d"))] = 600.0
-    immutable: tuple[TagPattern, ...] = ()
+    source: SourceKeys = Field(
+        alias="from",
+        description="Where images come from: exactly one of `repository`, `layout`, `archive` and `layouts`.",
+        examples=["{repository: docker.io/library/nginx}"],
+    )
+    name: ImageName | None = Field(
+        default=None, alias="as", description="Name of the image at the targets. Default: the mirror's name."
+    )
+    publish: Literal["each", "together"] = Field(
+        default="each",
+        description=(
+            "`each`: a target sets the tags when its own content is complete. `together`: all targets set them"
+            " at the same time."
+        ),
+    )
+    together_wait: Annotated[Duration, AfterValidator(between("0s", "30d"))] = Field(
+        default=600.0, description="With `publish: together`: how long complete targets wait for slower ones."
+    )
+    immutable: Tags = Field(
+        default=(),
+        description=(
+            "With `from.repository`: globs of tags that never change. Once copied they cost no request, and"
+            " nothing moves them, not even `mirrord publish`."
+        ),
+    )
 
     @model_validator(mode="after")
     def _no_key_without_effect(self) -> Self:

@@ -1,0 +1,69 @@
+"""`mirrord init`: a configuration to start from."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from mirrord.cli.console import say
+from mirrord.errors import UsageError
+from mirrord.files import storage_errors
+
+_FILE = "mirrord.yaml"
+_TEXT = """\
+# What mirrord copies, from where to where. After each change: mirrord check
+# All keys: docs/reference/configuration.md. Completion of keys in editors: mirrord schema --help
+
+settings:
+  # Address of the status page, the metrics, and all that is kept in `local`.
+  listen: 127.0.0.1:8080
+
+# How to talk to a host, as a source and as a target. Secrets are not written here, only where they are:
+# {env: NAME}, {file: /path} with mode 0400, or {credential: name} of systemd. Without `auth`, docker's login is used.
+hosts:
+#  ghcr.io:
+#    auth: {username: robot, password: {env: GHCR_TOKEN}}
+
+# Where copies go. The target `local` needs no entry: mirrord keeps the copies and serves them.
+targets:
+#  ghcr: {kind: image, to: ghcr.io/team}
+#  gitee: {kind: git, to: "https://gitee.com/team/{name}.git"}
+
+# What is copied. Without `every` or `cron` a mirror runs only when it is asked to: mirrord sync NAME
+mirrors:
+  - name: alpine
+    kind: image
+    from: {repository: docker.io/library/alpine, tags: ["3.22"]}
+    to: [local]
+    every: 6h
+#  - name: tools
+#    kind: image
+#    from: {repository: quay.io/team/tools, tags: ["v1.*"]}
+#    to: [ghcr, local]
+#    every: 1h
+#  - name: grafana
+#    kind: helm
+#    from: https://grafana.github.io/helm-charts
+#    to: [local]
+#    every: 6h
+#  - name: crane
+#    kind: git
+#    from: https://github.com/gocrane/crane.git
+#    to: [gitee, local]
+#    cron: "17 3 * * *"
+"""
+
+
+def init(*, folder: Path) -> int:
+    """Run the command and return its exit code."""
+    file = folder / _FILE
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if found := sorted(folder.glob("*.yaml")):
+            raise UsageError(f"{found[0]}: exists already, and nothing is overwritten; give another folder")
+        with file.open("x", encoding="utf-8") as out:
+            out.write(_TEXT)
+    where = shlex.quote(str(folder))
+    say(f"{file} is written: it mirrors one public image into the embedded store, and shows the rest as comments.")
+    say(f"Next: mirrord check --config {where}")
+    return 0

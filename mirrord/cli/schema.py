@@ -1,0 +1,15 @@
+"""`mirrord schema`: what may stand in a configuration file, for editors."""
+
+from __future__ import annotations
+
+import json
+
+from mirrord.cli.console import say
+from mirrord.config.schema import file_schema
+from mirrord.syncer.port import load_syncers
+
+
+def schema() -> int:
+    """Run the command and return its exit code."""
+    say(json.dumps(file_schema(load_syncers()), indent=2, ensure_ascii=False))
+    return 0

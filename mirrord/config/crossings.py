@@ -1,0 +1,104 @@
+"""What mirrors are to one another: no place is written by two, and none feeds itself, not even through others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
+
+from mirrord.config.lines import Problems, Trail
+from mirrord.errors import ConfigError
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import Mirror, Target
+
+
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """One mirror's way from its origin to one target; places are comparable within a kind only."""
+
+    mirror: str
+    called: str  # at its targets: `as:`, or the name
+    trail: Trail
+    target: str
+    source: tuple[str, str]
+    place: tuple[str, str]
+
+
+def check_crossings(mirrors: Sequence[tuple[Trail, Mirror]], syncers: Mapping[str, Syncer], problems: Problems) -> None:
+    """Note places that are written twice, and loops, each loop once with its whole chain."""
+    flows = [flow for trail, mirror in mirrors for flow in _flows(trail, mirror, syncers[mirror.kind], problems)]
+    writers: dict[tuple[str, str], _Flow] = {}
+    for flow in flows:
+        first = writers.setdefault(flow.place, flow)
+        if first is not flow:
+            there = f"mirror {first.mirror!r} ({first.target!r}) at {problems.origin(first.trail)}"
+            what = f"target {flow.target!r} is {flow.place[1]}, written by {there} too"
+            problems.add((*flow.trail, "to"), f"{what}; {_apart(first, flow)}")
+    _check_loops(flows, problems)
+
+
+def _apart(one: _Flow, other: _Flow) -> str:
+    """Say how two mirrors that write one place get a place each."""
+    if one.target != other.target:
+        return f"change `to` of target {one.target!r} or {other.target!r}"
+    if one.called == other.called:
+        return "give one of the mirrors another `as:`"
+    return f"write {{mirror}} in `to` of target {one.target!r}"
+
+
+def _flows(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problems) -> Iterable[_Flow]:
+    try:
+        source, places = syncer.places(mirror)
+    except ConfigError:
+        for one in mirror.targets:  # one by one, so that every wrong one is named
+            _note_wrong(trail, mirror, one, syncer, problems)
+        return
+    for target, place in places.items():
+        yield _Flow(mirror.name, _called(mirror), trail, target, (mirror.kind, source), (mirror.kind, place))
+
+
+def _called(mirror: Mirror) -> str:
+    """Return what a mirror says with `as:`, or its name."""
+    own = (getattr(mirror.spec, name) for name, key in type(mirror.spec).model_fields.items() if key.alias == "as")
+    return next(own, None) or mirror.name
+
+
+def _note_wrong(trail: Trail, mirror: Mirror, target: Target, syncer: Syncer, problems: Problems) -> None:
+    """Note what a kind says about one of a mirror's ways, at the line of the key that it means."""
+    try:
+        syncer.places(replace(mirror, targets=(target,)))
+    except ConfigError as error:
+        for what in error.problems:
+            for section, origin in (("targets", target.origin), ("mirrors", mirror.origin)):
+                bare = what.removeprefix(f"{origin}: ")
+                if bare.startswith(f"{section}."):
+                    problems.add_at(origin, bare)
+                    break
+            else:
+                problems.add(trail, what.removeprefix(f"{mirror.origin}: "))
+
+
+def _check_loops(flows: Sequence[_Flow], problems: Problems) -> None:
+    edges = {(flow.source, flow.place): flow for flow in flows}
+    # Each round names one loop and cuts it, so there are at most as many rounds as edges.
+    while loop := _loop(edges):
+        chain = [edges[edge] for edge in loop]
+        last = max(chain, key=lambda flow: flow.trail)
+        steps = ", ".join(f"{flow.mirror!r} copies {flow.source[1]} to {flow.place[1]}" for flow in chain)
+        problems.add(last.trail, f"mirrors itself: {steps}; take one of these targets away")
+        for edge in loop:
+            del edges[edge]
+
+
+def _loop(edges: Iterable[tuple[tuple[str, str], tuple[str, str]]]) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+    """Return the edges of some loop in order, or nothing."""
+    order: TopologicalSorter[tuple[str, str]] = TopologicalSorter()
+    for source, place in edges:
+        order.add(place, source)
+    try:
+        order.prepare()
+    except CycleError as error:
+        nodes = error.args[1]
+        return list(pairwise(nodes))
+    return []
