@@ -193,9 +193,7 @@ def test_the_schema_for_editors_is_made_from_the_models() -> None:
     must_be(ROOT / SCHEMA, json.dumps(file_schema(load_syncers()), indent=2, ensure_ascii=False) + "\n")
 
 
-@pytest.mark.parametrize(
-    "example", [*sorted((ROOT / "conf.d").glob("*")), *sorted((ROOT / "deploy").rglob("conf.d/*"))]
-)
+@pytest.mark.parametrize("example", sorted((ROOT / "conf.d").glob("*")))
 def test_examples_name_the_schema(example: Path) -> None:
     """Editors find the schema by the first line of each example, from a clone."""
     first, _, _ = example.read_text().partition("\n")

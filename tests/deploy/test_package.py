@@ -51,6 +51,8 @@ def test_the_wheel_has_what_an_installation_needs(built: Path) -> None:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         about = email.message_from_bytes(archive.read(name))
     shipped = {f"share/mirrord/{file.relative_to(ROOT)}": file for file in (ROOT / "conf.d").iterdir()}
+    schema = "docs/reference/configuration.schema.json"
+    shipped[f"share/mirrord/{schema}"] = ROOT / schema
     shipped["share/mirrord/systemd/mirrord.service"] = ROOT / "systemd/mirrord.service"
     assert {name: file.read_bytes() for name, file in shipped.items()}.items() <= data.items()
     assert about["Requires-Python"] == ">=3.11"
