@@ -40,7 +40,9 @@ def rewritten(page: str) -> str:
     for heading, table in tables().items():
         head, found, rest = page.partition(f"\n{heading}\n")
         assert found, heading
-        page = head + found + _TABLE.sub(lambda _, table=table: table, rest, count=1)  # type: ignore[misc]
+        old = _TABLE.search(rest)
+        assert old, heading
+        page = "".join((head, found, rest[: old.start()], table, rest[old.end() :]))
     return page
 
 
