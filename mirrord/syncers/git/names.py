@@ -140,6 +140,6 @@ def _parsed(text: str, word: str | None) -> _Repository:
         address = Address.parse(f"{text.rstrip('/')}.git")
     if not forge.fits(address):
         page = forge.parse_page(text)
-        better = page.address if page and page.words else f"{forge.form} behind the host"
+        better = page.address if page and forge.fits(page.address) else f"{forge.form} behind the host"
         raise ConfigError(f"{text} is no repository at {forge.name}; write {better}")
     return _Repository(address, forge)
