@@ -57,6 +57,10 @@ _TLS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (  # OpenSSL's reasons
     ),
     (re.compile("UNRECOGNIZED_NAME"), "the host does not know itself under this name; check the name"),
 )
+_HUNG_UP: Final = (
+    "the host hung up during the TLS handshake; it may refuse our version of TLS, our ciphers or our certificate, or"
+    " not speak TLS"
+)
 _PROXY: Final = "check `proxy:` under hosts:, or HTTPS_PROXY and NO_PROXY for `mirrord copy`"
 _PROXY_LOGIN: Final = (
     "write them as `proxy_auth:` under hosts:, or for `mirrord copy` as HTTPS_PROXY=http://USER:PASSWORD@PROXY"
@@ -83,7 +87,8 @@ def failure(error: Exception, request: WireRequest) -> MirrordError:
         return permanent(UnreachableError(f"{host}: TLS: {tls}"))
     found, text = next((new, text) for kinds, new, text in _MEANINGS if isinstance(error, kinds))
     if isinstance(error, aiohttp.ClientConnectorError):
-        text = f"{text}: {_system(error.os_error)}"
+        hung_up = request.url.startswith("https:") and isinstance(error.os_error, ConnectionResetError)
+        text = f"{text}: {_HUNG_UP if hung_up else _system(error.os_error)}"
     return found(f"{host}: {text}")
 
 
