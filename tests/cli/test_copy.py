@@ -119,6 +119,23 @@ async def test_two_tags_of_one_layout(desk: Desk) -> None:
     assert sorted(names) == ["one", "two"]
 
 
+async def test_two_names_in_one_repository(desk: Desk) -> None:
+    """Of two tags in one repository each blob and each manifest below is sent once, and both tags are set."""
+    async with Registry() as source, Registry() as target:
+        image = build_image(layer_size=LAYER, platforms=("linux/amd64", "linux/arm64"))
+        await push(image, source, "a", ["v1"])
+        places = [f"{target.host}/{name}" for name in ("app:1", "app:2")]
+        said = await desk.run("copy", "--json", f"{source.host}/a:v1", *places)
+        assert said.status == 0, said.err
+        assert source.count("GET", "/blobs/") == len(image.blobs)
+        assert target.count("PUT", "/blobs/") == target.count("POST", "/blobs/") == len(image.blobs)
+        assert target.count("HEAD", "/blobs/") == len(image.blobs)
+        assert target.count("PUT", "/manifests/sha256:") == len(image.manifests)
+        assert target.tags == {"app": {"1": image.digest, "2": image.digest}}
+        assert sum(receipt["sent"] for receipt in said.document["receipts"]) == image.size
+        assert target.content.dangling() == []
+
+
 async def test_from_an_archive(desk: Desk) -> None:
     """`docker-archive:` gives the same digest each time, and its own tag to targets without one."""
     write_docker_archive(built(), desk.folder / "a.tar", "team/app:v7")
@@ -158,6 +175,11 @@ BAD = [
     ("target-scheme", ("127.0.0.1:9/a", "dir:out"), "dir: is not known here"),
     ("target-digest", ("127.0.0.1:9/a", f"127.0.0.1:9/b@sha256:{'0' * 64}"), "a target has no digest"),
     ("target-twice", ("127.0.0.1:9/a", "127.0.0.1:9/b:v1", "127.0.0.1:9/b:v1"), "named twice"),
+    ("registry-alone", ("127.0.0.1:5000", "oci:out"), "write 127.0.0.1:5000/NAME"),
+    ("target-registry-alone", ("127.0.0.1:9/a", "localhost:5000"), "write localhost:5000/NAME"),
+    ("target-host-alone", ("127.0.0.1:9/a", "reg.example"), "write reg.example/NAME"),
+    ("oci-archive", ("oci-archive:a.tar", "oci:out"), "write oci:FILE, which is read as a layout in a tar"),
+    ("docker-daemon", ("docker-daemon:a:v1", "oci:out"), "write docker-archive:FILE, a file of `docker save`"),
     ("target-tag", ("127.0.0.1:9/a", "oci:out:-x"), "is no tag"),
 ]
 
@@ -185,6 +207,11 @@ async def test_what_is_not_there(desk: Desk) -> None:
             assert said.status == 1, said
             assert word.partition(":")[2].rpartition(":")[2].rpartition("/")[2] in said.err
             assert not (desk.folder / "out").exists()
+        for word, kind in (("v2", "tag"), ("latest", "tag"), (f"sha256:{'0' * 64}", "digest")):
+            joint = "@" if kind == "digest" else ":"
+            said = await desk.run("copy", f"{source.host}/a{'' if word == 'latest' else joint + word}", "oci:out")
+            name = f"{source.host}/a{joint}{word}"
+            assert f"{name}: there is no such image; check the name and the {kind}" in said.err
 
 
 async def test_folder_of_something_else(desk: Desk) -> None:

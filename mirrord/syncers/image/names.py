@@ -16,8 +16,12 @@ from mirrord.wire.secret import unnamed
 
 _SOURCES = "a reference, oci:DIR[:NAME] or docker-archive:FILE[:NAME]"
 _TARGETS = "a reference or oci:DIR[:TAG]"
-_ELSEWHERE = ("containers-storage", "dir", "docker-daemon", "oci-archive", "sif", "tarball")
-"""What other tools write before a colon; taken for a name, it would be pushed to Docker Hub."""
+_ELSEWHERE = {
+    **dict.fromkeys(("containers-storage", "dir", "sif", "tarball"), ""),
+    "docker-daemon": "docker-archive:FILE, a file of `docker save`",
+    "oci-archive": "oci:FILE, which is read as a layout in a tar (SRC only)",
+}
+"""What other tools write before a colon, and what is written here instead; as a name it would go to Docker Hub."""
 _UNBOUNDED = 10 * 365 * 86400.0  # seconds: whoever waits for a copy ends it when it takes too long
 
 
@@ -250,8 +254,12 @@ def _reference(text: str, wanted: str) -> Reference:
         better = rest[2:] if place == text else "the reference alone, and `docker login` for the credentials"
         raise UsageError(f"{place}: is a URL; write {better or wanted}")
     if colon and scheme in _ELSEWHERE:
-        raise UsageError(f"{unnamed(text)}: {scheme}: is not known here; write {wanted}")
-    return Reference.parse(text)
+        raise UsageError(f"{unnamed(text)}: {scheme}: is not known here; write {_ELSEWHERE[scheme] or wanted}")
+    reference = Reference.parse(text)
+    if "/" not in text and ("." in scheme or scheme == "localhost") and (not colon or rest.isdecimal()):
+        # Docker reads it as a name at Docker Hub, with the port as its tag.
+        raise UsageError(f"{text}: is a registry without a repository; write {text}/NAME")
+    return reference
 
 
 def publishing(mirror: Mirror, publication: Publication) -> Mirror:

@@ -167,4 +167,4 @@ class ResponseStream:
         return whole(self.headers.get("content-length", ""))
 
     def _too_large(self, cap: int) -> TooLargeError:
-        return TooLargeError(f"{self.request.host}: an answer of more than {cap} bytes where that is the most")
+        return TooLargeError(f"{self.request.label}: the answer has more than {cap} bytes, the limit for its kind")

@@ -168,6 +168,12 @@ class HttpRequest:
     encoded: bool = False
     issued: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def label(self) -> str:
+        """Host, method and path, for messages; without the query, which may hold a signature."""
+        path = self.url.partition("://")[2].partition("?")[0].partition("/")[2]
+        return f"{self.host}: {self.method} /{path}"
+
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
@@ -199,8 +205,7 @@ def refusal(
         login: a clause that says which credentials were used, "" where none of ours could go.
     """
     reason = _reason(headers.get("content-type", ""), body)
-    path = request.url.partition("://")[2].partition("?")[0].partition("/")[2]  # alone: a query may hold a signature
-    text = f"{request.host}: {request.method} /{path}: status {status}{': ' + reason if reason else ''}"
+    text = f"{request.label}: status {status}{': ' + reason if reason else ''}"
     if status == 400 and "HTTPS" in reason and request.url.startswith("http:"):  # Go's words, and nginx's
         text = f"{text} ({PLAIN_SPOKEN})"
     if status == 429:

@@ -36,7 +36,9 @@ def read_object(body: bytes, what: str, most: int = MOST) -> Mapping[str, object
         found = dict(pairs)
         if len(found) < len(pairs):
             twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-            raise ContentError(f"{what}: key {twice[:80]!a} twice in one object; readers disagree about it")
+            raise ContentError(
+                f"{what}: refused: key {twice[:80]!a} twice in one object, and readers differ in which one they take"
+            )
         return found
 
     def no_number(name: str) -> NoReturn:
@@ -59,7 +61,9 @@ def check_spelling(value: Mapping[str, object], names: Iterable[str], what: str)
     for key in value:
         name = expected.get(key.casefold(), key)
         if name != key:
-            raise ContentError(f"{what}: key {key!a} differs from {name!r} only by case; readers disagree about it")
+            raise ContentError(
+                f"{what}: refused: key {key!a} is {name!r} but for its case, and readers differ in what they take"
+            )
 
 
 def text(value: object, what: str) -> str:

@@ -14,6 +14,7 @@ from mirrord.wire.number import whole
 from mirrord.wire.oci.profiles import Profile, profile_of
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.origin import check_url, joined
+from mirrord.wire.secret import redact
 from mirrord.wire.trust import redirect
 
 PULL = "pull"
@@ -88,7 +89,9 @@ class Endpoint:
                 url = f"https{url[len('http') :]}"  # a registry behind a TLS proxy that believes its own URL to be http
             return redirect((answer.url,), url)
         except UntrustedError as error:
-            about(error, f"{self.reference.name}: the Location of an upload that it started")
+            about(
+                error, f"{self.reference.name}: the Location of an upload that it started: {redact(location[:120])!a}"
+            )
             raise
 
     def page(self, answer: HttpResponse, target: str) -> str:

@@ -134,11 +134,11 @@ def _media_type(document: Mapping[str, object], received: str, what: str) -> str
     written = text(document.get("mediaType"), f"{what}: mediaType")
     version = document.get("schemaVersion")
     if "manifests" in document and not document.keys().isdisjoint(("layers", "config", "fsLayers")):
-        raise ContentError(f"{what}: both an index and an image (manifests beside layers or config)")
+        raise ContentError(f"{what}: refused: both an index and an image (manifests beside layers or config)")
     if written in SCHEMA1 or (version == 1 and "fsLayers" in document):
         raise _schema1(what)
     if received in MANIFESTS and written in MANIFESTS and received != written:
-        raise ContentError(f"{what}: sent as {received} but says to be {written}")
+        raise ContentError(f"{what}: refused: sent as {received}, but its mediaType is {written}")
     if received in _VAGUE or received.startswith("text/"):
         # A missing media type is optional in OCI documents and required in Docker's.
         image = OCI_MANIFEST if "config" in document and "layers" in document else ""

@@ -108,23 +108,25 @@ def _file(
     if member.isdir():
         return
     if name in files or name in symbolic:
-        raise ContentError(f"{path}: holds {name!r} twice; which one is meant cannot be known")
+        raise ContentError(f"{path}: refused: it holds {name!r} twice, and readers differ in which one they take")
     if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse():
         files[name] = LocalFile(path, member.offset_data, member.size)
     elif member.issym() and links:
         if member.linkname.startswith("/"):
-            raise ContentError(f"{path}: the link {name!r} points out of the archive")
+            raise ContentError(f"{path}: refused: the link {name!r} points out of the archive")
         target = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
         symbolic[name] = _plain(target, path)
     else:
-        raise ContentError(f"{path}: {name!r} is a link, a device or sparse; only regular files belong in here")
+        raise ContentError(
+            f"{path}: refused: {name!r} is a link, a device or sparse; only regular files belong in here"
+        )
 
 
 def _plain(name: str, path: Path) -> str:
     """Return the name without `.` and empty parts; refuse what is absolute, upwards, or has a NUL."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\0" in name:
-        raise ContentError(f"{path}: the name {name[:200]!r} points out of the archive")
+        raise ContentError(f"{path}: refused: the name {name[:200]!r} points out of the archive")
     return "/".join(parts)
 
 

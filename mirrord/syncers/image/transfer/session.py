@@ -52,6 +52,12 @@ class _Copy:
     extent: Extent = field(default_factory=Extent)
     workers: Workers = field(default_factory=lambda: Workers(WORKERS))
 
+    @property
+    def place(self) -> object:
+        """What content is written to: two names in one repository of a registry share it, and send it once."""
+        host = self.destination.host
+        return (host, self.destination.repository) if host else self.consumer
+
 
 class ImageSession:
     """Fulfils `mirrord.syncer.port.Session`."""
@@ -135,7 +141,7 @@ class ImageSession:
                 unseen = (step.target, step.item) in self._unseen
                 lacking = await self._content(copy, Parts.of(top, manifest), 0, unseen=unseen)
                 if lacking and not self._comes_with_its_name(copy, manifest, step):
-                    await self._put(copy, top)
+                    await self._once.do(("top", copy.place, top.digest), self._put(copy, top))
             except StorageError:  # our own disk failed: what was brought there for nothing is taken away at the end
                 if copy.destination.keeps:
                     self._full.add(copy.destination)
@@ -218,10 +224,10 @@ class ImageSession:
             raise ContentError(f"{child.digest} has {len(manifest.body)} bytes, its index says {child.size}")
         parts = Parts.of(child, manifest)
         del manifest  # nobody holds more of it than its parts while it is carried
-        await self._once.do(("carry", copy.consumer, child.digest), self._carry(copy, parts, depth))
+        await self._once.do(("carry", copy.place, child.digest), self._carry(copy, parts, depth))
 
     async def _blob(self, copy: _Copy, blob: Descriptor) -> None:
-        await self._once.do(("blob", copy.consumer, blob.digest), self._bring(copy, blob))
+        await self._once.do(("blob", copy.place, blob.digest), self._bring(copy, blob))
 
     async def _bring(self, copy: _Copy, blob: Descriptor) -> None:
         destination, locations = copy.destination, self._services.locations

@@ -103,8 +103,10 @@ async def _offer(repository: Repository, mirror: Mirror, memory: Memory, tag: st
         head = await repository.head_manifest(tag)
         if head is None:
             if isinstance(spec, OneImage):
-                called = f"{reference.name}{'@' if ':' in tag else ':'}{tag}"
-                raise MissingError(f"{called}: there is no such image; is the name right?")
+                joint, kind = ("@", "digest") if ":" in tag else (":", "tag")
+                raise MissingError(
+                    f"{reference.name}{joint}{tag}: there is no such image; check the name and the {kind}"
+                )
             raise MissingError(f"{reference.name}:{tag} is not there")
     except MirrordError as error:
         return error
