@@ -179,7 +179,7 @@ class Daemon(Dispatcher):
 
     async def after(self, run: Run) -> None:
         """Take note of a run that ended; when our disk failed it, or did before, see at once how that is now."""
-        if self._trouble or StorageError.code in {run.code, *(receipt.code for receipt in run.receipts)}:
+        if self._trouble or StorageError.code in run.codes:
             await self.look()
         self._remember(await self._stands(run))
         self._edition += 1

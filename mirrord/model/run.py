@@ -117,6 +117,11 @@ class Run:
         """Bytes of content written to all targets."""
         return sum(receipt.sent for receipt in self.receipts)
 
+    @cached_property
+    def codes(self) -> frozenset[str]:
+        """The codes of what went wrong, with the run as a whole and with its steps."""
+        return frozenset((self.code, *(receipt.code for receipt in self.receipts))) - {""}
+
     @property
     def idle(self) -> int:
         """Steps of the plan that had nothing to do."""
@@ -124,5 +129,5 @@ class Run:
 
     def add_up(self) -> Run:
         """Find all that follows now, and return itself: with many thousands of receipts that is work for a thread."""
-        _ = self.result, self.problems, self.remarks, self.counts, self.sent, self.idle
+        _ = self.result, self.problems, self.remarks, self.counts, self.sent, self.codes, self.idle
         return self

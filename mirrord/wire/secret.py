@@ -156,8 +156,9 @@ def redact(text: str) -> str:
         if form in text:
             text = text.replace(form, MASK)
     text = _USERINFO.sub(f"{MASK}@", text)
-    text = _QUERY.sub(rf"\1{MASK}", text)
-    return _HEADER.sub(rf"\1 {MASK}", text)
+    # Functions and no templates: Python takes five times as long for a template, also where nothing is found.
+    text = _QUERY.sub(lambda found: f"{found[1]}{MASK}", text)
+    return _HEADER.sub(lambda found: f"{found[1]} {MASK}", text)
 
 
 def bug(error: BaseException) -> str:
