@@ -326,6 +326,12 @@ def test_every_page_can_be_found() -> None:
     assert [page for page in lost if not page.startswith("docs/adr/")] == []
 
 
+def test_the_page_on_kubernetes_names_every_file() -> None:
+    """docs/how-to/kubernetes.md says of each file of deploy/kubernetes what to edit in it."""
+    text = (ROOT / "docs/how-to/kubernetes.md").read_text()
+    assert first_column(text) == {file.name for file in (ROOT / "deploy/kubernetes").iterdir()}
+
+
 def test_decisions_are_numbered() -> None:
     """ADRs are numbered without a gap, and their headings carry the number."""
     found = sorted((ROOT / "docs/adr").glob("*.md"))
