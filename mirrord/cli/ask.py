@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mirrord.cli.console import note, say_json
 from mirrord.cli.folders import configuration, state_folder
 from mirrord.cli.progress import shown
 from mirrord.cli.results import Show, exit_code, say_run
-from mirrord.commands import Command
+from mirrord.commands import Command, GetStatus
 from mirrord.config.load import Configuration
 from mirrord.daemon.dispatcher import NO_DAEMON, Dispatcher
 from mirrord.daemon.lock import StateLock
@@ -22,10 +23,17 @@ from mirrord.errors import BusyError, UsageError
 from mirrord.events import Events
 from mirrord.model.run import Run
 from mirrord.report.documents import run_document
-from mirrord.serve.remote import ControlClient
+from mirrord.serve.remote import SOCKET, ControlClient, bind_control
 from mirrord.syncer.port import Syncer, load_syncers
 
+if TYPE_CHECKING:
+    from mirrord.serve.door import Listener
+
 _Answer = TypeVar("_Answer")
+
+LOOKS: Final = 50  # times that `status` tries again when the state is in use, and nobody answers
+PAUSE: Final = 0.1  # seconds between two of them
+QUICK: Final = 1.0  # seconds: of a command that has ended by then nobody wants to know how far it is
 
 
 def ask(command: Command[_Answer], config: Path | None, state: Path | None, *, quiet: bool) -> _Answer:
@@ -54,16 +62,9 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
     # Read before there is a state directory: who has it wrong finds none left behind.
     early = None if exists else await asyncio.to_thread(_read, config, command)
     events = Events()
-    with ExitStack() as stack:
-        lock = StateLock(state)
-        try:
-            stack.enter_context(lock)
-        except BusyError as busy:
-            client = ControlClient(state)
-            if not await client.answers():
-                if lock.serving:
-                    raise BusyError(f"{state}: the daemon is starting, or ending; try again in a moment") from None
-                raise busy from None
+    async with AsyncExitStack() as stack:
+        client = await _holder(stack, command, state)
+        if client is not None:
             with shown(events, quiet=quiet):
                 return await client.carry_out(command, events)
         if command.of_daemons:
@@ -72,8 +73,60 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
         async with open_runtime(read, syncers, state, events) as runtime:
             for loss in runtime.losses:
                 note(loss)
-            with shown(events, quiet=quiet):
-                return await Dispatcher(runtime).carry_out(command)
+            dispatcher = Dispatcher(runtime)
+            async with _showing_status(dispatcher, state) if command.uses_hosts else nullcontext():
+                with shown(events, quiet=quiet):
+                    return await dispatcher.carry_out(command)
+
+
+async def _holder(stack: AsyncExitStack, command: Command[_Answer], state: Path) -> ControlClient | None:
+    """Return the way to the process that holds the state, or None when it is ours from now on, until `stack` ends.
+
+    Raises:
+        BusyError: another command holds it, or a daemon that does not answer.
+    """
+    lock, client, looks = StateLock(state), ControlClient(state), isinstance(command, GetStatus)
+    for last in (*([False] * LOOKS if looks else []), True):
+        try:
+            stack.enter_context(lock)
+        except BusyError as busy:
+            if (lock.serving or looks) and await client.answers():
+                return client
+            if last and lock.serving:
+                raise BusyError(f"{state}: the daemon is starting, or ending; try again in a moment") from None
+            if last:
+                raise busy from None
+            await asyncio.sleep(PAUSE)  # another look, which is over in a moment, or a command that is about to answer
+        else:
+            return None
+    return None
+
+
+@asynccontextmanager
+async def _showing_status(dispatcher: Dispatcher, state: Path) -> AsyncIterator[None]:
+    """Answer `mirrord status` while a command is at work; who wants anything else has seen the lock."""
+    doors: list[Listener] = []
+
+    async def answer(command: Command[Any]) -> Any:
+        if not isinstance(command, GetStatus):
+            raise BusyError(f"{state}: a command is at work; ask again when it has ended")
+        return await dispatcher.carry_out(command)
+
+    async def opened() -> None:
+        await asyncio.sleep(QUICK)
+        serve = [await asyncio.to_thread(import_module, f"mirrord.serve.{name}") for name in ("door", "control")]
+        doors.append(serve[0].Listener(serve[1].make_control(answer, Events())))
+        await doors[0].listen(bind_control(state))
+
+    opening = asyncio.create_task(opened())
+    try:
+        yield
+    finally:
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)  # a command does its work also when nobody can look at it
+        for door in doors:
+            await door.close()
+            await asyncio.to_thread((state / SOCKET).unlink, missing_ok=True)
 
 
 def _read(config: Path | None, command: Command[_Answer]) -> tuple[Configuration, Mapping[str, Syncer]]:

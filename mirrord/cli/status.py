@@ -11,7 +11,7 @@ from mirrord.cli.ask import ask
 from mirrord.cli.console import clear, plain, say, say_json, shortened, table
 from mirrord.commands import GetStatus
 from mirrord.model.run import Result
-from mirrord.report.status import MirrorStatus, Status, TargetStatus, counted, status_document
+from mirrord.report.status import UNITS, MirrorStatus, Status, TargetStatus, counted, status_document
 
 EVERY = 2.0  # seconds between two looks
 
@@ -33,19 +33,30 @@ def status(*, config: Path | None, state: Path | None, watch: bool, json: bool) 
 
 def _show(status: Status) -> None:
     rows: list[tuple[str, ...]] = []
-    resting = "no daemon" if status.state == "offline" else "when asked"
     for mirror in status.mirrors:
-        following = f"in {_span(status.now, mirror.next_run)}" if mirror.next_run else resting
         cells = _cells(mirror, status.now, mirror.problems.count)
-        rows.append((mirror.name, "", *cells, "running" if mirror.running else following, ""))
+        rows.append((mirror.name, "", *cells, _next(mirror, status.now), ""))
         rows += [
             ("", target.name, *_cells(target, status.now), "", counted(target.last_run)) for target in mirror.targets
         ]
     table(("MIRROR", "TARGET", "RESULT", "SUCCESS", "ITEMS", "NEXT", "LAST RUN"), rows)
+    if status.state == "offline":
+        say("no daemon is running: mirrors run by `mirrord sync` alone; `mirrord serve` runs them by their schedule")
     if status.configuration_error:
         say(f"the new configuration was refused, the one before stays in use: {status.configuration_error}")
     for mirror in status.mirrors:
         _say_beside(mirror)
+
+
+def _next(mirror: MirrorStatus, now: datetime) -> str:
+    """Say when a mirror runs next: `running, 3 of 12 done`, `in 5 min`, `every 6 h` without a daemon, `on demand`."""
+    if mirror.running:
+        run = mirror.running
+        failed = f", {run.failed} failed" if run.failed else ""
+        return "running" if run.steps is None else f"running, {run.done} of {run.steps} done{failed}"
+    if mirror.next_run:
+        return f"in {_span(now, mirror.next_run)}" if mirror.next_run > now else "now"
+    return mirror.schedule or "on demand"
 
 
 def _say_beside(mirror: MirrorStatus) -> None:
@@ -83,7 +94,7 @@ def _cells(entry: TargetStatus, now: datetime, problems: int = 0) -> tuple[str, 
 
 def _span(now: datetime, at: datetime) -> str:
     seconds = abs(int((at - now).total_seconds()))
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+    for unit, length in UNITS:
         if seconds >= length:
             return f"{seconds // length} {unit}"
     return f"{seconds} s"

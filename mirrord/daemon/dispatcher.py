@@ -75,7 +75,13 @@ class Dispatcher:
         """See `GetStatus`."""
         board = Board(await self.runtime.store.standing())
         current = self.runtime.snapshot
-        return board.status(__version__, now(), current.configuration.mirrors, addresses=current.addresses())
+        return board.status(
+            __version__,
+            now(),
+            current.configuration.mirrors,
+            running=self.runtime.runner.running(),
+            addresses=current.addresses(),
+        )
 
     async def reload(self, _: Reload) -> Changes:
         """See `Reload`; UsageError where there is no daemon."""

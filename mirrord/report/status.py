@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import PlainSerializer
 
@@ -18,7 +18,7 @@ from mirrord.errors import kind_of
 from mirrord.model.history import LastRun, Noted, Standing
 from mirrord.model.run import Result
 from mirrord.report.documents import Document, adapter
-from mirrord.syncer.values import Mirror
+from mirrord.syncer.values import Mirror, Schedule
 
 _NO_RUN: Mapping[str, Running] = MappingProxyType({})
 _NO_TIME: Mapping[str, datetime] = MappingProxyType({})
@@ -80,6 +80,7 @@ class MirrorStatus(TargetStatus):
     state: str = "new"
     problems: Noted = _NOTHING
     remarks: Noted = _NOTHING
+    schedule: str = ""
     next_run: At | None = None
     running: Running | None = None
     targets: tuple[TargetStatus, ...] = ()
@@ -189,6 +190,7 @@ def _mirror(
         state="running" if running else "idle" if whole else "new",
         problems=whole.problems if whole else Noted(),
         remarks=whole.remarks if whole else Noted(),
+        schedule=scheduled(mirror.schedule),
         next_run=next_run,
         running=running,
         targets=targets,
@@ -213,6 +215,21 @@ def _fields(standing: Standing | None) -> dict[str, Any]:
         "last_run": last,
         "troubles": last.troubles if last else (),
     }
+
+
+def scheduled(schedule: Schedule | None) -> str:
+    """Write a schedule for people: `every 6 h`, `17 3 * * * UTC`, or "" for none."""
+    if schedule is None:
+        return ""
+    if schedule.every is None:
+        return f"{schedule.cron} {schedule.timezone}"
+    seconds = round(schedule.every)
+    unit, length = next((unit for unit in UNITS if not seconds % unit[1]), ("s", 1))
+    return f"every {seconds // length} {unit}"
+
+
+UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60))
+"""Of time, with their seconds; the longest first."""
 
 
 def counted(last: LastRun | None) -> str:

@@ -132,14 +132,15 @@ async def test_reload_by_command(desk: Desk) -> None:
 
 
 async def test_two_commands_at_once(desk: Desk) -> None:
-    """While a command holds the state, a second one ends with 75 and names it; then it can."""
+    """While a command holds the state, a second one ends with 75 and names it, but for `status`; then it can."""
     async with Registry() as source, Registry() as target:
         await push(build_image(), source, "a", ["v1"])
         configured(desk, source, target)
         gate = source.faults.on("GET", "/blobs/", times=None).hold()
         async with desk.started("sync") as first:
             await gate.reached.wait()
-            for command in ("sync", "plan", "status"):
+            assert (await desk.run("status")).status == 0
+            for command in ("sync", "plan"):
                 busy = await desk.run(command)
                 assert busy.status == 75, busy
                 assert str(first.pid) in busy.err

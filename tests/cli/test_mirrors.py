@@ -150,7 +150,7 @@ async def test_plan_then_sync_then_status(desk: Desk) -> None:
         assert sum("recorded there" in line for line in explained.out.splitlines()) == 6
         status = await desk.run("status")
         assert status.status == 0
-        assert [line.split()[0] for line in status.out.splitlines()] == ["MIRROR", "app", "one", "two", "local"]
+        assert [line.split()[0] for line in status.out.splitlines()] == ["MIRROR", "app", "one", "two", "local", "no"]
 
 
 async def test_quiet_lines_in_a_pipe(desk: Desk) -> None:

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mirrord.cli.status import _show
 from mirrord.model.history import LastRun, Noted, Standing
 from mirrord.model.run import Result
-from mirrord.report.status import Board
-from mirrord.syncer.values import Mirror, Target
+from mirrord.report.status import Board, Running
+from mirrord.syncer.values import Mirror, Schedule, Target
 from mirrord.syncers.image.spec import ImageSpec, ImageTarget
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
+SPEC = ImageSpec.model_validate({"from": {"repository": "a/b"}})
+MIRROR = Mirror("crane", "image", SPEC, (Target("gitee", "image", "x", ImageTarget()),))
 
 
 def shown(capsys: pytest.CaptureFixture[str], last: LastRun | None, error: str = "") -> Sequence[str]:
     """Return the lines about a mirror `crane` with one target `gitee`."""
-    spec = ImageSpec.model_validate({"from": {"repository": "a/b"}})
-    mirror = Mirror("crane", "image", spec, (Target("gitee", "image", "x", ImageTarget()),))
     result, code = (Result.PARTIAL, "refused") if error else (Result.NOOP, "")
     standing = [
         Standing("crane", "", NOW, NOW, 0, result, code, error),
         Standing("crane", "gitee", NOW, NOW, 0, result, code, error, 1, last),
     ]
-    _show(Board(standing).status("1", NOW, [mirror]))
+    _show(Board(standing).status("1", NOW, [MIRROR], started=NOW))
     return capsys.readouterr().out.splitlines()
 
 
@@ -55,15 +56,47 @@ def test_without_counts_the_error_is_told(capsys: pytest.CaptureFixture[str]) ->
     assert lines[3:] == ["crane: gitee: v1: denied"]
 
 
-def test_nothing_is_next_without_a_daemon(capsys: pytest.CaptureFixture[str]) -> None:
-    """What the record alone says about a schedule is that nobody runs it; a daemon has mirrors that run when asked."""
-    spec = ImageSpec.model_validate({"from": {"repository": "a/b"}})
-    mirror = Mirror("crane", "image", spec, (Target("gitee", "image", "x", ImageTarget()),))
-    for started, resting in ((None, "no daemon"), (NOW, "when asked")):
-        _show(Board().status("1", NOW, [mirror], started=started))
-        head, whole, there = capsys.readouterr().out.splitlines()
-        assert whole[head.index("NEXT") :].rstrip() == resting
+@pytest.mark.parametrize(
+    ("schedule", "without", "with_daemon"),
+    [
+        (None, "on demand", "on demand"),
+        (Schedule(every=6 * 3600.0), "every 6 h", "in 5 min"),
+        (Schedule(every=90.0), "every 90 s", "in 5 min"),
+        (Schedule(every=86400.0), "every 1 d", "in 5 min"),
+        (Schedule(cron="17 3 * * *", timezone="Asia/Shanghai"), "17 3 * * * Asia/Shanghai", "in 5 min"),
+    ],
+)
+def test_what_is_next(
+    capsys: pytest.CaptureFixture[str], schedule: Schedule | None, without: str, with_daemon: str
+) -> None:
+    """F9: without a daemon the schedule is shown, and that nobody follows it; a daemon has a time for it."""
+    mirror = replace(MIRROR, schedule=schedule)
+    times = {"crane": NOW + timedelta(minutes=5)} if schedule else {}
+    for started, following in ((None, without), (NOW, with_daemon)):
+        _show(Board().status("1", NOW, [mirror], started=started, next_runs=times if started else {}))
+        head, whole, there, *notes = capsys.readouterr().out.splitlines()
+        assert whole[head.index("NEXT") :].rstrip() == following
         assert len(there) <= head.index("NEXT")
+        assert [note.partition(":")[0] for note in notes] == ([] if started else ["no daemon is running"])
+
+
+def test_what_runs_now(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a run under way: that it runs, how many steps are done of how many, and how many failed."""
+    for running, words in (
+        (Running("schedule", NOW), "running"),
+        (Running("schedule", NOW, 12, 3), "running, 3 of 12 done"),
+        (Running("schedule", NOW, 12, 3, 2), "running, 3 of 12 done, 2 failed"),
+    ):
+        _show(Board().status("1", NOW, [MIRROR], started=NOW, running={"crane": running}))
+        head, whole, *_ = capsys.readouterr().out.splitlines()
+        assert whole[head.index("NEXT") :].rstrip() == words
+
+
+def test_a_time_that_has_come(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that is due, and has not begun, is next now: never in a time that is over."""
+    _show(Board().status("1", NOW, [MIRROR], started=NOW, next_runs={"crane": NOW - timedelta(seconds=3)}))
+    head, whole, *_ = capsys.readouterr().out.splitlines()
+    assert whole[head.index("NEXT") :].rstrip() == "now"
 
 
 def test_a_configuration_that_was_not_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,11 +107,9 @@ def test_a_configuration_that_was_not_taken_is_told(capsys: pytest.CaptureFixtur
 
 def test_problems_are_counted_and_listed(capsys: pytest.CaptureFixture[str]) -> None:
     """What was left out is counted beside a good result, and follows the table, also how many are not listed."""
-    spec = ImageSpec.model_validate({"from": {"repository": "a/b"}})
-    mirror = Mirror("crane", "image", spec, (Target("gitee", "image", "x", ImageTarget()),))
     problems, remarks = Noted(3, ("v1: is no image", "v2: is no image")), Noted(1, ("v3: put right",))
     standing = [Standing("crane", "", NOW, NOW, 0, Result.SUCCESS, problems=problems, remarks=remarks)]
-    _show(Board(standing).status("1", NOW, [mirror]))
+    _show(Board(standing).status("1", NOW, [MIRROR], started=NOW))
     _, whole, _, *told = capsys.readouterr().out.splitlines()
     assert "success, 3 problems" in whole
     assert told == [

@@ -13,7 +13,8 @@ _STATUS = command(
     "status",
     """Show for each mirror and target when it last succeeded, what is wrong, and when it runs next.
 
-Asks the daemon that holds the state, or reads the record; then NEXT is `no daemon`.
+Asks the daemon, or the command, that holds the state, else reads the record. NEXT is the schedule where no
+daemon runs.
 
   $ mirrord status --watch
 

@@ -1,0 +1,57 @@
+"""`mirrord status` while another command holds the state, and while other looks at it do."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mirrord.testing import Moment, Registry, build_image, push
+from tests.support.commands import Desk
+
+
+def configured(desk: Desk, source: Registry, target: Registry) -> None:
+    desk.configure(
+        f"targets: {{one: {{kind: image, to: {target.host}/m}}}}\n"
+        "mirrors:\n"
+        f"- {{name: app, kind: image, from: {{repository: {source.host}/a, tags: ['*']}}, to: one, every: 1h}}\n"
+    )
+
+
+async def test_a_sync_at_work_is_shown(desk: Desk) -> None:
+    """While `sync` holds the state `status` says what runs and how far it is; whoever wants more is told 75."""
+    async with Registry() as source, Registry() as target:
+        for name in ("v1", "v2"):
+            await push(build_image(seed=name), source, "a", [name])
+        configured(desk, source, target)
+        held = target.faults.on("PUT", "/manifests/v2").hold()
+        async with desk.started("sync", "--json") as syncing:
+            await target.wait(Moment.STARTED, "PUT", "/manifests/v2")
+            await target.wait(Moment.ENDED, "PUT", "/manifests/v1")
+            seen = await desk.run("status", "--json")
+            words = await desk.run("status")
+            other = await desk.run("sync")
+            held.release()
+            await syncing.communicate()
+        (mirror,) = seen.document["mirrors"]
+        assert (seen.status, seen.document["state"], mirror["state"]) == (0, "offline", "running")
+        assert {key: mirror["running"][key] for key in ("trigger", "steps", "done", "failed")} == {
+            "trigger": "command",
+            "steps": 2,
+            "done": 1,
+            "failed": 0,
+        }
+        assert "running, 1 of 2 done" in words.out
+        assert (other.status, other.out) == (75, "")
+        assert f"in use by process {syncing.pid}; stop it" in other.err
+        assert syncing.returncode == 0
+        after = await desk.run("status", "--json")
+        assert (after.document["mirrors"][0]["running"], after.document["mirrors"][0]["result"]) == (None, "success")
+        assert after.document["mirrors"][0]["schedule"] == "every 1 h"
+        assert not (desk.folder / "state" / "control.sock").exists()
+
+
+async def test_looks_do_not_hinder_one_another(desk: Desk) -> None:
+    """Several `status` at one time, each of which holds the state for a moment, all answer."""
+    async with Registry() as source, Registry() as target:
+        configured(desk, source, target)
+        looks = await asyncio.gather(*(desk.run("status") for _ in range(4)))
+    assert [look.status for look in looks] == [0] * 4, looks
