@@ -25,16 +25,17 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-async def test_a_proxy_and_an_authority(desk: Desk, authority: Authority) -> None:
-    """HTTPS_PROXY and `--ca` reach two registries that only the proxy knows, which skopeo reaches in the same way."""
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_and_an_authority(desk: Desk, authority: Authority, scheme: str) -> None:
+    """HTTPS_PROXY and `--ca` reach two registries that only the proxy knows, as skopeo does; a proxy may speak TLS."""
     require("docker-registry", "skopeo")
     image = build_image(layer_size=100_000)
     pair = authority.pair("registry.test")
     async with Registry(tls=authority.server("source.test")) as source, DockerRegistry(tls=pair) as target:
         await push(image, source, "a", ["v1"])
         names = {"source.test:443": source.host, "registry.test:443": target.host}
-        async with ForwardProxy(names, LOGIN) as proxy:
-            environ = {"HTTPS_PROXY": TYPED + proxy.host}
+        async with ForwardProxy(names, LOGIN, authority.server() if scheme == "https" else None) as proxy:
+            environ = {"HTTPS_PROXY": f"{TYPED}{proxy.host}".replace("http", scheme)}
             words = ("copy", "--ca", "ca.pem", "source.test/a:v1", "registry.test/x/a")
             said = await desk.run(*words, **environ)
             assert said.status == 0, said.err
@@ -73,7 +74,7 @@ async def test_no_proxy_and_plain_http(desk: Desk) -> None:
             }
             proxy.asked.clear()
             direct = await desk.run(*words, **environ, NO_PROXY="test,10.0.0.0/8")
-            assert "registry.test: the name cannot be resolved" in direct.err
+            assert "registry.test: the name cannot be resolved" in direct.out + direct.err
             assert proxy.asked == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -17,6 +18,7 @@ class ForwardProxy:
     Attributes:
         names: authorities that only this proxy can resolve → where they are; everything else is refused with 403.
         login: user name and password that it wants, or None.
+        tls: what it needs to speak TLS itself, or None.
         host: its own `host:port`.
         asked: first line of each request, without the version: `CONNECT registry.test:443`.
         logins: `Proxy-Authorization` of each request, "" without.
@@ -24,6 +26,7 @@ class ForwardProxy:
 
     names: Mapping[str, str]
     login: tuple[str, str] | None = None
+    tls: ssl.SSLContext | None = None
     host: str = ""
     asked: list[str] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
@@ -32,7 +35,7 @@ class ForwardProxy:
 
     async def __aenter__(self) -> Self:
         """Listen."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self.tls)
         self.host = "{}:{}".format(*self._server.sockets[0].getsockname())
         return self
 
@@ -52,6 +55,7 @@ class ForwardProxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = [writer]
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             first, _, rest = head.partition("\r\n")
@@ -67,6 +71,7 @@ class ForwardProxy:
             authority = target if method == "CONNECT" else target.split("/")[2]
             host, _, port = self.names[authority].rpartition(":")
             there, out = await asyncio.open_connection(host, int(port))
+            ends.append(out)
             if method == "CONNECT":
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             else:
@@ -77,7 +82,8 @@ class ForwardProxy:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # hung up on
         finally:
-            writer.close()
+            for end in ends:
+                end.close()
 
     def _judge(self, method: str, target: str) -> int:
         if self.login is not None:

@@ -17,7 +17,8 @@ or (SRC only) `docker-archive:FILE[:NAME]`. Several images in one layout or arch
 name (`oci:DIR:quay.io/team/app:v3`), by the tag in it (`oci:DIR:v3`) or by digest
 (`oci:DIR@DIGEST`). A SRC without a tag is `latest`,
 a DST without one gets the tag of SRC. Needs no configuration and no state;
-credentials are docker's own (`DOCKER_CONFIG`, `DOCKER_AUTH_CONFIG`, credential helpers).
+credentials are those of `docker login` and `podman login` (`DOCKER_CONFIG`, `DOCKER_AUTH_CONFIG`,
+`REGISTRY_AUTH_FILE`, credential helpers).
 
   $ mirrord copy docker.io/library/nginx:1.29 ghcr.io/team/nginx oci:backup
   $ mirrord copy oci:build/app registry.example/team/app:v1 ghcr.io/team/app:v1
