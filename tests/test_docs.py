@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,12 +150,18 @@ def test_the_chinese_readme_says_the_same() -> None:
     assert [part for part in outline(ROOT / "README.zh-CN.md") if "README" not in part] == english
 
 
+def usage_line(line: str) -> bool:
+    """Return whether a line is the synopsis of a command, and no command."""
+    return line.endswith("[OPTIONS]")
+
+
 def commands(page: Path) -> Iterator[list[str]]:
     """Yield the words of every `mirrord` command that a page tells people to type."""
     typed = [line[2:] for text in fences(page, "console") for line in text.splitlines() if line.startswith("$ ")]
     typed += [line for text in fences(page, "sh") for line in text.splitlines()]
     typed += re.findall(r"(?:- |run: )(mirrord .*)", "\n".join(fences(page, "yaml")))
-    typed += [code for code in re.findall(r"`(mirrord [^`]+)`", page.read_text()) if "NAME" not in code]
+    typed += [line for text in fences(page, "text") for line in text.splitlines() if not usage_line(line)]
+    typed += re.findall(r"`(mirrord [^`]+)`", page.read_text())
     for line in typed:
         words = shlex.split(re.sub(r'"\$[^"]*"', "1", line), comments=True)
         if words[:1] == ["mirrord"]:
@@ -218,6 +225,15 @@ def test_configurations_load(page: Path, tmp_path: Path) -> None:
         read = read_folder(folder, load_syncers(), {})
         assert read.notices == ()
         assert len(read.absent) == len(re.findall(r"\{(?:env|credential|file): ", text))
+
+
+@pytest.mark.parametrize("page", pages())
+def test_examples_can_be_read(page: Path) -> None:
+    """JSON and TOML in a text are JSON and TOML."""
+    for text in fences(page, "json"):
+        json.loads(text)
+    for text in fences(page, "toml"):
+        tomllib.loads(text)
 
 
 def test_the_readme_shows_a_real_configuration() -> None:
