@@ -108,7 +108,8 @@ def reference() -> str:
         command = PROGRAM.commands[name]
         parts += [f"\n## `{name}`", f"\n```text\n{usage(name, command)}\n```"]
         parts += [f"\n{paragraph}" for paragraph in paragraphs(command.help or "")]
-        parts.append("\n" + "\n".join(["| option | meaning |", "|---|---|", *parameters(command)]))
+        rows = list(parameters(command))
+        parts += ["\n" + "\n".join(["| option | meaning |", "|---|---|", *rows])] if rows else []
     parts.insert(1, "")
     return "\n".join(parts) + "\n"
 

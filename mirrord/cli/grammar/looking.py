@@ -18,11 +18,11 @@ daemon runs.
 
   $ mirrord status --watch
 
-Exit code 0 when every last run was good, 1 when not.
+Exit code 0 when the last run of every mirror succeeded, else 1.
 """,
     CONFIG,
     STATE,
-    flag("--watch", "Look again every two seconds, until Ctrl-C."),
+    flag("--watch", "Repeat every two seconds, until Ctrl-C."),
     JSON,
 )
 
@@ -30,14 +30,14 @@ _RAW_URL = command(
     "raw-url",
     """Turn the URL of a file on GitHub, Gitee, Coding, CNB… into its raw URLs at every mirror.
 
-The page of the file will do, and so will its raw URL; the repository may be the origin of a mirror or one of its
-targets. Nothing is asked of any host: the configuration alone says where mirrors are.
+URL is the page of the file or its raw URL, at the origin of a mirror or at one of its targets. The mirrors are taken
+from the configuration; no host is asked.
 
   $ mirrord raw-url https://github.com/gocrane/helm-charts/blob/main/README.md
 
 With `--fetch` the file itself is printed. It is read through the API of the host that the URL names, with the
-credential under `hosts:`; a file of an origin is read from its first target that has it, else from the origin. So
-private repositories can be read, and those at Coding, whose raw URLs want a login.
+credential under `hosts:`. A file of an origin is read from the first target that has it, else from the origin. This
+works for private repositories, and for Coding, whose raw URLs need a login.
 
   $ mirrord raw-url --fetch https://gitee.com/finops/api/blob/main/go.mod
 
@@ -59,14 +59,14 @@ _HEALTHCHECK = command(
     "healthcheck",
     """Ask a running daemon whether it is alive; exit code 0 when it is, 1 when not.
 
-Looks at `MIRRORD_LISTEN`, else 127.0.0.1:8080; reads no configuration.
+Asks the address in `MIRRORD_LISTEN`, else 127.0.0.1:8080. Reads no configuration.
 
   $ mirrord healthcheck --listen 127.0.0.1:8080
 """,
     click.Option(
         ["--listen"],
         metavar="HOST:PORT",
-        help="Where it listens.",
+        help="Address of the daemon.",
         envvar="MIRRORD_LISTEN",
         show_envvar=True,
         default="127.0.0.1:8080",

@@ -32,7 +32,7 @@ Exit code 0 when every DST has the image, 1 when none could get it, 2 when some 
 could be reached.
 """,
     click.Argument(["source"], metavar="SRC", help="What to copy."),
-    click.Argument(["targets"], nargs=-1, required=True, metavar="DST...", help="Where to; any number."),
+    click.Argument(["targets"], nargs=-1, required=True, metavar="DST...", help="One or more places to copy to."),
     flag("--allow-private", "SRC and DST may be at private addresses, such as 10.0.0.5."),
     value("--ca", "FILE", "Trust the certificate authorities in this PEM file besides the system's."),
     values("--insecure", "HOST", "Speak plain HTTP with HOST."),
@@ -49,13 +49,13 @@ _PLAN = command(
 
   $ mirrord plan --explain craned
 
-Exit code 0 when everything could be decided, 2 when something that was asked for is not there or cannot be read.
-When nothing could be planned at all: 69 when no source was reachable, 75 when all asked for patience, else 1.
+Exit code 0 when everything could be planned, 2 when something is missing or unreadable at its source. When no mirror
+could be planned: 69 when no source was reachable, 75 when all of them limit the rate, else 1.
 """,
     NAMES,
     CONFIG,
     STATE,
-    flag("--explain", "Show also what is up to date, and why."),
+    flag("--explain", "Also show what is up to date, and why."),
     VERBOSE,
     JSON,
 )
@@ -79,7 +79,7 @@ Exit code 0 done or nothing to do, 1 failed, 2 partly, 69 nothing reachable, 75 
     QUIET,
     VERBOSE,
     JSON,
-    flag("--allow", "Proceed even if the source looks emptied or rewritten; ask again for what is left alone."),
+    flag("--allow", "Proceed even if the source looks emptied or rewritten; retry what was left out."),
 )
 
 _PUBLISH = command(
@@ -87,12 +87,12 @@ _PUBLISH = command(
     """Publish one build to every target of the mirror NAME.
 
 A branch build gets the tag `<branch>-<commit>`, which never moves, and the tag `<branch>`, which
-moves to it; a pull request gets `pr-<n>-<build>` and `pr-<n>`. Content goes first, by digest;
-then each target gets both tags in one go. Full commit hashes are cut to seven digits; a branch
+moves to it; a pull request gets `pr-<n>-<build>` and `pr-<n>`. Content is sent first, by digest;
+then each target gets both tags together. Full commit hashes are cut to seven digits; a branch
 `feature/x` becomes `feature-x`.
 
-The tag that moves is always moved, as `docker push` does. With `--if-newest` each target is asked
-what stands there: something created later stays, and that is no failure.
+The moving tag is always moved, as `docker push` does. With `--if-newest` it is not moved at targets
+where it names an image that was created later; the exit code is still 0.
 
   $ mirrord publish craned --layout out --branch main --commit $SHA --if-newest
   $ mirrord publish craned --archive craned.tar --pr 7 --commit $SHA
@@ -104,10 +104,10 @@ Exit code 0 when every target has the build, 2 when some have, 1 when none, 64 w
     value("--archive", "FILE[:NAME]", "An archive of `docker save`."),
     value("--image", "REF", "An image in a registry."),
     value("--branch", "B", "The branch that was built."),
-    value("--commit", "C", "Its commit."),
-    value("--describe", "D", "Or what `git describe` says."),
+    value("--commit", "C", "The commit that was built."),
+    value("--describe", "D", "The output of `git describe`, instead of `--commit`."),
     click.Option(["--pr"], type=click.IntRange(min=1), metavar="N", help="The pull request that was built."),
-    flag("--if-newest", "Leave the tag that moves alone where it stands for a newer build."),
+    flag("--if-newest", "Do not move the moving tag where it names a newer build."),
     CONFIG,
     STATE,
     QUIET,
@@ -119,22 +119,22 @@ _RESTORE = command(
     "restore",
     """List what runs of the mirror NAME overwrote or deleted, or bring one of them back.
 
-What is brought back overrides upstream, at every target, until it is released with `--release`.
+A restored ref overrides upstream, at every target, until it is released with `--release`.
 
   $ mirrord restore crane
   $ mirrord restore crane 20261121T030000Z/heads/main
   $ mirrord restore crane refs/heads/main --release
 
-Exit code as that of the run that follows: 0 done, 1 failed, 2 partly.
+The exit code is that of the following run: 0 done, 1 failed, 2 partly.
 """,
     click.Argument(["name"], metavar="NAME", help="The mirror."),
-    click.Argument(["backup"], required=False, metavar="[BACKUP]", help="What to bring back, as the list names it."),
+    click.Argument(["backup"], required=False, metavar="[BACKUP]", help="The backup to restore, as named in the list."),
     CONFIG,
     STATE,
     QUIET,
     VERBOSE,
     JSON,
-    flag("--release", "Let upstream decide again."),
+    flag("--release", "Follow upstream again."),
 )
 
 MIRRORING: Final = (_COPY, _PLAN, _SYNC, _PUBLISH, _RESTORE)

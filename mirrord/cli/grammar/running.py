@@ -12,19 +12,19 @@ _SERVE = command(
     "serve",
     """Run the scheduler, the status endpoint and the read-only registry of what is kept locally, until SIGTERM.
 
-SIGHUP reads the configuration again: a wrong one is refused and the old one stays. SIGTERM lets runs end;
-a second one does not. Listens on 127.0.0.1:8080 unless the configuration or `MIRRORD_LISTEN` says otherwise.
+SIGHUP reads the configuration again; a wrong one is refused, and the old one stays in use. SIGTERM waits for running
+mirrors; a second SIGTERM does not. Listens on 127.0.0.1:8080, or on `settings.listen`, `MIRRORD_LISTEN` or `--listen`.
 
   $ mirrord serve --config /etc/mirrord/conf.d --state /var/lib/mirrord
 
 Answers at / (page), /status (JSON), /metrics, /livez, /readyz, /startupz, /healthz,
 /v2/ (registry), /helm/ (charts), /git/ and /raw/ (repositories and their files).
-Exit code 0 after SIGTERM, 75 when the state directory or the address is taken, 78 when the configuration
+Exit code 0 after SIGTERM, 75 when the state directory or the address is in use, 78 when the configuration
 is wrong.
 """,
     CONFIG,
     STATE,
-    value("--listen", "HOST:PORT", "Listen there."),
+    value("--listen", "HOST:PORT", "Address to listen on."),
 )
 
 
@@ -63,7 +63,7 @@ registries are Debian's `docker-registry` where it is installed.
 
 Exit code 0 when everything was published and checked, 1 when not.
 """,
-    flag("--once", "End when everything is published and checked."),
+    flag("--once", "Exit when everything is published and checked."),
 )
 
 RUNNING: Final = (_SERVE, _RELOAD, _DEMO)
