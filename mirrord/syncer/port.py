@@ -88,7 +88,8 @@ class Syncer:
         restores: of a kind that keeps what its runs overwrite and delete.
         remarks: says what is wrong with programs of this machine that the kind depends on, a sentence each, to whoever
             has that many mirrors of it.
-        ignored_keys: says which keys under `hosts:` those programs cannot obey for a mirror, a sentence each; no I/O.
+        ignored_keys: says which keys under `hosts:` those programs cannot obey for a mirror, and what looks like a slip
+            in its addresses, a sentence each; no I/O.
         hosts: returns the hosts that a mirror's `from` and its targets name, as `HostBook` spells them. A kind without
             it needs every entry of `hosts:`, and none is reported as unused. MUST be pure.
         front: serves the content of `local` over HTTP.

@@ -1,4 +1,4 @@
-"""Keys under `hosts:` that git and ssh cannot heed are told when the configuration is read."""
+"""Keys under `hosts:` that git and ssh cannot obey are told when the configuration is read."""
 
 from __future__ import annotations
 
@@ -47,6 +47,24 @@ def test_each_key_is_told_once(tmp_path: Path) -> None:
         f"hosts.ssh.example.com.proxy: {PROXY}",
         f"hosts.other.example:2222.proxy: {PROXY}",
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [
+        ("git@git.example.com:2222/a/b.git", "ssh://git@git.example.com:2222/a/b.git"),
+        ("git@git.example.com:22/b.git", "ssh://git@git.example.com:22/b.git"),
+        ("git@git.example.com:a/2222/b.git", ""),
+        ("git@git.example.com:/2222/b.git", ""),
+        ("ssh://git@git.example.com:2222/a/b.git", ""),
+        ("git@github.com:2222/b.git", ""),
+    ],
+)
+def test_a_port_that_is_a_folder(tmp_path: Path, address: str, meant: str) -> None:
+    """`user@host:path` has no port: a path that begins like one is told; at hosts with owners it is an owner."""
+    found = notices(tmp_path, f"mirrors:\n  - {{name: m, kind: git, from: '{address}', to: local}}\n")
+    reads = f"mirrors.m.from: {address} reads {address.partition(':')[2].partition('/')[0]} as a folder"
+    assert [one.partition(": ")[2] for one in found] == ([f"{reads}; if it is a port, write {meant}"] if meant else [])
 
 
 def test_nothing_is_told_without_git(tmp_path: Path) -> None:

@@ -360,7 +360,10 @@ def test_58_bad_names(name: str) -> None:
 def test_an_empty_upstream_is_no_error() -> None:
     """A repository without a commit is mirrored as what it is."""
     found = survey(Refs({}, "refs/heads/main"), None, targets={"gitee": Refs({})})
-    assert told(plan(mirror(), found)) == [("keep", "refs", "upstream has no branches or tags")]
+    made = plan(mirror(), found)
+    assert told(made) == [("keep", "refs", "upstream has no branches or tags")]
+    nothing = "there is nothing to mirror, and no repository is made"
+    assert made.remarks == (f"upstream has no branches or tags yet: {nothing}",)
 
 
 def test_asking_and_planning_agree() -> None:

@@ -48,7 +48,7 @@ def fail(status: int) -> Callable[[ChartRepository], object]:
 
 
 BROKEN: dict[str, tuple[Callable[[ChartRepository], object], str]] = {
-    "of another archive": (put(BASE.provenance(SIGNER)), "speaks of 'base-0.1.0.tgz'"),
+    "of another archive": (put(BASE.provenance(SIGNER)), "signs 'base-0.1.0.tgz'"),
     "with another sum": (put(APP.provenance(SIGNER, digest=str(BASE.digest))), "but the archive is"),
     "cut off": (put(GOOD[:-20]), "not a whole clear-signed text"),
     "without sums": (put(GOOD.replace(b"files:", b"file:")), "no list of files"),

@@ -81,8 +81,8 @@ def test_what_is_none(body: bytes) -> None:
 
 HEAD, _, TAIL = SIGNED.partition(b"\n...\n")
 BAD = {
-    "53 another file": (CRANE.provenance(ShapeSigner(), file=OTHER.file), "speaks of 'crane-1.3.0.tgz'"),
-    "53 path before the file": (CRANE.provenance(ShapeSigner(), file=f"charts/{CRANE.file}"), "speaks of"),
+    "53 another file": (CRANE.provenance(ShapeSigner(), file=OTHER.file), "signs 'crane-1.3.0.tgz'"),
+    "53 path before the file": (CRANE.provenance(ShapeSigner(), file=f"charts/{CRANE.file}"), "signs "),
     "53 another sum": (CRANE.provenance(ShapeSigner(), digest=OTHER.digest), f"but the archive is {CRANE.digest}"),
     "53 sum without algorithm": (CRANE.provenance(ShapeSigner(), digest=CRANE.digest.hex), "but the archive is"),
     "53 sum in capitals": (CRANE.provenance(ShapeSigner(), digest=CRANE.digest.upper()), "but the archive is"),
@@ -92,10 +92,10 @@ BAD = {
     "no dots": (SIGNED.replace(b"\n...\n", b"\n"), "no list of files"),
     "no files": (SIGNED.replace(b"files:", b"file:"), "no list of files"),
     "files is a text": (HEAD + b"\n...\nfiles: x\n" + TAIL[TAIL.index(b"\n-----BEGIN") :], "no list of files"),
-    "sums are no yaml": (SIGNED.replace(b"files:", b"files: ["), "its list of sums"),
+    "sums are no yaml": (SIGNED.replace(b"files:", b"files: ["), "its list of digests"),
     "sum outside of what is signed": (
         OTHER.provenance(ShapeSigner()) + b"\n...\nfiles:\n  " + CRANE.file.encode() + b": " + CRANE.digest.encode(),
-        "speaks of",
+        "signs ",
     ),
 }
 
@@ -115,7 +115,7 @@ def test_a_name_written_twice() -> None:
     line = f"  {CRANE.file}: {CRANE.digest}\n".encode()
     with pytest.raises(ContentError, match="but the archive is") as caught:
         check(SIGNED.replace(line, line + line))
-    assert "says nothing that can be read (crane-1.2.0+build.3.tgz is written twice (line 3))" in str(caught.value)
+    assert "is nothing that can be read (crane-1.2.0+build.3.tgz is written twice (line 3))" in str(caught.value)
 
 
 def test_long_texts_take_linear_time() -> None:

@@ -248,7 +248,7 @@ async def test_a_target_that_takes_nothing(
         code = "denied" if status == 403 else "refused"
         assert run.result is Result.FAILED
         assert codes(run) == dict.fromkeys([("coding", item) for item in ("app-1.0.0", "base-0.1.0", "index")], code)
-        assert "not one of 2 wanted versions could be put there" in receipts(run)["coding", "index"].detail
+        assert "none of the wanted versions (2) could be uploaded" in receipts(run)["coding", "index"].detail
         assert coding.count("POST") == 2
         assert coding.count("GET", "index.yaml") == (1 if status == 403 else 1 + 2 * (1 + server_index.SOON))
         coding.faults.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
@@ -92,7 +93,10 @@ def hosts(mirror: Mirror) -> frozenset[str]:
 
 
 def ignored_keys(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
-    """Return what is to be told about keys under `hosts:` that git and ssh cannot obey. Raises ConfigError."""
+    """Return what is to be told about keys that git and ssh cannot obey, and addresses that may be meant otherwise.
+
+    Raises ConfigError.
+    """
     addresses = {f"{mirror.origin}: mirrors.{mirror.name}.from": source_address(mirror)}
     for target in mirror.targets:
         if target.name != LOCAL:
@@ -104,6 +108,10 @@ def ignored_keys(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
             check(address, policy)
         except UntrustedError as error:
             raise ConfigError(f"{place}: {error}") from error
+        if address.relative and _PORT.match(address.path) and forge_of(address).name == "plain":
+            port, _, path = address.path.partition("/")
+            meant = f"ssh://{address.user}@{address.host}:{port}/{path}"
+            warnings.append(f"{place}: {address} reads {port} as a folder; if it is a port, write {meant}")
         if policy.bandwidth is not None:
             over, keep = ("Git over ssh", "its") if address.scheme == "ssh" else ("what git fetches", "pushes and")
             what = f"has no effect on {over} ({keep} LFS objects keep to it); limit it in the network"
@@ -117,6 +125,9 @@ def ignored_keys(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
 def _target(mirror: Mirror, target: Target) -> _Repository:
     text = target_text(mirror, target, repository_name(mirror), below=not target.to.strip().endswith(".git"))
     return _read(text, options_of(target).host, f"{target.origin}: targets.{target.name}.to")
+
+
+_PORT: Final = re.compile(r"[0-9]{2,5}/")
 
 
 class _Repository(NamedTuple):

@@ -38,9 +38,15 @@ async def respond(request: Request, services: Services) -> Response:
         return refusal(404, "no such file; a repository is added by `helm repo add NAME …/helm/MIRROR`")
     try:
         response = await _named(f"_helm/{route['mirror']}", route["name"], services)
-        return response or refusal(404, f"no charts of {route['mirror']} are kept here")
+        return response or refusal(404, _nothing(route["mirror"]))
     except StorageError:
         return refusal(500, "the store cannot be read; the log says why")
+
+
+def _nothing(mirror: str) -> str:
+    return (
+        f"no charts of {mirror} are kept here: no mirror of charts with `local` as target is called so, or it never ran"
+    )
 
 
 async def _named(repository: str, name: str, services: Services) -> Response | None:
@@ -50,9 +56,9 @@ async def _named(repository: str, name: str, services: Services) -> Response | N
     if files is None or (found is None and not await files.exists()):
         return None
     if found is None:
-        return refusal(404, "no such file in this repository")
+        return refusal(404, "no such file in this repository; its index.yaml lists all that there are")
     if found.stored is None:
-        return refusal(404, "this file was lost; the next run brings it back")
+        return refusal(404, "this file was lost; the next run fetches it again")
     by_name = _TYPES.get(f".{name.rpartition('.')[2]}", "application/octet-stream")
     headers = {"Content-Type": found.media_type if name == INDEX else by_name, "ETag": f'"{found.digest}"'}
     if name != INDEX:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from mirrord.errors import StorageError
+from mirrord.errors import ContentError, MissingError, StorageError, about
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Action, Plan
@@ -57,7 +57,11 @@ async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) 
     if is_oci(url):
         polled = await poll_registry(services.http, url, spec_of(mirror), known, now)
     else:
-        polled = await poll(services.http, url, known)
+        try:
+            polled = await poll(services.http, url, known)
+        except (MissingError, ContentError) as error:
+            about(error, f"{mirror.origin}: mirrors.{mirror.name}.from")
+            raise
     if polled.index is None:
         versions = notes.facts.get("versions", "all")
         unchanged = f"upstream is as it was at {notes.facts['at']}: {versions} versions, and nothing left to do"

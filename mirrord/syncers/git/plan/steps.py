@@ -50,6 +50,8 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
     """Decide about every ref at every target; when the guard speaks, about none."""
     choice = survey.choice
     remarks = [f"the default branch is {_short(choice.refs.head)}: {choice.stand_in}"] if choice.stand_in else []
+    if not survey.upstream.refs and not survey.accident:
+        remarks.append("upstream has no branches or tags yet: there is nothing to mirror, and no repository is made")
     remarks += _brought_back(mirror, survey)
     steps: list[Step] = []
     if survey.accident:
@@ -100,7 +102,8 @@ def _refusal(mirror: Mirror, survey: GitSurvey, target: Target) -> str:
         return "there is no such repository; make it there, or write `create: true` at the target"
     if held is None:
         forge, there = forge_at(mirror, target), "there is no such repository"
-        return "" if forge.creates else f"{there}, and a {forge.name} host cannot be asked to make one; make it there"
+        make = "make it there, or say by `host:` which kind of host it is"
+        return "" if forge.creates else f"{there}, and a {forge.name} host cannot be asked to make one; {make}"
     why = "" if mirror.allow or not held.refs else _stranger(mirror, survey, target, held)
     return unless_meant(mirror.name, why) if why else ""
 

@@ -111,7 +111,7 @@ async def _ask(source: Address, services: Services) -> Refs:
         message = f"blocked: upstream is gone, or may not be seen: {error}; what was mirrored stays as it is"
         raise MissingError(message, error.status) from error
     if len(next(iter(refs.refs.values()), "")) not in (0, _SHA1):  # a repository has one kind of ids
-        raise UnsupportedError(f"{source} is a SHA-256 repository; it cannot be mirrored to SHA-1 repositories")
+        raise UnsupportedError(f"{source} is a SHA-256 repository; mirrord mirrors SHA-1 repositories only")
     return refs
 
 

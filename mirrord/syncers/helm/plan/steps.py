@@ -55,6 +55,10 @@ def problems(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
 def remarks(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
     """Yield what was put right, what has no effect, and what upstream changed without anything being changed here."""
     yield from survey.remarks
+    if not survey.choices:
+        count = len(survey.entries)
+        none = f"lists {count} versions, and this mirror's selection takes none" if count else "lists no charts yet"
+        yield f"upstream's index {none}: there is nothing to mirror"
     listed, spec = {(entry.name, entry.version) for entry in survey.entries}, spec_of(mirror)
     skipped = [("skip", chart, version) for chart, versions in spec.skip.items() for version in versions]
     accepted = [("accept", chart, version) for chart, versions in spec.accept.items() for version in versions]
@@ -240,7 +244,7 @@ class _Steps:
     def _index_of(self, target: str, found: TargetContent) -> tuple[Action, str]:
         choices = self._survey.choices
         if choices and found.held.keys().isdisjoint(choices):
-            return Action.REFUSE, f"not one of {len(choices)} wanted versions can be had"
+            return Action.REFUSE, f"none of the wanted versions ({len(choices)}) can be fetched; no index is written"
         if found.own is None:
             return Action.KEEP, "lists all that is wanted"
         listed = self.listed[target] = listing(found, choices, {}, ())

@@ -56,20 +56,20 @@ def check_provenance(body: bytes, file: str, digest: Digest) -> None:
     head = _HEAD.search(body)
     text, _, signature = body[head.end() if head else len(body) :].partition(_SIGNATURE)
     if _END not in signature:
-        raise ContentError(f"{file}.prov: not a whole clear-signed text; get it again, or sign the chart again")
+        raise ContentError(f"{file}.prov: not a whole clear-signed text: it is cut off, or damaged")
     _, dots, rest = _DASHES.sub(b"", text).partition(b"\n...\n")  # the Chart.yaml, three dots, the sums
     try:
         value = build(rest).value if dots else None
     except ContentError as error:
-        raise ContentError(f"{file}.prov: its list of sums {error}") from error
+        raise ContentError(f"{file}.prov: its list of digests {error}") from error
     sums = value.get("files") if isinstance(value, dict) else None
     if not isinstance(sums, dict):
-        raise ContentError(f"{file}.prov: the signed text has no list of files")
+        raise ContentError(f"{file}.prov: the signed text has no list of files with their digests")
     if file not in sums:
         named = ", ".join(sorted(sums)) or "nothing"
-        raise ContentError(f"{file}.prov: speaks of {named[:200]!a} and not of {file}")
+        raise ContentError(f"{file}.prov: signs {named[:200]!a} and not {file}")
     if sums[file] != digest:
-        raise ContentError(f"{file}.prov: says {said(sums[file])}, but the archive is {digest}")
+        raise ContentError(f"{file}.prov: the digest that it signs is {said(sums[file])}, but the archive is {digest}")
 
 
 async def brought(

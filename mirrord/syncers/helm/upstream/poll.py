@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from mirrord.errors import ContentError, MirrordError, RefusedError
+from mirrord.errors import ContentError, MirrordError, MissingError, RefusedError
 from mirrord.gunzip import gunzip
 from mirrord.model.digest import Digest
 from mirrord.syncers.helm.names import INDEX, LARGEST_INDEX
@@ -33,6 +33,7 @@ async def poll(http: Http, repository: str, known: Mapping[str, str]) -> Polled:
     """Ask for the index, unless it is as `known` has it (the facts of an earlier look; {} asks in any case).
 
     Raises:
+        MissingError: there is no index.
         ContentError: what came is no index; says what it is instead.
         TooLargeError: it is made to be too much.
         MirrordError: it cannot be had.
@@ -44,7 +45,11 @@ async def poll(http: Http, repository: str, known: Mapping[str, str]) -> Polled:
     call = HttpRequest(
         "GET", location.url, location.host, headers=headers, ok=(200, 304), cap=LARGEST_INDEX, encoded=True
     )
-    answer = await http.fetch(call)
+    try:
+        answer = await http.fetch(call)
+    except MissingError as error:
+        without = f"{repository} has no {INDEX} (status {error.status}); write the URL that `helm repo add` takes"
+        raise MissingError(f"{without}, or look whether {location.host} wants credentials", error.status) from error
     if answer.status == 304:
         return Polled(None, known)
     encoding = answer.headers.get("content-encoding", "").lower()
