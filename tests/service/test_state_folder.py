@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,16 +12,34 @@ from mirrord.testing.servers import require
 from mirrord.testing.stage import open_stage
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "state.md"
+BESIDE = {"mirrord.db-wal", "mirrord.db-shm"}  # the page names them in the row of their database
 
 
-async def test_the_page_names_every_entry_of_a_real_state_directory() -> None:
+def entries(state: Path) -> set[str]:
+    """Return what is in a state directory, folders with a slash, as the page writes them."""
+    return {f"{entry.name}{'/' if entry.is_dir() else ''}" for entry in state.iterdir()} - BESIDE
+
+
+async def test_the_page_names_every_entry_of_a_real_state_directory(tmp_path: Path) -> None:
     """After runs of images, charts and a repository, while the daemon runs: each entry has a row, each row an entry."""
     require("git")
-    rows = re.findall(r"^\| `([^`]+)` \|", PAGE.read_text(), re.MULTILINE)
+    rows = dict(re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", PAGE.read_text(), re.MULTILINE))
     async with open_stage() as stage:
         words = ("-m", "mirrord", "sync", "-c", stage.folder / "conf.d", "--state", stage.state)
         ran = await run(sys.executable, *words, seconds=120)
         assert ran.status == 0, ran.output
-        found = {f"{entry.name}{'/' if entry.is_dir() else ''}" for entry in stage.state.iterdir()}
-    beside = {"mirrord.db-wal", "mirrord.db-shm"}  # told with their database
-    assert found - beside == set(rows)
+        assert entries(stage.state) == set(rows)
+        copied = shutil.copytree(stage.state, tmp_path / "state", ignore=shutil.ignore_patterns("*.sock"))
+        # A command in a copy of it, as after kill -9: what is there only during use goes at its end.
+        ended = await run(sys.executable, *words[:-1], copied, seconds=120)
+        assert ended.status == 0, ended.output
+    assert entries(copied) == set(rows) - {"control.sock", "reserve"}
+    assert "exists while a process uses the directory" in rows["reserve"]
+    # What the rows say of the folders' content.
+    assert [entry.name for entry in (copied / "git").iterdir()] == ["code.git"]
+    assert "`<mirror>.git`" in rows["git/"]
+    assert {entry.name for entry in (copied / "repositories").iterdir()} == {"app", "_helm"}
+    assert "`_helm/`" in rows["repositories/"]
+    blobs = [str(file.relative_to(copied / "blobs")) for file in (copied / "blobs").rglob("*") if file.is_file()]
+    assert [name for name in blobs if not re.fullmatch(r"sha256/(..)/\1[0-9a-f]{62}", name)] == []
+    assert "`<algorithm>/<two digits>/<hex>`" in rows["blobs/"]
