@@ -1,8 +1,8 @@
-"""JSON APIs of other machines: the only door to httpx, and never on the way of content.
+"""JSON APIs of other machines: the only module that uses httpx, and never for content.
 
 httpx writes the requests and reads the answers; each of them goes through `mirrord.wire.http`, so that trust,
-redaction, caps, deadlines and retries are the same as everywhere. Import this when an API is asked first: httpx takes
-its time.
+redaction, caps, deadlines and retries are the same as everywhere. Import this when the first API is
+called: the import of httpx is slow.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mirrord.wire.origin import check_url
 from mirrord.wire.trust import api_owner
 
 Document = Mapping[str, object]
-"""A JSON object as it came: nothing in it is what it should be before somebody looked."""
+"""A JSON object as received; nothing in it is checked yet."""
 
 _OK: Final = (200, 201, 202, 204)
 _SECONDS: Final = 60.0
@@ -36,8 +36,8 @@ class ApiTransport(httpx.AsyncBaseTransport):
 
     Args:
         http: the way to other machines.
-        host: key into the `HostBook`: whose rules and credentials count.
-        headers: sent besides those that httpx writes.
+        host: key into the `HostBook`: whose rules and credentials apply.
+        headers: sent in addition to those of httpx.
         attempts: tries in all, or None for the usual number.
         cap: longest answer, in bytes.
         deadline: seconds for all of it.
@@ -103,7 +103,7 @@ async def ask(
         body: sent as JSON.
         scheme: the word before the token in `Authorization`.
         headers: sent with the request.
-        once: the request may make something, so that it is not sent twice.
+        once: the request may create something, so that it is not sent twice.
         cap: longest answer, in bytes; more than the usual one is waited for as long as a file.
 
     Raises:
@@ -145,7 +145,7 @@ def _object(answer: httpx.Response, host: str) -> Document:
     try:
         document = json.loads(answer.content)
     except (ValueError, RecursionError) as error:
-        raise ContentError(f"{host}: its API answers with something that is no JSON; is there a login page?") from error
+        raise ContentError(f"{host}: its API answered with something that is not JSON, perhaps a login page") from error
     if not isinstance(document, dict):
-        raise ContentError(f"{host}: its API answers with JSON that is no object; has the API changed?")
+        raise ContentError(f"{host}: its API answered with JSON that is not an object; the API may have changed")
     return document

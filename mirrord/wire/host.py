@@ -1,4 +1,4 @@
-"""How to talk to a host, and who we are to it: from `hosts:` of the configuration, or by default."""
+"""How to talk to a host, and our credentials for it: from `hosts:` of the configuration, or by default."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Proxy:
     """An HTTP proxy."""
 
     url: str  # `scheme://host:port`, as messages show it
-    login: Credential | None = None  # who we are to it
+    login: Credential | None = None  # ours at the proxy
 
     def full(self) -> str:
         """Return the URL with user name and password in it, where every client looks for them; secret."""
@@ -64,7 +64,7 @@ class Proxies:
         """Read them from an environment.
 
         Raises:
-            ConfigError: a proxy is no http(s) URL; names the variable, and repeats no password.
+            ConfigError: a proxy is not an http(s) URL; names the variable, and repeats no password.
         """
         found: dict[str, Proxy] = {}
         for scheme in ("http", "https"):
@@ -89,7 +89,7 @@ class Proxies:
 
 
 def _proxy(name: str, text: str) -> Proxy:
-    """Read what a variable holds."""
+    """Read the value of a variable."""
     scheme, slashes, rest = text.rpartition("://")
     login, at, place = rest.rpartition("@")
     if scheme.lower().startswith("socks"):
@@ -111,7 +111,7 @@ def _exceptions(text: str) -> Iterator[_Exception]:
 
 
 def _exception(entry: str) -> Iterator[_Exception]:
-    """Read one entry; what is none says nothing, as in Go."""
+    """Read one entry; a malformed one has no effect, as in Go."""
     if "/" in entry:
         try:
             yield _Exception(network=ip_network(entry, strict=False))

@@ -155,7 +155,7 @@ def redirect(chain: Sequence[str], location: str | None) -> str:
     """
     here = check_url(chain[-1])
     if not location:
-        raise untrusted("location", f"{here} redirects without saying where to")
+        raise untrusted("location", f"{here} redirects without a Location")
     if len(chain) > MAX_HOPS:
         raise untrusted("hops", f"{here} redirects after {MAX_HOPS} redirects")
     url = joined(chain[-1], location).partition("#")[0]

@@ -36,18 +36,21 @@ async def test_basic_at_a_real_registry(desk: Desk) -> None:
         words = ("copy", f"{source.host}/a:v1", f"{target.host}/a")
         denied = await desk.run(*words)
         assert denied.status == 1
-        assert f"(no credentials for {target.host} were found; write `auth:` under hosts:, or run" in denied.err
+        assert (
+            f"(no credentials for {target.host} were found; write `auth:` under hosts:, or run"
+            in denied.out + denied.err
+        )
         wrong = written(desk.folder / "wrong", config(target.host, password="c4nary-wrong"))
         denied = await desk.run(*words, DOCKER_CONFIG=str(wrong))
         assert denied.status == 1
-        assert f"(used the credentials of {wrong}/config.json, key {target.host})" in denied.err
+        assert f"(used the credentials of {wrong}/config.json, key {target.host})" in denied.out + denied.err
         assert "c4nary" not in denied.err + denied.out
         for number, key in enumerate(("{}", "https://{}/v2/", "http://{}", "{}/", "{}/team", "{}/team/app")):
             folder = written(desk.folder / f"docker{number}", config(key.format(target.host)))
             said = await desk.run(*words[:2], f"{target.host}/team/app:{number}", DOCKER_CONFIG=str(folder))
             assert said.status == 0, (key, said.err)
         other = await desk.run(*words, DOCKER_CONFIG=str(folder))
-        assert f"(no credentials for {target.host} were found" in other.err
+        assert f"(no credentials for {target.host} were found" in other.out + other.err
 
 
 async def test_podman_s_file(desk: Desk) -> None:

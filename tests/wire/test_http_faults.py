@@ -323,7 +323,7 @@ async def test_a_target_that_reads_slowly_is_given_up(raw: Any, client: Any) -> 
 
     server = await raw(talk)
     source = Source(*[b"x" * 1_000_000] * 64)
-    with pytest.raises(StalledError, match="takes less"):
+    with pytest.raises(StalledError, match="accepts fewer"):
         await client(limits=FAST_ONLY).fetch(HttpRequest("PUT", server.url, server.host, body=source.upload))
     assert source.closed == 1
 
@@ -385,7 +385,7 @@ async def test_a_source_of_another_size_is_an_error(serve: Any, http: Http, size
         return web.Response()
 
     server = await serve(handle)
-    with pytest.raises(BrokenError, match="our own source"):
+    with pytest.raises(BrokenError, match="the source"):
         await http.fetch(HttpRequest("PUT", server.url, server.host, body=Source(b"ab", b"c", size=size).upload))
     assert whole == []
 

@@ -193,9 +193,9 @@ def _basic(credential: Answer) -> str | None:
     return credential.basic if isinstance(credential, Credential) else None
 
 
-def _token(told: Answer) -> Token:
-    assert isinstance(told, Token)
-    return told
+def _token(answer: Answer) -> Token:
+    assert isinstance(answer, Token)
+    return answer
 
 
 def _bearer(token: Token) -> str:

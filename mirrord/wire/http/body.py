@@ -14,13 +14,13 @@ from mirrord.wire.number import whole
 
 
 class UploadBody:
-    """An `Upload` on its way out: exact length, paced, and given up when the other side stops taking it.
+    """An `Upload` on its way out: exact length, paced, and given up when the other side stops accepting it.
 
-    Time in which our own source has nothing to send is not held against the target.
+    Time in which the source has nothing to send does not count against the target.
 
     Attributes:
-        watch: what runs out when the target takes nothing for too long, or None when nobody watches.
-        error: what our own source raised; it explains the broken request better than the transport can.
+        watch: the timeout for a target that accepts nothing for too long, or None.
+        error: what the source raised; it explains the broken request better than the transport can.
         finished: whether the transport has taken all of it.
     """
 
@@ -39,7 +39,7 @@ class UploadBody:
     async def aclose(self) -> None:
         """Close the source, also when the other side answered before it had everything."""
         if self._running is not None:
-            await asyncio.sleep(0)  # a cancelled writer needs one turn to let go
+            await asyncio.sleep(0)  # a cancelled writer needs one turn of the loop to stop
             with suppress(RuntimeError):  # it is being closed at this moment
                 await self._running.aclose()
 
@@ -67,20 +67,20 @@ class UploadBody:
         async for chunk in source:
             count += len(chunk)
             if size is not None and count > size:
-                raise BrokenError(f"{self._host}: our own source has more than the {size} bytes announced")
+                raise BrokenError(f"{self._host}: the source sent more than the {size} bytes announced")
             if self._bucket is not None and (delay := self._bucket.take(len(chunk), clock())):
                 await asyncio.sleep(delay)
             self._allow(self._limits.stall)
             before = clock()
             yield chunk
             if not throughput.beat(clock() - before, len(chunk)):
-                raise StalledError(f"{self._host}: takes less than {self._limits.floor:.0f} bytes a second")
+                raise StalledError(f"{self._host}: accepts fewer than {self._limits.floor:.0f} bytes a second")
             self._allow(None)
         if size is not None and count < size:
-            raise BrokenError(f"{self._host}: our own source ended {size - count} bytes early")
+            raise BrokenError(f"{self._host}: the source ended {size - count} bytes early")
 
     def _allow(self, seconds: float | None) -> None:
-        """Give the other side so long from now; None while it is our turn."""
+        """Give the other side this long from now; None while we are the ones to send."""
         if self.watch is not None and not self.watch.expired():
             self.watch.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
 
@@ -112,9 +112,9 @@ class ResponseStream:
         before = clock()
         async for chunk in self.wire.chunks():
             now = clock()
-            # What is said of an upload is no content: a host that works on it says that it lives, and no more.
+            # An answer to an upload is not content: a host that works on it sends a few bytes to keep the connection.
             if self.upload is None and not throughput.beat(now - before, len(chunk)):
-                raise StalledError(f"{self.request.host}: sends less than {self.limits.floor:.0f} bytes a second")
+                raise StalledError(f"{self.request.host}: sends fewer than {self.limits.floor:.0f} bytes a second")
             if self.bucket is not None and (delay := self.bucket.take(len(chunk), now)):
                 await asyncio.sleep(delay)
             yield chunk

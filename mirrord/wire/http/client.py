@@ -1,4 +1,4 @@
-"""The only way to other machines: deadlines, minimum throughput, caps, redirects, retries, trust, redaction.
+"""All HTTP to other machines: deadlines, minimum throughput, caps, redirects, retries, trust, redaction.
 
 No client library does these safely (measured: a drip is never timed out, decoders chain without limit, custom headers
 follow a redirect to strangers). Callers see values of `mirrord.wire.http.message` and the error tree.
@@ -42,31 +42,31 @@ class HostLimiter:
     )
 
     def slot(self, kind: RequestClass, deadline: Deadline | None = None) -> HostSlot:
-        """Return a place for one request, to hold with `async with`; `deadline` stands still until it is there."""
+        """Return a slot for one request, to hold with `async with`; `deadline` stands still until it is free."""
         return HostSlot(self, kind, deadline)
 
     def enter(self, kind: RequestClass) -> bool:
-        """Take a place if there is one for whoever comes now."""
+        """Take a slot if one is free and nobody waits for it."""
         if self._waiting[kind] or not self._admits(kind):
             return False
         self._active[kind] += 1
         return True
 
     def leave(self, kind: RequestClass) -> None:
-        """Give a place to whoever is next."""
+        """Give the slot to the next in line."""
         self._active[kind] -= 1
         self._wake()
 
     async def wait(self, kind: RequestClass) -> None:
-        """Take a place when it is our turn."""
+        """Wait in line for a slot."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting[kind][turn] = None
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():  # whoever left since may have taken it out of the line already
+            if turn.cancelled():  # `_wake` may have taken it out of the line already
                 self._waiting[kind].pop(turn, None)
-            else:  # admitted and cancelled in the same breath: pass the place on
+            else:  # admitted and cancelled at the same moment: pass the slot on
                 self.leave(kind)
             raise
 
@@ -83,12 +83,12 @@ class HostLimiter:
 
 
 class HostSlot:
-    """A place for one request at a host."""
+    """A slot for one request at a host."""
 
     __slots__ = ("_deadline", "_kind", "_limiter")
 
     def __init__(self, limiter: HostLimiter, kind: RequestClass, deadline: Deadline | None) -> None:
-        """Know where."""
+        """Prepare; `__aenter__` waits."""
         self._limiter, self._kind, self._deadline = limiter, kind, deadline
 
     async def __aenter__(self) -> None:
@@ -114,8 +114,8 @@ class Http:
 
     Args:
         book: what the operator wrote about hosts.
-        events: told about every exchange, retry and refusal.
-        limits: patience.
+        events: receives every exchange, retry and refusal.
+        limits: time limits.
         connect: makes the transport of a route (tests put doubles here).
         jitter: random numbers in [0, 1), for waits.
         wall: Unix time, for `Retry-After` dates.

@@ -22,7 +22,7 @@ class WireRequest:
     url: str  # absolute and canonical
     authority: str  # host and port of `url`, for messages
     headers: Mapping[str, str] = field(default_factory=dict)  # as they are sent
-    body: bytes | AsyncIterable[bytes] | None = None  # bytes, or a stream whose length `headers` tell
+    body: bytes | AsyncIterable[bytes] | None = None  # bytes, or a stream whose length is in `headers`
     patience: float | None = None  # seconds between two pieces of the answer; None: as the transport has it
     reused: bool = False  # set by the transport: whether it went over a connection that was kept open
 
@@ -40,7 +40,7 @@ class WireResponse(Protocol):
 
     @property
     def challenges(self) -> tuple[str, ...]:
-        """Return each `WWW-Authenticate` header on its own: one that is no good spoils no other."""
+        """Return each `WWW-Authenticate` header on its own: a malformed one must not spoil the others."""
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the raw body, in pieces as large as have come; once.
@@ -98,7 +98,7 @@ RETRIABLE: Final = frozenset({408, 429, 499, 500, 502, 503, 504, *range(520, 528
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How patient we are with other machines; seconds and bytes.
+    """Time limits towards other machines; seconds and bytes.
 
     Attributes:
         connect: for name resolution, TCP and TLS together.

@@ -1,4 +1,4 @@
-"""Goes on with a download where it broke."""
+"""Resumes a download where it broke off."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _RANGE: Final = re.compile(r"bytes (?P<first>[0-9]{1,18})-[0-9]{1,18}/(?P<total>
 
 @dataclass(slots=True)
 class Validator:
-    """How a download knows that what it goes on with is still the same, where no digest will tell (RFC 9110 §8.8)."""
+    """Proves that the rest of a download belongs to its beginning, where no digest does (RFC 9110 section 8.8)."""
 
-    etag: str = ""  # that it began with, a strong one; "" when the server gives none
+    etag: str = ""  # a strong one, of the first part; "" when the server sent none
 
 
 @asynccontextmanager
@@ -30,25 +30,25 @@ async def from_offset(
 ) -> AsyncIterator[tuple[int | None, AsyncIterator[bytes]]]:
     """Stream what `call` asks for, from byte `offset` on, also from a server that ignores Range.
 
-    Gives its whole length as well, as far as the server says, and the bytes.
+    Gives the whole length (None if the server does not announce it) and the bytes.
 
     Args:
         http: the way to the server.
         call: the request.
         offset: where to begin.
-        what: what messages call it, else the host.
+        what: its name in messages; the host by default.
         same: of an earlier part; remembers what begins at 0.
 
     Raises:
         ContentError: another part was sent than was asked for.
-        RestartedError: it is not the same any more, or nobody can say whether it is.
+        RestartedError: the content changed, or that cannot be ruled out.
         MirrordError: as `Http.stream`.
     """
     what, headers = what or call.host, dict(call.headers)
     if offset:
         headers["Range"] = f"bytes={offset}-"
         if same is not None and not same.etag:
-            raise RestartedError(f"{what}: broke off, and without an ETag nobody knows what the rest would belong to")
+            raise RestartedError(f"{what}: broke off and cannot be resumed: the server sent no ETag")
         if same is not None:
             headers["If-Range"] = same.etag
     async with http.stream(replace(call, headers=headers, ok=(200, 206))) as incoming:

@@ -33,7 +33,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 class Deadline:
     """Ends what runs in it when the time of a request is over.
 
-    The clock begins to run with `begin`, and stands still in `waiting`: a line at the host is our own doing.
+    The clock starts with `begin`, and stands still in `waiting`: waiting for a slot at the host is our own doing.
 
     Raises:
         StalledError: the time ran out.
@@ -42,11 +42,11 @@ class Deadline:
     __slots__ = ("_limit", "_request", "_seconds")
 
     def __init__(self, request: HttpRequest, limits: Limits, *, content: bool = False) -> None:
-        """Know the time: `HttpRequest.deadline`, else `Limits.small`, and no end with content under way.
+        """Take the time of `HttpRequest.deadline`, else `Limits.small`; without end while content flows.
 
         Args:
             request: what is asked.
-            limits: patience.
+            limits: time limits.
             content: the answer is content, of whatever length.
         """
         endless = content or isinstance(request.body, Upload)
@@ -68,14 +68,14 @@ class Deadline:
             self._limit.reschedule(until + asyncio.get_running_loop().time() - now)
 
     async def __aenter__(self) -> Self:
-        """Begin to watch."""
+        """Start watching."""
         await self._limit.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop watching, and say so when it was this that ended it."""
+        """Stop watching; raise StalledError when the deadline ended it."""
         try:
             await self._limit.__aexit__(kind, error, trace)
         except TimeoutError as late:
@@ -97,8 +97,8 @@ class Sender:
     """Sends what `Http` has decided to send, and follows redirects as `mirrord.wire.trust` allows."""
 
     book: HostBook  # hosts
-    events: Events  # told about every exchange
-    limits: Limits  # patience
+    events: Events  # receives every exchange
+    limits: Limits  # time limits
     connect: Connect  # makes the transport of a route
     _transports: dict[Route, Transport] = field(default_factory=dict)
     _ways: dict[tuple[str, Origin], _Way] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Sender:
         return self._way(policy, url)[0].home
 
     async def follow(self, request: HttpRequest, policy: HostPolicy, authorization: str | None) -> ResponseStream:
-        """Send, and follow redirects by hand; once away from home no credential is sent any more, not even back."""
+        """Send, and follow redirects by hand; after leaving the host no credential is sent, not even back."""
         chain, home, stayed = [request.url], True, True
         way, url = self._way(policy, request.url)
         first = way.origin
@@ -159,7 +159,7 @@ class Sender:
                 answer = await self._respond(way.transport, wire, upload)
             except MirrordError as error:
                 self._done(request, 0, started)
-                # What content adds to or sets off is not sent again: the other side may have had all of it.
+                # What adds content or triggers something is not sent again: it may have arrived.
                 once = request.method == "PATCH" or (request.method == "POST" and upload is not None)
                 reused = wire.reused and isinstance(error, BrokenError)
                 if not reused or once or stale == _STALE or (upload is not None and upload.error):
@@ -188,12 +188,12 @@ class Sender:
             if upload is not None:
                 await upload.aclose()
                 if upload.error is not None and not isinstance(error, asyncio.CancelledError):
-                    raise upload.error from error  # our own source failed; the broken connection is only its echo
+                    raise upload.error from error  # the source failed; the broken connection is only a consequence
             if isinstance(error, TimeoutError) and watch.expired():
                 late = (
                     f"no headers within {seconds:.0f} s"
                     if upload is None
-                    else "takes no more bytes, or does not answer"
+                    else "accepts no more bytes, or does not answer"
                 )
                 raise StalledError(f"{wire.authority}: {late}") from error
             raise
@@ -213,7 +213,7 @@ class Sender:
         return WireRequest(request.method, url, authority, headers, body), None
 
     def _way(self, policy: HostPolicy, url: str) -> tuple[_Way, str]:
-        """Return how `url` is reached on behalf of `policy`, and how it is written on the wire.
+        """Return how `url` is reached on behalf of `policy`, and its spelling on the wire.
 
         Raises:
             UntrustedError: it may not be reached.
@@ -224,7 +224,7 @@ class Sender:
             trust.check_literal(origin, self._reach(policy, origin))
             home = trust.belongs(origin, policy)
             way = _Way(origin, home, self._transport(policy, origin, home=home))
-            if len(self._ways) >= _MOST_WAYS:  # strangers redirect to wherever they like
+            if len(self._ways) >= _MOST_WAYS:  # the number of origins in redirects is not bounded
                 self._ways.clear()
             self._ways[policy.host, origin] = way
         return way, f"{origin}{rest}"

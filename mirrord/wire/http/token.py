@@ -128,15 +128,15 @@ def parse_token(body: bytes, host: str, now: float) -> Token:
     """Read the answer of a token server.
 
     Raises:
-        ContentError: no JSON object, no `token` or `access_token`, one that no header can carry, or an
-            `expires_in` that is no number.
+        ContentError: not a JSON object, no `token` or `access_token`, one that no header can carry, or an
+            `expires_in` that is not a number.
     """
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise ContentError(f"{host}: the token server answers with something that is not JSON") from error
     if not isinstance(data, dict):
-        raise ContentError(f"{host}: the token server answers with JSON that is no object")
+        raise ContentError(f"{host}: the token server answers with JSON that is not an object")
     text = data.get("token") or data.get("access_token")
     if not isinstance(text, str) or not _SENDABLE.fullmatch(text):
         raise ContentError(f"{host}: the token server answers without a usable token")
@@ -144,7 +144,7 @@ def parse_token(body: bytes, host: str, now: float) -> Token:
     if seconds is None:
         seconds = LIFETIME
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds != seconds:  # noqa: PLR0124 - NaN
-        raise ContentError(f"{host}: the token server's expires_in is no number")
+        raise ContentError(f"{host}: the token server's expires_in is not a number")
     return Token(Secret(text), now, min(seconds, LONGEST_LIFETIME) if seconds > 0 else LIFETIME)
 
 

@@ -30,10 +30,10 @@ _MOST_DIALS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Whom to believe, and who we are."""
+    """Which authorities to trust, and our own certificate."""
 
     ca: str | None = None  # PEM file with the operator's authorities, or None
-    system: bool = True  # believe the system's authorities (always when there is no `ca`)
+    system: bool = True  # trust the system's authorities (always when there is no `ca`)
     certificate: str | None = None  # PEM file with our certificate, or None
     key: str | None = None  # PEM file with its key when it is elsewhere
 
@@ -59,7 +59,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Everything that two requests must agree on to share a connection pool."""
+    """Everything that requests of one connection pool have in common."""
 
     tls: Tls = field(default_factory=Tls)  # certificates
     reach: Reach = field(default_factory=Reach)  # which addresses may be dialled
@@ -68,7 +68,7 @@ class Route:
 
 
 class GuardedResolver(aiohttp.abc.AbstractResolver):
-    """Resolves once, has every address judged, and returns what will be dialled: rebinding has no second chance."""
+    """Resolves once, checks every address, and returns what will be dialled, so DNS rebinding has no effect."""
 
     def __init__(self, inner: AbstractResolver, reach: Reach) -> None:
         self._inner, self._reach = inner, reach
@@ -94,7 +94,7 @@ _asking: ContextVar[WireRequest] = ContextVar("_asking")
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Says which requests got a connection of their own."""
+    """Notes which requests got a new connection."""
 
     async def _create_connection(self, *asked: Any) -> ResponseHandler:
         _asking.get().reused = False

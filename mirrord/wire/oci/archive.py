@@ -143,7 +143,7 @@ def choose(path: Path, images: Sequence[Image], name: str | None) -> Image:
         wanted = "no image" if name is None else f"no image named {name!r}"
         raise MissingError(f"{path}: holds {wanted}; {names}")
     if len(set(found)) > 1:
-        raise UsageError(f"{path}: holds {len(images)} images, write which one is meant; {names}")
+        raise UsageError(f"{path}: holds {len(images)} images, name the one that is meant; {names}")
     return found[0]
 
 

@@ -60,7 +60,7 @@ class Repository:
             UsageError: `ref` is neither tag nor digest.
             RefusedError: GET was refused too.
             DigestError: asked for a digest, the registry answers with another one.
-            ContentError: what is there is no manifest.
+            ContentError: what it points to is not a manifest.
         """
         call = self._manifest("HEAD", ref, headers=_ACCEPTED, ok=_KNOWN, deadline=deadline)
         answer = await self._endpoint.http.fetch(call)
@@ -109,7 +109,7 @@ class Repository:
             return False
 
     async def has_blob(self, blob: Descriptor) -> bool:
-        """Whether a blob is there as long as it should be (one HEAD); not where the registry does not tell its size."""
+        """Whether a blob is there with its size (one HEAD); False where the registry does not announce one."""
         return await upload.blob_size(self._endpoint, blob.digest) == blob.size
 
     @asynccontextmanager
@@ -141,7 +141,7 @@ class Repository:
                 if len(data) > descriptor.size:
                     break
         if Digest.of(bytes(data), descriptor.digest.algorithm) != descriptor.digest:
-            raise DigestError(f"{self.reference.name}: other bytes came than those of {descriptor.digest}")
+            raise DigestError(f"{self.reference.name}: the bytes received are not those of {descriptor.digest}")
         return bytes(data)
 
     async def put_manifest(self, manifest: Manifest, ref: str | None = None) -> None:

@@ -36,9 +36,7 @@ def read_object(body: bytes, what: str, most: int = MOST) -> Mapping[str, object
         found = dict(pairs)
         if len(found) < len(pairs):
             twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-            raise ContentError(
-                f"{what}: refused: key {twice[:80]!a} twice in one object, and readers differ in which one they take"
-            )
+            raise ContentError(f"{what}: refused: key {twice[:80]!a} twice in one object; readers take different ones")
         return found
 
     def no_number(name: str) -> NoReturn:
@@ -62,7 +60,7 @@ def check_spelling(value: Mapping[str, object], names: Iterable[str], what: str)
         name = expected.get(key.casefold(), key)
         if name != key:
             raise ContentError(
-                f"{what}: refused: key {key!a} is {name!r} but for its case, and readers differ in what they take"
+                f"{what}: refused: key {key!a} differs from {name!r} only by case; readers take different ones"
             )
 
 

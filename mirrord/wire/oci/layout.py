@@ -44,7 +44,7 @@ class Layout:
         what = f"{place}: {MARK}"  # image-layout.md, "oci-layout file"
         version = text(read_object(mark, what).get("imageLayoutVersion"), what)
         if version.partition(".")[0] != "1":
-            raise UnsupportedError(f"{what}: version {version[:40]!r}; 1.x is what we read")
+            raise UnsupportedError(f"{what}: version {version[:40]!r}; mirrord reads 1.x")
         index = self._top(INDEX, LIMIT)
         if index is None:
             raise ContentError(f"{place}: an OCI layout without {INDEX}; it is incomplete, write it again")
@@ -91,7 +91,7 @@ class Layout:
             wanted = "no image" if name is None else f"no image named {name!r}"
             raise MissingError(f"{self.place}: holds {wanted}; {listed(self.names())}")
         if len({entry.digest for entry in found}) > 1:
-            wanted = "write which one is meant" if name is None else f"{name!r} is the name of more than one"
+            wanted = "name the one that is meant" if name is None else f"{name!r} is the name of more than one"
             raise UsageError(f"{self.place}: holds several images, {wanted}; {listed(self.names())}")
         return found[0]
 

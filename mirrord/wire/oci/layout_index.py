@@ -86,7 +86,7 @@ def _name_of(entry: object) -> str | None:
     name = mapping(mapping(entry, INDEX).get("annotations"), INDEX).get(REF_NAME)
     if name is None or isinstance(name, str):
         return name
-    raise ContentError(f"{INDEX}: a name that is no text")
+    raise ContentError(f"{INDEX}: a name that is not a string")
 
 
 def _replaced(

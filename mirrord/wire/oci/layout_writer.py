@@ -61,7 +61,7 @@ class _BlobPart:
     def finish(self) -> None:
         """Give the blob its name, durably; DigestError says that the bytes are others than the blob's."""
         if self._done != self._want.size or self._hasher.hexdigest() != self._want.digest.hex:
-            raise DigestError(f"{self._want.digest}: the {self._done} bytes that came are others")
+            raise DigestError(f"{self._want.digest}: the {self._done} bytes received have another digest")
         settle(self._file, self._path, self._place)
 
 
@@ -88,7 +88,7 @@ class LayoutWriter:
         """Return what the index lists under a name or a digest, or None. Writes nothing.
 
         Raises:
-            ContentError: what is there is wrong, or the folder is something else than a layout.
+            ContentError: the layout is damaged, or the folder is not a layout.
         """
 
         def look() -> Descriptor | None:

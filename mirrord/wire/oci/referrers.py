@@ -50,7 +50,9 @@ async def add_referrer(repository: Repository, manifest: Manifest) -> None:
             entries: list[object] = []
         else:
             if listed.media_type != OCI_INDEX:
-                raise ContentError(f"{repository.reference.name}:{tag} is no index of referrers; delete that tag there")
+                raise ContentError(
+                    f"{repository.reference.name}:{tag} is not an index of referrers; delete that tag there"
+                )
             if manifest.digest in {child.digest for child in listed.children}:
                 return
             entries = (await offload(len(listed.body), json.loads, listed.body)).get("manifests") or []
@@ -59,4 +61,4 @@ async def add_referrer(repository: Repository, manifest: Manifest) -> None:
             why = f"the list of what refers to it would have {len(body)} bytes, and {LIMIT} are the most"
             raise TooLargeError(f"{repository.reference.name}:{tag}: {why}; delete referrers there")
         await repository.put_manifest(await offload(len(body), Manifest.parse, body, OCI_INDEX), tag)
-    raise BusyError(f"{repository.reference.name}:{tag}: others write this list of referrers all the time")
+    raise BusyError(f"{repository.reference.name}:{tag}: others changed this list of referrers during every attempt")

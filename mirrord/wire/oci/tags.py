@@ -88,12 +88,12 @@ def _delete(endpoint: Endpoint, ref: str) -> HttpRequest:
 
 
 async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
-    """Yield each valid tag once, in the registry's order, page by page; what is no tag is left out.
+    """Yield each valid tag once, in the registry's order, page by page; invalid ones are left out.
 
     Raises:
         MissingError: the registry knows no such repository.
         UntrustedError: the link to the next page is no proper URL.
-        ContentError: a page is no tag list, or the pages go round in a circle.
+        ContentError: a page is not a tag list, or the pages form a loop.
         TooLargeError: a page, their number or that of the tags is beyond reason.
     """
     what = f"{endpoint.reference.name}: tag list"
@@ -113,7 +113,7 @@ async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
         target = next_link(answer.headers.get("link", ""), what)
         url = None if target is None else endpoint.page(answer, target)
         if url in visited or (url is not None and found and not fresh):
-            raise ContentError(f"{what}: its pages go round in a circle")
+            raise ContentError(f"{what}: its pages form a loop")
         if url is not None and len(visited) >= PAGES:
             raise TooLargeError(f"{what}: more than {PAGES} pages")
 
@@ -125,7 +125,7 @@ def read_tags(body: bytes, what: str) -> list[str]:
     """
     document = read_object(body, what)
     if "tags" not in document:
-        raise ContentError(f"{what}: no `tags` in it; is this host a registry?")
+        raise ContentError(f"{what}: the answer has no `tags`; the host may not be a registry")
     tags = sequence(document["tags"], what)
     if len(tags) > MOST:
         raise _too_many(what)

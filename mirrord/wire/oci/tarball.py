@@ -108,7 +108,7 @@ def _file(
     if member.isdir():
         return
     if name in files or name in symbolic:
-        raise ContentError(f"{path}: refused: it holds {name!r} twice, and readers differ in which one they take")
+        raise ContentError(f"{path}: refused: it holds {name!r} twice; readers take different ones")
     if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse():
         files[name] = LocalFile(path, member.offset_data, member.size)
     elif member.issym() and links:

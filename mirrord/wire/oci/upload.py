@@ -31,7 +31,7 @@ _Body = Callable[[], AsyncGenerator[bytes, None]]
 
 
 async def blob_size(endpoint: Endpoint, digest: Digest) -> int | None:
-    """Return the size of a blob (one HEAD), or None when it is not there or the registry does not tell.
+    """Return the size of a blob (one HEAD), or None when it is not there or the registry does not announce it.
 
     Raises:
         RefusedError: at a source; before a push a refusal says nothing, and the upload decides.
@@ -76,7 +76,7 @@ async def put_blob(endpoint: Endpoint, descriptor: Descriptor, source: Source) -
                 raise
             # A registry behind a proxy that does not know its own address (distribution/distribution#2225, #2572).
             why = f"{endpoint.reference.name}: sends uploads to {led} (Location), which cannot be reached: {error}"
-            raise errors.UnreachableError(f"{why}; tell the registry the address that clients use") from error
+            raise errors.UnreachableError(f"{why}; configure the registry with the address that clients use") from error
         except errors.MirrordError as error:
             too_large = isinstance(error, errors.RefusedError) and error.status == 413
             hopeful = _vanished(error) or (too_large and not chunked and endpoint.profile.chunk)
@@ -179,7 +179,7 @@ async def _noted(source: Source, descriptor: Descriptor, broken: list[BaseExcept
         if isinstance(parts, AsyncGenerator):
             await parts.aclose()
     if left:
-        why = f"{descriptor.digest}: our source has not the {descriptor.size} bytes of its descriptor"
+        why = f"{descriptor.digest}: the source does not have the {descriptor.size} bytes of the descriptor"
         broken.append(errors.DigestError(why))
         raise broken[-1]
 

@@ -169,7 +169,7 @@ async def test_children_before_parents(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("sent", "says"),
-    [(b"abcd", "more than the 3 bytes"), (b"ab", "are others"), (b"abd", "are others")],
+    [(b"abcd", "more than the 3 bytes"), (b"ab", "have another digest"), (b"abd", "have another digest")],
     ids=["36-longer", "36-shorter", "36-other"],
 )
 async def test_wrong_blobs_leave_nothing(sent: bytes, says: str, tmp_path: Path) -> None:

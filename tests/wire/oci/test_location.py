@@ -40,7 +40,7 @@ async def test_a_location_without_its_port_is_the_registrys_fault() -> None:
             with pytest.raises(UnreachableError) as caught:
                 await put(registry)
     assert f"{registry.host}/a/b: sends uploads to http://{wrong} (Location)" in str(caught.value)
-    assert "tell the registry the address that clients use" in str(caught.value)
+    assert "configure the registry with the address that clients use" in str(caught.value)
 
 
 async def test_a_doubled_location_names_its_registry() -> None:
