@@ -33,6 +33,7 @@ from mirrord.serve.status import StatusPages
 from mirrord.syncer.port import load_syncers
 from mirrord.testing import Registry, build_image, push
 from tests.support.frontserver import Shown
+from tests.support.manpage import manpage
 from tests.support.manual import models, rewritten
 
 ROOT = Path(__file__).parents[1]
@@ -123,6 +124,11 @@ def must_be(page: Path, wanted: str) -> None:
 def test_the_reference_of_commands_is_made_from_the_program() -> None:
     """docs/reference/cli.md says what the program says: every command, option, default and exit code."""
     must_be(ROOT / "docs/reference/cli.md", reference())
+
+
+def test_the_man_page_is_made_from_the_program() -> None:
+    """man/mirrord.1 says what the program says."""
+    must_be(ROOT / "man/mirrord.1", manpage())
 
 
 def test_the_readme_lists_the_commands() -> None:

@@ -6,11 +6,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from mirrord.cli.grammar.words import FOLDERS
 from mirrord.config.load import Configuration, read_folder
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import Syncer
-
-FOLDERS = (Path("/etc/mirrord/conf.d"), Path("conf.d"))
 
 
 def config_folder(given: Path | None) -> Path:

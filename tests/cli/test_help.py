@@ -49,10 +49,17 @@ def test_no_arguments(typed: Typed) -> None:
     assert "copy" in said.out + said.err
 
 
-def test_version(typed: Typed) -> None:
-    """`--version` prints the version and nothing else."""
-    said = typed("--version")
-    assert (said.status, said.out) == (0, f"{__version__}\n")
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version(typed: Typed, option: str) -> None:
+    """`--version` prints name and version and nothing else."""
+    said = typed(option)
+    assert (said.status, said.out, said.err) == (0, f"mirrord {__version__}\n", "")
+
+
+@pytest.mark.parametrize("words", [(), ("sync",)])
+def test_short_help(typed: Typed, words: tuple[str, ...]) -> None:
+    """`-h` is `--help`."""
+    assert typed(*words, "-h") == typed(*words, "--help")
 
 
 @pytest.mark.parametrize(

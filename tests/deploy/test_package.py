@@ -53,6 +53,7 @@ def test_the_wheel_has_what_an_installation_needs(built: Path) -> None:
     shipped = {f"share/mirrord/{file.relative_to(ROOT)}": file for file in (ROOT / "conf.d").iterdir()}
     schema = "docs/reference/configuration.schema.json"
     shipped[f"share/mirrord/{schema}"] = ROOT / schema
+    shipped["share/man/man1/mirrord.1"] = ROOT / "man/mirrord.1"
     shipped["share/mirrord/systemd/mirrord.service"] = ROOT / "systemd/mirrord.service"
     assert {name: file.read_bytes() for name, file in shipped.items()}.items() <= data.items()
     assert about["Requires-Python"] == ">=3.11"

@@ -26,8 +26,8 @@ GROUPS: Mapping[str, tuple[click.Command, ...]] = {
 COMMANDS: tuple[str, ...] = tuple(str(command.name) for group in GROUPS.values() for command in group)
 
 _WIDEST = 100  # columns: longer lines are hard to read
-_HELP = "Keep copies of images, charts and Git repositories close to their users: read once, written to every target."
-_EXIT_CODES = """\
+HELP = "Keep copies of images, charts and Git repositories close to their users: read once, written to every target."
+EXIT_CODES = """\
 0 done, or nothing to do · 1 failed · 2 partly done · 64 wrong usage · 69 nothing reachable · 74 disk or database ·
 75 try later (busy, rate-limited) · 78 wrong configuration"""
 
@@ -46,7 +46,7 @@ class _Program(click.Group):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
         with formatter.section("Exit codes"):
-            formatter.write_text(_EXIT_CODES)
+            formatter.write_text(EXIT_CODES)
 
 
 def _lines(group: tuple[click.Command, ...], width: int) -> Iterator[tuple[str, str]]:
@@ -58,9 +58,11 @@ def _lines(group: tuple[click.Command, ...], width: int) -> Iterator[tuple[str, 
 PROGRAM = _Program(
     "mirrord",
     commands={str(command.name): command for group in GROUPS.values() for command in group},
-    help=_HELP,
+    help=HELP,
     no_args_is_help=True,
-    context_settings={"max_content_width": _WIDEST},
+    context_settings={"max_content_width": _WIDEST, "help_option_names": ["-h", "--help"]},
     params=[],
 )
-click.version_option(__version__, message="%(version)s", help="Print the version and exit.")(PROGRAM)
+click.version_option(__version__, "--version", "-V", message="mirrord %(version)s", help="Print the version and exit.")(
+    PROGRAM
+)

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, NAMES, QUIET, STATE, VERBOSE, command, flag, value, values
+from mirrord.cli.grammar.words import CONFIG, JSON, NAMES, QUIET, STATE, VERBOSE, command, flag, mirrors, value, values
 
 _COPY = command(
     "copy",
@@ -99,7 +99,7 @@ where it names an image that was created later; the exit code is still 0.
 
 Exit code 0 when every target has the build, 2 when some have, 1 when none, 64 when the names do not fit.
 """,
-    click.Argument(["name"], metavar="NAME", help="The mirror whose targets are written."),
+    click.Argument(["name"], metavar="NAME", help="The mirror whose targets are written.", shell_complete=mirrors),
     value("--layout", "DIR[:NAME]", "An OCI layout, folder or tar."),
     value("--archive", "FILE[:NAME]", "An archive of `docker save`."),
     value("--image", "REF", "An image in a registry."),
@@ -127,7 +127,7 @@ A restored ref overrides upstream, at every target, until it is released with `-
 
 The exit code is that of the following run: 0 done, 1 failed, 2 partly.
 """,
-    click.Argument(["name"], metavar="NAME", help="The mirror."),
+    click.Argument(["name"], metavar="NAME", help="The mirror.", shell_complete=mirrors),
     click.Argument(["backup"], required=False, metavar="[BACKUP]", help="The backup to restore, as named in the list."),
     CONFIG,
     STATE,

@@ -57,4 +57,23 @@ Exit code 0.
 """,
 )
 
-SETTING_UP: Final = (_INIT, _CHECK, _SCHEMA)
+_COMPLETION = command(
+    "completion",
+    """Print the script with which a shell completes commands, options and names of mirrors.
+
+For bash, in ~/.bashrc (for zsh, in ~/.zshrc, with zsh instead of bash):
+
+  eval "$(mirrord completion bash)"
+
+For fish, once:
+
+  $ mirrord completion fish > ~/.config/fish/completions/mirrord.fish
+
+Exit code 0.
+""",
+    click.Argument(
+        ["shell"], metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]), help="Which shell: bash, zsh or fish."
+    ),
+)
+
+SETTING_UP: Final = (_INIT, _CHECK, _SCHEMA, _COMPLETION)

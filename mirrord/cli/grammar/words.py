@@ -10,6 +10,16 @@ from typing import Any, Final
 
 import click
 
+FOLDERS: Final = (Path("/etc/mirrord/conf.d"), Path("conf.d"))
+"""Where the configuration is looked for when no folder is named."""
+
+
+def mirrors(ctx: click.Context, _: click.Parameter, begin: str) -> list[str]:
+    """Return the names of mirrors that begin so, for the completion of a shell."""
+    names: list[str] = import_module("mirrord.cli.completion").mirror_names(ctx.params.get("config"))
+    return [name for name in names if name.startswith(begin)]
+
+
 CONFIG: Final = click.Option(
     ["--config", "-c"],
     type=click.Path(path_type=Path),
@@ -22,7 +32,9 @@ STATE: Final = click.Option(
     metavar="DIR",
     help="State directory; default $STATE_DIRECTORY, then ./state.",
 )
-NAMES: Final = click.Argument(["names"], nargs=-1, metavar="[NAME]...", help="Mirrors; all when none is named.")
+NAMES: Final = click.Argument(
+    ["names"], nargs=-1, metavar="[NAME]...", help="Mirrors; all when none is named.", shell_complete=mirrors
+)
 
 
 def flag(name: str, text: str, *short: str) -> click.Option:
