@@ -16,7 +16,7 @@ _ENVIRONMENT = {
     "MIRRORD_LISTEN": "Address of the HTTP server, `host:port`; it overrides `settings.listen`.",
     "STATE_DIRECTORY": "State directory when `--state` is not given. systemd sets it.",
     "CREDENTIALS_DIRECTORY": "Folder of the secrets that are configured as `{credential: name}`. systemd sets it.",
-    "DOCKER_CONFIG, DOCKER_AUTH_CONFIG": "Docker's own credentials, for hosts without `auth:`.",
+    "DOCKER_CONFIG, DOCKER_AUTH_CONFIG, REGISTRY_AUTH_FILE": "Credentials of `docker login` and `podman login`.",
 }
 _FILES = {
     "/etc/mirrord/conf.d/*.yaml": "The configuration, when `--config` is not given; if it is missing, `./conf.d`.",
