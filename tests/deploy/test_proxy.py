@@ -60,6 +60,7 @@ class Proxied:
     """nginx before a daemon that has an image, a chart and a repository; clients trust its certificate by `environ`."""
 
     address: str
+    daemon: str
     image: Image
     folder: Path
     environ: Mapping[str, str]
@@ -98,7 +99,7 @@ async def proxied(tmp_path: Path) -> AsyncIterator[Proxied]:
         typed = server.replace("listen 443 ssl", f"listen {address} ssl").replace("127.0.0.1:8080", daemon.address)
         (folder / "nginx.conf").write_text(AROUND.format(folder=folder, server=typed.replace("/etc/ssl", str(folder))))
         await stack.enter_async_context(started("nginx", "-c", folder / "nginx.conf", "-e", folder / "error.log"))
-        proxied = Proxied(address, image, folder, environ)
+        proxied = Proxied(address, daemon.address, image, folder, environ)
         retried = ("--retry", "20", "--retry-delay", "1", "--retry-connrefused")
         await proxied.run("curl", "--silent", "--show-error", "--fail", *retried, f"https://{address}/v2/")
         yield proxied
@@ -140,17 +141,23 @@ async def test_helm_installs_through_nginx(proxied: Proxied) -> None:
 
 
 async def test_podman_pulls_under_the_original_name(proxied: Proxied) -> None:
-    """With the page's registries.conf, names of Docker Hub and quay.io come from the mirror, without asking either."""
+    """With the page's registries.conf, names of Docker Hub and quay.io come from the mirror, without asking either.
+
+    With the lines for a network without TLS, images come from mirrord's own port.
+    """
     require("podman")
-    (written,) = [text for text in fences("toml") if "[[registry]]" in text]
-    (proxied.folder / "registries.conf").write_text(written.replace("mirror.example.com", proxied.address))
+    plain, written = sorted((text for text in fences("toml") if "[[registry]]" in text), key=len)
+    text = plain.replace("mirror.example.com:8080", proxied.daemon) + written.replace(
+        "mirror.example.com", proxied.address
+    )
+    (proxied.folder / "registries.conf").write_text(text)
     environ = {**proxied.environ, "CONTAINERS_REGISTRIES_CONF": f"{proxied.folder}/registries.conf"}
     async with contextlib.AsyncExitStack() as stack:
         try:
             call = await stack.enter_async_context(podman(**environ))
         except UnreachableError as error:
             pytest.skip(str(error))
-        for name in ("docker.io/library/alpine:v1", "quay.io/calico/node:v1"):
+        for name in ("docker.io/library/alpine:v1", "quay.io/calico/node:v1", f"{proxied.daemon}/quay/calico/node:v1"):
             pulled = await call("pull", "--platform=linux/amd64", name)
             assert pulled.status == 0, pulled.output
     assert {"/v2/library/alpine/manifests/v1", "/v2/quay/calico/node/manifests/v1"} <= proxied.asked()
