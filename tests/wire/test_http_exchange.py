@@ -57,7 +57,7 @@ async def test_a_request_is_exactly_what_was_asked_for(
 
 
 async def test_a_long_body_of_bytes_is_sent_while_the_answer_is_awaited(raw: Any, client: Any) -> None:
-    """Who refuses a long manifest before all of it came is heard, and the connection is not used again."""
+    """A refusal that comes before all of a long manifest is sent is returned; the connection is not used again."""
 
     async def talk(reader: Any, writer: Any) -> None:
         await reader.readuntil(b"\r\n\r\n")

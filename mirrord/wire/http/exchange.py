@@ -28,8 +28,8 @@ _SWITCHING: Final = 101
 class Exchange:
     """Fulfils `WireResponse`.
 
-    Whoever has one closes it. A connection goes back to the pool when the whole answer was read and the whole body was
-    sent, and is closed otherwise.
+    It must be closed with `aclose`. The connection goes back to the pool when the whole answer was read and the whole
+    body was sent; otherwise it is closed.
     """
 
     def __init__(self, connection: Connection, request: WireRequest) -> None:
@@ -91,14 +91,14 @@ class Exchange:
             self._writing = asyncio.create_task(self._write(writer, pieces))
 
     async def _write(self, writer: aiohttp.http.StreamWriter, pieces: AsyncIterable[bytes]) -> None:
-        """Send a body piece by piece, no faster than the kernel takes it; what fails here fails the answer."""
+        """Send a body piece by piece, no faster than the kernel takes it; an error here becomes that of the answer."""
         if writer.transport is not None:  # under TLS loops would let 512 KiB wait, which costs thrice as much memory
             writer.transport.set_write_buffer_limits(_UNSENT)
         try:
             async for piece in pieces:
                 await writer.write(piece)
             await writer.write_eof()
-        except Exception as error:  # noqa: BLE001 - whatever it is: nobody else hears of it, and the answer would never come
+        except Exception as error:  # noqa: BLE001 - the answer would be awaited for ever otherwise
             self._protocol.set_exception(aiohttp.ClientConnectionError("the body could not be sent"), error)
         else:
             self._protocol.start_timeout()
