@@ -43,9 +43,10 @@ class Sync(Command[tuple[Run, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class PlanMirrors(Command[tuple[Plan, ...]]):
-    """Decide what runs of these mirrors, or of all, would do now, and do nothing."""
+    """Decide what runs of these mirrors, or of all, would do now, and do nothing; `sizes`: ask for sizes, too."""
 
     mirrors: tuple[str, ...] = ()
+    sizes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,17 @@ from mirrord.transfer.execute import execute
 from mirrord.wire.secret import bug
 
 
-async def plan_mirror(mirror: Mirror, syncer: Syncer, services: Services, store: Store, now: datetime) -> Plan:
-    """Decide what a run would do, without doing it; `Plan.error` says why that cannot be said."""
+async def plan_mirror(
+    mirror: Mirror, syncer: Syncer, services: Services, store: Store, now: datetime, *, sizes: bool = False
+) -> Plan:
+    """Decide what a run would do, without doing it; `Plan.error` says why that is impossible.
+
+    With `sizes` the source is asked for sizes that a run does not need.
+    """
     memory = await asyncio.to_thread(believable, await store.memory(mirror.name), places(mirror, syncer))
     try:
         plan = await decide(mirror, syncer, services, memory, now)
-        return await syncer.measured(mirror, plan, services) if syncer.measured else plan
+        return await syncer.measured(mirror, plan, services) if sizes and syncer.measured else plan
     except MirrordError as error:
         return Plan(mirror.name, mirror.kind, now, error=str(error), code=error.code)
     except Exception as error:  # noqa: BLE001 - a bug that one mirror brings out hides no other's plan

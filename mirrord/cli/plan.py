@@ -12,10 +12,17 @@ from mirrord.report.documents import plan_document
 
 
 def plan(
-    names: tuple[str, ...], *, config: Path | None, state: Path | None, explain: bool, verbose: bool, json: bool
+    names: tuple[str, ...],
+    *,
+    config: Path | None,
+    state: Path | None,
+    explain: bool,
+    sizes: bool,
+    verbose: bool,
+    json: bool,
 ) -> int:
     """Run the command and return its exit code."""
-    plans = ask(PlanMirrors(names), config, state, quiet=json)
+    plans = ask(PlanMirrors(names, sizes), config, state, quiet=json)
     if json:
         say_json({"plans": [plan_document(plan) for plan in plans]})
     else:

@@ -49,7 +49,8 @@ class Dispatcher:
             mirror = current.mirror(name)
             async with current.lease():
                 syncer, services = current.syncer(mirror), current.services
-                return await pipeline.plan_mirror(mirror, syncer, services, self.runtime.store, now())
+                store, sizes = self.runtime.store, command.sizes
+                return await pipeline.plan_mirror(mirror, syncer, services, store, now(), sizes=sizes)
 
         return await self._each(command.mirrors, plan)
 

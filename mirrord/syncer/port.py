@@ -82,8 +82,8 @@ class Syncer:
         plan: decides every step, each with its reason, once a run. MUST be pure and deterministic. What `open` needs
             besides the steps goes into `Plan.decisions`.
         open: begins to execute what was planned; leaving the context releases everything, also after an error.
-        measured: returns the plan with sizes, as far as they can be had, when asking for them costs requests; for
-            people who look at plans, not for runs.
+        measured: returns the plan with the sizes of what would be copied, as far as the source knows them, where asking
+            costs requests: for `mirrord plan --sizes`.
         publishing: returns the mirror with its source replaced by one build; the rest of the corridor stays the same.
         restores: of a kind that keeps what its runs overwrite and delete.
         remarks: says what is wrong with programs of this machine that the kind depends on, a sentence each, to whoever

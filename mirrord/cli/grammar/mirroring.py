@@ -56,6 +56,7 @@ could be planned: 69 when no source was reachable, 75 when all of them limit the
     CONFIG,
     STATE,
     flag("--explain", "Also show what is up to date, and why."),
+    flag("--sizes", "Ask the source for the size of each chart to copy: one request for each."),
     VERBOSE,
     JSON,
 )

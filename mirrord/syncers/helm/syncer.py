@@ -82,7 +82,7 @@ async def _survey(mirror: Mirror, services: Services, _: Memory, now: datetime) 
 
 
 async def _measured(mirror: Mirror, plan: Plan, services: Services) -> Plan:
-    """Ask the source how long the archives are that would be copied, a thousand of them at most."""
+    """Ask the source for the size of each archive that would be copied."""
     source = ChartSource(services.http, source_of(mirror), pass_credentials=spec_of(mirror).pass_credentials)
     sizes: dict[str, int | None] = {}
 
@@ -96,7 +96,7 @@ async def _measured(mirror: Mirror, plan: Plan, services: Services) -> Plan:
 def _copied(plan: Plan) -> list[ChartVersion]:
     copied = {step.item for step in plan.steps if step.action is Action.COPY}
     charts = {entry.item: entry for entry in plan.decisions.survey.entries if entry.item in copied}
-    return list(charts.values())[:MEASURED]
+    return list(charts.values())
 
 
 def _sized(plan: Plan, sizes: Mapping[str, int | None]) -> Plan:
@@ -196,7 +196,6 @@ async def _extras(mirror: Mirror, services: Services, index: Index) -> tuple[Map
     return files, tuple(stale)
 
 
-MEASURED = 1000
 AT_ONCE = 16
 
 
