@@ -113,6 +113,17 @@ async def test_a_mirror_that_needs_none_runs(desk: Desk) -> None:
     assert "/raw/open/main/README.md" in found.out
 
 
+def test_fetching_a_file_needs_the_secret(desk: Desk, typed: Typed) -> None:
+    """`raw-url --fetch` asks hosts, so it needs the secrets of the mirror; without `--fetch` it does not."""
+    needy = "hosts: {github.com: {auth: {username: robot, password: {env: GITHUB_TOKEN}}}}\n"
+    desk.configure(needy + "mirrors: [{name: m, kind: git, from: https://github.com/a/b, to: local}]\n")
+    page = "https://github.com/a/b/blob/main/README.md"
+    assert typed("raw-url", page).status == 0
+    said = typed("raw-url", "--fetch", page)
+    assert (said.status, said.out) == (78, "")
+    assert "hosts.github.com.auth.password: environment variable GITHUB_TOKEN is not set" in said.err
+
+
 def test_a_host_that_no_mirror_names_may_be_needed_by_any(desk: Desk, typed: Typed) -> None:
     """A registry may redirect to such a host, so its secret is required of every mirror."""
     needy = "hosts: {cdn.example: {auth: {username: robot, password: {env: CDN_TOKEN}}}}\n"

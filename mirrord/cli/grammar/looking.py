@@ -28,7 +28,7 @@ Exit code 0 when the last run of every mirror succeeded, else 1.
 
 _RAW_URL = command(
     "raw-url",
-    """Turn the URL of a file on GitHub, Gitee, Coding, CNB… into its raw URLs at every mirror.
+    """Convert the URL of a file on GitHub, Gitee, Coding, CNB… to its raw URLs at every mirror.
 
 URL is the page of the file or its raw URL, at the origin of a mirror or at one of its targets. The mirrors are taken
 from the configuration; no host is asked.
@@ -43,13 +43,13 @@ works for private repositories, and for Coding, whose raw URLs need a login.
 
 Exit code 0 when there is at least one, 1 when no mirror has this repository, or the file cannot be read.
 """,
-    click.Argument(["url"], metavar="URL", help="The page of a file, or its raw URL."),
-    flag("--fetch", "Read the file and print it."),
+    click.Argument(["url"], metavar="URL", help="The page of the file, or its raw URL."),
+    flag("--fetch", "Print the file itself instead of its URLs."),
     click.Option(
         ["--output", "-o"],
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Write the file there, with `--fetch`; default standard output.",
+        help="With `--fetch`, write the file to this path. Default: standard output.",
     ),
     CONFIG,
     JSON,
@@ -66,7 +66,7 @@ Asks the address in `MIRRORD_LISTEN`, else 127.0.0.1:8080. Reads no configuratio
     click.Option(
         ["--listen"],
         metavar="HOST:PORT",
-        help="Address of the daemon.",
+        help="Ask the daemon at this address.",
         envvar="MIRRORD_LISTEN",
         show_envvar=True,
         default="127.0.0.1:8080",

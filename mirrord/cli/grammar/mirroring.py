@@ -31,21 +31,25 @@ Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. HOST is the reg
 Exit code 0 when every DST has the image, 1 when none could get it, 2 when some could, 69 when nothing
 could be reached.
 """,
-    click.Argument(["source"], metavar="SRC", help="What to copy."),
-    click.Argument(["targets"], nargs=-1, required=True, metavar="DST...", help="One or more places to copy to."),
-    flag("--allow-private", "SRC and DST may be at private addresses, such as 10.0.0.5."),
-    value("--ca", "FILE", "Trust the certificate authorities in this PEM file besides the system's."),
-    values("--insecure", "HOST", "Speak plain HTTP with HOST."),
-    values("--tls", "HOST", "Speak TLS with HOST although it is this machine, where plain HTTP is usual."),
-    values("--token-realm", "HOST=URL", "Get tokens for HOST at this server, which sees its credentials."),
+    click.Argument(["source"], metavar="SRC", help="The image to copy."),
+    click.Argument(
+        ["targets"], nargs=-1, required=True, metavar="DST...", help="One or more places to which the image is copied."
+    ),
+    flag("--allow-private", "Allow private addresses, such as 10.0.0.5, for SRC and DST."),
+    value("--ca", "FILE", "Trust the certificate authorities in this PEM file, in addition to the system's."),
+    values("--insecure", "HOST", "Use plain HTTP for HOST."),
+    values("--tls", "HOST", "Use TLS for HOST on this machine, where plain HTTP is the default."),
+    values(
+        "--token-realm", "HOST=URL", "Get tokens for HOST from this server, which receives the credentials of HOST."
+    ),
     QUIET,
     VERBOSE,
-    flag("--json", "Print the result as one line of JSON."),
+    flag("--json", "Print JSON for programs."),
 )
 
 _PLAN = command(
     "plan",
-    """Show every step that `sync` would do now, each with its reason. Writes to no target.
+    """Show every step that `sync` would do now, each with its reason. Write to no target.
 
   $ mirrord plan --explain craned
 
@@ -63,7 +67,7 @@ could be planned: 69 when no source was reachable, 75 when all of them limit the
 
 _SYNC = command(
     "sync",
-    """Bring mirrors up to date now. A daemon that holds the state does the work; else this command does.
+    """Bring mirrors up to date now. If a daemon runs, it does the work; otherwise this command does.
 
   $ mirrord sync craned base
 
@@ -100,15 +104,17 @@ where it names an image that was created later; the exit code is still 0.
 
 Exit code 0 when every target has the build, 2 when some have, 1 when none, 64 when the names do not fit.
 """,
-    click.Argument(["name"], metavar="NAME", help="The mirror whose targets are written.", shell_complete=mirrors),
-    value("--layout", "DIR[:NAME]", "An OCI layout, folder or tar."),
-    value("--archive", "FILE[:NAME]", "An archive of `docker save`."),
-    value("--image", "REF", "An image in a registry."),
-    value("--branch", "B", "The branch that was built."),
-    value("--commit", "C", "The commit that was built."),
-    value("--describe", "D", "The output of `git describe`, instead of `--commit`."),
-    click.Option(["--pr"], type=click.IntRange(min=1), metavar="N", help="The pull request that was built."),
-    flag("--if-newest", "Do not move the moving tag where it names a newer build."),
+    click.Argument(
+        ["name"], metavar="NAME", help="The name of the mirror whose targets are written.", shell_complete=mirrors
+    ),
+    value("--layout", "DIR[:NAME]", "Publish this OCI layout, a folder or a tar file."),
+    value("--archive", "FILE[:NAME]", "Publish this archive, which `docker save` wrote."),
+    value("--image", "REF", "Publish this image of a registry."),
+    value("--branch", "B", "Publish it as a build of this branch."),
+    value("--commit", "C", "Say which commit was built."),
+    value("--describe", "D", "Say it with the output of `git describe` instead of `--commit`."),
+    click.Option(["--pr"], type=click.IntRange(min=1), metavar="N", help="Publish it as a build of this pull request."),
+    flag("--if-newest", "Do not move the tag of the branch where it names a newer build."),
     CONFIG,
     STATE,
     QUIET,
@@ -118,7 +124,7 @@ Exit code 0 when every target has the build, 2 when some have, 1 when none, 64 w
 
 _RESTORE = command(
     "restore",
-    """List what runs of the mirror NAME overwrote or deleted, or bring one of them back.
+    """List what runs of the mirror NAME overwrote or deleted, or restore one of these.
 
 A restored ref overrides upstream, at every target, until it is released with `--release`.
 
@@ -128,14 +134,14 @@ A restored ref overrides upstream, at every target, until it is released with `-
 
 The exit code is that of the following run: 0 done, 1 failed, 2 partly.
 """,
-    click.Argument(["name"], metavar="NAME", help="The mirror.", shell_complete=mirrors),
+    click.Argument(["name"], metavar="NAME", help="The name of the mirror.", shell_complete=mirrors),
     click.Argument(["backup"], required=False, metavar="[BACKUP]", help="The backup to restore, as named in the list."),
     CONFIG,
     STATE,
     QUIET,
     VERBOSE,
     JSON,
-    flag("--release", "Follow upstream again."),
+    flag("--release", "Let the mirror follow upstream again."),
 )
 
 MIRRORING: Final = (_COPY, _PLAN, _SYNC, _PUBLISH, _RESTORE)

@@ -10,7 +10,7 @@ from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, value
 
 _SERVE = command(
     "serve",
-    """Run the scheduler, the status endpoint and the read-only registry of what is kept locally, until SIGTERM.
+    """Run the daemon: the schedules, the status page and the read-only server of local content, until SIGTERM.
 
 SIGHUP reads the configuration again; a wrong one is refused, and the old one stays in use. SIGTERM waits for running
 mirrors; a second SIGTERM does not. Listens on 127.0.0.1:8080, or on `settings.listen`, `MIRRORD_LISTEN` or `--listen`.
@@ -24,7 +24,7 @@ is wrong.
 """,
     CONFIG,
     STATE,
-    value("--listen", "HOST:PORT", "Address to listen on."),
+    value("--listen", "HOST:PORT", "Listen on this address."),
 )
 
 
@@ -35,11 +35,11 @@ def _no_folder(_: click.Context, __: click.Parameter, given: str | None) -> None
 
 _RELOAD = command(
     "reload",
-    """Let the daemon that holds the state read its configuration again, and say what that changes, or what is wrong.
+    """Make the running daemon read its configuration again, and print what changes, or what is wrong.
 
 The same as SIGHUP: a wrong configuration is refused, and the current one stays in use.
 Lists the mirrors that were added, removed or changed, and the settings that need a restart:
-`settings.listen`, `settings.spool` and `settings.log`. The folder is the one that the daemon was started with.
+`settings.listen`, `settings.spool` and `settings.log`. The daemon reads the folder that it was started with.
 
   $ mirrord reload
 
@@ -52,7 +52,7 @@ Exit code 0 when it is in use, 64 when no daemon runs, 78 when it is wrong.
 
 _DEMO = command(
     "demo",
-    """Show everything at work, on this machine alone: no account, no configuration, nothing is left behind.
+    """Demonstrate everything on this machine alone, without account and configuration. Nothing is left behind.
 
 Starts four registries, a chart repository, three Git hosts and the daemon on loopback, builds an image for linux/amd64
 and linux/arm64, publishes it from one registry to the three others and to the embedded store as `main` and
@@ -63,7 +63,7 @@ registries are Debian's `docker-registry` where it is installed.
 
 Exit code 0 when everything was published and checked, 1 when not.
 """,
-    flag("--once", "Exit when everything is published and checked."),
+    flag("--once", "Exit after everything is published and checked."),
 )
 
 RUNNING: Final = (_SERVE, _RELOAD, _DEMO)

@@ -11,10 +11,10 @@ from mirrord.cli.grammar.words import CONFIG, JSON, command
 
 _INIT = command(
     "init",
-    """Write a small configuration with comments to start from. Existing files are never overwritten.
+    """Write a small commented configuration to start from. Never overwrite a file.
 
-The file mirrors one public image into the embedded store and needs no account. Charts, repositories, other
-targets and credentials are in it as comments.
+The file mirrors one public image into the embedded store, which needs no account. Comments show charts,
+repositories, other targets and credentials.
 
   $ mirrord init ./conf.d
 
@@ -25,7 +25,7 @@ Exit code 0 when it is written, 64 when the folder has a configuration already.
         metavar="[FOLDER]",
         type=click.Path(path_type=Path),
         default=Path("conf.d"),
-        help="Where to write; it is created when it is missing. Default: ./conf.d.",
+        help="The folder to write to; a missing one is created. Default: ./conf.d.",
     ),
 )
 
@@ -46,9 +46,9 @@ Exit code 0 when nothing is wrong, 78 when something is.
 
 _SCHEMA = command(
     "schema",
-    """Print the JSON Schema of a configuration file, with which editors complete keys and mark mistakes.
+    """Print the JSON Schema of a configuration file. Editors use it to complete keys and mark mistakes.
 
-It has the keys of all kinds that are installed. Editors with a YAML language server read it where a file begins with
+It has the keys of all installed kinds. Editors with a YAML language server use it when a file begins with the line
 `# yaml-language-server: $schema=FILE`.
 
   $ mirrord schema > mirrord.schema.json
@@ -59,7 +59,7 @@ Exit code 0.
 
 _COMPLETION = command(
     "completion",
-    """Print the script with which a shell completes commands, options and names of mirrors.
+    """Print a script that makes a shell complete commands, options and names of mirrors.
 
 For bash, in ~/.bashrc (for zsh, in ~/.zshrc, with zsh instead of bash):
 
@@ -72,7 +72,7 @@ For fish, once:
 Exit code 0.
 """,
     click.Argument(
-        ["shell"], metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]), help="Which shell: bash, zsh or fish."
+        ["shell"], metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]), help="The shell: bash, zsh or fish."
     ),
 )
 

@@ -24,16 +24,16 @@ CONFIG: Final = click.Option(
     ["--config", "-c"],
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Folder of YAML files; default /etc/mirrord/conf.d, then ./conf.d.",
+    help="Read the configuration in this folder. Default: /etc/mirrord/conf.d, then ./conf.d.",
 )
 STATE: Final = click.Option(
     ["--state"],
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="State directory; default $STATE_DIRECTORY, then ./state.",
+    help="Use this state directory. Default: $STATE_DIRECTORY, then ./state.",
 )
 NAMES: Final = click.Argument(
-    ["names"], nargs=-1, metavar="[NAME]...", help="Mirrors; all when none is named.", shell_complete=mirrors
+    ["names"], nargs=-1, metavar="[NAME]...", help="Names of mirrors. Default: all mirrors.", shell_complete=mirrors
 )
 
 
@@ -53,8 +53,8 @@ def values(name: str, metavar: str, text: str) -> click.Option:
 
 
 QUIET: Final = flag("--quiet", "Print only what failed.", "-q")
-VERBOSE: Final = flag("--verbose", "Print a line for each step, and whole digests.", "-v")
-JSON: Final = flag("--json", "Print JSON, for machines.")
+VERBOSE: Final = flag("--verbose", "Print a line for each step, with full digests.", "-v")
+JSON: Final = flag("--json", "Print JSON for programs.")
 
 
 def command(name: str, text: str, *parameters: click.Parameter) -> click.Command:
