@@ -38,7 +38,7 @@ from tests.support.manual import models, rewritten
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CHANGELOG.md", *DOCS]
+PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CHANGELOG.md", ROOT / "bench/README.md", *DOCS]
 CONFIGURATION = {"settings", "hosts", "targets", "mirrors"}
 SCHEMA = "docs/reference/configuration.schema.json"
 
