@@ -45,7 +45,6 @@ class Authenticator:
     async def send(self, request: HttpRequest, policy: HostPolicy, send: Send) -> ResponseStream:
         """Send `request`, with whatever authentication it takes; the answer may still be a refusal."""
         state = self._states.setdefault(policy.host, token.AuthState())
-        repository = repository_of(request.scope)
         need = (request.body.size or 0) / _SLOW_UPLOAD if isinstance(request.body, Upload) else 0.0
         flow = auth.authenticate(state, policy, request.scope, monotonic(), need)
         response: ResponseStream | None = None
@@ -60,9 +59,9 @@ class Authenticator:
                     return response
                 if isinstance(step, auth.Identify):
                     state.asked = True
-                    answer = credential = await self.book.credential(policy.host, repository)
+                    answer = credential = await self.book.credential(policy.host, repository_of(request.scope))
                 elif isinstance(step, auth.Need):
-                    answer = await self._token(state, policy, repository, step, need)
+                    answer = await self._token(state, policy, repository_of(request.scope), step, need)
                 else:
                     if response is not None:
                         await response.discard()
