@@ -88,11 +88,11 @@ def world(tmp_path: Path) -> World:
     return made
 
 
-async def failed(client: Any, host: str, **policy: Any) -> MirrordError:
+async def failed(client: Any, host: str, method: str = "GET", **policy: Any) -> MirrordError:
     http = client(HostBook({host: HostPolicy(host, **policy)}))
     scheme = "http" if policy.get("insecure", False) else "https"
     with pytest.raises(MirrordError) as caught:
-        await http.fetch(HttpRequest("GET", f"{scheme}://{host}/v2/", host))
+        await http.fetch(HttpRequest(method, f"{scheme}://{host}/v2/", host))
     return caught.value
 
 
@@ -179,6 +179,8 @@ async def test_tls_where_plain_http_is_spoken(world: World, client: Any, tmp_pat
     with serving(world.context) as (host, _):
         assert fix in str(await failed(client, host, insecure=True))
     async with DockerRegistry(tls=Authority(tmp_path).pair("127.0.0.1")) as registry:
+        error = await failed(client, registry.host, method="HEAD", insecure=True)  # whose answer has a body: no HTTP
+        assert (error.retry, fix in str(error)) == (False, True)
         error = await failed(client, registry.host, insecure=True)
         assert isinstance(error, RefusedError)
         assert "status 400: Client sent an HTTP request to an HTTPS server." in str(error)

@@ -75,8 +75,11 @@ def no_answer(error: Exception, request: WireRequest, proxy: Proxy | None) -> Mi
     if isinstance(error, aiohttp.ClientHttpProxyError) and proxy:
         return proxy_refusal(host, error.status, proxy)
     meaning = failure(error, request)
-    if isinstance(meaning, BrokenError) and request.url.startswith("http:") and request.body is None:
+    plain = request.url.startswith("http:") and request.body is None and not request.reused
+    if isinstance(meaning, BrokenError) and plain:
         meaning.args = (f"{meaning}; {PLAIN_SPOKEN}",)
+        if isinstance(error, aiohttp.http.HttpProcessingError):
+            return permanent(meaning)  # it speaks something else, and will next time
     return meaning
 
 
