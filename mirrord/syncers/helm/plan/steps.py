@@ -132,7 +132,9 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
 
 def _as_before(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     """Say that nothing changed since all was done, and what was wrong then and still is."""
-    steps = list(_everywhere(mirror, Action.KEEP, survey.unchanged))
+    versions = survey.facts.get("versions", "")
+    count = int(versions) + 1 if versions.isdecimal() else 1  # and the index
+    steps = [replace(step, count=count) for step in _everywhere(mirror, Action.KEEP, survey.unchanged)]
     lacking = survey.facts[LACKING].split("\n") if LACKING in survey.facts else None  # older notes do not tell
     for item, trouble in survey.troubles.items():
         if trouble.open:
