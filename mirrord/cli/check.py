@@ -1,4 +1,4 @@
-"""`mirrord check`: is the configuration right?"""
+"""`mirrord check`: the problems of a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the configuration and the state are, and what the configuration says."""
+"""Finds the configuration and the state, and reads the configuration."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mirrord.syncer.port import Syncer
 
 
 def config_folder(given: Path | None) -> Path:
-    """Return the folder to read; ConfigError says where it was looked for when there is none."""
+    """Return the folder to read; ConfigError names the folders that were tried."""
     if given:
-        return given  # whoever reads it says what is wrong with it
+        return given  # reading it reports what is wrong
     for folder in FOLDERS:
         if folder.is_dir():
             return folder
@@ -30,5 +30,5 @@ def state_folder(given: Path | None) -> Path:
 
 
 def configuration(given: Path | None, syncers: Mapping[str, Syncer]) -> Configuration:
-    """Read the configuration with these syncers, secrets as far as they are here; ConfigError when it is wrong."""
+    """Read the configuration, with the secrets that are on this machine; ConfigError when it is wrong."""
     return read_folder(config_folder(given), syncers, dict(os.environ))

@@ -1,4 +1,4 @@
-"""`mirrord schema`: what may stand in a configuration file, for editors."""
+"""`mirrord schema`: the keys of a configuration file, for editors."""
 
 from __future__ import annotations
 

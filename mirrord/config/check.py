@@ -1,4 +1,4 @@
-"""From text to models: pydantic's errors retold as one line each, with the key, its line and what to write instead."""
+"""From text to models. Each of pydantic's errors becomes one line: the key, its line, and what to write instead."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def schema_of(model: type[BaseModel]) -> Mapping[str, Any]:
     try:
         return model.model_json_schema(by_alias=True)
     except PydanticInvalidForJsonSchema:
-        return {}  # a syncer's own model may hold what no schema can say: no suggestions then
+        return {}  # a syncer's model may have types without a schema; then there are no suggestions
 
 
 def children(shape: Mapping[str, Any], trail: Trail) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the keys that may stand in the mapping at `trail`, each with its schema."""
+    """Yield the keys that the mapping at `trail` may have, each with its schema."""
     nodes = list(_forms(shape, shape))
     for part in trail:
         nodes = [form for node in nodes for below in _below(node, part) for form in _forms(shape, below)]
@@ -84,7 +84,7 @@ class Strict(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """One of pydantic's errors; `branch` is which form of a union it belongs to, and where the union is."""
+    """One of pydantic's errors; `branch` is the alternative of a union that it belongs to, and where the union is."""
 
     trail: Trail
     type: str
@@ -105,14 +105,14 @@ def check(
 ) -> M | None:
     """Validate the value at `trail`, or note everything that is wrong with it and return None.
 
-    A model may have `hints`: keys that other programs have (nested ones with dots), and what to write instead here.
+    A model may have `hints`: keys of other programs (nested ones with dots), and what to write instead.
 
     Args:
-        model: what it shall be.
+        model: what the value has to be.
         value: as read, scalars as text.
-        trail: where it stands.
-        problems: where to note.
-        beside: another model whose keys may stand in the same mapping, for suggestions.
+        trail: where it was written.
+        problems: collects what is wrong.
+        beside: another model whose keys the same mapping may have, for suggestions.
         examples: of values for keys of the outermost mapping, better than those of the model.
     """
     try:
@@ -133,7 +133,7 @@ def check(
 
 
 def _fault(value: Value, details: Mapping[str, Any]) -> _Fault:
-    """Follow pydantic's location through the value; what is not in the value is the name of a union's form."""
+    """Follow pydantic's location through the value; a part that is not in the value names an alternative of a union."""
     trail: Trail = ()
     branch: tuple[Trail, str] | None = None
     here: object = value
@@ -152,7 +152,7 @@ def _fault(value: Value, details: Mapping[str, Any]) -> _Fault:
 
 
 def _likeliest(faults: list[_Fault]) -> list[_Fault]:
-    """Keep, of every union, only the errors of the form that the operator most likely meant."""
+    """Keep, for each union, only the errors of the alternative that the operator most likely meant."""
     forms: dict[Trail, dict[str, list[_Fault]]] = {}
     for fault in faults:
         if fault.branch:
@@ -165,7 +165,7 @@ def _likeliest(faults: list[_Fault]) -> list[_Fault]:
 
 
 def _distance(faults: list[_Fault]) -> tuple[int, int, float]:
-    """Order forms: fewest faults first, then the ones found deepest inside, then the likeliest typo."""
+    """Order alternatives: fewest errors first, then the deepest errors, then the likeliest typo."""
     missing = [str(fault.trail[-1]) for fault in faults if fault.type == "missing"]
     extra = [str(fault.trail[-1]) for fault in faults if fault.type == "extra_forbidden"]
     likeness = (SequenceMatcher(None, one, other).ratio() for one in missing for other in extra)
@@ -174,7 +174,7 @@ def _distance(faults: list[_Fault]) -> tuple[int, int, float]:
 
 
 def _tell(fault: _Fault, known: Mapping[str, Mapping[str, Any]], inner: set[str]) -> str:
-    """Say what is wrong and what to write, given the schemas of the keys beside and the names of the keys inside."""
+    """Describe the problem and the fix, given the schemas of the sibling keys and the names of the inner keys."""
     name = str(fault.trail[-1]) if fault.trail else ""
     wanted = _NAMES.get(fault.type, fault.type.rpartition("_")[0])
     kind, usual = _KINDS.get(wanted, ("", ""))
@@ -185,27 +185,27 @@ def _tell(fault: _Fault, known: Mapping[str, Mapping[str, Any]], inner: set[str]
     if fault.type == "missing":
         return f"is missing; write {name}: {example or '…'}"
     if fault.got is None:
-        return f"is empty; write a value{such}, or take the key out"
+        return f"is empty; write a value{such}, or remove the key"
     if fault.type.endswith("too_short"):
-        return f"holds nothing; write at least one{such}"
+        return f"is empty; write at least one{such}"
     if kind and fault.type.endswith(("_type", "_parsing", "_float")):
         return f"{_got(fault)} is not {kind}; write {kind}{such}"
     return _tell_value(fault)
 
 
 def _tell_value(fault: _Fault) -> str:
-    """Say why a value of the right type will not do."""
+    """Describe why a value of the right type is wrong."""
     if fault.type == "value_error":
         return str(fault.context.get("error", fault.message))
     if fault.type in ("literal_error", "enum"):
         words = _QUOTED.findall(str(fault.context.get("expected", "")))
-        return f"{_got(fault)} is not possible; {nearest(str(fault.got), set(words))}"
+        return f"{_got(fault)} is not allowed; {nearest(str(fault.got), set(words))}"
     message = fault.message.removeprefix("Input should be ").removeprefix("Value should ")
-    return f"{_got(fault)} is not possible; write a value {message[:1].lower()}{message[1:]}"
+    return f"{_got(fault)} is not allowed; write a value {message[:1].lower()}{message[1:]}"
 
 
 def _got(fault: _Fault) -> str:
-    """Name what was written, unless it may be a secret."""
+    """Return what was written, unless it may be a secret."""
     if isinstance(fault.got, dict | list):
         return "a mapping" if isinstance(fault.got, dict) else "a list"
     secret = any(isinstance(part, str) and _SECRET.search(part) for part in fault.trail)

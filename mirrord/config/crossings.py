@@ -1,4 +1,4 @@
-"""What mirrors are to one another: no place is written by two, and none feeds itself, not even through others."""
+"""How mirrors relate: no two write one place, and none copies to its own source, not even through others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mirrord.syncer.values import Mirror, Target
 
 @dataclass(frozen=True, slots=True)
 class _Flow:
-    """One mirror's way from its origin to one target; places are comparable within a kind only."""
+    """A mirror's flow from its source to one target; places are comparable only within a kind."""
 
     mirror: str
     called: str  # at its targets: `as:`, or the name
@@ -26,7 +26,7 @@ class _Flow:
 
 
 def check_crossings(mirrors: Sequence[tuple[Trail, Mirror]], syncers: Mapping[str, Syncer], problems: Problems) -> None:
-    """Note places that are written twice, and loops, each loop once with its whole chain."""
+    """Note places that are written twice, and each loop once with its whole chain."""
     flows = [flow for trail, mirror in mirrors for flow in _flows(trail, mirror, syncers[mirror.kind], problems)]
     writers: dict[tuple[str, str], _Flow] = {}
     for flow in flows:
@@ -51,7 +51,7 @@ def _flows(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problems) -> 
     try:
         source, places = syncer.places(mirror)
     except ConfigError:
-        for one in mirror.targets:  # one by one, so that every wrong one is named
+        for one in mirror.targets:  # one by one, so that each wrong one is reported
             _note_wrong(trail, mirror, one, syncer, problems)
         return
     for target, place in places.items():
@@ -59,13 +59,13 @@ def _flows(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problems) -> 
 
 
 def _called(mirror: Mirror) -> str:
-    """Return what a mirror says with `as:`, or its name."""
+    """Return the value of `as:`, or the name of the mirror."""
     own = (getattr(mirror.spec, name) for name, key in type(mirror.spec).model_fields.items() if key.alias == "as")
     return next(own, None) or mirror.name
 
 
 def _note_wrong(trail: Trail, mirror: Mirror, target: Target, syncer: Syncer, problems: Problems) -> None:
-    """Note what a kind says about one of a mirror's ways, at the line of the key that it means."""
+    """Note a problem that a kind reports about one target of a mirror, at the line of its key."""
     try:
         syncer.places(replace(mirror, targets=(target,)))
     except ConfigError as error:

@@ -1,7 +1,7 @@
-"""Which files of a folder are configuration, and reading files without hanging on what is none.
+"""Lists the configuration files of a folder, and reads files without blocking on pipes and devices.
 
 `*.yaml`, regular (or a link to a regular file, as a Kubernetes ConfigMap has), at most 1 MiB each, at most 1000.
-Everything else is passed over with a notice; what is named `*.yaml` and cannot be one is a problem.
+Other files are skipped with a notice. A `*.yaml` that is not such a file is a problem.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class AbsentError(ValueError):
 
 
 def list_folder(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """List the configuration files of a folder in lexical order, and what was passed over, one sentence each.
+    """List the configuration files of a folder in lexical order, and what was skipped, one sentence each.
 
     Raises:
-        ConfigError: it is no folder, cannot be read, has no `*.yaml` file or more than 1000.
+        ConfigError: it is not a folder, cannot be read, or has no `*.yaml` file or more than 1000.
     """
     try:
         names = sorted(path.name for path in folder.iterdir())
@@ -44,7 +44,7 @@ def list_folder(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     if not files:
         if other := next((name for name in names if name.endswith(".yml")), ""):
             raise ConfigError(f"{folder / other}: only *.yaml files are read; rename it to {other[:-3]}yaml")
-        raise ConfigError(f"{folder}: holds no *.yaml file; write one, or give another folder with --config")
+        raise ConfigError(f"{folder}: contains no *.yaml file; write one, or give another folder with --config")
     if len(files) > MAX_FILES:
         raise ConfigError(f"{folder}: holds {len(files)} *.yaml files, more than {MAX_FILES}; join some of them")
     others = [name for name in names if name not in set(files) and not name.startswith("..")]
@@ -64,7 +64,7 @@ def read_file(path: Path, limit: int) -> tuple[bytes, int]:
 
     Raises:
         AbsentError: it does not exist, or this user may not read it.
-        ValueError: no regular file, cannot be read, longer than `limit` bytes; says what to do.
+        ValueError: it is not a regular file, cannot be read, or is longer than `limit` bytes; says what to do.
     """
     try:
         with os.fdopen(open_regular(path), "rb") as file:

@@ -1,4 +1,4 @@
-"""`hosts:`: how to talk to a host, wherever it appears, and the secrets that takes.
+"""`hosts:`: how to talk to a host, wherever it appears, and with which secrets.
 
 Names are compared by equality, so they are made canonical.
 """
@@ -36,18 +36,20 @@ def host_key(text: str) -> str:
     """Return the one spelling of a host: lower case, IDNA, default port dropped, Docker Hub's names as `docker.io`.
 
     Raises:
-        ValueError: a URL, a path, a wildcard or no host at all; the text says what to write.
+        ValueError: it is a URL, a path, a wildcard or not a host; the message says what to write.
     """
     if "://" in text:
         rest = text.partition("://")[2].strip("/")
         hint = " and `insecure: true` below it" if text.lower().startswith("http:") else ""
         raise ValueError(f"is a URL, not a host; write {rest or 'the host alone'}{hint}")
     if "/" in text:
-        raise ValueError(f"holds a path; write the host alone: {text.partition('/')[0]}")
+        raise ValueError(f"has a path; write only the host: {text.partition('/')[0]}")
     try:
         origin = check_url(f"https://{text}")
     except UntrustedError as error:
-        raise ValueError(f"is no host ({error}); write host or host:port, such as registry.example.com:5000") from error
+        raise ValueError(
+            f"is not a host ({error}); write host or host:port, such as registry.example.com:5000"
+        ) from error
     return _HUB.get(origin.authority, origin.authority)
 
 
@@ -56,7 +58,7 @@ def _url(text: str, what: str, example: str) -> str:
         return str(check_url(text))
     except UntrustedError as error:
         hint = f"{example}, with user name and password in `proxy_auth:`" if error.reason == "userinfo" else example
-        raise ValueError(f"is no {what} ({error}); write such as {hint}") from error
+        raise ValueError(f"is not a {what} ({error}); write for example {hint}") from error
 
 
 _proxy = partial(_url, what="proxy", example=_PROXY)
@@ -65,7 +67,7 @@ _proxy = partial(_url, what="proxy", example=_PROXY)
 def _realm(text: str) -> str:
     origin = _url(text, "token realm", "https://auth.example.com")
     if urlsplit(text).path not in ("", "/"):
-        raise ValueError(f"holds a path; write scheme and host alone: {origin}")
+        raise ValueError(f"has a path; write only scheme and host: {origin}")
     return origin
 
 
@@ -187,7 +189,7 @@ class Host(Strict):
 
 
 def read_hosts(value: Value, problems: Problems, environ: Mapping[str, str]) -> HostBook:
-    """Validate `hosts:` and fetch its secrets; whatever is wrong with a host is noted, and the host left out."""
+    """Validate `hosts:` and fetch its secrets; each problem is noted, and its host left out."""
     policies: dict[str, HostPolicy] = {}
     seen: dict[str, Trail] = {}
     for written, entry in (value if isinstance(value, dict) else {}).items():
@@ -234,7 +236,7 @@ def _login(auth: Auth, trail: Trail, problems: Problems, environ: Mapping[str, s
     try:
         return Credential(auth.username, secret)
     except MirrordError as error:
-        problems.add((*trail, "username"), f"{error}; write the name alone")
+        problems.add((*trail, "username"), f"{error}; write only the name")
         return None
 
 
@@ -242,21 +244,21 @@ def _check_tls(host: Host, trail: Trail, problems: Problems) -> None:
     """Load what TLS will need, so that a wrong file is found now and not at the first connection."""
     for key, path in (("ca", host.ca), ("certificate", host.certificate), ("key", host.key)):
         if path and host.insecure:
-            problems.add((*trail, key), "is of no use with `insecure: true`; keep one of them")
+            problems.add((*trail, key), "has no effect with `insecure: true`; keep one of them")
     if host.key and not host.certificate:
         problems.add((*trail, "key"), "has no certificate; write `certificate:` beside it")
     if host.ca and _readable(host.ca, (*trail, "ca"), problems):
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(host.ca)
         except (OSError, ValueError):
-            problems.add((*trail, "ca"), f"{host.ca} holds no PEM certificate; give a file with BEGIN CERTIFICATE")
+            problems.add((*trail, "ca"), f"{host.ca} contains no PEM certificate; give a file with BEGIN CERTIFICATE")
     pair = [(key, path) for key, path in (("certificate", host.certificate), ("key", host.key)) if path]
-    if host.certificate and all([_readable(path, (*trail, key), problems) for key, path in pair]):  # noqa: C419 - every one is to be told
+    if host.certificate and all([_readable(path, (*trail, key), problems) for key, path in pair]):  # noqa: C419 - each one has to be reported
         try:
             # The empty password keeps OpenSSL from asking on the terminal for the one of an encrypted key.
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(host.certificate, host.key, password="")
         except (OSError, ValueError):
-            what = "do not hold a PEM certificate and its unencrypted key; give both, in one file or as `key:`"
+            what = "do not contain a PEM certificate and its unencrypted key; give both, in one file or as `key:`"
             problems.add((*trail, "certificate"), f"{' and '.join(path for _, path in pair)} {what}")
 
 
@@ -267,15 +269,15 @@ def _check_ssh(host: Host, trail: Trail, problems: Problems) -> None:
         return
     path = Path(host.ssh_key)
     if b"PRIVATE KEY-----" not in path.read_bytes():
-        problems.add((*trail, "ssh_key"), f"{path} holds no private key; give the file without .pub")
+        problems.add((*trail, "ssh_key"), f"{path} contains no private key; give the file without .pub")
     status = path.stat()
-    if status.st_uid == os.geteuid() and status.st_mode & 0o077:  # what ssh would say, and not do it
+    if status.st_uid == os.geteuid() and status.st_mode & 0o077:  # ssh refuses such a key
         problems.add((*trail, "ssh_key"), f"{path} can be read by others, so ssh refuses it; chmod 600 {path}")
 
 
 def _readable(path: str, trail: Trail, problems: Problems) -> bool:
     if not Path(path).is_absolute():
-        problems.add(trail, f"{path} is not absolute; write the path from / on")
+        problems.add(trail, f"{path} is not absolute; write an absolute path")
         return False
     try:
         read_file(Path(path), _MAX_PEM)

@@ -1,7 +1,7 @@
-"""The files joined to one value, where each part of it was written, and every problem found with it.
+"""Joins the files to one value, and remembers where each part was written and every problem.
 
-`settings` are joined key by key, `hosts` and `targets` name by name, `mirrors` one after the other. A problem is told
-as `file:line: key: what is wrong; what to write`.
+`settings` are joined key by key, `hosts` and `targets` name by name, `mirrors` one after the other. A problem is
+reported as `file:line: key: what is wrong; what to write`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SHAPES = {
 
 @dataclass(frozen=True, slots=True)
 class ConfigDocument:
-    """One file: its sections, and where each value stands in it."""
+    """One file: its sections, and the line of each value."""
 
     sections: Mapping[str, Value] = field(default_factory=dict)
     origins: Mapping[Trail, ConfigOrigin] = field(default_factory=dict)
@@ -52,7 +52,7 @@ def document(value: Value, origins: Mapping[Trail, ConfigOrigin], problems: Prob
     if value is None:
         return ConfigDocument()
     if not isinstance(value, dict):
-        problems.add_at(origins[()], f"is no mapping; write sections: {', '.join(SECTIONS)}")
+        problems.add_at(origins[()], f"is not a mapping; write sections: {', '.join(SECTIONS)}")
         return ConfigDocument()
     kept: dict[str, Value] = {}
     for name, section in value.items():
@@ -68,7 +68,7 @@ def document(value: Value, origins: Mapping[Trail, ConfigOrigin], problems: Prob
 
 
 def join(documents: Iterable[ConfigDocument], problems: Problems) -> Mapping[str, Value]:
-    """Join all files to one value, and tell `problems` where everything stands in it."""
+    """Join all files to one value, and note in `problems` where each part was written."""
     whole: dict[str, Value] = {}
     for each in documents:
         shift = 0
@@ -115,7 +115,7 @@ def nearest(word: str, known: Mapping[str, object] | set[str] | tuple[str, ...])
     folded = {one.lower(): one for one in sorted(known)}
     if close := get_close_matches(word[:80].lower(), folded, n=1, cutoff=0.6):
         return f"did you mean {folded[close[0]]!r}?"
-    return f"known are {', '.join(sorted(known))}" if known else "none is known here"
+    return f"use one of: {', '.join(sorted(known))}" if known else "no key is allowed here"
 
 
 def _masked(word: re.Match[str]) -> str:
@@ -127,7 +127,7 @@ def _masked(word: re.Match[str]) -> str:
 
 
 def _shown(part: str | int, above: Trail) -> str | int:
-    """Return a part of a trail as it may be told: what stands below `password` and the like may be one itself."""
+    """Return a part of a trail as it may be shown: a key below `password` and the like may be a secret itself."""
     if isinstance(part, int):
         return part
     # The first two parts are a section and a name that somebody chose: a target may be called `token`.
@@ -140,7 +140,7 @@ def _shown(part: str | int, above: Trail) -> str | int:
 
 @dataclass(slots=True)
 class Problems:
-    """Collects every problem, so that one run shows them all."""
+    """Collects all problems, so that one run reports them all."""
 
     origins: dict[Trail, ConfigOrigin] = field(default_factory=dict)  # where each value was written
     # how to spell a position that has a better name (`mirrors[3]` is `mirrors.craned`)
@@ -169,7 +169,7 @@ class Problems:
         self._found.append((self.origin(trail), f"{self.spell(trail)}: {what}"))
 
     def add_at(self, origin: ConfigOrigin, what: str) -> None:
-        """Note what is wrong with a place that is no value: a file, a line that cannot be read."""
+        """Note what is wrong with a file or a line that cannot be read."""
         self._found.append((origin, what))
 
     def lack(self, trail: Trail, what: str) -> None:

@@ -1,7 +1,7 @@
 """The only door to YAML: a folder of files becomes a `Configuration`, or one `ConfigError` with every problem.
 
-The files are joined section by section, and nothing is said twice: the same key in two places, in one file or in
-two, is refused with both places. Scalars are kept as the text that was written; the model that wants a number or a flag
+The files are joined section by section. Each key may be set only once: a second time, in one file or in two, is an
+error that names both places. Scalars are kept as the text that was written; the model that wants a number or a flag
 reads it as one. So `no`, `on`, `1.20` and `12:30:45` stay what they look like wherever text is wanted, as in YAML 1.2
 and unlike YAML 1.1. Aliases, tags, second documents and more than 64 levels are refused.
 """
@@ -45,7 +45,7 @@ class Configuration:
     mirrors: tuple[Mirror, ...] = ()  # in the order in which they were written
     targets: Mapping[str, Target] = field(default_factory=dict)  # by name, without the built-in `local`
     files: tuple[Path, ...] = ()  # what was read, in order
-    notices: tuple[str, ...] = ()  # what was passed over or has no effect, one sentence each
+    notices: tuple[str, ...] = ()  # what was skipped or has no effect, one sentence each
     absent: tuple[Absence, ...] = ()  # what is not on this machine; the credentials of such hosts are missing in `book`
 
     def require(self, mirrors: Collection[str]) -> None:
@@ -80,7 +80,7 @@ def read_folder(
         complete: whether secrets and files that are not on this machine are errors.
 
     Raises:
-        ConfigError: something is wrong; holds every problem, each as `file:line: key: what; what to write instead`.
+        ConfigError: something is wrong; has every problem, each as `file:line: key: what; what to write instead`.
     """
     files, passed_over = list_folder(folder)
     problems = Problems()
@@ -103,10 +103,10 @@ def read_folder(
 
 
 def _ignored_keys(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer], book: HostBook) -> tuple[str, ...]:
-    """Ask the syncers about keys without effect; each is told once, however many mirrors it is about.
+    """Ask the syncers about keys without effect; each is reported once, whatever the number of mirrors.
 
     Raises:
-        ConfigError: mirrors and `hosts:` do not go together; holds every problem, as above.
+        ConfigError: mirrors and `hosts:` do not fit together; has every problem, as above.
     """
     told: list[str] = []
     problems: list[str] = []
@@ -151,23 +151,23 @@ def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail,
         return _Parser(text, file, problems).document()
     except _RefusedError as refused:
         if "{{" in lines[refused.line - 1]:
-            raise _RefusedError(refused.line, f"is no YAML; {_NO_TEMPLATE}") from refused
+            raise _RefusedError(refused.line, f"is not YAML; {_NO_TEMPLATE}") from refused
         raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = min(mark.line + 1, len(lines)) if mark else 0  # the end of the text is on no line
-        quotes = "correct it; texts with { } [ ] , # or ': ' in them want quotes"
+        line = min(mark.line + 1, len(lines)) if mark else 0  # the end of the text has no line
+        quotes = "correct it; text with { } [ ] , # or ': ' in it needs quotes"
         hint = _NO_TEMPLATE if line and ("${" in lines[line - 1] or "{{" in lines[line - 1]) else quotes
-        problem = _CITED.sub("…", error.problem or "")  # what the parser cites may be a part of a password
-        raise _RefusedError(line, f"is no YAML ({problem}); {hint}") from error
+        problem = _CITED.sub("…", error.problem or "")  # the parser may quote a part of a password
+        raise _RefusedError(line, f"is not YAML ({problem}); {hint}") from error
     except yaml.YAMLError as error:
         bad = next((position for position, char in enumerate(text) if not char.isprintable() and char not in _BLANK), 0)
-        hint = "holds a character that YAML does not allow; write it as an escape inside double quotes"
+        hint = "contains a character that YAML does not allow; write it as an escape inside double quotes"
         raise _RefusedError(text.count("\n", 0, bad) + 1, hint) from error
 
 
 class _Parser:
-    """Builds values from libyaml's events, which cost nothing to refuse: no object is made before it is looked at."""
+    """Builds values from libyaml's events: each event is checked before an object is made of it."""
 
     def __init__(self, text: str, file: str, problems: Problems) -> None:
         self._events: Iterator[yaml.Event] = yaml.parse(text, Loader=_Loader)
@@ -179,8 +179,8 @@ class _Parser:
         """Return the only document and the lines of its values.
 
         Raises:
-            _RefusedError: an alias, a tag, a second document, more than 64 levels, a key that is no text.
-            yaml.YAMLError: no YAML at all.
+            _RefusedError: an alias, a tag, a second document, more than 64 levels, a key that is not text.
+            yaml.YAMLError: not YAML at all.
         """
         value: Value = None
         documents = 0
@@ -230,13 +230,13 @@ class _Parser:
     def _allowed(self, event: yaml.Event, trail: Trail) -> None:
         """Refuse what turns small files into large or surprising values (PyYAML #235, kubernetes #83253).
 
-        No name is told: `password: *hunter2` and `password: !hunter2` are passwords that somebody did not quote.
+        No name is shown: `password: *hunter2` and `password: !hunter2` are passwords without quotes.
         """
         if isinstance(event, yaml.AliasEvent):
             what = "aliases (*name) are not supported; write the value out, in quotes if it begins with *"
             raise _RefusedError(_line(event), what)
         if getattr(event, "tag", None):
-            what = "tags (!name) are not supported; take it out, or write the value in quotes if it begins with !"
+            what = "tags (!name) are not supported; remove it, or write the value in quotes if it begins with !"
             raise _RefusedError(_line(event), what)
         if len(trail) >= MAX_DEPTH:
             raise _RefusedError(_line(event), f"is nested more than {MAX_DEPTH} levels deep; write it flatter")

@@ -25,16 +25,16 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9-]+")
 _KIND = "Kind of artifact: `image`, `helm` or `git`."
 E = TypeVar("E", bound=BaseModel)
 Targets = Mapping[str, Target | None]
-"""By name; None for one that was written and is wrong, so that nobody is told that it is unknown."""
+"""By name; None for a target with problems, so that it is not reported as unknown."""
 
 
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         # No dots: in URLs a first segment with a dot is an upstream host (pull-through).
         like = _NOT_IN_A_NAME.sub("-", text.lower()).strip("-")[:63]
-        # Before an `@` stands a password, as often as not.
+        # What comes before an `@` is often a password.
         hint = f", such as {like}" if like and "@" not in text else ""
-        raise ValueError(f"{text[:80]!r} is no name; write a-z, 0-9 and -, at most 63 characters{hint}")
+        raise ValueError(f"{text[:80]!r} is not a name; write a-z, 0-9 and -, at most 63 characters{hint}")
     return text
 
 
@@ -131,7 +131,7 @@ def _target(name: str, entry: Value, syncers: Mapping[str, Syncer], problems: Pr
 def read_mirrors(
     value: Value, targets: Targets, syncers: Mapping[str, Syncer], settings: Settings, problems: Problems
 ) -> tuple[Mirror, ...]:
-    """Validate `mirrors:` and what they are to one another; whatever is wrong is noted, and the mirror left out."""
+    """Validate `mirrors:` and what they are to one another; each problem is noted, and its mirror left out."""
     entries = value if isinstance(value, list) else []
     reader = _Reader(targets, syncers, settings, problems)
     found: dict[str, Trail] = {}
@@ -195,7 +195,7 @@ class _Reader:
             built_in = Target(LOCAL, syncer.kind, LOCAL, syncer.target_spec())
             target = built_in if name == LOCAL else self.targets.get(name)
             if name in envelope.to[:number]:
-                self.problems.add(here, f"{name!r} stands there twice; keep one of them")
+                self.problems.add(here, f"{name!r} is listed twice; keep one of them")
             elif target is not None and target.kind != envelope.kind:
                 kinds = f"is of kind {target.kind}, the mirror of kind {envelope.kind}"
                 self.problems.add(here, f"{name!r} {kinds}; name a target of the mirror's kind")
@@ -206,14 +206,14 @@ class _Reader:
                     name, {*self._fitting(envelope.kind), *(name for name, one in self.targets.items() if not one)}
                 )
                 hint = "write it as `to` of a target below `targets:`, and the name of that target here"
-                self.problems.add(here, f"{name[:60]!r} is no target; {hint if '/' in name else known}")
+                self.problems.add(here, f"{name[:60]!r} is not a target; {hint if '/' in name else known}")
         return tuple(found.values())
 
 
 def _syncer(entry: Value, trail: Trail, syncers: Mapping[str, Syncer], problems: Problems) -> Syncer | None:
     kind = entry.get("kind") if isinstance(entry, dict) else None
     if isinstance(kind, str) and kind not in syncers:
-        problems.add((*trail, "kind"), f"{kind[:60]!r} is no kind; {nearest(kind, set(syncers))}")
+        problems.add((*trail, "kind"), f"{kind[:60]!r} is not a kind; {nearest(kind, set(syncers))}")
     return syncers.get(kind) if isinstance(kind, str) else None
 
 
@@ -229,7 +229,7 @@ def _split(
     """Validate the keys of the envelope, and all others as the syncer's own."""
     if not isinstance(entry, dict):
         example = ", ".join(f"{key}: …" for key in ("kind", "to"))
-        problems.add(trail, f"is no mapping; write {{{example}}}")
+        problems.add(trail, f"is not a mapping; write {{{example}}}")
         return None, None
     own = {key: value for key, value in entry.items() if key in envelope.model_fields}
     rest: dict[str, Value] = {key: value for key, value in entry.items() if key not in own}

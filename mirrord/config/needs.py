@@ -1,4 +1,4 @@
-"""Which hosts mirrors name: what they need under `hosts:` that is not on this machine, and what nobody needs there."""
+"""Which hosts the mirrors name: what is missing for them on this machine, and which entries of `hosts:` are unused."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def unused_hosts(users: Users | None, targets: Targets, written: object, problem
     parts = {part for target in targets.values() if target for part in _BETWEEN.split(target.to.lower())}
     for key in written:
         host = host_key(key)
-        # Behind the host of `git@host:path` stands a path.
+        # In `git@host:path` the host is followed by a path.
         idle = any(
             part == host or (part.startswith(f"{host}:") and not part[len(host) + 1 :][:1].isdigit()) for part in parts
         )

@@ -31,13 +31,13 @@ class _Field:
         if text in self.words:
             return self.words.index(text) + self.low
         if not text.isdecimal():
-            raise ValueError(f"{text!r} is no number{' or name' if self.words else ''}")
+            raise ValueError(f"{text!r} is not a number{' or name' if self.words else ''}")
         if not self.low <= int(text) <= self.high:
             raise ValueError(f"{text} is outside {self.low}-{self.high}")
         return int(text)
 
     def values(self, text: str) -> frozenset[int]:
-        """Return the numbers that the field's text stands for."""
+        """Return the numbers that the text of the field means."""
         return frozenset().union(*(self._part(part) for part in text.lower().split(",")))
 
     def _part(self, text: str) -> range:
@@ -48,7 +48,7 @@ class _Field:
         low = self.low if first == "*" else self.number(first)
         high = self.number(last) if last else self.high if first == "*" or match["step"] else low
         if low > high:
-            raise ValueError(f"{text!r} runs backwards")
+            raise ValueError(f"{text!r} ends before it begins")
         if not 1 <= step <= self.high - self.low + 1:
             raise ValueError(f"step {step} is outside 1-{self.high - self.low + 1}")
         return range(low, high + 1, step)
@@ -70,7 +70,7 @@ def parse_cron(text: str) -> str:
 
     Raises:
         ValueError: not five fields, a field out of its range (the text holds its position and name), a day that
-            no month has, or both kinds of days restricted, which programs read as "and" or as "or".
+            no month has, or both kinds of days restricted, which some programs combine with "and", others with "or".
     """
     if text.startswith("@"):
         raise ValueError(f"{text[:20]!r} is a nickname; write five fields, such as '17 3 * * *'")
@@ -84,12 +84,14 @@ def parse_cron(text: str) -> str:
             read.append(field.values(part))
         except ValueError as error:
             example = f"*, {field.low}, {field.low}-{field.high} or */2"
-            raise ValueError(f"field {len(read) + 1} ({field.name}): {error}; write such as {example}") from error
+            raise ValueError(f"field {len(read) + 1} ({field.name}): {error}; write for example {example}") from error
     days, months, weekdays = read[2:]
     if fields[2] != "*" and fields[4] != "*":
         raise ValueError("field 3 (day of month) and field 5 (day of week) are both restricted; leave one of them '*'")
     if not any(day <= _LONGEST.get(month, 31) for month in months for day in days):
-        raise ValueError(f"field 3 (day of month): {fields[2]} never comes in month {fields[3]}; write a day that does")
+        raise ValueError(
+            f"field 3 (day of month): {fields[2]} does not exist in month {fields[3]}; write a day that does"
+        )
     if fields[4] != "*":
         fields[4] = ",".join(_DAYS[day] for day in sorted({weekday % 7 for weekday in weekdays}))
     return " ".join(fields).lower()
@@ -97,18 +99,18 @@ def parse_cron(text: str) -> str:
 
 def _timezone(name: str) -> str:
     if name == "UTC":
-        return name  # also where the system has no time zones at all
+        return name  # works without time zone data, too
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
         known = nearest(name, available_timezones())
         hint = known if known.startswith("did") else "write an IANA name, such as Asia/Shanghai, or UTC"
-        raise ValueError(f"{name[:60]!r} is no time zone; {hint}") from error
+        raise ValueError(f"{name[:60]!r} is not a time zone; {hint}") from error
     return name
 
 
 class Timing(Strict):
-    """The keys of a mirror that say when it runs."""
+    """The keys of a mirror for its schedule."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -139,9 +141,9 @@ class Timing(Strict):
         if self.every is not None and self.cron is not None:
             raise ValueError("`every` and `cron` are both given; keep one of them")
         if self.timezone and not self.cron:
-            raise ValueError("`timezone` says what `cron` means, and there is none; write `cron:`, or take it out")
+            raise ValueError("`timezone` needs `cron`; write `cron:`, or remove `timezone`")
         if self.jitter is not None and self.every is None and self.cron is None:
-            raise ValueError("`jitter` spreads scheduled starts, and there are none; write `every:` or `cron:`")
+            raise ValueError("`jitter` needs `every` or `cron`; write one of them, or remove `jitter`")
         return self
 
     @property

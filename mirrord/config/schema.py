@@ -55,7 +55,7 @@ class Key(NamedTuple):
 
     name: str  # as people write it: `spool.budget`
     description: str
-    default: Any  # None where there is none, or where it depends: the end of the description says on what
+    default: Any  # None if there is none or it depends on something, see the end of the description
     required: bool
     inner: bool  # whether it has keys of its own
 
@@ -88,7 +88,7 @@ def _tidied(node: Mapping[str, Any], defined: Mapping[str, Any], above: tuple[st
     while reference := whole.pop("$ref", None):
         name = str(reference).rpartition("/")[2]
         if name in above:
-            return {}  # of a kind that nests without end: anything
+            return {}  # a model that contains itself: anything
         above = (*above, name)
         whole = {**defined[name], **whole}
     forms = [form for form in whole.get("anyOf", ()) if form.get("type") != "null"]
@@ -111,7 +111,7 @@ def _spell_values(node: Schema) -> None:
     for key in ("title", "format", "$defs"):
         node.pop(key, None)
     spell, default, examples = node.pop(SPELLED, ""), node.pop("default", None), node.pop("examples", ())
-    if default not in (None, [], ()) and not isinstance(default, dict):  # of a mapping its keys say it
+    if default not in (None, [], ()) and not isinstance(default, dict):  # a mapping: its keys have defaults
         node["default"] = _SPELL[spell](default) if spell in _SPELL else default
     if examples and node.get("type") == "string":
         node["examples"] = [text.strip("'\"") for text in examples]  # as values, not as YAML

@@ -59,9 +59,9 @@ class SecretSource(Strict):
         if isinstance(value, str) and (variable := _VARIABLE.fullmatch(value)):
             raise ValueError(f"variables are not replaced in the configuration; write {{env: {variable[1]}}}")
         if isinstance(value, str | int | float):
-            raise ValueError(f"a secret may not stand in the configuration; {_WAYS}")  # noqa: TRY004 - pydantic's way to say no
+            raise ValueError(f"a secret must not be written in the configuration; {_WAYS}")  # noqa: TRY004 - pydantic expects a ValueError
         if isinstance(value, dict) and len(value) != 1:
-            raise ValueError(f"wants exactly one place; {_WAYS}")
+            raise ValueError(f"needs exactly one place; {_WAYS}")
         return value
 
 
@@ -70,19 +70,21 @@ def read_secret(source: SecretSource, environ: Mapping[str, str]) -> Secret:
 
     Raises:
         AbsentError: it is not on this machine.
-        ValueError: it is empty, too long, not UTF-8, holds control characters, or others can read its
+        ValueError: it is empty, too long, not UTF-8, contains control characters, or others can read its
             file; the text names variable or file and the next step, never the content.
     """
     if (name := source.env) is not None:
         if not _NAME.fullmatch(name):
             # Not named in the text: somebody may have written the secret itself here.
-            raise ValueError("this is no name of an environment variable; write letters, digits and _ only")
+            raise ValueError("this is not the name of an environment variable; write letters, digits and _ only")
         if name not in environ:
             raise AbsentError(f"environment variable {name} is not set; set it, or take the secret from somewhere else")
         return _checked(environ[name], f"environment variable {name}")
     if (name := source.credential) is not None:
         if not _CREDENTIAL.fullmatch(name):
-            raise ValueError("this is no name of a credential; write letters, digits and . _ @ - only, without a path")
+            raise ValueError(
+                "this is not the name of a credential; write letters, digits and . _ @ - only, without a path"
+            )
         directory = environ.get("CREDENTIALS_DIRECTORY")
         if not directory:
             hint = f"add LoadCredential={name}:/path to the unit"
@@ -91,8 +93,8 @@ def read_secret(source: SecretSource, environ: Mapping[str, str]) -> Secret:
         return _from_file(Path(directory) / name, 0o037)
     path = Path(source.file or "")
     if not path.is_absolute():
-        raise ValueError("the path of a secret file is not absolute; write it from / on")
-    # An identity others can read is no identity (bad input 15).
+        raise ValueError("the path of a secret file is not absolute; write an absolute path")
+    # A secret that others can read is not secret (bad input 15).
     return _from_file(path, 0o077)
 
 
@@ -116,5 +118,5 @@ def _checked(text: str, where: str) -> Secret:
         raise ValueError(f"{where} is empty; put the secret in")
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in secret):
         # One newline in a secret would let it write header lines (CVE-2020-5260, CVE-2024-52006 for git's helpers).
-        raise ValueError(f"{where} holds control characters; keep the secret alone, on one line, in UTF-8")
+        raise ValueError(f"{where} contains control characters; keep only the secret, on one line, in UTF-8")
     return Secret(secret)

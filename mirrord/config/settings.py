@@ -22,7 +22,7 @@ _ANYWHERE = {"0.0.0.0": "localhost", "[::]": "localhost"}  # noqa: S104 - addres
 def _listen(text: str) -> str:
     match = _LISTEN.fullmatch(text)
     if not match or int(match["port"]) > 65535:
-        raise ValueError(f"{text[:60]!r} is no address to listen on; write host:port, such as 127.0.0.1:8080")
+        raise ValueError(f"{text[:60]!r} is not an address to listen on; write host:port, such as 127.0.0.1:8080")
     return text.lower()
 
 

@@ -25,7 +25,9 @@ def parse_duration(value: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, str) or not _DURATION.fullmatch(value):
-        raise ValueError(f"{_quote(value)} is no duration; write a number with s, m, h or d, such as 90s, 15m, 6h, 1d")
+        raise ValueError(
+            f"{_quote(value)} is not a duration; write a number with s, m, h or d, such as 90s, 15m, 6h, 1d"
+        )
     return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value))
 
 
@@ -35,7 +37,9 @@ def parse_size(value: object) -> int:
         return value
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if not match or match[2] not in _BYTES:
-        raise ValueError(f"{_quote(value)} is no size; write a number with a unit ({', '.join(_BYTES)}), such as 20GiB")
+        raise ValueError(
+            f"{_quote(value)} is not a size; write a number with a unit ({', '.join(_BYTES)}), such as 20GiB"
+        )
     return int(float(match[1]) * _BYTES[match[2]])
 
 
@@ -45,7 +49,7 @@ def parse_rate(value: object) -> float:
         return float(value)
     size, slash, per = value.partition("/") if isinstance(value, str) else ("", "", "")
     if not slash or per != "s" or not _SIZE.fullmatch(size):
-        raise ValueError(f"{_quote(value)} is no rate; write bytes per second, such as 40MiB/s")
+        raise ValueError(f"{_quote(value)} is not a rate; write bytes per second, such as 40MiB/s")
     return float(parse_size(size))
 
 

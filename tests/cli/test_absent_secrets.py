@@ -1,4 +1,4 @@
-"""Secrets and files that are on another machine: `check` goes without them, and so does a mirror that needs none."""
+"""Secrets and files that are on another machine: neither `check` nor a mirror without secrets needs them."""
 
 from __future__ import annotations
 

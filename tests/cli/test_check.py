@@ -18,7 +18,7 @@ MIRROR = "mirrors: [{name: m, kind: image, from: {repository: quay.io/a/m, tags:
     [
         ("conf.d/a.yaml", "conf.d/a.yaml: is a file; give the folder that it is in, --config conf.d"),
         ("nowhere", "nowhere: does not exist; make it, or give another folder with --config"),
-        ("empty", "empty: holds no *.yaml file; write one, or give another folder with --config"),
+        ("empty", "empty: contains no *.yaml file; write one, or give another folder with --config"),
         ("short", "short/mirrors.yml: only *.yaml files are read; rename it to mirrors.yaml"),
     ],
 )

@@ -38,9 +38,9 @@ def told(value: object) -> list[str]:
 
 def test_models_without_a_schema_get_messages_without_suggestions() -> None:
     """A model that no JSON schema can describe still has its faults told."""
-    assert told({"tabel": {}}) == ["mirrors[0].tabel: unknown key; none is known here"]
+    assert told({"tabel": {}}) == ["mirrors[0].tabel: unknown key; no key is allowed here"]
     assert told({"table": {"x": {"depth": "0"}}}) == [
-        "mirrors[0].table.x.depth: '0' is not possible; write a value greater than 0"
+        "mirrors[0].table.x.depth: '0' is not allowed; write a value greater than 0"
     ]
     assert told({"table": {"x": {"depth": "deep"}}}) == [
         "mirrors[0].table.x.depth: 'deep' is not a number; write a number, such as 0.5"
@@ -50,7 +50,7 @@ def test_models_without_a_schema_get_messages_without_suggestions() -> None:
 def test_one_form_of_a_union_is_told() -> None:
     """Of a union only the form that was most likely meant is told, not all of them."""
     assert told({"select": ["a", {"semver": ["x"]}]}) == ["mirrors[0].select[1].semver: a list is not text; write text"]
-    assert told({"select": ["c"]}) == ["mirrors[0].select[0]: 'c' is not possible; known are a, b"]
+    assert told({"select": ["c"]}) == ["mirrors[0].select[0]: 'c' is not allowed; use one of: a, b"]
 
 
 @pytest.mark.parametrize("key", ["token", "api_key", "password"])

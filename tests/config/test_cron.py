@@ -41,7 +41,7 @@ def test_good_lines(text: str) -> None:
     ("text", "said"),
     [
         pytest.param(
-            "61 * * * *", "field 1 (minute): 61 is outside 0-59; write such as *, 0, 0-59 or */2", id="71-minute"
+            "61 * * * *", "field 1 (minute): 61 is outside 0-59; write for example *, 0, 0-59 or */2", id="71-minute"
         ),
         pytest.param("0 24 * * *", "field 2 (hour): 24 is outside 0-23", id="71-hour"),
         pytest.param("0 0 0 * *", "field 3 (day of month): 0 is outside 1-31", id="71-day"),
@@ -51,10 +51,10 @@ def test_good_lines(text: str) -> None:
         pytest.param("* * * *", "has 4 fields; write five", id="71-four"),
         pytest.param("", "has 0 fields", id="71-empty"),
         pytest.param("@reboot", "'@reboot' is a nickname; write five fields", id="71-reboot"),
-        pytest.param("0 0 30 2 *", "field 3 (day of month): 30 never comes in month 2", id="71-30-feb"),
-        pytest.param("0 0 31 4,jun *", "field 3 (day of month): 31 never comes in month 4,jun", id="71-31-april"),
+        pytest.param("0 0 30 2 *", "field 3 (day of month): 30 does not exist in month 2", id="71-30-feb"),
+        pytest.param("0 0 31 4,jun *", "field 3 (day of month): 31 does not exist in month 4,jun", id="71-31-april"),
         pytest.param("0 0 13 * 5", "are both restricted", id="71-both-days"),
-        pytest.param("5-1 * * * *", "field 1 (minute): '5-1' runs backwards", id="71-backwards"),
+        pytest.param("5-1 * * * *", "field 1 (minute): '5-1' ends before it begins", id="71-backwards"),
         pytest.param("1,,2 * * * *", "field 1 (minute): '' cannot be read", id="71-comma"),
         pytest.param("*/0 * * * *", "field 1 (minute): step 0 is outside 1-60", id="71-step-0"),
         pytest.param("*/61 * * * *", "field 1 (minute): step 61 is outside", id="71-step"),
@@ -62,7 +62,7 @@ def test_good_lines(text: str) -> None:
         pytest.param("-1 * * * *", "'-1' cannot be read", id="71-negative"),
         pytest.param("? * * * *", "'?' cannot be read", id="71-question-mark"),
         pytest.param("0 0 L * *", "field 3 (day of month): 'l' cannot be read", id="71-last"),
-        pytest.param("0 0 * foo *", "field 4 (month): 'foo' is no number or name", id="71-word"),
+        pytest.param("0 0 * foo *", "field 4 (month): 'foo' is not a number or name", id="71-word"),
         pytest.param("٣ * * * *", "field 1 (minute): '٣' cannot be read", id="71-digits"),
     ],
 )
@@ -96,21 +96,25 @@ def test_schedules(load: Load, folder: Path) -> None:
     [
         pytest.param("every: 0s", ".every: 0s is outside 10s to 366d", id="72-zero"),
         pytest.param("every: 9s", ".every: 9s is outside 10s to 366d", id="72-floor"),
-        pytest.param("every: -5m", ".every: '-5m' is no duration", id="72-negative"),
-        pytest.param("every: 1ms", ".every: '1ms' is no duration", id="72-millisecond"),
+        pytest.param("every: -5m", ".every: '-5m' is not a duration", id="72-negative"),
+        pytest.param("every: 1ms", ".every: '1ms' is not a duration", id="72-millisecond"),
         pytest.param("every: 1000000000s", ".every: 1000000000s is outside 10s to 366d", id="72-ceiling"),
         pytest.param("cron: '61 * * * *'", ".cron: field 1 (minute): 61 is outside 0-59", id="71-minute"),
         pytest.param("every: 1h, cron: '* * * * *'", ": `every` and `cron` are both given", id="both"),
-        pytest.param("timezone: UTC", ": `timezone` says what `cron` means", id="zone-alone"),
-        pytest.param("jitter: 1m", ": `jitter` spreads scheduled starts", id="jitter-alone"),
-        pytest.param("cron: '* * * * *', timezone: Mars/Base", ".timezone: 'Mars/Base' is no time zone", id="71-zone"),
-        pytest.param("cron: '* * * * *', timezone: ../etc", ".timezone: '../etc' is no time zone", id="71-zone-path"),
+        pytest.param("timezone: UTC", ": `timezone` needs `cron`", id="zone-alone"),
+        pytest.param("jitter: 1m", ": `jitter` needs `every` or `cron`", id="jitter-alone"),
         pytest.param(
-            "cron: '* * * * *', timezone: America", ".timezone: 'America' is no time zone", id="71-zone-folder"
+            "cron: '* * * * *', timezone: Mars/Base", ".timezone: 'Mars/Base' is not a time zone", id="71-zone"
+        ),
+        pytest.param(
+            "cron: '* * * * *', timezone: ../etc", ".timezone: '../etc' is not a time zone", id="71-zone-path"
+        ),
+        pytest.param(
+            "cron: '* * * * *', timezone: America", ".timezone: 'America' is not a time zone", id="71-zone-folder"
         ),
         pytest.param(
             "cron: '* * * * *', timezone: Asia/Shangai",
-            "no time zone; did you mean 'Asia/Shanghai'?",
+            "not a time zone; did you mean 'Asia/Shanghai'?",
             id="71-zone-typo",
         ),
     ],

@@ -57,8 +57,8 @@ def test_many_other_files_do_not_flood_the_notices(load: Load, folder: Path) -> 
         pytest.param(b"a: \xff\xfe", "is not UTF-8 (byte 3)", id="68-not-utf8"),
         pytest.param("settings: {}".encode("utf-16"), "is not UTF-8 (byte 0)", id="68-utf16"),
         pytest.param(b" " * (MAX_BYTES + 1), "is longer than 1048576 bytes", id="68-too-large"),
-        pytest.param(b"- just\n- a list", "is no mapping; write sections: settings, hosts", id="68-list"),
-        pytest.param(b"settings: {}\x01\n", "holds a character that YAML does not allow", id="68-control"),
+        pytest.param(b"- just\n- a list", "is not a mapping; write sections: settings, hosts", id="68-list"),
+        pytest.param(b"settings: {}\x01\n", "contains a character that YAML does not allow", id="68-control"),
     ],
 )
 def test_bad_bytes_are_refused(refusal: Refusal, folder: Path, data: bytes, said: str) -> None:
@@ -97,7 +97,7 @@ def test_what_is_no_file_is_refused_without_waiting(refusal: Refusal, folder: Pa
     [
         (lambda path: None, "does not exist"),
         (lambda path: path.write_text(GOOD), "is a file; give the folder"),
-        (lambda path: path.mkdir(), "holds no *.yaml file"),
+        (lambda path: path.mkdir(), "contains no *.yaml file"),
     ],
 )
 def test_the_folder_itself(

@@ -43,14 +43,14 @@ def test_host_keys(text: str, key: str) -> None:
     [
         pytest.param("http://reg.example", "write reg.example and `insecure: true` below it", id="http"),
         pytest.param("https://reg.example/", "is a URL, not a host; write reg.example", id="https"),
-        pytest.param("reg.example/team", "holds a path; write the host alone: reg.example", id="path"),
-        pytest.param("*.example", "is no host", id="wildcard"),
-        pytest.param("", "is no host", id="empty"),
-        pytest.param("a b", "is no host", id="space"),
-        pytest.param("reg.example:x", "is no host", id="port"),
-        pytest.param("user:pw@reg.example", "is no host", id="userinfo"),
-        pytest.param("0x7f.1", "is no host", id="18-hexadecimal"),
-        pytest.param("2130706433", "is no host", id="18-number"),
+        pytest.param("reg.example/team", "has a path; write only the host: reg.example", id="path"),
+        pytest.param("*.example", "is not a host", id="wildcard"),
+        pytest.param("", "is not a host", id="empty"),
+        pytest.param("a b", "is not a host", id="space"),
+        pytest.param("reg.example:x", "is not a host", id="port"),
+        pytest.param("user:pw@reg.example", "is not a host", id="userinfo"),
+        pytest.param("0x7f.1", "is not a host", id="18-hexadecimal"),
+        pytest.param("2130706433", "is not a host", id="18-number"),
     ],
 )
 def test_bad_hosts(refusal: Refusal, text: str, said: str) -> None:
@@ -108,31 +108,31 @@ def test_everything_can_be_written(load: Load, tmp_path: Path) -> None:
         pytest.param("reqests: 2", "reqests: unknown key; did you mean 'requests'?", id="67-typo"),
         pytest.param("insecure: maybe", "insecure: 'maybe' is not true or false; write true or false", id="67-flag"),
         pytest.param(
-            "requests: 0", "requests: '0' is not possible; write a value greater than or equal to 1", id="67-range"
+            "requests: 0", "requests: '0' is not allowed; write a value greater than or equal to 1", id="67-range"
         ),
-        pytest.param("bandwidth: 40MiB", "bandwidth: '40MiB' is no rate", id="rate"),
-        pytest.param("proxy: proxy:3128", "proxy: is no proxy", id="proxy"),
+        pytest.param("bandwidth: 40MiB", "bandwidth: '40MiB' is not a rate", id="rate"),
+        pytest.param("proxy: proxy:3128", "proxy: is not a proxy", id="proxy"),
         pytest.param(
             "proxy: 'http://me:canary@proxy:3128'", "user name and password in `proxy_auth:`", id="proxy-with-password"
         ),
         pytest.param("proxy_auth: {username: u, password: {env: HOME}}", "proxy_auth: has no proxy", id="proxy-auth"),
         pytest.param(
-            "token_realms: [https://a.example/token]", "write scheme and host alone: https://a.example", id="realm-path"
+            "token_realms: [https://a.example/token]", "write only scheme and host: https://a.example", id="realm-path"
         ),
         pytest.param("token_realms: [http://a.example]", "token_realms[0]: is not encrypted", id="realm-http"),
         pytest.param("ca: relative.pem", "ca: relative.pem is not absolute", id="ca-relative"),
         pytest.param("ca: /nowhere/ca.pem", "ca: /nowhere/ca.pem does not exist", id="ca-missing"),
         pytest.param("ca: /dev/zero", "ca: /dev/zero is a device", id="ca-device"),
-        pytest.param("ca: EMPTY", "holds no PEM certificate", id="ca-empty"),
+        pytest.param("ca: EMPTY", "contains no PEM certificate", id="ca-empty"),
         pytest.param(
-            "certificate: EMPTY", "do not hold a PEM certificate and its unencrypted key", id="certificate-empty"
+            "certificate: EMPTY", "do not contain a PEM certificate and its unencrypted key", id="certificate-empty"
         ),
         pytest.param("key: EMPTY", "key: has no certificate", id="key-alone"),
-        pytest.param("{insecure: true, ca: EMPTY}", "is of no use with `insecure: true`", id="insecure-with-ca"),
+        pytest.param("{insecure: true, ca: EMPTY}", "has no effect with `insecure: true`", id="insecure-with-ca"),
         pytest.param(
             "auth: canary", "auth: this value is not a mapping; write a mapping, such as {username:", id="auth-text"
         ),
-        pytest.param("auth: {username: '', password: {env: T}}", "auth.username: holds nothing", id="no-user"),
+        pytest.param("auth: {username: '', password: {env: T}}", "auth.username: is empty", id="no-user"),
         pytest.param("auth: {username: 'a:b', password: {env: T}}", "auth.username: ", id="colon-in-user"),
         pytest.param(
             "auth: {password: {env: T}}", "auth.username: is missing; write username: robot", id="missing-user"
@@ -240,10 +240,10 @@ def test_systemd_credentials(load: Load, refusal: Refusal, tmp_path: Path) -> No
     [
         pytest.param(b"", "is empty; put the secret in", id="empty"),
         pytest.param(b"\n", "is empty; put the secret in", id="only-a-newline"),
-        pytest.param(b"canary\nX: y", "holds control characters", id="13-newline-inside"),
-        pytest.param(b"canary\n\n", "holds control characters", id="13-two-newlines"),
-        pytest.param(b"can\x00ary", "holds control characters", id="13-nul"),
-        pytest.param("can\x85ary".encode(), "holds control characters", id="13-c1"),
+        pytest.param(b"canary\nX: y", "contains control characters", id="13-newline-inside"),
+        pytest.param(b"canary\n\n", "contains control characters", id="13-two-newlines"),
+        pytest.param(b"can\x00ary", "contains control characters", id="13-nul"),
+        pytest.param("can\x85ary".encode(), "contains control characters", id="13-c1"),
         pytest.param(b"canary\xff", "is not UTF-8", id="13-bytes"),
         pytest.param(b"canary" * 20_000, "is longer than 65536 bytes", id="13-long"),
     ],
@@ -262,19 +262,21 @@ def test_bad_secrets(refusal: Refusal, tmp_path: Path, content: bytes, said: str
     ("source", "said"),
     [
         pytest.param(
-            "canary", "a secret may not stand in the configuration; write {env: NAME}, {file: /path} or", id="plain"
+            "canary",
+            "a secret must not be written in the configuration; write {env: NAME}, {file: /path} or",
+            id="plain",
         ),
-        pytest.param("{env: A, file: /x}", "wants exactly one place", id="two"),
-        pytest.param("{}", "wants exactly one place", id="none"),
+        pytest.param("{env: A, file: /x}", "needs exactly one place", id="two"),
+        pytest.param("{}", "needs exactly one place", id="none"),
         pytest.param("{evn: A}", "unknown key; did you mean 'env'?", id="67-typo"),
         pytest.param("{env: NOWHERE}", "environment variable NOWHERE is not set; set it", id="70-env"),
-        pytest.param("{env: 'canary+/='}", "this is no name of an environment variable", id="env-name"),
+        pytest.param("{env: 'canary+/='}", "this is not the name of an environment variable", id="env-name"),
         pytest.param("{env: EMPTY}", "environment variable EMPTY is empty", id="70-env-empty"),
         pytest.param("{file: /nowhere/token}", "secret file /nowhere/token does not exist", id="70-file"),
         pytest.param("{file: token}", "not absolute", id="file-relative"),
         pytest.param("{file: /dev/zero}", "secret file /dev/zero is a device", id="70-device"),
         pytest.param("{credential: x}", "credential x: $CREDENTIALS_DIRECTORY is not set", id="70-credential"),
-        pytest.param("{credential: ../x}", "this is no name of a credential", id="credential-path"),
+        pytest.param("{credential: ../x}", "this is not the name of a credential", id="credential-path"),
     ],
 )
 def test_wrong_places_of_secrets(refusal: Refusal, source: str, said: str) -> None:

@@ -34,7 +34,7 @@ def test_a_public_key(refusal: Refusal, key: Path) -> None:
     """The public half where the private one belongs is found when configuration is read."""
     key.write_text("ssh-ed25519 AAAA\n")
     (problem,) = refusal(f"hosts: {{git.example: {{ssh_key: {key}}}}}")
-    assert problem.endswith("holds no private key; give the file without .pub")
+    assert problem.endswith("contains no private key; give the file without .pub")
 
 
 def test_a_key_for_everybody(refusal: Refusal, key: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_mirror(load: Load) -> None:
         pytest.param("{name: m, kind: image, to: a}", "mirrors.m.from: is missing", id="67-no-from"),
         pytest.param(
             "{name: m, kind: imag, from: x, to: a}",
-            "mirrors.m.kind: 'imag' is no kind; did you mean 'image'?",
+            "mirrors.m.kind: 'imag' is not a kind; did you mean 'image'?",
             id="67-kind",
         ),
         pytest.param("{name: m, from: x, to: a}", "mirrors.m.kind: is missing; write kind: image", id="67-no-kind"),
@@ -81,7 +81,7 @@ def test_a_mirror(load: Load) -> None:
         ),
         pytest.param(
             "{name: m, kind: image, from: {repository: x}, to: []}",
-            "mirrors.m.to: holds nothing; write at least one",
+            "mirrors.m.to: is empty; write at least one",
             id="67-empty-to",
         ),
         pytest.param(
@@ -91,12 +91,12 @@ def test_a_mirror(load: Load) -> None:
         ),
         pytest.param(
             "{name: m, kind: image, from: {repository: x}, to: loca}",
-            "mirrors.m.to[0]: 'loca' is no target; did you mean 'local'?",
+            "mirrors.m.to[0]: 'loca' is not a target; did you mean 'local'?",
             id="67-target",
         ),
         pytest.param(
             "{name: m, kind: image, from: {repository: x}, to: [a, b, a]}",
-            "mirrors.m.to[2]: 'a' stands there twice; keep one",
+            "mirrors.m.to[2]: 'a' is listed twice; keep one",
             id="67-target-twice",
         ),
         pytest.param(
@@ -106,21 +106,21 @@ def test_a_mirror(load: Load) -> None:
         ),
         pytest.param(
             "{name: A.b, kind: image, from: {repository: x}, to: a}",
-            "'A.b' is no name; write a-z, 0-9 and -, at most 63 characters, such as a-b",
+            "'A.b' is not a name; write a-z, 0-9 and -, at most 63 characters, such as a-b",
             id="67-name",
         ),
-        pytest.param("{name: -x, kind: image, from: {repository: x}, to: a}", "'-x' is no name", id="67-name-dash"),
-        pytest.param("{name: '', kind: image, from: {repository: x}, to: a}", "'' is no name", id="67-name-empty"),
+        pytest.param("{name: -x, kind: image, from: {repository: x}, to: a}", "'-x' is not a name", id="67-name-dash"),
+        pytest.param("{name: '', kind: image, from: {repository: x}, to: a}", "'' is not a name", id="67-name-empty"),
         pytest.param(
-            f"{{name: {'x' * 64}, kind: image, from: {{repository: x}}, to: a}}", "is no name", id="67-name-long"
+            f"{{name: {'x' * 64}, kind: image, from: {{repository: x}}, to: a}}", "is not a name", id="67-name-long"
         ),
         pytest.param(
             "{name: m, kind: image, from: {repository: ':::'}, to: a}",
             "mirrors.m: ':::' is no reference; write host/path",
             id="67-places",
         ),
-        pytest.param("just text", "mirrors[0]: is no mapping", id="67-text"),
-        pytest.param("~", "mirrors[0]: is no mapping", id="67-null"),
+        pytest.param("just text", "mirrors[0]: is not a mapping", id="67-text"),
+        pytest.param("~", "mirrors[0]: is not a mapping", id="67-null"),
     ],
 )
 def test_wrong_mirrors(refusal: Refusal, entry: str, said: str) -> None:
@@ -140,12 +140,12 @@ def test_wrong_mirrors(refusal: Refusal, entry: str, said: str) -> None:
             "x: {kind: image, too: y}", "targets.x.too: unknown key; did you mean 'to'?", id="67-envelope-typo"
         ),
         pytest.param(
-            "x: {kind: imagé, to: y}", "targets.x.kind: 'imagé' is no kind; did you mean 'image'?", id="67-kind"
+            "x: {kind: imagé, to: y}", "targets.x.kind: 'imagé' is not a kind; did you mean 'image'?", id="67-kind"
         ),
-        pytest.param("x: {kind: image, to: ''}", "targets.x.to: holds nothing", id="67-empty"),
+        pytest.param("x: {kind: image, to: ''}", "targets.x.to: is empty", id="67-empty"),
         pytest.param("local: {kind: image, to: y}", "targets.local: 'local' is built in", id="local"),
-        pytest.param("X.y: {kind: image, to: y}", "targets.X.y: 'X.y' is no name", id="67-name"),
-        pytest.param("x:", "targets.x: is no mapping", id="67-null"),
+        pytest.param("X.y: {kind: image, to: y}", "targets.X.y: 'X.y' is not a name", id="67-name"),
+        pytest.param("x:", "targets.x: is not a mapping", id="67-null"),
     ],
 )
 def test_wrong_targets(refusal: Refusal, entry: str, said: str) -> None:

@@ -28,7 +28,7 @@ SOURCE = "from: {repository: a.example/x}"
 NO_TAG = (
     "matches no tag; write a tag such as v1.2, or a glob with `*`, `?` and `[...]`: there are no version ranges, no"
 )
-PLATFORMS = "unknown key; all platforms of an image are copied, so take the key out"
+PLATFORMS = "unknown key; all platforms of an image are copied, so remove the key"
 
 MISTAKES = [
     (
@@ -42,7 +42,7 @@ MISTAKES = [
     (IMAGE.format("registry.example:5000/a"), "write {repository: registry.example:5000/a}"),
     (
         IMAGE.format("{repository: a.example/x, tag: v1}"),
-        "tag goes with layout or archive, not with repository; write tags: ['v1']",
+        "tag needs layout or archive, and does not fit repository; write tags: ['v1']",
     ),
     (TAGS.format("['>=1.2 <2']"), f"from.tags[0]: '>=1.2 <2' {NO_TAG} regular expressions and no exclusions"),
     (TAGS.format("['^v[0-9]+$']"), f"from.tags[0]: '^v[0-9]+$' {NO_TAG} regular"),
@@ -51,10 +51,10 @@ MISTAKES = [
     (f"{{name: m, kind: image, platforms: [linux/amd64], {SOURCE}, to: local}}", f"m.platforms: {PLATFORMS}"),
     (IMAGE.format("{repository: a.example/x, platforms: [linux/amd64]}"), f"m.from.platforms: {PLATFORMS}"),
     (f"{{name: m, kind: image, tags: [v1], {SOURCE}, to: local}}", "m.tags: unknown key; it goes below `from:`"),
-    (AS.format("Team/App"), "m.as: 'Team/App' is no image name; write lower-case words separated by `/`"),
+    (AS.format("Team/App"), "m.as: 'Team/App' is not an image name; write lower-case words separated by `/`"),
     (
         AS.format("'app:v1'"),
-        "m.as: 'app:v1' is no image name; write lower-case words separated by `/`, such as team/app, without a tag",
+        "m.as: 'app:v1' is not an image name; write lower-case words separated by `/`, such as team/app, without a tag",
     ),
     (
         HELM.format("https://a.example/charts/index.yaml"),
@@ -73,12 +73,12 @@ MISTAKES = [
     ("{name: m, kind: helm, as: x, from: https://a.example, to: local}", "m.as: unknown key; charts keep their names"),
     (
         GIT.format("https://github.com/a/b/tree/main"),
-        "m.from: https://github.com/a/b/tree/main is no repository at github; write https://github.com/a/b.git",
+        "m.from: https://github.com/a/b/tree/main is a page of github; write https://github.com/a/b.git",
     ),
-    (GIT.format("https://github.com/a"), "is no repository at github; write OWNER/NAME behind the host"),
+    (GIT.format("https://github.com/a"), "is not a repository at github; write OWNER/NAME behind the host"),
     (
         "{name: m, kind: git, as: a/b, from: https://git.example/a/b, to: local}",
-        "m.as: 'a/b' is no repository name; write the name alone, without owner and `.git`",
+        "m.as: 'a/b' is not a repository name; write only the name, without owner and `.git`",
     ),
     (
         "{name: m, kind: git, refs: [main], from: https://git.example/a/b, to: local}",
@@ -91,12 +91,12 @@ MISTAKES = [
     ),
     (f"{{name: m, kind: image, {SOURCE}}}", "m.to: is missing; write to: [ghcr, tagged, local]"),
     ("{name: m, kind: git, from: https://git.example/a/b}", "m.to: is missing; write to: [one, local]"),
-    (f"{{name: m, kind: image, {SOURCE}, to: ghrc}}", "m.to[0]: 'ghrc' is no target; did you mean 'ghcr'?"),
-    (f"{{name: m, kind: image, {SOURCE}, to: x}}", "m.to[0]: 'x' is no target; known are ghcr, local, tagged"),
+    (f"{{name: m, kind: image, {SOURCE}, to: ghrc}}", "m.to[0]: 'ghrc' is not a target; did you mean 'ghcr'?"),
+    (f"{{name: m, kind: image, {SOURCE}, to: x}}", "m.to[0]: 'x' is not a target; use one of: ghcr, local, tagged"),
     (
         f"{{name: m, kind: image, {SOURCE}, to: quay.io/team}}",
         (
-            "m.to[0]: 'quay.io/team' is no target; write it as `to`"
+            "m.to[0]: 'quay.io/team' is not a target; write it as `to`"
             " of a target below `targets:`, and the name of that target here"
         ),
     ),
@@ -163,13 +163,13 @@ def test_two_targets_for_one_place(tmp_path: Path) -> None:
         (
             "hosts: {h.example: {auth: {username: u, password: ${TOKEN}}}}",
             (
-                "a.yaml:1: is no YAML (did not find expected"
+                "a.yaml:1: is not YAML (did not find expected"
                 " ',…}'); variables and templates are not replaced; write {env: NAME} for a secret"
             ),
         ),
         (
             "hosts:\n  h.example:\n    auth: {username: u, password: {{ token }}}",
-            "a.yaml:3: is no YAML; variables and templates are not replaced; write {env: NAME} for a secret",
+            "a.yaml:3: is not YAML; variables and templates are not replaced; write {env: NAME} for a secret",
         ),
         (
             "hosts:\n  h.example:\n    auth:\n      username: u\n      password: ${TOKEN}",
@@ -181,8 +181,8 @@ def test_two_targets_for_one_place(tmp_path: Path) -> None:
         (
             "hosts: {h.example: {auth: {username: u, password: $ecret}}}",
             (
-                "a.yaml:1: hosts.h.example.auth.password: a"
-                " secret may not stand in the configuration; write {env: NAME}, {file: /path} or {credential: name}"
+                "a.yaml:1: hosts.h.example.auth.password: a secret"
+                " must not be written in the configuration; write {env: NAME}, {file: /path} or {credential: name}"
             ),
         ),
         (

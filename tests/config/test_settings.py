@@ -42,7 +42,7 @@ def test_the_environment_overrides_listen(load: Load, refusal: Refusal) -> None:
     assert load(written, {"MIRRORD_LISTEN": ""}).settings.listen == "127.0.0.1:1"
     (problem,) = refusal(written, {"MIRRORD_LISTEN": "8080"})
     assert problem.startswith(
-        "environment MIRRORD_LISTEN: settings.listen: '8080' is no address to listen on; write host:port"
+        "environment MIRRORD_LISTEN: settings.listen: '8080' is not an address to listen on; write host:port"
     )
 
 
@@ -50,15 +50,15 @@ def test_the_environment_overrides_listen(load: Load, refusal: Refusal) -> None:
     ("text", "said"),
     [
         ("lisen: x", "settings.lisen: unknown key; did you mean 'listen'?"),
-        ("zzz: x", "settings.zzz: unknown key; known are deadline, listen, log, parallel, spool, trust, url"),
+        ("zzz: x", "settings.zzz: unknown key; use one of: deadline, listen, log, parallel, spool, trust, url"),
         ("spool: {budgt: 1GiB}", "settings.spool.budgt: unknown key; did you mean 'budget'?"),
         (
             "listen: ':8080'",
-            "settings.listen: ':8080' is no address to listen on; write host:port, such as 127.0.0.1:8080",
+            "settings.listen: ':8080' is not an address to listen on; write host:port, such as 127.0.0.1:8080",
         ),
         (
             "listen: a:65536",
-            "settings.listen: 'a:65536' is no address to listen on; write host:port, such as 127.0.0.1:8080",
+            "settings.listen: 'a:65536' is not an address to listen on; write host:port, such as 127.0.0.1:8080",
         ),
         ("url: mirror.example.org", "settings.url: refused: a URL with scheme ''; only http and https"),
         ("url: 'ftp://a.example'", "settings.url: refused: a URL with scheme 'ftp'; only http and https"),
@@ -74,13 +74,13 @@ def test_the_environment_overrides_listen(load: Load, refusal: Refusal) -> None:
         ("url: 'https://a.example/#x'", "settings.url: 'https://a.example' is followed by a path or a query; write"),
         ("listen: [a]", "settings.listen: a list is not text; write text, such as 127.0.0.1:8080"),
         ("parallel: many", "settings.parallel: 'many' is not a whole number; write a whole number, such as 6"),
-        ("parallel: 0", "settings.parallel: '0' is not possible; write a value greater than or equal to 1"),
+        ("parallel: 0", "settings.parallel: '0' is not allowed; write a value greater than or equal to 1"),
         ("spool: 20GiB", "settings.spool: '20GiB' is not a mapping; write a mapping, such as {budget: …}"),
-        ("spool: {budget: 20}", "settings.spool.budget: '20' is no size; write a number with a unit (B, kB, MB"),
+        ("spool: {budget: 20}", "settings.spool.budget: '20' is not a size; write a number with a unit (B, kB, MB"),
         ("spool: {budget: 1B}", "settings.spool.budget: is outside 16MiB to 1024TiB; write something between them"),
         ("deadline: 0s", "settings.deadline: 0s is outside 10s to 30d; write a duration between them"),
-        ("log: {level: inf}", "settings.log.level: 'inf' is not possible; did you mean 'info'?"),
-        ("log: {format: xml}", "settings.log.format: 'xml' is not possible; known are auto, json, text"),
+        ("log: {level: inf}", "settings.log.level: 'inf' is not allowed; did you mean 'info'?"),
+        ("log: {format: xml}", "settings.log.format: 'xml' is not allowed; use one of: auto, json, text"),
     ],
 )
 def test_wrong_settings(refusal: Refusal, text: str, said: str) -> None:
@@ -122,7 +122,7 @@ def test_durations(text: object, seconds: float) -> None:
 )
 def test_no_durations(text: object) -> None:
     """Bad input 72: what has no unit, a sign or too many digits is refused with examples."""
-    with pytest.raises(ValueError, match=r"is no duration; write .*90s, 15m, 6h, 1d"):
+    with pytest.raises(ValueError, match=r"is not a duration; write .*90s, 15m, 6h, 1d"):
         parse_duration(text)
 
 
@@ -146,7 +146,7 @@ def test_sizes(text: object, size: int) -> None:
 @pytest.mark.parametrize("text", ["", "20", "20G", "20gib", "-1B", "1KB", "1" * 30 + "B", None, True, 1.5])
 def test_no_sizes(text: object) -> None:
     """What has no unit or one that is read differently by everybody is refused."""
-    with pytest.raises(ValueError, match="is no size; write"):
+    with pytest.raises(ValueError, match="is not a size; write"):
         parse_size(text)
 
 
@@ -154,7 +154,7 @@ def test_rates() -> None:
     """Rates are sizes a second."""
     assert parse_rate("40MiB/s") == 40 * 2**20
     for wrong in ("40MiB", "40/s", "40MiB/m", "", None):
-        with pytest.raises(ValueError, match=r"is no rate; write bytes per second"):
+        with pytest.raises(ValueError, match=r"is not a rate; write bytes per second"):
             parse_rate(wrong)
 
 

@@ -32,9 +32,9 @@ BOMB = "a: &a [x]\n" + "".join(
         pytest.param("settings: {}\n---\nsettings: {}", 2, "a second document starts here", id="two-documents"),
         pytest.param("\nx: " + "[" * 20_000, 2, "nested more than 64 levels", id="T3.7-depth"),
         pytest.param("settings: {? [a] : b}", 1, "a key is a list or a mapping", id="key-is-a-list"),
-        pytest.param("settings:\n\tparallel: 2", 2, "is no YAML (", id="tab"),
-        pytest.param("settings: {a: b", 1, "is no YAML (", id="unclosed"),
-        pytest.param("targets: {t: {to: https://x/{name}}}", 1, "want quotes", id="braces-in-braces"),
+        pytest.param("settings:\n\tparallel: 2", 2, "is not YAML (", id="tab"),
+        pytest.param("settings: {a: b", 1, "is not YAML (", id="unclosed"),
+        pytest.param("targets: {t: {to: https://x/{name}}}", 1, "needs quotes", id="braces-in-braces"),
     ],
 )
 def test_surprising_yaml_is_refused(refusal: Refusal, text: str, line: int, said: str) -> None:
@@ -76,7 +76,7 @@ def test_empty_values_are_told(refusal: Refusal, text: str) -> None:
     (problem,) = refusal(f"targets: {{t: {{kind: image, to: {text}}}}}")
     assert (
         problem
-        == "main.yaml:1: targets.t.to: is empty; write a value, such as ghcr.io/gocrane/crane, or take the key out"
+        == "main.yaml:1: targets.t.to: is empty; write a value, such as ghcr.io/gocrane/crane, or remove the key"
     )
 
 

@@ -17,12 +17,12 @@ REPOSITORY = {"repository": "r.example/a:v1"}
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        pytest.param({"from": {"layout": "/x"}, "immutable": ["v*"]}, "immutable goes with", id="immutable-layout"),
-        pytest.param({"from": {"archive": "/x"}, "immutable": ["v*"]}, "immutable goes with", id="immutable-archive"),
-        pytest.param({"from": {"layouts": "/x"}, "immutable": ["v*"]}, "immutable goes with", id="immutable-layouts"),
-        pytest.param({"from": REPOSITORY, "together_wait": "5m"}, "together_wait goes with", id="wait-by-default"),
+        pytest.param({"from": {"layout": "/x"}, "immutable": ["v*"]}, "immutable needs", id="immutable-layout"),
+        pytest.param({"from": {"archive": "/x"}, "immutable": ["v*"]}, "immutable needs", id="immutable-archive"),
+        pytest.param({"from": {"layouts": "/x"}, "immutable": ["v*"]}, "immutable needs", id="immutable-layouts"),
+        pytest.param({"from": REPOSITORY, "together_wait": "5m"}, "together_wait needs", id="wait-by-default"),
         pytest.param(
-            {"from": REPOSITORY, "together_wait": "5m", "publish": "each"}, "together_wait goes with", id="wait-each"
+            {"from": REPOSITORY, "together_wait": "5m", "publish": "each"}, "together_wait needs", id="wait-each"
         ),
     ],
 )

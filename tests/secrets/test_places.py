@@ -45,7 +45,7 @@ async def test_refused(desk: Desk) -> None:
         "open": (f"{{file: {desk.folder}/open}}", "has mode 0644"),
         "nobody": (f"{{file: {desk.folder}/nobody}}", str(desk.folder / "nobody")),
         "relative": ("{file: secret}", "not absolute"),
-        "plain": (f"'{canary.text[:32]}'", "may not stand in the configuration"),
+        "plain": (f"'{canary.text[:32]}'", "must not be written in the configuration"),
         "unit": ("{credential: unit}", "$CREDENTIALS_DIRECTORY is not set"),
     }
     (desk.folder / "open").write_text(canary.text)

@@ -1,6 +1,6 @@
 """What may be typed: every command with its help, its arguments and its options.
 
-Nothing here knows how a command is carried out, so that help, and what is said of a wrong word, cost the interpreter
+Nothing here knows how a command is carried out, so that help and usage errors cost the interpreter
 and click alone. `mirrord.cli.<command>` is imported when the command was understood, and its function of the same name
 gets what was typed.
 """

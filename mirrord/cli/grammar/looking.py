@@ -1,4 +1,4 @@
-"""Commands that say how things are, and change nothing."""
+"""Commands that show state and change nothing."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ _SYNC = command(
 
   $ mirrord sync craned base
 
-A run that is refused because the source looks emptied or rewritten says so, and changes nothing. When the change is
+A run is refused, and changes nothing, when the source looks emptied or rewritten. When the change is
 intended, run
 
   $ mirrord sync grafana --allow

@@ -150,7 +150,5 @@ def _parsed(text: str, word: str | None) -> _Repository:
         # Some hosts answer the short form with a redirect, which is not followed with a credential.
         address = Address.parse(f"{text.rstrip('/')}.git")
     if not forge.fits(address):
-        page = forge.parse_page(text)
-        better = page.address if page and forge.fits(page.address) else f"{forge.form} behind the host"
-        raise ConfigError(f"{text} is no repository at {forge.name}; write {better}")
+        raise ConfigError(f"{text} is not a repository at {forge.name}; write {forge.form} behind the host")
     return _Repository(address, forge)

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from mirrord.config.units import Duration, between
 from mirrord.errors import MirrordError
+from mirrord.wire.forges.known import forge_of
 from mirrord.wire.git.address import Address
 
 ALL_REFS = ("refs/heads/*", "refs/tags/*")
@@ -19,16 +20,20 @@ _PATTERN = re.compile(r"\^?refs/(?:heads|tags)/[^\x00-\x20\x7f~^:\\]+")
 
 def _address(text: str) -> str:
     try:
-        Address.parse(text)
+        address = Address.parse(text)
+        forge = forge_of(address)
+        page = None if forge.fits(address) else forge.parse_page(text)
     except MirrordError as error:
         raise ValueError(str(error)) from error
+    if page and forge.fits(page.address):
+        raise ValueError(f"{text[:200]} is a page of {forge.name}; write {page.address}")
     return text
 
 
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text) or ".." in text or text.endswith((".git", ".lock")):
         raise ValueError(
-            f"{text[:80]!r} is no repository name; write the name alone, without owner and `.git`: letters, digits,"
+            f"{text[:80]!r} is not a repository name; write only the name, without owner and `.git`: letters, digits,"
             " `_`, `.` or `-`, a letter or digit first, at most 100 characters, without `..`"
         )
     return text

@@ -189,11 +189,11 @@ def api_of(mirror: Mirror, target: Target) -> str:
     api = cast("HelmTarget", target.options).api
     where = f"{target.origin}: targets.{target.name}"
     if api != "chartmuseum" and cast("HelmTarget", target.options).context_path is not None:
-        raise ConfigError(f"{where}.context_path: goes with `api: chartmuseum` only; take it out")
+        raise ConfigError(f"{where}.context_path: needs `api: chartmuseum`; remove it")
     if is_oci(place) or place.startswith("/"):
         implied = "oci" if is_oci(place) else "directory"
         if api not in (None, implied):
-            raise ConfigError(f"{where}.api: {place} is no place for {api!r}; take `api` out")
+            raise ConfigError(f"{where}.api: {place} does not fit {api!r}; remove `api`")
         return implied
     if api not in ("coding", "chartmuseum"):
         raise ConfigError(f"{where}.api: say what {place} speaks: `coding` or `chartmuseum`")

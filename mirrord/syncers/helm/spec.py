@@ -57,7 +57,7 @@ class HelmSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    hints: ClassVar[Mapping[str, str]] = {"as": "charts keep their names, so take the key out"}
+    hints: ClassVar[Mapping[str, str]] = {"as": "charts keep their names, so remove the key"}
 
     source: Repository = Field(
         alias="from",

@@ -29,9 +29,9 @@ _GLOB = (
     "matches no tag; write a tag such as v1.2, or a glob with `*`, `?` and `[...]`: there are no version ranges, no"
     " regular expressions and no exclusions"
 )
-_NAME = "is no image name; write lower-case words separated by `/`, such as team/app, without a tag"
-_PLATFORMS = "all platforms of an image are copied, so take the key out"
-Tag = Annotated[str, _checked(valid_tag, f"is no tag; write {_CHARACTERS}")]
+_NAME = "is not an image name; write lower-case words separated by `/`, such as team/app, without a tag"
+_PLATFORMS = "all platforms of an image are copied, so remove the key"
+Tag = Annotated[str, _checked(valid_tag, f"is not a tag; write {_CHARACTERS}")]
 TagPattern = Annotated[str, _checked(_PATTERN.fullmatch, _GLOB)]
 _VERSIONS = WithJsonSchema({"type": "array", "items": {"type": ["string", "number"]}})  # of YAML, 1.29 is a number
 Tags = Annotated[tuple[TagPattern, ...], _VERSIONS]
@@ -101,16 +101,16 @@ class SourceKeys(BaseModel):
             found = " and ".join(given) or "none of them"
             raise ValueError(f"needs exactly one of repository, layout, archive, layouts; found {found}")
         if self.tags and not self.repository:
-            raise ValueError(f"tags goes with repository, not with {given[0]}")
+            raise ValueError(f"tags needs repository, and does not fit {given[0]}")
         if "tags" in self.model_fields_set and not self.tags:
-            raise ValueError("tags is empty; name one at least, or take the key out to mirror the repository's own tag")
+            raise ValueError("tags is empty; name one at least, or remove the key to mirror the repository's own tag")
         if self.tag and not (self.layout or self.archive):
             better = f"; write tags: [{self.tag!r}]" if self.repository else ""
-            raise ValueError(f"tag goes with layout or archive, not with {given[0]}{better}")
+            raise ValueError(f"tag needs layout or archive, and does not fit {given[0]}{better}")
         if self.names and self.layouts:
-            raise ValueError("names does not go with layouts; their names come from their annotations")
+            raise ValueError("names does not fit layouts, whose names come from their annotations")
         if self.names and (len(self.tags) > 1 or any(map(is_glob, self.tags))):
-            raise ValueError("names goes with one tag; mirror several tags under their own names")
+            raise ValueError("names needs a single tag; mirror several tags under their own names")
         return self
 
 
@@ -167,9 +167,9 @@ class ImageSpec(BaseModel):
     @model_validator(mode="after")
     def _no_key_without_effect(self) -> Self:
         if self.immutable and not self.source.repository:
-            raise ValueError("immutable goes with from.repository; layouts and archives are always looked at")
+            raise ValueError("immutable needs from.repository; layouts and archives are read in each run")
         if "together_wait" in self.model_fields_set and self.publish != "together":
-            raise ValueError("together_wait goes with `publish: together`; write that too, or take the key out")
+            raise ValueError("together_wait needs `publish: together`; write that too, or remove the key")
         return self
 
 
