@@ -8,7 +8,6 @@ from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
-from mirrord.wire.git.push import EXPLICIT
 from tests.support.gitworld import GitWorld
 
 NAME, MAIN = "app.git", "refs/heads/main"
@@ -26,7 +25,7 @@ async def mirrored(world: GitWorld, more: int = 0) -> tuple[Upstream, GitHost, M
     return upstream, there, world.mirror(source.url(NAME), one=there.url(NAME), local=LOCAL)
 
 
-@pytest.mark.parametrize("more", [0, 2 * EXPLICIT])
+@pytest.mark.parametrize("more", [0, 100])
 @pytest.mark.parametrize("odd", [(LONG,), (TAG,), (LONG, LONGER, TAG)])
 async def test_they_are_mirrored_as_all_others(world: GitWorld, odd: tuple[str, ...], more: int) -> None:
     """Created beside the short name, left alone when that moves, moved with it, deleted: all arrives, each time."""

@@ -13,11 +13,12 @@ from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.changes import Change, Pushed, PushStatus
 from mirrord.wire.git.command import Git
-from mirrord.wire.git.push import EXPLICIT, push
+from mirrord.wire.git.push import push
 from mirrord.wire.http.client import Http
 from tests.support.gitworld import GitWorld
 
 NAME, MAIN, DEV = "app.git", "refs/heads/main", "refs/heads/dev"
+MANY = 50
 
 
 @pytest.fixture
@@ -92,14 +93,14 @@ async def test_a_lease_protects_what_was_not_seen(sender: Sender, host: GitHost)
 @pytest.mark.parametrize("moved", [True, False])
 async def test_a_lease_protects_what_was_not_seen_among_many(sender: Sender, host: GitHost, moved: bool) -> None:
     """The same in a batch: what was moved, made or deleted by somebody else stays as it is, all others arrive."""
-    for number in range(EXPLICIT):
+    for number in range(MANY):
         sender.cache.tag(f"t{number}", "main")
     await sender.push(host, changes(sender.cache, {}))
     seen, there = host.refs(NAME), Upstream(host.path(NAME))
     sender.cache.delete("refs/tags/t0")
     if moved:  # else there are new ones and deletions alone, which go by wildcards
         sender.cache.rewrite("dev")
-    for number in range(EXPLICIT):
+    for number in range(MANY):
         sender.cache.tag(f"n{number}", "main")
     theirs = {
         ref: there.commit("theirs", {"c": ref.encode()}, parent=None) for ref in (DEV, "refs/tags/t0", "refs/tags/n0")
@@ -131,7 +132,7 @@ async def test_many_go_in_batches_and_nothing_else_changes(
     for name in ("dev/under", "old", "stays"):
         there.commit(name, {"c": b"c"}, parent=None)
     before = host.refs(NAME)
-    for number in range(EXPLICIT):
+    for number in range(MANY):
         sender.cache.tag(f"t{number}", "main", annotated=not number % 2)
     wanted = [change for change in changes(sender.cache, before) if change.ref != "refs/heads/stays"]
     host.forget()
@@ -148,7 +149,7 @@ async def test_bookkeeping_and_hidden_refs_are_never_pushed(sender: Sender, host
     tip = sender.cache.refs()[MAIN]
     for name in ("refs/mirrord/backup/1/heads/x", "refs/pull/1/head", "refs/notes/x"):
         sender.cache.set(name, tip)
-    for number in range(EXPLICIT):
+    for number in range(MANY):
         sender.cache.tag(f"t{number}", "main")
     await sender.push(host, changes(sender.cache, {}))
     assert all(name.startswith(("refs/heads/", "refs/tags/")) for name in host.refs(NAME))

@@ -43,15 +43,12 @@ _HEAD: Final = LONGEST // 4  # the first lines tell the cause, the last ones the
 _LINE: Final = 2048
 _ENDS: Final = re.compile(rb"[\r\n]")
 _PROGRESS: Final = re.compile(rb"(?:remote: )?[A-Z][A-Za-z ]+: +\d+% ")
-_WRITTEN: Final = re.compile(rb"Writing objects: +100% \(\d+/\d+\), (\d{1,9}(?:\.\d\d)?) (bytes|KiB|MiB|GiB) .*done\.")
-_UNITS: Final = {b"bytes": 1, b"KiB": 1 << 10, b"MiB": 1 << 20, b"GiB": 1 << 30}
 
 
 class ErrorText:
     """Collects an error stream; what it holds does not grow with what is said."""
 
     def __init__(self) -> None:
-        self.written = 0  # bytes, see `Output`
         self._seen: set[bytes] = set()
         self._lines: list[bytes] = []
         self._size = 0
@@ -74,8 +71,6 @@ class ErrorText:
         if len(line) >= _LINE:
             line = line[:_LINE].rpartition(b" ")[0]  # at a blank: half a secret would not be known as one
         line = line.rstrip()
-        if written := _WRITTEN.match(line):
-            self.written += round(float(written[1]) * _UNITS[written[2]])
         if line in self._seen or not line or _PROGRESS.match(line):
             return
         self._seen.add(line)
@@ -112,7 +107,6 @@ class Output:
     status: int  # its exit status
     out: bytes  # what it wrote
     err: str  # what it said: redacted, each line once, at most 16 KiB
-    written: int = 0  # bytes of packs that it says it sent, rounded by it to two decimals of a unit
 
 
 class Git:
@@ -190,8 +184,8 @@ class Git:
         said = ErrorText()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._free)
-            await asyncio.to_thread(self._prepared, wanted)
-            with _started(wanted.argv[0]):
+            await asyncio.to_thread(self.prepared, wanted)
+            with starting(wanted.argv[0]):
                 running = await stack.enter_async_context(program.started(replace(wanted, on_error=said.add)))
 
             async def read() -> bytes:
@@ -208,12 +202,19 @@ class Git:
         The shell there gets the command and its arguments (`words`) quoted. It may take `deadline` seconds, and write
         `limit` bytes.
         """
-        environ = await self._environ(None, remote, deadline, {})
+        wanted = await self.over_ssh(remote, shlex.join(words), deadline)
+        return (await self._run(wanted, words[0], remote.host, limit=limit, deadline=deadline)).out
+
+    async def over_ssh(self, remote: Address, command: str, stall: float) -> Invocation:
+        """Return what runs a command at an ssh host, let in as git is, when it is `prepared`.
+
+        The connection may carry nothing for `stall` seconds. Raises UntrustedError: the host may not be dialled.
+        """
+        environ = await self._environ(None, remote, stall, {})
         name, port = host_port(remote)
         _, *options = shlex.split(environ["GIT_SSH_COMMAND"])
-        args = ["ssh", *options, "-p", str(port), "--", f"{remote.user}@{name}", shlex.join(words)]
-        wanted = Invocation(args, environ, folder=self._home)
-        return (await self._run(wanted, words[0], remote.host, limit=limit, deadline=deadline)).out
+        args = ["ssh", *options, "-p", str(port), "--", f"{remote.user}@{name}", command]
+        return Invocation(args, environ, folder=self._home, patience=stall * _BACKSTOP)
 
     async def _run(
         self,
@@ -229,8 +230,8 @@ class Git:
         said = ErrorText()
         try:
             async with asyncio.timeout(deadline), self._free:
-                folder = await asyncio.to_thread(self._prepared, wanted)
-                with _started(what):
+                folder = await asyncio.to_thread(self.prepared, wanted)
+                with starting(what):
                     end = await program.run(replace(wanted, folder=folder, on_error=said.add), limit=limit)
         except TimeoutError as error:
             message = f"{host or wanted.folder}: {what} was not done within {deadline or 0:.0f} s, and was ended"
@@ -242,10 +243,10 @@ class Git:
         stderr = said.text()
         if end.status not in ok:
             raise classify(end.status, stderr, host)
-        return Output(end.status, end.out, stderr, said.written)
+        return Output(end.status, end.out, stderr)
 
-    def _prepared(self, wanted: Invocation) -> Path:
-        """Return where it can run."""
+    def prepared(self, wanted: Invocation) -> Path:
+        """Return where a program can run. Blocks; raises StorageError: it is not installed."""
         name, folder = wanted.argv[0], Path(wanted.folder)
         if shutil.which(name, path=wanted.env.get("PATH")) is None:
             raise errors.StorageError(f"{name} is not installed; install {_PACKAGES[name]}")
@@ -272,7 +273,8 @@ class Git:
 
 
 @contextmanager
-def _started(what: str) -> Iterator[None]:
+def starting(what: str) -> Iterator[None]:
+    """Raise StorageError when a program cannot be started."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Speaks with receive-pack over HTTP: commands and the pack that they need in one POST (gitprotocol-http(5)).
+"""Speaks with receive-pack: commands and the pack that they need, in one POST (gitprotocol-http(5)) or over ssh.
 
 `git push` hands every ref to a helper by name, and that one compares each with all that are here and there: 10 000 refs
 take it 50 s of CPU before the first byte goes out. Here they are looked up, and git makes the pack alone. The host
@@ -7,22 +7,23 @@ compares each ref with what it was seen to be before it moves it, so that no lea
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from mirrord import __version__
-from mirrord.errors import BrokenError, ContentError, MirrordError, RefusedError
+from mirrord.errors import BrokenError, ContentError, DeadlineError, MirrordError, RefusedError
 from mirrord.wire.git.address import Address, check
 from mirrord.wire.git.cache.bare import batch_check
-from mirrord.wire.git.changes import LONGEST_REASON, Change, Pushed, PushStatus, RefResult, batches, joined
-from mirrord.wire.git.command import ErrorText, Git
+from mirrord.wire.git.changes import Change, Pushed, PushStatus, RefResult, batches, joined
+from mirrord.wire.git.command import Git
+from mirrord.wire.git.commands import Advertisement, commands, read_advertisement, read_refs, read_report
 from mirrord.wire.git.failures import classify
 from mirrord.wire.git.lsrefs import LARGEST, REDIRECTS, authorization
-from mirrord.wire.git.pktline import FLUSH, lines, packet, packets
-from mirrord.wire.git.refs import valid_oid
+from mirrord.wire.git.pktline import FLUSH
+from mirrord.wire.git.ssh import SshSession, receiving
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import MIB, HttpRequest, HttpResponse, Upload
 from mirrord.wire.offload import offload
@@ -30,21 +31,10 @@ from mirrord.wire.offload import offload
 BATCH: Final = 2000  # refs of one POST: when a host gives up on one, the others are there
 BUFFER: Final = MIB  # bytes that are sent with their length, as git does (`http.postBuffer`); more goes in chunks
 _ANSWER: Final = 64 * MIB
-_ZERO: Final = "0" * 40
 _PACK: Final = ("pack-objects", "--revs", "--stdout", "-q")
-_WORDS: Final = (b"\x02", b"\x03")  # bands for people (gitprotocol-pack(5))
-_SILENT: Final = "remote failed to report status"
 
 Read = Callable[[], Awaitable[bytes]]
 """Returns the next bytes of a pack, b"" at its end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Advertisement:
-    """What a host says before a push."""
-
-    refs: Mapping[str, str]  # all that it shows, and under `.have` what else it has
-    capabilities: frozenset[str]
 
 
 async def receive_pack(
@@ -58,6 +48,8 @@ async def receive_pack(
     deadline: float | None = None,
 ) -> Pushed:
     """Bring the changes, and nothing else, from the repository in `folder` to a host; see `push`."""
+    if address.scheme == "ssh":
+        return await _by_ssh(git, folder, address, changes, on_sent=on_sent, deadline=deadline)
     check(address, git.book.policy(address.host))
     host = _Host(git, http, folder, address, on_sent, deadline)
     offered = await host.advertised()
@@ -73,6 +65,76 @@ async def receive_pack(
         sent = {change.ref: change.new for change in batch}
         haves |= {new for result in done[-1].results if result.ok and (new := sent[result.ref])}
     return joined(done)
+
+
+async def _by_ssh(
+    git: Git,
+    folder: Path,
+    address: Address,
+    changes: Sequence[Change],
+    *,
+    on_sent: Callable[[int], None],
+    deadline: float | None,
+) -> Pushed:
+    """Do that over ssh, each batch with a session of its own: a host reads commands once."""
+    done = list[Pushed]()
+    try:
+        async with asyncio.timeout(deadline):
+            for batch in batches(changes, BATCH):
+                done += await _session(git, folder, address, batch, on_sent)
+    except MirrordError as error:
+        if not any(one.results for one in done):
+            raise
+        return joined(done, error)
+    except TimeoutError as error:
+        raise DeadlineError(f"{address.host}: a push was not done within {deadline or 0:.0f} s") from error
+    return joined(done)
+
+
+async def _offered(session: SshSession) -> Advertisement:
+    body = await session.listing()
+    return await offload(len(body), read_refs, body)
+
+
+async def _session(
+    git: Git, folder: Path, address: Address, changes: Sequence[Change], on_sent: Callable[[int], None]
+) -> Sequence[Pushed]:
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(receiving(git, address))
+        offered = await _offered(session)
+        todo, done = _decided(changes, offered)
+        if not todo:
+            await session.write(FLUSH)
+            return done
+        wants = any(one.new for one in todo)
+        haves = set(await _known(git, folder, offered.refs.values())) if wants else set[str]()
+        pack = _pack(git, folder, todo, offered.capabilities, haves)
+        read = await stack.enter_async_context(pack) if wants else None
+        piece = await read() if read else b""  # before the commands go: what git cannot pack is never sent
+
+        async def send() -> None:
+            nonlocal piece
+            await session.write(commands(todo, offered.capabilities))
+            while read and piece:
+                await session.write(piece)
+                on_sent(len(piece))
+                piece = await read()
+
+        body = await session.answer(send, _ANSWER)
+    if not body and offered.capabilities & {"report-status", "report-status-v2"}:
+        raise BrokenError(f"{address.host}: git-receive-pack ended before it reported what became of the refs")
+    return [*done, await offload(len(body), read_report, body, todo, offered.capabilities)]
+
+
+def _pack(
+    git: Git, folder: Path, changes: Sequence[Change], offered: frozenset[str], haves: Collection[str]
+) -> AbstractAsyncContextManager[Read]:
+    """Let git make the pack that the changes need, of a host that has `haves`."""
+    wants = {change.new for change in changes if change.new is not None}
+    more = ["--delta-base-offset"] if "ofs-delta" in offered else []
+    more += [] if "no-thin" in offered else ["--thin"]
+    stdin = "".join([*(f"{oid}\n" for oid in sorted(wants)), *(f"^{oid}\n" for oid in sorted(haves))])
+    return git.piped([*_PACK, *more], folder=folder, stdin=stdin.encode())
 
 
 def _decided(changes: Sequence[Change], offered: Advertisement) -> tuple[Sequence[Change], list[Pushed]]:
@@ -113,20 +175,16 @@ class _Host:
         """Ask what is there. Raises MirrordError."""
         url = f"{self.address.url}/info/refs?service=git-receive-pack"
         answer = await self._fetch(HttpRequest("GET", url, self.address.host, cap=LARGEST), "advertisement")
-        return await offload(len(answer.body), _read_advertisement, answer.body)
+        return await offload(len(answer.body), read_advertisement, answer.body)
 
     async def send(self, changes: Sequence[Change], offered: Advertisement, haves: Collection[str]) -> Pushed:
         """Send one batch. Raises MirrordError: nobody knows what came of it."""
-        head = _commands(changes, offered.capabilities)
-        wants = {change.new for change in changes if change.new is not None}
+        head = commands(changes, offered.capabilities)
         async with AsyncExitStack() as stack:
             read: Read | None = None
-            if wants:
-                more = ["--delta-base-offset"] if "ofs-delta" in offered.capabilities else []
-                more += [] if "no-thin" in offered.capabilities else ["--thin"]
-                stdin = "".join([*(f"{oid}\n" for oid in sorted(wants)), *(f"^{oid}\n" for oid in sorted(haves))])
-                piped = self.git.piped([*_PACK, *more], folder=self.folder, stdin=stdin.encode())
-                read = await stack.enter_async_context(piped)
+            if any(change.new for change in changes):
+                pack = _pack(self.git, self.folder, changes, offered.capabilities, haves)
+                read = await stack.enter_async_context(pack)
             body = await _upload(head, read, self.on_sent)
             call = HttpRequest(
                 "POST",
@@ -139,7 +197,7 @@ class _Host:
                 attempts=1,
             )
             answer = await self._fetch(call, "result")
-        return await offload(len(answer.body), _read_report, answer.body, changes, offered.capabilities)
+        return await offload(len(answer.body), read_report, answer.body, changes, offered.capabilities)
 
     async def _fetch(self, call: HttpRequest, what: str) -> HttpResponse:
         """Ask the host; no redirect is followed, since repositories are renamed and their names taken by others."""
@@ -182,72 +240,3 @@ async def _upload(head: bytes, read: Read | None, on_sent: Callable[[int], None]
             on_sent(len(more))
 
     return Upload(len(start) if ended else None, content)
-
-
-def _commands(changes: Sequence[Change], offered: frozenset[str]) -> bytes:
-    """Write commands; the first one says what we make use of, of what is offered."""
-    report = next((name for name in ("report-status-v2", "report-status") if name in offered), "")
-    taken = [name for name in (report, "side-band-64k", "quiet", "object-format=sha1") if name in offered]
-    taken += [f"agent=mirrord/{__version__}"] if any(name.startswith("agent=") for name in offered) else []
-    written = [f"{change.old or _ZERO} {change.new or _ZERO} {change.ref}" for change in changes]
-    written[0] += f"\0 {' '.join(taken)}"
-    return b"".join([*(packet(line.encode("utf-8", "surrogateescape")) for line in written), FLUSH])
-
-
-def _read_advertisement(body: bytes) -> Advertisement:
-    """Read `<oid> <name>` lines, of which the first one has the capabilities. Raises ContentError."""
-    first = next(iter(packets(body)), b"")
-    if not first.startswith(b"# service=git-receive-pack"):
-        raise ContentError("the host does not say what it is about to receive")
-    refs, capabilities = dict[str, str](), frozenset[str]()
-    for number, line in enumerate(lines(body[4 + len(first) + len(FLUSH) :])):
-        said, _, offered = line.partition(b"\0")
-        if number == 0:
-            capabilities = frozenset(offered.decode("utf-8", "replace").split())
-        oid, _, name = said.decode("utf-8", "surrogateescape").partition(" ")
-        if valid_oid(oid) and oid != _ZERO:
-            refs[oid if name == ".have" else name] = oid
-        elif oid not in {"shallow", _ZERO}:
-            raise ContentError(f"{oid[:80]!a} is no object id")
-    return Advertisement(refs, capabilities)
-
-
-def _read_report(body: bytes, changes: Sequence[Change], offered: frozenset[str]) -> Pushed:
-    """Read what became of each ref: `unpack ok`, then `ok <ref>` or `ng <ref> <reason>`; options say nothing to us.
-
-    Raises:
-        BrokenError: it is cut off.
-    """
-    said, found = ErrorText(), dict[str, str | None]()
-    try:
-        report = _heard(body, said) if "side-band-64k" in offered else body
-        for line in lines(report) if report else ():
-            verb, _, rest = line.decode("utf-8", "surrogateescape").partition(" ")
-            ref, _, reason = rest.partition(" ")
-            if verb == "unpack" and rest != "ok":
-                said.add(f"error: remote unpack failed: {rest}\n".encode("utf-8", "replace"))
-            if verb in {"ok", "ng"}:
-                found[ref] = None if verb == "ok" else reason or "failed"
-    except ContentError as error:
-        raise BrokenError(f"what became of a push was not reported to its end: {error}") from error
-    if not offered & {"report-status", "report-status-v2"}:
-        return Pushed((), said.text())
-    return Pushed(tuple(_result(change, found) for change in changes), said.text())
-
-
-def _heard(body: bytes, said: ErrorText) -> bytes:
-    """Split what comes in bands: return the report, and add to `said` what is for people, marked as git marks it."""
-    report, heard = bytearray(), bytearray()
-    for payload in packets(body):
-        (heard if payload[:1] in _WORDS else report).extend(payload[1:])
-    for line in filter(None, heard.replace(b"\r", b"\n").split(b"\n")):
-        said.add(b"remote: " + line + b"\n")
-    return bytes(report)
-
-
-def _result(change: Change, found: Mapping[str, str | None]) -> RefResult:
-    reason = found.get(change.ref, _SILENT)
-    if reason is not None:
-        return RefResult(change.ref, PushStatus.REJECTED, reason[:LONGEST_REASON], remote=True)
-    moved = PushStatus.MOVED if change.old else PushStatus.CREATED
-    return RefResult(change.ref, moved if change.new else PushStatus.DELETED)

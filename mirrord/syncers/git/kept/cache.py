@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from mirrord.errors import MirrordError, StorageError, UsageError
@@ -24,7 +25,6 @@ from mirrord.wire.git.address import Address
 from mirrord.wire.git.cache.maintenance import CHECKED, check, maintain
 from mirrord.wire.git.cache.repository import STAMP, GitCache
 from mirrord.wire.git.command import Git
-from mirrord.wire.git.push import VIEWS
 from mirrord.wire.git.refs import Refs
 from mirrord.wire.http.client import Http
 from mirrord.wire.offload import offload
@@ -47,6 +47,9 @@ def git_of(services: Services) -> Git:
     if found is None:
         found = gits[services.http] = Git(services.scratch / "git-home", services.http.book)
     return found
+
+
+_VIEWS: Final = "mirrord-views"  # where older versions pushed over ssh from, as a crash left it
 
 
 class MirrorCache:
@@ -163,7 +166,7 @@ class MirrorCache:
         """
         if not self.folder.exists():
             return False
-        shutil.rmtree(self.folder / VIEWS, ignore_errors=True)
+        shutil.rmtree(self.folder / _VIEWS, ignore_errors=True)
         mark, checked = self.folder / MARK, self.folder / CHECKED
         with storage_errors(str(mark)):
             if self._local is None:

@@ -139,9 +139,7 @@ class Push:
             self.errors.pop(change.ref, None)
         to = self.to
         try:
-            pushed = await push(
-                to.git, to.http, to.folder, to.address, changes, held=self.after.refs, on_sent=self._went
-            )
+            pushed = await push(to.git, to.http, to.folder, to.address, changes, on_sent=self._went)
         except MirrordError as error:
             why = self.to.explained(error)
             self.errors |= dict.fromkeys((change.ref for change in changes), why)
