@@ -40,7 +40,7 @@ _LOCK = "lock"
 
 @contextmanager
 def room() -> Iterator[Path]:
-    """Yield an empty folder, removed at the end; a lock that the kernel keeps says that we are alive."""
+    """Yield an empty folder that is removed at the end; a file lock marks it as in use."""
     with storage_errors("the folder for temporary files; set TMPDIR to another"):
         sweep(Path(tempfile.gettempdir()))
         folder, lock = _make()
@@ -55,7 +55,7 @@ def room() -> Iterator[Path]:
 
 
 def sweep(parent: Path) -> None:
-    """Remove our folders whose process is gone; what cannot be looked at is left alone."""
+    """Remove folders of copies whose process has ended; unreadable ones are skipped."""
     for folder in parent.glob(f"{PREFIX}*"):
         with suppress(OSError):
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
@@ -63,7 +63,7 @@ def sweep(parent: Path) -> None:
             try:
                 lock = os.open(folder / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             except FileNotFoundError:
-                folder.rmdir()  # killed before it had a lock, or not yet so far: then `_make` begins again
+                folder.rmdir()  # killed before it had a lock, or just being made: then `_make` starts again
                 continue
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,7 +78,7 @@ def _make() -> tuple[Path, int]:
         try:
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
-            continue  # somebody's sweep was quicker
+            continue  # the sweep of another copy was quicker
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(lock).st_nlink:
@@ -100,7 +100,7 @@ def copy(
     json: bool,
 ) -> int:
     """Run the command and return its exit code."""
-    copying(source, targets, None)  # what is written wrong is reported before anything is asked
+    copying(source, targets, None)  # report mistakes in SRC and DST before any request
     hosts = [host for host in map(host_of, (source, *targets)) if host]
     book = copy_hosts(
         *(hosts, os.environ),

@@ -14,9 +14,9 @@ from mirrord.wire.proxy import Proxies, Proxy
 from mirrord.wire.secret import Credential
 
 KEYRING_LASTS: Final = 300.0
-"""Seconds for which what a keyring said is kept: helpers hand out passwords that change (ECR: every twelve hours)."""
+"""Seconds for which an answer of the keyring is kept: passwords of helpers change (ECR: every twelve hours)."""
 REFUSED_LASTS: Final = 60.0
-"""Seconds for which one that was refused twice is kept."""
+"""Seconds for which an answer is kept that was refused twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class HostPolicy:
         key: PEM file with the key when it is not in `certificate`.
         proxy: an HTTP proxy, or None.
         allow_private: private, link-local… addresses may be dialled (loopback literals are always allowed
-            when the operator wrote them as host).
+            when they are the host itself).
         token_realms: further `https://host` origins to which this host's credentials may be sent for a token.
         ssh_key: file with the private key for Git over ssh, or None.
-        known_hosts: file with the host's keys for Git over ssh; None for the machine's own.
+        known_hosts: file with the host's keys for Git over ssh; None for that of the machine.
         requests: how many requests may be under way at once.
         bandwidth: bytes a second for content, or None.
     """
@@ -79,7 +79,7 @@ class Logins(NamedTuple):
     failures: tuple[str, ...] = ()  # of credential helpers, in their own words
 
     def of(self, repository: str) -> Login | None:
-        """Return what is used for a repository."""
+        """Return the credential that is used for a repository."""
         return next((login for login in self.found if login.covers(repository)), None)
 
 
@@ -92,7 +92,7 @@ class Keyring(Protocol):
 
 @dataclass(slots=True)
 class _Found:
-    """What a keyring said of one host."""
+    """The keyring's answer for one host."""
 
     logins: Logins  # the answer
     until: float  # when it is asked again (monotonic time)
@@ -101,7 +101,7 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class HostBook:
-    """All hosts that the operator wrote about; every other host gets the defaults.
+    """The rules of the configuration for hosts; every other host gets the defaults.
 
     Attributes:
         policies: rules by host.
@@ -126,7 +126,7 @@ class HostBook:
         return policy.proxy or self.proxies.to(origin)
 
     async def credential(self, host: str, repository: str = "") -> Credential | None:
-        """Return our credential for a repository at a host: as the operator wrote, or as the keyring says.
+        """Return our credential for a repository at a host: that of the configuration, else that of the keyring.
 
         The keyring is asked once for all repositories of a host.
 
@@ -146,7 +146,7 @@ class HostBook:
             return login.credential if login else None
 
     def refused(self, host: str) -> None:
-        """Note that a host did not take our credential: the keyring, asked anew, may know a newer one by now."""
+        """Note that a host refused our credential, so that the keyring is asked again: it may have a newer one."""
         found = self._found.get(host)
         if found is not None:
             again = found.logins == found.refused

@@ -1,4 +1,4 @@
-"""Reads URLs and host names so that everybody who handles them later reads them alike.
+"""Reads URLs and host names so that all later code reads them alike.
 
 What two readers could take differently (CVE-2020-5260, and every parser differential since) is refused, not guessed.
 """
@@ -51,7 +51,7 @@ def check_url(url: str) -> Origin:
 
 
 def parted(url: str) -> tuple[Origin, str]:
-    """Return the origin of `url` as it is understood here, and the rest, to be sent as it is.
+    """Return the origin of `url` in its normal form, and the rest unchanged.
 
     The rest stays as it was written (a signature may cover it), but for what is not ASCII: that is percent-encoded.
     What stands before it is read once, however many paths come after it.
@@ -82,7 +82,7 @@ def _origin(url: str) -> Origin:
 
 
 def canonical(url: str) -> str:
-    """Return `url` with its origin spelled as `check_url` understood it, so that nobody else understands it otherwise.
+    """Return `url` with its origin in normal form, so that every client reads it as `check_url` did.
 
     Raises:
         UntrustedError: as `check_url`.
@@ -92,7 +92,7 @@ def canonical(url: str) -> str:
 
 
 def joined(base: str, reference: str) -> str:
-    """Resolve what a header says (RFC 3986 section 5) against the URL that answered.
+    """Resolve a reference in a header (RFC 3986 section 5) against the URL of the answer.
 
     Raises:
         UntrustedError: it cannot be read (`http://[`).

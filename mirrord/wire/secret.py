@@ -38,7 +38,7 @@ _HEADER = re.compile(r"(?i)\b(basic|bearer)\s+(?=\S*\d)[a-z0-9._~+/=-]{16,}")
 
 
 class Secret:
-    """A string that shows itself only to `reveal`.
+    """A string that only `reveal` returns.
 
     Raises:
         ConfigError: the value holds control characters; in a header they would start another one
@@ -76,20 +76,20 @@ class Secret:
         return hash(self._value)
 
     def forms(self) -> tuple[str, ...]:
-        """Return every way in which HTTP, JSON and Python would write the value; worked out once."""
+        """Return every form in which HTTP, JSON and Python write the value; computed once."""
         if self._forms is None:
             raw = self._value.encode()
             encoded = base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()
             quoted = quote(self._value, safe=""), quote(self._value), quote_plus(self._value)
             escaped = json.dumps(self._value)[1:-1], json.dumps(self._value, ensure_ascii=False)[1:-1]
-            doubled = self._value.replace("\\", "\\\\")  # as in the `repr` of an error that tells of it
+            doubled = self._value.replace("\\", "\\\\")  # as in the `repr` of an error that holds it
             repred = doubled, doubled.replace("'", "\\'"), doubled.replace('"', '\\"')
             self._forms = (self._value, *encoded, *quoted, *escaped, *repred)
         return self._forms
 
 
 class _Known:
-    """All secrets that live, and those that just did: a replaced token may still be on its way into a text."""
+    """All secrets in use, and the last replaced ones, which may still appear in a text."""
 
     def __init__(self) -> None:
         self._lock = Lock()  # configurations are read in threads
@@ -118,14 +118,14 @@ _known = _Known()
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Who we are to one host."""
+    """Our credential for one host."""
 
     username: str  # `<token>` when `password` is an identity token (docker's spelling of an OAuth2 refresh token)
     password: Secret  # password, access token or identity token
     _basic: Secret | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be written in a Basic header (RFC 7617 section 2), and register what it becomes there."""
+        """Refuse what a Basic header cannot carry (RFC 7617 section 2), and register the header's value as a secret."""
         if _CONTROL.search(self.username) or _SURROGATE.search(self.username) or ":" in self.username:
             raise ConfigError("a user name holds a colon, a control character or no UTF-8; HTTP Basic cannot carry it")
         object.__setattr__(self, "_basic", Secret(f"{self.username}:{self.password.reveal()}"))
@@ -151,7 +151,7 @@ class Credential:
 
 
 def redact(text: str) -> str:
-    """Return `text` without any secret: what we hold, userinfo in URLs, signature-like query values, tokens."""
+    """Return `text` without secrets: known ones, userinfo in URLs, signature-like query values, tokens."""
     for form in _known.forms(len(text)):
         if form in text:
             text = text.replace(form, MASK)
@@ -162,7 +162,7 @@ def redact(text: str) -> str:
 
 
 def bug(error: BaseException) -> str:
-    """Return what is reported of an error that nobody raises on purpose: one of a group, and never a page of text."""
+    """Return the message for an unexpected error: the first one of a group, shortened."""
     more = 0
     while isinstance(error, BaseExceptionGroup):
         more += len(error.exceptions) - 1
@@ -173,7 +173,7 @@ def bug(error: BaseException) -> str:
 
 
 def unnamed(text: str) -> str:
-    """Return what somebody wrote where a reference belongs, without what may be a user name and password.
+    """Return text that was given as a reference, without what may be a user name and password.
 
     Everything up to the last `@` goes, whatever it holds: nobody said where a password ends. A digest stays.
     """

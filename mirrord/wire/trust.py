@@ -22,7 +22,7 @@ API_HOSTS: Final[Mapping[str, str]] = {"docker.io": "registry-1.docker.io"}
 """Where a host's API lives when that is another name (moby's historical split of Docker Hub)."""
 
 FORGE_APIS: Final[Mapping[str, str]] = {"api.github.com": "github.com", "api.cnb.cool": "cnb.cool"}
-"""Hosts that serve nothing but the API of one Git host, by public knowledge: the same people, the same credentials."""
+"""Hosts known to serve only the API of one Git host, with the same credentials."""
 
 TOKEN_REALMS: Final[Mapping[str, tuple[str, ...]]] = {
     "docker.io": ("https://auth.docker.io",),
@@ -35,7 +35,7 @@ MAX_HOPS: Final = 10
 SAFE_HEADERS: Final = frozenset(
     {"accept", "accept-encoding", "content-length", "content-range", "content-type", "if-range", "range", "user-agent"}
 )
-"""All that another origin gets to see; everything else may be a credential (`PRIVATE-TOKEN`, `X-JFrog-Art-Api`)."""
+"""The only headers that another origin gets; every other may be a credential (`PRIVATE-TOKEN`, `X-JFrog-Art-Api`)."""
 
 # Azure's WireServer hands credentials to every machine of Azure, from a public address
 # (learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16).
@@ -56,7 +56,7 @@ class Reach:
 
 
 def scheme_of(policy: HostPolicy) -> str:
-    """Return `http` or `https`: loopback is plain unless the operator says otherwise, everything else is TLS."""
+    """Return `http` or `https`: plain HTTP for loopback, else TLS, unless the configuration says otherwise."""
     insecure = _is_loopback(policy.host) if policy.insecure is None else policy.insecure
     return "http" if insecure else "https"
 
@@ -86,7 +86,7 @@ def belongs(origin: Origin, policy: HostPolicy) -> bool:
 
 
 def reach_of(policy: HostPolicy) -> Reach:
-    """Return which addresses the operator opened by writing about this host."""
+    """Return which addresses the rules for this host open."""
     return Reach(loopback=_is_loopback(policy.host), private=policy.allow_private)
 
 
@@ -108,7 +108,7 @@ def check_addresses(host: str, addresses: Sequence[str], reach: Reach) -> None:
 
 
 def check_literal(origin: Origin, reach: Reach) -> None:
-    """Judge a host that is written as an address; names are judged when they are resolved.
+    """Check a host that is written as an address; names are checked when they are resolved.
 
     Raises:
         UntrustedError: with reason `address`.
@@ -168,7 +168,7 @@ def redirect(chain: Sequence[str], location: str | None) -> str:
 
 
 def carry(headers: Mapping[str, str], *, home: bool) -> dict[str, str]:
-    """Return the headers that may go along: all of them to the host they were meant for, else only `SAFE_HEADERS`."""
+    """Return the headers to send: all of them to the host they are for, else only `SAFE_HEADERS`."""
     return {name: value for name, value in headers.items() if home or name.lower() in SAFE_HEADERS}
 
 

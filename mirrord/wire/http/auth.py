@@ -1,4 +1,4 @@
-"""Basic and Bearer as generators without I/O: they yield what is to be done and are sent what came of it.
+"""Basic and Bearer as generators without I/O: they yield actions and receive the results.
 
 Whether a token server may be asked at all is decided by `mirrord.wire.trust`. The flow follows the distribution
 token specification, with the leniency that registries need: `access_token`, missing lifetimes, scopes that are
@@ -87,7 +87,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an attempt brought."""
+    """The result of an attempt."""
 
     status: int  # of the answer
     headers: tuple[str, ...]  # the values of all its `WWW-Authenticate`
@@ -102,10 +102,10 @@ Answer = Reply | Credential | Token | None
 def authenticate(
     state: AuthState, policy: HostPolicy, scope: str, now: float, need: float = 0.0
 ) -> Generator[Wanted, Answer, None]:
-    """Yield attempts until one is final; the last `Reply` then stands, whatever its status.
+    """Yield attempts until one is final; the last `Reply` is the answer, whatever its status.
 
     At most three attempts: without or with what we have; with a fresh token; with the scope that a second
-    challenge names; a host that goes on inventing scopes is not followed. What the host wants is kept in
+    challenge names; further scopes of the host are ignored. The scheme and realm of the host are kept in
     `state`, so that later calls begin with it.
 
     Raises:
@@ -150,7 +150,7 @@ def authenticate(
 
 
 def _choose(reply: Reply, policy: HostPolicy, credential: Credential | None) -> Challenge | None:
-    """Return the first bearer challenge with a trusted realm, else basic if we have something to say, else None."""
+    """Return the first bearer challenge with a trusted realm, else basic if we have a credential, else None."""
     home, refused, basic = check_url(reply.url), None, None
     for offer in parse(reply.headers):
         if offer.scheme == "basic":

@@ -28,13 +28,13 @@ def repository_of(scope: str) -> str:
 
 
 def brings_own(request: HttpRequest) -> bool:
-    """Whether a request has an `Authorization` of its own: the APIs of Git hosts know better than a challenge."""
+    """Whether a request has an `Authorization` of its own: the APIs of Git hosts do not send challenges."""
     return any(name.lower() == "authorization" for name in (*request.headers, *request.issued))
 
 
 @dataclass(slots=True)
 class Authenticator:
-    """What is known about the authentication of all hosts, and what comes of it."""
+    """Authenticates requests, with the state of all hosts."""
 
     book: HostBook  # hosts and keyring
     ask: Ask  # performs one request to a token server, whatever its status; follows no redirect
@@ -43,7 +43,7 @@ class Authenticator:
     _locks: KeyedLock = field(default_factory=KeyedLock)
 
     async def send(self, request: HttpRequest, policy: HostPolicy, send: Send) -> ResponseStream:
-        """Send `request`, with whatever authentication it takes; the answer may still be a refusal."""
+        """Send `request`, authenticated as the host demands; the answer may still be a refusal."""
         state = self._states.setdefault(policy.host, token.AuthState())
         need = (request.body.size or 0) / _SLOW_UPLOAD if isinstance(request.body, Upload) else 0.0
         flow = auth.authenticate(state, policy, request.scope, monotonic(), need)

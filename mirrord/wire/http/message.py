@@ -1,4 +1,4 @@
-"""What is asked of `mirrord.wire.http.client`, what comes back, and the same for a transport below it: without I/O."""
+"""Requests and answers of `mirrord.wire.http.client`, and of the transport below it; without I/O."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WireRequest:
 
 
 class WireResponse(Protocol):
-    """An answer of which nothing but the head was read."""
+    """An answer of which only the head was read."""
 
     @property
     def status(self) -> int:
@@ -43,7 +43,7 @@ class WireResponse(Protocol):
         """Return each `WWW-Authenticate` header on its own: a malformed one must not spoil the others."""
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the raw body, in pieces as large as have come; once.
+        """Yield the raw body, in pieces as received; once.
 
         Raises:
             BrokenError: the connection ended first.
@@ -73,7 +73,7 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """How much of a body is read into memory, in bytes (CVE-2020-1702 is what happens without)."""
+    """How much of a body is read into memory, in bytes (see CVE-2020-1702)."""
 
     manifest: int = 4 * MIB
     token: int = 256 * KIB
@@ -125,7 +125,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A body that can be produced again: every try calls `open` anew."""
+    """A body that can be sent again: every attempt calls `open`."""
 
     size: int | None  # exact number of bytes; None when nobody knows, and it goes in chunks (RFC 9112 section 7.1)
     # returns a fresh iterator from the first byte on; chunks of 64 KiB to 1 MiB serve best

@@ -1,4 +1,4 @@
-"""When to try again, how fast to go, who may start: decisions as values, without clock and I/O."""
+"""Decides when to retry, how fast to send and which request may start, without clock and I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EPOCH: Final = 1e9  # Docker Hub has sent the time itself instead of a distance
 
 
 def retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds that a `Retry-After` asks for, or None when it says nothing sensible (RFC 9110 10.2.3).
+    """Return the seconds that a `Retry-After` asks for, or None when it is invalid (RFC 9110 10.2.3).
 
     Args:
         value: seconds, an HTTP date, or a Unix time.
@@ -46,7 +46,7 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 
 class Repeat(StrEnum):
-    """What of a request may be sent again."""
+    """When a request may be sent again."""
 
     ALWAYS = "always"
     UNSENT = "unsent"  # only when nothing of its body can have been consumed

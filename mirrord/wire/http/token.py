@@ -1,4 +1,4 @@
-"""Tokens: their life, and how they are asked for, as a generator without I/O.
+"""Tokens: their lifetime, and the requests for them as a generator without I/O.
 
 Whether a token server may be asked at all was decided before, by `mirrord.wire.trust.check_realm`.
 """
@@ -23,7 +23,7 @@ LIFETIME: Final = 60.0
 
 LONGEST_LIFETIME: Final = 24 * 3600.0
 REFUSAL_LASTS: Final = 60.0
-"""Seconds for which a refused credential is not tried again: hammering locks accounts (regclient #922)."""
+"""Seconds for which a refused credential is not tried again: repeated attempts lock accounts (regclient #922)."""
 
 _RESERVE: Final = 0.2
 _MOST_TOKENS: Final = 512
@@ -32,19 +32,19 @@ _SENDABLE = re.compile(r"[!-~]+")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token and when it was given."""
+    """A bearer token and when it was issued."""
 
     secret: Secret  # its text
     issued: float  # monotonic time of the answer that brought it
     lifetime: float  # seconds
 
     def fit(self, now: float, need: float = 0.0) -> bool:
-        """Whether it will do for work of `need` seconds; a fifth of its life, or all it ever had, is kept back."""
+        """Whether it lasts for `need` seconds of work, with a reserve of a fifth of its lifetime."""
         reserve = self.lifetime * _RESERVE
         return self.issued + self.lifetime - now > max(reserve, min(need, self.lifetime - reserve - 1.0))
 
     def expired(self, now: float) -> bool:
-        """Whether its life is over."""
+        """Whether its lifetime is over."""
         return now >= self.issued + self.lifetime
 
 
@@ -64,7 +64,7 @@ class AuthState:
     asked: bool = False  # whether the host ever asked for credentials
 
     def token(self, scope: str, now: float, need: float = 0.0) -> Token | None:
-        """Return a token that will do, or None."""
+        """Return a token that lasts long enough, or None."""
         token = self.tokens.get(scope)
         return token if token is not None and token.fit(now, need) else None
 

@@ -1,4 +1,4 @@
-"""`docker save` archives, made into an OCI layout once (Docker Image Specification v1.2, "Combined Image JSON").
+"""`docker save` archives, converted to an OCI layout once (Docker Image Specification v1.2, "Combined Image JSON").
 
 Docker 25 and later write an archive that is an OCI layout as well; it is read where it lies. An
 older archive becomes a layout folder, by these rules, so that one image has one digest forever
@@ -62,7 +62,7 @@ class Image:
     layers: tuple[str, ...]
 
     def called(self, name: str) -> tuple[str, ...]:
-        """Return those of its names that `name` means: however written, or only the tag."""
+        """Return its names that match `name`, in any spelling or by tag alone."""
         return tuple(known for known in self.names if means(name, known))
 
     def tag(self, name: str | None) -> str | None:
@@ -83,11 +83,11 @@ async def open_archive(path: Path, scratch: Path, name: str | None = None) -> tu
         The archive as a layout, and the manifest in it of the image that was asked for.
 
     Raises:
-        MissingError: no such file, no such image (lists those that are there), or a part is not in it.
-        UsageError: several images could be meant; lists them.
+        MissingError: no such file, no such image (lists the images in the archive), or a part is not in it.
+        UsageError: several images match; lists them.
         ContentError: damaged, unsafe, or layers and config that do not fit together.
-        UnsupportedError: no `manifest.json` (Docker before 1.10), or compressed in a way we do not read.
-        StorageError: the disk said no; nothing half made is left.
+        UnsupportedError: no `manifest.json` (Docker before 1.10), or compressed in an unknown way.
+        StorageError: the disk failed; nothing half-written is left.
     """
     stop = threading.Event()
 
@@ -113,14 +113,14 @@ async def open_archive(path: Path, scratch: Path, name: str | None = None) -> tu
 
 
 def read_list(tar: Tarball) -> Sequence[Image]:
-    """Read `manifest.json`; UnsupportedError says that there is none, ContentError that it is wrong."""
+    """Read `manifest.json`; raises UnsupportedError without one, ContentError if it is invalid."""
     found = tar.find(LIST)
     if found is None:
         old = tar.find("repositories") is not None
         what = "written by Docker before 1.10; save it again" if old else "not a `docker save` archive"
         raise UnsupportedError(f"{tar.path}: {what} (it has no {LIST})")
     what = f"{tar.path}: {LIST}"
-    # The strict reader takes objects only: the list becomes one, and nothing may stand beside it.
+    # The strict reader takes objects only: the list becomes one, with nothing after it.
     document = read_object(b'{"images":' + found.load(LIMIT) + b"}", what)
     if document.keys() != {"images"}:
         raise ContentError(f"{what}: not a list of images")
@@ -136,7 +136,7 @@ def read_list(tar: Tarball) -> Sequence[Image]:
 
 
 def choose(path: Path, images: Sequence[Image], name: str | None) -> Image:
-    """Pick the image that is meant. Raises MissingError and UsageError as `open_archive`."""
+    """Pick the requested image. Raises MissingError and UsageError as `open_archive`."""
     found = [image for image in images if name is None or image.called(name)]
     names = listed(tuple(known for image in images for known in image.names))
     if not found:

@@ -1,4 +1,4 @@
-"""When an image was made, as far as it says so itself (image-spec, annotations.md and config.md)."""
+"""When an image was created, by its own annotations and config (image-spec, annotations.md and config.md)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Readable(Protocol):
 
 
 def moment(text: object) -> datetime | None:
-    """Read a date (RFC 3339); None for what is none, and for what builds write that are the same each time."""
+    """Read a date (RFC 3339); None for an invalid one, and for the placeholders of reproducible builds."""
     if not isinstance(text, str) or len(text) > _LONGEST:
         return None
     try:
@@ -45,7 +45,7 @@ async def created(
     read_manifest: Callable[[Descriptor], Awaitable[Manifest]],
     read_blob: Callable[[Descriptor], Awaitable[bytes]],
 ) -> datetime | None:
-    """Return when an image was made, or None when it does not say; reads one manifest or one blob at most.
+    """Return when an image was created, or None when that is not recorded; reads one manifest or one blob at most.
 
     What is annotated counts (of an index: by itself, by an entry, or by the manifest of its first image), else what
     the config says: its label of that name, which overrides its own field (image-spec, conversion.md).
@@ -73,7 +73,7 @@ async def created(
 
 
 async def created_at(place: Readable, digest: Digest) -> datetime | None:
-    """Return when an image that is there was made: two reads at most. What cannot be read does not say.
+    """Return when an existing image was created, with two reads at most; None when that cannot be read.
 
     Raises:
         TransportError: the registry cannot be reached, fails or asks for patience.

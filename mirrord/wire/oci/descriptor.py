@@ -27,7 +27,7 @@ INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 IMAGES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 MANIFESTS = INDEXES | IMAGES | {OCI_ARTIFACT}
 CONFIGS = frozenset({"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"})
-ATTESTATION = "vnd.docker.reference.type"  # buildx marks entries of an index with it that are no image
+ATTESTATION = "vnd.docker.reference.type"  # buildx marks entries of an index that are not images with it
 _BLOB = re.compile(
     r"application/vnd\.(?:oci\.image\.(?:layer|config)|oci\.empty|docker\.(?:image\.rootfs|container\.image)"
     r"|buildkit\.cacheconfig|in-toto|cncf\.helm)[.+/a-z0-9-]*(?:;.*)?"
@@ -61,7 +61,7 @@ class Descriptor:
     artifact_type: str | None = None
 
     def entry(self) -> dict[str, object]:
-        """Write what identifies it, and its annotations, as documents have it."""
+        """Return its JSON form: type, digest, size and annotations."""
         entry: dict[str, object] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
         if self.artifact_type:
             entry["artifactType"] = self.artifact_type
@@ -69,7 +69,7 @@ class Descriptor:
 
     @property
     def is_manifest(self) -> bool:
-        """Whether the media type says so. A child of an index for which it does not: try as manifest, then as blob."""
+        """Whether its media type is that of a manifest. Try other children of an index as manifest, then as blob."""
         return self.media_type in MANIFESTS or self.media_type in SCHEMA1
 
     @property
@@ -79,7 +79,7 @@ class Descriptor:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether the registry need not have it: a layer of a non-distributable type (image-spec, layer.md).
+        """Whether a registry may lack it: a layer of a non-distributable type (image-spec, layer.md).
 
         `urls` alone do not make it one: they say where content may be had as well (descriptor.md).
         """

@@ -1,4 +1,4 @@
-"""JSON from strangers, read so that every other reader would read the same.
+"""JSON from other machines, accepted only if every reader takes it alike.
 
 What two parsers may understand differently is refused (RFC 8259 §4, §8.1; CVE-2021-41190 is such a
 case): duplicate keys, keys that differ from ours only by case (Go's reader takes them), a byte order mark, anything
@@ -27,7 +27,7 @@ def read_object(body: bytes, what: str, most: int = MOST) -> Mapping[str, object
     """Read `body` as one JSON object of at most so many values; `what` names it in messages.
 
     Raises:
-        ContentError: it is no JSON object, or one that parsers disagree about.
+        ContentError: not a JSON object, or one that parsers read differently.
         TooLargeError: it has more values.
     """
     _check_shape(body, what, most)
@@ -101,7 +101,7 @@ def texts(value: object, what: str) -> Mapping[str, str]:
 
 
 def _check_shape(body: bytes, what: str, most: int) -> None:
-    """Refuse what would be deep or dear, before anything is made of it."""
+    """Refuse deep nesting and too many values before parsing."""
     depth = values = 0
     for found in _MARKS.finditer(body):
         for byte in found[1]:
@@ -118,7 +118,7 @@ def _check_shape(body: bytes, what: str, most: int) -> None:
 
 
 def _begins(body: bytes) -> str:
-    """Say what a body looks like that should have been JSON: a captive portal's page, most often."""
+    """Describe the start of a body that should have been JSON: most often the page of a captive portal."""
     start = body.lstrip()[:16]
     if start.startswith(b"<"):
         return " (it looks like a web page; is this host a registry?)"

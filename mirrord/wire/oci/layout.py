@@ -31,10 +31,10 @@ class Layout:
     """A layout whose index was read; content is read when asked for."""
 
     def __init__(self, place: Path, tar: Tarball | None = None) -> None:
-        """Read the index of the layout at `place`, or of the one in `tar`; `open` is the usual way in.
+        """Read the index of the layout at `place`, or of the one in `tar`; `open` is the usual constructor.
 
         Raises:
-            ContentError: not a layout (says what it is instead), or one with a wrong index.
+            ContentError: not a layout (the message says what it is), or one with an invalid index.
         """
         self.place = place
         self._tar = tar
@@ -58,9 +58,9 @@ class Layout:
         """Open a folder or a tar, which may be gzip-compressed when there is a `scratch` folder to unpack into.
 
         Raises:
-            MissingError: nothing is at `path`.
+            MissingError: `path` does not exist.
             ContentError: not a layout, or a damaged or unsafe one.
-            UnsupportedError: compressed in a way we do not read, or a layout of an unknown version.
+            UnsupportedError: compressed in an unknown way, or a layout of an unknown version.
             StorageError: it cannot be read.
         """
         if path.is_dir():
@@ -79,8 +79,8 @@ class Layout:
         """Find a manifest by its name (or only the tag in it) or digest, or the only one when `name` is None.
 
         Raises:
-            MissingError: none has this name; lists those that are there.
-            UsageError: several could be meant; lists their names.
+            MissingError: none has this name; lists the names.
+            UsageError: several match; lists their names.
         """
         found = [
             entry
@@ -124,11 +124,11 @@ class Layout:
         return {**shared, **manifest.annotations, **descriptor.annotations}
 
     def blob(self, digest: Digest) -> LocalFile:
-        """Return where a blob lies; its bytes are not checked here.
+        """Return the file of a blob; its bytes are not checked here.
 
         Raises:
             MissingError: the layout lacks it.
-            ContentError: something else than a file is there.
+            ContentError: it is not a file.
         """
         found = self._file(blob_name(digest))
         if found is None:
@@ -201,7 +201,7 @@ def split_folder(text: str) -> tuple[str, str | None]:
 
 
 def means(name: str, known: str) -> bool:
-    """Whether `name` is `known`, however written, or only its tag."""
+    """Whether `name` is `known` in any spelling, or only its tag."""
     if name in (known, tag_in(known)):
         return True
     try:
@@ -211,7 +211,7 @@ def means(name: str, known: str) -> bool:
 
 
 def tag_in(name: str) -> str | None:
-    """Return the tag that a name in a layout or an archive is or has: `v3`, `quay.io/a/b:v3` → `v3`.
+    """Return the tag in a name of a layout or an archive: `v3`, `quay.io/a/b:v3` → `v3`.
 
     A digest has none, and is none: containerd calls what was pulled by digest `quay.io/a/b@sha256:…`.
     """

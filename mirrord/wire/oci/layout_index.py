@@ -1,4 +1,4 @@
-"""The `index.json` of a layout folder: what was read or written is known until somebody else writes it."""
+"""The `index.json` of a layout folder: kept in memory until another program writes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Entry = TypeVar("_Entry")
 
 @dataclass(frozen=True)
 class LayoutIndex:
-    """What `index.json` says; all of it touches the disk, or takes as long as there are entries.
+    """The content of `index.json`; every method reads the disk, or takes time linear in the entries.
 
     Attributes:
         path: the file.
@@ -49,7 +49,7 @@ class LayoutIndex:
 
     @cached_property
     def known(self) -> Mapping[str, Descriptor]:
-        """What a name or a digest stands for; a name that two have is nobody's: writing it mends that."""
+        """What a name or a digest points to; a name of two entries points to nothing until it is written again."""
         known: dict[str, Descriptor] = {}
         twice = set[str]()
         for entry in self.listed:
@@ -65,7 +65,7 @@ class LayoutIndex:
         return index_of(self._entries, self.document)
 
     def changed(self, changes: Mapping[str | None, Descriptor | None]) -> Self | None:
-        """Return it with other entries for these names, without those that get None; None when nothing differs."""
+        """Return it with these entries replaced, those with None removed; None when nothing changes."""
         fresh = {name: entry.entry() if entry else None for name, entry in changes.items()}
         entries = _replaced(self._entries, _name_of, fresh)
         if entries == self._entries:
@@ -74,7 +74,7 @@ class LayoutIndex:
         return replace(self, document={**self.document, "manifests": entries}, listed=listed)
 
     def written(self) -> Self:
-        """Return it as it is known from now on, since it was written."""
+        """Return it as it is after it was written."""
         return replace(self, stamp=_stamp(self.path))
 
     @property

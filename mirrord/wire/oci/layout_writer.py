@@ -24,7 +24,7 @@ MARK_BODY = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 class _BlobPart:
-    """A blob while it is written: a locked file that a sweep leaves alone while we live."""
+    """A blob while it is written: a locked file that no sweep removes while this process runs."""
 
     def __init__(self, place: Path, descriptor: Descriptor) -> None:
         """Begin to write what shall be at `place`."""
@@ -39,7 +39,7 @@ class _BlobPart:
             fcntl.flock(self._file, fcntl.LOCK_EX)
             if os.fstat(self._file.fileno()).st_nlink:
                 return
-            self._file.close()  # somebody's sweep was quicker than our lock
+            self._file.close()  # the sweep of another process was quicker than our lock
 
     def __enter__(self) -> Self:
         """Return it; leaving the context removes what was not finished."""
@@ -51,7 +51,7 @@ class _BlobPart:
         self._file.close()
 
     def write(self, chunk: bytes) -> None:
-        """Write the next bytes; DigestError says that they are more than the blob has."""
+        """Write the next bytes; raises DigestError if they exceed the size of the blob."""
         self._done += len(chunk)
         if self._done > self._want.size:
             raise DigestError(f"{self._want.digest}: more than the {self._want.size} bytes of its descriptor")
@@ -59,7 +59,7 @@ class _BlobPart:
         self._file.write(chunk)
 
     def finish(self) -> None:
-        """Give the blob its name, durably; DigestError says that the bytes are others than the blob's."""
+        """Give the blob its name, durably; raises DigestError if the bytes have another digest."""
         if self._done != self._want.size or self._hasher.hexdigest() != self._want.digest.hex:
             raise DigestError(f"{self._want.digest}: the {self._done} bytes received have another digest")
         settle(self._file, self._path, self._place)
@@ -93,7 +93,7 @@ class LayoutWriter:
 
         def look() -> Descriptor | None:
             if not (self._folder / INDEX).exists() and _holds(self._folder) <= {"blobs", MARK, INDEX}:
-                return None  # not a layout yet: it is being made right now, or its making was cut short
+                return None  # not a layout yet: it is being made, or that was interrupted
             found = self._index().known.get(ref)
             return found if found and self._size(found.digest) == found.size else None
 
@@ -104,29 +104,29 @@ class LayoutWriter:
         return await asyncio.to_thread(self._size, digest) is not None
 
     async def get_manifest(self, digest: str) -> Manifest:
-        """Return a manifest; MissingError says that it is not there, ContentError that it is wrong."""
+        """Return a manifest; raises MissingError without one, ContentError if it is invalid."""
         wanted = Digest.parse(digest)
         return await asyncio.to_thread(lambda: Manifest.parse(self._file(wanted).load(LIMIT), "", wanted))
 
     async def has_blob(self, blob: Descriptor) -> bool:
-        """Whether a blob is there as long as it should be."""
+        """Whether a blob is there with its size."""
         return await asyncio.to_thread(self._size, blob.digest) == blob.size
 
     async def get_blob(self, descriptor: Descriptor) -> bytes:
-        """Return a small blob; its bytes are not hashed here. MissingError says that it is not there."""
+        """Return a small blob; its bytes are not hashed here. raises MissingError without it."""
         return await asyncio.to_thread(lambda: self._file(descriptor.digest).load(LIMIT))
 
     async def mount(self, digest: Digest, source: str) -> bool:  # noqa: ARG002 - as Repository.mount
-        """Say no: a layout is one repository, there is nowhere to take a blob from."""
+        """Return False: a layout is one repository, and has no other to take a blob from."""
         return False
 
     async def put_blob(self, descriptor: Descriptor, opened: Callable[[], AsyncIterator[bytes]]) -> None:
         """Write a blob that is not there yet; reading stops at the first byte too many.
 
         Raises:
-            DigestError: the bytes are not those of `descriptor`; nothing of them stays.
-            UsageError: the folder holds something else than a layout.
-            StorageError: the disk said no.
+            DigestError: the bytes are not those of `descriptor`; nothing of them is kept.
+            UsageError: the folder is not a layout.
+            StorageError: the disk failed.
         """
         await self._prepare()
         if await self.has_blob(descriptor):
@@ -140,9 +140,9 @@ class LayoutWriter:
         """Write a manifest whose content is there already.
 
         Raises:
-            MissingError: something that it refers to is not there: children come first.
-            UsageError: the folder holds something else than a layout.
-            StorageError: the disk said no.
+            MissingError: something that it refers to is missing; write children first.
+            UsageError: the folder is not a layout.
+            StorageError: the disk failed.
         """
         await self._prepare()
 
@@ -169,8 +169,8 @@ class LayoutWriter:
         Each name is one `org.opencontainers.image.ref.name`; with none it is the one entry without a name.
 
         Raises:
-            ContentError: the index that is there is wrong.
-            StorageError: the disk said no.
+            ContentError: the existing index is invalid.
+            StorageError: the disk failed.
         """
         await self._prepare()
         entries: dict[str | None, Descriptor | None] = {}
@@ -185,7 +185,7 @@ class LayoutWriter:
             await asyncio.to_thread(self._change, dict.fromkeys(names))
 
     async def _prepare(self) -> None:
-        """Make the folder a layout, and sweep what a crash left half written; once."""
+        """Make the folder a layout, and remove what a crash left half-written; once."""
         async with self._preparing:
             if not self._prepared:
                 await asyncio.to_thread(self._make)
@@ -207,7 +207,7 @@ class LayoutWriter:
                         _replace(self._folder / name, body)
 
     def _index(self) -> LayoutIndex:
-        """Return what the index says, which is read again when somebody else has written it."""
+        """Return the index; it is read again when another program has written it."""
         read = self._read  # other threads may be here, too
         with storage_errors(self._folder):
             if read is None or not read.stands():
@@ -224,10 +224,10 @@ class LayoutWriter:
             return None
 
     def _change(self, changed: Mapping[str | None, Descriptor | None]) -> None:
-        """Replace the entries of these names; those that get None go."""
+        """Replace the entries of these names; names with None are removed."""
         path = self._folder / INDEX
         with storage_errors(self._folder), _locked(self._folder):
-            old = self._index()  # what is wrong already is not made worse
+            old = self._index()  # an invalid index is not written over
             new = old.changed(changed)
             if new is None:
                 return

@@ -35,7 +35,7 @@ Schema 1 stands in it so that such an image is refused by us, with a reason, and
 """
 
 LIMIT = 4 * 1024 * 1024
-"""Bytes of a manifest (distribution-spec, "Pushing Manifests": what registries should take at least)."""
+"""Bytes of a manifest (distribution-spec, "Pushing Manifests": the size that registries should accept at least)."""
 
 MOST_BLOBS = 1000
 """Config, layers and artifact blobs of one manifest; runtimes take 127 layers."""
@@ -92,7 +92,7 @@ class Manifest:
         `content_type` is the header's value, parameters and all, or "" when there was none.
 
         Raises:
-            TooLargeError: more than `LIMIT` bytes, or more entries, blobs or values than there may be.
+            TooLargeError: more than `LIMIT` bytes, or more entries, blobs or values than allowed.
             DigestError: the bytes are not those of `digest`, or embedded data not those of its descriptor.
             UnsupportedError: Docker schema 1.
             ContentError: not a manifest, or one that two readers may understand differently (CVE-2021-41190).
@@ -130,7 +130,7 @@ def _schema1(what: str) -> UnsupportedError:
 
 
 def _media_type(document: Mapping[str, object], received: str, what: str) -> str:
-    """Decide what the document is, and refuse one that is two things (CVE-2021-41190)."""
+    """Return the media type of the document; refuse one that is both index and image (CVE-2021-41190)."""
     written = text(document.get("mediaType"), f"{what}: mediaType")
     version = document.get("schemaVersion")
     if "manifests" in document and not document.keys().isdisjoint(("layers", "config", "fsLayers")):

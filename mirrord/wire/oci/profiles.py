@@ -1,4 +1,4 @@
-"""Quirks of registries as data. What no entry names behaves as distribution-spec says."""
+"""Quirks of registries as data. Registries without an entry follow distribution-spec."""
 
 from __future__ import annotations
 

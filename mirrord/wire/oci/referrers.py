@@ -22,20 +22,20 @@ ATTEMPTS = 5
 
 
 def entry_of(manifest: Manifest) -> dict[str, object]:
-    """Return a manifest's entry in a list of referrers; its type is that of the config where it says none itself."""
+    """Return a manifest's entry in a list of referrers; its type is its own artifactType, else that of its config."""
     config = manifest.blobs[0].media_type if manifest.media_type in IMAGES else None
     kind = manifest.artifact_type or config
     return replace(manifest.descriptor, artifact_type=kind, annotations=manifest.annotations).entry()
 
 
 async def add_referrer(repository: Repository, manifest: Manifest) -> None:
-    """List `manifest` under its subject's tag, beside what is listed there.
+    """Add `manifest` to the list under its subject's tag.
 
     Registries have no compare-and-swap: what another client wrote at the same moment may be lost
     (google/go-containerregistry#2205). So the tag is read again after each write, until our entry stays.
 
     Raises:
-        ContentError: the tag stands for something else than an index.
+        ContentError: the tag points to something else than an index.
         TooLargeError: the index would be larger than registries and clients take.
         BusyError: others overwrote our entry each time.
         MirrordError: as `Repository.get_manifest` and `put_manifest`.

@@ -1,4 +1,4 @@
-"""What is made once from a file of the operator's and kept in a scratch folder for the next time.
+"""Products of the operator's files, made once and kept in a scratch folder for the next run.
 
 The name of the product holds the state of its source, so a changed source is made anew and the
 older product goes. Work in progress has another name; a crash leaves that to the sweep of the
@@ -55,7 +55,7 @@ class ScratchEntry:
     def make(self, work: Callable[[Path], None]) -> Path:
         """Return the product; `work` makes it at the path that it is given, when it is not there yet.
 
-        StorageError says that the disk said no; nothing is left behind.
+        Raises StorageError when the disk failed; nothing is left behind.
         """
         if self.path.exists():
             return self.path
@@ -66,7 +66,7 @@ class ScratchEntry:
                 try:
                     fresh.rename(self.path)
                 except OSError:
-                    if not self.path.exists():  # else somebody made the same meanwhile, and theirs is as good
+                    if not self.path.exists():  # else another process made the same
                         raise
         finally:
             _remove(fresh)
@@ -84,7 +84,7 @@ def plain_tar(path: Path, scratch: Path | None, alive: Callable[[], None] = noth
         UnsupportedError: compressed otherwise, or there is no scratch folder.
         ContentError: the compressed data is damaged.
         TooLargeError: it never ends.
-        StorageError: the disk said no.
+        StorageError: the disk failed.
     """
     kind = compressed(LocalFile.of(path))
     if kind is None:

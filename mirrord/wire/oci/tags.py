@@ -33,7 +33,7 @@ _NO_TAGS = (400, 405)  # what a registry answers that deletes by digest only: do
 
 
 async def remove_tags(repository: Repository, endpoint: Endpoint, names: Collection[str]) -> None:
-    """Take tags away, each with what else it takes away only if that is nothing.
+    """Delete tags without deleting anything else.
 
     Where tags cannot be deleted (docker-registry 2.8) their manifest is, and with it every tag that stands for it
     (distribution/distribution#2317): only if no other tag stands for it or for an index that refers to it. What has no
@@ -66,7 +66,7 @@ async def remove_tags(repository: Repository, endpoint: Endpoint, names: Collect
 
 
 async def _needed(repository: Repository, names: Collection[str]) -> Mapping[Digest, str]:
-    """Return the digests that tags other than `names` stand for or lead to, with such a tag."""
+    """Return the digests that other tags than `names` point to, directly or through an index, with such a tag."""
     needed: dict[Digest, str] = {}
     async for tag in repository.tags():
         if tag in names:
@@ -92,9 +92,9 @@ async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
 
     Raises:
         MissingError: the registry knows no such repository.
-        UntrustedError: the link to the next page is no proper URL.
+        UntrustedError: the link to the next page is not a proper URL.
         ContentError: a page is not a tag list, or the pages form a loop.
-        TooLargeError: a page, their number or that of the tags is beyond reason.
+        TooLargeError: a page, their number or that of the tags is above its limit.
     """
     what = f"{endpoint.reference.name}: tag list"
     url: str | None = f"{endpoint.call('GET', 'tags/list').url}?n={PAGE}"
@@ -119,7 +119,7 @@ async def list_tags(endpoint: Endpoint) -> AsyncIterator[str]:
 
 
 def read_tags(body: bytes, what: str) -> list[str]:
-    """Return the tags of one page. `null` is none; what breaks the grammar of tags cannot be asked for anyway.
+    """Return the tags of one page. `null` is an empty page; invalid tags are left out, as they cannot be requested.
 
     Raises as `list_tags`.
     """

@@ -1,4 +1,4 @@
-"""Tar archives read where they lie: the members are indexed once, nothing is ever extracted.
+"""Tar archives read in place: the members are indexed once, nothing is extracted.
 
 Nobody vouches for a tar, so the index refuses whatever could mean two things or point elsewhere:
 absolute names, `..`, hard links, devices, sparse members, a name twice, headers that are damaged
@@ -44,7 +44,7 @@ class Tarball:
         return self.files.get(plain) or self.files.get(self.links.get(plain, ""))
 
     def get(self, name: str) -> LocalFile:
-        """Return a member; MissingError says that there is none of this name."""
+        """Return a member; raises MissingError without it."""
         found = self.find(name)
         if found is None:
             raise MissingError(f"{self.path}: holds no {name!r}; it is incomplete, write it again")
@@ -67,7 +67,7 @@ def index_tar(path: Path, *, links: bool) -> Tarball:
     Raises:
         MissingError: there is no such file.
         ContentError: not a tar, or one that is damaged or not safe; names the member.
-        TooLargeError: a header or the number of members is absurd.
+        TooLargeError: a header or the number of members is above its limit.
         StorageError: it cannot be read.
     """
     with os.fdopen(open_content(path), "rb") as file, storage_errors(path):
@@ -103,7 +103,7 @@ def _index(path: Path, file: BinaryIO, *, links: bool) -> Tarball:
 def _file(
     path: Path, member: tarfile.TarInfo, files: dict[str, LocalFile], symbolic: dict[str, str], *, links: bool
 ) -> None:
-    """Put one member where it belongs, or refuse it."""
+    """Index one member, or refuse it."""
     name = _plain(member.name, path)
     if member.isdir():
         return
