@@ -82,7 +82,7 @@ class GetStatus(Command[Status]):
 
 
 WAITING: Final = "restart the daemon to apply it"
-"""What is to be said of each key in `Changes.waiting`."""
+"""The message for each key in `Changes.waiting`."""
 
 
 @dataclass(frozen=True, slots=True)

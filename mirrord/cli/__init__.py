@@ -1,4 +1,4 @@
-"""The command line: `grammar` says what may be typed, one small file a command does it; the only place that prints.
+"""The command line: `grammar` defines what may be typed, one file implements each command. Only this package prints.
 
 A command is imported only when it is called, so that `mirrord copy` never pays for the daemon.
 """
@@ -19,7 +19,7 @@ __all__ = ["COMMANDS", "main"]
 
 
 def _clean(text: str, *typed: str) -> str:
-    """Take secrets (in words that were `typed` a user's name is one) and control characters out; the last door."""
+    """Remove secrets and control characters from a text; a user name in a `typed` word counts as a secret."""
     for word in typed:
         if "@" in word:
             text = text.replace(word, unnamed(word))
@@ -27,7 +27,7 @@ def _clean(text: str, *typed: str) -> str:
 
 
 def _failed(given: list[str], code: str, message: str) -> None:
-    """Say for machines, which asked for it, what went wrong."""
+    """Print the error as JSON when the command line asked for JSON."""
     if "--json" in given:
         say_json({"error": {"code": code, "message": message}})
 

@@ -1,4 +1,4 @@
-"""Lets the daemon that holds the state carry out a command, or carries it out here."""
+"""Carries out a command: by the daemon that holds the state directory, or in this process when there is none."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 _Answer = TypeVar("_Answer")
 
-LOOKS: Final = 50  # times that `status` tries again when the state is in use, and nobody answers
-PAUSE: Final = 0.1  # seconds between two of them
-QUICK: Final = 1.0  # seconds: of a command that has ended by then nobody wants to know how far it is
+LOOKS: Final = 50  # attempts of `status` when the state is in use and nothing answers
+PAUSE: Final = 0.1  # seconds between two attempts
+QUICK: Final = 1.0  # seconds after which a command answers `status`; shorter ones need not
 
 
 def ask(command: Command[_Answer], config: Path | None, state: Path | None, *, quiet: bool) -> _Answer:
@@ -47,7 +47,7 @@ def ask(command: Command[_Answer], config: Path | None, state: Path | None, *, q
 
 
 def report(run: Run, show: Show, *, json: bool) -> int:
-    """Print what became of a run, and return the exit code of the command that asked for it."""
+    """Print the result of a run, and return the exit code of its command."""
     if json:
         say_json(run_document(run))
     else:
@@ -59,7 +59,7 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
     exists = await asyncio.to_thread(state.exists)
     if command.of_daemons and not exists:
         raise UsageError(NO_DAEMON)
-    # Read before there is a state directory: who has it wrong finds none left behind.
+    # Read before the state directory is made: a wrong configuration leaves none behind.
     early = None if exists else await asyncio.to_thread(_read, config, command)
     events = Events()
     async with AsyncExitStack() as stack:
@@ -80,7 +80,7 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
 
 
 async def _holder(stack: AsyncExitStack, command: Command[_Answer], state: Path) -> ControlClient | None:
-    """Return the way to the process that holds the state, or None when it is ours from now on, until `stack` ends.
+    """Return a client of the process that holds the state, or take the lock until `stack` ends and return None.
 
     Raises:
         BusyError: another command holds it, or a daemon that does not answer.
@@ -96,7 +96,7 @@ async def _holder(stack: AsyncExitStack, command: Command[_Answer], state: Path)
                 raise BusyError(f"{state}: the daemon is starting, or ending; try again in a moment") from None
             if last:
                 raise busy from None
-            await asyncio.sleep(PAUSE)  # another look, which is over in a moment, or a command that is about to answer
+            await asyncio.sleep(PAUSE)  # another `status`, which ends soon, or a command that does not listen yet
         else:
             return None
     return None
@@ -104,12 +104,12 @@ async def _holder(stack: AsyncExitStack, command: Command[_Answer], state: Path)
 
 @asynccontextmanager
 async def _showing_status(dispatcher: Dispatcher, state: Path) -> AsyncIterator[None]:
-    """Answer `mirrord status` while a command is at work; who wants anything else has seen the lock."""
+    """Answer `mirrord status` while a command runs. Other commands are refused by the lock."""
     doors: list[Listener] = []
 
     async def answer(command: Command[Any]) -> Any:
         if not isinstance(command, GetStatus):
-            raise BusyError(f"{state}: a command is at work; ask again when it has ended")
+            raise BusyError(f"{state}: a command is at work; try again when it has ended")
         return await dispatcher.carry_out(command)
 
     async def opened() -> None:
@@ -123,7 +123,7 @@ async def _showing_status(dispatcher: Dispatcher, state: Path) -> AsyncIterator[
         yield
     finally:
         opening.cancel()
-        await asyncio.gather(opening, return_exceptions=True)  # a command does its work also when nobody can look at it
+        await asyncio.gather(opening, return_exceptions=True)  # failing to listen does not fail the command
         for door in doors:
             await door.close()
             await asyncio.to_thread((state / SOCKET).unlink, missing_ok=True)

@@ -1,4 +1,4 @@
-"""What people see: lines and tables, in which nothing steers a terminal, and JSON for machines."""
+"""Printing: lines and tables without control characters, and JSON for machines."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from select import PIPE_BUF
 from typing import Any, Final
 
 HEX: Final = 12
-"""Hexadecimal digits of a digest that people are shown, as docker shows them."""
+"""Hexadecimal digits of a digest in output for people, as in Docker's output."""
 _DIGESTS = re.compile(rf"\b(sha(?:256|512):[0-9a-f]{{{HEX}}})[0-9a-f]{{20,128}}\b")
 
 
 def plain(text: str) -> str:
-    r"""Write out what would steer a terminal or begin a line (`\x1b`, `\n`): strangers choose names that we repeat."""
+    r"""Escape control characters and line ends (`\x1b`, `\n`): names and messages come from other machines."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def plain_lines(text: str) -> str:
-    """Do that in each line of a text that may have several."""
+    """Escape control characters in each line of a text."""
     return "\n".join(map(plain, text.split("\n")))
 
 
 def say(text: str = "") -> None:
-    """Print a line of the answer."""
+    """Print a line to standard output."""
     print(plain_lines(text))  # noqa: T201 - the command line prints
 
 
 def note(text: str) -> None:
-    """Print a line beside the answer."""
+    """Print a line to standard error."""
     print(plain_lines(text), file=sys.stderr, flush=True)  # noqa: T201 - the command line prints
 
 
@@ -42,9 +42,9 @@ def clear() -> None:
 
 
 def say_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Print a document for machines, on one line.
+    """Print a JSON document on one line.
 
-    In parts that a pipe takes whole: with PYTHONUNBUFFERED, as in our container, Python drops what a write left over.
+    No write exceeds `PIPE_BUF`: with PYTHONUNBUFFERED, as in our container, Python drops the rest of a partial write.
     """
     text = json.dumps(document, separators=(",", ":"), default=str)
     for start in range(0, len(text), PIPE_BUF):
@@ -53,7 +53,7 @@ def say_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
 
 
 def size(count: float | None) -> str:
-    """Write bytes for people: `248.0 MiB`."""
+    """Format a number of bytes: `248.0 MiB`."""
     if count is None:
         return "?"
     for unit in ("B", "KiB", "MiB", "GiB"):
@@ -64,7 +64,7 @@ def size(count: float | None) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows in columns as wide as they need; the last column runs on."""
+    """Print rows in columns that are as wide as their content."""
     lines = [tuple(head), *(tuple(map(plain, row)) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:

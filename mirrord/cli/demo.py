@@ -1,4 +1,4 @@
-"""`mirrord demo`: see it work, on this machine alone.
+"""`mirrord demo`: a demonstration on this machine alone.
 
 The only part of the program that uses `mirrord.testing`: a demonstration needs registries and an image.
 """
@@ -41,7 +41,7 @@ def demo(*, once: bool) -> int:
 
 
 async def _demo(*, once: bool) -> int:
-    """Play; a signal in the middle is 130, one at the end is how a person says that it was enough."""
+    """Run the demonstration. A signal during it gives exit code 130; one after it ends the daemon."""
     work = asyncio.current_task()
     assert work is not None
 

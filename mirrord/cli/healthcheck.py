@@ -26,7 +26,7 @@ def healthcheck(listen: str, *, json: bool) -> int:
     except (OSError, http.client.HTTPException) as error:
         why = getattr(error, "strerror", None) or error
         alive, tell = False, note
-        text = f"{listen}: no daemon answers: {why}; where it listens elsewhere, say so with --listen"
+        text = f"{listen}: no daemon answers: {why}; if it listens elsewhere, use --listen"
     else:
         alive, tell = answer.status == 200, say
     if json:

@@ -1,4 +1,4 @@
-"""`mirrord plan`: what would `sync` do, and why?"""
+"""`mirrord plan`: what `sync` would do, and why."""
 
 from __future__ import annotations
 

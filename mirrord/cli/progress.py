@@ -1,4 +1,4 @@
-"""Shows work under way: a bar for each target on a terminal, and a line now and then where nobody watches."""
+"""Shows progress: a bar for each target on a terminal, otherwise a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 SOURCE: Final = "source"
 EVERY: Final = 10.0  # seconds between two lines
-BARS: Final = 12  # of targets; where there are more, those that are through make room
+BARS: Final = 12  # on screen; when there are more, those of finished targets are removed
 
 
 @contextmanager
 def shown(events: Events, *, quiet: bool) -> Iterator[None]:
-    """Show what `events` tell until the context ends."""
+    """Show the progress that `events` report until the context ends."""
     if quiet:
         yield
         return
@@ -44,22 +44,22 @@ def shown(events: Events, *, quiet: bool) -> Iterator[None]:
 
 @dataclass(slots=True)
 class Tally:
-    """How far the steps of a plan at one target are; times are of the monotonic clock."""
+    """Progress of a plan at one target. Times are of the monotonic clock."""
 
     planned: int
     began: float = field(default_factory=time.monotonic)
     ended: int = 0
     bad: int = 0
     sent: int = 0  # bytes
-    last: float = 0.0  # when something was sent
-    _sizes: dict[str, int] = field(default_factory=dict)  # bytes of steps under way, by item
+    last: float = 0.0  # time of the last sent bytes
+    _sizes: dict[str, int] = field(default_factory=dict)  # bytes of running steps, by item
     _sized: int = 0  # steps whose bytes are known
     _content: int = 0  # their bytes
-    _through: int = 0  # bytes of those that ended
+    _through: int = 0  # bytes of the ended ones
     _most: float = 0.0
 
     def take(self, event: BytesSent | StepSized | StepDone) -> None:
-        """Count what happened at this target."""
+        """Count an event at this target."""
         match event:
             case BytesSent(_, count):
                 self.sent += count
@@ -77,9 +77,9 @@ class Tally:
 
     @property
     def share(self) -> float:
-        """How much of the plan is done, from 0 to 1; 1 is when all steps have ended, and it never falls.
+        """The completed share of the plan, from 0 to 1. It never falls, and is 1 only when all steps have ended.
 
-        Counted in steps, and within those whose size is known in bytes: they are through, or were sent.
+        It is measured in steps, and in bytes for steps whose size is known.
         """
         if self.ended >= self.planned:
             return 1.0
@@ -92,18 +92,18 @@ class Tally:
 
     @property
     def rate(self) -> str:
-        """The average so far: `24.0 MiB/s`, or "" while it says nothing."""
+        """The average rate since the plan: `24.0 MiB/s`, or "" before the first byte."""
         seconds = self.last - self.began
         return f"{size(self.sent / seconds)}/s" if self.sent and seconds > 0 else ""
 
     @property
     def steps(self) -> str:
-        """Count steps: `3/12`, `3/12, 1 failed`."""
+        """Ended and planned steps: `3/12`, `3/12, 1 failed`."""
         return f"{self.ended}/{self.planned}{f', {self.bad} failed' if self.bad else ''}"
 
 
 class _Lines:
-    """Now and then a line that says how far a run is, and one for each host that has to be asked again."""
+    """Prints the progress of each run every ten seconds, and each host that is retried once."""
 
     def __init__(self) -> None:
         self._runs: dict[str, Tally] = {}
@@ -133,7 +133,7 @@ def _progress() -> Progress:
     from rich import console, progress, table, text  # noqa: PLC0415 - only a terminal pays for rich
 
     class Bar(progress.BarColumn):
-        """Draws nothing where there is no total to tell of."""
+        """A bar that is blank when there is no total."""
 
         def render(self, task: progress.Task) -> Any:
             return text.Text("") if task.total is None else super().render(task)
@@ -148,7 +148,7 @@ def _progress() -> Progress:
 
 
 class _Bars:
-    """A line for what is read, and a bar for each target; while a mirror is planned, a line that says so."""
+    """Draws a bar for each target, a line for the bytes read, and a line for each mirror that is being planned."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

@@ -33,8 +33,8 @@ def publish(
     names = _names(branch, pr, commit, describe)
     given = [text for text in (layout, archive, image) if text]
     if len(given) != 1:
-        raise UsageError("name the build by exactly one of --layout, --archive, --image")
-    # A daemon works in another directory than the one in which the path was typed.
+        raise UsageError("give the build by exactly one of --layout, --archive, --image")
+    # The daemon has another working directory.
     source = image or ("oci:" if layout else "docker-archive:") + str(Path.cwd() / given[0])
     publication = Publication(source, names, if_newest=if_newest)
     run = ask(Publish(name, publication), config, state, quiet=json or quiet)
@@ -44,9 +44,9 @@ def publish(
 def _names(branch: str | None, pr: int | None, commit: str | None, describe: str | None) -> tuple[str, str]:
     build = commit or describe
     if not build or (commit and describe):
-        raise UsageError("say which build it is by exactly one of --commit and --describe")
+        raise UsageError("give exactly one of --commit and --describe")
     if branch and pr is None:
         return build_tags(branch, build)
     if pr is not None and not branch:
         return pull_request_tags(pr, build)
-    raise UsageError("say where it comes from by exactly one of --branch and --pr")
+    raise UsageError("give exactly one of --branch and --pr")

@@ -1,4 +1,4 @@
-"""`mirrord restore`: bring back what a run overwrote or deleted."""
+"""`mirrord restore`: restore what a run overwrote or deleted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def restore(
 ) -> int:
     """Run the command and return its exit code."""
     if release and backup is None:
-        raise UsageError("--release goes with the name of what was brought back")
+        raise UsageError("--release needs the name of what was restored")
     if backup is None:
         backups = ask(Backups(name), config, state, quiet=json)
         if json:
@@ -35,7 +35,7 @@ def restore(
             rows = [(entry.name or "none", entry.item, digest(entry.digest), entry.why) for entry in backups]
             table(("BACKUP", "WAS", "CONTENT", "WHY"), rows)
         else:
-            say(f"{name}: there is no backup of anything that was overwritten or deleted")
+            say(f"{name}: there are no backups of overwritten or deleted refs")
         return 0
     run = ask(Restore(name, backup, release), config, state, quiet=json or quiet)
     return report(run, Show.of(quiet=quiet, verbose=verbose), json=json)

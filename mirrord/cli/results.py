@@ -1,4 +1,4 @@
-"""What people see of plans and runs, and the exit codes of the commands that made them."""
+"""Prints plans and runs, and derives the exit codes of commands from them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
 
 ALIKE: Final = 10
-"""So many steps that ended alike, or sentences of one kind, have a line each; more are folded."""
-NAMED: Final = 3  # names in a line that stands for many
+"""Up to this many steps with one result, or sentences of one kind, get a line each; more are folded into one line."""
+NAMED: Final = 3  # names in a folded line
 
 _MARKS = {Outcome.KEPT: "there", Outcome.LEFT_OUT: "left out", Outcome.FAILED: "FAILED"}  # else the outcome's own word
 _HEX = re.compile(r"\b[0-9a-f]{7,128}\b")
@@ -25,18 +25,18 @@ _Thing = TypeVar("_Thing")
 class Show(StrEnum):
     """How much of a plan or a run is printed."""
 
-    FOLDED = "folded"  # what ended alike is one row
+    FOLDED = "folded"  # one row for steps with the same result
     ALL = "all"  # a row for each step, whole digests
-    FAILURES = "failures"  # nothing where all is well
+    FAILURES = "failures"  # nothing when everything succeeded
 
     @classmethod
     def of(cls, *, quiet: bool = False, verbose: bool = False) -> Show:
-        """Return what `--quiet` and `--verbose` ask for; who gives both wants to see what failed, and no more."""
+        """Return what `--quiet` and `--verbose` ask for; `--quiet` overrides `--verbose`."""
         return cls.FAILURES if quiet else cls.ALL if verbose else cls.FOLDED
 
 
 def mark(receipt: Receipt) -> str:
-    """Say in a word what became of a step."""
+    """Return the result of a step as one word."""
     if receipt.step.action is Action.DELETE and receipt.outcome is Outcome.DONE:
         return "deleted"
     return _MARKS.get(receipt.outcome, receipt.outcome.value)
@@ -53,7 +53,7 @@ def say_plans(plans: Sequence[Plan], show: Show, *, explain: bool) -> None:
 
 
 def _to_do(steps: Sequence[Step]) -> str:
-    """Count what a plan has: `12 to do (1.2 GiB), 3 up to date, 1 refused`."""
+    """Sum up steps: `12 to do (1.2 GiB), 3 up to date, 1 refused`."""
     counts: Counter[Action] = Counter()
     for step in steps:
         counts[step.action] += step.count
@@ -66,7 +66,7 @@ def _to_do(steps: Sequence[Step]) -> str:
 
 
 def _say_plan(plan: Plan, show: Show, *, explain: bool) -> None:
-    """Print what would be done, and with `explain` also what is left alone."""
+    """Print what would be done, and with `explain` also what is up to date."""
     if plan.error:
         say(f"{plan.mirror} ({plan.kind}): cannot be planned")
         say(f"error: {_text(plan.error, show)}")
@@ -85,7 +85,7 @@ def _say_plan(plan: Plan, show: Show, *, explain: bool) -> None:
 
 
 def _reason(step: Step) -> str:
-    """Return the reason of a step without its names and digests: what it shares with other steps."""
+    """Return the reason of a step without its own names and digests, by which steps are folded."""
     own = {*step.names, step.item}
     return _HEX.sub("…", " ".join(word for word in step.reason.split(" ") if word.rstrip(",:") not in own))
 
@@ -93,7 +93,7 @@ def _reason(step: Step) -> str:
 def _folded(
     things: Sequence[_Thing], key: Callable[[_Thing], Hashable], most: Callable[[_Thing], int]
 ) -> Iterator[Sequence[_Thing]]:
-    """Yield things in their order; more than `most` of one key come together, in the place of the first."""
+    """Yield things in their order; more than `most` with one key come together, in the place of the first."""
     groups: dict[Hashable, list[_Thing]] = {}
     keys = [key(thing) for thing in things]
     for thing, its in zip(things, keys, strict=True):
@@ -107,18 +107,18 @@ def _folded(
 
 
 def _names(steps: Sequence[Step], left: Sequence[str] = ()) -> str:
-    """Write what steps call their content: `main-0123abc, main`, or that it has no name there; without names `left`."""
+    """List the names of steps, without those in `left`: `main-0123abc, main`; `(by digest)` for none."""
     return _listed([", ".join(name for name in step.names if name not in left) or "(by digest)" for step in steps])
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Write the first of many names."""
+    """List names, and of many the first ones."""
     more = f" and {len(names) - NAMED} more (-v shows all)" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
 
 
 def _digest(steps: Sequence[Step], show: Show) -> str:
-    """Return the digest of a step alone: of many each has its own."""
+    """Return the digest of a single step, "" for several steps."""
     if len(steps) > 1:
         return ""
     return steps[0].digest if show is Show.ALL else short(steps[0].digest)
@@ -129,7 +129,7 @@ def _text(text: str, show: Show) -> str:
 
 
 def _say_beside(decided: Plan | Run, show: Show) -> None:
-    """Print what a plan or a run says beside its steps."""
+    """Print what is missing, the problems and the remarks of a plan or a run."""
     plan = decided if isinstance(decided, Plan) else decided.plan
     texts = [("missing", plan.missing if plan else ())]
     if show is not Show.FAILURES:
@@ -143,7 +143,7 @@ def _say_beside(decided: Plan | Run, show: Show) -> None:
 
 
 def say_runs(runs: Sequence[Run], show: Show) -> None:
-    """Print what became of runs, and with several of them their sum at the end."""
+    """Print the results of runs, and with several of them their sum at the end."""
     for run in runs:
         say_run(run, show)
     if len(runs) > 1 and show is not Show.FAILURES:
@@ -153,14 +153,14 @@ def say_runs(runs: Sequence[Run], show: Show) -> None:
 
 
 def _moved(runs: Iterable[Run]) -> str:
-    """Count what came and went: `1.2 MiB read, 2.4 MiB sent`."""
+    """Sum up bytes: `1.2 MiB read, 2.4 MiB sent`."""
     runs = list(runs)
     sent = sum(receipt.sent for run in runs for receipt in run.receipts)
     return f"{size(sum(run.read for run in runs))} read, {size(sent)} sent"
 
 
 def say_run(run: Run, show: Show = Show.FOLDED, *, kept: bool = False) -> None:
-    """Print what became of a run, with `kept` also where there was nothing to do."""
+    """Print the result of a run, with `kept` also the steps that had nothing to do."""
     if show is Show.FAILURES and run.result in (Result.SUCCESS, Result.NOOP):
         return
     keep = [step for step in run.plan.steps if step.action is Action.KEEP] if run.plan else []
@@ -171,7 +171,7 @@ def say_run(run: Run, show: Show = Show.FOLDED, *, kept: bool = False) -> None:
     say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {_moved([run])}{unchanged}{counted}")
     turn = {step: number for number, step in enumerate(run.plan.steps if run.plan else ())}
     receipts = [*run.receipts, *(Receipt(step, Outcome.KEPT) for step in keep if kept)]
-    receipts.sort(key=lambda receipt: turn[receipt.step])  # as planned, whoever was through first
+    receipts.sort(key=lambda receipt: turn[receipt.step])  # in the order of the plan
     _say_receipts([one for one in receipts if one.bad or (one.good and show is not Show.FAILURES)], show)
     _say_refused([step for step in run.plan.steps if step.action is Action.REFUSE] if run.plan else [], show)
     _say_beside(run, show)
@@ -180,7 +180,7 @@ def say_run(run: Run, show: Show = Show.FOLDED, *, kept: bool = False) -> None:
 
 
 def _say_refused(steps: Sequence[Step], show: Show) -> None:
-    """Print a line for each reason."""
+    """Print a line for each reason of refusal."""
     most = len(steps) if show is Show.ALL else 1
     for same in _folded(steps, lambda step: (step.target, _reason(step)), lambda _: most):
         reason = same[0].reason if len(same) == 1 else _reason(same[0])
@@ -189,7 +189,7 @@ def _say_refused(steps: Sequence[Step], show: Show) -> None:
 
 
 def _say_receipts(receipts: Sequence[Receipt], show: Show) -> None:
-    """Print a row for each receipt, or for many that ended alike; for one cause of bad ends always one."""
+    """Print a row for each receipt, or for many with one result; receipts with one cause of failure share one row."""
 
     def most(receipt: Receipt) -> int:
         return len(receipts) if show is Show.ALL else 1 if receipt.bad else ALIKE
@@ -205,7 +205,7 @@ def _say_receipts(receipts: Sequence[Receipt], show: Show) -> None:
 
 
 def _say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows, if any, without the columns in which nothing stands."""
+    """Print rows, if any, without empty columns."""
     used = [column for column in range(len(head)) if any(row[column] for row in rows)]
     if rows:
         table([head[column] for column in used], [[row[column] for column in used] for row in rows])
@@ -216,14 +216,14 @@ _EXITS = {Result.DEFERRED: 75, Result.INTERRUPTED: 130}
 
 
 def plan_exit_code(plans: Sequence[Plan]) -> int:
-    """Return the exit code of a command that made these plans, as the help of `mirrord plan` says."""
+    """Return the exit code of a command that made these plans (see the help of `mirrord plan`)."""
     if not plans or not all(plan.error for plan in plans):
         return 2 if any(plan.error or plan.missing for plan in plans) else 0
     return _common(plan.code for plan in plans)
 
 
 def _common(codes: Iterable[str]) -> int:
-    """Return what all that went wrong says, when that is one thing and more than that it did."""
+    """Return the exit code that all errors share when it is more specific than 1, else 1."""
     found = {kind_of(code).exit_code for code in codes if code}
     return found.pop() if len(found) == 1 and found <= _RUNS_SAY else MirrordError.exit_code
 

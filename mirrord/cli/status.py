@@ -1,4 +1,4 @@
-"""`mirrord status`: how everything stands."""
+"""`mirrord status`: the state of all mirrors and targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mirrord.commands import GetStatus
 from mirrord.model.run import Result
 from mirrord.report.status import UNITS, MirrorStatus, Status, TargetStatus, counted, status_document
 
-EVERY = 2.0  # seconds between two looks
+EVERY = 2.0  # seconds between two updates of --watch
 
 
 def status(*, config: Path | None, state: Path | None, watch: bool, json: bool) -> int:
@@ -49,7 +49,7 @@ def _show(status: Status) -> None:
 
 
 def _next(mirror: MirrorStatus, now: datetime) -> str:
-    """Say when a mirror runs next: `running, 3 of 12 done`, `in 5 min`, `every 6 h` without a daemon, `on demand`."""
+    """Return when a mirror runs: `running, 3 of 12 done`, `in 5 min`, `on demand`; without a daemon `every 6 h`."""
     if mirror.running:
         run = mirror.running
         failed = f", {run.failed} failed" if run.failed else ""
@@ -60,7 +60,7 @@ def _next(mirror: MirrorStatus, now: datetime) -> str:
 
 
 def _say_beside(mirror: MirrorStatus) -> None:
-    """Print what is wrong with a mirror and its targets, each thing once, and what is worth knowing."""
+    """Print the errors, problems and remarks of a mirror and its targets, each once."""
     messages = {target.last_error.message for target in mirror.targets if target.last_error}
     own = mirror.last_error
     for target in (*([mirror] if own and own.message not in messages else []), *mirror.targets):
@@ -81,7 +81,7 @@ _OTHERS = re.compile(r"\S+ and ([0-9]{1,9}) more: ")
 
 
 def _items(trouble: str) -> int:
-    """Return of how many items a trouble tells: `v1 and 2 more: …` is the word of `record.summary`."""
+    """Return the number of items that a trouble is about: `record.summary` writes `v1 and 2 more: …`."""
     others = _OTHERS.match(trouble)
     return 1 + int(others[1]) if others else 1
 

@@ -1,4 +1,4 @@
-"""What was moved where, as it is written down: before it is done, and once more when it is known what came of it."""
+"""Moves of names at targets: written down before they are made, and again when their outcome is known."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from enum import StrEnum
 
 
 class Settled(StrEnum):
-    """What came of a move."""
+    """The outcome of a move."""
 
     OPEN = "open"  # nobody has looked yet
     DONE = "done"  # the name stands for what it shall
     UNDONE = "undone"  # it stands for what it did before
-    OTHER = "other"  # it stands for something else, or nobody can find out any more
+    OTHER = "other"  # it stands for something else, or the outcome cannot be determined
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class LedgerEntry:
     mirror: str
     target: str
     name: str  # the tag, the ref, the chart version or the index
-    place: str  # the target's address; an entry says nothing about another one
+    place: str  # the target's address; the entry is not valid for another one
     before: str | None  # digest that it stood for; None when there was none, or nobody knew
     after: str | None  # digest that it shall stand for; None when it goes
     run: datetime  # when the run began that moved it

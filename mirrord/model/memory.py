@@ -1,4 +1,4 @@
-"""What a record says of targets: evidence, not truth. When it was lost nothing breaks."""
+"""What the record knows of targets: evidence, not truth. Losing it breaks nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class LastSeen:
 
     digest: str  # the item's content there
     at: datetime  # when that was last confirmed by the target itself
-    place: str = ""  # where that was (origin and address); what was seen at one place says nothing about another
+    place: str = ""  # where that was (origin and address); it is not valid for another place
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class NamedBuild:
     at: datetime  # when that was last confirmed by the target itself
     stays: bool = False  # it is the name of one build and never moves to another
     beside: str = ""  # the other name of that build: of a name that moves the one that stays, and the other way round
-    created: datetime | None = None  # when that build was made, as it says itself, or None
+    created: datetime | None = None  # creation time of that build by its own metadata, or None
     # the newest annotated build that the mirror's own source gave it to; None when it never did
     ahead: datetime | None = None
     number: int = 0  # of the last publish that gave it; 0 when none did

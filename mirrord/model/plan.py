@@ -15,7 +15,7 @@ from mirrord.model.memory import NamedBuild
 class Item:
     """One thing that can be mirrored: an image tag, a chart version, a Git ref."""
 
-    name: str  # what people call it; unique in its mirror
+    name: str  # its name; unique in its mirror
     digest: str  # identity of its content, opaque outside its syncer
     size: int | None = None  # bytes to move when nothing of it is at the target, or None when unknown
 
@@ -25,7 +25,7 @@ class Action(StrEnum):
 
     COPY = "copy"  # content is not known to be there, or the name points elsewhere
     KEEP = "keep"  # nothing to do; listed so that a plan explains itself
-    REFUSE = "refuse"  # must not be done; the reason says why
+    REFUSE = "refuse"  # must not be done; `reason` has the cause
     DELETE = "delete"
 
 
@@ -37,15 +37,15 @@ class Step:
     item: str  # the item's name
     digest: str  # the content the target shall have
     target: str  # the target's name in the configuration
-    names: tuple[str, ...]  # what the content shall be called there (tags, versions, refs), in publishing order
+    names: tuple[str, ...]  # tags, versions or refs of the content at the target, in publishing order
     reason: str  # one sentence, for people
-    size: int | None = None  # bytes that may have to move, or None when only doing will tell
+    size: int | None = None  # bytes that may have to be sent, or None when unknown before the transfer
     group: str = ""  # steps of one group are handed to the syncer together (one read, many writes)
     stays: frozenset[str] = frozenset()  # those of `names` that never move to other content
-    named: tuple[NamedBuild, ...] = ()  # what is to be remembered of names when the step has ended well
+    named: tuple[NamedBuild, ...] = ()  # what is remembered of names when the step succeeds
     left: tuple[str, ...] = ()  # one sentence for each name that was asked for and is left as it is
     unless_newer: bool = False  # names that move are left alone where they stand for something newer
-    confirmed: bool = False  # the target itself said, for this plan, that it has the content under all names
+    confirmed: bool = False  # the target confirmed for this plan that it has the content under all names
     passing: bool = False  # what is there is asked anew each time, so there is nothing to remember of it
     count: int = 1  # how many items it stands for
 
@@ -63,13 +63,13 @@ class Plan:
     kind: str
     at: datetime  # when it was decided
     steps: tuple[Step, ...] = ()  # in the order in which they are started
-    # what upstream offers and was left out, because it is wrong there, one sentence each. They are counted and told,
-    # and a run is as good as without them.
+    # what was left out because it is wrong upstream, one sentence each. Problems are counted and reported, and do not
+    # change the result of a run.
     problems: tuple[str, ...] = ()
-    # what the operator asked for by name and cannot be had, or not be found out, one sentence each: a run with such is
-    # no good one
+    # what the configuration names and the source does not have, or cannot be asked for, one sentence each: a run with
+    # missing items is not a success
     missing: tuple[str, ...] = ()
-    # what is worth knowing and no problem: what was put right, what differs upstream and stays as it is
+    # other notes: what was corrected, what differs upstream and was not changed
     remarks: tuple[str, ...] = ()
     error: str = ""  # why nothing could be decided (the source as a whole cannot be read…), or ""
     code: str = ""  # `MirrordError.code` of that, or ""

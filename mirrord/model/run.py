@@ -17,32 +17,32 @@ class Outcome(StrEnum):
     """How a step ended."""
 
     DONE = "done"
-    KEPT = "kept"  # turned out to be there already
-    LEFT_OUT = "left_out"  # what upstream has there is wrong, and no fault of ours or the target's: a problem
-    REFUSED = "refused"  # a rule of ours forbids it, or the other side said no; trying again will not help
+    KEPT = "kept"  # was already at the target
+    LEFT_OUT = "left_out"  # it is wrong upstream: a problem, and no failure of this run
+    REFUSED = "refused"  # forbidden by a rule, or rejected by the target; retrying will not help
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a step."""
+    """The result of a step."""
 
     step: Step
     outcome: Outcome
     detail: str = ""  # one sentence, for people; redacted
     code: str = ""  # `MirrordError.code` of what went wrong, or ""
     sent: int = 0  # bytes of content written to the target for this step
-    mounted: int = 0  # blobs taken over without sending a byte (mount, or already there)
+    mounted: int = 0  # blobs that needed no upload (mounted, or already there)
     seconds: float = 0.0  # wall time from start of its batch to the end of this step
-    # what was left out on the way because it is wrong upstream, one sentence, or "" (see `Plan.problems`)
+    # what was left out during the step because it is wrong upstream, one sentence, or "" (see `Plan.problems`)
     problem: str = ""
-    remark: str = ""  # what was put right on the way, one sentence, or ""
-    # those names of the step that doing showed to be better left as they are; `remark` says why
+    remark: str = ""  # what was corrected during the step, one sentence, or ""
+    # names of the step that were not moved after all; `remark` has the reason
     left: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
-        """Whether the target now has what the plan wanted."""
+        """Whether the target has what was planned."""
         return self.outcome in (Outcome.DONE, Outcome.KEPT)
 
     @property
@@ -58,7 +58,7 @@ class Result(StrEnum):
     NOOP = "noop"
     PARTIAL = "partial"
     FAILED = "failed"
-    DEFERRED = "deferred"  # rate-limited: nothing is wrong, later it will work
+    DEFERRED = "deferred"  # rate-limited: it will work later
     INTERRUPTED = "interrupted"
 
 

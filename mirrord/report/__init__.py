@@ -1,1 +1,1 @@
-"""Room 5: tell. Status and health are pure; logs and metrics listen to events."""
+"""Room 5: report. Status and health are pure; logs and metrics listen to events."""

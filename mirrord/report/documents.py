@@ -1,7 +1,7 @@
 """Plans, runs and events as JSON documents, by pydantic and the dataclasses themselves. Pure.
 
-`run_document` and `plan_document` are for machines (`--json`). What goes over the control socket is written by `pieces`
-and `event_document`, and is the same values again at the other end, by `Gathering` and `event_from`.
+`run_document` and `plan_document` are the output of `--json`. On the control socket values are written by `pieces` and
+`event_document`, and read by `Gathering` and `event_from`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Is the process alive, ready, started? Pure verdicts, each with its reason.
 
-Health is about this process and never about registries: a source that is down is a matter for
-`/status` and for an alert on `mirrord_sync_last_success_timestamp_seconds`. What makes it unhealthy is
-what a restart can mend: an event loop that stands still, or a run that outlived its own cancellation
+Health is about this process and never about registries: for a source that is down there are
+`/status` and an alert on `mirrord_sync_last_success_timestamp_seconds`. A process is unhealthy when a
+restart helps: its event loop does not run, or a run does not end although it was cancelled
 (zot issue 4357: everything hung while the probes stayed green).
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 TICK_LIMIT = 30.0
-"""Seconds without a tick of the event loop after which it counts as standing still."""
+"""Seconds without a tick after which the event loop counts as stalled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Health:
     """What is known about the process at one moment."""
 
     tick_age: float = 0.0  # seconds since the event loop last ticked
-    overdue: tuple[str, ...] = ()  # mirrors whose run is still there although it was cancelled at its deadline
+    overdue: tuple[str, ...] = ()  # mirrors whose run has not ended although it was cancelled at its deadline
     scheduled: bool = True  # the schedule is running
     storage: str = ""  # what is wrong with the state on disk
     stopping: bool = False  # we were asked to end
@@ -28,7 +28,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answers to one probe: by the name of each check what is wrong there, or ""."""
+    """The answer to one probe: the error of each check by its name, "" when it passed."""
 
     checks: Mapping[str, str]
 
@@ -48,12 +48,12 @@ class Verdict:
         return "\n".join([*lines, "passed" if self.good else "failed"]) + "\n"
 
     def without(self, names: Sequence[str]) -> Verdict:
-        """Leave out the checks that somebody does not want to hear about (`?exclude=`)."""
+        """Leave out the checks named in `?exclude=`."""
         return Verdict({name: wrong for name, wrong in self.checks.items() if name not in names})
 
 
 def live(health: Health) -> Verdict:
-    """Say whether a restart would help."""
+    """Return whether the process is alive: a restart would not help."""
     still, overdue = health.tick_age >= TICK_LIMIT, ", ".join(health.overdue)
     return Verdict(
         {
@@ -64,12 +64,12 @@ def live(health: Health) -> Verdict:
 
 
 def started(_: Health) -> Verdict:
-    """Say whether starting is over: it is when somebody answers, with a configuration, and after sweeping."""
+    """Return whether the start is complete; a process that answers has read its configuration and swept its state."""
     return Verdict({"configuration": "", "sweep": ""})
 
 
 def ready(health: Health) -> Verdict:
-    """Say whether to send work and clients here."""
+    """Return whether the process takes work and clients."""
     return Verdict(
         {
             **started(health).checks,

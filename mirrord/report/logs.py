@@ -29,24 +29,24 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 NAMES = frozenset(
     {
-        "answer.broken",  # what is served broke off in the middle; `path`, `error`
-        "daemon.notice",  # something the operator should know, in `message`
+        "answer.broken",  # an answer to a client ended early; `path`, `error`
+        "daemon.notice",  # a notice for the operator in `message`
         "daemon.ready",  # listening; `address`
         "daemon.stopped",  # the last line
         "daemon.stopping",  # a signal came; `signal`
         "http.request",  # one exchange (debug)
         "http.retry",  # tried again after `delay`
-        "http.rate_limit",  # what a host says is left of a quota (debug)
+        "http.rate_limit",  # the rest of a quota, as reported by a host (debug)
         "library",  # a warning of a library we use, in `message`
         "reload.done",  # a new configuration is in use
-        "reload.refused",  # the old one stays; `error`
+        "reload.refused",  # the old one stays in use; `error`
         "run.finished",  # the one summary line of a run
-        "run.planned",  # what it is about to do
-        "run.skipped",  # a tick that did nothing; `reason`
+        "run.planned",  # the number of steps
+        "run.skipped",  # a scheduled run that did not start; `reason`
         "run.started",
         "step.done",
         "step.failed",
-        "step.left_out",  # what upstream has is wrong; `problem`
+        "step.left_out",  # left out because it is wrong upstream; `problem`
         "trust.refused",  # a secret was not sent, or an address not dialled
     }
 )
@@ -90,7 +90,7 @@ def line(event: events.Event) -> Line | None:  # noqa: C901, PLR0911 - one case 
         case events.RateLimit(host, remaining):
             return Line("debug", "http.rate_limit", {"host": host, "remaining": remaining})
         case _:
-            return None  # bytes on their way: metrics count them
+            return None  # transferred bytes: metrics count them
 
 
 def _step(mirror: str, receipt: Receipt) -> Line:
@@ -147,7 +147,7 @@ class Logs:
         )
 
     def __call__(self, event: events.Event) -> None:
-        """Write the line that `event` is worth, if any."""
+        """Write the line for `event`, if it has one."""
         entry = line(event)
         if entry is not None:
             self.write(entry.level, entry.name, **entry.fields)
@@ -197,14 +197,14 @@ class _Libraries(logging.Handler):
 
 
 def clean(value: Any, depth: int = 0) -> Any:
-    """Make a value fit for a line: redacted, without control characters, short, not deep."""
+    """Prepare a value for a log line: redacted, without control characters, short, not nested deeply."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if depth < _DEEPEST and isinstance(value, Mapping):
         return {str(key)[:LONGEST]: clean(entry, depth + 1) for key, entry in list(value.items())[:100]}
     if depth < _DEEPEST and isinstance(value, list | tuple):
         return [clean(entry, depth + 1) for entry in value[:100]]
-    # Redact before cutting: half a secret is a secret that redaction no longer knows.
+    # Redact before cutting: redaction does not recognize half a secret.
     text = redact(str(value))
     short = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", short)

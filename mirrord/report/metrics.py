@@ -1,7 +1,7 @@
 """The only door to prometheus_client: events in, Prometheus text out.
 
-Labels hold names that the operator wrote (mirrors, targets) and hosts, never a tag, digest or URL. Hosts
-are bounded besides: an upstream that redirects to ever new names fills one series called `other`.
+Labels are names from the configuration (mirrors, targets) and hosts, never a tag, digest or URL. The number of
+hosts is bounded: those of an upstream that redirects to ever new names share one series called `other`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
 _REQUEST_SECONDS = (0.005, 0.02, 0.1, 0.5, 2, 10, 60, 600)
 
 
-# When a series began is a fifth of all lines, and nobody's question.
+# The creation times of series are a fifth of all lines, and nothing uses them.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no type for it
 
 
@@ -50,15 +50,15 @@ class Metrics:
         PlatformCollector(registry=self._registry)
         self._gauge("build_info", "Constant 1; the version is the label.", "version").labels(version).set(1)
         self.success = self._gauge(
-            "sync_last_success_timestamp_seconds", "End of the last good run.", "mirror", "target"
+            "sync_last_success_timestamp_seconds", "End of the last successful run.", "mirror", "target"
         )
         self.attempt = self._gauge("sync_last_attempt_timestamp_seconds", "End of the last run.", "mirror")
-        self.failures = self._gauge("sync_consecutive_failures", "Bad runs since the last good one.", "mirror")
-        self.problems = self._gauge("sync_problems", "What was left out, because it is wrong upstream.", "mirror")
+        self.failures = self._gauge("sync_consecutive_failures", "Failed runs since the last successful one.", "mirror")
+        self.problems = self._gauge("sync_problems", "Items left out because they are wrong upstream.", "mirror")
         self.active = self._gauge("sync_in_progress", "Whether a run is under way.", "mirror")
-        self.next_run = self._gauge("sync_next_run_timestamp_seconds", "When the schedule fires next.", "mirror")
+        self.next_run = self._gauge("sync_next_run_timestamp_seconds", "Time of the next scheduled run.", "mirror")
         self.runs = self._counter("sync_runs", "Runs that ended.", "mirror", "kind", "result")
-        self.skipped = self._counter("sync_runs_skipped", "Ticks that started nothing.", "mirror", "reason")
+        self.skipped = self._counter("sync_runs_skipped", "Scheduled runs that did not start.", "mirror", "reason")
         self.duration = self._histogram("sync_duration_seconds", "Wall time of runs.", "mirror", _SECONDS)
         self.planned = self._counter("items_planned", "Steps with something to do.", "mirror", "kind")
         self.copied = self._counter("items_copied", "Steps that wrote.", "mirror", "kind")
@@ -70,16 +70,18 @@ class Metrics:
             "upstream_request_duration_seconds", "Time of HTTP exchanges.", "host", _REQUEST_SECONDS
         )
         self.retries = self._counter("upstream_retries", "Requests tried again.", "host", "reason")
-        self.quota = self._gauge("upstream_ratelimit_remaining", "What a host says is left.", "host")
-        self.refused = self._counter("trust_refused", "Secrets not sent and addresses not dialled.", "reason")
-        self.reload = self._gauge("config_last_reload_successful", "Whether the last reload was taken.")
-        self.reloaded = self._gauge("config_last_reload_success_timestamp_seconds", "When it was taken.")
-        self.lag = self._gauge("event_loop_lag_seconds", "How late the last tick of the event loop was.")
+        self.quota = self._gauge("upstream_ratelimit_remaining", "Requests left, as reported by the host.", "host")
+        self.refused = self._counter("trust_refused", "Secrets not sent and connections not opened.", "reason")
+        self.reload = self._gauge("config_last_reload_successful", "Whether the last reload succeeded.")
+        self.reloaded = self._gauge(
+            "config_last_reload_success_timestamp_seconds", "Time of the last successful reload."
+        )
+        self.lag = self._gauge("event_loop_lag_seconds", "Delay of the last tick of the event loop.")
         self.free = self._gauge("storage_free_bytes", "Free space where the state is.")
         self.lost = self._gauge("log_lines_lost", "Log lines that could not be written.")
 
     def follow(self, mirrors: Iterable[Mirror], standing: Iterable[Standing], at: datetime) -> None:
-        """Take a configuration: series of mirrors that are gone go, those of new ones appear with what is known."""
+        """Follow a configuration: remove the series of removed mirrors, add those of new ones."""
         configured = {mirror.name: frozenset(target.name for target in mirror.targets) for mirror in mirrors}
         for name in self._targets.keys() - configured.keys():
             for series in (
@@ -162,7 +164,7 @@ class Metrics:
             self.failures.labels(run.mirror).inc()
 
     def remember(self, standing: Iterable[Standing]) -> None:
-        """Take over what the record says (after each run, and at start: a restart must not look like a failure)."""
+        """Take the state from the record, after each run and at the start: a restart must not look like a failure."""
         for entry in standing:
             if entry.mirror not in self._targets or entry.target not in self._targets[entry.mirror] | {""}:
                 continue

@@ -1,4 +1,4 @@
-"""One status for people and machines: what each mirror did last, how it stands, when it runs next. Pure.
+"""The status for people and machines: the last run, the state and the next run of each mirror. Pure.
 
 `status_document` is plain JSON; `docs/reference` describes it. Times are RFC 3339 in UTC, or null.
 """
@@ -27,7 +27,7 @@ _NOTHING = Noted()
 
 
 def rfc3339(at: datetime | None) -> str | None:
-    """Write a time in UTC, to the second."""
+    """Format a time in UTC, to the second."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
@@ -36,7 +36,7 @@ At = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A run under way; how many `steps` have something to do is None until the plan is known."""
+    """A run that has not ended; `steps` counts the steps to do, and is None until the plan is known."""
 
     trigger: str
     started: At
@@ -47,7 +47,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class ErrorStatus:
-    """What went wrong; `permanent` means that waiting will not mend it."""
+    """An error; `permanent` means that retrying will not help."""
 
     code: str
     message: str
@@ -100,13 +100,13 @@ class Status:
 
 
 def status_document(status: Status) -> Document:
-    """Write a status for machines."""
+    """Return a status as a JSON document."""
     document: Document = adapter(Status).dump_python(status, mode="json", exclude={"mirrors"})
     return {**document, "mirrors": [mirror_document(mirror) for mirror in status.mirrors]}
 
 
 def mirror_document(mirror: MirrorStatus) -> Document:
-    """Write the status of a mirror for machines; the troubles of a last run stand beside it, as ever."""
+    """Return the status of a mirror as a JSON document; troubles are beside `last_run`, not in it."""
     left = {"last_run": {"troubles"}}
     document: Document = adapter(MirrorStatus).dump_python(
         mirror, mode="json", exclude={**left, "targets": {"__all__": left}}
@@ -115,20 +115,20 @@ def mirror_document(mirror: MirrorStatus) -> Document:
 
 
 class Board:
-    """How everything stands, in memory: what a run changes is told to it, and only that is put together anew."""
+    """The state of all mirrors in memory. `learn` updates it, and only changed mirrors are built anew."""
 
     def __init__(self, standing: Iterable[Standing] = ()) -> None:
-        """Begin with what the record says."""
+        """Begin with the state in the record."""
         self._known: dict[str, Mapping[str, Standing]] = {}
         self._made: Mapping[str, tuple[_Sources, MirrorStatus]] = {}
         self.learn(standing)
 
     def known(self, mirror: str) -> Mapping[str, Standing]:
-        """Return how a mirror ("") and its targets stand, by the target's name."""
+        """Return the state of a mirror ("") and of its targets, by the target's name."""
         return self._known.get(mirror, {})
 
     def learn(self, standing: Iterable[Standing]) -> None:
-        """Take over how these mirrors stand now, each with all its targets."""
+        """Take the current state of these mirrors, each with all its targets."""
         found = defaultdict[str, dict[str, Standing]](dict)
         for entry in standing:
             found[entry.mirror][entry.target] = entry
@@ -171,7 +171,7 @@ class Board:
 
 
 _Sources = tuple[Mirror, Mapping[str, Standing], Running | None, datetime | None, str]
-"""All that the status of a mirror follows from."""
+"""Everything that the status of a mirror is made from."""
 
 
 def _mirror(
@@ -196,7 +196,7 @@ def _mirror(
         targets=targets,
         address=address,
     )
-    # Not all that is counted at a target is remembered one by one.
+    # Not every counted item is remembered by name.
     return replace(own, items=max([own.items, *(target.items for target in targets)]))
 
 
@@ -218,7 +218,7 @@ def _fields(standing: Standing | None) -> dict[str, Any]:
 
 
 def scheduled(schedule: Schedule | None) -> str:
-    """Write a schedule for people: `every 6 h`, `17 3 * * * UTC`, or "" for none."""
+    """Format a schedule: `every 6 h`, `17 3 * * * UTC`, or "" for none."""
     if schedule is None:
         return ""
     if schedule.every is None:
@@ -229,11 +229,11 @@ def scheduled(schedule: Schedule | None) -> str:
 
 
 UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60))
-"""Of time, with their seconds; the longest first."""
+"""Units of time with their seconds, the longest first."""
 
 
 def counted(last: LastRun | None) -> str:
-    """Return counts for people: `3 written · 1 deleted · 3221 up to date`."""
+    """Format the counts of a run: `3 written · 1 deleted · 3221 up to date`."""
     if last is None:
         return ""
     words = {"done": "written", "deleted": "deleted", "kept": "up to date", "refused": "refused", "failed": "failed"}

@@ -306,7 +306,7 @@ async def test_healthcheck(desk: Desk, dead: str) -> None:
     said = await desk.run("healthcheck", "--listen", dead)
     assert (said.status, said.err) == (
         1,
-        f"{dead}: no daemon answers: Connection refused; where it listens elsewhere, say so with --listen\n",
+        f"{dead}: no daemon answers: Connection refused; if it listens elsewhere, use --listen\n",
     )
     assert "127.0.0.1:8080" in one_line(await desk.run("healthcheck", MIRRORD_LISTEN="bogus"), 64)
     said = await desk.run("healthcheck", "--listen", dead, "--json")
