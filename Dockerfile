@@ -24,7 +24,7 @@ LABEL org.opencontainers.image.title="mirrord" \
       org.opencontainers.image.revision="${REVISION}"
 # The user has a name because ssh refuses to run as one that has none.
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends ca-certificates git openssh-client \
+ && apt-get install --yes --no-install-recommends ca-certificates git openssh-client tini \
  && rm -rf /var/lib/apt/lists/* \
  && groupadd --gid 65532 mirrord \
  && useradd --uid 65532 --gid mirrord --home-dir /var/lib/mirrord --no-create-home --shell /usr/sbin/nologin mirrord \
@@ -46,5 +46,6 @@ VOLUME ["/var/lib/mirrord"]
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["mirrord", "healthcheck"]
-ENTRYPOINT ["mirrord"]
+# tini is process 1: it passes signals on, and collects processes that git leaves behind when it is killed.
+ENTRYPOINT ["tini", "--", "mirrord"]
 CMD ["serve", "-c", "/etc/mirrord/conf.d"]

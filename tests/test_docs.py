@@ -165,7 +165,7 @@ def usage_line(line: str) -> bool:
 def commands(page: Path) -> Iterator[list[str]]:
     """Yield the words of every `mirrord` command that a page tells people to type."""
     typed = [line[2:] for text in fences(page, "console") for line in text.splitlines() if line.startswith("$ ")]
-    typed += [line for text in fences(page, "sh") for line in text.splitlines()]
+    typed += [line for text in fences(page, "sh") for line in text.replace("\\\n", "").splitlines()]
     typed += re.findall(r"(?:- |run: )(mirrord .*)", "\n".join(fences(page, "yaml")))
     typed += [line for text in fences(page, "text") for line in text.splitlines() if not usage_line(line)]
     typed += re.findall(r"`(mirrord [^`]+)`", page.read_text())

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-
 import pytest
 
 from mirrord.testing.servers import require
@@ -12,10 +9,8 @@ from tests.support.container import TOOLS, ContainerImage, built_image, unbuilda
 
 
 @pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerImage]:
+def image(tmp_path_factory: pytest.TempPathFactory) -> ContainerImage:
     if reason := unbuildable():
         pytest.skip(reason)
     require(*TOOLS)
-    folder = tmp_path_factory.mktemp("image")
-    yield built_image(folder)
-    shutil.rmtree(folder)
+    return built_image(tmp_path_factory.mktemp("image"))

@@ -37,8 +37,8 @@ def test_base_is_an_argument() -> None:
 
 
 def test_entrypoint() -> None:
-    """The program is process 1 and gets the signals; no shell is in between."""
-    assert json.loads(FINAL["ENTRYPOINT"]) == ["mirrord"]
+    """Process 1 is an init that passes signals on; no shell is in between."""
+    assert json.loads(FINAL["ENTRYPOINT"]) == ["tini", "--", "mirrord"]
     assert json.loads(FINAL["CMD"]) == ["serve", "-c", "/etc/mirrord/conf.d"]
     assert FINAL["STOPSIGNAL"] == "SIGTERM"
     options, _, command = FINAL["HEALTHCHECK"].partition(" CMD ")

@@ -15,6 +15,7 @@ from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.running import run
 from mirrord.testing.servers import free_port, require
 from tests.support.container import ContainerImage
+from tests.support.processes import children_of
 from tests.support.sshhost import SSHD, SshHost
 
 pytestmark = pytest.mark.timeout(900)  # the first build gets its base
@@ -83,6 +84,27 @@ async def test_serves_and_mirrors_over_ssh(image: ContainerImage, tmp_path: Path
             assert await container.stop() == 0
         assert '"event": "daemon.stopped"' in container.output
         assert not await healthy(image, env)
+
+
+async def test_orphans_are_collected(image: ContainerImage, tmp_path: Path) -> None:
+    """What a killed git leaves behind comes to process 1, which collects it: it stays no zombie."""
+    conf = tmp_path / "conf.d"
+    conf.mkdir(mode=0o755)
+    (conf / "a.yaml").write_text("mirrors: []\n")
+    places, env = {"/etc/mirrord/conf.d": conf}, {"MIRRORD_LISTEN": f"127.0.0.1:{free_port()}"}
+    binds = {"/var/lib/mirrord": volume(tmp_path / "state")}
+    async with image.running(env=env, binds=binds, read_only=places) as container:
+        await container.logged('"event": "daemon.ready"')
+        before = children_of(container.first)
+        assert len(before) == 1
+        await run("nsenter", f"--target={container.first}", "--pid", "sh", "-c", "(sleep 0.5 &)")
+        assert len(children_of(container.first)) == 2
+        async with asyncio.timeout(30):
+            while True:
+                if children_of(container.first) == before:
+                    break
+                await asyncio.sleep(0.1)
+        assert await container.stop() == 0
 
 
 async def healthy(image: ContainerImage, env: Mapping[str, str]) -> bool:

@@ -21,6 +21,7 @@ from typing import Final
 
 import mirrord
 from mirrord.testing.running import Ran, run, started
+from tests.support.processes import children_of
 
 ROOT: Final = Path(__file__).parents[2]
 UNIT: Final = ROOT / "systemd" / "mirrord.service"
@@ -169,12 +170,11 @@ def _make_tree(tree: Path) -> None:
 async def _leader(pid: int, reading: asyncio.Task[bytes]) -> int:
     """Return the process that is number 1 in the container, as this machine knows it."""
     while not reading.done():
-        children = Path(f"/proc/{pid}/task/{pid}/children")
-        for child in children.read_text().split() if children.exists() else ():
+        for child in children_of(pid):
             status = Path(f"/proc/{child}/status").read_text()
             numbers: Sequence[str] = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()
             if numbers[-1] == "1":
-                return int(child)
+                return child
         await asyncio.sleep(0.02)
     raise RuntimeError(f"the container ended: {reading.result().decode(errors='replace')[-2000:]}")
 

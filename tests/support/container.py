@@ -16,6 +16,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -24,11 +25,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from mirrord.testing.running import Ran, run, started
-from tests.support.processes import first_child
+from tests.support.processes import children_of
 
 ROOT: Final = Path(__file__).parents[2]
 TOOLS: Final = ("buildah", "mmdebstrap", "bwrap")
 _BASE: Final = "localhost/mirrord-test-base"
+_DAY: Final = 24 * 3600
 _IMAGE: Final = "localhost/mirrord-test"
 # Builds run as root and mount things on /dev: give them one of their own.
 _APART: Final = ("bwrap", "--bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run", "--cap-add", "ALL")
@@ -62,6 +64,7 @@ class ContainerImage:
         binds: Mapping[str, Path] | None = None,
         read_only: Mapping[str, Path] | None = None,
         tmpfs: Sequence[str] = (),
+        network: bool = True,
     ) -> tuple[str, ...]:
         """Return the command that runs a container: root file system read-only, no capability, process number 1.
 
@@ -73,26 +76,29 @@ class ContainerImage:
             binds: folders of this machine by their place in the container.
             read_only: the same, and files too, which the container may only read.
             tmpfs: empty folders in memory.
+            network: whether it is on the network of this machine; else it has a loopback of its own.
         """
         words = [*(entrypoint or self.config["Entrypoint"]), *(self.config["Cmd"] if arguments is None else arguments)]
-        uid, gid = (user or self.config["User"]).split(":")
-        given = dict(pair.split("=", 1) for pair in self.config["Env"]) | dict(env or {})
         shown = {**{place: Path(place) for place in ("/etc/resolv.conf", "/etc/hosts")}, **(read_only or {})}
         for place, source in {**shown, **(binds or {})}.items():
             self._make_place(place, source)
         return (
             *("bwrap", "--ro-bind", str(self.root), "/", "--dev", "/dev", "--proc", "/proc"),
             *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--as-pid-1", "--die-with-parent"),
+            *(() if network else ("--unshare-net",)),
             *(word for place in tmpfs for word in ("--perms", "1777", "--tmpfs", place)),
             *(word for place, source in (binds or {}).items() for word in ("--bind", str(source), place)),
             *(word for place, source in shown.items() for word in ("--ro-bind", str(source), place)),
             *("--clearenv", "--chdir", "/", "--cap-drop", "ALL"),
             *(word for name in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{name}")),
-            *(word for pair in given.items() for word in ("--setenv", *pair)),
-            *("setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--no-new-privs"),
-            *("--bounding-set=-all", "--inh-caps=-all"),
+            *(word for pair in self.environment(env).items() for word in ("--setenv", *pair)),
+            *_becoming(user or self.config["User"]),
             *("env", f"--chdir={self.config['WorkingDir']}", *words),
         )
+
+    def environment(self, env: Mapping[str, str] | None) -> dict[str, str]:
+        """Return the environment of a container: the image's, and `env` besides."""
+        return dict(pair.split("=", 1) for pair in self.config["Env"]) | dict(env or {})
 
     def _make_place(self, place: str, source: Path) -> None:
         """Make what something is mounted on, as container engines do."""
@@ -112,7 +118,8 @@ class ContainerImage:
         """Run a container as long as the context lasts; options as for `command`."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         async with started(*self.command(arguments, **options), **pipes) as process:
-            container = Container(process)
+            user = options.get("user") or self.config["User"]
+            container = Container(process, user, self.environment(options.get("env")))
             try:
                 yield container
             finally:
@@ -122,9 +129,9 @@ class ContainerImage:
 class Container:
     """A container that runs."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, user: str, env: Mapping[str, str]) -> None:
         assert process.stdout is not None
-        self._process = process
+        self._process, self._user, self._env = process, user, env
         self._output = bytearray()
         self._reading = asyncio.create_task(self._read(process.stdout))
 
@@ -141,9 +148,29 @@ class Container:
                     raise RuntimeError(f"the container ended: {self.output}")
                 await asyncio.sleep(0.05)
 
+    @property
+    def first(self) -> int:
+        """Process 1 of the container, as this machine knows it."""
+        return children_of(self._process.pid)[0]
+
+    async def run(self, *words: str, seconds: float) -> Ran:
+        """Run a program beside process 1, as `docker exec` does."""
+        inside = ("nsenter", f"--target={self.first}", "--mount", "--net", "--pid", "--root")
+        env = (f"{name}={value}" for name, value in self._env.items())
+        return await run(
+            *inside, *_becoming(self._user), "env", "--ignore-environment", "--chdir=/", *env, *words, seconds=seconds
+        )
+
+    async def get(self, path: str, port: int, *, seconds: float) -> int:
+        """Ask for a page on its own loopback, and return the status."""
+        words = ("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}")
+        url = f"http://127.0.0.1:{port}{path}"
+        ran = await run("nsenter", f"--target={self.first}", "--net", *words, url, seconds=seconds)
+        return int(ran.output)
+
     async def stop(self) -> int:
         """Send SIGTERM to process 1, as `docker stop` does, and return the exit code."""
-        os.kill(first_child(self._process.pid), signal.SIGTERM)
+        os.kill(self.first, signal.SIGTERM)
         async with asyncio.timeout(60):
             await self._reading
             return await self._process.wait()
@@ -157,15 +184,20 @@ class Container:
             self._output += piece
 
 
+def _becoming(user: str) -> tuple[str, ...]:
+    uid, gid = user.split(":")
+    right = ("--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all")
+    return ("setpriv", f"--reuid={uid}", f"--regid={gid}", *right)
+
+
 def built_image(folder: Path) -> ContainerImage:
-    """Build the image, and unpack it below `folder`.
+    """Build the image, and unpack it in the cache; `folder` is for what is made on the way.
 
     Raises:
         RuntimeError: a step failed; has its output.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mirrord-ci" / "images"
     cache.mkdir(parents=True, exist_ok=True)
-    root = folder / "root"
     with _alone(cache):
         storage = cache / "storage.conf"
         places = f'graphroot = "{cache}/graph"\nrunroot = "{cache}/run"\n'
@@ -175,11 +207,25 @@ def built_image(folder: Path) -> ContainerImage:
         options = ("--isolation", "chroot", "--layers", "--format", "docker", "--build-arg", f"PYTHON={_BASE}")
         # Both stages have a name, so that what is removed below is what no later build needs.
         _buildah(cache, "build", *options, "--target", "build", "--tag", f"{_IMAGE}-stage", str(ROOT))
-        _buildah(cache, "build", *options, "--tag", _IMAGE, "--output", f"type=local,dest={root}", str(ROOT))
-        _buildah(cache, "rmi", "--prune")
+        _buildah(cache, "build", *options, "--tag", _IMAGE, str(ROOT))
         document = json.loads(_buildah(cache, "inspect", "--type", "image", _IMAGE).stdout)
-    root.chmod(0o755)
+        root = cache / "roots" / document["FromImageID"]
+        if not root.exists():
+            fresh = root.with_suffix(".tmp")
+            _buildah(cache, "build", *options, "--output", f"type=local,dest={fresh}", str(ROOT))
+            fresh.chmod(0o755)
+            fresh.rename(root)
+        os.utime(root)
+        _drop_old(cache)
     return ContainerImage(root, document["Docker"]["config"])
+
+
+def _drop_old(cache: Path) -> None:
+    """Remove what no build needs any more, and images unpacked longer than a day ago."""
+    _buildah(cache, "rmi", "--prune")
+    for old in (cache / "roots").iterdir():
+        if time.time() - old.stat().st_mtime > _DAY:
+            shutil.rmtree(old)
 
 
 def _build_base(cache: Path, folder: Path) -> None:

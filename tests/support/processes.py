@@ -32,12 +32,9 @@ def children() -> set[str]:
     return found
 
 
-def first_child(pid: int) -> int:
-    """Return the process that another one started and not collected yet; LookupError when there is none."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    if not found:
-        raise LookupError(f"process {pid} has no child")
-    return int(found[0])
+def children_of(pid: int) -> list[int]:
+    """Return the processes that the main thread of another one started and not collected yet, zombies too."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def cpu_of(pid: int) -> float:

@@ -1,0 +1,132 @@
+"""The image run as the files for Kubernetes and Compose say: their command, user, environment, mounts and probes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mirrord.daemon.main import LONGEST_STOP
+from mirrord.testing.running import run
+from mirrord.testing.servers import require
+from tests.support.container import ContainerImage
+
+pytestmark = pytest.mark.timeout(900)  # the first build gets its base
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def manifest(name: str) -> Any:
+    return yaml.safe_load((DEPLOY / "kubernetes" / name).read_text())
+
+
+def config_map(folder: Path) -> Path:
+    """Write the ConfigMap as Kubernetes mounts it."""
+    (folder / "..now").mkdir(parents=True)
+    folder.chmod(0o755)
+    (folder / "..data").symlink_to("..now")
+    for name, text in manifest("configmap.yaml")["data"].items():
+        (folder / "..now" / name).write_text(text)
+        (folder / name).symlink_to(f"..data/{name}")
+    return folder
+
+
+def claim(folder: Path, group: int) -> Path:
+    """Make a volume as `fsGroup` leaves it: root's, and the group may write."""
+    folder.mkdir()
+    os.chown(folder, 0, group)
+    folder.chmod(0o2775)
+    return folder
+
+
+async def test_the_pod_runs(image: ContainerImage, tmp_path: Path) -> None:
+    """With no registry in reach the Pod starts, all of its probes succeed, and it ends in time when it is told to."""
+    pod = manifest("deployment.yaml")["spec"]["template"]["spec"]
+    [container], security = pod["containers"], pod["securityContext"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    binds, read_only, tmpfs = dict[str, Path](), dict[str, Path](), list[str]()
+    for mount in container["volumeMounts"]:
+        place, volume = mount["mountPath"], volumes[mount["name"]]
+        if "configMap" in volume:
+            read_only[place] = config_map(tmp_path / "conf")
+        elif "persistentVolumeClaim" in volume:
+            binds[place] = claim(tmp_path / "state", security["fsGroup"])
+        else:
+            assert "emptyDir" in volume
+            tmpfs.append(place)
+    env = {entry["name"]: entry.get("value", "from-the-secret") for entry in container["env"]}
+    user = f"{security['runAsUser']}:{security['runAsGroup']}"
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    [port] = [entry["containerPort"] for entry in container["ports"] if entry["name"] == "http"]
+    options: dict[str, Any] = {"user": user, "env": env, "binds": binds, "read_only": read_only, "tmpfs": tmpfs}
+    async with image.running(container["args"], network=False, **options) as running:
+        await running.logged('"event": "run.finished"')
+        for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+            probe = container[name]
+            assert probe["httpGet"]["port"] == "http"
+            assert await running.get(probe["httpGet"]["path"], port, seconds=probe.get("timeoutSeconds", 1) + 5) == 200
+        told = await running.run("mirrord", "status", seconds=60)  # as with `kubectl exec`
+        assert told.status == 1
+        assert "craned: registry-1.docker.io: the name cannot be resolved" in told.output
+        assert await running.stop() == 0
+    assert "from-the-secret" not in running.output
+    assert pod["terminationGracePeriodSeconds"] > LONGEST_STOP
+
+
+def test_busy_is_not_dead() -> None:
+    """The liveness probe gives up after two minutes; the event loop counts as hanging after 30 seconds."""
+    [container] = manifest("deployment.yaml")["spec"]["template"]["spec"]["containers"]
+    probe = container["livenessProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 120
+    assert probe["timeoutSeconds"] < probe["periodSeconds"]
+
+
+def test_the_network_policy_meets_the_pod() -> None:
+    """It selects the Pod, opens its port, and lets it reach name servers and all but link-local addresses."""
+    policy, template = manifest("networkpolicy.yaml")["spec"], manifest("deployment.yaml")["spec"]["template"]
+    assert policy["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    [port] = template["spec"]["containers"][0]["ports"]
+    assert [entry["port"] for rule in policy["ingress"] for entry in rule["ports"]] == [port["name"]]
+    names, others = policy["egress"]
+    assert {(entry["protocol"], entry["port"]) for entry in names["ports"]} == {("UDP", 53), ("TCP", 53)}
+    assert [block["ipBlock"]["except"] for block in others["to"]] == [["169.254.0.0/16"], ["fe80::/10"]]
+
+
+async def test_compose_runs(image: ContainerImage, tmp_path: Path) -> None:
+    """What docker-compose reads in compose.yaml runs, is healthy, and has the time that a stop may take."""
+    require("docker-compose")
+    file = DEPLOY / "compose" / "compose.yaml"
+    read = await run("docker-compose", "--file", file, "config")
+    assert read.status == 0, read.output
+    [service] = yaml.safe_load(read.output)["services"].values()
+    conf, state = tmp_path / "conf.d", tmp_path / "state"
+    conf.mkdir(mode=0o755)
+    (conf / "a.yaml").write_text("mirrors: []\n")
+    state.mkdir()
+    user = image.config["User"]
+    os.chown(state, *map(int, user.split(":")))  # a named volume takes the owner from the image
+    binds, read_only = dict[str, Path](), dict[str, Path]()
+    for volume in service["volumes"]:
+        source, place, mode = volume.split(":")
+        if source == str(file.parent / "conf.d"):
+            assert mode == "ro"
+            read_only[place] = conf
+        else:
+            assert (source, mode) == ("state", "rw")
+            binds[place] = state
+    assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+    [port] = service["ports"]
+    host, _, inside = port.removesuffix("/tcp").rpartition(":")
+    assert host == "127.0.0.1:8080"
+    options: dict[str, Any] = {"binds": binds, "read_only": read_only, "tmpfs": service["tmpfs"]}
+    async with image.running(network=False, **options) as running:
+        await running.logged('"event": "daemon.ready"')
+        assert await running.get("/livez", int(inside), seconds=30) == 200
+        [kind, *words] = service["healthcheck"]["test"]
+        assert kind == "CMD"
+        checked = await running.run(*words, seconds=float(service["healthcheck"]["timeout"].removesuffix("s")))
+        assert checked.status == 0, checked.output
+        assert await running.stop() == 0
+    assert int(service["stop_grace_period"].removesuffix("m")) * 60 > LONGEST_STOP
