@@ -125,6 +125,10 @@ async def test_reload_by_command(desk: Desk) -> None:
                 "removed: new",
                 "taken: hosts, settings.parallel",
                 "settings.log changed; restart the daemon to apply it",
+                (
+                    "conf.d/b.yaml:2: hosts.h.example: no mirror and no target names this host;"
+                    " it applies only where another host redirects to it"
+                ),
             ]
         desk.configure("mirorrs: []\n", "b.yaml")  # what is configured is not even read then
         alone = await desk.run("reload")
