@@ -101,8 +101,8 @@ def paragraphs(text: str) -> Iterator[str]:
 def reference() -> str:
     parts = [
         "# Command line",
-        "Generated from the program, as is `mirrord COMMAND --help`. With `--json` a command prints one line of JSON with",
-        'the same values, and errors as `{"error": {"code": ..., "message": ...}}`. [Exit codes](exit-codes.md).',
+        "Generated from the program, as is `mirrord COMMAND --help`. With `--json` a command prints one line of JSON",
+        'with the same values, and errors as `{"error": {"code": ..., "message": ...}}`. [Exit codes](exit-codes.md).',
         "\n" + command_table().rstrip(),
     ]
     for name in COMMANDS:
