@@ -1,4 +1,4 @@
-"""The low port through which every room tells what happens.
+"""The low port through which every room reports what happens.
 
 Logs, metrics and progress bars listen here. Rooms emit values and know no listener; a listener
 must be quick, must not raise and must not call back into the room.
@@ -39,14 +39,14 @@ class TrustRefused(NamedTuple):
 
 
 class RateLimit(NamedTuple):
-    """A host told its budget (`ratelimit-remaining`)."""
+    """A host reported the rest of its quota (`ratelimit-remaining`)."""
 
     host: str
     remaining: int
 
 
 class BytesRead(NamedTuple):
-    """`fresh` content bytes came from the source, for `target`, as in `BytesSent`, that asked for them first."""
+    """`fresh` content bytes were read from the source for `target` (see `BytesSent`), the first that needed them."""
 
     target: str
     fresh: int
@@ -63,7 +63,7 @@ class BytesSent(NamedTuple):
 
 
 class StepSized(NamedTuple):
-    """All that a step needs is known: at most `total` content bytes have to go to `target`, as in `BytesSent`."""
+    """The size of a step is known: at most `total` content bytes go to `target` (see `BytesSent`)."""
 
     target: str
     item: str
@@ -79,7 +79,7 @@ class RunStarted(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """The whole plan is known; doing begins. `work` has, by target, how many steps do something."""
+    """The plan is made, and its execution begins. `work` is the number of active steps by target."""
 
     plan: Plan
     work: Mapping[str, int]
@@ -99,20 +99,20 @@ class RunFinished(NamedTuple):
 
 
 class RunSkipped(NamedTuple):
-    """A tick found the mirror still running, or held back."""
+    """A scheduled run did not start: the mirror was still running, or mirrord is stopping."""
 
     mirror: str
     reason: str
 
 
 class Reloaded(NamedTuple):
-    """A new configuration was validated and taken (`error` is "") or refused."""
+    """A new configuration is in use (`error` is ""), or was refused."""
 
     error: str = ""
 
 
 class AnswerBroken(NamedTuple):
-    """An answer to a client broke off in the middle, and not by the client; `path` is what was asked for."""
+    """An answer to a client ended early, and not by the client; `path` is the requested path."""
 
     path: str
     error: str
@@ -125,7 +125,7 @@ Listener = Callable[[Event], None]
 
 @dataclass(slots=True)
 class Events:
-    """Hands each event to all listeners, in the order in which they came."""
+    """Passes each event to all listeners, in the order in which they were added."""
 
     _listeners: list[Listener] = field(default_factory=list)
 
@@ -135,6 +135,6 @@ class Events:
         return lambda: self._listeners.remove(listener)
 
     def emit(self, event: Event) -> None:
-        """Tell everybody."""
+        """Pass an event to all listeners."""
         for listener in tuple(self._listeners):
             listener(event)
