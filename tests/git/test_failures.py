@@ -73,6 +73,7 @@ def test_a_tokens_fault_is_not_the_networks(text: str, kind: type[MirrordError])
         UNABLE + "SSL certificate problem: self-signed certificate",
         UNABLE + "Received HTTP code 407 from proxy after CONNECT",
         UNABLE + "CONNECT tunnel failed, response 403",
+        UNABLE + "The requested URL returned error: 407",
     ],
 )
 def test_what_does_not_heal(text: str) -> None:

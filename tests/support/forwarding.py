@@ -65,7 +65,9 @@ class ForwardProxy:
             self.logins.append(fields.get("Proxy-Authorization", ""))
             status = self._judge(method, target)
             if status != 200:
-                writer.write(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+                wants = 'Proxy-Authenticate: Basic realm="proxy"\r\n' if status == 407 else ""
+                closing = "Content-Length: 0\r\nConnection: close\r\n\r\n"
+                writer.write(f"HTTP/1.1 {status} No\r\n{wants}{closing}".encode())
                 await writer.drain()
                 return
             authority = target if method == "CONNECT" else target.split("/")[2]
