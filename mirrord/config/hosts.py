@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -95,6 +95,12 @@ class Auth(Strict):
 
 class Host(Strict):
     """One entry of `hosts:`; see `HostPolicy` for what each key does."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("username", "user"), "write auth: {username: robot, password: {env: NAME}}"),
+        **dict.fromkeys(("password", "token"), "write auth: {username: robot, password: {env: NAME}}"),
+        **dict.fromkeys(("tls", "verify", "insecure_skip_verify"), "write insecure: true for plain HTTP, or ca: FILE"),
+    }
 
     auth: Annotated[
         Auth | None,

@@ -138,9 +138,10 @@ def _read(file: Path, problems: Problems) -> ConfigDocument:
     except _RefusedError as refused:
         problems.add_at(ConfigOrigin(str(file), refused.line), str(refused))
     except UnicodeDecodeError as error:
-        problems.add_at(ConfigOrigin(str(file)), f"is not UTF-8 (byte {error.start}); save it as UTF-8")
+        line = error.object.count(b"\n", 0, error.start) + 1
+        problems.add_at(ConfigOrigin(str(file), line), f"is not UTF-8 (byte {error.start}); save it as UTF-8")
     except ValueError as error:
-        problems.add_at(ConfigOrigin(str(file)), str(error))
+        problems.add_at(ConfigOrigin(str(file), 1), str(error))
     problems.partial = True
     return ConfigDocument()
 

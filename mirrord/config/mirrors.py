@@ -66,7 +66,7 @@ class Envelope(Timing):
     hints: ClassVar[Mapping[str, str]] = {
         "interval": "write every: 6h, or cron:",
         "schedule": "write every: 6h, or cron: '17 3 * * *'",
-        "source": "write from:",
+        **dict.fromkeys(("source", "url", "repo"), "write from:"),
         "target": "write to:",
         "targets": "write to: and the names of targets",
         "type": "write kind:",
@@ -88,6 +88,8 @@ class Envelope(Timing):
 
 class TargetEnvelope(Strict):
     """The keys that targets of every kind have."""
+
+    hints: ClassVar[Mapping[str, str]] = dict.fromkeys(("url", "registry", "repository", "repo"), "write to:")
 
     kind: Annotated[str, Field(description=_KIND, examples=["image"])]
     to: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -68,6 +68,8 @@ class Log(Strict):
 
 class Settings(Strict):
     """`settings`: durations in seconds, sizes in bytes."""
+
+    hints: ClassVar[Mapping[str, str]] = dict.fromkeys(("port", "address", "host"), "write listen: 127.0.0.1:8080")
 
     listen: Annotated[
         str,

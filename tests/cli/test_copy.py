@@ -180,7 +180,7 @@ BAD = [
     ("target-host-alone", ("127.0.0.1:9/a", "reg.example"), "write reg.example/NAME"),
     ("oci-archive", ("oci-archive:a.tar", "oci:out"), "write oci:FILE, which is read as a layout in a tar"),
     ("docker-daemon", ("docker-daemon:a:v1", "oci:out"), "write docker-archive:FILE, a file of `docker save`"),
-    ("target-tag", ("127.0.0.1:9/a", "oci:out:-x"), "is no tag"),
+    ("target-tag", ("127.0.0.1:9/a", "oci:out:-x"), "is not a tag"),
 ]
 
 

@@ -158,7 +158,7 @@ async def test_what_follows_a_folder_is_a_tag(desk: Desk, wrong: str) -> None:
     said = await desk.run("copy", "oci:src", f"oci:{wrong}")
     place, _, rest = wrong.partition(":")
     assert said.status == 64
-    assert f"{rest!r} is no tag; write oci:{place}[:TAG]" in said.err
+    assert f"{rest!r} is not a tag; write oci:{place}[:TAG]" in said.err
     assert not [file for file in desk.folder.rglob("*") if ":" in file.name]
 
 

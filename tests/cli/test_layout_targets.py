@@ -32,12 +32,12 @@ async def test_sync_and_publish(desk: Desk) -> None:
 
 
 WRONG = [
-    ("oci:backup", "oci:backup/m: is no absolute path; write oci:/DIR"),
+    ("oci:backup", "oci:backup/m: is not an absolute path; write oci:/DIR"),
     ("oci:", "oci: names no folder; write oci:/DIR"),
     ("oci:/", "oci:/ names no folder"),
-    ("oci:~/backup", "is no absolute path"),
+    ("oci:~/backup", "is not an absolute path"),
     ("oci://ghcr.io/team", "write ghcr.io/team/m for a registry, or oci:/DIR"),
-    ("oci:/srv/../backup", "leads upwards"),
+    ("oci:/srv/../backup", "contains `..`"),
     ("oci:/srv/backup:v1", "has a colon; write the folder only"),
     ("oci:/var/builds/out", "is below from.layouts"),
 ]

@@ -79,7 +79,7 @@ async def test_unreadable_configuration(desk: Desk) -> None:
     assert said.status == 0
     assert "1 file, 1 mirror, no problem" in said.out
     (desk.folder / "conf.d" / "b.yaml").write_bytes(b"\xff\xfe")
-    assert one_line(await desk.run("check"), 78).startswith("conf.d/b.yaml: ")
+    assert one_line(await desk.run("check"), 78).startswith("conf.d/b.yaml:1: ")
     desk.configure("mirorrs: []", "b.yaml")
     desk.configure(GOOD.replace("[a]", "[nowhere]").replace("  - ", "mirrors:\n  - ").replace(" m,", " n,"), "c.yaml")
     said = await desk.run("check")

@@ -57,6 +57,14 @@ def test_doubles_are_loaded_by_the_demonstration_only_when_it_runs() -> None:
     assert [name for name in loaded(f"import {every}") if name.startswith("mirrord.testing")] == []
 
 
+def test_completion_of_names_loads_no_reader() -> None:
+    """At each Tab the names of mirrors are looked for without YAML, models and clients."""
+    typed = "dict(_MIRRORD_COMPLETE='bash_complete', COMP_WORDS='mirrord sync cra', COMP_CWORD='2')"
+    modules = loaded(f"import os; os.environ.update({typed}); from mirrord.cli import main; main([])")
+    assert "mirrord.cli.completion" in modules
+    assert among(modules, *_CLIENTS, *_READERS, *_STATE, *_DAEMON, *_OTHERS, "rich") == []
+
+
 def test_check_loads_no_daemon() -> None:
     """`mirrord check` reads files: it needs no database, no clock, no server and no metrics."""
     assert among(loaded("import mirrord.cli, mirrord.cli.check"), *_STATE, *_DAEMON, "rich", "uvloop") == []

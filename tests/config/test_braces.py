@@ -51,7 +51,9 @@ def test_each_wrong_target_is_named(tmp_path: Path) -> None:
         load_folder(tmp_path, load_syncers(), {})
     file = tmp_path / "main.yaml"
     no_url, braces = refused.value.problems
-    assert no_url.startswith(f"{file}:2: targets.a.to: 'http//charts.example' is no URL; write https://host/path or ")
+    assert no_url.startswith(
+        f"{file}:2: targets.a.to: 'http//charts.example' is not a URL; write https://host/path or "
+    )
     assert braces.startswith(f"{file}:3: targets.b.to: '/srv/{{nmae}}' has braces around something unknown")
 
 

@@ -88,7 +88,7 @@ def test_what_is_no_file_is_refused_without_waiting(refusal: Refusal, folder: Pa
     else:
         bad.symlink_to("/dev/zero" if "device" in kind else "nowhere")
     (problem,) = refusal(GOOD)
-    assert problem.startswith("bad.yaml: ")
+    assert problem.startswith("bad.yaml:1: ")
     assert {"dangling": "does not exist"}.get(kind, f"is a {kind.rsplit(maxsplit=1)[-1]}") in problem
 
 

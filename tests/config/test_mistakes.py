@@ -67,7 +67,7 @@ MISTAKES = [
     (HELM.format("{url: https://a.example}"), "a mapping is not text; write text, such as https://grafana.github.io"),
     (
         HELM.format("a.example/charts"),
-        "m.from: 'a.example/charts' is no URL; write https://host/path or oci://host/path",
+        "m.from: 'a.example/charts' is not a URL; write https://host/path or oci://host/path",
     ),
     ("{name: m, kind: helm, to: local}", "m.from: is missing; write from: https://grafana.github.io/helm-charts"),
     ("{name: m, kind: helm, as: x, from: https://a.example, to: local}", "m.as: unknown key; charts keep their names"),
@@ -186,6 +186,16 @@ def test_two_targets_for_one_place(tmp_path: Path) -> None:
             ),
         ),
         (
+            "hosts: {h.example: {username: u}}",
+            ("a.yaml:1: hosts.h.example.username: unknown key; write auth: {username: robot, password: {env: NAME}}"),
+        ),
+        (
+            "hosts: {h.example: {tls: false}}",
+            "a.yaml:1: hosts.h.example.tls: unknown key; write insecure: true for plain HTTP, or ca: FILE",
+        ),
+        ("settings: {port: 80}", "a.yaml:1: settings.port: unknown key; write listen: 127.0.0.1:8080"),
+        ("targets: {t: {kind: image, to: a.example/b, url: x}}", "a.yaml:1: targets.t.url: unknown key; write to:"),
+        (
             "mirrors: {m: {kind: image}}",
             "a.yaml:1: mirrors: is not a list; begin each mirror with a dash, such as - {name: app, kind: image, …}",
         ),
@@ -197,7 +207,7 @@ def test_two_targets_for_one_place(tmp_path: Path) -> None:
             ),
         ),
     ],
-    ids=range(6),
+    ids=range(10),
 )
 def test_other_mistakes(tmp_path: Path, text: str, told: str) -> None:
     """Variables, templates and sections of the wrong shape are told as what they are; no secret is repeated."""

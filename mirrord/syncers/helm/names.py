@@ -196,7 +196,7 @@ def api_of(mirror: Mirror, target: Target) -> str:
             raise ConfigError(f"{where}.api: {place} does not fit {api!r}; remove `api`")
         return implied
     if api not in ("coding", "chartmuseum"):
-        raise ConfigError(f"{where}.api: say what {place} speaks: `coding` or `chartmuseum`")
+        raise ConfigError(f"{where}.api: is missing for {place}; write `coding` or `chartmuseum`")
     return api
 
 
@@ -242,7 +242,7 @@ def is_oci(url: str) -> bool:
 def _url(text: str, where: str, wanted: str) -> str:
     text = text.rstrip("/")
     if "://" not in text:
-        raise ConfigError(f"{where}: {text[:80]!r} is no URL; write {wanted}")
+        raise ConfigError(f"{where}: {text[:80]!r} is not a URL; write {wanted}")
     try:
         if not is_oci(text):
             check_url(text)

@@ -132,9 +132,9 @@ def _layout(path: str, source: Path | None) -> Path:
     if path.startswith("//"):
         raise UsageError(f"oci:{path}: is a URL; write {path[2:]} for a registry, or oci:/DIR for OCI layouts")
     if not path.startswith("/"):
-        raise UsageError(f"oci:{path}: is no absolute path; write oci:/DIR")
+        raise UsageError(f"oci:{path}: is not an absolute path; write oci:/DIR")
     if ".." in path.split("/"):
-        raise UsageError(f"oci:{path}: leads upwards; write the path without `..`")
+        raise UsageError(f"oci:{path}: contains `..`; write the path without `..`")
     if ":" in path:
         raise UsageError(f"oci:{path}: has a colon; write the folder only, each tag of the mirror is a name in it")
     if not path.isprintable():
@@ -193,7 +193,7 @@ def parse_source(text: str, names: tuple[str, ...] = ()) -> Source:
         _reference(text, _SOURCES)
         source = Source(repository=text)
     if wrong := next((name for name in names if not valid_tag(name)), None):
-        raise UsageError(f"{text}: {wrong[:80]!r} is no tag; write up to 128 letters, digits, `_`, `.` or `-`")
+        raise UsageError(f"{text}: {wrong[:80]!r} is not a tag; write up to 128 letters, digits, `_`, `.` or `-`")
     return replace(source, names=names)
 
 
@@ -243,7 +243,7 @@ def _copy_target(text: str) -> tuple[str, str | None]:
     if not path:
         raise UsageError(f"{text}: names no folder; write oci:DIR[:TAG]")
     if tag is not None and not valid_tag(tag):
-        raise UsageError(f"{text}: {tag!r} is no tag; write letters, digits, `_`, `.` or `-`")
+        raise UsageError(f"{text}: {tag!r} is not a tag; write letters, digits, `_`, `.` or `-`")
     return f"oci:{path}", tag
 
 
