@@ -288,7 +288,7 @@ async def test_damage_that_a_repack_meets_is_verified(scene: CacheScene) -> None
     data = bytearray(rotten.read_bytes())
     data[20:60] = bytes(40)
     rotten.write_bytes(data)
-    with pytest.raises(ContentError, match="fetched anew"):
+    with pytest.raises(ContentError, match="all of it is fetched again"):
         await maintain(scene.git, scene.cache, month(scene, 6))
     await scene.turn({}, STAMP)
     assert scene.whole()

@@ -115,7 +115,7 @@ async def test_an_lfs_server_cannot_send_us_anywhere(public: Public, href: str, 
     error = await public.ask({"href": href, "header": {"Metadata-Flavor": "Google"}}, operation=operation)
     assert isinstance(error, UntrustedError)
     assert error.reason == reason
-    assert str(error).startswith(f"{HOME}: its LFS server sends us to where we do not go: refused: ")
+    assert str(error).startswith(f"{HOME}: its LFS server gives an address that is not allowed: refused: ")
     assert {one.authority for one in public.played.asked} == {HOME}
 
 
@@ -187,7 +187,7 @@ async def test_headers_that_nobody_can_send(public: Public, header: dict[str, st
         (b'{"objects": 1}', "as an LFS server does"),
         (b'{"objects": [1, null, [], {"size": 1}]}', "as an LFS server does"),
         (b'{"transfer": "tus", "objects": []}', "the transfer 'tus'"),
-        (b'{"objects": []}', "says nothing of an object"),
+        (b'{"objects": []}', "did not answer for an object"),
         (b" " * (5 << 20), "more than"),
     ],
     ids=["page", "deep", "number", "entries", "tus", "nothing", "long"],
@@ -221,7 +221,7 @@ async def test_what_is_odd_about_one_object_is_its_own(public: Public, odd: Mapp
         server = LfsServer(public.git, http, public.server.address)
         errors = await download(server, public.cache, [good, bad], silent)
     assert errors.keys() == {bad.oid}
-    assert re.search("says of an object cannot be read|bytes that are not UTF-8", str(errors[bad.oid]))
+    assert re.search("about an object cannot be read|bytes that are not UTF-8", str(errors[bad.oid]))
     assert size_of(public.cache, good.oid) == 4
 
 

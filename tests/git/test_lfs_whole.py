@@ -346,7 +346,7 @@ async def test_a_damaged_object_comes_anew(scene: Scene) -> None:
     path.write_bytes(b"?" * len(BIG))
     wider = scene.mirror("one", "local")
     run = await scene.world.run(wider)
-    assert "is damaged; the next run fetches it anew" in receipts(run, "one")["lfs"].detail
+    assert "is damaged; the next run fetches it again" in receipts(run, "one")["lfs"].detail
     assert scene.given() == {OLD}
     assert MAIN not in scene.there.refs(NAME)
     assert (await scene.world.run(wider)).result is Result.SUCCESS
@@ -355,7 +355,7 @@ async def test_a_damaged_object_comes_anew(scene: Scene) -> None:
 
 
 async def test_a_cache_that_cannot_be_searched_is_healed(scene: Scene) -> None:
-    """Where the history has a hole nothing is pushed, and the cache is begun anew with the next run."""
+    """Where the history has a hole nothing is pushed, and the next run builds a new cache."""
     await scene.world.run(scene.mirror("local", lfs=False))
     mirror = scene.mirror("one", "local")
     cache = Upstream(scene.world.cache(mirror).folder)

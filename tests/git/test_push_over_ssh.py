@@ -94,7 +94,7 @@ async def test_each_change_has_its_result(scene: Scene) -> None:
 
 
 async def test_thousands_of_refs_that_move(scene: Scene) -> None:
-    """Each batch of 2 000 is one session, whatever moves: git's own push takes a minute for so many."""
+    """Each batch of 2 000 is one session, whatever moves."""
     fill(scene.cache, 4500, 1000)
     await scene.push(scene.changes())
     assert (scene.there.refs(), scene.sessions) == (scene.cache.refs(), 3)

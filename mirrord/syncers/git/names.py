@@ -79,7 +79,7 @@ def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
     """Return origin and targets in canonical spelling: one for all ways to write a repository. Raises ConfigError."""
     found = dict[str, str]()
     for target in mirror.targets:
-        # A file system may not tell capital letters apart, and a URL that differs by them only is nobody's friend.
+        # A file system may ignore case, and URLs that differ by case only confuse people.
         local = f"{LOCAL}/{repository_name(mirror).casefold()}" if target.name == LOCAL else ""
         found[target.name] = local or canonical(target_address(mirror, target), options_of(target).host)
     return canonical(source_address(mirror)), found
@@ -93,7 +93,7 @@ def hosts(mirror: Mirror) -> frozenset[str]:
 
 
 def ignored_keys(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
-    """Return what is to be told about keys that git and ssh cannot obey, and addresses that may be meant otherwise.
+    """Return notices about keys that git and ssh cannot obey, and about addresses that may be slips.
 
     Raises ConfigError.
     """

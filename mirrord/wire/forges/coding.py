@@ -124,7 +124,7 @@ class Coding(port.Forge):
             return None
 
     async def set_default_branch(self, http: Http, address: Address, branch: str) -> None:
-        """Make `branch` the default one; Coding wants to be told who does it."""
+        """Make `branch` the default one; Coding requires the number of the user."""
         host = port.web_host(address)
         depot = await self.look_up(http, address)
         if depot is None:

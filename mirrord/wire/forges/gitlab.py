@@ -52,7 +52,7 @@ class GitLab(port.Forge):
         return f"{super().raw_url(address, file)}{kind}"
 
     def page_of(self, host: str, words: tuple[str, ...]) -> Page | None:
-        """Read the URL of a file or a raw file on any host, told by its form; of a project at gitlab.com."""
+        """Read the URL of a file or a raw file on any host, recognised by its form; of a project at gitlab.com."""
         at = words.index("-") if "-" in words else len(words)
         shown = "".join(words[at + 1 : at + 2])
         if 1 < at < len(words) - 2 and (shown in _FILES or shown == "tree"):

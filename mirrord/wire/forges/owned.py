@@ -29,7 +29,7 @@ class OwnerForge(port.Forge):
     Attributes:
         pages: hosts of its pages, the one where repositories are cloned first.
         files: what stands between repository and ref in the URL of a file's page.
-        extra: what a new repository is told besides its name, visibility and description.
+        extra: settings of a new repository besides its name, visibility and description.
     """
 
     form = "OWNER/NAME"
@@ -95,7 +95,7 @@ class OwnerForge(port.Forge):
 
     async def change(self, http: Http, address: Address, **changes: object) -> Document:
         """Change the repository's settings."""
-        # Gitee wants to be told the name with every change; the others take it for no change.
+        # Gitee requires the name with every change; for the others it changes nothing.
         body = {"name": port.repository_of(address)[-1], **changes}
         return await self.ask(http, "PATCH", self._url(http, address), body)
 
@@ -261,7 +261,7 @@ class Gitea(OwnerForge):
         return (file.kind or "branch", *file.words)
 
     def page_of(self, host: str, words: tuple[str, ...]) -> Page | None:
-        """Read the URL of a file or a raw file on any host, told by its form; of a repository on known hosts."""
+        """Read the URL of a file or a raw file on any host, recognised by its form; of a repository on known hosts."""
         if len(words) > 4 and words[2] in self.files and words[3] in ("branch", "tag", "commit"):
             return page(host, words[:2], words[4:], words[3])
         return page(host, words[:2]) if host in self.hosts else None

@@ -17,7 +17,7 @@ _SHORTEST: Final = 7  # hex digits of a commit id that hosts show
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What somebody has in a browser: a repository, and perhaps a file in it.
+    """What a URL from a browser names: a repository, and perhaps a file in it.
 
     Only the repository knows where a branch ends and a path begins in a URL (`feature/x/docs/a.md`). Every host writes
     one after the other, so the words can be put into another host's URL without knowing.

@@ -93,7 +93,7 @@ class Forge:
         return file.words
 
     def parse_page(self, url: str) -> Page | None:
-        """Read a page, raw or clone URL of this host; None: it is somebody else's.
+        """Read a page, raw or clone URL of this host; None for another host's.
 
         Raises:
             MirrordError: it is this host's, and names no repository that can be cloned.
@@ -165,7 +165,7 @@ class Forge:
     ) -> Document:
         """Ask the API; a refusal comes with the next step, when it is known. By default, no POST is sent twice.
 
-        What was answered too late has perhaps made a repository: whoever creates looks again by itself.
+        A request whose answer was lost may have made a repository; callers that create one look again.
 
         Raises:
             MirrordError: as `mirrord.wire.api.ask`.

@@ -1,4 +1,4 @@
-"""What a push shall change, and what became of it. Pure."""
+"""The changes of a push, and their results. Pure."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ class RefResult:
 
     @property
     def ok(self) -> bool:
-        """Whether the destination says that it has what was pushed."""
+        """Whether the destination accepted it."""
         return self.became is not PushStatus.REJECTED
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One ref that shall change at the destination."""
+    """One ref to change at the destination."""
 
     ref: str  # its full name
     old: str | None  # what the destination was seen to have, or None when it has no such ref
-    new: str | None  # what it shall have, or None when the ref shall go
+    new: str | None  # its new object, or None to delete the ref
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
     """What a push did."""
 
-    results: tuple[RefResult, ...]  # what is said of each ref; the truth is what the destination shows afterwards
-    words: str = ""  # what git and the host said besides, redacted
+    results: tuple[RefResult, ...]  # by ref; what counts is what the destination shows afterwards
+    words: str = ""  # further messages of git and of the host, redacted
     error: MirrordError | None = None  # why it ended before all refs had a result, or None
 
 
 def joined(done: Sequence[Pushed], error: MirrordError | None = None) -> Pushed:
-    """Make one of what was pushed bit by bit; `error` ended that before its end."""
+    """Join the results of several pushes; `error` ended them early."""
     words = "\n".join(dict.fromkeys(one.words for one in done if one.words))
     errors = [*(one.error for one in done if one.error), *([error] if error else ())]
     return Pushed(tuple(result for one in done for result in one.results), words, errors[0] if errors else None)

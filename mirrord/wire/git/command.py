@@ -124,7 +124,7 @@ class Git:
         self.older_hosts = set[str]()
 
     def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment of a process that somebody else starts, and that speaks with nobody."""
+        """Return the environment of a process that a caller starts itself, and that connects nowhere."""
         return environment(self._home, None, os.environ, settings)
 
     async def run(
@@ -152,7 +152,7 @@ class Git:
             stall: seconds that a connection may carry nothing.
             deadline: seconds in all, or None.
             limit: longest output, in bytes.
-            largest: longest file that it may write, in bytes, or None; the system ends whoever writes more.
+            largest: longest file that it may write, in bytes, or None; the system ends a process that writes more.
             config: further settings.
 
         Raises:
@@ -282,7 +282,7 @@ def starting(what: str) -> Iterator[None]:
 
 
 async def _resolved(remote: Address, policy: HostPolicy) -> tuple[str, ...]:
-    """Look up the host, judge its addresses, and return them: git shall dial no others (DNS rebinding)."""
+    """Look up the host, judge its addresses, and return them: git must dial no others (DNS rebinding)."""
     host, port = host_port(remote)
     reach = trust.reach_of(policy)
     if policy.proxy and remote.scheme != "ssh":

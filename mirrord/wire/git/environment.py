@@ -1,4 +1,4 @@
-"""What a git process is told besides its arguments: an environment made from nothing. Pure.
+"""What a git process gets besides its arguments: an environment made from nothing. Pure.
 
 No configuration of the machine or of a user, no hooks, no prompt, no transport but the one that was asked for. A
 credential travels as configuration in the environment of the one process that needs it, bound to the host's origin;

@@ -1,7 +1,7 @@
-"""What git's and the hosts' words mean: which error, whether it passes by itself, and what to do next. Pure.
+"""What messages of git and of hosts mean: which error, whether waiting helps, and what to do next. Pure.
 
-git tells most failures by text alone, in English when `LC_ALL=C`; the texts were collected from real servers. What a
-host says (lines that begin with `remote:`) is about the host: its full disk is not ours.
+git reports most failures by text alone, in English when `LC_ALL=C`; the texts were collected from real servers. Lines
+that begin with `remote:` are about the host: its full disk is not ours.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _TOKEN = "the credential is missing, wrong, expired, or may not do this; see `au
 # The first row whose pattern is found decides. Rows for one cause come before those for what it looks like in passing:
 # git says `early EOF` and `index-pack failed` after nearly everything.
 _TABLE: Final = (
-    # What does harm to whoever checks it out (CVE-2014-9390, CVE-2018-11235, CVE-2018-17456)
+    # What does harm in a checkout (CVE-2014-9390, CVE-2018-11235, CVE-2018-17456)
     _row(errors.UnsupportedError, "upstream has to take it out of its history; until then leave out with `refs:` the "
          "refs that have it", _HARM, lead="refused: dangerous content: "),
     _row(errors.UnsupportedError, "the object is malformed, and who checks objects refuses it; upstream has to replace "
@@ -128,7 +128,7 @@ _TABLE: Final = (
          r"is at [0-9a-f]+ but expected",
          r"upload-pack: not our ref", r"does not allow request for unadvertised object"),
     # What is damaged
-    _row(errors.ContentError, "the copy here is not whole; it is fetched anew", r"shallow update not allowed"),
+    _row(errors.ContentError, "the copy here is not whole; it is fetched again", r"shallow update not allowed"),
     _row(errors.ContentError, "the host's own copy is damaged; its owner has to repair it, and until then nothing "
          "changes here", r"corruption on the remote side",
          r"^remote: .*unable to read (?:tree|sha1)?\s*\(?[0-9a-f]{40}"),
@@ -175,14 +175,14 @@ _TABLE: Final = (
 
 
 def classify(status: int, stderr: str, host: str) -> errors.MirrordError:
-    """Return the error that the end of a git process stands for; `host` is whom it spoke with, "" for nobody.
+    """Return the error for how a git process ended; `host` is the host that it spoke with, or "".
 
     The exit status is negative when a signal ended it; `stderr` is what git wrote.
     """
     lead = f"{host}: " if host else ""
     if status < 0 and not stderr:
         kind = errors.BrokenError if host else errors.StorageError
-        return kind(f"{lead}git was ended from outside, by signal {-status}")
+        return kind(f"{lead}git was ended from outside by signal {-status}")
     text = words(stderr) or f"git ended with status {status} and said nothing"
     for row in _TABLE:
         if row.pattern.search(stderr):
@@ -194,9 +194,9 @@ def classify(status: int, stderr: str, host: str) -> errors.MirrordError:
 
 
 def words(stderr: str) -> str:
-    """Return what was said in one line, the host's own words first, without git's stage directions.
+    """Return the messages in one line, the host's own first, without those of git that add nothing.
 
-    Of too many words the first are kept, and the last ones, in which git says what it makes of them.
+    Of a long text the start is kept, and the end, where git states the outcome.
     """
     lines = [line.strip() for line in _LINE_ENDS.split(stderr)]
     lines = [line for line in lines if not _RULED.fullmatch(line)]

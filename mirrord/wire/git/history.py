@@ -41,7 +41,7 @@ class TreePath:
 
     commit: str  # that its beginning names
     path: str  # what follows that
-    entry: TreeEntry  # what is there; links and submodules are told, and not followed
+    entry: TreeEntry  # links and submodules are returned as such, not followed
 
 
 class History:

@@ -27,7 +27,7 @@ async def push(
 
     What moved there since it was looked at is not overwritten unseen. Refs that are in the way of others (`dev` of
     `dev/x`) are deleted first, all others last. Never atomic: one protected branch would fail everything. `on_sent`
-    hears of the bytes of packs while they go.
+    is called with the bytes of packs as they are sent.
 
     Raises:
         MirrordError: the push as a whole failed, so that there is no result of any ref.

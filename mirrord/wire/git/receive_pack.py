@@ -178,7 +178,7 @@ class _Host:
         return await offload(len(answer.body), read_advertisement, answer.body)
 
     async def send(self, changes: Sequence[Change], offered: Advertisement, haves: Collection[str]) -> Pushed:
-        """Send one batch. Raises MirrordError: nobody knows what came of it."""
+        """Send one batch. Raises MirrordError: its result is unknown."""
         head = commands(changes, offered.capabilities)
         async with AsyncExitStack() as stack:
             read: Read | None = None
@@ -219,7 +219,7 @@ class _Host:
 async def _upload(head: bytes, read: Read | None, on_sent: Callable[[int], None]) -> Upload:
     """Return a body of known size when it is short, else one that is made while it is sent, and that once.
 
-    `on_sent` hears of the bytes of the pack, and not of the commands in `head`.
+    `on_sent` is called with the bytes of the pack, without the commands in `head`.
     """
     start, ended = bytearray(head), read is None
     while read is not None and not ended and len(start) <= BUFFER:

@@ -17,13 +17,13 @@ _OID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Relation(StrEnum):
-    """How what a ref shall point to follows from what it points to."""
+    """How the new object of a ref relates to its old one."""
 
     SAME = "same"
     FORWARD = "forward"  # the old commit is an ancestor of the new one
     REWRITTEN = "rewritten"  # it is not: a force push, or a tag that moved
     UNRELATED = "unrelated"  # not even a common ancestor: another history
-    UNKNOWN = "unknown"  # the old object is not here, so nobody can say
+    UNKNOWN = "unknown"  # the old object is not here
 
 
 @lru_cache(65536)
@@ -47,8 +47,8 @@ class Refs:
     """Branches and tags of a repository at one moment."""
 
     refs: Mapping[str, str]  # full name → object id (hex) of the ref itself: the tag object for an annotated tag
-    head: str | None = None  # the branch that HEAD points to, by its full name, there or not; None when nobody said
-    # tag → commit, for annotated tags, where the server told
+    head: str | None = None  # the branch that HEAD points to, by its full name, there or not; None when unknown
+    # tag → commit, for annotated tags, where the server sent it
     peeled: Mapping[str, str] = field(default_factory=dict, compare=False)
     dangling: bool = field(default=False, compare=False)  # HEAD leads to no commit: a clone checks nothing out
 

@@ -29,7 +29,7 @@ def outdated(found: tuple[int, ...]) -> bool:
 
 
 def remarks(found: tuple[int, ...], mirrors: int) -> tuple[str, ...]:
-    """Return what to tell whoever has so many Git mirrors and that version of git, () for none; () if all is well."""
+    """Return remarks about this version of git (() for none installed) for so many Git mirrors; () if all is well."""
     name = "git " + ".".join(map(str, found))
     if not found:
         many = "1 mirror needs" if mirrors == 1 else f"{mirrors} mirrors need"

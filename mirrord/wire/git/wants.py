@@ -38,7 +38,7 @@ def wanted(body: bytes) -> frozenset[str]:
 
 
 async def untold(git: Git, folder: Path, oids: Collection[str]) -> frozenset[str]:
-    """Return ids that are no tips of branches or tags, which all are told. One process or none; raises MirrordError."""
+    """Return the ids that are no tips of branches or tags (public). One process or none; raises MirrordError."""
     asked = frozenset(oids)
     return asked.difference((await Bare(git, folder).refs(HEADS, TAGS)).values()) if asked else asked
 

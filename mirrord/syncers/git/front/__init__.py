@@ -1,7 +1,7 @@
 """What `local` mirrors serve: `/git/<name>.git` for `git clone`, and `/raw/<name>/<ref>/<path>` for single files.
 
 The front knows no configuration. A run of a mirror with `local` among its targets leaves a file in the cache that
-holds the name under which it is served; without that file a cache is nobody's business: it may be a private repository
+holds the name under which it is served; without that file a cache is not served: it may be a private repository
 on its way to a private host.
 """
 
@@ -55,7 +55,7 @@ async def _served_cache(front: GitFront, keep: Path | None, name: str) -> tuple[
     likely = keep / FOLDER / f"{name}.git"
     if found := await asyncio.to_thread(_looked, likely, name):
         return found
-    # Whoever asks for what is not here shall not make us open a file of every mirror each time.
+    # A request for an unknown name must not open a file of every mirror each time.
     names = await front.recent.get(keep, lambda: asyncio.to_thread(_by_name, keep / FOLDER))
     return await asyncio.to_thread(_looked, names.get(name, likely), name)
 

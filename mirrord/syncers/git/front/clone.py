@@ -34,7 +34,7 @@ _SETTINGS: Final = {
     "uploadpack.allowFilter": "true",
     "uploadpack.allowAnySHA1InWant": "false",
     "uploadpack.allowReachableSHA1InWant": "true",  # after the one before, which takes this away
-    "uploadpackfilter.sparse:oid.allow": "false",  # it would read a file that nobody admitted
+    "uploadpackfilter.sparse:oid.allow": "false",  # it would read any file by its object id
     "pack.threads": "2",
 }
 

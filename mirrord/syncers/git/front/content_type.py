@@ -1,6 +1,6 @@
-"""With which headers a file of somebody else's is handed to a browser, so that nothing in it runs. Pure.
+"""Which headers a mirrored file is sent with, so that a browser runs nothing in it. Pure.
 
-Our address has pages of its own: a script in a mirrored file must not become a script of theirs. Text is shown as
+The same address has pages of mirrord: a script in a mirrored file must not run among them. Text is shown as
 text, images by their content, and whatever a browser could run is a download.
 """
 
@@ -51,5 +51,5 @@ def _text(name: str, start: bytes) -> str | None:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(start[:LOOK])  # the last character may be cut in two
     except UnicodeDecodeError:
-        return "text/plain"  # some older encoding, about which a browser knows as much as we do
+        return "text/plain"  # an older encoding; the browser guesses
     return "text/plain; charset=utf-8"

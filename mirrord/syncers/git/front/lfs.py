@@ -47,7 +47,7 @@ async def lfs(request: Request, cache: Path, rest: str) -> Response:
 async def _batch(cache: Path, folder: str, body: bytes) -> Response:
     """Answer a request for many objects; `folder` is the address below which they are."""
     if not folder:
-        return _refusal(400, "the request has no proper Host, so that no address of ours can be told")
+        return _refusal(400, "the request has no valid Host header, so no address of this server can be given")
     wanted = _wanted(body)
     if isinstance(wanted, Response):
         return wanted
@@ -83,7 +83,7 @@ def _answer(cache: Path, folder: str, one: Mapping[str, Any]) -> Mapping[str, An
     here = objects.size_of(cache, oid)
     if here is None:
         return {**answer, "error": {"code": 404, "message": "this mirror does not have the object"}}
-    # It is what its id says. Git LFS takes it for a pointer that tells another size, too.
+    # Its id decides. Git LFS also accepts it for a pointer with another size.
     return {**answer, "size": here, "authenticated": True, "actions": {"download": {"href": f"{folder}/{oid}"}}}
 
 

@@ -45,7 +45,7 @@ class RecentAnswers:
         self._tasks: dict[Hashable, asyncio.Future[Any]] = {}
 
     async def get(self, question: Hashable, find: Callable[[], Awaitable[_T]]) -> _T:
-        """Return the answer, which `find` gives when nobody asked just now; who leaves takes it from nobody."""
+        """Return the recent answer, or that of `find`; a caller that is cancelled does not cancel it for others."""
         task = self._tasks.get(question)
         if task is None:
             task = self._tasks[question] = asyncio.ensure_future(find())

@@ -72,12 +72,12 @@ class MirrorCache:
 
     @property
     def lock(self) -> AbstractAsyncContextManager[None]:
-        """The turn of whoever changes refs."""
+        """Held while refs are changed."""
         return self.locks.hold(self.folder)
 
     @property
     def pushing(self) -> AbstractAsyncContextManager[None]:
-        """The turn of whoever pushes from here."""
+        """Held while refs are pushed from here."""
         return self.locks.hold((self.folder, "pushing"))
 
     async def fetch(self, source: Address, seen: Refs) -> int:
@@ -137,7 +137,7 @@ class MirrorCache:
         pushed looked damaged.
 
         Raises:
-            ContentError: objects are damaged; the next run begins the cache anew.
+            ContentError: objects are damaged; the next run builds a new cache.
             MirrordError: git or the disk said no.
         """
         if not await asyncio.to_thread(self._tidied, now):

@@ -100,7 +100,7 @@ class KnownRefsNote:
 
 
 def state_of(folder: Path) -> str:
-    """Tell the state of the refs of a cache; what somebody did to them by hand is seen too, mostly. Blocks."""
+    """Return a word for the state of a cache's refs; most changes by hand change it too. Blocks."""
     return " ".join(_stamp(folder / name) for name in (*_WATCHED, f"{_NOTE}.json"))
 
 

@@ -70,7 +70,7 @@ class LfsNotes:
         return owed
 
     async def settle(self, owed: Owed, places: Mapping[str, str], doubted: Collection[str] = ()) -> None:
-        """Remember what each target may lack now; all is looked at anew for those `doubted`. Raises StorageError."""
+        """Remember what each target may lack now; `doubted` targets are checked in full again. Raises StorageError."""
         notes = Notes(self.folder)
         note = await asyncio.to_thread(notes.read, _NOTE)
         kept = {key: value for key, value in note.items() if not key.startswith(_OWED)}

@@ -25,7 +25,7 @@ _GONE: Final = "mirrord-lost"
 class BackupNotes:
     """Two notes of one cache, by moment, ref and object: what became of refs that lost something.
 
-    Notes only: the backups themselves are refs. What was lost without a backup, because somebody allowed that, has
+    Notes only: the backups themselves are refs. What was lost without a backup, with `--allow`, has
     nothing but its note.
     """
 

@@ -1,4 +1,4 @@
-"""Tells an accident at upstream from a day's work: what would wipe a mirror stops until somebody looked.
+"""Tells an accident at upstream from normal work: what would wipe a mirror is blocked until the operator allows it.
 
 `git fetch --prune` of an emptied repository succeeds and deletes every branch; the push after it deletes them at every
 destination. Seven requests to one forge since 2020 ask for this guard (go-gitea/gitea#14076); grokmirror refuses a
@@ -19,7 +19,7 @@ _NAMED = 3
 def guard(mirror: Mirror, survey: GitSurvey) -> str:
     """Say why nothing may change because upstream looks like an accident, or "".
 
-    It is "" too when there is nothing to compare it with, and when somebody looked and said `--allow`.
+    It is "" too when there is nothing to compare with, and with `--allow`.
     """
     return "" if mirror.allow else accident(mirror, survey, survey.baseline)
 
@@ -28,7 +28,7 @@ def accident(mirror: Mirror, survey: GitSurvey, before: Refs | None) -> str:
     """Say why going from `before` to what upstream has looks like an accident, or "".
 
     - Everything is gone.
-    - None of several branches goes on: another repository has taken the name.
+    - None of several branches continues: another repository has taken the name.
     - The default branch begins another history, or is gone and the new one does not contain it; with `rewrites: block`
       also when it was rewritten.
     - More is lost or rewritten than `max_loss` allows. A branch counts as lost when the new default branch does not

@@ -1,4 +1,4 @@
-"""What would be lost by what is planned: which objects, where, and in which words that is told. Pure."""
+"""What a plan would lose: which objects, where, and how that is reported. Pure."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ def _switches(decider: _Decider, target: Target) -> bool:
 
 
 def _brought_back(mirror: Mirror, survey: GitSurvey) -> Iterator[str]:
-    """Say which refs do not follow upstream, and how they do again: whoever brought one back may have forgotten it."""
+    """Say which restored refs differ from upstream, and how to release them: restores are forgotten easily."""
     for ref, oid in survey.held_back.items():
         new = survey.upstream.refs.get(ref)
         theirs = f"upstream has {new[:7]}" if new else "upstream has none"

@@ -66,12 +66,12 @@ class GitSurvey:
 
     @property
     def wanted(self) -> Refs:
-        """What shall be served and pushed."""
+        """The refs to serve and to push."""
         return self.choice.refs
 
     @property
     def kept(self) -> Refs:
-        """What shall be served here: what is wanted, and what a run that knows of no earlier ones lets be."""
+        """The refs to serve here: the wanted ones, and those that a run without records of earlier runs keeps."""
         spared = self.spared(self.served)
         if not self.served or not spared:
             return self.wanted
@@ -129,7 +129,7 @@ def _selected(patterns: tuple[str, ...], upstream: Refs, restored: Mapping[str, 
 
 
 def _overlaid(chosen: Mapping[str, str], restored: Mapping[str, str]) -> tuple[Mapping[str, str], list[str]]:
-    """Return chosen refs with restored ones over them, and what is told of those that make room."""
+    """Return the chosen refs, overridden by restored ones, and a report of those that make room."""
     refs, displaced = dict(chosen), list[str]()
     for name, oid in restored.items():
         for other in [one for one in refs if one.startswith(f"{name}/") or name.startswith(f"{one}/")]:
@@ -156,7 +156,7 @@ def _head(upstream: Refs, chosen: Mapping[str, str]) -> tuple[str | None, str]:
 def questions(survey: GitSurvey) -> tuple[tuple[str, str], ...]:
     """Return the pairs (old, new) whose relation the decisions need; `survey` has no relations yet.
 
-    For a changed ref: what it was and what it shall be, and what upstream has, for the guard. For a ref that goes:
+    For a changed ref: its old and its new object, and what upstream has, for the guard. For a ref that goes:
     whether the default branch has it.
     """
     asked: dict[tuple[str, str], None] = {}
@@ -185,7 +185,7 @@ def strangers(survey: GitSurvey) -> frozenset[str]:
 
 
 def _selector(patterns: tuple[str, ...]) -> Callable[[str], object]:
-    """Return what tells whether a ref is selected; compiled once, for thousands of refs."""
+    """Return a function that says whether a ref is selected; compiled once, for thousands of refs."""
     if patterns == ALL_REFS:
         return lambda name: name.startswith((HEADS, TAGS))
     taken = re.compile("|".join(translate(one) for one in patterns if not one.startswith("^")))

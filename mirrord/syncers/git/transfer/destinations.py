@@ -22,7 +22,7 @@ from mirrord.wire.git.refs import HEADS, Refs
 from mirrord.wire.http.client import Http
 
 SETTLES: Final = 2.0
-"""Seconds for a host to believe its own API: Gitea works off in the background what a push before the switch meant."""
+"""Seconds for a host to settle: Gitea processes a push in the background, and only then switches."""
 ALONE: Final = 8  # refs that failed together are tried one by one up to this many: each may send all content again
 PAUSES: Final = (0.5, 1.0, 2.0, 4.0)  # seconds for hosts whose API says what Git does not show yet
 _PASSES: Final = re.compile(r"failed to (?:report|update)|lock|unable to|cannot|internal|time", re.IGNORECASE)
@@ -70,16 +70,16 @@ class Push:
     """Changes refs at one destination, and keeps what became of each."""
 
     to: GitDestination  # where
-    on_sent: Callable[[int], None]  # hears of the bytes of packs that go
+    on_sent: Callable[[int], None]  # called with the bytes of packs as they are sent
     after: Refs = field(default_factory=lambda: Refs({}))  # what the destination showed when it was last looked at
     results: dict[str, RefResult] = field(default_factory=dict)  # what git said, by ref
-    errors: dict[str, MirrordError] = field(default_factory=dict)  # why a ref (or `HEAD`) is not what it shall be
+    errors: dict[str, MirrordError] = field(default_factory=dict)  # why a ref (or `HEAD`) is not as wanted
     sent: int = 0  # bytes of packs that went
 
     async def carry_out(self, held: Refs, changes: Sequence[Change], head: str | None = None) -> None:
         """Push what is new, switch the default branch, delete what it was: a host keeps its default branch.
 
-        The target was seen to have `held`; `head` shall become its default branch, unless it is None. Raises
+        The target was seen to have `held`; `head` becomes its default branch, unless it is None. Raises
         MirrordError: what came of it could not be seen.
         """
         self.after = held
@@ -106,7 +106,7 @@ class Push:
                 self.errors[name] = error
 
     async def _insist(self, branch: str) -> None:
-        """Switch until Git shows it: after the first push to a new repository Gitea says yes, and does nothing yet.
+        """Switch until Git shows it: after a first push Gitea accepts the switch and does nothing yet.
 
         Raises:
             BrokenError: it never shows it.
@@ -117,7 +117,7 @@ class Push:
                 await asyncio.sleep(pause)
             await self.to.forge.set_default_branch(self.to.http, self.to.address, branch.removeprefix(HEADS))
             await self._see()
-            if self.after.head in (branch, None):  # old servers do not tell
+            if self.after.head in (branch, None):  # old servers do not show HEAD
                 return
         message = f"{self.to.address.host} accepted {branch} as the default branch, and still shows {self.after.head}"
         raise BrokenError(f"{message}; may this account change the repository's settings?")
@@ -153,7 +153,9 @@ class Push:
                 if result.ok:
                     continue
                 reason = result.reason
-                if said and _HOOK.search(reason):  # `pre-receive hook declined` says nothing: the host's own words do
+                if said and _HOOK.search(
+                    reason
+                ):  # `pre-receive hook declined` gives no reason; the host's own words do
                     reason = f"{reason}: {words(said)}"
                 self.errors[result.ref] = self.to.explained(per_ref(result.ref, reason))
         if pushed.error is not None:
@@ -168,7 +170,7 @@ class Push:
         self.after = await self.to.look() or Refs({})
 
     def arrived(self, change: Change) -> bool:
-        """Whether the destination shows what it shall have."""
+        """Whether the destination shows the change."""
         return self.after.refs.get(change.ref) == change.new
 
     def _again(self, left: Sequence[Change], changes: Sequence[Change]) -> Sequence[Sequence[Change]]:

@@ -33,7 +33,7 @@ from mirrord.wire.git.lfs.needed import holding, reaching
 from mirrord.wire.git.lfs.objects import Pointer
 from mirrord.wire.git.lfs.server import LfsServer
 
-_CAUSES = 3  # that are told
+_CAUSES = 3  # that are reported
 
 Walk = Callable[[Git, Path, Collection[str], Collection[str]], Coroutine[None, None, frozenset[str]]]
 """Finds those of some tips that need some files."""
@@ -111,7 +111,7 @@ class LfsTransfer:
                 error = errors[objects.ordered(pointers)[0].oid]
                 why = type(error).__new__(type(error))  # whatever its kind needs besides words, it has
                 vars(why).update(vars(error))
-                why.args = (f"waits for LFS objects that it needs: {error}",)  # the same for all: it is told once
+                why.args = (f"waits for LFS objects that it needs: {error}",)  # the same for all: reported once
                 stuck |= {change.ref: why for change in changes if change.new in tips}
         return stuck
 
@@ -126,7 +126,7 @@ class LfsTransfer:
         return await self._walks[key]
 
     def doubt(self, target: str, errors: Iterable[MirrordError]) -> None:
-        """Look at everything anew with the next run, where a host misses objects that it was believed to have."""
+        """Check everything with the next run, where a host lacks objects that it was recorded to have."""
         if target not in self._left and any(lacks_objects(str(error)) for error in errors):
             self._doubted.add(target)
 

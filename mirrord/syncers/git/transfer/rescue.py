@@ -39,7 +39,7 @@ class Secured:
     unsaved: Mapping[str, MirrordError] = field(default_factory=dict)  # object → why it could not be had
     # target → which LFS objects of what was fetched there could not be had
     without: Mapping[str, str] = field(default_factory=dict)
-    allow: bool = False  # what cannot be kept is lost, and not left where it is, because somebody said `--allow`
+    allow: bool = False  # with `--allow`, what cannot be kept is overwritten and lost
     command: str = ""  # what to run for that
 
     @property
@@ -48,7 +48,7 @@ class Secured:
         return {(one.ref, one.oid): one.outcome() for one in self.lost if one.oid not in self.unsaved}
 
     def held_back(self, changes: Sequence[Change]) -> Mapping[str, MirrordError]:
-        """Return the refs that must stay as they are, with the reason: nobody else has what they would give up.
+        """Return the refs that must not be touched, with the reason: their objects are nowhere else.
 
         Where such a ref is in the way of another one, that one cannot come either.
         """
@@ -67,7 +67,7 @@ class Secured:
         return errors
 
     def corrected(self, receipt: Receipt, old: str | None) -> Receipt:
-        """Return a receipt that tells what is lost, where the step's own reason speaks of a backup."""
+        """Return a receipt that reports a loss, where the step's own reason promises a backup."""
         error, target = self.unsaved.get(old or ""), receipt.step.target
         if error is None and target in self.without:
             first = next(one for one in self.lost if target in one.at and one.absent and one.oid not in self.unsaved)

@@ -87,7 +87,7 @@ class GitSession:
             await self._lfs.settle()
 
     async def finish(self) -> None:
-        """Serve what is wanted, when no target had to be told of it, and care for the cache. Raises MirrordError."""
+        """Serve what is wanted, if no target needed a push, and maintain the cache. Raises MirrordError."""
         async with self._cache.pushing:
             if not self._survey.accident and not self._adopted:
                 self._secured = Secured(await self._lost(frozenset(target.name for target in self._mirror.targets)))

@@ -54,7 +54,7 @@ class TargetPush:
 
     @property
     def head(self) -> str | None:
-        """The branch that shall become the default one, or None."""
+        """The branch to make the default one, or None."""
         return next((step.digest for step in self.work if step.item == DEFAULT_BRANCH), None)
 
     def seen(self, look: Refs | MirrordError | None, steps: Mapping[str, Sequence[Step]]) -> TargetPush:
@@ -69,11 +69,11 @@ class TargetPush:
         return replace(self, found=tuple(one for one in mine if one.active))
 
     def changes(self, held: Refs) -> tuple[Change, ...]:
-        """Return what shall change, seen from what the target has."""
+        """Return the changes to make, compared with what the target has."""
         return tuple(_change(step, held) for step in self.work if step.item not in {DEFAULT_BRANCH, LFS})
 
     def receipt(self, step: Step, push: Push, note: str) -> Receipt:
-        """Tell what became of a step, by what the destination showed afterwards."""
+        """Return the receipt of a step, by what the destination showed afterwards."""
         if step.item == DEFAULT_BRANCH:
             error = push.errors.get(DEFAULT_BRANCH)
             return done(step, note) if error is None else failed(step, error)

@@ -1,4 +1,4 @@
-"""A bare repository on our disk: made, put right, read, measured and changed by git, and by nobody else meanwhile."""
+"""A bare repository on our disk: made, repaired, read, measured and changed by git, one change at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mirrord.wire.offload import offload
 OURS: Final = "refs/mirrord/"
 INCOMING: Final = "refs/mirrord/incoming/"
 
-# What old histories hold and nobody can put right any more. Whatever else git finds wrong in an object is refused when
+# What old histories hold and cannot be corrected any more. Whatever else git finds wrong in an object is refused when
 # it is fetched (CVE-2014-9390, CVE-2018-11235: names and modules that do harm in a checkout).
 HISTORIC: Final = (
     *("badDate", "badDateOverflow", "badEmail", "badFilemode", "badName", "badTimezone", "duplicateEntries"),
@@ -51,7 +51,7 @@ async def batch_check(git: Git, folder: Path, names: Iterable[str], *fields: str
 class Bare:
     """One bare repository; its folder is made on first use.
 
-    Whoever calls what changes it sees to it that nobody else does at that time. Reading is always allowed.
+    Callers take care that only one of them changes it at a time. Reading is always allowed.
     """
 
     def __init__(self, git: Git, folder: Path) -> None:
@@ -59,7 +59,7 @@ class Bare:
         self._git, self.folder = git, folder
 
     async def prepare(self, head: str = f"{HEADS}main") -> None:
-        """Make it, or put right what a crash left; HEAD is `head` if nobody knows any more. Raises StorageError."""
+        """Make it, or repair what a crash left; HEAD becomes `head` if it is lost. Raises StorageError."""
         stranded = await asyncio.to_thread(repair, self.folder, head)
         if stranded is None:
             fresh = await asyncio.to_thread(begin, self.folder)
@@ -147,7 +147,7 @@ class Bare:
         return await self._add(refs)
 
     async def take(self, address: Address, oids: Iterable[str], *, deadline: float, largest: int) -> None:
-        """Fetch objects by id from whoever shows refs to them, with all that belongs to them; no ref leads to them yet.
+        """Fetch objects by id, with all that they refer to, from a host whose refs lead to them; no ref here does yet.
 
         Raises as `bring`, within `deadline` seconds, and TooLargeError when a pack of more than `largest` bytes came.
         """

@@ -1,6 +1,6 @@
-"""Tells whether a repository is whole, and begins a damaged one anew.
+"""Tells whether a repository is whole, and rebuilds a damaged one.
 
-Every object is looked at, which is the only way to find a bit that flipped in a pack. What is begun anew gets all from
+Every object is read, which is the only way to find a bit that flipped in a pack. A rebuilt repository gets all from
 upstream, and the rest from the damaged one as far as it is whole.
 """
 
@@ -24,7 +24,7 @@ _IGNORED: Final = {f"fsck.{name}": "ignore" for name in HISTORIC}
 # multi-pack-index, which hold nothing of their own and go with the next repack).
 _OBJECT, _MISSING, _PACK, _REF, _BEYOND = 1, 2, 4, 8, 64
 _FATAL: Final = 128  # so damaged that it could not go on
-# `error in commit 1234: badDate: …` tells of content, which is as upstream wrote it.
+# `error in commit 1234: badDate: …` is about content, which is as upstream wrote it.
 _BROKEN: Final = re.compile(r"^(?:error|fatal): .*", re.MULTILINE)
 
 
@@ -49,7 +49,7 @@ async def damage(git: Git, folder: Path) -> str:
 async def reclone(git: Git, old: Bare, fill: Callable[[Bare], Awaitable[None]]) -> None:
     """Put a new repository in the place of `old`: `fill` brings upstream's refs, all others are carried over.
 
-    Refs whose objects can be had from nobody any more are gone, and only those. The damaged repository stays as it is
+    Only refs whose objects are nowhere any more are dropped. The damaged repository stays as it is
     until the new one is complete.
 
     Raises:
@@ -81,7 +81,7 @@ async def _carry_over(git: Git, old: Bare, fresh: Bare) -> None:
     there |= set(gone)
     if kept.get(head, "") not in {*there, ""}:
         raise ContentError(
-            f"{old.folder} is damaged, and upstream no longer has what was served as {head}; to begin anew with what "
+            f"{old.folder} is damaged, and upstream no longer has what was served as {head}; to start again with what "
             "upstream has now, remove that folder"
         )
     await fresh.update({name: oid for name, oid in kept.items() if oid in there})

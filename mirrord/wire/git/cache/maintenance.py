@@ -33,7 +33,7 @@ async def maintain(git: Git, cache: GitCache, now: datetime) -> bool:
     Costs no process while nothing is due.
 
     Raises:
-        ContentError: objects are damaged. The repository is marked so, and begun anew with the next run.
+        ContentError: objects are damaged. The repository is marked, and the next run builds a new one.
         MirrordError: git or the disk said no.
     """
     found, due = await asyncio.to_thread(lambda: (sizes(cache.folder), _due(cache.folder, now)))
@@ -61,14 +61,14 @@ async def check(git: Git, cache: GitCache) -> None:
     """Look at every object.
 
     Raises:
-        ContentError: objects are damaged or missing. The repository is marked so, and begun anew with the next run.
+        ContentError: objects are damaged or missing. The repository is marked, and the next run builds a new one.
         MirrordError: it could not be looked at.
     """
     found = await damage(git, cache.folder)
     if found:
         await asyncio.to_thread(_write, cache.folder / DAMAGED, found)
         await cache.update({}, await cache.refs(INCOMING))  # without these the next run fetches even if upstream rests
-        raise ContentError(f"{cache.folder.name}: the copy here is damaged, and fetched anew ({found})")
+        raise ContentError(f"{cache.folder.name}: the copy here is damaged; all of it is fetched again ({found})")
 
 
 def day_of(name: str) -> int:
@@ -77,7 +77,7 @@ def day_of(name: str) -> int:
 
 
 async def pack_refs(git: Git, folder: Path) -> None:
-    """Put refs into one file when there are many; whoever reads them meanwhile sees them all. Raises MirrordError."""
+    """Put refs into one file when there are many; concurrent readers see all of them. Raises MirrordError."""
     if (await asyncio.to_thread(sizes, folder)).refs > LOOSE_REFS:
         await git.run(["pack-refs", "--all"], folder=folder)
 

@@ -54,7 +54,7 @@ _GIT: Final = frozenset(
     ("HEAD", "branches", "config", "description", "hooks", "info", "logs", "objects", "packed-refs", "refs", "shallow")
 )
 DAMAGED: Final = "mirrord-damaged"
-"""A file in a repository whose objects are known to be damaged: it is begun anew with the next fetch."""
+"""A file in a repository whose objects are known to be damaged: the next fetch rebuilds it."""
 
 
 disk: Final = partial(storage_errors, advice="; see to that disk")
@@ -123,7 +123,7 @@ def take_place(fresh: Path, folder: Path) -> None:
 
 
 def again(folder: Path) -> Path:
-    """Return where a repository is fetched anew."""
+    """Return where the new copy of a repository is built."""
     return _beside(folder, "again")
 
 

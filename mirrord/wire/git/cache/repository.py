@@ -65,7 +65,7 @@ class GitCache(Bare):
     async def fetch(self, address: Address, seen: Refs | None = None, *, deadline: float | None = None) -> int:
         """Bring upstream's branches and tags into `incoming`; return by how many bytes the repository grew.
 
-        A repository that turns out to be damaged is begun anew: upstream has nearly all of it, and the rest is carried
+        A repository that turns out to be damaged is rebuilt: upstream has nearly all of it, and the rest is carried
         over. What upstream itself has damaged is refused, and costs no second transfer.
 
         Raises:
@@ -88,7 +88,7 @@ class GitCache(Bare):
         return max(0, (await asyncio.to_thread(sizes, self.folder)).bytes - before)
 
     async def renew(self, address: Address, *, deadline: float | None = None) -> None:
-        """Begin it anew from upstream; what upstream has no more is carried over as far as it is whole.
+        """Rebuild it from upstream; what upstream no longer has is carried over as far as it is whole.
 
         Raises:
             ContentError: the default branch cannot be had from anywhere.
@@ -163,7 +163,7 @@ class GitCache(Bare):
         two, the next run creates what is missing, and the backups are there.
 
         Raises:
-            MirrordError: git said no; what was served before still is, or the next run goes on from there.
+            MirrordError: git refused; what was served before still is, or the next run completes the change.
         """
         backups = frozenset(backups)
         if backups:

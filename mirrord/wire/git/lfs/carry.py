@@ -1,6 +1,6 @@
 """Brings LFS objects from a server into a cache, and from a cache to a server (git-lfs, docs/api/basic-transfers.md).
 
-Each object on its own: what befalls one is told of that one. What may pass is tried again from a new answer of the
+Each object on its own: a failure is reported for that one. What may pass is tried again from a new answer of the
 server, since addresses in an answer last for minutes; a server that nothing is to be had from is not asked on and on.
 """
 
@@ -50,7 +50,7 @@ async def download(server: LfsServer, cache: Path, pointers: Collection[Pointer]
     async def one(pointer: Pointer, answer: LfsAnswer) -> None:
         action = answer.actions.get("download")
         if action is None:
-            raise ContentError(f"{server.address.host}: the LFS server does not say where an object is")
+            raise ContentError(f"{server.address.host}: the LFS server gives no address for an object")
         await _bring(server, cache, pointer, action, tell)
 
     return await _Transfers(server, "download", one, (DeniedError, DigestError)).all(pointers)
@@ -133,7 +133,7 @@ class _Transfers:
     async def _turn(self, pointer: Pointer, answer: LfsAnswer | None) -> None:
         self.errors.pop(pointer.oid, None)
         if answer is None:
-            text = f"{self.server.address.host}: the LFS server says nothing of an object that it was asked for"
+            text = f"{self.server.address.host}: the LFS server did not answer for an object that it was asked for"
             answer = LfsAnswer(error=ContentError(text))
         try:
             if answer.error is not None:

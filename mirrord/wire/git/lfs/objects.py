@@ -1,6 +1,6 @@
 """Objects of Git LFS in a cache, as files where git-lfs keeps them: `lfs/objects/aa/bb/<SHA-256>`.
 
-An object comes into a file of its own, which goes on after an interruption, and gets its place when all of it is there
+An object is received in a file of its own, resumed after an interruption, and gets its place when it is complete
 and is what its id says.
 """
 
@@ -61,7 +61,7 @@ def size_of(cache: Path, oid: str) -> int | None:
 def lacking(cache: Path, pointers: Collection[Pointer]) -> frozenset[Pointer]:
     """Return those pointers whose objects are not there. Blocks: a look at the disk for each.
 
-    An object is what its id says: who tells another size of it points to it as well, as with git-lfs.
+    The id decides: a pointer with another size points to the same object, as with git-lfs.
     """
     other = [pointer for pointer in pointers if size_of(cache, pointer.oid) != pointer.size]
     here = {oid for oid in {pointer.oid for pointer in other} if _whole(cache, oid)}
@@ -167,7 +167,7 @@ def pieces(cache: Path, pointer: Pointer) -> Iterator[bytes]:
     """Yield an object's bytes; the last piece only when all of them are what its id says. Blocks.
 
     Raises:
-        DigestError: they are not; the object is removed, and has to come anew.
+        DigestError: they are not; the object is removed, and has to be fetched again.
         StorageError: it cannot be read.
     """
     hasher, held, size = hashlib.sha256(), b"", 0
@@ -182,7 +182,7 @@ def pieces(cache: Path, pointer: Pointer) -> Iterator[bytes]:
     if size != pointer.size or hasher.hexdigest() != pointer.oid:
         path.unlink(missing_ok=True)
         raise DigestError(
-            f"the copy of the LFS object {pointer.oid[:12]} here is damaged; the next run fetches it anew"
+            f"the copy of the LFS object {pointer.oid[:12]} here is damaged; the next run fetches it again"
         )
     if held:
         yield held

@@ -141,7 +141,7 @@ class LfsServer:
             for name, action in actions.items():  # read as one reads a redirect: where it leads is for `trust` to say
                 href = str(action["href"])
                 if len(href) > _LONGEST:
-                    text = f"{self.address.host}: the LFS server tells addresses of {len(href)} characters"
+                    text = f"{self.address.host}: the LFS server gives addresses of {len(href)} characters"
                     return LfsAnswer(error=errors.ContentError(text))
                 found[str(name)] = LfsAction(trust.redirect((url,), href), self._headers(action.get("header")))
             return LfsAnswer(found)
@@ -150,12 +150,12 @@ class LfsServer:
         except errors.ContentError as error:
             return LfsAnswer(error=error)
         except (ValueError, TypeError, KeyError, AttributeError):
-            text = f"{self.address.host}: what its LFS server says of an object cannot be read"
+            text = f"{self.address.host}: the answer of its LFS server about an object cannot be read"
             return LfsAnswer(error=errors.ContentError(text))
 
     def elsewhere(self, error: errors.UntrustedError) -> errors.UntrustedError:
         """Say of a refusal to go somewhere who wanted us to."""
-        text = f"{self.address.host}: its LFS server sends us to where we do not go: {error}"
+        text = f"{self.address.host}: its LFS server gives an address that is not allowed: {error}"
         return errors.UntrustedError(text, error.reason)
 
     def _headers(self, answer: Mapping[str, Any] | None) -> Mapping[str, str]:
@@ -164,7 +164,7 @@ class LfsServer:
             raise errors.ContentError(f"{self.address.host}: the LFS server asks for headers that cannot be sent")
         headers = {name: value for name, value in headers.items() if name.lower() not in _OURS}
         for value in (value for name, value in headers.items() if _SECRET.search(name)):
-            # What it issued, and the token in it, is kept out of every text: it may be told in an error.
+            # What it issued, with the token in it, is redacted in every text: errors quote the server.
             for secret in (value, value.rpartition(" ")[2]):
                 self._issued.setdefault(secret, Secret(secret))
         while len(self._issued) > _KEPT:
@@ -172,7 +172,7 @@ class LfsServer:
         return headers
 
     def _error(self, answer: Mapping[str, Any]) -> errors.MirrordError:
-        """Return the error that a server tells of one object; its codes are those of HTTP."""
+        """Return the error that a server reports for one object; its codes are those of HTTP."""
         code = answer.get("code")
         code = code if isinstance(code, int) and 0 <= code < 1000 else 0
         message = " ".join(str(answer.get("message") or "").split())
@@ -207,7 +207,7 @@ class LfsServer:
             issued, seconds = self._headers(answer.get("header")), float(answer.get("expires_in") or 0)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise errors.ContentError(
-                f"{self.address.host}: git-lfs-authenticate says nothing that can be read"
+                f"{self.address.host}: the answer of git-lfs-authenticate cannot be read"
             ) from error
         origin = check_url(url)
         if origin.scheme == "http" and trust.scheme_of(self._git.book.policy(origin.authority)) == "https":
