@@ -22,7 +22,7 @@ from mirrord.syncers.helm.spec import HelmSpec
 MOST: Final = 1000
 """Sentences of a kind that are noted."""
 FORM: Final = 1
-"""Raised when the same index would be published in another form: then all of them are written anew."""
+"""Raised when the same index would be published in another form: then all of them are rewritten."""
 PLACE: Final = ".place"
 """Names, among the facts about a target, where it was: what was seen elsewhere says nothing."""
 _SETUP = ""  # among the troubles: with which configuration they were met
@@ -77,7 +77,7 @@ class RunNotes:
         return bool(files and index and not await files.lost({INDEX: index.digest}))
 
     async def previous(self) -> frozenset[str] | None:
-        """Return what upstream listed at the last run that was accepted; None when nobody knows."""
+        """Return what upstream listed at the last run that was accepted; None when unknown."""
         return frozenset(await self._recall(".items")) or None
 
     async def sentences(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

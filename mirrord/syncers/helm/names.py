@@ -43,8 +43,8 @@ _NAME = re.compile(r"\w[\w. -]*")
 def valid_name(name: str) -> bool:
     """Whether `name` may name a chart: letters and digits of any script, `.`, `_`, `-`, spaces, and never a path.
 
-    A chart's name becomes a file name and a part of a URL, and is text of somebody else's (CVE-2026-35206). helm takes
-    nearly everything else, too; nobody is known to use it.
+    A chart's name becomes a file name and a part of a URL, and comes from upstream (CVE-2026-35206). helm takes
+    nearly everything else too; no repository is known to use it.
     """
     return _NAME.fullmatch(name) is not None and not name.endswith(" ") and len(name.encode()) <= LONGEST_NAME
 
@@ -90,7 +90,7 @@ class ChartVersion:
 
     @property
     def reference(self) -> str:
-        """Its name in the ledger, from which chart and version can be told; of an item they cannot always."""
+        """Its name in the ledger, which gives chart and version; an item does not always."""
         return f"{self.name}:{self.version}"
 
     @property
@@ -173,7 +173,7 @@ def source_of(mirror: Mirror) -> str:
 
 
 def spec_of(mirror: Mirror) -> HelmSpec:
-    """Return the mirror's own part as what it is."""
+    """Return the mirror's own part with its type."""
     return cast("HelmSpec", mirror.spec)
 
 
@@ -181,7 +181,7 @@ def api_of(mirror: Mirror, target: Target) -> str:
     """Return what is spoken at a target: `local`, `directory`, `oci`, `coding` or `chartmuseum`.
 
     Raises:
-        ConfigError: nobody can tell.
+        ConfigError: it cannot be known.
     """
     if target.name == LOCAL:
         return LOCAL

@@ -122,7 +122,7 @@ async def rescue(
             elif error is not None:
                 errors |= dict.fromkeys(oids, error)
         lacking = await cache.repository.lacking(frozenset().union(*asked.values()))
-    return {oid: errors.get(oid) or MirrordError("it came, and not all that belongs to it") for oid in lacking}
+    return {oid: errors.get(oid) or MirrordError("it was fetched, but not all that it refers to") for oid in lacking}
 
 
 async def rescue_objects(
@@ -161,7 +161,7 @@ async def _objects(cache: MirrorCache, server: LfsServer, pointers: Collection[P
             async with asyncio.timeout(SECONDS):
                 return await download(server, cache.folder, wanted, lambda *_: None)
         except TimeoutError:
-            why = DeadlineError(f"{server.address.host}: {SECONDS:.0f} s did not suffice")
+            why = DeadlineError(f"{server.address.host}: not done within {SECONDS:.0f} s")
     return {pointer.oid: why for pointer in wanted}
 
 
@@ -186,7 +186,7 @@ async def _take(
     end, error = time.monotonic() + seconds, MirrordError()
     for _ in range(2):
         if (left := end - time.monotonic()) <= 0:
-            return DeadlineError(f"{place.host}: {SECONDS:.0f} s did not suffice")
+            return DeadlineError(f"{place.host}: not done within {SECONDS:.0f} s")
         try:
             await cache.repository.take(place, oids, deadline=left, largest=largest)
         except MirrordError as caught:

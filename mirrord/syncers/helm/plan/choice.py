@@ -53,7 +53,7 @@ def constraint_of(chart: str, spec: HelmSpec) -> Constraint | None:
 
 
 def concerns(chart: str, version: str, spec: HelmSpec) -> bool:
-    """Whether what is wrong with a version matters: nobody needs to hear of one that is not wanted.
+    """Whether what is wrong with a version matters: problems of unwanted versions are not reported.
 
     Args:
         chart: its name, or "" when that is not known.

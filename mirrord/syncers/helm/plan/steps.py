@@ -1,4 +1,4 @@
-"""Wanted versions x held versions → steps, each with its reason, and what a plan tells beside them."""
+"""Wanted versions x held versions → steps, each with its reason, and the problems and remarks of a plan."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def remarks(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
 
 
 def is_blind(survey: HelmSurvey, spec: HelmSpec) -> bool:
-    """Whether something may have to be deleted, and nobody knows what upstream listed before."""
+    """Whether something may have to be deleted while it is unknown what upstream listed before."""
     ours = (found for found in survey.targets.values() if found.own is not None)
     return survey.previous is None and spec.removed == "delete" and any(found.held for found in ours)
 
@@ -96,7 +96,7 @@ def waiting(survey: HelmSurvey, now: datetime) -> Iterator[str]:
 def guard(survey: HelmSurvey, spec: HelmSpec) -> str:
     """Say why the index looks like an accident (helm/chartmuseum#374 emptied one), or "" when it does not.
 
-    Where nobody knows what upstream listed before and deleting is allowed, what our own indexes list stands for it.
+    Where it is unknown what upstream listed before and deletion is allowed, our own indexes stand in for it.
     """
     before = survey.previous or frozenset()
     if survey.previous is None and spec.removed == "delete":
@@ -168,7 +168,7 @@ _CHANGED: Final = {
 
 
 def _same(chart: ChartVersion, ours: ChartVersion) -> bool:
-    """Whether an index of ours lists a version as it shall."""
+    """Whether an index of ours lists a version as wanted."""
     return chart.listed == ours.listed and published(chart) == {**ours.entry, "urls": list(ours.urls)}
 
 
@@ -178,7 +178,7 @@ class _Steps:
     def __init__(self, mirror: Mirror, survey: HelmSurvey, now: datetime) -> None:
         self._survey, self._spec, self._now, self._allow = survey, spec_of(mirror), now, mirror.allow
         self._paths = registry_paths(mirror)
-        # target → what its index shall list, as far as that had to be known to decide
+        # target → the new content of its index, as far as it was needed to decide
         self.listed: dict[str, tuple[ChartVersion, ...]] = {}
 
     def versions(self) -> Iterator[Step]:
@@ -193,7 +193,7 @@ class _Steps:
                     yield Step(action, choice.chart.item, str(there or ""), target, names, reason, group=group)
 
     def _version(self, choice: VersionChoice, target: str, found: TargetContent) -> tuple[Action, str] | None:
-        """Decide about a version at a target; None: what upstream has is wrong, which is told as a problem."""
+        """Decide about a version at a target; None: what upstream has is wrong, which is reported as a problem."""
         chart, there = choice.chart, found.held.get(choice.chart.item)
         if there is not None and choice.fits(there):
             trouble = self._survey.troubles.get(provenance_of(chart.item))
@@ -213,7 +213,7 @@ class _Steps:
         return (Action.REFUSE, found.refused[chart.item]) if chart.item in found.refused else (action, reason)
 
     def removed(self) -> Iterator[Step]:
-        """Decide about what targets hold and nobody wants."""
+        """Decide about versions that targets hold and that are not wanted."""
         listed = {entry.item for entry in self._survey.entries}
         for target, found in self._survey.targets.items():
             for item in sorted(found.held.keys() - self._survey.choices.keys()):
@@ -254,4 +254,4 @@ class _Steps:
         if len(listed) != len(own) or not all(chart.item in own and _same(chart, own[chart.item]) for chart in listed):
             return Action.COPY, "its entries are not as upstream has them"
         rewrite = target in self._survey.rewrite
-        return (Action.COPY, "to be written anew") if rewrite else (Action.KEEP, "lists all that is wanted")
+        return (Action.COPY, "to be rewritten") if rewrite else (Action.KEEP, "lists all that is wanted")

@@ -38,17 +38,17 @@ class HelmSurvey:
     targets: Mapping[str, TargetContent] = field(default_factory=dict)
     unasked: Mapping[str, MirrordError] = field(default_factory=dict)  # target name → why it could not be asked
     troubles: Troubles = field(default_factory=dict)  # what could not be had at earlier looks
-    # the items that upstream listed at the last run that was accepted, None when nobody knows
+    # the items that upstream listed at the last run that was accepted, None when unknown
     previous: frozenset[str] | None = None
     unchanged: str = ""  # one sentence when nothing changed since a run that did all: nothing else was looked at then
-    # the targets whose index must be written anew even if it lists the same (another format…)
+    # the targets whose index must be rewritten even if it lists the same (another format…)
     rewrite: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()  # what was left out because helm would not have taken it, one sentence each
     remarks: tuple[str, ...] = ()  # what was put right
     missing: tuple[str, ...] = ()  # what could not be read this time, one sentence each
     # the items that upstream lists and that are not among the entries, since they cannot be read
     unread: frozenset[str] = frozenset()
-    unknown: tuple[str, ...] = ()  # how the items begin of those charts whose versions nobody knows
+    unknown: tuple[str, ...] = ()  # prefixes of the items of charts whose versions are unknown
     extras: Mapping[str, bytes] = field(default_factory=dict)  # small files that belong beside the index
     public_keys: tuple[str, ...] = ()  # names of the repository's keys
     annotations: Mapping[str, str] = field(default_factory=dict)  # the index's own
@@ -73,7 +73,7 @@ class ChartArchive:
     digest: Digest
     size: int  # of it, in bytes
     # returns the `.prov` beside the archive byte for byte, or None when there is none; raises `ContentError` when it is
-    # not of this archive, `TransportError` when nobody can say whether there is one
+    # not of this archive, `TransportError` when it is unknown whether there is one
     provenance: Callable[[], Awaitable[bytes | None]] = field(repr=False)
     odd: tuple[str, ...] = ()  # what is odd about it, and no reason to refuse it, a clause each
 
@@ -84,7 +84,7 @@ class HelmDecisions:
 
     survey: HelmSurvey  # from what
     problems: tuple[str, ...] = ()  # those of the plan that stay until upstream changes something
-    # target → what its index shall list, where the index is all that changes
+    # target → the new content of its index, where only the index changes
     listed: Mapping[str, tuple[ChartVersion, ...]] = field(default_factory=dict)
 
 
@@ -94,13 +94,13 @@ def listing(
     put: Mapping[str, Digest],
     deleted: Collection[str],
 ) -> tuple[ChartVersion, ...]:
-    """Return what a target's index shall list, never more than the target holds.
+    """Return the new content of a target's index, never more than the target holds.
 
     Args:
         found: what the target held before the run.
         choices: what is wanted.
         put: what this run added or replaced there.
-        deleted: the items that it shall list no more.
+        deleted: the items to remove from it.
     """
     own, charts = found.own or {}, []
     for item, choice in choices.items():

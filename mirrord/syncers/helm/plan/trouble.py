@@ -32,7 +32,7 @@ class Trouble:
 
     @property
     def open(self) -> bool:
-        """Whether the operator has to decide: the bytes are not what the index says, and somebody may mean that."""
+        """Whether the operator has to decide: the digest differs from the index, which may be intended."""
         return self.code == DigestError.code
 
     def meant(self, choice: VersionChoice) -> bool:
@@ -73,7 +73,7 @@ def entry_of(choice: VersionChoice) -> str:
 
 
 def wrong_upstream(error: MirrordError) -> bool:
-    """Whether an error of a source tells what upstream has, and not how the way there was.
+    """Whether an error of a source is about what upstream has, and not about the connection.
 
     What is refused with 401 may be the operator's to mend: credentials are missing. 403 is how many object stores say
     that there is no such file.

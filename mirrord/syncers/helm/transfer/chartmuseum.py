@@ -35,10 +35,10 @@ class Museum:
     """What is known of a ChartMuseum besides its address."""
 
     context: str | None = None  # its `--context-path` as the operator wrote it; None: what its index says
-    wanted: Collection[ChartVersion] = ()  # the versions that shall be there
+    wanted: Collection[ChartVersion] = ()  # the wanted versions
     upstream: Collection[ChartVersion] = ()  # all versions that could be had again
     newest: int | None = None  # how many of a chart are wanted at the most; None: all
-    bold: bool = False  # go on where nobody knows whether something newer would be dropped
+    bold: bool = False  # continue where it is unknown whether something newer would be dropped
 
 
 class ChartMuseumTarget:
@@ -90,7 +90,7 @@ class ChartMuseumTarget:
         Raises:
             GuardError: the server would drop something newer for it.
         """
-        async with self._once:  # somebody else may have put something since the survey
+        async with self._once:  # another writer may have put something since the survey
             room = self._room
             if room is None:
                 room = await asyncio.to_thread(self._enter, await self._index.look())
@@ -100,7 +100,7 @@ class ChartMuseumTarget:
         risky, force = room.risky(chart), "?force" if replace else ""
         await self._make_way(chart, room)
         beside = prov if prov is not None and not await self._signed(chart, prov, force) else None
-        boundary = secrets.token_hex(16)  # nobody can write a file that holds it
+        boundary = secrets.token_hex(16)  # no file can be made to hold it
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         body = _form(boundary, chart.file, reader, beside)
         call = HttpRequest("POST", f"{self._api}{force}", self._index.host, headers=headers, body=body, ok=(200, 201))

@@ -116,7 +116,7 @@ class DirectoryTarget:
             )
             if others:
                 names = ", ".join(sorted(others)[:5])
-                raise BusyError(f"{self.place}: somebody else published {names} meanwhile; the next run lists both")
+                raise BusyError(f"{self.place}: another writer published {names} meanwhile; the next run lists both")
             known = {**old, **self._put}
             for chart in index.charts:
                 place = self._charts / chart.file
@@ -134,7 +134,7 @@ class DirectoryTarget:
                     sync(changed[place])
             self._flip(changed)
             if (self._folder / INDEX).read_bytes() != index.data:
-                raise StorageError(f"{self.place}: what was written is not what is read back; look at the disk")
+                raise StorageError(f"{self.place}: a file reads back other than it was written; check the disk")
             for item in gone:
                 for end in (".tgz", f".tgz{PROVENANCE}"):
                     (self._charts / f"{item}{end}").unlink(missing_ok=True)
@@ -175,7 +175,7 @@ class DirectoryTarget:
         journal = self._charts / GONE
         earlier = journal.read_text().split("\n") if journal.is_file() else []
         gone = {*listed, *earlier} - {chart.item for chart in index.charts}
-        gone = {item for item in gone if valid_name(item.replace("+", "-"))}  # text of whoever wrote the old index
+        gone = {item for item in gone if valid_name(item.replace("+", "-"))}  # text from the old index
         if gone:
             write_durably(journal, "\n".join(sorted(gone)).encode())
         return gone

@@ -30,7 +30,7 @@ class Visit:
 
     reading: Reading  # reads its index
     now: float  # Unix time of the run
-    wanted: Sequence[ChartVersion] = ()  # the versions that shall be there, the oldest first
+    wanted: Sequence[ChartVersion] = ()  # the wanted versions, the oldest first
     upstream: Sequence[ChartVersion] = ()  # all that upstream lists
     # what earlier runs noted of it; the target keeps them up to date
     facts: dict[str, str] = field(default_factory=dict)

@@ -72,7 +72,7 @@ class LocalTarget:
         known = await self._files.there()
         beside = {name: known[0][name] for name in (INDEX, f"{INDEX}.gz", *index.extras) if name in known[0]}
         if INDEX not in beside:
-            raise StorageError(f"{self.place}: what was written is not what is read back; look at the disk")
+            raise StorageError(f"{self.place}: a file reads back other than it was written; check the disk")
         await self._files.show(await asyncio.to_thread(self._listed, index, known) | beside)
 
     def _listed(self, index: IndexFile, known: Sequence[Mapping[str, Digest]]) -> dict[str, Digest]:

@@ -214,7 +214,7 @@ def config_of(entry: Mapping[str, object]) -> bytes:
 
 
 def manifest_of(chart: ChartVersion, config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
-    """Return the manifest; the same for the same chart, whoever makes it and whenever.
+    """Return the manifest; the same for the same chart, always.
 
     `layers` are archive and provenance, in any order.
     """
@@ -262,7 +262,7 @@ def _metadata(entry: Mapping[str, object]) -> dict[str, Any]:
 
 def _fields(mapping: object, order: Sequence[str]) -> dict[str, Any]:
     if not isinstance(mapping, Mapping):
-        raise ContentError("the chart's metadata is not what helm would have taken")
+        raise ContentError("helm would not have accepted the chart's metadata")
     return {key: mapping[key] if key in _RAW else _clean(mapping[key]) for key in order if mapping.get(key)}
 
 

@@ -1,7 +1,7 @@
 """What a server that keeps only so many versions of each chart drops for a new one (ChartMuseum's --per-chart-limit).
 
 It drops what came first, however new that version is: by its own clock, to the second, and within one by file name
-(`PutWithLimit`). Nothing that it answers tells the limit: it is learned from what goes. Pure.
+(`PutWithLimit`). No answer of it has the limit: it is learned from what disappears. Pure.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class Retention:
 
     there: dict[str, dict[str, float]]  # by chart, its versions and when each came, in seconds
     keeps: int | None = None  # how many versions of a chart stay, as far as that has shown
-    bold: bool = False  # whether the operator said to go on where nobody knows how many stay
-    wanted: Mapping[str, Collection[str]] = field(default_factory=dict)  # by chart, the versions that shall be there
+    bold: bool = False  # with `--allow`: continue where it is unknown how many stay
+    wanted: Mapping[str, Collection[str]] = field(default_factory=dict)  # by chart, the wanted versions
     # the items that are there as upstream has them, so that they could come again
     ours: set[str] = field(default_factory=set)
     # how many versions of a chart there were at the most in earlier runs, all that were wanted and could be had: it
-    # would be chance if the server kept exactly so many. None when nobody knows.
+    # would be chance if the server kept exactly so many. None when unknown.
     seen: int | None = None
     _ahead: float | None = None
 
     def __post_init__(self) -> None:
-        """Forget a `keeps` that what is there disproves, or that the operator sets aside."""
+        """Forget a `keeps` that the versions there disprove, or that the operator sets aside."""
         if self.bold or (self.keeps is not None and self.most > self.keeps):
             self.keeps = None
 
@@ -79,7 +79,7 @@ class Retention:
         return lowest if f"{chart.name}-{lowest}" in self.ours else ""
 
     def risky(self, chart: ChartVersion) -> bool:
-        """Whether nobody knows for sure what this version costs."""
+        """Whether it is uncertain which version this one would push out."""
         return self.keeps is None and bool(self._lost(chart))
 
     def came(self, chart: ChartVersion, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Chart servers that make their own index: it tells what they hold, and when they have taken what they were given.
+"""Chart servers that make their own index: it lists what they hold, and shows when an upload has been accepted.
 
 One that takes an archive by POST to the repository's own URL is spoken to here, too: the protocol is that of Coding's
 helm plugin, the raw archive as body, Basic authentication, nothing else.
@@ -85,14 +85,14 @@ class ServedIndex:
         return held
 
     def known(self, listing: Listing) -> Mapping[str, Digest]:
-        """Return the digests that an index tells, or that are known without asking."""
+        """Return the digests that an index lists, or that are known without asking."""
         known = {item: self._known(chart) for item, chart in listing.charts.items()}
         return {item: digest for item, digest in known.items() if digest}
 
     async def send(
         self, call: HttpRequest, item: str, reader: SpoolReader, exists: Callable[[errors.RefusedError], bool]
     ) -> bool:
-        """Send an archive; False when it is there already, as `exists` tells of a refusal, and the index shows it.
+        """Send an archive; False when it is there already, by what `exists` says of a refusal, and the index shows it.
 
         It is sent again from its spool when the connection or the server broke. The second time it may be "there
         already", which is how an answer that was lost on its way looks.
@@ -136,7 +136,7 @@ class ServedIndex:
         for item, digest in expected.items():
             listed = listing.charts.get(item)
             if listed is None:
-                raise errors.ContentError(f"{self.url}: took {item}, and its index does not list it")
+                raise errors.ContentError(f"{self.url}: accepted {item}, and its index does not list it")
             if listed.digest is None:
                 self.facts[item] = _fact(listed, digest)
             elif listed.digest != digest:
@@ -153,7 +153,7 @@ class ServedIndex:
         return listing
 
     async def _digest(self, listed: ChartVersion, wanted: Digest | None) -> Digest | None:
-        """Return the digest of an archive whose index tells none; None when it cannot be had."""
+        """Return the digest of an archive whose index has none; None when it cannot be fetched."""
         known = self._known(listed)
         if known is not None:
             return known

@@ -16,17 +16,17 @@ from mirrord.syncers.helm.names import ChartVersion
 class Listing:
     """What an index at a target says."""
 
-    # its entries, by item; not every server tells their digests
+    # its entries, by item; not every server lists their digests
     charts: Mapping[str, ChartVersion] = field(default_factory=dict)
     context: str = ""  # the path below which the server's API is (`serverInfo.contextPath`), or ""
 
     @property
     def digests(self) -> Mapping[str, Digest]:
-        """Digests of the archives, by item, as far as the index tells them."""
+        """Digests of the archives, by item, as far as the index lists them."""
         return {item: chart.digest for item, chart in self.charts.items() if chart.digest}
 
     def shows(self, expected: Mapping[str, Digest]) -> bool:
-        """Whether it lists all of these archives, as far as it tells what they are."""
+        """Whether it lists all of these archives, as far as it has their digests."""
         return all(
             item in self.charts and self.charts[item].digest in (None, digest) for item, digest in expected.items()
         )
@@ -79,7 +79,7 @@ class ChartTarget(Protocol):
         tells of these only.
 
         Raises:
-            ContentError: what is there is no index.
+            ContentError: the file there is no index.
             MirrordError: it cannot be asked.
         """
 
@@ -98,6 +98,6 @@ class ChartTarget(Protocol):
 
         Raises:
             ContentError: a file that the index lists is not there; the old index stays.
-            BusyError: somebody else published meanwhile; their index stays.
+            BusyError: another writer published meanwhile; that index stays.
             MirrordError: it could not be written; the old index stays.
         """

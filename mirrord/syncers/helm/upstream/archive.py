@@ -37,7 +37,7 @@ _DASHES = re.compile(rb"^- ", re.MULTILINE)
 
 
 def is_signed(body: bytes) -> bool:
-    """Whether the answer to a request for a `.prov` is one, and not a page or a polite text."""
+    """Whether the answer to a request for a `.prov` is one, and not a page or another text."""
     return body.startswith(_BEGIN) or b"\n" + _BEGIN in body
 
 
@@ -137,12 +137,12 @@ def check_archive(path: Path, chart: ChartVersion, note: Note = lambda _what: No
 
 
 def read_metadata(path: Path, what: str, note: Note = lambda _what: None) -> Mapping[str, Plain]:
-    """Return what the Chart.yaml of an archive says, as plain data that nobody has validated. Blocks.
+    """Return the content of an archive's Chart.yaml, as plain data that is not validated. Blocks.
 
     Args:
         path: the archive.
         what: what messages call it.
-        note: hears of what is odd about it.
+        note: called with each oddity.
 
     Raises:
         ContentError: the archive is damaged or unsafe, or has no Chart.yaml, or one that is no mapping.

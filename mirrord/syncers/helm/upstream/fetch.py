@@ -110,7 +110,7 @@ class ChartSource:
             yield ChartArchive(chart, replace(source, digest=digest, size=size), digest, size, proven, odd)
 
     async def size(self, chart: ChartVersion) -> int | None:
-        """Ask how long an archive is; None when nobody says."""
+        """Ask for the size of an archive; None when the server does not give it."""
         try:
             if is_oci(chart.urls[0]):
                 reference = locate_oci(self._repository, chart.urls[0], chart.version, self._http.book)
@@ -161,9 +161,11 @@ class ChartSource:
             ) from error
 
     async def _beside(self, call: HttpRequest) -> bytes | None:
-        """Get the provenance; whatever a server says instead of one means that there is none (S3 says 403)."""
+        """Get the provenance; any other answer means that there is none (S3 answers 403)."""
         if self._silent[call.host] >= SILENT:
-            raise errors.StalledError(f"{call.host}: is silent about provenance files, and was not asked for this one")
+            raise errors.StalledError(
+                f"{call.host}: did not answer for other provenance files, so it was not asked for this one"
+            )
         try:
             answer = await self._http.fetch(call)
         except errors.RefusedError:
@@ -201,7 +203,7 @@ class ChartSource:
         return _Place(str(reference), partial(repository.open_blob, layer), provenance)
 
     async def _headers(self, location: ChartLocation) -> Mapping[str, str]:
-        """Return the request's headers; with the repository's credentials where another host shall get them."""
+        """Return the request's headers; with `pass_credentials` another host gets the credentials, too."""
         headers = {"Accept": _ACCEPT}
         if location.foreign and self._pass_credentials and await self._http.book.credential(location.host) is None:
             credential = await self._http.book.credential(self._repository_host)
@@ -225,7 +227,7 @@ async def _proven(ask: Callable[[], Awaitable[bytes | None]], chart: ChartVersio
 async def _ahead(
     ask: Callable[[], Awaitable[bytes | None]], *, early: bool
 ) -> AsyncIterator[Callable[[], Awaitable[bytes | None]]]:
-    """Give what asks; with `early` the answer is on its way already, and nobody is left waiting for it at the end."""
+    """Yield a function that asks; with `early` the request is sent at once, and is cancelled at the end if unused."""
     if not early:
         yield ask
         return

@@ -2,7 +2,7 @@
 
 helm reads an index into typed fields, and one value of another type makes it reject the whole file. Here a text that
 lost its quotes gets them back, a key that helm does not know or cannot read is dropped, and both are noted. What has
-another shape (a list for a text) is refused: nobody can know what was meant, and the reader raises `InvalidEntryError`.
+another shape (a list for a text) is refused: what was meant is unknown, and the reader raises `InvalidEntryError`.
 """
 
 from __future__ import annotations

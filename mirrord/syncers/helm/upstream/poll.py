@@ -34,7 +34,7 @@ async def poll(http: Http, repository: str, known: Mapping[str, str]) -> Polled:
 
     Raises:
         MissingError: there is no index.
-        ContentError: what came is no index; says what it is instead.
+        ContentError: the answer is no index; the message says what it is.
         TooLargeError: it is made to be too much.
         MirrordError: it cannot be had.
     """
@@ -70,7 +70,7 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "x-gzip"):
-        raise ContentError(f"{INDEX} comes with Content-Encoding {encoding[:40]!r}, which nobody asked for")
+        raise ContentError(f"{INDEX} comes with Content-Encoding {encoding[:40]!r}, which was not asked for")
     try:
         return b"".join(gunzip((body,), LARGEST_INDEX))
     except ContentError as error:
@@ -82,7 +82,7 @@ class Extras:
     """The small files beside an index."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)  # those that exist, by name
-    # name → why nobody can say now whether there is one
+    # name → why it is not known now whether there is one
     unknown: Mapping[str, MirrordError] = field(default_factory=dict)
 
 

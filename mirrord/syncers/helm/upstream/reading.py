@@ -18,7 +18,7 @@ from mirrord.syncers.helm.upstream.plain import Plain, Poison
 from mirrord.syncers.helm.upstream.yaml_events import IndexDocument, build
 
 LONGEST_FILE = 255  # bytes of a file name, on about every file system
-MOST = 1000  # problems of an index that are told one by one
+MOST = 1000  # problems of an index that are listed one by one
 
 _TOP = frozenset(("apiVersion", "generated", "entries", "serverInfo", "publicKeys", "annotations"))
 
@@ -31,7 +31,7 @@ class Index:
         entries: in the order of the file. A version that was listed twice with different digests is here twice: the
             archive will tell which is right.
         problems: what was left out or put right, in the order of the file.
-        more: how many more were left out, whose problems are not told one by one.
+        more: how many more were left out, whose problems are not listed.
         unread: what upstream has, and could not be read this time.
         generated: when it was made, as written, or None.
         public_keys: names of the repository's keys.
