@@ -195,7 +195,7 @@ def split_folder(text: str) -> tuple[str, str | None]:
     place, colon, rest = path.partition(":")
     folder = f"{place}:{rest.partition('/')[0]}"
     if colon and not os.path.exists(folder):  # noqa: PTH110 - as above
-        what = f"{text[len(place) + 1 :]!r} is no tag"
+        what = f"{text[len(place) + 1 :]!r} is not a tag"
         raise UsageError(f"oci:{text}: {what}; write oci:{place}[:TAG], or make {folder} first if that is the folder")
     return path, tag
 
