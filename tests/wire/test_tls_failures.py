@@ -115,7 +115,7 @@ def self_signed(world: World) -> None:
         world.context.load_cert_chain(certificate, key)
 
 
-CA = "trust its authority with `ca: FILE` under hosts: (`--ca FILE` for `mirrord copy`)"
+CA = "with `ca: FILE` under hosts: (`--ca FILE` for `mirrord copy`)"
 CASES: dict[str, tuple[Callable[[World], None], dict[str, str], str]] = {
     "cipher": (old_cipher, {}, "no cipher in common"),
     "version": (old_version, {}, "no version of TLS in common; mirrord speaks TLS 1.2 and 1.3"),
@@ -135,8 +135,8 @@ CASES: dict[str, tuple[Callable[[World], None], dict[str, str], str]] = {
         "the host refuses our client certificate; check `certificate:` under hosts:",
     ),
     "name": (lambda world: world.serve(world.known, "reg.test"), {}, "its certificate is for another name"),
-    "authority": (lambda world: world.serve(world.other), {}, f"from an authority that is not known here; {CA}"),
-    "self-signed": (self_signed, {}, f"its certificate is self-signed; {CA}"),
+    "authority": (lambda one: one.serve(one.other), {}, f"authority that is not known here; trust its authority {CA}"),
+    "self-signed": (self_signed, {}, f"its certificate is self-signed; trust it {CA}"),
     "expired": (
         lambda world: world.serve(world.known, not_before=NOW - 2 * DAY, not_after=NOW - DAY), {},
         "its certificate has expired; it must be renewed",

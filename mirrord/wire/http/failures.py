@@ -25,7 +25,7 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], type[MirrordError], st
     ((aiohttp.ClientError, OSError), BrokenError, "the connection ended in the middle"),
 )
 
-_AUTHORITY: Final = "trust its authority with `ca: FILE` under hosts: (`--ca FILE` for `mirrord copy`)"
+_CA: Final = "with `ca: FILE` under hosts: (`--ca FILE` for `mirrord copy`)"
 _PLAIN_MEANT: Final = (
     "if plain HTTP is meant, write `insecure: true` under hosts: (`--insecure HOST` for `mirrord copy`)"
 )
@@ -33,8 +33,11 @@ _CLIENT: Final = "write `certificate:` under hosts:"
 _CERTIFICATES: Final[tuple[tuple[frozenset[int], str], ...]] = (  # X509_V_ERR_*, see `man X509_STORE_CTX_get_error`
     (frozenset({9}), "its certificate is not valid yet; check the clock of this machine"),
     (frozenset({10}), "its certificate has expired; it must be renewed, unless the clock of this machine is wrong"),
-    (frozenset({18}), f"its certificate is self-signed; {_AUTHORITY}"),
-    (frozenset({2, 19, 20, 21}), f"its certificate is from an authority that is not known here; {_AUTHORITY}"),
+    (frozenset({18}), f"its certificate is self-signed; trust it {_CA}"),
+    (
+        frozenset({2, 19, 20, 21}),
+        f"its certificate is from an authority that is not known here; trust its authority {_CA}",
+    ),
     (frozenset({62, 64}), "its certificate is for another name; write the host as its certificate names it"),
 )
 _TLS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (  # OpenSSL's reasons
