@@ -102,12 +102,26 @@ class Tally:
         return f"{self.ended}/{self.planned}{f', {self.bad} failed' if self.bad else ''}"
 
 
+class _Retried:
+    """Which hosts were retried, and why: each is printed once."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[str, str]] = set()
+
+    def line(self, event: Retrying) -> str:
+        """Return what to print about a retry, "" for a repetition."""
+        if (event.host, event.reason) in self._seen:
+            return ""
+        self._seen.add((event.host, event.reason))
+        return f"{event.host}: {event.reason}; trying again"
+
+
 class _Lines:
     """Prints the progress of each run every ten seconds, and each host that is retried once."""
 
     def __init__(self) -> None:
         self._runs: dict[str, Tally] = {}
-        self._retried: set[tuple[str, str]] = set()
+        self._retried = _Retried()
         self._at = time.monotonic()
 
     def hear(self, event: Event) -> None:
@@ -118,9 +132,8 @@ class _Lines:
                 run.take(event)
             case BytesSent(target) if run := self._runs.get(target.partition("/")[0], self._runs.get("")):
                 run.take(event)
-            case Retrying(host, reason) if (host, reason) not in self._retried:
-                self._retried.add((host, reason))
-                note(f"{host}: {reason}; trying again")
+            case Retrying() if line := self._retried.line(event):
+                note(line)
         if time.monotonic() - self._at >= EVERY:
             self._at = time.monotonic()
             for mirror, run in self._runs.items():
@@ -155,9 +168,12 @@ class _Bars:
         self._tasks: dict[str, TaskID] = {}
         self._targets: dict[str, Tally] = {}
         self._read = Tally(1)
+        self._retried = _Retried()
 
     def hear(self, event: Event) -> None:
         match event:
+            case Retrying() if line := self._retried.line(event):
+                self._progress.console.print(plain(line), markup=False, highlight=False)
             case RunStarted(mirror) if mirror:
                 self._draw(mirror, None, "planning")
             case Planned(plan, work):

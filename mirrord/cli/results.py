@@ -75,19 +75,19 @@ def _say_plan(plan: Plan, show: Show, *, explain: bool) -> None:
     steps = [step for step in plan.steps if explain or step.action is not Action.KEEP]
     rows = []
     most = len(steps) if show is Show.ALL else ALIKE
-    for same in _folded(steps, lambda step: (step.action, step.target, _reason(step)), lambda _: most):
+    for same in _folded(steps, lambda step: (step.action, step.target, _shared(step.reason, step)), lambda _: most):
         sizes = [step.size for step in same if step.size is not None]
         count = size(sum(sizes)) if sizes else ""
-        reason = _text(same[0].reason, show) if len(same) == 1 else _reason(same[0])
+        reason = _text(same[0].reason, show) if len(same) == 1 else _shared(same[0].reason, same[0])
         rows.append((same[0].action.value, same[0].target, _names(same), _digest(same, show), count, reason))
     _say_table(("ACTION", "TARGET", "NAMES", "DIGEST", "BYTES", "REASON"), rows)
     _say_beside(plan, show)
 
 
-def _reason(step: Step) -> str:
-    """Return the reason of a step without its own names and digests, by which steps are folded."""
+def _shared(text: str, step: Step) -> str:
+    """Return a sentence about a step without the step's own names and without digests, by which steps are folded."""
     own = {*step.names, step.item}
-    return _HEX.sub("…", " ".join(word for word in step.reason.split(" ") if word.rstrip(",:") not in own))
+    return _HEX.sub("…", " ".join(word for word in text.split(" ") if word.rstrip(",:") not in own))
 
 
 def _folded(
@@ -182,8 +182,8 @@ def say_run(run: Run, show: Show = Show.FOLDED, *, kept: bool = False) -> None:
 def _say_refused(steps: Sequence[Step], show: Show) -> None:
     """Print a line for each reason of refusal."""
     most = len(steps) if show is Show.ALL else 1
-    for same in _folded(steps, lambda step: (step.target, _reason(step)), lambda _: most):
-        reason = same[0].reason if len(same) == 1 else _reason(same[0])
+    for same in _folded(steps, lambda step: (step.target, _shared(step.reason, step)), lambda _: most):
+        reason = same[0].reason if len(same) == 1 else _shared(same[0].reason, same[0])
         reason = reason.removeprefix(f"{same[0].item}: ").removeprefix("refused: ")
         say(f"refused: {same[0].target}: {_listed([step.item for step in same])}: {_text(reason, show)}")
 
@@ -195,10 +195,14 @@ def _say_receipts(receipts: Sequence[Receipt], show: Show) -> None:
         return len(receipts) if show is Show.ALL else 1 if receipt.bad else ALIKE
 
     rows = []
-    alike = _folded(receipts, lambda one: (one.step.target, mark(one), one.detail if one.bad else ""), most)
-    for same in alike:
+
+    def result(receipt: Receipt) -> Hashable:
+        return receipt.step.target, mark(receipt), _shared(receipt.detail, receipt.step) if receipt.bad else ""
+
+    for same in _folded(receipts, result, most):
         first, steps = same[0], [receipt.step for receipt in same]
-        detail = "" if first.good and show is not Show.ALL else _text(first.detail, show)
+        reason = first.detail if len(same) == 1 else _shared(first.detail, first.step)
+        detail = "" if first.good and show is not Show.ALL else _text(reason.removeprefix(f"{first.step.item}: "), show)
         ended = (mark(first), size(sum(one.sent for one in same)), f"{max(one.seconds for one in same):.1f} s", detail)
         rows.append((first.step.target, _names(steps, first.left), _digest(steps, show), *ended))
     _say_table(("TARGET", "NAMES", "DIGEST", "RESULT", "SENT", "TIME", ""), rows)

@@ -78,10 +78,11 @@ def _last_run(steps: Sequence[Step], receipts: Sequence[Receipt]) -> LastRun:
 
 
 def causes(receipts: Iterable[Receipt]) -> list[list[Receipt]]:
-    """Put together what ended alike at one target, in the same words: of hundreds of refs one cause is told once."""
+    """Group what ended alike at one target, for the same reason: a cause that hundreds of refs share is one group."""
     found: dict[tuple[str, Outcome, str], list[Receipt]] = {}
     for receipt in receipts:
-        found.setdefault((receipt.step.target, receipt.outcome, receipt.detail), []).append(receipt)
+        reason = receipt.detail.removeprefix(f"{receipt.step.item}: ")
+        found.setdefault((receipt.step.target, receipt.outcome, reason), []).append(receipt)
     return list(found.values())
 
 

@@ -18,6 +18,7 @@ from mirrord.cli.results import ALIKE, Show, say_plans, say_run, say_runs
 from mirrord.events import BytesSent, Events, Planned, Retrying, StepDone
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
+from mirrord.record.summary import causes
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 OID = "0123456789abcdef0123456789abcdef01234567"
@@ -116,6 +117,21 @@ def test_quiet_is_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
     _, _, row, *lines = capsys.readouterr().out.splitlines()
     assert row.split()[:2] == ["one", "item2"]
     assert lines == ["refused: one: item3: not there", "missing: gone"]
+
+
+def test_a_cause_is_one_whatever_ref_it_names(capsys: pytest.CaptureFixture[str]) -> None:
+    """Hosts and mirrord name the ref in each message: thousands of refs that one rule rejects are one row."""
+    steps = [step(number) for number in range(3000)]
+    receipts = [Receipt(one, Outcome.REFUSED, f"{one.item}: hook declined: {one.item} is protected") for one in steps]
+    say_run(run_of("git", steps, receipts))
+    _, head, *rows = capsys.readouterr().out.splitlines()
+    assert [row[head.index("NAMES") :].split("  ")[0] for row in rows] == [
+        "item0, item1, item2 and 2997 more (-v shows all)"
+    ]
+    assert rows[0].endswith("  hook declined: is protected")
+    assert len(causes(receipts)) == 3000, "in other words"
+    same = [replace(one, detail=f"{one.step.item}: hook declined") for one in receipts]
+    assert [len(group) for group in causes(same)] == [3000], "status tells it once, too"
 
 
 def test_refusals_for_one_reason_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

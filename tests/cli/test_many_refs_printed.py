@@ -36,3 +36,28 @@ async def test_thousands_of_refs_are_a_few_lines(desk: Desk) -> None:
         assert (again.status, again.out, again.err) == (0, "", "")
         explained = await desk.run("plan", "--explain")
         assert explained.out.splitlines()[0] == f"code (git): 0 to do, {2 * REFS} up to date"
+
+
+async def test_thousands_of_refused_refs_are_one_line(desk: Desk) -> None:
+    """A host that rejects each tag with a message of its own: `sync -q` and `status` have one line for all of them."""
+    require("git")
+    async with GitHost(desk.folder / "upstream") as upstream, GitHost(desk.folder / "forge") as forge:
+        fill(Upstream(upstream.create("code.git")), REFS, 100_000)
+        forge.create("code.git")
+        refusal = 'case "$1" in refs/tags/*) echo "GH013: tags are protected here" >&2; exit 1;; esac\n'
+        forge.hook("code.git", "update", f"#!/bin/sh\n{refusal}")
+        desk.configure(
+            f"targets: {{forge: {{kind: git, to: '{forge.base}/{{name}}.git'}}}}\n"
+            f"mirrors: [{{name: code, kind: git, from: '{upstream.url('code.git')}', to: forge}}]\n"
+        )
+        tags = sum(ref.startswith("refs/tags/") for ref in upstream.refs("code.git"))
+        synced = await desk.run("sync", "-q")
+        assert (synced.status, synced.err) == (2, "")
+        head, _, row = synced.out.splitlines()
+        assert head.startswith("code: partial in ")
+        assert f" and {tags - 3} more (-v shows all)  refused " in row
+        assert "GH013: tags are protected here (" in row
+        assert row.count("refs/tags/") == 3
+        (line,) = [line for line in (await desk.run("status")).out.splitlines() if line.startswith("code: forge: ")]
+        assert f"refs/tags/v1 and {tags - 1} more: " in line
+        assert line.count("refs/") == 1

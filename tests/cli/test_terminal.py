@@ -97,6 +97,7 @@ async def test_a_bar_is_full_when_its_target_is_done(desk: Desk, dead: str, daem
         assert [frame for frame in seen if "100%" in frame and f" {planned}/{planned}" not in frame] == []
         assert "100%" in seen[-1]
     assert "5/5, 5 failed" in frames(drawn, "app/dead")[-1]
+    assert drawn.count(f"{dead}: unreachable; trying again") == (0 if daemon else 1)  # the daemon's log has it
 
 
 async def test_json_is_quiet(desk: Desk) -> None:

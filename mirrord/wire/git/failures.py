@@ -217,6 +217,7 @@ _LABEL: Final = re.compile(r"\A(?:(?:remote|fatal|error): *)+", re.IGNORECASE)
 _STAGE: Final = re.compile(
     r"To |hint: |warning: |Everything up-to-date|fatal: the remote end hung up|fatal: Could not read from remote"
     r"|Please make sure you have|and the repository exists|error: failed to push some refs"
+    r"|remote: error: hook declined to update refs/"  # which ref it was, is known without
     r"|(?:remote: )?fatal: (?:fsck error in pack|index-pack failed|fetch-pack: invalid index-pack output)"
 )
 
