@@ -10,6 +10,8 @@ FROM ${PYTHON} AS build
 WORKDIR /src
 RUN python -m venv /opt/mirrord
 COPY constraints.txt pyproject.toml README.md ./
+COPY docs/reference/configuration.schema.json ./docs/reference/
+COPY man ./man
 COPY systemd ./systemd
 COPY mirrord ./mirrord
 RUN /opt/mirrord/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt .

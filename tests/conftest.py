@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
+from mirrord.testing.servers import REQUIRE_ALL, excused
 from mirrord.wire import secret
 
 for _number in (signal.SIGINT, signal.SIGHUP):  # `nohup` and a shell's `&` leave them ignored, in children too
@@ -25,3 +28,15 @@ def _secrets_of_one_test() -> Iterator[None]:
             known._live.pop(key, None)
         known._recent.clear()
         known._forms = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where all tools are required, unless its reason names one that is excused."""
+    report = yield
+    if os.environ.get(REQUIRE_ALL) == "1" and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        if not any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", reason) for name in excused()):
+            report.outcome = "failed"
+            report.longrepr = f"{reason}: with {REQUIRE_ALL}=1 a skip is a failure"
+    return report

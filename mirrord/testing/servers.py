@@ -32,18 +32,24 @@ def available(tool: str) -> str | None:
 def require(*tools: str) -> None:
     """Skip the running test where one of `tools` is missing; with MIRRORD_REQUIRE_TOOLS=1 fail it instead.
 
-    What MIRRORD_WITHOUT_TOOLS names, separated by commas, cannot be had on this machine, and stays a skip.
+    What MIRRORD_WITHOUT_TOOLS names, separated by commas, cannot be used on this machine: that is a skip in any case.
     """
     import pytest  # noqa: PLC0415 - servers also run outside tests, where pytest may be missing
 
-    without = os.environ.get(WITHOUT, "").split(",")
     for tool in tools:
+        if tool in excused():
+            pytest.skip(f"{tool} is named in {WITHOUT}")
         reason = available(tool)
         if reason is None:
             continue
-        if os.environ.get(REQUIRE_ALL) == "1" and tool not in without:
+        if os.environ.get(REQUIRE_ALL) == "1":
             pytest.fail(f"{reason}, and {REQUIRE_ALL}=1 says it must be")
         pytest.skip(reason)
+
+
+def excused() -> list[str]:
+    """Return what MIRRORD_WITHOUT_TOOLS names."""
+    return [name for name in os.environ.get(WITHOUT, "").split(",") if name]
 
 
 def free_port() -> int:

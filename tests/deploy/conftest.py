@@ -10,7 +10,7 @@ from tests.support.container import TOOLS, ContainerImage, built_image, unbuilda
 
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> ContainerImage:
+    require(*TOOLS)
     if reason := unbuildable():
         pytest.skip(reason)
-    require(*TOOLS)
     return built_image(tmp_path_factory.mktemp("image"))

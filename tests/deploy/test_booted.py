@@ -23,8 +23,8 @@ STATE = "/var/lib/mirrord"
 
 @pytest.fixture
 async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    require("systemd-nspawn")
     if reason := unbootable():
-        require("systemd-nspawn")
         pytest.skip(reason)
     async with booted(tmp_path) as one:
         yield one

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,14 @@ def test_copies_what_is_there(name: str) -> None:
     assert (ROOT / name).exists()
     assert rules[0] == "*"
     assert f"!{name}" in rules
+
+
+def test_copies_what_the_package_needs() -> None:
+    """Every file that the package installs beside the program reaches its build; configuration of a user does not."""
+    tables = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+    wanted = [name for files in tables.values() for name in files if "*" not in name]
+    assert len(wanted) >= 3
+    assert [name for name in wanted if not any(Path(name).is_relative_to(copied) for copied in COPIED)] == []
 
 
 @pytest.mark.parametrize("name", [".git", "conf.d", "state", ".env", "tests", "mirrord.db", "id_rsa"])

@@ -36,7 +36,7 @@ def revisions(size: str) -> tuple[str, str]:
         return without(later, *NEWS), later
     folder = os.environ.get("MIRRORD_HELM_DATA")
     if not folder:
-        pytest.skip("MIRRORD_HELM_DATA names no folder with the whole indexes")
+        pytest.skip("whole-indexes: MIRRORD_HELM_DATA names no folder with the whole indexes")
     found = (Path(folder) / f"{name}.yaml.gz" for name in ("grafana-prev-index", "grafana-index"))
     earlier, later = (gzip.decompress(file.read_bytes()).decode() for file in found)
     return earlier, later

@@ -388,7 +388,7 @@ def test_no_times(text: str) -> None:
 def test_real_indexes(file: str, versions: int, charts: int) -> None:
     """Indexes of the world are read whole, without a problem, and come back from what is written."""
     if not (REAL / file).exists():
-        pytest.skip(f"{file} is not beside the repository")
+        pytest.skip(f"whole-indexes: {file} is not beside the repository")
     data = (REAL / file).read_bytes()
     index = read_index(gzip.decompress(data) if file.endswith(".gz") else data)
     assert len(index.entries) == versions

@@ -47,11 +47,9 @@ _FILES: Final = {
 def unbootable() -> str | None:
     """Return None where a machine can be booted, else why not."""
     if os.geteuid():
-        return "only root can boot a container"
-    if not shutil.which("systemd-nspawn"):
-        return "systemd-nspawn is not installed (Debian package systemd-container)"
+        return "only root can boot a container with systemd-nspawn"
     if not Path("/usr/lib/systemd/systemd").exists():
-        return "there is no systemd in /usr"
+        return "systemd-nspawn has nothing to boot: there is no systemd in /usr"
     return None
 
 

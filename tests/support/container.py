@@ -44,7 +44,7 @@ RUN update-ca-certificates
 
 def unbuildable() -> str | None:
     """Return None where the image can be built and run, else why not."""
-    return "only root can build an image here" if os.geteuid() else None
+    return "only root can build an image here with buildah" if os.geteuid() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +222,7 @@ def built_image(folder: Path) -> ContainerImage:
 
 def _drop_old(cache: Path) -> None:
     """Remove what no build needs any more, and images unpacked longer than a day ago."""
+    _buildah(cache, "rm", "--all")  # a build that failed leaves them
     _buildah(cache, "rmi", "--prune")
     for old in (cache / "roots").iterdir():
         if time.time() - old.stat().st_mtime > _DAY:
@@ -254,7 +255,7 @@ def _buildah(cache: Path, *words: str, check: bool = True) -> subprocess.Complet
 def _checked(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if check and done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
+        raise RuntimeError(f"{' '.join(command)}: {done.stdout[-500:]}{done.stderr[-1500:]}")
     return done
 
 

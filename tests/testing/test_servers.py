@@ -1,6 +1,7 @@
 """Real servers start, answer and leave nothing behind."""
 
 import os
+import sys
 from pathlib import Path
 
 import aiohttp
@@ -8,6 +9,9 @@ import pytest
 
 from mirrord.errors import UnreachableError
 from mirrord.testing import DockerRegistry, available, build_image, push, require
+from mirrord.testing.running import run
+
+ROOT = Path(__file__).parents[2]
 
 
 async def test_starts_and_stops() -> None:
@@ -62,3 +66,25 @@ async def test_missing_tools(monkeypatch: pytest.MonkeyPatch) -> None:
         require("docker-registry")
     with pytest.raises(UnreachableError, match="install the Debian package"):
         await DockerRegistry().start()
+    monkeypatch.setenv("MIRRORD_WITHOUT_TOOLS", "helm,docker-registry")
+    with pytest.raises(pytest.skip.Exception, match="docker-registry is named in MIRRORD_WITHOUT_TOOLS"):
+        require("docker-registry")
+
+
+@pytest.mark.parametrize(
+    ("env", "outcome"),
+    [
+        ({}, "2 skipped"),
+        ({"MIRRORD_REQUIRE_TOOLS": "1"}, "1 failed, 1 error"),
+        ({"MIRRORD_REQUIRE_TOOLS": "1", "MIRRORD_WITHOUT_TOOLS": "tool,helm"}, "1 skipped, 1 error"),
+    ],
+)
+async def test_a_skip_fails_where_all_is_required(tmp_path: Path, env: dict[str, str], outcome: str) -> None:
+    """What `.ci/run` sets makes every skip a failure, except one whose reason names a tool that is excused."""
+    skips = '@pytest.mark.skipif(True, reason="needs tool-x")\ndef test_x(): pass\n'
+    file = tmp_path / "test_skips.py"
+    file.write_text(f'import pytest\n{skips}def test_y(): pytest.skip("no tool here")\n')
+    words = ("-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", tmp_path, "-p", "tests.conftest", "-n", "0", file)
+    clean = {"MIRRORD_REQUIRE_TOOLS": "", "MIRRORD_WITHOUT_TOOLS": "", "PYTHONPATH": str(ROOT)}
+    ran = await run(sys.executable, *words, env={**clean, **env})
+    assert f"\n{outcome} in " in ran.output, ran.output
