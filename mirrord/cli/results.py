@@ -16,6 +16,7 @@ from mirrord.model.run import Outcome, Receipt, Result, Run
 ALIKE: Final = 10
 """Up to this many steps with one result, or sentences of one kind, get a line each; more are folded into one line."""
 NAMED: Final = 3  # names in a folded line
+SHORT: Final = 3  # characters of a name that may be part of other words
 
 _MARKS = {Outcome.KEPT: "there", Outcome.LEFT_OUT: "left out", Outcome.FAILED: "FAILED"}  # else the outcome's own word
 _HEX = re.compile(r"\b[0-9a-f]{7,128}\b")
@@ -135,11 +136,24 @@ def _say_beside(decided: Plan | Run, show: Show) -> None:
     if show is not Show.FAILURES:
         texts += [("problem", decided.problems), ("remark", decided.remarks)]
     for word, sentences in texts:
-        most = len(sentences) if show is Show.ALL else ALIKE
-        for sentence in sentences[:most]:
-            say(f"{word}: {_text(sentence, show)}")
-        if len(sentences) > most:
-            say(f"{word}: and {len(sentences) - most} more (-v shows all)")
+        _say_sentences(word, sentences, show)
+
+
+def _say_sentences(word: str, sentences: Sequence[str], show: Show) -> None:
+    """Print a line for each sentence, or for many that differ in a name alone."""
+    most = len(sentences) if show is Show.ALL else ALIKE
+    lines = list(_folded(sentences, _of_any, lambda _: most))
+    for same in lines[:most]:
+        names = _listed([sentence.partition(": ")[0] for sentence in same])
+        say(f"{word}: {_text(same[0] if len(same) == 1 else f'{names}: {_of_any(same[0])}', show)}")
+    if more := sum(map(len, lines[most:])):
+        say(f"{word}: and {more} more (-v shows all)")
+
+
+def _of_any(sentence: str) -> str:
+    """Return a sentence such as `app-1.0.0: GET /app-1.0.0.tgz: status 404` without the name at its beginning."""
+    name, colon, text = sentence.partition(": ")
+    return text.replace(name, "…") if colon and len(name) > SHORT else text or sentence
 
 
 def say_runs(runs: Sequence[Run], show: Show) -> None:

@@ -203,12 +203,23 @@ def test_a_run_tells_its_problems(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_many_sentences_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
     """Of many problems the first are printed, with the number of the others; `-v` has them all."""
-    plan = Plan("app", "helm", NOW, problems=tuple(f"chart{number} is odd" for number in range(ALIKE + 5)))
+    plan = Plan("app", "helm", NOW, problems=tuple(f"chart{number} is odd in {number}" for number in range(ALIKE + 5)))
     say_plans([plan], FOLDED, explain=False)
     lines = capsys.readouterr().out.splitlines()
     assert (len(lines), lines[-1]) == (ALIKE + 2, "problem: and 5 more (-v shows all)")
     say_plans([plan], Show.ALL, explain=False)
     assert capsys.readouterr().out.count("problem: chart") == ALIKE + 5
+
+
+def test_sentences_of_one_kind_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Thousands of archives that are missing upstream, each named in its problem, are one line; others stay apart."""
+    texts = [f"app-1.{number}.0: h: GET /app-1.{number}.0.tgz: status 404" for number in range(1000)]
+    say_plans([Plan("app", "helm", NOW, problems=("x: odd", *texts, "no name"))], FOLDED, explain=False)
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "problem: x: odd",
+        "problem: app-1.0.0, app-1.1.0, app-1.2.0 and 997 more (-v shows all): h: GET /….tgz: status 404",
+        "problem: no name",
+    ]
 
 
 def test_long_json_comes_in_parts_that_a_pipe_takes_whole(monkeypatch: pytest.MonkeyPatch) -> None:
