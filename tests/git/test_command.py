@@ -95,7 +95,7 @@ async def test_the_environment_is_made_from_nothing(git: Git, monkeypatch: pytes
     expected = {
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ALLOW_PROTOCOL": "none",
-        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_GLOBAL": str(tmp_path / "home" / "no-gitconfig"),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_DIR": None,
         "GIT_TRACE": None,

@@ -59,7 +59,7 @@ class Forge:
         (r"deny updating a hidden ref", "the host keeps this ref to itself; take it out with `refs:`"),
         (
             r"deletion of the current branch prohibited|refusing to delete the current branch",
-            "switch its HEAD first",
+            "another branch must be the default one first: switch HEAD there",
         ),
         (
             r"denying non-fast-forward",

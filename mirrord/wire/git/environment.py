@@ -31,7 +31,6 @@ _ALWAYS: Final = {
     "LC_ALL": "C",  # `failures` reads English
     "LANGUAGE": "C",
     "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_ATTR_NOSYSTEM": "1",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_NO_REPLACE_OBJECTS": "1",
@@ -74,6 +73,8 @@ def environment(
     """
     environ = {name: inherited[name] for name in PASSED if name in inherited}
     environ |= _ALWAYS | {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "GIT_CEILING_DIRECTORIES": str(home.parent)}
+    # Never there. Not /dev/null: whatever writes a user's configuration as root would put a file in its place.
+    environ["GIT_CONFIG_GLOBAL"] = str(home / "no-gitconfig")
     environ |= {"GIT_ALLOW_PROTOCOL": scheme or "none", "GIT_SSH_COMMAND": ssh or "false"}
     if folder is not None:
         environ["GIT_DIR"] = str(folder.absolute())
