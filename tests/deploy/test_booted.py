@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from mirrord.testing import Faults, Registry, build_image, push
+from mirrord.testing.gitrepos import Upstream
 from mirrord.testing.servers import require
 from tests.support.auth import Auth
 from tests.support.booted import Machine, booted, unbootable
 from tests.support.layouts import write_layout
+from tests.support.sshhost import SSHD, SshHost
 
 SETTINGS = "settings: {listen: '127.0.0.1:0'}\n"
 STATE = "/var/lib/mirrord"
@@ -161,6 +163,25 @@ async def test_a_stop_lets_a_run_finish(machine: Machine) -> None:
         "Result": "success",
         "ExecMainStatus": "0",
     }
+
+
+async def test_a_repository_over_ssh(machine: Machine, tmp_path: Path) -> None:
+    """The sandbox lets git use ssh, with a key that systemd hands over, though the user has no home and no entry."""
+    if not SSHD:
+        require("sshd")
+    async with SshHost(tmp_path / "ssh") as host:
+        Upstream(host.create("app.git")).commit("main", {"README": b"over ssh"})
+        machine.write("etc/mirrord/ssh/key", host.key.read_text(), mode=0o400)
+        machine.write("etc/mirrord/ssh/known", host.known_hosts.read_text())
+        machine.drop_in("ssh", "LoadCredential=ssh-key:/etc/mirrord/ssh/key")
+        key = "/run/credentials/mirrord.service/ssh-key"
+        hosts = f"hosts: {{'{host.host}': {{ssh_key: {key}, known_hosts: /etc/mirrord/ssh/known}}}}\n"
+        mirror = f"{{name: app, kind: git, from: '{host.url('app.git')}', to: local, every: 1h}}"
+        machine.configure(f"{SETTINGS}{hosts}mirrors: [{mirror}]\n")
+        assert (await machine.systemctl("start", "mirrord")).status == 0, await machine.journal()
+        synced = await machine.run("mirrord", "sync", "--state", STATE)
+        assert synced.status == 0, synced.output
+        assert await items(machine) == {"app": 2}  # the branch, and which one is the default
 
 
 async def test_builds_of_a_group_are_mirrored(machine: Machine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -97,8 +98,10 @@ async def test_orphans_are_collected(image: ContainerImage, tmp_path: Path) -> N
         await container.logged('"event": "daemon.ready"')
         before = children_of(container.first)
         assert len(before) == 1
-        await run("nsenter", f"--target={container.first}", "--pid", "sh", "-c", "(sleep 0.5 &)")
-        assert len(children_of(container.first)) == 2
+        orphaned = "sleep 600 >/dev/null 2>&1 &"
+        await run("nsenter", f"--target={container.first}", "--pid", "sh", "-c", orphaned)
+        [orphan] = set(children_of(container.first)) - set(before)
+        os.kill(orphan, signal.SIGKILL)
         async with asyncio.timeout(30):
             while True:
                 if children_of(container.first) == before:

@@ -301,3 +301,22 @@ async def test_work_without_a_daemon(place: Any, monkeypatch: pytest.MonkeyPatch
         async with open_runtime(configuration, syncers, place.state, Events()) as shop:
             results = [entry.result for entry in await shop.store.runs("m")]
             assert results == [Result.INTERRUPTED, Result.SUCCESS]
+
+
+async def test_what_was_stopped_is_not_waited_for_again(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon waits once for runs that ignore their cancellation: what closes after them does not wait anew."""
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    place.configure("m")
+    configuration = load_folder(place.conf, load_syncers(), {})
+    with StateLock(place.state):
+        async with open_runtime(configuration, load_syncers(), place.state, Events()) as shop:
+            waited: list[float] = []
+            stop = shop.runner.stop
+
+            async def stopped(patience: float) -> bool:
+                waited.append(patience)
+                return await stop(patience)
+
+            shop.runner.stop = stopped  # type: ignore[method-assign]  # counted
+            await shop.runner.stop(1.0)
+    assert waited == [1.0]
