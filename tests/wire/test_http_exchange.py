@@ -133,3 +133,26 @@ async def test_a_second_answer_ends_its_connection(raw: Any, client: Any) -> Non
     server, http = await raw(talk), client()
     bodies = [(await http.fetch(HttpRequest("GET", server.url, server.host))).body for _ in range(3)]
     assert (bodies, server.connections) == ([b"ok"] * 3, 3)
+
+
+@pytest.mark.parametrize("surplus", [_OK.replace(b"ok", b"no"), b"HTTP/1.1 200 OK\r\nContent-Le", b"\0", b"0\r\n\r\n"])
+async def test_what_comes_while_nothing_is_asked_ends_its_connection(raw: Any, client: Any, surplus: bytes) -> None:
+    """An answer that comes after its request was answered is never taken for that to the next one, nor kept."""
+    closed = asyncio.Queue[bytes]()
+
+    async def talk(reader: Any, writer: Any) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(_OK)
+        await released.wait()
+        writer.write(surplus)
+        try:
+            await closed.put(await reader.read())
+        except ConnectionResetError:
+            await closed.put(b"")
+
+    server, http, released = await raw(talk), client(), asyncio.Event()
+    for count in range(1, 4):
+        released.clear()
+        answer = await http.fetch(HttpRequest("GET", server.url, server.host))
+        released.set()
+        assert (answer.body, await asyncio.wait_for(closed.get(), 10), server.connections) == (b"ok", b"", count)

@@ -15,7 +15,6 @@ from mirrord.wire.http.lean import aiohttp
 from mirrord.wire.http.message import KIB, WireRequest
 
 if TYPE_CHECKING:
-    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 
 _BUFFER: Final = 256 * KIB  # bytes of an answer that may lie unread; twice as many before the other side has to wait
@@ -23,6 +22,23 @@ _UNSENT: Final = 64 * KIB  # bytes of a body that may wait for the kernel before
 _LINE: Final = 32 * KIB  # a presigned Location is longer than aiohttp's 8 KiB
 _BODILESS: Final = frozenset({"GET", "HEAD"})  # methods whose requests need no `Content-Length: 0` (RFC 9110 8.6)
 _SWITCHING: Final = 101
+
+
+class Handler(aiohttp.client_proto.ResponseHandler):
+    """Parses what comes over a connection, and closes it when something comes that no request asked for.
+
+    aiohttp takes an answer that comes while the connection is in the pool for that to the next request, and keeps as
+    many of them as a host sends.
+    """
+
+    pooled = False  # whether no request uses the connection
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, or close."""
+        if not self.pooled:
+            super().data_received(data)
+        elif self.transport is not None:
+            self.transport.abort()
 
 
 class Exchange:
@@ -35,8 +51,9 @@ class Exchange:
     def __init__(self, connection: Connection, request: WireRequest) -> None:
         """Use an open connection that is ours until `aclose`."""
         self._connection, self._request = connection, request
-        assert connection.protocol is not None
-        self._protocol: ResponseHandler = connection.protocol
+        assert isinstance(connection.protocol, Handler)
+        self._protocol = connection.protocol
+        self._protocol.pooled = False
         self._writing: asyncio.Task[None] | None = None
 
     async def start(self, target: str, headers: Mapping[str, str], silence: float) -> None:
@@ -119,6 +136,7 @@ class Exchange:
     async def aclose(self) -> None:
         """Give the connection back, or close it when something of the body or of the answer is left."""
         if self._writing is None or (self._writing.done() and getattr(self._request.body, "finished", True)):
+            self._protocol.pooled = True
             self._connection.release()
         else:  # answered in the middle of an upload: what follows on this connection would still be body
             self.abort()

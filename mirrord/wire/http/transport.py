@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from socket import AddressFamily
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from yarl import URL
 
 from mirrord.errors import ContentError, UnreachableError
 from mirrord.wire import trust
-from mirrord.wire.http.exchange import Exchange
+from mirrord.wire.http.exchange import Exchange, Handler
 from mirrord.wire.http.failures import no_answer, proxy_refusal
 from mirrord.wire.http.lean import aiohttp
 from mirrord.wire.http.message import Limits, WireRequest, permanent
@@ -94,7 +95,11 @@ _asking: ContextVar[WireRequest] = ContextVar("_asking")
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Notes which requests got a new connection."""
+    """Notes which requests got a new connection, and lets `Handler` parse what comes."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._factory = partial(Handler, loop=self._loop)  # type: ignore[assignment]  # it is a `ResponseHandler`
 
     async def _create_connection(self, *asked: Any) -> ResponseHandler:
         _asking.get().reused = False
