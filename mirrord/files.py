@@ -204,7 +204,7 @@ def read_content(path: Path, cap: int) -> bytes:
     with storage_errors(path), os.fdopen(open_content(path), "rb") as file:
         data = file.read(cap + 1)
     if len(data) > cap:
-        raise TooLargeError(f"{path}: more than {cap} bytes, which are the most that are read")
+        raise TooLargeError(f"{path}: more than {cap} bytes, which is the limit")
     return data
 
 
@@ -236,7 +236,7 @@ class LocalFile:
     def load(self, cap: int) -> bytes:
         """Read everything into memory; TooLargeError says that there are more than `cap` bytes. Raises as `pieces`."""
         if self.size > cap:
-            raise TooLargeError(f"{self.path}: {self.size} bytes where at most {cap} are read")
+            raise TooLargeError(f"{self.path}: {self.size} bytes, more than the limit of {cap}")
         return b"".join(self.pieces())
 
     def pieces(self, alive: Callable[[], None] = nothing) -> Iterator[bytes]:
@@ -253,7 +253,7 @@ class LocalFile:
                 with storage_errors(self.path):
                     piece = os.pread(handle, min(STEP, self.size - done), self.offset + done)
                 if not piece:
-                    why = f"ended after {done} of {self.size} bytes; it changed while it was read"
+                    why = f"ended after {done} of {self.size} bytes; it was changed while it was read"
                     raise DigestError(f"{self.path}: {why}")
                 done += len(piece)
                 yield piece

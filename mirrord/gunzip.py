@@ -31,7 +31,7 @@ def gunzip(packed: Iterable[bytes], limit: int, *, single: bool = False) -> Iter
         TooLargeError: it unpacks to more than `limit` bytes.
     """
     source, total = _Source(packed), 0
-    _past_header(source, "something that is no archive")
+    _past_header(source, "not a gzip archive")
     while True:
         engine, check, size, step = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0, _FIRST
         while not engine.eof:
@@ -46,12 +46,12 @@ def gunzip(packed: Iterable[bytes], limit: int, *, single: bool = False) -> Iter
             if piece:
                 yield piece
         if source.exactly(8) != struct.pack("<II", check, size & 0xFFFFFFFF):
-            raise ContentError("damaged gzip data: another check sum")
+            raise ContentError("damaged gzip data: checksum mismatch")
         if single and source.more():
-            raise ContentError("something follows the gzip data")
+            raise ContentError("unexpected bytes after the gzip data")
         if not source.past_zeros():
             return
-        _past_header(source, "something that is no gzip data")
+        _past_header(source, "not gzip data")
 
 
 class _Source:
@@ -73,7 +73,7 @@ class _Source:
     def some(self, count: int) -> bytes:
         """Return at least one byte, and at most `count` or so many as are taken at once."""
         if not self.more():
-            raise ContentError("gzip data that is cut off")
+            raise ContentError("truncated gzip data")
         piece = self._held[self._at : self._at + min(count, _STEP)]
         self._at += len(piece)
         return piece
@@ -122,4 +122,4 @@ def _past_text(source: _Source) -> None:
             source.give_back(len(piece) - end - 1)
             return
         left -= len(piece)
-    raise ContentError("damaged gzip data: a name without an end")
+    raise ContentError("damaged gzip data: unterminated name")

@@ -87,7 +87,15 @@ async def run_mirror(
     tell = services.events.emit
     tell(events.RunStarted(mirror.name, mirror.kind, trigger))
     receipts: list[Receipt] = []
-    run = Run(mirror.name, mirror.kind, trigger, clock(), clock(), error="stopped half-way", code=StoppedError.code)
+    run = Run(
+        mirror.name,
+        mirror.kind,
+        trigger,
+        clock(),
+        clock(),
+        error="stopped before it was complete",
+        code=StoppedError.code,
+    )
     run = replace(run, places=places(home or mirror, syncer))
 
     def done(receipt: Receipt) -> None:
@@ -114,7 +122,7 @@ async def run_mirror(
     except MirrordError as error:
         run = replace(run, error=str(error), code=error.code)
     except TimeoutError:
-        late = f"cancelled at its deadline of {mirror.deadline:.0f} s; raise it, or see what was slow"
+        late = f"cancelled at its deadline of {mirror.deadline:.0f} s; raise it, or check which host was slow"
         run = replace(run, error=late, code=DeadlineError.code)
     except Exception as error:
         run = replace(run, error=bug(error), code=MirrordError.code)

@@ -41,9 +41,9 @@ _Process = subprocess.Popen[bytes]
 class EndedFor(Enum):
     """Why a program was ended before it ended by itself."""
 
-    OUTPUT = "it wrote more than was allowed"
-    STALL = "it did nothing any more"
-    DEADLINE = "it took too long"
+    OUTPUT = "it exceeded its output limit"
+    STALL = "it stalled"
+    DEADLINE = "it exceeded its deadline"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Content by digest: kept (`store`, `disk`, `links`) and on its way (`spool`, `pool`)."""
+"""Content by digest: stored (`store`, `disk`, `repositories`) and in transfer (`spool`, `pool`)."""

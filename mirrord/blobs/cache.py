@@ -1,4 +1,4 @@
-"""The files of a spool: what is on its way, and what was lately, within a budget and within what the disk has left."""
+"""The files of a spool: blobs in transfer and recent blobs, within a budget and the free space of the disk."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ from mirrord.errors import ContentError, DigestError, StorageError
 from mirrord.files import storage_errors
 from mirrord.model.digest import Digest
 
-AT_ONCE: Final = 500  # blobs that are dropped at once: others have to go on meanwhile
+AT_ONCE: Final = 500  # blobs dropped in one turn, so that others can work in between
 
 
 def key_of(source: BlobSource) -> object:
-    """Return what readers must agree on to share a read: content that nobody knows is that of one opener."""
+    """Return the key that readers share a read by: the digest, or the opener where no digest is known."""
     if source.digest is None and source.file is None:
         return source.open
     return source.digest, source.size, source.file, source.start
 
 
 class SpoolCache:
-    """Whole blobs stay as `<algorithm>-<hex>` until their room is needed, the one used longest ago first.
+    """Complete blobs stay as `<algorithm>-<hex>` until their space is needed, least recently used first.
 
-    Unfinished ones end in `.part`, are taken up by the next reader of the same blob, and swept at start. What an
-    earlier process left is hashed before use: nothing here is flushed, so a power cut leaves names over wrong bytes.
+    Unfinished ones end in `.part`. The next reader of the blob resumes them; a start removes them. Files of an earlier
+    process are hashed before use: nothing here is flushed, so a power cut may leave wrong bytes under a name.
     """
 
     def __init__(self, folder: Path, budget: int, room: Callable[[], int]) -> None:
-        """Use at most `budget` bytes of `folder`, and no more than `room` says that its disk has left."""
+        """Use at most `budget` bytes of `folder`, and no more than `room` returns as free."""
         self._folder, self._budget, self._room = folder, budget, room
         self._entries: dict[object, CacheEntry] = {}
         self._idle = IdleEntries()
-        self._busy: dict[CacheEntry, None] = {}  # all others
-        self._filling: dict[CacheEntry, None] = {}  # of those the ones that are not whole yet
-        self._named: dict[Digest, object] = {}  # whose file has the digest's own name
-        self.used = 0  # bytes of the budget that are taken or promised
-        self.dropping = False  # whether there was more to drop than is done at once: ask again
+        self._busy: dict[CacheEntry, None] = {}  # with a reader or writer
+        self._filling: dict[CacheEntry, None] = {}  # those of them that are incomplete
+        self._named: dict[Digest, object] = {}  # entries whose file is named by the digest
+        self.used = 0  # bytes of the budget, used or reserved
+        self.dropping = False  # whether more has to be dropped: call again
 
     @property
     def busy(self) -> Collection[CacheEntry]:
-        """Return the entries that somebody reads, or fills."""
+        """Return the entries that are being read or written."""
         return tuple(self._busy)
 
     def __contains__(self, entry: CacheEntry) -> bool:
-        """Whether an entry is still the one of its blob."""
+        """Whether an entry is still the current one of its blob."""
         return self._entries.get(entry.key) is entry
 
     def sweep(self) -> None:
-        """Remove unfinished blobs and take stock of the others, unverified; call it before the first use."""
+        """Remove unfinished blobs and list the complete ones, unverified; call it before the first use."""
         with storage_errors(str(self._folder)):
             for file in sorted(self._folder.iterdir(), key=lambda f: f.lstat().st_mtime):
                 try:
@@ -68,10 +68,10 @@ class SpoolCache:
         self.trim()
 
     def find(self, source: BlobSource) -> CacheEntry | None:
-        """Return what is there or on its way.
+        """Return the entry of a blob that is stored or in transfer.
 
         Raises:
-            DigestError: the blob is known, and has another size than is wanted.
+            DigestError: the blob is known with a different size.
         """
         entry = self._entries.get(key_of(source))
         named = self._entries.get(self._named.get(source.digest)) if source.digest and source.file is None else None
@@ -85,9 +85,9 @@ class SpoolCache:
         return entry
 
     def begin(self, source: BlobSource, on_bytes: Callable[[int], None], *, streamed: bool = False) -> CacheEntry:
-        """Add a blob that is to be read; what an earlier attempt or process left of it is taken up.
+        """Add a blob to read; a partial file of an earlier attempt or process is resumed.
 
-        One that is `streamed` takes no room and is shared with nobody.
+        A `streamed` one takes no space and is not shared.
         """
         key, now = object() if streamed else key_of(source), asyncio.get_running_loop().time()
         before = self._entries.get(key)
@@ -95,7 +95,7 @@ class SpoolCache:
             if before.task is None:
                 self._recall(before)
             self._forget(before)
-            if source.digest is None:  # what is left of it cannot be taken up
+            if source.digest is None:  # a partial file of it cannot be resumed
                 before.spool.path.unlink(missing_ok=True)
         path = source.file or (self._unnamed() if streamed else self._part(source))
         spool = Spool(source, path, now, on_bytes)
@@ -106,7 +106,7 @@ class SpoolCache:
         return entry
 
     def settle(self, entry: CacheEntry) -> None:
-        """Take note that somebody began to read an entry, or that one who read it or filled it has ended."""
+        """Update the entry's lists after a reader or writer began or ended."""
         if entry not in self:
             return
         if entry.task is None or entry.task.done():
@@ -119,7 +119,7 @@ class SpoolCache:
             self._idle.add(entry)
 
     def finish(self, entry: CacheEntry) -> None:
-        """Give a blob that was verified the digest's own name, unless it is streamed, or another one is being read."""
+        """Name a verified blob by its digest, unless it is streamed or another file of that name is being read."""
         spool, digest = entry.spool, entry.spool.digest
         if entry not in self or spool.source.file or spool.streamed or digest is None or spool.size is None:
             return
@@ -129,17 +129,17 @@ class SpoolCache:
             if not other.idle:
                 return
             self.drop(other)
-        with contextlib.suppress(OSError):  # it serves under its old name as well, and is swept at start
+        with contextlib.suppress(OSError):  # the old name works as well; a start removes it
             spool.path = spool.path.replace(self._path(digest))
             stale = self._entries.get(self._named.get(digest), entry)
-            if stale is not entry:  # an earlier process left something else under that name
+            if stale is not entry:  # a file of an earlier process has that name
                 self._forget(stale)
         self._rename(entry, key)
         self._charge(entry, spool.size)
         self._named[digest] = key
 
     def stays(self, entry: CacheEntry) -> bool:
-        """Whether a blob is kept when nobody reads it: when it is whole, or what is there of it can be taken up."""
+        """Whether a blob stays without readers: when it is complete or can be resumed."""
         spool = entry.spool
         if spool.source.file is not None or spool.streamed:
             return False
@@ -148,41 +148,41 @@ class SpoolCache:
         return not spool.verified or (spool.digest is not None and self._named.get(spool.digest) == entry.key)
 
     def stream(self, entry: CacheEntry) -> None:
-        """Let those who read a blob go on from memory: there is no room for more of it, and nobody else may join."""
+        """Continue a blob's readers from memory: no space is left for it, and no reader may join."""
         self._rename(entry, object())
         with contextlib.suppress(OSError):
             entry.spool.path = entry.spool.path.rename(self._unnamed())
         entry.spool.stream()
 
     def drop(self, entry: CacheEntry) -> None:
-        """Forget an entry that nobody reads; its file goes, unless it is somebody else's."""
+        """Remove an entry without readers, and its file unless it belongs to somebody else."""
         self._forget(entry)
         if entry.spool.source.file is None:
             entry.spool.path.unlink(missing_ok=True)
 
     def trim(self) -> None:
-        """Drop idle blobs for which there is no room any more.
+        """Drop idle blobs that exceed the space.
 
         Raises:
-            StorageError: the disk said no.
+            StorageError: the disk failed.
         """
         with storage_errors(str(self._folder)):
             self._make_room(0, 0)
 
     def spare(self, need: int) -> int:
-        """Return how many bytes the disk has for us, with what could be dropped for them as far as it takes `need`.
+        """Return how many bytes the disk has for us, including idle blobs that can be dropped, counted up to `need`.
 
         Raises:
-            StorageError: the disk said no.
+            StorageError: the disk failed.
         """
         left = self._room()
         return max(0, left + self._idle.stored(lambda found: left + found >= need))
 
     def has_room(self, source: BlobSource) -> bool:
-        """Drop idle blobs, the one used longest ago first, until one more fits; say whether it does.
+        """Drop idle blobs, least recently used first, until another one fits; return whether it does.
 
         Raises:
-            StorageError: it cannot fit, whoever ends.
+            StorageError: it can never fit.
         """
         if source.file is not None or not source.size:
             return True
@@ -193,14 +193,14 @@ class SpoolCache:
         return self._fits(source, source.size, charge, source.size - there, before)
 
     def grow(self, entry: CacheEntry, size: int) -> bool:
-        """Take room for `size` bytes of a blob that is on its way, as `has_room` does; say whether there is."""
+        """Reserve `size` bytes for a blob in transfer, as `has_room` does; return whether that succeeded."""
         more = size - entry.charged
         if more > 0 and self._fits(entry.spool.source, size, more, more, entry):
             self._charge(entry, size)
         return size <= entry.charged
 
     def release(self, entry: CacheEntry, size: int) -> int:
-        """Give up the room of a blob that was dropped; return what may be taken in place of `size` later."""
+        """Release the space of a dropped blob; return what may be reserved for `size` later."""
         self._charge(entry, 0)
         return min(size, self._budget)
 
@@ -217,7 +217,9 @@ class SpoolCache:
         if keep is not None and keep not in self._idle:
             busy -= keep.stored
         if need > left + busy:
-            raise StorageError(f"{what} has {size} bytes, and the disk of {self._folder} has {left} for it; make room")
+            raise StorageError(
+                f"{what} has {size} bytes, and the disk of {self._folder} has {left} free; free some space"
+            )
         return False
 
     @property
@@ -225,9 +227,9 @@ class SpoolCache:
         return sum(entry.charged - entry.stored for entry in self._filling)
 
     def _make_room(self, charge: int, need: int, keep: CacheEntry | None = None) -> bool:
-        """Drop idle blobs until `charge` more fits the budget and `need` more the disk; say whether they do.
+        """Drop idle blobs until the budget has `charge` and the disk `need` bytes free; return whether they have.
 
-        A blob that is to be read anew (`keep`) stays: what is there of it will be taken up.
+        The blob to read again (`keep`) stays, because its partial file will be resumed.
         """
         coming, self.dropping = self._coming, False
         for _ in range(AT_ONCE):
@@ -268,7 +270,7 @@ class SpoolCache:
             del self._named[entry.spool.digest]
 
     def _recall(self, entry: CacheEntry) -> None:
-        """Let what an earlier process left be taken up as if it were unfinished, so that it is hashed first."""
+        """Treat a file of an earlier process as unfinished, so that it is hashed first."""
         with storage_errors(str(entry.spool.path)), contextlib.suppress(FileNotFoundError):
             entry.spool.path.rename(self._part(entry.spool.source))
 

@@ -1,4 +1,4 @@
-"""Small pieces made into large ones: what is done with each of them costs more than to copy it once."""
+"""Joins small pieces into large ones, since handling a piece costs more than copying it once."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Self
 
 
 class Coalescer:
-    """Hands on pieces that came within `soon` seconds as one, of about `size` bytes or more.
+    """Passes on the pieces of `soon` seconds as one piece of about `size` bytes or more.
 
     On a line of 25 MB/s pieces have 64 KiB, and hashing, writing and sending them one by one to three targets takes a
-    third more CPU time than four together. Leaving the context hands on the rest, also after an error: it came. Being
-    cancelled does not: what `take` might raise then would take the cancellation's place, and nobody would stop.
+    third more CPU time than four together. Leaving the context passes on the rest, also after an error. Cancellation
+    does not, because an error of `take` would replace the cancellation.
     """
 
     def __init__(self, take: Callable[[bytes], None], size: int, soon: float) -> None:
-        """Call `take` with whole pieces; what it raises comes out of `add` or of the end of the context."""
+        """Call `take` with joined pieces; its errors are raised by `add` or at the end of the context."""
         self._take, self._size, self._soon = take, size, soon
         self._parts: list[bytes] = []
         self._held = 0
@@ -41,7 +41,7 @@ class Coalescer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Hand on the rest."""
+        """Pass on the rest."""
         if error is not None and not isinstance(error, Exception):
             self._drop()
             return
@@ -51,7 +51,7 @@ class Coalescer:
     def _late(self) -> None:
         try:
             self._flush()
-        except Exception as error:  # noqa: BLE001 - a timer has nobody to tell; the next call has
+        except Exception as error:  # noqa: BLE001 - raised by the next call, since a timer has no caller
             self._error = error
 
     def _drop(self) -> list[bytes]:

@@ -17,15 +17,15 @@ from mirrord.files import LocalFile, link_durably, storage_errors, write_durably
 from mirrord.model.digest import Digest
 
 FRESH: Final = 1.0
-"""Seconds for which what was found is believed to be there still."""
-_MOST: Final = 10_000  # of what was found that is remembered
+"""Seconds for which a file that was found is assumed to exist."""
+_MOST: Final = 10_000  # remembered files
 
 
 class DiskStore:
-    """The embedded default; fulfils `BlobStore`."""
+    """The embedded default; implements `BlobStore`."""
 
     def __init__(self, folder: Path) -> None:
-        """Keep content below `folder`, which is made when the first content comes."""
+        """Keep content below `folder`, which is created with the first content."""
         self._folder = folder
         self._seen: dict[Digest, tuple[float, LocalFile]] = {}  # and when
 
@@ -33,7 +33,7 @@ class DiskStore:
         return self._folder / digest.algorithm / digest.hex[:2] / digest.hex
 
     async def find(self, digest: Digest) -> LocalFile | None:
-        """Look at the file, unless that was done a moment ago: what many ask for costs no look at a slow disk each."""
+        """Look at the file, unless that was done a moment ago: popular content costs no disk access each time."""
         seen, found = self._seen.get(digest, (-FRESH, None))
         if (now := monotonic()) < seen + FRESH:
             return found
@@ -63,7 +63,7 @@ class DiskStore:
 
         def write() -> None:
             if Digest.of(data, digest.algorithm) != digest:
-                raise DigestError(f"{len(data)} bytes are not {digest}")
+                raise DigestError(f"{len(data)} bytes do not match {digest}")
             if not self._has(digest):
                 write_durably(self._place(digest), data, named=_linked)
 
@@ -76,13 +76,13 @@ class DiskStore:
         self._seen.pop(digest, None)
 
     def sweep(self, linked: Container[str]) -> None:
-        """Remove what a crash left: half copies, and content that no repository links; call it before the first use."""
+        """Remove partial copies and content that no repository links; call it before the first use."""
         for file in self._folder.glob("*/*/*"):
             if f"{file.parent.parent.name}:{file.name}" not in linked:
                 file.unlink(missing_ok=True)
 
     def _has(self, digest: Digest) -> bool:
-        """Look at a file, without making values for what is asked of thousands at once."""
+        """Look at a file without creating objects, since this is called for thousands at once."""
         place = f"{self._folder}/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}"
         with storage_errors(place), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return stat.S_ISREG(os.stat(place).st_mode)  # noqa: PTH116 - a Path costs more than the look

@@ -1,4 +1,4 @@
-"""Names of the `local` targets on a disk: one log per repository (`repository_log`), right without any database."""
+"""Names of the `local` targets on a disk: one log per repository (`repository_log`), without a database."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from mirrord.model.digest import Digest
 
 FILE: Final = "_links.jsonl"  # no path component of a repository starts with an underscore
 DOCUMENT: Final = "_links.json"
-"""What versions before this one wrote; replaced by a log when something is published."""
-SHORT: Final = 64 << 10  # bytes of a log for which it is never written anew
-LOOKS: Final = 8  # single things that are looked for in a log before all of it is read
-REMEMBERED: Final = 64 << 20  # bytes of logs, of which the memory takes some times as much
+"""The file of earlier versions; replaced by a log with the next publication."""
+SHORT: Final = 64 << 10  # bytes; a shorter log is never rewritten
+LOOKS: Final = 8  # single lookups in a log before all of it is read
+REMEMBERED: Final = 64 << 20  # bytes of logs; they take several times as much memory
 _DAMAGE: Final = (ValueError, KeyError, TypeError, AttributeError, ContentError)
 _T = TypeVar("_T")
 
 
 class DiskRepositories:
-    """The embedded default; fulfils `Repositories`. One process owns the folder (the state lock)."""
+    """The embedded default; implements `Repositories`. One process owns the folder (the state lock)."""
 
     def __init__(self, folder: Path) -> None:
-        """Keep the logs below `folder`, which is made when the first name comes."""
+        """Keep the logs below `folder`, which is created with the first name."""
         self._folder = folder
         self._known: WeakValueDictionary[str, _Repository] = WeakValueDictionary()
         self._recent: OrderedDict[str, _Repository] = OrderedDict()
@@ -88,15 +88,15 @@ class DiskRepositories:
         exactly: bool = False,
         expect: str | None = None,
     ) -> str:
-        """Append a line; a log that is new, replaced or twice as long as at its beginning is written anew."""
+        """Append a line; rewrite a log that is new, replaced or twice as long as when it was written."""
         kept = self._repository(repository)
-        async with kept.turn:  # who is called off leaves a thread behind: that has a lock of its own
+        async with kept.turn:  # a cancelled caller leaves its thread running: it has a lock of its own
             revision = await asyncio.to_thread(kept.publish, manifests, tags, exactly=exactly, expect=expect)
         self._remember(repository, kept)
         return revision
 
     def sweep(self) -> None:
-        """Remove what a crash left; call it before the first use."""
+        """Remove leftovers of a crash; call it before the first use."""
         for file in (FILE, DOCUMENT):
             for stray in self._folder.rglob(f".{file}.*.tmp"):
                 stray.unlink(missing_ok=True)
@@ -104,7 +104,7 @@ class DiskRepositories:
             log.with_name(DOCUMENT).unlink(missing_ok=True)
 
     async def _ask(self, repository: str, question: Callable[[Links | Lines], _T]) -> _T | None:
-        """Ask a log; all of it is read for who asks one thing after the other."""
+        """Query a log; after several queries all of it is read."""
         kept = self._repository(repository)
         log = kept.log
         if log is None or (isinstance(log.view, Lines) and log.looks >= LOOKS):
@@ -138,15 +138,15 @@ class DiskRepositories:
 
 @dataclass(slots=True)
 class _Log:
-    """What is known of the log `file`.
+    """The state of the log `file` in memory.
 
     Attributes:
-        identity: tells it from others.
-        length: its bytes that count.
-        begun: its bytes when it was begun; 0 for an earlier version's document.
+        identity: distinguishes it from other logs.
+        length: its valid bytes.
+        begun: its bytes when it was last rewritten; 0 for an earlier version's document.
         view: of its lines, until all of it was read.
-        state: what is linked, when somebody asked for that since the last publication.
-        looks: how often something was looked for.
+        state: all links, if they were requested since the last publication.
+        looks: number of lookups.
     """
 
     file: Path
@@ -169,11 +169,11 @@ class _Log:
 
 
 class _Repository:
-    """One repository. What blocks is done by one thread at a time.
+    """One repository. One thread at a time does blocking work.
 
     Attributes:
-        turn: who has it may start a thread, so that not all threads wait for one repository.
-        log: what is in memory; no other process changes the file.
+        turn: its holder may start a thread, so that not all threads wait for one repository.
+        log: its state in memory; no other process changes the file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -204,7 +204,7 @@ class _Repository:
             log = self._read(whole=True)
             revision, old = (log.revision, log.links()) if log else (ABSENT, Links())
             if expect not in (None, revision):
-                raise ConflictError(f"{self._file.parent}: was changed by somebody else meanwhile")
+                raise ConflictError(f"{self._file.parent}: changed by another writer meanwhile")
             if exactly and (tags, manifests) == (old.tags, old.manifests):
                 return revision
             if not exactly:
@@ -215,7 +215,7 @@ class _Repository:
             try:
                 self.log = self._write(log, old, tags, manifests, exactly=exactly)
             except BaseException:
-                self.log = None  # the disk knows what came of it
+                self.log = None  # its state must be read from the disk again
                 raise
             return self.log.revision
 
@@ -237,7 +237,7 @@ class _Repository:
         *,
         exactly: bool,
     ) -> _Log:
-        """Append a publication, or write all anew; readers see what was there before until it is durable."""
+        """Append a publication, or rewrite the log; readers see the old state until it is durable."""
         entry = repository_log.line(tags, manifests)
         if exactly or log is None or not log.begun or log.length + len(entry) > max(SHORT, 2 * log.begun):
             links = Links() if exactly else Links().add(old.tags, old.manifests)

@@ -1,4 +1,4 @@
-"""Fills a spool: from one source after the other, or by looking at a file that lies there already."""
+"""Fills a spool from one source after the other, or verifies a local file."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from mirrord.files import storage_errors
 
 Fits = Callable[[int], bool]
 
-SOON = 0.1  # seconds: what has come is handed on by then
+SOON = 0.1  # seconds after which received bytes are passed on
 
 
 async def fill(spool: Spool, patience: Patience, fits: Fits, room: Callable[[int], Awaitable[None]]) -> None:
-    """Bring the blob and verify it; ends with `verified` or `error`, and raises only when cancelled.
+    """Read the blob and verify it; ends with `verified` or `error`, and raises only when cancelled.
 
     Args:
-        spool: where it comes to.
+        spool: its destination.
         patience: with sources.
-        fits: takes room for so many bytes in all, where nobody knew how many there are, or lets the blob be streamed;
-            says whether it may go on.
-        room: returns when it `fits`. Both raise StorageError when there will never be room.
+        fits: reserves this many bytes in all where the size was unknown, or lets the blob be streamed;
+            returns whether it may continue.
+        room: returns when it `fits`. Both raise StorageError when it can never fit.
     """
     try:
         with storage_errors(str(spool.path)):
@@ -47,16 +47,16 @@ async def fill(spool: Spool, patience: Patience, fits: Fits, room: Callable[[int
     except MirrordError as error:
         spool.error = error
     except asyncio.CancelledError:
-        spool.error = BrokenError("nobody waits for this blob any more")
+        spool.error = BrokenError("cancelled: no reader is left for this blob")
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, readers must hear of it: they would wait for ever
+    except Exception as error:  # noqa: BLE001 - readers must get any error, else they wait forever
         spool.error = _bug(spool.source, error)
     finally:
         spool.announce()
 
 
 async def _scan(spool: Spool) -> None:
-    """Verify a file in place, of which digest and size are known; nothing is copied."""
+    """Verify a file with a known digest and size in place; nothing is copied."""
     source, size = spool.source, spool.source.size
     assert source.file is not None
     assert source.digest is not None
@@ -76,40 +76,40 @@ async def _scan(spool: Spool) -> None:
         finally:
             os.close(handle)
     if spool.written != size or hasher.hexdigest() != source.digest.hex:
-        raise DigestError(f"{source}: {spool.written} bytes of other content")
+        raise DigestError(f"{source}: digest mismatch after {spool.written} bytes")
 
 
 class _Download:
-    """One blob on its way into its spool.
+    """The transfer of one blob into its spool.
 
-    Bytes of several sources follow one another and are hashed as one: the digest is the same for all of them. When it
-    is not right nobody knows whose bytes were wrong; from then on each source has to bring the blob alone.
+    Bytes of several sources are concatenated and hashed as one blob. After a mismatch it is unknown which source was
+    wrong; from then on each source has to deliver the whole blob.
     """
 
     def __init__(self, spool: Spool, patience: Patience, fits: Fits, room: Callable[[int], Awaitable[None]]) -> None:
         self._spool, self._patience, self._fits, self._room = spool, patience, fits, room
         self._file = HashedFile(spool.path, spool.digest)
-        self._contributors: set[QueuedSource | None] = set()  # None: what an earlier attempt left
+        self._contributors: set[QueuedSource | None] = set()  # None: a partial file of an earlier attempt
         self._alone = False
-        self._lacks = 0  # bytes that there is no room for now
+        self._lacks = 0  # bytes that do not fit now
 
     async def run(self) -> None:
-        """Ask one source after the other until the blob is whole and right.
+        """Read from one source after the other until the blob is complete and verified.
 
         Raises:
-            MirrordError: none brought it; each reader has the error of its own source.
-            OSError: our disk says no.
+            MirrordError: all failed; each reader has the error of its own source.
+            OSError: our disk failed.
         """
         spool, source = self._spool, None
         try:
             await self._take_up()
             while not self._is_whole(source):
-                if self._lacks:  # no connection is held meanwhile: those who have the room may need it
+                if self._lacks:  # hold no connection meanwhile: the holders of the space may need it
                     await self._room(self._lacks)
                     self._lacks = 0
                 before, source = source, spool.queue.next()
                 if source is None:
-                    raise BrokenError(f"{spool.source}: no source is left that can bring it")
+                    raise BrokenError(f"{spool.source}: no source is left to read it from")
                 if self._alone and self._contributors - {source}:
                     self._restart()
                 if source is not before:
@@ -120,7 +120,7 @@ class _Download:
             self._file.close()
 
     def _is_whole(self, source: QueuedSource | None) -> bool:
-        """Whether all is there and right; what is wrong is dropped."""
+        """Whether all of it is there and verified; wrong bytes are dropped."""
         spool = self._spool
         if spool.size is None or spool.written < spool.size:
             return False
@@ -128,17 +128,17 @@ class _Download:
         if spool.digest == self._file.digest:
             return True
         if not spool.size and source is None:
-            raise DigestError(f"{spool.digest} is not the digest of nothing")
+            raise DigestError(f"{spool.digest} is not the digest of empty content")
         if source is not None and self._contributors <= {source}:
             request = source.requests[-1]
-            self._mismatched(source, DigestError(f"{request}: {spool.size} bytes of other content"))
+            self._mismatched(source, DigestError(f"{request}: digest mismatch after {spool.size} bytes"))
         else:
             self._alone = True
         self._restart()
         return False
 
     async def _ask(self, source: QueuedSource) -> None:
-        """Let a source bring what it can; what goes wrong with it counts for it alone."""
+        """Read from a source as far as possible; its errors affect only its own readers."""
         queue, before, clock = self._spool.queue, self._spool.written, asyncio.get_running_loop().time
         began = clock()
         request = source.requests[-1]
@@ -154,7 +154,7 @@ class _Download:
             raise
         except MirrordError as error:
             queue.fail(source, error)
-        except Exception as error:  # noqa: BLE001 - a bug in one source is none of the others'
+        except Exception as error:  # noqa: BLE001 - a bug in one source must not fail the others
             queue.fail(source, _bug(request, error))
 
     def _broke(self, source: QueuedSource, error: TransportError, fresh: int, seconds: float) -> None:
@@ -194,12 +194,12 @@ class _Download:
                         if spool.streamed:
                             await spool.drained()
             if spool.size is None:
-                spool.size = spool.written  # it came to a clean end
+                spool.size = spool.written  # complete
             elif spool.written < spool.size:
                 raise BrokenError(f"{request}: ended after {spool.written} of {spool.size} bytes")
 
     def _answered(self, request: BlobSource, size: int | None) -> None:
-        """Learn how long the blob is, where that was not known before."""
+        """Set the blob's size if it was unknown."""
         spool = self._spool
         if spool.source.size is None and size is not None:
             if spool.size not in (None, size):
@@ -218,13 +218,13 @@ class _Download:
                 raise DigestError(f"{request}: more than {spool.size} bytes")
         elif limit is not None and size > limit:
             raise TooLargeError(f"{request}: more than {limit} bytes")
-        elif not self._fits(size):  # two that grow would wait for one another for ever: this one begins anew
+        elif not self._fits(size):  # two growing blobs would wait for each other forever: this one restarts
             self._lacks = size if not spool.written else min(2 * size, limit or 2 * size)
-            raise RestartedError(f"{request}: there is no room for it now")
+            raise RestartedError(f"{request}: no room in the spool now")
 
     @asynccontextmanager
     async def _while_fast(self, source: QueuedSource) -> AsyncIterator[None]:
-        """Leave off when the source is slow and a better one waits; that one is next then."""
+        """Stop when the source is slow and a better one waits, which is next then."""
         spool, patience, loop = self._spool, self._patience, asyncio.get_running_loop()
         opened = since = loop.time()
         begun = mark = spool.written
@@ -256,22 +256,22 @@ class _Download:
             timer.cancel()
 
     async def _take_up(self) -> None:
-        """Hash what an earlier attempt or process left, so that the source is asked for the rest only."""
+        """Hash the partial file of an earlier attempt or process, so that only the rest is requested."""
         left = await self._file.take_up(self._spool.size)
         if left:
             self._contributors.add(None)
         if self._spool.size is None and left and self._spool.digest == self._file.digest:
-            self._spool.size = left  # there is nothing more to ask for
-        self._spool.written = left  # not before: nobody is handed old bytes that may still turn out to be wrong
+            self._spool.size = left  # nothing is left to request
+        self._spool.written = left  # not before: readers must not get old bytes that may be wrong
 
     def _restart(self) -> None:
-        """Drop all that is there."""
+        """Drop all bytes."""
         self._file.restart(self._spool.path)
         self._contributors.clear()
         self._spool.restart()
 
 
 def _bug(source: BlobSource, error: Exception) -> MirrordError:
-    bug = MirrordError(f"a bug: {type(error).__name__} while {source} was read")
+    bug = MirrordError(f"a bug: {type(error).__name__} while reading {source}")
     bug.__cause__ = error
     return bug

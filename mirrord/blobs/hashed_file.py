@@ -1,4 +1,4 @@
-"""A file that is hashed while it grows."""
+"""A file that is hashed while it is written."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ CHUNK = 1 << 18  # bytes that are read at a time
 
 
 class HashedFile:
-    """The file of a blob on its way."""
+    """The file of a blob in transfer."""
 
     def __init__(self, path: Path, digest: Digest | None) -> None:
-        """Open it, and make it when it is not there; hash as `digest` does, else by sha256."""
+        """Open or create it; hash with the algorithm of `digest`, else with sha256."""
         self._algorithm = digest.algorithm if digest else "sha256"
         self._handle, self._hash = _open(path), hashlib.new(self._algorithm)
 
     @property
     def digest(self) -> Digest:
-        """Return the digest of what came so far."""
+        """Return the digest of the bytes so far."""
         return Digest(f"{self._algorithm}:{self._hash.hexdigest()}")
 
     async def take_up(self, most: int | None) -> int:
-        """Hash what an earlier attempt or process left, and return how much that is; more than `most` is nothing."""
+        """Hash the bytes of an earlier attempt or process and return their number; more than `most` are dropped."""
         left, at = os.fstat(self._handle).st_size, 0
         if most is not None and left > most:
             os.ftruncate(self._handle, 0)
@@ -37,7 +37,7 @@ class HashedFile:
         return at
 
     def add(self, data: bytes, at: int | None) -> None:
-        """Hash more bytes, and write them at an offset, or nowhere."""
+        """Hash more bytes and write them at an offset, if one is given."""
         self._hash.update(data)
         view = memoryview(data)
         while at is not None and view:
@@ -45,7 +45,7 @@ class HashedFile:
             view, at = view[count:], at + count
 
     def restart(self, path: Path) -> None:
-        """Drop all that is there, at `path`. Readers that have the old file open keep it, and read no mixture."""
+        """Begin an empty file at `path`. Readers keep the old file open, so they never read a mixture."""
         old = self._handle
         path.unlink(missing_ok=True)
         self._handle, self._hash = _open(path), hashlib.new(self._algorithm)

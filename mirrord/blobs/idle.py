@@ -1,4 +1,4 @@
-"""Blobs of a spool, and in which order those that nobody needs at the moment make room."""
+"""Blobs of a spool, and the order in which idle ones are dropped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.spool import Spool
 
-_AGAIN: Final = 100  # of those with another name that are looked at again at once
+_AGAIN: Final = 100  # hard-linked entries that are checked again in one call
 
 
 @dataclass(eq=False)
@@ -21,13 +21,13 @@ class CacheEntry:
 
     Attributes:
         spool: its state.
-        key: what readers must agree on to share it.
-        charged: bytes of the budget: none for a file that is read in place.
-        holders: readers that it has to stay for.
-        task: fills it; None for what an earlier process left.
-        fastest: seconds that the first reader to finish took.
-        kept: whether somebody keeps it, in the store.
-        rested: the how-manieth it was to become idle.
+        key: readers with the same key share it.
+        charged: bytes of the budget; none for a file that is read in place.
+        holders: readers that need it.
+        task: fills it; None for a file of an earlier process.
+        fastest: seconds that the fastest reader took.
+        kept: whether it goes to the store.
+        rested: its sequence number when it became idle.
     """
 
     spool: Spool
@@ -46,12 +46,12 @@ class CacheEntry:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody reads it, and nobody fills it."""
+        """Whether it is neither read nor filled."""
         return not self.holders and (self.task is None or self.task.done())
 
     @property
     def alone(self) -> bool:
-        """Whether its bytes have no other name (in the store), so that dropping it makes room on the disk."""
+        """Whether its file has no other hard link (in the store), so that dropping it frees disk space."""
         try:
             return self.spool.path.stat().st_nlink < 2
         except OSError:
@@ -59,16 +59,16 @@ class CacheEntry:
 
 
 class IdleEntries:
-    """Entries that are idle, the one used longest ago first; each step costs the same, however many there are.
+    """Idle entries, least recently used first; all operations take constant time.
 
-    Those whose bytes turned out to have another name are put aside: they make room in the budget, and none on the disk.
+    Entries with another hard link are kept apart: dropping them frees budget but no disk space.
 
     Attributes:
-        charged: bytes of the budget that all of them have.
+        charged: bytes of the budget of all of them.
     """
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Begin empty."""
         self._unknown: OrderedDict[CacheEntry, None] = OrderedDict()
         self._linked: OrderedDict[CacheEntry, None] = OrderedDict()
         self._count = 0
@@ -79,33 +79,33 @@ class IdleEntries:
         return entry in self._unknown or entry in self._linked
 
     def add(self, entry: CacheEntry) -> None:
-        """Add one that is not among them, as the one used last."""
+        """Add a new one, as the most recently used."""
         self._count += 1
         entry.rested = self._count
         self._unknown[entry] = None
         self.charged += entry.charged
 
     def discard(self, entry: CacheEntry) -> None:
-        """Take one away, if it is among them."""
+        """Remove one, if it is among them."""
         if entry in self:
             self._unknown.pop(entry, None)
             self._linked.pop(entry, None)
             self.charged -= entry.charged
 
     def oldest(self, keep: CacheEntry | None) -> CacheEntry | None:
-        """Return the one used longest ago, other than `keep`."""
+        """Return the least recently used one, other than `keep`."""
         heads = [head for one in (self._unknown, self._linked) if (head := _first(one, keep)) is not None]
         return min(heads, key=lambda entry: entry.rested, default=None)
 
     def removable(self, keep: CacheEntry | None) -> CacheEntry | None:
-        """Return the one used longest ago of those that make room on the disk, other than `keep`."""
+        """Return the least recently used one that frees disk space, other than `keep`."""
         while (entry := _first(self._unknown, keep)) is not None and not self._alone(entry):
             pass
         return entry
 
     def stored(self, enough: Callable[[int], bool]) -> int:
-        """Return how many bytes of the disk they have to themselves; no more are looked at than are `enough`."""
-        for _ in range(0 if enough(0) else min(_AGAIN, len(self._linked))):  # what the store had may be gone from it
+        """Return how many bytes of the disk dropping them frees; stops counting at `enough`."""
+        for _ in range(0 if enough(0) else min(_AGAIN, len(self._linked))):  # the store may have removed its link
             entry, _ = self._linked.popitem(last=False)
             (self._unknown if entry.alone else self._linked)[entry] = None
         found = 0

@@ -1,4 +1,4 @@
-"""Who is sent away when others need the room."""
+"""Which readers are detached when others need their space."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from mirrord.blobs.spool import Spool
 
 
 class Laggards:
-    """Readers that hold room others wait for, and will not be through soon; times are seconds of `loop.time()`."""
+    """Finds slow readers that hold space others wait for; times are seconds of `loop.time()`."""
 
     def __init__(self, grace: float, patience: Patience) -> None:
-        """Let everybody have the `grace` to show its pace, and sources the `patience`."""
+        """Give readers `grace` seconds to show their pace, and sources `patience`."""
         self._grace, self._patience = grace, patience
         self._looked = -math.inf
 
     def send_away(self, entries: Iterable[CacheEntry], waiting: Collection[Collection[str]], now: float) -> None:
-        """Send away readers of whole blobs who need far longer than the first of their blob did.
+        """Detach readers of complete blobs that need far longer than the fastest reader did.
 
-        Where none is through yet, those who need longer still than they had since the blob was whole: a slow
-        target that alone lacks a blob must not hold up all others.
+        If none has finished, detach those that need longer than the time since the blob was complete: a slow target
+        that alone lacks a blob must not delay all others.
 
-        So are all readers of a blob whose source will take hours at its pace: it may promise to be as large as the
-        whole budget. Clients stay. Pace changes slowly: one look serves all who wait.
+        Detach also all readers of a blob whose source will take hours at its pace, since it may claim the whole
+        budget. Clients stay. Pace changes slowly, so one check serves all that wait.
 
         Args:
-            entries: blobs that are read.
-            waiting: consumers on whose behalf room is waited for; a consumer that alone waits stays.
+            entries: blobs with readers.
+            waiting: consumers that space is needed for; a consumer that alone waits stays.
             now: the time.
         """
         if now < self._looked + self._grace / 8:

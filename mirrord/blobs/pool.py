@@ -1,4 +1,4 @@
-"""All blobs on their way: each digest once, within a budget of bytes on disk."""
+"""All blobs in transfer: each digest once, within a budget of bytes on disk."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from mirrord.errors import BrokenError, DetachedError, MirrordError, StorageErro
 from mirrord.events import BytesRead, BytesSent, Events
 
 Keep = Callable[[SpoolReader], Awaitable[None]]
-"""Keeps a blob: waits until it is `whole`, and takes its file."""
+"""Stores a blob: waits until it is `whole`, and takes its file."""
 
 _Got = TypeVar("_Got")
 
-GRACE = 2.0  # seconds a lagging reader may still need before it is sent away
+GRACE = 2.0  # seconds a slow reader may still need before it is detached
 
 
 class SpoolPool:
-    """Single-flight reading, a bounded cache of whole blobs, and the budget.
+    """Single-flight reading, a bounded cache of complete blobs, and the budget.
 
-    Readers of one digest share a read, whatever their sources (see `blobs/source_queue.py`), unless they were told
-    another size of it: who was told a wrong one fails alone. A file that is read in place is shared only by those who
-    named that file: it is somebody's, and may be gone when its owner is through.
+    Readers of one digest share a read, whatever their sources (see `blobs/source_queue.py`), unless they expect
+    different sizes: a wrong size fails its own reader only. A file that is read in place is shared only by readers
+    of the same file, since its owner may remove it.
 
     Attributes:
-        cache: the files, and how much room there is for them.
+        cache: the files and the space for them.
     """
 
     def __init__(
@@ -50,15 +50,15 @@ class SpoolPool:
         patience: Patience = PATIENCE,
         room: Callable[[], int] | None = None,
     ) -> None:
-        """Use `folder`, which exists and is ours alone.
+        """Use `folder`, which exists and belongs to this pool alone.
 
         Args:
             folder: where the files are.
-            budget: bytes that they may have.
-            events: tell what comes and goes.
-            grace: seconds that a lagging reader may still need before it is sent away.
+            budget: bytes that they may use.
+            events: the listeners for bytes read.
+            grace: seconds that a slow reader may still need before it is detached.
             patience: with sources.
-            room: says how many bytes the disk still has for us.
+            room: returns how many bytes the disk still has for us.
         """
         self.cache = SpoolCache(folder, budget, room or partial(free, folder))
         self._events = events
@@ -68,12 +68,12 @@ class SpoolPool:
         self._uploading: Counter[tuple[str, str]] = Counter()
         self._deferred: Counter[str] = Counter()
         self._keepers: set[asyncio.Task[None]] = set()
-        self._short: dict[object, Collection[str]] = {}  # who waits for room, and may send others away for it
+        self._short: dict[object, Collection[str]] = {}  # who waits for space and may detach others
         self._laggards = Laggards(grace, patience)
 
     @contextlib.contextmanager
     def uploading(self, consumer: str, group: str) -> Iterator[None]:
-        """Say that `consumer` (a target) is at work for `group` (a mirror): those of it who were sent away wait."""
+        """Note that `consumer` (a target) is working for `group` (a mirror): detached consumers of the group wait."""
         self._uploading[group, consumer] += 1
         try:
             yield
@@ -83,10 +83,10 @@ class SpoolPool:
 
     @contextlib.asynccontextmanager
     async def defer(self, consumer: str, group: str) -> AsyncIterator[None]:
-        """Wait until nobody of `group` is at work who was not sent away too, then go on without pushing others.
+        """Wait until only detached consumers of `group` are left, then continue without detaching others.
 
-        Of other groups those are waited for who want room now, which they were sent away for; no others: a mirror that
-        is always busy would starve this one.
+        Consumers of other groups are waited for only if they want space now. A mirror that is always busy must not
+        starve this one.
         """
         ahead = set(self._short)
         self._deferred[consumer] += 1
@@ -106,21 +106,21 @@ class SpoolPool:
     async def reader(
         self, source: BlobSource, consumer: str, *, offset: int = 0, client: bool = False, keep: Keep | None = None
     ) -> AsyncIterator[SpoolReader]:
-        """Lend a reader of a blob to `consumer`, starting to read the source if nobody does yet.
+        """Give `consumer` a reader of a blob, and start reading the source unless it is being read.
 
         Args:
             source: of the blob.
-            consumer: for whom: `<mirror>/<target>`, or some client.
+            consumer: `<mirror>/<target>`, or a client.
             offset: where to begin.
-            client: whether that is a client of ours, who cannot come back: it is never sent away, and where there is
-                no room for the blob it is streamed through memory, no faster than the client takes it, and not kept.
-                When wrong bytes were handed out `SpoolReader.chunks` raises RestartedError, and it must be cut off.
-            keep: takes a blob that is not streamed, also when this reader has left; once for all readers.
+            client: whether it is a client, which cannot retry: it is never detached. Without space the blob is
+                streamed through memory at the client's pace, and not kept. After wrong bytes `SpoolReader.chunks`
+                raises RestartedError, and the client must be cut off.
+            keep: stores a blob that is not streamed, also when this reader has left; once for all readers.
 
         Raises:
-            StorageError: the blob is larger than the budget, or does not fit the disk, or the disk said no.
-            DigestError: the blob is known, and has another size than is wanted.
-            DetachedError: sent away to keep the budget; come back in `defer`.
+            StorageError: the blob is larger than the budget, or does not fit the disk, or the disk failed.
+            DigestError: the blob is known with a different size.
+            DetachedError: detached to keep the budget; retry after `defer`.
         """
         entry = await self._entry(source, consumer, client=client)
         reader = self._join(entry, source, consumer, offset, client=client)
@@ -142,7 +142,7 @@ class SpoolPool:
     async def _keep(self, entry: CacheEntry, source: BlobSource, reader: SpoolReader, keep: Keep) -> None:
         try:
             await keep(reader)
-        except MirrordError:  # who reads it hears of it, and whoever asks next has it brought again
+        except MirrordError:  # its readers get the error, and the next request retries it
             entry.kept = False
         finally:
             self._leave(entry, source, reader)
@@ -175,7 +175,7 @@ class SpoolPool:
         self._let_go(entry, reader)
 
     def _hold(self, entry: CacheEntry, reader: SpoolReader) -> bool:
-        """Let a blob stay for a reader; say whether it can: others may have its room by now."""
+        """Keep a blob for a reader; return whether its space was still reserved."""
         if entry in self.cache:
             entry.holders.add(reader)
             self.cache.settle(entry)
@@ -210,7 +210,7 @@ class SpoolPool:
         return await self._roomed(begun, lambda: {consumer})
 
     async def _roomed(self, get: Callable[[], _Got | None], consumers: Callable[[], set[str]]) -> _Got:
-        """Return what `get` returns once there is room for it; others are sent away for consumers that were not."""
+        """Return what `get` returns once there is space; consumers that were not detached may detach others."""
         me = object()
         try:
             while (got := get()) is None:
@@ -246,14 +246,14 @@ class SpoolPool:
 
         await fill(entry.spool, self._patience, partial(self._grow, entry), room)
         if entry.spool.verified:
-            self.cache.finish(entry)  # no await since it was verified: nobody saw its old name
+            self.cache.finish(entry)  # no await since it was verified: nobody used its old name
 
     def _filled(self, entry: CacheEntry) -> None:
         self.cache.settle(entry)
         self._announce()
 
     def _grow(self, entry: CacheEntry, size: int) -> bool:
-        """Take room for a blob whose size was not known; where there is none it is streamed when clients read it."""
+        """Reserve space for a blob of unknown size; without space it is streamed when clients read it."""
         readers = entry.spool.readers
         clients = any(reader.client for reader in readers)
         try:
@@ -270,9 +270,9 @@ class SpoolPool:
         return clients
 
     def _abandon(self, entry: CacheEntry) -> None:
-        """End what brings a blob that nobody waits for any more, and drop what is of no use to anybody else."""
+        """Stop the transfer of a blob without readers, and drop it unless it can be reused."""
         if entry.task and not entry.task.done():
-            entry.spool.error = BrokenError("nobody waits for this blob any more")
+            entry.spool.error = BrokenError("cancelled: no reader is left for this blob")
             entry.task.cancel()
         if entry in self.cache and not self.cache.stays(entry):
             self.cache.drop(entry)

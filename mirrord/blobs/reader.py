@@ -1,4 +1,4 @@
-"""A reader of a blob that is on its way."""
+"""A reader of a blob in transfer."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from mirrord.errors import DetachedError, MirrordError, RestartedError, StorageE
 from mirrord.files import nothing, storage_errors
 from mirrord.model.digest import Digest
 
-START_WITHIN = 30.0  # seconds: an upload starts when the source will be through by then
+START_WITHIN = 30.0  # seconds: an upload starts when the source will finish by then
 
 
 @dataclass(eq=False)
 class SpoolReader:
-    """One tailing reader of a spool, on behalf of one consumer (a target, or a client of ours).
+    """One tailing reader of a spool, for one consumer (a target or a client).
 
     Attributes:
         offset: where `chunks` begins.
-        client: whether it is for a client, who cannot come back: it is never sent away.
-        position: bytes that were handed out, or passed over.
-        taken: those of them that the consumer is through with.
-        detached: whether it was sent away.
-        hold: sees to it that the blob stays for this reader; says whether it can.
-        let_go: says that it need not stay.
+        client: whether it is for a client, which cannot retry: it is never detached.
+        position: bytes that were yielded or skipped.
+        taken: those of them that the consumer has processed.
+        detached: whether it was detached.
+        hold: keeps the blob for this reader; returns whether that succeeded.
+        let_go: releases it.
     """
 
     spool: Spool
@@ -49,33 +49,33 @@ class SpoolReader:
     watch: asyncio.Timeout | None = None
 
     def __post_init__(self) -> None:
-        """Start where it shall begin."""
+        """Start at the offset."""
         self.position = self.taken = self.offset
 
     @property
     def error(self) -> MirrordError | None:
-        """Why this reader gets no more: its own source failed, or our disk."""
+        """Why this reader gets no more: its own source or our disk failed."""
         return self.source.error or self.spool.error
 
     @property
     def digest(self) -> Digest:
-        """Of the blob; where the source does not say, known at its end."""
-        assert self.spool.digest, "nobody knows it yet"
+        """Of the blob; known at its end if the source does not report it."""
+        assert self.spool.digest, "not known yet"
         return self.spool.digest
 
     @property
     def size(self) -> int:
-        """Of the blob; where the source does not say, known at its end."""
-        assert self.spool.size is not None, "nobody knows it yet"
+        """Of the blob; known at its end if the source does not report it."""
+        assert self.spool.size is not None, "not known yet"
         return self.spool.size
 
     @property
     def in_place(self) -> bool:
-        """Whether it is read from somebody's file, and not from the spool's own."""
+        """Whether it is read from an external file instead of the spool's own."""
         return self.spool.source.file is not None
 
     async def answered(self) -> int | None:
-        """Wait until a source has answered, and return how long the blob is, or None when it does not say.
+        """Wait until a source has answered, and return the blob's size, or None if it is unknown.
 
         Raises:
             MirrordError: as `chunks`.
@@ -86,9 +86,9 @@ class SpoolReader:
         return self.spool.size
 
     async def worth_sending(self) -> None:
-        """Wait until a PUT may start: the source will be through soon at the pace it has shown.
+        """Wait until a PUT may start: the source will finish soon at its present pace.
 
-        So no target holds a connection open, and times out, because the source is slow.
+        So no target times out on an open connection because the source is slow.
 
         Raises:
             MirrordError: as `chunks`.
@@ -101,13 +101,13 @@ class SpoolReader:
             await spool.changed()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the blob from the reader's offset on, as far as it may be seen, then wait for more.
+        """Yield the blob from the reader's offset on, as far as it is visible, then wait for more.
 
-        Who has all of it takes no room any more, however long the answer to an upload takes.
+        A reader that has all of it needs no space any more, however long the answer to an upload takes.
 
         Raises:
-            DetachedError: sent away by the pool, or called again when the room was given to others.
-            RestartedError: what was yielded so far was wrong.
+            DetachedError: detached by the pool, or called again after the space was given to others.
+            RestartedError: the bytes yielded so far were wrong.
             StorageError: the spool's file cannot be read.
             MirrordError: this reader's source failed.
         """
@@ -120,9 +120,9 @@ class SpoolReader:
             while not spool.verified or self.position < spool.written:
                 self._check()
                 if generation != spool.generation and self.position == self.offset:
-                    generation = spool.generation  # nothing was handed out: begin again unnoticed
+                    generation = spool.generation  # nothing was yielded: restart unnoticed
                 elif generation != spool.generation:
-                    raise RestartedError(f"{spool.source}: wrong bytes came, and it is read again")
+                    raise RestartedError(f"{spool.source}: received wrong bytes; reading it again")
                 count = min(CHUNK, spool.visible - self.position)
                 if count <= 0:
                     await spool.changed()
@@ -135,17 +135,17 @@ class SpoolReader:
                             stack.callback(os.close, handle)
                         data = os.pread(handle, count, spool.source.start + self.position)
                 if not data:
-                    raise StorageError(f"{spool.path}: shorter than it was")
+                    raise StorageError(f"{spool.path}: truncated while it was read")
                 self.position += len(data)
                 self.on_bytes(len(data))
                 yield data
-                self.taken = self.position  # not before: a stuck target has its chunk in hand and asks for no other
+                self.taken = self.position  # not before: a stuck target holds its chunk and requests no other
                 if spool.streamed:
                     spool.announce()
         self.let_go()
 
     def detach(self) -> None:
-        """Send this reader away, also from a target that takes nothing and so never asks for a next chunk."""
+        """Detach this reader, also from a stuck target that never requests the next chunk."""
         if self.watch and not self.detached:
             self.watch.reschedule(asyncio.get_running_loop().time())
         self.detached = True
@@ -157,7 +157,7 @@ class SpoolReader:
         return self.spool.verified and self.position >= self.spool.written
 
     def remaining(self, now: float) -> float:
-        """Return how many seconds it needs for the rest at the pace it has shown; infinite when it has none."""
+        """Return how many seconds it needs for the rest at its present pace; infinite without one."""
         if self.taken <= self.offset or self.spool.size is None:
             return math.inf
         return (self.spool.size - self.taken) * (now - self.began) / (self.taken - self.offset)
@@ -175,7 +175,7 @@ class SpoolReader:
         return self.spool.path
 
     async def whole(self) -> Path:
-        """Take the blob as a file, as `verified` gives it."""
+        """Return the blob as a file, as `verified` does."""
         file = await self.verified()
         self.on_bytes(self.spool.written)
         return file

@@ -1,4 +1,4 @@
-"""What came last of a blob, in memory."""
+"""The most recent bytes of a blob, in memory."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections import deque
 
 
 class RecentPieces:
-    """Pieces of a blob that follow one another, the oldest first."""
+    """Contiguous pieces of a blob, oldest first."""
 
     def __init__(self) -> None:
-        """Begin with none."""
-        self._pieces: deque[tuple[int, bytes]] = deque()  # and the number of the first byte of each
+        """Begin empty."""
+        self._pieces: deque[tuple[int, bytes]] = deque()  # with the offset of each
 
     @property
     def size(self) -> int:
-        """Return how many bytes they have."""
+        """Return their size in bytes."""
         return sum(len(data) for _, data in self._pieces)
 
     def add(self, at: int, data: bytes) -> None:
-        """Keep a piece that begins at byte `at`."""
+        """Add a piece that begins at byte `at`."""
         self._pieces.append((at, data))
 
     def find(self, at: int, until: int) -> bytes | None:
-        """Return what of a piece lies between byte `at` and byte `until`; None when `at` is not in memory."""
+        """Return the bytes of a piece from `at` to `until`; None if `at` is not in memory."""
         for begin, data in self._pieces:
             end = min(begin + len(data), until)
             if begin <= at < end:

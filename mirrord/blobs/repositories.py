@@ -1,7 +1,7 @@
-"""The port of names: what the repositories of the `local` targets hold.
+"""The port of repositories: the names and links of the `local` targets.
 
-A repository links digests: its tags name manifests, its manifests refer to further content. What
-a repository does not link is not in it, although another one may hold the same digest
+A repository links digests: its tags name manifests, its manifests refer to further content. Content
+that a repository does not link is not in it, even if another one holds the same digest
 (CVE-2024-39897: authorise by link, not by existence).
 """
 
@@ -21,14 +21,13 @@ ABSENT = ""
 
 @dataclass(frozen=True, slots=True)
 class ManifestRef:
-    """A manifest that a repository holds.
+    """A manifest in a repository.
 
     Attributes:
         media_type: to be served with.
         size: bytes.
         refs: digests of the content that it refers to.
-        subject: digest of the manifest that it is about (a referrer), "" for none; None where that was not written
-            down (before 0.2).
+        subject: digest of its subject (it is a referrer), "" for none; None if that was not recorded (before 0.2).
     """
 
     media_type: str
@@ -39,7 +38,7 @@ class ManifestRef:
 
 @dataclass(frozen=True)
 class RepositoryState:
-    """All that one repository links, at one revision."""
+    """All links of one repository at one revision."""
 
     tags: Mapping[str, Digest] = field(default_factory=dict)
     manifests: Mapping[Digest, ManifestRef] = field(default_factory=dict)
@@ -47,7 +46,7 @@ class RepositoryState:
 
     @cached_property
     def names(self) -> Sequence[str]:
-        """The tags, sorted: once for all who list this revision."""
+        """The tags, sorted once per revision."""
         return sorted(self.tags)
 
     @cached_property
@@ -57,34 +56,34 @@ class RepositoryState:
 
 
 class Repositories(Protocol):
-    """Repositories by name (a valid OCI name). Who asks for one thing shall not pay for all.
+    """Repositories by name (a valid OCI name). A query for one thing must not cost as much as one for all.
 
-    All of it raises StorageError where what is kept cannot be read; it says what that is.
+    Every method raises StorageError naming the file that cannot be read.
     """
 
     async def exists(self, repository: str) -> bool:
-        """Say whether there is such a repository."""
+        """Return whether the repository exists."""
 
     async def tag(self, repository: str, name: str) -> Digest | None:
-        """Return what a tag names, or None."""
+        """Return the digest of a tag, or None."""
 
     async def manifest(self, repository: str, digest: Digest) -> ManifestRef | None:
-        """Return what is known of a manifest that the repository holds, or None."""
+        """Return the entry of a manifest in the repository, or None."""
 
     async def links(self, repository: str, digest: Digest) -> bool:
-        """Say whether this is a manifest that the repository holds, or content that one of those refers to."""
+        """Return whether this is a manifest in the repository, or content that one of them refers to."""
 
     async def state(self, repository: str) -> RepositoryState | None:
-        """Return everything that a repository links, or None when there is no such repository."""
+        """Return all links of a repository, or None if it does not exist."""
 
     async def names(self) -> Sequence[str]:
         """Return the names of all repositories, sorted."""
 
     async def linked(self) -> frozenset[Digest]:
-        """Return the digests of everything that some repository links.
+        """Return the digests that any repository links.
 
         Raises:
-            StorageError: one cannot be read: then nothing may be taken for unlinked.
+            StorageError: one cannot be read, so nothing may be regarded as unlinked.
         """
 
     async def publish(
@@ -99,16 +98,16 @@ class Repositories(Protocol):
         """Add manifests and set tags in one atomic step, durably: readers see all of it or nothing.
 
         Every blob and manifest that they refer to MUST be in the store already. With `exactly` the repository
-        then holds these and nothing else. Returns the new revision.
+        then contains nothing else. Returns the new revision.
 
         Raises:
             ConflictError: the repository is not at the revision `expect`; nothing was changed.
-            StorageError: the disk said no; readers see what was there before, or all of it.
+            StorageError: the disk failed; readers see the old state, or all of the new one.
         """
 
 
 async def is_complete(repositories: Repositories, store: BlobStore, repository: str, digest: Digest) -> bool:
-    """Whether a linked manifest and all that it reaches are in the store, so that a lost file is brought again."""
+    """Whether a linked manifest and all that it reaches are in the store, so that a lost file is copied again."""
     reached: set[Digest] = set()
     left = [digest]
     while left:

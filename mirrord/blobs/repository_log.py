@@ -1,13 +1,13 @@
-"""How a repository is written down: a log of lines, of which each is one publication. Pure.
+"""The format of a repository: a log in which each line is one publication. Pure.
 
     {"log":"5f3a…","size":412}
     {"manifests":{"sha256:…":{"mediaType":"…","size":7,"refs":["sha256:…"],"subject":""}}}
     {"tags":{"main":"sha256:…"}}
 
-The first line identifies the log, and says how many bytes of lines it was begun with; those hold one tag or manifest
-each. Publications are appended, and later lines win. So one append is one atomic step, and whoever looks for one thing
-searches the bytes for its name and reads the line around it. The file of one JSON document that versions before this
-one wrote is read as a single publication.
+The first line identifies the log, and gives the bytes of its initial lines, which have one tag or manifest each.
+Publications are appended, and later lines override earlier ones. So one append is one atomic step, and a lookup
+searches the bytes for a name and reads the line around it. The single JSON document of earlier versions is read as
+one publication.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _KEYS = {"tags", "manifests"}
 
 @dataclass(slots=True)
 class Links:
-    """What a log says when all of it is read. `content` has the manifests and what they refer to."""
+    """The contents of a log. `content` has the manifests and what they refer to."""
 
     tags: dict[str, Digest] = field(default_factory=dict)
     manifests: dict[Digest, ManifestRef] = field(default_factory=dict)
     content: set[Digest] = field(default_factory=set)
 
     def add(self, tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]) -> Links:
-        """Add a publication; the tags last, so that who finds one finds its manifest."""
+        """Add a publication; the tags last, so that the manifest of a visible tag is visible."""
         self.content.update(manifests, *(link.refs for link in manifests.values()))
         self.manifests.update(manifests)
         self.tags.update(tags)
         return self
 
     def tag(self, name: str) -> Digest | None:
-        """Return what a tag names."""
+        """Return the digest of a tag."""
         return self.tags.get(name)
 
     def manifest(self, digest: Digest) -> ManifestRef | None:
@@ -48,11 +48,11 @@ class Links:
         return self.manifests.get(digest)
 
     def links(self, digest: Digest) -> bool:
-        """Say whether a manifest has this digest, or refers to it."""
+        """Return whether a manifest has this digest, or refers to it."""
         return digest in self.content
 
     def read(self) -> Links:
-        """Return itself: all of it is read."""
+        """Return itself."""
         return self
 
 
@@ -60,7 +60,7 @@ class Links:
 class Lines:
     """A log of which one line is read at a time.
 
-    All methods raise ValueError, KeyError, TypeError, AttributeError or ContentError when what they read is damaged.
+    All methods raise ValueError, KeyError, TypeError, AttributeError or ContentError for a damaged log.
     """
 
     log: bytes
@@ -91,7 +91,7 @@ class Lines:
         return links
 
     def _around(self, name: bytes) -> Iterator[dict[str, Any]]:
-        """Yield the lines that hold a name, the last one first."""
+        """Yield the lines that contain a name, the last one first."""
         end = len(self.log)
         while (at := self.log.rfind(name, 0, end)) >= 0:
             end = self.log.rfind(b"\n", 0, at) + 1
@@ -99,7 +99,7 @@ class Lines:
 
 
 def line(tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]) -> bytes:
-    """Write one publication."""
+    """Encode one publication."""
     entry: dict[str, Any] = {}
     if manifests:
         entry["manifests"] = {
@@ -113,17 +113,17 @@ def line(tags: Mapping[str, Digest], manifests: Mapping[Digest, ManifestRef]) ->
 
 
 def begin(links: Links) -> bytes:
-    """Write a log anew: one tag or manifest a line."""
+    """Encode a new log: one tag or manifest a line."""
     body = [line({}, {digest: link}) for digest, link in sorted(links.manifests.items())]
     body += [line({name: digest}, {}) for name, digest in sorted(links.tags.items())]
     return b"".join([_line({"log": secrets.token_hex(8), "size": sum(map(len, body))}), *body])
 
 
 def identity(log: bytes) -> tuple[str, int]:
-    """Return what tells a log from others, and with how many bytes it was begun.
+    """Return the identity of a log and the bytes of its initial lines.
 
     Raises:
-        ValueError, KeyError, TypeError: it does not begin as a log does.
+        ValueError, KeyError, TypeError: it does not begin like a log.
     """
     end = log.index(b"\n") + 1
     head = json.loads(log[:end])
@@ -131,14 +131,14 @@ def identity(log: bytes) -> tuple[str, int]:
 
 
 def sound(log: bytes) -> bytes:
-    """Leave out a last line of which a crash wrote a part only: it ends early, or has blocks that never came."""
+    """Drop an incomplete last line: a crash may have truncated it or left blocks unwritten."""
     whole = log[: log.rfind(b"\n") + 1]
     last = whole.rfind(b"\n", 0, -1) + 1
     return whole[:last] if b"\0" in whole[last:] else whole
 
 
 def read_document(document: bytes) -> Links:
-    """Read the one JSON document in which earlier versions kept a repository; raises as `Lines` does."""
+    """Read the JSON document of earlier versions; raises as `Lines` does."""
     found = json.loads(document)
     return Links().add(*_entry({"tags": found["tags"], "manifests": found["manifests"]}))
 
@@ -149,10 +149,10 @@ def _line(entry: Mapping[str, Any]) -> bytes:
 
 def _entry(entry: Any) -> tuple[Mapping[str, Digest], Mapping[Digest, ManifestRef]]:
     if not entry.keys() <= _KEYS:
-        raise ValueError(f"unknown: {sorted(entry.keys() - _KEYS)}")
+        raise ValueError(f"unknown keys: {sorted(entry.keys() - _KEYS)}")
     tags = {name: Digest.parse(digest) for name, digest in entry.get("tags", {}).items()}
     return tags, {Digest.parse(digest): _manifest(link) for digest, link in entry.get("manifests", {}).items()}
 
 
-def _manifest(link: Any) -> ManifestRef:  # ours; a wrong shape raises and is reported
+def _manifest(link: Any) -> ManifestRef:  # our own file; a wrong shape raises and is reported
     return ManifestRef(link["mediaType"], link["size"], tuple(map(Digest.parse, link["refs"])), link.get("subject"))

@@ -1,8 +1,8 @@
-"""What is left of a disk, and the last of it, which is kept for the record.
+"""The free space of a disk, and the reserve that is kept for the record.
 
 Content never takes the last `RESERVE` bytes. A quarter of them stays free, for manifests, notes and what the record
 writes every day. Three quarters lie in a file beside the record: whatever else fills the disk (git, another program)
-cannot take them, and when the record cannot be written the file is given up for it.
+cannot take them, and when the record cannot be written the file is removed.
 """
 
 from __future__ import annotations
@@ -19,36 +19,38 @@ from mirrord.files import storage_errors
 RESERVE: Final = 64 << 20
 HELD: Final = 48 << 20
 FILE: Final = "reserve"
-FEWEST: Final = 8  # names that can still be made on a disk that counts as usable
+FEWEST: Final = 8  # free inodes of a usable disk
 _MIB: Final = 1 << 20
 
 
 def free(folder: Path) -> int:
-    """Return how many bytes whoever we are may still write on the disk of `folder`; StorageError: it does not say."""
+    """Return how many bytes this user may still write on the disk of `folder`; StorageError: that is unknown."""
     with storage_errors(str(folder)):
         stat = os.statvfs(folder)
     return stat.f_bavail * stat.f_frsize
 
 
 def room(state: Path) -> int:
-    """Return how many bytes content may still take on the disk of `state`; negative when the reserve is not whole."""
+    """Return how many bytes content may still take on the disk of `state`; negative if the reserve is incomplete."""
     return free(state) + _held(state) - RESERVE
 
 
 def keep(state: Path) -> None:
-    """See to it that the reserve is whole.
+    """Complete the reserve.
 
     Raises:
-        StorageError: the disk is too full for it; says what is missing.
+        StorageError: the disk is too full for it; names what is missing.
     """
     with storage_errors(str(state)):
         stat = os.statvfs(state)
     if stat.f_files and stat.f_favail < FEWEST:
-        raise StorageError(f"{state}: no more files can be made on its disk (inodes); remove some")
+        raise StorageError(f"{state}: no inodes are left on its disk; remove some files")
     left = room(state)
     if left < 0:
         there, kept = (left + RESERVE) // _MIB, RESERVE // _MIB
-        raise StorageError(f"{state}: {there} MiB are left on its disk, and {kept} are kept for the record; make room")
+        raise StorageError(
+            f"{state}: {there} MiB are free on its disk, and {kept} MiB are reserved for the record; free some space"
+        )
     if _held(state) == HELD:
         return
     with storage_errors(str(file := state / FILE)):
@@ -57,14 +59,14 @@ def keep(state: Path) -> None:
             os.posix_fallocate(handle, 0, HELD)
         except OSError as error:
             file.unlink(missing_ok=True)
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # no room can be held here: it is left free, then
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # no space can be allocated here: it is left free
                 raise
         finally:
             os.close(handle)
 
 
 def give_up(state: Path) -> bool:
-    """Let the record have what was held for it; say whether there was anything."""
+    """Release the reserve for the record; return whether there was any."""
     there = _held(state) > 0
     with contextlib.suppress(OSError):
         (state / FILE).unlink(missing_ok=True)
@@ -72,7 +74,7 @@ def give_up(state: Path) -> bool:
 
 
 def _held(state: Path) -> int:
-    """Return the bytes of the file that really take room."""
+    """Return the bytes of the file that are allocated."""
     try:
         return min(HELD, (state / FILE).stat().st_blocks * 512)
     except OSError:

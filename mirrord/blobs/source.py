@@ -1,4 +1,4 @@
-"""Content to fetch: what is known of it, and where it can be had. Pure."""
+"""Content to fetch: what is known of it, and its source. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from mirrord.model.digest import Digest
 
 Opener = Callable[[int], AbstractAsyncContextManager[tuple[int | None, AsyncIterator[bytes]]]]
-"""Opens the source at an offset: how long the whole of it is, as far as the source says, and its bytes from there on.
+"""Opens the source at an offset: the size of the whole, if the source reports it, and the bytes from there on.
 
-Raises RestartedError when these bytes may not belong to those before the offset. Where no digest tells in the end, the
-opener has to see to that.
+Raises RestartedError when these bytes may not continue those before the offset. Without a digest the opener has to
+check that.
 """
 
 
 def embedded(data: bytes) -> Opener:
-    """Open bytes that stand in their descriptor (descriptor.md, "Embedded Content") as if a source had them."""
+    """Open bytes that are embedded in their descriptor (descriptor.md, "Embedded Content") like a source."""
 
     async def chunks(offset: int) -> AsyncIterator[bytes]:
         yield data[offset:]
@@ -33,17 +33,17 @@ def embedded(data: bytes) -> Opener:
 
 @dataclass(frozen=True, slots=True)
 class BlobSource:
-    """A blob, and where it can be had.
+    """A blob and its source.
 
     Attributes:
-        digest: what it must be; None for whatever comes, whose sha256 is known at its end.
-        size: how long it must be, in bytes; None for as long as the source says, or until it ends.
+        digest: the expected digest; None if unknown: then its sha256 is known at its end.
+        size: the expected size in bytes; None if unknown.
         open: opens the source at an offset, or None when there is a file.
-        file: a local file that holds it (a layout, the local store), read in place.
-        start: where in that file it begins.
-        limit: how long it may be at most where no `size` is given; None for as long as there is room for it.
-        on_bytes: called with each number of bytes that came from the source.
-        name: what people call the source, a host and what is asked for there; those of one name share a connection.
+        file: a local file that contains it (a layout, the local store), read in place.
+        start: its offset in that file.
+        limit: its largest size where no `size` is given; None for no limit but the space.
+        on_bytes: called with the number of bytes of each read from the source.
+        name: the source for messages, a host and the request; sources of one name share a connection.
     """
 
     digest: Digest | None
@@ -56,5 +56,5 @@ class BlobSource:
     name: str = ""
 
     def __str__(self) -> str:
-        """Return what messages call it."""
-        return ": ".join(filter(None, (self.name, self.digest))) or "content of a source without a name"
+        """Return its name in messages."""
+        return ": ".join(filter(None, (self.name, self.digest))) or "content of an unnamed source"

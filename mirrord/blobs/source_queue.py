@@ -1,9 +1,9 @@
-"""The sources of one blob: whose turn it is to bring it, and when the next one takes over. Pure.
+"""The sources of one blob: which one is read, and when the next one takes over. Pure.
 
-Mirrors that want the same digest share one read, and each of them has its own source for it. While a source delivers
-it is the only one that is asked. When it breaks the next one is asked for the rest. So it is when another one waits and
-this one is slow: when it will not be through within `Patience.soon` at the pace of the last `Patience.window`. Of those
-that are all slow the one with clearly the best pace goes on, and each of the others is tried again from time to time.
+Mirrors that want the same digest share one read, and each of them has its own source for it. While a source delivers,
+it is the only one that is read. When it breaks, the next one is asked for the rest. The same happens when another one
+waits and this one is slow: it will not finish within `Patience.soon` at the pace of the last `Patience.window`. If all
+are slow, the clearly fastest one continues, and each of the others is retried from time to time.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from mirrord.errors import MirrordError
 
 TRIES: Final = 5  # reads of a source that break without bringing PROGRESS bytes
 PROGRESS: Final = 1 << 20
-MISMATCHES: Final = 2  # times that a source brings wrong bytes all by itself: after the first it may have healed
-_CLEARLY: Final = 2.0  # times the pace: below that two sources are equally fast
+MISMATCHES: Final = 2  # times that a source alone delivers wrong bytes: the first may be transient
+_CLEARLY: Final = 2.0  # factor of the pace below which two sources are equally fast
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class Patience:
 
     Attributes:
         window: over which its pace is measured.
-        first: that it may take for its first byte.
-        soon: a source that will be through by then is left to end.
+        first: time to its first byte.
+        soon: a source that will finish by then is not replaced.
         again: before a slow one is tried again; doubled each time.
-        longest: that a blob may take for the rest, at its pace, while others need its room.
-        barren: that a source may take in all, over its tries, without bringing `PROGRESS` bytes.
+        longest: time for the rest of a blob, at its pace, while others need its space.
+        barren: total time of a source, over its tries, without `PROGRESS` bytes.
     """
 
     window: float = 5.0
@@ -47,17 +47,17 @@ PATIENCE: Final = Patience()
 
 @dataclass(eq=False, slots=True)
 class QueuedSource:
-    """One place where the blob can be had, on behalf of readers that know it.
+    """One source of the blob, for the readers that named it.
 
     Attributes:
-        requests: what each of these readers asked for; any of them opens the same source.
-        error: why it is out; only its own readers hear of it.
-        breaks: reads in a row that broke without bringing much.
-        barren: seconds that they took together.
-        mismatches: times that it brought wrong bytes.
-        pace: bytes a second that it last showed.
-        trials: times that it was put back for being slow.
-        again: loop time before which it is not tried again, unless others are slower still.
+        requests: the request of each reader; any of them opens the same source.
+        error: why it was dropped; only its own readers get it.
+        breaks: consecutive reads that broke without much progress.
+        barren: total seconds of these.
+        mismatches: times that it delivered wrong bytes.
+        pace: its last bytes per second.
+        trials: times that it was replaced for being slow.
+        again: loop time before which it is not retried, unless others are even slower.
     """
 
     requests: list[BlobSource] = field(default_factory=list)
@@ -70,10 +70,10 @@ class QueuedSource:
     again: float = 0.0
 
     def broke(self, fresh: int, seconds: float, patience: Patience) -> bool:
-        """Count a read that broke after `fresh` bytes and `seconds`; return whether that was the last one.
+        """Count a read that broke after `fresh` bytes and `seconds`; return whether it was the last try.
 
-        The time counts because each read may have been several requests, and each of them may have waited for headers
-        that came byte by byte.
+        The time counts because each read may be several requests, and each of them may receive its headers byte by
+        byte.
         """
         if fresh >= PROGRESS:
             self.breaks, self.barren = 1, 0.0
@@ -84,16 +84,16 @@ class QueuedSource:
 
 @dataclass(eq=False, slots=True)
 class SourceQueue:
-    """The sources of one blob that may still bring it, the next one first."""
+    """The usable sources of one blob, the next one first."""
 
     _sources: dict[object, QueuedSource] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[QueuedSource]:
-        """Iterate over them, the next one first."""
+        """Iterate, the next one first."""
         return iter(tuple(self._sources.values()))
 
     def join(self, request: BlobSource) -> QueuedSource:
-        """Add a reader's source, at the end unless it is there already."""
+        """Add a reader's source, at the end unless it is known."""
         key = request.name or request.open
         source = self._sources.get(key)
         if source is None or source.error:
@@ -104,22 +104,22 @@ class SourceQueue:
         return source
 
     def leave(self, source: QueuedSource, request: BlobSource) -> None:
-        """Take a reader away; a source without readers is not asked again."""
+        """Remove a reader; a source without readers is not read again."""
         source.requests.remove(request)
         if not source.requests:
             self._drop(source)
 
     def next(self) -> QueuedSource | None:
-        """Return whose turn it is."""
+        """Return the next one."""
         return next(iter(self._sources.values()), None)
 
     def fail(self, source: QueuedSource, error: MirrordError) -> None:
-        """Take a source out: its readers have `error`."""
+        """Remove a source: its readers get `error`."""
         source.error = error
         self._drop(source)
 
     def back(self, source: QueuedSource) -> None:
-        """Let all others come first."""
+        """Move it to the end."""
         for key, queued in tuple(self._sources.items()):
             if queued is source:
                 self._sources[key] = self._sources.pop(key)
@@ -127,9 +127,9 @@ class SourceQueue:
     def better(
         self, current: QueuedSource, rest: int, now: float, patience: Patience, *, once: bool = False
     ) -> QueuedSource | None:
-        """Return who should bring the `rest` bytes instead of a `current` source that is too slow.
+        """Return the source to read the `rest` bytes from instead of a `current` one that is too slow.
 
-        With `once` none that was slow is tried again: it would have to begin anew.
+        With `once` no slow one is retried, because it would have to restart.
         """
         if rest <= current.pace * patience.soon:
             return None
@@ -140,7 +140,7 @@ class SourceQueue:
         return None
 
     def swap(self, slow: QueuedSource, other: QueuedSource, now: float, patience: Patience) -> None:
-        """Let `other` go on instead of a `slow` source."""
+        """Replace a `slow` source by `other`."""
         slow.again = now + patience.again * 2**slow.trials
         slow.trials += 1
         for source in self:

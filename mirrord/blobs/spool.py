@@ -1,7 +1,7 @@
-"""One blob on its way: a growing file with one writer and many tailing readers (`blobs/reader.py`).
+"""One blob in transfer: a growing file with one writer and many tailing readers (`blobs/reader.py`).
 
-The last chunk is withheld from every reader until size and digest are verified (where nobody knows them, until the
-source has come to its end), so that a bad source can never complete an upload or a client's download.
+The last chunk is withheld from every reader until size and digest are verified (if they are unknown, until the source
+ends), so that a bad source can never complete an upload or a client's download.
 """
 
 from __future__ import annotations
@@ -23,33 +23,32 @@ from mirrord.model.digest import Digest
 if TYPE_CHECKING:
     from mirrord.blobs.reader import SpoolReader
 
-RECENT = 4 * CHUNK  # bytes kept in memory for readers that keep up: they need not read the file
-BUFFER = 8 * CHUNK  # bytes that are in memory and nowhere else before a streamed source has to wait
+RECENT = 4 * CHUNK  # bytes kept in memory, so that readers that keep up do not read the file
+BUFFER = 8 * CHUNK  # bytes of a streamed source in memory before it has to wait
 WITHHELD = 1 << 16  # bytes kept back until the digest is verified
 
 
 @dataclass(eq=False)
 class Spool:
-    """The state of one blob on its way; times are seconds of `loop.time()`.
+    """The state of one blob in transfer; times are seconds of `loop.time()`.
 
     Attributes:
-        source: what was asked for; whoever reads it may have another source for the same.
+        source: the first request; readers may have other sources of the same blob.
         path: the file.
         began: when the present source began.
-        on_bytes: hears of each number of bytes that came.
-        queue: who can bring it.
-        digest: of it; where the source does not say, known at the end.
-        size: of it; where the source does not say, known when a source answers that does, or at the end.
+        on_bytes: called with the number of bytes of each read.
+        queue: its sources.
+        digest: of it; known at the end if the source does not report it.
+        size: of it; known when a source reports it, or at the end.
         answered: whether a source has answered.
-        written: bytes that came.
-        base: those of them that had come when the present source began.
-        streamed: what comes now is handed on from memory and not written to the file: there was no room for it.
-        verified: whether all of it came, and is right.
+        written: bytes so far.
+        base: those of them from before the present source.
+        streamed: further bytes are passed on from memory and not written to the file, for lack of space.
+        verified: whether it is complete and verified.
         ended: when that was.
-        error: why nobody will bring it: our own disk, a bug, nobody who waits. What is wrong with a source is told to
-            its own readers only.
+        error: why the transfer ended: our disk, a bug, no readers. Errors of a source go to its own readers only.
         generation: how often all bytes were dropped.
-        recent: what came last.
+        recent: the last bytes.
     """
 
     source: BlobSource
@@ -72,12 +71,12 @@ class Spool:
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        """Know what the source says."""
+        """Take digest and size from the source."""
         self.digest, self.size = self.source.digest, self.source.size
 
     @property
     def visible(self) -> int:
-        """How many bytes readers may see."""
+        """How many bytes are visible to readers."""
         if self.verified:
             return self.written
         if self.size is None:
@@ -85,31 +84,31 @@ class Spool:
         return max(0, min(self.written, self.size - min(WITHHELD, max(1, self.size // 2))))
 
     async def changed(self) -> None:
-        """Wait for the next change of anything above."""
+        """Wait for the next change."""
         await self._news.wait()
 
     def announce(self) -> None:
-        """Wake everybody who waits for a change."""
+        """Wake all that wait for a change."""
         news, self._news = self._news, asyncio.Event()
         news.set()
 
     def remaining(self, now: float) -> float:
-        """Return how many seconds the present source needs for the rest at its pace; infinite when it has none."""
+        """Return how many seconds the present source needs for the rest at its pace; infinite without one."""
         fresh, size = self.written - self.base, self.source.limit if self.size is None else self.size
         return (size - self.written) * (now - self.began) / fresh if fresh > 0 and size is not None else math.inf
 
     def begin(self) -> None:
-        """Say that from now on another source brings the rest."""
+        """Note that another source delivers the rest."""
         self.began, self.base = asyncio.get_running_loop().time(), self.written
 
     def grown(self, count: int) -> None:
-        """Say that `count` more bytes are there."""
+        """Add `count` bytes."""
         self.written += count
         self.on_bytes(count)
         self.announce()
 
     def came(self, data: bytes) -> None:
-        """Take what came; it stays in memory for readers that keep up, unless what is streamed has no other place."""
+        """Keep received bytes in memory for readers that keep up; streamed ones until all have read them."""
         self.recent.add(self.written, data)
         if not self.streamed:
             self.recent.forget(max(self._taken(), self.written + len(data) - RECENT))
@@ -119,7 +118,7 @@ class Spool:
         return min((reader.taken for reader in self.readers), default=self.written)
 
     def restart(self) -> None:
-        """Say that all that was there was dropped."""
+        """Note that all bytes were dropped."""
         self.written = self.base = 0
         self.size = self.source.size
         self.recent.clear()
@@ -127,12 +126,12 @@ class Spool:
         self.announce()
 
     def stream(self) -> None:
-        """Say that there is no room for what comes from now on."""
+        """Note that there is no space for further bytes."""
         self.streamed = True
         self.announce()
 
     async def drained(self) -> None:
-        """Wait until the readers have taken so much of what is streamed that memory has room for more."""
+        """Wait until the readers have taken enough of the streamed bytes to free memory for more."""
         while self.streamed:
             taken = self._taken()
             self.recent.forget(taken)

@@ -1,4 +1,4 @@
-"""The port of a store that keeps content by digest, and where it says that content is."""
+"""The port of a store of content by digest, and the locations that it returns."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mirrord.model.digest import Digest
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Content that is kept elsewhere.
+    """Content in remote storage.
 
     Attributes:
-        open: gives `count` bytes from `offset` on; raises `MirrordError` when they cannot be had.
-        size: bytes of all of it.
-        url: where a client that asks us may get it itself, for a while; or None.
+        open: yields `count` bytes from `offset` on; raises `MirrordError` if they cannot be read.
+        size: its bytes.
+        url: a temporary URL that clients can be redirected to; or None.
     """
 
     open: Callable[[int, int], AsyncIterator[bytes]]
@@ -32,45 +32,45 @@ Stored = LocalFile | Remote
 
 
 class BlobStore(Protocol):
-    """Content-addressed and write-once. What it returns is whole and has been verified."""
+    """Content-addressed and write-once. Content that it returns is complete and verified."""
 
     async def find(self, digest: Digest) -> Stored | None:
-        """Return where exactly this content is, or None. For who serves or reads it: a loss may show a second late."""
+        """Return where exactly this content is, or None. For serving and reading: a loss may show a second late."""
 
     async def missing(self, digests: Collection[Digest]) -> frozenset[Digest]:
-        """Return those that are not there now, looking at all of them anew: for who decides what to bring."""
+        """Return those that are missing now, checking all of them again: for deciding what to copy."""
 
     async def adopt(self, digest: Digest, file: Path) -> None:
-        """Keep the content of `file`, which the caller has verified; `file` itself stays.
+        """Store the content of `file`, which the caller has verified; `file` itself stays.
 
-        MUST be durable on return and idempotent; a crash leaves the content whole or absent.
+        MUST be durable on return and idempotent; a crash leaves the content complete or absent.
 
         Raises:
-            StorageError: the disk is full, read-only or broken; nothing is half kept.
+            StorageError: the disk is full, read-only or broken; nothing partial is left.
         """
 
     async def put(self, digest: Digest, data: bytes) -> None:
-        """Keep a small piece of content (a manifest); promises as `adopt`. DigestError: `data` is not `digest`'s."""
+        """Store a small piece of content (a manifest), as `adopt` does. DigestError: `data` does not match `digest`."""
 
     async def remove(self, digest: Digest) -> None:
-        """Give up what nothing refers to; nothing happens when it is not there. Raises as `adopt`."""
+        """Remove unreferenced content; a missing one is no error. Raises as `adopt`."""
 
 
 def own(stored: Stored) -> Stored:
-    """Return content to be sent by us, whoever else has an address for it."""
+    """Return content without its URL, so that we send it ourselves."""
     return replace(stored, url=None) if isinstance(stored, Remote) else stored
 
 
 async def read_stored(stored: Stored, cap: int) -> bytes:
-    """Read something small into memory.
+    """Read small content into memory.
 
     Raises:
         TooLargeError: it has more than `cap` bytes; nothing was read.
-        StorageError: it cannot be read, or has become shorter.
-        MirrordError: as the remote says.
+        StorageError: it cannot be read, or is truncated.
+        MirrordError: as `Remote.open`.
     """
     if stored.size > cap:
-        raise TooLargeError(f"{stored.size} bytes where at most {cap} are read")
+        raise TooLargeError(f"{stored.size} bytes, more than the limit of {cap}")
     if isinstance(stored, LocalFile):
 
         def read() -> bytes:
@@ -82,5 +82,5 @@ async def read_stored(stored: Stored, cap: int) -> bytes:
     else:
         data = b"".join([piece async for piece in stored.open(0, stored.size)])
     if len(data) != stored.size:
-        raise StorageError(f"{len(data)} bytes of {stored.size} are left of what was kept")
+        raise StorageError(f"truncated: {len(data)} of {stored.size} bytes")
     return data

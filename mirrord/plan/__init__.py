@@ -1,1 +1,1 @@
-"""Room 2, decide: pure functions from what is offered and held to steps with reasons."""
+"""Stage 2, plan: pure functions from offered and present content to steps with reasons."""

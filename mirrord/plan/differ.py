@@ -1,4 +1,4 @@
-"""Offered x held → steps, each with its reason."""
+"""Offered content x content at the targets → steps, each with its reason."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mirrord.plan.offer import Offer
 def names_to_ask(
     offers: Sequence[Offer], targets: Sequence[str], memory: Memory, *, now: datetime, trust: float
 ) -> Mapping[str, frozenset[str]]:
-    """Return the names (of what has none its digest) at each target that decide, where the record is not enough."""
+    """Return the names (digests for nameless items) to ask each target for, where the record is not enough."""
     assignments = Assignments(offers, targets, Evidence(now, memory))
     asked: dict[str, set[str]] = {target: set() for target in targets}
     for target, names in asked.items():
         for offer in offers:
             assigned = assignments.of(target, offer)
             if assigned.refused:
-                names.update(offer.names)  # perhaps somebody has made room by now
+                names.update(offer.names)  # the conflict may be resolved by now
             elif not _trusted(offer, assigned, target, memory, now=now, trust=trust):
                 names.update(assigned.names if offer.names else (offer.item.digest,))
     return {target: frozenset(names) for target, names in asked.items()}
@@ -35,7 +35,7 @@ def differ(
     trust: float,
     unasked: Mapping[str, str],
 ) -> Iterator[Step]:
-    """Decide about every offer at every target; `unasked` says why a target's holdings are not known."""
+    """Decide about every offer at every target; `unasked` says why a target could not be asked."""
     memory, now = evidence.memory, evidence.now
     assignments = Assignments(offers, targets, evidence)
     for offer in offers:
@@ -49,7 +49,7 @@ def differ(
             elif recorded:
                 action, reason = Action.KEEP, f"recorded there {_ago(recorded, now)} ago"
             elif target in unasked:
-                action, reason = Action.COPY, f"not known what is there: {unasked[target]}"
+                action, reason = Action.COPY, f"the target cannot be read: {unasked[target]}"
             else:
                 names = assigned.names or (offer.item.digest,)
                 action, reason = _compare(offer, assigned, {name: evidence.held.get((target, name)) for name in names})
@@ -74,9 +74,9 @@ def differ(
 def _trusted(
     offer: Offer, assigned: Assignment, target: str, memory: Memory, *, now: datetime, trust: float
 ) -> datetime | None:
-    """Return when the target last confirmed all that is offered when that is enough not to ask again, else None.
+    """Return when the target last confirmed the whole offer if that is recent enough to be trusted, else None.
 
-    A publish is always asked for; who wants it knows why.
+    A publish always asks the target.
     """
     known: LastSeen | None = memory.get((target, offer.item.name))
     if known is None or known.digest != offer.item.digest or (offer.build and offer.build.publication):
@@ -98,7 +98,10 @@ def _compare(offer: Offer, assigned: Assignment, there: Mapping[str, str | None]
     wanted = offer.item.digest
     for name, digest in there.items():
         if name in offer.stays and digest not in (None, wanted):
-            return Action.REFUSE, f"{name} is {digest} there and never moves; delete it there or publish another"
+            return (
+                Action.REFUSE,
+                f"{name} is {digest} there and never moves; delete it there or publish under another name",
+            )
     missing = [name for name, digest in there.items() if digest is None]
     moved = [f"{name} from {digest}" for name, digest in there.items() if digest not in (None, wanted)]
     if not missing and not moved:

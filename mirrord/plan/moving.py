@@ -1,10 +1,10 @@
-"""Where a moving name ends: which build gets it at a target, and why it is left alone otherwise. Pure.
+"""Which build gets a moving name at a target, or why the name is left alone. Pure.
 
 A *publish* moves it, unless a publish that was accepted later has moved it already. The mirror's *own source* moves it
-only forward: to a build that says itself that it was made after the one that the source gave the name to last, and
-after the publish that gave it since; a build that says nothing moves it when it is first seen. Whoever has the name by
-these rules gets it back when somebody else moved or deleted it at the target. A name that stays is never given to a
-branch, nor the other way round.
+only forward: to a build whose annotated creation time is after that of the last build from the source, and after any
+publish since; a build without a creation time moves it when it is first seen. The build with the name by these rules
+gets it back when somebody else moved or deleted it at the target. A branch never gets a name that stays, and a build
+never gets the name of a branch.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from mirrord.syncer.values import Publication
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of the targets."""
+    """The known state of the targets."""
 
-    now: datetime  # when it was looked at
-    memory: Memory  # what the record says
-    held: Held = field(default_factory=dict)  # what the targets said
-    # digest → when that was made, as it says itself, or None; of what stands at targets
+    now: datetime  # time of the survey
+    memory: Memory  # from the record
+    held: Held = field(default_factory=dict)  # from the targets
+    # digest → its annotated creation time, or None; of content at targets
     created: Mapping[str, datetime | None] = field(default_factory=dict)
 
 
@@ -34,28 +34,28 @@ class Evidence:
 class Assignment:
     """Which names one offer gets at one target."""
 
-    names: tuple[str, ...]  # the names that it shall have there
-    left: tuple[str, ...] = ()  # one sentence for each name that is left as it is
-    named: tuple[NamedBuild, ...] = ()  # what to remember of names when all went well
-    unless_newer: bool = False  # names that move are left alone where they stand for something newer
-    refused: str = ""  # why nothing of it may be done, or ""
+    names: tuple[str, ...]  # its names there
+    left: tuple[str, ...] = ()  # one sentence for each name that is left alone
+    named: tuple[NamedBuild, ...] = ()  # what to record about names after a success
+    unless_newer: bool = False  # moving names are left alone where they point to a newer build
+    refused: str = ""  # why the offer is refused, or ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """Who gets one moving name at one target."""
+    """Which build gets one moving name at one target."""
 
-    winner: Offer | None  # that build, or None
-    named: NamedBuild | None = None  # what to remember of the name
-    left: tuple[str, str] = ("", "")  # who is told instead that the name is left alone, and why; by item
-    unless_newer: bool = False  # the winner has it only where nothing newer stands
+    winner: Offer | None  # the build, or None
+    named: NamedBuild | None = None  # what to record about the name
+    left: tuple[str, str] = ("", "")  # the item whose name is left alone, and why
+    unless_newer: bool = False  # the winner gets it only where nothing newer is
 
 
 class Assignments:
-    """Which names every offer gets at every target; of many tags nearly all are the source's own, and simply theirs."""
+    """Which names every offer gets at every target; most tags are the source's own and need no decision."""
 
     def __init__(self, offers: Sequence[Offer], targets: Sequence[str], evidence: Evidence) -> None:
-        """Decide about all names that builds get, or once got."""
+        """Decide about all names that builds get or have had."""
         self._evidence = evidence
         self._everywhere: dict[str, list[NamedBuild]] = defaultdict(list)
         at: dict[str, list[str]] = defaultdict(list)
@@ -80,11 +80,11 @@ class Assignments:
         return self._decided.get((target, offer.item.name)) or Assignment(offer.names)
 
     def _taken(self, offer: Offer, at: Mapping[str, Sequence[str]]) -> str:
-        """Say which name of an offer is of the other sort at any target; it is free again when it is gone from all."""
+        """Return why a name of an offer belongs to the other sort at a target; it is free when no target has it."""
         for name in offer.names:
             for target, named in zip(at.get(name, ()), self._everywhere.get(name, ()), strict=True):
                 moved = named.stays is not (named.name in offer.stays)
-                if offer.build is None:  # the source's own tag: it may be what stands there anyway
+                if offer.build is None:  # the source's own tag: it may be the content there
                     moved = named.stays and named.digest != offer.item.digest
                 if not moved or self._evidence.held.get((target, name), name) is None:
                     continue
@@ -93,18 +93,18 @@ class Assignments:
                     of = f" of {named.beside}" if named.beside else ""
                     return (
                         f"{name} is the tag of a build{of} ({named.digest}) and never moves: {offer.item.name} cannot "
-                        f"have it as the tag of its branch; call the branch otherwise, {freed}"
+                        f"have it as the tag of its branch; rename the branch, {freed}"
                     )
                 of = f" and stands for {named.beside}" if named.beside else ""
                 return (
                     f"{name} is the tag of a branch{of}: a build of {', '.join(offer.moves) or 'another name'} cannot "
-                    f"have it as the tag that never moves; call the build otherwise, {freed}"
+                    f"have it as the tag that never moves; rename the build, {freed}"
                 )
         return ""
 
     def _assigned(self, offer: Offer, target: str, decisions: Mapping[str, _Decision]) -> Assignment:
         if offer.build is None:
-            # What builds once got, and the source itself now has as tags: it is remembered what that stands for.
+            # Former names of builds that are now tags of the source: their content is recorded.
             now, given = self._evidence.now, (self._evidence.memory.names.get((target, name)) for name in offer.names)
             followed = [
                 replace(one, digest=offer.item.digest, at=now, beside="", created=None, published=None)
@@ -140,7 +140,7 @@ class Assignments:
 
 
 def undated(offers: Sequence[Offer], targets: Sequence[str], evidence: Evidence) -> frozenset[tuple[str, str]]:
-    """Return targets and digests there of which one has to know when they were made, to decide about a name."""
+    """Return targets and digests there whose creation times are needed to decide about a name."""
     own = {offer.item.digest for offer in offers}
     builds = [offer for offer in offers if offer.build and offer.build.created and not offer.build.publication]
     names = {name for offer in builds for name in offer.moves}
@@ -152,9 +152,9 @@ def undated(offers: Sequence[Offer], targets: Sequence[str], evidence: Evidence)
 def _published(
     name: str, offer: Offer, publication: Publication, named: NamedBuild | None, now: datetime, *, last: int
 ) -> _Decision:
-    """A publish has the name, unless a later one had it anywhere: else targets would differ for ever."""
+    """A publish gets the name, unless a later one has moved it anywhere: else targets would differ forever."""
     if publication.number and last > publication.number:
-        why = f"publish {last}, accepted after this one ({publication.number}), has moved it"
+        why = f"publish {last}, accepted later than this one ({publication.number}), has moved it"
         return _Decision(None, left=(offer.item.name, why))
     given = replace(
         _given(name, offer, named, now),
@@ -166,7 +166,7 @@ def _published(
 
 
 def _unknown(name: str, rivals: Sequence[Offer], target: str, evidence: Evidence) -> _Decision:
-    """Nobody knows who put the name where it is: the newest build has it, unless what is there is newer."""
+    """Without a record of the name the newest build gets it, unless the target has something newer."""
     newest = max(rivals, key=_age)
     given = _ahead_of_all(_given(name, newest, None, evidence.now), rivals)
     there = evidence.held.get((target, name), "")
@@ -177,7 +177,7 @@ def _unknown(name: str, rivals: Sequence[Offer], target: str, evidence: Evidence
     created, theirs = (build.created, own[0]) if own else (build.said or build.created, evidence.created.get(there))
     seen = NamedBuild(name, there, evidence.now, created=theirs, ahead=theirs)
     if created is None and remembered(newest, target, evidence.memory):
-        why = f"it is {there} there; {newest.item.name} does not say when it was created, and moves it only once"
+        why = f"it is {there} there; {newest.item.name} has no creation time, so it moves the name only once"
         return _Decision(None, seen, (newest.item.name, why))
     if created and theirs and theirs > created:
         why = f"it is {there} there, created {written(theirs)}; {newest.item.name} was created {written(created)}"
@@ -186,7 +186,7 @@ def _unknown(name: str, rivals: Sequence[Offer], target: str, evidence: Evidence
 
 
 def _forward(name: str, rivals: Sequence[Offer], named: NamedBuild, target: str, evidence: Evidence) -> _Decision:
-    """A build that comes after the one that has the name gets it; else the one that has it keeps it."""
+    """A build newer than the one with the name gets it; else the present one keeps it."""
     newest = max(rivals, key=_age)
     ahead = [offer for offer in rivals if _comes_after(offer, named, target, evidence)]
     if ahead:
@@ -201,7 +201,7 @@ def _forward(name: str, rivals: Sequence[Offer], named: NamedBuild, target: str,
     further = f"{newest.item.name} is not newer"
     if named.published:
         stands += f" by publish {named.number} of {written(named.published)}"
-        further = "a build created after that moves it on"
+        further = "only a build created later moves it"
     elif named.created:
         stands += f", created {written(named.created)}"
     return _Decision(winner, given, (newest.item.name, f"{stands}; {further}"))
@@ -218,14 +218,14 @@ def _comes_after(offer: Offer, named: NamedBuild, target: str, evidence: Evidenc
 
 
 def _given(name: str, offer: Offer, named: NamedBuild | None, now: datetime) -> NamedBuild:
-    """Remember that a build got a name, and what must not be forgotten of those before it."""
+    """Record that a build got a name, and keep the facts of its predecessors."""
     created = offer.build.created if offer.build else None
     given = NamedBuild(name, offer.item.digest, now, beside=offer.item.name, created=created)
     return replace(given, ahead=named.ahead, number=named.number) if named else given
 
 
 def _ahead_of_all(given: NamedBuild, rivals: Sequence[Offer]) -> NamedBuild:
-    """Remember that every build of the source was looked at: none of them comes after the one that was chosen."""
+    """Record that every build of the source was considered: none of them is newer than the chosen one."""
     dates = [given.ahead, *(offer.build.created for offer in rivals if offer.build)]
     return replace(given, ahead=max((date for date in dates if date), default=None))
 
@@ -235,5 +235,5 @@ def _age(offer: Offer) -> datetime:
 
 
 def written(at: datetime) -> str:
-    """Write a moment for people and programs: `2024-05-17T12:00:00Z`."""
+    """Format a time: `2024-05-17T12:00:00Z`."""
     return at.isoformat(timespec="seconds").replace("+00:00", "Z")

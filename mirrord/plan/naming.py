@@ -1,4 +1,4 @@
-"""How branches, commits and pull requests become tags, and where a target's `to` leads for a mirror."""
+"""How branches, commits and pull requests become tags, and how a target's `to` is expanded for a mirror."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _FULL_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 def tag_of(text: str, room: int = LONGEST) -> str:
     """Turn a branch name into a tag: `feature/x` → `feature-x`.
 
-    Each run of characters that a tag may not have becomes one `-`; a leading `-` or `.` is
-    dropped; what is longer than `room` characters is cut.
+    Each run of characters that are not allowed in a tag becomes one `-`; a leading `-` or `.` is
+    dropped; the result is cut to `room` characters.
 
     Raises:
         UsageError: nothing is left.
@@ -31,18 +31,18 @@ def tag_of(text: str, room: int = LONGEST) -> str:
 
 
 def build_tags(branch: str, build: str) -> tuple[str, str]:
-    """Return the tag that stays and the tag that moves: `main`, `abc123` → `main-abc123`, `main`.
+    """Return the fixed tag and the moving tag: `main`, `abc123` → `main-abc123`, `main`.
 
     A full commit hash is cut to its first seven digits; any other build name (a short commit, the
     output of `git describe`) is taken as it is. The branch is cut so that the build always fits.
 
     Raises:
-        UsageError: no tag can be made of them, or the branch would have the tags of a pull request.
+        UsageError: no tag can be made of them, or the branch would get the tags of a pull request.
     """
     if taken := _PULL_REQUEST.match(tag_of(branch)):
         raise UsageError(
-            f"branch {branch} would get the tag {tag_of(branch)}, and {taken[0].rstrip('-')} and what begins with it "
-            f"are tags of pull request {taken['number']}; call the branch otherwise"
+            f"branch {branch} would get the tag {tag_of(branch)}; {taken[0].rstrip('-')} and tags that begin with it "
+            f"belong to pull request {taken['number']}; rename the branch"
         )
     return _tags(branch, build)
 
@@ -61,13 +61,13 @@ def target_text(mirror: Mirror, target: Target, name: str, *, below: bool = Fals
     """Return a target's `to` with `{name}` and `{mirror}` filled in; with `below` and no braces, `<to>/<name>`.
 
     Raises:
-        ConfigError: there are braces around something else.
+        ConfigError: there is another placeholder.
     """
     text = target.to.strip()
     if below and "{" not in text:
         text = f"{text.rstrip('/')}{'' if text.endswith(':') else '/'}{{name}}"
     text = text.replace("{name}", name).replace("{mirror}", mirror.name)
     if "{" in text or "}" in text:
-        wrong = f"{target.to[:80]!r} has braces around something unknown; write {{name}} or {{mirror}}"
+        wrong = f"{target.to[:80]!r} has an unknown placeholder; write {{name}} or {{mirror}}"
         raise ConfigError(f"{target.origin}: targets.{target.name}.to: {wrong}")
     return text

@@ -1,4 +1,4 @@
-"""What a source has, and what it shall be called at the targets."""
+"""What a source offers, and its names at the targets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mirrord.plan.select import matches
 from mirrord.syncer.values import Publication
 
 Held = Mapping[tuple[str, str], str | None]
-"""(target name, name or digest there) → digest there, None when it is not there; absent when nobody knows."""
+"""(target name, name or digest there) → digest there, None if it does not exist; absent if unknown."""
 
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -20,32 +20,31 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What decides where those names of a build end that move."""
+    """What decides whether a build gets its moving names."""
 
-    created: datetime | None = None  # when it was made, as annotated, or None
-    said: datetime | None = None  # when it was made by its own words alone, which go with it to every target, or None
-    # when its files last changed, or None where there are none: it tells builds apart that say nothing and that nobody
-    # saw before
+    created: datetime | None = None  # its creation time, as annotated anywhere, or None
+    said: datetime | None = None  # its creation time from its own annotations, which are copied with it, or None
+    # when its files last changed, or None without files: for new builds without a creation time
     changed: datetime | None = None
-    # the publish that asks for the names, or None: the mirror's own source has the build
+    # the publish that requests the names, or None: the build is from the mirror's own source
     publication: Publication | None = None
 
     @property
     def age(self) -> datetime:
-        """When it was made, as far as one can see."""
+        """When it was made, as far as known."""
         return self.created or self.changed or _NEVER
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the source has, and what it shall be called at the targets."""
+    """An item of the source, and its names at the targets."""
 
     item: Item  # the thing itself
-    # what to call it, in publishing order: names that stay come first; none: it is kept by digest alone
+    # its names in publishing order, fixed ones first; empty: it is stored by digest alone
     names: tuple[str, ...]
     stays: frozenset[str] = frozenset()  # those of `names` that never move to other content once they are set
-    settled: bool = False  # its name never moves at the source and its record is trusted for ever
-    # what decides about the names that move when it is a build: it gets several, or somebody publishes it
+    settled: bool = False  # its name never moves at the source and its record is trusted forever
+    # for a build (several names, or a publish): what decides about its moving names
     build: Build | None = None
 
     @property
@@ -57,12 +56,12 @@ class Offer:
 def named(
     item: Item, names: tuple[str, ...], build: Build, frozen: Sequence[str] = (), *, fixed: bool = False
 ) -> Offer:
-    """Offer one thing under names of its own: several, or those of a publish, make it a build.
+    """Offer one item under the given names; several names, or a publish, make it a build.
 
     Args:
-        item: the thing.
-        names: what to call it; the first of several never moves.
-        build: what decides about those that move.
+        item: the item.
+        names: its names; the first of several never moves.
+        build: what decides about the moving ones.
         frozen: globs of further names that never move.
         fixed: none of them ever moves.
     """
@@ -72,6 +71,6 @@ def named(
 
 
 def remembered(offer: Offer, target: str, memory: Memory) -> bool:
-    """Whether the record says, however long ago, that this content was published there."""
+    """Whether the record says that this content was published there, at any time."""
     known = memory.get((target, offer.item.name))
     return known is not None and known.digest == offer.item.digest

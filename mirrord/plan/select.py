@@ -1,4 +1,4 @@
-"""Which of the offered names are wanted: literals and globs."""
+"""Which of the offered names are selected: literals and globs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fnmatch import translate
 from functools import lru_cache
 
 _GLOB = frozenset("*?[")
-_REFERRER = "sha256-"  # the referrers fallback scheme and cosign's tags: follow their subject, are no versions
+_REFERRER = "sha256-"  # referrers fallback and cosign tags: they belong to a subject and are not versions
 
 
 def is_glob(pattern: str) -> bool:
@@ -27,10 +27,10 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def select(offered: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
-    """Return the offered names that some glob wants, in the order of offering, each once.
+    """Return the offered names that match a glob, in their order, each once.
 
-    Tags of signatures and attestations (`sha256-…`) are taken only by a pattern that says so:
-    they belong to an image and are no version of it (distribution-spec, Referrers Tag Schema).
+    Tags of signatures and attestations (`sha256-…`) are selected only by a pattern with that prefix:
+    they belong to an image and are not versions of it (distribution-spec, Referrers Tag Schema).
     """
     globs = [pattern for pattern in patterns if is_glob(pattern)]
     for_referrers = [pattern for pattern in globs if pattern.startswith(_REFERRER)]

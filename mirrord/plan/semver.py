@@ -28,21 +28,21 @@ _TOO_BIG = 2**64
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A semantic version that remembers how it was written.
+    """A semantic version that keeps its spelling.
 
-    Equal are versions that were written the same; `precedence` compares as semver does.
+    Versions are equal if their spelling is; `precedence` compares as semver does.
     """
 
-    text: str  # as it was written
-    # sorts by semver 2.0.0 §11; the same for versions that differ in build metadata or spelling only
+    text: str  # as written
+    # sorts by semver 2.0.0 §11; equal for versions that differ only in build metadata or spelling
     precedence: Precedence = field(compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Version:
-        """Read as helm reads versions: a `v` in front, missing parts and zeros in front of numbers are fine.
+        """Parse as helm does: a `v` prefix, missing parts and leading zeros are accepted.
 
         Raises:
-            ContentError: that is no version.
+            ContentError: it is not a version.
         """
         found = _LOOSE.fullmatch(text) if len(text) <= LONGEST_VERSION else None
         if found is None:
@@ -62,11 +62,11 @@ class Version:
 
     @property
     def order(self) -> tuple[Precedence, str]:
-        """Sorts completely: by precedence, and versions that semver holds for equal by their text."""
+        """A total order: by precedence, then by text."""
         return self.precedence, self.text
 
     def __str__(self) -> str:
-        """Return the version as it was written."""
+        """Return the version as written."""
         return self.text
 
 
@@ -93,8 +93,8 @@ class _Term:
     """One comparison: `>=1.2`."""
 
     sign: str  # one of `=`, `!=`, `>`, `<`, `>=`, `<=`, `~`, `^`
-    bound: Version  # what is compared with; parts that were left open count as 0
-    fixed: int  # how many of the three numbers were written: 1 for `1.x`, 0 for `*`
+    bound: Version  # the version to compare with; missing parts count as 0
+    fixed: int  # how many of the three numbers were given: 1 for `1.x`, 0 for `*`
 
     def allows(self, version: Version) -> bool:
         have, want, fixed = version.precedence, self.bound.precedence, self.fixed
@@ -117,21 +117,21 @@ class _Term:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """Which versions are wanted: `>=1.2 <2 || ^3.1`, `~1.2`, `1.x`, `1.2 - 1.4`, `!=1.3.1`.
+    """A range of versions: `>=1.2 <2 || ^3.1`, `~1.2`, `1.x`, `1.2 - 1.4`, `!=1.3.1`.
 
-    Pre-releases are outside every range, except where a group (what is between two `||`) names one: `>=1.2-0`.
-    `*` is every version also behind a sign: `^*` and `<=*` allow all, `>*` and `!=*` none (helm differs there).
+    Pre-releases are outside every range, unless a group (separated by `||`) names one: `>=1.2-0`.
+    `*` matches every version also behind a sign: `^*` and `<=*` allow all, `>*` and `!=*` none (helm differs there).
     """
 
-    text: str  # as it was written
+    text: str  # as written
     _groups: tuple[tuple[_Term, ...], ...] = field(compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Constraint:
-        """Read a range as helm's `--version` takes it.
+        """Parse a range as helm's `--version` does.
 
         Raises:
-            UsageError: that is no range.
+            UsageError: it is not a range.
         """
         groups = text.split("||")
         if len(text) > LONGEST_RANGE or len(groups) > MOST_GROUPS:
@@ -147,7 +147,7 @@ class Constraint:
         )
 
     def __str__(self) -> str:
-        """Return the range as it was written."""
+        """Return the range as written."""
         return self.text
 
 

@@ -40,8 +40,8 @@ def bring_up(link: Connection, path: Path) -> None:
     scripts = ScriptDirectory(folder, version_locations=[folder])
     if version not in {None, *(script.revision for script in scripts.walk_revisions())}:
         raise StorageError(
-            f"{path}: written by a newer mirrord (schema {version}, this one knows {REVISION}); "
-            "start that version, or move the file away and lose only history"
+            f"{path}: written by a newer mirrord (schema {version}, this one supports {REVISION}); "
+            "start that version, or move the file away (only history is lost)"
         )
 
     def steps(revision: Any, _: object) -> Any:
@@ -52,8 +52,8 @@ def bring_up(link: Connection, path: Path) -> None:
             environment.configure(connection=link, transactional_ddl=True)
             environment.run_migrations()
     except Exception as error:
-        told = f"its tables cannot be brought from version {version or 'of before'} to {REVISION}"
-        raise StorageError(f"{path}: {told}, and stay as they were: {str(error)[:300]}") from error
+        told = f"migrating its tables from {version or 'an older version'} to {REVISION} failed"
+        raise StorageError(f"{path}: {told}, nothing was changed: {str(error)[:300]}") from error
 
 
 class DamagedError(StorageError):
@@ -72,7 +72,7 @@ def open_engine(path: Path) -> Engine:
         StorageError: anything else that keeps it from being used.
     """
     if path.exists() and not path.is_file():
-        raise StorageError(f"{path}: not a file; move it away and mirrord makes a new one")
+        raise StorageError(f"{path}: not a file; move it away and mirrord creates a new one")
     with contextlib.suppress(OSError):  # SQLite says it better
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=StaticPool)
@@ -128,7 +128,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         if any(word in text for word in _DAMAGE):
             raise DamagedError(f"{path}: damaged: {text}") from error
         kind = UnwritableError if isinstance(error, OperationalError) else StorageError
-        raise kind(f"{path}: {text}; is the disk full, read-only, or the file held by another program?") from error
+        raise kind(
+            f"{path}: {text}; check that the disk is not full or read-only and that no other program has the file open"
+        ) from error
     except (SQLAlchemyError, OSError) as error:
         raise StorageError(f"{path}: {str(error)[:200]}") from error
 

@@ -73,7 +73,7 @@ class SqliteStore:
             self._rows = self._relieved(partial(Rows.open, self._path))
         except DamagedError:
             aside = _set_aside(self._path, now)
-            self.lost = f"the record was damaged and a new one begun; the old one is {aside}"
+            self.lost = f"the record was damaged and a new one was created; the old one is {aside}"
             self._rows = self._relieved(partial(Rows.open, self._path))
 
     async def memory(self, mirror: str) -> Memory:
@@ -196,5 +196,5 @@ def _set_aside(path: Path, now: datetime) -> Path:
             if beside.exists():
                 beside.rename(aside.with_name(aside.name + tail))
     except OSError as error:
-        raise StorageError(f"{path}: damaged, and cannot be moved aside: {error.strerror}") from error
+        raise StorageError(f"{path}: damaged, and moving it aside failed: {error.strerror}") from error
     return aside

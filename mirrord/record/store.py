@@ -86,7 +86,7 @@ async def open_store(url: str, now: datetime, relief: Callable[[], bool] = lambd
     """Open the record at a URL as its kind does (`SqliteStore.open`); ConfigError when there is no such kind."""
     found = urlsplit(url)
     if found.scheme != "sqlite" or found.netloc:
-        raise ConfigError(f"{found.scheme}://{found.netloc}: no such record; there is sqlite:///PATH")
+        raise ConfigError(f"{found.scheme}://{found.netloc}: not supported as a record; write sqlite:///PATH")
     return await SqliteStore.open(Path(unquote(found.path.removeprefix("/"), errors="surrogateescape")), now, relief)
 
 

@@ -39,7 +39,7 @@ def make_app(view: View, programs: Programs | None = None, bodies: Bodies | None
         if found is not None:
             return found
         if request.method not in ("GET", "HEAD"):
-            return web.Response(status=405, headers={"Allow": "GET, HEAD"}, text="only reading is possible here\n")
+            return web.Response(status=405, headers={"Allow": "GET, HEAD"}, text="read-only; use GET or HEAD\n")
         return await (page or handler)(request)
 
     app = web.Application(middlewares=[answer], client_max_size=64 * 1024)

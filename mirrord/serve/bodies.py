@@ -43,7 +43,7 @@ class Bodies:
         """Read a body of at most `largest` bytes, plain, or raise BodyError; it counts as long as the context lasts."""
         coding = request.headers.get("Content-Encoding", "identity").strip().lower()
         if coding not in {*_GZIP, "identity"}:
-            raise BodyError(415, "a request may be compressed with gzip only")
+            raise BodyError(415, "gzip is the only Content-Encoding that a request may have")
         async with AsyncExitStack() as stack:
             try:
                 body: bytes | bytearray = await self._read(request, largest, stack)
@@ -61,14 +61,14 @@ class Bodies:
         loop = asyncio.get_running_loop()
         began, body = loop.time(), bytearray()
         if (request.content_length or 0) > largest:
-            raise BodyError(413, f"a request may have {largest} bytes")
+            raise BodyError(413, f"a request body may have at most {largest} bytes")
         try:
             async with asyncio.timeout_at(began + self._patience) as watch:
                 async for piece in request.content.iter_any():
                     small = len(body) <= _SMALL
                     body += piece
                     if len(body) > largest:
-                        raise BodyError(413, f"a request may have {largest} bytes")
+                        raise BodyError(413, f"a request body may have at most {largest} bytes")
                     if small and len(body) > _SMALL:
                         watch.reschedule(None)
                         waited = loop.time()
@@ -76,7 +76,7 @@ class Bodies:
                         began += loop.time() - waited
                     watch.reschedule(began + self._patience + len(body) / PACE)
         except TimeoutError as error:
-            raise BodyError(408, "the request does not go on") from error
+            raise BodyError(408, "timed out while reading the request body") from error
         return body
 
 
@@ -84,6 +84,6 @@ def _plain(packed: bytes | bytearray, largest: int) -> bytes:
     try:
         return b"".join(gunzip((bytes(packed),), largest, single=True))
     except TooLargeError as error:
-        raise BodyError(413, f"a request may have {largest} bytes") from error
+        raise BodyError(413, f"a request body may have at most {largest} bytes") from error
     except ContentError as error:
         raise BodyError(400, "the request's body cannot be read") from error

@@ -63,14 +63,14 @@ def make_control(carry_out: Callable[[Command[Any]], Awaitable[Any]], events: Ev
 async def _command(request: web.Request) -> Command[Any]:
     theirs = request.headers.get(VERSION, "another version")
     if theirs != __version__:
-        raise UsageError(f"the daemon is mirrord {__version__}, and this command is of {theirs}; use the same")
+        raise UsageError(f"the daemon is mirrord {__version__}, but this command is {theirs}; use the same version")
     kind: Any = COMMANDS.get(request.match_info["word"])
     if kind is None:
-        raise UsageError("there is no such command")
+        raise UsageError("unknown command")
     try:
         command: Command[Any] = adapter(kind).validate_python(json.loads(await request.read()))
     except ValueError as error:
-        raise UsageError(f"the request is no such command: {error}") from error
+        raise UsageError(f"invalid command: {error}") from error
     return command
 
 

@@ -180,6 +180,6 @@ def bind(listen: str) -> socket.socket:
             raise
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise BusyError(f"listen: {listen} is taken by another program; choose another address") from error
+            raise BusyError(f"listen: {listen} is in use by another program; choose another address") from error
         raise UnreachableError(f"listen: cannot listen on {listen}: {error.strerror}") from error
     return connection

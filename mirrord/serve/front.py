@@ -159,7 +159,7 @@ class Front:
         with file:
             writer, transport = await answer.prepare(request), request.transport
             if writer is None or transport is None:
-                raise ConnectionResetError("the client went away")
+                raise ConnectionResetError("the client disconnected")
             transport.set_write_buffer_limits(high=0)
             await writer.drain()
             transport.set_write_buffer_limits()
@@ -178,7 +178,7 @@ class Front:
         except MissingError:
             return _gone()
         except MirrordError:
-            return web.Response(status=502, text="the place where this is kept does not answer; try again later\n")
+            return web.Response(status=502, text="the storage of this content does not answer; try again later\n")
 
     def _broken(self, request: web.Request, error: Exception) -> None:
         self._services().events.emit(AnswerBroken(request.raw_path, str(error) or type(error).__name__))

@@ -26,7 +26,7 @@ from mirrord.serve.streaming import attended, send_stream
 from mirrord.syncer.serving import Process
 
 _BUSY: Final = "too many programs are running; try again later"
-_FAILED: Final = "the program behind this address failed"
+_FAILED: Final = "the program that serves this address failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Programs:
         try:
             stdin = await asyncio.to_thread(nameless, program.stdin, self._room.folder)
         except OSError as error:
-            raise BodyError(503, "there is no room for a request of this size; try again later") from error
+            raise BodyError(503, "not enough space for a request of this size; try again later") from error
         return Job(replace(program, stdin=b""), stdin)
 
     async def answer(
@@ -116,7 +116,7 @@ class Programs:
         except FullError:
             refusal = _refusal(503, _BUSY, {"Retry-After": "10"})
         except OSError:
-            refusal = _refusal(500, "the program behind this address cannot be started")
+            refusal = _refusal(500, "the program that serves this address cannot be started")
         finally:
             spool.end(whole=refusal is None)
         return refusal
@@ -141,11 +141,11 @@ class Programs:
                 async with asyncio.timeout(self._stall):
                     status = await process.wait()
         except TimeoutError:
-            return _refusal(504, "the program behind this address does not go on")
+            return _refusal(504, "the program that serves this address stalled")
         finally:
             self.running -= 1
         if status < 0:
-            return _refusal(502, "the program behind this address was ended")
+            return _refusal(502, "the program that serves this address was terminated")
         # Behind an answer the status says nothing: that of git is 1 after `--depth` in protocol v0.
         return _refusal(500, _FAILED) if status and not written else None
 

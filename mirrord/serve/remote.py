@@ -90,7 +90,7 @@ class ControlClient:
         try:
             answer: _Answer = adapter(kind).validate_python(wholes if get_origin(kind) is tuple else wholes[0])
         except (ValueError, IndexError) as error:
-            raise BrokenError(f"{self._path}: the daemon answers what cannot be read: {error}") from error
+            raise BrokenError(f"{self._path}: cannot parse the daemon's answer: {error}") from error
         for run in answer if isinstance(answer, tuple) else (answer,):
             if isinstance(run, Run):
                 heard.emit(RunFinished(run))
@@ -109,7 +109,9 @@ class ControlClient:
                 ):
                     theirs = response.headers.get(VERSION, "another version")
                     if theirs != __version__:
-                        ours = f"this command is mirrord {__version__}, and the daemon is of {theirs}; use the same"
+                        ours = (
+                            f"this command is mirrord {__version__}, but the daemon is {theirs}; use the same version"
+                        )
                         raise UsageError(f"{self._path}: {ours}")
                     async for line in response.content:
                         yield json.loads(line)
@@ -118,7 +120,7 @@ class ControlClient:
         except (aiohttp.ClientError, OSError) as error:
             raise BrokenError(f"{self._path}: the daemon ended while answering; see its log") from error
         except ValueError as error:
-            raise BrokenError(f"{self._path}: the daemon answers what cannot be read: {error}") from error
+            raise BrokenError(f"{self._path}: cannot parse the daemon's answer: {error}") from error
 
 
 def error_from(document: Mapping[str, Any]) -> MirrordError:

@@ -41,11 +41,11 @@ class FileSender:
         """Send `count` bytes from `offset`. All that was written to `transport` before MUST have left it.
 
         Raises:
-            ConnectionError: the client went away, stopped reading, or the file is shorter than promised.
+            ConnectionError: the client disconnected, stopped reading, or the file is shorter than promised.
         """
         connection: socket.socket | None = transport.get_extra_info("socket")
         if connection is None or transport.is_closing():
-            raise ConnectionResetError("the client went away")
+            raise ConnectionResetError("the client disconnected")
         if not count:
             return
         loop = asyncio.get_running_loop()
@@ -88,7 +88,7 @@ class _Part:
         with contextlib.suppress(BlockingIOError):
             sent = os.sendfile(self.descriptor, self.file, self.offset, min(_PIECE, self.end - self.offset))
             if not sent:
-                raise ConnectionAbortedError("the file is shorter than it was")
+                raise ConnectionAbortedError("the file was truncated")
             self.offset += sent
             self.taking.sent(monotonic())
         return self.offset == self.end
@@ -184,11 +184,11 @@ class _Thread:
                 try:
                     self._poll.register(part.descriptor, select.EPOLLOUT)
                 except OSError:  # the kernel watches no more of them: that is the end of this one alone
-                    part.end_with(ConnectionAbortedError("the connection cannot be watched"))
+                    part.end_with(ConnectionAbortedError("the connection cannot be polled"))
                 else:
                     self._parts[part.descriptor] = part
             elif self._parts.get(part.descriptor) is part:
-                self._end(part, ConnectionAbortedError("called off"))
+                self._end(part, ConnectionAbortedError("cancelled"))
         return True
 
     def _do(self, part: _Part, work: Callable[[], bool]) -> None:

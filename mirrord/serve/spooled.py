@@ -110,7 +110,7 @@ class Spooled:
             elif self._whole:
                 return
             else:
-                raise CutOffError("the program behind it did not end well")
+                raise CutOffError("the program failed before its output was complete")
 
     def close(self) -> None:
         """Give all room back; whoever still writes hears that it is of no use."""

@@ -59,7 +59,7 @@ def _watched(request: web.Request, stall: float) -> Iterator[ConnectionProgress]
     transport = request.transport
     connection = transport.get_extra_info("socket") if transport is not None else None
     if connection is None or transport is None:
-        raise ConnectionResetError("the client went away")
+        raise ConnectionResetError("the client disconnected")
     progress = ConnectionProgress(connection.fileno(), monotonic())
 
     async def looks() -> None:
@@ -85,7 +85,7 @@ async def attended(request: web.Request, work: Awaitable[web.StreamResponse]) ->
         working.cancel()
         gone.cancel()
         await asyncio.wait((working, gone))
-    return web.Response(status=400, text="the client left\n") if working.cancelled() else working.result()
+    return web.Response(status=400, text="the client disconnected\n") if working.cancelled() else working.result()
 
 
 def abort(request: web.Request) -> None:

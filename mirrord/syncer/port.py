@@ -143,9 +143,11 @@ def load_syncers() -> Mapping[str, Syncer]:
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
         syncer = entry.load()
         if not isinstance(syncer, Syncer):
-            raise ConfigError(f"syncer {entry.name} ({entry.value}) is no mirrord.syncer.port.Syncer; make it one")
+            raise ConfigError(
+                f"syncer {entry.name} ({entry.value}) is not a mirrord.syncer.port.Syncer; correct the entry point"
+            )
         if syncer.kind != entry.name:
-            kinds = f"says kind {syncer.kind!r}, its entry point says {entry.name!r}"
+            kinds = f"has kind {syncer.kind!r}, but its entry point is named {entry.name!r}"
             raise ConfigError(f"syncer {entry.value} {kinds}; make them equal")
         found[entry.name] = syncer
     return found

@@ -1,1 +1,1 @@
-"""Room 3, do: runs the steps of whichever syncer it is given."""
+"""Stage 3, transfer: executes the steps of any syncer."""

@@ -1,4 +1,4 @@
-"""Runs a plan: batches in parallel, one receipt for each active step, whatever happens."""
+"""Executes a plan: batches in parallel, exactly one receipt for each active step."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import OnReceipt, Session
 
-TURN: Final = 64  # items of a list after which others get their turn
-_MANY: Final = 100  # steps, which take some tenths of a millisecond
+TURN: Final = 64  # items of a list after which the event loop gets a turn
+_MANY: Final = 100  # steps; they take some tenths of a millisecond
 
 
 async def execute(plan: Plan, session: Session, parallel: int, on_receipt: OnReceipt) -> None:
     """Hand each group of the plan to `session`, at most `parallel` at a time, in the plan's order.
 
-    `on_receipt` hears of each receipt as soon as its step has ended, once. Cancelling this call cancels
-    what runs and raises; receipts told until then stand.
+    `on_receipt` is called once with each receipt, as soon as its step has ended. Cancelling this call cancels
+    running steps and raises; earlier receipts remain valid.
     """
     groups = await asyncio.to_thread(lambda: plan.groups)  # of many thousands
     batches = iter(groups)
@@ -27,7 +27,7 @@ async def execute(plan: Plan, session: Session, parallel: int, on_receipt: OnRec
     async def work() -> None:
         for batch in batches:
             await _batch(session, batch, on_receipt)
-            await asyncio.sleep(0)  # a batch that had nothing to wait for must not be followed by thousands of such
+            await asyncio.sleep(0)  # thousands of batches that do not wait must not block the loop
 
     async with asyncio.TaskGroup() as workers:
         for _ in range(min(parallel, len(groups))):
@@ -35,7 +35,7 @@ async def execute(plan: Plan, session: Session, parallel: int, on_receipt: OnRec
 
 
 async def _batch(session: Session, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
-    # A batch may have thousands of steps: each has to be found at once.
+    # A batch may have thousands of steps, so each must be found by key.
     left = dict.fromkeys(batch) if len(batch) < _MANY else await asyncio.to_thread(dict.fromkeys, batch)
 
     def told(receipt: Receipt) -> None:
@@ -49,7 +49,7 @@ async def _batch(session: Session, batch: Sequence[Step], on_receipt: OnReceipt)
 
 
 async def tell(receipts: Iterable[Receipt], on_receipt: OnReceipt) -> None:
-    """Tell many receipts, and let others have their turn meanwhile: whoever listens may write a line for each."""
+    """Report many receipts without blocking the event loop: a listener may write a line for each."""
     for number, receipt in enumerate(receipts, 1):
         on_receipt(receipt)
         if not number % TURN:
@@ -57,5 +57,5 @@ async def tell(receipts: Iterable[Receipt], on_receipt: OnReceipt) -> None:
 
 
 def failed(step: Step, error: MirrordError) -> Receipt:
-    """Turn what befell a step into its receipt."""
+    """Turn a step's error into its receipt."""
     return Receipt(step, Outcome(error.outcome), str(error), error.code)

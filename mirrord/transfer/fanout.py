@@ -1,4 +1,4 @@
-"""One item, many targets: each on its own, and flipping together where that is wanted."""
+"""One item, many targets: independent of each other, and published together where configured."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _Item = TypeVar("_Item")
 
 
 class Gate:
-    """Where targets wait for one another before they flip (`publish: together`).
+    """Where targets wait for each other before they set their names (`publish: together`).
 
-    It opens when every target of the item is whole or has failed, or `patience` seconds after
-    the first one was whole: then those that are ready flip, and slower ones when they are.
+    It opens when every target of the item is complete or has failed, or `patience` seconds after the first one
+    was complete. Then complete targets set their names, and slower ones as soon as they are complete.
     """
 
     def __init__(self, parties: int, patience: float) -> None:
-        """Expect `parties` targets. No patience, no waiting (`publish: each`)."""
+        """Expect `parties` targets; a patience of 0 disables waiting (`publish: each`)."""
         self._missing = parties
         self._patience = patience
         self._open = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
     async def ready(self) -> None:
-        """Say that a target is whole, and wait until it may flip."""
+        """Note that a target is complete, and wait until it may set its names."""
         if self._patience <= 0:
             return
         self._timer = self._timer or asyncio.get_running_loop().call_later(self._patience, self._open.set)
@@ -44,7 +44,7 @@ class Gate:
         await self._open.wait()
 
     def leave(self) -> None:
-        """Say that nobody has to wait for one more target."""
+        """Note that one target need not be waited for."""
         self._missing -= 1
         if self._missing <= 0:
             self._open.set()
@@ -61,7 +61,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One step under way, as its target's deliverer sees it."""
+    """One running step, as its target's deliverer sees it."""
 
     step: Step
     gate: Gate
@@ -69,16 +69,16 @@ class Delivery:
     began: float = field(default_factory=time.monotonic)
 
     def tell(self, receipt: Receipt) -> None:
-        """Tell how it ended, and how long it took."""
+        """Report how it ended and how long it took."""
         self.on_receipt(replace(receipt, seconds=time.monotonic() - self.began))
 
 
 Deliver = Callable[[Delivery], Awaitable[Receipt | None]]
-"""Delivers one step. Who returns None tells the receipt later, by `Delivery.tell`."""
+"""Delivers one step. It returns the receipt, or None to report it later by `Delivery.tell`."""
 
 
 async def fan_out(batch: Sequence[Step], deliver: Deliver, patience: float, on_receipt: OnReceipt) -> None:
-    """Deliver one item to all targets of `batch` at once, and tell each receipt; a target that fails hurts no other."""
+    """Deliver one item to all targets of `batch` at once, and report each receipt; targets fail independently."""
     with Gate(len(batch), patience) as gate:
         async with asyncio.TaskGroup() as group:
             for step in batch:
@@ -88,22 +88,22 @@ async def fan_out(batch: Sequence[Step], deliver: Deliver, patience: float, on_r
 async def _one(delivery: Delivery, deliver: Deliver) -> None:
     try:
         receipt = await deliver(delivery)
-    except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
-        delivery.gate.leave()  # before the gate nobody waits for it any more; after it this changes nothing
+    except Exception as error:  # noqa: BLE001 - a bug at one target fails that target only
+        delivery.gate.leave()  # no other target waits for it; no effect behind the gate
         receipt = failed(delivery.step, deliberate(error))
     if receipt is not None:
         delivery.tell(receipt)
 
 
 def deliberate(error: Exception) -> MirrordError:
-    """Return an error as one of ours: what nobody raises on purpose is a bug, and told as one."""
+    """Return an error as a MirrordError: any other exception is reported as a bug."""
     return error if isinstance(error, MirrordError) else MirrordError(bug(error))
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:
-    """Do all at once; when one fails stop the others and raise what it raised.
+    """Run all at once; when one fails, cancel the others and raise its error.
 
-    For as many as the operator wrote down. What a stranger's list is long in is for `Workers`.
+    For numbers set by the operator. Lists from other hosts are for `Workers`.
     """
     async with _joined() as group:
         for work in works:
@@ -111,18 +111,18 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
 
 
 class Workers:
-    """A number of workers for work that may have more work inside, as the parts of parts of an index.
+    """A number of workers for nested work, such as the manifests in nested indexes.
 
-    Who has something to do does it himself and takes those who are free to help. Nobody waits for a worker, so that no
-    two can wait for one another, however deep the work is.
+    A caller does its own work with the help of free workers. Nothing waits for a worker, so nested work cannot
+    deadlock.
     """
 
     def __init__(self, most: int) -> None:
-        """Begin with one, who calls `each`; the others are free."""
+        """Begin with the caller of `each` busy and the others free."""
         self._free = most - 1
 
     async def each(self, items: Iterable[_Item], do: Callable[[_Item], Awaitable[None]]) -> None:
-        """Do something with all items, in their order; when one fails stop the others and raise what it raised."""
+        """Process all items in their order; when one fails, cancel the others and raise its error."""
         left = deque(items)
         async with _joined() as group:
             await self._work(group, left, do)
@@ -135,7 +135,7 @@ class Workers:
                 group.create_task(self._work(group, left, do)).add_done_callback(self._done)
             await do(item)
             if not len(left) % TURN:
-                await asyncio.sleep(0)  # many that have nothing to wait for must not keep the loop from others
+                await asyncio.sleep(0)  # many items that do not wait must not block the loop
 
     def _done(self, _: asyncio.Task[None]) -> None:
         self._free += 1
@@ -143,7 +143,7 @@ class Workers:
 
 @asynccontextmanager
 async def _joined() -> AsyncIterator[asyncio.TaskGroup]:
-    """Open a group of tasks that raises what the first one raised, and no group of errors."""
+    """Open a group of tasks that raises the first error, and no group of errors."""
     first: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:

@@ -14,18 +14,18 @@ from mirrord.errors import DetachedError, MirrordError, RestartedError
 async def feed(
     pool: SpoolPool, source: BlobSource, consumer: str, group: str, send: Callable[[SpoolReader], Awaitable[None]]
 ) -> None:
-    """Let `send` take a blob out of its spool; again when it was sent away, and when what came was wrong.
+    """Let `send` read a blob from its spool; repeat after it was detached, and after wrong bytes.
 
     Args:
-        pool: where the blob is, or comes to.
+        pool: the pool with the blob.
         source: of the blob.
-        consumer: who takes it, `<mirror>/<target>`.
-        group: of consumers that are waited for when this one was sent away, `<mirror>/`.
-        send: sends from the first byte on, each time that it is called.
+        consumer: the reader, `<mirror>/<target>`.
+        group: the consumers to wait for after this one was detached, `<mirror>/`.
+        send: sends from the first byte on in each call.
 
     Raises:
-        MirrordError: what the source, our disk or the consumer said. What a reader raised within an upload comes back
-            from there as a broken connection: the reader's own word is told then.
+        MirrordError: the source, our disk or the consumer failed. An upload turns an error of its reader into a broken
+            connection; the reader's own error is raised then.
     """
     deferred = False
     with pool.uploading(consumer, group):
@@ -36,7 +36,7 @@ async def feed(
                         await _sent(reader, send)
                     return
                 except DetachedError:
-                    deferred = True  # back when the others are through
+                    deferred = True  # retried when the others have finished
 
 
 async def _sent(reader: SpoolReader, send: Callable[[SpoolReader], Awaitable[None]]) -> None:
@@ -50,4 +50,4 @@ async def _sent(reader: SpoolReader, send: Callable[[SpoolReader], Awaitable[Non
             if reader.error and reader.error is not error:
                 raise reader.error from error
             if not isinstance(error, RestartedError):
-                raise  # bytes that were wrong are read anew; who keeps on bringing them is an error
+                raise  # wrong bytes are read again; a persistent mismatch is an error

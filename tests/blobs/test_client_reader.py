@@ -160,7 +160,7 @@ async def test_wrong_bytes_cut_it_off(pool: SpoolPool) -> None:
         chunks = reader.chunks()
         await anext(chunks)
         host.gate.set()
-        with pytest.raises(RestartedError, match="wrong bytes came"):
+        with pytest.raises(RestartedError, match="received wrong bytes"):
             await rest(chunks)
     assert reader.position <= len(DATA) - WITHHELD
 

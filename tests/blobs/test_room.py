@@ -71,7 +71,7 @@ def pool_of(folder: Path, size: int) -> SpoolPool:
 async def test_what_can_never_fit_is_refused_at_once(tmp_path: Path) -> None:
     """A blob that is larger than the disk's room costs its source nothing, and says what is missing."""
     pool, source = pool_of(tmp_path / "spool", MIB // 2), Source(1)
-    with pytest.raises(StorageError, match=f"has {MIB} bytes, and the disk of .* has {MIB // 2} for it; make room"):
+    with pytest.raises(StorageError, match=f"has {MIB} bytes, and the disk of .* has {MIB // 2} free; free some space"):
         await drain(pool, source)
     assert source.asked == 0
 
@@ -150,7 +150,9 @@ def test_the_reserve_is_whole_or_says_why(tmp_path: Path, monkeypatch: pytest.Mo
     assert reserve.give_up(tmp_path)
     assert not reserve.give_up(tmp_path)
     assert not file.exists()
-    with pytest.raises(StorageError, match="10 MiB are left on its disk, and 64 are kept for the record; make room"):
+    with pytest.raises(
+        StorageError, match="10 MiB are free on its disk, and 64 MiB are reserved for the record; free some space"
+    ):
         reserve.keep(tmp_path)
 
 

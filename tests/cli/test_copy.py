@@ -169,12 +169,12 @@ BAD = [
     ("dot-segment", ("127.0.0.1:9/a/../b", "oci:out"), "a/../b"),
     ("empty", ("", "oci:out"), ""),
     ("digest-22", ("127.0.0.1:9/a@sha256:ABC", "oci:out"), "sha256:ABC"),
-    ("no-folder", ("oci:", "oci:out"), "names no file"),
-    ("target-no-folder", ("127.0.0.1:9/a", "oci:"), "names no folder"),
+    ("no-folder", ("oci:", "oci:out"), "has no file name"),
+    ("target-no-folder", ("127.0.0.1:9/a", "oci:"), "has no folder"),
     ("target-archive", ("127.0.0.1:9/a", "docker-archive:out.tar"), "can be read but not written"),
-    ("target-scheme", ("127.0.0.1:9/a", "dir:out"), "dir: is not known here"),
-    ("target-digest", ("127.0.0.1:9/a", f"127.0.0.1:9/b@sha256:{'0' * 64}"), "a target has no digest"),
-    ("target-twice", ("127.0.0.1:9/a", "127.0.0.1:9/b:v1", "127.0.0.1:9/b:v1"), "named twice"),
+    ("target-scheme", ("127.0.0.1:9/a", "dir:out"), "dir: is not supported"),
+    ("target-digest", ("127.0.0.1:9/a", f"127.0.0.1:9/b@sha256:{'0' * 64}"), "a target cannot have a digest"),
+    ("target-twice", ("127.0.0.1:9/a", "127.0.0.1:9/b:v1", "127.0.0.1:9/b:v1"), "given twice"),
     ("registry-alone", ("127.0.0.1:5000", "oci:out"), "write 127.0.0.1:5000/NAME"),
     ("target-registry-alone", ("127.0.0.1:9/a", "localhost:5000"), "write localhost:5000/NAME"),
     ("target-host-alone", ("127.0.0.1:9/a", "reg.example"), "write reg.example/NAME"),
@@ -211,7 +211,7 @@ async def test_what_is_not_there(desk: Desk) -> None:
             joint = "@" if kind == "digest" else ":"
             said = await desk.run("copy", f"{source.host}/a{'' if word == 'latest' else joint + word}", "oci:out")
             name = f"{source.host}/a{joint}{word}"
-            assert f"{name}: there is no such image; check the name and the {kind}" in said.err
+            assert f"{name}: no such image; check the name and the {kind}" in said.err
 
 
 async def test_folder_of_something_else(desk: Desk) -> None:

@@ -33,8 +33,8 @@ async def test_sync_and_publish(desk: Desk) -> None:
 
 WRONG = [
     ("oci:backup", "oci:backup/m: is not an absolute path; write oci:/DIR"),
-    ("oci:", "oci: names no folder; write oci:/DIR"),
-    ("oci:/", "oci:/ names no folder"),
+    ("oci:", "oci: has no folder; write oci:/DIR"),
+    ("oci:/", "oci:/ has no folder"),
     ("oci:~/backup", "is not an absolute path"),
     ("oci://ghcr.io/team", "write ghcr.io/team/m for a registry, or oci:/DIR"),
     ("oci:/srv/../backup", "contains `..`"),

@@ -100,7 +100,7 @@ async def test_a_folder_and_a_publish_by_commands_on_one_state(desk: Desk) -> No
             said = await desk.run(*command)
             assert said.status == 0
             assert f"remark: one: {why}" in said.out, said
-            assert said.out.rstrip().endswith("a build created after that moves it on")
+            assert said.out.rstrip().endswith("only a build created later moves it")
         assert f"app: remark: one: {why}" in (await desk.run("status")).out
         assert one.tags[PLACE]["main"] == a.digest
 

@@ -33,7 +33,7 @@ def test_a_typo_in_braces(tmp_path: Path, kind: str, to: str) -> None:
     (tmp_path / "main.yaml").write_text(f"targets:\n  site: {{kind: {kind}, to: '{to}'}}\n{mirrors}")
     with pytest.raises(ConfigError) as refused:
         load_folder(tmp_path, load_syncers(), {})
-    wrong = f"{to!r} has braces around something unknown; write {{name}} or {{mirror}}"
+    wrong = f"{to!r} has an unknown placeholder; write {{name}} or {{mirror}}"
     assert str(refused.value).endswith(f"{tmp_path / 'main.yaml'}:2: targets.site.to: {wrong}")
 
 
@@ -54,7 +54,7 @@ def test_each_wrong_target_is_named(tmp_path: Path) -> None:
     assert no_url.startswith(
         f"{file}:2: targets.a.to: 'http//charts.example' is not a URL; write https://host/path or "
     )
-    assert braces.startswith(f"{file}:3: targets.b.to: '/srv/{{nmae}}' has braces around something unknown")
+    assert braces.startswith(f"{file}:3: targets.b.to: '/srv/{{nmae}}' has an unknown placeholder")
 
 
 def test_a_source_written_as_text(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ async def test_a_new_kind(place: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "word"),
-    [("letter = example_notes:SYNCER", "make them equal"), ("note = example_notes:World", "make it one")],
+    [("letter = example_notes:SYNCER", "make them equal"), ("note = example_notes:World", "correct the entry point")],
 )
 def test_what_is_no_syncer_is_named(place: Path, line: str, word: str) -> None:
     """An entry point that does not fulfil the port is an error of the installation, with its name."""

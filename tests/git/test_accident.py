@@ -209,7 +209,7 @@ def test_blocked() -> None:
     found = survey(refs(main="a", x="b"), Refs({}))
     (step,) = plan(mirror(), found).steps
     assert (step.action, step.target, step.item) == (Action.REFUSE, "gitee", "refs")
-    assert step.reason.endswith("when that is meant, run `mirrord sync crane --allow`")
+    assert step.reason.endswith("if this is intended, run `mirrord sync crane --allow`")
     steps = plan(mirror(allow=True), found).steps
     assert [step.action for step in steps] == [Action.DELETE, Action.DELETE]
 

@@ -229,7 +229,7 @@ def test_unasked_targets() -> None:
     found = survey(state, state, unasked={"gitee": "gitee.com: no connection"})
     (step,) = plan(mirror(), found).steps
     assert (step.action, step.item, step.digest) == (Action.COPY, "refs", state.fingerprint)
-    assert step.reason == "not known what is there: gitee.com: no connection"
+    assert step.reason == "the target cannot be read: gitee.com: no connection"
     strange = survey(state, state, unasked={"gitee": "gitee.com: no connection"}, known=frozenset())
     assert plan(mirror(), strange).steps[0].action is Action.REFUSE
 

@@ -48,7 +48,7 @@ async def test_odd_archives_are_published(source: ChartRepository, runs: ChartRu
     assert (run.result, run.problems) == (Result.SUCCESS, ())
     assert sorted(run.remarks) == [
         "cert-v1.14.5: its Chart.yaml says version 1.14.5",
-        "trailed-1.0.0: after the end of the archive: something that is no gzip data",
+        "trailed-1.0.0: after the end of the archive: not gzip data",
     ]
     assert sound(runs.local()) == {
         "padded-1.0.0": PADDED.digest,

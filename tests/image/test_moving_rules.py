@@ -142,7 +142,7 @@ async def test_a_publish_overrides_the_folder_until_a_later_build(folder: Folder
     assert folder.main == {"a"}
     run = await folder.sync()
     assert (run.result, folder.main) == (Result.NOOP, {"a"})
-    assert all("by publish 1 of 2024-05-17T12:00:00Z; a build created after that moves it on" in r for r in run.remarks)
+    assert all("by publish 1 of 2024-05-17T12:00:00Z; only a build created later moves it" in r for r in run.remarks)
     folder.add("c", 16)
     folder.add("late", changed=16)
     await folder.sync()
@@ -199,7 +199,7 @@ async def test_a_late_publish_moves_nothing(folder: Folder) -> None:
     assert (run.result, folder.main) == (Result.SUCCESS, {"b"})
     assert "main-a" in folder.target.tags[PLACE]
     assert set(run.remarks) == {
-        f"{name}: main left alone: publish 2, accepted after this one (1), has moved it" for name in ("one", LOCAL)
+        f"{name}: main left alone: publish 2, accepted later than this one (1), has moved it" for name in ("one", LOCAL)
     }
     assert (await folder.publish("a")).result is Result.SUCCESS
     assert folder.main == {"a"}
@@ -260,7 +260,7 @@ async def test_a_record_that_knows_no_names(folder: Folder) -> None:
     await push(other, folder.target, PLACE, ["main"])
     folder.world.store._names.clear()
     run = await folder.sync()
-    why = f"it is {other.digest} there; main-a does not say when it was created, and moves it only once"
+    why = f"it is {other.digest} there; main-a has no creation time, so it moves the name only once"
     assert (run.result, run.remarks) == (Result.NOOP, (f"one: main left alone: {why}",))
     folder.add("b", changed=2)
     await folder.sync()
@@ -338,7 +338,7 @@ async def test_if_newest_with_a_fresh_state_each_time(
 
 @pytest.mark.parametrize("silent", ["there", "ours", "both"])
 async def test_if_newest_moves_what_says_nothing(world: World, silent: str) -> None:
-    """When either side does not say when it was created `main` moves, and the remark says who is silent."""
+    """When either side has no creation time `main` moves, and the remark says who is silent."""
     epoch = "1970-01-01T00:00:00Z"
     target = await world.registry("one")
     old = build_image(ONE, seed="old", created=epoch if silent != "ours" else day(6))
@@ -348,7 +348,7 @@ async def test_if_newest_moves_what_says_nothing(world: World, silent: str) -> N
     run = await world.publish(world.mirror({"layouts": world.folder}, target), source, "main-b", "main", if_newest=True)
     assert target.tags[PLACE]["main"] == new.digest
     who = ", which" if silent == "there" else ": main-b"
-    assert run.remarks == (f"one: main moved from {old.digest}{who} does not say when it was created",)
+    assert run.remarks == (f"one: main moved from {old.digest}{who} has no creation time",)
 
 
 async def test_if_newest_of_an_image_in_a_registry(world: World) -> None:

@@ -92,7 +92,7 @@ async def test_a_target_that_could_not_be_asked_is_asked_again(world: World) -> 
     target.faults.on("HEAD", "/manifests/sha256").do(target.faults.clear)  # the first request after the looking
     run = await world.run(world.mirror(source, target))
     assert run.plan is not None
-    assert [step.reason.partition(":")[0] for step in run.plan.steps] == ["not known what is there"]
+    assert [step.reason.partition(":")[0] for step in run.plan.steps] == ["the target cannot be read"]
     assert (run.result, puts(target)) == (Result.SUCCESS, [])
 
 
@@ -106,5 +106,5 @@ async def test_a_registry_that_does_not_speak_of_a_name(world: World, names: tup
     run = await world.run(world.mirror(source, target, places=dead))
     receipt = by_target(run)["one"]
     assert receipt.outcome is outcome, receipt
-    assert ("is not known" in receipt.detail) is (outcome is Outcome.REFUSED)
+    assert ("cannot be read" in receipt.detail) is (outcome is Outcome.REFUSED)
     assert set(target.tags.get(PLACE, {})) == (set() if outcome is Outcome.REFUSED else {"main"})

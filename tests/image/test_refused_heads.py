@@ -51,7 +51,7 @@ async def test_a_source_without_the_tag_is_missing(world: World) -> None:
     assert run.result is Result.FAILED
     assert run.plan is not None
     assert "main" in run.plan.missing[0]
-    assert "not there" in run.plan.missing[0]
+    assert "does not exist" in run.plan.missing[0]
 
 
 @pytest.mark.parametrize("status", [500, 501])

@@ -158,7 +158,7 @@ async def test_a_session_refuses_what_it_cannot_do(world: World) -> None:
         await execute(wrong, session, 1, receipts.append)
     told = {receipt.step.target: receipt for receipt in receipts}
     assert told["one"].outcome is Outcome.REFUSED
-    assert told["one"].detail == "v1: image mirrors copy, and do not delete"
+    assert told["one"].detail == "v1: image mirrors do not support `delete`"
     assert told["two"].outcome is Outcome.DONE
     assert one.count("PUT", "") == 0
     assert two.tags["mirror/app"] == {"v1": ONE.digest}

@@ -277,4 +277,4 @@ async def test_no_name_at_all(world: World) -> None:
     """A layout whose image has no name asks for `names`."""
     folder = write_layout(build_image(), world.folder / "build")
     plan = await world.plan(world.mirror({"layout": folder}, LOCAL))
-    assert "write names: [...]" in plan.error
+    assert "set names: [...]" in plan.error

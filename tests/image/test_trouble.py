@@ -222,7 +222,7 @@ async def test_a_target_that_never_answers_holds_nobody_up(world: World, monkeyp
     assert run.plan is not None
     assert {step.target: step.reason for step in run.plan.steps} == {
         "good": "main not there",
-        "deaf": f"not known what is there: {deaf.host}: HEAD not done within 0 s",
+        "deaf": f"the target cannot be read: {deaf.host}: HEAD not done within 0 s",
     }
     assert run.result is Result.SUCCESS
     assert good.tags == deaf.tags
@@ -289,7 +289,7 @@ async def test_a_tag_that_is_missing_is_told(world: World) -> None:
     source, target = await filled(world, image), await world.registry("one")
     run = await world.run(world.mirror({"repository": f"{source.host}/team/app", "tags": ["main", "gone"]}, target))
     assert run.plan is not None
-    assert run.plan.missing == (f"gone: {source.host}/team/app:gone is not there",)
+    assert run.plan.missing == (f"gone: {source.host}/team/app:gone does not exist",)
     assert target.tags == {PLACE: {"main": image.digest}}
 
 

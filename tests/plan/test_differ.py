@@ -47,7 +47,12 @@ def known(offer: Offer, digest: str = NEW, **ago: float) -> Memory:
         (TAG, {}, Action.COPY, "v1 not there"),
         (TAG, {"v1": NEW}, Action.KEEP, "already there"),
         (TAG, {"v1": OLD}, Action.COPY, f"moves v1 from {OLD}"),
-        (FIXED, {"v1": OLD}, Action.REFUSE, f"v1 is {OLD} there and never moves; delete it there or publish another"),
+        (
+            FIXED,
+            {"v1": OLD},
+            Action.REFUSE,
+            f"v1 is {OLD} there and never moves; delete it there or publish under another name",
+        ),
         (FIXED, {"v1": NEW}, Action.KEEP, "already there"),
         (FIXED, {}, Action.COPY, "v1 not there"),
         (BUILD, {}, Action.COPY, "main-1, main not there"),
@@ -101,7 +106,7 @@ def test_what_is_asked() -> None:
 def test_a_target_that_cannot_be_asked() -> None:
     """What is not known is copied, and the reason says why it is not known; a fresh record is believed all the same."""
     step = decide(TAG, {}, t="connection refused")
-    assert (step.action, step.reason) == (Action.COPY, "not known what is there: connection refused")
+    assert (step.action, step.reason) == (Action.COPY, "the target cannot be read: connection refused")
     assert decide(TAG, {}, known(TAG, hours=1), t="connection refused").action is Action.KEEP
 
 

@@ -87,7 +87,7 @@ def test_every_build_has_two_valid_tags(branch: str, build: str) -> None:
 def test_a_branch_never_gets_the_tags_of_a_pull_request(branch: str) -> None:
     """A branch whose tag would be that of a pull request is refused, with both in the message."""
     with pytest.raises(
-        UsageError, match=rf"branch {branch} .* pr-7 and what begins with it are tags of pull request 7"
+        UsageError, match=rf"branch {branch} .* pr-7 and tags that begin with it belong to pull request 7"
     ):
         build_tags(branch, COMMIT)
 

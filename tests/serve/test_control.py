@@ -217,7 +217,7 @@ async def test_both_ends_are_of_one_version(tmp_path: Path, monkeypatch: pytest.
         assert refused["code"] == "usage"
         assert {"0.0.1", __version__} <= set(re.findall(r"\d[\w.]*\w", refused["message"]))
         monkeypatch.setattr(remote, "__version__", "99.1")
-        with pytest.raises(UsageError, match=f"99.1, and the daemon is of {__version__}"):
+        with pytest.raises(UsageError, match=f"99.1, but the daemon is {__version__}"):
             await ControlClient(tmp_path).carry_out(Sync())
 
 

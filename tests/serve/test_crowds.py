@@ -79,7 +79,7 @@ async def test_without_a_disk_what_is_posted_is_read(tmp_path: Path) -> None:
         served.scripts.scripts["count"] = "wc -c"
         assert (await served.get("count", "POST", body=bytes(60_000)))[::2] == (200, b"60000\n")
         code, _, body = await served.get("count", "POST", body=bytes(400_000))
-        assert (code, body) == (503, b"there is no room for a request of this size; try again later\n")
+        assert (code, body) == (503, b"not enough space for a request of this size; try again later\n")
 
 
 async def test_who_posts_one_byte_holds_nothing(tmp_path: Path) -> None:

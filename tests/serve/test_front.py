@@ -419,7 +419,7 @@ def test_listening_errors() -> None:
     """Addresses that cannot be listened on are errors with the next step, not tracebacks."""
     first = bind("127.0.0.1:0")
     try:
-        with pytest.raises(BusyError, match="taken by another program"):
+        with pytest.raises(BusyError, match="in use by another program"):
             bind(f"127.0.0.1:{first.getsockname()[1]}")
     finally:
         first.close()

@@ -117,7 +117,7 @@ async def test_a_connection_that_cannot_be_watched_stops_no_other(tmp_path: Path
     bad: Any = Unwatched(file)
     with file.open("rb") as opened, bad.file:
         for _ in range(2):
-            with pytest.raises(ConnectionError, match="cannot be watched"):
+            with pytest.raises(ConnectionError, match="cannot be polled"):
                 await asyncio.wait_for(sender.send(bad, opened, 0, 100), 30)
     sender.close()
 

@@ -114,7 +114,7 @@ async def test_what_cannot_fit_is_told_before_it_is_read(house: House) -> None:
     """An image larger than the room on the disk costs no byte of it and of the source; all others go on (F7)."""
     run = await house.sync("big")
     assert (run.result, run.receipts[0].code) == (Result.FAILED, "storage")
-    assert "make room" in run.receipts[0].detail
+    assert "free some space" in run.receipts[0].detail
     assert house.source.count("GET", "/blobs/") == 0
     assert (await house.sync("small")).result is Result.SUCCESS
     assert (await house.sync("fits")).result is Result.SUCCESS
@@ -146,7 +146,7 @@ async def test_a_disk_that_others_fill_stops_one_thing(house: House) -> None:
     assert house.recorded("fits") == ["storage"]
     code, why = await house.get("/readyz")
     assert code == 503
-    assert "kept for the record" in why
+    assert "reserved for the record" in why
     assert (await house.get("/livez"))[0] == 200
     fill(house.disk / "filler")
     for _ in range(3):
@@ -211,7 +211,7 @@ async def test_no_more_files(tmp_path: Path) -> None:
             assert house.recorded("fits") == ["storage"]
             code, why = await house.get("/readyz")
             assert code == 503
-            assert "no more files can be made" in why
+            assert "no inodes are left" in why
             assert (await house.sync("small")).result is Result.NOOP
             shutil.rmtree(disk / "names")
             assert (await house.sync("fits")).result is Result.SUCCESS
@@ -263,7 +263,7 @@ def told(run: Run) -> None:
     """Check that a run says that it was the disk, and is no success."""
     found = [(run.code, run.error), *((receipt.code, receipt.detail) for receipt in run.receipts if receipt.bad)]
     code, said = next(one for one in found if one[0])
-    assert (code, "No space left on device" in said or "make room" in said) == ("storage", True), found
+    assert (code, "No space left on device" in said or "free some space" in said) == ("storage", True), found
     assert run.result not in (Result.SUCCESS, Result.NOOP)
 
 
@@ -328,10 +328,10 @@ async def test_commands_say_that_it_was_the_disk(disk: Path) -> None:
         place = f"{{repository: '{source.host}/up/big:main'}}"
         desk.configure(f"mirrors:\n- {{name: big, kind: image, from: {place}, to: local}}\n")
         synced = await desk.run("sync", "big")
-        assert (synced.status, "make room" in synced.out) == (74, True), synced
+        assert (synced.status, "free some space" in synced.out) == (74, True), synced
         fill(disk / "filler", leave=5 * MIB)
         copied = await desk.run("copy", f"{source.host}/up/big:main", f"{target.host}/big:main")
-        assert (copied.status, "make room" in copied.out) == (74, True), copied
+        assert (copied.status, "free some space" in copied.out) == (74, True), copied
         assert sum(source.count("GET", layer) for layer in BIG.layers) == 0
 
 

@@ -68,7 +68,7 @@ class RemoteStore:
     async def put(self, digest: Digest, data: bytes) -> None:
         """Keep it."""
         if Digest.of(data, digest.algorithm) != digest:
-            raise DigestError(f"{len(data)} bytes are not {digest}")
+            raise DigestError(f"{len(data)} bytes do not match {digest}")
         self.content[digest] = data
 
     async def remove(self, digest: Digest) -> None:

@@ -50,7 +50,7 @@ async def respond(request: Request, services: Services) -> Response:
         catalog = request.path == "_catalog"
         return await (_catalog(request.query, services) if catalog else _in_repository(request, services))
     except StorageError:
-        return refusal(500, "UNKNOWN", "the store cannot be read; the log says why")
+        return refusal(500, "UNKNOWN", "the store cannot be read; see the log")
     except ContentError as error:
         return refusal(400, "DIGEST_INVALID", str(error))
     except _PageError as error:
@@ -60,7 +60,7 @@ async def respond(request: Request, services: Services) -> Response:
 async def _in_repository(request: Request, services: Services) -> Response:
     route = _ROUTE.fullmatch(unquote(request.path)) if len(request.path) <= _LONGEST else None
     if not route or not valid_repository(route["name"]):
-        return refusal(404, "NAME_INVALID", "not a repository name by the grammar of the distribution specification")
+        return refusal(404, "NAME_INVALID", "not a valid repository name")
     name, reference, repositories, store = route["name"], route["reference"], services.repositories, services.blobs
     if repositories is None or store is None:
         answer = None
@@ -94,7 +94,7 @@ async def _manifest(name: str, reference: str, repositories: Repositories, store
     if not await repositories.exists(name):
         return None
     valid = digest or valid_tag(reference)
-    why = f"{reference} is not here" if valid else "not a tag by the grammar of the distribution specification"
+    why = f"{reference} does not exist here" if valid else "not a valid tag"
     return refusal(404, "MANIFEST_UNKNOWN", why)
 
 
@@ -109,7 +109,7 @@ async def _blob(name: str, reference: str, repositories: Repositories, store: Bl
 async def _stored(digest: Digest, media_type: str, store: BlobStore, missing: str) -> Response:
     stored = await store.find(digest)
     if stored is None:
-        return refusal(404, missing, f"{digest} is linked but not in the store; the next run brings it back")
+        return refusal(404, missing, f"{digest} is missing from the store; the next run copies it again")
     headers = {"Content-Type": media_type, "Docker-Content-Digest": digest, "ETag": f'"{digest}"', **_VERSION}
     # Of a manifest the headers matter, and not every client follows.
     return Response(200, headers, own(stored) if missing == "MANIFEST_UNKNOWN" else stored)
@@ -121,7 +121,7 @@ async def _tags(name: str, what: str, query: Mapping[str, str], repositories: Re
     if state is None:
         return None
     if what != "list":
-        return refusal(404, "UNSUPPORTED", "only tags/list is known")
+        return refusal(404, "UNSUPPORTED", "only tags/list is supported")
     page, link = _page(state.names, f"/v2/{name}/tags/list", query)
     return _answer(200, {"name": name, "tags": page}, link)
 

@@ -44,7 +44,7 @@ class LocalRepository:
     def __init__(self, services: Services, repository: str) -> None:
         """Keep content in the store of `services`, and names in its repositories."""
         if services.blobs is None or services.repositories is None:
-            raise StorageError("the local target needs a state directory; give --state")
+            raise StorageError("the local target needs a state directory; set --state")
         self._store, self._repositories = services.blobs, services.repositories
         self._services = services
         self._brought: set[Digest] = set()
@@ -137,7 +137,7 @@ class LocalRepository:
         refs = {ref for link in fresh.values() for ref in link.refs}
         if lost := await self._store.missing(fresh.keys() | refs):
             raise StorageError(
-                f"{self.repository}: lost {min(lost)} again before it had a name; the next run brings it"
+                f"{self.repository}: {min(lost)} was lost before its tag was set; the next run copies it again"
             )
         tags = {name: manifest.digest for manifest, names in images for name in names}
         await self._repositories.publish(self.repository, fresh, tags)
@@ -151,9 +151,7 @@ class LocalRepository:
         self._lacking |= lacking
         need = sum(sizes[digest] for digest in lacking)
         if need > (left := self._services.spools.cache.spare(need) if need else 0):
-            raise StorageError(
-                f"{self.repository}: {need} bytes are to be kept, and the disk has {left} left; make room"
-            )
+            raise StorageError(f"{self.repository}: needs {need} bytes, and the disk has {left} free; free some space")
 
     async def discard(self) -> None:
         """Remove what this run brought and no repository links; content of other runs is brought again by the next."""

@@ -114,7 +114,7 @@ def target_place(mirror: Mirror, target: Target) -> Reference | Path:
     try:
         if text.startswith("oci:"):
             if not target.to.removeprefix("oci:").strip("/"):
-                raise UsageError(f"{target.to} names no folder; write oci:/DIR")
+                raise UsageError(f"{target.to} has no folder; write oci:/DIR")
             return _layout(text.removeprefix("oci:"), spec_of(mirror).source.layouts)
         host, _, last = target.to.rpartition("/")
         if host.strip(":/") and ":" in last and "://" not in target.to:
@@ -138,7 +138,7 @@ def _layout(path: str, source: Path | None) -> Path:
     if ":" in path:
         raise UsageError(f"oci:{path}: has a colon; write the folder only, each tag of the mirror is a name in it")
     if not path.isprintable():
-        raise UsageError(f"oci:{ascii(path)[1:-1]}: has characters that cannot be read; write a plain path")
+        raise UsageError(f"oci:{ascii(path)[1:-1]}: has characters that cannot be displayed; write a plain path")
     if source is not None and (folder := Path(path)).is_relative_to(source):
         raise UsageError(f"oci:{folder}: is below from.layouts, and would be read as a build; write another folder")
     return Path(path)
@@ -186,7 +186,7 @@ def parse_source(text: str, names: tuple[str, ...] = ()) -> Source:
     if scheme in ("oci", "docker-archive"):
         path, tag = split_name(rest)
         if not path:
-            raise UsageError(f"{text}: names no file; write {_SOURCES}")
+            raise UsageError(f"{text}: has no file name; write {_SOURCES}")
         source = Source(layout=Path(path)) if scheme == "oci" else Source(archive=Path(path))
         source = replace(source, tag=tag)
     else:
@@ -221,7 +221,7 @@ def copying(source: str, targets: Sequence[str], tag: str | None) -> Mirror:
     called = {f"{place}:{name}": name for place, own in places if (name := own or tag)}
     names = [f"{place}:{own or tag}" if own or tag else place for place, own in places]
     if len(set(names)) < len(names):
-        raise UsageError("the same DST is named twice; name each place once")
+        raise UsageError("the same DST is given twice; give each one once")
     spec = OneImage(parse_source(source), text=source, called=called)
     made = (Target(name, "image", place, None) for name, (place, _) in zip(names, places, strict=True))
     return Mirror("", "image", spec, tuple(made), deadline=_UNBOUNDED, trust=0.0)
@@ -235,13 +235,13 @@ def _copy_target(text: str) -> tuple[str, str | None]:
     if scheme != "oci":
         reference = _reference(text, _TARGETS)
         if reference.digest:
-            raise UsageError(f"{text}: a target has no digest; the image keeps its own")
+            raise UsageError(f"{text}: a target cannot have a digest; leave it out")
         return reference.name, reference.tag
     if rest.rpartition("@")[2].startswith(("sha256:", "sha512:")):
-        raise UsageError(f"{text}: a target has no digest; the image keeps its own")
+        raise UsageError(f"{text}: a target cannot have a digest; leave it out")
     path, tag = split_folder(rest)
     if not path:
-        raise UsageError(f"{text}: names no folder; write oci:DIR[:TAG]")
+        raise UsageError(f"{text}: has no folder; write oci:DIR[:TAG]")
     if tag is not None and not valid_tag(tag):
         raise UsageError(f"{text}: {tag!r} is not a tag; write letters, digits, `_`, `.` or `-`")
     return f"oci:{path}", tag
@@ -254,7 +254,7 @@ def _reference(text: str, wanted: str) -> Reference:
         better = rest[2:] if place == text else "the reference alone, and `docker login` for the credentials"
         raise UsageError(f"{place}: is a URL; write {better or wanted}")
     if colon and scheme in _ELSEWHERE:
-        raise UsageError(f"{unnamed(text)}: {scheme}: is not known here; write {_ELSEWHERE[scheme] or wanted}")
+        raise UsageError(f"{unnamed(text)}: {scheme}: is not supported; write {_ELSEWHERE[scheme] or wanted}")
     reference = Reference.parse(text)
     if "/" not in text and ("." in scheme or scheme == "localhost") and (not colon or rest.isdecimal()):
         # Docker reads it as a name at Docker Hub, with the port as its tag.

@@ -140,7 +140,7 @@ _TABLE: Final = (
          r"pack has bad object", r"pack is corrupted", r"sha1 mismatch", r"fsck error"),
     _row(errors.BusyError, "another process holds a lock there", r"cannot lock ref", r"unable to create '.*\.lock'"),
     # Our own machine: not what a host says of its own
-    _row(errors.StorageError, "the disk of this machine is full; make room",
+    _row(errors.StorageError, "the disk of this machine is full; free some space",
          r"^(?!remote:).*(?:no space left|disk quota exceeded)"),
     _row(errors.StorageError, "the state directory cannot be used; check its owner and its file system",
          r"^(?!remote:).*(?:read-only file system|insufficient permission|dubious ownership|not a git repository:?"

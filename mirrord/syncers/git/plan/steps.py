@@ -86,7 +86,7 @@ def _decided(decider: _Decider, target: Target) -> Iterable[Step]:
     if target.name in decider.refused:
         return [_everything(target, Action.REFUSE, decider.refused[target.name], "")]
     if unasked:
-        return [_everything(target, Action.COPY, f"not known what is there: {unasked}", decider.after.fingerprint)]
+        return [_everything(target, Action.COPY, f"the target cannot be read: {unasked}", decider.after.fingerprint)]
     return _steps(decider, target)
 
 
@@ -96,7 +96,7 @@ def _refusal(mirror: Mirror, survey: GitSurvey, target: Target) -> str:
         return ""
     if unasked := survey.unasked.get(target.name):
         blind = target.name not in survey.known and not mirror.allow
-        return f"not known what is there, so nothing is overwritten: {unasked}" if blind else ""
+        return f"the target cannot be read, so nothing is overwritten: {unasked}" if blind else ""
     held = survey.targets.get(target.name)
     if held is None and not options_of(target).create:
         return "there is no such repository; make it there, or write `create: true` at the target"

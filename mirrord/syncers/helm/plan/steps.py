@@ -236,7 +236,7 @@ class _Steps:
     def indexes(self, changing: Collection[str]) -> Iterator[Step]:
         """Decide about the index of each target; that of a `changing` one is written anyway."""
         for target, error in self._survey.unasked.items():  # what is to be said of it is left to the doing
-            yield _index(target, Action.COPY, f"not known what is there: {error}")
+            yield _index(target, Action.COPY, f"the target cannot be read: {error}")
         for target, found in self._survey.targets.items():
             if target in changing:
                 yield _index(target, Action.COPY, "updated with these changes")

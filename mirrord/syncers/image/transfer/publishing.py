@@ -94,7 +94,7 @@ async def decide(destination: Destination, step: Step, made: Made) -> Names:
             remarks.append(f"{step.target}: {name} left alone: it is {digest} there, {both}")
         elif ours is None or theirs is None:
             silent = f": {step.item}" if ours is None else ", which"
-            remarks.append(f"{step.target}: {name} moved from {digest}{silent} does not say when it was created")
+            remarks.append(f"{step.target}: {name} moved from {digest}{silent} has no creation time")
         elif theirs == ours:
             remarks.append(f"{step.target}: {name} moved from {digest}: both were created {written(ours)}")
     return Names(tuple(name for name in differ if name not in left), tuple(left), tuple(remarks), held)
@@ -118,7 +118,7 @@ async def _held(destination: Destination, name: str, step: Step) -> Digest | Non
         head = await destination.head_manifest(name)
     except RefusedError as error:
         if name in step.stays:
-            raise ImmutableError(f"{name} never moves, and what it is there is not known: {error}") from error
+            raise ImmutableError(f"{name} never moves, and its digest there cannot be read: {error}") from error
         return None
     held = head.digest if head else None
     if name in step.stays and held not in (None, step.digest):

@@ -122,7 +122,7 @@ class ImageSession:
         for step in batch:
             if step.action is not Action.COPY:
                 on_receipt(
-                    failed(step, UnsupportedError(f"{step.item}: image mirrors copy, and do not {step.action.value}"))
+                    failed(step, UnsupportedError(f"{step.item}: image mirrors do not support `{step.action.value}`"))
                 )
         copies = [step for step in batch if step.action is Action.COPY]
         if copies:
@@ -174,7 +174,7 @@ class ImageSession:
         """Read what is known to be a manifest."""
         manifest = await self._entry(copy, entry)
         if manifest is None:
-            raise ContentError(f"{entry.digest} was a manifest, and is none any more")
+            raise ContentError(f"{entry.digest} is no longer a manifest")
         return manifest
 
     async def _carry(self, copy: _Copy, parts: Parts, depth: int) -> None:
@@ -250,7 +250,7 @@ class ImageSession:
 
 def _receipt(step: Step, tally: _Tally, names: Names) -> Receipt:
     called = ", ".join(name for name in step.names if name not in names.left) or step.digest
-    detail = f"{called}: {tally.blobs} blobs sent" if tally.blobs else f"{called}: content was there"
+    detail = f"{called}: {tally.blobs} blobs sent" if tally.blobs else f"{called}: content already present"
     if tally.foreign:
         detail += f"; foreign layers left out: {tally.foreign} (clients get them from their URLs)"
     wrote = tally.blobs or names.differ or not step.names

@@ -168,9 +168,9 @@ class Extent:
         self._ahead += len(parts.children) - 1
         self._blobs |= {blob.digest: blob.size for blob in parts.blobs}
         if len(self._seen) > MOST_MANIFESTS:
-            raise TooLargeError(f"more than {MOST_MANIFESTS} manifests in one image, which is the most that is carried")
+            raise TooLargeError(f"more than {MOST_MANIFESTS} manifests in one image, which is the limit")
         if self._size > MOST_BYTES:
-            raise TooLargeError(f"more than {MOST_BYTES} bytes of manifests in one image, which is the most")
+            raise TooLargeError(f"more than {MOST_BYTES} bytes of manifests in one image, which is the limit")
 
 
 async def read_manifest(source: ImageSource, entry: Descriptor) -> Manifest | None:

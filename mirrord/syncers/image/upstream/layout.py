@@ -96,7 +96,7 @@ def single(layout: Layout, descriptor: Descriptor, mirror: Mirror) -> SourceList
     tag = _tag(source, descriptor)
     names = source.names or ((tag,) if tag else ())
     if not names and not isinstance(mirror.spec, OneImage):
-        raise ContentError(f"{layout.place}: the image has no name; write names: [...] for what to call it")
+        raise ContentError(f"{layout.place}: the image has no name; set names: [...]")
     item = Item(names[0] if names else descriptor.digest, descriptor.digest, tree_size(layout, descriptor))
     own = layout.annotations(replace(descriptor, annotations={}))
     offer = named(item, names, _build(layout, descriptor, own, mirror.publication), frozen(mirror))
@@ -178,16 +178,20 @@ def all_builds(folder: Path) -> SourceListing:
             missing.append(f"{found.layout.place}: {error}")
             continue
         if branches.setdefault(moves, found.branch) != found.branch:
-            missing.append(f"{found.layout.place}: branch {found.branch} and branch {branches[moves]} are both {moves}")
+            missing.append(
+                f"{found.layout.place}: branches {found.branch} and {branches[moves]} would both get the tag {moves}"
+            )
         elif stays in named:
-            missing.append(f"{found.layout.place}: another layout is {stays} too; remove one of them")
+            missing.append(f"{found.layout.place}: another layout gets the tag {stays} too; remove one of them")
         else:
             named[stays] = found, moves
     offers: list[Offer] = []
     for stays, (found, moves) in named.items():
         if moves in named:
             of = f"the build {named[moves][0].commit} of branch {named[moves][0].branch}"
-            missing.append(f"{found.layout.place}: branch {found.branch} is {moves}, and so is {of}, which never moves")
+            missing.append(
+                f"{found.layout.place}: branch {found.branch} would get the tag {moves} of {of}, which never moves"
+            )
             continue
         item = Item(stays, found.descriptor.digest, found.size)
         offers.append(Offer(item, (stays, moves), frozenset({stays}), build=found.build))

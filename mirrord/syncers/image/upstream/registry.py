@@ -104,10 +104,8 @@ async def _offer(repository: Repository, mirror: Mirror, memory: Memory, tag: st
         if head is None:
             if isinstance(spec, OneImage):
                 joint, kind = ("@", "digest") if ":" in tag else (":", "tag")
-                raise MissingError(
-                    f"{reference.name}{joint}{tag}: there is no such image; check the name and the {kind}"
-                )
-            raise MissingError(f"{reference.name}:{tag} is not there")
+                raise MissingError(f"{reference.name}{joint}{tag}: no such image; check the name and the {kind}")
+            raise MissingError(f"{reference.name}:{tag} does not exist")
     except MirrordError as error:
         return error
     return _named(reference, mirror, tag, head.digest, fixed=fixed)

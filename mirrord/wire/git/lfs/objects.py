@@ -113,7 +113,9 @@ class Part:
                 self.size += len(piece)
             left, free = self._pointer.size - self.size, shutil.disk_usage(self._path).free
         if left > max(0, free - SPARE):
-            raise StorageError(f"{self._cache}: no room for an LFS object of {self._pointer.size} bytes; make room")
+            raise StorageError(
+                f"{self._cache}: no room for an LFS object of {self._pointer.size} bytes; free some space"
+            )
 
     def close(self) -> None:
         """Close it; what is there stays for the next attempt."""
