@@ -1,7 +1,7 @@
-"""What may be asked of mirrord, as values: the daemon carries them out, or a process of its own where there is none.
+"""The commands of mirrord as values: the daemon executes them, or the process itself if no daemon runs.
 
 A new command is one value here, one method of `mirrord.daemon.dispatcher.Dispatcher`, and one file in `mirrord.cli`,
-with its words in `mirrord.cli.grammar`.
+with its options in `mirrord.cli.grammar`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ Answer_co = TypeVar("Answer_co", covariant=True)
 
 
 class Command(Generic[Answer_co]):
-    """Something that may be asked for; the parameter is the type of its answer."""
+    """A command; the parameter is the type of its answer."""
 
     __slots__ = ()
     of_daemons: ClassVar[bool] = False
-    """Whether there is nothing to do where no daemon runs."""
+    """Whether it needs a running daemon."""
     uses_hosts: ClassVar[bool] = True
-    """Whether hosts are asked, so that their secrets are needed."""
+    """Whether it connects to hosts, so that their secrets are needed."""
 
     @property
     def about(self) -> frozenset[str]:
-        """The mirrors whose progress is of interest; none named means all."""
+        """The mirrors whose progress is reported; empty means all."""
         return frozenset(getattr(self, "mirrors", ()) or filter(None, [getattr(self, "mirror", "")]))
 
 
 @dataclass(frozen=True, slots=True)
 class Sync(Command[tuple[Run, ...]]):
-    """Run these mirrors now, or all, each after its run under way; `allow`: in spite of guards against accidents."""
+    """Run these mirrors now, or all, each after its present run; `allow` overrides guards against accidents."""
 
     mirrors: tuple[str, ...] = ()
     allow: bool = False
@@ -43,7 +43,7 @@ class Sync(Command[tuple[Run, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class PlanMirrors(Command[tuple[Plan, ...]]):
-    """Decide what runs of these mirrors, or of all, would do now, and do nothing; `sizes`: ask for sizes, too."""
+    """Plan runs of these mirrors, or of all, without executing them; `sizes` asks for sizes, too."""
 
     mirrors: tuple[str, ...] = ()
     sizes: bool = False
@@ -67,7 +67,7 @@ class Backups(Command[tuple[Backup, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class Restore(Command[Run]):
-    """Let a backup override upstream, or with `release` no longer, and run the mirror."""
+    """Let a backup override upstream (with `release`, no longer), and run the mirror."""
 
     mirror: str
     backup: str
@@ -76,7 +76,7 @@ class Restore(Command[Run]):
 
 @dataclass(frozen=True, slots=True)
 class GetStatus(Command[Status]):
-    """Say how everything stands."""
+    """Return the state of all mirrors."""
 
     uses_hosts = False
 
@@ -87,19 +87,19 @@ WAITING: Final = "restart the daemon to apply it"
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a configuration that was read again changed: mirrors by name, and other keys."""
+    """The changes of a reload: mirrors by name, and other keys."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
-    taken: tuple[str, ...] = ()  # `hosts` and `settings.x`, in force from now on
-    waiting: tuple[str, ...] = ()  # `settings.x` that are others than at the start, and count from the next one on
-    notices: tuple[str, ...] = ()  # what was passed over or has no effect, one sentence each
+    taken: tuple[str, ...] = ()  # `hosts` and `settings.x`, applied now
+    waiting: tuple[str, ...] = ()  # `settings.x` that differ from the start, and apply after a restart
+    notices: tuple[str, ...] = ()  # what was ignored or has no effect, one sentence each
 
 
 @dataclass(frozen=True, slots=True)
 class Reload(Command[Changes]):
-    """Read the configuration again; a wrong one is refused, and the old one stays in force."""
+    """Reload the configuration; an invalid one is rejected, and the old one stays in force."""
 
     of_daemons = True
 
@@ -108,15 +108,15 @@ _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 def word(kind: type[Command[Any]]) -> str:
-    """Return what a kind of command is called on the control socket and in the dispatcher: `plan_mirrors`."""
+    """Return the name of a command on the control socket and in the dispatcher: `plan_mirrors`."""
     return _CAPITAL.sub("_", kind.__name__).lower()
 
 
 def answer_type(kind: type[Command[Any]]) -> Any:
-    """Return the type of its answer."""
+    """Return the type of a command's answer."""
     (base,) = kind.__orig_bases__  # type: ignore[attr-defined]  # every generic class has them
     return get_args(base)[0]
 
 
 COMMANDS = {word(kind): kind for kind in Command.__subclasses__()}
-"""All of them, by their word."""
+"""All commands by name."""

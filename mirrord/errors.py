@@ -1,43 +1,43 @@
 """Every error that mirrord raises on purpose.
 
     MirrordError
-    ├─ ConfigError          a file of the operator's is wrong: names file, line, key and fix
+    ├─ ConfigError          the configuration is wrong: names file, line, key and fix
     ├─ UsageError           a command line or API call is wrong
-    ├─ BusyError            somebody else holds what we need; later it will work
-    ├─ DetachedError        the reader of a spool was sent away to keep its budget; later there is room
-    ├─ TransportError       we could not get it, or not finish it
+    ├─ BusyError            somebody else holds what we need; a later try will work
+    ├─ DetachedError        a reader was detached to keep the spool's budget; retry later
+    ├─ TransportError       the transfer failed or did not complete
     │  ├─ UnreachableError  no connection: DNS, refused, TLS
     │  ├─ StalledError      too slow: no bytes, below the minimum throughput, past a deadline
     │  ├─ BrokenError       the connection ended in the middle of a message
-    │  ├─ RestartedError    what came so far is void; from the start it comes again
-    │  ├─ ThrottledError    429, or a quota: says when to come back
+    │  ├─ RestartedError    the bytes so far are void; restart from the beginning
+    │  ├─ ThrottledError    429, or a quota: says when to retry
     │  └─ ServerError       5xx
-    ├─ RefusedError         the other side understood and said no
+    ├─ RefusedError         the other side understood and rejected it
     │  ├─ DeniedError       401 or 403: credentials missing, wrong or not enough
-    │  ├─ MissingError      404: it is not there
+    │  ├─ MissingError      404: it does not exist
     │  └─ ImmutableError    the tag exists and may not be overwritten
-    ├─ UntrustedError       we refuse to go there: `mirrord.wire.trust` said no
-    ├─ ContentError         what we got is wrong
+    ├─ UntrustedError       `mirrord.wire.trust` forbids the destination
+    ├─ ContentError         the received content is wrong
     │  ├─ DigestError       bytes and digest (or size) differ
-    │  ├─ TooLargeError     longer than its cap
-    │  └─ UnsupportedError  we know what it is and do not carry it
-    ├─ DeadlineError        a run was not through in its time
-    ├─ StoppedError         a run was stopped half-way
+    │  ├─ TooLargeError     larger than its limit
+    │  └─ UnsupportedError  a known format that we do not support
+    ├─ DeadlineError        a run exceeded its deadline
+    ├─ StoppedError         a run was stopped before its end
     ├─ StorageError         our own disk or database failed
-    ├─ ConflictError        somebody else wrote meanwhile what we were about to replace
+    ├─ ConflictError        somebody else changed meanwhile what we were about to replace
     └─ GuardError           a guard stopped us before harm was done
 
-The class says what an error means, in whichever room it is met, and `kind_of` finds it by its code where only that is
-left of it (in the record, over the control socket):
+The class says what an error means, wherever it is handled, and `kind_of` finds the class by its code where only that
+is known (in the record, over the control socket):
 
 - `code`: a stable word for machines.
-- `retry`: trying again at once is sane.
-- `passing`: waiting mends it; of what does not pass, somebody has to do something.
-- `outcome`: of a step that it befell, `failed` or `refused` (`model.run.Outcome`).
-- `result`: of a run that it ended (`model.run.Result`).
+- `retry`: an immediate retry is sensible.
+- `passing`: it resolves by waiting; otherwise somebody has to act.
+- `outcome`: of a step with it, `failed` or `refused` (`model.run.Outcome`).
+- `result`: of a run that ended with it (`model.run.Result`).
 - `exit_code`: what the command line returns, after `sysexits.h`.
 
-No message may hold a secret: texts from elsewhere go through `mirrord.wire.trust.redact` first.
+No message may contain a secret: texts from other hosts go through `mirrord.wire.trust.redact` first.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class MirrordError(Exception):
 
 
 def about(error: MirrordError, what: str) -> None:
-    """Put in front of an error's message what it is about."""
+    """Prefix an error's message with its subject."""
     error.args = (f"{what}: {error}", *error.args[1:])
 
 
@@ -76,14 +76,14 @@ class ConfigError(MirrordError):
 
 
 class UsageError(MirrordError):
-    """The caller asked for something that cannot be asked."""
+    """The caller requested something invalid."""
 
     code = "usage"
     exit_code = 64
 
 
 class BusyError(MirrordError):
-    """The state directory, the mirror or the daemon is taken by somebody else."""
+    """The state directory, the mirror or the daemon is in use."""
 
     code = "busy"
     passing = True
@@ -91,16 +91,16 @@ class BusyError(MirrordError):
 
 
 class DetachedError(MirrordError):
-    """The reader was sent away to keep the spool within its budget; come back later."""
+    """The reader was detached to keep the spool within its budget; retry later."""
 
     code = "detached"
 
 
 class TransportError(MirrordError):
-    """We could not get it, or could not finish sending it.
+    """The transfer failed or did not complete.
 
     Attributes:
-        after: seconds to wait when the host said so (429, or Retry-After on 503), else None.
+        after: seconds to wait if the host named them (429, or Retry-After on 503), else None.
     """
 
     code = "transport"
@@ -109,7 +109,7 @@ class TransportError(MirrordError):
     exit_code = 69
 
     def __init__(self, message: str, after: float | None = None) -> None:
-        """Keep the wait that the host asked for."""
+        """Keep the wait that the host requested."""
         super().__init__(message)
         self.after = after
 
@@ -133,13 +133,13 @@ class BrokenError(TransportError):
 
 
 class RestartedError(TransportError):
-    """What came so far was wrong, or may not belong to what comes now; begin again from the start."""
+    """The bytes so far were wrong, or may not match the following ones; restart from the beginning."""
 
     code = "restarted"
 
 
 class ThrottledError(TransportError):
-    """The host asked us to come back later (429 or an exhausted quota)."""
+    """The host asked us to retry later (429 or an exhausted quota)."""
 
     code = "throttled"
     result = "deferred"
@@ -154,7 +154,7 @@ class ServerError(TransportError):
 
 
 class RefusedError(MirrordError):
-    """The other side understood the request and said no; the same request will fail again.
+    """The other side rejected the request; the same request will fail again.
 
     Attributes:
         status: the HTTP status, or None where there was none.
@@ -164,7 +164,7 @@ class RefusedError(MirrordError):
     outcome = "refused"
 
     def __init__(self, message: str, status: int | None = None) -> None:
-        """Keep the status for those who must tell refusals apart."""
+        """Keep the status, to distinguish refusals."""
         super().__init__(message)
         self.status = status
 
@@ -176,7 +176,7 @@ class DeniedError(RefusedError):
 
 
 class MissingError(RefusedError):
-    """It is not there (404)."""
+    """It does not exist (404)."""
 
     code = "missing"
 
@@ -188,7 +188,7 @@ class ImmutableError(RefusedError):
 
 
 class UntrustedError(MirrordError):
-    """Going on would send a secret to, or open a connection to, a place that is not allowed.
+    """Continuing would send a secret or connect to a destination that is not allowed.
 
     Attributes:
         reason: stable word: `realm`, `redirect`, `address`, `foreign_layer`, `downgrade`…
@@ -204,47 +204,47 @@ class UntrustedError(MirrordError):
 
 
 class ContentError(MirrordError):
-    """What we got is not what it should be."""
+    """The received content is wrong."""
 
     code = "content"
 
 
 class DigestError(ContentError):
-    """Bytes and digest, or bytes and size, differ. Worth one clean retry: the source may heal.
+    """Bytes and digest, or bytes and size, differ. Worth one clean retry: the fault may be transient.
 
     Attributes:
-        found: the digest that the bytes have, or "" when nobody says.
+        found: the digest of the bytes, or "" if unknown.
     """
 
     code = "digest_mismatch"
 
     def __init__(self, message: str, found: str = "") -> None:
-        """Keep what was found, for those who may trust it all the same."""
+        """Keep the digest, for callers that may accept it."""
         super().__init__(message)
         self.found = found
 
 
 class TooLargeError(ContentError):
-    """Longer than its cap; reading stopped there."""
+    """Larger than its limit; reading stopped there."""
 
     code = "too_large"
 
 
 class UnsupportedError(ContentError):
-    """Recognised, and not carried (Docker schema 1)."""
+    """Recognised but not supported (Docker schema 1)."""
 
     code = "unsupported"
     outcome = "refused"
 
 
 class DeadlineError(MirrordError):
-    """A run was not through when its deadline came; what it had done by then stands."""
+    """A run exceeded its deadline; the finished steps remain valid."""
 
     code = "deadline"
 
 
 class StoppedError(MirrordError):
-    """A run was stopped half-way, as by the end of the daemon; the next one goes on."""
+    """A run was stopped before its end, for example with the daemon; the next one resumes."""
 
     code = "interrupted"
     passing = True
@@ -259,7 +259,7 @@ class StorageError(MirrordError):
 
 
 class ConflictError(MirrordError):
-    """What was about to be replaced is not what it was when that was decided; nothing was written."""
+    """The data to replace was changed since it was read; nothing was written."""
 
     code = "conflict"
     passing = True
@@ -277,5 +277,5 @@ _KINDS = {kind.code: kind for kind in vars().values() if isinstance(kind, type) 
 
 
 def kind_of(code: str) -> type[MirrordError]:
-    """Return the class with this code; the root for a code that another version may have had."""
+    """Return the class with this code; the root class for an unknown code of another version."""
     return _KINDS.get(code, MirrordError)

@@ -1,7 +1,7 @@
 """The low port through which every room reports what happens.
 
-Logs, metrics and progress bars listen here. Rooms emit values and know no listener; a listener
-must be quick, must not raise and must not call back into the room.
+Logs, metrics and progress bars listen here. Emitters know no listener; a listener must be quick,
+must not raise and must not call back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class RequestDone(NamedTuple):
 
 
 class Retrying(NamedTuple):
-    """A request is tried again after `delay` seconds; `reason` is an error code."""
+    """A request is retried after `delay` seconds; `reason` is an error code."""
 
     host: str
     reason: str
@@ -53,7 +53,7 @@ class BytesRead(NamedTuple):
 
 
 class BytesSent(NamedTuple):
-    """`fresh` content bytes went to `target`.
+    """`fresh` content bytes were sent to `target`.
 
     `target` is `<mirror>/<target>` in a run of a mirror, and the place as it was typed in a copy without one.
     """
@@ -130,7 +130,7 @@ class Events:
     _listeners: list[Listener] = field(default_factory=list)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Add a listener; returns what takes it away again."""
+        """Add a listener; return a function that removes it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 

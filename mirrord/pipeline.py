@@ -1,4 +1,4 @@
-"""The corridor: one pass over one mirror, through all five rooms."""
+"""The pipeline: one pass over one mirror, through all five stages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mirrord.wire.secret import bug
 async def plan_mirror(
     mirror: Mirror, syncer: Syncer, services: Services, store: Store, now: datetime, *, sizes: bool = False
 ) -> Plan:
-    """Decide what a run would do, without doing it; `Plan.error` says why that is impossible.
+    """Plan a run without executing it; `Plan.error` says why that is impossible.
 
     With `sizes` the source is asked for sizes that a run does not need.
     """
@@ -34,32 +34,32 @@ async def plan_mirror(
         return await syncer.measured(mirror, plan, services) if sizes and syncer.measured else plan
     except MirrordError as error:
         return Plan(mirror.name, mirror.kind, now, error=str(error), code=error.code)
-    except Exception as error:  # noqa: BLE001 - a bug that one mirror brings out hides no other's plan
+    except Exception as error:  # noqa: BLE001 - a bug in one mirror must not hide the plans of others
         return Plan(mirror.name, mirror.kind, now, error=bug(error), code=MirrordError.code)
 
 
 async def decide(mirror: Mirror, syncer: Syncer, services: Services, memory: Memory, now: datetime) -> Plan:
-    """Look and plan, once: what is printed is what is done."""
+    """Survey and plan once, so that the printed plan is the executed one."""
     survey = await syncer.survey(mirror, services, memory, now)
 
     def decided() -> Plan:
         plan = syncer.plan(mirror, survey, now)
-        _ = plan.active  # every listener asks for it, on the event loop
+        _ = plan.active  # computed here, since listeners read it on the event loop
         return plan
 
     return await asyncio.to_thread(decided)
 
 
 def places(mirror: Mirror, syncer: Syncer) -> Mapping[str, str]:
-    """Return, by target, what a record must have been made of to count: the origin and the target's address."""
+    """Return, by target, the place that a record must have to be valid: origin and address of the target."""
     origin, targets = syncer.places(mirror)
     return {name: f"{origin} > {place}" for name, place in targets.items()}
 
 
 def believable(memory: Memory, now_at: Mapping[str, str]) -> Memory:
-    """Leave out what was seen at a place that is no longer meant: the operator changed `from`, `to` or `as`.
+    """Drop records of other places: the operator changed `from`, `to` or `as`.
 
-    Which build a name stands for is a fact of the target's address alone, wherever the build came from.
+    The build of a name depends on the target's address alone, not on the origin.
     """
     known = {key: known for key, known in memory.items() if known.place == now_at.get(key[0])}
     at = {target: place.rpartition(" > ")[2] for target, place in now_at.items()}
@@ -78,23 +78,16 @@ async def run_mirror(
     parallel: int,
     home: Mirror | None = None,
 ) -> Run:
-    """Decide, do, remember, tell. What goes wrong is in the run; only cancellation raises.
+    """Plan, execute, record and report. Errors are in the run; only cancellation raises.
 
-    `home` is the mirror as configured, when `mirror` is that one with its source replaced: both share a record.
-    A cancelled pass is remembered as interrupted, with the receipts that it had until then. Without a `store` nothing
-    is remembered.
+    `home` is the mirror as configured, if `mirror` is a copy with another source: both share a record. A cancelled
+    pass is recorded as interrupted, with its receipts so far. Without a `store` nothing is recorded.
     """
     tell = services.events.emit
     tell(events.RunStarted(mirror.name, mirror.kind, trigger))
     receipts: list[Receipt] = []
     run = Run(
-        mirror.name,
-        mirror.kind,
-        trigger,
-        clock(),
-        clock(),
-        error="stopped before it was complete",
-        code=StoppedError.code,
+        mirror.name, mirror.kind, trigger, clock(), clock(), error="stopped before its end", code=StoppedError.code
     )
     run = replace(run, places=places(home or mirror, syncer))
 
@@ -111,7 +104,7 @@ async def run_mirror(
                 ledger = RunLedger(store, mirror.name, run.started, syncer.places(home or mirror)[1], clock)
                 services = replace(services, ledger=ledger)
             plan = await decide(mirror, syncer, services, memory, run.started)
-            run = replace(run, plan=replace(plan, decisions=None))  # what was decided for `open` alone ends with it
+            run = replace(run, plan=replace(plan, decisions=None))  # decisions for `open` are not needed any more
             tell(events.Planned(plan, await asyncio.to_thread(lambda: Counter(step.target for step in plan.active))))
             async with syncer.open(mirror, plan, services) as session:
                 try:
@@ -136,7 +129,7 @@ async def run_mirror(
 
 
 async def _remembered(run: Run, store: Store) -> Run:
-    """Write a run down; when that cannot be done the run says so, and all that it did."""
+    """Record a run; if that fails, return the run with that error and all its receipts."""
     try:
         await asyncio.shield(asyncio.to_thread(run.add_up))
         await asyncio.shield(store.add_run(run))

@@ -1,1 +1,1 @@
-"""The values on the belt: what the rooms hand to one another. All frozen, none does I/O."""
+"""The values that the stages pass to each other. All frozen, none does I/O."""

@@ -1,4 +1,4 @@
-"""Identity of content: an algorithm and the hex digits that it makes of the bytes."""
+"""Identity of content: an algorithm and the hex digits of its hash."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Digest(str):
 
     @classmethod
     def parse(cls, text: str) -> Digest:
-        """Check and wrap.
+        """Validate and wrap.
 
         Raises:
             ContentError: not `sha256:` and 64, or `sha512:` and 128, lower-case hex digits.

@@ -1,4 +1,4 @@
-"""What is remembered of runs: each of them, the last one at each target, and how a mirror has been doing."""
+"""What is recorded of runs: each run, the last one at each target, and the standing of a mirror."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from mirrord.model.run import Result
 
 @dataclass(frozen=True, slots=True)
 class TargetRecord:
-    """What one run did at one target."""
+    """The result of one run at one target."""
 
     target: str
-    result: Result  # the verdict for this target alone
+    result: Result  # for this target alone
     planned: int = 0  # steps that had something to do
-    kept: int = 0  # steps that found the content there, by plan or by doing
+    kept: int = 0  # steps that found the content present, in the plan or at execution
     done: int = 0  # steps that wrote
-    refused: int = 0  # steps that a rule forbade, by plan or by doing
+    refused: int = 0  # steps that a rule forbade, in the plan or at execution
     failed: int = 0
-    cancelled: int = 0  # steps that were stopped, or never started
+    cancelled: int = 0  # steps that were stopped or not started
     sent: int = 0  # content bytes written
-    mounted: int = 0  # blobs taken over without sending a byte
-    code: str = ""  # error code of the first thing that went wrong, or ""
-    error: str = ""  # the sentence to it, or ""
+    mounted: int = 0  # blobs mounted without sending a byte
+    code: str = ""  # code of the first error, or ""
+    error: str = ""  # its message, or ""
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run, as remembered."""
+    """One run, as recorded."""
 
     mirror: str
     kind: str
-    trigger: str  # who asked
+    trigger: str  # what started it
     started: datetime  # UTC
     finished: datetime  # UTC
     result: Result
     read: int = 0  # content bytes read from the source
-    code: str = ""  # error code of the first thing that went wrong, or ""
-    error: str = ""  # the sentence to it, or ""
-    targets: tuple[TargetRecord, ...] = ()  # in the order in which the plan named them
+    code: str = ""  # code of the first error, or ""
+    error: str = ""  # its message, or ""
+    targets: tuple[TargetRecord, ...] = ()  # in the order of the plan
 
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """What the last run did at one target, in items."""
+    """The result of the last run at one target, in items."""
 
-    done: int = 0  # were written
+    done: int = 0  # written
     deleted: int = 0
-    kept: int = 0  # were up to date
-    refused: int = 0  # a rule of ours or of the target forbade them
+    kept: int = 0  # up to date
+    refused: int = 0  # forbidden by a rule of ours or of the target
     failed: int = 0
-    # one line for each of the first causes of refusals and failures, in the target's own words
+    # one line for each of the first causes of refusals and failures, quoting the target
     troubles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Sentences that a run left: how many there were, and the first of them, at most twenty."""
+    """Problems or remarks of a run: their number, and at most the first twenty."""
 
     count: int = 0
     first: tuple[str, ...] = ()
@@ -65,18 +65,18 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a mirror, or one of its targets, has been doing."""
+    """The present state of a mirror, or of one of its targets."""
 
     mirror: str
     target: str = ""  # name of the target, or "" for the mirror as a whole
-    last_success: datetime | None = None  # end of the last good run, or None. Never goes back.
-    last_attempt: datetime | None = None  # end of the last run of any result, or None
-    failures: int = 0  # failed or partly failed runs since the last good one
+    last_success: datetime | None = None  # end of the last successful run, or None; never decreases
+    last_attempt: datetime | None = None  # end of the last run with any result, or None
+    failures: int = 0  # failed or partial runs since the last success
     result: Result | None = None  # of the last run, or None
-    code: str = ""  # error code of the last run, or "" when it was good
-    error: str = ""  # the sentence to it
-    items: int = 0  # how many items are known to be there (for the mirror: at any of its targets)
-    last: LastRun | None = None  # what the last run did there; None for the mirror as a whole, and when nobody knows
-    # of the mirror: what was left out at the last look at its source, because it is wrong there
+    code: str = ""  # error code of the last run, or "" after a success
+    error: str = ""  # its message
+    items: int = 0  # items known to be present (for the mirror: at any of its targets)
+    last: LastRun | None = None  # the last run there; None for the mirror as a whole, and if unknown
+    # of the mirror: what the last run skipped because it is wrong at the source
     problems: Noted = Noted()
-    remarks: Noted = Noted()  # of the mirror: what was worth knowing at the last look, and no problem
+    remarks: Noted = Noted()  # of the mirror: remarks of the last run that are not problems

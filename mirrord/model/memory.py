@@ -10,33 +10,33 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class LastSeen:
-    """What we remember to have seen at a target."""
+    """The recorded state of an item at a target."""
 
     digest: str  # the item's content there
-    at: datetime  # when that was last confirmed by the target itself
+    at: datetime  # when the target last confirmed it
     place: str = ""  # where that was (origin and address); it is not valid for another place
 
 
 @dataclass(frozen=True, slots=True)
 class NamedBuild:
-    """Which build a name stands for at a target, and who put it there."""
+    """Which build a name points to at a target, and what moved it there."""
 
     name: str
-    digest: str  # what it stands for
-    at: datetime  # when that was last confirmed by the target itself
-    stays: bool = False  # it is the name of one build and never moves to another
-    beside: str = ""  # the other name of that build: of a name that moves the one that stays, and the other way round
+    digest: str  # digest of the build
+    at: datetime  # when the target last confirmed it
+    stays: bool = False  # it belongs to one build and never moves
+    beside: str = ""  # the other name of that build: of a moving name the fixed one, and vice versa
     created: datetime | None = None  # creation time of that build by its own metadata, or None
-    # the newest annotated build that the mirror's own source gave it to; None when it never did
+    # creation time of the newest build of the mirror's own source that got it; None if none did
     ahead: datetime | None = None
-    number: int = 0  # of the last publish that gave it; 0 when none did
-    # when the publish was accepted that put it where it is; None when the mirror's own source did
+    number: int = 0  # of the last publish that moved it; 0 if none did
+    # when the publish that moved it was accepted; None if the mirror's own source did
     published: datetime | None = None
-    place: str = ""  # as of `LastSeen`
+    place: str = ""  # as in `LastSeen`
 
 
 class Memory(Mapping[tuple[str, str], LastSeen]):
-    """(target name, item name) → what is known of it."""
+    """(target name, item name) → its recorded state."""
 
     __slots__ = ("_known", "names")
 
@@ -45,24 +45,24 @@ class Memory(Mapping[tuple[str, str], LastSeen]):
         known: Mapping[tuple[str, str], LastSeen] | None = None,
         names: Mapping[tuple[str, str], NamedBuild] | None = None,
     ) -> None:
-        """Remember these."""
+        """Store these."""
         self._known = known or {}
-        self.names = names or {}  # (target name, name there) → which build it stands for; only of names that builds got
+        self.names = names or {}  # (target name, name there) → its build; only names of builds
 
     def __getitem__(self, key: tuple[str, str]) -> LastSeen:
-        """Return what is known of an item at a target."""
+        """Return the recorded state of an item at a target."""
         return self._known[key]
 
     def get(self, key: tuple[str, str], default: Any = None) -> Any:
-        """Return what is known of an item at a target: the dictionary's own, since plans ask for each item."""
+        """Return the recorded state or None; the dictionary's own method, since plans look up each item."""
         return self._known.get(key, default)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        """Iterate over targets and items."""
+        """Iterate over (target, item)."""
         return iter(self._known)
 
     def __len__(self) -> int:
-        """Count the items, at each target for itself."""
+        """Count the items of all targets."""
         return len(self._known)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ConfigOrigin:
-    """Where something was written by the operator: for error messages."""
+    """A place in the operator's configuration, for error messages."""
 
-    file: str = "command line"  # path of the file, or a word such as `command line`
+    file: str = "command line"  # path of the file, or `command line`
     line: int = field(default=0, compare=False)  # 1-based, or 0 when unknown
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What is to be done: items, steps, and all steps of one mirror as a plan."""
+"""Items, steps, and all steps of one mirror as a plan."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Item:
     """One thing that can be mirrored: an image tag, a chart version, a Git ref."""
 
     name: str  # its name; unique in its mirror
-    digest: str  # identity of its content, opaque outside its syncer
-    size: int | None = None  # bytes to move when nothing of it is at the target, or None when unknown
+    digest: str  # digest of its content, opaque outside its syncer
+    size: int | None = None  # bytes to move to an empty target, or None if unknown
 
 
 class Action(StrEnum):
     """What a step does to its target."""
 
-    COPY = "copy"  # content is not known to be there, or the name points elsewhere
-    KEEP = "keep"  # nothing to do; listed so that a plan explains itself
+    COPY = "copy"  # the content is missing or unknown there, or the name points elsewhere
+    KEEP = "keep"  # nothing to do; listed with the reason
     REFUSE = "refuse"  # must not be done; `reason` has the cause
     DELETE = "delete"
 
@@ -35,34 +35,34 @@ class Step:
 
     action: Action
     item: str  # the item's name
-    digest: str  # the content the target shall have
+    digest: str  # the content to write
     target: str  # the target's name in the configuration
     names: tuple[str, ...]  # tags, versions or refs of the content at the target, in publishing order
-    reason: str  # one sentence, for people
+    reason: str  # one sentence
     size: int | None = None  # bytes that may have to be sent, or None when unknown before the transfer
-    group: str = ""  # steps of one group are handed to the syncer together (one read, many writes)
+    group: str = ""  # steps of one group are executed together (one read, many writes)
     stays: frozenset[str] = frozenset()  # those of `names` that never move to other content
     named: tuple[NamedBuild, ...] = ()  # what is remembered of names when the step succeeds
-    left: tuple[str, ...] = ()  # one sentence for each name that was asked for and is left as it is
-    unless_newer: bool = False  # names that move are left alone where they stand for something newer
+    left: tuple[str, ...] = ()  # one sentence for each requested name that is left alone
+    unless_newer: bool = False  # moving names are left alone where they point to a newer build
     confirmed: bool = False  # the target confirmed for this plan that it has the content under all names
-    passing: bool = False  # what is there is asked anew each time, so there is nothing to remember of it
-    count: int = 1  # how many items it stands for
+    passing: bool = False  # asked again in each run, so not recorded
+    count: int = 1  # number of items that it represents
 
     @property
     def active(self) -> bool:
-        """Whether there is something to do."""
+        """Whether it changes anything."""
         return self.action in (Action.COPY, Action.DELETE)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All decisions about one mirror, made at one moment."""
+    """All decisions about one mirror at one time."""
 
     mirror: str
     kind: str
-    at: datetime  # when it was decided
-    steps: tuple[Step, ...] = ()  # in the order in which they are started
+    at: datetime  # time of the decision
+    steps: tuple[Step, ...] = ()  # in starting order
     # what was left out because it is wrong upstream, one sentence each. Problems are counted and reported, and do not
     # change the result of a run.
     problems: tuple[str, ...] = ()
@@ -71,14 +71,14 @@ class Plan:
     missing: tuple[str, ...] = ()
     # other notes: what was corrected, what differs upstream and was not changed
     remarks: tuple[str, ...] = ()
-    error: str = ""  # why nothing could be decided (the source as a whole cannot be read…), or ""
-    code: str = ""  # `MirrordError.code` of that, or ""
-    # what the kind decided besides, for its own `open`; opaque to everybody else, and never written down
+    error: str = ""  # why planning failed (the source cannot be read…), or ""
+    code: str = ""  # its `MirrordError.code`, or ""
+    # further decisions of the kind for its own `open`; opaque to others and never stored
     decisions: Any = field(default=None, compare=False, repr=False)
 
     @cached_property
     def active(self) -> tuple[Step, ...]:
-        """The steps that do something; found once."""
+        """The active steps, computed once."""
         return tuple(step for step in self.steps if step.active)
 
     @property

@@ -1,4 +1,4 @@
-"""What was done: a receipt for each step, and all of one pass as a run."""
+"""Results: a receipt for each step, and a run for one pass."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Receipt:
 
     step: Step
     outcome: Outcome
-    detail: str = ""  # one sentence, for people; redacted
-    code: str = ""  # `MirrordError.code` of what went wrong, or ""
+    detail: str = ""  # one sentence; redacted
+    code: str = ""  # `MirrordError.code` of the error, or ""
     sent: int = 0  # bytes of content written to the target for this step
     mounted: int = 0  # blobs that needed no upload (mounted, or already there)
-    seconds: float = 0.0  # wall time from start of its batch to the end of this step
+    seconds: float = 0.0  # wall time from the start of its batch to the end of this step
     # what was left out during the step because it is wrong upstream, one sentence, or "" (see `Plan.problems`)
     problem: str = ""
     remark: str = ""  # what was corrected during the step, one sentence, or ""
@@ -52,7 +52,7 @@ class Receipt:
 
 
 class Result(StrEnum):
-    """How a run ended, seen as a whole (the label of `mirrord_sync_runs_total`)."""
+    """The result of a whole run (the label of `mirrord_sync_runs_total`)."""
 
     SUCCESS = "success"
     NOOP = "noop"
@@ -64,14 +64,14 @@ class Result(StrEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """One pass over one mirror. What follows from its receipts is found once; see `add_up`."""
+    """One pass over one mirror. Values derived from its receipts are computed once; see `add_up`."""
 
     mirror: str
     kind: str
-    trigger: str  # who asked: `schedule`, `command`, `publish`, `start`
+    trigger: str  # what started it: `schedule`, `command`, `publish`, `start`
     started: datetime  # UTC
     finished: datetime  # UTC
-    plan: Plan | None = None  # what was decided, or None when surveying already failed
+    plan: Plan | None = None  # the plan, or None if the survey failed
     receipts: tuple[Receipt, ...] = ()  # one for each active step that was started
     read: int = 0  # content bytes read from the source
     error: str = ""  # why the run as a whole failed, or ""
@@ -80,7 +80,7 @@ class Run:
 
     @cached_property
     def result(self) -> Result:
-        """The verdict, from plan, receipts and error alone: what failed, was refused or is missing; no problem."""
+        """The result, from failures, refusals and missing items in plan, receipts and error; problems do not count."""
         if self.code == DeadlineError.code and any(receipt.good for receipt in self.receipts):
             return Result.PARTIAL
         if self.error or self.plan is None:
@@ -97,13 +97,13 @@ class Run:
 
     @cached_property
     def problems(self) -> tuple[str, ...]:
-        """What was left out because it is wrong upstream: by plan, and as it turned out; each once."""
+        """What was skipped because it is wrong upstream, in the plan or at execution; each once."""
         found = [receipt.problem for receipt in self.receipts if receipt.problem]
         return tuple(dict.fromkeys((*(self.plan.problems if self.plan else ()), *found)))
 
     @cached_property
     def remarks(self) -> tuple[str, ...]:
-        """What is worth knowing and no problem: by plan, and as it turned out; each once."""
+        """What is worth knowing but no problem, from the plan and the execution; each once."""
         found = [receipt.remark for receipt in self.receipts if receipt.remark]
         return tuple(dict.fromkeys((*(self.plan.remarks if self.plan else ()), *found)))
 
@@ -119,15 +119,15 @@ class Run:
 
     @cached_property
     def codes(self) -> frozenset[str]:
-        """The codes of what went wrong, with the run as a whole and with its steps."""
+        """The error codes of the run as a whole and of its steps."""
         return frozenset((self.code, *(receipt.code for receipt in self.receipts))) - {""}
 
     @property
     def idle(self) -> int:
-        """Steps of the plan that had nothing to do."""
+        """Inactive steps of the plan."""
         return len(self.plan.steps) - len(self.plan.active) if self.plan else 0
 
     def add_up(self) -> Run:
-        """Find all that follows now, and return itself: with many thousands of receipts that is work for a thread."""
+        """Compute all derived values and return self: for many thousands of receipts this is work for a thread."""
         _ = self.result, self.problems, self.remarks, self.counts, self.sent, self.codes, self.idle
         return self

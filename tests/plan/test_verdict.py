@@ -35,7 +35,7 @@ THROTTLED = Receipt(COPY, Outcome.FAILED, code="throttled")
         ((REFUSE, COPY), (DONE,), "", "", Result.PARTIAL),
         ((COPY,), (), "the source is gone", "unreachable", Result.FAILED),
         ((), (), "come back later", "throttled", Result.DEFERRED),
-        ((COPY,), (DONE,), "stopped before it was complete", "interrupted", Result.INTERRUPTED),
+        ((COPY,), (DONE,), "stopped before its end", "interrupted", Result.INTERRUPTED),
         ((COPY, COPY), (DONE, LEFT_OUT), "", "", Result.SUCCESS),
         ((COPY, KEEP), (LEFT_OUT,), "", "", Result.NOOP),
         ((COPY, COPY), (FAILED, LEFT_OUT), "", "", Result.FAILED),
