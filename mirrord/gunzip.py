@@ -1,7 +1,7 @@
-"""gzip (RFC 1952) of one or more members, in small pieces and bounded: 1 MiB of it may unpack to 1 GiB.
+"""Decompresses gzip (RFC 1952) of one or more members in small pieces, with a limit: 1 MiB may unpack to 1 GiB.
 
-What is wrong is told when it is come to, and not before: an archive ends where its tar does, and what a server or a
-tool put behind that is read by nobody. Zeros behind a member are padding, as of a tape; gzip and tar think so too.
+Errors are raised where they occur, not earlier: an archive ends where its tar does, and trailing data is not read.
+Zeros after a member are padding, as in gzip and tar.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Final
 from mirrord.errors import ContentError, TooLargeError
 
 _STEP: Final = 1 << 16
-_FIRST: Final = 1 << 9  # bytes that a member gets first: what it does not use is copied, and members may be tiny
+_FIRST: Final = 1 << 9  # first bytes given to a member: unused ones are copied, and members may be tiny
 _LONGEST: Final = 1 << 16  # bytes of a name or comment in a header
 _HEADER_SUM, _EXTRA, _NAME, _COMMENT = 2, 4, 8, 16
 _ZEROS: Final = re.compile(rb"\0*+")
 
 
 def gunzip(packed: Iterable[bytes], limit: int, *, single: bool = False) -> Iterator[bytes]:
-    """Decompress pieces, in time that goes with what comes in and out, whatever it is made of. Blocks.
+    """Decompress pieces in time linear in input and output. Blocks.
 
-    With `single`, nothing may follow the first member.
+    With `single`, no data may follow the first member.
 
     Raises:
-        ContentError: damaged, cut off, or something that is no gzip.
+        ContentError: damaged, truncated, or not gzip.
         TooLargeError: it unpacks to more than `limit` bytes.
     """
     source, total = _Source(packed), 0
@@ -55,14 +55,14 @@ def gunzip(packed: Iterable[bytes], limit: int, *, single: bool = False) -> Iter
 
 
 class _Source:
-    """Pieces as one stream, of which a part can be given back."""
+    """Pieces as one stream with push-back."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
         self._held, self._at = b"", 0
 
     def more(self) -> bool:
-        """Say whether there is anything."""
+        """Return whether data is left."""
         while self._at == len(self._held):
             piece = next(self._pieces, None)
             if piece is None:
@@ -71,7 +71,7 @@ class _Source:
         return True
 
     def some(self, count: int) -> bytes:
-        """Return at least one byte, and at most `count` or so many as are taken at once."""
+        """Return at least one byte, and at most `count` or one piece."""
         if not self.more():
             raise ContentError("truncated gzip data")
         piece = self._held[self._at : self._at + min(count, _STEP)]
@@ -79,7 +79,7 @@ class _Source:
         return piece
 
     def give_back(self, count: int) -> None:
-        """Put back the last bytes of what was taken last."""
+        """Push back the last bytes of the last read."""
         self._at -= count
 
     def exactly(self, count: int) -> bytes:
@@ -90,7 +90,7 @@ class _Source:
         return data
 
     def past_zeros(self) -> bool:
-        """Skip zeros; say whether something follows."""
+        """Skip zeros; return whether data follows."""
         while self.more():
             found = _ZEROS.match(self._held, self._at)
             self._at = found.end() if found else self._at
@@ -100,7 +100,7 @@ class _Source:
 
 
 def _past_header(source: _Source, otherwise: str) -> None:
-    """Read past the header of a member."""
+    """Skip the header of a member."""
     if not source.more() or source.exactly(3) != b"\x1f\x8b\x08":
         raise ContentError(otherwise)
     flags = source.exactly(7)[0]

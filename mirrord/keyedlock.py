@@ -1,4 +1,4 @@
-"""Locks by key, for what must happen once at a time for each repository, host, mirror or file."""
+"""Locks by key, to serialise work on each repository, host, mirror or file."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from contextlib import asynccontextmanager
 
 
 class _Lock(asyncio.Lock):
-    users = 0  # who holds it, and who waits for it
+    users = 0  # holders and waiters
 
 
 class KeyedLock:
-    """One lock for each key. It is there while somebody holds it or waits for it, and no longer."""
+    """One lock for each key, which exists only while it is held or waited for."""
 
     def __init__(self) -> None:
-        """Lock nothing yet."""
+        """Begin without locks."""
         self._locks: dict[Hashable, _Lock] = {}
 
     @asynccontextmanager
     async def hold(self, key: Hashable) -> AsyncIterator[None]:
-        """Wait for the turn, which goes by order of coming, and have it until the context ends."""
+        """Wait for the lock in order of arrival, and hold it until the context ends."""
         lock = self._locks.setdefault(key, _Lock())
         lock.users += 1
         try:
@@ -32,9 +32,9 @@ class KeyedLock:
                 del self._locks[key]
 
     def __contains__(self, key: object) -> bool:
-        """Whether somebody holds it, or waits for it."""
+        """Whether it is held or waited for."""
         return key in self._locks
 
     def __len__(self) -> int:
-        """Return how many keys are held."""
+        """Return the number of keys."""
         return len(self._locks)

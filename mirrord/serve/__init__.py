@@ -1,1 +1,1 @@
-"""Faces over HTTP: health, status, metrics, the read-only front, and the control socket."""
+"""HTTP: health, status, metrics, the read-only front, and the control socket."""

@@ -1,4 +1,4 @@
-"""The application: owns every route. What no route takes goes to the front, and what that does not know is 404."""
+"""The application with all routes. Other paths go to the front, and unknown ones get 404."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LONGEST = 4096
 """Characters of a path; the longest valid one, a 255-character name and a sha512 digest, has about 400."""
 _SEGMENTS = 64
 _PLAIN = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._:+~@-]*)+/?")
-"""What nearly everybody asks for: nothing to decode, and no segment that begins with a dot."""
-_PLAIN_LONGEST = 2 * _SEGMENTS  # characters, which cannot have more than so many segments
+"""Matches nearly all requests: nothing to decode, and no segment that begins with a dot."""
+_PLAIN_LONGEST = 2 * _SEGMENTS  # characters; a shorter path cannot exceed the segments
 _FORBIDDEN = re.compile(rb"[\x00-\x1f\x7f\\]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def make_app(view: View, programs: Programs | None = None, bodies: Bodies | None = None) -> web.Application:
-    """Build the application that answers on the public address; `programs` and `bodies` are those of the fronts."""
+    """Build the application for the public address; `programs` and `bodies` are those of the fronts."""
     shown = StatusPages(view)
     pages = shown.pages()
     front = Front(view.fronts, view.services, programs, bodies)
@@ -59,12 +59,12 @@ def raw_path(request: web.BaseRequest) -> str:
 
 
 async def _signed(_: web.Request, response: web.StreamResponse) -> None:
-    """Say who answers, and not which versions of which libraries: that helps only those who look for holes."""
+    """Set the Server header without versions of libraries, which would only help attackers."""
     response.headers["Server"] = "mirrord"
 
 
 def _refused(path: str, status: int, reason: str) -> web.Response:
-    """Refuse a strange target before anybody looks at it: as a registry does below `/v2`, in plain words elsewhere."""
+    """Reject an invalid target before any use: in the registry's format below `/v2`, in plain text elsewhere."""
     answer = web.Response(status=status, text=f"{reason}\n")
     if path.startswith("/v2"):
         answer = web.Response(status=status, body=oci_error("NAME_INVALID", reason), content_type="application/json")
@@ -73,10 +73,10 @@ def _refused(path: str, status: int, reason: str) -> web.Response:
 
 
 def refusal(path: str) -> tuple[int, str] | None:
-    """Return the status and the reason for which a raw path (without query) is refused, or None when it may pass.
+    """Return the status and reason to reject a raw path (without query), or None if it is valid.
 
-    It is looked at before anything is decoded or joined. Nothing that could climb out of a folder, name another host
-    or hide a character gets further, whatever the syncer behind it would have made of it (bad inputs 21, 22 and 32).
+    It is checked before anything is decoded or joined. A path that could leave a folder, name another host or hide
+    a character is rejected, whatever the syncer would do with it (bad inputs 21, 22 and 32).
     """
     if len(path) > LONGEST:
         return 414, f"path is longer than {LONGEST} characters"

@@ -1,7 +1,7 @@
-"""Reads a request's body whole, out of its coding, within bounds, before anything is done for it.
+"""Reads and decodes a request's whole body, within limits, before any work starts.
 
-Whoever sends nothing costs nothing but a connection, and that for a few seconds: the body has to come at a pace, which
-the slowest line has. Large bodies are read a few at a time, so that they have bounded memory.
+A client that sends nothing costs only a connection for a few seconds: the body must arrive at a minimum pace, which
+slow lines meet. Few large bodies are read at once, which bounds the memory.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from mirrord.gunzip import gunzip
 from mirrord.serve.slots import FullError, Slots, client_of
 
 PATIENCE: Final = 15.0
-"""Seconds that a body may take besides those for its size."""
+"""Seconds that a body may take in addition to those for its size."""
 PACE: Final = 1024
-"""Bytes that have to come in each further second, on average."""
+"""Bytes that must arrive in each further second, on average."""
 _SMALL: Final = 64 << 10
-_LONG_WORK: Final = 256 << 10  # bytes of which the event loop had to stand still for too long
+_LONG_WORK: Final = 256 << 10  # bytes; decoding more would block the event loop for too long
 _GZIP: Final = ("gzip", "x-gzip")
 
 
 class BodyError(Exception):
-    """The body is not taken: HTTP status, and a reason for people."""
+    """The body is rejected: HTTP status and reason."""
 
 
 class Bodies:
     """Reads the bodies of a server's requests."""
 
     def __init__(self, patience: float = PATIENCE, *, large: int = 16, each: int = 4) -> None:
-        """Read at most `large` large bodies at once, `each` of one client's; see `PATIENCE`."""
+        """Read at most `large` large bodies at once, `each` per client; see `PATIENCE`."""
         self._patience = patience
         self._slots = Slots(large, each)
 
     @asynccontextmanager
     async def whole(self, request: web.BaseRequest, largest: int) -> AsyncIterator[bytes]:
-        """Read a body of at most `largest` bytes, plain, or raise BodyError; it counts as long as the context lasts."""
+        """Read a body of at most `largest` decoded bytes, or raise BodyError; it counts while the context lasts."""
         coding = request.headers.get("Content-Encoding", "identity").strip().lower()
         if coding not in {*_GZIP, "identity"}:
             raise BodyError(415, "gzip is the only Content-Encoding that a request may have")
@@ -57,7 +57,7 @@ class Bodies:
             yield bytes(body)
 
     async def _read(self, request: web.BaseRequest, largest: int, stack: AsyncExitStack) -> bytearray:
-        """Read it in time, and take a slot on `stack` when it is large."""
+        """Read it in time, and take a slot on `stack` if it is large."""
         loop = asyncio.get_running_loop()
         began, body = loop.time(), bytearray()
         if (request.content_length or 0) > largest:

@@ -1,8 +1,8 @@
-"""The control socket: how other commands reach the daemon that holds the state. JSON over HTTP over a Unix socket.
+"""The control socket, by which commands reach the daemon that holds the state. JSON over HTTP over a Unix socket.
 
-Only who may open the socket (mode 0600, in a folder of mode 0700) may ask, and only with the same version as ours.
-`POST /<word of a command>` with its fields answers with one JSON document a line: events of its mirrors as they happen,
-then the answer in pieces, or `{"error": …}`.
+Clients must be able to open the socket (mode 0600, in a folder of mode 0700) and have the same version.
+`POST /<name of a command>` with its fields returns one JSON document a line: events of its mirrors as they happen,
+then the result in pieces, or `{"error": …}`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from mirrord.report.documents import PIECE, Document, adapter, event_document, p
 from mirrord.serve.remote import VERSION
 from mirrord.wire.secret import redact
 
-_BYTES_EVERY = 0.2  # seconds between two lines about bytes: a progress bar needs no more
+_BYTES_EVERY = 0.2  # seconds between two lines about bytes, enough for a progress bar
 _BACKLOG = 10_000  # lines kept for a client that does not read
 
 
 def make_control(carry_out: Callable[[Command[Any]], Awaitable[Any]], events: Events) -> web.Application:
-    """Build the application that answers on the control socket; work goes on when nobody listens any more."""
+    """Build the application for the control socket; work continues after the client has left."""
     tasks: set[asyncio.Task[Any]] = set()
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -83,14 +83,14 @@ def _lines(told: Sequence[Event]) -> bytes:
 
 
 def _answer(task: asyncio.Future[Any]) -> Iterator[bytes]:
-    """Write how it ended; of a tuple each value by itself."""
+    """Encode the result; of a tuple each value in its own line."""
     try:
         answer = task.result()
     except asyncio.CancelledError:
         yield _line(_error(BusyError("stopped because mirrord is shutting down")))
     except MirrordError as error:
         yield _line(_error(error))
-    except Exception as error:  # noqa: BLE001 - a bug must reach whoever asked, not vanish
+    except Exception as error:  # noqa: BLE001 - a bug must reach the client
         yield _line(_error(MirrordError(f"{type(error).__name__}: {error}")))
     else:
         for value in answer if isinstance(answer, tuple) else (answer,):
@@ -102,7 +102,7 @@ def _error(error: MirrordError) -> Document:
 
 
 class _Progress:
-    """Events of some mirrors, or of all when none is named, as they are for one client."""
+    """Events of some mirrors, or of all if none is named, for one client."""
 
     def __init__(self, mirrors: frozenset[str]) -> None:
         self._mirrors = mirrors
@@ -112,14 +112,14 @@ class _Progress:
         self._bytes: dict[tuple[type[object], str], BytesRead | BytesSent] = {}
 
     def close(self, task: asyncio.Future[Any]) -> None:
-        """Say that there will be no more."""
+        """End the events."""
         if not task.cancelled():
-            task.exception()  # nobody may be left to hear of it
+            task.exception()  # the client may have left
         self._ended = True
         self._more.set()
 
     async def batches(self) -> AsyncIterator[Sequence[Event]]:
-        """Yield what is told, until there will be no more, so much at once as makes no long document."""
+        """Yield events until the end, in batches of bounded size."""
         while self._told or not self._ended:
             if not self._told:
                 self._more.clear()

@@ -1,8 +1,8 @@
-"""The listening side of HTTP: limits on what a client may send before it has said anything worth hearing.
+"""The listening side of HTTP: limits for clients before their request is complete.
 
-aiohttp waits for ever for the first request of a connection, and answers 400 to all that is too long. Here a
-connection that has not sent a whole head in ten seconds is closed (bad input 31), and what is too long is
-answered with 414 or 431 (32). The parser refuses ambiguous framing itself (30).
+aiohttp waits forever for the first request of a connection, and answers 400 to oversized heads. Here a
+connection without a complete head in ten seconds is closed (bad input 31), and oversized heads get 414 or
+431 (32). The parser rejects ambiguous framing itself (30).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from mirrord.wire.number import whole
 HEAD_SECONDS = 10.0
 GRACE = 5.0
 BACKLOG = 1024
-"""Connections that wait for the event loop; the kernel forgets what comes on top, and resets it in the end."""
+"""Connections that may wait for the event loop; the kernel drops and finally resets further ones."""
 _LINE = 8190
-_FIELD = 8192  # unlike the other on purpose: the parser's error tells only the limit that was passed
+_FIELD = 8192  # differs from the other limit on purpose: the parser's error names only the limit
 _LINGER = 2.0
 _LIMITS: dict[str, Any] = {
     "max_line_size": _LINE,
@@ -33,13 +33,13 @@ _LIMITS: dict[str, Any] = {
     "max_headers": 100,
     "keepalive_timeout": 60.0,
     "lingering_time": 2.0,
-    "auto_decompress": False,  # a small body must not become a large one in here
+    "auto_decompress": False,  # a small body must not become a large one here
     "access_log": None,
 }
 
 
 class _LastWord(web.Response):
-    """An answer after which the connection ends, without a reset that would destroy it on its way (RFC 9112 §9.6)."""
+    """An answer that ends the connection, without a reset that would destroy it in transit (RFC 9112 §9.6)."""
 
     def __init__(self, connection: _Connection, status: int, text: str) -> None:
         super().__init__(status=status, text=text, headers={"Server": "mirrord"})
@@ -47,13 +47,13 @@ class _LastWord(web.Response):
         self.force_close()
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Send, then let the client finish sending what nobody reads, for a moment."""
+        """Send, then discard what the client still sends, for a moment."""
         await super().write_eof(data)
         await self._connection.linger()
 
 
 class _Connection(RequestHandler):
-    """One connection, with a timer that runs whenever the client owes us a head."""
+    """One connection, with a timer that runs while a request head is incomplete."""
 
     __slots__ = ("_deaf", "_head_seconds", "_head_timer", "gone")
 
@@ -81,7 +81,7 @@ class _Connection(RequestHandler):
         if self._request_count > before:
             self._disarm()
         elif self._head_timer is None and self._waiter is not None:
-            self._arm()  # the beginning of a further head on a connection that was idle
+            self._arm()  # the next head begins on an idle connection
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -92,11 +92,11 @@ class _Connection(RequestHandler):
             status, message = 431, "headers are too long or too many"
         if status >= 500:
             return super().handle_error(request, status, exc, message)
-        self._deaf = True  # the client's fault: say so to the client, not to the log, and hear no more
+        self._deaf = True  # the client's fault: answer it, do not log it, and ignore the rest
         return _LastWord(self, status, f"{message or 'bad request'}\n"[:500])
 
     async def linger(self) -> None:
-        """Say that we are done sending, and wait until the client is, too."""
+        """Close the sending side, and wait until the client closes, too."""
         with suppress(TimeoutError, OSError, RuntimeError):
             if self.transport is not None and self.transport.can_write_eof():
                 self.transport.write_eof()
@@ -116,7 +116,7 @@ class Listener:
     """An application on one socket."""
 
     def __init__(self, app: web.Application, *, head_seconds: float = HEAD_SECONDS, grace: float = GRACE) -> None:
-        """Prepare; answers under way have `grace` seconds to end when it closes."""
+        """Prepare; running answers have `grace` seconds to end when it closes."""
         self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=grace, **_LIMITS)
         self._head_seconds = head_seconds
         self._server: asyncio.Server | None = None
@@ -132,33 +132,35 @@ class Listener:
             return _Connection(server, loop=loop, head_seconds=self._head_seconds, **_LIMITS)
 
         start = loop.create_unix_server if connection.family == socket.AF_UNIX else loop.create_server
-        self._server = await start(connect, sock=connection, backlog=BACKLOG)  # it listens anew, with 100 if not told
+        self._server = await start(
+            connect, sock=connection, backlog=BACKLOG
+        )  # it calls listen again, with a default of 100
 
     async def close(self) -> None:
-        """Accept no more, let the answers under way end for a few seconds, and close."""
+        """Stop accepting, let running answers end for a few seconds, and close."""
         if self._server is not None:
             self._server.close()
         await self._runner.cleanup()
 
 
 async def departure(request: web.BaseRequest) -> None:
-    """Wait until the client that sent `request` is gone, on a connection of a `Listener`."""
+    """Wait until the client of `request` has disconnected, on a connection of a `Listener`."""
     assert isinstance(request.protocol, _Connection)
     await request.protocol.gone.wait()
 
 
 def address_of(connection: socket.socket) -> str:
-    """Return `host:port` of a bound socket, as one would write it in a URL."""
+    """Return `host:port` of a bound socket, as in a URL."""
     host, port = connection.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def bind(listen: str) -> socket.socket:
-    """Bind `host:port` (`[::1]:8080`, `:8080` for every address), so that a taken port is known before anything starts.
+    """Bind `host:port` (`[::1]:8080`, `:8080` for all addresses), to find a port in use before anything starts.
 
     Raises:
-        UsageError: it cannot be read.
-        BusyError: somebody else listens there.
+        UsageError: it cannot be parsed.
+        BusyError: the port is in use.
         UnreachableError: the address is not of this machine, or may not be used.
     """
     host, _, port = listen.rpartition(":")

@@ -1,4 +1,4 @@
-"""The read-only front: what syncers serve, over HTTP. A syncer only maps a path to content, all else is here."""
+"""The read-only front: content of syncers over HTTP. A syncer only maps a path to content; the rest is here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\
 
 
 class Front:
-    """Answers for all syncers that serve, by the longest prefix that fits."""
+    """Dispatches to the syncers by the longest matching prefix."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Front:
         *,
         stall: float = STALL,
     ) -> None:
-        """Serve `fronts` (by prefix, such as `/v2/`) with whatever services are current."""
+        """Serve `fronts` (by prefix, such as `/v2/`) with the current services."""
         self._fronts = sorted(fronts.items(), key=lambda entry: len(entry[0]), reverse=True)
         self._services = services
         self._programs = programs or Programs()
@@ -49,11 +49,11 @@ class Front:
         self._stall = stall
 
     async def close(self, _: web.Application) -> None:
-        """Leave nothing running."""
+        """Stop all senders."""
         self._files.close()
 
     async def answer(self, request: web.Request, path: str) -> web.StreamResponse | None:
-        """Answer a request for a raw path that passed `app.refusal`; None when no syncer owns it."""
+        """Answer a request for a valid raw path (`app.refusal`); None if no syncer owns it."""
         for prefix, syncer in self._fronts:
             if path.startswith(prefix) or path == prefix[:-1]:
                 if request.method not in (*_READING, "POST"):
@@ -69,7 +69,7 @@ class Front:
     async def _posted(
         self, request: web.Request, posted: Callable[[bytes], Awaitable[Response]], longest: int
     ) -> web.StreamResponse:
-        """Read the body, and do for it what is wanted: nothing is, and no program waits, before it has come."""
+        """Read the body, then answer it: no work starts and no program waits before it is complete."""
         try:
             async with self._bodies.whole(request, longest) as body:
                 response = await posted(body)
@@ -81,16 +81,16 @@ class Front:
         if job is None:
             return await self._respond(request, response)
         answer = web.StreamResponse(status=response.status, headers=response.headers)
-        del response  # it holds the body, and a slow client would keep that
+        del response  # it references the body, which a slow client would keep in memory
         return await self._programs.answer(request, job, answer, partial(self._broken, request))
 
     async def _respond(self, request: web.Request, response: Response) -> web.StreamResponse:
-        """Send the best form of the content that is still there."""
+        """Send the best available form of the content."""
         headers = {key: value for key, value in response.headers.items() if key.lower() != "content-length"}
         headers.setdefault("X-Content-Type-Options", "nosniff")
         if response.gzipped is not None:
             headers = negotiation.with_vary(headers, "Accept-Encoding")
-            accepted = request.headers.get("Accept-Encoding")  # parts are parts of the plain form
+            accepted = request.headers.get("Accept-Encoding")  # ranges are of the plain form
             if response.status == 200 and "Range" not in request.headers and negotiation.wants_gzip(accepted):
                 sent = await self._form(request, 200, negotiation.packed(headers), response.gzipped)
                 if sent is not None:
@@ -100,12 +100,12 @@ class Front:
     async def _form(
         self, request: web.Request, status: int, headers: Mapping[str, str], body: Body
     ) -> web.StreamResponse | None:
-        """Send one form of the content, or a part of it; None when it was collected between the look-up and now."""
+        """Send one form of the content, or a part of it; None if it was removed since the lookup."""
         etag = etag_of(headers)
         if status == 200 and negotiation.unchanged(request.headers.get("If-None-Match"), etag):
-            kept = {key: value for key, value in headers.items() if key != "Content-Encoding"}  # there is no content
+            kept = {key: value for key, value in headers.items() if key != "Content-Encoding"}  # no content
             return web.Response(status=304, headers=kept)
-        if isinstance(body, bytes) and etag is None:  # nobody could tell whether its parts belong together
+        if isinstance(body, bytes) and etag is None:  # its parts could not be matched
             return web.Response(status=status, headers=headers, body=body)
         if isinstance(body, bytes | LocalFile | Remote):
             return await self._part(request, status, headers, body)
@@ -120,7 +120,7 @@ class Front:
     async def _part(
         self, request: web.Request, status: int, headers: Mapping[str, str], body: bytes | Stored
     ) -> web.StreamResponse | None:
-        """Send what is asked for of something whose size is known."""
+        """Send the requested part of content of a known size."""
         if isinstance(body, Remote) and body.url is not None:
             return web.Response(status=307, headers={"Location": body.url, "Cache-Control": "no-store"})
         size = len(body) if isinstance(body, bytes) else body.size
@@ -166,13 +166,13 @@ class Front:
             try:
                 await self._files.send(transport, file, wanted.offset, wanted.size)
             except ConnectionError:
-                transport.abort()  # the client has left, or must not take this for whole: nobody is there to be told
+                transport.abort()  # the client has left, or must not regard this as complete
         return answer
 
     async def _streamed(
         self, request: web.Request, answer: web.StreamResponse, pieces: AsyncGenerator[bytes, None]
     ) -> web.StreamResponse:
-        """Stream; an error that comes before the first byte has a status of its own."""
+        """Stream; an error before the first byte gets its own status."""
         try:
             return await send_stream(request, answer, pieces, partial(self._broken, request), self._stall)
         except MissingError:
@@ -196,7 +196,7 @@ def _request(request: web.Request, prefix: str, path: str) -> Request:
         request.method,
         prefix,
         path[len(prefix) :],
-        {key: asked[key] for key in asked},  # the first of several wins
+        {key: asked[key] for key in asked},  # the first of several counts
         fields,
         host if known else "",
         scheme if known else request.scheme,
@@ -205,13 +205,13 @@ def _request(request: web.Request, prefix: str, path: str) -> Request:
 
 
 def unsupported(method: str) -> web.Response:
-    """Refuse whatever is not reading (distribution-spec, error code UNSUPPORTED)."""
+    """Reject methods that write (distribution-spec, error code UNSUPPORTED)."""
     body = oci_error("UNSUPPORTED", f"{method[:20]} is not supported: everything here is read-only")
     return web.Response(status=405, headers={"Allow": "GET, HEAD"}, body=body, content_type="application/json")
 
 
 def oci_error(code: str, message: str) -> bytes:
-    """Return an error body as the distribution specification wants it."""
+    """Return an error body in the format of the distribution specification."""
     return json.dumps({"errors": [{"code": code, "message": message}]}).encode()
 
 
@@ -224,7 +224,7 @@ def _within(stored: LocalFile, part: Span) -> LocalFile:
 
 
 async def _exactly(stored: Remote, part: Span) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of a part, all of them and no more; raises BrokenError when it ends early."""
+    """Yield exactly the bytes of a part; raises BrokenError if it ends early."""
     left = part.count
     async for piece in stored.open(part.offset, part.count):
         yield piece[:left]
@@ -235,7 +235,7 @@ async def _exactly(stored: Remote, part: Span) -> AsyncGenerator[bytes, None]:
 
 
 def _asked(request: web.Request, status: int, headers: Mapping[str, str], size: int) -> Span | None:
-    """Return the part that is asked for, or None for the whole; UnsatisfiableError where nothing of it is there."""
+    """Return the requested part, or None for the whole; UnsatisfiableError if it is outside the content."""
     asked = request.headers.get("Range")
     if asked is None or status != 200 or request.method != "GET":
         return None

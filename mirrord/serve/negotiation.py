@@ -12,9 +12,9 @@ _MOST = 32  # entries of the header that are read; browsers send five
 
 
 def wants_gzip(accept_encoding: str | None) -> bool:
-    """Say whether a client would rather have gzip than the plain form (§12.5.3).
+    """Return whether a client prefers gzip to the plain form (§12.5.3).
 
-    Nothing is compressed for a client that does not ask. A weight that cannot be read makes its entry worth nothing.
+    Nothing is compressed for a client that does not ask. An entry with an invalid weight is ignored.
     """
     weights: dict[str, float] = {}
     for entry in (accept_encoding or "").split(",", _MOST)[:_MOST]:
@@ -34,7 +34,7 @@ def etag_of(headers: Mapping[str, str]) -> str | None:
 
 
 def packed(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of the form in gzip: its bytes differ, so its tag must (§8.8.3.3)."""
+    """Return the headers of the gzip form: its bytes differ, so its tag must differ (§8.8.3.3)."""
 
     def tag(etag: str) -> str:
         return f'{etag[:-1]}-gzip"' if etag.endswith('"') else etag
@@ -44,7 +44,7 @@ def packed(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def with_vary(headers: Mapping[str, str], field: str) -> dict[str, str]:
-    """Return headers that say that the answer depends on a field of the request (§12.5.5)."""
+    """Return headers that declare that the answer depends on a request field (§12.5.5)."""
     told = next((value for key, value in headers.items() if key.lower() == "vary"), "")
     rest = {key: value for key, value in headers.items() if key.lower() != "vary"}
     return {**rest, "Vary": f"{told}, {field}" if told else field}
@@ -67,10 +67,10 @@ class UnsatisfiableError(ValueError):
 
 
 def parse_range(header: str | None, size: int) -> Span | None:
-    """Return the one part that is asked for, or None for the whole file.
+    """Return the one requested part, or None for the whole file.
 
-    A header that is not understood, or asks for several parts, is ignored, as the RFC allows: overlapping
-    parts by the thousand must cost nothing (CVE-2011-3192). UnsatisfiableError: nothing of it is in the file.
+    An invalid header, or one for several parts, is ignored, as the RFC allows: thousands of overlapping
+    parts must cost nothing (CVE-2011-3192). UnsatisfiableError: it is outside the file.
     """
     unit, _, ranges = (header or "").partition("=")
     match = _ONE.fullmatch(ranges.strip()) if unit.strip().lower() == "bytes" else None
@@ -87,12 +87,12 @@ def parse_range(header: str | None, size: int) -> Span | None:
 
 
 def applies(if_range: str | None, etag: str | None) -> bool:
-    """Say whether Range counts: without If-Range, or when it names exactly this entity (§13.1.5)."""
+    """Return whether Range applies: without If-Range, or if it names exactly this entity (§13.1.5)."""
     return if_range is None or (etag is not None and not etag.startswith("W/") and if_range.strip() == etag)
 
 
 def unchanged(if_none_match: str | None, etag: str | None) -> bool:
-    """Say whether the client has it already (§13.1.2)."""
+    """Return whether the client has it already (§13.1.2)."""
     if if_none_match is None or etag is None:
         return False
     entries = [entry.strip().removeprefix("W/") for entry in if_none_match.split(",")]

@@ -1,8 +1,8 @@
-"""Answers requests by programs whose output is the body, and lets no program wait for a slow client.
+"""Answers requests with the output of programs, without making them wait for slow clients.
 
-A program reads its input from a file, and what it writes is spooled: it runs as long as its work takes, not as long as
-its client does. Where there is no room left it has to wait, but then it does not count as one that works. What takes
-milliseconds has slots of its own, so that it never waits for what takes minutes. No program outlives its request.
+A program reads its input from a file, and its output is spooled: it runs as long as its work takes, not as long as
+its client reads. Without space it has to wait, but then it does not count as working. Short programs have their own
+slots, so that they never wait for long ones. No program outlives its request.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FAILED: Final = "the program that serves this address failed"
 
 @dataclass(frozen=True, slots=True)
 class ProgramLimit:
-    """How many programs of one sort there may be: that work, and that work or wait for room."""
+    """The limits for one sort of programs: how many work, and how many work or wait for space."""
 
     working: Slots
     started: Slots
@@ -39,14 +39,14 @@ class ProgramLimit:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A program that is wanted, and its input in a file."""
+    """A requested program, and its input in a file."""
 
     program: Process
     stdin: BinaryIO | None
 
 
 class Programs:
-    """Runs the programs of a server; `running` are those that run, or are being ended."""
+    """Runs the programs of a server; `running` counts those that run or are being stopped."""
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class Programs:
         slow: ProgramLimit | None = None,
         stall: float = STALL,
     ) -> None:
-        """Run nothing yet; keep what clients have not read in `room`, and run so many that take milliseconds, or more.
+        """Keep unread output in `room`, and limit the short and the long programs.
 
-        A program that writes nothing, and a client that takes nothing, for `stall` seconds are ended.
+        A program that writes nothing, and a client that reads nothing, for `stall` seconds are cut off.
         """
         self._room = room or AnswerRoom()
         self._quick = quick or ProgramLimit(Slots(8, 6), Slots(32, 12))
@@ -67,7 +67,7 @@ class Programs:
         self.running = 0
 
     async def job(self, program: Process) -> Job:
-        """Put a program's input into a file, so that waiting needs no memory; BodyError when there is no room."""
+        """Write a program's input to a file, so that waiting needs no memory; BodyError without space."""
         if not program.stdin:
             return Job(program, None)
         try:
@@ -79,7 +79,7 @@ class Programs:
     async def answer(
         self, request: web.Request, job: Job, answer: web.StreamResponse, broken: Callable[[Exception], None]
     ) -> web.StreamResponse:
-        """Let a program write an answer; it ends when the client leaves. `broken` is told as by `send_stream`."""
+        """Let a program write an answer; stop it when the client leaves. `broken` is called as by `send_stream`."""
         answer.headers.setdefault("X-Content-Type-Options", "nosniff")
         try:
             return await attended(request, self._answer(request, job, answer, broken))
@@ -97,7 +97,7 @@ class Programs:
                 return await send_stream(request, answer, spool.pieces(), broken, self._stall)
             except CutOffError:  # before the first piece
                 return await filling or _refusal(500, _FAILED)
-            except BrokenError:  # it was kept, and cannot be read
+            except BrokenError:  # the spooled output cannot be read
                 return _refusal(500, _FAILED)
         finally:
             filling.cancel()
@@ -105,13 +105,13 @@ class Programs:
             await asyncio.wait((filling,))
 
     async def _fill(self, spool: Spooled, job: Job, client: str) -> web.Response | None:
-        """Run a program when its turn has come, as `_run`."""
+        """Run a program when a slot is free, as `_run`."""
         refusal: web.Response | None = _refusal(500, _FAILED)
         limit = self._quick if job.program.quick else self._slow
         try:
             async with limit.started.slot(client), limit.working.slot(client) as slot:
                 refusal = await self._run(spool, job, slot)
-        except CutOffError:  # nobody is there any more
+        except CutOffError:  # the client has left
             pass
         except FullError:
             refusal = _refusal(503, _BUSY, {"Retry-After": "10"})
@@ -122,7 +122,7 @@ class Programs:
         return refusal
 
     async def _run(self, spool: Spooled, job: Job, slot: Slot) -> web.Response | None:
-        """Keep what a program writes; return what to say when that is nothing, and should be something."""
+        """Spool a program's output; return an error response if it failed without output."""
         written = 0
         self.running += 1
         try:
@@ -146,7 +146,7 @@ class Programs:
             self.running -= 1
         if status < 0:
             return _refusal(502, "the program that serves this address was terminated")
-        # Behind an answer the status says nothing: that of git is 1 after `--depth` in protocol v0.
+        # After output the status is meaningless: git returns 1 after `--depth` in protocol v0.
         return _refusal(500, _FAILED) if status and not written else None
 
 

@@ -1,4 +1,4 @@
-"""The other end of the control socket: a command asks the daemon, and gets the values it would have made itself."""
+"""The client side of the control socket: a command sends itself to the daemon and gets the resulting values."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _Answer = TypeVar("_Answer")
 
 SOCKET = "control.sock"
 VERSION = "Mirrord-Version"
-"""The header in which both ends of the socket say which version they are."""
+"""The header with the version of each end of the socket."""
 _LONGEST_PATH = 100  # bytes; the kernel takes 107
-_BUFFER = 8 << 20  # bytes; aiohttp takes lines of twice as many, and long lists come in pieces
+_BUFFER = 8 << 20  # bytes; aiohttp accepts lines of twice that, and long lists are sent in pieces
 
 
 @contextmanager
 def short(path: Path) -> Iterator[str]:
-    """Yield a name for a socket's path that the kernel takes, however deep the state directory is."""
+    """Yield a path for a socket that is short enough for the kernel, however deep the state directory is."""
     if len(os.fsencode(path)) <= _LONGEST_PATH:
         yield str(path)
         return
@@ -43,7 +43,7 @@ def short(path: Path) -> Iterator[str]:
 
 
 def bind_control(state: Path) -> socket.socket:
-    """Bind the control socket of a state directory that we have locked; a leftover of a dead daemon is replaced."""
+    """Bind the control socket of a locked state directory; the socket of a dead daemon is replaced."""
     path = state / SOCKET
     path.unlink(missing_ok=True)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -61,13 +61,13 @@ def bind_control(state: Path) -> socket.socket:
 
 
 class ControlClient:
-    """Lets the daemon that holds `state` carry out commands."""
+    """Sends commands to the daemon that holds `state`."""
 
     def __init__(self, state: Path) -> None:
         self._path = state / SOCKET
 
     async def answers(self) -> bool:
-        """Say whether a daemon is there."""
+        """Return whether a daemon answers."""
         try:
             with short(self._path) as name:
                 _, writer = await asyncio.open_unix_connection(name)
@@ -77,7 +77,7 @@ class ControlClient:
         return True
 
     async def carry_out(self, command: Command[_Answer], events: Events | None = None) -> _Answer:
-        """Return the daemon's answer, or raise what it raised; what happens meanwhile is emitted into `events`."""
+        """Return the daemon's result or raise its error; its events are emitted into `events`."""
         gathering, heard, kind = Gathering(), events or Events(), answer_type(type(command))
         async for document in self._lines(command):
             if "error" in document:
@@ -124,7 +124,7 @@ class ControlClient:
 
 
 def error_from(document: Mapping[str, Any]) -> MirrordError:
-    """Make the error again that the daemon wrote as a document."""
+    """Rebuild an error from the daemon's JSON document."""
     code, message = str(document["code"]), str(document["message"])
     if code == ConfigError.code:
         return ConfigError(*message.split("\n"))

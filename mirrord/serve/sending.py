@@ -1,7 +1,7 @@
-"""Sends files to clients by `sendfile`, as fast as they take them, and stops when they are gone.
+"""Sends files to clients by `sendfile`, as fast as they read, and stops when they disconnect.
 
-`sendfile` waits for the disk, and hundreds of clients who read at once would keep an event loop for seconds. So a few
-threads do it for all: each watches its share of the connections, and sends one piece to each that takes one, in turn.
+`sendfile` waits for the disk, and hundreds of reading clients would block an event loop for seconds. So a few threads
+do it: each polls its share of the connections, and sends one piece to each writable one in turn.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from time import monotonic
 from typing import BinaryIO, Final
 
 STALL: Final = 120.0
-"""A client that takes nothing for this many seconds is let go."""
+"""A client that reads nothing for this many seconds is disconnected."""
 LOOKS: Final = 8
-"""Looks at a client that takes nothing, before it is let go."""
+"""Checks of a client that reads nothing, before it is disconnected."""
 
 THREADS: Final = 2
 _PIECE: Final = 1 << 20
 
 
 class FileSender:
-    """Some threads, started when there is something to send."""
+    """Some threads, started on demand."""
 
     def __init__(self, threads: int = THREADS, stall: float = STALL) -> None:
-        """Start nothing yet; a client that takes nothing for `stall` seconds is let go."""
+        """Start nothing yet; a client that reads nothing for `stall` seconds is disconnected."""
         self._threads = [_Thread(stall) for _ in range(threads)]
 
     async def send(self, transport: asyncio.Transport, file: BinaryIO, offset: int, count: int) -> None:
-        """Send `count` bytes from `offset`. All that was written to `transport` before MUST have left it.
+        """Send `count` bytes from `offset`. All earlier writes to `transport` MUST have been flushed.
 
         Raises:
-            ConnectionError: the client disconnected, stopped reading, or the file is shorter than promised.
+            ConnectionError: the client disconnected or stopped reading, or the file is truncated.
         """
         connection: socket.socket | None = transport.get_extra_info("socket")
         if connection is None or transport.is_closing():
@@ -66,14 +66,14 @@ class FileSender:
             raise
 
     def close(self) -> None:
-        """End the threads, and what they send."""
+        """Stop the threads and their transfers."""
         for thread in self._threads:
             thread.close()
 
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    """What is sent to one client; it owns its descriptors. `sent` belongs to the event loop, all else to the thread."""
+    """A transfer to one client; it owns its descriptors. `sent` belongs to the event loop, the rest to the thread."""
 
     descriptor: int
     file: int
@@ -84,7 +84,7 @@ class _Part:
     taking: ConnectionProgress
 
     def send(self) -> bool:
-        """Send a piece; say whether that was the last."""
+        """Send a piece; return whether that was the last."""
         with contextlib.suppress(BlockingIOError):
             sent = os.sendfile(self.descriptor, self.file, self.offset, min(_PIECE, self.end - self.offset))
             if not sent:
@@ -94,13 +94,13 @@ class _Part:
         return self.offset == self.end
 
     def look(self, stall: float) -> bool:
-        """See whether the client takes what was sent."""
+        """Check whether the client reads."""
         if self.taking.stopped(monotonic(), stall):
             raise ConnectionAbortedError("the client stopped reading")
         return False
 
     def end_with(self, error: OSError | None) -> None:
-        """Let file and connection go, and tell whoever waits."""
+        """Close file and connection, and report the end to the waiter."""
         os.close(self.descriptor)
         os.close(self.file)
         with contextlib.suppress(RuntimeError):  # the event loop is closed
@@ -111,7 +111,7 @@ class _Part:
             self.sent.set_result(None)
         else:
             self.sent.set_exception(error)
-            self.sent.exception()  # whoever was called off does not ask
+            self.sent.exception()  # a cancelled waiter does not read it
 
 
 class _Thread:
@@ -127,7 +127,7 @@ class _Thread:
 
     @property
     def busy(self) -> int:
-        """How many parts it has."""
+        """The number of its parts."""
         return len(self._parts) + len(self._coming)
 
     def add(self, part: _Part) -> None:
@@ -139,12 +139,12 @@ class _Thread:
         self._tell((part, True))
 
     def drop(self, part: _Part) -> None:
-        """Send no more of a part."""
+        """Stop sending a part."""
         if self._thread is not None:
             self._tell((part, False))
 
     def close(self) -> None:
-        """End, and wait for that."""
+        """Stop, and wait for the end."""
         if self._thread is not None:
             self._tell(None)
             self._thread.join()
@@ -172,7 +172,7 @@ class _Thread:
                 self._end(part, ConnectionAbortedError("shutting down"))
 
     def _hear(self) -> bool:
-        """Take what was told; False when that is the end."""
+        """Handle the requests; return False to stop."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._bell)
         while self._coming:
@@ -183,7 +183,7 @@ class _Thread:
             if wanted:
                 try:
                     self._poll.register(part.descriptor, select.EPOLLOUT)
-                except OSError:  # the kernel watches no more of them: that is the end of this one alone
+                except OSError:  # the kernel cannot poll more: only this one ends
                     part.end_with(ConnectionAbortedError("the connection cannot be polled"))
                 else:
                     self._parts[part.descriptor] = part
@@ -199,30 +199,30 @@ class _Thread:
             self._end(part, error)
 
     def _end(self, part: _Part, error: OSError | None) -> None:
-        self._poll.unregister(part.descriptor)  # closing alone does not: the connection has another descriptor
+        self._poll.unregister(part.descriptor)  # closing does not unregister: the connection has another descriptor
         del self._parts[part.descriptor]
         part.end_with(error)
 
 
 class ConnectionProgress:
-    """Whether a client takes what is sent to it: asked of the kernel, which asks us for more much later.
+    """Whether a client reads, measured in the kernel, which reports a connection as writable much later.
 
-    A connection counts as writable when a third of its buffer is free. At 2 kB/s that takes minutes, in which nothing
-    seems to move; but what the other side acknowledged has left the buffer. Times are seconds of one clock.
+    A connection counts as writable when a third of its buffer is free. At 2 kB/s that takes minutes without visible
+    progress; but acknowledged bytes leave the buffer. Times are seconds of one clock.
     """
 
     def __init__(self, descriptor: int, now: float) -> None:
-        """Look at a connected socket, which stays open as long as anybody asks."""
+        """Watch a connected socket, which must stay open meanwhile."""
         self._descriptor = descriptor
         self._queued, self._moved = -1, now
-        self.waits = False  # whether anything is on its way to the client
+        self.waits = False  # whether unacknowledged bytes exist
 
     def sent(self, now: float) -> None:
-        """Note that the connection took something."""
+        """Note that bytes were written."""
         self._moved = now
 
     def stopped(self, now: float, stall: float) -> bool:
-        """Say whether nothing moved for `stall` seconds, as far as looks now and then show; OSError when it is gone."""
+        """Return whether nothing moved for `stall` seconds, by occasional checks; OSError if it is closed."""
         queued = int.from_bytes(ioctl(self._descriptor, termios.TIOCOUTQ, bytes(4)), "little")
         if queued != self._queued:
             self._queued, self._moved = queued, now

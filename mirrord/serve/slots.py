@@ -1,6 +1,6 @@
-"""Slots for so many at once, given out fairly: who has fewest gets the next one, and nobody gets them all.
+"""Fair slots: the client with the fewest gets the next one, and no client gets all.
 
-Neither does anybody fill the line: who has most in it gives way.
+No client fills the queue either: the one with the most waiters loses one.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _CHOSEN: Final = 64  # bits of an IPv6 address that a client chooses as it likes
 
 
 class FullError(Exception):
-    """There is no slot, and there was none for as long as one may wait."""
+    """No slot became free in time, or the queue is full."""
 
 
 class Slot:
-    """A slot that somebody has; `leave` gives it back before the context ends."""
+    """A slot in use; `leave` returns it before the context ends."""
 
     def __init__(self, slots: Slots, client: str) -> None:
         self._slots: Slots | None = slots
         self._client = client
 
     def leave(self) -> None:
-        """Give it back; a second time nothing happens."""
+        """Return it; a second call has no effect."""
         slots, self._slots = self._slots, None
         if slots is not None:
             slots.free(self._client)
@@ -36,18 +36,18 @@ class Slot:
 
 @dataclass(slots=True)
 class Slots:
-    """So many slots, of which so many for each client."""
+    """A number of slots, with a limit per client."""
 
     most: int
-    each: int  # how many of them one client may have
-    waiting: int = 512  # may wait for one; then whoever comes next is sent away, or who has most in the line
-    patience: float = 120.0  # seconds for which they wait
+    each: int  # slots per client
+    waiting: int = 512  # queue length; beyond it the newcomer is rejected, or a waiter of the client with most
+    patience: float = 120.0  # seconds to wait
     _taken: Counter[str] = field(default_factory=Counter)
     _line: dict[asyncio.Future[None], str] = field(default_factory=dict)
 
     @asynccontextmanager
     async def slot(self, client: str) -> AsyncIterator[Slot]:
-        """Have a slot; FullError when none became free in time, or too many wait."""
+        """Get a slot; FullError if none became free in time, or too many wait."""
         await self._take(client)
         slot = Slot(self, client)
         try:
@@ -56,15 +56,15 @@ class Slots:
             slot.leave()
 
     def free(self, client: str) -> None:
-        """Give a slot of a client's to whoever waits, has fewest, and came first."""
+        """Pass a client's slot to the first waiter of the client with the fewest."""
         self._taken[client] -= 1
         if not self._taken[client]:
-            del self._taken[client]  # strangers' addresses are not remembered
+            del self._taken[client]  # addresses of clients are not kept
         self._serve()
 
     @property
     def taken(self) -> int:
-        """How many are taken."""
+        """The number of slots in use."""
         return self._taken.total()
 
     async def _take(self, client: str) -> None:
@@ -77,16 +77,16 @@ class Slots:
             async with asyncio.timeout(self.patience):
                 await turn
         except BaseException as error:
-            if not turn.done() or turn.cancelled() or turn.exception():  # it may be out of the line already
+            if not turn.done() or turn.cancelled() or turn.exception():  # it may have left the queue already
                 self._line.pop(turn, None)
             else:
-                self.free(client)  # it was given, and there is nobody to have it
+                self.free(client)  # it was granted to a cancelled waiter
             if isinstance(error, TimeoutError):
                 raise FullError from error
             raise
 
     def _give_way(self, client: str) -> bool:
-        """Send away who came last of the client with most in the line, if those are more than `client` would have."""
+        """Reject the last waiter of the client with the most waiters, if those are more than `client` would have."""
         line = Counter(self._line.values())
         most = max(line, key=line.__getitem__, default=client)
         if line[most] <= line[client] + 1:
@@ -101,7 +101,7 @@ class Slots:
         while self._line and self.taken < self.most:
             turn = min(self._line, key=lambda one: self._taken[self._line[one]])
             client = self._line[turn]
-            if turn.done():  # called off, and has not heard of it
+            if turn.done():  # cancelled, and not resumed yet
                 del self._line[turn]
                 continue
             if self._taken[client] >= self.each:
@@ -112,7 +112,7 @@ class Slots:
 
 
 def client_of(address: str) -> str:
-    """Return what tells one client from another: its IPv4 address, or the network of its IPv6 address."""
+    """Return the key of a client: its IPv4 address, or the network of its IPv6 address."""
     try:
         found = ip_address(address)
     except ValueError:

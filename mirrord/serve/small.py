@@ -1,4 +1,4 @@
-"""Small files that were sent a moment ago, in memory: who asks for what many ask for waits for no disk."""
+"""Recently sent small files, in memory: requests for popular files need no disk."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import BinaryIO, Final
 from mirrord.files import LocalFile
 
 SMALL: Final = 64 << 10
-"""Bytes that are read at once, and not sent by threads of their own."""
-_ROOM: Final = 16 << 20  # bytes that are remembered
+"""Largest size in bytes; larger files are sent by threads."""
+_ROOM: Final = 16 << 20  # bytes in memory
 
 
 class SmallFiles:
-    """Remembers a file by where it is and its strong entity tag, with which it always has the same bytes."""
+    """Caches files by location and strong entity tag, which identifies their bytes."""
 
     def __init__(self, room: int = _ROOM) -> None:
-        """Remember at most so many bytes."""
+        """Cache at most this many bytes."""
         self._room = room
         self._kept: OrderedDict[tuple[LocalFile, str], bytes] = OrderedDict()
 
     async def read(self, stored: LocalFile, etag: str | None) -> bytes | None:
-        """Return all of a file of at most `SMALL` bytes; None when it is not there any more, or shorter."""
+        """Return all of a file of at most `SMALL` bytes; None if it is missing or truncated."""
         strong = etag is not None and not etag.startswith("W/")
         key = stored, etag or ""
         if strong and (data := self._kept.get(key)) is not None:
@@ -45,7 +45,7 @@ class SmallFiles:
 
 
 def open_stored(stored: LocalFile) -> BinaryIO | None:
-    """Open a file; None when it is not there any more."""
+    """Open a file; None if it is missing."""
     with suppress(OSError):
         return os.fdopen(os.open(stored.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
     return None

@@ -1,7 +1,7 @@
-"""An answer on its way: what a program writes is kept until its client has read it, so that the program can end.
+"""A spooled answer: a program's output is kept until the client has read it, so that the program can end.
 
-It is kept in memory, and when that is not enough on disk; both are shared by all answers, and bounded. Where neither
-has room, a program waits for its own client, a piece at a time.
+It is kept in memory, then on disk; both are bounded and shared by all answers. If both are full, a program waits for
+its own client, a piece at a time.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from typing import Any, BinaryIO, Final
 from mirrord.blobs.reserve import RESERVE
 
 PIECE: Final = 256 << 10
-"""Bytes of a piece, at most."""
+"""Largest piece in bytes."""
 _EACH: Final = 1 << 20  # bytes of one answer in memory
 
 
 class CutOffError(Exception):
-    """What was written has no proper end."""
+    """The output is incomplete."""
 
 
 @dataclass(slots=True)
 class AnswerRoom:
-    """Room for the answers of a server: bytes that are left in memory, and on disk.
+    """Space for the answers of a server: free bytes in memory and on disk.
 
-    What memory has no room for goes to `folder`, in files without names; None: where temporary files go.
+    Output that does not fit into memory goes to unnamed files in `folder`; None: the default for temporary files.
     """
 
     folder: Path | None = None
@@ -40,14 +40,14 @@ class AnswerRoom:
     _waiting: set[asyncio.Event] = field(default_factory=set)
 
     def freed(self, *, memory: int = 0, disk: int = 0) -> None:
-        """Give room back."""
+        """Return space."""
         self.memory += memory
         self.disk += disk
         for event in self._waiting:
             event.set()
 
     async def change(self) -> None:
-        """Wait until something becomes free, or is read."""
+        """Wait until space becomes free, or something is read."""
         event = asyncio.Event()
         self._waiting.add(event)
         try:
@@ -60,12 +60,12 @@ class Spooled:
     """One answer: one writer, and one reader."""
 
     def __init__(self, room: AnswerRoom) -> None:
-        """Hold nothing yet."""
+        """Begin empty."""
         self._room = room
-        self._pieces: deque[tuple[bytes, int]] = deque()  # older than the file; each with how much of it was counted
+        self._pieces: deque[tuple[bytes, int]] = deque()  # older than the file; each with its counted bytes
         self._counted = 0
         self._file: BinaryIO | None = None
-        self._read = self._written = 0  # in the file, which begins anew when all of it was read
+        self._read = self._written = 0  # in the file, which restarts when all of it was read
         self._turn = asyncio.Lock()
         self._busy: set[asyncio.Future[Any]] = set()
         self._news = asyncio.Event()
@@ -73,7 +73,7 @@ class Spooled:
         self._closed = False
 
     async def put(self, piece: bytes) -> bool:
-        """Keep a piece behind the others when there is room, and say so; CutOffError when nobody will read it."""
+        """Append a piece if there is space, and return whether there was; CutOffError if the reader has left."""
         if self._closed:
             raise CutOffError
         count = len(piece)
@@ -84,17 +84,17 @@ class Spooled:
         elif not await self._append(piece):
             if self._pieces or self._written > self._read:
                 return False
-            self._pieces.append((piece, 0))  # its client waits for it
+            self._pieces.append((piece, 0))  # its client is waiting for it
         self._news.set()
         return True
 
     def end(self, *, whole: bool) -> None:
-        """Say that nothing more comes, and whether what came is all."""
+        """Note the end, and whether the output is complete."""
         self._whole = whole
         self._news.set()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield what comes; a piece counts until the next one is asked for. CutOffError when it ended badly."""
+        """Yield the pieces; a piece counts until the next one is requested. CutOffError if the output is incomplete."""
         while True:
             if self._pieces:
                 piece, counted = self._pieces[0]
@@ -113,19 +113,19 @@ class Spooled:
                 raise CutOffError("the program failed before its output was complete")
 
     def close(self) -> None:
-        """Give all room back; whoever still writes hears that it is of no use."""
+        """Return all space; a writer gets CutOffError."""
         self._closed = True
         self._room.freed(memory=self._counted, disk=self._written)
         self._pieces.clear()
         self._counted = self._read = self._written = 0
-        for task in self._busy:  # of somebody who was called off
+        for task in self._busy:  # of a cancelled caller
             task.add_done_callback(self._shut)
         self._shut()
 
     def _shut(self, _: object = None) -> None:
         if self._file is not None and not self._busy:
             file, self._file = self._file, None
-            asyncio.get_running_loop().run_in_executor(None, file.close)  # gigabytes take their time to go
+            asyncio.get_running_loop().run_in_executor(None, file.close)  # deleting gigabytes takes time
 
     async def _append(self, piece: bytes) -> bool:
         count = len(piece)
@@ -135,7 +135,7 @@ class Spooled:
             self._room.disk -= count
             try:
                 await self._in_thread(self._write, piece)
-            except OSError:  # a full or broken disk is no reason to fail: the program waits for its client
+            except OSError:  # a full or broken disk is no failure: the program waits for its client
                 self._room.freed(disk=count)
                 return False
             except asyncio.CancelledError:

@@ -1,7 +1,6 @@
-"""Health, status, metrics and the page at `/` over HTTP. Probes decide by status code; `?verbose` is for people.
+"""Health, status, metrics and the page at `/` over HTTP. Probes decide by status code; `?verbose` adds text.
 
-Each page is made at most once a second, however many ask: in a thread, the same bytes for all, and of a mirror of
-which nothing changed it is what was written before.
+Each page is rendered in a thread, at most once a second for all clients. The part of an unchanged mirror is reused.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _PROBES: dict[str, Callable[[Health], Verdict]] = {
     "/livez": health.live,
     "/readyz": health.ready,
     "/startupz": health.started,
-    "/healthz": health.ready,  # what Kubernetes called it before 1.16; container health checks still do
+    "/healthz": health.ready,  # the name in Kubernetes before 1.16 and in container health checks
 }
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -48,12 +47,12 @@ _STYLE = (
 )
 
 EVERY: Final = 1.0
-"""Seconds between two makings of one page, at least."""
+"""Minimum seconds between two renderings of a page."""
 
 
 @dataclass(slots=True)
 class _Made:
-    """A page: its bytes and their tag, when its making began, the edition that it shows, and its form in gzip."""
+    """A rendered page: bytes, tag, start time, edition, and its gzip form."""
 
     body: bytes
     etag: str
@@ -62,7 +61,7 @@ class _Made:
     small: asyncio.Task[bytes] | None = None
 
     async def packed(self) -> bytes:
-        """Return it in gzip; it is packed when somebody wants that for the first time, and once."""
+        """Return the gzip form, which is compressed once, on demand."""
         if self.small is None:
             self.small = asyncio.create_task(asyncio.to_thread(gzip.compress, self.body, 1))
         return await asyncio.shield(self.small)
@@ -78,21 +77,21 @@ class Rendered:
         headers: Mapping[str, str],
         every: float = EVERY,
     ) -> None:
-        """Make nothing yet.
+        """Render nothing yet.
 
-        `make` gives the page as it is now, and MUST NOT occupy the event loop for long; `edition` grows whenever
-        something happened that whoever asks afterwards has to see.
+        `make` returns the present page, and MUST NOT block the event loop for long; `edition` grows with each event
+        that later requests have to show.
         """
         self._make, self._edition, self._every = make, edition, every
         self._headers = with_vary({"Cache-Control": "no-cache", **headers}, "Accept-Encoding")
         self._tags = (
             f'"{secrets.token_hex(6)}-{number}"' for number in count()
-        )  # no two pages are alike: they tell the time
+        )  # pages differ always, since they show the time
         self._made: _Made | None = None
         self._making: asyncio.Task[None] | None = None
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Send the page, or 304 to a client that has it."""
+        """Send the page, or 304 if the client has it."""
         made = await self._current()
         headers, small = {**self._headers, "ETag": made.etag}, wants_gzip(request.headers.get("Accept-Encoding"))
         headers = packed(headers) if small else headers
@@ -101,7 +100,7 @@ class Rendered:
         return web.Response(body=await made.packed() if small else made.body, headers=headers)
 
     async def close(self) -> None:
-        """Make no more."""
+        """Stop rendering."""
         if self._making is not None:
             self._making.cancel()
             await asyncio.wait((self._making,))
@@ -112,7 +111,7 @@ class Rendered:
             if self._making is None:
                 self._making = asyncio.create_task(self._next())
                 self._making.add_done_callback(self._ended)
-            await asyncio.shield(self._making)  # who leaves takes nothing away from the others
+            await asyncio.shield(self._making)  # a cancelled client must not affect others
         return self._made
 
     async def _next(self) -> None:
@@ -126,26 +125,26 @@ class Rendered:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._making = None
         if not task.cancelled():
-            task.exception()  # whoever waits gets it
+            task.exception()  # the waiters get it
 
 
 class View(Protocol):
-    """What may be looked at."""
+    """The data of the pages."""
 
     def health(self) -> Health:
-        """Return how the process is."""
+        """Return the health of the process."""
 
     async def status(self) -> Status:
-        """Return how the mirrors are; never fails, not even without a record."""
+        """Return the state of the mirrors; never fails, not even without a record."""
 
     async def metrics(self) -> bytes:
         """Return all series as text."""
 
     def edition(self) -> int:
-        """Return a number that grows when a run begins or ends, and at a reload: who asks afterwards sees that."""
+        """Return a number that grows when a run begins or ends, and at a reload: later requests show that."""
 
     def services(self) -> Services:
-        """Return the services that are current."""
+        """Return the current services."""
 
     @property
     def fronts(self) -> Mapping[str, Serves]:
@@ -153,10 +152,10 @@ class View(Protocol):
 
 
 class Fragments:
-    """What is shown of each mirror in one form: written anew only when its status is another one."""
+    """The fragment of each mirror in one format, rendered again only when its status has changed."""
 
     def __init__(self, write: Callable[[MirrorStatus], str]) -> None:
-        """Begin with nothing."""
+        """Begin empty."""
         self._write = write
         self._written: Mapping[str, tuple[MirrorStatus, bytes]] = {}
 
@@ -172,7 +171,7 @@ class Fragments:
 
 
 def page(status: Status, rows: Fragments) -> bytes:
-    """Write the page."""
+    """Render the page."""
     problem = status.configuration_error
     warning = f'<p class="bad">The last reload was refused: {escape(problem)}</p>' if problem else ""
     head = (
@@ -192,7 +191,7 @@ def page(status: Status, rows: Fragments) -> bytes:
 
 
 def rows_of(mirror: MirrorStatus) -> str:
-    """Write the rows of a mirror and its targets on the page."""
+    """Render the rows of a mirror and its targets."""
     running, state = mirror.running, mirror.state
     if running is not None:
         state = f"running: {running.done} of {running.steps} steps" if running.steps is not None else "running"
@@ -236,12 +235,12 @@ class StatusPages:
         }
 
     def pages(self) -> Mapping[str, Handler]:
-        """Return what answers GET and HEAD, by raw path."""
+        """Return the handlers of GET and HEAD by raw path."""
         probes = {path: self._probe(check) for path, check in _PROBES.items()}
         return {**probes, **{path: rendered.answer for path, rendered in self._pages.items()}}
 
     async def close(self, _: web.Application) -> None:
-        """Leave nothing running."""
+        """Stop rendering."""
         for rendered in self._pages.values():
             await rendered.close()
 
@@ -258,11 +257,11 @@ class StatusPages:
 
 
 def document(status: Status, lines: Fragments) -> bytes:
-    """Write a status as JSON, each mirror on a line of its own."""
+    """Encode a status as JSON, each mirror on its own line."""
     head = json.dumps(status_document(replace(status, mirrors=()))).removesuffix("]}")
     return b"".join([head.encode(), b"\n", b",\n".join(lines.of(status.mirrors)), b"\n]}\n"])
 
 
 def line_of(mirror: MirrorStatus) -> str:
-    """Write the line of a mirror in the document."""
+    """Encode the line of a mirror."""
     return json.dumps(mirror_document(mirror))

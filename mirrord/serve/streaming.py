@@ -1,4 +1,4 @@
-"""Sends what comes piece by piece, as fast as a client takes it, and stops when the client is gone."""
+"""Streams pieces as fast as a client reads, and stops when it disconnects."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ async def send_stream(
     broken: Callable[[Exception], None],
     stall: float = STALL,
 ) -> web.StreamResponse:
-    """Send what comes, each piece when the one before was taken, and close it; what it raises first is raised.
+    """Send each piece when the previous one was read, then close the source; an error before the first piece is raised.
 
-    Behind the first piece nobody can be told of an error but by the end of the connection: `broken` hears of it.
+    After the first piece an error can only end the connection: `broken` is called with it.
     """
     async with aclosing(pieces):
         first = await _next(pieces)
@@ -32,7 +32,7 @@ async def send_stream(
         try:
             with _watched(request, stall) as progress:
                 while first is not None:
-                    if first:  # an empty one would end the answer
+                    if first:  # an empty piece would end the answer
                         progress.waits = True
                         progress.sent(monotonic())
                         await answer.write(first)
@@ -40,7 +40,7 @@ async def send_stream(
                     first = await _next(pieces)
         except ConnectionError:
             abort(request)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client must not take this for whole
+        except Exception as error:  # noqa: BLE001 - the client must not regard this as complete
             abort(request)
             broken(error)
     return answer
@@ -49,13 +49,13 @@ async def send_stream(
 async def _next(pieces: AsyncGenerator[bytes, None]) -> bytes | None:
     try:
         return await anext(pieces, None)
-    except OSError as error:  # of whoever makes them, and not of this client's connection
+    except OSError as error:  # from the source, not from this client's connection
         raise BrokenError(str(error)) from error
 
 
 @contextlib.contextmanager
 def _watched(request: web.Request, stall: float) -> Iterator[ConnectionProgress]:
-    """Look now and then at a client that is waited for; the connection of one that stopped reading is ended."""
+    """Check a client periodically while waiting for it; disconnect it if it stopped reading."""
     transport = request.transport
     connection = transport.get_extra_info("socket") if transport is not None else None
     if connection is None or transport is None:
@@ -63,7 +63,7 @@ def _watched(request: web.Request, stall: float) -> Iterator[ConnectionProgress]
     progress = ConnectionProgress(connection.fileno(), monotonic())
 
     async def looks() -> None:
-        with contextlib.suppress(OSError):  # it is gone: whoever writes hears of it
+        with contextlib.suppress(OSError):  # disconnected: the writer gets the error
             while True:
                 await asyncio.sleep(stall / LOOKS)
                 if progress.waits and progress.stopped(monotonic(), stall):
@@ -77,7 +77,7 @@ def _watched(request: web.Request, stall: float) -> Iterator[ConnectionProgress]
 
 
 async def attended(request: web.Request, work: Awaitable[web.StreamResponse]) -> web.StreamResponse:
-    """Return what `work` returns, which is called off when the client leaves."""
+    """Return the result of `work`, which is cancelled when the client leaves."""
     working, gone = asyncio.ensure_future(work), asyncio.create_task(departure(request))
     try:
         await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -89,6 +89,6 @@ async def attended(request: web.Request, work: Awaitable[web.StreamResponse]) ->
 
 
 def abort(request: web.Request) -> None:
-    """End the connection, so that nobody takes what was sent for whole."""
+    """Abort the connection, so that the client does not regard the answer as complete."""
     if request.transport is not None:
         request.transport.abort()

@@ -1,4 +1,4 @@
-"""The port: what a syncer must offer, and what it may offer besides.
+"""The port: what a syncer must and may offer.
 
 A syncer is a folder under `mirrord.syncers` (or anywhere) and one line in the entry-point group
 `mirrord.syncers.v1`, whose name is the kind and whose value is a `Syncer`.
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
     from mirrord.wire.host import HostBook
 
 Models = tuple[type["BaseModel"], type["BaseModel"]]
-"""Of a mirror's own keys, and of a target's."""
+"""The models of a mirror's own keys, and of a target's."""
 
 OnReceipt = Callable[[Receipt], None]
-"""Hears how a step ended."""
+"""Called with the receipt of each step."""
 
 
 @runtime_checkable
 class Session(Protocol):
-    """One run in progress; holds what its batches share."""
+    """One run in progress, with the state that its batches share."""
 
     async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
-        """Do the steps of one group; tell one receipt each, as soon as its step has ended.
+        """Execute the steps of one group; report one receipt each, as soon as its step has ended.
 
-        What is done for many groups together may end after this has returned, but not after the context of `open`
-        was left in order.
+        Work for many groups together may end after this has returned, but not after the context of `open` has exited
+        normally.
 
-        MUST NOT raise for what befalls a single target: that is a receipt. Raises `MirrordError`
-        when the whole batch cannot be done (the source is gone). MUST be cancellable at every
-        await, and then leave no target half published.
+        MUST NOT raise for a failure of a single target: that is a receipt. Raises `MirrordError`
+        if the whole batch fails (the source is gone). MUST be cancellable at every await, and
+        then leave no target partially published.
         """
 
     @property
@@ -55,12 +55,12 @@ class Session(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Restores:
-    """How what runs overwrote and deleted is brought back.
+    """How overwritten and deleted content is restored.
 
     Attributes:
-        backups: lists it, the newest first, and what was brought back and overrides upstream.
+        backups: lists backups, newest first, including restored ones that override upstream.
         restore: lets a backup override upstream from the next run on, or with `release=True` no longer; raises
-            `UsageError` when there is none of that name.
+            `UsageError` if no backup has that name.
     """
 
     backups: Callable[[Mirror, Services], Awaitable[Sequence[Backup]]]
@@ -69,33 +69,33 @@ class Restores:
 
 @dataclass(frozen=True, slots=True)
 class Syncer:
-    """What an artifact kind offers, as functions without a state of their own; what has a default need not be offered.
+    """An artifact kind, as functions without state; those with a default are optional.
 
     Attributes:
-        kind: the word in `kind:`; equals the entry point's name.
+        kind: the value of `kind:`; equals the entry point's name.
         models: returns the pydantic models of a mirror's own keys (`from` and more) and of a target's besides `kind`
             and `to`; frozen, `extra="forbid"`. Called where a configuration is read.
-        places: returns the origin and, by target name, where it goes; canonical, for people and cross-checks. MUST be
-            pure, and MUST raise `ConfigError` for an origin or a target that it cannot parse.
-        survey: looks at the source and at the targets, reading as little as possible, and writes nothing; what it
-            returns is opaque to everybody but `plan`.
-        plan: decides every step, each with its reason, once a run. MUST be pure and deterministic. What `open` needs
-            besides the steps goes into `Plan.decisions`.
-        open: begins to execute what was planned; leaving the context releases everything, also after an error.
+        places: returns the origin and the address of each target by name, in canonical form. MUST be pure, and MUST
+            raise `ConfigError` for an origin or a target that it cannot parse.
+        survey: reads as little as possible of the source and the targets, and writes nothing; its result is opaque to
+            all but `plan`.
+        plan: decides every step with its reason, once a run. MUST be pure and deterministic. Further input for `open`
+            goes into `Plan.decisions`.
+        open: begins to execute a plan; leaving the context releases everything, also after an error.
         measured: returns the plan with the sizes of what would be copied, as far as the source knows them, where asking
             costs requests: for `mirrord plan --sizes`.
-        publishing: returns the mirror with its source replaced by one build; the rest of the corridor stays the same.
-        restores: of a kind that keeps what its runs overwrite and delete.
-        remarks: says what is wrong with programs of this machine that the kind depends on, a sentence each, to whoever
-            has that many mirrors of it.
-        ignored_keys: says which keys under `hosts:` those programs cannot obey for a mirror, and what looks like a slip
-            in its addresses, a sentence each; no I/O.
+        publishing: returns the mirror with its source replaced by one build.
+        restores: for a kind that keeps backups of what its runs overwrite and delete.
+        remarks: returns problems with local programs that the kind needs, a sentence each, given the number of its
+            mirrors.
+        ignored_keys: returns which keys under `hosts:` those programs cannot apply to a mirror, and likely mistakes in
+            its addresses, a sentence each; no I/O.
         hosts: returns the hosts that a mirror's `from` and its targets name, as `HostBook` spells them. A kind without
             it needs every entry of `hosts:`, and none is reported as unused. MUST be pure.
         front: serves the content of `local` over HTTP.
-        address: returns where clients get what `local` has of a mirror, below `settings.url`; goes with `front`. Pure.
-        held: looks what names of the ledger stand for at a target: digests, None for nothing. A kind that moves names
-            of its own SHOULD offer it: what a crash left open is settled by that.
+        address: returns the URL of a mirror's `local` content, below `settings.url`; needs `front`. Pure.
+        held: returns the digests of names of the ledger at a target, None for a missing one. A kind that moves names
+            SHOULD offer it: it settles the moves that a crash left open.
     """
 
     kind: str
@@ -120,7 +120,7 @@ class Syncer:
         return self.models()[0]
 
     def served_at(self, mirror: Mirror, url: str) -> str:
-        """Return where clients get what mirrord itself has of a mirror, or "" without `local` or `url`."""
+        """Return the URL of a mirror's `local` content, or "" without `local` or `url`."""
         served = any(target.name == LOCAL for target in mirror.targets)
         return self.address(mirror, url) if self.address and served and url else ""
 
@@ -137,7 +137,7 @@ def load_syncers() -> Mapping[str, Syncer]:
     """Find all installed syncers.
 
     Raises:
-        ConfigError: one is none; names the entry point and what to do.
+        ConfigError: one is invalid; names the entry point and the fix.
     """
     found: dict[str, Syncer] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):

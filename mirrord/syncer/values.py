@@ -1,4 +1,4 @@
-"""The values that a syncer is given and returns."""
+"""The values that a syncer receives and returns."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 _Made = TypeVar("_Made")
 
 LOCAL = "local"
-"""Name of the built-in target of every kind: kept by mirrord and served by it."""
+"""Name of the built-in target of every kind: stored and served by mirrord."""
 
 
 class BlobLocations:
-    """A bounded memory, for the life of the process: a wrong guess costs one request, no harm."""
+    """A bounded cache for the life of the process; a wrong entry costs one request."""
 
     def __init__(self, most: int = 100_000) -> None:
-        """Remember at most `most` pairs of host and digest; the default takes about 30 MB."""
+        """Cache at most `most` pairs of host and digest; the default takes about 30 MB."""
         self._most = most
         self._seen: OrderedDict[tuple[str, Digest], str] = OrderedDict()
 
     def saw(self, host: str, digest: Digest, repository: str) -> None:
-        """Remember that `repository` at `host` holds `digest`."""
+        """Note that `repository` at `host` has `digest`."""
         self._seen[host, digest] = repository
         self._seen.move_to_end((host, digest))
         if len(self._seen) > self._most:
             self._seen.popitem(last=False)
 
     def other(self, host: str, digest: Digest, repository: str) -> str | None:
-        """Return another repository at `host` that held `digest`, or None."""
+        """Return another repository at `host` that had `digest`, or None."""
         found = self._seen.get((host, digest))
         return found if found != repository else None
 
@@ -65,7 +65,7 @@ class Schedule:
 
     every: float | None = None  # seconds between runs
     cron: str | None = None  # five fields
-    timezone: str = "UTC"  # IANA name in which `cron` is meant
+    timezone: str = "UTC"  # IANA name of the time zone of `cron`
     jitter: float = 0.0  # at most this many seconds are added at random to each start
 
 
@@ -77,11 +77,11 @@ class Mirror:
     kind: str
     spec: Any  # the syncer's own part (as its `spec` reads it): `from` and what it adds
     targets: tuple[Target, ...]  # at least one, names unique
-    schedule: Schedule | None = None  # None means only when asked
+    schedule: Schedule | None = None  # None means on command only
     deadline: float = 6 * 3600.0  # seconds after which a run is cancelled
     trust: float = 12 * 3600.0  # seconds for which a digest recorded at a target is trusted without asking again
-    allow: bool = False  # this one run goes on in spite of the guard against accidents at the source (`sync --allow`)
-    publication: Publication | None = None  # what this one run publishes instead of the mirror's own source, or None
+    allow: bool = False  # this run overrides the guard against accidents at the source (`sync --allow`)
+    publication: Publication | None = None  # what this run publishes instead of the mirror's own source, or None
     origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)
 
 
@@ -90,88 +90,88 @@ class Publication:
     """A request to publish one build now (`mirrord publish`)."""
 
     source: str  # `oci:DIR`, `docker-archive:FILE` or a reference
-    names: tuple[str, ...]  # what to call it at every target, the one that stays first
-    if_newest: bool = False  # names that move are left alone where they stand for something newer
-    number: int = 0  # of all publishes to the mirror, in the order in which they were accepted; 0 until then
-    accepted: datetime | None = None  # when that was
+    names: tuple[str, ...]  # its names at every target, the fixed one first
+    if_newest: bool = False  # moving names are left alone where they point to a newer build
+    number: int = 0  # sequence number among the publishes to the mirror, by acceptance; 0 until then
+    accepted: datetime | None = None  # time of acceptance
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """Something that a run overwrote or deleted."""
+    """A backup of what a run overwrote or deleted."""
 
-    name: str  # what people call it, to bring it back; unique in its mirror; "" when nothing was kept of it
-    item: str  # the item that it was
-    digest: str  # its content then
-    why: str  # one clause: when, and what became of it
+    name: str  # its name for a restore, unique in its mirror; "" if nothing was kept
+    item: str  # the item
+    digest: str  # its digest
+    why: str  # one clause: when and how it was replaced
 
 
 class Facts(Protocol):
-    """What a kind must find again at the next run: losing it costs requests, or a deletion that waits a run."""
+    """Facts that a kind stores for the next run: losing them costs requests, or delays a deletion by a run."""
 
     async def recall(self, mirror: str, name: str) -> Mapping[str, str]:
-        """Return what was noted of a mirror under `name`; nothing when that never was.
+        """Return the facts of a mirror under `name`; empty if there are none.
 
         Raises:
             StorageError: it cannot be read.
         """
 
     async def note(self, mirror: str, name: str, facts: Mapping[str, str]) -> None:
-        """Replace what is noted under `name`, durably; costs no write when that is noted already.
+        """Replace the facts under `name`, durably; unchanged facts cost no write.
 
         Raises:
-            StorageError: it cannot be written; what was noted before is still there.
+            StorageError: they cannot be written; the old facts remain.
         """
 
 
 class Ledger(Protocol):
-    """Where is written down which names a run moves; bound to its mirror and to the run."""
+    """Records which names a run moves; bound to its mirror and run."""
 
     def moving(
         self, target: str, names: Mapping[str, tuple[str | None, str | None]]
     ) -> AbstractAsyncContextManager[dict[str, Settled]]:
-        """Write down that names are moved at a target, before they are, and when the context ends what came of it.
+        """Record moves of names at a target before they happen, and their outcomes when the context ends.
 
-        All of them are done then, but for those of which the given dictionary says something else. When the context
-        ends with an error, what it does not mention stays open until somebody has looked.
+        The outcome is done, except where the yielded dictionary has another one. If the context ends with an error, the
+        moves that are not in it stay open until they are checked.
 
         Args:
             target: its name in the configuration.
-            names: name → what it stands for now, and what it shall stand for (None for nothing).
+            names: name → its digest now and after the move (None for none).
         """
 
 
 class NoLedger:
-    """Where nothing is written down, since there is no state."""
+    """A ledger without state, which records nothing."""
 
     def moving(self, *_: object) -> AbstractAsyncContextManager[dict[str, Settled]]:
-        """Write down nothing."""
+        """Record nothing."""
         return nullcontext({})
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a syncer may use of the program; built by the composition root, the same for all runs."""
+    """The services for syncers; built by the composition root, the same for all runs."""
 
     http: Http  # the only way to other machines
-    spools: SpoolPool  # read once, write N: blobs on their way
-    events: Events  # tell what happens
-    scratch: Path  # an existing folder for temporary files; swept at start
-    blobs: BlobStore | None = None  # content of the `local` targets by digest, or None where there is no state
-    repositories: Repositories | None = None  # names of the `local` targets, or None where there is no state
-    # an existing folder that lasts, or None where there is no state; each kind has its own folder below it
+    spools: SpoolPool  # blobs in transfer: read once, write N
+    events: Events  # listeners
+    scratch: Path  # an existing folder for temporary files; emptied at start
+    blobs: BlobStore | None = None  # content of the `local` targets by digest, or None without state
+    repositories: Repositories | None = None  # names of the `local` targets, or None without state
+    # an existing permanent folder with a subfolder per kind, or None without state
     keep: Path | None = None
-    # which repositories at a host hold a blob, for mounts
+    # which repositories at a host have a blob, for mounts
     locations: BlobLocations = field(default_factory=BlobLocations)
-    # what is configured, by kind, for fronts; a run has its own mirror. New after a reload.
+    # the configured mirrors by kind, for fronts; replaced by a reload
     mirrors: Mapping[str, Sequence[Mirror]] = field(default_factory=dict)
-    facts: Facts | None = None  # what is remembered between runs, or None where there is no state
-    ledger: Ledger = field(default_factory=NoLedger)  # where a run writes down what it moves
-    # what kinds share between runs (`once`); lasts as long as the program, over reloads of the configuration
+    facts: Facts | None = None  # facts stored between runs, or None without state
+    ledger: Ledger = field(default_factory=NoLedger)  # where a run records its moves
+    # what kinds share between runs (`once`), for the life of the process, across reloads
     made: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, make: Callable[[Services], _Made]) -> _Made:
-        """Return what `make` made when it was first asked for; only these services know of it."""
+        """Return the result of the first call of `make`, cached in these services."""
         if make not in self.made:
             self.made[make] = make(self)
         made: _Made = self.made[make]
