@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mirrord.errors import RefusedError, UnreachableError
+from mirrord.errors import MirrordError, RefusedError, UnreachableError
 from mirrord.wire.http.message import HttpRequest, Limits, Upload, WireRequest
 from mirrord.wire.http.transport import AiohttpTransport, Route
 
@@ -156,3 +157,25 @@ async def test_what_comes_while_nothing_is_asked_ends_its_connection(raw: Any, c
         answer = await http.fetch(HttpRequest("GET", server.url, server.host))
         released.set()
         assert (answer.body, await asyncio.wait_for(closed.get(), 10), server.connections) == (b"ok", b"", count)
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"])
+async def test_a_host_that_reads_nothing_keeps_no_connection_open(raw: Any, client: Any, answer: bytes) -> None:
+    """Bytes that it does not take are thrown away with the connection: each one left would be a file descriptor."""
+
+    async def content() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield bytes(1 << 20)
+
+    async def talk(reader: Any, writer: Any) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await asyncio.Event().wait()
+
+    server, http = await raw(talk), client(None, Limits(stall=0.3, attempts=1))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(MirrordError):
+            await http.fetch(HttpRequest("PUT", server.url, server.host, body=Upload(64 << 20, content)))
+    await asyncio.sleep(0)  # sockets are closed one turn after their connections
+    assert len(list(Path("/proc/self/fd").iterdir())) - before == server.connections == 3  # the ends of the server

@@ -135,16 +135,18 @@ class Exchange:
 
     async def aclose(self) -> None:
         """Give the connection back, or close it when something of the body or of the answer is left."""
-        if self._writing is None or (self._writing.done() and getattr(self._request.body, "finished", True)):
+        sent = self._writing is None or (self._writing.done() and getattr(self._request.body, "finished", True))
+        if sent and not self._protocol.should_close:
             self._protocol.pooled = True
             self._connection.release()
         else:  # answered in the middle of an upload: what follows on this connection would still be body
             self.abort()
 
     def abort(self) -> None:
-        """Close the connection at once."""
+        """Close the connection at once: a host that reads nothing would keep it open for what is not sent yet."""
         if self._writing is not None:
             self._writing.cancel()
+        self._protocol.abort()
         self._connection.close()
 
 
