@@ -1,15 +1,20 @@
 """What goes over a connection, byte by byte, and when a connection is used again."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mirrord.errors import MirrordError, RefusedError, UnreachableError
+from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.message import HttpRequest, Limits, Upload, WireRequest
 from mirrord.wire.http.transport import AiohttpTransport, Route
+from mirrord.wire.proxy import Proxy
+from mirrord.wire.secret import Credential, Secret
 
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -179,3 +184,24 @@ async def test_a_host_that_reads_nothing_keeps_no_connection_open(raw: Any, clie
             await http.fetch(HttpRequest("PUT", server.url, server.host, body=Upload(64 << 20, content)))
     await asyncio.sleep(0)  # sockets are closed one turn after their connections
     assert len(list(Path("/proc/self/fd").iterdir())) - before == server.connections == 3  # the ends of the server
+
+
+@pytest.mark.parametrize(("insecure", "connections"), [(True, 1), (False, 2)])
+async def test_any_password_goes_to_a_proxy_in_utf_8(raw: Any, client: Any, insecure: bool, connections: int) -> None:
+    """As all other passwords go, on every request or with `CONNECT`; it asks for no connection of its own."""
+    logins: list[bytes] = []
+
+    async def talk(reader: Any, writer: Any) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            logins.extend(line for line in head.split(b"\r\n") if line.lower().startswith(b"proxy-authorization"))
+            writer.write(_OK if insecure else b"HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+
+    server = await raw(talk)
+    proxy = Proxy(server.url, Credential("mé", Secret("50 € @:/%")))
+    http = client(HostBook({"r.test": HostPolicy("r.test", insecure=insecure, proxy=proxy)}), Limits(attempts=1))
+    request = HttpRequest("GET", f"http{'' if insecure else 's'}://r.test/", "r.test")
+    for _ in range(2):
+        with nullcontext() if insecure else pytest.raises(UnreachableError, match="status 503"):
+            await http.fetch(request)
+    expected = base64.b64encode("mé:50 € @:/%".encode())
+    assert (logins, server.connections) == ([b"Proxy-Authorization: Basic " + expected] * 2, connections)

@@ -111,7 +111,9 @@ class AiohttpTransport:
 
     def __init__(self, route: Route, limits: Limits, resolver: AbstractResolver | None = None) -> None:
         self._route, self._limits, self._resolver = route, limits, resolver
-        self._proxy = URL(route.proxy.full()) if route.proxy else None
+        self._proxy = URL(route.proxy.url) if route.proxy else None
+        login = route.proxy.login if route.proxy else None  # aiohttp would write it in Latin-1, or not at all
+        self._login = {"Proxy-Authorization": login.basic} if login else {}
         self._connector: _Connector | None = None
         self._tls: asyncio.Future[ssl.SSLContext] | None = None
         self._dials: dict[tuple[str, str], aiohttp.ClientRequest] = {}
@@ -127,7 +129,7 @@ class AiohttpTransport:
             connection = await self._connected(dial)
             exchange = Exchange(connection, request)
             try:
-                await exchange.start(*self._head(dial, scheme, request), silence)
+                await exchange.start(*self._head(scheme, request), silence)
             except BaseException:
                 exchange.abort()
                 raise
@@ -163,17 +165,18 @@ class AiohttpTransport:
         loop = asyncio.get_running_loop()
         if len(self._dials) >= _MOST_DIALS:  # strangers redirect to wherever they like
             self._dials.clear()
-        dial = self._dials[scheme, authority] = aiohttp.ClientRequest("GET", url, ssl=tls, proxy=self._proxy, loop=loop)
+        headers = {"Host": authority, **self._login}  # with the host, which aiohttp would add, and ask for another pool
+        dial = aiohttp.ClientRequest("GET", url, ssl=tls, proxy=self._proxy, proxy_headers=headers, loop=loop)
+        self._dials[scheme, authority] = dial
         return dial
 
-    def _head(self, dial: aiohttp.ClientRequest, scheme: str, request: WireRequest) -> tuple[str, dict[str, str]]:
+    def _head(self, scheme: str, request: WireRequest) -> tuple[str, dict[str, str]]:
         """Return the target of the request line, and the headers that depend on the way (RFC 9112 section 3.2)."""
         path = request.url[len(scheme) + 3 + len(request.authority) :]
         target, headers = path if path.startswith("/") else f"/{path}", {"Host": request.authority}
         if self._proxy is None or scheme == "https":
             return target, headers
-        login = dial.headers.get("Proxy-Authorization")  # put there by the connector
-        return f"http://{request.authority}{target}", headers | ({"Proxy-Authorization": login} if login else {})
+        return f"http://{request.authority}{target}", headers | self._login
 
     async def _context(self) -> ssl.SSLContext:
         if self._tls is None:
