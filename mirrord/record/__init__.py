@@ -1,1 +1,1 @@
-"""Room 4: remember. Importing this package costs nothing: the database library is loaded when a record is opened."""
+"""Stage 4, record. Importing this package is cheap: the database library is loaded when a record is opened."""

@@ -1,4 +1,4 @@
-"""Opening the database file: settings, checks, tables, and what its errors mean. Blocking."""
+"""Opens the database file: settings, checks, tables, and the mapping of its errors. Blocking."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DAMAGE = ("malformed", "not a database", "file is encrypted", "unsupported file
 
 
 def bring_up(link: Connection, path: Path) -> None:
-    """Make the tables, or those that an older record lacks; StorageError and no change when that cannot be done."""
+    """Create or migrate the tables; StorageError and no change if that fails."""
     there = inspect(link).has_table(alembic_version.name)
     version = link.execute(select(alembic_version.c.version_num)).scalar() if there else None
     if version == REVISION:
@@ -57,23 +57,23 @@ def bring_up(link: Connection, path: Path) -> None:
 
 
 class DamagedError(StorageError):
-    """The file holds no database that can be read."""
+    """The file is not a readable database."""
 
 
 class UnwritableError(StorageError):
-    """The disk, or somebody else's lock, kept a change from being made; another time it may be."""
+    """The disk or a lock prevented a change; a retry may work."""
 
 
 def open_engine(path: Path) -> Engine:
-    """Return an engine with one connection to a healthy database at `path`, made when missing.
+    """Return an engine with one connection to a healthy database at `path`, created if missing.
 
     Raises:
-        DamagedError: `quick_check` found damage, or it is no database.
-        StorageError: anything else that keeps it from being used.
+        DamagedError: `quick_check` found damage, or it is not a database.
+        StorageError: it cannot be used for another reason.
     """
     if path.exists() and not path.is_file():
         raise StorageError(f"{path}: not a file; move it away and mirrord creates a new one")
-    with contextlib.suppress(OSError):  # SQLite says it better
+    with contextlib.suppress(OSError):  # SQLite has the better message
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=StaticPool)
     mounts = ""
@@ -81,12 +81,12 @@ def open_engine(path: Path) -> Engine:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
     journal = "TRUNCATE" if on_network(path, mounts) else "WAL"
     event.listen(engine, "connect", partial(_prepare, journal))
-    # A deferred transaction fails half-way when it cannot become a writer; this one waits at its start.
+    # A deferred transaction fails in the middle if it cannot become a writer; this one waits at its start.
     event.listen(engine, "begin", lambda link: link.exec_driver_sql("BEGIN IMMEDIATE"))
     event.listen(engine, "before_cursor_execute", _written_out, retval=True)
     try:
         with storage_errors(path), engine.connect() as link:
-            # The first row is "ok", or the first thing that is wrong.
+            # The first row is "ok" or the first error.
             verdict = str(link.exec_driver_sql("PRAGMA quick_check(1)").scalar())
         if verdict != "ok":
             raise DamagedError(f"{path}: damaged: {verdict[:200]}")  # noqa: TRY301 - one place disposes the engine
@@ -98,7 +98,7 @@ def open_engine(path: Path) -> Engine:
 
 @contextmanager
 def unsynchronised(engine: Engine) -> Iterator[None]:
-    """Let commits not wait for the disk, where there is a log: a later one that waits brings them there as well."""
+    """With a write-ahead log, let commits not wait for the disk: a later synchronised one flushes them as well."""
     with contextlib.closing(engine.raw_connection()) as link:
         cursor = link.cursor()
         relaxed = cursor.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -110,7 +110,7 @@ def unsynchronised(engine: Engine) -> Iterator[None]:
 
 
 def _written_out(_: object, __: object, statement: str, parameters: Any, ___: object, many: bool) -> tuple[str, Any]:  # noqa: FBT001 - SQLAlchemy's order
-    """Escape halves of surrogate pairs: strangers' names and words hold them, and no text of a database can."""
+    """Escape unpaired surrogates: names and texts from other hosts may have them, and no database can store them."""
     return statement, [tuple(map(_storable, row)) for row in parameters] if many else tuple(map(_storable, parameters))
 
 
@@ -120,7 +120,7 @@ def _storable(value: Any) -> Any:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what the database raises into `StorageError`, naming the file."""
+    """Turn database errors into `StorageError` with the file name."""
     try:
         yield
     except DatabaseError as error:
@@ -136,10 +136,10 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def on_network(path: Path, mounts: str) -> bool:
-    """Say whether `path` is on a network file system, by the text of `/proc/self/mountinfo` (proc(5)).
+    """Return whether `path` is on a network file system, by `/proc/self/mountinfo` (proc(5)).
 
-    A write-ahead log needs memory that all who open the file share; across a network there is none, and SQLite
-    does not notice (its "wal.html", section 1).
+    A write-ahead log needs memory shared by all processes with the file open; across a network there is none, and
+    SQLite does not detect that (its "wal.html", section 1).
     """
     place = str(path.absolute())
     best, kind = "", ""
@@ -152,7 +152,7 @@ def on_network(path: Path, mounts: str) -> bool:
 
 
 def _prepare(journal: str, connection: Any, _: object) -> None:  # the driver's own connection
-    # The driver begins its own transactions otherwise, deferred and too late (SQLAlchemy's SQLite notes).
+    # Otherwise the driver begins its own transactions, deferred and too late (SQLAlchemy's SQLite notes).
     connection.isolation_level = None
     # NORMAL may lose the last run in a power cut.
     settings = (f"busy_timeout = {_BUSY_MILLISECONDS}", f"journal_mode = {journal}", "synchronous = FULL")

@@ -1,4 +1,4 @@
-"""The ledger as one run writes it: which names it moves at which target, and what came of that."""
+"""The ledger of one run: which names it moves at which target, and the outcomes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mirrord.record.store import Store
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Services
 
-_MANY: Final = 100  # names, which take some tenths of a millisecond
+_MANY: Final = 100  # names; they take some tenths of a millisecond
 PATIENCE: Final = 20.0
-"""Seconds for a look at a target that left something open; who does not answer is asked at the next run."""
+"""Seconds for checking open moves at a target; without an answer the next run checks them."""
 
 
 class RunLedger:
-    """Fulfils `Ledger` for one run of one mirror; `places` are the addresses of its targets."""
+    """Implements `Ledger` for one run of one mirror; `places` are the addresses of its targets."""
 
     def __init__(
         self, store: Store, mirror: str, run: datetime, places: Mapping[str, str], clock: Callable[[], datetime]
@@ -36,11 +36,11 @@ class RunLedger:
     ) -> AsyncIterator[dict[str, Settled]]:
         """See `Ledger.moving`.
 
-        What only adds or moves is done also when the disk does not let it be written down: a mirror needs no record to
-        be right, and what is in no ledger is nothing that we would ever take away.
+        Additions and moves happen even if they cannot be recorded: a mirror is correct without a record, and a name
+        that is in no ledger is never deleted.
 
         Raises:
-            StorageError: something is to be deleted, and that cannot be written down.
+            StorageError: a deletion cannot be recorded.
         """
         if not names:
             yield {}
@@ -70,17 +70,17 @@ class RunLedger:
             ended = await _aside(
                 lambda: [replace(one, outcome=end) for one, end in ends if end is not Settled.OPEN], names
             )
-            with suppress(StorageError):  # it stays open then, and is looked at
+            with suppress(StorageError):  # it stays open, and is checked later
                 await self._store.settle(ended)
 
 
 async def _aside(make: Callable[[], list[LedgerEntry]], names: Sized) -> list[LedgerEntry]:
-    """Return what `make` makes; of many thousand names beside the event loop."""
+    """Return the result of `make`; for many names in a thread."""
     return await asyncio.to_thread(make) if len(names) > _MANY else make()
 
 
 async def settle(mirror: Mirror, syncer: Syncer, services: Services, store: Store) -> None:
-    """Look what came of moves that a crash or an error left open; what cannot be seen now stays open."""
+    """Settle moves that a crash or an error left open; those that cannot be checked now stay open."""
     left = defaultdict[str, list[LedgerEntry]](list)
     for entry in await store.moves(mirror.name, unsettled=True):
         left[entry.target].append(entry)
@@ -95,7 +95,7 @@ async def settle(mirror: Mirror, syncer: Syncer, services: Services, store: Stor
                 async with asyncio.timeout(PATIENCE):
                     found = await syncer.held(mirror, targets[name], services, names)
             except (MirrordError, TimeoutError):
-                return  # nobody can say now
+                return  # unknown for now
         await store.settle([replace(entry, outcome=outcome(entry, found)) for entry in entries])
 
     def outcome(entry: LedgerEntry, found: Mapping[str, str | None]) -> Settled:

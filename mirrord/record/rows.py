@@ -36,12 +36,12 @@ from mirrord.record.tables import micros, row_of, value_of
 _T = TypeVar("_T")
 
 OPEN: Final = text("outcome = 'open'")
-"""Selects what is open; written out, so that the index of such rows alone is used."""
-_STEP: Final = 500  # names that are forgotten at once, so that no run waits long for it
+"""Selects open entries; a literal, so that the partial index is used."""
+_STEP: Final = 500  # names deleted in one go, so that no run waits long
 _INTENT = insert(tables.ledger).values(
     {name: bindparam(name) for name in tables.ledger.c.keys() if name != "id"}  # noqa: SIM118 - a collection of columns
 )
-# Written out, since they are made for many entries at once: built for each, they would cost more than they do.
+# Literals, since they are run for many entries at once: building them would cost more than running them.
 _OUTCOME = text(
     "UPDATE ledger SET outcome = :o WHERE mirror = :m AND target = :t AND name = :n AND run = :r AND outcome = 'open'"
 )
@@ -54,7 +54,7 @@ _SURPLUS = text(
 
 
 def settle(link: Connection, settled: Sequence[LedgerEntry]) -> None:
-    """Write outcomes to entries that have none; of a name that was moved, only so many older entries stay."""
+    """Write outcomes to open entries; keep a limited number of older entries for each moved name."""
     if settled:
         rows = [
             {"m": one.mirror, "t": one.target, "n": one.name, "r": micros(one.run), "o": one.outcome, "kept": MOVES - 1}
@@ -66,7 +66,7 @@ def settle(link: Connection, settled: Sequence[LedgerEntry]) -> None:
 
 
 def forget(link: Connection, mirror: str, now: datetime) -> None:
-    """Forget names that went long ago; of one that stands for something of ours the newest entry never goes."""
+    """Delete entries of names deleted long ago; the newest entry of an existing name always stays."""
     table = tables.ledger
     gone = select(table).where(table.c.mirror == mirror, text("after IS NULL"), table.c.at < micros(now - FORGET))
     for row in link.execute(gone.limit(_STEP)).mappings().all():
@@ -84,7 +84,7 @@ class Rows:
 
     @classmethod
     def open(cls, path: Path) -> Rows:
-        """Open, check, and make the tables that it lacks. Raises as `open_engine` and `bring_up`."""
+        """Open, check, and create missing tables. Raises as `open_engine` and `bring_up`."""
         engine = open_engine(path)
         rows = cls(path, engine)
         try:
@@ -95,15 +95,15 @@ class Rows:
         return rows
 
     def close(self) -> None:
-        """Let go of the file; the log is folded into it."""
+        """Close the file; the write-ahead log is merged into it."""
         self._engine.dispose()
 
     def check(self) -> None:
-        """Show that a change can be made."""
+        """Check that the record can be written."""
         self._write(lambda link: link.exec_driver_sql("PRAGMA user_version = 1"))
 
     def memory(self, mirror: str) -> Memory:
-        """Read what is known at the targets of `mirror`."""
+        """Read the recorded state of the targets of `mirror`."""
         known = {
             (row["target"], row["item"]): value_of(LastSeen, row)
             for row in self._read(_of(tables.known, mirror=mirror))
@@ -112,7 +112,7 @@ class Rows:
         return Memory(known, {(row["target"], row["name"]): value_of(NamedBuild, row) for row in names})
 
     def accept(self, mirror: str) -> int:
-        """Count a publish."""
+        """Number a publish."""
 
         def change(link: Connection) -> int:
             row = link.execute(_of(tables.publishes, mirror=mirror)).mappings().first()
@@ -123,7 +123,7 @@ class Rows:
         return self._write(change)
 
     def add_run(self, summary: RunSummary, settled: Sequence[LedgerEntry]) -> None:
-        """Write one run, its targets, what it proved, and the standings that follow; all or nothing."""
+        """Write one run, its targets, the resulting state and standings; all or nothing."""
         record, mirror = summary.record, summary.record.mirror
         known = [
             {"mirror": mirror, "target": target, "item": item, **row_of(seen)}
@@ -171,7 +171,7 @@ class Rows:
         return [value_of(RunRecord, row, targets=tuple(parts[row["id"]])) for row in found]
 
     def standing(self, mirror: str | None) -> Sequence[Standing]:
-        """Read the standings of a mirror, or all, with the number of items known at each."""
+        """Read the standings of a mirror, or all, with their numbers of items."""
         of = {} if mirror is None else {"mirror": mirror}
         column = tables.known.c
         counted = select(column.mirror, column.target, func.count().label("items"))
@@ -200,7 +200,7 @@ class Rows:
         return json.loads(written) if written else {}
 
     def note(self, mirror: str, name: str, facts: Mapping[str, str]) -> None:
-        """Write facts, unless they are written already."""
+        """Write facts, unless they are unchanged."""
         written = json.dumps(dict(facts), sort_keys=True) if facts else None
         if written != self._facts(mirror, name):
 
@@ -218,10 +218,10 @@ class Rows:
         return str(found[0]["facts"]) if found else None
 
     def move(self, intents: Sequence[LedgerEntry], settled: Sequence[LedgerEntry]) -> None:
-        """Write down what is about to be moved, and what became of moves before.
+        """Write intended moves, and outcomes of earlier ones.
 
-        The log need not have reached the disk: after a kill -9 it is all there, a power cut may lose the last of
-        it, and what is in no ledger is never taken away. A sync for each tag would cost more than the tag does.
+        The log need not be flushed: it survives a kill -9, a power cut may lose its end, and a name in no ledger
+        is never deleted. A flush for each tag would cost more than the tag.
         """
 
         def change(link: Connection) -> None:
@@ -238,7 +238,7 @@ class Rows:
         return [value_of(LedgerEntry, row) for row in self._read(query.where(OPEN) if unsettled else query)]
 
     def unsettled(self) -> Collection[str]:
-        """Read of which mirrors a move is open."""
+        """Read the mirrors with open moves."""
         return {row["mirror"] for row in self._read(select(tables.ledger.c.mirror).where(OPEN).distinct())}
 
     def _read(self, query: Any) -> Sequence[RowMapping]:
@@ -259,7 +259,7 @@ def _where(query: Any, table: TableClause, key: Mapping[str, str]) -> Any:
 
 
 def _put(link: Connection, table: TableClause, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Let each of these rows, which have all columns, stand under its key; `key` are its columns."""
+    """Insert or replace rows by their key columns; each row has all columns."""
     if rows:
         link.execute(_putting(table, key), rows)
 

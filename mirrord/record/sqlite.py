@@ -1,7 +1,7 @@
-"""The record in one SQLite file: a single thread owns the connection, so that the event loop never waits for a disk.
+"""The record in one SQLite file: a single thread owns the connection, so that the event loop never waits for the disk.
 
 Every change is one `BEGIN IMMEDIATE` transaction in a write-ahead log with full synchronisation: after a
-kill -9 a run is in the record whole or not at all.
+kill -9 a run is in the record completely or not at all.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from mirrord.record.rows import Rows
 
 OWED: Final = 100
-"""Changes that are kept in memory while the disk does not take them; older ones are lost."""
+"""Failed changes kept in memory for a retry; older ones are lost."""
 SETTLED: Final = 100
-"""Outcomes of moves are written so many at once, or with the run; after a crash so many names are looked at."""
+"""Outcomes of moves written at once, or with the run; at most this many names are checked after a crash."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -44,18 +44,18 @@ class SqliteStore:
         self._rows: Rows | None = None
         self._intents: list[LedgerEntry] = []
         self._settled: list[LedgerEntry] = []
-        self._next: asyncio.Future[None] | None = None  # the commit that takes what is intended now
+        self._next: asyncio.Future[None] | None = None  # the commit that will include the next intents
         self._committing = asyncio.Lock()
         self.lost = ""
 
     @classmethod
     async def open(cls, path: Path, now: datetime, relief: Callable[[], bool] = lambda: False) -> SqliteStore:
-        """Open or make the record at `path`.
+        """Open or create the record at `path`.
 
-        A file that is damaged (or is no database at all) is moved aside to `<name>.corrupt-<time>` and a new
-        record begun; `lost` then says so. Mirrors need no record to be right, so this must not stop them.
-        `relief` makes room on a full disk, and says whether there was any to be had. StorageError when the file is a
-        directory, cannot be read or written, is held by somebody else, or comes from a newer mirrord.
+        A damaged file (or one that is not a database) is moved aside to `<name>.corrupt-<time>` and a new record
+        is created; `lost` reports that. Mirrors are correct without a record, so this must not stop them. `relief`
+        frees space on a full disk, and returns whether it did. StorageError if the file is a directory, cannot be
+        read or written, is in use, or comes from a newer mirrord.
         """
         store = cls(path, relief)
         try:
@@ -106,11 +106,11 @@ class SqliteStore:
         await self._call(self._relieved, partial(self._opened.note, mirror, name, facts))
 
     async def intend(self, entries: Iterable[LedgerEntry]) -> None:
-        """See `Store.intend`: all that comes while one commit is under way goes with the next one, and waits for it."""
+        """See `Store.intend`: intents that arrive during a commit are written by the next one."""
         self._intents += entries
         if self._next is None:
             self._next = asyncio.ensure_future(self._commit())
-            self._next.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever waits raises it
+            self._next.add_done_callback(lambda done: done.cancelled() or done.exception())  # the waiters raise it
         await asyncio.shield(self._next)
 
     async def settle(self, entries: Iterable[LedgerEntry]) -> None:
@@ -152,7 +152,7 @@ class SqliteStore:
         self._thread.shutdown(wait=False)
 
     def _write(self, rows: Rows, change: Callable[[Rows], None] | None) -> None:
-        """Make a change, after those that the disk did not let us make before; what fails now is one of them then."""
+        """Make a change after the earlier failed ones; a failed change is kept for a retry."""
         from mirrord.record.engine import UnwritableError  # noqa: PLC0415 - see `_open`
 
         if change is not None:
@@ -166,7 +166,7 @@ class SqliteStore:
                 raise
 
     def _relieved(self, work: Callable[[], _T]) -> _T:
-        """Do `work`; when the disk fails it, once more with what relief there is."""
+        """Run `work`; if the disk fails, retry once after `relief`."""
         try:
             return work()
         except StorageError:
@@ -181,7 +181,7 @@ class SqliteStore:
         return self._rows
 
     async def _call(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run `work` on the record's own thread; once begun it ends, even when the caller is cancelled."""
+        """Run `work` on the record's own thread; once started it completes, even if the caller is cancelled."""
         future = asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
         return await asyncio.shield(future)
 

@@ -1,8 +1,7 @@
-"""The port of the record: what it remembers, as values. No database and no clock here.
+"""The port of the record. No database and no clock here.
 
-What a mirror holds can always be read from its targets again; what only the record knows is history:
-when something last worked, and for how long it has not, and what was moved where. Losing the record is therefore
-never fatal; without ledger and baselines nothing is deleted.
+The content of a mirror can always be read from its targets again; only the record has the history: last success,
+failures, and moves. Losing the record is therefore never fatal; without ledger and baselines nothing is deleted.
 """
 
 from __future__ import annotations
@@ -22,33 +21,33 @@ from mirrord.record.sqlite import SqliteStore
 from mirrord.syncer.values import Facts
 
 KEEP: Final = 1000
-"""Runs kept for each mirror; older ones are forgotten."""
+"""Runs kept for each mirror; older ones are deleted."""
 MOVES: Final = 20
-"""Entries of the ledger kept for each name; the newest one stays as long as the name stands for something of ours."""
+"""Entries of the ledger kept for each name; the newest one stays as long as the name exists."""
 FORGET: Final = timedelta(days=365)
-"""After that it is forgotten that a name went."""
+"""Age after which entries of deleted names are removed."""
 
 
 class Store(Facts, Protocol):
-    """What a record MUST offer. Every method raises `StorageError` when the disk or the database fails.
+    """A record. Every method raises `StorageError` if the disk or the database fails.
 
     Implementations MUST never block the event loop, and MUST be usable from many tasks at once.
     """
 
     @property
     def lost(self) -> str:
-        """Return what was lost when it was opened, one sentence, or ""."""
+        """Return what was lost at opening, one sentence, or ""."""
 
     async def memory(self, mirror: str) -> Memory:
-        """Return what is known to be at the targets of `mirror`; empty when nothing is."""
+        """Return the recorded state of the targets of `mirror`, which may be empty."""
 
     async def accept(self, mirror: str) -> int:
-        """Count a publish to `mirror`, and return its number: 1 for the first one, always more than before."""
+        """Number a publish to `mirror`: 1 for the first one, then increasing."""
 
     async def add_run(self, run: Run) -> None:
-        """Remember a run and, from its good receipts, what is now at the targets; all of it or nothing.
+        """Record a run and, from its good receipts, the state of the targets; all of it or nothing.
 
-        Of names the last run decides: which build each stands for, and who put it there.
+        The last run decides which build each name points to, and what moved it there.
         """
 
     async def runs(self, mirror: str, limit: int = 20) -> Sequence[RunRecord]:
@@ -58,32 +57,32 @@ class Store(Facts, Protocol):
         """Return the standing of a mirror and its targets, or of every mirror, sorted by mirror and target."""
 
     async def intend(self, entries: Iterable[LedgerEntry]) -> None:
-        """Write down, durably, what is about to be moved."""
+        """Record intended moves durably."""
 
     async def settle(self, entries: Iterable[LedgerEntry]) -> None:
-        """Write down what came of moves that were intended; what is not open any more is left as it is.
+        """Record outcomes of intended moves; settled ones are not changed.
 
-        It MAY become durable only with the next change: after a crash such a move is found open, and looked at.
+        It MAY become durable only with the next change: after a crash such a move is open and checked.
         """
 
     async def moves(self, mirror: str, *, unsettled: bool = False) -> Sequence[LedgerEntry]:
-        """Return what was moved, or with `unsettled` only what is open, newest first.
+        """Return the moves, or with `unsettled` the open ones, newest first.
 
-        Of each name at least the newest entry that was done is kept until the name is gone for `FORGET`.
+        The newest completed entry of each name is kept until the name has been deleted for `FORGET`.
         """
 
     async def unsettled(self) -> Collection[str]:
-        """Return the mirrors of which a move is open."""
+        """Return the mirrors with open moves."""
 
     async def check(self) -> None:
-        """Show that the record can be written to."""
+        """Check that the record can be written."""
 
     async def close(self) -> None:
-        """Release the record; it may not be used afterwards."""
+        """Close the record; it must not be used afterwards."""
 
 
 async def open_store(url: str, now: datetime, relief: Callable[[], bool] = lambda: False) -> Store:
-    """Open the record at a URL as its kind does (`SqliteStore.open`); ConfigError when there is no such kind."""
+    """Open the record at a URL (see `SqliteStore.open`); ConfigError for an unsupported scheme."""
     found = urlsplit(url)
     if found.scheme != "sqlite" or found.netloc:
         raise ConfigError(f"{found.scheme}://{found.netloc}: not supported as a record; write sqlite:///PATH")

@@ -1,4 +1,4 @@
-"""From a run to what is remembered of it. Pure: the stores only keep what these functions return."""
+"""Derives from a run what is recorded of it. Pure: the stores only keep the results."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _SENTENCE, _TOLD = 300, 20
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """All that a run teaches."""
+    """All that is recorded of a run."""
 
     record: RunRecord
-    learned: Mapping[tuple[str, str], LastSeen | None]  # by target and item, what is there now; None when it is gone
-    names: Mapping[tuple[str, str], NamedBuild]  # by target and name, which build it stands for
-    last: Mapping[str, LastRun]  # by target, what the run did there
-    noted: Mapping[str, Noted]  # by the field of `Standing`, what its look at the source brought
+    learned: Mapping[tuple[str, str], LastSeen | None]  # by target and item, its present state; None if deleted
+    names: Mapping[tuple[str, str], NamedBuild]  # by target and name, its build
+    last: Mapping[str, LastRun]  # by target, the result of the run
+    noted: Mapping[str, Noted]  # by the field of `Standing`, problems and remarks of the survey
 
     @classmethod
     def of(cls, run: Run) -> RunSummary:
-        """Sum up a run; what its look at the source brought is noted only when it did not fail."""
+        """Sum up a run; problems and remarks are recorded only if the survey succeeded."""
         plan, parts = run.plan, dict[str, tuple[list[Step], list[Receipt]]]()
         for step in plan.steps if plan else ():
             parts.setdefault(step.target, ([], []))[0].append(step)
@@ -58,12 +58,12 @@ def _noted(texts: Sequence[str]) -> Noted:
 
 
 def _sentence(text: str) -> str:
-    """Return a text on one line, and not too long for it."""
+    """Return a text as one line of limited length."""
     return " ".join(text[: 4 * _SENTENCE].split())[:_SENTENCE]
 
 
 def _last_run(steps: Sequence[Step], receipts: Sequence[Receipt]) -> LastRun:
-    """Count what a run did at one target, and say what went wrong there."""
+    """Count the results of a run at one target, with its errors."""
     counts: Counter[str] = Counter()
     for step in steps:
         if step.action in (Action.KEEP, Action.REFUSE):
@@ -87,17 +87,16 @@ def causes(receipts: Iterable[Receipt]) -> list[list[Receipt]]:
 
 
 def _about(step: Step, text: str, more: int = 0) -> str:
-    """Say of which item, and of how many more, a text tells, once: some texts begin with that."""
+    """Prefix a text with its item and the number of others, unless it begins with the item."""
     text = text.removeprefix(f"{step.item}: ")
     return f"{step.item}{f' and {more} more' if more else ''}: {text}"
 
 
 def _learned(run: Run) -> tuple[Mapping[tuple[str, str], LastSeen | None], Mapping[tuple[str, str], NamedBuild]]:
-    """Say what a run proves: content at a target, or (None) that it is gone, and which builds names stand for.
+    """Return what a run proves: content at a target, or (None) its absence, and the builds of names.
 
-    Good receipts prove it, and so do steps that keep what the target itself had just confirmed. A step that keeps
-    on the strength of our own memory proves nothing: it must not make that memory younger. A name that doing left
-    alone teaches nothing.
+    Good receipts prove it, and so do kept steps that the target itself has just confirmed. A step that was kept because
+    of the record proves nothing: it must not refresh the record. Nor does a name that was left alone at execution.
     """
     known: dict[tuple[str, str], LastSeen | None] = {}
     names: dict[tuple[str, str], NamedBuild] = {}
@@ -116,7 +115,7 @@ def _learned(run: Run) -> tuple[Mapping[tuple[str, str], LastSeen | None], Mappi
 
 
 def standings_after(before: Mapping[str, Standing], record: RunRecord) -> list[Standing]:
-    """Move the standings of a mirror ("") and of the targets of a run on by that run; `before` is by target."""
+    """Update the standings of a mirror ("") and of a run's targets; `before` is by target."""
     parts: list[tuple[str, RunRecord | TargetRecord]] = [("", record)]
     parts += ((entry.target, entry) for entry in record.targets)
     return [
@@ -126,10 +125,10 @@ def standings_after(before: Mapping[str, Standing], record: RunRecord) -> list[S
 
 
 def advance(standing: Standing, result: Result, at: datetime, code: str, error: str) -> Standing:
-    """Move a standing on by one run.
+    """Update a standing after a run.
 
-    A run that was put off or interrupted is an attempt, and neither a success nor a failure. Times
-    never go back, whatever the clock of the machine did.
+    A deferred or interrupted run is an attempt, and neither a success nor a failure. Times never decrease,
+    whatever the clock of the machine does.
     """
     attempt = max(standing.last_attempt or at, at)
     changed = replace(standing, last_attempt=attempt, result=result, code=code, error=error)
@@ -162,7 +161,7 @@ def _verdict(run: Run, record: TargetRecord) -> Result:
     if record.failed or record.refused:
         return Result.PARTIAL if record.done or record.kept else Result.FAILED
     if record.cancelled:
-        # The batch never came to this target: for the reason for which the run ended.
+        # The batch did not reach this target, for the reason that ended the run.
         return run.result if run.result in (Result.DEFERRED, Result.FAILED) else Result.INTERRUPTED
     return Result.SUCCESS if record.done else Result.NOOP
 

@@ -1,4 +1,4 @@
-"""The tables of the record, by the names of their columns; `migrations` makes them and says what each holds.
+"""The tables of the record, by the names of their columns; `migrations` creates and documents them.
 
 Times are whole microseconds since 1970 (UTC): exact, comparable, and the same in every database.
 """
@@ -21,7 +21,7 @@ from mirrord.model.ledger import Settled
 from mirrord.model.run import Result
 
 REVISION: Final = "0002"
-"""The newest of the migrations: what a record must have been brought to before it is used."""
+"""The newest migration, which a record must have before it is used."""
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,25 +29,25 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def row_of(value: Any) -> dict[str, Any]:
-    """Return the fields of a value as columns have them."""
+    """Return the fields of a value as column values."""
     found = ((field.name, getattr(value, field.name)) for field in fields(value))
     return {name: micros(one) if isinstance(one, datetime) else one for name, one in found}
 
 
 def value_of(kind: Any, row: RowMapping, **more: Any) -> Any:
-    """Return the value of a row; `more` are the fields that no column has, or that are others there."""
+    """Return the value of a row; `more` are fields without a column, or with another value there."""
     read = {key: _READ[key](value) if key in _READ and value is not None else value for key, value in row.items()}
     read |= more
     return kind(**{field.name: read[field.name] for field in fields(kind) if field.name in read})
 
 
 def micros(at: datetime) -> int:
-    """Return a time as columns have it."""
+    """Return a time as a column value."""
     return (at - _EPOCH) // _MICROSECOND
 
 
 def when(number: int) -> datetime:
-    """Return the time that a column has."""
+    """Return the time of a column value."""
     return _EPOCH + number * _MICROSECOND
 
 
@@ -58,7 +58,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "outcome": Settled,
     "stays": bool,
 }
-"""How a column is read; others are what they are."""
+"""Converters of columns; other columns need none."""
 
 
 def _table(name: str, columns: str) -> TableClause:

@@ -1,4 +1,4 @@
-"""From one version of the record's tables to the next, by Alembic; what a record of before lacks is made."""
+"""Migrations of the record's tables, by Alembic; tables missing in an older record are created."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Final
 from sqlalchemy import BigInteger, Column, Integer, String  # noqa: TID251 - this is the door
 
 NUMBER: Final = BigInteger().with_variant(Integer, "sqlite")
-"""Of a column that counts by itself: SQLite does that only in one of exactly the type INTEGER."""
+"""The type of an autoincrement column: SQLite requires exactly INTEGER."""
 
 
 def serial(name: str) -> Column[int]:
-    """Return a column that counts by itself."""
+    """Return an autoincrement column."""
     return Column(name, NUMBER, primary_key=True, autoincrement=True)
 
 
 def keys(*names: str) -> tuple[Column[str], ...]:
-    """Return columns of names that make up a key."""
+    """Return the columns of a key of names."""
     return tuple(Column(name, String(255), primary_key=True) for name in names)
 
 
 def numbers(*names: str) -> tuple[Column[int], ...]:
-    """Return columns of whole numbers, none of which may be missing."""
+    """Return integer columns that are not null."""
     return tuple(Column(name, BigInteger, nullable=False) for name in names)

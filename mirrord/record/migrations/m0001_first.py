@@ -1,4 +1,4 @@
-"""The tables of before there were migrations. Such a record has some of them already, and gets those that it lacks."""
+"""The tables from before migrations. Such a record has some of them already; the missing ones are created."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ down_revision: Final = None
 
 
 def upgrade() -> None:
-    """Make what is missing."""
+    """Create the missing tables."""
     op.create_table("schema", Column("version", Integer, nullable=False), if_not_exists=True)
     _table(
         "runs",
@@ -69,7 +69,7 @@ def _table(name: str, *columns: Any) -> None:
 
 
 def _beliefs() -> None:
-    """Make what holds a `Memory`, and the numbers of publishes."""
+    """Create the tables of `Memory`, and of the numbers of publishes."""
     _table(
         "known",
         *keys("mirror", "target"),
@@ -92,5 +92,5 @@ def _beliefs() -> None:
     _table(
         "publishes",
         *keys("mirror"),
-        *numbers("number"),  # of the last one that was accepted
+        *numbers("number"),  # of the last accepted one
     )

@@ -1,4 +1,4 @@
-"""What kinds remember between runs, and which names were moved at which target."""
+"""Facts that kinds store between runs, and the ledger of moves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ down_revision: Final = "0001"
 
 
 def upgrade() -> None:
-    """Make both, and let a mirrord of before migrations say that it is too old for this record."""
+    """Create both, and let versions without migrations report that they are too old for this record."""
     op.create_table(
         "facts",
         *keys("mirror", "name"),
@@ -25,9 +25,9 @@ def upgrade() -> None:
         serial("id"),
         *(Column(name, String(255), nullable=False) for name in ("mirror", "target")),
         *(Column(name, Text, nullable=False) for name in ("name", "place")),
-        Column("before", String(255)),  # what the name stood for; null when there was none, or nobody knows
-        Column("after", String(255)),  # what it shall stand for; null when it goes
-        *numbers("run", "at"),  # when the run began that moved it, and when that was written down
+        Column("before", String(255)),  # the old digest; null for none or unknown
+        Column("after", String(255)),  # the new digest; null for a deletion
+        *numbers("run", "at"),  # start of the run, and time of the entry
         Column("outcome", String(32), nullable=False),
     )
     op.create_index("ledger_by_name", "ledger", ["mirror", "target", "name", "id"])

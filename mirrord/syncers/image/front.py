@@ -1,7 +1,7 @@
 """The `local` store as a read-only registry (distribution-spec: pull and content discovery).
 
-Only local files are looked at. Every name, tag and digest passes its grammar before it becomes
-part of a path; a blob is served only in a repository that links it (CVE-2024-39897).
+Only local files are read. Every name, tag and digest is validated before it becomes part of a path;
+a blob is served only in a repository that links it (CVE-2024-39897).
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _ROUTE = re.compile(r"(?P<name>.+)/(?P<verb>manifests|blobs|tags|referrers)/(?P<
 _VERSION = {"Docker-Distribution-Api-Version": "registry/2.0"}
 prefixes = ("/v2/",)
 _LONGEST = 1024  # characters of a path; a name has at most 255, a reference at most 135
-_PAGE = 1000  # names on a page when the client does not say
+_PAGE = 1000  # default names on a page
 _ENTRIES: dict[tuple[Digest, str], tuple[str | None, Mapping[str, object]]] = {}  # subject, and entry about it
 _REMEMBERED = 4096
-_FULL = LIMIT - 64 * 1024  # bytes of entries in an index: clients take no manifest of more than 4 MiB
+_FULL = LIMIT - 64 * 1024  # bytes of entries in an index: clients reject manifests of more than 4 MiB
 
 
 class _PageError(Exception):
-    """What the client says about pages is no number."""
+    """The page size of the client is not a number."""
 
 
 async def respond(request: Request, services: Services) -> Response:
-    """Map what follows `/v2/` to content."""
+    """Map the path after `/v2/` to content."""
     if request.method == "POST":
         return refusal(405, "UNSUPPORTED", "this registry is read-only")
     if not request.path:
@@ -76,7 +76,7 @@ async def _in_repository(request: Request, services: Services) -> Response:
 
 
 def refusal(status: int, code: str, message: str) -> Response:
-    """Return an error in the form of the distribution specification."""
+    """Return an error in the format of the distribution specification."""
     return _answer(status, {"errors": [{"code": code, "message": message, "detail": None}]}, {})
 
 
@@ -111,7 +111,7 @@ async def _stored(digest: Digest, media_type: str, store: BlobStore, missing: st
     if stored is None:
         return refusal(404, missing, f"{digest} is missing from the store; the next run copies it again")
     headers = {"Content-Type": media_type, "Docker-Content-Digest": digest, "ETag": f'"{digest}"', **_VERSION}
-    # Of a manifest the headers matter, and not every client follows.
+    # A manifest needs its headers, and not every client follows redirects.
     return Response(200, headers, own(stored) if missing == "MANIFEST_UNKNOWN" else stored)
 
 
@@ -127,7 +127,7 @@ async def _tags(name: str, what: str, query: Mapping[str, str], repositories: Re
 
 
 async def _catalog(query: Mapping[str, str], services: Services) -> Response:
-    """List repositories in lexical order, as docker-registry does; the specification leaves it to registries."""
+    """List repositories in lexical order, as docker-registry does; the specification does not define it."""
     names = await services.repositories.names() if services.repositories else ()
     page, link = _page([*filter(valid_repository, names)], "/v2/_catalog", query)
     return _answer(200, {"repositories": page}, link)
@@ -136,7 +136,7 @@ async def _catalog(query: Mapping[str, str], services: Services) -> Response:
 def _page(
     names: Sequence[str], path: str, query: Mapping[str, str], sizes: Mapping[str, int] | None = None
 ) -> tuple[Sequence[str], Mapping[str, str]]:
-    """Cut `n` of the sorted names after `last`, or as many as fit by their `sizes`; the header leads to the rest.
+    """Return `n` of the sorted names after `last`, or as many as fit by their `sizes`; the header links to the rest.
 
     Raises:
         _PageError: `n` is no number.
@@ -158,9 +158,9 @@ def _page(
 async def _referrers(
     name: str, reference: str, query: Mapping[str, str], repositories: Repositories, store: BlobStore
 ) -> Response:
-    """List the manifests that are about one, perhaps of one type (distribution-spec, Listing Referrers).
+    """List the referrers of a manifest, optionally of one type (distribution-spec, Listing Referrers).
 
-    A subject that nobody refers to, or that is not here, has an empty list: 404 would say that the API is missing.
+    A subject without referrers, or an unknown one, has an empty list: 404 would mean that the API is missing.
     """
     subject = Digest.parse(reference)
     state = await repositories.state(name) or RepositoryState()
@@ -180,7 +180,7 @@ async def _referrers(
 
 
 async def _entry(digest: Digest, link: ManifestRef, subject: Digest, store: BlobStore) -> Mapping[str, object] | None:
-    """Describe a manifest that is about `subject`; None when it is not, or cannot be read."""
+    """Return the entry of a referrer of `subject`; None if it is not one, or cannot be read."""
     key = digest, link.media_type
     if key not in _ENTRIES and (stored := await store.find(digest)) is not None:
         try:

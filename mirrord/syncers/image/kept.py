@@ -1,4 +1,4 @@
-"""The targets of an image mirror, as those who look at them and those who write to them see them."""
+"""The targets of an image mirror, for survey and transfer."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from mirrord.wire.oci.manifest import LIMIT, Manifest
 
 
 def open_target(mirror: Mirror, target: Target, services: Services) -> Repository | LayoutWriter | LocalRepository:
-    """Open what a target stands for.
+    """Open a target.
 
     Raises:
-        StorageError: it is `local`, and there is no state.
+        StorageError: it is `local` without a state directory.
     """
     if target.name == LOCAL:
         return LocalRepository(services, image_name(mirror))
@@ -35,7 +35,7 @@ def open_target(mirror: Mirror, target: Target, services: Services) -> Repositor
 
 
 class LocalRepository:
-    """A repository of mirrord's own store; what lost some of its content on disk counts as not there."""
+    """A repository of mirrord's own store; an image with lost files counts as missing."""
 
     host = ""
     naming_writes = False
@@ -53,7 +53,7 @@ class LocalRepository:
         self.repository = repository
 
     async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:  # noqa: ARG002 - asks nobody
-        """Look into the repository."""
+        """Look it up in the repository."""
         digest = Digest.parse(ref) if ":" in ref else await self._repositories.tag(self.repository, ref)
         found = await self._repositories.manifest(self.repository, digest) if digest else None
         there = digest and found and await self.has_manifest(digest)
@@ -66,7 +66,7 @@ class LocalRepository:
         return Manifest.parse(body, found.media_type if found else "", Digest(digest))
 
     async def has_manifest(self, digest: Digest) -> bool:
-        """Look at what was written in this run, else whether the store has all that is reached from there."""
+        """Check what was written in this run, else whether the store has everything that it reaches."""
         return digest in self._fresh or await is_complete(self._repositories, self._store, self.repository, digest)
 
     async def get_blob(self, descriptor: Descriptor) -> bytes:
@@ -77,18 +77,18 @@ class LocalRepository:
         return await read_stored(stored, LIMIT)
 
     async def has_blob(self, blob: Descriptor) -> bool:
-        """Look into the store, unless that was done a moment ago, by `expect`."""
+        """Check the store, unless `expect` has just done so."""
         return blob.digest not in self._lacking and not await self._store.missing([blob.digest])
 
     async def mount(self, digest: Digest, source: str) -> bool:  # noqa: ARG002 - the port's signature
-        """Say no: `has_blob` looks at all repositories already."""
+        """Return False: `has_blob` covers all repositories already."""
         return False
 
     async def take_blob(self, blob: Descriptor, reader: SpoolReader) -> None:
-        """Link the spool's file; copy when the spool reads somebody else's file in place.
+        """Link the spool's file; copy it if the spool reads an external file in place.
 
         Raises:
-            DigestError: that file was changed after it had been verified; the store serves all mirrors.
+            DigestError: that file was changed after its verification; the store serves all mirrors.
         """
         file = await reader.whole()
         self._brought.add(blob.digest)
@@ -111,23 +111,23 @@ class LocalRepository:
             copy.unlink(missing_ok=True)
 
     async def put_manifest(self, manifest: Manifest) -> None:
-        """Keep the bytes; they are linked when something is named."""
+        """Store the bytes; they are linked when a tag is set."""
         await self._store.put(manifest.digest, manifest.body)
         refs = tuple(one.digest for one in (*manifest.children, *manifest.blobs))
         subject = manifest.subject.digest if manifest.subject else ""
         self._fresh[manifest.digest] = ManifestRef(manifest.media_type, len(manifest.body), refs, subject)
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
-        """Give one manifest its names; see `publish_all`."""
+        """Set the tags of one manifest; see `publish_all`."""
         await self.publish_all([(manifest, names)])
 
     async def publish_all(self, images: Sequence[tuple[Manifest, Sequence[str]]]) -> None:
-        """Link what is new of them and set all tags in one atomic step; what other images brought is theirs to link.
+        """Link the new content of these images and set all their tags in one atomic step.
 
         Raises:
-            StorageError: something of it is not there any more, or the disk said no.
+            StorageError: some of it is missing, or the disk failed.
         """
-        fresh: dict[Digest, ManifestRef] = {}  # those of the new manifests that these reach, they included
+        fresh: dict[Digest, ManifestRef] = {}  # the new manifests reachable from these, inclusive
         left = [manifest.digest for manifest, _ in images]
         while left:
             one = left.pop()
@@ -145,7 +145,7 @@ class LocalRepository:
             self._fresh.pop(digest, None)
 
     async def expect(self, blobs: Sequence[Descriptor]) -> None:
-        """Compare what the store lacks with the room on its disk."""
+        """Compare the size of missing content with the free disk space."""
         sizes = {blob.digest: blob.size for blob in blobs}
         lacking = await self._store.missing(sizes)
         self._lacking |= lacking
@@ -154,7 +154,7 @@ class LocalRepository:
             raise StorageError(f"{self.repository}: needs {need} bytes, and the disk has {left} free; free some space")
 
     async def discard(self) -> None:
-        """Remove what this run brought and no repository links; content of other runs is brought again by the next."""
+        """Remove unlinked content of this run; the next run copies lost content of others again."""
         linked = await self._repositories.linked()
         for digest in (self._brought | self._fresh.keys()) - linked:
             await self._store.remove(digest)
@@ -162,10 +162,10 @@ class LocalRepository:
         self._fresh.clear()
 
     async def remove(self, names: Sequence[str]) -> None:
-        """Take names away; what they stood for stays linked."""
+        """Remove tags; their content stays linked."""
         while state := await self._repositories.state(self.repository):
             tags = {name: digest for name, digest in state.tags.items() if name not in names}
-            with contextlib.suppress(ConflictError):  # somebody published meanwhile
+            with contextlib.suppress(ConflictError):  # another publication came first
                 await self._repositories.publish(
                     self.repository, state.manifests, tags, exactly=True, expect=state.revision
                 )

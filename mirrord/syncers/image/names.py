@@ -21,8 +21,8 @@ _ELSEWHERE = {
     "docker-daemon": "docker-archive:FILE, a file of `docker save`",
     "oci-archive": "oci:FILE, which is read as a layout in a tar (SRC only)",
 }
-"""What other tools write before a colon, and what is written here instead; as a name it would go to Docker Hub."""
-_UNBOUNDED = 10 * 365 * 86400.0  # seconds: whoever waits for a copy ends it when it takes too long
+"""Prefixes of other tools, and what to write instead; as a name they would go to Docker Hub."""
+_UNBOUNDED = 10 * 365 * 86400.0  # seconds: the user stops a copy that takes too long
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class Source:
     """Where images come from: exactly one of `repository`, `layout`, `archive`, `layouts`.
 
     Attributes:
-        repository: a reference; its tag or digest is what is mirrored unless `tags` says more.
+        repository: a reference; its tag or digest is mirrored unless `tags` is set.
         tags: literal tags and globs to mirror from `repository`.
         layout: an OCI image layout, a folder or a tar.
-        archive: an archive as `docker save` writes it.
-        layouts: a folder of layouts; each one with branch and commit in its annotations is published.
-        tag: which image of a `layout` or an `archive`, when there are several.
-        names: what the image of a `layout`, an `archive` or a single tag is called at the targets; of several
-            names for a `layout` or an `archive` the first one never moves to other content.
+        archive: an archive of `docker save`.
+        layouts: a folder of layouts; each one is published by the branch and commit in its annotations.
+        tag: which image of a `layout` or an `archive` with several.
+        names: the tags of the image of a `layout`, an `archive` or a single tag at the targets; the first of several
+            for a `layout` or an `archive` never moves.
     """
 
     repository: str | None = None
@@ -51,14 +51,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """What an image mirror is asked for; `spec.ImageSpec` reads the same attributes from a configuration.
+    """The settings of an image mirror; `spec.ImageSpec` reads the same attributes from a configuration.
 
     Attributes:
         source: where images come from.
         name: the image's name at targets that are a prefix; by default the mirror's name.
-        publish: `each` target flips when its own content is whole, or all healthy ones `together`.
-        together_wait: seconds that ready targets wait for slower ones.
-        immutable: globs of tags that never move: once recorded everywhere they cost no request.
+        publish: `each` target sets its tags when its content is complete, or all healthy ones `together`.
+        together_wait: seconds that complete targets wait for slower ones.
+        immutable: globs of tags that never move; once recorded at all targets they cost no request.
     """
 
     source: Source
@@ -70,11 +70,11 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class OneImage(Images):
-    """What `mirrord copy` is asked for: one image, which must be there and may have no name.
+    """The image of `mirrord copy`, which must exist and may have no name.
 
     Attributes:
-        text: the source as it was written.
-        called: target name → what the image is called there; elsewhere it keeps its name.
+        text: the source as written.
+        called: target name → the image's tag there; elsewhere it keeps its own.
     """
 
     text: str = ""
@@ -82,12 +82,12 @@ class OneImage(Images):
 
 
 def spec_of(mirror: Mirror) -> Images:
-    """Return the mirror's own part as what it is."""
+    """Return the mirror's own part with its type."""
     return cast("Images", mirror.spec)
 
 
 def frozen(mirror: Mirror) -> Sequence[str]:
-    """Return globs of names at the targets that never move, whatever asks for them: those of a publish, too."""
+    """Return globs of names that never move at the targets, also for a publish."""
     return spec_of(mirror).immutable if mirror.publication else ()
 
 
@@ -102,7 +102,7 @@ def address(mirror: Mirror, url: str) -> str:
 
 
 def target_place(mirror: Mirror, target: Target) -> Reference | Path:
-    """Return what `target` stands for, a repository or the folder of an OCI layout: `<to>/<name>`, or `to` with braces.
+    """Return the address of `target`, a repository or the folder of an OCI layout: `<to>/<name>`, or `to` with braces.
 
     Raises:
         ConfigError: it is neither.
@@ -128,7 +128,7 @@ def target_place(mirror: Mirror, target: Target) -> Reference | Path:
 
 
 def _layout(path: str, source: Path | None) -> Path:
-    """Return the folder of a layout, in one spelling that skopeo understands behind `oci:`, too."""
+    """Return the folder of a layout in canonical form, which skopeo accepts after `oci:`, too."""
     if path.startswith("//"):
         raise UsageError(f"oci:{path}: is a URL; write {path[2:]} for a registry, or oci:/DIR for OCI layouts")
     if not path.startswith("/"):
@@ -145,10 +145,10 @@ def _layout(path: str, source: Path | None) -> Path:
 
 
 def source_reference(mirror: Mirror) -> Reference:
-    """Return the repository that the mirror reads.
+    """Return the source repository of the mirror.
 
     Raises:
-        ConfigError: that is no reference.
+        ConfigError: it is not a reference.
     """
     try:
         return Reference.parse(spec_of(mirror).source.repository or "")
@@ -198,24 +198,24 @@ def parse_source(text: str, names: tuple[str, ...] = ()) -> Source:
 
 
 def host_of(text: str) -> str | None:
-    """Return the registry that a source or a target of a copy is at, or None where it is a file.
+    """Return the registry of a source or target of a copy, or None for a file.
 
     Raises:
-        UsageError: it is no reference.
+        UsageError: it is not a reference.
     """
     return None if text.partition(":")[0] in ("oci", "docker-archive") else _reference(text, _SOURCES).domain
 
 
 def copying(source: str, targets: Sequence[str], tag: str | None) -> Mirror:
-    """Return a mirror that no configuration has: one image and where it goes, as `mirrord copy` takes them.
+    """Return a mirror for `mirrord copy`: one image and its targets.
 
     Args:
-        source: as `parse_source` takes it.
+        source: as in `parse_source`.
         targets: references and `oci:DIR[:TAG]`.
-        tag: what the image is called where a target does not say it, or None.
+        tag: the tag at targets that do not name one, or None.
 
     Raises:
-        UsageError: one of them cannot be meant, or a target is there twice.
+        UsageError: one of them is invalid, or a target is given twice.
     """
     places = [_copy_target(text) for text in targets]
     called = {f"{place}:{name}": name for place, own in places if (name := own or tag)}
@@ -228,7 +228,7 @@ def copying(source: str, targets: Sequence[str], tag: str | None) -> Mirror:
 
 
 def _copy_target(text: str) -> tuple[str, str | None]:
-    """Return where to write, and under which tag if that is said."""
+    """Return the address to write to, and its tag if given."""
     scheme, _, rest = text.partition(":")
     if scheme == "docker-archive":
         raise UsageError(f"{unnamed(text)}: an archive can be read but not written; write {_TARGETS}")
@@ -257,16 +257,16 @@ def _reference(text: str, wanted: str) -> Reference:
         raise UsageError(f"{unnamed(text)}: {scheme}: is not supported; write {_ELSEWHERE[scheme] or wanted}")
     reference = Reference.parse(text)
     if "/" not in text and ("." in scheme or scheme == "localhost") and (not colon or rest.isdecimal()):
-        # Docker reads it as a name at Docker Hub, with the port as its tag.
+        # Docker parses it as a name at Docker Hub, with the port as its tag.
         raise UsageError(f"{text}: is a registry without a repository; write {text}/NAME")
     return reference
 
 
 def publishing(mirror: Mirror, publication: Publication) -> Mirror:
-    """Put one build in the place of the mirror's source.
+    """Replace the mirror's source by one build.
 
     Raises:
-        UsageError: the source or a name cannot be read.
+        UsageError: the source or a name is invalid.
     """
     source = parse_source(publication.source, publication.names)
     own = spec_of(mirror)

@@ -1,4 +1,4 @@
-"""What an image mirror found, and what it decides from that. Pure."""
+"""The survey of an image mirror, and its plan. Pure."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 
 
 class ImageSource(Protocol):
-    """Where the content of an image is read from; `upstream` has the implementations."""
+    """The source of an image's content; `upstream` has the implementations."""
 
     async def manifest(self, descriptor: Descriptor) -> Manifest:
         """Read a manifest by digest, verified.
 
         Raises:
-            MirrordError: it is not there, wrong, or cannot be got.
+            MirrordError: it is missing, wrong, or cannot be read.
         """
 
     async def get_blob(self, blob: Descriptor) -> bytes:
         """Read a small blob."""
 
     async def blob_source(self, blob: Descriptor) -> BlobSource:
-        """Say how a blob can be had; nothing is read yet."""
+        """Return the source of a blob, without reading it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceListing:
-    """What a source has of what was looked for.
+    """What a source offers.
 
     Attributes:
-        offers: what is there.
-        sources: item name → where its content is read from.
-        problems: what the source lists and is wrong there, one sentence each.
-        missing: what was asked for by name and is not there, and what could not be found out.
+        offers: the available items.
+        sources: item name → source of its content.
+        problems: listed content that is wrong at the source, one sentence each.
+        missing: requested names that do not exist or could not be checked.
     """
 
     offers: Sequence[Offer]
@@ -58,15 +58,15 @@ class SourceListing:
 
 @dataclass(frozen=True, slots=True)
 class ImageSurvey:
-    """What is offered and held.
+    """The state of source and targets.
 
     Attributes:
-        source: what the source has.
-        held: what targets said to hold; only what was asked.
-        created: digest → when that was made, of what stands at targets and had to be known.
+        source: the listing of the source.
+        held: the digests at the targets, for the names that were asked.
+        created: digest → creation time, for content at targets where it matters.
         unasked: target name → why it could not be asked.
-        unreachable: target name → what befell it, where nothing shall be tried a second time.
-        memory: what the record said.
+        unreachable: target name → its error, if it must not be tried again.
+        memory: from the record.
     """
 
     source: SourceListing
@@ -78,7 +78,7 @@ class ImageSurvey:
 
 
 def at_targets(mirror: Mirror, offers: Sequence[Offer]) -> Iterator[tuple[Sequence[Offer], Sequence[str]]]:
-    """Yield which offers go to which targets: all to all, but in a copy each target may give another name."""
+    """Yield which offers go to which targets: all to all, but in a copy each target may have its own name."""
     targets = [target.name for target in mirror.targets]
     if not isinstance(mirror.spec, OneImage):
         yield offers, targets
@@ -103,9 +103,9 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
 
 
 def _unseen(steps: Sequence[Step], held: Held) -> frozenset[tuple[str, str]]:
-    """Return target and item of what is not there, as far as anybody knows.
+    """Return target and item of content that is probably missing there.
 
-    The target said that it has none of the names, and the content stands there under no other that was looked at.
+    The target has none of the names, and no other name that was checked has the content.
     """
     there = {(target, digest) for (target, _), digest in held.items()}
     there |= {(step.target, step.digest) for step in steps if step.action is Action.KEEP}

@@ -1,4 +1,4 @@
-"""Assembles the image syncer from its rooms."""
+"""Assembles the image syncer from its modules."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator
 
 
 def _models() -> Models:
-    """Import what reads a configuration when there is one to be read: a copy starts without pydantic."""
+    """Import the configuration models on demand: a copy starts without pydantic."""
     from mirrord.syncers.image.spec import ImageSpec, ImageTarget  # noqa: PLC0415 - as above
 
     return ImageSpec, ImageTarget

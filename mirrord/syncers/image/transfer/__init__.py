@@ -1,1 +1,1 @@
-"""Carries images: content by digest to every target, then the names."""
+"""Copies images: content by digest to every target, then the names."""

@@ -1,4 +1,4 @@
-"""Places that an image can be written to, all with the same few verbs."""
+"""Places that an image can be written to, with one interface."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Destination(Readable, Protocol):
     """One repository at one place.
 
     Attributes:
-        host: where blobs may be mounted from another repository; "" where there is no such thing.
+        host: where blobs may be mounted from another repository; "" if that is not possible.
         repository: its name there.
-        naming_writes: whether `publish` writes a manifest that is not there, too.
+        naming_writes: whether `publish` also writes a missing manifest.
     """
 
     host: str
@@ -26,28 +26,28 @@ class Destination(Readable, Protocol):
     naming_writes: bool
 
     async def head_manifest(self, ref: str, deadline: float | None = None) -> Descriptor | None:
-        """Return what a name or a digest stands for, or None."""
+        """Return the manifest of a name or digest, or None."""
 
     async def has_manifest(self, digest: Digest) -> bool:
-        """Whether a manifest is there, and so all that it refers to."""
+        """Whether a manifest exists, and so everything that it refers to."""
 
     async def has_blob(self, blob: Descriptor) -> bool:
-        """Whether a blob is there."""
+        """Whether a blob exists."""
 
     async def mount(self, digest: Digest, source: str) -> bool:
-        """Take a blob over from another repository of the same host; False when that cannot be done."""
+        """Mount a blob from another repository of the same host; return False if that fails."""
 
     async def put_manifest(self, manifest: Manifest) -> None:
-        """Write a manifest by digest; all that it refers to MUST be there."""
+        """Write a manifest by digest; everything that it refers to MUST exist."""
 
     async def publish(self, manifest: Manifest, names: Sequence[str]) -> None:
-        """Let all of `names`, in this order, stand for a manifest that is there."""
+        """Set all of `names`, in this order, to an existing manifest."""
 
     async def remove(self, names: Sequence[str]) -> None:
-        """Take names away and nothing else; those that are not there are no error.
+        """Remove names and nothing else; missing ones are no error.
 
         Raises:
-            GuardError: that cannot be done here without losing more.
+            GuardError: that is not possible here without losing more.
         """
 
 
@@ -57,38 +57,38 @@ class Streamed(Destination, Protocol):
     keeps: Literal[False]
 
     async def put_blob(self, descriptor: Descriptor, opened: Callable[[], AsyncIterator[bytes]], /) -> None:
-        """Write a blob; whole and verified on return. `opened` is called once for each attempt."""
+        """Write a blob; complete and verified on return. `opened` is called once for each attempt."""
 
 
 @runtime_checkable
 class Collecting(Destination, Protocol):
-    """A destination on a disk of ours, where naming many images at once costs no more than naming one."""
+    """A destination on a local disk, where naming many images at once costs no more than naming one."""
 
     async def publish_all(self, images: Sequence[tuple[Manifest, Sequence[str]]]) -> None:
-        """Let names stand for manifests that are there, in one step; of names that come twice the last one counts."""
+        """Set names to existing manifests in one step; the last of duplicate names counts."""
 
 
 class Keeping(Destination, Protocol):
-    """A destination on our own disk, where what was spooled already lies."""
+    """A destination on the disk of the spool."""
 
     keeps: Literal[True]
 
     async def take_blob(self, blob: Descriptor, reader: SpoolReader) -> None:
-        """Keep a blob; whole and verified on return."""
+        """Store a blob; complete and verified on return."""
 
     async def expect(self, blobs: Sequence[Descriptor]) -> None:
-        """Say which blobs are to come.
+        """Announce the blobs to come.
 
         Raises:
-            StorageError: those that are not there yet do not fit.
+            StorageError: the missing ones do not fit.
         """
 
     async def discard(self) -> None:
-        """Take away what was brought and has no name: our disk had no room for the rest."""
+        """Remove content of this run without a name, after the disk was full."""
 
 
 async def send_blob(destination: Streamed | Keeping, blob: Descriptor, reader: SpoolReader) -> None:
-    """Let a destination have a blob from its spool; sending begins when there is enough to send."""
+    """Send a blob from its spool to a destination; sending begins when enough is available."""
     if destination.keeps:
         await destination.take_blob(blob, reader)
     else:

@@ -1,4 +1,4 @@
-"""Names at places of our own, set for many images at once: each time is a flush, and in a layout all that it lists."""
+"""Sets names at local targets for many images at once: each time costs a flush, and in a layout the whole index."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mirrord.syncers.image.transfer.publishing import Names, Whole, publish
 from mirrord.transfer.execute import TURN, failed
 from mirrord.transfer.fanout import Delivery, deliberate
 
-SOON: Final = 1.0  # seconds for which an image that is all there may wait for its names
+SOON: Final = 1.0  # seconds for which a complete image may wait for its names
 SHARE: Final = 8  # for one of so many that have theirs another one may wait: so many times all names are written
 
 
@@ -24,10 +24,10 @@ class _Waiting(NamedTuple):
 
 
 class Naming:
-    """What waits for its names at one target; who leaves the run in order calls `settle` once more."""
+    """Images that wait for their names at one target; a normal end of the run calls `settle` once more."""
 
     def __init__(self, destination: Collecting, ledger: Ledger) -> None:
-        """Begin with nothing that waits."""
+        """Begin empty."""
         self._destination, self._ledger = destination, ledger
         self._waiting: list[_Waiting] = []
         self._named = 0
@@ -35,7 +35,7 @@ class Naming:
         self._clock: asyncio.Task[None] | None = None
 
     async def add(self, image: Whole, receipt: Callable[[Names], Receipt], delivery: Delivery) -> None:
-        """Let an image wait; its receipt is told when it has its names."""
+        """Add an image; its receipt is reported when it has its names."""
         async with self._turn:
             names = set(image.step.names)
             if any(not names.isdisjoint(one.image.step.names) for one in self._waiting):
@@ -47,12 +47,12 @@ class Naming:
             self._clock = asyncio.create_task(self._regularly())
 
     async def settle(self) -> None:
-        """Set the names of all that wait."""
+        """Set the names of all waiting images."""
         async with self._turn:
             await self._settle()
 
     async def aclose(self) -> None:
-        """Wait no longer; what has no names by now gets none."""
+        """Stop; images without names get none."""
         if self._clock is not None:
             self._clock.cancel()
             await asyncio.gather(self._clock, return_exceptions=True)
@@ -65,14 +65,14 @@ class Naming:
     async def _settle(self) -> None:
         waiting, self._waiting = self._waiting, []
         if waiting and not await self._set(waiting):
-            for one in waiting:  # what befalls one of them is no other's failure
+            for one in waiting:  # each one fails alone
                 await self._set([one])
 
     async def _set(self, waiting: Sequence[_Waiting]) -> bool:
-        """Return False when that failed, and may go well for some of them."""
+        """Return False if that failed and may succeed for some of them."""
         try:
             decided = await publish(self._destination, [one.image for one in waiting], self._ledger)
-        except Exception as error:  # noqa: BLE001 - a bug that one target brings out is that target's failure
+        except Exception as error:  # noqa: BLE001 - a bug at one target fails that target only
             if len(waiting) == 1:
                 waiting[0].delivery.tell(failed(waiting[0].image.step, deliberate(error)))
             return len(waiting) == 1

@@ -1,4 +1,4 @@
-"""Which names are set when all content is there, as the target stands at that moment."""
+"""Which names are set when all content is present, given the target's present state."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Made = Callable[[], Awaitable[datetime | None]]
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What becomes of the names of a step.
+    """The decision about the names of a step.
 
     Attributes:
         differ: those to set, in publishing order.
-        left: those that stand for something newer, and stay.
-        remarks: one sentence for each name about which there is something to say.
-        was: what each of the names stands for now.
+        left: those that point to a newer build, and stay.
+        remarks: one sentence for each name with a remark.
+        was: the present digest of each name.
     """
 
     differ: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An image whose content is all there, and whose names are not set yet."""
+    """An image with complete content whose names are not set yet."""
 
     manifest: Manifest
     step: Step
@@ -48,7 +48,7 @@ class Whole:
 
 
 async def publish(destination: Destination, images: Sequence[Whole], ledger: Ledger) -> Sequence[Names]:
-    """Set the names that differ in one go, those that stay first: a moving name never stands without them.
+    """Set the names that differ in one go, fixed ones first, so that a moving name never exists without them.
 
     Several `images` are for one target, a `Collecting` one. Raises as `decide`, and what the target said.
     """
@@ -68,11 +68,11 @@ async def publish(destination: Destination, images: Sequence[Whole], ledger: Led
 async def decide(destination: Destination, step: Step, made: Made) -> Names:
     """Ask the target for each name just before it is set.
 
-    A name that stands for the content already is not set again: a registry whose tags never move refuses that too
-    (moby/buildkit#3776). With `Step.unless_newer` a name that moves stays where something newer stands.
+    A name with the right content is not set again: a registry with immutable tags rejects that too
+    (moby/buildkit#3776). With `Step.unless_newer` a moving name stays where it points to a newer build.
 
     Raises:
-        ImmutableError: a name that never moves stands for something else, or nobody says for what.
+        ImmutableError: a name that never moves has another or an unknown digest.
         MirrordError: the target cannot be asked.
     """
     held = {name: await _held(destination, name, step) for name in step.names}
@@ -101,7 +101,7 @@ async def decide(destination: Destination, step: Step, made: Made) -> Names:
 
 
 async def created_at_source(source: ImageSource, manifest: Manifest) -> datetime | None:
-    """Return when an image was made, as its source has it; what cannot be read does not say.
+    """Return the creation time of an image at its source, or None if it cannot be read.
 
     Raises:
         TransportError: the source cannot be reached, fails or asks for patience.
@@ -113,7 +113,7 @@ async def created_at_source(source: ImageSource, manifest: Manifest) -> datetime
 
 
 async def _held(destination: Destination, name: str, step: Step) -> Digest | None:
-    """Return what a name is there; of one that moves None also where the target refuses to speak of it."""
+    """Return the digest of a name there; None for a moving name also if the target denies access to it."""
     try:
         head = await destination.head_manifest(name)
     except RefusedError as error:

@@ -1,4 +1,4 @@
-"""One run over images: each blob read once, each target on its own."""
+"""One run over images: each blob read once, targets independent of each other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mirrord.transfer.feed import feed
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
 
-UPLOADS = 6  # blobs on their way to one target at once
+UPLOADS = 6  # parallel uploads to one target
 WORKERS = 16  # of one image on its way to one target: more than uploads, so that what is there is seen meanwhile
 
 
@@ -60,7 +60,7 @@ class _Copy:
 
 
 class ImageSession:
-    """Fulfils `mirrord.syncer.port.Session`."""
+    """Implements `mirrord.syncer.port.Session`."""
 
     def __init__(
         self,
@@ -73,15 +73,15 @@ class ImageSession:
         unreachable: Mapping[str, MirrordError] | None = None,
         unseen: Collection[tuple[str, str]] = frozenset(),
     ) -> None:
-        """Carry the items of `sources` to `destinations`.
+        """Copy the items of `sources` to `destinations`.
 
         Args:
-            sources: item name → where it is read.
-            destinations: target name → where it is written.
-            services: of the program.
-            patience: seconds that ready targets wait for slower ones before they flip; 0 for not at all.
-            label: put before target names where they are told to others.
-            unreachable: target name → why nothing is tried there: it has been tried often enough.
+            sources: item name → its source.
+            destinations: target name → its destination.
+            services: the services of the program.
+            patience: seconds that complete targets wait for slower ones before they set their names; 0 for none.
+            label: prefix of target names in events.
+            unreachable: target name → why it is not tried again.
             unseen: target and item names of what is not there, as far as anybody knows: nobody asks once more.
         """
         self._sources = sources
@@ -105,12 +105,12 @@ class ImageSession:
         self.read += count
 
     async def finish(self) -> None:
-        """Do what batches left to be done together."""
+        """Complete the work that batches left to be done together."""
         for naming in self._namings.values():
             await naming.settle()
 
     async def aclose(self) -> None:
-        """Stop what nobody waits for any more."""
+        """Stop unneeded work."""
         for naming in self._namings.values():
             await naming.aclose()
         await self._once.aclose()
@@ -118,7 +118,7 @@ class ImageSession:
             await destination.discard()
 
     async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
-        """Carry one image to all targets of the batch, and refuse to do anything else."""
+        """Copy one image to all targets of the batch, and reject other actions."""
         for step in batch:
             if step.action is not Action.COPY:
                 on_receipt(
@@ -171,14 +171,14 @@ class ImageSession:
         return await self._manifests.read(key, read_manifest(copy.source, entry))
 
     async def _manifest(self, copy: _Copy, entry: Descriptor) -> Manifest:
-        """Read what is known to be a manifest."""
+        """Read a known manifest."""
         manifest = await self._entry(copy, entry)
         if manifest is None:
             raise ContentError(f"{entry.digest} is no longer a manifest")
         return manifest
 
     async def _carry(self, copy: _Copy, parts: Parts, depth: int) -> None:
-        """Write a manifest after everything that it refers to; meanwhile nobody holds more of it than its parts."""
+        """Write a manifest after everything that it refers to; meanwhile only its parts are in memory."""
         if await self._content(copy, parts, depth):
             await self._put(copy, parts.entry)
 
@@ -203,7 +203,7 @@ class ImageSession:
         return True
 
     def _measure(self, copy: _Copy) -> None:
-        """Tell how much an image is once all of it is known."""
+        """Report the size of an image once all of it is known."""
         if copy.extent.whole:
             self._services.events.emit(StepSized(copy.consumer, copy.item, copy.extent.content))
 

@@ -19,23 +19,23 @@ DEEPEST = 8  # indexes in indexes; deeper ones are an attack (the specification 
 
 MOST_MANIFESTS = 10_000  # in one image
 MOST_BYTES = 100_000_000  # of all manifests of one image
-DONE = 100_000  # pieces of work whose end is remembered; whoever asks for another one again has it looked at again
+DONE = 100_000  # remembered results; work beyond that is repeated when requested again
 
-_ENTRY = 400  # bytes of memory that it takes to remember anything at all
-_TIMES = 6  # bytes of memory for each byte of a manifest, its text and what was made of it
+_ENTRY = 400  # bytes of memory per remembered manifest
+_TIMES = 6  # bytes of memory for each byte of a manifest, text and parsed form
 _Result = TypeVar("_Result")
 
 
 class Once:
-    """Runs each piece of work once, however many wait for it; who stops waiting hurts nobody."""
+    """Runs each piece of work once for all waiters; a cancelled waiter does not affect others."""
 
     def __init__(self) -> None:
-        """Begin with nothing under way."""
+        """Begin empty."""
         self._tasks: dict[object, asyncio.Task[Any]] = {}
         self._done: dict[object, Any] = {}
 
     async def do(self, key: object, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Return what the work called `key` returned, or raise what it raised."""
+        """Return the result of the work named `key`, or raise its error."""
         if key in self._done:
             work.close()
             known: _Result = self._done[key]
@@ -50,12 +50,12 @@ class Once:
         return result
 
     def forget(self, key: object) -> None:
-        """Forget what was done: who asks again has it done again."""
+        """Forget a result, so that the work is repeated when requested again."""
         self._tasks.pop(key, None)
         self._done.pop(key, None)
 
     def _ended(self, key: object, task: asyncio.Task[Any]) -> None:
-        """Keep the result. A failure is forgotten, once all who waited have it: who asks next may have more luck."""
+        """Keep the result. A failure is forgotten once all waiters have it, so that the next request retries."""
         failed = task.cancelled() or task.exception() is not None
         if self._tasks.get(key) is not task:
             return
@@ -66,7 +66,7 @@ class Once:
                 del self._done[next(iter(self._done))]
 
     async def aclose(self) -> None:
-        """Stop what is still under way."""
+        """Stop running work."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -83,14 +83,14 @@ class Manifests:
         self._total = 0
 
     async def read(self, key: object, work: Coroutine[Any, Any, Manifest | None]) -> Manifest | None:
-        """Return what the reading called `key` returned, now or before."""
+        """Return the result of the read named `key`, now or before."""
         if key in self._kept:
             work.close()
             self._kept.move_to_end(key)
             return self._kept[key]
         manifest = await self._once.do(key, work)
         self._once.forget(key)
-        if key not in self._kept:  # of many who waited one is the first
+        if key not in self._kept:  # only the first of several waiters stores it
             self._kept[key] = manifest
             self._total += _weight(manifest)
             while self._total > self._budget:
@@ -105,14 +105,14 @@ def _weight(manifest: Manifest | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a manifest refers to, without whatever else strangers have put into it.
+    """The references of a manifest, without its other content.
 
     Attributes:
-        entry: how it is asked for.
+        entry: the descriptor that it is requested by.
         size: bytes of the manifest.
-        children: to carry before it, each digest once, for platforms may share one.
-        blobs: to carry before it, the longest first, so that there is no long tail at the end.
-        foreign: how many layers stay references.
+        children: manifests to copy before it, each digest once, since platforms may share one.
+        blobs: blobs to copy before it, the largest first, to avoid a long tail.
+        foreign: number of layers that stay references.
     """
 
     entry: Descriptor
@@ -123,7 +123,7 @@ class Parts:
 
     @classmethod
     def of(cls, entry: Descriptor, manifest: Manifest) -> Parts:
-        """Take down what `manifest` refers to, which was asked for by `entry`."""
+        """Extract the references of `manifest`, which was requested by `entry`."""
         children = {child.digest: _bare(child) for child in manifest.children}
         blobs = sorted(map(_bare, manifest.blobs), key=lambda blob: -blob.size)
         return cls(entry, len(manifest.body), tuple(children.values()), tuple(blobs), len(manifest.foreign))
@@ -134,34 +134,34 @@ def _bare(one: Descriptor) -> Descriptor:
 
 
 class Extent:
-    """What was found of one image on its way to one target: an index may lead to others without end."""
+    """The extent of one image during the copy to one target: indexes may refer to others without end."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self._seen: set[Digest] = set()
         self._size = 0
         self._blobs: dict[Digest, int] = {}
-        self._ahead = 1  # manifests that were not looked at yet
+        self._ahead = 1  # manifests not visited yet
 
     @property
     def whole(self) -> bool:
-        """Whether all manifests were looked at."""
+        """Whether all manifests were visited."""
         return not self._ahead
 
     @property
     def content(self) -> int:
-        """Bytes of all blobs that were found, each counted once."""
+        """Bytes of all blobs found, each counted once."""
         return sum(self._blobs.values())
 
     def there(self) -> None:
-        """Count a manifest that the target has, with all that it refers to."""
+        """Count a manifest that the target has, with everything that it refers to."""
         self._ahead -= 1
 
     def found(self, parts: Parts) -> None:
         """Count a manifest and what it refers to.
 
         Raises:
-            TooLargeError: that is more than any image has.
+            TooLargeError: the image exceeds the limits.
         """
         self._seen.update(child.digest for child in parts.children)
         self._size += parts.size
@@ -174,7 +174,7 @@ class Extent:
 
 
 async def read_manifest(source: ImageSource, entry: Descriptor) -> Manifest | None:
-    """Read an entry of an index, or a root without media type; None when it turns out to be a blob of a strange type.
+    """Read an entry of an index, or a root without media type; None if it is a blob of an unknown type.
 
     Raises as `ImageSource.manifest`.
     """

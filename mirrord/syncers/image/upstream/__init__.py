@@ -1,1 +1,1 @@
-"""Looks at sources and targets, reading as little as possible."""
+"""Surveys sources and targets, reading as little as possible."""

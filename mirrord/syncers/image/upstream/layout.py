@@ -1,4 +1,4 @@
-"""Builds on this machine as a source: OCI layouts, and docker archives turned into one."""
+"""Local builds as a source: OCI layouts, and docker archives converted to one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mirrord.wire.oci.reference import Reference
 
 
 class LayoutSource:
-    """Reads manifests and blobs of one layout where they lie; nothing is spooled."""
+    """Reads manifests and blobs of one layout in place; nothing is spooled."""
 
     def __init__(self, layout: Layout, root: Descriptor) -> None:
         """Read the image `root` of `layout`."""
@@ -34,7 +34,7 @@ class LayoutSource:
         self._root = root
 
     async def manifest(self, descriptor: Descriptor) -> Manifest:
-        """Read a manifest; for the root a descriptor without size will do."""
+        """Read a manifest; the root's descriptor may lack the size."""
         known = self._root if descriptor.digest == self._root.digest else descriptor
         return await asyncio.to_thread(self._layout.manifest, known)
 
@@ -43,11 +43,11 @@ class LayoutSource:
         return await asyncio.to_thread(lambda: self._layout.blob(blob.digest).load(LIMIT))
 
     async def blob_source(self, blob: Descriptor) -> BlobSource:
-        """Point at the blob's place on disk, or at its embedded data when it is not there.
+        """Return the blob's file, or its embedded data if there is no file.
 
         Raises:
-            MissingError: it is neither there nor embedded.
-            ContentError: it has another size.
+            MissingError: it is neither on disk nor embedded.
+            ContentError: it has a different size.
         """
         try:
             file = await asyncio.to_thread(self._layout.blob, blob.digest)
@@ -61,7 +61,7 @@ class LayoutSource:
 
 
 async def open_image(source: Source, scratch: Path) -> tuple[Layout, Descriptor]:
-    """Open the layout or the archive of a source, and find the image in it that is meant.
+    """Open the layout or the archive of a source, and find the selected image in it.
 
     Raises:
         MirrordError: as `Layout.open` and `open_archive`.
@@ -74,7 +74,7 @@ async def open_image(source: Source, scratch: Path) -> tuple[Layout, Descriptor]
 
 
 async def own_tag(source: Source, scratch: Path) -> str | None:
-    """Return the tag that a source gives its image, or None.
+    """Return the tag of a source's image, or None.
 
     Raises:
         MirrordError: as `open_image`.
@@ -124,7 +124,7 @@ def tree_size(layout: Layout, root: Descriptor) -> int:
 def _build(
     layout: Layout, descriptor: Descriptor, own: Mapping[str, str], publication: Publication | None = None
 ) -> Build:
-    """Find out when a build was made: its entry says when the layout was written, the image itself perhaps more."""
+    """Return a build's times: its index entry has one of the layout, the image may have its own."""
     said = moment(own.get(CREATED))
     created = said if publication else moment(descriptor.annotations.get(CREATED)) or said
     return Build(created, said, datetime.fromtimestamp(layout.place.stat().st_mtime, UTC), publication)
@@ -143,7 +143,7 @@ class _FoundBuild:
 
 
 def _builds(folder: Path, missing: list[str]) -> Iterator[_FoundBuild]:
-    """Find every layout below `folder` that says its branch and commit; others are missing, each with a sentence."""
+    """Find every layout below `folder` with annotated branch and commit; others are missing, with a sentence each."""
     if not folder.is_dir():
         missing.append(f"{folder}: no such folder; make it, or correct from.layouts")
         return
@@ -164,9 +164,9 @@ def _builds(folder: Path, missing: list[str]) -> Iterator[_FoundBuild]:
 
 
 def all_builds(folder: Path) -> SourceListing:
-    """Offer each build under `<branch>-<commit>` and under `<branch>`, which one of them gets at each target.
+    """Offer each build as `<branch>-<commit>` and as `<branch>`, which one build gets at each target.
 
-    Two builds cannot have one name, and no branch the name of a build: all but one are missing, each with a sentence.
+    Two builds cannot share a name, nor a branch and a build: all but one are missing, with a sentence each.
     """
     missing: list[str] = []
     named: dict[str, tuple[_FoundBuild, str]] = {}

@@ -23,7 +23,7 @@ from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import Reference
 
-AT_ONCE = 64  # tags asked for; how many of them at once at the host its `requests` says
+AT_ONCE = 64  # tags; the host's `requests` limits parallel requests
 
 
 class RegistrySource:
@@ -42,7 +42,7 @@ class RegistrySource:
         return await self._repository.get_blob(blob)
 
     async def blob_source(self, blob: Descriptor) -> BlobSource:
-        """Offer the blob's embedded data where there is some (image-spec, descriptor.md), else a GET."""
+        """Return the blob's embedded data if present (image-spec, descriptor.md), else a GET."""
         name = self._repository.reference.name
         if blob.data is not None:
             return BlobSource(blob.digest, blob.size, embedded(blob.data), name=f"{name}, embedded")
@@ -51,11 +51,11 @@ class RegistrySource:
 
 
 async def offers(repository: Repository, mirror: Mirror, memory: Memory) -> SourceListing:
-    """Find the wanted tags: no listing for literals, one HEAD for each tag, none for a settled one.
+    """Find the selected tags: no listing for literals, one HEAD for each tag, none for a settled one.
 
     Raises:
-        TransportError: not a single one could be found out, because the registry is not there or asks for patience.
-        MirrordError: the only one that is asked for could not.
+        TransportError: none could be checked, because the registry is unreachable or throttles.
+        MirrordError: the only requested one could not be checked.
     """
     reference = repository.reference
     patterns = spec_of(mirror).source.tags or (str(reference.digest or reference.tag or "latest"),)
@@ -77,12 +77,12 @@ async def offers(repository: Repository, mirror: Mirror, memory: Memory) -> Sour
 def _listing(
     source: RegistrySource, found: Mapping[str, Offer | MirrordError], patterns: Sequence[str], *, alone: bool
 ) -> SourceListing:
-    """Sort what was found of each tag; `alone` says that all is asked for by people. Raises as `offers`."""
+    """Sort the results of all tags; `alone` means that only the named tags were requested. Raises as `offers`."""
     failures = [(tag, error) for tag, error in found.items() if isinstance(error, MirrordError)]
     if failures and len(failures) == len(found) and (alone or all(isinstance(e, TransportError) for _, e in failures)):
         raise failures[0][1]
     usable = tuple(offer for offer in found.values() if isinstance(offer, Offer))
-    # It is listed and not there, or it is no image: wrong at the source.
+    # A listed tag that is missing or not an image: wrong at the source.
     bad = (MissingError, ContentError)
     wrong = {tag for tag, error in failures if usable and tag not in patterns and isinstance(error, bad)}
     return SourceListing(
@@ -95,7 +95,7 @@ def _listing(
 
 async def _offer(repository: Repository, mirror: Mirror, memory: Memory, tag: str) -> Offer | MirrordError:
     reference, spec = repository.reference, spec_of(mirror)
-    # What never moves is said of tags of the mirror's own source.
+    # Tags of the mirror's own source may be declared as immutable.
     fixed = mirror.publication is None and matches(tag, spec.immutable)
     if fixed and (settled := _settled(reference, mirror, memory, tag)):
         return settled
@@ -112,7 +112,7 @@ async def _offer(repository: Repository, mirror: Mirror, memory: Memory, tag: st
 
 
 def _named(reference: Reference, mirror: Mirror, tag: str, digest: Digest, *, fixed: bool) -> Offer:
-    """Offer what a tag or a digest of the source stands for; a digest alone has no name at the targets."""
+    """Offer the image of a tag or digest of the source; a digest alone has no name at the targets."""
     spec = spec_of(mirror)
     called = reference.tag if ":" in tag else tag
     names = spec.source.names or ((called,) if called else ())
@@ -121,7 +121,7 @@ def _named(reference: Reference, mirror: Mirror, tag: str, digest: Digest, *, fi
 
 
 def _settled(reference: Reference, mirror: Mirror, memory: Memory, tag: str) -> Offer | None:
-    """Return the offer that the record alone can make: one digest, seen at every target."""
+    """Return the offer from the record alone: one digest, recorded at every target."""
     names, targets = spec_of(mirror).source.names, [target.name for target in mirror.targets]
     digests = {seen.digest for target in targets if (seen := memory.get((target, names[0] if names else tag)))}
     if len(digests) != 1:

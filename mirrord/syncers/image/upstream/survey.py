@@ -1,4 +1,4 @@
-"""One look at the source, and at those targets whose record is not enough."""
+"""Surveys the source, and the targets whose record is not enough."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import created_at
 from mirrord.wire.oci.layout_writer import LayoutWriter
 
-PATIENCE = 10.0  # seconds for one answer of a target; a dead one must not hold up the others
-LOOKS = 8  # names that are asked for at one target at once
+PATIENCE = 10.0  # seconds for one answer of a target; a dead one must not delay the others
+LOOKS = 8  # parallel requests for names at one target
 
 
 _Place = Repository | LayoutWriter | LocalRepository
 
 
-_Held = Mapping[str, str | None] | MirrordError  # what names stand for at a target, or why it could not be asked
+_Held = Mapping[str, str | None] | MirrordError  # digests of names at a target, or why it could not be asked
 
 
 async def survey(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> ImageSurvey:
-    """Find out what is offered and, where the record is not enough, what the targets hold.
+    """Read what is offered and, where the record is not enough, the state of the targets.
 
     Raises:
         MirrordError: the source as a whole cannot be read.
@@ -44,7 +44,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
     places = {target.name: open_target(mirror, target, services) for target in mirror.targets}
     memory = await _evident(places, memory)
     listing = await _listing(mirror, services, memory)
-    if isinstance(mirror.spec, OneImage):  # people know the one image as they wrote it
+    if isinstance(mirror.spec, OneImage):  # name the image as the user wrote it
         found = [replace(offer, item=replace(offer.item, name=mirror.spec.text)) for offer in listing.offers]
         listing = replace(listing, offers=found, sources=dict.fromkeys([mirror.spec.text], *listing.sources.values()))
     names = await asyncio.to_thread(_names, mirror, listing.offers, memory, now)
@@ -59,7 +59,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         unasked[target] = str(answer)
         if isinstance(answer, UnreachableError) and isinstance(mirror.spec, OneImage):
             unreachable[target] = answer
-    # When that was made which stands where a build shall go, and nobody knows who put it there.
+    # Creation times of unrecorded content under the names of a build.
     created: dict[str, datetime | None] = {}
     failed: dict[str, str] = {}
     asked = await asyncio.to_thread(undated, listing.offers, tuple(places), Evidence(now, memory, held))
@@ -74,7 +74,7 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
 
 
 def _names(mirror: Mirror, found: Sequence[Offer], memory: Memory, now: datetime) -> Mapping[str, frozenset[str]]:
-    """Return the names that each target has to be asked for."""
+    """Return the names to ask each target for."""
     names: dict[str, frozenset[str]] = {}
     for some, targets in at_targets(mirror, found):
         names |= names_to_ask(some, targets, memory, now=now, trust=mirror.trust)
@@ -93,7 +93,7 @@ async def _listing(mirror: Mirror, services: Services, memory: Memory) -> Source
 
 
 async def _evident(places: Mapping[str, _Place], memory: Memory) -> Memory:
-    """Leave out what the record says of folders of ours and a look proves wrong: our own disk needs no belief."""
+    """Drop records of local folders that a check disproves: the local disk can be checked directly."""
     own = {name: place for name, place in places.items() if not isinstance(place, Repository)}
     if not own:
         return memory
@@ -110,7 +110,7 @@ def _without(memory: Memory, lost: Collection[tuple[str, str]]) -> Memory:
 async def names_held(
     mirror: Mirror, target: Target, services: Services, names: Collection[str]
 ) -> Mapping[str, str | None]:
-    """Return what names stand for at a target, as far as it speaks of them.
+    """Return the digests of names at a target, as far as it reports them.
 
     Raises:
         UnreachableError: it cannot be asked.
@@ -122,10 +122,10 @@ async def names_held(
 
 
 async def _held(place: _Place, names: Collection[str]) -> _Held:
-    """Ask one target for the names that decide; stop asking at the first failure.
+    """Ask one target for the deciding names; stop at the first failure.
 
-    A name that a registry refuses to speak of counts as not there, as long as it speaks of others: Artifactory denies
-    what it does not have (google/go-containerregistry#1691). Its answer to the upload decides.
+    A denied name counts as missing, as long as the registry reports others: Artifactory denies missing names
+    (google/go-containerregistry#1691). Its answer to the upload decides.
     """
     held: dict[str, str | None] = {}
     answered: list[bool] = []
