@@ -77,7 +77,7 @@ async def offers(repository: Repository, mirror: Mirror, memory: Memory) -> Sour
 def _listing(
     source: RegistrySource, found: Mapping[str, Offer | MirrordError], patterns: Sequence[str], *, alone: bool
 ) -> SourceListing:
-    """Sort the results of all tags; `alone` means that only the named tags were requested. Raises as `offers`."""
+    """Sort the results of all tags; `alone` means a single image (`mirrord copy`). Raises as `offers`."""
     failures = [(tag, error) for tag, error in found.items() if isinstance(error, MirrordError)]
     if failures and len(failures) == len(found) and (alone or all(isinstance(e, TransportError) for _, e in failures)):
         raise failures[0][1]
