@@ -68,7 +68,13 @@ def command(name: str, text: str, *parameters: click.Parameter) -> click.Command
     """
     word = name.replace("-", "_")
     paragraphs = (f"\b\n{dedent(part)}" if part.startswith("  ") else part for part in text.split("\n\n"))
-    return click.Command(name, help="\n\n".join(paragraphs), params=list(parameters), callback=partial(_call, word))
+    return click.Command(
+        name,
+        help="\n\n".join(paragraphs),
+        params=list(parameters),
+        callback=partial(_call, word),
+        context_settings={"help_option_names": ["-h", "--help"]},  # click keeps what its first context had
+    )
 
 
 def _call(word: str, **typed: Any) -> int:

@@ -46,6 +46,7 @@ class Tls:
         """
         try:
             context = ssl.create_default_context(cafile=self.ca)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2  # Debian's Python leaves it to OpenSSL's configuration
             if self.ca and self.system:
                 context.load_default_certs()
             if self.certificate:
