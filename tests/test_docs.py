@@ -140,11 +140,11 @@ def test_the_readme_lists_the_commands() -> None:
 
 
 def outline(page: Path) -> list[str]:
-    """Return what a page consists of, in its order, without its words: headings, rows, code, commands and links."""
+    """Return what a page consists of, in its order, without its words and comments: headings, rows, code, links."""
     text, found = page.read_text(), []
     for part in re.finditer(r"^```.*?^```|^#+|^\|.*|^!|`mirrord [^`]*`|\]\([^)]*\)", text, re.MULTILINE | re.DOTALL):
         if not part[0].startswith("|"):
-            found.append(part[0])
+            found.append(re.sub(r" +# .*", "", part[0]) if part[0].startswith("```") else part[0])
             continue
         cells = re.split(r"(?<!\\)\|", part[0].strip("|"))
         found.append(f"{len(cells)} cells " + " ".join(re.findall(r"`mirrord [a-z-]+`", cells[0])))
