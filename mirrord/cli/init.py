@@ -53,6 +53,12 @@ mirrors:
 #    cron: "17 3 * * *"
 """
 
+_NEXT = {
+    "check": "finds mistakes, and asks no host",
+    "plan": "shows what would be copied",
+    "serve": "copies, now and by the schedule",
+}
+
 
 def init(*, folder: Path) -> int:
     """Run the command and return its exit code."""
@@ -60,10 +66,21 @@ def init(*, folder: Path) -> int:
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if found := sorted(folder.glob("*.yaml")):
-            raise UsageError(f"{found[0]}: exists already, and nothing is overwritten; give another folder")
+            other = shlex.quote(str(_free(folder)))
+            what = "exists already, and nothing is overwritten"
+            raise UsageError(f"{found[0]}: {what}; for another folder run `mirrord init {other}`")
         with file.open("x", encoding="utf-8") as out:
             out.write(_TEXT)
     where = shlex.quote(str(folder))
     say(f"{file} is written: it mirrors one public image into the embedded store, and shows the rest as comments.")
-    say(f"Next: mirrord check --config {where}")
+    say("Next:")
+    for command, what in _NEXT.items():
+        say(f"  mirrord {command} --config {where}   # {what}")
     return 0
+
+
+def _free(folder: Path) -> Path:
+    """Return a folder beside this one that has no configuration: `my.d`, else `my-2.d`, `my-3.d`."""
+    names = (folder.absolute().parent / f"my{number}.d" for number in ("", *(f"-{count}" for count in range(2, 100))))
+    free = next((one for one in names if not any(one.glob("*.yaml"))), folder / "new")
+    return folder.parent / free.name

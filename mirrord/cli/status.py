@@ -39,7 +39,7 @@ def _show(status: Status) -> None:
         rows += [
             ("", target.name, *_cells(target, status.now), "", counted(target.last_run)) for target in mirror.targets
         ]
-    table(("MIRROR", "TARGET", "RESULT", "SUCCESS", "ITEMS", "NEXT", "LAST RUN"), rows)
+    table(("MIRROR", "TARGET", "RESULT", "LAST SUCCESS", "ITEMS", "NEXT", "LAST RUN"), rows)
     if status.state == "offline":
         say("no daemon is running: mirrors run by `mirrord sync` alone; `mirrord serve` runs them by their schedule")
     if status.configuration_error:

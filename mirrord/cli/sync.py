@@ -24,7 +24,7 @@ def sync(
 ) -> int:
     """Run the command and return its exit code."""
     if allow and not names:
-        raise UsageError("--allow needs the names of the mirrors it applies to")
+        raise UsageError("--allow needs the names of the mirrors, such as `mirrord sync crane --allow`")
     runs = ask(Sync(names, allow), config, state, quiet=json or quiet)
     if json:
         say_json({"runs": [run_document(run) for run in runs]})

@@ -87,7 +87,10 @@ def read_secret(source: SecretSource, environ: Mapping[str, str]) -> Secret:
             )
         directory = environ.get("CREDENTIALS_DIRECTORY")
         if not directory:
-            hint = f"add LoadCredential={name}:/path to the unit"
+            hint = (
+                f"under systemd add LoadCredential={name}:/path to the unit; elsewhere set CREDENTIALS_DIRECTORY to a"
+                f" folder with the file {name}"
+            )
             raise AbsentError(f"credential {name}: $CREDENTIALS_DIRECTORY is not set; {hint}")
         # systemd makes these 0400 or 0440, readable by the service's own group only.
         return _from_file(Path(directory) / name, 0o037)

@@ -209,7 +209,8 @@ def _row(attributes: str, name: str, state: str, entry: TargetStatus, next_run: 
     trouble = f"{escape(error.message)} <small>({entry.consecutive_failures} in a row)</small>" if error else ""
     last, success = escape(counted(entry.last_run)), _time(entry.last_success) or "never"
     cells = (name, escape(state), success, next_run, str(entry.items), last)
-    return f"<tr{attributes}>" + "".join(f"<td>{cell}</td>" for cell in cells) + f'<td class="bad">{trouble}</td></tr>'
+    marked = f'<td class="bad">{trouble}</td>' if trouble else "<td></td>"
+    return f"<tr{attributes}>" + "".join(f"<td>{cell}</td>" for cell in cells) + f"{marked}</tr>"
 
 
 def _time(at: datetime | None) -> str:

@@ -144,3 +144,11 @@ def test_the_shipped_examples_pass(desk: Desk, typed: Typed) -> None:
     named = {line.partition(": environment variable ")[2].partition(" ")[0] for line in said.err.splitlines()}
     assert named == {"DOCKERHUB_TOKEN", "CODING_TOKEN", "GITEE_TOKEN", ""}
     assert said.out.splitlines()[-1] == f"{CONF}: 6 files, 12 mirrors, no problem, 6 notices"
+
+
+def test_allow_without_a_name(desk: Desk, typed: Typed) -> None:
+    """`sync --allow` needs names; the error shows a command that has one."""
+    desk.configure(NEEDY)
+    said = typed("sync", "--allow")
+    what = "--allow needs the names of the mirrors, such as `mirrord sync crane --allow`"
+    assert (said.status, said.err) == (64, f"mirrord: {what}\n")

@@ -17,13 +17,14 @@ SCHEMA = Path(__file__).parents[2] / "docs/reference/configuration.schema.json"
 
 
 def test_a_configuration_that_works(desk: Desk, typed: Typed) -> None:
-    """It writes one file, which `check` and editors accept; the next command is the last thing that it prints."""
+    """It writes one file, which `check` and editors accept, and ends with the three commands that come next."""
     said = typed("init")
     assert (said.status, said.err) == (0, "")
-    assert said.out.splitlines()[-1] == "Next: mirrord check --config conf.d"
+    title, *commands = [line.partition("#")[0].strip() for line in said.out.splitlines()[1:]]
+    assert (title, commands) == ("Next:", [f"mirrord {one} --config conf.d" for one in ("check", "plan", "serve")])
     (file,) = (desk.folder / "conf.d").iterdir()
     assert file.name == "mirrord.yaml"
-    checked = typed(*said.out.splitlines()[-1].removeprefix("Next: mirrord ").split())
+    checked = typed(*commands[0].removeprefix("mirrord ").split())
     assert (checked.status, checked.err) == (0, "")
     assert "alpine  image  docker.io/library/alpine" in checked.out
     assert checked.out.splitlines()[-1] == "conf.d: 1 file, 1 mirror, no problem"
@@ -52,13 +53,16 @@ def test_what_is_commented_out_works_too(desk: Desk, typed: Typed) -> None:
 
 @pytest.mark.parametrize("name", ["mirrord.yaml", "other.yaml"])
 def test_nothing_is_overwritten(desk: Desk, typed: Typed, name: str) -> None:
-    """Where a configuration is already, nothing is written and the file is named."""
+    """Where a configuration is already, nothing is written, the file is named, and the command that is shown works."""
     file = desk.configure("mirrors: []\n", name)
     said = typed("init")
     assert (said.status, said.out) == (64, "")
-    assert said.err == f"mirrord: conf.d/{name}: exists already, and nothing is overwritten; give another folder\n"
+    what = "exists already, and nothing is overwritten; for another folder run `mirrord init my.d`"
+    assert said.err == f"mirrord: conf.d/{name}: {what}\n"
     assert file.read_text() == "mirrors: []\n"
     assert [one.name for one in file.parent.iterdir()] == [name]
+    assert typed("init", "my.d").status == 0
+    assert typed("init").err.endswith("run `mirrord init my-2.d`\n")
 
 
 def test_a_folder_that_cannot_be_written(desk: Desk, typed: Typed) -> None:

@@ -35,6 +35,7 @@ def test_counts_are_a_column(capsys: pytest.CaptureFixture[str]) -> None:
     """A target's row ends with what the last run did there, without what it did not do; nothing follows the table."""
     head, whole, there = shown(capsys, LastRun(3, 1, 3221))
     assert there[head.index("LAST RUN") :] == "3 written · 1 deleted · 3221 up to date"
+    assert head[: head.index("ITEMS")].rstrip().endswith("  LAST SUCCESS")  # beside `failed` its age is not that of it
     assert (head.endswith("LAST RUN"), whole.split()[0]) == (True, "crane")
     assert whole[head.index("ITEMS") :].split()[0] == there[head.index("ITEMS") :].split()[0] == "3224"
 

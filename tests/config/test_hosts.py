@@ -276,6 +276,9 @@ def test_bad_secrets(refusal: Refusal, tmp_path: Path, content: bytes, said: str
         pytest.param("{file: token}", "not absolute", id="file-relative"),
         pytest.param("{file: /dev/zero}", "secret file /dev/zero is a device", id="70-device"),
         pytest.param("{credential: x}", "credential x: $CREDENTIALS_DIRECTORY is not set", id="70-credential"),
+        pytest.param(
+            "{credential: x}", "under systemd add LoadCredential=x:/path to the unit; elsewhere set", id="unit"
+        ),
         pytest.param("{credential: ../x}", "this is not the name of a credential", id="credential-path"),
     ],
 )

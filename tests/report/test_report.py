@@ -195,6 +195,7 @@ def test_page_counts() -> None:
     standing = [Standing("m", "a", T0, T0, result=Result.SUCCESS, last=LastRun(3, 1, 3221, 1))]
     text = page(Board(standing).status("1", T0, [mirror("m", "a")]))
     assert "<td>3 written · 1 deleted · 3221 up to date · 1 refused</td>" in text
+    assert 'class="bad"' not in text  # nothing failed
     empty = page(Board().status("1", T0, []))
     assert f'colspan="{empty.count("<th>")}"' in empty
 
