@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from select import PIPE_BUF
 from typing import Any, Final
 
 HEX: Final = 12
 """Hexadecimal digits of a digest in output for people, as in Docker's output."""
 _DIGESTS = re.compile(rf"\b(sha(?:256|512):[0-9a-f]{{{HEX}}})[0-9a-f]{{20,128}}\b")
+_VERBATIM = re.compile(r"(`[^`]*`)")
 
 
 def plain(text: str) -> str:
@@ -79,5 +80,12 @@ def short(digest: str) -> str:
 
 
 def shortened(text: str) -> str:
-    """Shorten all digests in a sentence."""
-    return _DIGESTS.sub(r"\1", text)
+    """Shorten all digests in a sentence, except in backquotes: that is to be pasted."""
+    return around_verbatim(text, lambda part: _DIGESTS.sub(r"\1", part))
+
+
+def around_verbatim(text: str, change: Callable[[str], str]) -> str:
+    """Change a sentence everywhere except in backquotes: commands and lines of configuration stay as they are."""
+    parts = _VERBATIM.split(text)
+    parts[::2] = map(change, parts[::2])
+    return "".join(parts)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from mirrord.cli.console import plain, say, short, shortened, size, table
+from mirrord.cli.console import around_verbatim, plain, say, short, shortened, size, table
 from mirrord.errors import BusyError, MirrordError, StorageError, TransportError, kind_of
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
@@ -88,7 +88,11 @@ def _say_plan(plan: Plan, show: Show, *, explain: bool) -> None:
 def _shared(text: str, step: Step) -> str:
     """Return a sentence about a step without the step's own names and without digests, by which steps are folded."""
     own = {*step.names, step.item}
-    return _HEX.sub("…", " ".join(word for word in text.split(" ") if word.rstrip(",:") not in own))
+
+    def without(part: str) -> str:
+        return _HEX.sub("…", " ".join(word for word in part.split(" ") if word.rstrip(",:") not in own))
+
+    return around_verbatim(text, without)
 
 
 def _folded(

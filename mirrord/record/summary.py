@@ -16,7 +16,7 @@ from mirrord.model.run import Outcome, Receipt, Result, Run
 _GOOD = (Result.SUCCESS, Result.NOOP)
 _BAD = (Result.FAILED, Result.PARTIAL)
 _LONGEST = 1000
-_SENTENCE, _TOLD = 300, 20
+_SENTENCE, _TOLD = 600, 20  # the longest have a digest to paste, and names of 100 characters
 
 
 @dataclass(frozen=True, slots=True)

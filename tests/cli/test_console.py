@@ -18,7 +18,7 @@ from mirrord.cli.results import ALIKE, Show, say_plans, say_run, say_runs
 from mirrord.events import BytesSent, Events, Planned, Retrying, StepDone
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
-from mirrord.record.summary import causes
+from mirrord.record.summary import RunSummary, causes
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 OID = "0123456789abcdef0123456789abcdef01234567"
@@ -87,6 +87,24 @@ def test_digests_have_twelve_digits_for_people(capsys: pytest.CaptureFixture[str
     git = replace(only, digest=OID, reason="created")
     say_plans([Plan("app", "git", NOW, (git,))], FOLDED, explain=False)
     assert capsys.readouterr().out.split()[-2] == OID[:12]
+
+
+def test_what_is_to_be_pasted_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line of configuration or a command in backquotes is complete in each output and in the record of status."""
+    digest = f"sha256:{'0123456789abcdef' * 4}"
+    accept = f'`accept: {{item1: {{0.3.0: "{digest}"}}}}`'
+    reason = f"it is {digest}; take it by {accept} or by `mirrord sync item1 --allow`"
+    only = replace(step(1, Action.REFUSE), reason=reason)
+    run = run_of("helm", [only], [])
+    say_run(run)
+    say_plans([run.plan or Plan("app", "helm", NOW)], FOLDED, explain=False)
+    text = capsys.readouterr().out
+    assert (text.count(accept), text.count("it is sha256:0123456789ab;")) == (2, 2)
+    say_run(run_of("helm", [only, replace(only, item="other")], []))
+    text = capsys.readouterr().out
+    assert (text.count(accept), text.count("`mirrord sync item1 --allow`")) == (1, 1), "folded"
+    told = replace(only, reason=f"{'a' * 200} {reason}")
+    assert accept in RunSummary.of(run_of("helm", [told], [])).last["one"].troubles[0]
 
 
 def test_a_long_run_is_folded(capsys: pytest.CaptureFixture[str]) -> None:

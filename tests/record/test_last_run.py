@@ -64,7 +64,7 @@ async def test_a_ref_is_named_once() -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite", "memory"])
 async def test_what_was_refused_is_told_within_bounds(kind: str, tmp_path: Path) -> None:
-    """Refusals of the plan and failures are counted all; twenty are told, each in one line of 300 characters."""
+    """Refusals of the plan and failures are counted all; twenty are told, each in one line of 600 characters."""
     store = MemoryStore() if kind == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", NOW)
     bad = tuple(step(f"refs/tags/v{number}") for number in range(30))
     steps = (step("refs", Action.REFUSE, "two\r\nlines\x85and\u2028more"), *bad, step("late"))
@@ -74,7 +74,7 @@ async def test_what_was_refused_is_told_within_bounds(kind: str, tmp_path: Path)
     assert last is not None
     assert (last.done, last.kept, last.refused, last.failed) == (0, 0, 1, 30)
     assert last.troubles[0] == "refs: two lines and more"
-    assert [len(text) for text in last.troubles[1:]] == [300] * 19
+    assert [len(text) for text in last.troubles[1:]] == [600] * 19
     await store.close()
 
 
