@@ -174,6 +174,19 @@ async def test_buildx_annotations_on_the_platforms(world: World) -> None:
     assert world.local_tags() == {"main-abc1234": image.digest, "main": image.digest}
 
 
+async def test_buildx_annotations_of_the_index(world: World) -> None:
+    """The build of docs/how-to/publish-from-ci.md has all three in the index; a build that is being written waits."""
+    builds = world.folder / "builds"
+    said = {REF_NAME: "main", REVISION: "a" * 40, CREATED: "2024-01-02T00:00:00+00:00"}
+    image = build_image(["linux/amd64", "linux/arm64"], index_annotations=said)
+    hidden = write_layout(image, builds / f".{'a' * 40}")
+    await world.run(world.mirror({"layouts": builds}, LOCAL))
+    assert world.local_tags() == {}
+    hidden.rename(builds / ("a" * 40))
+    await world.run(world.mirror({"layouts": builds}, LOCAL))
+    assert world.local_tags() == {"main-aaaaaaa": image.digest, "main": image.digest}
+
+
 async def test_bad_layouts_are_problems(world: World) -> None:
     """What cannot be published from the folder is one sentence each, and the good ones go on."""
     builds = world.folder / "builds"
