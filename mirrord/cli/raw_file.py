@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
@@ -12,16 +14,18 @@ from mirrord.cli.console import note, say, say_json, size
 from mirrord.config.load import Configuration
 from mirrord.daemon.loop import run
 from mirrord.daemon.runtime import open_http
-from mirrord.errors import MirrordError, about
+from mirrord.errors import MirrordError, MissingError, about
 from mirrord.events import Events
 from mirrord.files import storage_errors
 from mirrord.syncer.values import LOCAL, Mirror
-from mirrord.syncers.git.names import forge_at, source_address, target_address
+from mirrord.syncers.git.front.raw import stored_file
+from mirrord.syncers.git.names import FOLDER, MARK, forge_at, source_address, target_address
 from mirrord.wire.forges.known import canonical, forge_of
 from mirrord.wire.forges.page import Page, resolved
 from mirrord.wire.forges.port import Forge
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.command import Git
+from mirrord.wire.git.history import History
 from mirrord.wire.git.lsrefs import ls_refs
 from mirrord.wire.http.client import Http
 
@@ -32,21 +36,22 @@ LARGEST: Final = 64 << 20
 class _Copy(NamedTuple):
     mirror: str
     target: str  # "" for the origin
-    address: Address
-    forge: Forge
+    read: Callable[[Git, Http], Awaitable[bytes]]
 
     def __str__(self) -> str:
         return f"{self.mirror} at {self.target or 'its origin'}"
 
 
-def raw_file(file: Page, mirrors: Sequence[Mirror], read: Configuration, output: Path | None, *, json: bool) -> int:
+def raw_file(
+    file: Page, mirrors: Sequence[Mirror], read: Configuration, state: Path, output: Path | None, *, json: bool
+) -> int:
     """Read a file that one of these mirrors has, and print or write it; return the exit code.
 
     Raises:
         MirrordError: no copy of it can be read; why the others could not was printed.
     """
     read.require([mirror.name for mirror in mirrors])
-    copy, data = run(_first(file, list(_copies(file, mirrors)), read))
+    copy, data = run(_first(list(_copies(file, mirrors, state)), read))
     if output is None:
         note(f"read from {copy}")
         with storage_errors("standard output"):
@@ -63,39 +68,47 @@ def raw_file(file: Page, mirrors: Sequence[Mirror], read: Configuration, output:
     return 0
 
 
-def _copies(file: Page, mirrors: Sequence[Mirror]) -> Iterator[_Copy]:
+def _copies(file: Page, mirrors: Sequence[Mirror], state: Path) -> Iterator[_Copy]:
     """Yield where the file can be read: the target that the page is of, else every target of the origin, and that."""
-    named = canonical(file.address)
-    found = [
-        _Copy(mirror.name, target.name, target_address(mirror, target), forge_at(mirror, target))
-        for mirror in mirrors
-        for target in mirror.targets
-        if target.name != LOCAL
-    ]
-    own = [copy for copy in found if canonical(copy.address, copy.forge.name) == named]
+    named, found, own = canonical(file.address), list[_Copy](), list[_Copy]()
+    for mirror in mirrors:
+        for target in mirror.targets:
+            if target.name == LOCAL:
+                found.append(_Copy(mirror.name, LOCAL, partial(_local, file, state / FOLDER / f"{mirror.name}.git")))
+                continue
+            address, forge = target_address(mirror, target), forge_at(mirror, target)
+            found.append(_Copy(mirror.name, target.name, partial(_read, file, address, forge)))
+            own += found[-1:] if canonical(address, forge.name) == named else ()
     yield from own or found
     if not own:
         origin = source_address(mirrors[0])
-        yield _Copy(mirrors[0].name, "", origin, forge_of(origin))
+        yield _Copy(mirrors[0].name, "", partial(_read, file, origin, forge_of(origin)))
 
 
-async def _first(file: Page, copies: Sequence[_Copy], read: Configuration) -> tuple[_Copy, bytes]:
+async def _first(copies: Sequence[_Copy], read: Configuration) -> tuple[_Copy, bytes]:
     """Return the first copy that can be read, and the file."""
     with TemporaryDirectory(prefix="mirrord-") as home:
         async with open_http(read.book, Events()) as http:
             git = Git(Path(home) / "git", http.book)
             for copy in copies[:-1]:
                 try:
-                    return copy, await _read(git, http, file, copy)
+                    return copy, await copy.read(git, http)
                 except MirrordError as error:
                     note(f"not from {copy}: {error}")
             try:
-                return copies[-1], await _read(git, http, file, copies[-1])
+                return copies[-1], await copies[-1].read(git, http)
             except MirrordError as error:
                 about(error, str(copies[-1]))
                 raise
 
 
-async def _read(git: Git, http: Http, file: Page, copy: _Copy) -> bytes:
-    found = resolved(file, await ls_refs(git, http, copy.address))
-    return await copy.forge.read_file(http, copy.address, found, LARGEST)
+async def _read(file: Page, address: Address, forge: Forge, git: Git, http: Http) -> bytes:
+    found = resolved(file, await ls_refs(git, http, address))
+    return await forge.read_file(http, address, found, LARGEST)
+
+
+async def _local(file: Page, cache: Path, git: Git, _: Http) -> bytes:
+    """Read beside a daemon that may be running: nothing here changes the repository."""
+    if not await asyncio.to_thread((cache / MARK).is_file):
+        raise MissingError(f"no run has written to local yet: {cache} is not there or not served")
+    return await stored_file(History(git, cache), file.full, LARGEST)

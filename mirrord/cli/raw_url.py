@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mirrord.cli.console import note, say_json, table
-from mirrord.cli.folders import configuration
+from mirrord.cli.folders import configuration, state_folder
 from mirrord.config.load import Configuration
 from mirrord.errors import MissingError, UntrustedError, UsageError
 from mirrord.syncer.port import load_syncers
@@ -21,7 +21,7 @@ _GIT = "git"
 _OPEN = "open the file there, and take its address"
 
 
-def raw_url(url: str, *, fetch: bool, output: Path | None, config: Path | None, json: bool) -> int:
+def raw_url(url: str, *, fetch: bool, output: Path | None, config: Path | None, state: Path | None, json: bool) -> int:
     """Run the command and return its exit code."""
     if output is not None and not fetch:
         raise UsageError("--output names where the file is written; add --fetch")
@@ -43,7 +43,7 @@ def raw_url(url: str, *, fetch: bool, output: Path | None, config: Path | None, 
         from mirrord.cli.raw_file import raw_file  # noqa: PLC0415 - most ask for URLs, which takes no client
 
         read.require([mirror.name for mirror in mirrors])
-        return raw_file(file, mirrors, read, output, json=json)
+        return raw_file(file, mirrors, read, state_folder(state), output, json=json)
     copies = [  # where the repository is mirrored from, or written to; without a URL where the host has none
         (mirror.name, target.name, _url(mirror, target, file, read)) for mirror in mirrors for target in mirror.targets
     ]

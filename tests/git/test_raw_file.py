@@ -130,12 +130,33 @@ async def test_what_coding_answers_otherwise(coding: Scene, answer: dict[str, An
     coding.site.expect(*found, replace(read, answer=answer))
     told = await coding.fetch(f"{PUBLIC}/raw/charts/main/docs/a%20b.yaml")
     assert (told.status, told.out) == (1, "")
-    first, last = told.err.splitlines()
+    first, local, last = told.err.splitlines()
+    assert local.startswith("not from charts at local: no run has written to local yet: ")
     assert first.startswith("not from charts at there: 127.0.0.1")
     assert said in first
     assert "charts at its origin: " in last
     assert "status 404" in last
     coding.site.check()
+
+
+async def test_local_is_read_from_the_state(desk: Desk) -> None:
+    """`local` is read in the order of `to`, with no daemon and no host: branch, tag, commit, folder, missing file."""
+    async with GitHost(desk.folder / "git") as git:
+        upstream = Upstream(git.create("app.git"))
+        first = upstream.commit("main", {NAME: FILE})
+        desk.configure(
+            "settings: {listen: '127.0.0.1:0', url: 'https://mirror.example.org'}\n"
+            f"mirrors: [{{name: charts, kind: git, from: '{git.url('app')}', to: local}}]\n"
+        )
+        assert (await desk.run("sync")).status == 0
+    file = desk.folder / "file"
+    for ref in ("main", "refs/heads/main", first):
+        told = await desk.run("raw-url", "--fetch", f"{PUBLIC}/raw/charts/{ref}/docs/a%20b.yaml", "-o", str(file))
+        assert (told.status, told.out, file.read_bytes()) == (0, f"{file}: 10 B from charts at local\n", FILE), told
+        file.unlink()
+    for rest, said in (("docs", "this is a folder"), ("docs/none", "no such file in that commit")):
+        told = await desk.run("raw-url", "--fetch", f"{PUBLIC}/raw/charts/main/{rest}")
+        assert (told.status, told.out, f"not from charts at local: {said}" in told.err) == (69, "", True), told
 
 
 async def test_a_file_that_is_too_large(scene: Scene) -> None:

@@ -36,7 +36,8 @@ from the configuration; no host is asked.
   $ mirrord raw-url https://github.com/gocrane/helm-charts/blob/main/README.md
 
 With `--fetch` the file itself is printed. It is read through the API of the host that the URL names, with the
-credential under `hosts:`. A file of an origin is read from the first target that has it, else from the origin. This
+credential under `hosts:`. A file of an origin is read from the first target that has it, else from the origin; `local`
+is read from the state directory. This
 works for private repositories, and for Coding, whose raw URLs need a login.
 
   $ mirrord raw-url --fetch https://gitee.com/finops/api/blob/main/go.mod
@@ -52,6 +53,7 @@ Exit code 0 when there is at least one, 1 when no mirror has this repository, or
         help="With `--fetch`, write the file to this path. Default: standard output.",
     ),
     CONFIG,
+    STATE,
     JSON,
 )
 

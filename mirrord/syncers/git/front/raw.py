@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from mirrord.errors import BusyError, MissingError
+from mirrord.errors import BusyError, MissingError, TooLargeError
 from mirrord.files import LocalFile
 from mirrord.syncer.serving import Response, refusal
 from mirrord.syncers.git.front.content_type import LOOK, headers_of
@@ -78,6 +78,23 @@ async def _content(front: GitFront, history: History, found: TreePath, data: byt
     if pointer := pointers.read(data):
         return await _lfs_object(history.folder, name, pointer, validators)
     return Response(200, {**headers_of(name, data[:LOOK]), **validators}, data)
+
+
+async def stored_file(history: History, segments: Sequence[str], limit: int) -> bytes:
+    """Return the file that the words of a URL name, as `raw` serves it. Raises MissingError, TooLargeError."""
+    found = await history.find(segments)
+    if reason := _NO_FILE.get(found.entry.kind) or _NO_FILE.get(found.entry.mode):
+        raise MissingError(reason)
+    data = await history.blob(found.entry.oid, limit)
+    pointer = pointers.read(data) if found.entry.mode != LINK else None
+    if pointer is None:
+        return data
+    file = objects.place(history.folder, pointer.oid)
+    if await asyncio.to_thread(_start, file, pointer.size) is None:
+        raise MissingError("this file is kept in Git LFS, and its object is not here")
+    if pointer.size > limit:
+        raise TooLargeError(f"this file has {pointer.size} bytes, more than {limit}")
+    return await asyncio.to_thread(file.read_bytes)
 
 
 async def _lfs_object(cache: Path, name: str, pointer: objects.Pointer, validators: Mapping[str, str]) -> Response:
