@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mirrord.cli.console import note, say_json
-from mirrord.cli.folders import configuration, state_folder
+from mirrord.cli.folders import concluded, config_folder, configuration, state_folder
 from mirrord.cli.progress import shown
 from mirrord.cli.results import Show, exit_code, say_run
-from mirrord.commands import Command, GetStatus
+from mirrord.commands import Command, GetStatus, PlanMirrors
 from mirrord.config.load import Configuration
 from mirrord.daemon.dispatcher import NO_DAEMON, Dispatcher
 from mirrord.daemon.lock import StateLock
@@ -131,7 +131,10 @@ async def _showing_status(dispatcher: Dispatcher, state: Path) -> AsyncIterator[
 
 def _read(config: Path | None, command: Command[_Answer]) -> tuple[Configuration, Mapping[str, Syncer]]:
     syncers = load_syncers()
-    read = configuration(config, syncers)
-    if command.uses_hosts:
-        read.require(command.about)
+    undone = "nothing was planned" if isinstance(command, PlanMirrors) else "nothing was done"
+    folder = config_folder(config)
+    with concluded(folder, undone):
+        read = configuration(folder, syncers)
+        if command.uses_hosts:
+            read.require(command.about, undone)
     return read, syncers

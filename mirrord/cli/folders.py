@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from mirrord.cli.grammar.words import FOLDERS
 from mirrord.config.load import Configuration, read_folder
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import Syncer
+
+_LINE = re.compile(r":[0-9]+: ")  # a problem in a file, unlike one of the folder itself
 
 
 def config_folder(given: Path | None) -> Path:
@@ -21,6 +25,18 @@ def config_folder(given: Path | None) -> Path:
             return folder
     neither = " nor ".join(map(str, FOLDERS))
     raise ConfigError(f"neither {neither} exists; make one with `mirrord init`, or name the folder with --config")
+
+
+@contextmanager
+def concluded(folder: Path, undone: str) -> Iterator[None]:
+    """End the lines of a wrong configuration with a last one that says what was not done, and why."""
+    try:
+        yield
+    except ConfigError as error:
+        count = len([one for one in error.problems if _LINE.search(one)])
+        if count and not getattr(error, "__notes__", ()):
+            error.add_note(f"{undone}: {count} problem{'' if count == 1 else 's'} in {folder}")
+        raise
 
 
 def state_folder(given: Path | None) -> Path:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from mirrord.config.lines import Problems, Trail
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import Syncer
-from mirrord.syncer.values import Mirror, Target
+from mirrord.syncer.values import Mirror
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,7 @@ def _flows(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problems) -> 
     try:
         source, places = syncer.places(mirror)
     except ConfigError:
-        for one in mirror.targets:  # one by one, so that each wrong one is reported
-            _note_wrong(trail, mirror, one, syncer, problems)
+        check_places(trail, mirror, syncer, problems)
         return
     for target, place in places.items():
         yield _Flow(mirror.name, _called(mirror), trail, target, (mirror.kind, source), (mirror.kind, place))
@@ -64,19 +63,36 @@ def _called(mirror: Mirror) -> str:
     return next(own, None) or mirror.name
 
 
-def _note_wrong(trail: Trail, mirror: Mirror, target: Target, syncer: Syncer, problems: Problems) -> None:
-    """Note a problem that a kind reports about one target of a mirror, at the line of its key."""
-    try:
-        syncer.places(replace(mirror, targets=(target,)))
-    except ConfigError as error:
-        for what in error.problems:
-            for section, origin in (("targets", target.origin), ("mirrors", mirror.origin)):
-                bare = what.removeprefix(f"{origin}: ")
-                if bare.startswith(f"{section}."):
-                    problems.add_at(origin, bare)
-                    break
+def check_places(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problems) -> None:
+    """Note what is wrong with the origin and with each target of a mirror, one by one, so that all are reported."""
+    origin = _wrong(replace(mirror, targets=()), syncer)
+    found = list(origin)
+    for target in mirror.targets:
+        one = replace(mirror, targets=(target,))
+        wrong = _wrong(one, syncer)
+        if origin and wrong == origin and syncer.sample:  # the wrong origin hides what is wrong with the target
+            wrong = _wrong(replace(one, spec=syncer.spec.model_validate(syncer.sample)), syncer)
+        found += wrong
+    for what in dict.fromkeys(found):
+        for target in mirror.targets:
+            bare = what.removeprefix(f"{target.origin}: ")
+            if bare.startswith(f"targets.{target.name}."):
+                problems.add_at(target.origin, bare)
+                break
+        else:
+            bare = what.removeprefix(f"{mirror.origin}: ")
+            if bare.startswith("mirrors."):
+                problems.add_at(mirror.origin, bare)
             else:
-                problems.add(trail, what.removeprefix(f"{mirror.origin}: "))
+                problems.add(trail, bare)
+
+
+def _wrong(mirror: Mirror, syncer: Syncer) -> tuple[str, ...]:
+    try:
+        syncer.places(mirror)
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 def _check_loops(flows: Sequence[_Flow], problems: Problems) -> None:

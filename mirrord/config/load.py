@@ -31,6 +31,7 @@ MAX_DEPTH = 64
 _NULLS = ("", "~", "null", "Null", "NULL")
 _BLANK = "\t\r\n"
 _NO_TEMPLATE = "variables and templates are not replaced; write {env: NAME} for a secret"
+_FIRST = "*&!%@`|>"  # none of them may begin a text without quotes
 _CITED = re.compile(r"'[^']{2,}'")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -48,16 +49,22 @@ class Configuration:
     notices: tuple[str, ...] = ()  # what was skipped or has no effect, one sentence each
     absent: tuple[Absence, ...] = ()  # what is not on this machine; the credentials of such hosts are missing in `book`
 
-    def require(self, mirrors: Collection[str]) -> None:
+    def require(self, mirrors: Collection[str], undone: str = "nothing was done") -> None:
         """Check that all that these mirrors need is on this machine; without any, that everything is.
 
         Raises:
-            ConfigError: something is not; holds a line for each.
+            ConfigError: something is not; holds a line for each. Its note says what was not done, and who needs them.
         """
         wanted = frozenset(mirrors)
-        needed = (one for one in self.absent if not wanted or one.mirrors is None or one.mirrors & wanted)
-        if lines := [one.problem for one in needed]:
-            raise ConfigError(*lines)
+        needed = [one for one in self.absent if not wanted or one.mirrors is None or one.mirrors & wanted]
+        if not needed:
+            return
+        error = ConfigError(*(one.problem for one in needed))
+        users = [one.name for one in self.mirrors if any(one.name in (each.mirrors or ()) for each in needed)]
+        by = ", ".join([name for name in users if not wanted or name in wanted])
+        missing = "1 secret or file is" if len(needed) == 1 else f"{len(needed)} secrets or files are"
+        error.add_note(f"{undone}: {missing} missing{f' (needed by {by})' if by else ''}")
+        raise error
 
 
 def load_folder(folder: Path, syncers: Mapping[str, Syncer], environ: Mapping[str, str]) -> Configuration:
@@ -136,7 +143,7 @@ def _read(file: Path, problems: Problems) -> ConfigDocument:
         value, origins = _parse(text, str(file), problems)
         return document(value, origins, problems)
     except _RefusedError as refused:
-        problems.add_at(ConfigOrigin(str(file), refused.line), str(refused))
+        problems.add_at(ConfigOrigin(str(file), refused.line), f"{refused}; more may follow once this is mended")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         problems.add_at(ConfigOrigin(str(file), line), f"is not UTF-8 (byte {error.start}); save it as UTF-8")
@@ -157,14 +164,26 @@ def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail,
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = min(mark.line + 1, len(lines)) if mark else 0  # the end of the text has no line
-        quotes = "correct it; text with { } [ ] , # or ': ' in it needs quotes"
-        hint = _NO_TEMPLATE if line and ("${" in lines[line - 1] or "{{" in lines[line - 1]) else quotes
+        template = line and ("${" in lines[line - 1] or "{{" in lines[line - 1])
+        hint = _NO_TEMPLATE if template else _hint(lines[line - 1] if line else "", mark.column if mark else 0)
         problem = _CITED.sub("…", error.problem or "")  # the parser may quote a part of a password
         raise _RefusedError(line, f"is not YAML ({problem}); {hint}") from error
     except yaml.YAMLError as error:
         bad = next((position for position, char in enumerate(text) if not char.isprintable() and char not in _BLANK), 0)
         hint = "contains a character that YAML does not allow; write it as an escape inside double quotes"
         raise _RefusedError(text.count("\n", 0, bad) + 1, hint) from error
+
+
+def _hint(line: str, column: int) -> str:
+    """Return how to mend a line that is not YAML, given where the parser stopped; shows no text of it."""
+    if "\t" in line[: len(line) - len(line.lstrip())] or line[column : column + 1] == "\t":
+        return "indent with spaces instead of tabs"
+    begins = next(
+        (char for char in line[column : column + 1] + line[max(column - 1, 0) : column] if char in _FIRST), ""
+    )
+    if begins:
+        return f"put quotes around text that begins with {begins}, such as '{begins}'"
+    return "correct it; text with { } [ ] , # or ': ' in it needs quotes"
 
 
 class _Parser:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from mirrord.config.check import Strict, check
-from mirrord.config.crossings import check_crossings
+from mirrord.config.crossings import check_crossings, check_places
 from mirrord.config.lines import Problems, Trail, Value, nearest
 from mirrord.config.schedules import Timing
 from mirrord.config.settings import Settings
@@ -173,6 +173,7 @@ class _Reader:
         )
         targets = self._targets(envelope, trail, syncer) if envelope and syncer else ()
         if envelope is None or spec is None or self.problems.count() > before:
+            self._check_places(entry, trail)
             return None
         return Mirror(
             name=envelope.name,
@@ -184,6 +185,25 @@ class _Reader:
             trust=self.settings.trust if envelope.trust is None else envelope.trust,
             origin=self.problems.origin(trail),
         )
+
+    def _check_places(self, entry: Value, trail: Trail) -> None:
+        """Check the origin and the targets of a mirror that has other problems, so that one pass reports all."""
+        if not isinstance(entry, dict):
+            return
+        written = entry.get("to")
+        names = [name for name in (written if isinstance(written, list) else [written]) if isinstance(name, str)]
+        found = [target for name in dict.fromkeys(names) if (target := self.targets.get(name))]
+        kind = entry.get("kind")
+        own = kind if isinstance(kind, str) else ""
+        for one in dict.fromkeys((own, *(target.kind for target in found))):
+            if syncer := self.syncers.get(one):
+                keys = {"from": entry.get("from")} if one == own else syncer.sample
+                spec = _valid(syncer, keys) or _valid(syncer, syncer.sample)
+                fitting = tuple(target for target in found if target.kind == one)
+                name = self.problems.names.get(trail, "name")
+                mirror = Mirror(name, syncer.kind, spec, fitting, origin=self.problems.origin(trail))
+                if spec is not None:
+                    check_places(trail, mirror, syncer, self.problems)
 
     def _fitting(self, kind: str | None) -> list[str]:
         """Return the targets that a mirror of this kind may name, or of any kind."""
@@ -210,6 +230,13 @@ class _Reader:
                 hint = "write it as `to` of a target below `targets:`, and the name of that target here"
                 self.problems.add(here, f"{name[:60]!r} is not a target; {hint if '/' in name else known}")
         return tuple(found.values())
+
+
+def _valid(syncer: Syncer, keys: Mapping[str, object]) -> BaseModel | None:
+    try:
+        return syncer.spec.model_validate(keys)
+    except ValidationError:
+        return None
 
 
 def _syncer(entry: Value, trail: Trail, syncers: Mapping[str, Syncer], problems: Problems) -> Syncer | None:

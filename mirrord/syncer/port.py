@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -90,6 +90,8 @@ class Syncer:
             mirrors.
         ignored_keys: returns which keys under `hosts:` those programs cannot apply to a mirror, and likely mistakes in
             its addresses, a sentence each; no I/O.
+        sample: a mirror's own keys, such as `from`, that are valid. With them `places` checks a target of a mirror
+            whose own keys are wrong; without `sample` it is checked once these are mended.
         hosts: returns the hosts that a mirror's `from` and its targets name, as `HostBook` spells them. A kind without
             it needs every entry of `hosts:`, and none is reported as unused. MUST be pure.
         front: serves the content of `local` over HTTP.
@@ -109,6 +111,7 @@ class Syncer:
     restores: Restores | None = None
     remarks: Callable[[int], Awaitable[Sequence[str]]] | None = None
     ignored_keys: Callable[[Mirror, HostBook], Sequence[str]] | None = None
+    sample: Mapping[str, object] = field(default_factory=dict)
     hosts: Callable[[Mirror], Collection[str]] | None = None
     front: Serves | None = None
     address: Callable[[Mirror, str], str] | None = None

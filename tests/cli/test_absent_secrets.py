@@ -62,7 +62,14 @@ def test_check_goes_without(desk: Desk, typed: Typed) -> None:
     assert absent(listed.document["notices"], *LINES) == []
     served = typed("serve")
     assert served.status == 78
-    assert absent(served.err.splitlines(), *LINES) == []
+    *problems, last = served.err.splitlines()
+    assert absent(problems, *LINES) == []
+    assert last == "mirrord: not started: 6 problems in conf.d"
+    planned = typed("plan")
+    assert planned.status == 78
+    who = "needed by image, code, more, charts"
+    assert planned.err.splitlines()[6:] == [f"mirrord: nothing was planned: 6 secrets or files are missing ({who})"]
+    assert typed("check", "--json").out.count("nothing was") == 0
 
 
 def test_what_is_here_and_wrong_stays_a_problem(desk: Desk, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +98,9 @@ def test_a_mirror_needs_its_own(desk: Desk, typed: Typed, arguments: tuple[str, 
     desk.configure(HOSTS + NEEDY.replace("ssh://git@git.example:2222/team/code.git", "git@git.example:team/code.git"))
     said = typed(*arguments)
     assert said.status == 78
-    assert absent(said.err.splitlines(), *hosts) == []
+    *problems, last = said.err.splitlines()
+    assert absent(problems, *hosts) == []
+    assert last.startswith(f"mirrord: nothing was {'planned' if arguments[0] == 'plan' else 'done'}: ")
     assert not (desk.folder / "state").exists()
 
 

@@ -28,6 +28,7 @@ SOURCE = "from: {repository: a.example/x}"
 NO_TAG = (
     "matches no tag; write a tag such as v1.2, or a glob with `*`, `?` and `[...]`: there are no version ranges, no"
 )
+MORE = "; more may follow once this is mended"
 PLATFORMS = "unknown key; all platforms of an image are copied, so remove the key"
 
 MISTAKES = [
@@ -164,12 +165,12 @@ def test_two_targets_for_one_place(tmp_path: Path) -> None:
             "hosts: {h.example: {auth: {username: u, password: ${TOKEN}}}}",
             (
                 "a.yaml:1: is not YAML (did not find expected"
-                " ',…}'); variables and templates are not replaced; write {env: NAME} for a secret"
+                " ',…}'); variables and templates are not replaced; write {env: NAME} for a secret" + MORE
             ),
         ),
         (
             "hosts:\n  h.example:\n    auth: {username: u, password: {{ token }}}",
-            "a.yaml:3: is not YAML; variables and templates are not replaced; write {env: NAME} for a secret",
+            "a.yaml:3: is not YAML; variables and templates are not replaced; write {env: NAME} for a secret" + MORE,
         ),
         (
             "hosts:\n  h.example:\n    auth:\n      username: u\n      password: ${TOKEN}",
@@ -212,3 +213,32 @@ def test_two_targets_for_one_place(tmp_path: Path) -> None:
 def test_other_mistakes(tmp_path: Path, text: str, told: str) -> None:
     """Variables, templates and sections of the wrong shape are told as what they are; no secret is repeated."""
     assert problems(tmp_path, f"{text}\n") == (told,)
+
+
+def test_one_pass_reports_all(tmp_path: Path) -> None:
+    """What is wrong with targets and origins is reported beside unknown keys, wrong kinds and wrong origins."""
+    (tmp_path / "a.yaml").write_text("""targets:
+  up: {kind: image, to: docker.io/GoCrane}
+  hub: {kind: image, to: "https://docker.io/gocrane"}
+  c: {kind: helm, to: "https://x.example/y"}
+  d: {kind: git, to: "https://x.example/y?z"}
+mirrors:
+  - {name: m, kind: image, from: {repository: quay.io/Team/x}, to: [up, hub, c], evry: 1h}
+  - {name: n, kind: image, from: {repository: quay.io/Team/n}, to: [up]}
+  - {name: o, kind: gitt, from: "https://x.example/z", to: d}
+""")
+    with pytest.raises(ConfigError) as caught:
+        load_folder(tmp_path, load_syncers(), {})
+    found = [problem.removeprefix(f"{tmp_path}/a.yaml:").split(" ")[:2] for problem in caught.value.problems]
+    assert found == [
+        ["2:", "targets.up.to:"],
+        ["2:", "targets.up.to:"],  # for each of its mirrors
+        ["3:", "targets.hub.to:"],
+        ["4:", "targets.c.api:"],
+        ["5:", "targets.d.to:"],
+        ["7:", "mirrors.m.evry:"],
+        ["7:", "mirrors.m.to[2]:"],
+        ["7:", "mirrors.m.from.repository:"],
+        ["8:", "mirrors.n.from.repository:"],
+        ["9:", "mirrors.o.kind:"],
+    ]

@@ -64,6 +64,9 @@ async def test_refused(desk: Desk) -> None:
         assert said.status == 78
         assert canary.heard(said.out + said.err) == []
         lines = said.err.splitlines()
+        if command != ("check",):
+            what = "not started" if command == ("serve",) else "nothing was done"
+            assert lines.pop() == f"mirrord: {what}: {len(wrong)} problems in conf.d"
         assert len(lines) == len(wrong)
         for line, (name, (_, fault)) in zip(lines, wrong.items(), strict=True):
             assert line.startswith(f"conf.d/a.yaml:{[*cases].index(name) + 2}: hosts.{name}.example.auth"), line

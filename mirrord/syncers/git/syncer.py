@@ -55,6 +55,7 @@ SYNCER = Syncer(
     restores=Restores(_backups, _restore),
     remarks=_remarks,
     ignored_keys=ignored_keys,
+    sample={"from": "https://git.example/team/code.git"},
     hosts=hosts,
     front=front,
     address=address,

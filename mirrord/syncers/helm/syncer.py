@@ -207,6 +207,7 @@ SYNCER = Syncer(
     plan,
     _open,
     measured=_measured,
+    sample={"from": "https://charts.example"},
     hosts=hosts,
     front=front,
     address=address,

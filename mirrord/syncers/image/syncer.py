@@ -47,6 +47,7 @@ SYNCER = Syncer(
     plan,
     _open,
     publishing=publishing,
+    sample={"from": {"repository": "docker.io/library/alpine"}},
     hosts=hosts,
     front=front,
     address=address,
