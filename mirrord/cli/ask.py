@@ -9,14 +9,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import click
+
 from mirrord.cli.console import note, say_json
 from mirrord.cli.folders import concluded, config_folder, configuration, state_folder
 from mirrord.cli.progress import shown
 from mirrord.cli.results import Show, exit_code, say_run
 from mirrord.commands import Command, GetStatus, PlanMirrors
+from mirrord.config.files import list_folder
 from mirrord.config.load import Configuration
 from mirrord.daemon.dispatcher import NO_DAEMON, Dispatcher
-from mirrord.daemon.lock import StateLock
+from mirrord.daemon.lock import StateLock, used
 from mirrord.daemon.loop import run
 from mirrord.daemon.runtime import open_runtime
 from mirrord.errors import BusyError, UsageError
@@ -41,9 +44,10 @@ def ask(command: Command[_Answer], config: Path | None, state: Path | None, *, q
 
     Raises:
         ConfigError: there is no daemon, and the configuration is wrong.
+        UsageError: the daemon reads another folder than `config`, or there is no state to look at.
         BusyError: another command holds the state.
     """
-    return run(_ask(command, config, state_folder(state), quiet=quiet))
+    return run(_ask(command, config, state_folder(state, config), quiet=quiet))
 
 
 def report(run: Run, show: Show, *, json: bool) -> int:
@@ -61,10 +65,14 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
         raise UsageError(NO_DAEMON)
     # Read before the state directory is made: a wrong configuration leaves none behind.
     early = None if exists else await asyncio.to_thread(_read, config, command)
+    if not command.uses_hosts and not await asyncio.to_thread(used, state):  # looking creates nothing
+        raise UsageError(f"no state in {state}: nothing has run yet, or --state is wrong")
     events = Events()
     async with AsyncExitStack() as stack:
-        client = await _holder(stack, command, state)
+        client = await _holder(stack, command, config, state)
         if client is not None:
+            if config:
+                await asyncio.to_thread(list_folder, config)
             with shown(events, quiet=quiet):
                 return await client.carry_out(command, events)
         if command.of_daemons:
@@ -74,18 +82,24 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
             for loss in runtime.losses:
                 note(loss)
             dispatcher = Dispatcher(runtime)
-            async with _showing_status(dispatcher, state) if command.uses_hosts else nullcontext():
+            async with (
+                _showing_status(dispatcher, config_folder(config), state) if command.uses_hosts else nullcontext()
+            ):
                 with shown(events, quiet=quiet):
                     return await dispatcher.carry_out(command)
 
 
-async def _holder(stack: AsyncExitStack, command: Command[_Answer], state: Path) -> ControlClient | None:
+async def _holder(
+    stack: AsyncExitStack, command: Command[_Answer], config: Path | None, state: Path
+) -> ControlClient | None:
     """Return a client of the process that holds the state, or take the lock until `stack` ends and return None.
 
     Raises:
         BusyError: another command holds it, or a daemon that does not answer.
     """
-    lock, client, looks = StateLock(state), ControlClient(state), isinstance(command, GetStatus)
+    typed = click.get_current_context(silent=True)
+    lock = StateLock(state, (typed.info_name if typed else "") or "")
+    client, looks = ControlClient(state, config), isinstance(command, GetStatus)
     for last in (*([False] * LOOKS if looks else []), True):
         try:
             stack.enter_context(lock)
@@ -103,7 +117,7 @@ async def _holder(stack: AsyncExitStack, command: Command[_Answer], state: Path)
 
 
 @asynccontextmanager
-async def _showing_status(dispatcher: Dispatcher, state: Path) -> AsyncIterator[None]:
+async def _showing_status(dispatcher: Dispatcher, folder: Path, state: Path) -> AsyncIterator[None]:
     """Answer `mirrord status` while a command runs. Other commands are refused by the lock."""
     doors: list[Listener] = []
 
@@ -115,7 +129,7 @@ async def _showing_status(dispatcher: Dispatcher, state: Path) -> AsyncIterator[
     async def opened() -> None:
         await asyncio.sleep(QUICK)
         serve = [await asyncio.to_thread(import_module, f"mirrord.serve.{name}") for name in ("door", "control")]
-        doors.append(serve[0].Listener(serve[1].make_control(answer, Events())))
+        doors.append(serve[0].Listener(serve[1].make_control(answer, Events(), folder)))
         await doors[0].listen(bind_control(state))
 
     opening = asyncio.create_task(opened())

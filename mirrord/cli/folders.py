@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from mirrord.cli.grammar.words import FOLDERS
+from mirrord.cli.grammar.words import FOLDERS, STATE_OF_MACHINE
 from mirrord.config.load import Configuration, read_folder
+from mirrord.daemon.lock import used
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import Syncer
 
@@ -39,10 +40,16 @@ def concluded(folder: Path, undone: str) -> Iterator[None]:
         raise
 
 
-def state_folder(given: Path | None) -> Path:
-    """Return the state directory; systemd may name several, the first is ours."""
-    named = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return given or Path(named or "state")
+def state_folder(given: Path | None, config: Path | None = None) -> Path:
+    """Return the state directory; `config` is the folder that --config named.
+
+    systemd may name several in $STATE_DIRECTORY, the first is ours. Where the configuration of the machine is found by
+    default, the state is that of the machine, except beside a state that an earlier version began in ./state.
+    """
+    if given or (named := os.environ.get("STATE_DIRECTORY", "").partition(":")[0]):
+        return given or Path(named)
+    here = Path("state")
+    return STATE_OF_MACHINE if not config and FOLDERS[0].is_dir() and not used(here) else here
 
 
 def configuration(given: Path | None, syncers: Mapping[str, Syncer]) -> Configuration:

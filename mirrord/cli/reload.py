@@ -8,11 +8,16 @@ from pathlib import Path
 from mirrord.cli.ask import ask
 from mirrord.cli.console import plain, say, say_json
 from mirrord.commands import WAITING, Reload
+from mirrord.errors import ConfigError
 
 
 def reload(*, state: Path | None, json: bool) -> int:
     """Run the command and return its exit code."""
-    changes = ask(Reload(), None, state, quiet=True)
+    try:
+        changes = ask(Reload(), None, state, quiet=True)
+    except ConfigError as error:
+        error.add_note("refused; the old configuration stays in use")
+        raise
     if json:
         say_json({"reloaded": True, **asdict(changes)})
         return 0

@@ -13,4 +13,4 @@ def serve(*, config: Path | None, state: Path | None, listen: str | None) -> int
     """Run the daemon and return its exit code."""
     folder = config_folder(config)
     with concluded(folder, "not started"):
-        return run(serve_daemon(folder, state_folder(state), listen))
+        return run(serve_daemon(folder, state_folder(state, config), listen))

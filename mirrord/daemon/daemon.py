@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from mirrord import __version__, garbage
 from mirrord.blobs import reserve
-from mirrord.commands import WAITING, Changes, GetStatus, Reload
-from mirrord.config.load import Configuration, load_folder
+from mirrord.commands import WAITING, Changes, Command, GetStatus, Reload
+from mirrord.config.load import Configuration, load_folder, read_folder
 from mirrord.config.settings import Settings
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.systemd import Notifier
-from mirrord.errors import MirrordError, StorageError
+from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.events import Event, Reloaded, RunFinished, RunStarted
 from mirrord.model.history import Standing
 from mirrord.model.run import Run
@@ -27,6 +29,8 @@ from mirrord.report.status import Board, Status
 from mirrord.schedule import Clock
 from mirrord.syncer.serving import Serves
 from mirrord.syncer.values import Services
+
+_Answer = TypeVar("_Answer")
 
 LOOK_EVERY = 15.0
 """Seconds between two looks at the state on disk."""
@@ -70,14 +74,14 @@ class Daemon(Dispatcher):
     ) -> None:
         super().__init__(runtime)
         self._logs, self._metrics, self._notifier = logs, metrics, notifier
-        self._folder, self._state, self._environ = folder, state, environ
+        self.folder, self._state, self._environ = folder, state, environ
         self._listen = listen
         self._started = now()
         self._at_start = runtime.snapshot.configuration.settings
         self._ticked = asyncio.get_running_loop().time()
         self._trouble = ""  # what is wrong with the state on disk, as of the last look
         self._looking = asyncio.Lock()
-        self._configuration_error = ""
+        self._configuration_error, self._read_at = "", self._started
         self._edition = 0
         self._ran = False  # whether runs ended since we looked for cycles
         self._board = Board()
@@ -124,6 +128,18 @@ class Daemon(Dispatcher):
             configuration_error=self._configuration_error,
         )
 
+    async def carry_out(self, command: Command[_Answer]) -> _Answer:
+        """See `Dispatcher.carry_out`; of a mirror that only the configuration on disk has, say what to do."""
+        if unknown := command.about.difference(self.runtime.snapshot.names):
+            names = set[str]()
+            with suppress(MirrordError):  # a wrong configuration on disk has no names
+                fresh = await asyncio.to_thread(read_folder, self.folder, self.runtime.snapshot.syncers, self._environ)
+                names = {mirror.name for mirror in fresh.mirrors}
+            for name in sorted(unknown & names):
+                since = f"the daemon has not read the configuration since {self._read_at:%Y-%m-%d %H:%M} UTC"
+                raise UsageError(f"{name} is new: {since}; run `mirrord reload`")
+        return await super().carry_out(command)
+
     async def get_status(self, _: GetStatus) -> Status:
         """See `GetStatus`."""
         return await self.status()
@@ -142,11 +158,11 @@ class Daemon(Dispatcher):
         async with self._reloading:
             self._notifier.reloading()
             try:
-                fresh = await asyncio.to_thread(load_folder, self._folder, self.runtime.snapshot.syncers, self._environ)
+                fresh = await asyncio.to_thread(load_folder, self.folder, self.runtime.snapshot.syncers, self._environ)
                 changes = changes_of(self.runtime.snapshot.configuration, fresh, self._at_start)
                 self.clock.replace(fresh.mirrors)
                 await self.runtime.adopt(fresh)
-                self._configuration_error = ""
+                self._configuration_error, self._read_at = "", now()
                 await self.follow()
                 for notice in (*changes.notices, *(f"{key} changed; {WAITING}" for key in changes.waiting)):
                     self._logs.write("warning", "daemon.notice", message=notice)

@@ -16,11 +16,16 @@ _OTHERS: Final = 0o077
 _OURS: Final = frozenset({"lock", "mirrord.db"})  # of what these are in nobody else has anything
 
 
+def used(state: Path) -> bool:
+    """Return whether a process of mirrord has ever used this state directory."""
+    return any((state / name).exists() for name in _OURS)
+
+
 class StateLock:
     """Holds the state directory for as long as the `with` block lasts; makes the directory (mode 0700) when missing."""
 
     def __init__(self, state: Path, what: str = "") -> None:
-        """Name the directory, and `what` it is held for: `SERVE`, or nothing for a command."""
+        """Name the directory, and the command that holds it, such as `SERVE`."""
         self._path, self._what = state / "lock", what
         self._descriptor = -1
         self.serving = False  # of a lock that is held by another process, whether that is the daemon
@@ -44,9 +49,10 @@ class StateLock:
             holder, _, what = os.pread(self._descriptor, 40, 0).decode("ascii", "replace").strip().partition(" ")
             self._release()
             self.serving = what == SERVE
-            command = " (`mirrord serve`)" if self.serving else ""
+            command = f" (`mirrord {what}`)" if what else ""
+            fix = "stop it" if self.serving else "wait until it ends"
             raise BusyError(
-                f"{folder}: in use by process {holder or 'unknown'}{command}; stop it, or give another directory with "
+                f"{folder}: in use by process {holder or 'unknown'}{command}; {fix}, or give another directory with "
                 "--state"
             ) from error
         os.ftruncate(self._descriptor, 0)

@@ -84,7 +84,7 @@ async def serve(
 
 async def _open(stack: AsyncExitStack, daemon: Daemon, public: Any, state: Path, budget: int) -> None:
     """Open the doors, then start the clock: whoever sees the first run can also ask about it."""
-    control = Listener(make_control(daemon.carry_out, daemon.runtime.events))
+    control = Listener(make_control(daemon.carry_out, daemon.runtime.events, daemon.folder))
     stack.callback((state / SOCKET).unlink, missing_ok=True)
     stack.push_async_callback(control.close)
     await control.listen(bind_control(state))

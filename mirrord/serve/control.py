@@ -11,7 +11,9 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -20,20 +22,23 @@ from mirrord.commands import COMMANDS, Command
 from mirrord.errors import BusyError, MirrordError, UsageError
 from mirrord.events import BytesRead, BytesSent, Event, Events, Planned, RunSkipped, RunStarted, StepDone, StepSized
 from mirrord.report.documents import PIECE, Document, adapter, event_document, pieces
-from mirrord.serve.remote import VERSION
+from mirrord.serve.remote import FOLDER, VERSION, named
 from mirrord.wire.secret import redact
 
 _BYTES_EVERY = 0.2  # seconds between two lines about bytes, enough for a progress bar
 _BACKLOG = 10_000  # lines kept for a client that does not read
 
 
-def make_control(carry_out: Callable[[Command[Any]], Awaitable[Any]], events: Events) -> web.Application:
-    """Build the application for the control socket; work continues after the client has left."""
+def make_control(carry_out: Callable[[Command[Any]], Awaitable[Any]], events: Events, folder: Path) -> web.Application:
+    """Build the application for the control socket; work continues after the client has left.
+
+    Commands that name another folder of configuration than `folder` are refused.
+    """
     tasks: set[asyncio.Task[Any]] = set()
 
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
-            command = await _command(request)
+            command = await _command(request, folder)
         except MirrordError as error:
             return web.json_response(_error(error), status=400)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
@@ -60,10 +65,16 @@ def make_control(carry_out: Callable[[Command[Any]], Awaitable[Any]], events: Ev
     return app
 
 
-async def _command(request: web.Request) -> Command[Any]:
+async def _command(request: web.Request, folder: Path) -> Command[Any]:
     theirs = request.headers.get(VERSION, "another version")
     if theirs != __version__:
         raise UsageError(f"the daemon is mirrord {__version__}, but this command is {theirs}; use the same version")
+    ours = await asyncio.to_thread(named, folder)
+    if (wanted := request.headers.get(FOLDER, ours)) != ours:
+        reads = (
+            f"the process that holds this state reads the configuration in {unquote(ours)}, not in {unquote(wanted)}"
+        )
+        raise UsageError(f"{reads}; leave --config out, or give another --state")
     kind: Any = COMMANDS.get(request.match_info["word"])
     if kind is None:
         raise UsageError("unknown command")

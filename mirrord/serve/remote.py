@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
+from urllib.parse import quote
 
 import aiohttp
 
@@ -25,8 +26,15 @@ _Answer = TypeVar("_Answer")
 SOCKET = "control.sock"
 VERSION = "Mirrord-Version"
 """The header with the version of each end of the socket."""
+FOLDER = "Mirrord-Configuration"
+"""The header with the folder of configuration that the user named."""
 _LONGEST_PATH = 100  # bytes; the kernel takes 107
 _BUFFER = 8 << 20  # bytes; aiohttp accepts lines of twice that, and long lists are sent in pieces
+
+
+def named(folder: Path) -> str:
+    """Return a folder as the header has it: links resolved, and what is not ASCII escaped."""
+    return quote(os.path.realpath(folder))
 
 
 @contextmanager
@@ -63,8 +71,10 @@ def bind_control(state: Path) -> socket.socket:
 class ControlClient:
     """Sends commands to the daemon that holds `state`."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, config: Path | None = None) -> None:
+        """Name the state, and the folder of configuration that the user named, which must be the daemon's."""
         self._path = state / SOCKET
+        self._config = {FOLDER: named(config)} if config else {}
 
     async def answers(self) -> bool:
         """Return whether a daemon answers."""
@@ -102,7 +112,7 @@ class ControlClient:
             with short(self._path) as name:
                 timeout = aiohttp.ClientTimeout(total=None)  # a run may take hours; the socket ends with the daemon
                 connector, document = aiohttp.UnixConnector(name), adapter(kind).dump_python(command, mode="json")
-                url, headers = f"http://mirrord/{word(kind)}", {VERSION: __version__}
+                url, headers = f"http://mirrord/{word(kind)}", {VERSION: __version__, **self._config}
                 async with (
                     aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=_BUFFER) as session,
                     session.post(url, json=document, headers=headers) as response,

@@ -55,6 +55,31 @@ async def test_commands_reach_the_daemon(desk: Desk) -> None:
             ]
 
 
+async def test_another_configuration_than_the_daemon_s(desk: Desk) -> None:
+    """Beside a daemon `--config` must name the folder that the daemon reads; nothing runs with another."""
+    async with Registry() as source, Registry() as target:
+        await push(build_image(layer_size=50_000), source, "a", ["v1"])
+        configured(desk, source, target)
+        other = desk.folder / "o.d"
+        other.mkdir()
+        (other / "a.yaml").write_text("mirrors: []\n")
+        (desk.folder / "link").symlink_to("conf.d")
+        async with desk.serving():
+            for command in ("status", "plan", "sync"):
+                refused = await desk.run(command, "-c", "o.d")
+                reads = f"reads the configuration in {desk.folder}/conf.d, not in {desk.folder}/o.d"
+                assert (refused.status, refused.out) == (64, "")
+                assert refused.err == (
+                    f"mirrord: the process that holds this state {reads}; leave --config out, or give another --state\n"
+                )
+                absent = await desk.run(command, "-c", "nodir")
+                assert (absent.status, absent.out) == (78, "")
+                assert absent.err == "nodir: does not exist; make it, or give another folder with --config\n"
+            assert target.select("PUT|POST|PATCH", "") == []
+            for same in ("conf.d", "link", str(desk.folder / "conf.d")):
+                assert (await desk.run("status", "-c", same)).status == 0
+
+
 async def test_wrong_usage_reaches_the_user(desk: Desk) -> None:
     """What the daemon refuses has the same exit code and the same words as without it; a busy address is 75."""
     async with Registry() as source, Registry() as target:
@@ -110,9 +135,14 @@ async def test_reload_by_command(desk: Desk) -> None:
             wrong = desk.configure("mirorrs: []\n", "b.yaml")
             refused = await desk.run("reload")
             assert (refused.status, "b.yaml:1" in refused.err) == (78, True)
+            assert refused.err.splitlines()[-1] == "refused; the old configuration stays in use"
             wrong.write_text(
                 f"mirrors: [{{name: new, kind: image, from: {{repository: {source.host}/b}}, to: local}}]\n"
             )
+            early = await desk.run("sync", "new", "app")
+            assert (early.status, early.out) == (64, "")
+            assert early.err.startswith("mirrord: new is new: the daemon has not read the configuration since ")
+            assert early.err.endswith(" UTC; run `mirrord reload`\n")
             taken = await desk.run("reload", "--json")
             nothing: dict[str, object] = {key: [] for key in ("removed", "changed", "taken", "waiting", "notices")}
             assert (taken.status, taken.document) == (0, {"reloaded": True, "added": ["new"], **nothing})

@@ -28,7 +28,7 @@ async def test_a_sync_at_work_is_shown(desk: Desk) -> None:
             await target.wait(Moment.ENDED, "PUT", "/manifests/v1")
             seen = await desk.run("status", "--json")
             words = await desk.run("status")
-            other = await desk.run("sync")
+            other = await desk.run("plan")
             held.release()
             await syncing.communicate()
         (mirror,) = seen.document["mirrors"]
@@ -41,7 +41,7 @@ async def test_a_sync_at_work_is_shown(desk: Desk) -> None:
         }
         assert "running, 1 of 2 done" in words.out
         assert (other.status, other.out) == (75, "")
-        assert f"in use by process {syncing.pid}; stop it" in other.err
+        assert f"in use by process {syncing.pid} (`mirrord sync`); wait until it ends, or give another" in other.err
         assert syncing.returncode == 0
         after = await desk.run("status", "--json")
         assert (after.document["mirrors"][0]["running"], after.document["mirrors"][0]["result"]) == (None, "success")
@@ -52,6 +52,22 @@ async def test_a_sync_at_work_is_shown(desk: Desk) -> None:
 async def test_looks_do_not_hinder_one_another(desk: Desk) -> None:
     """Several `status` at one time, each of which holds the state for a moment, all answer."""
     async with Registry() as source, Registry() as target:
+        await push(build_image(), source, "a", ["v1"])
         configured(desk, source, target)
+        assert (await desk.run("sync")).status == 0
         looks = await asyncio.gather(*(desk.run("status") for _ in range(4)))
     assert [look.status for look in looks] == [0] * 4, looks
+
+
+async def test_looking_creates_nothing(desk: Desk) -> None:
+    """Where no state is, or none of mirrord's, `status` and the list of `restore` say so and leave nothing behind."""
+    desk.configure("mirrors: [{name: app, kind: image, from: {repository: quay.io/a/b}, to: local}]\n")
+    (desk.folder / "empty").mkdir()
+    for command in (("status",), ("status", "--json"), ("restore", "app")):
+        for state in ("nowhere", "empty"):
+            said = await desk.run(*command, "--state", state)
+            told = f"no state in {state}: nothing has run yet, or --state is wrong"
+            assert (said.status, said.err) == (64, f"mirrord: {told}\n")
+            assert said.out == "" or said.document == {"error": {"code": "usage", "message": told}}
+    assert not (desk.folder / "nowhere").exists()
+    assert list((desk.folder / "empty").iterdir()) == []

@@ -69,7 +69,7 @@ class FakeDaemon:
 async def served(
     state: Path, carry_out: Callable[[Command[Any]], Awaitable[Any]], events: Events
 ) -> AsyncIterator[None]:
-    runner = web.AppRunner(make_control(carry_out, events), access_log=None)
+    runner = web.AppRunner(make_control(carry_out, events, state), access_log=None)
     await runner.setup()
     await web.SockSite(runner, bind_control(state)).start()
     try:

@@ -24,7 +24,7 @@ from tests.support.commands import Desk
     ("what", "said"),
     [
         pytest.param(SERVE, "the daemon is starting, or ending; try again in a moment", id="daemon"),
-        pytest.param("", f"in use by process {os.getpid()}; stop it", id="command"),
+        pytest.param("", f"in use by process {os.getpid()}; wait until it ends", id="command"),
     ],
 )
 async def test_whoever_holds_the_state_is_told(tmp_path: Path, what: str, said: str) -> None:

@@ -19,7 +19,7 @@ failed or was refused there.
 
   $ mirrord status --watch
 
-Exit code 0 when the last run of every mirror succeeded, else 1.
+Exit code 0 when the last run of every mirror that ever ran succeeded, else 1; 64 when there is no state yet.
 """,
     CONFIG,
     STATE,

@@ -12,6 +12,8 @@ import click
 
 FOLDERS: Final = (Path("/etc/mirrord/conf.d"), Path("conf.d"))
 """Where the configuration is looked for when no folder is named."""
+STATE_OF_MACHINE: Final = Path("/var/lib/mirrord")
+"""The state that belongs to the first of these folders, as in the unit for systemd."""
 
 
 def mirrors(ctx: click.Context, _: click.Parameter, begin: str) -> list[str]:
@@ -24,13 +26,15 @@ CONFIG: Final = click.Option(
     ["--config", "-c"],
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Read the configuration in this folder. Default: /etc/mirrord/conf.d, then ./conf.d.",
+    help="Read the configuration in this folder. Default: /etc/mirrord/conf.d, then ./conf.d. A running daemon "
+    "keeps to its own folder, and refuses commands that name another.",
 )
 STATE: Final = click.Option(
     ["--state"],
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Use this state directory. Default: $STATE_DIRECTORY, then ./state.",
+    help="Use this state directory. Default: $STATE_DIRECTORY; else, with the configuration found in "
+    "/etc/mirrord/conf.d and no state in ./state, /var/lib/mirrord; else ./state.",
 )
 NAMES: Final = click.Argument(
     ["names"], nargs=-1, metavar="[NAME]...", help="Names of mirrors. Default: all mirrors.", shell_complete=mirrors
