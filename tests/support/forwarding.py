@@ -22,6 +22,7 @@ class ForwardProxy:
         host: its own `host:port`.
         asked: first line of each request, without the version: `CONNECT registry.test:443`.
         logins: `Proxy-Authorization` of each request, "" without.
+        certificates: whether the client presented a certificate, for each request.
     """
 
     names: Mapping[str, str]
@@ -30,6 +31,7 @@ class ForwardProxy:
     host: str = ""
     asked: list[str] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
+    certificates: list[bool] = field(default_factory=list)
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -61,6 +63,7 @@ class ForwardProxy:
             first, _, rest = head.partition("\r\n")
             method, target, _ = first.split(" ")
             self.asked.append(f"{method} {target}")
+            self.certificates.append(bool(writer.get_extra_info("peercert")))
             fields = dict(line.split(": ", 1) for line in rest.splitlines() if ": " in line)
             self.logins.append(fields.get("Proxy-Authorization", ""))
             status = self._judge(method, target)

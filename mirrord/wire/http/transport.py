@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from socket import AddressFamily
 from typing import TYPE_CHECKING, Any
@@ -96,11 +96,19 @@ _asking: ContextVar[WireRequest] = ContextVar("_asking")
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Notes which requests got a new connection, and lets `Handler` parse what comes."""
+    """Notes which requests got a new connection, and lets `Handler` parse what comes.
 
-    def __init__(self, **settings: Any) -> None:
+    `to_proxy` is the TLS context for an `https://` proxy. aiohttp would use that of the host behind it, and so present
+    the client certificate of the host to the proxy.
+    """
+
+    def __init__(self, to_proxy: ssl.SSLContext | None, **settings: Any) -> None:
         super().__init__(**settings)
+        self._to_proxy = to_proxy
         self._factory = partial(Handler, loop=self._loop)  # type: ignore[assignment]  # it is a `ResponseHandler`
+
+    def _get_ssl_context(self, req: aiohttp.ClientRequest) -> ssl.SSLContext | None:
+        return self._to_proxy if self._to_proxy and req.proxy is None else super()._get_ssl_context(req)
 
     async def _create_connection(self, *asked: Any) -> ResponseHandler:
         _asking.get().reused = False
@@ -117,6 +125,7 @@ class AiohttpTransport:
         self._login = {"Proxy-Authorization": login.basic} if login else {}
         self._connector: _Connector | None = None
         self._tls: asyncio.Future[ssl.SSLContext] | None = None
+        self._to_proxy: ssl.SSLContext | None = None  # set when the proxy speaks TLS, before the first connection
         self._dials: dict[tuple[str, str], aiohttp.ClientRequest] = {}
 
     async def send(self, request: WireRequest) -> Exchange:
@@ -153,7 +162,7 @@ class AiohttpTransport:
         if self._connector is None:
             inner = self._resolver or aiohttp.ThreadedResolver()
             guarded = inner if self._route.proxy else GuardedResolver(inner, self._route.reach)
-            self._connector = _Connector(limit=0, resolver=guarded, keepalive_timeout=30)
+            self._connector = _Connector(self._to_proxy, limit=0, resolver=guarded, keepalive_timeout=30)
         try:
             return await self._connector.connect(dial, [], aiohttp.ClientTimeout(connect=self._limits.connect))
         except TimeoutError as error:
@@ -162,7 +171,10 @@ class AiohttpTransport:
     async def _dial(self, scheme: str, authority: str) -> aiohttp.ClientRequest:
         """Return what the connector has to know to connect to an origin; it is never sent."""
         url = URL(f"{scheme}://{authority}/", encoded=True)
-        tls = await self._context() if scheme == "https" or (self._proxy and self._proxy.scheme == "https") else True
+        tls = await self._context() if scheme == "https" else True
+        if self._proxy and self._proxy.scheme == "https" and self._to_proxy is None:
+            anonymous = replace(self._route.tls, certificate=None, key=None)
+            self._to_proxy = await asyncio.to_thread(anonymous.context)
         loop = asyncio.get_running_loop()
         if len(self._dials) >= _MOST_DIALS:  # strangers redirect to wherever they like
             self._dials.clear()
