@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
@@ -16,7 +18,7 @@ from mirrord.daemon.loop import run
 from mirrord.daemon.runtime import open_http
 from mirrord.errors import MirrordError, MissingError, about
 from mirrord.events import Events
-from mirrord.files import storage_errors
+from mirrord.files import beside, settle, storage_errors
 from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.syncers.git.front.raw import stored_file
 from mirrord.syncers.git.names import FOLDER, MARK, forge_at, source_address, target_address
@@ -59,13 +61,47 @@ def raw_file(
             sys.stdout.buffer.flush()
         return 0
     with storage_errors(output):
-        output.write_bytes(data)
+        replace_content(output, data)
     if json:
         target = copy.target or None
         say_json({"file": str(output), "bytes": len(data), "mirror": copy.mirror, "target": target})
     else:
         say(f"{output}: {size(len(data))} from {copy}")
     return 0
+
+
+def replace_content(place: Path, data: bytes) -> None:
+    """Replace the content of a file of somebody else's in one atomic step; its mode stays.
+
+    A symbolic link stays as well, and its target is replaced. A pipe or a device is written to as it is.
+
+    Raises:
+        OSError: the disk said no; the old content is still there and nothing is left beside it.
+    """
+    try:
+        handle = os.open(place, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)  # the kernel judges links in a shared folder
+    except FileNotFoundError:
+        mode = None
+    else:
+        with os.fdopen(handle, "wb", buffering=0) as old:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[old.write(rest) :]
+                return
+            mode = stat.S_IMODE(found.st_mode)
+    place = place.resolve()
+    fresh = beside(place)
+    try:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            file.write(data)
+            settle(file, fresh, place)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def _copies(file: Page, mirrors: Sequence[Mirror], state: Path) -> Iterator[_Copy]:
