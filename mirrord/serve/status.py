@@ -108,9 +108,10 @@ class Rendered:
     async def _current(self) -> _Made:
         asked, edition = asyncio.get_running_loop().time(), self._edition()
         while self._made is None or self._made.edition < edition or self._made.began + self._every <= asked:
-            if self._making is None:
+            # A task that is done must not be awaited again: that returns at once, so that this would never yield.
+            if self._making is None or self._making.done():
                 self._making = asyncio.create_task(self._next())
-                self._making.add_done_callback(self._ended)
+                self._making.add_done_callback(_retrieve)
             await asyncio.shield(self._making)  # a cancelled client must not affect others
         return self._made
 
@@ -122,10 +123,11 @@ class Rendered:
         body = await self._make()
         self._made = _Made(body, next(self._tags), began, edition)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._making = None
-        if not task.cancelled():
-            task.exception()  # the waiters get it
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Take an exception so that asyncio does not log it: the waiters get it."""
+    if not task.cancelled():
+        task.exception()
 
 
 class View(Protocol):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import signal
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import ClientSession, web
+from aiohttp.test_utils import make_mocked_request
 from pydantic import BaseModel
 
 from mirrord.model.history import Standing
@@ -123,3 +125,29 @@ async def test_gzip_for_who_wants_it() -> None:
         await listener.close()
         connection.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_request_at_the_very_end_of_a_rendering() -> None:
+    """Who asks between the end of a rendering and what follows from it gets the next page, and blocks nobody."""
+    numbers, late = [0], list[asyncio.Task[web.Response]]()
+
+    async def make() -> bytes:
+        numbers[0] += 1  # an event that the page under way does not show
+        if not late:  # runs in the loop's next turn, before the callbacks of the task that ends here
+            late.append(asyncio.create_task(rendered.answer(make_mocked_request("GET", "/"))))
+        return b"page %d" % numbers[0]
+
+    def ended(*_: object) -> None:
+        raise AssertionError("the loop never came back")
+
+    rendered = Rendered(make, lambda: min(numbers[0], 1), {}, every=0.01)
+    previous = signal.signal(signal.SIGALRM, ended)  # a loop without an end keeps every timer of asyncio from coming
+    signal.setitimer(signal.ITIMER_REAL, 10)
+    try:
+        first = await rendered.answer(make_mocked_request("GET", "/"))
+        second = await late[0]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert (first.body, second.body) == (b"page 1", b"page 2")
+    await rendered.close()
