@@ -17,6 +17,9 @@ _ENVIRONMENT = {
     "STATE_DIRECTORY": "State directory when `--state` is not given. systemd sets it.",
     "CREDENTIALS_DIRECTORY": "Folder of the secrets that are configured as `{credential: name}`. systemd sets it.",
     "DOCKER_CONFIG, DOCKER_AUTH_CONFIG, REGISTRY_AUTH_FILE": "Credentials of `docker login` and `podman login`.",
+    "HTTPS_PROXY, HTTP_PROXY, NO_PROXY": "HTTP proxies of `mirrord copy`. Others use `proxy:` under `hosts:`."
+    " `ALL_PROXY` and SOCKS proxies are not supported.",
+    "SSL_CERT_FILE, SSL_CERT_DIR": "Certificate authorities to trust, as OpenSSL reads them.",
 }
 _FILES = {
     "/etc/mirrord/conf.d/*.yaml": "The configuration, when `--config` is not given; if it is missing, `./conf.d`.",

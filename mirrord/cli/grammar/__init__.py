@@ -28,8 +28,9 @@ COMMANDS: tuple[str, ...] = tuple(str(command.name) for group in GROUPS.values()
 _WIDEST = 100  # columns: longer lines are hard to read
 HELP = "Keep copies of images, charts and Git repositories close to their users: read once, written to every target."
 EXIT_CODES = """\
-0 done, or nothing to do · 1 failed · 2 partly done · 64 wrong usage · 69 nothing reachable · 74 disk or database ·
-75 try later (busy, rate-limited) · 78 wrong configuration"""
+0 done, or nothing to do · 1 failed · 2 partly done · 64 wrong usage, or no daemon to reload · 69 nothing reachable ·
+74 disk or database · 75 try later (busy, rate-limited) · 78 wrong configuration · 129 stopped by SIGHUP ·
+130 stopped by Ctrl-C · 143 stopped by SIGTERM"""
 
 
 class _Program(click.Group):

@@ -13,9 +13,9 @@ _STATUS = command(
     "status",
     """Show for each mirror and target when it last succeeded, what is wrong, and when it runs next.
 
-Asks the daemon, or the command, that holds the state, else reads the record. NEXT is the schedule where no
-daemon runs. A mirror succeeds when a run leaves nothing failed, refused or missing; a target when nothing
-failed or was refused there.
+Asks the running daemon or command. When none runs, reads the database, and NEXT shows the schedule instead of a time.
+A mirror succeeds when a run leaves nothing failed, refused or missing; a target when nothing failed or was refused
+there.
 
   $ mirrord status --watch
 

@@ -23,13 +23,15 @@ credentials are those of `docker login` and `podman login` (`DOCKER_CONFIG`, `DO
   $ mirrord copy docker.io/library/nginx:1.29 ghcr.io/team/nginx oci:backup
   $ mirrord copy oci:build/app registry.example/team/app:v1 ghcr.io/team/app:v1
 
-Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. HOST is the registry as SRC or DST has it;
+Proxies are those of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`. `ALL_PROXY` and SOCKS proxies are not supported.
+HOST is the registry as SRC or DST has it;
 `--insecure`, `--tls` and `--token-realm` may be given several times.
 
   $ mirrord copy --ca corp.pem docker.io/library/nginx:1.29 reg.corp.example/a
 
-Exit code 0 when every DST has the image, 1 when none could get it, 2 when some could, 69 when nothing
-could be reached.
+Exit code 0 when every DST has the image, 1 when none could get it, 2 when some could, 64 when the command line is
+wrong, 69 when nothing could be reached, 74 when the local disk failed, 75 when a registry limits the rate, 78 when
+a proxy or a credential file is wrong.
 """,
     click.Argument(["source"], metavar="SRC", help="The image to copy."),
     click.Argument(
@@ -76,7 +78,8 @@ intended, run
 
   $ mirrord sync grafana --allow
 
-Exit code 0 done or nothing to do, 1 failed, 2 partly, 69 nothing reachable, 75 rate-limited or busy.
+Exit code 0 done or nothing to do, 1 failed, 2 partly, 64 no such mirror, 69 nothing reachable, 74 disk or database
+failed, 75 rate-limited or busy, 78 wrong configuration.
 """,
     NAMES,
     CONFIG,
@@ -135,7 +138,12 @@ A restored ref overrides upstream, at every target, until it is released with `-
 The exit code is that of the following run: 0 done, 1 failed, 2 partly.
 """,
     click.Argument(["name"], metavar="NAME", help="The name of the mirror.", shell_complete=mirrors),
-    click.Argument(["backup"], required=False, metavar="[BACKUP]", help="The backup to restore, as named in the list."),
+    click.Argument(
+        ["backup"],
+        required=False,
+        metavar="[BACKUP]",
+        help="The backup to restore, as named in the list; with `--release`, the ref.",
+    ),
     CONFIG,
     STATE,
     QUIET,

@@ -98,7 +98,8 @@ class GitSpec(BaseModel):
         le=1,
         description=(
             "A run is blocked when upstream lost or rewrote more than this share of the branches and tags that"
-            " are served. One ref may always change, except with 0. `mirrord sync NAME --allow` overrides it."
+            " are served. With two or more, losing a single one is always accepted, unless `max_loss: 0`."
+            " `mirrord sync NAME --allow` overrides it."
         ),
     )
     rewrites: Literal["block", "follow"] = Field(

@@ -124,7 +124,7 @@ class HelmSpec(BaseModel):
         le=1,
         description=(
             "An index that lost more than this share of its versions is refused until `mirrord sync NAME"
-            " --allow`. One of several may always be lost, except with 0."
+            " --allow`. With two or more, losing a single one is always accepted, unless `max_loss: 0`."
         ),
     )
     index: Literal["yaml", "json"] = Field(

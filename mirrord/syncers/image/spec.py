@@ -82,8 +82,8 @@ class SourceKeys(BaseModel):
     names: Names = Field(
         default=(),
         description=(
-            "With `layout`, `archive` or a single tag: tags that the image gets at the targets. Of several,"
-            " the first never moves."
+            "With `layout`, `archive` or a single tag: tags that the image gets at the targets. With more"
+            " than one, the first is fixed and the others move."
         ),
     )
 
