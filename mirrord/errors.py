@@ -64,6 +64,7 @@ class ConfigError(MirrordError):
 
     Attributes:
         problems: one line each, `file:line: key: what is wrong; what to write instead`.
+        notices: what was skipped, one sentence each; it may explain the problems.
     """
 
     code = "config"
@@ -73,6 +74,7 @@ class ConfigError(MirrordError):
         """Keep every problem, so that one run of `mirrord check` shows them all."""
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.notices: tuple[str, ...] = ()
 
 
 class UsageError(MirrordError):

@@ -42,6 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
         _failed(given, error.code, _clean(str(error)))
         # A problem of the configuration begins with file and line: editors jump to what begins so.
         note(_clean(str(error) if isinstance(error, ConfigError) else f"mirrord: {error}"))
+        for notice in getattr(error, "notices", ()):
+            note(_clean(f"notice: {notice}"))
         for last in getattr(error, "__notes__", ()):
             note(_clean(f"mirrord: {last}"))
         sys.exit(error.exit_code)

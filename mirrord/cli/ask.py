@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
+from mirrord import __version__
 from mirrord.cli.console import note, say_json
 from mirrord.cli.folders import concluded, config_folder, configuration, state_folder
 from mirrord.cli.progress import shown
@@ -21,11 +22,12 @@ from mirrord.config.load import Configuration
 from mirrord.daemon.dispatcher import NO_DAEMON, Dispatcher
 from mirrord.daemon.lock import StateLock, used
 from mirrord.daemon.loop import run
-from mirrord.daemon.runtime import open_runtime
+from mirrord.daemon.runtime import now, open_runtime
 from mirrord.errors import BusyError, UsageError
 from mirrord.events import Events
 from mirrord.model.run import Run
 from mirrord.report.documents import run_document
+from mirrord.report.status import Board, Status
 from mirrord.serve.remote import SOCKET, ControlClient, bind_control
 from mirrord.syncer.port import Syncer, load_syncers
 
@@ -47,7 +49,7 @@ def ask(command: Command[_Answer], config: Path | None, state: Path | None, *, q
         UsageError: the daemon reads another folder than `config`, or there is no state to look at.
         BusyError: another command holds the state.
     """
-    return run(_ask(command, config, state_folder(state, config), quiet=quiet))
+    return run(_ask(command, config, state_folder(state, config), quiet=quiet, named=state is not None))
 
 
 def report(run: Run, show: Show, *, json: bool) -> int:
@@ -59,14 +61,19 @@ def report(run: Run, show: Show, *, json: bool) -> int:
     return exit_code([run])
 
 
-async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, quiet: bool) -> _Answer:
+async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, quiet: bool, named: bool) -> _Answer:
     exists = await asyncio.to_thread(state.exists)
     if command.of_daemons and not exists:
         raise UsageError(NO_DAEMON)
     # Read before the state directory is made: a wrong configuration leaves none behind.
     early = None if exists else await asyncio.to_thread(_read, config, command)
     if not command.uses_hosts and not await asyncio.to_thread(used, state):  # looking creates nothing
-        raise UsageError(f"no state in {state}: nothing has run yet, or --state is wrong")
+        nothing = f"no state in {state}: nothing has run yet, or --state is wrong"
+        if named or not isinstance(command, GetStatus):
+            raise UsageError(nothing)
+        note(nothing)
+        known = early if early is not None else await asyncio.to_thread(_read, config, command)
+        return cast("_Answer", _nothing_ran(*known))
     events = Events()
     async with AsyncExitStack() as stack:
         client = await _holder(stack, command, config, state)
@@ -141,6 +148,13 @@ async def _showing_status(dispatcher: Dispatcher, folder: Path, state: Path) -> 
         for door in doors:
             await door.close()
             await asyncio.to_thread((state / SOCKET).unlink, missing_ok=True)
+
+
+def _nothing_ran(read: Configuration, syncers: Mapping[str, Syncer]) -> Status:
+    """Return the status of mirrors that never ran."""
+    url = read.settings.address()
+    addresses = {one.name: syncers[one.kind].served_at(one, url) for one in read.mirrors}
+    return Board().status(__version__, now(), read.mirrors, addresses=addresses)
 
 
 def _read(config: Path | None, command: Command[_Answer]) -> tuple[Configuration, Mapping[str, Syncer]]:

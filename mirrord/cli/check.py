@@ -20,7 +20,7 @@ def check(*, config: Path | None, json: bool) -> int:
     except ConfigError as error:
         if not json:
             raise
-        say_json({"ok": False, "problems": list(error.problems)})
+        say_json({"ok": False, "problems": list(error.problems), "notices": list(error.notices)})
         return error.exit_code
     notices = [*(one.problem for one in read.absent), *read.notices]
     if not read.mirrors:

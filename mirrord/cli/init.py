@@ -63,6 +63,8 @@ _NEXT = {
 def init(*, folder: Path) -> int:
     """Run the command and return its exit code."""
     file = folder / _FILE
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; name a folder")
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if found := sorted(folder.glob("*.yaml")):

@@ -15,6 +15,7 @@ from mirrord.model.run import Outcome, Receipt, Result, Run
 
 ALIKE: Final = 10
 """Up to this many steps with one result, or sentences of one kind, get a line each; more are folded into one line."""
+ROWS: Final = 100  # of one table, or lines about refusals; more are counted
 NAMED: Final = 3  # names in a folded line
 SHORT: Final = 3  # characters of a name that may be part of other words
 
@@ -81,7 +82,7 @@ def _say_plan(plan: Plan, show: Show, *, explain: bool) -> None:
         count = size(sum(sizes)) if sizes else ""
         reason = _text(same[0].reason, show) if len(same) == 1 else _shared(same[0].reason, same[0])
         rows.append((same[0].action.value, same[0].target, _names(same), _digest(same, show), count, reason))
-    _say_table(("ACTION", "TARGET", "NAMES", "DIGEST", "BYTES", "REASON"), rows)
+    _say_table(("ACTION", "TARGET", "NAMES", "DIGEST", "BYTES", "REASON"), rows, show)
     _say_beside(plan, show)
 
 
@@ -116,10 +117,10 @@ def _names(steps: Sequence[Step], left: Sequence[str] = ()) -> str:
     return _listed([", ".join(name for name in step.names if name not in left) or "(by digest)" for step in steps])
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str], most: int = NAMED) -> str:
     """List names, and of many the first ones."""
-    more = f" and {len(names) - NAMED} more (-v shows all)" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    more = f" and {len(names) - most} more (-v shows all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _digest(steps: Sequence[Step], show: Show) -> str:
@@ -165,8 +166,14 @@ def say_runs(runs: Sequence[Run], show: Show) -> None:
     for run in runs:
         say_run(run, show)
     if len(runs) > 1 and show is not Show.FAILURES:
-        results = Counter(run.result.value for run in runs)
-        ended = ", ".join(f"{count} {result}" for result, count in results.items())
+        results: dict[Result, list[str]] = {}
+        for run in runs:
+            results.setdefault(run.result, []).append(run.mirror)
+        good = (Result.SUCCESS, Result.NOOP)
+        ended = ", ".join(
+            f"{len(names)} {result.value}" + ("" if result in good else f" ({_listed(names, ALIKE)})")
+            for result, names in results.items()
+        )
         say(f"{len(runs)} mirrors: {ended}; {_moved(runs)}")
 
 
@@ -200,10 +207,14 @@ def say_run(run: Run, show: Show = Show.FOLDED, *, kept: bool = False) -> None:
 def _say_refused(steps: Sequence[Step], show: Show) -> None:
     """Print a line for each reason of refusal."""
     most = len(steps) if show is Show.ALL else 1
-    for same in _folded(steps, lambda step: (step.target, _shared(step.reason, step)), lambda _: most):
+    lines = list(_folded(steps, lambda step: (step.target, _shared(step.reason, step)), lambda _: most))
+    shown = lines if show is Show.ALL else lines[:ROWS]
+    for same in shown:
         reason = same[0].reason if len(same) == 1 else _shared(same[0].reason, same[0])
         reason = reason.removeprefix(f"{same[0].item}: ").removeprefix("refused: ")
         say(f"refused: {same[0].target}: {_listed([step.item for step in same])}: {_text(reason, show)}")
+    if more := sum(map(len, lines[len(shown) :])):
+        say(f"refused: and {more} more (-v shows all)")
 
 
 def _say_receipts(receipts: Sequence[Receipt], show: Show) -> None:
@@ -223,14 +234,18 @@ def _say_receipts(receipts: Sequence[Receipt], show: Show) -> None:
         detail = "" if first.good and show is not Show.ALL else _text(reason.removeprefix(f"{first.step.item}: "), show)
         ended = (mark(first), size(sum(one.sent for one in same)), f"{max(one.seconds for one in same):.1f} s", detail)
         rows.append((first.step.target, _names(steps, first.left), _digest(steps, show), *ended))
-    _say_table(("TARGET", "NAMES", "DIGEST", "RESULT", "SENT", "TIME", ""), rows)
+    _say_table(("TARGET", "NAMES", "DIGEST", "RESULT", "SENT", "TIME", ""), rows, show)
 
 
-def _say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows, if any, without empty columns."""
+def _say_table(head: Sequence[str], rows: Sequence[Sequence[str]], show: Show) -> None:
+    """Print rows, if any, without empty columns; of very many the first ones."""
+    more = 0 if show is Show.ALL else len(rows) - ROWS
+    rows = rows[:ROWS] if more > 0 else rows
     used = [column for column in range(len(head)) if any(row[column] for row in rows)]
     if rows:
         table([head[column] for column in used], [[row[column] for column in used] for row in rows])
+    if more > 0:
+        say(f"and {more} more (-v shows all)")
 
 
 _RUNS_SAY = frozenset({TransportError.exit_code, StorageError.exit_code, BusyError.exit_code})

@@ -87,9 +87,26 @@ def read_folder(
         complete: whether secrets and files that are not on this machine are errors.
 
     Raises:
-        ConfigError: something is wrong; has every problem, each as `file:line: key: what; what to write instead`.
+        ConfigError: something is wrong; has every problem, each as `file:line: key: what; what to write instead`, and
+            the notices about files that were skipped.
     """
     files, passed_over = list_folder(folder)
+    try:
+        return _validated(files, passed_over, syncers, environ, complete=complete)
+    except ConfigError as error:
+        # A file whose name has another ending may have what is missing; an editor's copies explain nothing.
+        error.notices = tuple(notice for notice in passed_over if "; rename it to " in notice)
+        raise
+
+
+def _validated(
+    files: tuple[Path, ...],
+    passed_over: tuple[str, ...],
+    syncers: Mapping[str, Syncer],
+    environ: Mapping[str, str],
+    *,
+    complete: bool,
+) -> Configuration:
     problems = Problems()
     whole = join([_read(file, problems) for file in files], problems)
     settings = read_settings(whole.get("settings"), problems, environ)

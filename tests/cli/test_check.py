@@ -51,6 +51,19 @@ def test_files_that_are_not_read_are_notices(desk: Desk, typed: Typed) -> None:
     assert said.out.splitlines()[-1] == "conf.d: 1 file, 1 mirror, no problem, 1 notice"
 
 
+def test_notices_come_with_errors(desk: Desk, typed: Typed) -> None:
+    """The notice about a skipped file is printed with the error that it explains, by each command that reads it."""
+    desk.configure(MIRROR.replace("to: local", "to: [hub]"))
+    desk.configure("targets: {hub: {kind: image, to: ghcr.io/a}}\n", "targets.yml")
+    notice = "conf.d/targets.yml: skipped, only *.yaml files are read; rename it to targets.yaml"
+    for command in ("check", "sync"):
+        said = typed(command)
+        assert said.status == 78
+        problem, second, *_ = said.err.splitlines()
+        assert (problem.startswith("conf.d/a.yaml:1: "), second) == (True, f"notice: {notice}")
+    assert typed("check", "--json").document["notices"] == [notice]
+
+
 @pytest.mark.parametrize("text", ["", "mirrors: []\n", "settings: {parallel: 2}\n"])
 def test_no_mirrors(desk: Desk, typed: Typed, text: str) -> None:
     """Without a mirror there is nothing to do, and `check` says so."""

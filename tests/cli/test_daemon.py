@@ -135,7 +135,7 @@ async def test_reload_by_command(desk: Desk) -> None:
             wrong = desk.configure("mirorrs: []\n", "b.yaml")
             refused = await desk.run("reload")
             assert (refused.status, "b.yaml:1" in refused.err) == (78, True)
-            assert refused.err.splitlines()[-1] == "refused; the old configuration stays in use"
+            assert refused.err.splitlines()[-1] == "mirrord: refused; the old configuration stays in use"
             wrong.write_text(
                 f"mirrors: [{{name: new, kind: image, from: {{repository: {source.host}/b}}, to: local}}]\n"
             )

@@ -69,8 +69,8 @@ def test_a_folder_that_cannot_be_written(desk: Desk, typed: Typed) -> None:
     """A file where the folder should be is an error that names it."""
     (desk.folder / "file").write_text("x")
     said = typed("init", "file")
-    assert said.status == 74
-    assert said.err == "mirrord: file: File exists\n"
+    assert said.status == 64
+    assert said.err == "mirrord: file: is a file; name a folder\n"
 
 
 def test_the_schema_is_printed(typed: Typed) -> None:

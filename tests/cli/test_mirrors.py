@@ -88,7 +88,7 @@ async def test_unreadable_configuration(desk: Desk) -> None:
     assert sorted(line.partition(":")[0] for line in problems) == ["conf.d/b.yaml", "conf.d/c.yaml"]
     listed = await desk.run("check", "--json")
     assert listed.status == 78
-    assert listed.document == {"ok": False, "problems": problems}
+    assert listed.document == {"ok": False, "problems": problems, "notices": []}
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "sync", "status", "serve"])

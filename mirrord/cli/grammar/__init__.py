@@ -39,6 +39,14 @@ class _Program(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click hands it over
         return list(COMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Answer `help` and `version`, which are options here, with the option."""
+        if args[0] in {"help", "version"}:
+            raise click.UsageError(f"No such command {args[0]!r}; did you mean mirrord --{args[0]}?", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - likewise
         width = max(map(len, COMMANDS))
         for title, group in GROUPS.items():

@@ -19,7 +19,8 @@ there.
 
   $ mirrord status --watch
 
-Exit code 0 when the last run of every mirror that ever ran succeeded, else 1; 64 when there is no state yet.
+Exit code 0 when the last run of every mirror that ever ran succeeded, else 1; 64 when --state names a directory
+that has none.
 """,
     CONFIG,
     STATE,

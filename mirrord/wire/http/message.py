@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -206,10 +207,13 @@ def refusal(
     """
     reason = _reason(headers.get("content-type", ""), body)
     text = f"{request.label}: status {status}{': ' + reason if reason else ''}"
-    if status == 400 and "HTTPS" in reason and request.url.startswith("http:"):  # Go's words, and nginx's
+    # Go's words, and nginx's; the answer to HEAD has none.
+    if status == 400 and ("HTTPS" in reason or request.method == "HEAD") and request.url.startswith("http:"):
         text = f"{text} ({PLAIN_SPOKEN})"
     if status == 429:
-        return ThrottledError(text, after)
+        later = "later" if after is None else f"in {_span(after)}"
+        limited = f"the host limits the rate; ask again {later}{f', or log in; {login}' if login else ''}"
+        return ThrottledError(f"{text} ({limited})", after)
     if status >= 500 or status in RETRIABLE:
         error = ServerError(text, after)
         return error if status in RETRIABLE else permanent(error)  # 501, 505, 507… stay as they are
@@ -218,6 +222,15 @@ def refusal(
     if status == 404:
         return MissingError(f"{text} (check the name{f'; {login}' if login else ''})", status)
     return RefusedError(text, status)
+
+
+def _span(seconds: float) -> str:
+    """Format a time to wait, rounded up: `40 s`, `15 min`, `1 h`."""
+    whole = math.ceil(seconds)
+    for unit, name in ((3600, "h"), (60, "min")):
+        if whole >= unit:
+            return f"{-(-whole // unit)} {name}"
+    return f"{whole} s"
 
 
 def permanent(error: MirrordError) -> MirrordError:
