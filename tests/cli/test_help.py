@@ -117,3 +117,11 @@ def test_what_may_be_typed_is_what_is_carried_out(command: str) -> None:
     taken = inspect.signature(function).parameters
     assert set(taken) == {parameter.name for parameter in PROGRAM.commands[command].params if parameter.expose_value}
     assert [name for name, one in taken.items() if one.default is not one.empty] == []
+
+
+@pytest.mark.parametrize("word", ["help", "version"])
+def test_options_typed_as_commands(typed: Typed, word: str) -> None:
+    """`mirrord help` and `mirrord version` name the option."""
+    said = typed(word)
+    assert (said.status, said.out) == (64, "")
+    assert f"did you mean mirrord --{word}?" in said.err

@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -205,3 +207,26 @@ async def test_any_password_goes_to_a_proxy_in_utf_8(raw: Any, client: Any, inse
             await http.fetch(request)
     expected = base64.b64encode("mé:50 € @:/%".encode())
     assert (logins, server.connections) == ([b"Proxy-Authorization: Basic " + expected] * 2, connections)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_reset_is_not_the_end_of_a_body(raw: Any, http: Any, reset: bool) -> None:
+    """A body without a length ends with the connection, when that is closed; a reset is an error."""
+
+    async def talk(reader: Any, writer: Any) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nwhole")
+        await writer.drain()
+        if reset:
+            await asyncio.sleep(0.1)  # so that the head is read before
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+
+    server = await raw(talk)
+    request = HttpRequest("GET", f"{server.url}/a", server.host, attempts=1)
+    if reset:
+        with pytest.raises(MirrordError, match="the connection ended in the middle"):
+            await http.fetch(request)
+    else:
+        assert (await http.fetch(request)).body == b"whole"

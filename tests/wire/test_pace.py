@@ -20,7 +20,7 @@ from mirrord.errors import (
     UntrustedError,
 )  # fmt: skip
 from mirrord.wire.http.client import HostLimiter
-from mirrord.wire.http.message import Limits
+from mirrord.wire.http.message import HttpRequest, Limits, refusal
 from mirrord.wire.http.pace import Bucket, MinThroughput, Repeat, RequestClass, admits, decide, retry_after
 
 NOW = 1_800_000_000.0
@@ -163,3 +163,12 @@ def test_the_limit_holds_for_any_order(lanes: Any, limit: Any) -> None:
         if admits(lane, load, limit):
             load[lane] += 1
         assert sum(load.values()) <= limit + (load[RequestClass.DOWN] > 0)
+
+
+@pytest.mark.parametrize(("after", "words"), [(None, "later"), (12.0, "in 12 s"), (3600.0, "in 1 h")])
+def test_a_limited_rate_is_said_in_words(after: float | None, words: str) -> None:
+    """Of a 429 the message says what it means and when to ask again."""
+    request = HttpRequest("GET", "http://h.example/v2/a/tags/list", "h.example")
+    error = refusal(request, 429, {}, b"", after=after)
+    told = f"status 429 (the host limits the rate; ask again {words})"
+    assert str(error) == f"h.example: GET /v2/a/tags/list: {told}"

@@ -32,6 +32,12 @@ class Handler(aiohttp.client_proto.ResponseHandler):
     """
 
     pooled = False  # whether no request uses the connection
+    broken: BaseException | None = None  # why the connection was lost, None while it is open and after a proper end
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Keep the reason: aiohttp takes a reset for the end of an answer without Content-Length."""
+        self.broken = exc
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse, or close."""
@@ -130,6 +136,8 @@ class Exchange:
         try:
             while chunk := await self._payload.readany():
                 yield chunk
+            if self._protocol.broken is not None and not {"content-length", "transfer-encoding"} & self.headers.keys():
+                raise aiohttp.ClientConnectionError("the connection was reset before its end")
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as error:
             raise failure(error, self._request) from error
 
