@@ -380,6 +380,8 @@ async def test_the_copy_of_the_readme_works(tmp_path: Path) -> None:
         assert other.tags == {"mirror/app": {"stable": image.digest}}
         assert source.count("GET", "/blobs/") == len(image.blobs)
     assert (tmp_path / "out" / "index.json").is_file()
+    shown, printed = (re.sub(r"[\d.]+ (?:[KMG]i)?B|[\d.]+ s", "#", line) for line in (text, output.decode()))
+    assert shown.splitlines()[1] == printed.splitlines()[0]
     words = output.decode().split()
     assert [word for word in text.splitlines()[2].split() if word not in words] == []
 
