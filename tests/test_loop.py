@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+
 import pytest
 
 from mirrord.daemon.loop import run
@@ -30,3 +33,11 @@ def test_a_result_is_returned_and_not_written_out(plain: bool) -> None:
 
     assert run(work(), plain=plain) is result
     assert result.written == 0
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_signals_are_as_before(plain: bool) -> None:
+    """After the loop a signal does again what it did before it; none of them is ignored from then on."""
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
+    run(asyncio.sleep(0), plain=plain)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)] == before

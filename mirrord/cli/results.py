@@ -17,6 +17,7 @@ ALIKE: Final = 10
 """Up to this many steps with one result, or sentences of one kind, get a line each; more are folded into one line."""
 ROWS: Final = 100  # of one table, or lines about refusals; more are counted
 NAMED: Final = 3  # names in a folded line
+UNTAGGED: Final = "no tag, digest only"  # in the place of names
 SHORT: Final = 3  # characters of a name that may be part of other words
 
 _MARKS = {Outcome.KEPT: "there", Outcome.LEFT_OUT: "left out", Outcome.FAILED: "FAILED"}  # else the outcome's own word
@@ -113,8 +114,8 @@ def _folded(
 
 
 def _names(steps: Sequence[Step], left: Sequence[str] = ()) -> str:
-    """List the names of steps, without those in `left`: `main-0123abc, main`; `(by digest)` for none."""
-    return _listed([", ".join(name for name in step.names if name not in left) or "(by digest)" for step in steps])
+    """List the names of steps, without those in `left`: `main-0123abc, main`; `no tag, digest only` for none."""
+    return _listed([", ".join(name for name in step.names if name not in left) or UNTAGGED for step in steps])
 
 
 def _listed(names: Sequence[str], most: int = NAMED) -> str:

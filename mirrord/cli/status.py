@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-import time
 from datetime import datetime
 from pathlib import Path
 
 from mirrord.cli.ask import ask
 from mirrord.cli.console import clear, plain, say, say_json, shortened, table
 from mirrord.commands import GetStatus
+from mirrord.daemon.loop import run
 from mirrord.model.run import Result
 from mirrord.report.status import UNITS, MirrorStatus, Status, TargetStatus, counted, status_document
 
@@ -28,7 +29,7 @@ def status(*, config: Path | None, state: Path | None, watch: bool, json: bool) 
             _show(found)
         if not watch:
             return 0 if {mirror.result for mirror in found.mirrors} <= {None, Result.SUCCESS, Result.NOOP} else 1
-        time.sleep(EVERY)
+        run(asyncio.sleep(EVERY), plain=True)  # a signal ends it in good order
 
 
 def _show(status: Status) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 _T = TypeVar("_T")
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 def run(work: Coroutine[Any, Any, _T], *, plain: bool = False) -> _T:
@@ -18,6 +19,7 @@ def run(work: Coroutine[Any, Any, _T], *, plain: bool = False) -> _T:
     handler of its own. A SIGHUP that whoever started us wants ignored (`nohup`) stays so.
     """
     signals: list[int] = []
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         with asyncio.Runner(loop_factory=None if plain else _uvloop) as runner:
             return runner.run(_ending(work, signals))()
@@ -25,6 +27,9 @@ def run(work: Coroutine[Any, Any, _T], *, plain: bool = False) -> _T:
         if not signals:
             raise
         raise SystemExit(128 + signals[0]) from None
+    finally:
+        for number, handler in before.items():  # uvloop leaves handlers of its closed loop, which ignore signals
+            signal.signal(number, handler)
 
 
 async def _ending(work: Coroutine[Any, Any, _T], signals: list[int]) -> Callable[[], _T]:
@@ -40,7 +45,7 @@ async def _ending(work: Coroutine[Any, Any, _T], signals: list[int]) -> Callable
             task.cancel()
         signals.append(number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, end, number)
     result = await work

@@ -54,6 +54,35 @@ async def test_one_source_three_targets(desk: Desk) -> None:
     assert left_behind(desk) == []
 
 
+async def test_one_registry_takes_blobs_over(desk: Desk) -> None:
+    """Within one registry no blob is read or sent: each is mounted from the source's repository."""
+    require("docker-registry")
+    image = built()
+    async with DockerRegistry() as real, Registry() as seen:
+        await push(image, seen, "a", ["v1"])
+        said = await desk.run("copy", f"{seen.host}/a:v1", f"{seen.host}/m:v1")
+        assert said.status == 0, said.err
+        mounts = [one for one in seen.log if one.method == "POST" and "/m/blobs/uploads" in one.path]
+        assert len(mounts) == len(image.blobs)
+        assert (seen.count("GET", "/blobs/"), seen.count("PUT", "/m/blobs/")) == (0, 0)
+        said = await desk.run("copy", f"{seen.host}/a:v1", f"{real.host}/a:v1")
+        assert said.status == 0, said.err
+        again = await desk.run("copy", "--json", f"{real.host}/a:v1", f"{real.host}/b/m:v1")
+        (receipt,) = again.document["receipts"]
+        assert (again.status, receipt["sent"], again.document["read"]) == (0, 0, 0)
+
+
+async def test_a_registry_that_does_not_mount_gets_the_bytes(desk: Desk) -> None:
+    """An upload session in the place of a mount is no failure: the blobs are sent."""
+    image = built()
+    async with Registry(mount=False) as seen:
+        await push(image, seen, "a", ["v1"])
+        said = await desk.run("copy", f"{seen.host}/a:v1", f"{seen.host}/m:v1")
+        assert said.status == 0, said.err
+        assert seen.count("GET", "/blobs/") == len(image.blobs)
+        assert seen.tags["m"] == {"v1": image.digest}
+
+
 async def test_nothing_to_do(desk: Desk) -> None:
     """A second copy asks each place once, writes nothing, and says so."""
     async with Registry() as source, Registry() as target:
@@ -156,7 +185,7 @@ async def test_tags_by_default(desk: Desk) -> None:
         assert target.tags["tagged"] == {"latest": image.digest}
         said = await desk.run("copy", f"{source.host}/a@{image.digest}", f"{target.host}/plain", f"{target.host}/p:x")
         assert said.status == 0, said.err
-        assert "(by digest)" in said.out
+        assert "no tag, digest only" in said.out
         assert "plain" not in target.tags
         assert image.digest in target.manifests["plain"]
         assert target.tags["p"] == {"x": image.digest}

@@ -174,6 +174,56 @@ async def test_an_image_that_was_pulled_by_digest_gets_no_tag_of_it(desk: Desk) 
             assert list(target.tags.get(f"x{number}", {})) == ([tag] if tag else [])
 
 
+@pytest.mark.parametrize("packed", ["layout", "archive", "skopeo"])
+async def test_an_image_without_a_name_is_latest(desk: Desk, packed: str) -> None:
+    """What `skopeo copy … oci:DIR` writes has no name: it gets the tag `latest`, as skopeo gives it."""
+    image = built("x")
+    write_layout(image, desk.folder / "plain")
+    if packed == "skopeo":
+        await skopeo("copy", "--all", f"oci:{desk.folder / 'plain'}", f"oci:{desk.folder / 'made'}")
+    elif packed == "archive":
+        write_docker_archive(image, desk.folder / "arch.tar")
+    place = {"layout": "oci:plain", "skopeo": "oci:made", "archive": "docker-archive:arch.tar"}[packed]
+    async with Registry() as target:
+        said = await desk.run("copy", place, f"{target.host}/a", f"{target.host}/b:v1", "oci:out")
+        assert said.status == 0, said.err
+        assert {name: list(tags) for name, tags in target.tags.items()} == {"a": ["latest"], "b": ["v1"]}
+    assert Layout(desk.folder / "out").names() == ("latest",)
+
+
+async def test_an_image_by_digest_alone_has_no_tag_and_that_is_said(desk: Desk) -> None:
+    """Of `SRC@DIGEST` no tag is known: the image is stored without one, in words; a tag of DST is set."""
+    image = built("x")
+    write_layout(image, desk.folder / "plain")
+    async with Registry() as target:
+        said = await desk.run("copy", f"oci:plain@{image.digest}", f"{target.host}/a", f"{target.host}/b:v1")
+        assert said.status == 0, said.err
+        rows = {line.split()[0]: line for line in said.out.splitlines()}
+        assert "no tag, digest only" in rows[f"{target.host}/a"]
+        assert "no tag" not in rows[f"{target.host}/b:v1"]
+        assert target.tags == {"b": {"v1": image.digest}}
+        assert str(image.digest) in target.manifests["a"]
+
+
+async def test_the_path_of_an_archive_is_no_reference(desk: Desk) -> None:
+    """A file without `docker-archive:` or `oci:` before it is refused with both, wherever it is."""
+    write_docker_archive(built("x"), desk.folder / "arch.tar", "a:v1")
+    (desk.folder / "build").mkdir()
+    (desk.folder / "build" / "arch.tar").write_bytes(b"")
+    for word, file in (
+        *(("arch.tar", "arch.tar"), ("./arch.tar", "./arch.tar"), ("build/arch.tar", "build/arch.tar")),
+        *((str(desk.folder / "arch.tar"),) * 2, ("arch.tar:v1", "arch.tar")),
+    ):
+        said = await desk.run("copy", word, "oci:out")
+        assert said.status == 64
+        assert f"{file} is a file; write docker-archive:{word} or oci:{word}" in said.err
+    said = await desk.run("copy", "oci:x", "arch.tar")
+    assert said.status == 64
+    assert "arch.tar is a file; write a reference or oci:DIR[:TAG]" in said.err
+    said = await desk.run("copy", "none.tar", "oci:out")
+    assert "is a registry without a repository" in said.err
+
+
 def test_the_tag_in_a_name() -> None:
     """The part after the last colon, when it is a tag; a digest has none."""
     assert tag_in("v1") == tag_in("a/b:v1") == tag_in("h:5/b:v1") == "v1"

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
+
+import pytest
 
 from mirrord.testing import Moment, Registry, build_image, push
 from tests.support.commands import Desk
+
+MIRROR = "mirrors: [{name: app, kind: image, from: {repository: quay.io/a/b, tags: [v1]}, to: local}]\n"
 
 
 def configured(desk: Desk, source: Registry, target: Registry) -> None:
@@ -78,3 +84,20 @@ async def test_looking_creates_nothing(desk: Desk) -> None:
     assert not (desk.folder / "nowhere").exists()
     assert not (desk.folder / "state").exists()
     assert list((desk.folder / "empty").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("daemon", [False, True], ids=["alone", "daemon"])
+async def test_a_signal_ends_watching(desk: Desk, number: signal.Signals, daemon: bool) -> None:
+    """`status --watch` ends by itself at a signal, with 128 and its number, and says nothing."""
+    desk.configure("settings: {listen: '127.0.0.1:0'}\n" + MIRROR)
+    async with desk.serving():
+        pass  # now there is a state
+    serving = desk.serving() if daemon else contextlib.nullcontext()
+    async with serving, desk.started("status", "--watch") as watching:
+        assert watching.stdout is not None
+        await watching.stdout.readuntil(b"app")
+        await asyncio.sleep(0.5)  # it waits for its next look
+        watching.send_signal(number)
+        _, err = await asyncio.wait_for(watching.communicate(), 30)
+    assert (watching.returncode, err.strip()) == (128 + number, b"")

@@ -16,7 +16,9 @@ SRC and DST are references (`ghcr.io/team/app:v1`), `oci:DIR[:TAG]` for an OCI l
 or (SRC only) `docker-archive:FILE[:NAME]`. Several images in one layout or archive are distinguished by
 name (`oci:DIR:quay.io/team/app:v3`), by the tag in it (`oci:DIR:v3`) or by digest
 (`oci:DIR@DIGEST`). A SRC without a tag is `latest`,
-a DST without one gets the tag of SRC. Needs no configuration and no state;
+also an image in a layout or archive that has no name. A DST without a tag gets the tag of SRC.
+Only an image that SRC names by digest alone is stored without a tag, and the output says so.
+Needs no configuration and no state;
 credentials are those of `docker login` and `podman login` (`DOCKER_CONFIG`, `DOCKER_AUTH_CONFIG`,
 `REGISTRY_AUTH_FILE`, credential helpers).
 

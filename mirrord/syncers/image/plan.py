@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 class ImageSource(Protocol):
     """The source of an image's content; `upstream` has the implementations."""
 
+    @property
+    def host(self) -> str:
+        """The registry that it is at; "" for files."""
+
+    @property
+    def repository(self) -> str:
+        """Its name at `host`."""
+
     async def manifest(self, descriptor: Descriptor) -> Manifest:
         """Read a manifest by digest, verified.
 

@@ -231,6 +231,8 @@ class ImageSession:
 
     async def _bring(self, copy: _Copy, blob: Descriptor) -> None:
         destination, locations = copy.destination, self._services.locations
+        if copy.source.host == destination.host != "":  # the blob can be mounted from the source itself
+            locations.saw(destination.host, blob.digest, copy.source.repository)
         there = await destination.has_blob(blob)
         if not there and (other := locations.other(destination.host, blob.digest, destination.repository)) is not None:
             there = await destination.mount(blob.digest, other)

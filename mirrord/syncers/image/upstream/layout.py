@@ -28,6 +28,8 @@ from mirrord.wire.oci.reference import Reference
 class LayoutSource:
     """Reads manifests and blobs of one layout in place; nothing is spooled."""
 
+    host = repository = ""  # no registry has it
+
     def __init__(self, layout: Layout, root: Descriptor) -> None:
         """Read the image `root` of `layout`."""
         self._layout = layout
@@ -74,7 +76,7 @@ async def open_image(source: Source, scratch: Path) -> tuple[Layout, Descriptor]
 
 
 async def own_tag(source: Source, scratch: Path) -> str | None:
-    """Return the tag of a source's image, or None.
+    """Return the tag of a source's image, `latest` if it has none, or None if it is named by digest.
 
     Raises:
         MirrordError: as `open_image`.
@@ -83,7 +85,9 @@ async def own_tag(source: Source, scratch: Path) -> str | None:
         reference = Reference.parse(source.repository)
         return reference.tag if reference.tag or reference.digest else "latest"
     _, root = await open_image(source, scratch)
-    return _tag(source, root)
+    name = source.tag or root.annotations.get(REF_NAME, "")
+    by_digest = "@" in name or name.startswith(("sha256:", "sha512:"))
+    return _tag(source, root) or (None if by_digest else "latest")
 
 
 def _tag(source: Source, root: Descriptor) -> str | None:

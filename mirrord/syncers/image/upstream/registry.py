@@ -32,6 +32,7 @@ class RegistrySource:
     def __init__(self, repository: Repository) -> None:
         """Read from `repository`."""
         self._repository = repository
+        self.host, self.repository = repository.host, repository.repository
 
     async def manifest(self, descriptor: Descriptor) -> Manifest:
         """GET a manifest by digest."""
