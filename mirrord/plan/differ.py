@@ -100,7 +100,7 @@ def _compare(offer: Offer, assigned: Assignment, there: Mapping[str, str | None]
         if name in offer.stays and digest not in (None, wanted):
             return (
                 Action.REFUSE,
-                f"{name} is {digest} there and never moves; delete it there or publish under another name",
+                f"{name} is {digest} there and never moves; rebuild under another commit, or delete the tag there",
             )
     missing = [name for name, digest in there.items() if digest is None]
     moved = [f"{name} from {digest}" for name, digest in there.items() if digest not in (None, wanted)]

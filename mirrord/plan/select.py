@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import translate
 from functools import lru_cache
 
 _GLOB = frozenset("*?[")
 _REFERRER = "sha256-"  # referrers fallback and cosign tags: they belong to a subject and are not versions
+
+_EXAMPLES = 3  # tags in a sentence about a glob that matches none
 
 
 def is_glob(pattern: str) -> bool:
@@ -24,6 +26,15 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 @lru_cache(1024)
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(translate(pattern))
+
+
+def unmatched(offered: Sequence[str], patterns: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each glob that selects none of the offered tags."""
+    for pattern in filter(is_glob, patterns):
+        if not select(offered, (pattern,)):
+            named = [tag for tag in offered if not tag.startswith(_REFERRER)][:_EXAMPLES]
+            such = f", such as {', '.join(named)}" if named else ""
+            yield f"no tag matches {pattern}; {len(offered)} tags seen{such}"
 
 
 def select(offered: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:

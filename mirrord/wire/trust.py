@@ -102,7 +102,8 @@ def check_addresses(host: str, addresses: Sequence[str], reach: Reach) -> None:
             kind = "loopback" if _plain(address).is_loopback else "private or reserved"
             raise untrusted(
                 "address",
-                f"{host} has the {kind} address {text}; to allow it write `allow_private: true` under hosts:"
+                f"{f'{host} is a' if host == text else f'{host} has the'} {kind} address"
+                f"{'' if host == text else f' {text}'}; to allow it write `allow_private: true` under hosts:"
                 " (`--allow-private` for `mirrord copy`)",
             )
 

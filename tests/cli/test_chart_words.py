@@ -25,7 +25,7 @@ async def test_what_is_no_repository(desk: Desk) -> None:
         configured(desk, f"{source.url}/page")
         said = await desk.run("sync")
         assert "error: conf.d/a.yaml:2: mirrors.m.from: " in said.out
-        assert "index.yaml is no index of charts but a web page" in said.out
+        assert "index.yaml is a web page (HTML or XML), no chart index" in said.out
         configured(desk, f"{source.url}/index.yaml")
         said = await desk.run("check")
         assert said.status == 78

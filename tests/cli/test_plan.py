@@ -85,3 +85,18 @@ async def test_nothing_that_could_be_planned(desk: Desk, dead: str, names: list[
         await push(build_image(), source, "a", ["v1"])
         configured(desk, source, dead, *names)
         assert (await planned(desk, daemon=False)).status == status
+
+
+async def test_a_glob_that_matches_no_tag_is_a_remark(desk: Desk) -> None:
+    """`plan`, `sync` and `status` name each glob of `tags` that matches nothing, with tags that were seen."""
+    async with Registry() as source:
+        await push(build_image(layers=1), source, "a", ["v3.30.1", "v3.30.2"])
+        patterns = "['v3.3O.*', 'v3*1']"
+        desk.configure(
+            f"mirrors: [{{name: m, kind: image, from: {{repository: {source.host}/a, tags: {patterns}}}, to: local}}]\n"
+        )
+        for command in ("plan", "sync", "status"):
+            said = await desk.run(command)
+            assert said.status == 0, said.err
+            assert "remark: no tag matches v3.3O.*; 2 tags seen, such as v3.30.1, v3.30.2" in said.out
+            assert "matches v3*1" not in said.out

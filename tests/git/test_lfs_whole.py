@@ -333,7 +333,7 @@ async def test_an_lfs_server_that_leads_into_private_networks_is_refused(scene: 
     run = await scene.world.run(scene.mirror("one", "local"))
     told = receipts(run, "one")
     assert (told["lfs"].outcome, told["lfs"].code) == (Outcome.REFUSED, "untrusted")
-    assert "169.254.169.254 has the private or reserved address" in told["lfs"].detail
+    assert "169.254.169.254 is a private or reserved address" in told["lfs"].detail
     assert set(scene.there.refs(NAME)) == {"refs/heads/plain"}
     assert {method for method, _, _ in scene.source.requests} == {"POST"}
 

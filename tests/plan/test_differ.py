@@ -51,7 +51,7 @@ def known(offer: Offer, digest: str = NEW, **ago: float) -> Memory:
             FIXED,
             {"v1": OLD},
             Action.REFUSE,
-            f"v1 is {OLD} there and never moves; delete it there or publish under another name",
+            f"v1 is {OLD} there and never moves; rebuild under another commit, or delete the tag there",
         ),
         (FIXED, {"v1": NEW}, Action.KEEP, "already there"),
         (FIXED, {}, Action.COPY, "v1 not there"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mirrord.plan.select import is_glob, matches, select
+from mirrord.plan.select import is_glob, matches, select, unmatched
 
 OFFERED = ("latest", "main", "v1", "v1.1", "v2-rc1", "V3", "sha256-abc.sig")
 
@@ -48,3 +48,12 @@ def test_is_glob(text: str, glob: bool) -> None:
 def test_matches(name: str, patterns: list[str], found: bool) -> None:
     """A literal wants exactly itself, a glob the whole name, and case counts."""
     assert matches(name, patterns) is found
+
+
+def test_a_glob_that_matches_nothing_is_named() -> None:
+    """Each such glob gets a sentence with the number of tags seen and the first of them; literals and others none."""
+    assert list(unmatched(OFFERED, ["v*", "none", "v3.3O.*", "sha256-x*"])) == [
+        "no tag matches v3.3O.*; 7 tags seen, such as latest, main, v1",
+        "no tag matches sha256-x*; 7 tags seen, such as latest, main, v1",
+    ]
+    assert list(unmatched([], ["v*"])) == ["no tag matches v*; 0 tags seen"]

@@ -56,12 +56,14 @@ class SourceListing:
         sources: item name → source of its content.
         problems: listed content that is wrong at the source, one sentence each.
         missing: requested names that do not exist or could not be checked.
+        remarks: what is no failure, such as a glob that matches no tag.
     """
 
     offers: Sequence[Offer]
     sources: Mapping[str, ImageSource]
     problems: Sequence[str] = ()
     missing: Sequence[str] = ()
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
         for offers, targets in at_targets(mirror, survey.source.offers)
         for step in differ(offers, targets, evidence, trust=mirror.trust, unasked=survey.unasked)
     )
-    remarks = tuple(f"{step.target}: {left}" for step in steps for left in step.left)
+    remarks = (*survey.source.remarks, *(f"{step.target}: {left}" for step in steps for left in step.left))
     problems, missing = tuple(survey.source.problems), tuple(survey.source.missing)
     decisions = survey.source.sources, survey.unreachable, _unseen(steps, survey.held)
     return Plan(mirror.name, mirror.kind, now, steps, problems, missing, remarks, decisions=decisions)

@@ -59,7 +59,8 @@ class SourceKeys(BaseModel):
         default=(),
         description=(
             "With `repository`: tags and globs (`*`, `?`, `[...]`). Version ranges, regular expressions and"
-            " exclusions are not supported. Default: the tag in `repository`, else `latest`."
+            " exclusions are not supported. A glob that matches no tag is a remark."
+            " Default: the tag in `repository`, else `latest`."
         ),
         examples=['["1.29", "1.2*"]'],
     )

@@ -80,7 +80,7 @@ def _document(data: bytes) -> IndexDocument:
     if not start:
         raise ContentError(f"{INDEX} is empty")
     if start.startswith(b"<"):
-        raise ContentError(f"{INDEX} is no index of charts but a web page (HTML or XML)")
+        raise ContentError(f"{INDEX} is a web page (HTML or XML), no chart index")
     try:
         return build(data)
     except TooLargeError as error:

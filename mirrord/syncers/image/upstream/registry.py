@@ -13,7 +13,7 @@ from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Item
 from mirrord.plan.offer import Build, Offer, named, remembered
-from mirrord.plan.select import is_glob, matches, select
+from mirrord.plan.select import is_glob, matches, select, unmatched
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.names import OneImage, frozen, spec_of
 from mirrord.syncers.image.plan import SourceListing
@@ -61,9 +61,11 @@ async def offers(repository: Repository, mirror: Mirror, memory: Memory) -> Sour
     reference = repository.reference
     patterns = spec_of(mirror).source.tags or (str(reference.digest or reference.tag or "latest"),)
     tags = [pattern for pattern in patterns if not is_glob(pattern)]
+    remarks: tuple[str, ...] = ()
     if len(tags) < len(patterns):
         listed = [tag async for tag in repository.tags()]
         tags = [*dict.fromkeys((*tags, *await asyncio.to_thread(select, listed, patterns)))]
+        remarks = await asyncio.to_thread(lambda: tuple(unmatched(listed, patterns)))
     answers: dict[str, Offer | MirrordError] = {}
 
     async def look(tag: str) -> None:
@@ -72,7 +74,8 @@ async def offers(repository: Repository, mirror: Mirror, memory: Memory) -> Sour
     await Workers(AT_ONCE).each(tags, look)
     found = {tag: answers[tag] for tag in tags}
     alone = isinstance(mirror.spec, OneImage)
-    return await asyncio.to_thread(_listing, RegistrySource(repository), found, patterns, alone=alone)
+    listing = await asyncio.to_thread(_listing, RegistrySource(repository), found, patterns, alone=alone)
+    return replace(listing, remarks=remarks)
 
 
 def _listing(
