@@ -19,7 +19,7 @@ from mirrord.cli.hosts import copy_hosts
 from mirrord.cli.progress import shown
 from mirrord.cli.results import Show, exit_code, say_run
 from mirrord.daemon import loop
-from mirrord.errors import kind_of
+from mirrord.errors import UsageError, kind_of
 from mirrord.events import Events
 from mirrord.files import storage_errors
 from mirrord.model.run import Run
@@ -100,6 +100,9 @@ def copy(
     json: bool,
 ) -> int:
     """Run the command and return its exit code."""
+    _check_no_file(source, "docker-archive:{0} or oci:{0}")
+    for target in targets:
+        _check_no_file(target, "a reference or oci:DIR[:TAG]")
     copying(source, targets, None)  # report mistakes in SRC and DST before any request
     hosts = [host for host in map(host_of, (source, *targets)) if host]
     book = copy_hosts(
@@ -116,6 +119,14 @@ def copy(
     else:
         say_run(run, Show.of(quiet=quiet, verbose=verbose), kept=True)
     return exit_code([run])
+
+
+def _check_no_file(text: str, better: str) -> None:
+    """Refuse the path of an archive: without `oci:` or `docker-archive:` it would be read as a name."""
+    for path in (text, text.rpartition(":")[0]):
+        named = path.endswith((".tar", ".tar.gz", ".tgz")) or path.startswith((".", "/"))
+        if named and os.path.isfile(path):  # noqa: PTH113 - a text of any length is no error
+            raise UsageError(f"{path} is a file; write {better.format(text)}")
 
 
 async def _copy(source: str, targets: Sequence[str], book: HostBook, *, quiet: bool) -> Run:

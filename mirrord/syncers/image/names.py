@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -256,21 +255,11 @@ def _reference(text: str, wanted: str) -> Reference:
         raise UsageError(f"{place}: is a URL; write {better or wanted}")
     if colon and scheme in _ELSEWHERE:
         raise UsageError(f"{unnamed(text)}: {scheme}: is not supported; write {_ELSEWHERE[scheme] or wanted}")
-    _check_no_file(text, wanted)
     reference = Reference.parse(text)
     if "/" not in text and ("." in scheme or scheme == "localhost") and (not colon or rest.isdecimal()):
         # Docker parses it as a name at Docker Hub, with the port as its tag.
         raise UsageError(f"{text}: is a registry without a repository; write {text}/NAME")
     return reference
-
-
-def _check_no_file(text: str, wanted: str) -> None:
-    """Refuse the path of an archive: without `oci:` or `docker-archive:` it would be read as a name."""
-    for path in (text, text.rpartition(":")[0]):
-        named = path.endswith((".tar", ".tar.gz", ".tgz")) or path.startswith((".", "/"))
-        if named and os.path.isfile(path):  # noqa: PTH113 - a text of any length is no error
-            better = f"docker-archive:{text} or oci:{text}" if wanted == _SOURCES else wanted
-            raise UsageError(f"{unnamed(path)} is a file; write {better}")
 
 
 def publishing(mirror: Mirror, publication: Publication) -> Mirror:
