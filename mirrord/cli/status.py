@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def status(*, config: Path | None, state: Path | None, watch: bool, json: bool) 
             _show(found)
         if not watch:
             return 0 if {mirror.result for mirror in found.mirrors} <= {None, Result.SUCCESS, Result.NOOP} else 1
+        sys.stdout.flush()  # also into a pipe each look is written at once
         run(asyncio.sleep(EVERY), plain=True)  # a signal ends it in good order
 
 
