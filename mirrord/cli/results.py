@@ -255,9 +255,12 @@ _EXITS = {Result.DEFERRED: 75, Result.INTERRUPTED: 130}
 
 def plan_exit_code(plans: Sequence[Plan]) -> int:
     """Return the exit code of a command that made these plans (see the help of `mirrord plan`)."""
-    if not plans or not all(plan.error for plan in plans):
-        return 2 if any(plan.error or plan.missing for plan in plans) else 0
-    return _common(plan.code for plan in plans)
+    if plans and all(plan.error for plan in plans):
+        return _common(plan.code for plan in plans)
+    refused = [[step.action is Action.REFUSE for step in plan.steps] for plan in plans]
+    if plans and all(plan.error or (its and all(its)) for plan, its in zip(plans, refused, strict=True)):
+        return MirrordError.exit_code
+    return 2 if any(plan.error or plan.missing or any(its) for plan, its in zip(plans, refused, strict=True)) else 0
 
 
 def _common(codes: Iterable[str]) -> int:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mirrord.cli.results import exit_code
+from mirrord.cli.results import exit_code, plan_exit_code
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 
@@ -46,3 +46,27 @@ def run(*codes: str, error: str = "") -> Run:
 def test_what_runs_end_with(runs: list[Run], expected: int) -> None:
     """One cause for all that went wrong is that cause's code: 69, 74 or 75; several are 1, and some success is 2."""
     assert exit_code(runs) == expected
+
+
+def plan(*actions: Action, error: str = "") -> Plan:
+    """Return a plan with a step for each action, or one that failed."""
+    steps = tuple(Step(action, str(number), "", "t", (), "") for number, action in enumerate(actions))
+    return Plan("m", "git", NOW, steps, error=error, code=error)
+
+
+@pytest.mark.parametrize(
+    ("plans", "expected"),
+    [
+        ([], 0),
+        ([plan()], 0),
+        ([plan(Action.COPY, Action.KEEP)], 0),
+        ([plan(Action.REFUSE, Action.REFUSE)], 1),
+        ([plan(Action.REFUSE, Action.KEEP)], 2),
+        ([plan(Action.REFUSE), plan(Action.COPY)], 2),
+        ([plan(Action.REFUSE), plan(error="unreachable")], 1),
+        ([plan(error="unreachable")], 69),
+    ],
+)
+def test_a_plan_ends_as_its_run_would(plans: list[Plan], expected: int) -> None:
+    """A gate needs to see refusals: all refused is 1, a part is 2."""
+    assert plan_exit_code(plans) == expected

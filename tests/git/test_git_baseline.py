@@ -76,7 +76,7 @@ async def test_a_lost_record_costs_one_run_without_deletions(scene: Scene) -> No
     scene.upstream.commit("main", {"README.md": b"two\n"})
     before = scene.target.refs()["refs/heads/dev"]
     run = await scene.world.run(scene.mirror)
-    assert run.remarks == (REMARK,)
+    assert run.remarks == (REMARK, *(f"the next run deletes at {name}: refs/heads/dev" for name in ("one", LOCAL)))
     kept = {**scene.upstream.refs(), "refs/heads/dev": before}
     assert await scene.everywhere() == (kept, kept)
     assert await scene.world.backups(scene.mirror) == {}
@@ -133,7 +133,7 @@ async def test_another_cache_is_not_vouched_for(scene: Scene) -> None:
     await scene.world.cache(scene.mirror).repository.update({}, ["refs/heads/other"])
     scene.upstream.delete("refs/heads/dev")
     run = await scene.world.run(scene.mirror)
-    assert run.remarks == (REMARK,)
+    assert run.remarks == (REMARK, *(f"the next run deletes at {name}: refs/heads/dev" for name in ("one", LOCAL)))
     assert "refs/heads/dev" in scene.target.refs()
 
 
@@ -151,3 +151,12 @@ async def test_what_is_in_the_way_goes_with_a_backup(scene: Scene) -> None:
     assert reasons == {
         f"its name and that of what is upstream cannot both be: {old[:7]} is deleted, kept as backup",
     }
+
+
+async def test_a_repository_that_never_was(world: GitWorld) -> None:
+    """The first run of a mirror says that there is no such repository, not that it is gone."""
+    source = await world.host("source")
+    run = await world.run(world.mirror(source.url("none.git"), local=LOCAL))
+    assert run.result is Result.FAILED
+    assert run.error.endswith("there is no such repository, or it may not be read with these credentials")
+    assert "blocked" not in run.error

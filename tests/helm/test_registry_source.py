@@ -141,3 +141,11 @@ async def test_one_chart_of_several(status: int, registry: Registry, runs: Chart
     registry.faults.clear()
     registry.faults.on("GET", "/tags/", times=None).status(502)
     assert (await runs.run(mirror)).code == "server"
+
+
+async def test_a_folder_of_charts_needs_their_names(runs: ChartRuns, registry: Registry) -> None:
+    """A folder has no tags: the error of the registry comes with what to write."""
+    await push(runs, registry, CERT)
+    run = await runs.run(runs.mirror(f"oci://{registry.host}/team/charts", name="folder", local=LOCAL))
+    assert run.result is Result.FAILED
+    assert run.error.endswith("if this is a folder of charts, name them in `charts:`"), run.error

@@ -57,8 +57,9 @@ _PLAN = command(
 
   $ mirrord plan --explain craned
 
-Exit code 0 when everything could be planned, 2 when something is missing or unreadable at its source. When no mirror
-could be planned: 69 when no source was reachable, 75 when all of them limit the rate, else 1.
+Exit code 0 when everything could be planned, 2 when a step is refused or something is missing or unreadable at its
+source, 1 when everything is refused. When no mirror could be planned: 69 when no source was reachable, 75 when all of
+them limit the rate, else 1.
 """,
     NAMES,
     CONFIG,

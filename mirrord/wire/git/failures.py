@@ -118,7 +118,7 @@ _TABLE: Final = (
          r"cannot delete (?:this|a|the) "),
     _row(errors.RefusedError, "the host forbids forced pushes; allow them for the mirror's account",
          r"non-fast-forward", r"force[ -]?push", r"forced push", r"强制推送"),
-    _row(errors.RefusedError, "it is protected there; let the mirror's account push to it", r"protected",
+    _row(errors.RefusedError, "if it is protected there, let the mirror's account push to it", r"protected",
          r"gh0(?:06|13)", r"rule violations", r"保护分支"),
     _row(errors.RefusedError, "a rule of the host forbids it; change that rule, or take the ref out with `refs:`",
          r"hook declined", r"\bdeclined\b", r"prohibited", r"refusing to update", r"(?<!permission )\bdenied\b",

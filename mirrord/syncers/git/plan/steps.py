@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mirrord.model.plan import Action, Plan, Step
-from mirrord.plan.guards import unless_meant
+from mirrord.plan.guards import some, unless_meant
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.git.names import forge_at, options_of, spec_of
 from mirrord.syncers.git.plan.accident import accident
@@ -65,8 +65,19 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
         if any(step.reason == _UNKNOWN for step in steps):
             blind = "this one deletes nothing, and the next one compares with what it saw"
             remarks.append(f"nothing is known of earlier runs: {blind}")
+            remarks += _next_deletions(steps)
     notes = (choice.problems, choice.missing, tuple(remarks))
     return Plan(mirror.name, mirror.kind, now, tuple(steps), *notes, decisions=survey)
+
+
+def _next_deletions(steps: Iterable[Step]) -> Iterator[str]:
+    """Say for each target what the next run deletes, if upstream still does not have it."""
+    kept: dict[str, list[str]] = {}
+    for step in steps:
+        if step.reason == _UNKNOWN:
+            kept.setdefault(step.target, []).append(step.item)
+    for target, refs in kept.items():
+        yield f"the next run deletes at {target}: {some(refs)}"
 
 
 def decide(mirror: Mirror, survey: GitSurvey, targets: Sequence[Target]) -> Mapping[str, Sequence[Step]]:
@@ -119,7 +130,7 @@ def _stranger(mirror: Mirror, survey: GitSurvey, target: Target, held: Refs) -> 
         oid in ours or survey.goes_on(oid, after.refs.get(name) or end) for name, oid in held.refs.items()
     )
     if not related:
-        return f"{_many(len(held.refs))} there and upstream have nothing in common: it may be another repository"
+        return f"the target has {_many(len(held.refs))} and no commit of upstream: it may be another repository"
     # Without a cache the target itself is the only witness of what upstream used to be.
     why = "" if survey.baseline is not None else accident(mirror, survey, held)
     return f"nothing is known of earlier runs, and compared with what is there, {why}" if why else ""

@@ -82,7 +82,8 @@ async def _with_lfs(mirror: Mirror, found: GitSurvey, cache: MirrorCache) -> Git
 async def _up_to_date(mirror: Mirror, services: Services, cache: MirrorCache) -> tuple[Refs, KnownRefs, int]:
     """Return what upstream has, what a cache has that was brought up to that, and about how many bytes came."""
     source, count = source_address(mirror), 0
-    refs, known = await _ask(source, services), await cache.known.read()
+    known = await cache.known.read()
+    refs = await _ask(source, services, first=known.served is None)
     if await _behind(known, refs):
         count = await cache.fetch(source, refs)
         known = await cache.known.read()
@@ -104,10 +105,13 @@ async def _behind(known: KnownRefs, upstream: Refs) -> bool:
     return await offload(upstream.size, differs)
 
 
-async def _ask(source: Address, services: Services) -> Refs:
+async def _ask(source: Address, services: Services, *, first: bool = False) -> Refs:
     try:
         refs = await ls_refs(git_of(services), services.http, source)
     except MissingError as error:
+        if first:
+            why = "there is no such repository, or it may not be read with these credentials"
+            raise MissingError(f"{error}; {why}", error.status) from error
         message = f"blocked: upstream is gone, or may not be seen: {error}; what was mirrored stays as it is"
         raise MissingError(message, error.status) from error
     if len(next(iter(refs.refs.values()), "")) not in (0, _SHA1):  # a repository has one kind of ids

@@ -44,7 +44,11 @@ async def poll_registry(http: Http, url: str, spec: HelmSpec, known: Mapping[str
     found = dict(zip(references, await asyncio.gather(*map(_tags, repositories.values())), strict=True))
     failed = {reference: error for reference, error in found.items() if isinstance(error, MirrordError)}
     if failed and len(failed) == len(found):
-        raise next(iter(failed.values()))
+        error = next(iter(failed.values()))
+        if isinstance(error, MissingError) and all(map(is_glob, spec.charts)):
+            hint = "if this is a folder of charts, name them in `charts:`"
+            raise MissingError(f"{error}; {hint}", error.status) from error
+        raise error
     listed = {reference: tags for reference, tags in found.items() if not isinstance(tags, MirrordError)}
     tags, digest = await asyncio.to_thread(_sorted, listed)
     if digest == known.get("digest") and not failed:
