@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -24,7 +25,7 @@ from mirrord.errors import MirrordError, UntrustedError
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.origin import check_url
 from mirrord.wire.proxy import Proxy
-from mirrord.wire.secret import Credential
+from mirrord.wire.secret import Credential, redact
 
 _HUB = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
 _MAX_PEM = 4 * 2**20
@@ -227,7 +228,9 @@ def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Ma
         problems.add((*trail, "proxy_auth"), "has no proxy; write `proxy:` beside it")
     proxied = _login(host.proxy_auth, (*trail, "proxy_auth"), problems, environ) if host.proxy_auth else None
     proxy = Proxy(host.proxy, proxied) if host.proxy else None
-    return HostPolicy(name, credential, proxy=proxy, **host.model_dump(exclude={"auth", "proxy", "proxy_auth"}))
+    policy = HostPolicy(name, credential, proxy=proxy, **host.model_dump(exclude={"auth", "proxy", "proxy_auth"}))
+    where = f"`auth:` in {redact(str(problems.origin((*trail, 'auth'))))}, "
+    return replace(policy, source=where + host.auth.password.place) if host.auth else policy
 
 
 def _login(auth: Auth, trail: Trail, problems: Problems, environ: Mapping[str, str]) -> Credential | None:

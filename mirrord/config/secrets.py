@@ -53,6 +53,11 @@ class SecretSource(Strict):
         ),
     ] = None
 
+    @property
+    def place(self) -> str:
+        """Where the secret is, for messages: `env REGISTRY_TOKEN`."""
+        return next(f"{way} {where}" for way, where in self.model_dump(exclude_none=True).items())
+
     @model_validator(mode="before")
     @classmethod
     def _no_plain_text(cls, value: object) -> object:

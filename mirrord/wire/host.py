@@ -38,6 +38,7 @@ class HostPolicy:
         known_hosts: file with the host's keys for Git over ssh; None for that of the machine.
         requests: how many requests may be under way at once.
         bandwidth: bytes a second for content, or None.
+        source: where `credential` is written, for messages.
     """
 
     host: str
@@ -53,6 +54,7 @@ class HostPolicy:
     known_hosts: str | None = None
     requests: int = 8
     bandwidth: float | None = None
+    source: str = field(default="`auth:` under hosts:", compare=False)
 
 
 @lru_cache(1024)
@@ -155,8 +157,9 @@ class HostBook:
 
     def explain(self, host: str, repository: str = "") -> str:
         """Return a clause that says which credential `credential` gave, and where it is written; for messages."""
-        if self.policy(host).credential is not None:
-            return "used the credentials of `auth:` under hosts:"
+        policy = self.policy(host)
+        if policy.credential is not None:
+            return f"used the credentials of {policy.source}"
         found = self._found.get(host)
         login = found.logins.of(repository) if found else None
         used = f"used the credentials of {login.source}" if login else f"no credentials for {host} were found"

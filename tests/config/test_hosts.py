@@ -102,6 +102,18 @@ def test_everything_can_be_written(load: Load, tmp_path: Path) -> None:
     assert loaded.book.policy("other.example").credential is None
 
 
+@pytest.mark.parametrize("place", ["env: TOKEN", "file: /TMP/token", "credential: token"])
+def test_an_error_can_name_where_a_credential_is_written(load: Load, folder: Path, tmp_path: Path, place: str) -> None:
+    """The clause for errors names the file, the line and the place of the secret, and never the secret."""
+    (tmp_path / "token").write_text("canary")
+    (tmp_path / "token").chmod(0o400)
+    place = place.replace("/TMP", str(tmp_path))
+    text = f"hosts:\n  reg.example:\n    requests: 3\n    auth: {{username: crane, password: {{{place}}}}}"
+    book = load(text, {"TOKEN": "canary", "CREDENTIALS_DIRECTORY": str(tmp_path)}).book
+    said = f"`auth:` in {folder}/main.yaml:4, {place.replace(':', '')}"
+    assert book.explain("reg.example") == f"used the credentials of {said}"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -149,7 +149,7 @@ async def test_commands(world: World) -> None:
     text = out.decode()
     for name, words in {
         "realm": "names the token realm",
-        "wrong": "used the credentials of `auth:` under hosts:",
+        "wrong": "used the credentials of `auth:` in conf.d/a.yaml:7, env SECRET_4",
         "e403": "told ***",
         "e500": "told ***",
         "tls": "TLS",
