@@ -186,7 +186,7 @@ def _moved(runs: Iterable[Run]) -> str:
 
 
 def say_run(run: Run, show: Show = Show.FOLDED, *, kept: bool = False) -> None:
-    """Print the result of a run, with `kept` also the steps that had nothing to do."""
+    """Print the result of a run, with `kept` or `-v` also the steps that had nothing to do."""
     if show is Show.FAILURES and run.result in (Result.SUCCESS, Result.NOOP):
         return
     keep = [step for step in run.plan.steps if step.action is Action.KEEP] if run.plan else []
@@ -196,7 +196,8 @@ def say_run(run: Run, show: Show = Show.FOLDED, *, kept: bool = False) -> None:
     seconds = (run.finished - run.started).total_seconds()
     say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {_moved([run])}{unchanged}{counted}")
     turn = {step: number for number, step in enumerate(run.plan.steps if run.plan else ())}
-    receipts = [*run.receipts, *(Receipt(step, Outcome.KEPT) for step in keep if kept)]
+    shown = keep if kept or show is Show.ALL else []
+    receipts = [*run.receipts, *(Receipt(step, Outcome.KEPT, step.reason) for step in shown)]
     receipts.sort(key=lambda receipt: turn[receipt.step])  # in the order of the plan
     _say_receipts([one for one in receipts if one.bad or (one.good and show is not Show.FAILURES)], show)
     _say_refused([step for step in run.plan.steps if step.action is Action.REFUSE] if run.plan else [], show)

@@ -145,6 +145,12 @@ async def test_plan_then_sync_then_status(desk: Desk) -> None:
         assert (again.status, again.err) == (0, "")
         assert again.out.startswith("app: noop in ")
         assert "6 up to date" in again.out
+        assert again.out.count("\n") == 1
+        verbose = (await desk.run("sync", "-v")).out.splitlines()
+        assert [line.split()[:2] for line in verbose[2:]] == [
+            [target, tag] for tag in ("v1", "v2") for target in ("one", "two", "local")
+        ]
+        assert all("  there  " in line and "recorded there" in line for line in verbose[2:])
         explained = await desk.run("plan", "--explain")
         assert explained.out.splitlines()[0] == "app (image): 0 to do, 6 up to date"
         assert sum("recorded there" in line for line in explained.out.splitlines()) == 6
