@@ -8,7 +8,7 @@ from mirrord.cli.ask import ask, report
 from mirrord.cli.results import Show
 from mirrord.commands import Publish
 from mirrord.errors import UsageError
-from mirrord.plan.naming import build_tags, pull_request_tags
+from mirrord.plan.naming import COMMIT, build_tags, pull_request_tags, short_commit
 from mirrord.syncer.values import Publication
 
 
@@ -45,6 +45,11 @@ def _names(branch: str | None, pr: int | None, commit: str | None, describe: str
     build = commit or describe
     if not build or (commit and describe):
         raise UsageError("give exactly one of --commit and --describe")
+    if commit and not COMMIT.fullmatch(commit):
+        raise UsageError(
+            f"--commit {commit[:80]!r}: a commit is 7 to 64 hexadecimal digits; for other names use --describe"
+        )
+    build = short_commit(build) if commit else build
     if branch and pr is None:
         return build_tags(branch, build)
     if pr is not None and not branch:

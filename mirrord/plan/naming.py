@@ -8,7 +8,8 @@ from mirrord.errors import ConfigError, UsageError
 from mirrord.syncer.values import Mirror, Target
 
 LONGEST = 128  # characters of a tag (distribution-spec, <reference>)
-SHORT_COMMIT = 7  # hex digits of a full commit hash that go into a tag
+SHORT_COMMIT = 7  # hex digits of a commit that go into a tag
+COMMIT = re.compile(r"[0-9a-f]{7,64}", re.IGNORECASE)
 
 _NOT_IN_A_TAG = re.compile(r"[^A-Za-z0-9_.-]+")
 _PULL_REQUEST = re.compile(r"pr-(?P<number>[0-9]+)(?:-|\Z)")
@@ -30,11 +31,16 @@ def tag_of(text: str, room: int = LONGEST) -> str:
     return tag
 
 
+def short_commit(text: str) -> str:
+    """Return the first seven digits of a commit, whole or shortened; text that is no commit is returned as it is."""
+    return text[:SHORT_COMMIT].lower() if COMMIT.fullmatch(text) else text
+
+
 def build_tags(branch: str, build: str) -> tuple[str, str]:
     """Return the fixed tag and the moving tag: `main`, `abc123` → `main-abc123`, `main`.
 
-    A full commit hash is cut to its first seven digits; any other build name (a short commit, the
-    output of `git describe`) is taken as it is. The branch is cut so that the build always fits.
+    A full commit hash is cut to its first seven digits; any other build name (the output of `git
+    describe`) is taken as it is. The branch is cut so that the build always fits.
 
     Raises:
         UsageError: no tag can be made of them, or the branch would get the tags of a pull request.

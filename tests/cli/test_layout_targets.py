@@ -23,7 +23,9 @@ async def test_sync_and_publish(desk: Desk) -> None:
         )
         assert (await desk.run("check")).status == 0
         assert (await desk.run("sync")).status == 0
-        assert (await desk.run("publish", "app", "--layout", "build", "--branch", "main", "--commit", "c1")).status == 0
+        assert (
+            await desk.run("publish", "app", "--layout", "build", "--branch", "main", "--describe", "c1")
+        ).status == 0
         again = await desk.run("sync")
     assert (again.status, "noop" in again.out) == (0, True)
     for tag, body in (("v1", image.body), ("main", build.body), ("main-c1", build.body)):

@@ -294,6 +294,14 @@ UNFIT = [
     ("two-commits", ("--layout", "a", *NAMED, "--describe", "v1"), "--commit and --describe"),
     ("no-branch", ("--layout", "a", "--commit", COMMIT), "--branch and --pr"),
     ("branch-and-pr", ("--layout", "a", *NAMED, "--pr", "7"), "--branch and --pr"),
+    *(
+        (
+            f"commit-{text}",
+            ("--layout", "a", "--branch", "main", "--commit", text),
+            "7 to 64 hexadecimal digits; for oth",
+        )
+        for text in ("zzz", "123", "not a commit", "v1.2-3-gabcdef0", "a" * 65)
+    ),
     ("reference", ("--image", "Team/App", *NAMED), "lower case"),
     ("branch-name", ("--layout", "a", "--branch", "/", "--commit", COMMIT), "no tag"),
 ]

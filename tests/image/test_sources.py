@@ -166,9 +166,10 @@ async def test_a_folder_of_layouts(world: World) -> None:
     }  # fmt: skip
 
 
-async def test_buildx_annotations_on_the_platforms(world: World) -> None:
-    """Branch and commit may stand in each platform's manifest, where buildx puts them by default."""
-    image = build_image(annotations={REF_NAME: "main", REVISION: "abc1234"})
+@pytest.mark.parametrize("revision", ["abc1234", "abc1234def"])
+async def test_buildx_annotations_on_the_platforms(world: World, revision: str) -> None:
+    """Branch and commit, whole or shortened, may stand in each platform's manifest, where buildx puts them."""
+    image = build_image(annotations={REF_NAME: "main", REVISION: revision})
     write_layout(image, world.folder / "builds" / "a")
     await world.run(world.mirror({"layouts": world.folder / "builds"}, LOCAL))
     assert world.local_tags() == {"main-abc1234": image.digest, "main": image.digest}

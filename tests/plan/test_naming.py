@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirrord.errors import UsageError
-from mirrord.plan.naming import LONGEST, build_tags, pull_request_tags, tag_of
+from mirrord.plan.naming import LONGEST, build_tags, pull_request_tags, short_commit, tag_of
 from mirrord.wire.oci.reference import valid_tag
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -52,6 +52,25 @@ def test_nothing_is_left(branch: str) -> None:
 def test_build_tags(branch: str, build: str, tags: tuple[str, str]) -> None:
     """The tag that stays comes first; a full commit hash is cut to seven digits, and the branch so that it fits."""
     assert build_tags(branch, build) == tags
+
+
+@pytest.mark.parametrize(
+    ("text", "build"),
+    [
+        (COMMIT, "0123456"),
+        (COMMIT[:7], "0123456"),
+        (COMMIT[:10], "0123456"),
+        (COMMIT[:10].upper(), "0123456"),
+        ("1111111111", "1111111"),
+        ("a" * 64, "aaaaaaa"),
+        ("ABC123", "ABC123"),
+        ("v1.2-3-gabcdef0", "v1.2-3-gabcdef0"),
+        ("a" * 65, "a" * 65),
+    ],
+)
+def test_short_commit(text: str, build: str) -> None:
+    """A commit has one name in tags, however many of its digits are given; what is no commit is not cut."""
+    assert short_commit(text) == build
 
 
 def test_pull_requests() -> None:

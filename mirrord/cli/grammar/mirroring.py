@@ -99,8 +99,8 @@ _PUBLISH = command(
 
 A branch build gets the tag `<branch>-<commit>`, which never moves, and the tag `<branch>`, which
 moves to it; a pull request gets `pr-<n>-<build>` and `pr-<n>`. Content is sent first, by digest;
-then each target gets both tags together. Full commit hashes are cut to seven digits; a branch
-`feature/x` becomes `feature-x`.
+then each target gets both tags together. A commit is cut to seven digits; a branch `feature/x`
+becomes `feature-x`.
 
 The moving tag is always moved, as `docker push` does. With `--if-newest` it is not moved at targets
 where it names an image that was created later; the exit code is still 0.
@@ -117,8 +117,8 @@ Exit code 0 when every target has the build, 2 when some have, 1 when none, 64 w
     value("--archive", "FILE[:NAME]", "Publish this archive, which `docker save` wrote."),
     value("--image", "REF", "Publish this image of a registry."),
     value("--branch", "B", "Publish it as a build of this branch."),
-    value("--commit", "C", "Say which commit was built."),
-    value("--describe", "D", "Say it with the output of `git describe` instead of `--commit`."),
+    value("--commit", "C", "Say which commit was built: 7 to 64 hexadecimal digits."),
+    value("--describe", "D", "Say it with the output of `git describe`, or any other name, instead of `--commit`."),
     click.Option(["--pr"], type=click.IntRange(min=1), metavar="N", help="Publish it as a build of this pull request."),
     flag("--if-newest", "Do not move the tag of the branch where it names a newer build."),
     CONFIG,

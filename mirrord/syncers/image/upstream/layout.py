@@ -12,7 +12,7 @@ from mirrord.blobs.source import BlobSource, embedded
 from mirrord.errors import ContentError, MirrordError, MissingError
 from mirrord.model.digest import Digest
 from mirrord.model.plan import Item
-from mirrord.plan.naming import build_tags
+from mirrord.plan.naming import build_tags, short_commit
 from mirrord.plan.offer import Build, Offer, named
 from mirrord.syncer.values import Mirror, Publication
 from mirrord.syncers.image.names import OneImage, Source, frozen, spec_of
@@ -177,7 +177,7 @@ def all_builds(folder: Path) -> SourceListing:
     branches: dict[str, str] = {}
     for found in _builds(folder, missing):
         try:
-            stays, moves = build_tags(found.branch, found.commit)
+            stays, moves = build_tags(found.branch, short_commit(found.commit))
         except MirrordError as error:
             missing.append(f"{found.layout.place}: {error}")
             continue
