@@ -6,6 +6,7 @@ The only part of the program that uses `mirrord.testing`: a demonstration needs 
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import shutil
 import signal
@@ -69,8 +70,12 @@ async def _play(stack: AsyncExitStack, *, once: bool) -> int:
     blobs = len(stage.image.blobs)
     say(f"The source has an image for linux/amd64 and linux/arm64: {blobs} blobs, {size(stage.image.size)}")
     code = await _publish(stage) or await _sync_charts(stage) or await _sync_code(stage)
-    if code or once:
+    if code:
         return code
+    if once:
+        program = "make" if "MAKELEVEL" in os.environ else "mirrord"
+        say(f"\nRun `{program} demo` (without --once) to look at the status page.")
+        return 0
     _invite(stage)
     try:
         await daemon_ended(stage)

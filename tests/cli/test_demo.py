@@ -36,7 +36,8 @@ def environment(tmp_path: Path, *tools: str) -> dict[str, str]:
     for tool in (*STARTS, *tools):
         if found := shutil.which(tool):
             (tmp_path / "bin" / tool).symlink_to(found)
-    return {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "PATH": str(tmp_path / "bin"), "HOME": str(tmp_path)}
+    own = {"TMPDIR": str(tmp_path / "tmp"), "PATH": str(tmp_path / "bin"), "HOME": str(tmp_path)}
+    return {name: value for name, value in os.environ.items() if name != "MAKELEVEL"} | own
 
 
 @asynccontextmanager
@@ -98,9 +99,12 @@ async def test_once_publishes_checks_and_ends(tmp_path: Path, server: str) -> No
     """With `--once` one image gets to three registries and the embedded store under both tags, then all is gone."""
     if server:
         require(server)
-    async with demo(environment(tmp_path, *filter(None, [server])), "--once") as process:
+    made = {} if server else {"MAKELEVEL": "1"}  # as in `make demo`
+    async with demo(environment(tmp_path, *filter(None, [server])) | made, "--once") as process:
         status, text = await ended(process)
     assert status == 0, text
+    program = "make" if made else "mirrord"
+    assert text.splitlines()[-1] == f"Run `{program} demo` (without --once) to look at the status page."
     rows = table_of(text)
     assert list(rows) == ["east", "west", "north", "local"], text
     assert len({digest for _, _, digest, _ in rows.values()}) == 1
