@@ -15,6 +15,7 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ from pydantic import BaseModel
 
 from mirrord import errors
 from mirrord.cli.grammar import COMMANDS, PROGRAM
+from mirrord.cli.results import mark
 from mirrord.config.check import known_keys
 from mirrord.config.load import read_folder
 from mirrord.config.schema import file_schema, keys_of
+from mirrord.model.plan import Action, Step
+from mirrord.model.run import Outcome, Receipt, Result
 from mirrord.report import logs, status
 from mirrord.report.metrics import Metrics
 from mirrord.serve.status import StatusPages
@@ -102,7 +106,8 @@ def reference() -> str:
     parts = [
         "# Command line",
         "Generated from the program, as is `mirrord COMMAND --help`. With `--json` a command prints one line of JSON",
-        'with the same values, and errors as `{"error": {"code": ..., "message": ...}}`. [Exit codes](exit-codes.md).',
+        'with the same values, and errors as `{"error": {"code": ..., "message": ...}}`. [Exit codes](exit-codes.md);',
+        "[words of results](exit-codes.md#words-of-results).",
         "\n" + command_table().rstrip(),
     ]
     for name in COMMANDS:
@@ -303,6 +308,15 @@ def test_exit_and_error_codes_are_documented() -> None:
     text = section("docs/reference/exit-codes.md", "## Error codes")
     told = dict(re.findall(r"^\| `(\w+)` \| (yes|no) \|", text, re.MULTILINE))
     assert told == {kind.code: "yes" if kind.retry else "no" for kind in kinds}
+
+
+def test_words_of_results_are_documented() -> None:
+    """docs/reference/exit-codes.md has each word that can be the result of a run or of a step, and nothing else."""
+    runs, steps = section("docs/reference/exit-codes.md", "## Words of results").split("| result of a step |")
+    assert first_column(runs) == {result.value for result in Result}
+    step = Step(Action.COPY, "v1", "", "one", ("v1",), "")
+    deleted = Receipt(replace(step, action=Action.DELETE), Outcome.DONE)
+    assert first_column(steps) == {mark(deleted), *(mark(Receipt(step, outcome)) for outcome in Outcome)}
 
 
 # Links and examples
