@@ -245,7 +245,7 @@ async def test_commands_keep_tokens_to_themselves(scene: Scene) -> None:
         told = await syncing
         scene.upstream.rewrite("dev")
         await scene.run("check", "--json", status=0)
-        await scene.run("plan", "app", "--explain", status=0)
+        await scene.run("plan", "app", "--explain", status=2)
         told += await scene.run("sync", status=2)
         told += await scene.run("status", "--json", status=1)
         await scene.run("restore", "app", "--json", status=0)

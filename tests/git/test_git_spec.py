@@ -20,7 +20,9 @@ from mirrord.wire.forges.known import FORGES
 UPSTREAM = "https://github.com/gocrane/crane.git"
 GIT = cast(
     "Syncer",
-    SimpleNamespace(kind="git", spec=GitSpec, target_spec=GitTarget, places=places, ignored_keys=None, hosts=hosts),
+    SimpleNamespace(
+        kind="git", spec=GitSpec, target_spec=GitTarget, places=places, ignored_keys=None, hosts=hosts, sample={}
+    ),
 )
 SYNCERS: Mapping[str, Syncer] = {"git": GIT}
 
