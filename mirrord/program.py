@@ -2,8 +2,7 @@
 
 A program works through helpers (`git-remote-https`, `index-pack`, `ssh`) that hold its connections and outlive it when
 only it is ended. So each runs in a session of its own, and signals go to the group. Its leader is reaped last, so that
-its number cannot be another's by then. Nothing depends on how a loop watches children: a program is looked at when its
-pipes are at their end, and from time to time before.
+its number cannot be another's by then. A program is looked at when its pipes are at their end, and now and then before.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from time import monotonic
 from typing import Any, BinaryIO, Final
 
 from mirrord.files import nameless
+from mirrord.folderlock import shared
 from mirrord.stall import ProcessStall
 
 GRACE: Final = 3.0  # seconds between asking a group to end (git then removes its lock files) and killing it
@@ -73,6 +73,7 @@ class Invocation:
         largest: longest file that it may write, in bytes, or None; the system ends whoever writes more. This holds
             from a moment after the start on.
         grace: seconds between asking it to end and killing it; 0 to kill it at once.
+        locks: whether it and all that it starts hold a shared lock on `folder` (`mirrord.folderlock`).
     """
 
     argv: Sequence[str]
@@ -83,6 +84,7 @@ class Invocation:
     patience: float | None = None
     largest: int | None = None
     grace: float = GRACE
+    locks: bool = False
 
 
 class RunningProgram:
@@ -263,23 +265,24 @@ async def run(invocation: Invocation, *, limit: int = OUTPUT, deadline: float | 
 
 def _start(invocation: Invocation) -> _Process:
     stdin = invocation.stdin
-    made = nameless(stdin) if stdin and isinstance(stdin, bytes) else None
-    try:
-        process = subprocess.Popen(  # noqa: S603 - no shell; the caller gives arguments one by one
-            list(invocation.argv),
-            bufsize=0,
-            stdin=made or (subprocess.DEVNULL if isinstance(stdin, bytes) else stdin),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if invocation.on_error else subprocess.DEVNULL,
-            cwd=invocation.folder,
-            env=dict(invocation.env),
-            start_new_session=True,
-        )
-    except ValueError as error:  # a NUL in an argument
-        raise OSError(errno.EINVAL, str(error)) from error
-    finally:
-        if made is not None:
-            made.close()
+    with contextlib.ExitStack() as opened:
+        if stdin and isinstance(stdin, bytes):
+            stdin = opened.enter_context(nameless(stdin))
+        locks = (opened.enter_context(shared(invocation.folder)),) if invocation.locks else ()
+        try:
+            process = subprocess.Popen(  # noqa: S603 - no shell; the caller gives arguments one by one
+                list(invocation.argv),
+                bufsize=0,
+                stdin=subprocess.DEVNULL if isinstance(stdin, bytes) else stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE if invocation.on_error else subprocess.DEVNULL,
+                cwd=invocation.folder,
+                env=dict(invocation.env),
+                start_new_session=True,
+                pass_fds=locks,
+            )
+        except ValueError as error:  # a NUL in an argument
+            raise OSError(errno.EINVAL, str(error)) from error
     if invocation.largest is not None:  # before it starts others, which inherit that
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (invocation.largest, invocation.largest))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.errors import BusyError
+from mirrord.wire.git.cache import bare
 from mirrord.wire.git.cache.repository import BackupRef
 from tests.support.gitcache import STAMP, CacheScene, open_scene
 from tests.support.gitcontent import fill
@@ -39,6 +43,28 @@ def kill_while_indexing(scene: CacheScene) -> None:
         assert child.stdin is not None
         child.stdin.write(pack[: len(pack) // 2])  # far more than a pipe holds: most of it was read
         child.kill()
+
+
+async def test_git_of_a_killed_mirrord_is_waited_for(
+    scene: CacheScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a real kill -9, git hangs at a slow host: the next run is busy while it does, and works when it ended."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.setblocking(False)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/app.git"
+        words = (str(tmp_path), url, "git.fetched", DEV, "")
+        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.support.gitcache", *words)
+        connection, _ = await asyncio.get_running_loop().sock_accept(silent)
+    with connection:
+        child.kill()
+        assert await child.wait() == -signal.SIGKILL
+        monkeypatch.setattr(bare, "VACATED", 0.2)
+        with pytest.raises(BusyError, match=r"git of an earlier run, which was killed, still works in .*app\.git"):
+            await scene.renewed().fetch()
+        monkeypatch.undo()
+    await scene.renewed().turn()
+    assert (await scene.cache.served()).refs == scene.upstream.refs()
+    assert scene.whole()
 
 
 @pytest.mark.parametrize("stop", ["git.fetched", "git.backed_up", "git.adopted"])

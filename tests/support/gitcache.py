@@ -68,6 +68,12 @@ class CacheScene:
         """The cache as a repository that a test looks into, or harms."""
         return Upstream(self.cache.folder)
 
+    def renewed(self) -> CacheScene:
+        """Return it as the next process sees it."""
+        folder = self.cache.folder.parents[1]
+        git = LoggedGit(folder / "home")
+        return CacheScene(self.host, self.upstream, git, cache_in(folder, git))
+
     async def fetch(self) -> int:
         """Do what a run does when upstream changed."""
         await self.cache.prepare()

@@ -115,13 +115,14 @@ class Git:
     Attributes:
         book: the rules for hosts.
         older_hosts: those that were asked for what git knows since 2.31, and did not understand.
+        vacant: repositories in which no git of an earlier process works any more.
     """
 
     def __init__(self, home: Path, book: HostBook, events: Events | None = None, *, at_once: int = AT_ONCE) -> None:
         """Give git `home`, an empty folder that is made when it is needed, and the rules of `book`."""
         self._home, self.book, self._events = home.absolute(), book, events or Events()
         self._free = asyncio.Semaphore(at_once)
-        self.older_hosts = set[str]()
+        self.older_hosts, self.vacant = set[str](), set[Path]()
 
     def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of a process that a caller starts itself, and that connects nowhere."""
@@ -164,7 +165,7 @@ class Git:
         """
         environ = await self._environ(folder, remote, stall, config or {})
         patience = stall * _BACKSTOP if remote else None
-        wanted = Invocation(["git", *args], environ, stdin, folder or self._home, patience=patience, largest=largest)
+        wanted = Invocation(["git", *args], environ, stdin, folder or self._home, None, patience, largest, locks=True)
         host = remote.host if remote else ""
         try:
             return await self._run(wanted, f"git {args[0]}", host, limit=limit, deadline=deadline, ok=ok)
@@ -180,7 +181,7 @@ class Git:
 
         Reading raises MirrordError when git fails. Raises as `run`.
         """
-        wanted = Invocation(["git", *args], await self._environ(folder, None, 0.0, {}), stdin, folder)
+        wanted = Invocation(["git", *args], await self._environ(folder, None, 0.0, {}), stdin, folder, locks=True)
         said = ErrorText()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._free)

@@ -13,13 +13,15 @@ from typing import Final
 from mirrord.errors import BusyError, MirrordError, TooLargeError, UnsupportedError
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.cache import packed
-from mirrord.wire.git.cache.repair import begin, repair, take_place
+from mirrord.wire.git.cache.repair import begin, occupied, repair, take_place
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.refs import HEADS, TAGS, Refs, valid_oid, valid_ref
 from mirrord.wire.offload import offload
 
 OURS: Final = "refs/mirrord/"
 INCOMING: Final = "refs/mirrord/incoming/"
+VACATED: Final = 10.0  # seconds that git of an earlier process has to end
+_LOOK: Final = 0.1  # seconds between looks whether it has
 
 # What old histories hold and cannot be corrected any more. Whatever else git finds wrong in an object is refused when
 # it is fetched (CVE-2014-9390, CVE-2018-11235: names and modules that do harm in a checkout).
@@ -59,7 +61,13 @@ class Bare:
         self._git, self.folder = git, folder
 
     async def prepare(self, head: str = f"{HEADS}main") -> None:
-        """Make it, or repair what a crash left; HEAD becomes `head` if it is lost. Raises StorageError."""
+        """Make it, or repair what a crash left; HEAD becomes `head` if it is lost.
+
+        Raises:
+            BusyError: git of an earlier process still works in it.
+            StorageError: the disk said no.
+        """
+        await self._vacated()
         stranded = await asyncio.to_thread(repair, self.folder, head)
         if stranded is None:
             fresh = await asyncio.to_thread(begin, self.folder)
@@ -69,6 +77,17 @@ class Bare:
             output = await self._git.run(["index-pack", str(pack)], folder=self.folder, ok=tuple(range(256)))
             if output.status:
                 await asyncio.to_thread(pack.unlink, missing_ok=True)
+
+    async def _vacated(self) -> None:
+        """Wait until no git process of an earlier mirrord, which was killed, works in it. Raises BusyError."""
+        waited = 0.0
+        while self.folder not in self._git.vacant and await asyncio.to_thread(occupied, self.folder):
+            if waited >= VACATED:
+                text = f"busy: git of an earlier run, which was killed, still works in {self.folder}"
+                raise BusyError(f"{text}; the next run tries again")
+            await asyncio.sleep(_LOOK)
+            waited += _LOOK
+        self._git.vacant.add(self.folder)
 
     async def refs(self, *under: str) -> Mapping[str, str]:
         """Return refs by full name, in one call: all, or those below the names of `under`."""

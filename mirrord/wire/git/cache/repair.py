@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.files import storage_errors, sync
+from mirrord.folderlock import free
 from mirrord.wire.git.refs import HEADS, valid_ref
 
 CONFIG: Final = """\
@@ -104,6 +105,11 @@ def _sift_packs(folder: Path) -> Sequence[Path]:
     for file in [*orphans, *(folder.glob("multi-pack-index*") if orphans else ())]:
         _remove(file)
     return [file for file in files if file.suffix == ".pack" and not file.with_suffix(".idx").exists()]
+
+
+def occupied(folder: Path) -> bool:
+    """Whether a git process works in a repository, or in one beside it that is to take its place."""
+    return not all(map(free, (folder, again(folder), _beside(folder, "damaged"))))
 
 
 def begin(folder: Path) -> Path:
