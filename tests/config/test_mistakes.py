@@ -45,6 +45,14 @@ MISTAKES = [
         IMAGE.format("{repository: a.example/x, tag: v1}"),
         "tag needs layout or archive, and does not fit repository; write tags: ['v1']",
     ),
+    (
+        IMAGE.format("{repository: 'a.example/x:3', tags: [v1]}"),
+        "m.from.repository: a.example/x:3 has a tag or digest, and `tags` is given; keep one of them",
+    ),
+    *(
+        (IMAGE.format(f"{{repository: '{host}'}}"), f"{host}: is a registry without a repository; write {host}/NAME")
+        for host in ("127.0.0.1:5000", "localhost", "registry.example", "registry.example:5000")
+    ),
     (TAGS.format("['>=1.2 <2']"), f"from.tags[0]: '>=1.2 <2' {NO_TAG} regular expressions and no exclusions"),
     (TAGS.format("['^v[0-9]+$']"), f"from.tags[0]: '^v[0-9]+$' {NO_TAG} regular"),
     (TAGS.format("['!latest']"), f"from.tags[0]: '!latest' {NO_TAG} regular"),
@@ -212,6 +220,14 @@ def test_two_targets_for_one_place(tmp_path: Path) -> None:
 )
 def test_other_mistakes(tmp_path: Path, text: str, told: str) -> None:
     """Variables, templates and sections of the wrong shape are told as what they are; no secret is repeated."""
+    assert problems(tmp_path, f"{text}\n") == (told,)
+
+
+def test_a_target_without_a_repository(tmp_path: Path) -> None:
+    """A target that names a registry only is not taken for a name at Docker Hub."""
+    targets = 'targets: {bare: {kind: image, to: "registry.{name}"}}'
+    text = f"{targets}\nmirrors: [{{name: m, kind: image, {SOURCE}, to: bare}}]"
+    told = "a.yaml:1: targets.bare.to: registry.m: is a registry without a repository; write registry.m/NAME"
     assert problems(tmp_path, f"{text}\n") == (told,)
 
 

@@ -119,7 +119,7 @@ def target_place(mirror: Mirror, target: Target) -> Reference | Path:
         host, _, last = target.to.rpartition("/")
         if host.strip(":/") and ":" in last and "://" not in target.to:
             raise UsageError(f"{target.to} has a tag; write the repository only")
-        reference = Reference.parse(text)
+        reference = _parsed(text)
         if reference.tag or reference.digest:
             raise UsageError(f"{text} has a tag; write the repository only")
     except MirrordError as error:
@@ -148,12 +148,16 @@ def source_reference(mirror: Mirror) -> Reference:
     """Return the source repository of the mirror.
 
     Raises:
-        ConfigError: it is not a reference.
+        ConfigError: it is not a reference, or has a tag or digest that `tags` overrides.
     """
+    source = spec_of(mirror).source
     try:
-        return Reference.parse(spec_of(mirror).source.repository or "")
+        reference = _parsed(source.repository or "")
+        if source.tags and (reference.tag or reference.digest):
+            raise UsageError(f"{source.repository} has a tag or digest, and `tags` is given; keep one of them")
     except MirrordError as error:
         raise ConfigError(f"{mirror.origin}: mirrors.{mirror.name}.from.repository: {error}") from error
+    return reference
 
 
 def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
@@ -255,9 +259,14 @@ def _reference(text: str, wanted: str) -> Reference:
         raise UsageError(f"{place}: is a URL; write {better or wanted}")
     if colon and scheme in _ELSEWHERE:
         raise UsageError(f"{unnamed(text)}: {scheme}: is not supported; write {_ELSEWHERE[scheme] or wanted}")
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Reference:
+    """Parse a reference; refuse a registry alone, which docker takes for a name at Docker Hub, its port for a tag."""
     reference = Reference.parse(text)
-    if "/" not in text and ("." in scheme or scheme == "localhost") and (not colon or rest.isdecimal()):
-        # Docker parses it as a name at Docker Hub, with the port as its tag.
+    host, colon, port = text.partition(":")
+    if "/" not in text and ("." in host or host == "localhost") and (not colon or port.isdecimal()):
         raise UsageError(f"{text}: is a registry without a repository; write {text}/NAME")
     return reference
 

@@ -52,7 +52,7 @@ class SourceKeys(BaseModel):
         default=None,
         description=(
             "Repository at a registry, such as `quay.io/calico/node`. A tag or digest in it selects what is"
-            " mirrored where `tags` is not given."
+            " mirrored, instead of `tags`."
         ),
     )
     tags: Tags = Field(
