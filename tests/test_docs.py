@@ -16,6 +16,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ from mirrord.cli.results import mark
 from mirrord.config.check import known_keys
 from mirrord.config.load import read_folder
 from mirrord.config.schema import file_schema, keys_of
-from mirrord.model.plan import Action, Step
-from mirrord.model.run import Outcome, Receipt, Result
+from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.report import logs, status
+from mirrord.report.documents import run_document
 from mirrord.report.metrics import Metrics
 from mirrord.serve.status import StatusPages
 from mirrord.syncer.port import load_syncers
@@ -107,7 +109,7 @@ def reference() -> str:
         "# Command line",
         "Generated from the program, as is `mirrord COMMAND --help`. With `--json` a command prints one line of JSON",
         'with the same values, and errors as `{"error": {"code": ..., "message": ...}}`. [Exit codes](exit-codes.md);',
-        "[words of results](exit-codes.md#words-of-results).",
+        "[words of results](exit-codes.md#words-of-results); [keys of `--json`](exit-codes.md#keys-of---json).",
         "\n" + command_table().rstrip(),
     ]
     for name in COMMANDS:
@@ -317,6 +319,21 @@ def test_words_of_results_are_documented() -> None:
     step = Step(Action.COPY, "v1", "", "one", ("v1",), "")
     deleted = Receipt(replace(step, action=Action.DELETE), Outcome.DONE)
     assert first_column(steps) == {mark(deleted), *(mark(Receipt(step, outcome)) for outcome in Outcome)}
+
+
+def test_keys_of_json_are_documented() -> None:
+    """docs/reference/exit-codes.md has the keys of plans, runs and receipts, and of steps those that people use."""
+    rows = re.findall(
+        r"^\| a (\w+) \| (.*) \|$", section("docs/reference/exit-codes.md", "## Keys of `--json`"), re.MULTILINE
+    )
+    told = {name: set(re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", keys))) for name, keys in rows}
+    now, step = datetime.now(UTC), Step(Action.COPY, "v1", "", "one", ("v1",), "")
+    plan = Plan("m", "image", now, (step,))
+    run = run_document(Run("m", "image", "command", now, now, plan, (Receipt(step, Outcome.DONE),)))
+    documents = {"plan": run["plan"], "run": run, "receipt": run["receipts"][0]}
+    for name, document in documents.items():
+        assert told[name] == set(document), name
+    assert told["step"] < set(run["receipts"][0]["step"])
 
 
 # Links and examples

@@ -39,7 +39,7 @@ def adapter(kind: Any) -> TypeAdapter[Any]:
 def plan_document(plan: Plan) -> Document:
     """Write a plan for machines."""
     document: Document = adapter(Plan).dump_python(plan, mode="json", exclude={"decisions"})
-    return {**document, "at": plan.at.isoformat(), "steps": [_step(step) for step in document["steps"]]}
+    return {**document, "steps": [_step(step) for step in document["steps"]]}
 
 
 def run_document(run: Run) -> Document:
@@ -51,8 +51,6 @@ def run_document(run: Run) -> Document:
     return {
         **document,
         "result": run.result.value,
-        "started": run.started.isoformat(),
-        "finished": run.finished.isoformat(),
         "counts": dict(sorted(run.counts.items())),
         "problems": list(run.problems),
         "remarks": list(run.remarks),

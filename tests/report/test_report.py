@@ -236,7 +236,7 @@ def test_documents_for_machines() -> None:
     """A run is told with what follows from its fields, its plan and its receipts, and without what only we remember."""
     document = json.loads(json.dumps(run_document(make_run())))
     assert list(document["counts"].items()) == [("done", 1)]
-    assert (document["result"], document["started"]) == ("success", "2026-11-21T01:02:03.456789+00:00")
+    assert (document["result"], document["started"]) == ("success", "2026-11-21T01:02:03.456789Z")
     assert (document["plan"]["at"], document["plan"]["kind"]) == (document["started"], "image")
     step: dict[str, object] = {
         "action": "copy",
