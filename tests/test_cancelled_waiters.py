@@ -246,5 +246,6 @@ async def test_a_gate_waits_for_nobody_who_was_cancelled() -> None:
             await asyncio.sleep(0)
             for task in waiting:
                 task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            ends = await asyncio.gather(*waiting, return_exceptions=True)
+            assert all(isinstance(end, asyncio.CancelledError) for end in ends)  # nobody went through before
             await gate.ready()

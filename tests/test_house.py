@@ -81,6 +81,8 @@ def module_name(path: Path) -> str:
 SERVICE = [path for path in python_files("mirrord") if not module_name(path).startswith("mirrord.testing")]
 TESTING = python_files("mirrord/testing")
 TESTS = python_files("tests")
+TOOLS = python_files("bench", "docs")
+EVERY = [*SERVICE, *TESTING, *TESTS, *TOOLS]
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -230,7 +232,7 @@ def test_secrets_are_revealed_where_headers_and_forms_are_made() -> None:
 
 def test_modules_are_short() -> None:
     """No module has more than 300 lines, no file of tests more than 500."""
-    limits = [(path, LONGEST_MODULE) for path in [*SERVICE, *TESTING, *python_files("bench")]]
+    limits = [(path, LONGEST_MODULE) for path in [*SERVICE, *TESTING, *TOOLS]]
     limits += [(path, LONGEST_TEST_FILE) for path in TESTS]
     long = {
         f"{path.relative_to(ROOT)}: {count}"
@@ -244,7 +246,7 @@ def test_functions_are_short() -> None:
     """No function has more than 60 lines, in the service or beside it."""
     long = {
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
-        for path in [*SERVICE, *TESTING, *TESTS, *python_files("bench")]
+        for path in EVERY
         for node in functions(path)
         if (node.end_lineno or 0) - node.lineno + 1 > LONGEST_FUNCTION
     }
@@ -297,12 +299,7 @@ def comments(path: Path) -> Iterator[tuple[int, str]]:
 def test_nothing_is_left_for_later() -> None:
     """No comment promises work, and no function stands in for one that is missing."""
     words = re.compile("TODO|FIXME|XXX|HACK")
-    left = [
-        f"{path.relative_to(ROOT)}:{line}"
-        for path in [*SERVICE, *TESTING, *TESTS, *python_files("bench")]
-        for line, text in comments(path)
-        if words.search(text)
-    ]
+    left = [f"{path.relative_to(ROOT)}:{line}" for path in EVERY for line, text in comments(path) if words.search(text)]
     left += [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in [*SERVICE, *TESTING]
@@ -314,12 +311,12 @@ def test_nothing_is_left_for_later() -> None:
 
 def test_exceptions_to_rules_give_their_reason() -> None:
     """A `noqa` and a `type: ignore` name their rule, and say why on the same line."""
-    told = re.compile(r"# noqa: [A-Z]+[0-9]+(, ?[A-Z]+[0-9]+)* - \S|# type: ignore\[[a-z-]+(, ?[a-z-]+)*\]  # \S")
+    reasoned = re.compile(r"# noqa: [A-Z]+[0-9]+(, ?[A-Z]+[0-9]+)* - \S|# type: ignore\[[a-z-]+(, ?[a-z-]+)*\]  # \S")
     mute = [
         f"{path.relative_to(ROOT)}:{line}: {text}"
-        for path in [*SERVICE, *TESTING, *TESTS, *python_files("bench")]
+        for path in EVERY
         for line, text in comments(path)
-        if re.search(r"# ?(noqa|type: ?ignore)", text) and not told.search(text)
+        if re.search(r"# ?(noqa|type: ?ignore)", text) and not reasoned.search(text)
     ]
     assert mute == []
 

@@ -57,7 +57,7 @@ def play(command: list[str]) -> list[tuple[float, list[Row]]]:
     stream.feed(f"\x1b[1m$ {' '.join(command)}\x1b[0m\r\n".encode())
     seen = [(0.0, _rows(screen))]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "LINES": str(ROWS)}
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:  # noqa: S603
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:  # noqa: S603 - what the recorder typed
         os.close(theirs)
         started = time.monotonic()
         while True:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select  # noqa: TID251 - this is the door  # noqa: TID251 - this is the door
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select  # noqa: TID251 - this is the door
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError  # noqa: TID251 - this is the door
 from sqlalchemy.pool import StaticPool  # noqa: TID251 - this is the door
 
