@@ -66,7 +66,7 @@ class DockerKeyring:
     seconds: float = HELPER_SECONDS  # how long a helper may take
 
     async def find(self, host: str) -> Logins:
-        """Return the credentials for exactly this `host[:port]`, and what went wrong with helpers.
+        """Return the credentials for exactly this `host[:port]`, and which helpers failed or which file is missing.
 
         Raises:
             ConfigError: a file is not readable as JSON, too large, or holds a credential that HTTP cannot carry; names
@@ -74,8 +74,13 @@ class DockerKeyring:
         """
         found: list[Login] = []
         failures: list[str] = []
+        demanded = self.environ.get("REGISTRY_AUTH_FILE")
         for place in self._places():
             name, config = await asyncio.to_thread(_read, place)
+            if config is None:
+                if demanded and place == Path(demanded):
+                    failures.append(f"{name}, which REGISTRY_AUTH_FILE names, does not exist or is empty")
+                continue
             try:
                 helped = await self._helped(config, host)
             except _HelperError as error:
@@ -165,12 +170,10 @@ def _words(data: bytes) -> str:
     return redact("".join(char if char.isprintable() else " " for char in text))[:_SHOWN]
 
 
-def _read(place: bytes | Path) -> tuple[str, dict[str, Any]]:
-    """Return the name of a place and what it holds, {} when it is not there."""
-    if isinstance(place, bytes):
-        return "DOCKER_AUTH_CONFIG", _parsed("DOCKER_AUTH_CONFIG", place)
-    data = _content(place)
-    return str(place), _parsed(str(place), data) if data else {}
+def _read(place: bytes | Path) -> tuple[str, dict[str, Any] | None]:
+    """Return the name of a place and what it holds, None when it is not there or empty."""
+    name, data = ("DOCKER_AUTH_CONFIG", place) if isinstance(place, bytes) else (str(place), _content(place))
+    return name, _parsed(name, data) if data else None
 
 
 def _content(path: Path) -> bytes:

@@ -78,7 +78,7 @@ class Logins(NamedTuple):
     """What a keyring knows about one host."""
 
     found: tuple[Login, ...] = ()  # the first one that covers a repository is used
-    failures: tuple[str, ...] = ()  # of credential helpers, in their own words
+    failures: tuple[str, ...] = ()  # of credential helpers, in their own words, and a file that is missing
 
     def of(self, repository: str) -> Login | None:
         """Return the credential that is used for a repository."""

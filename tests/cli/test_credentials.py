@@ -40,6 +40,8 @@ async def test_basic_at_a_real_registry(desk: Desk) -> None:
             f"(no credentials for {target.host} were found; write `auth:` under hosts:, or run"
             in denied.out + denied.err
         )
+        missing = await desk.run(*words, REGISTRY_AUTH_FILE="/none")
+        assert "were found; /none, which REGISTRY_AUTH_FILE names, does not exist" in missing.out + missing.err
         wrong = written(desk.folder / "wrong", config(target.host, password="c4nary-wrong"))
         denied = await desk.run(*words, DOCKER_CONFIG=str(wrong))
         assert denied.status == 1

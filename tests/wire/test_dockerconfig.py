@@ -132,6 +132,16 @@ def test_homes_of_files(tmp_path: Any) -> None:
         assert found(ring, "a") == (user, "p")
 
 
+def test_a_missing_file_is_named_where_a_variable_names_it(tmp_path: Any) -> None:
+    """`REGISTRY_AUTH_FILE` names one file; of docker's and podman's own files any may be missing."""
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"a": {"auth": basic("u:p")}}}))
+    ring = DockerKeyring({"REGISTRY_AUTH_FILE": f"{tmp_path}/none", "DOCKER_CONFIG": str(tmp_path)})
+    logins = asyncio.run(ring.find("a"))
+    assert [login.credential.username for login in logins.found] == ["u"]
+    assert logins.failures == (f"{tmp_path}/none, which REGISTRY_AUTH_FILE names, does not exist or is empty",)
+    assert asyncio.run(DockerKeyring({"DOCKER_CONFIG": f"{tmp_path}/none"}).find("a")).failures == ()
+
+
 def test_a_broken_place_behind_an_answer_is_not_looked_at(tmp_path: Any) -> None:
     """Whoever has a credential is not kept from it by a file that would be asked later."""
     (tmp_path / "auth.json").write_text("{")
