@@ -69,8 +69,8 @@ async def serve(
             runtime, logs, metrics, notifier, folder=config_folder, state=state, environ=environ, listen=address
         )
         await daemon.follow()
-        for notice in (*runtime.notices, *lock.notices):
-            logs.write("warning", "daemon.notice", message=notice)
+        for level, notice in (*runtime.notices, *(("warning", text) for text in lock.notices)):
+            logs.write(level, "daemon.notice", message=notice)
         await _open(stack, daemon, public, state, configuration.settings.spool.budget)
         logs.write("info", "daemon.ready", address=address, version=__version__, mirrors=len(runtime.snapshot.names))
         garbage.keep()

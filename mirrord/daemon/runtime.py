@@ -171,7 +171,7 @@ class Runtime:
     events: Events
     runner: Runner
     check: Callable[[], None]  # raises StorageError when the state directory is not ours any more; blocks
-    notices: tuple[str, ...] = ()  # what was found at opening that a person should know
+    notices: tuple[tuple[str, str], ...] = ()  # level and text of what was found at opening
     losses: tuple[str, ...] = ()  # those of them that say what was lost: a command says them, too
 
     async def adopt(self, configuration: Configuration) -> None:
@@ -198,11 +198,11 @@ async def open_runtime(
         store = await open_store(file_url(state / "mirrord.db"), now(), partial(reserve.give_up, state))
         stack.push_async_callback(store.close)
         losses = (*((store.lost,) if store.lost else ()), *await take_over(state, store))
-        notices = [*configuration.notices, *losses]
+        notices = [("warning", text) for text in (*configuration.notices, *losses)]
         try:
             await asyncio.to_thread(reserve.keep, state)
         except StorageError as error:  # a disk that is too full for it stops nothing that needs no room
-            notices.append(str(error))
+            notices.append(("warning", str(error)))
         mirrors = Counter(mirror.kind for mirror in configuration.mirrors)
         for kind, syncer in syncers.items():
             if mirrors[kind] and syncer.remarks:  # of one in use, about the programs that it needs

@@ -86,8 +86,8 @@ class Syncer:
             costs requests: for `mirrord plan --sizes`.
         publishing: returns the mirror with its source replaced by one build.
         restores: for a kind that keeps backups of what its runs overwrite and delete.
-        remarks: returns problems with local programs that the kind needs, a sentence each, given the number of its
-            mirrors.
+        remarks: returns what the log says at the start about local programs that the kind needs, a level and a
+            sentence each, given the number of its mirrors.
         ignored_keys: returns which keys under `hosts:` those programs cannot apply to a mirror, and likely mistakes in
             its addresses, a sentence each; no I/O.
         sample: a mirror's own keys, such as `from`, that are valid. With them `places` checks a target of a mirror
@@ -109,7 +109,7 @@ class Syncer:
     measured: Callable[[Mirror, Plan, Services], Awaitable[Plan]] | None = None
     publishing: Callable[[Mirror, Publication], Mirror] | None = None
     restores: Restores | None = None
-    remarks: Callable[[int], Awaitable[Sequence[str]]] | None = None
+    remarks: Callable[[int], Awaitable[Sequence[tuple[str, str]]]] | None = None
     ignored_keys: Callable[[Mirror, HostBook], Sequence[str]] | None = None
     sample: Mapping[str, object] = field(default_factory=dict)
     hosts: Callable[[Mirror], Collection[str]] | None = None

@@ -32,41 +32,51 @@ GIT = "mirrors: [{name: app, kind: git, from: 'https://git.example/app.git', to:
     ],
 )
 def test_versions_with_known_holes(found: tuple[int, ...], old: bool) -> None:
-    """CVE-2025-48384 and its sisters are known by version; a reason to warn, as distributions patch older ones."""
+    """CVE-2025-48384 and its sisters are known by version; distributions patch older ones."""
     assert outdated(found) == old
 
 
 @pytest.mark.parametrize(
-    ("found", "mirrors", "told"),
+    ("found", "mirrors", "expected"),
     [
-        ((), 1, "git is not installed, and 1 mirror needs it; install it (2.39 or newer)"),
-        ((), 5, "git is not installed, and 5 mirrors need it; install it (2.39 or newer)"),
-        ((2, 30, 2), 1, "git 2.30.2 is too old to be held to the addresses that were checked; install 2.39 or newer"),
+        ((), 1, ("warning", "git is not installed, and 1 mirror needs it; install it (2.39 or newer)")),
+        ((), 5, ("warning", "git is not installed, and 5 mirrors need it; install it (2.39 or newer)")),
+        (
+            (2, 30, 2),
+            1,
+            (
+                "warning",
+                "git 2.30.2 is too old to be held to the addresses that were checked; install 2.39 or newer",
+            ),
+        ),
         (
             (2, 39, 5),
             1,
             (
-                "git 2.39.5 lacks the fixes of CVE-2025-48384, -48385 and -48386, unless your distribution put them in;"
-                " see its security notes, or install 2.50.1 or newer"
+                "info",
+                (
+                    "git 2.39.5 needs the patches of your distribution for CVE-2025-48384, -48385 and -48386;"
+                    " 2.50.1 has them"
+                ),
             ),
         ),
         ((2, 50, 1), 1, None),
     ],
 )
-def test_remarks(found: tuple[int, ...], mirrors: int, told: str | None) -> None:
-    """Each finding says what it is and what to do; with a good git there is none."""
-    assert remarks(found, mirrors) == ((told,) if told else ())
+def test_remarks(found: tuple[int, ...], mirrors: int, expected: tuple[str, str] | None) -> None:
+    """Each finding says what it is and what to do, and warns only of what is known to be wrong; a good git has none."""
+    assert remarks(found, mirrors) == ((expected,) if expected else ())
 
 
-async def notices(tmp_path: Path, text: str) -> tuple[str, ...]:
-    """Open a workshop over a configuration, and return what a person should know."""
+async def notices(tmp_path: Path, text: str) -> tuple[tuple[str, str], ...]:
+    """Open a runtime over a configuration, and return what the log says of it."""
     conf, state = tmp_path / "conf.d", tmp_path / "state"
     conf.mkdir()
     (conf / "a.yaml").write_text(text)
     configuration = load_folder(conf, load_syncers(), {})
     with StateLock(state):
-        async with open_runtime(configuration, load_syncers(), state, Events()) as shop:
-            return shop.notices
+        async with open_runtime(configuration, load_syncers(), state, Events()) as runtime:
+            return runtime.notices
 
 
 async def test_a_machine_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,8 +40,8 @@ async def _restore(mirror: Mirror, services: Services, name: str, *, release: bo
         await (cache.release(name) if release else cache.restore(name))
 
 
-async def _remarks(mirrors: int) -> Sequence[str]:
-    """Tell when git is missing, too old, or older than its security fixes."""
+async def _remarks(mirrors: int) -> Sequence[tuple[str, str]]:
+    """Report a git that is missing, too old, or older than its security fixes."""
     return remarks(await asyncio.to_thread(version), mirrors)
 
 

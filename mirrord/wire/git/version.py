@@ -23,20 +23,22 @@ def version() -> tuple[int, ...]:
 
 
 def outdated(found: tuple[int, ...]) -> bool:
-    """Whether a git of that version lacks fixes of 2025, unless its distribution put them in: a reason to warn."""
+    """Whether a git of that version lacks fixes of 2025, as git released it; its distribution may have patched it."""
     line = next((floor for floor in FLOOR if floor[:2] == found[:2]), None)
     return found < line if line else found < FLOOR[-1]
 
 
-def remarks(found: tuple[int, ...], mirrors: int) -> tuple[str, ...]:
-    """Return remarks about this version of git (() for none installed) for so many Git mirrors; () if all is well."""
+def remarks(found: tuple[int, ...], mirrors: int) -> tuple[tuple[str, str], ...]:
+    """Return level and text of what the log says about this git (() for none) for so many Git mirrors."""
     name = "git " + ".".join(map(str, found))
     if not found:
         many = "1 mirror needs" if mirrors == 1 else f"{mirrors} mirrors need"
-        return (f"git is not installed, and {many} it; install it (2.39 or newer)",)
+        return (("warning", f"git is not installed, and {many} it; install it (2.39 or newer)"),)
     if found < OLDEST:
-        return (f"{name} is too old to be held to the addresses that were checked; install 2.39 or newer",)
+        text = f"{name} is too old to be held to the addresses that were checked; install 2.39 or newer"
+        return (("warning", text),)
     if outdated(found):
-        reason = "lacks the fixes of CVE-2025-48384, -48385 and -48386, unless your distribution put them in"
-        return (f"{name} {reason}; see its security notes, or install {'.'.join(map(str, FLOOR[-1]))} or newer",)
+        reason = "needs the patches of your distribution for CVE-2025-48384, -48385 and -48386"
+        text = f"{name} {reason}; {'.'.join(map(str, FLOOR[-1]))} has them"
+        return (("info", text),)  # whether it has them cannot be seen here
     return ()
