@@ -79,10 +79,18 @@ def belongs(origin: Origin, policy: HostPolicy) -> bool:
 
     Its API counts as the same authority where `API_HOSTS` or `FORGE_APIS` say so.
     """
-    if origin.scheme == "http" and scheme_of(policy) == "https":
-        return False
-    own = (policy.host, api_authority(policy.host), *(api for api, host in FORGE_APIS.items() if host == policy.host))
-    return any(origin == _own(host, origin.scheme) for host in own)
+    return not (origin.scheme == "http" and scheme_of(policy) == "https") and _is_of(origin, policy.host)
+
+
+def answering(url: str, host: str) -> str:
+    """Return who answers at `url`, a URL that is asked on behalf of `host`, as messages name it."""
+    origin = check_url(url)
+    return host if _is_of(origin, host) else f"{origin.authority} (for {host})"
+
+
+def _is_of(origin: Origin, host: str) -> bool:
+    own = (host, api_authority(host), *(api for api, owner in FORGE_APIS.items() if owner == host))
+    return any(origin == _own(one, origin.scheme) for one in own)
 
 
 def reach_of(policy: HostPolicy) -> Reach:

@@ -317,17 +317,18 @@ async def test_a_token_server_that_the_operator_named_is_asked(serve: Any, clien
 
 
 async def test_token_servers_do_not_redirect(serve: Any, client: Any) -> None:
-    """What a token request holds does not follow a Location."""
+    """What a token request holds does not follow a Location; the error names the token server."""
     evil = await serve(plain)
+    sso = await serve(redirecting(evil.url))
 
-    async def handle(request: Any) -> Any:
-        if request.path == "/token":
-            return web.Response(status=307, headers={"Location": evil.url})
-        return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="http://{request.host}/token"'})
+    async def handle(_: Any) -> Any:
+        return web.Response(status=401, headers={"WWW-Authenticate": f'Bearer realm="{sso.url}/token"'})
 
     server = await serve(handle)
-    with pytest.raises(MirrordError):
-        await client(booked(server.host, credential=CREDENTIAL)).fetch(HttpRequest("GET", server.url, server.host))
+    book = booked(server.host, credential=CREDENTIAL, token_realms=(sso.url,))
+    with pytest.raises(MirrordError, match=rf"^{sso.host} \(for {server.host}\): GET /token: status 307"):
+        await client(book).fetch(HttpRequest("GET", server.url, server.host))
+    assert len(sso.requests) == 1
     assert evil.requests == []
 
 
@@ -343,14 +344,14 @@ async def test_a_location_elsewhere_is_a_stranger(serve: Any, client: Any) -> No
 
 
 async def test_a_stranger_s_401_is_not_answered(serve: Any, client: Any) -> None:
-    """Basic is never offered to where a redirect led."""
+    """Basic is never offered to where a redirect led, and the error names who refused."""
 
     async def demanding(_: Any) -> Any:
         return web.Response(status=401, headers={"WWW-Authenticate": "Basic realm=x"})
 
     stranger = await serve(demanding)
-    server = await serve(redirecting(stranger.url))
-    with pytest.raises(DeniedError):
+    server = await serve(redirecting(f"{stranger.url}/blob?X-Amz-Signature=abc"))
+    with pytest.raises(DeniedError, match=rf"^{stranger.host} \(for {server.host}\): GET /blob: status 401$"):
         await client(booked(server.host, credential=CREDENTIAL)).fetch(HttpRequest("GET", server.url, server.host))
     assert stranger.seen("Authorization") == [None]
 

@@ -169,6 +169,6 @@ def test_the_limit_holds_for_any_order(lanes: Any, limit: Any) -> None:
 def test_a_limited_rate_is_said_in_words(after: float | None, words: str) -> None:
     """Of a 429 the message says what it means and when to ask again."""
     request = HttpRequest("GET", "http://h.example/v2/a/tags/list", "h.example")
-    error = refusal(request, 429, {}, b"", after=after)
+    error = refusal(request, 429, {}, b"", url=request.url, after=after)
     told = f"status 429 (the host limits the rate; ask again {words})"
     assert str(error) == f"h.example: GET /v2/a/tags/list: {told}"

@@ -11,6 +11,7 @@ from mirrord.errors import BrokenError, StalledError, TooLargeError
 from mirrord.wire.http.message import CAPS, HttpRequest, Limits, Upload, WireResponse
 from mirrord.wire.http.pace import Bucket, MinThroughput
 from mirrord.wire.number import whole
+from mirrord.wire.trust import answering
 
 
 class UploadBody:
@@ -114,7 +115,8 @@ class ResponseStream:
             now = clock()
             # An answer to an upload is not content: a host that works on it sends a few bytes to keep the connection.
             if self.upload is None and not throughput.beat(now - before, len(chunk)):
-                raise StalledError(f"{self.request.host}: sends fewer than {self.limits.floor:.0f} bytes a second")
+                host = answering(self.url, self.request.host)
+                raise StalledError(f"{host}: sends fewer than {self.limits.floor:.0f} bytes a second")
             if self.bucket is not None and (delay := self.bucket.take(len(chunk), now)):
                 await asyncio.sleep(delay)
             yield chunk
@@ -167,4 +169,6 @@ class ResponseStream:
         return whole(self.headers.get("content-length", ""))
 
     def _too_large(self, cap: int) -> TooLargeError:
-        return TooLargeError(f"{self.request.label}: the answer has more than {cap} bytes, the limit for its kind")
+        return TooLargeError(
+            f"{self.request.label(self.url)}: the answer has more than {cap} bytes, the limit for its kind"
+        )

@@ -241,12 +241,11 @@ class Http:
             body = await response.head(CAPS.error)
             home = self._sender.at_home(response.url, self.book.policy(request.host))
             login = self._authenticator.explain(request) if home else ""
-            raise refusal(request, response.status, response.headers, body, after=after, login=login)
+            raise refusal(request, response.status, response.headers, body, url=response.url, after=after, login=login)
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity") and not request.encoded:
-            raise ContentError(
-                f"{request.host}: answers with Content-Encoding {encoding[:40]!r}, which was not asked for"
-            )
+            host = trust.answering(response.url, request.host)
+            raise ContentError(f"{host}: answers with Content-Encoding {encoding[:40]!r}, which was not asked for")
 
     def _limiter(self, host: str) -> HostLimiter:
         if host not in self._limiters:

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from mirrord.errors import DeniedError, MirrordError, MissingError, RefusedError, ServerError, ThrottledError
 from mirrord.wire.secret import redact
+from mirrord.wire.trust import answering
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -169,11 +170,10 @@ class HttpRequest:
     encoded: bool = False
     issued: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    @property
-    def label(self) -> str:
-        """Host, method and path, for messages; without the query, which may hold a signature."""
-        path = self.url.partition("://")[2].partition("?")[0].partition("/")[2]
-        return f"{self.host}: {self.method} /{path}"
+    def label(self, url: str) -> str:
+        """Return host, method and path of an answer from `url`; without the query, which may hold a signature."""
+        path = url.partition("://")[2].partition("?")[0].partition("/")[2]
+        return f"{answering(url, self.host)}: {self.method} /{path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +192,7 @@ def refusal(
     headers: Mapping[str, str],
     body: bytes,
     *,
+    url: str,
     after: float | None = None,
     login: str = "",
 ) -> MirrordError:
@@ -202,13 +203,14 @@ def refusal(
         status: of the answer.
         headers: names in lower case.
         body: its first `Caps.error` bytes.
+        url: where it came from after redirects.
         after: what `Retry-After` said, in seconds.
         login: a clause that says which credentials were used, "" where none of ours could go.
     """
     reason = _reason(headers.get("content-type", ""), body)
-    text = f"{request.label}: status {status}{': ' + reason if reason else ''}"
+    text = f"{request.label(url)}: status {status}{': ' + reason if reason else ''}"
     # Go's words, and nginx's; the answer to HEAD has none.
-    if status == 400 and ("HTTPS" in reason or request.method == "HEAD") and request.url.startswith("http:"):
+    if status == 400 and ("HTTPS" in reason or request.method == "HEAD") and url.startswith("http:"):
         text = f"{text} ({PLAIN_SPOKEN})"
     if status == 429:
         later = "later" if after is None else f"in {_span(after)}"

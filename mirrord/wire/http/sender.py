@@ -206,7 +206,7 @@ class Sender:
     ) -> tuple[WireRequest, UploadBody | None]:
         body, authority = request.body, way.origin.authority
         if isinstance(body, Upload):
-            upload = UploadBody(body, request.host, self.limits, self._bucket(policy, up=True))
+            upload = UploadBody(body, trust.answering(url, request.host), self.limits, self._bucket(policy, up=True))
             if body.size is not None:
                 headers["Content-Length"] = str(body.size)
             return WireRequest(request.method, url, authority, headers, upload, self.limits.answer), upload

@@ -17,6 +17,7 @@ from mirrord.wire.host import HostPolicy
 from mirrord.wire.http.message import CAPS, HttpRequest, HttpResponse, refusal
 from mirrord.wire.http.pace import retry_after
 from mirrord.wire.secret import Credential, Secret
+from mirrord.wire.trust import answering
 
 LIFETIME: Final = 60.0
 """Seconds a token lives when its server does not say (token specification)."""
@@ -115,11 +116,11 @@ def obtain(
         answer = yield request
     if answer.status != 200:
         after = retry_after(answer.headers.get("retry-after"), wall)
-        error = refusal(request, answer.status, answer.headers, answer.body, after=after, login=login)
+        error = refusal(request, answer.status, answer.headers, answer.body, url=request.url, after=after, login=login)
         if isinstance(error, DeniedError):
             state.refused[scope] = (now + REFUSAL_LASTS, str(error))
         raise error
-    token = parse_token(answer.body, request.host, now)
+    token = parse_token(answer.body, answering(request.url, request.host), now)
     state.keep(scope, token)
     return token
 
