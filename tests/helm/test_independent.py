@@ -85,7 +85,8 @@ async def test_one_archive_that_cannot_be_had(wrong: str, kind: str, source: Cha
         run = await runs.run(mirror)
         assert there(place, runs) == of(*GOOD)
         assert {item for (_, item), receipt in receipts(run).items() if not receipt.good} == of(BAD)
-        assert receipts(run)[kind, "index"].detail == "index lists 3 versions"
+        index = receipts(run).get((kind, "index"))  # which a registry has none of
+        assert (index and index.detail) == (None if kind == "registry" else "index lists 3 versions")
         source.faults.clear()
         source.files[f"charts/{BAD.file}"] = BAD.data
         runs.later(days=2)
@@ -109,7 +110,8 @@ async def test_one_archive_that_a_server_refuses(
         run = await runs.run(mirror)
         assert run.result is Result.PARTIAL
         assert len([receipt for receipt in run.receipts if not receipt.good]) == 1
-        assert receipts(run)[kind, "index"].outcome is Outcome.DONE
+        index = receipts(run).get((kind, "index"))  # which a registry has none of
+        assert (index and index.outcome) is (None if kind == "registry" else Outcome.DONE)
         assert len(there(place, runs)) == 3
         assert (await runs.run(mirror)).result is Result.SUCCESS
         assert there(place, runs) == of(*GOOD, BAD)

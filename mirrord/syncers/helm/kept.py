@@ -147,7 +147,7 @@ class RunNotes:
             return {**notes, "": {}}
         told = {"problems": plan.decisions.problems, "remarks": plan.remarks}
         notes[".told"] = {what: json.dumps(sentences[:MOST]) for what, sentences in told.items()}
-        versions = str(len({step.item for step in plan.steps}) - 1)
+        versions = str(len({step.item for step in plan.steps} - {INDEX_ITEM}))
         undecided = "\n".join(_undecided(spec, survey, current))
         ripe = _ripe(spec, survey, plan.at)
         return {**notes, "": {**survey.facts, "versions": versions, LACKING: undecided, **ripe}}

@@ -132,9 +132,10 @@ def plan(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
 
 def _as_before(mirror: Mirror, survey: HelmSurvey, now: datetime) -> Plan:
     """Say that nothing changed since all was done, and what was wrong then and still is."""
-    versions = survey.facts.get("versions", "")
-    count = int(versions) + 1 if versions.isdecimal() else 1  # and the index
-    steps = [replace(step, count=count) for step in _everywhere(mirror, Action.KEEP, survey.unchanged)]
+    versions, registries = survey.facts.get("versions", ""), registry_paths(mirror)
+    count = int(versions) if versions.isdecimal() else 0
+    kept = _everywhere(mirror, Action.KEEP, survey.unchanged)
+    steps = [replace(step, count=max(1, count + (step.target not in registries))) for step in kept]
     lacking = survey.facts[LACKING].split("\n") if LACKING in survey.facts else None  # older notes do not tell
     for item, trouble in survey.troubles.items():
         if trouble.open:
@@ -234,19 +235,22 @@ class _Steps:
         return Action.DELETE, why
 
     def indexes(self, changing: Collection[str]) -> Iterator[Step]:
-        """Decide about the index of each target; that of a `changing` one is written anyway."""
+        """Decide about the index of each target; that of a `changing` one is written anyway. A registry has none."""
         for target, error in self._survey.unasked.items():  # what is to be said of it is left to the doing
             yield _index(target, Action.COPY, f"the target cannot be read: {error}")
         for target, found in self._survey.targets.items():
             if target in changing:
-                yield _index(target, Action.COPY, "updated with these changes")
+                action, reason = Action.COPY, "updated with these changes"
             else:
-                yield _index(target, *self._index_of(target, found))
+                action, reason = self._index_of(target, found)
+            if target not in self._paths or action is Action.REFUSE:
+                yield _index(target, action, reason)
 
     def _index_of(self, target: str, found: TargetContent) -> tuple[Action, str]:
         choices = self._survey.choices
         if choices and found.held.keys().isdisjoint(choices):
-            return Action.REFUSE, f"none of the wanted versions ({len(choices)}) can be fetched; no index is written"
+            written = "" if target in self._paths else "; no index is written"
+            return Action.REFUSE, f"none of the wanted versions ({len(choices)}) can be fetched{written}"
         if found.own is None:
             return Action.KEEP, "lists all that is wanted"
         listed = self.listed[target] = listing(found, choices, {}, ())
