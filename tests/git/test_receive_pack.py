@@ -138,13 +138,18 @@ async def test_long_packs_go_while_they_are_made(cache: Cache, monkeypatch: pyte
         (
             band(1, done("unpack disk full", f"ng {MAIN} unpacker error")),
             "unpacker error",
-            "error: remote unpack failed: disk full",
+            "remote: unpack failed: disk full",
+        ),
+        (
+            band(1, done("unpack ok", f"ng {MAIN} over the quota", f"ng {MAIN} failed", f"ok {MAIN}")),
+            "over the quota",
+            "",
         ),
         (band(1, done("unpack ok")), "remote failed to report status", ""),
         (band(3, b"out of memory"), "remote failed to report status", "remote: out of memory"),
         (band(1, done("unpack ok", f"ng {MAIN} {'x' * 900}")), "x" * 400, ""),
     ],
-    ids=["ng", "hook", "unpack", "silent", "fatal", "endless"],
+    ids=["ng", "hook", "unpack", "twice", "silent", "fatal", "endless"],
 )
 async def test_each_ref_has_its_result(cache: Cache, report: bytes, reason: str, words: str) -> None:
     """Refusals are the host's, in its own words; what it does not mention did not arrive."""
@@ -177,7 +182,7 @@ async def test_what_is_as_it_shall_be_is_not_sent(cache: Cache) -> None:
     [
         (Host(media="text/html"), ContentError, "login page"),
         (Host(status=301), RefusedError, "moved"),
-        (Host(report=b""), BrokenError, "not reported to its end"),
+        (Host(report=b""), BrokenError, "ended before it reported what became of the refs"),
         (Host(report=band(1, done("unpack ok"))[:-2]), BrokenError, "cut off"),
     ],
     ids=["page", "moved", "empty", "cut"],

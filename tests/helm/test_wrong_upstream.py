@@ -263,13 +263,16 @@ async def test_what_has_no_effect_is_remarked(source: ChartRepository, runs: Cha
     odd(source)
     skip = {"tetragon": ["v1.2.0", "1.2.0"], "odd": ["1.0.0"], "gone": ["1.0.0"]}
     accept = {"tetragon": {"1.2.1": str(AGAIN.digest)}}
-    mirror = runs.mirror(source.url, keys={"skip": skip, "accept": accept}, local=LOCAL)
+    versions = {"tetragon": "*", "nope": ">=1", "tetra*": ">=1", "odd": ">=1", "x*": ">=1"}
+    mirror = runs.mirror(source.url, keys={"skip": skip, "accept": accept, "versions": versions}, local=LOCAL)
     tail = "has it and upstream does not; write it as upstream does, or take it out"
     named = [("tetragon-v1.2.0", "skip"), ("gone-1.0.0", "skip"), ("tetragon-1.2.1", "accept")]
     for result in (Result.SUCCESS, Result.NOOP):
         run = await runs.run(mirror)
         assert (run.result, run.problems) == (result, ())
-        assert list(run.remarks) == [f"{item}: `{key}` {tail}" for item, key in named]
+        none = [text for text in run.remarks if text.partition(": ")[2].startswith("`versions` has it and upstream")]
+        assert [text.partition(":")[0] for text in none] == ["nope", "x*"]
+        assert [text for text in run.remarks if text not in none] == [f"{item}: `{key}` {tail}" for item, key in named]
 
 
 def odd(source: ChartRepository, *, good: str = "") -> None:

@@ -62,22 +62,27 @@ def read_refs(body: bytes) -> Advertisement:
 def read_report(body: bytes, changes: Sequence[Change], offered: frozenset[str]) -> Pushed:
     """Read what became of each ref: `unpack ok`, then `ok <ref>` or `ng <ref> <reason>`; options say nothing to us.
 
+    The first reason against a ref counts, whatever follows.
+
     Raises:
-        BrokenError: it is cut off.
+        BrokenError: it is empty or cut off.
     """
     said, found = ErrorText(), dict[str, str | None]()
+    reports = bool(offered & {"report-status", "report-status-v2"})
+    if reports and not body:
+        raise BrokenError("git-receive-pack ended before it reported what became of the refs")
     try:
-        report = _heard(body, said) if "side-band-64k" in offered else body
+        report = _heard(body, said) if body and "side-band-64k" in offered else body
         for line in lines(report) if report else ():
             verb, _, rest = line.decode("utf-8", "surrogateescape").partition(" ")
             ref, _, reason = rest.partition(" ")
             if verb == "unpack" and rest != "ok":
-                said.add(f"error: remote unpack failed: {rest}\n".encode("utf-8", "replace"))
+                said.add(f"remote: unpack failed: {rest}\n".encode("utf-8", "replace"))
             if verb in {"ok", "ng"}:
-                found[ref] = None if verb == "ok" else reason or "failed"
+                found[ref] = found.get(ref) or (None if verb == "ok" else reason or "failed")
     except ContentError as error:
         raise BrokenError(f"what became of a push was not reported to its end: {error}") from error
-    if not offered & {"report-status", "report-status-v2"}:
+    if not reports:
         return Pushed((), said.text())
     return Pushed(tuple(_result(change, found) for change in changes), said.text())
 

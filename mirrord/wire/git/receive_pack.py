@@ -121,8 +121,6 @@ async def _session(
                 piece = await read()
 
         body = await session.answer(send, _ANSWER)
-    if not body and offered.capabilities & {"report-status", "report-status-v2"}:
-        raise BrokenError(f"{address.host}: git-receive-pack ended before it reported what became of the refs")
     return [*done, await offload(len(body), read_report, body, todo, offered.capabilities)]
 
 

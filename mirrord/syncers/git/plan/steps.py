@@ -55,8 +55,8 @@ def plan(mirror: Mirror, survey: GitSurvey, now: datetime) -> Plan:
     remarks += _brought_back(mirror, survey)
     steps: list[Step] = []
     if survey.accident:
-        blocked = f"blocked: {unless_meant(mirror.name, survey.accident)}"
-        steps += (_everything(target, Action.REFUSE, blocked, "") for target in mirror.targets)
+        why = unless_meant(mirror.name, survey.accident)
+        steps += (_everything(target, Action.REFUSE, why, "") for target in mirror.targets)
     else:
         decider = _decider(mirror, survey, mirror.targets)
         for target in mirror.targets:

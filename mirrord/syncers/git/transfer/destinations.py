@@ -26,7 +26,7 @@ SETTLES: Final = 2.0
 ALONE: Final = 8  # refs that failed together are tried one by one up to this many: each may send all content again
 PAUSES: Final = (0.5, 1.0, 2.0, 4.0)  # seconds for hosts whose API says what Git does not show yet
 _PASSES: Final = re.compile(r"failed to (?:report|update)|lock|unable to|cannot|internal|time", re.IGNORECASE)
-_HOOK: Final = re.compile(r"hook|declined|denied|unpack", re.IGNORECASE)
+_HOOK: Final = re.compile(r"hook|declined|denied|unpack|report status", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,7 @@ class Push:
                 if result.ok:
                     continue
                 reason = result.reason
-                if said and _HOOK.search(
-                    reason
-                ):  # `pre-receive hook declined` gives no reason; the host's own words do
+                if said and _HOOK.search(reason):  # `pre-receive hook declined` gives no reason; the host's words do
                     reason = f"{reason}: {words(said)}"
                 self.errors[result.ref] = self.to.explained(per_ref(result.ref, reason))
         if pushed.error is not None:

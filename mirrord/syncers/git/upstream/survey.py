@@ -112,7 +112,7 @@ async def _ask(source: Address, services: Services, *, first: bool = False) -> R
         if first:
             why = "there is no such repository, or it may not be read with these credentials"
             raise MissingError(f"{error}; {why}", error.status) from error
-        message = f"blocked: upstream is gone, or may not be seen: {error}; what was mirrored stays as it is"
+        message = f"upstream is gone, or may not be seen: {error}; what was mirrored stays as it is"
         raise MissingError(message, error.status) from error
     if len(next(iter(refs.refs.values()), "")) not in (0, _SHA1):  # a repository has one kind of ids
         raise UnsupportedError(f"{source} is a SHA-256 repository; mirrord mirrors SHA-1 repositories only")

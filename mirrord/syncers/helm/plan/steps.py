@@ -9,6 +9,7 @@ from typing import Final
 
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.plan.guards import some, too_much, unless_meant
+from mirrord.plan.select import matches
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.helm.names import INDEX, ChartVersion, registry_lacks, registry_paths, spec_of
 from mirrord.syncers.helm.plan.choice import VersionChoice
@@ -66,6 +67,7 @@ def remarks(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
         if (chart, version) not in listed and not survey.hides(f"{chart}-{version}"):
             without = f"`{key}` has it and upstream does not; write it as upstream does, or take it out"
             yield f"{chart}-{version}: {without}"
+    yield from _ranges_of_none(survey, spec)
     if is_blind(survey, spec):
         yield "nothing is known of earlier runs: this one deletes nothing, and the next one compares with what it saw"
     if spec.changed != "keep":
@@ -75,6 +77,16 @@ def remarks(mirror: Mirror, survey: HelmSurvey) -> Iterator[str]:
         other = [digest for digest in held if not choice.fits(digest)]
         if other:
             yield f"{item}: upstream changed its digest from {other[0]} to {choice.chart.digest}; ours stays"
+
+
+def _ranges_of_none(survey: HelmSurvey, spec: HelmSpec) -> Iterator[str]:
+    """Yield the ranges that are for no chart; from a registry only charts come that `charts` names."""
+    names = {*spec.charts, *(entry.name for entry in survey.entries)}
+    for key in spec.versions if isinstance(spec.versions, dict) else ():
+        hidden = survey.hides(f"{key}-") or any(item.startswith(f"{key}-") for item in survey.unread)
+        if not hidden and not any(matches(name, (key,)) for name in names):
+            without = "`versions` has it and upstream has no such chart"
+            yield f"{key}: {without}; write it as upstream does, or take it out"
 
 
 def is_blind(survey: HelmSurvey, spec: HelmSpec) -> bool:
