@@ -13,9 +13,10 @@ import click
 
 from mirrord import __version__
 from mirrord.cli.console import note, say_json
+from mirrord.cli.exits import exit_code
 from mirrord.cli.folders import concluded, config_folder, configuration, state_folder
 from mirrord.cli.progress import shown
-from mirrord.cli.results import Show, exit_code, say_run
+from mirrord.cli.results import Show, say_run
 from mirrord.commands import Command, GetStatus, PlanMirrors
 from mirrord.config.files import list_folder
 from mirrord.config.load import Configuration

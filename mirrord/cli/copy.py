@@ -15,9 +15,10 @@ from pathlib import Path
 
 from mirrord.blobs.pool import SpoolPool
 from mirrord.cli.console import say_json
+from mirrord.cli.exits import exit_code
 from mirrord.cli.hosts import copy_hosts
 from mirrord.cli.progress import shown
-from mirrord.cli.results import Show, exit_code, say_run
+from mirrord.cli.results import Show, say_run
 from mirrord.daemon import loop
 from mirrord.errors import UsageError, kind_of
 from mirrord.events import Events

@@ -15,8 +15,9 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from mirrord.cli.console import say, short, size, table
+from mirrord.cli.exits import exit_code
 from mirrord.cli.progress import shown
-from mirrord.cli.results import exit_code, say_run
+from mirrord.cli.results import say_run
 from mirrord.commands import Publish, Sync
 from mirrord.daemon.loop import run
 from mirrord.errors import DigestError

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mirrord.cli.ask import ask
 from mirrord.cli.console import say_json
-from mirrord.cli.results import Show, plan_exit_code, say_plans
+from mirrord.cli.exits import plan_exit_code
+from mirrord.cli.results import Show, say_plans
 from mirrord.commands import PlanMirrors
 from mirrord.report.documents import plan_document
 

@@ -1,4 +1,4 @@
-"""Prints plans and runs, and derives the exit codes of commands from them."""
+"""Prints plans and runs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from enum import StrEnum
 from typing import Final, TypeVar
 
 from mirrord.cli.console import around_verbatim, plain, say, short, shortened, size, table
-from mirrord.errors import BusyError, MirrordError, StorageError, TransportError, kind_of
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Result, Run
 
 ALIKE: Final = 10
-"""Up to this many steps with one result, or sentences of one kind, get a line each; more are folded into one line."""
+"""Up to this many good steps with one result, or sentences of one kind, get a line each; more share one line."""
 ROWS: Final = 100  # of one table, or lines about refusals; more are counted
 NAMED: Final = 3  # names in a folded line
 UNTAGGED: Final = "no tag, digest only"  # in the place of names
@@ -77,12 +76,13 @@ def _say_plan(plan: Plan, show: Show, *, explain: bool) -> None:
     say(f"{plan.mirror} ({plan.kind}): {_to_do(plan.steps)}")
     steps = [step for step in plan.steps if explain or step.action is not Action.KEEP]
     rows = []
-    most = len(steps) if show is Show.ALL else ALIKE
-    for same in _folded(steps, lambda step: (step.action, step.target, _shared(step.reason, step)), lambda _: most):
-        sizes = [step.size for step in same if step.size is not None]
+    ahead = [
+        Receipt(step, Outcome.REFUSED if step.action is Action.REFUSE else Outcome.KEPT, step.reason) for step in steps
+    ]
+    for at, reason, same in _alike(ahead, plan, show, lambda one: (one.step.action, _shared(one.detail, one.step))):
+        sizes = [one.step.size for one in same if one.step.size is not None]
         count = size(sum(sizes)) if sizes else ""
-        reason = _text(same[0].reason, show) if len(same) == 1 else _shared(same[0].reason, same[0])
-        rows.append((same[0].action.value, same[0].target, _names(same), _digest(same, show), count, reason))
+        rows.append((same[0].step.action.value, at, _names(same), _digest(same, show), count, _text(reason, show)))
     _say_table(("ACTION", "TARGET", "NAMES", "DIGEST", "BYTES", "REASON"), rows, show)
     _say_beside(plan, show)
 
@@ -113,9 +113,42 @@ def _folded(
             yield same
 
 
-def _names(steps: Sequence[Step], left: Sequence[str] = ()) -> str:
+def _alike(
+    receipts: Sequence[Receipt], plan: Plan | None, show: Show, result: Callable[[Receipt], Hashable]
+) -> Iterator[tuple[str, str, Sequence[Receipt]]]:
+    """Yield the targets, the reason and the receipts of each row: bad ones of one cause, others of one `result`."""
+    shared: dict[tuple[str, str], dict[str, None]] = {}  # targets by item and cause
+    for one in receipts if show is not Show.ALL else ():
+        if one.bad:
+            shared.setdefault((one.step.item, one.detail), {})[one.step.target] = None
+    every = len({step.target for step in plan.steps}) if plan else 0
+
+    def at(one: Receipt) -> str:
+        own = {one.step.target: None}
+        return target_names(list(shared.get((one.step.item, one.detail), own) if one.bad else own), every)
+
+    def key(one: Receipt) -> Hashable:
+        return at(one), result(one), _shared(one.detail, one.step) if one.bad else ""
+
+    def most(one: Receipt) -> int:
+        return len(receipts) if show is Show.ALL else 1 if one.bad else ALIKE
+
+    for same in _folded(receipts, key, most):
+        first = same[0]
+        alike = len({one.detail for one in same}) == 1
+        reason = first.detail if alike else _shared(first.detail, first.step)
+        yield at(first), reason.removeprefix(f"{first.step.item}: "), same
+
+
+def target_names(targets: Sequence[str], every: int) -> str:
+    """Name targets of a mirror that has `every` many: `one`, `one, two`, or `all targets`."""
+    return "all targets" if len(targets) == every > 1 else ", ".join(targets)
+
+
+def _names(receipts: Sequence[Receipt], left: Sequence[str] = ()) -> str:
     """List the names of steps, without those in `left`: `main-0123abc, main`; `no tag, digest only` for none."""
-    return _listed([", ".join(name for name in step.names if name not in left) or UNTAGGED for step in steps])
+    each = dict.fromkeys((one.step.item, one.step.names) for one in receipts)  # once for all targets
+    return _listed([", ".join(name for name in names if name not in left) or UNTAGGED for _, names in each])
 
 
 def _listed(names: Sequence[str], most: int = NAMED) -> str:
@@ -124,11 +157,11 @@ def _listed(names: Sequence[str], most: int = NAMED) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _digest(steps: Sequence[Step], show: Show) -> str:
-    """Return the digest of a single step, "" for several steps."""
-    if len(steps) > 1:
-        return ""
-    return steps[0].digest if show is Show.ALL else short(steps[0].digest)
+def _digest(receipts: Sequence[Receipt], show: Show) -> str:
+    """Return the digest of a single item, "" for several items."""
+    found = {(one.step.item, one.step.digest) for one in receipts}
+    digest = found.pop()[1]
+    return "" if found else digest if show is Show.ALL else short(digest)
 
 
 def _text(text: str, show: Show) -> str:
@@ -199,43 +232,34 @@ def say_run(run: Run, show: Show = Show.FOLDED, *, kept: bool = False) -> None:
     shown = keep if kept or show is Show.ALL else []
     receipts = [*run.receipts, *(Receipt(step, Outcome.KEPT, step.reason) for step in shown)]
     receipts.sort(key=lambda receipt: turn[receipt.step])  # in the order of the plan
-    _say_receipts([one for one in receipts if one.bad or (one.good and show is not Show.FAILURES)], show)
-    _say_refused([step for step in run.plan.steps if step.action is Action.REFUSE] if run.plan else [], show)
+    _say_receipts([one for one in receipts if one.bad or (one.good and show is not Show.FAILURES)], run.plan, show)
+    if run.plan:
+        _say_refused(run.plan, show)
     _say_beside(run, show)
     if run.error:
         say(f"error: {_text(run.error, show)}")
 
 
-def _say_refused(steps: Sequence[Step], show: Show) -> None:
+def _say_refused(plan: Plan, show: Show) -> None:
     """Print a line for each reason of refusal."""
-    most = len(steps) if show is Show.ALL else 1
-    lines = list(_folded(steps, lambda step: (step.target, _shared(step.reason, step)), lambda _: most))
+    refused = [Receipt(step, Outcome.REFUSED, step.reason) for step in plan.steps if step.action is Action.REFUSE]
+    lines = list(_alike(refused, plan, show, mark))
     shown = lines if show is Show.ALL else lines[:ROWS]
-    for same in shown:
-        reason = same[0].reason if len(same) == 1 else _shared(same[0].reason, same[0])
-        reason = reason.removeprefix(f"{same[0].item}: ").removeprefix("refused: ")
-        say(f"refused: {same[0].target}: {_listed([step.item for step in same])}: {_text(reason, show)}")
-    if more := sum(map(len, lines[len(shown) :])):
+    for at, reason, same in shown:
+        items = _listed(list(dict.fromkeys(one.step.item for one in same)))
+        say(f"refused: {at}: {items}: {_text(reason.removeprefix('refused: '), show)}")
+    if more := sum(len(same) for _, _, same in lines[len(shown) :]):
         say(f"refused: and {more} more (-v shows all)")
 
 
-def _say_receipts(receipts: Sequence[Receipt], show: Show) -> None:
+def _say_receipts(receipts: Sequence[Receipt], plan: Plan | None, show: Show) -> None:
     """Print a row for each receipt, or for many with one result; receipts with one cause of failure share one row."""
-
-    def most(receipt: Receipt) -> int:
-        return len(receipts) if show is Show.ALL else 1 if receipt.bad else ALIKE
-
     rows = []
-
-    def result(receipt: Receipt) -> Hashable:
-        return receipt.step.target, mark(receipt), _shared(receipt.detail, receipt.step) if receipt.bad else ""
-
-    for same in _folded(receipts, result, most):
-        first, steps = same[0], [receipt.step for receipt in same]
-        reason = first.detail if len(same) == 1 else _shared(first.detail, first.step)
-        detail = "" if first.good and show is not Show.ALL else _text(reason.removeprefix(f"{first.step.item}: "), show)
+    for at, reason, same in _alike(receipts, plan, show, mark):
+        first = same[0]
+        detail = "" if first.good and show is not Show.ALL else _text(reason, show)
         ended = (mark(first), size(sum(one.sent for one in same)), f"{max(one.seconds for one in same):.1f} s", detail)
-        rows.append((first.step.target, _names(steps, first.left), _digest(steps, show), *ended))
+        rows.append((at, _names(same, first.left), _digest(same, show), *ended))
     _say_table(("TARGET", "NAMES", "DIGEST", "RESULT", "SENT", "TIME", ""), rows, show)
 
 
@@ -248,39 +272,3 @@ def _say_table(head: Sequence[str], rows: Sequence[Sequence[str]], show: Show) -
         table([head[column] for column in used], [[row[column] for column in used] for row in rows])
     if more > 0:
         say(f"and {more} more (-v shows all)")
-
-
-_RUNS_SAY = frozenset({TransportError.exit_code, StorageError.exit_code, BusyError.exit_code})
-_EXITS = {Result.DEFERRED: 75, Result.INTERRUPTED: 130}
-
-
-def plan_exit_code(plans: Sequence[Plan]) -> int:
-    """Return the exit code of a command that made these plans (see the help of `mirrord plan`)."""
-    if plans and all(plan.error for plan in plans):
-        return _common(plan.code for plan in plans)
-    refused = [[step.action is Action.REFUSE for step in plan.steps] for plan in plans]
-    if plans and all(plan.error or (its and all(its)) for plan, its in zip(plans, refused, strict=True)):
-        return MirrordError.exit_code
-    return 2 if any(plan.error or plan.missing or any(its) for plan, its in zip(plans, refused, strict=True)) else 0
-
-
-def _common(codes: Iterable[str]) -> int:
-    """Return the exit code that all errors share when it is more specific than 1, else 1."""
-    found = {kind_of(code).exit_code for code in codes if code}
-    return found.pop() if len(found) == 1 and found <= _RUNS_SAY else MirrordError.exit_code
-
-
-def exit_code(runs: Sequence[Run]) -> int:
-    """Return the exit code of a command that made these runs (DESIGN, Command line).
-
-    69 when nothing was reachable, 74 when it was our own disk, 75 when everything was put off; 1 when nothing at all
-    came of it.
-    """
-    results = {run.result for run in runs}
-    if results <= {Result.SUCCESS, Result.NOOP}:
-        return 0
-    if results & {Result.SUCCESS, Result.NOOP, Result.PARTIAL}:
-        return 2
-    if results != {Result.FAILED}:
-        return _EXITS[results.pop()] if len(results) == 1 else 1
-    return _common(code for run in runs for code in (run.code, *(receipt.code for receipt in run.receipts)))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mirrord.cli.ask import ask
 from mirrord.cli.console import clear, plain, say, say_json, shortened, table
+from mirrord.cli.results import target_names
 from mirrord.commands import GetStatus
 from mirrord.daemon.loop import run
 from mirrord.model.run import Result
@@ -63,17 +64,21 @@ def _next(mirror: MirrorStatus, now: datetime) -> str:
 
 
 def _say_beside(mirror: MirrorStatus) -> None:
-    """Print the errors, problems and remarks of a mirror and its targets, each once."""
+    """Print the errors, problems and remarks of a mirror and its targets, each once, also if targets share it."""
     messages = {target.last_error.message for target in mirror.targets if target.last_error}
     own = mirror.last_error
-    for target in (*([mirror] if own and own.message not in messages else []), *mirror.targets):
+    if own and own.message not in messages:
+        say(f"{mirror.name}: {plain(shortened(own.message))}")
+    found: dict[str, list[str]] = {}  # targets by what is printed of them
+    for target in mirror.targets:
         if target.last_error:
-            where = mirror.name if target is mirror else f"{mirror.name}: {target.name}"
             last, listed = target.last_run, target.troubles
             more = last.refused + last.failed - sum(map(_items, listed)) if last and listed else 0
             rest = [f"and {more} more refused or failed"] if more > 0 else []
             for text in (*(listed or [target.last_error.message]), *rest):
-                say(f"{where}: {plain(shortened(text))}")
+                found.setdefault(text, []).append(target.name)
+    for text, targets in found.items():
+        say(f"{mirror.name}: {target_names(targets, len(mirror.targets))}: {plain(shortened(text))}")
     for word, noted in (("problem", mirror.problems), ("remark", mirror.remarks)):
         more = noted.count - len(noted.first)
         for text in (*noted.first, *([f"and {more} more"] if more > 0 else [])):

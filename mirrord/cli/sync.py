@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mirrord.cli.ask import ask
 from mirrord.cli.console import say_json
-from mirrord.cli.results import Show, exit_code, say_runs
+from mirrord.cli.exits import exit_code
+from mirrord.cli.results import Show, say_runs
 from mirrord.commands import Sync
 from mirrord.errors import UsageError
 from mirrord.report.documents import run_document

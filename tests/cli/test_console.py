@@ -161,6 +161,27 @@ def test_refusals_for_one_reason_are_one_line(capsys: pytest.CaptureFixture[str]
     ]
 
 
+def test_a_cause_at_the_source_is_told_once_for_all_targets(capsys: pytest.CaptureFixture[str]) -> None:
+    """Refusals and failures of one item for one reason are one row with the targets; `-v` has a row for each."""
+    one = step(1, Action.REFUSE)
+    for targets, named in ((("one", "two", "three"), "all targets"), (("one", "three"), "one, three")):
+        steps = [replace(one, target=target) for target in targets] + [replace(one, item="x", target="two")]
+        say_plans([Plan("app", "git", NOW, tuple(steps))], FOLDED, explain=False)
+        _, head, row, *_ = capsys.readouterr().out.splitlines()
+        assert row[head.index("TARGET") : head.index("NAMES")].rstrip() == named
+        say_run(run_of("git", steps, []))
+        assert capsys.readouterr().out.splitlines()[1] == f"refused: {named}: item1: not there"
+        receipts = [Receipt(each, Outcome.FAILED, "item1: damaged") for each in steps[:-1]]
+        receipts.append(Receipt(steps[-1], Outcome.FAILED, "other words"))
+        active = [replace(each, action=Action.COPY) for each in steps]
+        receipts = [replace(it, step=each) for it, each in zip(receipts, active, strict=True)]
+        say_run(run_of("git", active, receipts))
+        _, _, row, other = capsys.readouterr().out.splitlines()
+        assert (row.startswith(f"{named}  "), row.endswith("  damaged"), other.split()[0]) == (True, True, "two")
+        say_run(run_of("git", active, receipts), Show.ALL)
+        assert capsys.readouterr().out.count("damaged") == len(targets)
+
+
 def test_a_deletion_is_called_one(capsys: pytest.CaptureFixture[str]) -> None:
     """What was deleted is not called done; what could not be is FAILED."""
     steps = (step(1), step(2, Action.DELETE), step(3, Action.DELETE))

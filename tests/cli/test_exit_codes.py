@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mirrord.cli.results import exit_code, plan_exit_code
+from mirrord.cli.exits import exit_code, plan_exit_code
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 

@@ -51,6 +51,22 @@ def test_every_trouble_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(capsys, LastRun(failed=3, troubles=(one,)), "partial")[3:] == [f"crane: gitee: {one}"]
 
 
+def test_a_cause_that_targets_share_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is wrong at the source is one line for all targets; what one target says is a line of its own."""
+    targets = tuple(replace(MIRROR.targets[0], name=name) for name in ("gitee", "coding", "local"))
+    shared, own = "app-1.0.0: is damaged", "app-1.1.0: denied"
+    standing = [
+        Standing("crane", name, None, NOW, 1, Result.FAILED, "content", shared, 0, LastRun(failed=2, troubles=told))
+        for name, told in (("gitee", (shared, own)), ("coding", (shared,)), ("local", (shared,)))
+    ]
+    _show(Board(standing).status("1", NOW, [replace(MIRROR, targets=targets)], started=NOW))
+    assert capsys.readouterr().out.splitlines()[5:] == [
+        f"crane: all targets: {shared}",
+        f"crane: gitee: {own}",
+        "crane: coding, local: and 1 more refused or failed",
+    ]
+
+
 def test_without_counts_the_error_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """Of a target whose last run is not known in items, the error is told as ever."""
     lines = shown(capsys, None, "v1: denied")
