@@ -7,10 +7,24 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from mirrord.errors import UntrustedError, UsageError
+from mirrord.wire import advice
 from mirrord.wire.dockerconfig import DockerKeyring
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.origin import check_url
 from mirrord.wire.proxy import Proxies
+
+_OPTIONS = {
+    advice.AUTH: "run",
+    advice.CA: "add `--ca FILE`",
+    advice.CERTIFICATE: "`mirrord copy` sends none, mirrors of a configuration can",
+    advice.INSECURE: "add `--insecure HOST`",
+    advice.PRIVATE: "add `--allow-private`",
+    advice.PROXY: "check HTTPS_PROXY and NO_PROXY",
+    advice.PROXY_AUTH: "write HTTPS_PROXY=http://USER:PASSWORD@PROXY",
+    advice.REALM: "add `--token-realm {host}=",
+    advice.TLS: "add `--tls HOST`",
+}
+"""What errors advise instead of keys of a configuration."""
 
 
 def copy_hosts(
@@ -53,7 +67,7 @@ def copy_hosts(
         host: HostPolicy(host, insecure=plain.get(host), allow_private=allow_private, token_realms=realms.get(host, ()))
         for host in hosts
     }
-    return HostBook(policies, DockerKeyring(environ), Proxies.of(environ), ca)
+    return HostBook(policies, DockerKeyring(environ), Proxies.of(environ), ca, _OPTIONS)
 
 
 def _realms(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:

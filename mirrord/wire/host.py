@@ -8,7 +8,9 @@ from functools import lru_cache
 from time import monotonic
 from typing import Final, NamedTuple, Protocol
 
+from mirrord.errors import MirrordError
 from mirrord.keyedlock import KeyedLock
+from mirrord.wire import advice
 from mirrord.wire.origin import Origin
 from mirrord.wire.proxy import Proxies, Proxy
 from mirrord.wire.secret import Credential
@@ -110,12 +112,15 @@ class HostBook:
         keyring: where credentials come from that no policy has.
         proxies: which proxy leads to a host whose policy names none.
         ca: PEM file with authorities to trust besides the system's, at hosts whose policy names none.
+        advice: what errors say instead of a text of `mirrord.wire.advice`, where the policies are not from `hosts:`;
+            `{host}` in it stands for the host.
     """
 
     policies: Mapping[str, HostPolicy] = field(default_factory=dict)
     keyring: Keyring | None = None
     proxies: Proxies = field(default_factory=Proxies)
     ca: str | None = None
+    advice: Mapping[str, str] = field(default_factory=dict)
     _found: dict[str, _Found] = field(default_factory=dict, init=False, repr=False, compare=False)
     _asking: KeyedLock = field(default_factory=KeyedLock, init=False, repr=False, compare=False)
 
@@ -155,6 +160,11 @@ class HostBook:
             found.until = min(found.until, monotonic() + REFUSED_LASTS) if again else 0.0
             found.refused = found.logins
 
+    def advise(self, error: MirrordError, host: str) -> None:
+        """Let an error of a request to a host advise what applies to this book."""
+        for configured, better in self.advice.items():
+            error.args = (str(error).replace(configured, better.format(host=host)), *error.args[1:])
+
     def explain(self, host: str, repository: str = "") -> str:
         """Return a clause that says which credential `credential` gave, and where it is written; for messages."""
         policy = self.policy(host)
@@ -163,5 +173,5 @@ class HostBook:
         found = self._found.get(host)
         login = found.logins.of(repository) if found else None
         used = f"used the credentials of {login.source}" if login else f"no credentials for {host} were found"
-        fix = () if login else (f"write `auth:` under hosts:, or run `docker login {host}`",)
+        fix = () if login else (f"{advice.AUTH} `docker login {host}`",)
         return "; ".join((used, *(found.logins.failures if found else ()), *fix))

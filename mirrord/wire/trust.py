@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from mirrord.errors import UntrustedError
+from mirrord.wire import advice
 from mirrord.wire.host import HostPolicy
 from mirrord.wire.origin import Origin, check_url, joined, untrusted
 
@@ -111,8 +112,7 @@ def check_addresses(host: str, addresses: Sequence[str], reach: Reach) -> None:
             raise untrusted(
                 "address",
                 f"{f'{host} is a' if host == text else f'{host} has the'} {kind} address"
-                f"{'' if host == text else f' {text}'}; to allow it write `allow_private: true` under hosts:"
-                " (`--allow-private` for `mirrord copy`)",
+                f"{'' if host == text else f' {text}'}; to allow it {advice.PRIVATE}",
             )
 
 
@@ -152,7 +152,7 @@ def check_realm(realm: str, home: Origin, policy: HostPolicy) -> Origin:
     raise untrusted(
         "realm",
         f"{policy.host} names the token realm {origin}, which is not known as its own; if it is right,"
-        f" write `token_realms: [{origin}]` under hosts: (`--token-realm {policy.host}={origin}` for `mirrord copy`)",
+        f" {advice.REALM}{origin}`",
     )
 
 

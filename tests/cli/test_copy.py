@@ -309,7 +309,8 @@ async def test_private_addresses_take_a_word(desk: Desk) -> None:
         await push(built(), source, "a", ["v1"])
         said = await desk.run("copy", f"{source.host}/a:v1", "10.255.255.1:5000/a")
         assert said.status == 1
-        assert "--allow-private" in said.out + said.err
+        assert "; to allow it add `--allow-private`" in said.out + said.err
+        assert "hosts:" not in said.out + said.err
     allowed = copy_hosts(["10.255.255.1:5000", "docker.io"], {}, allow_private=True)
     assert allowed.policy("10.255.255.1:5000").allow_private
     assert set(allowed.policies) == {"10.255.255.1:5000", "docker.io"}

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mirrord.cli.hosts import copy_hosts
 from mirrord.testing import DockerRegistry, Registry, build_image, push, require
 from mirrord.testing.running import run
+from mirrord.wire import advice
 from tests.support.auth import Auth
 from tests.support.commands import Desk, Said
 from tests.support.forwarding import ForwardProxy
@@ -97,6 +99,7 @@ async def test_a_proxy_that_says_no(desk: Desk, scheme: str, given: str, text: s
         assert said.status == 69
         assert f"mirrord: registry.test: the proxy http://{proxy.host} {text}" in said.err
         assert "HTTPS_PROXY" in said.err
+        assert "hosts:" not in said.err
         assert "c4nary" not in said.err
         assert len(proxy.asked) == 1
 
@@ -107,6 +110,13 @@ async def test_a_proxy_that_is_not_there(desk: Desk, dead: str) -> None:
     assert said.status == 69
     assert f"registry.test: the proxy http://{dead} cannot be reached: Connection refused" in said.err
     assert "c4nary" not in said.err
+
+
+def test_each_key_has_its_option() -> None:
+    """Whatever an error advises to write under `hosts:`, `copy` has something else to say."""
+    advised = copy_hosts([], {}).advice
+    assert set(advised) == {text for name, text in vars(advice).items() if name.isupper()}
+    assert not any("hosts:" in text for text in advised.values())
 
 
 async def test_a_token_server_elsewhere(desk: Desk) -> None:
@@ -120,7 +130,7 @@ async def test_a_token_server_elsewhere(desk: Desk) -> None:
             words = ("copy", f"{source.host}/a:v1", "oci:out")
             refused = await desk.run(*words)
             option = f"--token-realm {source.host}={tokens.url}"
-            assert (refused.status, option in refused.err) == (1, True), refused.err
+            assert (refused.status, f"if it is right, add `{option}`" in refused.err) == (1, True), refused.err
             assert tokens.log == []
             assert (await desk.run(*words, *option.split())).status == 0
 

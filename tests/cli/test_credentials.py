@@ -37,7 +37,7 @@ async def test_basic_at_a_real_registry(desk: Desk) -> None:
         denied = await desk.run(*words)
         assert denied.status == 1
         assert (
-            f"(no credentials for {target.host} were found; write `auth:` under hosts:, or run"
+            f"(no credentials for {target.host} were found; run `docker login {target.host}`)"
             in denied.out + denied.err
         )
         missing = await desk.run(*words, REGISTRY_AUTH_FILE="/none")
@@ -81,7 +81,7 @@ async def test_a_helper_that_fails(desk: Desk) -> None:
         said = await desk.run("copy", f"{source.host}/a:v1", "oci:out", PATH=f"{program.parent}:{desk.environ['PATH']}")
     assert said.status == 1
     failure = "docker-credential-test failed: session ended, run: corp login"
-    assert f"no credentials for {source.host} were found; {failure}; write" in said.err
+    assert f"no credentials for {source.host} were found; {failure}; run" in said.err
 
 
 @pytest.mark.parametrize("way", ["DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "home", "helper"])

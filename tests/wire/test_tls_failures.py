@@ -115,7 +115,7 @@ def self_signed(world: World) -> None:
         world.context.load_cert_chain(certificate, key)
 
 
-CA = "with `ca: FILE` under hosts: (`--ca FILE` for `mirrord copy`)"
+CA = "to trust it write `ca: FILE` under hosts:"
 CASES: dict[str, tuple[Callable[[World], None], dict[str, str], str]] = {
     "cipher": (old_cipher, {}, "no cipher in common"),
     "version": (old_version, {}, "no version of TLS in common; mirrord speaks TLS 1.2 and 1.3"),
@@ -124,7 +124,7 @@ CASES: dict[str, tuple[Callable[[World], None], dict[str, str], str]] = {
     ),
     "client-1.3": (
         lambda world: world.demand_client(ssl.TLSVersion.TLSv1_3), {},
-        "the host wants a client certificate; write `certificate:` under hosts:",
+        "the host wants a client certificate; check `certificate:` under hosts:",
     ),
     "other-client-1.2": (
         lambda world: world.demand_client(ssl.TLSVersion.TLSv1_2), {"certificate": "other.pem"},
@@ -135,8 +135,8 @@ CASES: dict[str, tuple[Callable[[World], None], dict[str, str], str]] = {
         "the host refuses our client certificate; check `certificate:` under hosts:",
     ),
     "name": (lambda world: world.serve(world.known, "reg.test"), {}, "its certificate is for another name"),
-    "authority": (lambda one: one.serve(one.other), {}, f"authority that is not known here; trust its authority {CA}"),
-    "self-signed": (self_signed, {}, f"its certificate is self-signed; trust it {CA}"),
+    "authority": (lambda one: one.serve(one.other), {}, f"authority that is not known here; {CA}"),
+    "self-signed": (self_signed, {}, f"its certificate is self-signed; {CA}"),
     "expired": (
         lambda world: world.serve(world.known, not_before=NOW - 2 * DAY, not_after=NOW - DAY), {},
         "its certificate has expired; it must be renewed",
@@ -163,18 +163,18 @@ async def test_what_is_wrong(case: str, world: World, client: Any, tmp_path: Pat
 
 
 async def test_plain_http_where_tls_is_expected(client: Any) -> None:
-    """A server without TLS is called so, and the fix is `insecure: true` or `--insecure`."""
+    """A server without TLS is called so, and the fix is `insecure: true`."""
     with serving(None) as (host, connections):
         error = await failed(client, host, insecure=False)
     assert len(connections) == 1
-    fix = "write `insecure: true` under hosts: (`--insecure HOST` for `mirrord copy`)"
+    fix = "write `insecure: true` under hosts:"
     assert str(error) == f"{host}: TLS: the host does not speak TLS; if plain HTTP is meant, {fix}"
 
 
 async def test_tls_where_plain_http_is_spoken(world: World, client: Any, tmp_path: Path) -> None:
     """A server with TLS that is spoken to in plain HTTP: by a server that hangs up, and by a registry that says so."""
     require("docker-registry")
-    fix = "if the host speaks TLS, write `insecure: false` under hosts: (`--tls HOST` for `mirrord copy`)"
+    fix = "if the host speaks TLS, write `insecure: false` under hosts:"
     world.serve(world.known)
     with serving(world.context) as (host, _):
         assert fix in str(await failed(client, host, insecure=True))

@@ -209,6 +209,7 @@ class Http:
                     self._events.emit(TrustRefused(request.host, error.reason))
                 delay = decide(count, error, limits, waited=waited, repeat=repeat, jitter=self._jitter)
                 if delay is None:
+                    self.book.advise(error, request.host)
                     raise
                 self._events.emit(Retrying(request.host, error.code, delay))
                 waited += delay

@@ -11,6 +11,7 @@ import ssl
 from typing import Final
 
 from mirrord.errors import BrokenError, MirrordError, RefusedError, StalledError, UnreachableError
+from mirrord.wire import advice
 from mirrord.wire.http.lean import aiohttp
 from mirrord.wire.http.message import PLAIN_SPOKEN, WireRequest, permanent
 from mirrord.wire.proxy import Proxy
@@ -25,25 +26,20 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], type[MirrordError], st
     ((aiohttp.ClientError, OSError), BrokenError, "the connection ended in the middle"),
 )
 
-_CA: Final = "with `ca: FILE` under hosts: (`--ca FILE` for `mirrord copy`)"
-_PLAIN_MEANT: Final = (
-    "if plain HTTP is meant, write `insecure: true` under hosts: (`--insecure HOST` for `mirrord copy`)"
-)
-_CLIENT: Final = "write `certificate:` under hosts:"
 _CERTIFICATES: Final[tuple[tuple[frozenset[int], str], ...]] = (  # X509_V_ERR_*, see `man X509_STORE_CTX_get_error`
     (frozenset({9}), "its certificate is not valid yet; check the clock of this machine"),
     (frozenset({10}), "its certificate has expired; it must be renewed, unless the clock of this machine is wrong"),
-    (frozenset({18}), f"its certificate is self-signed; trust it {_CA}"),
+    (frozenset({18}), f"its certificate is self-signed; to trust it {advice.CA}"),
     (
         frozenset({2, 19, 20, 21}),
-        f"its certificate is from an authority that is not known here; trust its authority {_CA}",
+        f"its certificate is from an authority that is not known here; to trust it {advice.CA}",
     ),
     (frozenset({62, 64}), "its certificate is for another name; write the host as its certificate names it"),
 )
 _TLS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (  # OpenSSL's reasons
     (
         re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG|UNKNOWN_PROTOCOL"),
-        f"the host does not speak TLS; {_PLAIN_MEANT}",
+        f"the host does not speak TLS; if plain HTTP is meant, {advice.INSECURE}",
     ),
     (
         re.compile("PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|NO_PROTOCOLS|VERSION_TOO_LOW|INSUFFICIENT_SECURITY"),
@@ -51,12 +47,12 @@ _TLS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (  # OpenSSL's reasons
     ),
     (
         re.compile("HANDSHAKE_FAILURE"),
-        f"the host refuses the handshake: no cipher in common, or it wants a client certificate ({_CLIENT})",
+        f"the host refuses the handshake: no cipher in common, or it wants a client certificate ({advice.CERTIFICATE})",
     ),
-    (re.compile("CERTIFICATE_REQUIRED"), f"the host wants a client certificate; {_CLIENT}"),
+    (re.compile("CERTIFICATE_REQUIRED"), f"the host wants a client certificate; {advice.CERTIFICATE}"),
     (
         re.compile("ALERT_(?:UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_|UNSUPPORTED_CERTIFICATE|ACCESS_DENIED)"),
-        "the host refuses our client certificate; check `certificate:` under hosts:",
+        f"the host refuses our client certificate; {advice.CERTIFICATE}",
     ),
     (re.compile("UNRECOGNIZED_NAME"), "the host does not know itself under this name; check the name"),
 )
@@ -64,17 +60,15 @@ _HUNG_UP: Final = (
     "the host hung up during the TLS handshake; it may refuse our version of TLS, our ciphers or our certificate, or"
     " not speak TLS"
 )
-_PROXY: Final = "check `proxy:` under hosts:, or HTTPS_PROXY and NO_PROXY for `mirrord copy`"
-_PROXY_LOGIN: Final = (
-    "write them as `proxy_auth:` under hosts:, or for `mirrord copy` as HTTPS_PROXY=http://USER:PASSWORD@PROXY"
-)
 
 
 def no_answer(error: Exception, request: WireRequest, proxy: Proxy | None) -> MirrordError:
     """Return what an error means that came in place of an answer to `request`, sent through `proxy` if there is one."""
     host = request.authority
     if isinstance(error, aiohttp.ClientProxyConnectionError) and proxy:
-        return UnreachableError(f"{host}: the proxy {proxy.url} cannot be reached: {_system(error.os_error)}; {_PROXY}")
+        return UnreachableError(
+            f"{host}: the proxy {proxy.url} cannot be reached: {_system(error.os_error)}; {advice.PROXY}"
+        )
     if isinstance(error, aiohttp.ClientHttpProxyError) and proxy:
         return proxy_refusal(host, error.status, proxy)
     meaning = failure(error, request)
@@ -102,10 +96,10 @@ def proxy_refusal(host: str, status: int, proxy: Proxy) -> MirrordError:
     """Return what it means that a proxy does not lead to a host."""
     if status == 407:
         problem = "wants other credentials than it got" if proxy.login else "wants credentials"
-        return permanent(UnreachableError(f"{host}: the proxy {proxy.url} {problem} (status 407); {_PROXY_LOGIN}"))
+        return permanent(UnreachableError(f"{host}: the proxy {proxy.url} {problem} (status 407); {advice.PROXY_AUTH}"))
     if status < 500:
-        text = f"{host}: the proxy {proxy.url} does not let us through (status {status}); ask who runs it, or {_PROXY}"
-        return permanent(UnreachableError(text))
+        text = f"{host}: the proxy {proxy.url} does not let us through (status {status})"
+        return permanent(UnreachableError(f"{text}; ask who runs it, or {advice.PROXY}"))
     return UnreachableError(f"{host}: the proxy {proxy.url} does not reach it (status {status})")
 
 

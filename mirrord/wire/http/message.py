@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from mirrord.errors import DeniedError, MirrordError, MissingError, RefusedError, ServerError, ThrottledError
+from mirrord.wire import advice
 from mirrord.wire.secret import redact
 from mirrord.wire.trust import answering
 
@@ -88,10 +89,7 @@ CAPS: Final = Caps()
 _LOOKED_AT: Final = 16 * KIB  # characters of an error's text that are looked at: more than a token has
 _SHOWN: Final = 900
 
-PLAIN_SPOKEN: Final = (
-    "this was plain HTTP: if the host speaks TLS, write `insecure: false` under hosts:"
-    " (`--tls HOST` for `mirrord copy`)"
-)
+PLAIN_SPOKEN: Final = f"this was plain HTTP: if the host speaks TLS, {advice.TLS}"
 """What to do where a host may not understand plain HTTP."""
 
 RETRIABLE: Final = frozenset({408, 429, 499, 500, 502, 503, 504, *range(520, 528)})
