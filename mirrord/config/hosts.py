@@ -22,12 +22,11 @@ from mirrord.config.lines import Problems, Trail, Value
 from mirrord.config.secrets import SecretSource, read_secret
 from mirrord.config.units import Rate, between, parse_rate
 from mirrord.errors import MirrordError, UntrustedError
-from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.host import HUB, HUB_ALIASES, HostBook, HostPolicy
 from mirrord.wire.origin import check_url
 from mirrord.wire.proxy import Proxy
 from mirrord.wire.secret import Credential, redact
 
-_HUB = {"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
 _MAX_PEM = 4 * 2**20
 _PROXY = "http://proxy.example.com:3128"
 _SECTION: Trail = ("hosts",)
@@ -51,7 +50,7 @@ def host_key(text: str) -> str:
         raise ValueError(
             f"is not a host ({error}); write host or host:port, such as registry.example.com:5000"
         ) from error
-    return _HUB.get(origin.authority, origin.authority)
+    return HUB if origin.authority in HUB_ALIASES else origin.authority
 
 
 def _url(text: str, what: str, example: str) -> str:

@@ -29,7 +29,7 @@ from typing import Any, Final
 from mirrord.errors import ConfigError
 from mirrord.files import IrregularError, open_regular
 from mirrord.program import Invocation, run
-from mirrord.wire.host import Login, Logins
+from mirrord.wire.host import HUB, HUB_ALIASES, Login, Logins
 from mirrord.wire.secret import Credential, Secret, redact
 
 LARGEST: Final = 4 * 1024 * 1024
@@ -43,8 +43,6 @@ HUB_KEYS: Final = (
 )
 """How Docker Hub is spelled in `config.json`, the spelling of `docker login` first."""
 
-_HUB: Final = "docker.io"
-_HUB_HOSTS: Final = frozenset({_HUB, "index.docker.io", "registry-1.docker.io"})
 _VERSIONS: Final = ("", "v1", "v2")  # paths of a registry's API, which say nothing about repositories
 _NOT_FOUND: Final = "credentials not found"  # docker's helpers say this where they work and know nothing
 _HEARD: Final = 16 * 1024  # bytes of what a failed helper says that are looked at
@@ -111,7 +109,7 @@ class DockerKeyring:
         named = [helpers[key] for namespace, key in _keys(helpers, host) if not namespace]
         for helper in (*named[:1], config.get("credsStore")):
             if isinstance(helper, str) and helper:
-                credential = await self._ask(helper, HUB_KEYS[0] if host == _HUB else host)
+                credential = await self._ask(helper, HUB_KEYS[0] if host == HUB else host)
                 if credential is not None:
                     return Login("", credential, f"docker-credential-{helper}")
         return None
@@ -208,12 +206,12 @@ def _mapping(value: object) -> dict[str, Any]:
 
 def _keys(entries: Mapping[str, Any], host: str) -> list[tuple[str, str]]:
     """Return namespace and key of the entries for a host: long namespaces first, and the usual spelling first."""
-    usual = HUB_KEYS if host == _HUB else (host,)
+    usual = HUB_KEYS if host == HUB else (host,)
     found = []
     for key in entries:
         scheme, slashes, rest = key.rpartition("://")
         named, _, path = rest.partition("/")
-        named = _HUB if named.lower() in _HUB_HOSTS else named.lower()
+        named = HUB if named.lower() in HUB_ALIASES else named.lower()
         if named == host and scheme.lower() in ("", "http", "https"):
             namespace = "" if slashes or path.strip("/") in _VERSIONS else path.strip("/")
             found.append((namespace, key))

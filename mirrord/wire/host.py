@@ -15,6 +15,10 @@ from mirrord.wire.origin import Origin
 from mirrord.wire.proxy import Proxies, Proxy
 from mirrord.wire.secret import Credential
 
+HUB: Final = "docker.io"
+HUB_ALIASES: Final = frozenset({"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+"""Other names of Docker Hub; rules and credentials for one of them are those of `HUB`."""
+
 KEYRING_LASTS: Final = 300.0
 """Seconds for which an answer of the keyring is kept: passwords of helpers change (ECR: every twelve hours)."""
 REFUSED_LASTS: Final = 60.0

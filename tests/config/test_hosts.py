@@ -28,6 +28,7 @@ Refusal = Callable[..., tuple[str, ...]]
         ("reg.example.com:5000", "reg.example.com:5000"),
         ("index.docker.io", "docker.io"),
         ("registry-1.docker.io", "docker.io"),
+        ("registry.hub.docker.com", "docker.io"),
         ("127.0.0.1:5000", "127.0.0.1:5000"),
         ("[::1]:5000", "[::1]:5000"),
         ("bücher.example", "xn--bcher-kva.example"),

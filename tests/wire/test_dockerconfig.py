@@ -152,7 +152,7 @@ def test_a_broken_place_behind_an_answer_is_not_looked_at(tmp_path: Any) -> None
         found(ring, "b")
 
 
-@pytest.mark.parametrize("key", HUB_KEYS)
+@pytest.mark.parametrize("key", [*HUB_KEYS, "registry.hub.docker.com"])
 def test_docker_hub_has_many_names(keyring: Any, key: Any) -> None:
     """Whatever `docker login` and others wrote."""
     assert found(keyring({"auths": {key: {"auth": basic("u:p")}}}), "docker.io") == ("u", "p")

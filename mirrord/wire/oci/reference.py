@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 
 from mirrord.errors import ContentError, UsageError
 from mirrord.model.digest import Digest
+from mirrord.wire.host import HUB, HUB_ALIASES
 from mirrord.wire.trust import api_authority
 
-HUB = "docker.io"
-_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 _HUB_SITE = "hub.docker.com"
 
 NAME_LIMIT = 255  # distribution-spec: what clients allow for host, slash and path together
@@ -168,7 +167,7 @@ def _is_domain(text: str) -> bool:
 
 def _canonical(domain: str) -> str:
     """Return the one spelling of a domain, so that two spellings never have two credentials."""
-    if domain in _HUB_ALIASES:
+    if domain in HUB_ALIASES:
         return HUB
     match = _DOMAIN.fullmatch(domain)
     if match is None:
