@@ -30,7 +30,7 @@ from mirrord.model.run import Run
 from mirrord.report.documents import run_document
 from mirrord.report.status import Board, Status
 from mirrord.serve.remote import SOCKET, ControlClient, bind_control
-from mirrord.syncer.port import Syncer, load_syncers
+from mirrord.syncer.port import Syncer, load_syncers, served_addresses
 
 if TYPE_CHECKING:
     from mirrord.serve.door import Listener
@@ -153,8 +153,7 @@ async def _showing_status(dispatcher: Dispatcher, folder: Path, state: Path) -> 
 
 def _nothing_ran(read: Configuration, syncers: Mapping[str, Syncer]) -> Status:
     """Return the status of mirrors that never ran."""
-    url = read.settings.address()
-    addresses = {one.name: syncers[one.kind].served_at(one, url) for one in read.mirrors}
+    addresses = served_addresses(read.mirrors, syncers, read.settings.address())
     return Board().status(__version__, now(), read.mirrors, addresses=addresses)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from mirrord.cli.console import note, say, say_json, table
 from mirrord.cli.folders import config_folder, configuration
 from mirrord.errors import ConfigError
-from mirrord.syncer.port import load_syncers
+from mirrord.syncer.port import load_syncers, served_addresses
 from mirrord.syncer.values import LOCAL
 
 
@@ -28,7 +28,7 @@ def check(*, config: Path | None, json: bool) -> int:
     for notice in notices:
         note(f"notice: {notice}")
     mirrors = [(mirror, *syncers[mirror.kind].places(mirror)) for mirror in read.mirrors]
-    served = {one.name: syncers[one.kind].served_at(one, read.settings.address()) for one in read.mirrors}
+    served = served_addresses(read.mirrors, syncers, read.settings.address())
     if json:
         rows = [
             {"name": one.name, "kind": one.kind, "from": origin, "to": dict(to), "address": served[one.name]}

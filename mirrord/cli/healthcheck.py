@@ -30,7 +30,7 @@ def healthcheck(listen: str, *, json: bool) -> int:
     else:
         alive, tell = answer.status == 200, say
     if json:
-        say_json({"alive": alive, "said": text})
+        say_json({"alive": alive, "message": text})
     else:
         tell(text)
     return 0 if alive else 1

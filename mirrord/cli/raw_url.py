@@ -42,7 +42,6 @@ def raw_url(url: str, *, fetch: bool, output: Path | None, config: Path | None, 
     if fetch:
         from mirrord.cli.raw_file import raw_file  # noqa: PLC0415 - most ask for URLs, which takes no client
 
-        read.require([mirror.name for mirror in mirrors])
         return raw_file(file, mirrors, read, state_folder(state, config), output, json=json)
     copies = [  # where the repository is mirrored from, or written to; without a URL where the host has none
         (mirror.name, target.name, _url(mirror, target, file, read)) for mirror in mirrors for target in mirror.targets

@@ -26,7 +26,7 @@ from mirrord.errors import StorageError, UsageError
 from mirrord.events import Events
 from mirrord.files import storage_errors
 from mirrord.record.store import Store, file_url, open_store
-from mirrord.syncer.port import Syncer
+from mirrord.syncer.port import Syncer, served_addresses
 from mirrord.syncer.values import Facts, Mirror, Services
 from mirrord.wire.dockerconfig import DockerKeyring
 from mirrord.wire.host import HostBook
@@ -67,7 +67,7 @@ class Snapshot:
     def addresses(self, listen: str = "") -> Mapping[str, str]:
         """Return where clients get what mirrord itself has of each mirror; `listen` as for `Settings.address`."""
         url = self.configuration.settings.address(listen)
-        return {one.name: self.syncer(one).served_at(one, url) for one in self.configuration.mirrors}
+        return served_addresses(self.configuration.mirrors, self.syncers, url)
 
     def syncer(self, mirror: Mirror) -> Syncer:
         """Return the syncer of a mirror."""

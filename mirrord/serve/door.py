@@ -132,9 +132,8 @@ class Listener:
             return _Connection(server, loop=loop, head_seconds=self._head_seconds, **_LIMITS)
 
         start = loop.create_unix_server if connection.family == socket.AF_UNIX else loop.create_server
-        self._server = await start(
-            connect, sock=connection, backlog=BACKLOG
-        )  # it calls listen again, with a default of 100
+        # With the backlog: it calls listen again, with a default of 100.
+        self._server = await start(connect, sock=connection, backlog=BACKLOG)
 
     async def close(self) -> None:
         """Stop accepting, let running answers end for a few seconds, and close."""

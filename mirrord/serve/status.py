@@ -84,9 +84,8 @@ class Rendered:
         """
         self._make, self._edition, self._every = make, edition, every
         self._headers = with_vary({"Cache-Control": "no-cache", **headers}, "Accept-Encoding")
-        self._tags = (
-            f'"{secrets.token_hex(6)}-{number}"' for number in count()
-        )  # pages differ always, since they show the time
+        # Pages always differ, since they show the time.
+        self._tags = (f'"{secrets.token_hex(6)}-{number}"' for number in count())
         self._made: _Made | None = None
         self._making: asyncio.Task[None] | None = None
 
@@ -111,7 +110,7 @@ class Rendered:
             # A task that is done must not be awaited again: that returns at once, so that this would never yield.
             if self._making is None or self._making.done():
                 self._making = asyncio.create_task(self._next())
-                self._making.add_done_callback(_retrieve)
+                self._making.add_done_callback(lambda done: done.cancelled() or done.exception())  # the waiters get it
             await asyncio.shield(self._making)  # a cancelled client must not affect others
         return self._made
 
@@ -122,12 +121,6 @@ class Rendered:
         began, edition = loop.time(), self._edition()
         body = await self._make()
         self._made = _Made(body, next(self._tags), began, edition)
-
-
-def _retrieve(task: asyncio.Task[None]) -> None:
-    """Take an exception so that asyncio does not log it: the waiters get it."""
-    if not task.cancelled():
-        task.exception()
 
 
 class View(Protocol):

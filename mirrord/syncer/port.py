@@ -7,7 +7,7 @@ The contract suite `mirrord.testing.contract` holds every installed one to these
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -131,6 +131,11 @@ class Syncer:
     def target_spec(self) -> type[BaseModel]:
         """The model of a target's own keys."""
         return self.models()[1]
+
+
+def served_addresses(mirrors: Iterable[Mirror], syncers: Mapping[str, Syncer], url: str) -> Mapping[str, str]:
+    """Return by mirror where clients get what it has in `local`; `url` and the addresses as for `Syncer.served_at`."""
+    return {mirror.name: syncers[mirror.kind].served_at(mirror, url) for mirror in mirrors}
 
 
 GROUP = "mirrord.syncers.v1"

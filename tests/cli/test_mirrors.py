@@ -325,4 +325,4 @@ async def test_healthcheck(desk: Desk, dead: str) -> None:
     assert "127.0.0.1:8080" in one_line(await desk.run("healthcheck", MIRRORD_LISTEN="bogus"), 64)
     said = await desk.run("healthcheck", "--listen", dead, "--json")
     assert (said.status, said.document["alive"], said.err) == (1, False, "")
-    assert "Connection refused" in said.document["said"]
+    assert "Connection refused" in said.document["message"]
