@@ -48,6 +48,9 @@ async def test_packs_over_http(world: GitWorld) -> None:
     mirror = world.mirror(source.url("app.git"), one=first.url("app.git"), two=second.url("app.git"), local="local")
     sums = told(world.services.events)
     run = await world.run(mirror)
+    came = [exchange.sent for exchange in source.log if "POST" in exchange.method]
+    assert run.read == packs(world.cache(mirror).folder)
+    assert run.read < max(came) < run.read * 1.01  # the pack, with a few bytes around each 64 KiB of it
     sizes = {"one": packs(first.path("app.git")), "two": packs(second.path("app.git")), "local": 0}
     assert sizes["one"] >= SIZE
     assert {name: sent(run, name) for name in sizes} == sizes

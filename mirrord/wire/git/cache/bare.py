@@ -210,7 +210,7 @@ def _drop_unfinished(packs: Path) -> int:
 class Sizes:
     """What a repository takes."""
 
-    bytes: int  # of all objects and their indexes
+    bytes: int  # of all objects, without indexes of packs
     packs: int  # packs
     loose: int  # objects that are in no pack
     refs: int  # refs that have a file of their own
@@ -220,9 +220,8 @@ def sizes(folder: Path) -> Sizes:
     """Count; what is missing counts nothing."""
     total = packs = loose = 0
     for name, size in _files(folder / "objects"):
-        total += size
-        packs += name.endswith(".pack")
-        loose += len(name) == 38 or len(name) == 62
+        pack, alone = name.endswith(".pack"), len(name) in (38, 62)
+        packs, loose, total = packs + pack, loose + alone, total + (size if pack or alone else 0)
     return Sizes(total, packs, loose, sum(1 for _ in _files(folder / "refs")))
 
 

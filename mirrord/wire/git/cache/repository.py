@@ -63,7 +63,9 @@ class GitCache(Bare):
         return _renamed(await self.refs(HELD), HELD)
 
     async def fetch(self, address: Address, seen: Refs | None = None, *, deadline: float | None = None) -> int:
-        """Bring upstream's branches and tags into `incoming`; return by how many bytes the repository grew.
+        """Bring upstream's branches and tags into `incoming`; return the bytes of the objects that came.
+
+        What came as a difference from an object that was here counts as it is stored, whole.
 
         A repository that turns out to be damaged is rebuilt: upstream has nearly all of it, and the rest is carried
         over. What upstream itself has damaged is refused, and costs no second transfer.
