@@ -183,6 +183,18 @@ async def test_what_hosts_refuse(httpserver: HTTPServer, desk: Desk, status: int
         assert TOKEN not in told.err
 
 
+@pytest.mark.parametrize(("name", "fetched"), [("docs/a.yaml", False), ("docs/a.html", True)])
+async def test_a_login_page_is_no_file(httpserver: HTTPServer, desk: Desk, name: str, fetched: bool) -> None:
+    """A page with status 200 in place of a file is refused; a file that is a page by its name is taken."""
+    page = b"\n<!DOCTYPE html>\n<title>Sign in</title>\n"
+    async for scene in scene_of("gitea", httpserver, desk):
+        (call,) = scene.site.reading(name, page)
+        scene.site.expect(replace(call, media="text/html; charset=utf-8"))
+        told = await scene.fetch(f"http://{scene.site.host}/{scene.site.name}/raw/branch/main/{name}")
+        assert (told.status == 0, told.out) == (fetched, page.decode() if fetched else "")
+        assert (f"the answer for {name} is a web page, such as a login page" in told.err) != fetched
+
+
 def test_where_a_ref_ends() -> None:
     """The longest branch or tag that exists, a branch before a tag; a kind that the page tells is kept."""
     one, two, tag = "1" * 40, "2" * 40, "3" * 40

@@ -67,6 +67,7 @@ class ApiCall:
         status: its status.
         sent: the body that must come, or UNDEFINED.
         effect: what it does to the repository.
+        media: the type of an answer that is bytes.
     """
 
     method: str
@@ -75,6 +76,7 @@ class ApiCall:
     status: int = 200
     sent: Any = UNDEFINED
     effect: Callable[[], object] = lambda: None
+    media: str = "application/octet-stream"
 
 
 class ForgeSite:
@@ -254,7 +256,7 @@ class ForgeSite:
     def _answer(self, call: ApiCall, _: Request) -> Response:
         call.effect()
         if isinstance(call.answer, bytes):
-            return Response(call.answer, call.status, content_type="application/octet-stream")
+            return Response(call.answer, call.status, content_type=call.media)
         document = {"Response": {"RequestId": "1", **call.answer}} if self.kind == "coding" else call.answer
         body = json.dumps(document, ensure_ascii=False)
         return Response(body, 200 if self.kind == "coding" else call.status, content_type="application/json")

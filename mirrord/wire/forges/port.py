@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from mirrord.errors import MissingError, RefusedError, UnsupportedError
+from mirrord.errors import ContentError, MissingError, RefusedError, UnsupportedError
 from mirrord.wire.forges.answers import text
 from mirrord.wire.forges.page import Page, RepositoryFile
 from mirrord.wire.git.address import Address
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 _SSH_HOSTS = {"ssh.github.com": "github.com", "altssh.gitlab.com": "gitlab.com"}  # where they take SSH on port 443
 _PORT = re.compile(r":\d+\Z")
-
+_WEB_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*+<(?:!doctype\s++html|html)\b", re.IGNORECASE)
+_WEB_NAMES = (".html", ".htm", ".xhtml", ".shtml")
 
 Hints = tuple[tuple[re.Pattern[str], str], ...]
 
@@ -189,6 +190,7 @@ class Forge:
             UnsupportedError: the host has no API for that.
             MissingError: there is no such file, or it is a folder.
             TooLargeError: it has more than `cap` bytes.
+            ContentError: a web page came instead: a login page, which has status 200 as well.
             MirrordError: it could not be had.
         """
         from mirrord.wire.api import download  # noqa: PLC0415 - as in `ask`
@@ -201,6 +203,9 @@ class Forge:
             media, data = await download(http, url, scheme=self.scheme, headers=headers, cap=cap)
         if media == "application/json" and self.file_headers:  # a file would have come as what was asked for
             raise MissingError(f"{web_host(address)}: {file.path} is a folder")
+        if media == "text/html" and _WEB_PAGE.match(data) and not file.path.lower().endswith(_WEB_NAMES):
+            page = f"the answer for {file.path} is a web page, such as a login page"
+            raise ContentError(f"{web_host(address)}: {page}; see `auth:` of the host under hosts:")
         return data
 
     @contextmanager
