@@ -65,13 +65,13 @@ def _called(mirror: Mirror) -> str:
 
 def check_places(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problems) -> None:
     """Note what is wrong with the origin and with each target of a mirror, one by one, so that all are reported."""
-    origin = _wrong(replace(mirror, targets=()), syncer)
+    origin = wrong_places(replace(mirror, targets=()), syncer)
     found = list(origin)
     for target in mirror.targets:
         one = replace(mirror, targets=(target,))
-        wrong = _wrong(one, syncer)
+        wrong = wrong_places(one, syncer)
         if origin and wrong == origin and syncer.sample:  # the wrong origin hides what is wrong with the target
-            wrong = _wrong(replace(one, spec=syncer.spec.model_validate(syncer.sample)), syncer)
+            wrong = wrong_places(replace(one, spec=syncer.spec.model_validate(syncer.sample)), syncer)
         found += wrong
     for what in dict.fromkeys(found):
         for target in mirror.targets:
@@ -87,7 +87,8 @@ def check_places(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problem
                 problems.add(trail, bare)
 
 
-def _wrong(mirror: Mirror, syncer: Syncer) -> tuple[str, ...]:
+def wrong_places(mirror: Mirror, syncer: Syncer) -> tuple[str, ...]:
+    """Return what is wrong with the origin or a target of a mirror; the first thing hides others."""
     try:
         syncer.places(mirror)
     except ConfigError as error:

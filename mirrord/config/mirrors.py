@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from mirrord.config.check import Strict, check
-from mirrord.config.crossings import check_crossings, check_places
+from mirrord.config.crossings import check_crossings, check_places, wrong_places
 from mirrord.config.lines import Problems, Trail, Value, nearest
 from mirrord.config.schedules import Timing
 from mirrord.config.settings import Settings
@@ -125,9 +125,24 @@ def _target(name: str, entry: Value, syncers: Mapping[str, Syncer], problems: Pr
         problems.add(trail, f"{LOCAL!r} is built in for every kind; give this target another name")
     syncer = _syncer(entry, trail, syncers, problems)
     envelope, options = _split(entry, trail, TargetEnvelope, syncer.target_spec if syncer else None, problems)
-    if problems.count() > before or envelope is None or options is None:
+    if envelope is None or syncer is None:
         return None
-    return Target(name, envelope.kind, envelope.to, options, problems.origin(trail))
+    target = Target(name, envelope.kind, envelope.to, options, problems.origin(trail))
+    if options is None:
+        _check_address(target, syncer, problems)
+    return None if problems.count() > before else target
+
+
+def _check_address(target: Target, syncer: Syncer, problems: Problems) -> None:
+    """Check `to` of a target whose other keys are wrong, in place of the mirrors that would do it."""
+    spec, options = _valid(syncer.spec, syncer.sample), _valid(syncer.target_spec, {})
+    if spec is None or options is None:
+        return
+    mirror = Mirror("mirror", syncer.kind, spec, (replace(target, options=options),))
+    for what in wrong_places(mirror, syncer):
+        bare = what.removeprefix(f"{target.origin}: ")
+        if bare.startswith(f"targets.{target.name}.to:"):
+            problems.add_at(target.origin, bare)
 
 
 def read_mirrors(
@@ -198,7 +213,7 @@ class _Reader:
         for one in dict.fromkeys((own, *(target.kind for target in found))):
             if syncer := self.syncers.get(one):
                 keys = {"from": entry.get("from")} if one == own else syncer.sample
-                spec = _valid(syncer, keys) or _valid(syncer, syncer.sample)
+                spec = _valid(syncer.spec, keys) or _valid(syncer.spec, syncer.sample)
                 fitting = tuple(target for target in found if target.kind == one)
                 name = self.problems.names.get(trail, "name")
                 mirror = Mirror(name, syncer.kind, spec, fitting, origin=self.problems.origin(trail))
@@ -232,9 +247,9 @@ class _Reader:
         return tuple(found.values())
 
 
-def _valid(syncer: Syncer, keys: Mapping[str, object]) -> BaseModel | None:
+def _valid(model: type[BaseModel], keys: Mapping[str, object]) -> BaseModel | None:
     try:
-        return syncer.spec.model_validate(keys)
+        return model.model_validate(keys)
     except ValidationError:
         return None
 

@@ -238,6 +238,9 @@ def test_one_pass_reports_all(tmp_path: Path) -> None:
   hub: {kind: image, to: "https://docker.io/gocrane"}
   c: {kind: helm, to: "https://x.example/y"}
   d: {kind: git, to: "https://x.example/y?z"}
+  e: {kind: image, to: docker.io/GoCrane, api: x}
+  f: {kind: helm, to: "oci://docker.io/GoCrane", apy: x}
+  g: {kind: git, to: "https://x.example/y?z", host: x}
 mirrors:
   - {name: m, kind: image, from: {repository: quay.io/Team/x}, to: [up, hub, c], evry: 1h}
   - {name: n, kind: image, from: {repository: quay.io/Team/n}, to: [up]}
@@ -252,9 +255,15 @@ mirrors:
         ["3:", "targets.hub.to:"],
         ["4:", "targets.c.api:"],
         ["5:", "targets.d.to:"],
-        ["7:", "mirrors.m.evry:"],
-        ["7:", "mirrors.m.to[2]:"],
-        ["7:", "mirrors.m.from.repository:"],
-        ["8:", "mirrors.n.from.repository:"],
-        ["9:", "mirrors.o.kind:"],
+        ["6:", "targets.e.api:"],
+        ["6:", "targets.e.to:"],
+        ["7:", "targets.f.apy:"],
+        ["7:", "targets.f.to:"],
+        ["8:", "targets.g.host:"],
+        ["8:", "targets.g.to:"],
+        ["10:", "mirrors.m.evry:"],
+        ["10:", "mirrors.m.to[2]:"],
+        ["10:", "mirrors.m.from.repository:"],
+        ["11:", "mirrors.n.from.repository:"],
+        ["12:", "mirrors.o.kind:"],
     ]
