@@ -21,7 +21,7 @@ from mirrord.testing.githost import GitHost
 from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.changes import Pushed
-from mirrord.wire.git.push import push
+from mirrord.wire.git.receive_pack import push
 from mirrord.wire.git.refs import Refs
 from tests.support.gitworld import GitWorld, receipts
 

@@ -13,7 +13,7 @@ from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.changes import Change, Pushed, PushStatus
 from mirrord.wire.git.command import Git
-from mirrord.wire.git.push import push
+from mirrord.wire.git.receive_pack import push
 from mirrord.wire.http.client import Http
 from tests.support.gitworld import GitWorld
 

@@ -15,7 +15,7 @@ from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.changes import Change, Pushed, PushStatus
 from mirrord.wire.git.command import Git
-from mirrord.wire.git.push import push
+from mirrord.wire.git.receive_pack import push
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
 from tests.support.gitcontent import fill

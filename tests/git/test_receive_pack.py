@@ -12,7 +12,7 @@ from mirrord.testing.gitrepos import Upstream
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.changes import Change, Pushed, PushStatus, RefResult
 from mirrord.wire.git.command import Git
-from mirrord.wire.git.receive_pack import receive_pack
+from mirrord.wire.git.receive_pack import push
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest, HttpResponse, Upload
@@ -75,7 +75,7 @@ class Cache:
 
     async def push(self, host: Host, *changes: Change) -> Pushed:
         http: Http = host  # type: ignore[assignment]  # all that is used of it
-        return await receive_pack(
+        return await push(
             self.git, http, self.path, ADDRESS, changes or [Change(MAIN, None, self.tip)], on_sent=self.sent.append
         )
 

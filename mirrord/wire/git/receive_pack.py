@@ -7,14 +7,13 @@ compares each ref with what it was seen to be before it moves it, so that no lea
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from mirrord.errors import BrokenError, ContentError, DeadlineError, MirrordError, RefusedError
+from mirrord.errors import BrokenError, ContentError, MirrordError, RefusedError
 from mirrord.wire.git.address import Address, check
 from mirrord.wire.git.cache.bare import batch_check
 from mirrord.wire.git.changes import Change, Pushed, PushStatus, RefResult, batches, joined
@@ -23,6 +22,7 @@ from mirrord.wire.git.commands import Advertisement, commands, read_advertisemen
 from mirrord.wire.git.failures import classify
 from mirrord.wire.git.lsrefs import LARGEST, REDIRECTS, authorization
 from mirrord.wire.git.pktline import FLUSH
+from mirrord.wire.git.refs import HEADS, TAGS
 from mirrord.wire.git.ssh import SshSession, receiving
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import MIB, HttpRequest, HttpResponse, Upload
@@ -37,21 +37,29 @@ Read = Callable[[], Awaitable[bytes]]
 """Returns the next bytes of a pack, b"" at its end."""
 
 
-async def receive_pack(
+async def push(
     git: Git,
     http: Http,
     folder: Path,
     address: Address,
     changes: Sequence[Change],
     *,
-    on_sent: Callable[[int], None],
-    deadline: float | None = None,
+    on_sent: Callable[[int], None] = lambda _: None,
 ) -> Pushed:
-    """Bring the changes, and nothing else, from the repository in `folder` to a host; see `push`."""
+    """Bring the changes of branches and tags, and nothing else, from the repository in `folder` to a host.
+
+    What moved there since it was looked at is not overwritten unseen. Refs that are in the way of others (`dev` of
+    `dev/x`) are deleted first, all others last. Never atomic: one protected branch would fail everything. `on_sent`
+    is called with the bytes of packs as they are sent.
+
+    Raises:
+        MirrordError: the push as a whole failed, so that there is no result of any ref.
+    """
+    changes = [change for change in changes if change.ref.startswith((HEADS, TAGS))]
     if address.scheme == "ssh":
-        return await _by_ssh(git, folder, address, changes, on_sent=on_sent, deadline=deadline)
+        return await _by_ssh(git, folder, address, changes, on_sent)
     check(address, git.book.policy(address.host))
-    host = _Host(git, http, folder, address, on_sent, deadline)
+    host = _Host(git, http, folder, address, on_sent)
     offered = await host.advertised()
     todo, done = _decided(changes, offered)
     haves = set(await _known(git, folder, offered.refs.values())) if any(one.new for one in todo) else set[str]()
@@ -68,26 +76,17 @@ async def receive_pack(
 
 
 async def _by_ssh(
-    git: Git,
-    folder: Path,
-    address: Address,
-    changes: Sequence[Change],
-    *,
-    on_sent: Callable[[int], None],
-    deadline: float | None,
+    git: Git, folder: Path, address: Address, changes: Sequence[Change], on_sent: Callable[[int], None]
 ) -> Pushed:
     """Do that over ssh, each batch with a session of its own: a host reads commands once."""
     done = list[Pushed]()
     try:
-        async with asyncio.timeout(deadline):
-            for batch in batches(changes, BATCH):
-                done += await _session(git, folder, address, batch, on_sent)
+        for batch in batches(changes, BATCH):
+            done += await _session(git, folder, address, batch, on_sent)
     except MirrordError as error:
         if not any(one.results for one in done):
             raise
         return joined(done, error)
-    except TimeoutError as error:
-        raise DeadlineError(f"{address.host}: a push was not done within {deadline or 0:.0f} s") from error
     return joined(done)
 
 
@@ -167,7 +166,6 @@ class _Host:
     folder: Path
     address: Address
     on_sent: Callable[[int], None]
-    deadline: float | None
 
     async def advertised(self) -> Advertisement:
         """Ask what is there. Raises MirrordError."""
@@ -191,7 +189,6 @@ class _Host:
                 {"Content-Type": "application/x-git-receive-pack-request"},
                 body,
                 cap=_ANSWER,
-                deadline=self.deadline,
                 attempts=1,
             )
             answer = await self._fetch(call, "result")

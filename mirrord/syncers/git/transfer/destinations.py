@@ -17,7 +17,7 @@ from mirrord.wire.git.changes import Change, PushStatus, RefResult
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.failures import advised, per_ref, words
 from mirrord.wire.git.lsrefs import ls_refs
-from mirrord.wire.git.push import push
+from mirrord.wire.git.receive_pack import push
 from mirrord.wire.git.refs import HEADS, Refs
 from mirrord.wire.http.client import Http
 

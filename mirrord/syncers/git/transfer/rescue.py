@@ -21,7 +21,7 @@ from mirrord.wire.git.lfs.carry import Errors, download
 from mirrord.wire.git.lfs.objects import Pointer, lacking
 from mirrord.wire.git.lfs.pointers import in_use, search
 from mirrord.wire.git.lfs.server import LfsServer
-from mirrord.wire.git.push import in_the_way
+from mirrord.wire.git.refs import blocking
 from mirrord.wire.http.client import Http
 
 MOST: Final = 1000  # refs of one target
@@ -61,7 +61,9 @@ class Secured:
                 why = f"{one.old[:7]} is nowhere else, and could not be kept: {self.unsaved[one.old]}"
                 errors[one.ref] = GuardError(f"{one.ref}: {why}; {step}")
         for one in changes if errors else ():
-            way = next((ref for ref in errors if one.new and one.ref not in errors and in_the_way(ref, one.ref)), None)
+            way = next(
+                (ref for ref in errors if one.new and one.ref not in errors and blocking((ref,), (one.ref,))), None
+            )
             if way:
                 errors[one.ref] = GuardError(f"{one.ref} has to wait until {way} has gone, which could not be kept")
         return errors
