@@ -1,0 +1,218 @@
+"""Files that list images, one a line, as public mirrors keep them. Pure: reading the file is the caller's.
+
+| form | a line | which tags |
+| --- | --- | --- |
+| `tags` | `image[:tag][@digest]` | that one; without a tag the reader decides |
+| `patterns` | `host/path[:regex]` (DaoCloud's mirror.txt) | those in which the regex is found, else releases |
+| `daily` | `image` (nwcdlabs' required-images-daily.txt) | all but alpha, beta and Windows |
+| `weekly` | `image` (container-mirror-v2's required-images-weekly.txt) | the newest two minor versions |
+
+Blank lines and lines that begin with `#` are comments; so is the rest of a line from a `#` with a blank before it, in
+every form: no tag has a blank, so no regular expression needs one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import PurePath
+from typing import Final, Literal, NamedTuple
+
+from mirrord.errors import UsageError
+from mirrord.wire.oci.reference import Reference
+
+ListForm = Literal["tags", "patterns", "daily", "weekly", "allows"]
+
+MAX_CHARACTERS: Final = 8 << 20
+"""Characters of one file; 100 000 references of usual length."""
+MAX_LINES: Final = 200_000
+MAX_LINE: Final = 4096
+"""Characters of one line."""
+_BLANK: Final = " \t\r"
+_BOM: Final = "\ufeff"
+
+
+@dataclass(frozen=True, slots=True)
+class TagRule:
+    """The tags that a form means, in the words of `tags:` as a mapping.
+
+    Attributes:
+        match: globs, or `/regex/` for the whole tag; empty means every tag.
+        exclude: globs of tags that are left out.
+        prereleases: whether alpha, beta, rc, nightly, dev and hashes are taken.
+        minors: only the newest so many minor versions, each with its newest tag; None means all.
+        settled: a tag that the target has is not replaced when the source says that it last changed longer ago than
+            this; a tag that the target lacks is copied whatever its age. None means that age does not matter.
+    """
+
+    match: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    prereleases: bool = False
+    minors: int | None = None
+    settled: timedelta | None = None
+
+
+RELEASES: Final = TagRule(match=(r"/([a-z]+-)?[a-z]*[0-9]+(\.[0-9]+){1,2}.*/",))
+"""Of a line of form `patterns` without a regex: tags with two or three numbers in front, no prereleases."""
+DAILY: Final = TagRule(
+    exclude=("*alpha*", "*beta*", "*windowsservercore*", "*nanoserver*"), prereleases=True, settled=timedelta(days=10)
+)
+WEEKLY: Final = TagRule(match=(r"/v?[0-9]+\.[0-9]+(\.[0-9]+)?(-alpine[0-9.]*)?/",), minors=2)
+
+
+@dataclass(frozen=True, slots=True)
+class ListEntry:
+    """One image of a list."""
+
+    line: int
+    reference: Reference
+    pattern: str | None = None  # of form `patterns`: the regex as it is written; found anywhere in a tag
+    rule: TagRule | None = None  # which tags are meant; None: the one of `reference`
+
+    @property
+    def text(self) -> str:
+        """The line as `mirrord list fmt` writes it."""
+        return str(self.reference) if self.pattern is None else f"{self.reference}:{self.pattern}"
+
+
+@dataclass(frozen=True, slots=True)
+class ListProblem:
+    """What is wrong with a line, and what to write instead."""
+
+    file: str
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        """Return `FILE:LINE: what; what to write instead`."""
+        return f"{self.file}:{self.line}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageList:
+    """The images of a file in its order, each once."""
+
+    entries: tuple[ListEntry, ...] = ()
+    problems: tuple[ListProblem, ...] = ()  # of lines that were left out
+    repeated: tuple[ListProblem, ...] = ()  # of lines that an earlier one makes needless; the images are in `entries`
+
+
+class ListLine(NamedTuple):
+    """One line of a file, without its line end."""
+
+    number: int
+    content: str  # without comment and surrounding blanks; "" when there is nothing else
+    comment: str  # from its `#`; "" when there is none
+
+
+def form_of(file: str) -> ListForm:
+    """Return the form that the name of a file says: `mirror*.txt`, `allows*.txt`, `*-daily.txt`, `*-weekly.txt`."""
+    name = PurePath(file).name.lower()
+    if name.endswith("-daily.txt"):
+        return "daily"
+    if name.endswith("-weekly.txt"):
+        return "weekly"
+    if name.startswith("mirror") and name.endswith(".txt"):
+        return "patterns"
+    return "allows" if name.startswith("allows") and name.endswith(".txt") else "tags"
+
+
+def list_lines(text: str, file: str) -> Iterator[ListLine]:
+    """Yield the lines of a list, blank ones and comments, too.
+
+    Raises:
+        UsageError: the text is too long, or has too many lines.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise UsageError(f"{file}: longer than {MAX_CHARACTERS} characters; split it into several lists")
+    lines = text.removeprefix(_BOM).split("\n")
+    if len(lines) > MAX_LINES + 1:
+        raise UsageError(f"{file}: more than {MAX_LINES} lines; split it into several lists")
+    for number, line in enumerate(lines, 1):
+        yield ListLine(number, *_parted(line.strip(_BLANK)))
+
+
+def _parted(line: str) -> tuple[str, str]:
+    if line.startswith("#"):
+        return "", line
+    starts = [at for at in (line.find(f"{blank}#") for blank in " \t") if at >= 0]
+    at = min(starts, default=len(line))
+    return line[:at].rstrip(_BLANK), line[at + 1 :]
+
+
+def parse_list(text: str, file: str, form: ListForm) -> ImageList:
+    """Read a list; a bad line is a problem and is left out, and the others go on.
+
+    Args:
+        text: content of the file.
+        file: its name, for messages.
+        form: what a line looks like.
+
+    Raises:
+        UsageError: the text is too long, or the form is `allows`, which names no images.
+    """
+    if form == "allows":
+        raise UsageError(f"{file}: an allow list says what may be pulled; name a list of images, or set another form:")
+    entries: list[ListEntry] = []
+    problems: list[ListProblem] = []
+    repeated: list[ListProblem] = []
+    first: dict[str, int] = {}
+    for line in list_lines(text, file):
+        if not line.content:
+            continue
+        try:
+            entry = parse_entry(line, form)
+        except UsageError as error:
+            problems.append(ListProblem(file, line.number, str(error)))
+            continue
+        earlier = first.setdefault(entry.text, line.number)
+        if earlier == line.number:
+            entries.append(entry)
+        else:
+            what = f"{entry.text} is listed at line {earlier} already; remove one of them"
+            repeated.append(ListProblem(file, line.number, what))
+    return ImageList(tuple(entries), tuple(problems), tuple(repeated))
+
+
+def parse_entry(line: ListLine, form: ListForm) -> ListEntry:
+    """Read what one line names.
+
+    Raises:
+        UsageError: it is not of this form; says what to write instead.
+    """
+    check_line(line.content)
+    if form == "patterns":
+        return _with_pattern(line)
+    reference = Reference.parse(line.content)
+    if form == "tags":
+        return ListEntry(line.number, reference)
+    if reference.tag is not None or reference.digest is not None:
+        raise UsageError(f"a list of form {form} has names alone; write {reference.name}")
+    return ListEntry(line.number, reference, rule=DAILY if form == "daily" else WEEKLY)
+
+
+def check_line(content: str) -> None:
+    """Refuse what no line of any form may have.
+
+    Raises:
+        UsageError: it is too long, or has a blank within.
+    """
+    if len(content) > MAX_LINE:
+        raise UsageError(f"{len(content)} characters are too many for a line; write at most {MAX_LINE}")
+    if len(content.split()) > 1:
+        raise UsageError("a blank stands between two words; write one image a line, and ` # ` before a comment")
+
+
+def _with_pattern(line: ListLine) -> ListEntry:
+    """Read `host/path[:regex]`: the first `:` after the last `/` parts them, so that a port is no regex."""
+    folder, slash, last = line.content.rpartition("/")
+    name, colon, pattern = last.partition(":")
+    if "@" in line.content:
+        raise UsageError("a list of form patterns has no digests; write the image into a list of form tags")
+    reference = Reference.parse(f"{folder}{slash}{name}")
+    if not colon:
+        return ListEntry(line.number, reference, rule=RELEASES)
+    if not pattern:
+        raise UsageError(f"nothing follows the colon; write {reference.name}, or a regular expression behind it")
+    return ListEntry(line.number, reference, pattern, TagRule(match=(f"/.*(?:{pattern}).*/",), prereleases=True))
