@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from mirrord.errors import ContentError
@@ -99,7 +99,9 @@ class Distribution:
         if ask.path in ("/v2/", "/v2"):
             return _json(200, {})
         if ask.path == "/v2/_catalog":
-            return _json(200, {"repositories": sorted({*self.content.manifests, *self.content.links})})
+            names = {*self.content.manifests, *self.content.links}
+            page, headers = self._page(ask, names, "/v2/_catalog")
+            return _json(200, {"repositories": page}, headers)
         if ask.path.startswith("/storage/"):
             return self._storage(ask)
         return refusal(404, "NAME_INVALID", "no such path")
@@ -216,14 +218,17 @@ class Distribution:
     def _tags(self, ask: Ask, name: str) -> Reply:
         if not self.content.knows(name):
             return refusal(404, "NAME_UNKNOWN", "repository name not known to registry")
+        page, headers = self._page(ask, self.content.tags.get(name, {}), f"/v2/{name}/tags/list")
+        return _json(200, {"name": name, "tags": page}, headers)
+
+    def _page(self, ask: Ask, names: Collection[str], path: str) -> tuple[list[str], dict[str, str]]:
+        """Return the names of the page that was asked for, and a link to the next one."""
         asked = int(ask.query["n"]) if ask.query.get("n", "").isdigit() else None
         size = min((n for n in (asked, self.page_size) if n is not None), default=None)
-        later = [tag for tag in sorted(self.content.tags.get(name, {})) if tag > ask.query.get("last", "")]
+        later = [name for name in sorted(names) if name > ask.query.get("last", "")]
         page = later[:size]
-        headers: dict[str, str] = {}
-        if page and len(page) < len(later):
-            headers["Link"] = f'</v2/{name}/tags/list?n={size}&last={page[-1]}>; rel="next"'
-        return _json(200, {"name": name, "tags": page}, headers)
+        more = page and len(page) < len(later)
+        return page, {"Link": f'<{path}?n={size}&last={page[-1]}>; rel="next"'} if more else {}
 
     def _referrers(self, name: str, digest: str) -> Reply:
         entries = []

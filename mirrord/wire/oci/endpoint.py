@@ -13,7 +13,7 @@ from mirrord.wire.http.message import HttpRequest, HttpResponse
 from mirrord.wire.number import whole
 from mirrord.wire.oci.profiles import Profile, profile_of
 from mirrord.wire.oci.reference import Reference
-from mirrord.wire.origin import check_url, joined
+from mirrord.wire.origin import joined
 from mirrord.wire.secret import redact
 from mirrord.wire.trust import redirect
 
@@ -93,20 +93,6 @@ class Endpoint:
                 error, f"{self.reference.name}: the Location of an upload that it started: {redact(location[:120])!a}"
             )
             raise
-
-    def page(self, answer: HttpResponse, target: str) -> str:
-        """Return the URL of the next page that a Link's target names, always at our own address.
-
-        A registry behind a proxy often knows itself by another name. Of an absolute target only path and query count,
-        as with skopeo, so that no link leads to another host.
-
-        Raises:
-            UntrustedError: it is no proper http(s) URL.
-        """
-        url = joined(answer.url, target)
-        check_url(url)
-        parts = urlsplit(url)
-        return f"{self.base}{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
 
 
 def header_digest(answer: HttpResponse) -> Digest | None:

@@ -13,10 +13,10 @@ from mirrord.errors import ContentError, MirrordError, MissingError, TooLargeErr
 from mirrord.testing import Registry, build_image, push
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
-from mirrord.wire.oci import tags as module
+from mirrord.wire.oci import paging as module
 from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.reference import Reference
-from mirrord.wire.oci.tags import next_link, read_tags
+from mirrord.wire.oci.paging import names_of, next_link
+from mirrord.wire.oci.reference import Reference, valid_tag
 
 
 @pytest.fixture
@@ -188,6 +188,6 @@ def test_malformed_links(header: str) -> None:
 @given(st.text() | st.from_regex(r"[<>;, \"=a-z/]{0,60}", fullmatch=True), st.binary())
 def test_reading_is_total(header: str, body: bytes) -> None:
     """Any header and any page is read, or refused by an error of ours."""
-    for read in (lambda: next_link(header, "list"), lambda: read_tags(body, "list")):
+    for read in (lambda: next_link(header, "list"), lambda: names_of(body, "tags", "list", valid_tag)):
         with contextlib.suppress(MirrordError):
             read()

@@ -1,0 +1,119 @@
+"""Lists that registries send in pages (distribution-spec, "Listing Tags"), and the links from page to page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from mirrord.errors import ContentError, TooLargeError
+from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import HttpRequest, HttpResponse
+from mirrord.wire.oci.document import read_object, sequence
+from mirrord.wire.offload import offload
+from mirrord.wire.origin import check_url, joined
+
+PAGE = 1000  # more is refused by ECR (go-containerregistry#681)
+PAGES = 1000
+MOST = 100_000  # names in one list
+PAGE_LIMIT = 8 * 1024 * 1024  # Google's registries ignore `n` and add a map of all manifests
+
+# Possessive throughout: a header costs one pass, whatever is in it.
+_PARAMETER = r""";\s*+([\w!#$&+.^`|~-]++)(?:\s*+=\s*+(?:"([^"]*+)"|([^\s",;]*+)))?+"""
+_LINK = re.compile(rf"\s*+<(?P<target>[^<>]*+)>(?P<parameters>(?:\s*+{_PARAMETER})*+)\s*+(?:,|\Z)")
+_PARAMETERS = re.compile(_PARAMETER)
+_ELSEWHERE = frozenset({"prev", "previous", "first", "last", "self"})  # what no registry means the next page by
+
+
+async def in_pages(
+    http: Http, first: HttpRequest, key: str, what: str, valid: Callable[[str], bool]
+) -> AsyncIterator[str]:
+    """Yield each valid name of a list once, in the registry's order, page by page.
+
+    Args:
+        http: how to get there.
+        first: the request for the list, without a query.
+        key: what the list is called in a page.
+        what: the list, for errors.
+        valid: whether a name can be requested; others are left out.
+
+    Raises:
+        UntrustedError: the link to the next page is not a proper URL.
+        ContentError: a page is not such a list, or the pages form a loop.
+        TooLargeError: a page, their number or that of the names is above its limit.
+    """
+    url: str | None = f"{first.url}?n={PAGE}"
+    visited: set[str] = set()
+    seen: set[str] = set()
+    while url is not None:
+        visited.add(url)
+        answer = await http.fetch(replace(first, url=url))
+        found = await offload(len(answer.body), names_of, answer.body, key, what, valid)
+        fresh = [name for name in dict.fromkeys(found) if name not in seen]
+        seen.update(fresh)
+        if len(seen) > MOST:
+            raise _too_many(key, what)
+        for name in fresh:
+            yield name
+        target = next_link(answer.headers.get("link", ""), what)
+        url = None if target is None else _page(first, answer, target)
+        if url in visited or (url is not None and found and not fresh):
+            raise ContentError(f"{what}: its pages form a loop")
+        if url is not None and len(visited) >= PAGES:
+            raise TooLargeError(f"{what}: more than {PAGES} pages")
+
+
+def names_of(body: bytes, key: str, what: str, valid: Callable[[str], bool]) -> list[str]:
+    """Return the valid names in the list `key` of one page. `null` is an empty page. Arguments, errors: `in_pages`."""
+    document = read_object(body, what)
+    if key not in document:
+        raise ContentError(f"{what}: the answer has no `{key}`; the host may not be a registry")
+    names = sequence(document[key], what)
+    if len(names) > MOST:
+        raise _too_many(key, what)
+    return [name for name in names if isinstance(name, str) and valid(name)]
+
+
+def _too_many(key: str, what: str) -> TooLargeError:
+    return TooLargeError(f"{what}: more than {MOST} {key}, which is the most; wanted ones can be named one by one")
+
+
+def _page(first: HttpRequest, answer: HttpResponse, target: str) -> str:
+    """Return the URL of the next page that a Link's target names, always at the address of the first.
+
+    A registry behind a proxy often knows itself by another name. Of an absolute target only path and query count,
+    as with skopeo, so that no link leads to another host.
+
+    Raises:
+        UntrustedError: it is no proper http(s) URL.
+    """
+    url = joined(answer.url, target)
+    check_url(url)
+    parts, base = urlsplit(url), urlsplit(first.url)
+    return f"{base.scheme}://{base.netloc}{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+
+
+def next_link(header: str, what: str) -> str | None:
+    """Return the target of the link to the next page (RFC 8288), or None on the last page.
+
+    That is the link with `rel="next"`, else the first one that does not say to be something else: there are registries
+    that leave `rel` out or write it their own way, and every other client follows what they send.
+
+    Raises:
+        ContentError: not a Link header. Taking it for the end would take a part for the whole list.
+    """
+    position, other = 0, None
+    while position < len(header):
+        link = _LINK.match(header, position)
+        if link is None:
+            raise ContentError(f"{what}: malformed Link header")
+        found = _PARAMETERS.findall(link["parameters"])
+        rels = (quoted or bare for name, quoted, bare in found if name.lower() == "rel")  # the first one counts
+        relations = set(next(rels, "").lower().split())
+        if "next" in relations:
+            return link["target"]
+        if other is None and not relations & _ELSEWHERE:
+            other = link["target"]
+        position = link.end()
+    return other
