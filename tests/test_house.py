@@ -24,6 +24,7 @@ LONGEST_MODULE, LONGEST_TEST_FILE, LONGEST_FUNCTION = 300, 500, 60
 DOORS = {
     "alembic": {"mirrord.record"},
     "aiohttp": {"mirrord.wire.http.lean", "mirrord.wire.http.exchange", "mirrord.wire.http.transport", "mirrord.serve"},
+    "re2": {"mirrord.patterns"},
     "httpx": {"mirrord.wire.api"},  # never on the way of content
     "git": {"mirrord.wire.git.version"},
     "idna": {"mirrord.wire.origin"},
@@ -188,7 +189,7 @@ def test_every_dependency_is_declared_and_pinned() -> None:
     """What has a door is a declared dependency with a version in constraints.txt, and no declared one is unused."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[<>=;\[ ]", entry)[0] for entry in project["dependencies"]}
-    called = {"yaml": "pyyaml", "git": "gitpython"}
+    called = {"yaml": "pyyaml", "git": "gitpython", "re2": "google-re2"}
     named = {called.get(name, name.replace("_", "-")) for name in DOORS}
     assert declared == named
     development = {re.split(r"[<>=;\[ ]", entry)[0] for entry in project["optional-dependencies"]["dev"]}
