@@ -208,7 +208,7 @@ class Daemon(Dispatcher):
         if any(entry.last_attempt and entry.last_attempt >= run.finished for entry in standing):
             return standing
         summary = await asyncio.to_thread(RunSummary.of, run)
-        return standings_after(self._board.known(run.mirror), summary.record)
+        return standings_after(self._board.known(run.mirror), summary)
 
     def _remember(self, standing: Sequence[Standing]) -> None:
         self._board.learn(standing)

@@ -75,7 +75,7 @@ class Standing:
     result: Result | None = None  # of the last run, or None
     code: str = ""  # error code of the last run, or "" after a success
     error: str = ""  # its message
-    items: int = 0  # items known to be present (for the mirror: at any of its targets)
+    items: int = 0  # items known to be present; for the mirror, those known by name at any of its targets
     last: LastRun | None = None  # the last run there; None for the mirror as a whole, and if unknown
     # of the mirror: what the last run skipped because it is wrong at the source
     problems: Noted = Noted()

@@ -148,7 +148,7 @@ class Rows:
             _put(link, tables.known, "mirror target item", known)
             failpoints.hit("record.receipts")
             _put(link, tables.names, "mirror target name", names)
-            _put(link, tables.standing, "mirror target", _advanced(link, record))
+            _put(link, tables.standing, "mirror target", _advanced(link, summary))
             _put(link, tables.last_run, "mirror target", last)
             _put(link, tables.noted, "mirror what", noted)
             runs = tables.runs
@@ -190,7 +190,7 @@ class Rows:
         found = []
         for row in self._read(_of(tables.standing, **of).order_by(*tables.standing.c["mirror", "target"])):
             key = (row["mirror"], row["target"])
-            more = {"items": items.get(key, 0), "last": last.get(key), **noted.get(key, {})}
+            more = {"items": max(items.get(key, 0), row["items"]), "last": last.get(key), **noted.get(key, {})}
             found.append(value_of(Standing, row, **more))
         return found
 
@@ -281,11 +281,11 @@ def _add(link: Connection, record: RunRecord) -> None:
         link.execute(insert(tables.run_targets), parts)
 
 
-def _advanced(link: Connection, record: RunRecord) -> Sequence[Mapping[str, Any]]:
+def _advanced(link: Connection, summary: RunSummary) -> Sequence[Mapping[str, Any]]:
     """Return the standings of a mirror and its targets after a run."""
-    found = link.execute(_of(tables.standing, mirror=record.mirror)).mappings()
+    found = link.execute(_of(tables.standing, mirror=summary.record.mirror)).mappings()
     before = {row["target"]: value_of(Standing, row) for row in found}
-    rows = map(row_of, standings_after(before, record))
+    rows = map(row_of, standings_after(before, summary))
     return [{column.name: row[column.name] for column in tables.standing.c} for row in rows]
 
 

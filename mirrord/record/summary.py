@@ -114,14 +114,25 @@ def _learned(run: Run) -> tuple[Mapping[tuple[str, str], LastSeen | None], Mappi
     return known, names
 
 
-def standings_after(before: Mapping[str, Standing], record: RunRecord) -> list[Standing]:
+def standings_after(before: Mapping[str, Standing], summary: RunSummary) -> list[Standing]:
     """Update the standings of a mirror ("") and of a run's targets; `before` is by target."""
+    record = summary.record
     parts: list[tuple[str, RunRecord | TargetRecord]] = [("", record)]
     parts += ((entry.target, entry) for entry in record.targets)
-    return [
-        advance(before.get(name, Standing(record.mirror, name)), part.result, record.finished, part.code, part.error)
-        for name, part in parts
-    ]
+    found = []
+    for name, part in parts:
+        standing = before.get(name, Standing(record.mirror, name))
+        items = _items(standing.items, part.result, summary.last.get(name))
+        after = advance(standing, part.result, record.finished, part.code, part.error)
+        found.append(replace(after, items=items))
+    return found
+
+
+def _items(before: int, result: Result, last: LastRun | None) -> int:
+    """Return the number of items at a target: as before, when the run was refused there or did not reach it."""
+    if last is None or not (result in _GOOD or last.done or last.kept or last.deleted):
+        return before
+    return last.done + last.kept
 
 
 def advance(standing: Standing, result: Result, at: datetime, code: str, error: str) -> Standing:

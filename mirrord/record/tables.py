@@ -20,7 +20,7 @@ from sqlalchemy import (  # noqa: TID251 - this is the door
 from mirrord.model.ledger import Settled
 from mirrord.model.run import Result
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The newest migration, which a record must have before it is used."""
 
 
@@ -76,6 +76,6 @@ names = _table("names", "mirror target name digest at stays beside created ahead
 publishes = _table("publishes", "mirror number")
 last_run = _table("last_run", "mirror target done deleted kept refused failed troubles")
 noted = _table("noted", "mirror what count first")
-standing = _table("standing", "mirror target last_success last_attempt failures result code error")
+standing = _table("standing", "mirror target last_success last_attempt failures result code error items")
 facts = _table("facts", "mirror name facts")
 ledger = _table("ledger", "id mirror target name place before after run at outcome")

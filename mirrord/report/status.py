@@ -211,7 +211,7 @@ def _fields(standing: Standing | None) -> dict[str, Any]:
         "last_attempt": standing.last_attempt,
         "consecutive_failures": standing.failures,
         "last_error": error,
-        "items": max(standing.items, last.done + last.kept if last else 0),
+        "items": standing.items,
         "last_run": last,
         "troubles": last.troubles if last else (),
     }

@@ -23,9 +23,10 @@ MIRROR = Mirror("crane", "image", SPEC, (Target("gitee", "image", "x", ImageTarg
 def shown(capsys: pytest.CaptureFixture[str], last: LastRun | None, error: str = "") -> Sequence[str]:
     """Return the lines about a mirror `crane` with one target `gitee`."""
     result, code = (Result.PARTIAL, "refused") if error else (Result.NOOP, "")
+    items = last.done + last.kept if last else 1
     standing = [
         Standing("crane", "", NOW, NOW, 0, result, code, error),
-        Standing("crane", "gitee", NOW, NOW, 0, result, code, error, 1, last),
+        Standing("crane", "gitee", NOW, NOW, 0, result, code, error, items, last),
     ]
     _show(Board(standing).status("1", NOW, [MIRROR], started=NOW))
     return capsys.readouterr().out.splitlines()

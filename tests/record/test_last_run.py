@@ -51,6 +51,44 @@ async def test_counts_and_words_of_the_last_run(kind: str, tmp_path: Path) -> No
     await store.close()
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "memory"])
+async def test_items_are_counted_until_a_run_learns_more(kind: str, tmp_path: Path) -> None:
+    """A run that is refused as a whole, or does not reach the target, leaves its number of items as it was."""
+    store = MemoryStore() if kind == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", NOW)
+    target = Target("gitee", "image", "x", ImageTarget())
+    mirror = Mirror("crane", "image", ImageSpec.model_validate({"from": {"repository": "a/b"}}), (target,))
+    blocked, unread, gone = step("refs", Action.REFUSE, "blocked"), step("refs"), step("refs/tags/v1", Action.DELETE)
+    few = step("refs", Action.KEEP, "7 refs are as upstream", 7)
+    for steps, receipts, count in (
+        ((KEPT,), (), 3221),
+        ((blocked,), (), 3221),
+        ((unread,), (Receipt(unread, Outcome.FAILED, "no connection", "unreachable"),), 3221),
+        ((unread,), (), 3221),  # interrupted
+        ((few, gone), (Receipt(gone, Outcome.DONE),), 7),
+        ((blocked,), (), 7),
+        ((gone,), (Receipt(gone, Outcome.DONE),), 0),
+    ):
+        await store.add_run(Run("crane", "git", "command", NOW, NOW, Plan("crane", "git", NOW, steps), receipts))
+        (found,) = Board(await store.standing()).status("1", NOW, [mirror]).mirrors
+        assert (found.items, found.targets[0].items) == (count, count), steps
+    await store.close()
+
+
+async def test_a_record_of_before_has_the_items_of_its_last_runs(tmp_path: Path) -> None:
+    """A database from before the number of items was recorded takes it from the last run at each target."""
+    path = tmp_path / "mirrord.db"
+    store = await SqliteStore.open(path, NOW)
+    await store.add_run(ended(KEPT))
+    await store.close()
+    age(path)
+    store = await SqliteStore.open(path, NOW)
+    refused = Plan("crane", "git", NOW, (step("refs", Action.REFUSE, "blocked"),))
+    for _ in range(2):
+        assert {entry.target: entry.items for entry in await store.standing()}["gitee"] == 3222
+        await store.add_run(Run("crane", "git", "command", NOW, NOW, refused))
+    await store.close()
+
+
 async def test_a_ref_is_named_once() -> None:
     """Words that begin with the item they are about are not told with its name before them once more."""
     store, bad = MemoryStore(), step("refs/heads/dev")

@@ -68,7 +68,7 @@ class MemoryStore:
                 known[key] = value
         self._names.setdefault(run.mirror, {}).update(summary.names)
         before = {target: standing for (mirror, target), standing in self._standing.items() if mirror == run.mirror}
-        for after in standings_after(before, record):
+        for after in standings_after(before, summary):
             more: dict[str, Any] = {} if after.target else dict(summary.noted)
             last = summary.last.get(after.target, after.last)
             self._standing[run.mirror, after.target] = replace(after, last=last, **more)
@@ -82,7 +82,7 @@ class MemoryStore:
         """See `Store.standing`."""
         self._usable()
         found = [entry for entry in sorted(self._standing.items()) if mirror in (None, entry[0][0])]
-        return [replace(entry, items=self._items(*key)) for key, entry in found]
+        return [replace(entry, items=max(entry.items, self._items(*key))) for key, entry in found]
 
     async def recall(self, mirror: str, name: str) -> Mapping[str, str]:
         """See `Facts.recall`."""
@@ -173,4 +173,5 @@ def age(file: Path, *lacks: str) -> None:
     with closing(sqlite3.connect(file)) as link, link:
         for table in ("alembic_version", "facts", "ledger", *lacks):
             link.execute(f"DROP TABLE {table}")
+        link.execute("ALTER TABLE standing DROP COLUMN items")
         link.execute("UPDATE schema SET version = 1")
