@@ -16,9 +16,9 @@ from mirrord.model.digest import Digest
 from mirrord.model.plan import Action, Step
 from mirrord.model.run import Outcome, Receipt, Result
 from mirrord.syncer.values import LOCAL, NoLedger
-from mirrord.syncers.image.transfer import naming
-from mirrord.syncers.image.transfer.naming import Naming
+from mirrord.syncers.image.transfer import waiting
 from mirrord.syncers.image.transfer.publishing import Names, Whole
+from mirrord.syncers.image.transfer.waiting import WaitingImages
 from mirrord.testing import build_image, push
 from mirrord.transfer.fanout import Delivery, Gate
 from mirrord.wire.oci import layout_writer
@@ -39,7 +39,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 @pytest.fixture(autouse=True)
 def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let only numbers decide."""
-    monkeypatch.setattr(naming, "SOON", 3600.0)
+    monkeypatch.setattr(waiting, "SOON", 3600.0)
 
 
 async def test_many_tags_are_written_down_a_few_times(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ async def test_many_tags_are_written_down_a_few_times(world: World, monkeypatch:
     assert run.result is Result.SUCCESS, run.receipts
     assert len(run.receipts) == len(run.plan.active if run.plan else ()) == 2 * TAGS
     final = (world.folder / "out" / "app" / INDEX).stat().st_size
-    assert sum(written) <= (naming.SHARE + 4) * final
+    assert sum(written) <= (waiting.SHARE + 4) * final
     assert sum(intents) == 2 * TAGS
     assert len(intents) <= 2 * 40  # 8 ln 120 is 38
     assert len(Layout.open(world.folder / "out" / "app").names()) == TAGS
@@ -128,7 +128,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.shelf = Shelf()
-        self.naming = Naming(cast("Any", self.shelf), NoLedger())
+        self.waiting = WaitingImages(cast("Any", self.shelf), NoLedger())
         self.receipts: list[Receipt] = []
         self.was: dict[str, str | None] = {}
 
@@ -146,18 +146,18 @@ class Desk:
         async def made() -> None:
             return None
 
-        await self.naming.add(Whole(manifest, step, made), receipt, Delivery(step, Gate(1, 0.0), self.receipts.append))
+        await self.waiting.add(Whole(manifest, step, made), receipt, Delivery(step, Gate(1, 0.0), self.receipts.append))
         return manifest
 
 
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
     made = Desk()
-    for number in range(naming.SHARE):  # the first ones need not wait
+    for number in range(waiting.SHARE):  # the first ones need not wait
         await made.add(f"early-{number}", f"early-{number}")
-    assert len(made.receipts) == naming.SHARE
+    assert len(made.receipts) == waiting.SHARE
     yield made
-    await made.naming.aclose()
+    await made.waiting.aclose()
 
 
 async def test_a_receipt_comes_with_the_name(desk: Desk) -> None:
@@ -165,14 +165,14 @@ async def test_a_receipt_comes_with_the_name(desk: Desk) -> None:
     await desk.add("one", "v1")
     assert "v1" not in desk.shelf.tags
     assert desk.receipts[-1].step.item != "one"
-    await desk.naming.settle()
+    await desk.waiting.settle()
     assert "v1" in desk.shelf.tags
     assert desk.receipts[-1].step.item == "one"
 
 
 async def test_nobody_waits_long(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """When nothing else comes for a while, the next tick sets what waits."""
-    monkeypatch.setattr(naming, "SOON", 0.01)
+    monkeypatch.setattr(waiting, "SOON", 0.01)
     told = asyncio.Event()
     await desk.add("one", "v1", told=told.set)
     async with asyncio.timeout(20):
@@ -184,11 +184,11 @@ async def test_one_that_fails_hurts_no_other(desk: Desk) -> None:
     """Of images that are named together the one that cannot be is told so; the others have their names."""
     broken = build_image(["linux/amd64"], layers=1, layer_size=10, seed="bad")
     desk.shelf.broken.add(broken.digest)
-    desk.naming._named = 80  # so many that three more wait
+    desk.waiting._named = 80  # so many that three more wait
     for seed in ("good", "bad", "fine"):
         await desk.add(seed, seed)
     desk.shelf.times.clear()
-    await desk.naming.settle()
+    await desk.waiting.settle()
     assert {one.step.item: one.outcome for one in desk.receipts[-3:]} == {
         "good": Outcome.DONE,
         "bad": Outcome.FAILED,
@@ -200,9 +200,9 @@ async def test_one_that_fails_hurts_no_other(desk: Desk) -> None:
 
 async def test_a_name_that_comes_twice_is_asked_for_twice(desk: Desk) -> None:
     """Two images for one name: what it stands for is looked at for each of them, and the later one has it."""
-    desk.naming._named = 80
+    desk.waiting._named = 80
     first = await desk.add("first", "main")
     second = await desk.add("second", "main")
-    await desk.naming.settle()
+    await desk.waiting.settle()
     assert desk.was == desk.was | {"first main": None, "second main": first.digest}
     assert desk.shelf.tags["main"].digest == second.digest

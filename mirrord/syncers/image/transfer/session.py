@@ -19,9 +19,9 @@ from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Services
 from mirrord.syncers.image.plan import ImageSource
 from mirrord.syncers.image.transfer.destinations import Collecting, Keeping, Streamed, send_blob
-from mirrord.syncers.image.transfer.naming import Naming
 from mirrord.syncers.image.transfer.publishing import Names, Whole, created_at_source, publish
 from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, read_manifest
+from mirrord.syncers.image.transfer.waiting import WaitingImages
 from mirrord.transfer.execute import failed
 from mirrord.transfer.fanout import Delivery, Workers, fan_out
 from mirrord.transfer.feed import feed
@@ -96,23 +96,23 @@ class ImageSession:
         self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(UPLOADS))
         self.read = 0  # content bytes from the source so far
         self._full: set[Keeping] = set()
-        self._namings: dict[str, Naming] = {}
+        self._waiting: dict[str, WaitingImages] = {}
         for name, destination in destinations.items():
             if isinstance(destination, Collecting) and not patience:  # who waits for others wants to flip with them
-                self._namings[name] = Naming(destination, services.ledger)
+                self._waiting[name] = WaitingImages(destination, services.ledger)
 
     def _count(self, count: int) -> None:
         self.read += count
 
     async def finish(self) -> None:
         """Complete the work that batches left to be done together."""
-        for naming in self._namings.values():
-            await naming.settle()
+        for images in self._waiting.values():
+            await images.settle()
 
     async def aclose(self) -> None:
         """Stop unneeded work."""
-        for naming in self._namings.values():
-            await naming.aclose()
+        for images in self._waiting.values():
+            await images.aclose()
         await self._once.aclose()
         for destination in self._full:
             await destination.discard()
@@ -148,8 +148,8 @@ class ImageSession:
                 raise
         await delivery.gate.ready()
         whole = Whole(manifest, step, partial(self._made, copy.source, manifest))
-        if naming := self._namings.get(step.target):
-            await naming.add(whole, partial(_receipt, step, copy.tally), delivery)
+        if images := self._waiting.get(step.target):
+            await images.add(whole, partial(_receipt, step, copy.tally), delivery)
             return None
         (names,) = await publish(copy.destination, [whole], self._services.ledger)
         return _receipt(step, copy.tally, names)

@@ -23,7 +23,7 @@ class _Waiting(NamedTuple):
     delivery: Delivery
 
 
-class Naming:
+class WaitingImages:
     """Images that wait for their names at one target; a normal end of the run calls `settle` once more."""
 
     def __init__(self, destination: Collecting, ledger: Ledger) -> None:
