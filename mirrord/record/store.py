@@ -17,7 +17,6 @@ from mirrord.model.history import RunRecord, Standing
 from mirrord.model.ledger import LedgerEntry
 from mirrord.model.memory import Memory
 from mirrord.model.run import Run
-from mirrord.record.sqlite import SqliteStore
 from mirrord.syncer.values import Facts
 
 KEEP: Final = 1000
@@ -86,6 +85,8 @@ async def open_store(url: str, now: datetime, relief: Callable[[], bool] = lambd
     found = urlsplit(url)
     if found.scheme != "sqlite" or found.netloc:
         raise ConfigError(f"{found.scheme}://{found.netloc}: not supported as a record; write sqlite:///PATH")
+    from mirrord.record.sqlite import SqliteStore  # noqa: PLC0415 - a copy has no record, and does not load this one
+
     return await SqliteStore.open(Path(unquote(found.path.removeprefix("/"), errors="surrogateescape")), now, relief)
 
 
