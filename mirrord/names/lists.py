@@ -20,6 +20,7 @@ from pathlib import PurePath
 from typing import Final, Literal, NamedTuple
 
 from mirrord.errors import UsageError
+from mirrord.patterns import compiled
 from mirrord.wire.oci.reference import Reference
 
 ListForm = Literal["tags", "patterns", "daily", "weekly", "allows"]
@@ -215,4 +216,5 @@ def _with_pattern(line: ListLine) -> ListEntry:
         return ListEntry(line.number, reference, rule=RELEASES)
     if not pattern:
         raise UsageError(f"nothing follows the colon; write {reference.name}, or a regular expression behind it")
+    compiled(pattern)  # by itself: inside of the rule a stray parenthesis would change what it means
     return ListEntry(line.number, reference, pattern, TagRule(match=(f"/.*(?:{pattern}).*/",), prereleases=True))

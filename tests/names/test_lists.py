@@ -22,6 +22,7 @@ from mirrord.names.lists import (
     form_of,
     parse_list,
 )
+from mirrord.patterns import compiled
 
 DIGEST = f"sha256:{'ab' * 32}"
 
@@ -137,6 +138,9 @@ def test_a_line_of_form_patterns(line: str, name: str, pattern: str | None) -> N
         (f"quay.io/a/b@{DIGEST}", "a list of form patterns has no digests"),
         ("quay.io/a/b:x/y", "not a repository"),
         ("https://hub.docker.com/_/redis", "write docker.io/library/redis"),
+        ("quay.io/a/b:v1)|(v2", "not a regular expression: 'v1)|(v2'"),
+        ("quay.io/a/b:(?=x)", "RE2 has no look-around and no backreferences"),
+        (f"quay.io/a/b:{'(a{1000}){1000}'}", "not a regular expression"),
     ],
 )
 def test_a_bad_line_of_form_patterns(line: str, what: str) -> None:
@@ -144,6 +148,25 @@ def test_a_bad_line_of_form_patterns(line: str, what: str) -> None:
     found = parse_list(line, "mirror.txt", "patterns")
     assert found.entries == ()
     assert what in str(found.problems[0])
+
+
+def test_a_pattern_that_never_ends_is_harmless() -> None:
+    """A regex that takes other engines exponential time is read and matched, in linear time (bad input 69)."""
+    (entry,) = parse_list("quay.io/a/b:(a+)+$", "mirror.txt", "patterns").entries
+    assert entry.rule is not None
+    assert not compiled(entry.rule.match[0].strip("/")).fullmatch("a" * 100_000 + "!")
+
+
+@pytest.mark.parametrize(
+    ("regex", "tag"), [("27", "1.27.0"), ("^1", "1.27.0"), ("0$", "1.27.0"), ("^1|^2", "2.0"), (r"\.0", "2.0-rc")]
+)
+def test_a_pattern_is_found_anywhere(regex: str, tag: str) -> None:
+    """The rule for the whole tag means what the regex means where it is searched."""
+    (entry,) = parse_list(f"quay.io/a/b:{regex}", "mirror.txt", "patterns").entries
+    assert entry.rule is not None
+    whole = compiled(entry.rule.match[0].strip("/"))
+    assert whole.fullmatch(tag)
+    assert not whole.fullmatch("v3-x")
 
 
 @pytest.mark.parametrize(

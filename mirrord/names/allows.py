@@ -1,0 +1,120 @@
+"""Allow lists of public mirrors: names of repositories, `prefix/*` for one more segment, `prefix/**` for any. Pure.
+
+A tag or a digest never matters: `ghcr.io/a/b` allows `ghcr.io/a/b@sha256:…`, too. `docker.io/*` means Docker Hub's
+official images, which people write without a namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from mirrord.errors import UsageError
+from mirrord.names.lists import ListLine, ListProblem, check_line, list_lines
+from mirrord.wire.host import HUB
+from mirrord.wire.oci.reference import Reference
+
+_ONE, _ANY = "/*", "/**"
+_SAMPLE: Final = "any"
+_OFFICIAL: Final = f"{HUB}/library/"
+
+
+@dataclass(frozen=True, slots=True)
+class AllowEntry:
+    """One line: a name, and perhaps a wildcard behind it."""
+
+    line: int
+    name: str  # `host/path`, or with a wildcard also `host`
+    wildcard: str = ""  # "", "/*" or "/**"
+
+    @property
+    def text(self) -> str:
+        """The line as `mirrord list fmt` writes it."""
+        return f"{self.name}{self.wildcard}"
+
+
+def unchanged(reference: Reference) -> Reference:
+    """Return a reference as it is: the aliases of who has none."""
+    return reference
+
+
+def parse_allow(line: ListLine, canonical: Callable[[Reference], Reference] = unchanged) -> AllowEntry:
+    """Read one line, with the names that aliases give to registries.
+
+    Raises:
+        UsageError: it is none; says what to write instead.
+    """
+    check_line(line.content)
+    wildcard = next((end for end in (_ANY, _ONE) if line.content.endswith(end)), "")
+    prefix = line.content.removesuffix(wildcard)
+    if "*" in prefix:
+        raise UsageError(f"a wildcard is the end of a line, and a registry stands before it; write {HUB}/library/*")
+    if not wildcard:
+        reference = canonical(Reference.parse(prefix))
+        if reference.tag is not None or reference.digest is not None:
+            raise UsageError(f"an allow list has names without tags; write {reference.name}")
+        return AllowEntry(line.number, reference.name)
+    sample = Reference.parse(f"{prefix}/{_SAMPLE}")
+    if sample.domain == HUB and _is_host(prefix):
+        return AllowEntry(line.number, HUB, wildcard)
+    return AllowEntry(line.number, canonical(sample).name.removesuffix(f"/{_SAMPLE}"), wildcard)
+
+
+def _is_host(prefix: str) -> bool:
+    return "/" not in prefix and "." in prefix
+
+
+class Coverage:
+    """The repositories that a set of entries allows."""
+
+    def __init__(self, entries: Iterable[AllowEntry]) -> None:
+        """Take them in any order; of equal ones the first counts."""
+        self._by_text: dict[str, AllowEntry] = {}
+        for entry in entries:
+            self._by_text.setdefault(entry.text, entry)
+
+    def allows(self, reference: Reference) -> bool:
+        """Whether one of the entries is for this repository."""
+        return self._of_name(reference.name) is not None or reference.name in self._by_text
+
+    def needless(self, entry: AllowEntry) -> AllowEntry | None:
+        """Return another entry that allows all that this one does, or None."""
+        first = self._by_text[entry.text]
+        if first is not entry:
+            return first
+        if not entry.wildcard:
+            return self._of_name(entry.name)
+        if entry.wildcard == _ONE and (found := self._by_text.get(f"{entry.name}{_ANY}")):
+            return found
+        return self._deeper(entry.name)
+
+    def _of_name(self, name: str) -> AllowEntry | None:
+        found = self._by_text.get(f"{name.rpartition('/')[0]}{_ONE}") or self._deeper(name)
+        return found or (self._by_text.get(f"{HUB}{_ONE}") if name.startswith(_OFFICIAL) and _short(name) else None)
+
+    def _deeper(self, name: str) -> AllowEntry | None:
+        """Return the entry for any depth below one of the folders of `name`."""
+        parts = name.split("/")
+        prefixes = ("/".join(parts[:count]) for count in range(1, len(parts)))
+        return next(filter(None, (self._by_text.get(f"{prefix}{_ANY}") for prefix in prefixes)), None)
+
+
+def _short(name: str) -> bool:
+    return name.count("/") == 2
+
+
+def parse_allows(text: str, file: str) -> tuple[tuple[AllowEntry, ...], tuple[ListProblem, ...]]:
+    """Read an allow list: its entries, and the problems of lines that were left out.
+
+    Raises:
+        UsageError: the text is too long.
+    """
+    entries: list[AllowEntry] = []
+    problems: list[ListProblem] = []
+    for line in list_lines(text, file):
+        try:
+            entries += [parse_allow(line)] if line.content else []
+        except UsageError as error:
+            problems.append(ListProblem(file, line.number, str(error)))
+    return tuple(entries), tuple(problems)
