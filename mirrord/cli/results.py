@@ -246,8 +246,9 @@ def _say_refused(plan: Plan, show: Show) -> None:
     lines = list(_alike(refused, plan, show, mark))
     shown = lines if show is Show.ALL else lines[:ROWS]
     for at, reason, same in shown:
-        items = _listed(list(dict.fromkeys(one.step.item for one in same)))
-        say(f"refused: {at}: {items}: {_text(reason.removeprefix('refused: '), show)}")
+        items = _listed(list(dict.fromkeys(one.step.item for one in same if not one.step.whole)))
+        about = f"refused at {at}: {items}: " if items else f"refused at {at}: "
+        say(f"{about}{_text(reason.removeprefix('refused: '), show)}")
     if more := sum(len(same) for _, _, same in lines[len(shown) :]):
         say(f"refused: and {more} more (-v shows all)")
 

@@ -48,6 +48,7 @@ class Step:
     confirmed: bool = False  # the target confirmed for this plan that it has the content under all names
     passing: bool = False  # asked again in each run, so not recorded
     count: int = 1  # number of items that it represents
+    whole: bool = False  # stands for all that the target has; sentences about it do not name `item`
 
     @property
     def active(self) -> bool:

@@ -87,9 +87,9 @@ def causes(receipts: Iterable[Receipt]) -> list[list[Receipt]]:
 
 
 def _about(step: Step, text: str, more: int = 0) -> str:
-    """Prefix a text with its item and the number of others, unless it begins with the item."""
+    """Prefix a text with its item and the number of others, unless it has the item or is about the whole target."""
     text = text.removeprefix(f"{step.item}: ")
-    return f"{step.item}{f' and {more} more' if more else ''}: {text}"
+    return text if step.whole else f"{step.item}{f' and {more} more' if more else ''}: {text}"
 
 
 def _learned(run: Run) -> tuple[Mapping[tuple[str, str], LastSeen | None], Mapping[tuple[str, str], NamedBuild]]:

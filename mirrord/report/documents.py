@@ -62,7 +62,7 @@ def run_document(run: Run) -> Document:
 
 
 def _step(document: Any) -> Document:
-    del document["named"]  # what is to be remembered is the record's business
+    del document["named"], document["whole"]  # for the record, and for sentences
     document["stays"].sort()
     found: Document = document
     return found

@@ -134,7 +134,7 @@ def test_quiet_is_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
     say_runs([run_of("git", [], []), bad], Show.FAILURES)
     _, _, row, *lines = capsys.readouterr().out.splitlines()
     assert row.split()[:2] == ["one", "item2"]
-    assert lines == ["refused: one: item3: not there", "missing: gone"]
+    assert lines == ["refused at one: item3: not there", "missing: gone"]
 
 
 def test_a_cause_is_one_whatever_ref_it_names(capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,8 +157,17 @@ def test_refusals_for_one_reason_are_one_line(capsys: pytest.CaptureFixture[str]
     steps = [replace(step(number, Action.REFUSE), reason=f"item{number}: gone") for number in range(1000)]
     say_run(run_of("helm", steps, []))
     assert capsys.readouterr().out.splitlines()[1:] == [
-        "refused: one: item0, item1, item2 and 997 more (-v shows all): gone"
+        "refused at one: item0, item1, item2 and 997 more (-v shows all): gone"
     ]
+
+
+def test_a_refusal_of_a_whole_target_names_the_target_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """The step that stands for all refs of a target has no name of its own to print: target and reason say all."""
+    steps = [replace(step(1, Action.REFUSE), target=target, whole=True) for target in ("gitee", "coding")]
+    say_run(run_of("git", [steps[0], replace(step(2), target="coding")], []))
+    assert capsys.readouterr().out.splitlines()[1:] == ["refused at gitee: not there"]
+    say_run(run_of("git", steps, []))
+    assert capsys.readouterr().out.splitlines()[1:] == ["refused at all targets: not there"]
 
 
 def test_a_cause_at_the_source_is_told_once_for_all_targets(capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,7 +179,7 @@ def test_a_cause_at_the_source_is_told_once_for_all_targets(capsys: pytest.Captu
         _, head, row, *_ = capsys.readouterr().out.splitlines()
         assert row[head.index("TARGET") : head.index("NAMES")].rstrip() == named
         say_run(run_of("git", steps, []))
-        assert capsys.readouterr().out.splitlines()[1] == f"refused: {named}: item1: not there"
+        assert capsys.readouterr().out.splitlines()[1] == f"refused at {named}: item1: not there"
         receipts = [Receipt(each, Outcome.FAILED, "item1: damaged") for each in steps[:-1]]
         receipts.append(Receipt(steps[-1], Outcome.FAILED, "other words"))
         active = [replace(each, action=Action.COPY) for each in steps]
@@ -231,7 +240,7 @@ def test_a_run_tells_its_problems(capsys: pytest.CaptureFixture[str]) -> None:
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.endswith(", 2 problems")
     assert lines[-5:] == [
-        "refused: one: item3: not there",
+        "refused at one: item3: not there",
         "missing: gone: is not there",
         "problem: odd 1.0.0: has no version",
         "problem: item2: no chart",

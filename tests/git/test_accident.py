@@ -208,7 +208,7 @@ def test_blocked() -> None:
     """A guard that speaks stops everything: one refusal a target, with its reason and the way on; `allow` goes on."""
     found = survey(refs(main="a", x="b"), Refs({}))
     (step,) = plan(mirror(), found).steps
-    assert (step.action, step.target, step.item) == (Action.REFUSE, "gitee", "refs")
+    assert (step.action, step.target, step.item, step.whole) == (Action.REFUSE, "gitee", "refs", True)
     assert step.reason.endswith("if this is intended, run `mirrord sync crane --allow`")
     steps = plan(mirror(allow=True), found).steps
     assert [step.action for step in steps] == [Action.DELETE, Action.DELETE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -105,13 +106,14 @@ async def test_what_was_refused_is_told_within_bounds(kind: str, tmp_path: Path)
     """Refusals of the plan and failures are counted all; twenty are told, each in one line of 600 characters."""
     store = MemoryStore() if kind == "memory" else await SqliteStore.open(tmp_path / "mirrord.db", NOW)
     bad = tuple(step(f"refs/tags/v{number}") for number in range(30))
-    steps = (step("refs", Action.REFUSE, "two\r\nlines\x85and\u2028more"), *bad, step("late"))
+    whole = replace(step("refs", Action.REFUSE, "two\r\nlines\x85and\u2028more"), whole=True)
+    steps = (whole, *bad, step("late"))
     receipts = tuple(Receipt(one, Outcome.FAILED, one.item + "x" * 1000, "server") for one in bad)
     await store.add_run(Run("crane", "git", "command", NOW, NOW, Plan("crane", "git", NOW, steps), receipts))
     last = {entry.target: entry.last for entry in await store.standing()}["gitee"]
     assert last is not None
     assert (last.done, last.kept, last.refused, last.failed) == (0, 0, 1, 30)
-    assert last.troubles[0] == "refs: two lines and more"
+    assert last.troubles[0] == "two lines and more"
     assert [len(text) for text in last.troubles[1:]] == [600] * 19
     await store.close()
 

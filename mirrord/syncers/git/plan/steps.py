@@ -260,7 +260,9 @@ def _short(name: str | None) -> str:
 
 def _everything(target: Target, action: Action, reason: str, digest: str, *, confirmed: bool = False) -> Step:
     group = GROUP if action is Action.COPY else ""
-    return Step(action, EVERYTHING, digest, target.name, (EVERYTHING,), reason, group=group, confirmed=confirmed)
+    return Step(
+        action, EVERYTHING, digest, target.name, (EVERYTHING,), reason, group=group, confirmed=confirmed, whole=True
+    )
 
 
 def _many(number: int) -> str:
