@@ -110,9 +110,13 @@ def _validated(
     problems = Problems()
     whole = join([_read(file, problems) for file in files], problems)
     settings = read_settings(whole.get("settings"), problems, environ)
+    before = problems.count()
     book = read_hosts(whole.get("hosts"), problems, environ)
+    whole_book = problems.count() == before
     targets = read_targets(whole.get("targets"), syncers, problems)
     mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems)
+    # Without a host that is left out, its mirrors would seem to lack its keys.
+    ignored = _ignored_keys(mirrors, syncers, book, problems) if whole_book else ()
     for lacking in problems.absent if complete else ():
         problems.add(*lacking)
     problems.settle()
@@ -122,26 +126,31 @@ def _validated(
         *unused_hosts(users, targets, whole.get("hosts"), problems),
         *unused_targets(mirrors, targets, problems),
     )
-    notices = (*passed_over, *unused, *_ignored_keys(mirrors, syncers, book))
+    notices = (*passed_over, *unused, *ignored)
     return Configuration(settings, book, mirrors, found, files, notices, tuple(absences(users, problems)))
 
 
-def _ignored_keys(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer], book: HostBook) -> tuple[str, ...]:
+def _ignored_keys(
+    mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer], book: HostBook, problems: Problems
+) -> tuple[str, ...]:
     """Ask the syncers about keys without effect; each is reported once, whatever the number of mirrors.
 
-    Raises:
-        ConfigError: mirrors and `hosts:` do not fit together; has every problem, as above.
+    Where mirrors and `hosts:` do not fit together, that is noted.
     """
     told: list[str] = []
-    problems: list[str] = []
+    wrong: dict[str, tuple[ConfigOrigin, str]] = {}  # by its key: mirrors that share a target have one problem there
     for mirror in mirrors:
         syncer = syncers[mirror.kind]
         try:
             told += syncer.ignored_keys(mirror, book) if syncer.ignored_keys else ()
         except ConfigError as error:
-            problems.append(str(error))
-    if problems:
-        raise ConfigError("\n".join(dict.fromkeys(problems)))
+            for what in error.problems:
+                origins = (target.origin for target in mirror.targets if what.startswith(f"{target.origin}: "))
+                origin = next(origins, mirror.origin)
+                bare = what.removeprefix(f"{origin}: ")
+                wrong.setdefault(bare.partition(": ")[0], (origin, bare))
+    for origin, bare in wrong.values():
+        problems.add_at(origin, bare)
     return tuple(dict.fromkeys(told))
 
 

@@ -101,4 +101,26 @@ mirrors:
     assert re.match(
         r".*a\.yaml:9: mirrors\.a\.from: http://git\.example/a\.git is not encrypted; write https://", source
     )
-    assert re.match(r".*a\.yaml:3: targets\.one\.to: http://there\.example/b\.git is not encrypted; ", target)
+    assert re.match(r".*a\.yaml:3: targets\.one\.to: http://there\.example/a\.git is not encrypted; ", target)
+
+
+def test_all_mistakes_are_told_in_the_order_of_the_file(tmp_path: Path) -> None:
+    """An address that `hosts:` does not allow stands among the other mistakes, by its line; a wrong host waits."""
+    text = """
+mirrors:
+  - {name: a, kind: git, from: "http://git.example/a.git", to: [there]}
+  - {name: b, kind: git, from: "https://git.example/b.git", to: [local], evry: 6h}
+targets:
+  there: {kind: git, to: "http://there.example/a.git"}
+settings: {parallel: many}
+"""
+    keys = ["mirrors.a.from", "mirrors.b.evry", "targets.there.to", "settings.parallel"]
+    with pytest.raises(ConfigError) as caught:
+        notices(tmp_path, text)
+    found = [re.match(r".*a\.yaml:(\d+): ([a-z.]+): ", problem) for problem in caught.value.problems]
+    assert [(one[1], one[2]) for one in found if one] == list(zip("3467", keys, strict=True))
+    with pytest.raises(ConfigError) as caught:
+        notices(tmp_path, f"{text}hosts: {{git.example: {{insecure: maybe}}}}")
+    (_, wrong, host) = caught.value.problems
+    assert "settings.parallel" in wrong
+    assert "hosts.git.example.insecure" in host

@@ -95,19 +95,19 @@ def hosts(mirror: Mirror) -> frozenset[str]:
 def ignored_keys(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
     """Return notices about keys that git and ssh cannot obey, and about addresses that may be slips.
 
-    Raises ConfigError.
+    Raises ConfigError with a problem for each address that `hosts:` does not allow.
     """
     addresses = {f"{mirror.origin}: mirrors.{mirror.name}.from": source_address(mirror)}
     for target in mirror.targets:
         if target.name != LOCAL:
             addresses[f"{target.origin}: targets.{target.name}.to"] = target_address(mirror, target)
-    warnings = []
+    warnings, problems = [], []
     for place, address in addresses.items():
         policy, where = book.policy(address.host), f"hosts.{address.host}"
         try:
             check(address, policy)
         except UntrustedError as error:
-            raise ConfigError(f"{place}: {error}") from error
+            problems.append(f"{place}: {error}")
         if address.relative and _PORT.match(address.path) and forge_of(address).name == "plain":
             port, _, path = address.path.partition("/")
             meant = f"ssh://{address.user}@{address.host}:{port}/{path}"
@@ -119,6 +119,8 @@ def ignored_keys(mirror: Mirror, book: HostBook) -> tuple[str, ...]:
         if policy.proxy is not None and address.scheme == "ssh":
             what = "has no effect on Git over ssh, which connects directly; write an https:// address"
             warnings.append(f"{where}.proxy: {what}")
+    if problems:
+        raise ConfigError(*problems)
     return tuple(warnings)
 
 
