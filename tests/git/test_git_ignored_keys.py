@@ -97,7 +97,7 @@ mirrors:
 """
     with pytest.raises(ConfigError) as caught:
         notices(tmp_path, text)
-    source, target = str(caught.value).splitlines()
+    target, source = str(caught.value).splitlines()  # in the order of the file
     assert re.match(
         r".*a\.yaml:9: mirrors\.a\.from: http://git\.example/a\.git is not encrypted; write https://", source
     )
