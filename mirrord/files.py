@@ -86,9 +86,14 @@ def settle(
 
 
 def write_durably(
-    place: Path, data: bytes, *, written: Callable[[], None] = nothing, named: Callable[[], None] = nothing
+    place: Path,
+    data: bytes,
+    *,
+    mode: int = 0o600,
+    written: Callable[[], None] = nothing,
+    named: Callable[[], None] = nothing,
 ) -> None:
-    """Replace a file of ours by `data` in one atomic step; see `settle`.
+    """Replace a file by `data` in one atomic step, see `settle`; `mode` has its permission bits.
 
     Raises:
         StorageError: the disk said no; the old content is still there and nothing is left beside it.
@@ -99,6 +104,7 @@ def write_durably(
         try:
             with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
                 file.write(data)
+                os.fchmod(file.fileno(), mode)
                 settle(file, fresh, place, written=written, named=named)
         except OSError:
             fresh.unlink(missing_ok=True)

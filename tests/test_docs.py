@@ -25,7 +25,7 @@ import yaml
 from pydantic import BaseModel
 
 from mirrord import errors
-from mirrord.cli.grammar import COMMANDS, PROGRAM
+from mirrord.cli.grammar import COMMANDS
 from mirrord.cli.results import mark
 from mirrord.config.check import known_keys
 from mirrord.config.load import read_folder
@@ -73,7 +73,7 @@ def first_column(text: str) -> set[str]:
 
 
 def command_table() -> str:
-    first = {name: (PROGRAM.commands[name].help or "").split("\n\n")[0] for name in COMMANDS}
+    first = {name: (COMMANDS[name].help or "").split("\n\n")[0] for name in COMMANDS}
     rows = [f"| `mirrord {name}` | {text} |" for name, text in first.items()]
     return "\n".join(["| command | |", "|---|---|", *rows]) + "\n"
 
@@ -113,7 +113,7 @@ def reference() -> str:
         "\n" + command_table().rstrip(),
     ]
     for name in COMMANDS:
-        command = PROGRAM.commands[name]
+        command = COMMANDS[name]
         parts += [f"\n## `{name}`", f"\n```text\n{usage(name, command)}\n```"]
         parts += [f"\n{paragraph}" for paragraph in paragraphs(command.help or "")]
         rows = list(parameters(command))
@@ -186,10 +186,11 @@ def commands(page: Path) -> Iterator[list[str]]:
 def test_commands_can_be_typed(page: Path) -> None:
     """Every command in a text exists, with these options, and its arguments are understood."""
     for words in commands(page):
-        if words in (["--version"], ["COMMAND", "--help"]) or words[1:] == []:
-            assert words[0] in ("--version", "COMMAND", *COMMANDS), words
+        if words in (["--version"], ["COMMAND"], ["COMMAND", "--help"]) or " ".join(words) in COMMANDS:
             continue
-        PROGRAM.commands[words[0]].make_context(words[0], words[1:])
+        name = next((name for name in (words[0], " ".join(words[:2])) if name in COMMANDS), "")
+        assert name, words
+        COMMANDS[name].make_context(name, words[len(name.split()) :])
 
 
 # Configuration

@@ -10,7 +10,7 @@ from importlib import import_module
 import pytest
 
 from mirrord import __version__
-from mirrord.cli.grammar import COMMANDS, PROGRAM
+from mirrord.cli.grammar import COMMANDS
 from tests.support.commands import Said
 
 Typed = Callable[..., Said]
@@ -24,7 +24,7 @@ def words(said: Said) -> str:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_teaches(typed: Typed, command: str) -> None:
     """Each command says what it does, shows an example that can be typed, and explains its exit codes."""
-    said = typed(command, "--help")
+    said = typed(*command.split(), "--help")
     assert said.status == 0
     assert f"Usage: mirrord {command}" in said.out
     assert re.search(r"exit code|exit codes|exits? with", words(said), re.IGNORECASE), said.out
@@ -112,10 +112,10 @@ def test_examples_keep_their_lines(typed: Typed) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_may_be_typed_is_what_is_carried_out(command: str) -> None:
     """The function of a command takes exactly what the grammar lets people type."""
-    word = command.replace("-", "_")
+    word = re.sub("[- ]", "_", command)
     function = getattr(import_module(f"mirrord.cli.{word}"), word)
     taken = inspect.signature(function).parameters
-    assert set(taken) == {parameter.name for parameter in PROGRAM.commands[command].params if parameter.expose_value}
+    assert set(taken) == {parameter.name for parameter in COMMANDS[command].params if parameter.expose_value}
     assert [name for name, one in taken.items() if one.default is not one.empty] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,13 +35,15 @@ def among(modules: list[str], *heavy: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], ["--bogus"], ["bogus"], *([name, "--help"] for name in COMMANDS)], ids=" ".join
+    "words",
+    [["--help"], ["--version"], ["--bogus"], ["bogus"], *([*name.split(), "--help"] for name in COMMANDS)],
+    ids=" ".join,
 )
 def test_help_loads_the_grammar_alone(words: list[str]) -> None:
     """Help, and what is said of a wrong word, need no client, no YAML, no models and no database, nor any command."""
     modules = loaded(f"from mirrord.cli import main; main({words})")
     assert among(modules, *_CLIENTS, *_READERS, *_STATE, *_DAEMON, *_OTHERS, "rich") == []
-    assert among(modules, *(f"mirrord.cli.{name.replace('-', '_')}" for name in COMMANDS)) == []
+    assert among(modules, *(f"mirrord.cli.{re.sub('[- ]', '_', name)}" for name in COMMANDS)) == []
     assert len([name for name in modules if name.startswith("mirrord")]) <= 16
 
 
@@ -53,7 +56,7 @@ def test_copy_loads_only_what_it_needs() -> None:
 
 def test_doubles_are_loaded_by_the_demonstration_only_when_it_runs() -> None:
     """The command line as a whole can be loaded without `mirrord.testing`."""
-    every = ", ".join(f"mirrord.cli.{name.replace('-', '_')}" for name in COMMANDS)
+    every = ", ".join(f"mirrord.cli.{re.sub('[- ]', '_', name)}" for name in COMMANDS)
     assert [name for name in loaded(f"import {every}") if name.startswith("mirrord.testing")] == []
 
 

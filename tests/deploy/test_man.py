@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.cli.grammar import COMMANDS, PROGRAM
+from mirrord.cli.grammar import COMMANDS
 
 PAGE = Path(__file__).parents[2] / "man/mirrord.1"
 SHOWN = {
@@ -30,7 +30,7 @@ def test_it_is_shown_without_a_warning(program: str) -> None:
     shown = re.sub(r".\x08|\x1b\[[0-9;]*m", "", done.stdout)
     for name in COMMANDS:
         assert f"mirrord {name}" in shown
-        for one in PROGRAM.commands[name].params:
+        for one in COMMANDS[name].params:
             if not getattr(one, "hidden", False) and one.param_type_name == "option":
                 assert [option for option in one.opts if option not in shown] == []
     assert "`" not in shown

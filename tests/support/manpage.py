@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mirrord import __version__
-from mirrord.cli.grammar import COMMANDS, EXIT_CODES, GROUPS, HELP, PROGRAM
+from mirrord.cli.grammar import COMMANDS, EXIT_CODES, GROUPS, HELP, PROGRAM, commands_of
 
 _DATE = "2026-11-27"  # of the last change, for the bottom of the page
 _CODE = re.compile(r"`([^`]*)`")
@@ -38,12 +38,15 @@ def _lines() -> Iterator[str]:
     yield from (".SH SYNOPSIS", r"\fBmirrord\fR \fICOMMAND\fR [\fIARGUMENTS\fR] [\fIOPTIONS\fR]")
     yield from (".SH DESCRIPTION", *_flowing(HELP))
     for title, group in GROUPS.items():
-        yield from (".PP", _text(f"{title}: ") + ", ".join(rf"\fB{_text(str(one.name))}\fR" for one in group) + ".")
+        yield from (
+            ".PP",
+            _text(f"{title}: ") + ", ".join(rf"\fB{_text(name)}\fR" for name, _ in commands_of(group)) + ".",
+        )
     yield from (".PP", *_flowing("`mirrord COMMAND --help` prints the same as this page for one command."))
     yield from (".SH OPTIONS", *_parameters(PROGRAM))
     yield ".SH COMMANDS"
     for name in COMMANDS:
-        yield from _command(name, PROGRAM.commands[name])
+        yield from _command(name, COMMANDS[name])
     yield ".SH EXIT STATUS"
     yield from _listed(dict(part.strip().split(" ", 1) for part in " ".join(EXIT_CODES.split()).split("·")))
     yield from (".SH ENVIRONMENT", *_listed(_ENVIRONMENT))

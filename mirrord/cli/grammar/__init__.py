@@ -23,7 +23,19 @@ GROUPS: Mapping[str, tuple[click.Command, ...]] = {
     "Looking": LOOKING,
     "Running": RUNNING,
 }
-COMMANDS: tuple[str, ...] = tuple(str(command.name) for group in GROUPS.values() for command in group)
+
+
+def commands_of(group: tuple[click.Command, ...]) -> Iterator[tuple[str, click.Command]]:
+    """Yield what may be typed with each command: `sync`, `list fmt`."""
+    for one in group:
+        if isinstance(one, click.Group):
+            yield from ((f"{one.name} {name}", below) for name, below in one.commands.items())
+        else:
+            yield str(one.name), one
+
+
+COMMANDS: Mapping[str, click.Command] = {name: one for group in GROUPS.values() for name, one in commands_of(group)}
+"""Every command by what is typed."""
 
 _WIDEST = 100  # columns: longer lines are hard to read
 HELP = "Keep copies of images, charts and Git repositories close to their users: read once, written to every target."
@@ -37,7 +49,7 @@ class _Program(click.Group):
     """The first page of the help: commands in their groups, exit codes at the end."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click hands it over
-        return list(COMMANDS)
+        return list(self.commands)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -60,8 +72,8 @@ class _Program(click.Group):
 
 def _lines(group: tuple[click.Command, ...], width: int) -> Iterator[tuple[str, str]]:
     """Yield each command, padded so that all groups have one second column, and the first paragraph of its help."""
-    for command in group:
-        yield str(command.name).ljust(width), " ".join(str(command.help).partition("\n\n")[0].split())
+    for name, command in commands_of(group):
+        yield name.ljust(width), " ".join(str(command.help).partition("\n\n")[0].split())
 
 
 PROGRAM = _Program(

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, command
+from mirrord.cli.grammar.words import CONFIG, JSON, command, flag
 
 _INIT = command(
     "init",
@@ -76,4 +76,46 @@ Exit code 0.
     ),
 )
 
-SETTING_UP: Final = (_INIT, _CHECK, _SCHEMA, _COMPLETION)
+_FILES = click.Argument(
+    ["files"],
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE...",
+    help="One or more lists of images.",
+)
+_FORM = click.Option(
+    ["--form"],
+    type=click.Choice(["tags", "patterns", "daily", "weekly", "allows"]),
+    metavar="FORM",
+    help="What a line is: `tags` (`image[:tag][@digest]`), `patterns` (`host/path[:regex]`), `daily` or `weekly` "
+    "(names), `allows` (names, `prefix/*`, `prefix/**`). Default: by the name of the file: `mirror*.txt` is "
+    "`patterns`, `*-daily.txt`, `*-weekly.txt` and `allows*.txt` are what they say, any other is `tags`.",
+)
+
+_FMT = command(
+    "list fmt",
+    """Sort files that list images, by bytes as `LC_ALL=C sort`, and write each image once, in its full spelling.
+
+`nginx` becomes `docker.io/library/nginx`, and `k8s.gcr.io` becomes `registry.k8s.io`. In an allow list, names that a
+wildcard covers are removed. A comment stays with the line below it. A comment at the top that has a blank line below it
+stays at the top. A file with a wrong line is not changed.
+
+  $ mirrord list fmt mirror.txt required-images.txt
+
+Exit code 0 when every file is formatted, 1 when a line is wrong, or with `--check` when a file would change, 64 when a
+file cannot be read as a list, 74 when it cannot be written.
+""",
+    _FILES,
+    _FORM,
+    flag("--check", "Change nothing; name the first line of each file that would change."),
+)
+
+_LIST = click.Group(
+    "list",
+    help="Format, check and make files that list images.",
+    commands=[_FMT],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SETTING_UP: Final = (_INIT, _CHECK, _SCHEMA, _LIST, _COMPLETION)

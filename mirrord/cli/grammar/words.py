@@ -41,6 +41,9 @@ NAMES: Final = click.Argument(
 )
 
 
+_TO_WORD: Final = str.maketrans("- ", "__")
+
+
 def flag(name: str, text: str, *short: str) -> click.Option:
     """Describe an option that is given or not."""
     return click.Option([name, *short], is_flag=True, help=text)
@@ -65,15 +68,15 @@ def command(name: str, text: str, *parameters: click.Parameter) -> click.Command
     """Describe a command that the function of its name in `mirrord.cli.<name>` carries out.
 
     Args:
-        name: as it is typed.
+        name: as it is typed; `list fmt` is the command `fmt` of the group `list`, and `mirrord.cli.list_fmt`.
         text: its help: paragraphs, the first of which is its line in lists; examples have two spaces before them, and
             stay as they are written.
         parameters: what may be typed after it; their names are those of the function's arguments.
     """
-    word = name.replace("-", "_")
+    word = name.translate(_TO_WORD)
     paragraphs = (f"\b\n{dedent(part)}" if part.startswith("  ") else part for part in text.split("\n\n"))
     return click.Command(
-        name,
+        name.rpartition(" ")[2],
         help="\n\n".join(paragraphs),
         params=list(parameters),
         callback=partial(_call, word),

@@ -1,0 +1,64 @@
+"""`mirrord list fmt`: the one way to write a list of images."""
+
+from __future__ import annotations
+
+import shlex
+import stat
+from itertools import zip_longest
+from pathlib import Path
+from typing import Final
+
+from mirrord.cli.console import note, say
+from mirrord.errors import ContentError, MissingError, TooLargeError, UsageError
+from mirrord.files import read_content, storage_errors, write_durably
+from mirrord.names.book import NameBook
+from mirrord.names.formatting import format_list
+from mirrord.names.lists import MAX_CHARACTERS, ListForm, form_of
+
+MOVED: Final = NameBook({"k8s.gcr.io": "registry.k8s.io"})
+"""Registries that have another name now."""
+_MAX_BYTES: Final = 4 * MAX_CHARACTERS  # what they take in UTF-8
+
+
+def read_list(file: Path) -> str:
+    """Return the text of a list.
+
+    Raises:
+        UsageError: it cannot be read, is too long, or is not UTF-8; names the line.
+    """
+    try:
+        return read_content(file, _MAX_BYTES).decode()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{file}:{line}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except (MissingError, ContentError, TooLargeError) as error:
+        raise UsageError(f"{error}; give a list of images") from error
+
+
+def list_fmt(files: tuple[Path, ...], *, form: ListForm | None, check: bool) -> int:
+    """Run the command and return its exit code."""
+    results = [_format(file, form or form_of(str(file)), check=check) for file in dict.fromkeys(files)]
+    return 0 if all(results) else 1
+
+
+def _format(file: Path, form: ListForm, *, check: bool) -> bool:
+    """Format one file, and return whether it is formatted now."""
+    before = read_list(file)
+    found = format_list(before, str(file), form, MOVED.canonical)
+    for problem in found.problems:
+        note(str(problem))
+    if found.problems:
+        return False
+    if found.text == before:
+        return True
+    if check:
+        pairs = enumerate(zip_longest(before.split("\n"), found.text.split("\n")), 1)
+        line = next((number for number, (old, new) in pairs if old != new), 1)
+        note(f"{file}:{line}: not formatted; run `mirrord list fmt {shlex.quote(str(file))}`")
+        return False
+    place = file.resolve()  # a link stays a link
+    with storage_errors(place):
+        mode = stat.S_IMODE(place.stat().st_mode)
+    write_durably(place, found.text.encode(), mode=mode)
+    say(f"{file}: formatted")
+    return True
