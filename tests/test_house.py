@@ -30,6 +30,7 @@ DOORS = {
     "idna": {"mirrord.wire.origin"},
     "yarl": {"mirrord.wire.http.transport"},
     "yaml": {
+        "mirrord.config.foreign",  # events only, no objects
         "mirrord.config.load",
         "mirrord.syncers.helm.upstream.yaml_events",
     },  # the latter sees events only, no objects

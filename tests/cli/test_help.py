@@ -11,6 +11,7 @@ import pytest
 
 from mirrord import __version__
 from mirrord.cli.grammar import COMMANDS
+from mirrord.cli.grammar.words import function_name
 from tests.support.commands import Said
 
 Typed = Callable[..., Said]
@@ -112,7 +113,7 @@ def test_examples_keep_their_lines(typed: Typed) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_may_be_typed_is_what_is_carried_out(command: str) -> None:
     """The function of a command takes exactly what the grammar lets people type."""
-    word = re.sub("[- ]", "_", command)
+    word = function_name(command)
     function = getattr(import_module(f"mirrord.cli.{word}"), word)
     taken = inspect.signature(function).parameters
     assert set(taken) == {parameter.name for parameter in COMMANDS[command].params if parameter.expose_value}

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, command, flag
+from mirrord.cli.grammar.words import CONFIG, JSON, command, flag, value
 
 _INIT = command(
     "init",
@@ -55,6 +55,52 @@ It has the keys of all installed kinds. Editors with a YAML language server use 
 
 Exit code 0.
 """,
+)
+
+_IMPORT = command(
+    "import",
+    """Write a configuration from that of another mirroring tool. Ask no host, and never overwrite a file.
+
+FILE is a regsync.yaml, the images or the logins of image-syncer, the YAML of `skopeo sync`, a dregsy.yaml, a workflow
+with hub-mirror-action, an ImageSetConfiguration or a mapping.txt of oc-mirror, or a list of images. The format is
+recognised by the content. Several files become one configuration.
+
+  $ mirrord import regsync.yaml --out conf.d/regsync.yaml
+  $ mirrord import --to registry.example.com/mirror --scoped sync.yaml
+
+What mirrord has no equivalent for is printed with file, line, key and reason, and is a comment in the output. Passwords
+are not copied: the output names environment variables, and the command lists them. Variables in addresses are
+replaced when they are set for this command.
+
+Exit code 0 when everything was converted, 2 when something was not, 1 when nothing was, 64 when the format is not
+known or an option is missing, 78 when a file cannot be read as YAML.
+""",
+    click.Argument(
+        ["files"],
+        metavar="FILE...",
+        nargs=-1,
+        required=True,
+        type=click.Path(path_type=Path),
+        help="Configurations of other tools.",
+    ),
+    click.Option(
+        ["--from", "form"],
+        type=click.Choice(
+            ["regsync", "image-syncer", "skopeo", "dregsy", "hub-mirror-action", "oc-mirror", "mapping", "list"]
+        ),
+        metavar="FORMAT",
+        help="Read the files as this format: regsync, image-syncer, skopeo, dregsy, hub-mirror-action, oc-mirror,"
+        " mapping or list. Default: recognised by the content.",
+    ),
+    click.Option(
+        ["--out", "-o"],
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write the configuration to this file, which must not exist. Default: standard output.",
+    ),
+    value("--to", "HOST/PATH", "Copy to this place; for skopeo, oc-mirror and lists, whose files do not say it."),
+    flag("--scoped", "With skopeo: keep host and path in the names at the target, as `skopeo sync --scoped` does."),
+    JSON,
 )
 
 _COMPLETION = command(
@@ -118,4 +164,4 @@ _LIST = click.Group(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-SETTING_UP: Final = (_INIT, _CHECK, _SCHEMA, _LIST, _COMPLETION)
+SETTING_UP: Final = (_INIT, _IMPORT, _CHECK, _SCHEMA, _LIST, _COMPLETION)

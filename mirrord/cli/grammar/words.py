@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, Final
@@ -64,6 +65,12 @@ VERBOSE: Final = flag("--verbose", "Print a line for each step, with full digest
 JSON: Final = flag("--json", "Print JSON for programs.")
 
 
+def function_name(name: str) -> str:
+    """Return the name of the function of a command, and of its module: `raw_url`, `list_fmt`, `import_`."""
+    word = name.translate(_TO_WORD)
+    return f"{word}_" if iskeyword(word) else word
+
+
 def command(name: str, text: str, *parameters: click.Parameter) -> click.Command:
     """Describe a command that the function of its name in `mirrord.cli.<name>` carries out.
 
@@ -73,7 +80,7 @@ def command(name: str, text: str, *parameters: click.Parameter) -> click.Command
             stay as they are written.
         parameters: what may be typed after it; their names are those of the function's arguments.
     """
-    word = name.translate(_TO_WORD)
+    word = function_name(name)
     paragraphs = (f"\b\n{dedent(part)}" if part.startswith("  ") else part for part in text.split("\n\n"))
     return click.Command(
         name.rpartition(" ")[2],

@@ -1,0 +1,174 @@
+"""Reads YAML and JSON that other programs take, with the line of each value: for `mirrord import`.
+
+The second door to YAML. What mirrord refuses in its own files is common in those of others, and is read here: anchors
+and aliases, merge keys (`<<`), tags, several documents, keys that are written twice (the last one counts, as for most
+programs). Scalars are kept as text, so that the key `on` is no flag. A file is bounded by its bytes, its depth, and
+the number of values that it has once aliases are resolved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import yaml  # noqa: TID251 - a door: events only, no objects
+
+from mirrord.errors import ConfigError
+
+MAX_FOREIGN_BYTES = 16 * 2**20
+MAX_VALUES = 1_000_000
+MAX_DEPTH = 64
+_NULLS = ("", "~", "null", "Null", "NULL")
+_MERGE = "<<"
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value and where it was written.
+
+    Attributes:
+        line: 1-based, of its key or its dash.
+        value: None for null; else text, a list, or a mapping in the order in which it was written.
+        size: the number of values in it, with aliases resolved.
+    """
+
+    line: int
+    value: str | tuple[Node, ...] | dict[str, Node] | None
+    size: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignText:
+    """The documents of a file, and its keys that were written twice: line and key."""
+
+    documents: tuple[Node, ...]
+    repeated: tuple[tuple[int, str], ...] = ()
+
+
+def parse_foreign(data: bytes, file: str) -> ForeignText:
+    """Read a file of another program.
+
+    Raises:
+        ConfigError: it is not UTF-8, not YAML, contains itself, or is too large or too deep; `file:line: what`, without
+            any text of the file, which may be a password.
+    """
+    text = decode(data, file)
+    reader = _Reader(text)
+    try:
+        documents = tuple(reader.documents())
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = min(mark.line, text.count("\n")) + 1 if mark else 1
+        raise ConfigError(f"{file}:{line}: is not YAML; correct it") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{file}:1: is not YAML; it has characters that YAML does not allow") from error
+    except _RefusedError as error:
+        raise ConfigError(f"{file}:{error.line}: {error}") from error
+    return ForeignText(documents, tuple(reader.repeated))
+
+
+def decode(data: bytes, file: str) -> str:
+    """Return the text of a file, without a byte order mark and without the `CR` of line ends.
+
+    Raises:
+        ConfigError: it is longer than 16 MiB, or is no text in UTF-8.
+    """
+    if len(data) > MAX_FOREIGN_BYTES:
+        raise ConfigError(f"{file}:1: is longer than {MAX_FOREIGN_BYTES // 2**20} MiB; split it")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{file}:{line}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    if "\0" in text:
+        raise ConfigError(f"{file}:{text.count(chr(10), 0, text.index(chr(0))) + 1}: is not text; name another file")
+    return text.replace("\r\n", "\n")
+
+
+class _RefusedError(ValueError):
+    """The file exceeds a bound; knows the line."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+class _Reader:
+    """Builds nodes from libyaml's events."""
+
+    def __init__(self, text: str) -> None:
+        self._events: Iterator[yaml.Event] = yaml.parse(text, Loader=_Loader)
+        self._anchors: dict[str | None, Node | None] = {}  # None while the value is being read
+        self.repeated: list[tuple[int, str]] = []
+
+    def documents(self) -> Iterator[Node]:
+        """Yield the documents of the file."""
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                self._anchors.clear()
+                yield self._node(next(self._events), 0)
+
+    def _node(self, event: yaml.Event, depth: int) -> Node:
+        line = _line(event)
+        if depth > MAX_DEPTH:
+            raise _RefusedError(line, f"is nested more than {MAX_DEPTH} levels deep")
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event.anchor, line)
+        anchor = getattr(event, "anchor", None)
+        if anchor is not None:
+            self._anchors[anchor] = None
+        node = self._value(event, line, depth)
+        if node.size > MAX_VALUES:
+            raise _RefusedError(line, f"has more than {MAX_VALUES} values once its aliases are resolved")
+        if anchor is not None:
+            self._anchors[anchor] = node
+        return node
+
+    def _alias(self, anchor: str | None, line: int) -> Node:
+        if anchor not in self._anchors:
+            raise _RefusedError(line, "has an alias of an anchor that is not defined before it")
+        found = self._anchors[anchor]
+        if found is None:
+            raise _RefusedError(line, "contains itself: an alias stands inside its own anchor")
+        return replace(found, line=line)
+
+    def _value(self, event: yaml.Event, line: int, depth: int) -> Node:
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(line, depth)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._list(line, depth)
+        assert isinstance(event, yaml.ScalarEvent)  # libyaml's grammar leaves nothing else
+        return Node(line, None if not event.style and event.value in _NULLS else str(event.value))
+
+    def _list(self, line: int, depth: int) -> Node:
+        found: list[Node] = []
+        size = 1
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            found.append(self._node(event, depth + 1))
+            size += found[-1].size
+        return Node(line, tuple(found), size)
+
+    def _mapping(self, line: int, depth: int) -> Node:
+        found: dict[str, Node] = {}
+        merged: dict[str, Node] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            key = self._node(event, depth + 1)
+            if isinstance(key.value, tuple | dict):
+                raise _RefusedError(key.line, "a key is a list or a mapping")
+            name = key.value or ""
+            value = self._node(next(self._events), depth + 1)
+            if name == _MERGE:
+                for one in value.value if isinstance(value.value, tuple) else (value,):
+                    merged = {**(one.value if isinstance(one.value, dict) else {}), **merged}
+                continue
+            if name in found:
+                self.repeated.append((key.line, name))
+            found[name] = replace(value, line=key.line)
+        whole = {**merged, **found}
+        return Node(line, whole, 1 + sum(one.size for one in whole.values()))
+
+
+def _line(event: yaml.Event) -> int:
+    assert event.start_mark is not None
+    return int(event.start_mark.line) + 1

@@ -1,0 +1,1 @@
+"""Turns configurations of other mirroring tools into a configuration of mirrord: one module a format. Pure."""

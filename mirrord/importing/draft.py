@@ -1,0 +1,176 @@
+"""Collects what is found in all files, and joins it to hosts, targets and mirrors that mirrord takes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from mirrord.errors import MirrordError
+from mirrord.importing.report import Report
+from mirrord.importing.values import ImageCopy, Keys, Options, OtherMirror, TagFilter
+from mirrord.model.origin import ConfigOrigin
+from mirrord.wire.oci.reference import Reference
+
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
+_NOT_IN_A_VARIABLE = re.compile(r"[^A-Z0-9]+")
+_LONGEST = 60
+_ONE_WRITER = "is written by another part already, and one mirror writes a repository"
+
+
+@dataclass(slots=True)
+class HostDraft:
+    """What is known of a host."""
+
+    origin: ConfigOrigin
+    keys: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Draft:
+    """Everything that was found."""
+
+    options: Options = field(default_factory=Options)
+    report: Report = field(default_factory=Report)
+    hosts: dict[str, HostDraft] = field(default_factory=dict)
+    copies: list[ImageCopy] = field(default_factory=list)
+    others: list[OtherMirror] = field(default_factory=list)
+
+    def host(self, name: str, origin: ConfigOrigin, keys: Keys) -> None:
+        """Add keys of a host; one that has another value already is reported."""
+        known = self.hosts.setdefault(name, HostDraft(origin))
+        for key, value in keys.items():
+            if known.keys.setdefault(key, value) != value:
+                self.report.lose(origin, f"{key} of {name}", f"differs from the one at {known.origin}, which is used")
+
+    def login(self, name: str, origin: ConfigOrigin, username: str, password: Keys) -> None:
+        """Add user name and password of a host."""
+        variable = password.get("env")
+        if isinstance(variable, str):
+            self.report.secrets.setdefault(variable, f"password of {username} at {name}")
+        self.host(name, origin, {"auth": {"username": username, "password": dict(password)}})
+
+    def reference(self, text: str, origin: ConfigOrigin, key: str) -> Reference | None:
+        """Read a reference; what is none is reported."""
+        try:
+            return Reference.parse(text)
+        except MirrordError as error:
+            self.report.lose(origin, key, str(error))
+            return None
+
+    def copy(self, copy: ImageCopy) -> None:
+        """Add a copy, joined with an earlier one between the same repositories."""
+        if copy.source.name == copy.target.name:
+            self.report.lose(copy.origin, copy.key, "copies a repository to itself")
+            return
+        for number, known in enumerate(self.copies):
+            if known.target.name == copy.target.name:
+                self._join(number, known, copy)
+                return
+        self.copies.append(copy)
+
+    def _join(self, number: int, known: ImageCopy, copy: ImageCopy) -> None:
+        rule = known.rule.united(copy.rule) if known.source == copy.source else None
+        if rule is None:
+            what = f"{copy.target.name} {_ONE_WRITER} ({known.origin}); give one of them another name at the target"
+            self.report.lose(copy.origin, copy.key, what)
+            return
+        if known.timing != copy.timing:
+            what = f"has another schedule than {known.origin}, which is used for both"
+            self.report.lose(copy.origin, copy.key, what)
+        self.copies[number] = replace(known, rule=rule)
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorDraft:
+    """A mirror as it is written, and where it comes from."""
+
+    origins: tuple[ConfigOrigin, ...]
+    keys: Keys
+
+
+@dataclass(slots=True)
+class Arranged:
+    """Targets and mirrors with their final names."""
+
+    targets: dict[str, tuple[ConfigOrigin, Keys]] = field(default_factory=dict)
+    mirrors: list[MirrorDraft] = field(default_factory=list)
+
+
+def arrange(draft: Draft) -> Arranged:
+    """Give everything its name, and make one mirror of copies of one repository to several places."""
+    arranged = Arranged()
+    names: set[str] = set()
+    for group, shared in _groups(draft.copies):
+        first = group[0]
+        targets = [_target(arranged, copy, shared) for copy in group]
+        keys: dict[str, object] = {
+            "name": _unique(_slug(shared), names),
+            "kind": "image",
+            "from": first.rule.source(first.source.name),
+            "to": targets,
+            "as": shared,
+            **first.timing,
+        }
+        arranged.mirrors.append(MirrorDraft(tuple(copy.origin for copy in group), keys))
+    for other in draft.others:
+        named = [_add(arranged, name, other.origin, keys) for name, keys in other.targets.items()]
+        keys = {"name": _unique(_slug(other.name), names), **other.keys, "to": named or ["local"]}
+        arranged.mirrors.append(MirrorDraft((other.origin,), keys))
+    return arranged
+
+
+def _groups(copies: list[ImageCopy]) -> list[tuple[list[ImageCopy], str]]:
+    """Return copies that one mirror can do, each with the end of the path that they have in common."""
+    groups: dict[tuple[str, TagFilter, str], list[list[ImageCopy]]] = {}
+    ordered: list[list[ImageCopy]] = []
+    for copy in copies:
+        alike = groups.setdefault((copy.source.name, copy.rule, repr(copy.timing)), [])
+        fits = next((group for group in alike if _common([*group, copy])), None)
+        if fits is None:
+            alike.append(fits := [])
+            ordered.append(fits)
+        fits.append(copy)
+    return [(group, _common(group)) for group in ordered]
+
+
+def _common(group: list[ImageCopy]) -> str:
+    """Return the segments that all paths end with; "" for none."""
+    paths = [copy.target.path.split("/")[::-1] for copy in group]
+    length = 0
+    while length < min(map(len, paths)) and len({path[length] for path in paths}) == 1:
+        length += 1
+    return "/".join(paths[0][:length][::-1])
+
+
+def _target(arranged: Arranged, copy: ImageCopy, shared: str) -> str:
+    """Return the name of the target below which a copy has the shared path."""
+    place = copy.target.name.removesuffix(f"/{shared}")
+    return _add(arranged, place, copy.origin, {"kind": "image", "to": place})
+
+
+def _add(arranged: Arranged, name: str, origin: ConfigOrigin, keys: Keys) -> str:
+    for known, (_, there) in arranged.targets.items():
+        if there == keys:
+            return known
+    free = _unique(_slug(name), {*arranged.targets, "local"})
+    arranged.targets[free] = (origin, keys)
+    return free
+
+
+def _slug(text: str) -> str:
+    """Return a text as the name of a mirror or target: its end is what tells names apart."""
+    return _NOT_IN_A_NAME.sub("-", text.lower()).strip("-")[-_LONGEST:].strip("-") or "mirror"
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """Return the name, or with the first number that makes it unique, and add it to those that are taken."""
+    free = name if name not in taken else next(f"{name[:55]}-{n}" for n in count(2) if f"{name[:55]}-{n}" not in taken)
+    taken.add(free)
+    return free
+
+
+def variable(text: str, what: str = "PASSWORD") -> str:
+    """Return the name of an environment variable for a secret of a host: `REGISTRY_CORP_EXAMPLE_5000_PASSWORD`."""
+    name = _NOT_IN_A_VARIABLE.sub("_", text.upper()).strip("_")
+    return f"{'HOST_' if not name[:1].isalpha() else ''}{name}_{what}"

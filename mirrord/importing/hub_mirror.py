@@ -1,0 +1,152 @@
+"""Workflows that use hub-mirror-action: Git repositories of one account that are pushed to another."""
+
+from __future__ import annotations
+
+from mirrord.config.foreign import Node
+from mirrord.importing import timing, variables
+from mirrord.importing.draft import Draft
+from mirrord.importing.section import Section
+from mirrord.importing.values import Keys, OtherMirror
+
+_ACTION = "yikun/hub-mirror-action"
+_HOSTS = {"github": "github.com", "gitee": "gitee.com", "gitlab": "gitlab.com", "gitcode": "gitcode.com"}
+_KNOWN = ("github", "gitee", "gitlab")  # values of `host:` of a target
+_ALL = "mirrord needs the names of the repositories; write them into static_list: api,web and import again"
+
+
+def fits(node: Node) -> bool:
+    """Whether a document is of this format."""
+    found = node.value if isinstance(node.value, dict) else {}
+    jobs = found.get("jobs", node).value
+    steps = [_value(job, "steps") for job in jobs.values()] if isinstance(jobs, dict) else []
+    return any(_ours(step) for each in steps if isinstance(each, tuple) for step in each)
+
+
+def _value(node: Node, key: str) -> object:
+    return node.value[key].value if isinstance(node.value, dict) and key in node.value else None
+
+
+def _ours(step: object) -> bool:
+    uses = _value(step, "uses") if isinstance(step, Node) else None
+    return isinstance(uses, str) and uses.lower().partition("@")[0].strip() == _ACTION
+
+
+def read(root: Section, draft: Draft) -> None:
+    """Add what a document has to the draft."""
+    root.ignore("name", "run-name", "permissions", "concurrency", "env", "defaults")
+    own = _schedule(root)
+    for _, job in root.section("jobs").named():
+        job.ignore("runs-on", "name", "timeout-minutes", "permissions", "concurrency", "env", "needs")
+        for key in ("if", "strategy"):
+            job.lose(key, "mirrord has no conditions and no matrix; write a mirror for each")
+        for step in job.sections("steps"):
+            if _ours(step.node):
+                step.ignore("uses", "name", "id")
+                _step(step.section("with"), own, draft)
+                step.lose("if", "mirrord has no conditions")
+                step.end()
+            else:
+                step.tell("", "is a step of another kind, and was skipped")
+        job.end()
+    root.end()
+
+
+def _schedule(root: Section) -> Keys:
+    """Return the schedule of `on:`; one mirror has one."""
+    triggers = root.section("on") if isinstance(root.values.get("on", root.node).value, dict) else None
+    if triggers is None:
+        root.ignore("on")
+        return {}
+    triggers.ignore("workflow_dispatch")
+    found: Keys = {}
+    for number, entry in enumerate(triggers.sections("schedule")):
+        cron = entry.text("cron")
+        if number:
+            entry.lose("cron", "a mirror has one schedule; join them in one line, or write every:")
+            continue
+        try:
+            found = timing.schedule(cron)
+        except ValueError as error:
+            entry.lose("cron", str(error))
+    triggers.end("mirrord runs at its schedule, and by mirrord sync; nothing else starts a run")
+    return found
+
+
+def _step(options: Section, own: Keys, draft: Draft) -> None:
+    source, target = (_place(options, side) for side in ("src", "dst"))
+    token = options.text("dst_token")
+    static = _names(options, "static_list")
+    black, white = _names(options, "black_list"), _names(options, "white_list")
+    mappings = dict(pair.split("=>", 1) for pair in _names(options, "mappings") if "=>" in pair)
+    forced = options.flag("force_update")
+    keep_lfs = options.flag("lfs")
+    options.ignore(
+        "cache_path", "debug", "api_timeout", "clone_style", "account_type", "src_account_type", "dst_account_type"
+    )
+    options.lose(
+        "timeout", "is for one command of git; mirrord ends a run at its deadline:, and a transfer when it stalls"
+    )
+    options.lose(
+        "src_token", "mirrord reads with the auth: of the host; write it if the repositories are private", unless=()
+    )
+    for key in ("src_endpoint", "dst_endpoint"):
+        options.lose(key, "write the address of the server into from and to")
+    _differences(options, token, forced=forced)
+    options.end()
+    names = [name for name in static if name not in black and (not white or name in white)]
+    if not static:
+        options.lose("src", _ALL, unless=())
+    elif source and target:
+        where = _target(options, target, token, draft)
+        extra: Keys = {} if keep_lfs else {"lfs": False}
+        for name in names:
+            called = mappings.get(name, name)
+            address = f"https://{source[1]}/{source[2]}/{name}.git"
+            keys = {"kind": "git", "from": address, "as": called, **extra, **own}
+            draft.others.append(OtherMirror(options.origin("static_list"), called, keys, where))
+
+
+def _differences(options: Section, token: str, *, forced: bool) -> None:
+    if not forced:
+        what = (
+            "without it, hub-mirror-action fails on a branch that was rewritten; mirrord follows it, and keeps a backup"
+        )
+        options.tell("force_update", what)
+    options.tell(
+        "dst",
+        "branches that upstream deleted are deleted, as before; mirrord keeps a backup, and stops at a great loss",
+    )
+    if token:
+        options.ignore("dst_key")
+        if options.values.get("dst_key"):
+            options.tell("dst_key", "is not needed: mirrord pushes over HTTPS, with dst_token")
+    else:
+        options.lose("dst_key", "mirrord takes a file; write the key to one, and ssh_key: FILE for the host of dst")
+
+
+def _place(options: Section, key: str) -> tuple[str, str, str] | None:
+    """Return the kind of host, its name, and the account."""
+    kind, slash, account = options.text(key).partition("/")
+    if not slash or kind not in _HOSTS or "$" in account or not account.strip("/"):
+        options.lose(key, f"is not HOST/ACCOUNT with one of {', '.join(_HOSTS)}, and without variables", unless=())
+        return None
+    return kind, _HOSTS[kind], account.strip("/")
+
+
+def _names(options: Section, key: str) -> list[str]:
+    return [name.strip() for name in options.text(key).replace("\n", ",").split(",") if name.strip()]
+
+
+def _target(options: Section, place: tuple[str, str, str], token: str, draft: Draft) -> dict[str, Keys]:
+    kind, host, account = place
+    if token:
+        password = variables.password_keys(token, host, variables.WORKFLOW)
+        draft.login(host, options.origin("dst_token"), account, password)
+        options.tell(
+            "dst_token", f"the user name at {host} is taken from dst; correct it if the token is of another user"
+        )
+        address = f"https://{host}/{account}/{{name}}.git"
+    else:
+        address = f"git@{host}:{account}/{{name}}.git"
+    known: Keys = {"host": kind} if kind in _KNOWN else {}
+    return {f"{kind}-{account}": {"kind": "git", "to": address, **known}}

@@ -1,0 +1,65 @@
+"""List files, which mirrord reads as they are, and the mapping.txt of oc-mirror."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mirrord.errors import MirrordError
+from mirrord.importing.draft import Draft
+from mirrord.importing.oc_mirror import is_mapping, read_mapping
+from mirrord.importing.values import Keys, OtherMirror
+from mirrord.model.origin import ConfigOrigin
+from mirrord.names.lists import ListForm, form_of, list_lines, parse_list
+
+_REGEX = frozenset("*+?()[]^$|\\")
+
+
+def lines_of(text: str, file: str) -> list[tuple[int, str]]:
+    """Return the lines that are not comments, with their numbers.
+
+    Raises:
+        UsageError: the text is too long.
+    """
+    return [(line.number, line.content) for line in list_lines(text, file) if line.content]
+
+
+def fits(text: str, file: str) -> bool:
+    """Whether a text is a list: one word a line, each with the name of an image in it."""
+    try:
+        lines = [line for _, line in lines_of(text, file)]
+    except MirrordError:
+        return False
+    words = all(line[:1].isalnum() and not line.endswith(":") and len(line.split()) == 1 for line in lines)
+    return bool(lines) and words and any("/" in line or ":" in line for line in lines)
+
+
+def fits_mapping(text: str, file: str) -> bool:
+    """Whether a text is a mapping.txt."""
+    return fits(text, file) and is_mapping([line for _, line in lines_of(text, file)])
+
+
+def read(text: str, file: str, draft: Draft) -> None:
+    """Add a list to the draft as it is; lines that mirrord cannot read are reported."""
+    form = _form(text, file)
+    for problem in parse_list(text, file, form).problems:
+        draft.report.lose(ConfigOrigin(problem.file, problem.line), "", problem.what)
+    origin = ConfigOrigin(file, 1)
+    named: Keys = {} if form == form_of(file) else {"form": form}
+    keys = {"kind": "image", "from": {"list": str(Path(file).absolute()), **named}}
+    to = draft.options.to
+    where = {f"{to}-list": {"kind": "image", "to": to}} if to else {}
+    if not to:
+        draft.report.tell(origin, "", "without --to HOST/PATH the images go to the store of mirrord, which serves them")
+    draft.others.append(OtherMirror(origin, Path(file).stem, keys, where))
+
+
+def _form(text: str, file: str) -> ListForm:
+    """Return the form that the name of the file says, or that of patterns, when there are some."""
+    form = form_of(file)
+    last = [line.rpartition("/")[2].partition(":")[2] for _, line in lines_of(text, file)]
+    return "patterns" if form == "tags" and any(_REGEX & set(tag) for tag in last) else form
+
+
+def read_pairs(text: str, file: str, draft: Draft) -> None:
+    """Add the images of a mapping.txt to the draft."""
+    read_mapping(lines_of(text, file), file, draft)

@@ -1,0 +1,233 @@
+"""regsync of regclient: `regsync.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mirrord.config.foreign import Node
+from mirrord.config.hosts import host_key
+from mirrord.errors import MirrordError
+from mirrord.importing import regexes, timing, variables
+from mirrord.importing.draft import Draft
+from mirrord.importing.ranges import loose
+from mirrord.importing.section import Section
+from mirrord.importing.values import ALL, ImageCopy, Keys, OtherMirror, TagFilter
+from mirrord.wire.oci.reference import Reference
+
+_DEFAULTS = {
+    "backup": "mirrord does not back up a tag before it moves it",
+    "ratelimit": "mirrord waits when a registry limits the rate, and has no reserve",
+    "digestTags": "mirrord does not look for sha256-… tags; add them to `match` as /sha256-.*/",
+    "referrers": "mirrord does not copy referrers",
+    "referrerFilters": "mirrord does not copy referrers",
+    "referrerSource": "mirrord does not copy referrers",
+    "referrerTarget": "mirrord does not copy referrers",
+    "referrerSlow": "mirrord does not copy referrers",
+    "includeExternal": "mirrord does not copy layers that have URLs of their own",
+    "mediaTypes": "mirrord copies images and artifacts of every media type",
+    "hooks": "mirrord starts no programs",
+}
+_PLATFORMS = "mirrord copies all platforms of an image"
+_HOST = {
+    "token": "mirrord takes a user name and a password; write an identity token as password of the user <token>",
+    "regcert": "mirrord takes a file; write the certificate to one, and ca: FILE",
+    "clientCert": "mirrord takes a file; write the certificate to one, and certificate: FILE",
+    "clientKey": "mirrord takes a file; write the key to one, and key: FILE",
+    "hostname": "mirrord connects to the host that the reference names",
+    "pathPrefix": "mirrord has no prefix for a host; write it in from and to",
+    "mirrors": "mirrord reads from the host that the reference names",
+    "reqPerSec": "mirrord limits how many requests run at a time, not how many a second",
+    "credHelper": "mirrord uses the helpers of docker's config.json; name it there",
+    "credExpire": "mirrord uses the helpers of docker's config.json",
+    "credHost": "mirrord uses one credential for a host",
+}
+_TYPES = ("registry", "repository", "image")
+
+
+def fits(node: Node) -> bool:
+    """Whether a document is of this format."""
+    found = node.value if isinstance(node.value, dict) else {}
+    steps = found.get("sync", node).value
+    return isinstance(steps, tuple) and all(
+        isinstance(step.value, dict) and "source" in step.value and "type" in step.value for step in steps
+    )
+
+
+def read(root: Section, draft: Draft) -> None:
+    """Add what a document has to the draft."""
+    root.lose("version", "is a version that mirrord import does not know", unless=("", "1"))
+    for creds in root.sections("creds"):
+        _creds(creds, draft)
+    defaults = root.section("defaults")
+    for key, why in _DEFAULTS.items():
+        defaults.lose(key, why)
+    defaults.ignore("fastCheck", "forceRecursive", "blobLimit", "cacheCount", "cacheTime", "userAgent")
+    defaults.lose("skipDockerConfig", "mirrord uses docker's config.json for hosts without auth")
+    defaults.lose(
+        "parallel",
+        "has no equivalent; settings.parallel counts mirrors, hosts.HOST.requests requests",
+        unless=("", "0", "1"),
+    )
+    usual = _timing(defaults)
+    for step in root.sections("sync"):
+        _step(step, usual, draft)
+    defaults.end()
+    root.end()
+
+
+def _creds(creds: Section, draft: Draft) -> None:
+    try:
+        host = host_key(variables.expanded(creds.text("registry"), variables.TEMPLATE, draft.options.environ))
+    except ValueError as error:
+        creds.lose("registry", str(error), unless=())
+        return
+    variables.add_login(creds, ("user", "pass"), host, variables.TEMPLATE, draft)
+    tls = creds.text("tls")
+    if tls == "insecure":
+        creds.lose("tls", "mirrord always checks certificates; write ca: FILE for the host")
+    requests = creds.text("reqConcurrent")
+    keys: dict[str, object] = {"insecure": True} if tls == "disabled" else {}
+    if requests.isdecimal() and 1 <= int(requests) <= 256:
+        keys["requests"] = int(requests)
+    if keys:
+        draft.host(host, creds.origin(), keys)
+    for key, why in _HOST.items():
+        creds.lose(key, why)
+    creds.ignore("priority", "repoAuth", "blobChunk", "blobMax", "api", "apiOpts")
+    creds.end()
+
+
+def _timing(section: Section) -> Keys:
+    cron, pause = section.text("schedule"), section.text("interval")
+    key = "schedule" if cron else "interval"
+    try:
+        if cron:
+            section.tell(
+                key, "regsync keeps to the time zone of its machine, mirrord to UTC unless timezone: is written"
+            )
+            return timing.schedule(cron)
+        return timing.interval(pause) if pause and pause != "0" else {}
+    except ValueError as error:
+        section.lose(key, str(error))
+        return {}
+
+
+def _step(step: Section, usual: Keys, draft: Draft) -> None:
+    for key, why in {**_DEFAULTS, "platform": _PLATFORMS, "platforms": _PLATFORMS}.items():
+        step.lose(key, why)
+    step.ignore("fastCheck", "forceRecursive")
+    kind = step.text("type")
+    own = _timing(step) if step.text("schedule") or step.text("interval") else usual
+    rule = _rule(step)
+    places = [_expanded(step, key, draft) for key in ("source", "target")]
+    if kind not in _TYPES:
+        step.lose("type", f"is none of {', '.join(_TYPES)}", unless=())
+    elif all(places) and rule:
+        convert = _registry if kind == "registry" else _images
+        convert(step, places, rule, own, draft)
+    step.ignore("repos")
+    step.end()
+
+
+def _expanded(step: Section, key: str, draft: Draft) -> str:
+    """Return the source or the target, "" when it cannot be used."""
+    try:
+        text = variables.expanded(step.text(key), variables.TEMPLATE, draft.options.environ)
+    except ValueError as error:
+        step.lose(key, str(error))
+        return ""
+    if "{{" in text:
+        step.lose(key, "has a template that mirrord import does not read; write its result")
+    elif text.startswith("ocidir://"):
+        step.lose(key, "is an OCI layout; write from: {layout: DIR}, or a target with to: oci:DIR")
+    else:
+        return text
+    return ""
+
+
+def _images(step: Section, places: Sequence[str], rule: TagFilter, own: Keys, draft: Draft) -> None:
+    found = zip(("source", "target"), places, strict=True)
+    source, target = (draft.reference(text, step.origin(key), step.path(key)) for key, text in found)
+    if source is None or target is None:
+        return
+    if step.text("type") == "image":
+        rule = single(source, target.tag)
+    elif source.tag or source.digest or target.tag:
+        step.tell("source", "regsync ignores the tag of a repository, and so does the import")
+    bare = [Reference(one.domain, one.path) for one in (source, target)]
+    draft.copy(ImageCopy(step.origin(), step.key, bare[0], bare[1], rule, own))
+
+
+def single(source: Reference, tag: str | None) -> TagFilter:
+    """Return the rule for one image that gets `tag` at the target, or the one that it has."""
+    name = tag or source.tag or ("" if source.digest else "latest")
+    if source.digest:
+        return TagFilter(digest=str(source.digest), named=name)
+    return TagFilter((source.tag or "latest",), named="" if name == (source.tag or "latest") else name)
+
+
+def _registry(step: Section, places: Sequence[str], rule: TagFilter, own: Keys, draft: Draft) -> None:
+    source, target = places
+    repos = step.section("repos")
+    try:
+        repositories = [glob for text in repos.texts("allow") for glob in regexes.globs(text)]
+    except ValueError as error:
+        repos.lose("allow", f"{error}; so this part was left out")
+        return
+    if repos.texts("deny"):
+        repos.lose(
+            "deny", "mirrord cannot leave repositories out, so this part was left out; list those that are wanted"
+        )
+        return
+    repos.end()
+    origin = {"registry": source, "repositories": repositories or ["*"], "tags": rule.source("")["tags"]}
+    where = {f"{target}-repositories": {"kind": "image", "to": target, "naming": "{path}"}}
+    draft.others.append(OtherMirror(step.origin(), source, {"kind": "image", "from": origin, **own}, where))
+
+
+def _rule(step: Section) -> TagFilter | None:
+    """Return the rule of `tags` and `tagSets`, or None when it has no equivalent."""
+    sets = [step.section("tags"), *step.sections("tagSets")]
+    rules = [rule for one in sets if one.values and (rule := _tags(one)) is not None]
+    if any(one.values for one in sets) and len(rules) < sum(bool(one.values) for one in sets):
+        return None
+    whole = rules[0] if rules else TagFilter(ALL)
+    for rule in rules[1:]:
+        united = whole.united(rule)
+        if united is None:
+            step.lose(
+                "tagSets", "mirrord cannot join filters that have deny or semverRange; write a repository for each"
+            )
+            return None
+        whole = united
+    return whole
+
+
+def _tags(tags: Section) -> TagFilter | None:
+    found: dict[str, tuple[str, ...]] = {}
+    for key in ("allow", "deny"):
+        patterns = tags.texts(key)
+        for text in patterns:
+            if regexes.split(text):
+                what = "means ^{0}$ without a group, so that ^ and $ belong to its first and last part; kept so"
+                tags.tell(key, f"{text[:60]!r} {what.format(text[:60])}")
+        try:
+            found[key] = tuple(regexes.framed(text) for text in patterns)
+        except ValueError as error:
+            tags.lose(key, str(error))
+            return None
+    match, versions = found["allow"], ""
+    try:
+        if ranges := tags.texts("semverRange"):
+            versions = " || ".join(map(loose, ranges))
+            tags.tell(
+                "semverRange",
+                "regsync takes pre-releases and any suffix for a version in the range; so does the import",
+            )
+    except (ValueError, MirrordError) as error:
+        tags.lose("semverRange", str(error))
+        return None
+    tags.end()
+    if not (match or found["deny"] or versions):
+        return TagFilter(ALL)
+    return TagFilter(match=match or (() if versions else ALL), exclude=found["deny"], versions=versions)

@@ -1,0 +1,104 @@
+"""What the formats find, in mirrord's terms: copies of images, and mirrors of other kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mirrord.model.origin import ConfigOrigin
+from mirrord.wire.oci.reference import Reference
+
+Keys = Mapping[str, object]
+"""Keys of a configuration as they are written: texts, numbers, flags, lists and mappings."""
+
+ALL = ("*",)
+
+
+@dataclass(frozen=True, slots=True)
+class TagFilter:
+    """Which tags of a repository are copied.
+
+    Attributes:
+        tags: tags by name, which have to exist, or `ALL`.
+        match: globs and `/re/`, one of which has to match; nothing has to exist.
+        exclude: globs and `/re/` that take tags out.
+        versions: a range of versions.
+        newest: only so many versions; 0 for all.
+        digest: of the one manifest that is copied; then there are no tags.
+        named: the tag of a single tag or a digest at the target, where it has another one there.
+    """
+
+    tags: tuple[str, ...] = ()
+    match: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    versions: str = ""
+    newest: int = 0
+    digest: str = ""
+    named: str = ""
+
+    def united(self, other: TagFilter) -> TagFilter | None:
+        """Return the rule for what either of two rules takes, or None where mirrord has none."""
+        if self == other:
+            return self
+        if any(rule.exclude or rule.versions or rule.newest or rule.digest or rule.named for rule in (self, other)):
+            return None
+        if ALL in (self.tags, other.tags):
+            return TagFilter(ALL)
+        return TagFilter(tuple(dict.fromkeys(self.tags + other.tags)), tuple(dict.fromkeys(self.match + other.match)))
+
+    def source(self, repository: str) -> Keys:
+        """Return the value of `from:`."""
+        named: Keys = {"names": [self.named]} if self.named else {}
+        if self.digest:
+            return {"repository": f"{repository}@{self.digest}", **named}
+        if not (self.match or self.exclude or self.versions or self.newest):
+            return {"repository": repository, "tags": list(self.tags), **named}
+        choice: dict[str, object] = {}
+        if self.match or self.tags:
+            choice["match"] = [*self.tags, *self.match]
+        if self.versions:
+            choice["versions"] = self.versions
+        if self.newest:
+            choice["newest"] = self.newest
+        choice["prereleases"] = True  # what the other tool takes is in the patterns and ranges
+        if self.exclude:
+            choice["exclude"] = list(self.exclude)
+        return {"repository": repository, "tags": choice, **named}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCopy:
+    """Tags of one repository that are copied to one other."""
+
+    origin: ConfigOrigin
+    key: str  # where the file says so, for messages
+    source: Reference  # without tag and digest
+    target: Reference  # likewise
+    rule: TagFilter
+    timing: Keys = field(default_factory=dict)  # `every`, `cron`, `timezone`
+
+
+@dataclass(frozen=True, slots=True)
+class OtherMirror:
+    """A mirror that is written as it is found.
+
+    Attributes:
+        origin: where the file says so.
+        name: what it should be called, before it becomes a valid and unique name.
+        keys: everything but `name` and `to`.
+        targets: the targets by name, with their keys; none for `local`.
+    """
+
+    origin: ConfigOrigin
+    name: str
+    keys: Keys
+    targets: Mapping[str, Keys] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the other tool has on its command line instead of in its file, and the variables of the environment."""
+
+    to: str = ""  # HOST or HOST/PATH of the target
+    scoped: bool = False
+    environ: Mapping[str, str] = field(default_factory=dict)

@@ -1,1 +1,0 @@
-"""Decides about images, of one repository and of many. Pure."""

@@ -1,0 +1,61 @@
+"""Every sample becomes the same text each time, and nothing that it has is lost in silence.
+
+To write the expected texts anew after a change: MIRRORD_WRITE_DOCS=1 pytest tests/importing/test_samples.py
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mirrord.importing.formats import Imported, import_files
+from mirrord.importing.values import Options
+
+DATA = Path(__file__).parents[1] / "data" / "import"
+SAMPLES = {
+    "regsync-1": ("regsync-1.yaml",),
+    "regsync-2": ("regsync-2.yaml",),
+    "image-syncer": ("image-syncer-images.yaml", "image-syncer-auth.yaml"),
+    "image-syncer-json": ("image-syncer-images.json", "image-syncer-auth.json"),
+    "skopeo": ("skopeo-sync.yaml",),
+    "dregsy": ("dregsy.yaml",),
+    "hub-mirror-action": ("hub-mirror-workflow.yml",),
+    "oc-mirror": ("imageset-config.yaml",),
+    "mapping": ("oc-mirror-mapping.txt",),
+}
+
+
+def imported(*names: str) -> Imported:
+    files = [(name, (DATA / name).read_bytes()) for name in names]
+    return import_files(files, None, Options(to="registry.corp.example/mirror"))
+
+
+@pytest.mark.parametrize(("name", "files"), SAMPLES.items(), ids=SAMPLES)
+def test_a_sample_becomes_the_expected_text(name: str, files: tuple[str, ...]) -> None:
+    """The text is the one that was looked at, twice the same, and ends with a line end."""
+    found = imported(*files)
+    expected = DATA / "expected" / f"{name}.yaml"
+    if os.environ.get("MIRRORD_WRITE_DOCS"):
+        expected.parent.mkdir(exist_ok=True)
+        expected.write_text(found.text)
+    assert found.text == expected.read_text()
+    assert found == imported(*files)
+
+
+@pytest.mark.parametrize(("name", "files"), SAMPLES.items(), ids=SAMPLES)
+def test_crlf_and_a_byte_order_mark_change_nothing(name: str, files: tuple[str, ...]) -> None:
+    """A file that was saved on Windows becomes the same configuration."""
+    windows = [(file, b"\xef\xbb\xbf" + (DATA / file).read_bytes().replace(b"\n", b"\r\n")) for file in files]
+    assert import_files(windows, None, Options(to="registry.corp.example/mirror")) == imported(*files), name
+
+
+def test_no_plain_password_is_copied() -> None:
+    """Passwords of samples are in no output: neither as they are written nor in base64."""
+    for name in ("dregsy", "skopeo"):
+        found = imported(*SAMPLES[name])
+        said = f"{found.text}{found.lost}{found.notices}{found.secrets}"
+        assert "change-me" not in said
+        assert "eyJ1c2" not in said
+        assert found.secrets
