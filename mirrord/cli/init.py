@@ -6,13 +6,16 @@ import shlex
 from pathlib import Path
 
 from mirrord.cli.console import say
+from mirrord.cli.schema import schema_text
 from mirrord.errors import UsageError
 from mirrord.files import storage_errors
 
 _FILE = "mirrord.yaml"
+_SCHEMA = "mirrord.schema.json"
 _TEXT = """\
+# yaml-language-server: $schema=mirrord.schema.json
 # What mirrord copies, from where to where. After each change: mirrord check
-# All keys: docs/reference/configuration.md. Completion of keys in editors: mirrord schema --help
+# All keys: docs/reference/configuration.md. Editors complete them by the schema beside this file.
 
 settings:
   # Address of the status page, the metrics, and all that is kept in `local`.
@@ -73,6 +76,8 @@ def init(*, folder: Path) -> int:
             raise UsageError(f"{found[0]}: {what}; for another folder run `mirrord init {other}`")
         with file.open("x", encoding="utf-8") as out:
             out.write(_TEXT)
+        if not (folder / _SCHEMA).exists():
+            (folder / _SCHEMA).write_text(f"{schema_text()}\n", encoding="utf-8")
     where = shlex.quote(str(folder))
     say(f"{file} is written: it mirrors one public image into the embedded store, and shows the rest as comments.")
     say("Next:")

@@ -9,7 +9,12 @@ from mirrord.config.schema import file_schema
 from mirrord.syncer.port import load_syncers
 
 
+def schema_text() -> str:
+    """Return the JSON Schema of a configuration file, without the end of the last line."""
+    return json.dumps(file_schema(load_syncers()), indent=2, ensure_ascii=False)
+
+
 def schema() -> int:
     """Run the command and return its exit code."""
-    say(json.dumps(file_schema(load_syncers()), indent=2, ensure_ascii=False))
+    say(schema_text())
     return 0

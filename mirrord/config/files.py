@@ -1,7 +1,7 @@
 """Lists the configuration files of a folder, and reads files without blocking on pipes and devices.
 
 `*.yaml`, regular (or a link to a regular file, as a Kubernetes ConfigMap has), at most 1 MiB each, at most 1000.
-Other files are skipped with a notice. A `*.yaml` that is not such a file is a problem.
+Other files are skipped with a notice, `*.schema.json` without one. A `*.yaml` that is not such a file is a problem.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def list_folder(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
         raise ConfigError(f"{folder}: contains no *.yaml file; write one, or give another folder with --config")
     if len(files) > MAX_FILES:
         raise ConfigError(f"{folder}: holds {len(files)} *.yaml files, more than {MAX_FILES}; join some of them")
+    # `mirrord init` writes a schema for editors beside its file.
     others = [name for name in names if name not in set(files) and not name.startswith("..")]
+    others = [name for name in others if not name.endswith(".schema.json")]
     notices = [_skipped(folder, name) for name in others[:_MAX_NOTICES]]
     if len(others) > _MAX_NOTICES:
         notices.append(f"{folder}: {len(others) - _MAX_NOTICES} more files skipped")

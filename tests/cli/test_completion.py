@@ -32,6 +32,7 @@ WORDS = [
     ("sync --al", {"--allow"}),
     ("sync cra", {"craned", "crane-agent"}),
     ("sync craned crane-", {"crane-agent"}),
+    ("sync craned ", {"crane-agent"}),
     ("plan --config other t", {"there"}),
     ("plan -c nowhere c", set()),
     ("publish craned --b", {"--branch"}),

@@ -17,13 +17,15 @@ SCHEMA = Path(__file__).parents[2] / "docs/reference/configuration.schema.json"
 
 
 def test_a_configuration_that_works(desk: Desk, typed: Typed) -> None:
-    """It writes one file, which `check` and editors accept, and ends with the three commands that come next."""
+    """It writes one file, which `check` and editors accept, the schema that it names, and shows what comes next."""
     said = typed("init")
     assert (said.status, said.err) == (0, "")
     title, *commands = [line.partition("#")[0].strip() for line in said.out.splitlines()[1:]]
     assert (title, commands) == ("Next:", [f"mirrord {one} --config conf.d" for one in ("check", "plan", "serve")])
-    (file,) = (desk.folder / "conf.d").iterdir()
-    assert file.name == "mirrord.yaml"
+    schema, file = sorted((desk.folder / "conf.d").iterdir())
+    assert (schema.name, file.name) == ("mirrord.schema.json", "mirrord.yaml")
+    assert file.read_text().startswith("# yaml-language-server: $schema=mirrord.schema.json\n")
+    assert schema.read_text() == typed("schema").out
     checked = typed(*commands[0].removeprefix("mirrord ").split())
     assert (checked.status, checked.err) == (0, "")
     assert "alpine  image  docker.io/library/alpine" in checked.out

@@ -14,7 +14,7 @@ _INIT = command(
     """Write a small commented configuration to start from. Never overwrite a file.
 
 The file mirrors one public image into the embedded store, which needs no account. Comments show charts,
-repositories, other targets and credentials.
+repositories, other targets and credentials. A JSON Schema beside it lets editors complete keys.
 
   $ mirrord init ./conf.d
 

@@ -18,9 +18,10 @@ STATE_OF_MACHINE: Final = Path("/var/lib/mirrord")
 
 
 def mirrors(ctx: click.Context, _: click.Parameter, begin: str) -> list[str]:
-    """Return the names of mirrors that begin so, for the completion of a shell."""
+    """Return the names of mirrors that begin so and are not typed yet, for the completion of a shell."""
     names: list[str] = import_module("mirrord.cli.completion").mirror_names(ctx.params.get("config"))
-    return [name for name in names if name.startswith(begin)]
+    typed = ctx.params.get("names") or ()
+    return [name for name in dict.fromkeys(names) if name.startswith(begin) and name not in typed]
 
 
 CONFIG: Final = click.Option(
