@@ -41,7 +41,7 @@ from mirrord.syncers.helm.names import ChartVersion
 from mirrord.syncers.helm.plan.choice import choose
 from mirrord.syncers.helm.plan.survey import HelmSurvey, TargetContent
 from mirrord.syncers.helm.syncer import SYNCER as HELM
-from mirrord.syncers.image.plan import ImageSurvey, SourceListing
+from mirrord.syncers.image.plan.steps import ImageSurvey, SourceListing
 from mirrord.syncers.image.syncer import SYNCER as IMAGE
 
 AT = "2024-01-01T00:00:00Z"

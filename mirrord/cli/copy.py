@@ -27,7 +27,7 @@ from mirrord.model.run import Run
 from mirrord.pipeline import run_mirror
 from mirrord.report.documents import run_document
 from mirrord.syncer.values import Services
-from mirrord.syncers.image.names import copying, host_of, parse_source
+from mirrord.syncers.image.names.typed import copying, host_of, parse_source
 from mirrord.syncers.image.syncer import SYNCER
 from mirrord.syncers.image.upstream.layout import own_tag
 from mirrord.wire.host import HostBook

@@ -15,8 +15,23 @@ from mirrord.syncer.values import Mirror
 
 _BETWEEN = re.compile(r"[/@]")
 _ALIKE = 0.7  # of each word of a host and the one that was meant
-Users = Mapping[str, frozenset[str]]
-"""Host → the mirrors that name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostUsers:
+    """Which mirrors need which hosts.
+
+    Attributes:
+        named: host → the mirrors that name it.
+        anywhere: mirrors that may need any host: only their run knows which.
+    """
+
+    named: Mapping[str, frozenset[str]]
+    anywhere: frozenset[str] = frozenset()
+
+    def of(self, host: str) -> frozenset[str] | None:
+        """Return the mirrors that need a host; None where any mirror may, as none names it."""
+        return self.named[host] | self.anywhere if host in self.named else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +48,31 @@ class Absence:
     mirrors: frozenset[str] | None
 
 
-def users_of_hosts(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer]) -> Users | None:
-    """Return which mirrors name which host; None when the kind of one of them cannot tell."""
+def users_of_hosts(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer]) -> HostUsers | None:
+    """Return which mirrors need which host; None when the kind of one of them cannot tell."""
     found: dict[str, set[str]] = {}
+    anywhere: set[str] = set()
     for mirror in mirrors:
         hosts = syncers[mirror.kind].hosts
         if hosts is None:
             return None
-        for host in hosts(mirror):
+        named = hosts(mirror)
+        if named is None:
+            anywhere.add(mirror.name)
+        for host in named or ():
             found.setdefault(host, set()).add(mirror.name)
-    return {host: frozenset(names) for host, names in found.items()}
+    return HostUsers({host: frozenset(names) for host, names in found.items()}, frozenset(anywhere))
 
 
-def absences(users: Users | None, problems: Problems) -> Iterator[Absence]:
+def absences(users: HostUsers | None, problems: Problems) -> Iterator[Absence]:
     """Yield what is not on this machine, in the order in which it was written."""
     for trail, what in problems.absent:
-        yield Absence(problems.line(trail, what), users.get(host_key(str(trail[1]))) if users else None)
+        yield Absence(problems.line(trail, what), users.of(host_key(str(trail[1]))) if users else None)
 
 
-def unused_hosts(users: Users | None, targets: Targets, written: object, problems: Problems) -> Iterator[str]:
+def unused_hosts(users: HostUsers | None, targets: Targets, written: object, problems: Problems) -> Iterator[str]:
     """Yield a sentence for each entry of `hosts:` that no mirror and no target names."""
-    if not users or not isinstance(written, dict):
+    if not users or not users.named or users.anywhere or not isinstance(written, dict):
         return  # a folder without mirrors is one that is not finished
     parts = {part for target in targets.values() if target for part in _BETWEEN.split(target.to.lower())}
     for key in written:
@@ -62,8 +81,8 @@ def unused_hosts(users: Users | None, targets: Targets, written: object, problem
         idle = any(
             part == host or (part.startswith(f"{host}:") and not part[len(host) + 1 :][:1].isdigit()) for part in parts
         )
-        if host not in users and not idle:
-            close = next((one for one in sorted(users) if _alike(host, one)), "")
+        if host not in users.named and not idle:
+            close = next((one for one in sorted(users.named) if _alike(host, one)), "")
             rest = f"did you mean {close!r}?" if close else "it applies only where another host redirects to it"
             yield problems.line(("hosts", key), f"no mirror and no target names this host; {rest}")
 

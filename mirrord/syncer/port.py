@@ -92,8 +92,9 @@ class Syncer:
             its addresses, a sentence each; no I/O.
         sample: a mirror's own keys, such as `from`, that are valid. With them `places` checks a target of a mirror
             whose own keys are wrong; without `sample` it is checked once these are mended.
-        hosts: returns the hosts that a mirror's `from` and its targets name, as `HostBook` spells them. A kind without
-            it needs every entry of `hosts:`, and none is reported as unused. MUST be pure.
+        hosts: returns the hosts that a mirror's `from` and its targets name, as `HostBook` spells them. A mirror for
+            which it returns None, and a kind without it, need every entry of `hosts:`, and none is reported as unused.
+            MUST be pure.
         front: serves the content of `local` over HTTP.
         address: returns the URL of a mirror's `local` content, below `settings.url`; needs `front`. Pure.
         held: returns the digests of names of the ledger at a target, None for a missing one. A kind that moves names
@@ -112,7 +113,7 @@ class Syncer:
     remarks: Callable[[int], Awaitable[Sequence[tuple[str, str]]]] | None = None
     ignored_keys: Callable[[Mirror, HostBook], Sequence[str]] | None = None
     sample: Mapping[str, object] = field(default_factory=dict)
-    hosts: Callable[[Mirror], Collection[str]] | None = None
+    hosts: Callable[[Mirror], Collection[str] | None] | None = None
     front: Serves | None = None
     address: Callable[[Mirror, str], str] | None = None
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None

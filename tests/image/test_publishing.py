@@ -11,7 +11,7 @@ from mirrord import failpoints
 from mirrord.model.plan import Action
 from mirrord.model.run import Outcome, Result
 from mirrord.syncer.values import LOCAL, Mirror, Publication
-from mirrord.syncers.image.names import publishing
+from mirrord.syncers.image.names.typed import publishing
 from mirrord.testing import Fault, Image, Immutable, Moment, Registry, build_image, push
 from mirrord.testing.servers import free_port
 from tests.support.layouts import write_layout

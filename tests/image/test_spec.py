@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mirrord.syncers.image.names import Images, Source, parse_source
+from mirrord.syncers.image.names import Images, Source
+from mirrord.syncers.image.names.typed import parse_source
 from mirrord.syncers.image.spec import ImageSpec
 
 REPOSITORY = {"repository": "r.example/a:v1"}

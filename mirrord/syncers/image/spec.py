@@ -10,8 +10,9 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from mirrord.config.units import Duration, between
+from mirrord.errors import MirrordError
 from mirrord.plan.select import is_glob
-from mirrord.wire.oci.reference import valid_repository, valid_tag
+from mirrord.wire.oci.reference import Reference, valid_repository, valid_tag
 
 
 def _checked(valid: Callable[[str], object], why: str) -> AfterValidator:
@@ -23,7 +24,23 @@ def _checked(valid: Callable[[str], object], why: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _registry(text: str) -> str:
+    """Return a registry in canonical spelling."""
+    try:
+        reference = Reference.parse(f"{text}/a/b")
+    except MirrordError as error:
+        raise ValueError(str(error)) from error
+    if reference.path != "a/b":
+        raise ValueError(f"{text[:80]!r} is not a registry; write its host alone, such as quay.io or localhost:5000")
+    return reference.domain
+
+
 _PATTERN = re.compile(r"(?:[\w.*?-]|\[!?[\w.-]+\])+", re.ASCII)
+_REPOSITORIES = re.compile(r"(?:[a-z0-9_./*?-]|\[!?[a-z0-9_./-]+\])+", re.ASCII)
+_NO_REPOSITORY = (
+    "matches no repository; write its path such as team/app, without host and tag, or a glob such as team/*, in lower"
+    " case"
+)
 _CHARACTERS = "up to 128 letters, digits, `_`, `.` or `-`"
 _GLOB = (
     "matches no tag; write a tag such as v1.2, or a glob with `*`, `?` and `[...]`: there are no version ranges, no"
@@ -36,7 +53,13 @@ TagPattern = Annotated[str, _checked(_PATTERN.fullmatch, _GLOB)]
 _VERSIONS = WithJsonSchema({"type": "array", "items": {"type": ["string", "number"]}})  # of YAML, 1.29 is a number
 Tags = Annotated[tuple[TagPattern, ...], _VERSIONS]
 Names = Annotated[tuple[Tag, ...], _VERSIONS]
+RepositoryPattern = Annotated[str, _checked(_REPOSITORIES.fullmatch, _NO_REPOSITORY)]
 ImageName = Annotated[str, _checked(valid_repository, _NAME)]
+
+
+Repositories = Annotated[tuple[RepositoryPattern, ...], Field(min_length=1)]
+_TAGGED = ("repository", "registry", "list")
+_KEYS = ("repository", "registry", "list", "layout", "archive", "layouts")
 
 
 class SourceKeys(BaseModel):
@@ -45,7 +68,7 @@ class SourceKeys(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        json_schema_extra={"oneOf": [{"required": [key]} for key in ("repository", "layout", "archive", "layouts")]},
+        json_schema_extra={"oneOf": [{"required": [key]} for key in _KEYS]},
     )
 
     repository: str | None = Field(
@@ -55,12 +78,44 @@ class SourceKeys(BaseModel):
             " mirrored, instead of `tags`."
         ),
     )
+    registry: Annotated[str, AfterValidator(_registry)] | None = Field(
+        default=None,
+        description=(
+            "Registry, such as `quay.io` or `registry.example.org:5000`, of which all `repositories` are mirrored,"
+            " each under a name of its own."
+        ),
+    )
+    repositories: Repositories | None = Field(
+        default=None,
+        description=(
+            "With `registry`: paths of repositories, and globs (`*` also matches `/`), such as `team/*`. For a glob the"
+            " registry must list its repositories (`/v2/_catalog`)."
+        ),
+        examples=["[team/*, library/nginx]"],
+    )
+    listing: Path | None = Field(
+        default=None,
+        alias="list",
+        description=(
+            "File that names images, one a line, and is read in each run. A relative path is below the folder of the"
+            " configuration."
+        ),
+        examples=["images.txt"],
+    )
+    form: Literal["tags", "patterns", "daily", "weekly"] | None = Field(
+        default=None,
+        description=(
+            "With `list`: what a line looks like. `tags`: `image[:tag][@digest]`. `patterns`: `host/path[:regex]`."
+            " `daily` and `weekly`: `image`, with a fixed choice of tags. Default: `patterns` for `mirror*.txt`,"
+            " `daily` for `*-daily.txt`, `weekly` for `*-weekly.txt`, else `tags`."
+        ),
+    )
     tags: Tags = Field(
         default=(),
         description=(
-            "With `repository`: tags and globs (`*`, `?`, `[...]`). Version ranges, regular expressions and"
-            " exclusions are not supported. A glob that matches no tag is a remark."
-            " Default: the tag in `repository`, else `latest`."
+            "With `repository`, `registry` or `list`: tags and globs (`*`, `?`, `[...]`). Version ranges, regular"
+            " expressions and exclusions are not supported. A glob that matches no tag is a remark. Lines of a list"
+            " with a tag or a pattern of their own ignore it. Default: the tag in `repository`, else `latest`."
         ),
         examples=['["1.29", "1.2*"]'],
     )
@@ -97,12 +152,18 @@ class SourceKeys(BaseModel):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [key for key in ("repository", "layout", "archive", "layouts") if getattr(self, key) is not None]
+        given = [key for key in _KEYS if getattr(self, "listing" if key == "list" else key) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none of them"
-            raise ValueError(f"needs exactly one of repository, layout, archive, layouts; found {found}")
-        if self.tags and not self.repository:
-            raise ValueError(f"tags needs repository, and does not fit {given[0]}")
+            raise ValueError(f"needs exactly one of {', '.join(_KEYS)}; found {found}")
+        if self.tags and given[0] not in _TAGGED:
+            raise ValueError(f"tags needs repository, registry or list, and does not fit {given[0]}")
+        if bool(self.registry) != bool(self.repositories):
+            raise ValueError("registry and repositories go together; write {registry: quay.io, repositories: [team/*]}")
+        if self.form and not self.listing:
+            raise ValueError(f"form needs list, and does not fit {given[0]}")
+        if self.names and given[0] in ("registry", "list"):
+            raise ValueError(f"names needs a single image, and does not fit {given[0]}")
         if "tags" in self.model_fields_set and not self.tags:
             raise ValueError("tags is empty; name one at least, or remove the key to mirror the repository's own tag")
         if self.tag and not (self.layout or self.archive):
@@ -141,7 +202,10 @@ class ImageSpec(BaseModel):
 
     source: SourceKeys = Field(
         alias="from",
-        description="Where images come from: exactly one of `repository`, `layout`, `archive` and `layouts`.",
+        description=(
+            "Where images come from: exactly one of `repository`, `registry`, `list`, `layout`, `archive` and"
+            " `layouts`."
+        ),
         examples=["{repository: docker.io/library/nginx}"],
     )
     name: ImageName | None = Field(
@@ -160,15 +224,18 @@ class ImageSpec(BaseModel):
     immutable: Tags = Field(
         default=(),
         description=(
-            "With `from.repository`: globs of tags that never change. Once copied they cost no request, and"
-            " nothing moves them, not even `mirrord publish`."
+            "With `from.repository`, `registry` or `list`: globs of tags that never change. Once copied they"
+            " cost no request, and nothing moves them, not even `mirrord publish`."
         ),
     )
 
     @model_validator(mode="after")
     def _no_key_without_effect(self) -> Self:
-        if self.immutable and not self.source.repository:
+        many = self.source.registry or self.source.listing
+        if self.immutable and not (self.source.repository or many):
             raise ValueError("immutable needs from.repository; layouts and archives are read in each run")
+        if self.name and many:
+            raise ValueError("as is the name of one image; the images of a registry or a list have names of their own")
         if "together_wait" in self.model_fields_set and self.publish != "together":
             raise ValueError("together_wait needs `publish: together`; write that too, or remove the key")
         return self

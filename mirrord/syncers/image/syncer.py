@@ -2,34 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
+from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan
 from mirrord.syncer.port import Models, Syncer
-from mirrord.syncer.values import Mirror, Services
+from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.image import front
 from mirrord.syncers.image.kept import open_target
-from mirrord.syncers.image.names import address, hosts, places, publishing, spec_of
-from mirrord.syncers.image.plan import plan
+from mirrord.syncers.image.names import address, hosts, is_many, places, spec_of
+from mirrord.syncers.image.names.typed import publishing
+from mirrord.syncers.image.plan.steps import ImageSurvey, plan
 from mirrord.syncers.image.transfer.session import ImageSession
 from mirrord.syncers.image.upstream.survey import names_held, survey
 
+if TYPE_CHECKING:
+    from mirrord.syncers.image.plan.many import ManySurvey
+    from mirrord.syncers.image.transfer.many import ManySession
 
-@asynccontextmanager
-async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[ImageSession]:
-    """Begin a run."""
+
+async def _survey(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> ImageSurvey | ManySurvey:
+    """Survey one repository, or many."""
+    if not is_many(mirror):
+        return await survey(mirror, services, memory, now)
+    from mirrord.syncers.image.upstream.many import survey_many  # noqa: PLC0415 - a copy starts without it
+
+    return await survey_many(mirror, services, memory, now)
+
+
+def _plan(mirror: Mirror, found: Any, now: datetime) -> Plan:
+    """Plan one repository, or many."""
+    if not is_many(mirror):
+        return plan(mirror, found, now)
+    from mirrord.syncers.image.plan.many import plan_many  # noqa: PLC0415 - as above
+
+    return plan_many(mirror, found, now)
+
+
+def _begin(mirror: Mirror, decisions: Any, services: Services) -> ImageSession:
+    """Begin the session of one repository."""
     spec = spec_of(mirror)
     destinations = {target.name: open_target(mirror, target, services) for target in mirror.targets}
     patience = spec.together_wait if spec.publish == "together" else 0.0
-    sources, unreachable, unseen = plan.decisions
+    sources, unreachable, unseen = decisions
     label = f"{mirror.name}/" if mirror.name else ""  # a copy has no name
-    session = ImageSession(sources, destinations, services, patience, label, unreachable=unreachable, unseen=unseen)
+    return ImageSession(sources, destinations, services, patience, label, unreachable=unreachable, unseen=unseen)
+
+
+@asynccontextmanager
+async def _open(mirror: Mirror, plan: Plan, services: Services) -> AsyncIterator[ImageSession | ManySession]:
+    """Begin a run."""
+    session = _begin_many(mirror, plan, services) if is_many(mirror) else _begin(mirror, plan.decisions, services)
     try:
         yield session
         await session.finish()
     finally:
         await session.aclose()
+
+
+def _begin_many(mirror: Mirror, plan: Plan, services: Services) -> ManySession:
+    """Begin the session of many repositories."""
+    from mirrord.syncers.image.transfer.many import ManySession  # noqa: PLC0415 - as above
+
+    return ManySession(mirror, plan.decisions, services, _begin)
+
+
+async def _held(mirror: Mirror, target: Target, services: Services, names: Collection[str]) -> Mapping[str, str | None]:
+    """Return the digests of names of the ledger at a target; see `Syncer.held`."""
+    if not is_many(mirror):
+        return await names_held(mirror, target, services, names)
+    from mirrord.syncers.image.upstream.many import names_of_many  # noqa: PLC0415 - as above
+
+    return await names_of_many(mirror, target, services, names)
 
 
 def _models() -> Models:
@@ -43,13 +90,13 @@ SYNCER = Syncer(
     "image",
     _models,
     places,
-    survey,
-    plan,
+    _survey,
+    _plan,
     _open,
     publishing=publishing,
     sample={"from": {"repository": "docker.io/library/alpine"}},
     hosts=hosts,
     front=front,
     address=address,
-    held=names_held,
+    held=_held,
 )

@@ -14,14 +14,13 @@ from mirrord.model.digest import Digest
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import HttpRequest, HttpResponse
 from mirrord.wire.http.resume import from_offset
-from mirrord.wire.oci import tags, upload
+from mirrord.wire.oci import upload
 from mirrord.wire.oci.descriptor import MANIFESTS, SCHEMA1, Descriptor
 from mirrord.wire.oci.endpoint import DELETE, PULL, PUSH, UNSURE, Endpoint, header_digest, header_size
 from mirrord.wire.oci.manifest import ACCEPT, LIMIT, Manifest
 from mirrord.wire.oci.profiles import means_immutable
 from mirrord.wire.oci.reference import Reference, valid_tag
 from mirrord.wire.oci.referrers import add_referrer
-from mirrord.wire.oci.tags import remove_tags
 from mirrord.wire.offload import offload
 
 _ACCEPTED = {"Accept": ACCEPT}
@@ -190,6 +189,8 @@ class Repository:
 
     async def remove(self, names: Sequence[str]) -> None:
         """Take tags away, and nothing else. Raises as `mirrord.wire.oci.tags.remove_tags`."""
+        from mirrord.wire.oci.tags import remove_tags  # noqa: PLC0415 - as below
+
         await remove_tags(self, replace(self._endpoint, actions=DELETE), names)
 
     async def mount(self, digest: Digest, source: str) -> bool:
@@ -198,7 +199,9 @@ class Repository:
 
     def tags(self) -> AsyncIterator[str]:
         """Yield all tags; see `mirrord.wire.oci.tags.list_tags`."""
-        return tags.list_tags(self._endpoint)
+        from mirrord.wire.oci.tags import list_tags  # noqa: PLC0415 - a copy of one image starts without it
+
+        return list_tags(self._endpoint)
 
     def _manifest(self, method: str, ref: str, **more: Any) -> HttpRequest:
         if ":" in ref:

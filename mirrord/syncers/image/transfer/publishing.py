@@ -12,7 +12,7 @@ from mirrord.model.digest import Digest
 from mirrord.model.plan import Step
 from mirrord.plan.moving import written
 from mirrord.syncer.values import Ledger
-from mirrord.syncers.image.plan import ImageSource
+from mirrord.syncers.image.plan.steps import ImageSource
 from mirrord.syncers.image.transfer.destinations import Collecting, Destination
 from mirrord.wire.oci.created import created, created_at
 from mirrord.wire.oci.manifest import Manifest

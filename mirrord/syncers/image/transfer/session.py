@@ -17,7 +17,7 @@ from mirrord.model.plan import Action, Step
 from mirrord.model.run import Outcome, Receipt
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Services
-from mirrord.syncers.image.plan import ImageSource
+from mirrord.syncers.image.plan.steps import ImageSource
 from mirrord.syncers.image.transfer.destinations import Collecting, Keeping, Streamed, send_blob
 from mirrord.syncers.image.transfer.publishing import Names, Whole, created_at_source, publish
 from mirrord.syncers.image.transfer.tree import DEEPEST, Extent, Manifests, Once, Parts, read_manifest

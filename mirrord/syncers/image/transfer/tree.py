@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from mirrord.errors import ContentError, MissingError, TooLargeError
 from mirrord.model.digest import Digest
-from mirrord.syncers.image.plan import ImageSource
+from mirrord.syncers.image.plan.steps import ImageSource
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
 

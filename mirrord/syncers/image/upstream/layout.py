@@ -16,7 +16,7 @@ from mirrord.plan.naming import build_tags, short_commit
 from mirrord.plan.offer import Build, Offer, named
 from mirrord.syncer.values import Mirror, Publication
 from mirrord.syncers.image.names import OneImage, Source, frozen, spec_of
-from mirrord.syncers.image.plan import SourceListing
+from mirrord.syncers.image.plan.steps import SourceListing
 from mirrord.wire.oci.archive import open_archive
 from mirrord.wire.oci.created import CREATED, moment
 from mirrord.wire.oci.descriptor import Descriptor

@@ -16,7 +16,7 @@ from mirrord.plan.offer import Build, Offer, named, remembered
 from mirrord.plan.select import is_glob, matches, select, unmatched
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.names import OneImage, frozen, spec_of
-from mirrord.syncers.image.plan import SourceListing
+from mirrord.syncers.image.plan.steps import SourceListing
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor

@@ -17,7 +17,7 @@ from mirrord.plan.offer import Offer
 from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.image.kept import LocalRepository, open_target
 from mirrord.syncers.image.names import OneImage, source_reference, spec_of
-from mirrord.syncers.image.plan import ImageSurvey, SourceListing, at_targets
+from mirrord.syncers.image.plan.steps import ImageSurvey, SourceListing, at_targets
 from mirrord.syncers.image.upstream.layout import all_builds, open_image, single
 from mirrord.syncers.image.upstream.registry import offers
 from mirrord.transfer.fanout import Workers
@@ -35,8 +35,13 @@ _Place = Repository | LayoutWriter | LocalRepository
 _Held = Mapping[str, str | None] | MirrordError  # digests of names at a target, or why it could not be asked
 
 
-async def survey(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> ImageSurvey:
+async def survey(
+    mirror: Mirror, services: Services, memory: Memory, now: datetime, dead: dict[str, UnreachableError] | None = None
+) -> ImageSurvey:
     """Read what is offered and, where the record is not enough, the state of the targets.
+
+    Targets in `dead` are not asked, and those that cannot be reached are added: the surveys of many repositories share
+    it, so that each does not wait for the same target again.
 
     Raises:
         MirrordError: the source as a whole cannot be read.
@@ -48,7 +53,15 @@ async def survey(mirror: Mirror, services: Services, memory: Memory, now: dateti
         found = [replace(offer, item=replace(offer.item, name=mirror.spec.text)) for offer in listing.offers]
         listing = replace(listing, offers=found, sources=dict.fromkeys([mirror.spec.text], *listing.sources.values()))
     names = await asyncio.to_thread(_names, mirror, listing.offers, memory, now)
-    answers = await asyncio.gather(*(_held(place, names[target]) for target, place in places.items()))
+    dead = {} if dead is None else dead
+
+    async def ask(target: str) -> _Held:
+        answer = dead.get(target) or await _held(places[target], names[target]) if names[target] else {}
+        if isinstance(answer, UnreachableError):
+            dead.setdefault(target, answer)
+        return answer
+
+    answers = await asyncio.gather(*map(ask, places))
     held: dict[tuple[str, str], str | None] = {}
     unasked: dict[str, str] = {}
     unreachable: dict[str, MirrordError] = {}

@@ -5,33 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from mirrord.errors import ConfigError, MirrordError, UsageError
 from mirrord.plan.naming import target_text
-from mirrord.syncer.values import LOCAL, Mirror, Publication, Target
-from mirrord.wire.oci.layout import split_folder, split_name
-from mirrord.wire.oci.reference import Reference, valid_tag
-from mirrord.wire.secret import unnamed
+from mirrord.syncer.values import LOCAL, Mirror, Target
+from mirrord.wire.oci.reference import Reference
 
-_SOURCES = "a reference, oci:DIR[:NAME] or docker-archive:FILE[:NAME]"
-_TARGETS = "a reference or oci:DIR[:TAG]"
-_ELSEWHERE = {
-    **dict.fromkeys(("containers-storage", "dir", "sif", "tarball"), ""),
-    "docker-daemon": "docker-archive:FILE, a file of `docker save`",
-    "oci-archive": "oci:FILE, which is read as a layout in a tar (SRC only)",
-}
-"""Prefixes of other tools, and what to write instead; as a name they would go to Docker Hub."""
-_UNBOUNDED = 10 * 365 * 86400.0  # seconds: the user stops a copy that takes too long
+if TYPE_CHECKING:
+    from mirrord.names.lists import ListForm
+
+_ANY = "any-0-name"
+"""Stands for the names of images in the place of a mirror of many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where images come from: exactly one of `repository`, `layout`, `archive`, `layouts`.
+    """Where images come from: exactly one of `repository`, `registry`, `list`, `layout`, `archive`, `layouts`.
 
     Attributes:
         repository: a reference; its tag or digest is mirrored unless `tags` is set.
-        tags: literal tags and globs to mirror from `repository`.
+        tags: literal tags and globs to mirror from `repository`, or from each repository of many.
+        registry: a registry of which `repositories`, literals and globs, are mirrored.
+        listing: a file that names images; below the folder of the configuration unless it is absolute.
+        form: what a line of `listing` looks like; None for what the file's name says.
         layout: an OCI image layout, a folder or a tar.
         archive: an archive of `docker save`.
         layouts: a folder of layouts; each one is published by the branch and commit in its annotations.
@@ -42,6 +39,10 @@ class Source:
 
     repository: str | None = None
     tags: tuple[str, ...] = ()
+    registry: str | None = None
+    repositories: tuple[str, ...] | None = None
+    listing: Path | None = None
+    form: ListForm | None = None
     layout: Path | None = None
     archive: Path | None = None
     layouts: Path | None = None
@@ -91,6 +92,17 @@ def frozen(mirror: Mirror) -> Sequence[str]:
     return spec_of(mirror).immutable if mirror.publication else ()
 
 
+def is_many(mirror: Mirror) -> bool:
+    """Whether it mirrors many repositories, each under a name of its own at the targets."""
+    source = spec_of(mirror).source
+    return source.registry is not None or source.listing is not None
+
+
+def list_file(mirror: Mirror) -> Path:
+    """Return the file that names its images; a relative path is below the folder of the configuration."""
+    return Path(mirror.origin.file).parent / (spec_of(mirror).source.listing or "")
+
+
 def image_name(mirror: Mirror) -> str:
     """Return the image's name below a target's prefix, and in the `local` store."""
     return spec_of(mirror).name or mirror.name
@@ -119,7 +131,7 @@ def target_place(mirror: Mirror, target: Target) -> Reference | Path:
         host, _, last = target.to.rpartition("/")
         if host.strip(":/") and ":" in last and "://" not in target.to:
             raise UsageError(f"{target.to} has a tag; write the repository only")
-        reference = _parsed(text)
+        reference = parse_repository(text)
         if reference.tag or reference.digest:
             raise UsageError(f"{text} has a tag; write the repository only")
     except MirrordError as error:
@@ -152,7 +164,7 @@ def source_reference(mirror: Mirror) -> Reference:
     """
     source = spec_of(mirror).source
     try:
-        reference = _parsed(source.repository or "")
+        reference = parse_repository(source.repository or "")
         if source.tags and (reference.tag or reference.digest):
             raise UsageError(f"{source.repository} has a tag or digest, and `tags` is given; keep one of them")
     except MirrordError as error:
@@ -161,123 +173,50 @@ def source_reference(mirror: Mirror) -> Reference:
 
 
 def places(mirror: Mirror) -> tuple[str, Mapping[str, str]]:
-    """Return origin and targets in canonical spelling."""
+    """Return origin and targets in canonical spelling; in those of many repositories `*` stands for the name of each.
+
+    Raises:
+        ConfigError: one of them is invalid.
+    """
     source = spec_of(mirror).source
+    if is_many(mirror):
+        return source.registry or str(list_file(mirror)), {
+            one.name: _place_of_many(mirror, one) for one in mirror.targets
+        }
     files = source.layout or source.archive or source.layouts
     origin = str(files) if files else source_reference(mirror).name
-    found: dict[str, str] = {}
-    for target in mirror.targets:
-        place = f"{LOCAL}/{image_name(mirror)}" if target.name == LOCAL else target_place(mirror, target)
-        found[target.name] = place.name if isinstance(place, Reference) else str(place)
-    return origin, found
+    return origin, {target.name: _place_text(mirror, target) for target in mirror.targets}
 
 
-def hosts(mirror: Mirror) -> frozenset[str]:
-    """Return the registries that a mirror names."""
+def _place_text(mirror: Mirror, target: Target) -> str:
+    place = f"{LOCAL}/{image_name(mirror)}" if target.name == LOCAL else target_place(mirror, target)
+    return place.name if isinstance(place, Reference) else str(place)
+
+
+def _place_of_many(mirror: Mirror, target: Target) -> str:
+    text = _place_text(replace(mirror, spec=Images(spec_of(mirror).source, name=_ANY)), target)
+    if _ANY not in text:
+        what = f"{target.to} would be one repository for all images; write {{name}} where the name of each belongs"
+        raise ConfigError(f"{target.origin}: targets.{target.name}.to: {what}")
+    return text.replace(_ANY, "*")
+
+
+def hosts(mirror: Mirror) -> frozenset[str] | None:
+    """Return the registries that a mirror names; None when they are in a file."""
+    source = spec_of(mirror).source
+    if source.listing:
+        return None
     named = [target_place(mirror, target) for target in mirror.targets if target.name != LOCAL]
-    if spec_of(mirror).source.repository:
+    if source.repository:
         named.append(source_reference(mirror))
-    return frozenset(place.domain for place in named if isinstance(place, Reference))
+    found = {place.domain for place in named if isinstance(place, Reference)}
+    return frozenset(found | {source.registry} if source.registry else found)
 
 
-def parse_source(text: str, names: tuple[str, ...] = ()) -> Source:
-    """Read a source as the command line takes it: `oci:DIR[:NAME]`, `docker-archive:FILE[:NAME]` or a reference.
-
-    Raises:
-        UsageError: none of these.
-    """
-    scheme, _, rest = text.partition(":")
-    if scheme in ("oci", "docker-archive"):
-        path, tag = split_name(rest)
-        if not path:
-            raise UsageError(f"{text}: has no file name; write {_SOURCES}")
-        source = Source(layout=Path(path)) if scheme == "oci" else Source(archive=Path(path))
-        source = replace(source, tag=tag)
-    else:
-        _reference(text, _SOURCES)
-        source = Source(repository=text)
-    if wrong := next((name for name in names if not valid_tag(name)), None):
-        raise UsageError(f"{text}: {wrong[:80]!r} is not a tag; write up to 128 letters, digits, `_`, `.` or `-`")
-    return replace(source, names=names)
-
-
-def host_of(text: str) -> str | None:
-    """Return the registry of a source or target of a copy, or None for a file.
-
-    Raises:
-        UsageError: it is not a reference.
-    """
-    return None if text.partition(":")[0] in ("oci", "docker-archive") else _reference(text, _SOURCES).domain
-
-
-def copying(source: str, targets: Sequence[str], tag: str | None) -> Mirror:
-    """Return a mirror for `mirrord copy`: one image and its targets.
-
-    Args:
-        source: as in `parse_source`.
-        targets: references and `oci:DIR[:TAG]`.
-        tag: the tag at targets that do not name one, or None.
-
-    Raises:
-        UsageError: one of them is invalid, or a target is given twice.
-    """
-    places = [_copy_target(text) for text in targets]
-    called = {f"{place}:{name}": name for place, own in places if (name := own or tag)}
-    names = [f"{place}:{own or tag}" if own or tag else place for place, own in places]
-    if len(set(names)) < len(names):
-        raise UsageError("the same DST is given twice; give each one once")
-    spec = OneImage(parse_source(source), text=source, called=called)
-    made = (Target(name, "image", place, None) for name, (place, _) in zip(names, places, strict=True))
-    return Mirror("", "image", spec, tuple(made), deadline=_UNBOUNDED, trust=0.0)
-
-
-def _copy_target(text: str) -> tuple[str, str | None]:
-    """Return the address to write to, and its tag if given."""
-    scheme, _, rest = text.partition(":")
-    if scheme == "docker-archive":
-        raise UsageError(f"{unnamed(text)}: an archive can be read but not written; write {_TARGETS}")
-    if scheme != "oci":
-        reference = _reference(text, _TARGETS)
-        if reference.digest:
-            raise UsageError(f"{text}: a target cannot have a digest; leave it out")
-        return reference.name, reference.tag
-    if rest.rpartition("@")[2].startswith(("sha256:", "sha512:")):
-        raise UsageError(f"{text}: a target cannot have a digest; leave it out")
-    path, tag = split_folder(rest)
-    if not path:
-        raise UsageError(f"{text}: has no folder; write oci:DIR[:TAG]")
-    if tag is not None and not valid_tag(tag):
-        raise UsageError(f"{text}: {tag!r} is not a tag; write letters, digits, `_`, `.` or `-`")
-    return f"oci:{path}", tag
-
-
-def _reference(text: str, wanted: str) -> Reference:
-    scheme, colon, rest = text.partition(":")
-    if rest.startswith("//"):
-        place = unnamed(text)
-        better = rest[2:] if place == text else "the reference alone, and `docker login` for the credentials"
-        raise UsageError(f"{place}: is a URL; write {better or wanted}")
-    if colon and scheme in _ELSEWHERE:
-        raise UsageError(f"{unnamed(text)}: {scheme}: is not supported; write {_ELSEWHERE[scheme] or wanted}")
-    return _parsed(text)
-
-
-def _parsed(text: str) -> Reference:
+def parse_repository(text: str) -> Reference:
     """Parse a reference; refuse a registry alone, which docker takes for a name at Docker Hub, its port for a tag."""
     reference = Reference.parse(text)
     host, colon, port = text.partition(":")
     if "/" not in text and ("." in host or host == "localhost") and (not colon or port.isdecimal()):
         raise UsageError(f"{text}: is a registry without a repository; write {text}/NAME")
     return reference
-
-
-def publishing(mirror: Mirror, publication: Publication) -> Mirror:
-    """Replace the mirror's source by one build.
-
-    Raises:
-        UsageError: the source or a name is invalid.
-    """
-    source = parse_source(publication.source, publication.names)
-    own = spec_of(mirror)
-    spec = Images(source, own.name, own.publish, own.together_wait, own.immutable)
-    return replace(mirror, spec=spec, publication=publication)

@@ -1,0 +1,1 @@
+"""Decides about images, of one repository and of many. Pure."""

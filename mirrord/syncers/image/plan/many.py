@@ -1,0 +1,214 @@
+"""A mirror of many repositories is made of mirrors of one repository each, which share a record and a plan. Pure.
+
+Its items have the name of their repository in front: `docker.io/library/nginx:1.25`. So does what it writes to the
+ledger. The mirrors of one repository know nothing of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import chain, groupby, zip_longest
+from typing import Any
+
+from mirrord.errors import MirrordError
+from mirrord.model.memory import LastSeen, Memory
+from mirrord.model.plan import Plan, Step
+from mirrord.names.lists import ListEntry
+from mirrord.plan.select import is_glob, matches
+from mirrord.syncer.values import LOCAL, Mirror
+from mirrord.syncers.image.names import Images, Source, image_name, spec_of, target_place
+from mirrord.syncers.image.plan.steps import ImageSurvey, plan
+from mirrord.wire.oci.reference import Reference
+
+LISTED = "repositories"
+"""Name of the facts: the repositories that a mirror's globs matched in the last accepted list of the registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryPart:
+    """One repository of a mirror of many.
+
+    Attributes:
+        mirror: the mirror of that repository alone.
+        reference: the repository; with a digest it is one image.
+        where: where it was named, for messages: `FILE:LINE`, or "".
+    """
+
+    mirror: Mirror
+    reference: Reference
+    where: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the names of its items begin with; unique in its mirror."""
+        return self.reference.name if self.reference.digest is None else str(self.reference)
+
+    @property
+    def places(self) -> Iterator[tuple[str, str]]:
+        """Yield where it writes: each target, and the address there."""
+        for target in self.mirror.targets:
+            local = target.name == LOCAL
+            yield target.name, image_name(self.mirror) if local else str(target_place(self.mirror, target))
+
+
+@dataclass(frozen=True, slots=True)
+class ManySurvey:
+    """The state of all repositories.
+
+    Attributes:
+        surveyed: each repository that could be read, with its state.
+        problems: repositories that were left out, one sentence each.
+        missing: repositories that could not be read, one sentence each.
+        remarks: what is no failure.
+        listed: what the registry listed, to be recorded after the run; None to keep what is recorded.
+    """
+
+    surveyed: Sequence[tuple[RepositoryPart, ImageSurvey]]
+    problems: Sequence[str] = ()
+    missing: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    listed: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ManyDecisions:
+    """What `open` needs of a plan.
+
+    Attributes:
+        parts: by key, the mirror of a repository, the decisions for it, and the number of its images to copy.
+        listed: as in `ManySurvey`.
+    """
+
+    parts: Mapping[str, tuple[Mirror, Any, int]] = field(default_factory=dict)
+    listed: Sequence[str] | None = None
+
+
+def derived(mirror: Mirror, source: Source, where: str = "") -> RepositoryPart:
+    """Return the mirror of one repository of a mirror of many.
+
+    Raises:
+        MirrordError: the repository is none, or cannot have that name at a target.
+    """
+    own, reference = spec_of(mirror), Reference.parse(source.repository or "")
+    name = f"{reference.domain.replace(':', '_')}/{reference.path}"
+    spec = Images(source, name, own.publish, own.together_wait, own.immutable)
+    part = RepositoryPart(replace(mirror, spec=spec), reference, where)
+    _ = [*part.places]
+    return part
+
+
+def chosen(mirror: Mirror, listed: Iterable[str]) -> Iterator[tuple[Source, str]]:
+    """Yield the repositories of a registry that a mirror names, and those of `listed` that its globs match."""
+    source = spec_of(mirror).source
+    globs = [pattern for pattern in source.repositories or () if is_glob(pattern)]
+    paths = [pattern for pattern in source.repositories or () if not is_glob(pattern)]
+    for path in dict.fromkeys((*paths, *(path for path in listed if matches(path, globs)))):
+        yield Source(repository=f"{source.registry}/{path}", tags=source.tags), ""
+
+
+def listed_in(entries: Iterable[ListEntry], file: str, tags: tuple[str, ...]) -> Iterator[tuple[Source, str]]:
+    """Yield the sources that a list names, each with its line: one for each repository, and one for each digest.
+
+    Args:
+        entries: of the list.
+        file: its name, for messages.
+        tags: of lines that name none.
+    """
+    lines: dict[str, str] = {}
+    wanted: dict[str, dict[str, None]] = {}
+    for entry in entries:
+        reference, where = entry.reference, f"{file}:{entry.line}"
+        if reference.digest is not None:
+            yield Source(repository=str(reference)), where
+            continue
+        lines.setdefault(reference.name, where)
+        named = (reference.tag,) if reference.tag else tags or ("latest",)
+        wanted.setdefault(reference.name, {}).update(dict.fromkeys(named))
+    for name, where in lines.items():
+        yield Source(repository=name, tags=tuple(wanted[name])), where
+
+
+def apart(parts: Iterable[RepositoryPart]) -> tuple[Sequence[RepositoryPart], Sequence[str]]:
+    """Return the parts without those that would write where an earlier one writes, and a sentence for each of these."""
+    first: dict[tuple[str, str], RepositoryPart] = {}
+    kept: list[RepositoryPart] = []
+    problems: list[str] = []
+    for part in parts:
+        both = ((place, first.setdefault(place, part)) for place in part.places)
+        clash = next(((place, one) for place, one in both if one.reference.name != part.reference.name), None)
+        if clash is None:
+            kept.append(part)
+            continue
+        (target, address), one = clash
+        there = f" ({one.where})" if one.where else ""
+        what = f"{part.reference.name} has the same name at {target} as {one.reference.name}{there}, {address}"
+        problems.append(f"{part.where}: {what}; remove one of them" if part.where else f"{what}; remove one of them")
+    return kept, problems
+
+
+def key_of(item: str) -> str:
+    """Return the key of the part that an item belongs to."""
+    return item if "@" in item else item.rpartition(":")[0]
+
+
+def outer(key: str, name: str) -> str:
+    """Return what an item, or a name at a target, of one part is called in the mirror of many."""
+    return key if "@" in key else f"{key}:{name}"
+
+
+def inner(item: str) -> str:
+    """Return what the mirror of one repository calls an item: its tag, or its digest."""
+    return item.partition("@")[2] or item.rpartition(":")[2]
+
+
+def by_part(memory: Memory) -> Mapping[str, Memory]:
+    """Divide a record by the keys of its parts."""
+    found: dict[str, dict[tuple[str, str], LastSeen]] = {}
+    for (target, item), seen in memory.items():
+        found.setdefault(key_of(item), {})[target, inner(item)] = seen
+    return {key: Memory(known) for key, known in found.items()}
+
+
+def failure(key: str, error: MirrordError) -> str:
+    """Return why a repository could not be read, with its name once."""
+    return about(key, str(error))
+
+
+def about(key: str, text: str) -> str:
+    """Return a sentence about a repository, or about one of its items (`v1: …`), with its name in front once."""
+    bare = text.partition(": ")[2] or text
+    return bare if bare.startswith(key) else text if text.startswith(key) else f"{key}: {text}"
+
+
+def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
+    """Plan each repository, and join the plans: registries take turns, and short tags come first."""
+    problems, missing, remarks = [*survey.problems], [*survey.missing], [*survey.remarks]
+    queues: dict[str, list[Sequence[Step]]] = {}
+    parts: dict[str, tuple[Mirror, Any, int]] = {}
+    for part, surveyed in survey.surveyed:
+        key, one = part.key, plan(part.mirror, surveyed, now)
+        for into, texts in ((problems, one.problems), (missing, one.missing), (remarks, one.remarks)):
+            into.extend(about(key, text) for text in texts)
+        sources, unreachable, unseen = one.decisions
+        named = {outer(key, item): source for item, source in sources.items()}
+        unseen = frozenset((target, outer(key, item)) for target, item in unseen)
+        batches = [*_batches(key, one.steps)]
+        active = sum(any(step.active for step in batch) for batch in batches)
+        parts[key] = part.mirror, (named, unreachable, unseen), active
+        queues.setdefault(part.reference.domain, []).extend(batches)
+    turns = chain.from_iterable(zip_longest(*queues.values(), fillvalue=()))
+    steps = tuple(step for batch in turns for step in batch)
+    decisions = ManyDecisions(parts, survey.listed)
+    return Plan(
+        mirror.name, mirror.kind, now, steps, tuple(problems), tuple(missing), tuple(remarks), decisions=decisions
+    )
+
+
+def _batches(key: str, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
+    """Yield the steps of each item, short tags first: `1` and `1.25` before `1.25.3-alpine`."""
+    ordered = sorted(steps, key=lambda step: (len(step.item), step.item))
+    for item, same in groupby(ordered, key=lambda step: step.item):
+        name = outer(key, item)
+        yield [replace(step, item=name, group=f"{name}@{step.digest}") for step in same]

@@ -1,0 +1,182 @@
+"""Surveys many repositories: those of a list or of a registry, each as a mirror of one repository would."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from mirrord.config.files import read_file
+from mirrord.errors import ConfigError, MirrordError, UnreachableError, UsageError
+from mirrord.model.memory import NO_MEMORY, Memory
+from mirrord.names.lists import MAX_CHARACTERS, form_of, parse_list
+from mirrord.plan.guards import some, too_much, unless_meant
+from mirrord.plan.select import is_glob, matches
+from mirrord.syncer.values import Mirror, Services, Target
+from mirrord.syncers.image.names import Source, list_file, spec_of
+from mirrord.syncers.image.plan.many import (
+    LISTED,
+    ManySurvey,
+    RepositoryPart,
+    about,
+    apart,
+    by_part,
+    chosen,
+    derived,
+    listed_in,
+    outer,
+)
+from mirrord.syncers.image.plan.steps import ImageSurvey
+from mirrord.syncers.image.upstream.survey import names_held, survey
+from mirrord.transfer.fanout import Workers
+from mirrord.wire.oci.catalog import list_repositories
+
+REGISTRIES = 16  # that are read at once, so that a slow one does not delay the others
+REPOSITORIES = 4  # of one registry; the host's `requests` limits parallel requests
+MAX_LOSS = 0.2
+"""Share of the listed repositories that may be gone in the next listing without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a mirror names; attributes as in `ManySurvey`."""
+
+    parts: Sequence[RepositoryPart]
+    problems: Sequence[str] = ()
+    listed: Sequence[str] | None = None
+
+
+async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> ManySurvey:
+    """Survey all repositories; one that cannot be read is missing, and the others go on.
+
+    Raises:
+        MirrordError: it is not known which are meant, or none of them can be read.
+    """
+    of_list = spec_of(mirror).source.listing is not None
+    wanted = await (asyncio.to_thread(of_file, mirror) if of_list else _of_registry(mirror, services))
+    memories = await asyncio.to_thread(by_part, memory)
+    dead: dict[str, UnreachableError] = {}  # targets
+    found: dict[str, ImageSurvey | MirrordError] = {}
+
+    async def look(part: RepositoryPart) -> None:
+        try:
+            known = memories.get(part.key, NO_MEMORY)
+            found[part.key] = await survey(part.mirror, services, known, now, dead)
+        except MirrordError as error:
+            found[part.key] = error
+
+    async def read(parts: Sequence[RepositoryPart]) -> None:
+        await Workers(REPOSITORIES).each(parts, look)
+
+    registries = defaultdict[str, list[RepositoryPart]](list)
+    for part in wanted.parts:
+        registries[part.reference.domain].append(part)
+    await Workers(REGISTRIES).each(registries.values(), read)
+    return await asyncio.to_thread(_joined, wanted, found)
+
+
+def _joined(wanted: Wanted, found: Mapping[str, ImageSurvey | MirrordError]) -> ManySurvey:
+    surveyed: list[tuple[RepositoryPart, ImageSurvey]] = []
+    missing: list[str] = []
+    for part in wanted.parts:
+        one = found[part.key]
+        if isinstance(one, MirrordError):
+            missing.append(about(part.key, str(one)))
+        else:
+            surveyed.append((part, one))
+    if failed := next((one for one in found.values() if isinstance(one, MirrordError)), None) if not surveyed else None:
+        raise failed
+    return ManySurvey(surveyed, wanted.problems, missing, listed=wanted.listed)
+
+
+async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
+    """Return the repositories of a registry: those that are named, and listed ones that match a glob.
+
+    Raises:
+        MirrordError: the registry does not list its repositories, or lists none that match.
+    """
+    source = spec_of(mirror).source
+    globs = [pattern for pattern in source.repositories or () if is_glob(pattern)]
+    listed: list[str] = []
+    problems: list[str] = []
+    accepted: Sequence[str] | None = None
+    if globs:
+        listed = [path async for path in list_repositories(services.http, source.registry or "")]
+        listed = await asyncio.to_thread(lambda: [path for path in listed if matches(path, globs)])
+        lost = await _lost(mirror, services, listed)
+        problems += lost
+        accepted = None if lost else listed
+    parts, wrong = await asyncio.to_thread(_parts, mirror, chosen(mirror, listed))
+    return Wanted(parts, (*problems, *wrong), accepted)
+
+
+def of_file(mirror: Mirror) -> Wanted:
+    """Return the repositories that a list file names. Blocking.
+
+    Raises:
+        ConfigError: it cannot be read, or names nothing: an emptied list is an accident.
+    """
+    file, source = list_file(mirror), spec_of(mirror).source
+    form = source.form or form_of(file.name)
+    if form in ("patterns", "daily", "weekly"):
+        raise ConfigError(f"{file}: lists of form {form} are not supported yet; write a list of form tags")
+    try:
+        text = read_file(file, MAX_CHARACTERS)[0].decode()
+        found = parse_list(text, str(file), form)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except ValueError as error:
+        raise ConfigError(f"{file}: {error}") from error
+    except UsageError as error:
+        raise ConfigError(str(error)) from error
+    problems = [str(problem) for problem in found.problems]
+    if not found.entries:
+        raise ConfigError("\n".join((f"{file}: names no image, so nothing is changed; write one a line", *problems)))
+    parts, wrong = _parts(mirror, listed_in(found.entries, str(file), source.tags))
+    return Wanted(parts, (*problems, *wrong))
+
+
+def _parts(mirror: Mirror, sources: Iterable[tuple[Source, str]]) -> tuple[Sequence[RepositoryPart], Sequence[str]]:
+    """Return the parts of a mirror, and a sentence for each source that cannot be one."""
+    parts: list[RepositoryPart] = []
+    problems: list[str] = []
+    for source, where in sources:
+        try:
+            parts.append(derived(mirror, source, where))
+        except MirrordError as error:
+            problems.append(f"{where or source.repository}: {error}")
+    kept, clashes = apart(parts)
+    return kept, (*problems, *clashes)
+
+
+async def _lost(mirror: Mirror, services: Services, listed: Collection[str]) -> Sequence[str]:
+    """Return a sentence if the registry lists far fewer repositories than before; `--allow` accepts that."""
+    before = (await services.facts.recall(mirror.name, LISTED)).keys() if services.facts else frozenset[str]()
+    gone = before - {*listed}
+    why = too_much(len(gone), len(before), MAX_LOSS)
+    if not why or mirror.allow:
+        return ()
+    registry = spec_of(mirror).source.registry
+    what = f"{registry}: no longer lists {len(gone)} of {len(before)} repositories ({some(gone)}), which is {why}"
+    return (unless_meant(mirror.name, f"{what}; they stay at the targets, and are not read"),)
+
+
+async def names_of_many(
+    mirror: Mirror, target: Target, services: Services, names: Collection[str]
+) -> Mapping[str, str | None]:
+    """Return the digests of names, `host/path:tag`, at a target. Raises as `names_held`."""
+    tags = defaultdict[str, list[str]](list)
+    for name in names:
+        repository, _, tag = name.rpartition(":")
+        tags[repository].append(tag)
+    found: dict[str, str | None] = {}
+
+    async def look(repository: str) -> None:
+        part = derived(replace(mirror, targets=(target,)), Source(repository=repository))
+        held = await names_held(part.mirror, target, services, tags[repository])
+        found.update({outer(repository, tag): digest for tag, digest in held.items()})
+
+    await Workers(REPOSITORIES).each(tags, look)
+    return found

@@ -1,0 +1,154 @@
+"""One mirror of the images that a file lists; the file is read anew in each run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mirrord.model.origin import ConfigOrigin
+from mirrord.model.run import Result
+from mirrord.syncer.values import LOCAL, Mirror
+from mirrord.testing import Registry, build_image, push
+from mirrord.testing.images import Image
+from tests.support.world import World
+
+Images = Mapping[str, Image]
+
+
+async def filled(world: World, name: str, *references: str) -> tuple[Registry, Images]:
+    source, images = await world.registry(name), {}
+    for reference in references:
+        repository, _, tag = reference.partition(":")
+        images[reference] = build_image(["linux/amd64"], index=False, layers=1, seed=name + reference)
+        await push(images[reference], source, repository, [tag])
+    return source, images
+
+
+def listing(world: World, *targets: Registry | str, name: str = "images.txt", **keys: object) -> Mirror:
+    """Return the mirror of a list beside the configuration of the world."""
+    mirror = world.mirror({"list": name, **keys}, *targets)
+    return replace(mirror, origin=ConfigOrigin(str(world.folder / "all.yaml"), 1))
+
+
+def write(world: World, *lines: str, name: str = "images.txt") -> Path:
+    path = world.folder / name
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def called(registry: Registry, path: str) -> str:
+    return f"{registry.host.replace(':', '_')}/{path}"
+
+
+async def test_images_of_many_registries(world: World) -> None:
+    """Each line is mirrored under its own name: a tag, the tags of the mirror where it has none, or a digest."""
+    one, images = await filled(world, "one", "team/web:v1", "team/web:v2", "team/db:v1", "team/db:latest")
+    two, _ = await filled(world, "two", "tool:v9", "tool:v8")
+    target = await world.registry("target")
+    digest = images["team/db:v1"].digest
+    write(world, "# what we run", f"{one.host}/team/web:v1", "", f"{two.host}/tool", f"{one.host}/team/db:pin@{digest}")
+    run = await world.run(listing(world, target, LOCAL, tags=["v*"]))
+    assert run.result is Result.SUCCESS, run
+    expected = {
+        called(one, "team/web"): {"v1": images["team/web:v1"].digest},
+        called(one, "team/db"): {"pin": digest},
+        called(two, "tool"): two.tags["tool"],
+    }
+    assert target.tags == {f"mirror/{name}": tags for name, tags in expected.items()}
+    assert {name: world.local_tags(name) for name in expected} == expected
+    assert (await world.run(listing(world, target, LOCAL, tags=["v*"]))).result is Result.NOOP
+
+
+async def test_without_tags_a_line_means_latest(world: World) -> None:
+    """A line without a tag means `latest` where the mirror names no tags."""
+    one, images = await filled(world, "one", "team/db:v1", "team/db:latest")
+    target = await world.registry("target")
+    write(world, f"{one.host}/team/db")
+    await world.run(listing(world, target))
+    assert target.tags == {f"mirror/{called(one, 'team/db')}": {"latest": images["team/db:latest"].digest}}
+
+
+async def test_a_changed_list_counts_at_the_next_run(world: World) -> None:
+    """Lines that come are mirrored, and lines that go remove nothing."""
+    one, _ = await filled(world, "one", "team/web:v1", "team/db:v1")
+    target = await world.registry("target")
+    write(world, f"{one.host}/team/web:v1")
+    await world.run(listing(world, target))
+    write(world, f"{one.host}/team/db:v1")
+    run = await world.run(listing(world, target))
+    assert run.plan
+    assert [step.item for step in run.plan.steps] == [f"{one.host}/team/db:v1"]
+    assert {*target.tags} == {f"mirror/{called(one, path)}" for path in ("team/web", "team/db")}
+
+
+async def test_bad_lines_are_problems_and_left_out(world: World) -> None:
+    """A bad line is reported with file and line, and the others go on."""
+    one, _ = await filled(world, "one", "team/web:v1")
+    target = await world.registry("target")
+    path = write(world, "Not An Image", f"{one.host}/team/web:v1", f"{one.host}/Team/DB")
+    run = await world.run(listing(world, target))
+    assert run.result is Result.SUCCESS
+    assert [problem.partition(": ")[0] for problem in run.problems] == [f"{path}:1", f"{path}:3"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"), [(None, "does not exist"), ((), "names no image"), (("# later",), "names no image")]
+)
+async def test_a_list_that_is_empty_or_gone_changes_nothing(
+    world: World, lines: tuple[str, ...] | None, why: str
+) -> None:
+    """The run fails with the name of the file, and neither targets nor the record lose anything."""
+    one, _ = await filled(world, "one", "team/web:v1")
+    target = await world.registry("target")
+    path = write(world, f"{one.host}/team/web:v1")
+    await world.run(listing(world, target, LOCAL))
+    before = dict(target.tags)
+    if lines is None:
+        path.unlink()
+    else:
+        write(world, *lines)
+    run = await world.run(listing(world, target, LOCAL))
+    assert (run.result, run.code, run.receipts) == (Result.FAILED, "config", ())
+    assert run.error.startswith(f"{path}: {why}")
+    write(world, f"{one.host}/team/web:v1")
+    world.wire.exchanges.clear()
+    assert (await world.run(listing(world, target, LOCAL))).result is Result.NOOP
+    assert [(one.server, one.method) for one in world.wire.exchanges] == [("one", "HEAD")]
+    assert target.tags == before
+
+
+async def test_registries_take_turns(world: World) -> None:
+    """Images are copied from one registry after the other, however the list is sorted."""
+    one, _ = await filled(world, "one", "a:v1", "b:v1", "c:v1", "d:v1")
+    two, _ = await filled(world, "two", "e:v1", "f:v1")
+    write(world, *(f"{one.host}/{app}:v1" for app in "abcd"), *(f"{two.host}/{app}:v1" for app in "ef"))
+    plan = await world.plan(listing(world, LOCAL))
+    assert [step.item.rpartition("/")[2][0] for step in plan.steps] == [*"aebfcd"]
+
+
+async def test_a_registry_that_is_gone_delays_nobody(world: World) -> None:
+    """The images of a registry that cannot be reached are missing; those of the others are mirrored."""
+    one, _ = await filled(world, "one", "a:v1")
+    two, _ = await filled(world, "two", "e:v1", "f:v1")
+    target = await world.registry("target")
+    write(world, f"{two.host}/e:v1", f"{two.host}/f:v1", f"{one.host}/a:v1")
+    await two.stop()
+    run = await world.run(listing(world, target))
+    assert run.result is Result.PARTIAL
+    assert {*target.tags} == {f"mirror/{called(one, 'a')}"}
+    assert run.plan
+    assert len(run.plan.missing) == 2
+
+
+async def test_a_target_that_is_gone_is_asked_once(world: World) -> None:
+    """A target that cannot be reached is not asked again for each image; the other gets everything."""
+    one, _ = await filled(world, "one", *(f"app{number}:v1" for number in range(6)))
+    good, gone = await world.registry("good"), await world.registry("gone")
+    write(world, *(f"{one.host}/app{number}:v1" for number in range(6)))
+    await gone.stop()
+    run = await world.run(listing(world, good, gone))
+    assert (run.result, len(good.tags)) == (Result.PARTIAL, 6)
+    assert {receipt.step.target for receipt in run.receipts if receipt.bad} == {"gone"}

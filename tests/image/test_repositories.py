@@ -1,0 +1,148 @@
+"""One mirror of many repositories of a registry: named, or matched by globs in the registry's list."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from mirrord.model.ledger import Settled
+from mirrord.model.plan import Action
+from mirrord.model.run import Result
+from mirrord.record.sqlite import SqliteStore
+from mirrord.syncer.values import LOCAL
+from mirrord.testing import Registry, build_image, push
+from tests.support.store import MemoryStore
+from tests.support.world import World
+
+APPS = ("team/web", "team/db", "team/tools/lint", "other/app")
+
+
+async def filled(world: World, *repositories: str, tags: tuple[str, ...] = ("v1", "v2")) -> Registry:
+    source = await world.registry("source")
+    for repository in repositories:
+        for tag in tags:
+            image = build_image(["linux/amd64"], index=False, layers=1, seed=f"{repository}:{tag}")
+            await push(image, source, repository, [tag])
+    return source
+
+
+def called(registry: Registry) -> str:
+    return registry.host.replace(":", "_")
+
+
+async def test_named_repositories_are_mirrored_under_their_names(world: World) -> None:
+    """Each repository has its own name at the targets, and nothing lists the registry for what is named."""
+    source, target = await filled(world, *APPS), await world.registry("target")
+    keys = {"registry": source.host, "repositories": ["team/web", "other/app"], "tags": ["v*"]}
+    run = await world.run(world.mirror(keys, target, LOCAL))
+    assert run.result is Result.SUCCESS, run
+    assert source.count("GET", "_catalog") == 0
+    assert target.tags == {f"mirror/{called(source)}/{path}": source.tags[path] for path in ("team/web", "other/app")}
+    assert world.local_tags(f"{called(source)}/team/web") == source.tags["team/web"]
+    assert run.plan
+    assert {step.item for step in run.plan.steps} == {
+        f"{source.host}/{path}:{tag}" for path in ("team/web", "other/app") for tag in ("v1", "v2")
+    }
+
+
+async def test_globs_select_from_the_list_of_the_registry(world: World) -> None:
+    """A glob takes every repository that the registry lists and it matches, page by page."""
+    source, target = await filled(world, *APPS), await world.registry("target")
+    source.protocol.page_size = 2
+    run = await world.run(world.mirror({"registry": source.host, "repositories": ["team/*"], "tags": ["v1"]}, target))
+    assert run.result is Result.SUCCESS, run
+    assert source.count("GET", "_catalog") == 2
+    assert {*target.tags} == {f"mirror/{called(source)}/{path}" for path in APPS[:3]}
+
+
+async def test_nothing_new_costs_one_head_a_tag(world: World) -> None:
+    """Within `trust` no target is asked; after it, one HEAD a tag; without a record, HEADs and no content."""
+    source, target = await filled(world, *APPS), await world.registry("target")
+    mirror = world.mirror({"registry": source.host, "repositories": [*APPS], "tags": ["v1", "v2"]}, target, LOCAL)
+    assert (await world.run(mirror)).result is Result.SUCCESS
+    for hours, store, heads in ((11, world.store, 0), (2, world.store, 8), (0, MemoryStore(), 8)):
+        world.later(hours=hours)
+        world.store = store
+        world.wire.exchanges.clear()
+        assert (await world.run(mirror)).result is Result.NOOP
+        asked = Counter((one.server, one.method) for one in world.wire.exchanges)
+        assert asked == {("source", "HEAD"): 8} | ({("target", "HEAD"): heads} if heads else {})
+
+
+async def test_a_repository_that_cannot_be_read_fails_alone(world: World) -> None:
+    """What does not exist or cannot be read is missing, by its name; the others are mirrored, and it comes later."""
+    source, target = await filled(world, *APPS), await world.registry("target")
+    source.faults.on("HEAD", "team/db/", times=None).status(403)
+    source.faults.on("GET", "team/db/", times=None).status(403)
+    keys = {"registry": source.host, "repositories": ["team/web", "team/db", "gone"], "tags": ["v1"]}
+    mirror = world.mirror(keys, target)
+    run = await world.run(mirror)
+    assert run.result is Result.PARTIAL
+    assert {*target.tags} == {f"mirror/{called(source)}/team/web"}
+    assert run.plan
+    db, gone = sorted(run.plan.missing, key=lambda text: "gone" in text)
+    assert db.startswith(f"{source.host}/team/db: ")
+    assert gone == f"{source.host}/gone:v1 does not exist"
+
+
+async def test_a_list_that_cannot_be_read_fails_the_run(world: World) -> None:
+    """Without its list the registry is not mirrored, and the targets keep everything."""
+    source, target = await filled(world, *APPS), await world.registry("target")
+    mirror = world.mirror({"registry": source.host, "repositories": ["team/*"], "tags": ["v1"]}, target)
+    await world.run(mirror)
+    before = {name: dict(tags) for name, tags in target.tags.items()}
+    source.faults.on("GET", "_catalog").status(404)
+    run = await world.run(mirror)
+    assert run.result is Result.FAILED
+    assert "_catalog" in run.error
+    assert target.tags == before
+
+
+async def test_a_list_that_shrank_is_a_problem(world: World) -> None:
+    """Far fewer repositories than before are reported in each run until `--allow`; nothing is removed anywhere."""
+    names = [f"team/app{number}" for number in range(10)]
+    facts = await SqliteStore.open(world.folder / "record.db", world.now)
+    world.services = replace(world.services, facts=facts)
+    source, target = await filled(world, *names, tags=("v1",)), await world.registry("target")
+    mirror = world.mirror({"registry": source.host, "repositories": ["team/*"], "tags": ["v1"]}, target, LOCAL)
+    await world.run(mirror)
+    for name in names[2:]:
+        del source.content.manifests[name], source.content.links[name]
+    for allow, count in ((False, 1), (False, 1), (True, 0), (False, 0)):
+        run = await world.run(replace(mirror, allow=allow))
+        assert (run.result, len(run.problems)) == (Result.NOOP, count)
+        for problem in run.problems:
+            assert "no longer lists 8 of 10 repositories" in problem
+            assert "mirrord sync app --allow" in problem
+    await facts.close()
+    assert len(target.tags) == 10
+
+
+async def test_registries_take_turns_and_short_tags_come_first(world: World) -> None:
+    """Of an image `1` comes before `1.25` and that before `1.25.3`."""
+    source, target = await filled(world, "team/a", "team/b", tags=("1.25.3", "1", "1.25")), await world.registry("t")
+    mirror = world.mirror({"registry": source.host, "repositories": ["team/a", "team/b"], "tags": ["1*"]}, target)
+    plan = await world.plan(mirror)
+    assert [step.item.removeprefix(f"{source.host}/") for step in plan.steps if step.action is Action.COPY] == [
+        f"team/{app}:{tag}" for app in "ab" for tag in ("1", "1.25", "1.25.3")
+    ]
+
+
+@pytest.mark.parametrize("place", ["registry", LOCAL])
+async def test_the_ledger_names_the_repository(world: World, place: str) -> None:
+    """Moves are recorded as `host/path:tag`, and what a crash left open is settled by asking for that repository."""
+    source, target = await filled(world, "team/web", tags=("v1",)), await world.registry("target")
+    to = target if place == "registry" else LOCAL
+    mirror = world.mirror({"registry": source.host, "repositories": ["team/web"], "tags": ["v1"]}, to)
+    await world.run(mirror)
+    (entry,) = await world.store.moves("app", unsettled=False)
+    digest = source.tags["team/web"]["v1"]
+    assert (entry.name, entry.before, entry.after) == (f"{source.host}/team/web:v1", None, digest)
+    # as a crash between the push and its outcome leaves it
+    entry = replace(entry, run=world.now + timedelta(hours=1), outcome=Settled.OPEN)
+    await world.store.intend([entry])
+    await world.run(mirror)
+    assert {one.outcome for one in await world.store.moves("app", unsettled=False)} == {Settled.DONE}
