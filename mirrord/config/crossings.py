@@ -23,6 +23,7 @@ class _Flow:
     target: str
     source: tuple[str, str]
     place: tuple[str, str]
+    naming: bool  # whether a naming decides what its content is called at the target
 
 
 def check_crossings(mirrors: Sequence[tuple[Trail, Mirror]], syncers: Mapping[str, Syncer], problems: Problems) -> None:
@@ -40,6 +41,10 @@ def check_crossings(mirrors: Sequence[tuple[Trail, Mirror]], syncers: Mapping[st
 
 def _apart(one: _Flow, other: _Flow) -> str:
     """Say how two mirrors that write one place get a place each."""
+    if one.naming and other.naming and one.source == other.source:
+        return "join the two mirrors, or give one of them an `as:`"
+    if one.naming or other.naming:
+        return "give one of the mirrors an `as:`, or write a `naming:` that has {host} and {path}, such as path"
     if one.target != other.target:
         return f"change `to` of target {one.target!r} or {other.target!r}"
     if one.called == other.called:
@@ -53,14 +58,19 @@ def _flows(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problems) -> 
     except ConfigError:
         check_places(trail, mirror, syncer, problems)
         return
-    for target, place in places.items():
-        yield _Flow(mirror.name, _called(mirror), trail, target, (mirror.kind, source), (mirror.kind, place))
+    own = _own_name(mirror)
+    options = {target.name: target.options for target in mirror.targets}
+    for name, place in places.items():
+        namings = hasattr(options[name], "naming") and (options[name].naming or mirror.names.naming)
+        naming = bool(namings) and not own
+        called = own or mirror.name
+        yield _Flow(mirror.name, called, trail, name, (mirror.kind, source), (mirror.kind, place), naming)
 
 
-def _called(mirror: Mirror) -> str:
-    """Return the value of `as:`, or the name of the mirror."""
+def _own_name(mirror: Mirror) -> str | None:
+    """Return the value of `as:`."""
     own = (getattr(mirror.spec, name) for name, key in type(mirror.spec).model_fields.items() if key.alias == "as")
-    return next(own, None) or mirror.name
+    return next(own, None)
 
 
 def check_places(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problems) -> None:

@@ -19,10 +19,12 @@ from mirrord.config.files import MAX_BYTES, list_folder, read_file
 from mirrord.config.hosts import read_hosts
 from mirrord.config.lines import ConfigDocument, Problems, Trail, Value, document, join
 from mirrord.config.mirrors import read_mirrors, read_targets
+from mirrord.config.names import read_names
 from mirrord.config.needs import Absence, absences, unused_hosts, unused_targets, users_of_hosts
 from mirrord.config.settings import Settings, read_settings
 from mirrord.errors import ConfigError
 from mirrord.model.origin import ConfigOrigin
+from mirrord.names.book import NameBook
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror, Target
 from mirrord.wire.host import HostBook
@@ -41,8 +43,8 @@ class Configuration:
     """Everything the operator wrote, validated."""
 
     settings: Settings = field(default_factory=Settings)  # of the program itself
-    # how to talk to the hosts that were written about; its keyring is still nobody's
-    book: HostBook = field(default_factory=HostBook)
+    book: HostBook = field(default_factory=HostBook)  # how to talk to hosts; its keyring is still nobody's
+    names: NameBook = field(default_factory=NameBook)  # what names mean
     mirrors: tuple[Mirror, ...] = ()  # in the order in which they were written
     targets: Mapping[str, Target] = field(default_factory=dict)  # by name, without the built-in `local`
     files: tuple[Path, ...] = ()  # what was read, in order
@@ -113,8 +115,9 @@ def _validated(
     before = problems.count()
     book = read_hosts(whole.get("hosts"), problems, environ)
     whole_book = problems.count() == before
+    names = read_names(whole.get("names"), problems)
     targets = read_targets(whole.get("targets"), syncers, problems)
-    mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems)
+    mirrors = read_mirrors(whole.get("mirrors"), targets, syncers, settings, problems, names=names)
     # Without a host that is left out, its mirrors would seem to lack its keys.
     ignored = _ignored_keys(mirrors, syncers, book, problems) if whole_book else ()
     for lacking in problems.absent if complete else ():
@@ -122,12 +125,9 @@ def _validated(
     problems.settle()
     found = {name: target for name, target in targets.items() if target}
     users = users_of_hosts(mirrors, syncers)
-    unused = (
-        *unused_hosts(users, targets, whole.get("hosts"), problems),
-        *unused_targets(mirrors, targets, problems),
-    )
-    notices = (*passed_over, *unused, *ignored)
-    return Configuration(settings, book, mirrors, found, files, notices, tuple(absences(users, problems)))
+    unused = unused_hosts(users, targets, whole.get("hosts"), problems)
+    notices = (*passed_over, *unused, *unused_targets(mirrors, targets, problems), *ignored)
+    return Configuration(settings, book, names, mirrors, found, files, notices, tuple(absences(users, problems)))
 
 
 def _ignored_keys(

@@ -16,6 +16,7 @@ from mirrord.config.lines import Problems, Trail, Value, nearest
 from mirrord.config.schedules import Timing
 from mirrord.config.settings import Settings
 from mirrord.config.units import Deadline, Trust
+from mirrord.names.book import NameBook
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import LOCAL, Mirror, Target
 
@@ -99,9 +100,9 @@ class TargetEnvelope(Strict):
             description=(
                 "Where to write. Images: `host/path`, or `oci:/dir` for OCI layouts on this machine. Charts: a"
                 " URL, `oci://host/path` or an absolute path. Git: a URL or `git@host:path`. `{mirror}` stands"
-                " for the mirror's name, `{name}` for its `as:` or, without one, also for its name. `/{name}`"
-                " is added to an image target without braces, and to a Git target without braces that does not"
-                " end in `.git`."
+                " for the mirror's name, `{name}` for its `as:`, else for what a naming calls the image, else for the"
+                " mirror's name. `/{name}` is added to an image target without braces, and to a Git target"
+                " without braces that does not end in `.git`."
             ),
             examples=["ghcr.io/gocrane/crane"],
         ),
@@ -146,11 +147,17 @@ def _check_address(target: Target, syncer: Syncer, problems: Problems) -> None:
 
 
 def read_mirrors(
-    value: Value, targets: Targets, syncers: Mapping[str, Syncer], settings: Settings, problems: Problems
+    value: Value,
+    targets: Targets,
+    syncers: Mapping[str, Syncer],
+    settings: Settings,
+    problems: Problems,
+    *,
+    names: NameBook,
 ) -> tuple[Mirror, ...]:
     """Validate `mirrors:` and what they are to one another; each problem is noted, and its mirror left out."""
     entries = value if isinstance(value, list) else []
-    reader = _Reader(targets, syncers, settings, problems)
+    reader = _Reader(targets, syncers, settings, names, problems)
     found: dict[str, Trail] = {}
     mirrors: list[tuple[Trail, Mirror]] = []
     for number, entry in enumerate(entries):
@@ -175,6 +182,7 @@ class _Reader:
     targets: Targets
     syncers: Mapping[str, Syncer]
     settings: Settings
+    names: NameBook
     problems: Problems
 
     def mirror(self, entry: Value, trail: Trail) -> Mirror | None:
@@ -198,6 +206,7 @@ class _Reader:
             schedule=envelope.schedule,
             deadline=self.settings.deadline if envelope.deadline is None else envelope.deadline,
             trust=self.settings.trust if envelope.trust is None else envelope.trust,
+            names=self.names,
             origin=self.problems.origin(trail),
         )
 
@@ -216,7 +225,8 @@ class _Reader:
                 spec = _valid(syncer.spec, keys) or _valid(syncer.spec, syncer.sample)
                 fitting = tuple(target for target in found if target.kind == one)
                 name = self.problems.names.get(trail, "name")
-                mirror = Mirror(name, syncer.kind, spec, fitting, origin=self.problems.origin(trail))
+                origin = self.problems.origin(trail)
+                mirror = Mirror(name, syncer.kind, spec, fitting, names=self.names, origin=origin)
                 if spec is not None:
                     check_places(trail, mirror, syncer, self.problems)
 

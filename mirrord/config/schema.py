@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from mirrord.config.check import schema_of
 from mirrord.config.hosts import Host
 from mirrord.config.mirrors import NAME_PATTERN, Envelope, TargetEnvelope
+from mirrord.config.names import NameKeys
 from mirrord.config.settings import Settings
 from mirrord.config.units import SPELLED, spell_duration, spell_size
 from mirrord.syncer.port import Syncer
@@ -41,6 +42,7 @@ def file_schema(syncers: Mapping[str, Syncer]) -> Schema:
                 "How to talk to a host, wherever it appears. Each key is a `host` or `host:port`.",
                 additionalProperties={"$ref": "#/$defs/host"},
             ),
+            "names": _section("object", "What names mean, and what images are called.", **_tidy(NameKeys)),
             "targets": _section(
                 "object", "Where mirrors write, by name.", propertyNames=named, additionalProperties={"oneOf": targets}
             ),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from mirrord.model.digest import Digest
 from mirrord.model.ledger import Settled
 from mirrord.model.origin import ConfigOrigin
+from mirrord.names.book import NameBook
 
 if TYPE_CHECKING:
     from mirrord.blobs.pool import SpoolPool
@@ -80,6 +81,7 @@ class Mirror:
     schedule: Schedule | None = None  # None means on command only
     deadline: float = 6 * 3600.0  # seconds after which a run is cancelled
     trust: float = 12 * 3600.0  # seconds for which a digest recorded at a target is trusted without asking again
+    names: NameBook = field(default_factory=NameBook)  # what names mean, and what images are called by default
     allow: bool = False  # this run overrides the guard against accidents at the source (`sync --allow`)
     publication: Publication | None = None  # what this run publishes instead of the mirror's own source, or None
     origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)

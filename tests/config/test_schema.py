@@ -17,7 +17,7 @@ from mirrord.errors import ConfigError
 from mirrord.syncer.port import Syncer, load_syncers
 
 ROOT = Path(__file__).parents[2]
-SECTIONS = {"settings", "hosts", "targets", "mirrors"}
+SECTIONS = {"settings", "hosts", "names", "targets", "mirrors"}
 SCHEMA = file_schema(load_syncers())
 VALIDATOR = Draft202012Validator(SCHEMA)
 MIRROR = "mirrors: [{{name: m, kind: {}, to: local, from: {}}}]"

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from mirrord.config.hosts import Host
 from mirrord.config.mirrors import Envelope, TargetEnvelope
+from mirrord.config.names import NameKeys
 from mirrord.config.schema import Key, keys_of
 from mirrord.config.settings import Settings
 from mirrord.syncer.port import load_syncers
@@ -29,6 +30,7 @@ def tables() -> dict[str, str]:
     return {
         "## `settings`": _table(keys_of(Settings)),
         "## `hosts`": _table(keys_of(Host)),
+        "## `names`": _table(keys_of(NameKeys)),
         "## `targets`": _table([*keys_of(TargetEnvelope), *options]),
         "## `mirrors`": _table(sorted(keys_of(Envelope), key=lambda key: key.name not in ("name", "kind", "to"))),
         **{f"### Kind `{kind}`": _table(keys_of(syncer.spec)) for kind, syncer in syncers.items()},
@@ -48,7 +50,7 @@ def rewritten(page: str) -> str:
 
 def models() -> Iterator[type[BaseModel]]:
     """Yield every model that reads keys."""
-    yield from (Settings, Host, Envelope, TargetEnvelope)
+    yield from (Settings, Host, NameKeys, Envelope, TargetEnvelope)
     for syncer in load_syncers().values():
         yield from syncer.models()
 

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
+from mirrord.config.names import NamingKey
 from mirrord.config.units import Duration, between
 from mirrord.errors import MirrordError
 from mirrord.plan.select import is_glob
@@ -209,7 +210,9 @@ class ImageSpec(BaseModel):
         examples=["{repository: docker.io/library/nginx}"],
     )
     name: ImageName | None = Field(
-        default=None, alias="as", description="Name of the image at the targets. Default: the mirror's name."
+        default=None,
+        alias="as",
+        description="Name of the image at the targets. Default: by `naming`, else the mirror's name.",
     )
     publish: Literal["each", "together"] = Field(
         default="each",
@@ -242,6 +245,15 @@ class ImageSpec(BaseModel):
 
 
 class ImageTarget(BaseModel):
-    """An image target's own keys besides `kind` and `to`: none yet."""
+    """An image target's own keys besides `kind` and `to`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    naming: NamingKey | None = Field(
+        default=None,
+        description=(
+            "What images are called here, instead of `names.naming`: `path`, `nwcd`, `flat`, a template, or a table of"
+            " prefixes. `{name}` in `to` stands for the result. `as:` of a mirror overrides it."
+        ),
+        examples=["nwcd"],
+    )

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mirrord.errors import ConfigError, MirrordError, UsageError
+from mirrord.names.limits import misfit
+from mirrord.names.naming import Naming
 from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.wire.oci.reference import Reference
@@ -15,6 +17,7 @@ from mirrord.wire.oci.reference import Reference
 if TYPE_CHECKING:
     from mirrord.names.lists import ListForm
 
+_HERE = Target(LOCAL, "image", LOCAL, None)
 _ANY = "any-0-name"
 """Stands for the names of images in the place of a mirror of many."""
 
@@ -82,6 +85,17 @@ class OneImage(Images):
     called: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class OneBuild(Images):
+    """The build of a `mirrord publish`, which takes the place of the mirror's source.
+
+    Attributes:
+        after: the repository of the mirror's own source, after which namings call the build; None where it has none.
+    """
+
+    after: str | None = None
+
+
 def spec_of(mirror: Mirror) -> Images:
     """Return the mirror's own part with its type."""
     return cast("Images", mirror.spec)
@@ -103,9 +117,40 @@ def list_file(mirror: Mirror) -> Path:
     return Path(mirror.origin.file).parent / (spec_of(mirror).source.listing or "")
 
 
-def image_name(mirror: Mirror) -> str:
-    """Return the image's name below a target's prefix, and in the `local` store."""
-    return spec_of(mirror).name or mirror.name
+def naming_at(mirror: Mirror, target: Target) -> Naming | None:
+    """Return the naming that decides what the mirror's image is called at a target; None for `as:` or its name."""
+    if spec_of(mirror).name or not _called_after(mirror):
+        return None
+    own: Naming | None = getattr(target.options, "naming", None)
+    return own or (None if _no_name_in(target) else mirror.names.naming)
+
+
+def _no_name_in(target: Target) -> bool:
+    return "{" in target.to and "{name}" not in target.to
+
+
+def image_name(mirror: Mirror, target: Target = _HERE) -> str:
+    """Return the image's name below a target's prefix; by default that in the `local` store.
+
+    Raises:
+        ConfigError: the naming has none for this source.
+    """
+    naming = naming_at(mirror, target)
+    if naming is None:
+        return spec_of(mirror).name or mirror.name
+    try:
+        return naming.name(mirror.names.canonical(parse_repository(_called_after(mirror) or "")), mirror.name)
+    except UsageError as error:
+        raise ConfigError(_unnamed(mirror, target, f"{error}; or give the mirror an as:")) from error
+
+
+def _called_after(mirror: Mirror) -> str | None:
+    spec = spec_of(mirror)
+    return spec.after if isinstance(spec, OneBuild) else spec.source.repository
+
+
+def _unnamed(mirror: Mirror, target: Target, why: str) -> str:
+    return f"{mirror.origin}: mirrors.{mirror.name}.from.repository: has no name at {target.name!r}: {why}"
 
 
 def address(mirror: Mirror, url: str) -> str:
@@ -122,8 +167,11 @@ def target_place(mirror: Mirror, target: Target) -> Reference | Path:
     if isinstance(mirror.spec, OneImage):
         to, is_layout = target.to.removeprefix("oci:"), target.to.startswith("oci:")
         return Path(to) if is_layout else Reference.parse(to)
-    text = target_text(mirror, target, image_name(mirror), below=True)
+    naming = naming_at(mirror, target)
+    text = target_text(mirror, target, image_name(mirror, target), below=True)
     try:
+        if naming and _no_name_in(target):
+            raise UsageError(f"{target.to} has no {{name}}, so naming has no effect; add {{name}}, or remove naming")
         if text.startswith("oci:"):
             if not target.to.removeprefix("oci:").strip("/"):
                 raise UsageError(f"{target.to} has no folder; write oci:/DIR")
@@ -136,6 +184,8 @@ def target_place(mirror: Mirror, target: Target) -> Reference | Path:
             raise UsageError(f"{text} has a tag; write the repository only")
     except MirrordError as error:
         raise ConfigError(f"{target.origin}: targets.{target.name}.to: {error}") from error
+    if naming and (why := misfit(reference)):
+        raise ConfigError(_unnamed(mirror, target, f"{why}, or give the mirror an as:"))
     return reference
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mirrord.errors import UsageError
 from mirrord.syncer.values import Mirror, Publication, Target
-from mirrord.syncers.image.names import Images, OneImage, Source, is_many, parse_repository, spec_of
+from mirrord.syncers.image.names import OneBuild, OneImage, Source, is_many, parse_repository, spec_of
 from mirrord.wire.oci.layout import split_folder, split_name
 from mirrord.wire.oci.reference import Reference, valid_tag
 from mirrord.wire.secret import unnamed
@@ -116,5 +116,5 @@ def publishing(mirror: Mirror, publication: Publication) -> Mirror:
     own = spec_of(mirror)
     if is_many(mirror):
         raise UsageError(f"{mirror.name} mirrors many repositories; publish to a mirror of one")
-    spec = Images(source, own.name, own.publish, own.together_wait, own.immutable)
+    spec = OneBuild(source, own.name, own.publish, own.together_wait, own.immutable, own.source.repository)
     return replace(mirror, spec=spec, publication=publication)

@@ -16,6 +16,7 @@ from mirrord.errors import MirrordError
 from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.plan import Plan, Step
 from mirrord.names.lists import ListEntry
+from mirrord.names.naming import BUILT_IN
 from mirrord.plan.select import is_glob, matches
 from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.syncers.image.names import Images, Source, image_name, spec_of, target_place
@@ -92,9 +93,9 @@ def derived(mirror: Mirror, source: Source, where: str = "") -> RepositoryPart:
         MirrordError: the repository is none, or cannot have that name at a target.
     """
     own, reference = spec_of(mirror), Reference.parse(source.repository or "")
-    name = f"{reference.domain.replace(':', '_')}/{reference.path}"
-    spec = Images(source, name, own.publish, own.together_wait, own.immutable)
-    part = RepositoryPart(replace(mirror, spec=spec), reference, where)
+    names = mirror.names if mirror.names.naming else replace(mirror.names, naming=BUILT_IN["path"])
+    spec = Images(source, None, own.publish, own.together_wait, own.immutable)
+    part = RepositoryPart(replace(mirror, spec=spec, names=names), reference, where)
     _ = [*part.places]
     return part
 

@@ -1,0 +1,107 @@
+"""`names:`: aliases of registries, hosts of our own, and what images are called at targets and in `local`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
+
+from mirrord.config.check import Strict, check
+from mirrord.config.lines import Problems, Value
+from mirrord.errors import UsageError
+from mirrord.names.book import ANY, NameBook, our_host
+from mirrord.names.naming import BUILT_IN, Naming, parse_naming, registry_prefix
+
+
+def _spelled(read: Callable[[str], str]) -> AfterValidator:
+    def check_name(text: str) -> str:
+        try:
+            return read(text)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+
+    return AfterValidator(check_name)
+
+
+def _naming(value: object) -> Naming:
+    if isinstance(value, Naming):
+        return value
+    if isinstance(value, dict):
+        wrong = next((key for key, to in value.items() if not isinstance(to, str)), None)
+        if wrong is not None:
+            raise ValueError(f'{wrong[:80]!r} has no text; write what replaces it, or "" to leave it out')
+    elif not isinstance(value, str):
+        known = ", ".join(BUILT_IN)
+        raise ValueError(  # noqa: TRY004 - pydantic reports ValueErrors
+            f"is neither a text nor a mapping; write {known}, a template, or a table of prefixes"
+        )
+    try:
+        return parse_naming(value)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+Registry = Annotated[str, _spelled(registry_prefix)]
+OurHost = Annotated[str, _spelled(our_host)]
+AnyRegistry = Annotated[str, _spelled(lambda text: text if text == ANY else registry_prefix(text))]
+NamingKey = Annotated[
+    Naming,
+    PlainValidator(_naming),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1},
+            ]
+        }
+    ),
+]
+"""What images are called, as text or as a table of prefixes."""
+
+
+class NameKeys(Strict):
+    """`names`: what names mean."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "alias": "write aliases:",
+        "host": "write hosts:",
+        "template": "write naming:",
+    }
+
+    aliases: dict[Registry, Registry] = Field(
+        default={},
+        description=(
+            "`host` or `host/path`, and the one that it stands for, such as `k8s.gcr.io: registry.k8s.io`. The longest"
+            " applies. A source is called at targets as what it stands for; it is read from where `from` says."
+        ),
+        examples=["{k8s.gcr.io: registry.k8s.io}"],
+    )
+    hosts: dict[OurHost, AnyRegistry] = Field(
+        default={},
+        description=(
+            "A host under which clients reach mirrord, and the registry that it stands for, such as"
+            " `docker.m.example.org: docker.io`; `'*'` where the path begins with the registry."
+        ),
+        examples=["{docker.m.example.org: docker.io}"],
+    )
+    naming: NamingKey | None = Field(
+        default=None,
+        description=(
+            "What an image is called below `to` of targets without `naming` of their own, and in `local`: `path`,"
+            " `nwcd`, `flat`, a template, or a table of prefixes; see below."
+            " Mirrors of many repositories are named by `path` without it. Default: `as:`, or the mirror's name."
+        ),
+        examples=["path"],
+    )
+
+
+def read_names(value: Value, problems: Problems) -> NameBook:
+    """Validate `names:`; what is wrong is noted, and the book is then empty."""
+    trail = ("names",)
+    keys = check(NameKeys, value or {}, trail, problems) or NameKeys()
+    try:
+        return NameBook(keys.aliases, keys.hosts, keys.naming)
+    except UsageError as error:  # each name is right: aliases lead back to themselves
+        problems.add((*trail, "aliases"), str(error))
+    return NameBook()
