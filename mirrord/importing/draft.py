@@ -63,6 +63,11 @@ class Draft:
         if copy.source.name == copy.target.name:
             self.report.lose(copy.origin, copy.key, "copies a repository to itself")
             return
+        if copy.rule.takes_signatures and not any(known.rule.takes_signatures for known in self.copies):
+            what = (
+                "and others also took tags of signatures (sha256-…); mirrord copies them only where sha256-* is added"
+            )
+            self.report.tell(copy.origin, copy.key, what)
         for number, known in enumerate(self.copies):
             if known.target.name == copy.target.name:
                 self._join(number, known, copy)

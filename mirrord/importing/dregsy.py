@@ -28,7 +28,7 @@ def fits(node: Node) -> bool:
 
 def read(root: Section, draft: Draft) -> None:
     """Add what a document has to the draft."""
-    root.ignore("relay", "watch", "docker", "dockerhost", "api-version")  # how dregsy copies, not what
+    root.ignore("relay", "watch", "docker", "dockerhost", "api-version", "lister")  # how dregsy copies, not what
     skopeo = root.section("skopeo")
     skopeo.lose("certs-dir", "write the certificates as ca: FILE, certificate: FILE and key: FILE for the host")
     skopeo.ignore("binary", "mode")
@@ -141,6 +141,8 @@ def _rule(mapping: Section) -> TagFilter | None:
 
 def _tags(mapping: Section, texts: tuple[str, ...]) -> TagFilter | None:
     try:
+        if any(text.startswith(_RANGE) for text in texts):
+            mapping.tell("tags", ranges.SUFFIXES)
         rules = [_one(text) for text in texts if not text.startswith(_KEEP)]
         newest, excluded = _keep([text.removeprefix(_KEEP).strip() for text in texts if text.startswith(_KEEP)])
     except (ValueError, MirrordError) as error:
@@ -155,8 +157,8 @@ def _tags(mapping: Section, texts: tuple[str, ...]) -> TagFilter | None:
             )
             return None
         whole = united
-    if newest and whole.tags and rules:
-        mapping.tell("tags", "keep does not count tags by name in dregsy; in mirrord they count")
+    if newest:
+        mapping.tell("tags", "newest counts the versions of each variant (-alpine) apart")
     if not (newest or excluded):
         return whole
     match = whole.match or (() if whole.tags else ALL)

@@ -9,6 +9,13 @@ from mirrord.plan.semver import Constraint
 # Go's Masterminds/semver reads these as versions without a pre-release.
 PLAIN_VERSION = "/v?[0-9]+(?:\\.[0-9]+){0,2}/"
 ANY_VERSION = "/v?[0-9]+(?:\\.[0-9]+){0,2}(?:-[0-9A-Za-z.-]+)?/"
+# regsync reads these as versions: any number of numbers, and any suffix; and these not.
+LOOSE_VERSION = "/v?[0-9]+(?:\\.[0-9]+)*(?:-.*)?/"
+NOT_LOOSE = "/v|(?:v[^0-9]|[^v0-9]).*|v?(?:[0-9]+\\.)+(?:[^0-9].*)?|v?(?:[0-9]+\\.)*[0-9]+[^0-9.-].*/"
+SUFFIXES = (
+    "the other tool takes every suffix, also -alpine, for a pre-release below its version; mirrord takes it for that"
+    " version, which differs at the ends of the range"
+)
 _TERM = re.compile(r"(>=|<=|>|<|=|\^|~|)v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(-[0-9A-Za-z.-]+)?")
 
 

@@ -10,7 +10,6 @@ from mirrord.patterns import compiled
 
 LONGEST = 1000
 _END = re.compile(r"(?<!\\)(?:\\\\)*\$\Z")
-_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 # What a glob can say: a name, an escaped character, any text, and a group of names.
 _GLOB = re.compile(
     r"\.\*|\.\+|\.(?![*+?{])|(?:[a-z0-9_/-]|\\[./-])(?![*+?{])|\((?:\?:)?(?P<group>[a-z0-9_/|-]+)\)(?![*+?{])|\^|\$"
@@ -44,8 +43,6 @@ def framed(text: str) -> str:
         ValueError: mirrord cannot read it.
     """
     _check(text, f"^{text}$")
-    if _PLAIN.fullmatch(text):
-        return text
     first, *others = _alternatives(text)
     if not others:
         return _whole(first)

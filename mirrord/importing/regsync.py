@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from mirrord.config.foreign import Node
 from mirrord.config.hosts import host_key
-from mirrord.errors import MirrordError
-from mirrord.importing import regexes, timing, variables
+from mirrord.importing import ranges, regexes, timing, variables
 from mirrord.importing.draft import Draft
-from mirrord.importing.ranges import loose
 from mirrord.importing.section import Section
 from mirrord.importing.values import ALL, ImageCopy, Keys, OtherMirror, TagFilter
 from mirrord.wire.oci.reference import Reference
@@ -216,18 +214,17 @@ def _tags(tags: Section) -> TagFilter | None:
         except ValueError as error:
             tags.lose(key, str(error))
             return None
-    match, versions = found["allow"], ""
+    match, exclude = found["allow"], found["deny"]
+    if not (texts := tags.texts("semverRange")):
+        tags.end()
+        return TagFilter(match=match or ALL, exclude=exclude) if match or exclude else TagFilter(ALL)
     try:
-        if ranges := tags.texts("semverRange"):
-            versions = " || ".join(map(loose, ranges))
-            tags.tell(
-                "semverRange",
-                "regsync takes pre-releases and any suffix for a version in the range; so does the import",
-            )
-    except (ValueError, MirrordError) as error:
+        versions = " || ".join(map(ranges.loose, texts))
+    except ValueError as error:
         tags.lose("semverRange", str(error))
         return None
+    tags.tell("semverRange", ranges.SUFFIXES)
     tags.end()
-    if not (match or found["deny"] or versions):
-        return TagFilter(ALL)
-    return TagFilter(match=match or (() if versions else ALL), exclude=found["deny"], versions=versions)
+    if match:
+        return TagFilter(match=match, exclude=(ranges.NOT_LOOSE, *exclude), versions=versions)
+    return TagFilter(match=(ranges.LOOSE_VERSION,), exclude=exclude, versions=versions)

@@ -62,7 +62,7 @@ def _images(host: str, section: Section, draft: Draft) -> None:
         for repository in chosen.values:
             try:
                 text = chosen.text(repository)
-                rule = _by_regex(text) if key.endswith("regex") else _by_range(text)
+                rule = _by_regex(text) if key.endswith("regex") else _by_range(text, chosen, repository)
             except (ValueError, MirrordError) as error:
                 chosen.lose(repository, str(error), unless=())
                 continue
@@ -73,8 +73,10 @@ def _by_regex(text: str) -> TagFilter:
     return TagFilter(match=(regexes.searched(text),))
 
 
-def _by_range(text: str) -> TagFilter:
+def _by_range(text: str, section: Section, repository: str) -> TagFilter:
     named = ranges.names_prerelease(text)
+    if named:
+        section.tell(repository, ranges.SUFFIXES)
     return TagFilter(match=(ranges.ANY_VERSION if named else ranges.PLAIN_VERSION,), versions=ranges.checked(text))
 
 

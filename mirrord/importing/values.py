@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mirrord.model.origin import ConfigOrigin
+from mirrord.patterns import compiled
 from mirrord.wire.oci.reference import Reference
 
 Keys = Mapping[str, object]
 """Keys of a configuration as they are written: texts, numbers, flags, lists and mappings."""
 
 ALL = ("*",)
+_SIGNATURE = f"sha256-{'0' * 64}.sig"
+
+
+def _takes(pattern: str) -> bool:
+    return pattern.startswith("/") and compiled(pattern[1:-1]).fullmatch(_SIGNATURE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,13 @@ class TagFilter:
     newest: int = 0
     digest: str = ""
     named: str = ""
+
+    @property
+    def takes_signatures(self) -> bool:
+        """Whether the other tool copies tags such as `sha256-….sig` by this rule, without naming them."""
+        if self.versions or self.newest or self.digest or any(map(_takes, self.exclude)):
+            return False
+        return ALL in (self.tags, self.match) or any(map(_takes, self.match))
 
     def united(self, other: TagFilter) -> TagFilter | None:
         """Return the rule for what either of two rules takes, or None where mirrord has none."""

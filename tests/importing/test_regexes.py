@@ -7,6 +7,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from mirrord.errors import UsageError
+from mirrord.importing.ranges import LOOSE_VERSION, NOT_LOOSE
 from mirrord.importing.regexes import framed, globs, searched, split
 from mirrord.patterns import compiled
 from mirrord.plan.select import matches
@@ -30,8 +31,9 @@ TAGS = (
 
 
 def takes(pattern: str, tag: str) -> bool:
-    """Whether mirrord takes a tag: a pattern between slashes matches all of it, other text is the tag itself."""
-    return compiled(pattern[1:-1]).fullmatch(tag) if pattern.startswith("/") else pattern == tag
+    """Whether mirrord takes a tag: a pattern between slashes matches all of it."""
+    assert pattern[0] == pattern[-1] == "/"
+    return compiled(pattern[1:-1]).fullmatch(tag)
 
 
 def test_the_trap_of_regsync_is_kept() -> None:
@@ -42,7 +44,7 @@ def test_the_trap_of_regsync_is_kept() -> None:
 
 KNOWN = {
     r"v?\d+\.\d+\.\d+": r"/v?\d+\.\d+\.\d+/",
-    "latest": "latest",
+    "latest": "/latest/",
     "(1|2)": "/(1|2)/",
     "a|b|c": "/a.*|.*b.*|.*c/",
     "[|]a": "/[|]a/",
@@ -58,7 +60,7 @@ KNOWN = {
 
 @pytest.mark.parametrize(("text", "pattern"), KNOWN.items())
 def test_framed_patterns(text: str, pattern: str) -> None:
-    """Only a `|` outside of groups, classes and quotes parts the pattern; a name stays a name."""
+    """Only a `|` outside of groups, classes and quotes parts the pattern."""
     assert framed(text) == pattern
     assert split(text) == (".*|" in pattern)
 
@@ -194,3 +196,12 @@ def test_other_patterns_are_no_globs(text: str) -> None:
     """What globs cannot say is refused, and never widened."""
     with pytest.raises(ValueError, match="no equivalent among globs"):
         globs(text)
+
+
+@given(st.text("v019.-_a", max_size=6))
+def test_what_is_no_version_for_regsync(tag: str) -> None:
+    """Each tag is either a version or none, as regsync parses: `v`, numbers with dots, a suffix after a dash."""
+    numbers, _, _ = tag.removeprefix("v").partition("-")
+    version = all(part.isdecimal() for part in numbers.split("."))
+    assert takes(LOOSE_VERSION, tag) == version
+    assert takes(NOT_LOOSE, tag) == (not version and tag != "")

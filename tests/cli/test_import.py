@@ -1,0 +1,167 @@
+"""`mirrord import` as an operator types it: what is printed, what is written, and the exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mirrord.cli.grammar import COMMANDS
+from mirrord.importing.formats import FORMATS
+from tests.support.commands import Desk, Said
+
+Typed = Callable[..., Said]
+DATA = Path(__file__).parents[1] / "data" / "import"
+SMALL = """\
+version: 1
+creds: [{registry: registry.example.com, user: robot, pass: hunter2}]
+sync: [{source: "quay.io/a/b:v1", target: "registry.example.com/a/b:v1", type: image}]
+"""
+BEYOND = SMALL.replace("type: image", "type: image, platform: linux/arm64")
+
+
+def put(desk: Desk, text: str | bytes, name: str = "regsync.yaml") -> str:
+    (desk.folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return name
+
+
+def test_everything_converted(desk: Desk, typed: Typed) -> None:
+    """The configuration is on standard output, what is to be done on standard error, and the exit code is 0."""
+    said = typed("import", put(desk, SMALL))
+    assert said.status == 0
+    assert "from: {repository: quay.io/a/b, tags: [v1]}" in said.out
+    assert said.err == "set REGISTRY_EXAMPLE_COM_PASSWORD: password of robot at registry.example.com\n"
+    assert "hunter2" not in said.out
+
+
+def test_something_not_converted(desk: Desk, typed: Typed) -> None:
+    """What is lost is named with file, line, key and reason, also in the output; the exit code is 2."""
+    said = typed("import", put(desk, BEYOND))
+    line = "regsync.yaml:3: sync[0].platform: mirrord copies all platforms of an image"
+    assert said.status == 2
+    assert f"not converted: {line}" in said.err.splitlines()
+    assert f"#   {line}" in said.out.splitlines()
+
+
+def test_nothing_converted(desk: Desk, typed: Typed) -> None:
+    """When nothing is left, nothing is written, and the exit code is 1."""
+    said = typed(
+        "import", put(desk, "sync: [{source: a/b, target: 'ocidir:///x', type: image}]\n"), "--out", "new.yaml"
+    )
+    assert (said.status, said.out) == (1, "")
+    assert "sync[0].target: is an OCI layout" in said.err
+    assert not (desk.folder / "new.yaml").exists()
+
+
+def test_a_file_is_written_once(desk: Desk, typed: Typed) -> None:
+    """`--out` writes what standard output would get, and a second time changes nothing."""
+    name = put(desk, SMALL)
+    text = typed("import", name).out
+    assert typed("import", name, "--out", "new.yaml").status == 0
+    assert (desk.folder / "new.yaml").read_text() == text
+    (desk.folder / "new.yaml").write_text("mine")
+    said = typed("import", name, "--out", "new.yaml")
+    assert said.status == 64
+    assert "new.yaml: exists already" in said.err
+    assert (desk.folder / "new.yaml").read_text() == "mine"
+
+
+def test_json(desk: Desk, typed: Typed) -> None:
+    """With `--json` programs get the text, the format, and each list."""
+    name = put(desk, BEYOND)
+    found = typed("import", name, "--json").document
+    assert found["formats"] == {name: "regsync"}
+    assert found["configuration"] == typed("import", name).out
+    assert len(found["not_converted"]) == 1
+    assert list(found["secrets"]) == ["REGISTRY_EXAMPLE_COM_PASSWORD"]
+
+
+def test_variables_of_addresses_are_replaced_when_they_are_set(
+    desk: Desk, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable in a destination is named when it is not set; in a password it is never replaced."""
+    name = put(desk, 'a.example/x/y: "${WHERE}/y"\n', "images.yaml")
+    logins = put(desk, 'a.example: {username: u, password: "${WHERE}"}\n', "auth.yaml")
+    said = typed("import", name, logins)
+    assert said.status == 2
+    assert "set it for the import: WHERE=… mirrord import" in said.err
+    monkeypatch.setenv("WHERE", "b.example/team")
+    said = typed("import", name, logins)
+    assert said.status == 0
+    assert "to: b.example}" in said.out
+    assert "as: team/y" in said.out
+    assert "password: {env: WHERE}" in said.out
+
+
+BAD = {
+    "empty": (b"", 64, "is of no known format; known are regsync, image-syncer"),
+    "a text": (b"Dear all,\nplease mirror this.\n", 64, "is of no known format"),
+    "another file": (b"services: {web: {image: nginx}}\n", 64, "is of no known format"),
+    "binary": (b"\x7fELF\x02\x01\x01\x00\xff\xfe", 78, "x:1: is not UTF-8"),
+    "not YAML": (b"sync: [\n  - {a: b\n", 78, "is not YAML"),
+    "itself": (b"sync: &a\n  - *a\n", 78, "x:2: contains itself"),
+    "huge": (b"#" * (16 * 2**20 + 1), 64, "is longer than 16777216 bytes"),
+}
+
+
+@pytest.mark.parametrize(("data", "status", "expected"), BAD.values(), ids=BAD)
+def test_bad_files(desk: Desk, typed: Typed, data: bytes, status: int, expected: str) -> None:
+    """A file that cannot be imported is one clear line with its name, and nothing on standard output."""
+    said = typed("import", put(desk, data, "x"))
+    assert (said.status, said.out) == (status, "")
+    assert expected in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+def test_a_missing_file_and_a_wrong_format(desk: Desk, typed: Typed) -> None:
+    """A file that does not exist, and one that is not of the format named with `--from`, are usage errors."""
+    assert typed("import", "absent.yaml").status == 64
+    said = typed("import", put(desk, SMALL), "--from", "skopeo")
+    assert said.status == 64
+    assert "regsync.yaml:1: is not of the format skopeo" in said.err
+
+
+def test_a_destination_that_only_a_command_line_has(desk: Desk, typed: Typed) -> None:
+    """Tools with the destination on their command line need it here, too."""
+    for sample in ("skopeo-sync.yaml", "imageset-config.yaml"):
+        said = typed("import", put(desk, (DATA / sample).read_bytes(), sample))
+        assert (said.status, said.out) == (64, "")
+        assert "add --to HOST/PATH" in said.err
+
+
+def test_equal_names_of_images_are_found(desk: Desk, typed: Typed) -> None:
+    """Without `--scoped` skopeo writes `a/app` and `b/app` over each other: the second one is reported."""
+    name = put(desk, "r.example: {images: {a/app: ['1.0'], b/app: [zzz]}}\n", "sync.yaml")
+    said = typed("import", name, "--to", "t.example")
+    assert said.status == 2
+    assert "r.example.images.b/app: t.example/app is written by another part already" in said.err
+    said = typed("import", name, "--to", "t.example", "--scoped")
+    assert said.status == 0
+    assert "as: r.example/a/app" in said.out
+    assert "as: r.example/b/app" in said.out
+
+
+def test_the_formats_of_the_option_are_those_that_there_are() -> None:
+    """`--from` takes every format, and no other word."""
+    (option,) = (one for one in COMMANDS["import"].params if one.name == "form")
+    assert tuple(option.type.choices) == FORMATS  # type: ignore[attr-defined]  # it is a Choice
+
+
+TO = ("--to", "registry.corp.example/mirror")
+CHECKED = {
+    "image-syncer-auth.yaml": (),
+    "hub-mirror-workflow.yml": (),
+    "imageset-config.yaml": TO,
+    "oc-mirror-mapping.txt": (),
+}
+
+
+@pytest.mark.parametrize(("sample", "options"), CHECKED.items(), ids=CHECKED)
+def test_check_takes_what_is_written(desk: Desk, typed: Typed, sample: str, options: tuple[str, ...]) -> None:
+    """`mirrord check` finds no problem in what was imported; absent secrets are notices."""
+    (desk.folder / "new").mkdir()
+    typed("import", put(desk, (DATA / sample).read_bytes(), sample), *options, "--out", "new/a.yaml")
+    said = typed("check", "-c", "new", "--json")
+    assert json.loads(said.out)["ok"], said.out
