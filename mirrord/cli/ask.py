@@ -21,7 +21,7 @@ from mirrord.commands import Command, GetStatus, PlanMirrors
 from mirrord.config.files import list_folder
 from mirrord.config.load import Configuration
 from mirrord.daemon.dispatcher import NO_DAEMON, Dispatcher
-from mirrord.daemon.lock import StateLock, used
+from mirrord.daemon.lock import StateLock, exists, used
 from mirrord.daemon.loop import run
 from mirrord.daemon.runtime import now, open_runtime
 from mirrord.errors import BusyError, UsageError
@@ -63,11 +63,11 @@ def report(run: Run, show: Show, *, json: bool) -> int:
 
 
 async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, quiet: bool, named: bool) -> _Answer:
-    exists = await asyncio.to_thread(state.exists)
-    if command.of_daemons and not exists:
+    there = await asyncio.to_thread(exists, state)
+    if command.of_daemons and not there:
         raise UsageError(NO_DAEMON)
     # Read before the state directory is made: a wrong configuration leaves none behind.
-    early = None if exists else await asyncio.to_thread(_read, config, command)
+    early = None if there else await asyncio.to_thread(_read, config, command)
     if not command.uses_hosts and not await asyncio.to_thread(used, state):  # looking creates nothing
         nothing = f"no state in {state}: nothing has run yet, or --state is wrong"
         if named or not isinstance(command, GetStatus):

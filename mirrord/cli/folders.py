@@ -22,7 +22,7 @@ def config_folder(given: Path | None) -> Path:
     if given:
         return given  # reading it reports what is wrong
     for folder in FOLDERS:
-        if folder.is_dir():
+        if _is_there(folder):
             return folder
     neither = " nor ".join(map(str, FOLDERS))
     raise ConfigError(f"neither {neither} exists; make one with `mirrord init`, or name the folder with --config")
@@ -49,7 +49,15 @@ def state_folder(given: Path | None, config: Path | None = None) -> Path:
     if given or (named := os.environ.get("STATE_DIRECTORY", "").partition(":")[0]):
         return given or Path(named)
     here = Path("state")
-    return STATE_OF_MACHINE if not config and FOLDERS[0].is_dir() and not used(here) else here
+    return STATE_OF_MACHINE if not config and _is_there(FOLDERS[0]) and not used(here) else here
+
+
+def _is_there(folder: Path) -> bool:
+    """Return whether a folder exists; one that this user may not look at does, and reading it reports that."""
+    try:
+        return folder.is_dir()
+    except PermissionError:
+        return True
 
 
 def configuration(given: Path | None, syncers: Mapping[str, Syncer]) -> Configuration:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from mirrord.errors import BusyError, StorageError
+from mirrord.files import storage_errors
 
 SERVE: Final = "serve"
 _OTHERS: Final = 0o077
 _OURS: Final = frozenset({"lock", "mirrord.db"})  # of what these are in nobody else has anything
 
 
+def exists(path: Path) -> bool:
+    """Return whether there is a state directory, or a file in one; StorageError when this user may not look."""
+    with storage_errors(path, "; run this as root, or as the user to whom the state directory belongs"):
+        return path.exists()
+
+
 def used(state: Path) -> bool:
-    """Return whether a process of mirrord has ever used this state directory."""
-    return any((state / name).exists() for name in _OURS)
+    """Return whether a process of mirrord has ever used this state directory; StorageError as for `exists`."""
+    return any(exists(state / name) for name in _OURS)
 
 
 class StateLock:
@@ -64,6 +73,8 @@ class StateLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let go. The file stays: removing it would let two processes lock two files of the same name."""
+        with contextlib.suppress(OSError):  # of a directory that was removed meanwhile
+            _hand_back(self._path.parent)
         self._release()
 
     def check(self) -> None:
@@ -88,6 +99,26 @@ def close_to_others(path: Path) -> bool:
         return False
     path.chmod(status.st_mode & ~_OTHERS & 0o7777)
     return True
+
+
+def _hand_back(folder: Path) -> None:
+    """Give what root made in somebody else's state directory to its owner, who could not use it otherwise.
+
+    Nothing outside changes hands, although the owner may put links there: symbolic ones are not followed, and a file
+    is given only when all its names are in the directory.
+    """
+    owner = folder.stat()
+    if os.geteuid() or not owner.st_uid:
+        return
+    names = Counter[tuple[int, int]]()
+    for _, folders, files, here in os.fwalk(folder):
+        for name in (*folders, *files):
+            found = os.stat(name, dir_fd=here, follow_symlinks=False)
+            if found.st_uid:
+                continue
+            names[found.st_dev, found.st_ino] += 1
+            if stat.S_ISDIR(found.st_mode) or names[found.st_dev, found.st_ino] == found.st_nlink:
+                os.chown(name, owner.st_uid, owner.st_gid, dir_fd=here, follow_symlinks=False)
 
 
 def _closed(folder: Path, *, ours: bool) -> tuple[str, ...]:

@@ -143,12 +143,13 @@ def open_http(book: HostBook, events: Events) -> Http:
 
 def _prepare(state: Path) -> Path:
     root = state.absolute()  # other programs work on it too, and in folders of their own
-    with storage_errors(str(root)):
-        scratch = root / "scratch"
+    scratch = root / "scratch"
+    with storage_errors(scratch, f"; give it to the user of mirrord: chown -R --reference={root}/. {root}/."):
         if scratch.is_symlink() or scratch.is_file():
             scratch.unlink()
         elif scratch.exists():
             shutil.rmtree(scratch)
+    with storage_errors(root):
         for folder in (scratch, root / "spool"):
             folder.mkdir(mode=0o700, exist_ok=True)
         for entry in root.iterdir():  # what an earlier version, or another program, made in its own way

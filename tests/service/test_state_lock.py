@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from mirrord.cli import folders
+from mirrord.cli.folders import config_folder
 from mirrord.commands import Sync
-from mirrord.daemon.lock import SERVE, StateLock
-from mirrord.errors import BusyError, StorageError
+from mirrord.config.files import list_folder
+from mirrord.daemon.lock import SERVE, StateLock, exists, used
+from mirrord.errors import BusyError, ConfigError, StorageError
 from mirrord.model.run import Result
 from mirrord.serve.remote import ControlClient
 from mirrord.testing import Registry, build_image, push
@@ -145,3 +148,49 @@ async def test_nothing_in_the_state_is_for_others(tmp_path: Path) -> None:
             assert {entry.name: f"{mode(entry):o}" for entry in (state, *state.iterdir()) if mode(entry) & 0o077} == {}
     finally:
         os.umask(before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+async def test_what_root_makes_belongs_to_the_service(tmp_path: Path) -> None:
+    """Commands of root beside a stopped service leave nothing behind that the user of the service cannot use."""
+    desk, state = Desk(tmp_path), tmp_path / "state"
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"root's own")
+    async with Registry() as source:
+        await push(build_image(), source, "a", ["v1"])
+        desk.configure(
+            f"mirrors: [{{name: i, kind: image, to: local, from: {{repository: {source.host}/a, tags: [v1]}}}}]\n"
+        )
+        state.mkdir(mode=0o700)
+        os.chown(state, 12345, 12346)
+        for word in ("sync", "status"):
+            assert (await desk.run(word)).status == 0
+            found = {(entry.lstat().st_uid, entry.lstat().st_gid) for entry in (state, *state.rglob("*"))}
+            assert found == {(12345, 12346)}, word
+        assert sum(entry.stat().st_nlink > 1 for entry in state.rglob("*") if entry.is_file()) > 0
+        (state / "scratch" / "symbolic").symlink_to(outside)
+        os.link(outside, state / "hard")
+        with StateLock(state):
+            pass
+        assert (outside.stat().st_uid, (state / "hard").stat().st_uid) == (0, 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_user_who_may_not_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may not look at the state, or at the configuration of the machine, is answered with a line that says so."""
+    state, etc = tmp_path / "state", tmp_path / "etc" / "conf.d"
+    for folder in (state / "inside", etc):
+        folder.mkdir(parents=True)
+        folder.parent.chmod(0o700)
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(folders, "FOLDERS", (etc,))
+    os.seteuid(12345)
+    try:
+        for look, place in ((used, state), (exists, state / "inside")):
+            with pytest.raises(StorageError, match="Permission denied; run this as root, or as the user to whom the"):
+                look(place)
+        assert config_folder(None) == etc
+        with pytest.raises(ConfigError, match=r"cannot be read \(Permission denied\); make it readable for this user"):
+            list_folder(etc)
+    finally:
+        os.seteuid(0)
