@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mirrord.cli.console import note, say, say_json, table
 from mirrord.cli.folders import config_folder, configuration
+from mirrord.config.crossings import check_parts
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import load_syncers, served_addresses
 from mirrord.syncer.values import LOCAL
@@ -17,12 +18,13 @@ def check(*, config: Path | None, json: bool) -> int:
     folder, syncers = config_folder(config), load_syncers()
     try:
         read = configuration(folder, syncers)
+        of_parts = check_parts(read.mirrors, syncers)
     except ConfigError as error:
         if not json:
             raise
         say_json({"ok": False, "problems": list(error.problems), "notices": list(error.notices)})
         return error.exit_code
-    notices = [*(one.problem for one in read.absent), *read.notices]
+    notices = [*(one.problem for one in read.absent), *read.notices, *of_parts]
     if not read.mirrors:
         notices.append(f"{folder}: no mirrors, so there is nothing to do; list them below `mirrors:`")
     for notice in notices:

@@ -39,6 +39,44 @@ def check_crossings(mirrors: Sequence[tuple[Trail, Mirror]], syncers: Mapping[st
     _check_loops(flows, problems)
 
 
+def check_parts(mirrors: Sequence[Mirror], syncers: Mapping[str, Syncer]) -> Sequence[str]:
+    """Check the parts of mirrors of many sources, beside all other mirrors; return notices, one sentence each.
+
+    Two sources may not have one name at a target, and none may be copied to itself. One source may be a part of several
+    mirrors: then they write the same.
+
+    Raises:
+        ConfigError: there are problems; holds a line for each.
+    """
+    problems, lines, notices = Problems(), list[str](), list[str]()
+    flows: list[tuple[_Flow, Mirror]] = []
+    for number, mirror in enumerate(mirrors):
+        trail, syncer = ("mirrors", number), syncers[mirror.kind]
+        problems.origins[trail], problems.names[trail] = mirror.origin, mirror.name
+        parts = [mirror]
+        if read := syncer.parts_of(mirror):
+            found = read()
+            lines += found.problems
+            notices += found.notices
+            parts = [*found.mirrors]
+        flows += ((flow, part) for part in parts for flow in _flows_of(trail, part, syncer))
+    writers: dict[tuple[str, str], tuple[_Flow, Mirror]] = {}
+    for flow, part in flows:
+        first, other = writers.setdefault(flow.place, (flow, part))
+        if first.source != flow.source:
+            also = f"{first.source[1]} ({other.origin})"
+            what = f"{flow.source[1]} is called {flow.place[1]}, and so is {also}; remove one of them"
+            problems.add_at(part.origin, what)
+    _check_loops([flow for flow, _ in flows], problems)
+    try:
+        problems.settle()
+    except ConfigError as error:
+        lines += error.problems
+    if lines:
+        raise ConfigError(*dict.fromkeys(lines))
+    return notices
+
+
 def _apart(one: _Flow, other: _Flow) -> str:
     """Say how two mirrors that write one place get a place each."""
     if one.naming and other.naming and one.source == other.source:
@@ -54,10 +92,15 @@ def _apart(one: _Flow, other: _Flow) -> str:
 
 def _flows(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problems) -> Iterable[_Flow]:
     try:
-        source, places = syncer.places(mirror)
+        flows = [*_flows_of(trail, mirror, syncer)]
     except ConfigError:
         check_places(trail, mirror, syncer, problems)
-        return
+        return ()
+    return () if syncer.parts_of(mirror) else flows  # where parts write is checked by `check_parts`
+
+
+def _flows_of(trail: Trail, mirror: Mirror, syncer: Syncer) -> Iterable[_Flow]:
+    source, places = syncer.places(mirror)
     own = _own_name(mirror)
     options = {target.name: target.options for target in mirror.targets}
     for name, place in places.items():
@@ -69,7 +112,8 @@ def _flows(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problems) -> 
 
 def _own_name(mirror: Mirror) -> str | None:
     """Return the value of `as:`."""
-    own = (getattr(mirror.spec, name) for name, key in type(mirror.spec).model_fields.items() if key.alias == "as")
+    fields = getattr(type(mirror.spec), "model_fields", {})  # a part of a mirror has none
+    own = (getattr(mirror.spec, name) for name, key in fields.items() if key.alias == "as")
     return next(own, None)
 
 

@@ -19,7 +19,7 @@ from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Receipt
 from mirrord.syncer.serving import Serves
-from mirrord.syncer.values import LOCAL, Backup, Mirror, Publication, Services, Target
+from mirrord.syncer.values import LOCAL, Backup, Mirror, Parts, Publication, Services, Target
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -95,6 +95,8 @@ class Syncer:
         hosts: returns the hosts that a mirror's `from` and its targets name, as `HostBook` spells them. A mirror for
             which it returns None, and a kind without it, need every entry of `hosts:`, and none is reported as unused.
             MUST be pure.
+        parts: returns None for a mirror of one source, and for one of many a function that says what it consists of,
+            as far as files on this machine do, which it may read.
         front: serves the content of `local` over HTTP.
         address: returns the URL of a mirror's `local` content, below `settings.url`; needs `front`. Pure.
         held: returns the digests of names of the ledger at a target, None for a missing one. A kind that moves names
@@ -114,6 +116,7 @@ class Syncer:
     ignored_keys: Callable[[Mirror, HostBook], Sequence[str]] | None = None
     sample: Mapping[str, object] = field(default_factory=dict)
     hosts: Callable[[Mirror], Collection[str] | None] | None = None
+    parts: Callable[[Mirror], Callable[[], Parts] | None] | None = None
     front: Serves | None = None
     address: Callable[[Mirror, str], str] | None = None
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
@@ -122,6 +125,10 @@ class Syncer:
     def spec(self) -> type[BaseModel]:
         """The model of a mirror's own keys."""
         return self.models()[0]
+
+    def parts_of(self, mirror: Mirror) -> Callable[[], Parts] | None:
+        """Return what says what a mirror of many sources consists of, or None for one of one source."""
+        return self.parts(mirror) if self.parts else None
 
     def served_at(self, mirror: Mirror, url: str) -> str:
         """Return the URL of a mirror's `local` content, or "" without `local` or `url`."""

@@ -88,6 +88,21 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """What a mirror of many sources consists of, as far as the configuration and files on this machine say.
+
+    Attributes:
+        mirrors: a mirror of each source; its `origin` is where the source is named.
+        problems: what is left out because it is wrong, `file:line: what; what to write instead`.
+        notices: what is needless, or cannot be read on this machine.
+    """
+
+    mirrors: Sequence[Mirror] = ()
+    problems: Sequence[str] = ()
+    notices: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """A request to publish one build now (`mirrord publish`)."""
 

@@ -152,3 +152,18 @@ async def test_a_target_that_is_gone_is_asked_once(world: World) -> None:
     run = await world.run(listing(world, good, gone))
     assert (run.result, len(good.tags)) == (Result.PARTIAL, 6)
     assert {receipt.step.target for receipt in run.receipts if receipt.bad} == {"gone"}
+
+
+async def test_a_name_that_another_mirror_writes_is_left_out(world: World) -> None:
+    """An image whose name at a target belongs to a mirror of another source is a problem with both places."""
+    one, _ = await filled(world, "one", "team/web:v1", "team/db:v1", "other:v1")
+    target = await world.registry("target")
+    path = write(world, f"{one.host}/team/web:v1", f"{one.host}/team/db:v1")
+    other = world.mirror({"repository": f"{one.host}/other:v1"}, target, **{"as": called(one, "team/db")})
+    many = listing(world, target)
+    world.services = replace(world.services, mirrors={"image": [other, many]})
+    run = await world.run(many)
+    place = f"{target.host}/mirror/{called(one, 'team/db')}"
+    what = f"{one.host}/team/db is called {place}, and so is {one.host}/other (command line); remove one of them"
+    assert run.problems == (f"{path}:2: {what}",)
+    assert {*target.tags} == {f"mirror/{called(one, 'team/web')}"}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan
 from mirrord.syncer.port import Models, Syncer
-from mirrord.syncer.values import Mirror, Services, Target
+from mirrord.syncer.values import Mirror, Parts, Services, Target
 from mirrord.syncers.image import front
 from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.names import address, hosts, is_many, places, spec_of
@@ -79,6 +80,15 @@ async def _held(mirror: Mirror, target: Target, services: Services, names: Colle
     return await names_of_many(mirror, target, services, names)
 
 
+def _parts(mirror: Mirror) -> Callable[[], Parts] | None:
+    """Return what finds the mirrors of one repository that a mirror of many consists of; see `Syncer.parts`."""
+    if not is_many(mirror):
+        return None
+    from mirrord.syncers.image.upstream.many import parts_of  # noqa: PLC0415 - as above
+
+    return partial(parts_of, mirror)
+
+
 def _models() -> Models:
     """Import the configuration models on demand: a copy starts without pydantic."""
     from mirrord.syncers.image.spec import ImageSpec, ImageTarget  # noqa: PLC0415 - as above
@@ -96,6 +106,7 @@ SYNCER = Syncer(
     publishing=publishing,
     sample={"from": {"repository": "docker.io/library/alpine"}},
     hosts=hosts,
+    parts=_parts,
     front=front,
     address=address,
     held=_held,

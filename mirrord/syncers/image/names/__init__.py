@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from mirrord.errors import ConfigError, MirrordError, UsageError
 from mirrord.names.limits import misfit
-from mirrord.names.naming import Naming
+from mirrord.names.naming import BUILT_IN, Naming
 from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.wire.oci.reference import Reference
@@ -248,7 +249,12 @@ def _place_of_many(mirror: Mirror, target: Target) -> str:
     if _ANY not in text:
         what = f"{target.to} would be one repository for all images; write {{name}} where the name of each belongs"
         raise ConfigError(f"{target.origin}: targets.{target.name}.to: {what}")
-    return text.replace(_ANY, "*")
+    book, own = mirror.names, getattr(target.options, "naming", None)
+    naming = own or book.naming or BUILT_IN["path"]
+    how = [naming.text] if naming != BUILT_IN["path"] else []
+    if book.aliases:  # other names for the same images: what was recorded does not count for them
+        how.append(f"aliases {hashlib.sha256(repr(sorted(book.aliases.items())).encode()).hexdigest()[:8]}")
+    return f"{text.replace(_ANY, '*')}{f' ({", ".join(how)})' if how else ''}"
 
 
 def hosts(mirror: Mirror) -> frozenset[str] | None:

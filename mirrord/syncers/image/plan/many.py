@@ -14,12 +14,13 @@ from typing import Any
 
 from mirrord.errors import MirrordError
 from mirrord.model.memory import LastSeen, Memory
+from mirrord.model.origin import ConfigOrigin
 from mirrord.model.plan import Plan, Step
 from mirrord.names.lists import ListEntry
 from mirrord.names.naming import BUILT_IN
 from mirrord.plan.select import is_glob, matches
-from mirrord.syncer.values import LOCAL, Mirror
-from mirrord.syncers.image.names import Images, Source, image_name, spec_of, target_place
+from mirrord.syncer.values import Mirror
+from mirrord.syncers.image.names import Images, Source, places, spec_of
 from mirrord.syncers.image.plan.steps import ImageSurvey, plan
 from mirrord.wire.oci.reference import Reference
 
@@ -34,24 +35,15 @@ class RepositoryPart:
     Attributes:
         mirror: the mirror of that repository alone.
         reference: the repository; with a digest it is one image.
-        where: where it was named, for messages: `FILE:LINE`, or "".
     """
 
     mirror: Mirror
     reference: Reference
-    where: str = ""
 
     @property
     def key(self) -> str:
         """What the names of its items begin with; unique in its mirror."""
         return self.reference.name if self.reference.digest is None else str(self.reference)
-
-    @property
-    def places(self) -> Iterator[tuple[str, str]]:
-        """Yield where it writes: each target, and the address there."""
-        for target in self.mirror.targets:
-            local = target.name == LOCAL
-            yield target.name, image_name(self.mirror) if local else str(target_place(self.mirror, target))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +78,8 @@ class ManyDecisions:
     listed: Sequence[str] | None = None
 
 
-def derived(mirror: Mirror, source: Source, where: str = "") -> RepositoryPart:
-    """Return the mirror of one repository of a mirror of many.
+def derived(mirror: Mirror, source: Source, origin: ConfigOrigin | None = None) -> RepositoryPart:
+    """Return the mirror of one repository of a mirror of many; `origin` is where that is named.
 
     Raises:
         MirrordError: the repository is none, or cannot have that name at a target.
@@ -95,21 +87,21 @@ def derived(mirror: Mirror, source: Source, where: str = "") -> RepositoryPart:
     own, reference = spec_of(mirror), Reference.parse(source.repository or "")
     names = mirror.names if mirror.names.naming else replace(mirror.names, naming=BUILT_IN["path"])
     spec = Images(source, None, own.publish, own.together_wait, own.immutable)
-    part = RepositoryPart(replace(mirror, spec=spec, names=names), reference, where)
-    _ = [*part.places]
+    part = RepositoryPart(replace(mirror, spec=spec, names=names, origin=origin or mirror.origin), reference)
+    places(part.mirror)  # raises where it cannot have that name
     return part
 
 
-def chosen(mirror: Mirror, listed: Iterable[str]) -> Iterator[tuple[Source, str]]:
+def chosen(mirror: Mirror, listed: Iterable[str]) -> Iterator[tuple[Source, ConfigOrigin]]:
     """Yield the repositories of a registry that a mirror names, and those of `listed` that its globs match."""
     source = spec_of(mirror).source
     globs = [pattern for pattern in source.repositories or () if is_glob(pattern)]
     paths = [pattern for pattern in source.repositories or () if not is_glob(pattern)]
     for path in dict.fromkeys((*paths, *(path for path in listed if matches(path, globs)))):
-        yield Source(repository=f"{source.registry}/{path}", tags=source.tags), ""
+        yield Source(repository=f"{source.registry}/{path}", tags=source.tags), mirror.origin
 
 
-def listed_in(entries: Iterable[ListEntry], file: str, tags: tuple[str, ...]) -> Iterator[tuple[Source, str]]:
+def listed_in(entries: Iterable[ListEntry], file: str, tags: tuple[str, ...]) -> Iterator[tuple[Source, ConfigOrigin]]:
     """Yield the sources that a list names, each with its line: one for each repository, and one for each digest.
 
     Args:
@@ -117,35 +109,42 @@ def listed_in(entries: Iterable[ListEntry], file: str, tags: tuple[str, ...]) ->
         file: its name, for messages.
         tags: of lines that name none.
     """
-    lines: dict[str, str] = {}
+    origins: dict[str, ConfigOrigin] = {}
     wanted: dict[str, dict[str, None]] = {}
     for entry in entries:
-        reference, where = entry.reference, f"{file}:{entry.line}"
+        reference, origin = entry.reference, ConfigOrigin(file, entry.line)
         if reference.digest is not None:
-            yield Source(repository=str(reference)), where
+            yield Source(repository=str(reference)), origin
             continue
-        lines.setdefault(reference.name, where)
+        origins.setdefault(reference.name, origin)
         named = (reference.tag,) if reference.tag else tags or ("latest",)
         wanted.setdefault(reference.name, {}).update(dict.fromkeys(named))
-    for name, where in lines.items():
-        yield Source(repository=name, tags=tuple(wanted[name])), where
+    for name, origin in origins.items():
+        yield Source(repository=name, tags=tuple(wanted[name])), origin
 
 
-def apart(parts: Iterable[RepositoryPart]) -> tuple[Sequence[RepositoryPart], Sequence[str]]:
-    """Return the parts without those that would write where an earlier one writes, and a sentence for each of these."""
-    first: dict[tuple[str, str], RepositoryPart] = {}
+def apart(parts: Iterable[RepositoryPart], others: Iterable[Mirror]) -> tuple[Sequence[RepositoryPart], Sequence[str]]:
+    """Return the parts that have their places for themselves, and a sentence for each other one.
+
+    Args:
+        parts: of one mirror; of two that write one place the first has it.
+        others: mirrors of one source, which have their places first.
+    """
+    writers: dict[str, tuple[str, ConfigOrigin]] = {}
+    for mirror in others:
+        source, found = places(mirror)
+        writers |= dict.fromkeys(found.values(), (source, mirror.origin))
     kept: list[RepositoryPart] = []
     problems: list[str] = []
     for part in parts:
-        both = ((place, first.setdefault(place, part)) for place in part.places)
-        clash = next(((place, one) for place, one in both if one.reference.name != part.reference.name), None)
-        if clash is None:
+        own, origin = part.reference.name, part.mirror.origin
+        both = ((place, *writers.setdefault(place, (own, origin))) for place in places(part.mirror)[1].values())
+        clash = next((one for one in both if one[1] != own), None)
+        if clash:
+            place, source, there = clash
+            problems.append(f"{origin}: {own} is called {place}, and so is {source} ({there}); remove one of them")
+        else:
             kept.append(part)
-            continue
-        (target, address), one = clash
-        there = f" ({one.where})" if one.where else ""
-        what = f"{part.reference.name} has the same name at {target} as {one.reference.name}{there}, {address}"
-        problems.append(f"{part.where}: {what}; remove one of them" if part.where else f"{what}; remove one of them")
     return kept, problems
 
 

@@ -8,14 +8,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mirrord.config.files import read_file
+from mirrord.config.files import AbsentError, read_file
 from mirrord.errors import ConfigError, MirrordError, UnreachableError, UsageError
 from mirrord.model.memory import NO_MEMORY, Memory
+from mirrord.model.origin import ConfigOrigin
 from mirrord.names.lists import MAX_CHARACTERS, form_of, parse_list
 from mirrord.plan.guards import some, too_much, unless_meant
 from mirrord.plan.select import is_glob, matches
-from mirrord.syncer.values import Mirror, Services, Target
-from mirrord.syncers.image.names import Source, list_file, spec_of
+from mirrord.syncer.values import Mirror, Parts, Services, Target
+from mirrord.syncers.image.names import Source, is_many, list_file, spec_of
 from mirrord.syncers.image.plan.many import (
     LISTED,
     ManySurvey,
@@ -45,6 +46,7 @@ class Wanted:
 
     parts: Sequence[RepositoryPart]
     problems: Sequence[str] = ()
+    repeated: Sequence[str] = ()  # lines that another one makes needless
     listed: Sequence[str] | None = None
 
 
@@ -56,6 +58,9 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
     """
     of_list = spec_of(mirror).source.listing is not None
     wanted = await (asyncio.to_thread(of_file, mirror) if of_list else _of_registry(mirror, services))
+    others = [one for one in services.mirrors.get(mirror.kind, ()) if not is_many(one)]
+    parts, clashes = await asyncio.to_thread(apart, wanted.parts, others)
+    wanted = replace(wanted, parts=parts, problems=(*wanted.problems, *clashes))
     memories = await asyncio.to_thread(by_part, memory)
     dead: dict[str, UnreachableError] = {}  # targets
     found: dict[str, ImageSurvey | MirrordError] = {}
@@ -109,7 +114,7 @@ async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
         problems += lost
         accepted = None if lost else listed
     parts, wrong = await asyncio.to_thread(_parts, mirror, chosen(mirror, listed))
-    return Wanted(parts, (*problems, *wrong), accepted)
+    return Wanted(parts, (*problems, *wrong), listed=accepted)
 
 
 def of_file(mirror: Mirror) -> Wanted:
@@ -133,22 +138,36 @@ def of_file(mirror: Mirror) -> Wanted:
         raise ConfigError(str(error)) from error
     problems = [str(problem) for problem in found.problems]
     if not found.entries:
-        raise ConfigError("\n".join((f"{file}: names no image, so nothing is changed; write one a line", *problems)))
+        raise ConfigError(f"{file}: names no image, so nothing is changed; write one a line", *problems)
     parts, wrong = _parts(mirror, listed_in(found.entries, str(file), source.tags))
-    return Wanted(parts, (*problems, *wrong))
+    return Wanted(parts, (*problems, *wrong), [str(one) for one in found.repeated])
 
 
-def _parts(mirror: Mirror, sources: Iterable[tuple[Source, str]]) -> tuple[Sequence[RepositoryPart], Sequence[str]]:
+def parts_of(mirror: Mirror) -> Parts:
+    """Return the mirrors that a mirror of many consists of; see `Syncer.parts`. Blocking."""
+    if spec_of(mirror).source.listing is None:
+        parts, problems = _parts(mirror, chosen(mirror, ()))
+        return Parts([part.mirror for part in parts], problems)
+    try:
+        wanted = of_file(mirror)
+    except ConfigError as error:
+        absent = isinstance(error.__cause__, AbsentError)
+        return Parts(notices=error.problems) if absent else Parts(problems=error.problems)
+    return Parts([part.mirror for part in wanted.parts], wanted.problems, wanted.repeated)
+
+
+def _parts(
+    mirror: Mirror, sources: Iterable[tuple[Source, ConfigOrigin]]
+) -> tuple[Sequence[RepositoryPart], Sequence[str]]:
     """Return the parts of a mirror, and a sentence for each source that cannot be one."""
     parts: list[RepositoryPart] = []
     problems: list[str] = []
-    for source, where in sources:
+    for source, origin in sources:
         try:
-            parts.append(derived(mirror, source, where))
+            parts.append(derived(mirror, source, origin))
         except MirrordError as error:
-            problems.append(f"{where or source.repository}: {error}")
-    kept, clashes = apart(parts)
-    return kept, (*problems, *clashes)
+            problems.append(f"{origin}: {error}")
+    return parts, problems
 
 
 async def _lost(mirror: Mirror, services: Services, listed: Collection[str]) -> Sequence[str]:

@@ -1,0 +1,93 @@
+"""`mirrord check` reads lists of images: bad lines, and what two images would be called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from tests.support.commands import Desk, Said
+
+Typed = Callable[..., Said]
+TARGET = "targets: {hub: {kind: image, to: ghcr.io/m}}\n"
+LIST = TARGET + "mirrors:\n  - {name: many, kind: image, from: {list: images.txt}, to: [hub, local]}\n"
+
+
+def listed(desk: Desk, *lines: str, name: str = "images.txt") -> None:
+    (desk.folder / "conf.d").mkdir(exist_ok=True)
+    (desk.folder / "conf.d" / name).write_text("\n".join(lines))
+
+
+def test_bad_lines_are_errors(desk: Desk, typed: Typed) -> None:
+    """Each bad line is an error with its place, whatever else is fine."""
+    desk.configure(LIST)
+    listed(desk, "nginx:1.25", "Not An Image", "quay.io/calico/node:v3", "ghcr.io/Team/app:v1")
+    said = typed("check")
+    assert said.status == 78
+    assert [line.partition(": ")[0] for line in said.err.splitlines()] == ["conf.d/images.txt:2", "conf.d/images.txt:4"]
+
+
+def test_a_good_list_is_counted_as_one_mirror(desk: Desk, typed: Typed) -> None:
+    """A list is one mirror whose targets are shown with `*`; a line that is there twice is a notice."""
+    desk.configure(LIST)
+    listed(desk, "nginx:1.25", "docker.io/library/nginx:1.25")
+    said = typed("check", "--json")
+    found = json.loads(said.out)
+    assert (said.status, found["mirrors"][0]["to"]) == (0, {"hub": "ghcr.io/m/*", "local": "local/*"})
+    assert any("images.txt:2: docker.io/library/nginx:1.25 is listed at line 1" in one for one in found["notices"])
+
+
+def test_an_absent_list_is_a_notice(desk: Desk, typed: Typed) -> None:
+    """The list may be on the machine that runs the mirror; an empty one is an error."""
+    desk.configure(LIST)
+    said = typed("check")
+    assert said.status == 0
+    assert "notice: conf.d/images.txt: does not exist; make it, or correct the path\n" in said.err
+    listed(desk, "# nothing yet")
+    said = typed("check")
+    assert (said.status, said.err) == (
+        78,
+        "conf.d/images.txt: names no image, so nothing is changed; write one a line\n",
+    )
+
+
+def test_two_sources_with_one_name(desk: Desk, typed: Typed) -> None:
+    """Two sources that would be written to one place are an error with both lines, in one list or beside a mirror."""
+    single = "  - {name: one, kind: image, from: {repository: quay.io/team/app:v1}, as: docker.io/team/app, to: hub}\n"
+    desk.configure(LIST + single)
+    listed(desk, "nginx:1.25", "team/app:v1")
+    said = typed("check")
+    assert said.status == 78
+    called = "is called ghcr.io/m/docker.io/team/app, and so is docker.io/team/app (conf.d/images.txt:2)"
+    assert said.err == f"conf.d/a.yaml:4: quay.io/team/app {called}; remove one of them\n"
+
+
+def test_one_source_in_two_lists(desk: Desk, typed: Typed) -> None:
+    """Lists may share an image and a target: they write the same."""
+    desk.configure(LIST + "  - {name: more, kind: image, from: {list: more.txt}, to: [hub, local]}\n")
+    listed(desk, "nginx:1.25")
+    listed(desk, "nginx:1.26", "redis", name="more.txt")
+    assert typed("check").status == 0
+
+
+def test_a_list_that_is_copied_to_itself(desk: Desk, typed: Typed) -> None:
+    """An image of which a target is its own source is an error."""
+    desk.configure(LIST.replace("ghcr.io/m", "'ghcr.io/m/{name}'"))
+    listed(desk, "ghcr.io/m/app:v1")
+    assert typed("check").status == 0
+    desk.configure(
+        "targets: {hub: {kind: image, to: 127.0.0.1:5000}, again: {kind: image, to: 127.0.0.1:5000}}\n"
+        "mirrors:\n"
+        "  - {name: many, kind: image, from: {registry: '127.0.0.1:5000', repositories: [app]}, to: hub}\n"
+        "  - {name: back, kind: image, from: {repository: '127.0.0.1:5000/127.0.0.1_5000/app'}, as: app, to: again}\n"
+    )
+    said = typed("check")
+    assert said.status == 78
+    assert "mirrors itself" in said.err
+
+
+def test_a_target_without_names(desk: Desk, typed: Typed) -> None:
+    """A target that would put all images into one repository is an error that says where `{name}` goes."""
+    desk.configure(LIST.replace("ghcr.io/m", "'ghcr.io/{mirror}'"))
+    said = typed("check")
+    assert said.status == 78
+    assert "targets.hub.to: ghcr.io/{mirror} would be one repository for all images; write {name}" in said.err
