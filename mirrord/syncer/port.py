@@ -19,7 +19,7 @@ from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan, Step
 from mirrord.model.run import Receipt
 from mirrord.syncer.serving import Serves
-from mirrord.syncer.values import LOCAL, Backup, Mirror, Parts, Publication, Services, Target
+from mirrord.syncer.values import LOCAL, Backup, Mirror, MirrorParts, Publication, Services, Target
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -116,7 +116,7 @@ class Syncer:
     ignored_keys: Callable[[Mirror, HostBook], Sequence[str]] | None = None
     sample: Mapping[str, object] = field(default_factory=dict)
     hosts: Callable[[Mirror], Collection[str] | None] | None = None
-    parts: Callable[[Mirror], Callable[[], Parts] | None] | None = None
+    parts: Callable[[Mirror], Callable[[], MirrorParts] | None] | None = None
     front: Serves | None = None
     address: Callable[[Mirror, str], str] | None = None
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
@@ -126,7 +126,7 @@ class Syncer:
         """The model of a mirror's own keys."""
         return self.models()[0]
 
-    def parts_of(self, mirror: Mirror) -> Callable[[], Parts] | None:
+    def parts_of(self, mirror: Mirror) -> Callable[[], MirrorParts] | None:
         """Return what says what a mirror of many sources consists of, or None for one of one source."""
         return self.parts(mirror) if self.parts else None
 

@@ -88,7 +88,7 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class MirrorParts:
     """What a mirror of many sources consists of, as far as the configuration and files on this machine say.
 
     Attributes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ async def filled(world: World, name: str, *references: str) -> tuple[Registry, I
     return source, images
 
 
-def listing(world: World, *targets: Registry | str, name: str = "images.txt", **keys: object) -> Mirror:
+def listing(world: World, *targets: Registry | str, name: str = "images.txt", **keys: Any) -> Mirror:
     """Return the mirror of a list beside the configuration of the world."""
     mirror = world.mirror({"list": name, **keys}, *targets)
     return replace(mirror, origin=ConfigOrigin(str(world.folder / "all.yaml"), 1))
@@ -159,7 +160,8 @@ async def test_a_name_that_another_mirror_writes_is_left_out(world: World) -> No
     one, _ = await filled(world, "one", "team/web:v1", "team/db:v1", "other:v1")
     target = await world.registry("target")
     path = write(world, f"{one.host}/team/web:v1", f"{one.host}/team/db:v1")
-    other = world.mirror({"repository": f"{one.host}/other:v1"}, target, **{"as": called(one, "team/db")})
+    keys: dict[str, Any] = {"as": called(one, "team/db")}
+    other = world.mirror({"repository": f"{one.host}/other:v1"}, target, **keys)
     many = listing(world, target)
     world.services = replace(world.services, mirrors={"image": [other, many]})
     run = await world.run(many)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Plan
 from mirrord.syncer.port import Models, Syncer
-from mirrord.syncer.values import Mirror, Parts, Services, Target
+from mirrord.syncer.values import Mirror, MirrorParts, Services, Target
 from mirrord.syncers.image import front
 from mirrord.syncers.image.kept import open_target
 from mirrord.syncers.image.names import address, hosts, is_many, places, spec_of
@@ -80,7 +80,7 @@ async def _held(mirror: Mirror, target: Target, services: Services, names: Colle
     return await names_of_many(mirror, target, services, names)
 
 
-def _parts(mirror: Mirror) -> Callable[[], Parts] | None:
+def _parts(mirror: Mirror) -> Callable[[], MirrorParts] | None:
     """Return what finds the mirrors of one repository that a mirror of many consists of; see `Syncer.parts`."""
     if not is_many(mirror):
         return None

@@ -155,8 +155,11 @@ def _unnamed(mirror: Mirror, target: Target, why: str) -> str:
 
 
 def address(mirror: Mirror, url: str) -> str:
-    """Return the reference that clients pull from `local`, without a tag: `mirror.example.org/craned`."""
-    return f"{url.partition('://')[2]}/{image_name(mirror)}"
+    """Return the reference that clients pull from `local`, without a tag: `mirror.example.org/craned`.
+
+    Where that has many repositories, `*` stands for the name of each.
+    """
+    return f"{url.partition('://')[2]}/{'*' if is_many(mirror) else image_name(mirror)}"
 
 
 def target_place(mirror: Mirror, target: Target) -> Reference | Path:
@@ -254,7 +257,8 @@ def _place_of_many(mirror: Mirror, target: Target) -> str:
     how = [naming.text] if naming != BUILT_IN["path"] else []
     if book.aliases:  # other names for the same images: what was recorded does not count for them
         how.append(f"aliases {hashlib.sha256(repr(sorted(book.aliases.items())).encode()).hexdigest()[:8]}")
-    return f"{text.replace(_ANY, '*')}{f' ({", ".join(how)})' if how else ''}"
+    named = text.replace(_ANY, "*")
+    return f"{named} ({', '.join(how)})" if how else named
 
 
 def hosts(mirror: Mirror) -> frozenset[str] | None:

@@ -15,7 +15,7 @@ from mirrord.model.origin import ConfigOrigin
 from mirrord.names.lists import MAX_CHARACTERS, form_of, parse_list
 from mirrord.plan.guards import some, too_much, unless_meant
 from mirrord.plan.select import is_glob, matches
-from mirrord.syncer.values import Mirror, Parts, Services, Target
+from mirrord.syncer.values import Mirror, MirrorParts, Services, Target
 from mirrord.syncers.image.names import Source, is_many, list_file, spec_of
 from mirrord.syncers.image.plan.many import (
     LISTED,
@@ -143,17 +143,17 @@ def of_file(mirror: Mirror) -> Wanted:
     return Wanted(parts, (*problems, *wrong), [str(one) for one in found.repeated])
 
 
-def parts_of(mirror: Mirror) -> Parts:
+def parts_of(mirror: Mirror) -> MirrorParts:
     """Return the mirrors that a mirror of many consists of; see `Syncer.parts`. Blocking."""
     if spec_of(mirror).source.listing is None:
         parts, problems = _parts(mirror, chosen(mirror, ()))
-        return Parts([part.mirror for part in parts], problems)
+        return MirrorParts([part.mirror for part in parts], problems)
     try:
         wanted = of_file(mirror)
     except ConfigError as error:
         absent = isinstance(error.__cause__, AbsentError)
-        return Parts(notices=error.problems) if absent else Parts(problems=error.problems)
-    return Parts([part.mirror for part in wanted.parts], wanted.problems, wanted.repeated)
+        return MirrorParts(notices=error.problems) if absent else MirrorParts(problems=error.problems)
+    return MirrorParts([part.mirror for part in wanted.parts], wanted.problems, wanted.repeated)
 
 
 def _parts(
