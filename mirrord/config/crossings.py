@@ -128,17 +128,16 @@ def check_places(trail: Trail, mirror: Mirror, syncer: Syncer, problems: Problem
             wrong = wrong_places(replace(one, spec=syncer.spec.model_validate(syncer.sample)), syncer)
         found += wrong
     for what in dict.fromkeys(found):
-        for target in mirror.targets:
-            bare = what.removeprefix(f"{target.origin}: ")
-            if bare.startswith(f"targets.{target.name}."):
-                problems.add_at(target.origin, bare)
-                break
-        else:
-            bare = what.removeprefix(f"{mirror.origin}: ")
-            if bare.startswith("mirrors."):
-                problems.add_at(mirror.origin, bare)
-            else:
-                problems.add(trail, bare)
+        add_place(trail, mirror, what, problems)
+
+
+def add_place(trail: Trail, mirror: Mirror, what: str, problems: Problems) -> None:
+    """Note what a syncer says about a mirror, at the key of the target or of the mirror that it names."""
+    for target in mirror.targets:
+        if what.startswith(f"{target.origin}: targets.{target.name}."):
+            problems.add_below(("targets", target.name), target.name, what)
+            return
+    problems.add_below(trail, mirror.name, what)
 
 
 def wrong_places(mirror: Mirror, syncer: Syncer) -> tuple[str, ...]:

@@ -169,6 +169,13 @@ class Problems:
         """Note what is wrong with the value at `trail`."""
         self._found.append((self.origin(trail), f"{self.spell(trail)}: {what}"))
 
+    def add_below(self, trail: Trail, name: str, what: str) -> None:
+        """Note what a syncer says about the entry at `trail`, `file:line: mirrors.NAME.from: …`, at that key's line."""
+        bare = what.removeprefix(f"{self.origin(trail)}: ")
+        key, _, rest = bare.removeprefix(f"{trail[0]}.{name}.").partition(": ")
+        below = bare.startswith(f"{trail[0]}.{name}.")
+        self.add((*trail, *key.split(".")) if below else trail, rest if below else bare)
+
     def add_at(self, origin: ConfigOrigin, what: str) -> None:
         """Note what is wrong with a file or a line that cannot be read."""
         self._found.append((origin, what))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml  # noqa: TID251 - this is the door
 
+from mirrord.config.crossings import add_place
 from mirrord.config.files import MAX_BYTES, list_folder, read_file
 from mirrord.config.hosts import read_hosts
 from mirrord.config.lines import ConfigDocument, Problems, Trail, Value, document, join
@@ -138,19 +139,17 @@ def _ignored_keys(
     Where mirrors and `hosts:` do not fit together, that is noted.
     """
     told: list[str] = []
-    wrong: dict[str, tuple[ConfigOrigin, str]] = {}  # by its key: mirrors that share a target have one problem there
+    wrong: dict[str, tuple[Mirror, str]] = {}  # by its key: mirrors that share a target have one problem there
+    trails = {name: trail for trail, name in reversed(problems.names.items())}
     for mirror in mirrors:
         syncer = syncers[mirror.kind]
         try:
             told += syncer.ignored_keys(mirror, book) if syncer.ignored_keys else ()
         except ConfigError as error:
             for what in error.problems:
-                origins = (target.origin for target in mirror.targets if what.startswith(f"{target.origin}: "))
-                origin = next(origins, mirror.origin)
-                bare = what.removeprefix(f"{origin}: ")
-                wrong.setdefault(bare.partition(": ")[0], (origin, bare))
-    for origin, bare in wrong.values():
-        problems.add_at(origin, bare)
+                wrong.setdefault(": ".join(what.split(": ")[:2]), (mirror, what))
+    for mirror, what in wrong.values():
+        add_place(trails[mirror.name], mirror, what, problems)
     return tuple(dict.fromkeys(told))
 
 
@@ -191,7 +190,9 @@ def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail,
         mark = error.problem_mark or error.context_mark
         line = min(mark.line + 1, len(lines)) if mark else 0  # the end of the text has no line
         template = line and ("${" in lines[line - 1] or "{{" in lines[line - 1])
-        hint = _NO_TEMPLATE if template else _hint(lines[line - 1] if line else "", mark.column if mark else 0)
+        nested = mark is not None and mark.line < line and "flow" not in (error.context or "")
+        spot = (lines[line - 1] if line else "", mark.column if mark else 0)
+        hint = _NO_TEMPLATE if template else _hint(*spot, nested=nested)
         problem = _CITED.sub("…", error.problem or "")  # the parser may quote a part of a password
         raise _RefusedError(line, f"is not YAML ({problem}); {hint}") from error
     except yaml.YAMLError as error:
@@ -200,15 +201,15 @@ def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail,
         raise _RefusedError(text.count("\n", 0, bad) + 1, hint) from error
 
 
-def _hint(line: str, column: int) -> str:
-    """Return how to mend a line that is not YAML, given where the parser stopped; shows no text of it."""
+def _hint(line: str, column: int, *, nested: bool) -> str:
+    """Return how to mend a line (`nested`: outside of {…} and […]), given where the parser stopped; shows no text."""
     if "\t" in line[: len(line) - len(line.lstrip())] or line[column : column + 1] == "\t":
         return "indent with spaces instead of tabs"
-    begins = next(
-        (char for char in line[column : column + 1] + line[max(column - 1, 0) : column] if char in _FIRST), ""
-    )
-    if begins:
+    here = line[column : column + 1]
+    if begins := next((char for char in here + line[max(column - 1, 0) : column] if char in _FIRST), ""):
         return f"put quotes around text that begins with {begins}, such as '{begins}'"
+    if nested and (not line[:column].strip() or line.find(":") == column):
+        return "indent all keys of a mapping alike, end each with a colon, and begin each entry of a list with a dash"
     return "correct it; text with { } [ ] , # or ': ' in it needs quotes"
 
 

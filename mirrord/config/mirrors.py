@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, ClassVar, TypeVar
@@ -141,9 +141,8 @@ def _check_address(target: Target, syncer: Syncer, problems: Problems) -> None:
         return
     mirror = Mirror("mirror", syncer.kind, spec, (replace(target, options=options),))
     for what in wrong_places(mirror, syncer):
-        bare = what.removeprefix(f"{target.origin}: ")
-        if bare.startswith(f"targets.{target.name}.to:"):
-            problems.add_at(target.origin, bare)
+        if what.startswith(f"{target.origin}: targets.{target.name}.to:"):
+            problems.add_below(("targets", target.name), target.name, what)
 
 
 def read_mirrors(
@@ -194,7 +193,8 @@ class _Reader:
         envelope, spec = _split(
             entry, trail, Envelope, syncer.spec if syncer else None, self.problems, examples=examples
         )
-        targets = self._targets(envelope, trail, syncer) if envelope and syncer else ()
+        names = envelope.to if envelope else _named(entry)
+        targets = self._targets(names, trail, syncer)
         if envelope is None or spec is None or self.problems.count() > before:
             self._check_places(entry, trail)
             return None
@@ -214,9 +214,7 @@ class _Reader:
         """Check the origin and the targets of a mirror that has other problems, so that one pass reports all."""
         if not isinstance(entry, dict):
             return
-        written = entry.get("to")
-        names = [name for name in (written if isinstance(written, list) else [written]) if isinstance(name, str)]
-        found = [target for name in dict.fromkeys(names) if (target := self.targets.get(name))]
+        found = [target for name in dict.fromkeys(_named(entry)) if (target := self.targets.get(name))]
         kind = entry.get("kind")
         own = kind if isinstance(kind, str) else ""
         for one in dict.fromkeys((own, *(target.kind for target in found))):
@@ -235,26 +233,32 @@ class _Reader:
         fits = [name for name, target in self.targets.items() if target and kind in (target.kind, None)]
         return [*fits, LOCAL]
 
-    def _targets(self, envelope: Envelope, trail: Trail, syncer: Syncer) -> tuple[Target, ...]:
+    def _targets(self, names: Sequence[str], trail: Trail, syncer: Syncer | None) -> tuple[Target, ...]:
+        """Return the targets of a mirror; without a known kind it is only checked that there are such targets."""
+        kind = syncer.kind if syncer else None
         found: dict[str, Target] = {}
-        for number, name in enumerate(envelope.to):
+        for number, name in enumerate(names):
             here: Trail = (*trail, "to", number)
-            built_in = Target(LOCAL, syncer.kind, LOCAL, syncer.target_spec())
+            built_in = Target(LOCAL, syncer.kind, LOCAL, syncer.target_spec()) if syncer else None
             target = built_in if name == LOCAL else self.targets.get(name)
-            if name in envelope.to[:number]:
+            if name in names[:number]:
                 self.problems.add(here, f"{name!r} is listed twice; keep one of them")
-            elif target is not None and target.kind != envelope.kind:
-                kinds = f"is of kind {target.kind}, the mirror of kind {envelope.kind}"
+            elif target is not None and kind not in (target.kind, None):
+                kinds = f"is of kind {target.kind}, the mirror of kind {kind}"
                 self.problems.add(here, f"{name!r} {kinds}; name a target of the mirror's kind")
             elif target is not None:
                 found[name] = target
-            elif name not in self.targets and not self.problems.partial:
-                known = nearest(
-                    name, {*self._fitting(envelope.kind), *(name for name, one in self.targets.items() if not one)}
-                )
+            elif name not in (LOCAL, *self.targets) and not self.problems.partial:
+                known = nearest(name, {*self._fitting(kind), *(name for name, one in self.targets.items() if not one)})
                 hint = "write it as `to` of a target below `targets:`, and the name of that target here"
                 self.problems.add(here, f"{name[:60]!r} is not a target; {hint if '/' in name else known}")
         return tuple(found.values())
+
+
+def _named(entry: Value) -> tuple[str, ...]:
+    """Return the names of targets in `to:` of a mirror that is wrong."""
+    written = entry.get("to") if isinstance(entry, dict) else None
+    return tuple(name for name in (written if isinstance(written, list) else [written]) if isinstance(name, str))
 
 
 def _valid(model: type[BaseModel], keys: Mapping[str, object]) -> BaseModel | None:

@@ -267,3 +267,54 @@ mirrors:
         ["11:", "mirrors.n.from.repository:"],
         ["12:", "mirrors.o.kind:"],
     ]
+
+
+def test_each_mistake_has_the_line_of_its_key(tmp_path: Path) -> None:
+    """In entries of several lines the line is that of the key, also when the kind or `hosts:` finds the mistake."""
+    text = """targets:
+  t:
+    kind: git
+    to: "http://git.example/y"
+mirrors:
+  - name: m
+    kind: image
+    from:
+      repository: https://quay.io/a/b
+    to: [local]
+  - name: A_
+    kind: helm
+    from: grafana.github.io/helm-charts
+    to: [local]
+"""
+    assert [one.split("; ")[0] for one in problems(tmp_path, text)] == [
+        "a.yaml:9: mirrors.m.from.repository: 'https://quay.io/a/b': an image reference has no https:// in front",
+        "a.yaml:11: mirrors[1].name: 'A_' is not a name",
+        "a.yaml:13: mirrors[1].from: 'grafana.github.io/helm-charts' is not a URL",
+    ]
+    text = (
+        text.partition("  - name: m")[0]
+        + """  - name: n
+    kind: git
+    from: http://github.com/a/b
+    to: [t]
+"""
+    )
+    assert [one.split("; ")[0] for one in problems(tmp_path, text)] == [
+        "a.yaml:4: targets.t.to: http://git.example/y/n is not encrypted",
+        "a.yaml:8: mirrors.n.from: http://github.com/a/b.git is not encrypted",
+    ]
+
+
+def test_unknown_targets_are_reported_beside_other_mistakes(tmp_path: Path) -> None:
+    """One pass reports targets that do not exist, whatever else is wrong with the mirror."""
+    text = f"""mirrors:
+  - {{name: m, kind: image, {SOURCE}, to: [eats], every: 5}}
+  - {{name: n, kind: images, {SOURCE}, to: [eats, local, local]}}
+"""
+    assert [one.split("; ")[0] for one in problems(tmp_path, text)] == [
+        "a.yaml:2: mirrors.m.every: '5' is not a duration",
+        "a.yaml:2: mirrors.m.to[0]: 'eats' is not a target",
+        "a.yaml:3: mirrors.n.kind: 'images' is not a kind",
+        "a.yaml:3: mirrors.n.to[0]: 'eats' is not a target",
+        "a.yaml:3: mirrors.n.to[2]: 'local' is listed twice",
+    ]
