@@ -158,7 +158,7 @@ async def _verify(stage: Stage, names: tuple[str, ...]) -> None:
 
 
 def _invite(stage: Stage) -> None:
-    program = "mirrord" if shutil.which("mirrord") else f"{sys.executable} -m mirrord"
+    program = "mirrord" if shutil.which("mirrord") else f"{shlex.quote(sys.executable)} -P -m mirrord"
     state = shlex.quote(str(stage.state))
     first = next(iter(stage.targets.values())).host
     say(f"""

@@ -204,7 +204,7 @@ async def _daemon(folder: Path) -> AsyncIterator[tuple[str, asyncio.Future[int]]
     log = folder / "daemon.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "mirrord", "serve"),
+            *(sys.executable, "-P", "-m", "mirrord", "serve"),  # without -P a folder `mirrord` here hides the package
             *("-c", str(folder / "conf.d"), "--state", str(folder / "state")),
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -41,10 +41,12 @@ def environment(tmp_path: Path, *tools: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def demo(env: Mapping[str, str], *flags: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def demo(
+    env: Mapping[str, str], *flags: str, cwd: Path | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the command in a session of its own; it is gone at the end."""
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    async with started(sys.executable, "-m", "mirrord", "demo", *flags, **streams, env=env) as process:
+    async with started(sys.executable, "-P", "-m", "mirrord", "demo", *flags, **streams, env=env, cwd=cwd) as process:
         try:
             yield process
         finally:
@@ -135,6 +137,21 @@ async def test_it_stays_until_told_to_end(tmp_path: Path, number: signal.Signals
     assert status == 0, text + rest
     assert not any(listens(address) for address in re.findall(r"127\.0\.0\.1:\d+", text))
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+async def test_it_works_beside_a_folder_called_mirrord(tmp_path: Path) -> None:
+    """Above a clone, whose folder is called like the package, the demo runs, and so do the commands that it prints."""
+    env = environment(tmp_path)
+    (tmp_path / "mirrord").mkdir()
+    async with demo(env, cwd=tmp_path) as process:
+        text = await said(process, r"Ctrl-C ends")
+        command = re.search(r"^  (.* status --state .*)$", text, re.MULTILINE)
+        assert command, text
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        async with started("/bin/sh", "-c", command[1], **streams, env=env, cwd=tmp_path) as other:
+            status, shown = await ended(other)
+    assert status == 0, shown
+    assert shown.startswith("MIRROR")
 
 
 async def test_without_git_the_rest_is_shown(tmp_path: Path) -> None:
