@@ -119,14 +119,14 @@ class MirrorCache:
         backups = await self.repository.backups() if await asyncio.to_thread(self.folder.exists) else ()
         found = next((one for one in backups if one.name == name), None)
         if found is None:
-            raise UsageError(f"{name[:200]} is no backup of this mirror; `mirrord restore` without it lists them")
+            raise UsageError(f"{name[:200]} is no backup of this mirror; `mirrord restore NAME` lists them")
         await self.known.forget()
         await self.repository.hold(found.ref, found.oid)
 
     async def release(self, ref: str) -> None:
         """Let upstream decide about a ref again, from the next run on. Raises UsageError: it was not brought back."""
         if ref not in (await self.known.read()).held:
-            raise UsageError(f"{ref[:200]} was not brought back; `mirrord restore` lists what was, as full names")
+            raise UsageError(f"{ref[:200]} was not brought back; `mirrord restore NAME` lists what was")
         await self.known.forget()
         await self.repository.release(ref)
 
