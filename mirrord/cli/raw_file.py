@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 from mirrord.cli.console import note, say, say_json, size
+from mirrord.cli.progress import shown
 from mirrord.config.load import Configuration
 from mirrord.daemon.loop import run
 from mirrord.daemon.runtime import open_http
@@ -123,8 +124,9 @@ def _copies(file: Page, mirrors: Sequence[Mirror], state: Path) -> Iterator[_Cop
 
 async def _first(copies: Sequence[_Copy], read: Configuration) -> tuple[_Copy, bytes]:
     """Return the first copy that can be read, and the file."""
-    with TemporaryDirectory(prefix="mirrord-") as home:
-        async with open_http(read.book, Events()) as http:
+    events = Events()
+    with TemporaryDirectory(prefix="mirrord-") as home, shown(events, quiet=False):
+        async with open_http(read.book, events) as http:
             git = Git(Path(home) / "git", http.book)
             for copy in copies[:-1]:
                 try:

@@ -98,10 +98,9 @@ def _compare(offer: Offer, assigned: Assignment, there: Mapping[str, str | None]
     wanted = offer.item.digest
     for name, digest in there.items():
         if name in offer.stays and digest not in (None, wanted):
-            return (
-                Action.REFUSE,
-                f"{name} is {digest} there and never moves; rebuild under another commit, or delete the tag there",
-            )
+            it = "it" if name == offer.item.name else name  # the item is named before the reason
+            fix = "rebuild under another commit, or delete the tag there"
+            return Action.REFUSE, f"{it} is {digest} there and never moves; {fix}"
     missing = [name for name, digest in there.items() if digest is None]
     moved = [f"{name} from {digest}" for name, digest in there.items() if digest not in (None, wanted)]
     if not missing and not moved:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -157,6 +158,17 @@ async def test_local_is_read_from_the_state(desk: Desk) -> None:
     for rest, said in (("docs", "this is a folder"), ("docs/none", "no such file in that commit")):
         told = await desk.run("raw-url", "--fetch", f"{PUBLIC}/raw/charts/main/{rest}")
         assert (told.status, told.out, f"not from charts at local: {said}" in told.err) == (69, "", True), told
+
+
+async def test_waiting_for_a_host_is_said(desk: Desk) -> None:
+    """While a host that cannot be reached is tried again, a line says which one; the error comes after it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        host = "{}:{}".format(*taken.getsockname())
+    desk.configure(f"mirrors: [{{name: charts, kind: git, from: 'http://{host}/a/b.git', to: [local]}}]")
+    told = await desk.run("raw-url", "--fetch", "http://127.0.0.1:8080/raw/charts/main/a.yaml")
+    assert (told.status, told.out) == (69, "")
+    assert f"{host}: unreachable; trying again" in told.err.splitlines()
+    assert told.err.endswith(f"charts at its origin: {host}: no connection: Connection refused\n")
 
 
 async def test_a_file_that_is_too_large(scene: Scene) -> None:

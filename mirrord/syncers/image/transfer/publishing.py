@@ -114,13 +114,14 @@ async def created_at_source(source: ImageSource, manifest: Manifest) -> datetime
 
 async def _held(destination: Destination, name: str, step: Step) -> Digest | None:
     """Return the digest of a name there; None for a moving name also if the target denies access to it."""
+    it = "it" if name == step.item else name  # the item is named before the error
     try:
         head = await destination.head_manifest(name)
     except RefusedError as error:
         if name in step.stays:
-            raise ImmutableError(f"{name} never moves, and its digest there cannot be read: {error}") from error
+            raise ImmutableError(f"{it} never moves, and its digest there cannot be read: {error}") from error
         return None
     held = head.digest if head else None
     if name in step.stays and held not in (None, step.digest):
-        raise ImmutableError(f"{name} is {held} there and never moves")
+        raise ImmutableError(f"{it} is {held} there and never moves")
     return held
