@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag
+from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, value
 
 _STATUS = command(
     "status",
@@ -59,6 +59,24 @@ Exit code 0 when there is at least one, 1 when no mirror has this repository, or
     JSON,
 )
 
+_NAME = command(
+    "name",
+    """Show what an image is called at every target and in `local`, and which mirror copies it.
+
+REF is the image at its source (`nginx`, `quay.io/calico/node:v3.30`), or what it is called at a target, in `local`, or
+under one of `names.hosts`. The first line is the image at its source, with aliases applied. A name without a mirror
+is what a naming would call the image; a tag is not compared with `tags:`. No host is asked.
+
+  $ mirrord name harbor.corp.example/mirror/docker.io/library/nginx:1.29
+
+Exit code 0 when there is at least one name, else 1.
+""",
+    click.Argument(["reference"], metavar="REF", help="An image at its source, or a name of it elsewhere."),
+    value("--at", "TARGET", "Show the name at this target only."),
+    CONFIG,
+    JSON,
+)
+
 _HEALTHCHECK = command(
     "healthcheck",
     """Ask a running daemon whether it is alive; exit code 0 when it is, 1 when not.
@@ -79,4 +97,4 @@ Asks the address in `MIRRORD_LISTEN`, else 127.0.0.1:8080. Reads no configuratio
     JSON,
 )
 
-LOOKING: Final = (_STATUS, _RAW_URL, _HEALTHCHECK)
+LOOKING: Final = (_STATUS, _NAME, _RAW_URL, _HEALTHCHECK)

@@ -1,0 +1,172 @@
+"""`mirrord name`: what an image is called everywhere, and which image a name at a target is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mirrord.cli.console import note, say, say_json, table
+from mirrord.cli.folders import configuration
+from mirrord.config.lines import nearest
+from mirrord.config.load import Configuration
+from mirrord.errors import ConfigError, MirrordError, MissingError, UsageError
+from mirrord.names.naming import Naming, below, registry_prefix
+from mirrord.syncer.port import load_syncers
+from mirrord.syncer.values import LOCAL, Mirror, Target
+from mirrord.syncers.image.names import Images, Source, image_name, is_many, naming_at, spec_of, target_place
+from mirrord.syncers.image.plan.many import chosen, derived
+from mirrord.syncers.image.upstream.many import of_file
+from mirrord.wire.oci.reference import Reference
+
+_IMAGE = "image"
+_NAME = "{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What was meant: an image at its source, or what a mirror copies that has no source at a registry."""
+
+    source: Reference | None
+    why: str = ""
+    mirror: Mirror | None = None
+
+    @property
+    def text(self) -> str:
+        what = str(self.source) if self.source or not self.mirror else f"image of mirror {self.mirror.name!r}"
+        return f"{what} ({self.why})" if self.why else what
+
+
+def name(reference: str, *, at: str | None, config: Path | None, json: bool) -> int:
+    """Run the command and return its exit code."""
+    read = configuration(config, load_syncers())
+    targets = _targets(read, at)
+    given = Reference.parse(reference)
+    meaning = _meaning(given, read)
+    writers = [mirror for mirror in _single(meaning.source or given, read) if _copies(mirror, meaning, read)]
+    rows = [row for target in targets for row in _rows(target, meaning, writers, given, read)]
+    if json:
+        named = [{"target": target, "name": place, "mirror": mirror or None} for target, place, mirror in rows]
+        image = str(meaning.source) if meaning.source else None
+        say_json({"reference": str(given), "image": image, "why": meaning.why or None, "names": named})
+    elif rows:
+        say(meaning.text)
+        table(("TARGET", "NAME", "MIRROR"), [(target, place, mirror or "-") for target, place, mirror in rows])
+    else:
+        where = f"at {at!r}" if at else "anywhere"
+        raise MissingError(f"{meaning.text} has no name {where}: no mirror copies it there, and no naming is set")
+    return 0 if rows else MissingError.exit_code
+
+
+def _targets(read: Configuration, at: str | None) -> Sequence[Target]:
+    images = {name: target for name, target in read.targets.items() if target.kind == _IMAGE}
+    images[LOCAL] = Target(LOCAL, _IMAGE, LOCAL, None)
+    if at is None:
+        return [*images.values()]
+    if at not in images:
+        raise UsageError(f"--at {at[:60]!r} is not an image target; {nearest(at, set(images))}")
+    return [images[at]]
+
+
+def _single(wanted: Reference, read: Configuration) -> Iterator[Mirror]:
+    """Yield the mirrors of one repository, and of each mirror of many the part that may copy `wanted`."""
+    for mirror in read.mirrors:
+        if mirror.kind != _IMAGE:
+            continue
+        source = spec_of(mirror).source
+        try:
+            if not is_many(mirror):
+                yield mirror
+            elif source.listing:
+                yield from (part.mirror for part in of_file(mirror).parts)
+            elif source.registry == wanted.domain:
+                yield from (derived(mirror, one).mirror for one, _ in chosen(mirror, [wanted.path]))
+        except MirrordError as error:
+            note(f"notice: {error}")
+
+
+def _copied(mirror: Mirror, read: Configuration) -> Reference | None:
+    """Return the repository that a mirror copies, under its canonical name."""
+    repository = spec_of(mirror).source.repository
+    return read.names.canonical(Reference.parse(repository)) if repository else None
+
+
+def _copies(mirror: Mirror, meaning: _Meaning, read: Configuration) -> bool:
+    if meaning.source is None:
+        return mirror is meaning.mirror
+    source = _copied(mirror, read)
+    return source is not None and source.name == meaning.source.name
+
+
+def _meaning(given: Reference, read: Configuration) -> _Meaning:
+    """Find out what was meant: what the mirrors write comes first, then our own hosts, then the namings."""
+    for mirror in _single(given, read):
+        for target in mirror.targets:
+            if _place(mirror, target, read) == given.name:
+                source = _copied(mirror, read)
+                return _Meaning(source and _with_tag(source, given), f"{given.name} at {target.name}", mirror)
+    if given.domain in read.names.hosts:
+        source = read.names.canonical(read.names.meant(str(given)))
+        return _Meaning(source, f"names.hosts has {given.domain}")
+    for target in _targets(read, None):
+        if source := _back(target, given, read):
+            return _Meaning(_with_tag(read.names.canonical(source), given), f"{given.name} at {target.name}")
+    canonical = read.names.canonical(given)
+    return _Meaning(canonical, "" if canonical == given else f"names.aliases for {given.name}")
+
+
+def _with_tag(source: Reference, given: Reference) -> Reference:
+    return Reference(source.domain, source.path, given.tag, given.digest)
+
+
+def _back(target: Target, given: Reference, read: Configuration) -> Reference | None:
+    """Return the source that a naming has for a name at a target."""
+    to = f"{_own_host(read)}/{_NAME}" if target.name == LOCAL else target.to.rstrip("/")
+    naming: Naming | None = getattr(target.options, "naming", None) or read.names.naming
+    if naming is None or to.startswith(("/", "oci:")):
+        return None
+    begin, _, end = (to if "{" in to else f"{to}/{_NAME}").partition(_NAME)
+    host, _, path = begin.partition("/")
+    try:
+        rest = below(given.name, registry_prefix(host))
+    except UsageError:
+        return None  # a placeholder stands in the host
+    if not rest or not rest.startswith(path) or not rest.endswith(end):
+        return None
+    return naming.source(rest[len(path) : len(rest) - len(end)])
+
+
+def _own_host(read: Configuration) -> str:
+    """Return the `host[:port]` under which clients pull from `local`; the name of the target when it is not known."""
+    return read.settings.address().partition("://")[2] or LOCAL
+
+
+def _place(mirror: Mirror, target: Target, read: Configuration) -> str:
+    if target.name == LOCAL:
+        return f"{_own_host(read)}/{image_name(mirror)}"
+    return str(target_place(mirror, target))
+
+
+def _rows(
+    target: Target, meaning: _Meaning, writers: Sequence[Mirror], given: Reference, read: Configuration
+) -> Iterator[tuple[str, str, str]]:
+    """Yield what the image is called at a target, and by which mirror; without one it is what the naming says."""
+    here = [mirror for mirror in writers if any(one.name == target.name for one in mirror.targets)]
+    for mirror in here:
+        yield target.name, _tagged(_place(mirror, target, read), given), mirror.name
+    if here or meaning.source is None or "{mirror}" in target.to:
+        return
+    nobody = Mirror("", _IMAGE, Images(Source(repository=meaning.source.name)), (target,), names=read.names)
+    try:
+        if naming_at(nobody, target):
+            yield target.name, _tagged(_place(nobody, target, read), given), ""
+    except ConfigError as error:
+        note(f"notice: {str(error).rpartition('from.repository: ')[2]}")
+
+
+def _tagged(place: str, given: Reference) -> str:
+    """Return the place with the tag and the digest that were written, as a reference or as a layout is written."""
+    tag = f":{given.tag}" if given.tag else ""
+    if place.startswith("/"):
+        return f"oci:{place}{tag}"
+    return f"{place}{tag}@{given.digest}" if given.digest else f"{place}{tag}"

@@ -1,0 +1,157 @@
+"""`mirrord name`: from an image to its names everywhere and back, by the configuration alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mirrord import garbage
+from mirrord.cli import main
+
+ECR = "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn"
+HARBOR = "harbor.corp.example/mirror"
+LISTED = "reg.example/listed/x-quay.io/calico/node"
+DIGEST = f"sha256:{'ab' * 32}"
+CONFIGURATION = f"""
+settings: {{url: "https://mirror.corp.example"}}
+hosts: {{{ECR}: {{auth: {{username: x, password: {{env: NOWHERE}}}}}}}}
+names:
+  aliases: {{k8s.gcr.io: registry.k8s.io}}
+  hosts: {{docker.m.example: docker.io, m.example: "*"}}
+  naming: path
+targets:
+  harbor: {{kind: image, to: {HARBOR}}}
+  ecr: {{kind: image, to: {ECR}, naming: nwcd}}
+  hub: {{kind: image, to: docker.io/corp, naming: flat}}
+  braces: {{kind: image, to: "reg.example/{{mirror}}/x-{{name}}"}}
+  files: {{kind: image, to: "oci:/srv/x"}}
+  code: {{kind: git, to: https://git.example/x}}
+mirrors:
+  - {{name: nginx, kind: image, from: {{repository: docker.io/library/nginx}}, to: [harbor, ecr, local, files]}}
+  - {{name: pause, kind: image, from: {{repository: k8s.gcr.io/pause}}, to: [ecr, hub]}}
+  - {{name: mine, kind: image, from: {{layouts: /srv/y}}, to: [ecr, local]}}
+  - {{name: own, kind: image, from: {{repository: ghcr.io/a/b}}, as: team/own, to: [hub]}}
+  - {{name: listed, kind: image, from: {{list: images.txt}}, to: [braces]}}
+  - {{name: many, kind: image, from: {{registry: many.example, repositories: ["team/*"]}}, to: [braces]}}
+"""
+Typed = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """Run the command over the configuration; returns exit code, output and errors."""
+    (tmp_path / "main.yaml").write_text(CONFIGURATION)
+    (tmp_path / "images.txt").write_text("quay.io/calico/node:v3\n")
+    monkeypatch.setattr(garbage, "look_briefly", lambda: None)
+    monkeypatch.delenv("MIRRORD_LISTEN", raising=False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["name", *arguments, "--config", str(tmp_path)])
+        said = capsys.readouterr()
+        return int(end.value.code or 0), said.out, said.err
+
+    return run
+
+
+def named(typed: Typed, *arguments: str) -> dict[str, list[tuple[str, str | None]]]:
+    """Return the names by target, each with its mirror."""
+    code, out, _ = typed(*arguments, "--json")
+    assert code == 0
+    found: dict[str, list[tuple[str, str | None]]] = {}
+    for row in json.loads(out)["names"]:
+        found.setdefault(row["target"], []).append((row["name"], row["mirror"]))
+    return found
+
+
+def image(typed: Typed, reference: str) -> tuple[str | None, str | None]:
+    """Return the image that a reference is, and why."""
+    document = json.loads(typed(reference, "--json")[1])
+    return document["image"], document["why"]
+
+
+def test_an_image_has_a_name_at_every_target(typed: Typed) -> None:
+    """Where a mirror copies it that is named; elsewhere it is what the naming says. No secret is needed."""
+    assert named(typed, "nginx:1.29") == {
+        "harbor": [(f"{HARBOR}/docker.io/library/nginx:1.29", "nginx")],
+        "ecr": [(f"{ECR}/dockerhub/library/nginx:1.29", "nginx")],
+        "hub": [("docker.io/corp/docker.io__library__nginx:1.29", None)],
+        "files": [("oci:/srv/x/docker.io/library/nginx:1.29", "nginx")],
+        "local": [("mirror.corp.example/docker.io/library/nginx:1.29", "nginx")],
+    }
+
+
+def test_an_alias_and_a_name_of_its_own(typed: Typed) -> None:
+    """An image is called after what an alias stands for; `as:` comes before every naming."""
+    assert named(typed, f"k8s.gcr.io/pause:3.9@{DIGEST}", "--at", "hub") == {
+        "hub": [(f"docker.io/corp/registry.k8s.io__pause:3.9@{DIGEST}", "pause")]
+    }
+    assert named(typed, "registry.k8s.io/pause", "--at", "ecr") == {"ecr": [(f"{ECR}/registryk8sio/pause", "pause")]}
+    assert named(typed, "ghcr.io/a/b", "--at", "hub") == {"hub": [("docker.io/corp/team/own", "own")]}
+
+
+def test_mirrors_of_many_repositories(typed: Typed) -> None:
+    """What a list names, and what a glob matches, is mirrored; what they leave out is not."""
+    assert named(typed, "quay.io/calico/node")["braces"] == [(LISTED, "listed")]
+    assert named(typed, "many.example/team/a")["braces"] == [("reg.example/many/x-many.example/team/a", "many")]
+    assert "braces" not in named(typed, "many.example/other/a")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant", "why"),
+    [
+        (f"{HARBOR}/ghcr.io/a/b:7", "ghcr.io/a/b:7", f"{HARBOR}/ghcr.io/a/b at harbor"),
+        (f"{ECR}/gcr/a/b", "gcr.io/a/b", f"{ECR}/gcr/a/b at ecr"),
+        (f"{ECR}/registryk8sio/pause", "registry.k8s.io/pause", f"{ECR}/registryk8sio/pause at ecr"),
+        ("docker.io/corp/team/own:1", "ghcr.io/a/b:1", "docker.io/corp/team/own at hub"),
+        (f"docker.io/corp/quay.io__a__b@{DIGEST}", f"quay.io/a/b@{DIGEST}", "docker.io/corp/quay.io__a__b at hub"),
+        (LISTED, "quay.io/calico/node", f"{LISTED} at braces"),
+        ("mirror.corp.example/quay.io/a/b", "quay.io/a/b", "mirror.corp.example/quay.io/a/b at local"),
+        ("docker.m.example/nginx", "docker.io/library/nginx", "names.hosts has docker.m.example"),
+        ("m.example/k8s.gcr.io/pause:3", "registry.k8s.io/pause:3", "names.hosts has m.example"),
+        ("k8s.gcr.io/pause", "registry.k8s.io/pause", "names.aliases for k8s.gcr.io/pause"),
+        ("index.docker.io/nginx", "docker.io/library/nginx", None),
+        (f"{ECR}/elsewhere/x", f"{ECR}/elsewhere/x", None),
+    ],
+)  # fmt: skip
+def test_a_name_elsewhere_leads_back(typed: Typed, written: str, meant: str, why: str | None) -> None:
+    """Names at targets, in `local` and under our own hosts are the image that they are a name of."""
+    assert image(typed, written) == (meant, why)
+
+
+def test_what_has_no_source_at_a_registry(typed: Typed) -> None:
+    """The image of a mirror of layouts is known by its mirror."""
+    code, out, _ = typed(f"{ECR}/mine:main")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [
+        ["image", "of", "mirror", "'mine'", f"({ECR}/mine", "at", "ecr)"],
+        ["TARGET", "NAME", "MIRROR"],
+        ["ecr", f"{ECR}/mine:main", "mine"],
+        ["local", "mirror.corp.example/mine:main", "mine"],
+    ]
+
+
+def test_a_name_that_a_registry_refuses_is_none(typed: Typed) -> None:
+    """What no mirror can be called is left out, with the reason."""
+    code, out, err = typed(f"quay.io/{'a' * 230}", "--at", "harbor")
+    assert (code, out) == (1, "")
+    assert "at most 255" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("nginx", "--at", "hubb"), 64, "--at 'hubb' is not an image target; did you mean 'hub'?"),
+        (("nginx", "--at", "code"), 64, "--at 'code' is not an image target"),
+        (("Nginx",), 64, "a repository is lower case"),
+        (("nginx", "--at", "braces"), 1, "docker.io/library/nginx has no name at 'braces': no mirror copies it there"),
+    ],
+)
+def test_mistakes(typed: Typed, arguments: tuple[str, ...], code: int, words: str) -> None:
+    """What is wrong, and what to write."""
+    found, out, err = typed(*arguments)
+    assert (found, out) == (code, "")
+    assert words in err
