@@ -21,6 +21,7 @@ _OPTIONS = {
     advice.PRIVATE: "add `--allow-private`",
     advice.PROXY: "check HTTPS_PROXY and NO_PROXY",
     advice.PROXY_AUTH: "write HTTPS_PROXY=http://USER:PASSWORD@PROXY",
+    advice.PROXY_LOGIN: "correct the user and the password in HTTPS_PROXY",
     advice.REALM: "add `--token-realm {host}=",
     advice.TLS: "add `--tls HOST`",
 }

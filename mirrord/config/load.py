@@ -21,7 +21,7 @@ from mirrord.config.hosts import read_hosts
 from mirrord.config.lines import ConfigDocument, Problems, Trail, Value, document, join
 from mirrord.config.mirrors import read_mirrors, read_targets
 from mirrord.config.names import read_names
-from mirrord.config.needs import Absence, absences, unused_hosts, unused_targets, users_of_hosts
+from mirrord.config.needs import Absence, absences, unread_proxies, unused_hosts, unused_targets, users_of_hosts
 from mirrord.config.settings import Settings, read_settings
 from mirrord.errors import ConfigError
 from mirrord.model.origin import ConfigOrigin
@@ -128,6 +128,7 @@ def _validated(
     users = users_of_hosts(mirrors, syncers)
     unused = unused_hosts(users, targets, whole.get("hosts"), problems)
     notices = (*passed_over, *unused, *unused_targets(mirrors, targets, problems), *ignored)
+    notices = (*notices, *unread_proxies(users, book, environ))
     return Configuration(settings, book, names, mirrors, found, files, notices, tuple(absences(users, problems)))
 
 

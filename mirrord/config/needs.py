@@ -12,8 +12,11 @@ from mirrord.config.lines import Problems
 from mirrord.config.mirrors import Targets
 from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror
+from mirrord.wire.host import HostBook
+from mirrord.wire.trust import reach_of
 
 _BETWEEN = re.compile(r"[/@]")
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 _ALIKE = 0.7  # of each word of a host and the one that was meant
 
 
@@ -93,6 +96,14 @@ def unused_targets(mirrors: Sequence[Mirror], targets: Targets, problems: Proble
     for name in targets if mirrors else ():
         if name not in named:
             yield problems.line(("targets", name), "no mirror writes to this target, so its `to` was not checked")
+
+
+def unread_proxies(users: HostUsers | None, book: HostBook, environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence when the environment names a proxy and `hosts:` names none: mirrors do not use the former."""
+    name = next((name for name in _PROXIES if environ.get(name)), "")
+    far = users and (users.anywhere or any(not reach_of(book.policy(host)).loopback for host in users.named))
+    if name and far and not any(policy.proxy for policy in book.policies.values()):
+        yield f"{name} is set, and only `mirrord copy` uses it; for mirrors write `proxy:` under hosts:, at each host"
 
 
 def _alike(one: str, other: str) -> bool:

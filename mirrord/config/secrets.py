@@ -98,21 +98,22 @@ def read_secret(source: SecretSource, environ: Mapping[str, str]) -> Secret:
             )
             raise AbsentError(f"credential {name}: $CREDENTIALS_DIRECTORY is not set; {hint}")
         # systemd makes these 0400 or 0440, readable by the service's own group only.
-        return _from_file(Path(directory) / name, 0o037)
+        fix = "give it mode 0400 or 0440, in Kubernetes by `defaultMode: 0440`"
+        return _from_file(Path(directory) / name, 0o037, fix)
     path = Path(source.file or "")
     if not path.is_absolute():
         raise ValueError("the path of a secret file is not absolute; write an absolute path")
     # A secret that others can read is not secret (bad input 15).
-    return _from_file(path, 0o077)
+    return _from_file(path, 0o077, f"run chmod 0400 {path}")
 
 
-def _from_file(path: Path, forbidden: int) -> Secret:
+def _from_file(path: Path, forbidden: int, fix: str) -> Secret:
     try:
         data, mode = read_file(path, MAX_SECRET)
     except ValueError as error:
         raise type(error)(f"secret file {path} {error}") from error
     if mode & forbidden:
-        raise ValueError(f"secret file {path} has mode {mode:04o}, others can use it; run chmod 0400 {path}")
+        raise ValueError(f"secret file {path} has mode {mode:04o}, others can use it; {fix}")
     try:
         return _checked(data.decode(), f"secret file {path}")
     except UnicodeDecodeError:

@@ -14,5 +14,6 @@ INSECURE: Final = "write `insecure: true` under hosts:"
 PRIVATE: Final = "write `allow_private: true` under hosts:"
 PROXY: Final = "check `proxy:` under hosts:"
 PROXY_AUTH: Final = "write `proxy_auth:` under hosts:"
+PROXY_LOGIN: Final = "correct `proxy_auth:` under hosts:"
 REALM: Final = "add to its `token_realms:` under hosts: `"  # the realm and a backtick follow
 TLS: Final = "write `insecure: false` under hosts:"

@@ -102,6 +102,11 @@ def reach_of(policy: HostPolicy) -> Reach:
 def check_addresses(host: str, addresses: Sequence[str], reach: Reach) -> None:
     """Refuse when any of `addresses` may not be dialled: a mixed answer is an attack, not a choice (DNS rebinding).
 
+    Args:
+        host: the `host[:port]` whose addresses they are, as it is written under `hosts:`.
+        addresses: IPv4 or IPv6, each perhaps with a zone.
+        reach: which of them may be dialled.
+
     Raises:
         UntrustedError: with reason `address`.
     """
@@ -109,11 +114,9 @@ def check_addresses(host: str, addresses: Sequence[str], reach: Reach) -> None:
         address = ip_address(text.partition("%")[0])
         if not _reachable(address, reach):
             kind = "loopback" if _plain(address).is_loopback else "private or reserved"
-            raise untrusted(
-                "address",
-                f"{f'{host} is a' if host == text else f'{host} has the'} {kind} address"
-                f"{'' if host == text else f' {text}'}; to allow it {advice.PRIVATE}",
-            )
+            itself = host == text or host.startswith((f"{text}:", f"[{text}]"))
+            found = f"{host} is a {kind} address" if itself else f"{host} has the {kind} address {text}"
+            raise untrusted("address", f"{found}; to allow it {advice.PRIVATE}")
 
 
 def check_literal(origin: Origin, reach: Reach) -> None:
@@ -128,7 +131,7 @@ def check_literal(origin: Origin, reach: Reach) -> None:
         if _is_loopback(origin.host) and not (reach.loopback or reach.private):
             raise untrusted("address", f"{origin.host} from a host that is not itself on this machine") from None
     else:
-        check_addresses(origin.host, [origin.host], reach)
+        check_addresses(origin.authority, [origin.host], reach)
 
 
 def check_realm(realm: str, home: Origin, policy: HostPolicy) -> Origin:

@@ -84,7 +84,11 @@ async def test_no_proxy_and_plain_http(desk: Desk) -> None:
     ("scheme", "given", "text"),
     [
         ("https", "http://", "wants credentials (status 407)"),
-        ("https", "http://corp:wrong-c4nary@", "wants other credentials than it got (status 407)"),
+        (
+            "https",
+            "http://corp:wrong-c4nary@",
+            "wants other credentials than it got (status 407); correct the user and",
+        ),
         ("https", TYPED, "does not let us through (status 403)"),
         ("http", "http://", "wants credentials (status 407)"),
         ("http", "http://corp:wrong-c4nary@", "wants other credentials than it got (status 407)"),

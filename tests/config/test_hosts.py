@@ -245,7 +245,9 @@ def test_systemd_credentials(load: Load, refusal: Refusal, tmp_path: Path) -> No
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     assert secret_of(load, "{credential: ghcr-token}", environ) == "token"
     file.chmod(0o444)
-    assert "has mode 0444" in refused_secret(refusal, "{credential: ghcr-token}", environ)
+    said = refused_secret(refusal, "{credential: ghcr-token}", environ)
+    fix = "give it mode 0400 or 0440, in Kubernetes by `defaultMode: 0440`"
+    assert said.endswith(f" has mode 0444, others can use it; {fix}")
 
 
 @pytest.mark.parametrize(

@@ -70,3 +70,31 @@ def test_kinds_that_cannot_tell(load: Callable[..., Configuration]) -> None:
     """Where a kind does not say which hosts it needs, none is reported."""
     text = "hosts: {a.example: {requests: 2}}\nmirrors: [{name: m, kind: image, from: {layouts: /b}, to: local}]"
     assert load(text).notices == ()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "environ", "told"),
+    [
+        ((), {"HTTPS_PROXY": "http://p.example:3128"}, "HTTPS_PROXY"),
+        (("ghcr.io",), {"http_proxy": "p.example:3128", "no_proxy": "ghcr.io"}, "http_proxy"),
+        ((), {"HTTPS_PROXY": "", "NO_PROXY": "*"}, ""),
+    ],
+)
+def test_a_proxy_of_the_environment(
+    tmp_path: Path, hosts: tuple[str, ...], environ: Mapping[str, str], told: str
+) -> None:
+    """Mirrors use the proxies of `hosts:` alone; where there are none, a proxy of the environment is a notice."""
+    (tmp_path / "a.yaml").write_text(f"hosts: {{{', '.join(f'{host}: {{requests: 2}}' for host in hosts)}}}{USED}")
+    said = [notice for notice in load_folder(tmp_path, load_syncers(), environ).notices if "`proxy:`" in notice]
+    fix = "is set, and only `mirrord copy` uses it; for mirrors write `proxy:` under hosts:, at each host"
+    assert said == ([f"{told} {fix}"] if told else [])
+
+
+def test_a_proxy_that_no_mirror_needs(tmp_path: Path) -> None:
+    """Where `hosts:` names a proxy, or all is on this machine, the environment is no notice."""
+    environ = {"HTTPS_PROXY": "http://p.example:3128"}
+    (tmp_path / "a.yaml").write_text("hosts: {docker.io: {proxy: 'http://q.example:3128'}}" + USED)
+    assert not any("HTTPS_PROXY" in notice for notice in load_folder(tmp_path, load_syncers(), environ).notices)
+    here = "{name: a, kind: image, from: {repository: '127.0.0.1:5000/a'}, to: local}"
+    (tmp_path / "a.yaml").write_text(f"mirrors: [{here}]")
+    assert load_folder(tmp_path, load_syncers(), environ).notices == ()

@@ -56,6 +56,6 @@ async def test_each_kind_goes_through_it(tmp_path: Path) -> None:
     assert "GET http://charts.test/index.yaml" in asked
     assert {"POST http://git.test/up.git/git-upload-pack", "POST http://git.test/code.git/git-receive-pack"} <= asked
     assert wrong.status == 69, wrong
-    assert wrong.out.count("wants other credentials than it got (status 407)") == 3
+    assert wrong.out.count("wants other credentials than it got (status 407); correct `proxy_auth:` under hosts:") == 3
     for text in (said.out, said.err, wrong.out, wrong.err):
         assert "c4nary" not in text

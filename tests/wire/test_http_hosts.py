@@ -49,7 +49,7 @@ async def test_19_a_redirect_to_a_private_store_that_the_operator_opened(
         assert (await http.fetch(call)).body == b"blob"
         assert [reach.private for reach in reaches] == [False, True]  # the way to the registry is no wider
     else:
-        with pytest.raises(UntrustedError, match=r"10\.1\.2\.3 is a private or reserved address"):
+        with pytest.raises(UntrustedError, match=r"10\.1\.2\.3:9000 is a private or reserved address"):
             await http.fetch(call)
         assert len(played.asked) == 1
 

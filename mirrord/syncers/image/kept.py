@@ -6,7 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from mirrord.blobs.reader import SpoolReader
 from mirrord.blobs.repositories import ManifestRef, is_complete
@@ -20,6 +20,8 @@ from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.layout_writer import LayoutWriter
 from mirrord.wire.oci.manifest import LIMIT, Manifest
+
+_MIB: Final = 1 << 20
 
 
 def open_target(mirror: Mirror, target: Target, services: Services) -> Repository | LayoutWriter | LocalRepository:
@@ -151,7 +153,8 @@ class LocalRepository:
         self._lacking |= lacking
         need = sum(sizes[digest] for digest in lacking)
         if need > (left := self._services.spools.cache.spare(need) if need else 0):
-            raise StorageError(f"{self.repository}: needs {need} bytes, and the disk has {left} free; free some space")
+            mib = f"needs {-(-need // _MIB)} MiB, and the disk of {self._services.keep} has {left // _MIB} MiB free"
+            raise StorageError(f"{self.repository}: {mib}; free some space")
 
     async def discard(self) -> None:
         """Remove unlinked content of this run; the next run copies lost content of others again."""

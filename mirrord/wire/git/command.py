@@ -295,5 +295,5 @@ async def _resolved(remote: Address, policy: HostPolicy) -> tuple[str, ...]:
         text = f"{remote.host}: its address cannot be found ({error.strerror}); check the name, and DNS here"
         raise errors.UnreachableError(text) from error
     addresses = tuple(dict.fromkeys(str(one[4][0]) for one in found))
-    trust.check_addresses(host, addresses, reach)
+    trust.check_addresses(remote.host, addresses, reach)
     return addresses

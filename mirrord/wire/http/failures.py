@@ -96,7 +96,8 @@ def proxy_refusal(host: str, status: int, proxy: Proxy) -> MirrordError:
     """Return what it means that a proxy does not lead to a host."""
     if status == 407:
         problem = "wants other credentials than it got" if proxy.login else "wants credentials"
-        return permanent(UnreachableError(f"{host}: the proxy {proxy.url} {problem} (status 407); {advice.PROXY_AUTH}"))
+        fix = advice.PROXY_LOGIN if proxy.login else advice.PROXY_AUTH
+        return permanent(UnreachableError(f"{host}: the proxy {proxy.url} {problem} (status 407); {fix}"))
     if status < 500:
         text = f"{host}: the proxy {proxy.url} does not let us through (status {status})"
         return permanent(UnreachableError(f"{text}; ask who runs it, or {advice.PROXY}"))

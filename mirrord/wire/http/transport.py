@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import partial
 from socket import AddressFamily
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from yarl import URL
 
@@ -69,6 +69,9 @@ class Route:
     proxy: Proxy | None = None
 
 
+_DEFAULT_PORTS: Final = (0, 80, 443)
+
+
 class GuardedResolver(aiohttp.abc.AbstractResolver):
     """Resolves once, checks every address, and returns what will be dialled, so DNS rebinding has no effect."""
 
@@ -84,7 +87,8 @@ class GuardedResolver(aiohttp.abc.AbstractResolver):
             UntrustedError: one is not.
         """
         results = await self._inner.resolve(host, port, family)
-        trust.check_addresses(host, [result["host"] for result in results], self._reach)
+        where = host if port in _DEFAULT_PORTS else f"{host}:{port}"
+        trust.check_addresses(where, [result["host"] for result in results], self._reach)
         return results
 
     async def close(self) -> None:
