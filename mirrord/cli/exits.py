@@ -15,15 +15,15 @@ _EXITS = {Result.DEFERRED: 75, Result.INTERRUPTED: 130}
 def plan_exit_code(plans: Sequence[Plan]) -> int:
     """Return the exit code of a command that made these plans (see the help of `mirrord plan`)."""
     if plans and all(plan.error for plan in plans):
-        return _common(plan.code for plan in plans)
+        return common_exit_code(plan.code for plan in plans)
     refused = [[step.action is Action.REFUSE for step in plan.steps] for plan in plans]
     if plans and all(plan.error or (its and all(its)) for plan, its in zip(plans, refused, strict=True)):
         return MirrordError.exit_code
     return 2 if any(plan.error or plan.missing or any(its) for plan, its in zip(plans, refused, strict=True)) else 0
 
 
-def _common(codes: Iterable[str]) -> int:
-    """Return the exit code that all errors share when it is more specific than 1, else 1."""
+def common_exit_code(codes: Iterable[str]) -> int:
+    """Return for error codes the exit code that all errors share when it is more specific than 1, else 1."""
     found = {kind_of(code).exit_code for code in codes if code}
     return found.pop() if len(found) == 1 and found <= _RUNS_SAY else MirrordError.exit_code
 
@@ -37,4 +37,4 @@ def exit_code(runs: Sequence[Run]) -> int:
         return 2
     if results != {Result.FAILED}:
         return _EXITS[results.pop()] if len(results) == 1 else 1
-    return _common(code for run in runs for code in run.codes)
+    return common_exit_code(code for run in runs for code in run.codes)

@@ -17,7 +17,8 @@ from mirrord.names.lists import MAX_CHARACTERS, ListForm, form_of
 
 MOVED: Final = NameBook({"k8s.gcr.io": "registry.k8s.io"})
 """Registries that have another name now."""
-_MAX_BYTES: Final = 4 * MAX_CHARACTERS  # what they take in UTF-8
+MAX_BYTES: Final = 4 * MAX_CHARACTERS
+"""Bytes of a list: what its characters take at most in UTF-8."""
 
 
 def read_list(file: Path) -> str:
@@ -27,12 +28,18 @@ def read_list(file: Path) -> str:
         UsageError: it cannot be read, is too long, or is not UTF-8; names the line.
     """
     try:
-        return read_content(file, _MAX_BYTES).decode()
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{file}:{line}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+        return decoded(read_content(file, MAX_BYTES), str(file))
     except (MissingError, ContentError, TooLargeError) as error:
         raise UsageError(f"{error}; give a list of images") from error
+
+
+def decoded(data: bytes, name: str) -> str:
+    """Return the text of a list with its byte order mark; UsageError names the line that is not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{name}:{line}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
 
 
 def list_fmt(files: tuple[Path, ...], *, form: ListForm | None, check: bool) -> int:

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 import yaml
 
-from mirrord.testing import DockerRegistry, require
+from mirrord.testing import DockerRegistry, build_image, push, require
 from mirrord.testing.running import Ran, run
 
 ROOT = Path(__file__).parents[2]
@@ -169,3 +169,45 @@ def test_the_page_shows_the_configuration() -> None:
     page = (ROOT / "docs" / "how-to" / "publish-from-ci.md").read_text()
     assert f"```yaml\n{(CI / 'conf.d' / 'images.yaml').read_text()}```" in page
     assert all(f"../../deploy/ci/{name}.yaml" in page for name in ("github", "gitlab"))
+
+
+@pytest.mark.parametrize(("added", "status"), [("v1", 0), ("v2", 1)])
+async def test_the_workflow_for_lists_checks_what_was_added(tmp_path: Path, added: str, status: int) -> None:
+    """Its steps pass when the added image is at a real registry, else annotate its line; old lines do not matter."""
+    require("docker-registry", "git")
+    check = job("lists.yaml", "check")
+    environ = {
+        name: filled(value, {"vars.MIRRORD": "", "github.base_ref": "main"}) for name, value in check["env"].items()
+    }
+    author = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    async with DockerRegistry() as registry:
+        await push(build_image(), registry.url, "a/b", ["v1"])
+        await run("git", "init", "--quiet", "-b", "main", tmp_path)
+        for branch, tags in (("main", ["v0"]), ("change", ["v0", added])):
+            (tmp_path / "mirror.txt").write_text("".join(f"{registry.host}/a/b:{tag}\n" for tag in tags))
+            await run("git", "-C", tmp_path, "add", ".")
+            await run("git", "-C", tmp_path, *author, "commit", "--quiet", "--message=x")
+            if branch == "main":
+                await run("git", "-C", tmp_path, "update-ref", "refs/remotes/origin/main", "HEAD")
+        steps = [step["run"] for step in check["steps"] if "run" in step and "pip" not in step["run"]]
+        assert len(steps) == 2
+        whole = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path), **environ}
+        words = (f"{key}={value}" for key, value in whole.items())
+        ran = await run("env", "-i", "-C", tmp_path, *words, "bash", "-eo", "pipefail", "-c", "\n".join(steps))
+        assert ran.status == status, ran.output
+        noted = [line for line in ran.output.splitlines() if line.startswith("::")]
+        what = f"{registry.host}/a/b: '{added}' is found in none of its tags (1); correct the line, or remove it"
+        assert noted == [f"::error file=mirror.txt,line=2::{what}"][:status]
+
+
+def test_the_workflow_for_lists_trusts_nobody() -> None:
+    """It may read the repository alone, has the history that it needs, and no text of others becomes a command."""
+    workflow = yaml.safe_load((CI / "lists.yaml").read_text())
+    check = workflow["jobs"]["check"]
+    assert (workflow["permissions"], check["permissions"]) == ({}, {"contents": "read"})
+    assert check["steps"][0]["with"] == {"fetch-depth": 0, "persist-credentials": False}
+    assert not [step for step in check["steps"] if "${{" in step.get("run", "")]
+    uses = [step["uses"] for step in check["steps"] if "uses" in step]
+    assert [one for one in uses if not re.fullmatch(r"actions/[\w-]+@v\d+", one)] == []
+    page = (ROOT / "docs" / "how-to" / "keep-a-list.md").read_text()
+    assert "../../deploy/ci/lists.yaml" in page

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, command, flag, value
+from mirrord.cli.grammar.words import CONFIG, JSON, command, flag, value, values
 
 _INIT = command(
     "init",
@@ -157,10 +157,43 @@ file cannot be read as a list, 74 when it cannot be written.
     flag("--check", "Change nothing; name the first line of each file that would change."),
 )
 
+_LIST_CHECK = command(
+    "list check",
+    """Check lists of images, and print what is wrong as FILE:LINE: what is wrong; what to write instead.
+
+Finds lines that are no image, images that are listed twice, and in allow lists what a wildcard covers. With `--exists`
+asks the registries: an image with a tag or digest needs its manifest, a name needs a tag, and a pattern needs a tag in
+which it is found. Credentials are those of `docker login` and `podman login`, as for `mirrord copy`.
+
+  $ mirrord list check --exists mirror.txt
+
+In a pipeline `--format github` prints annotations, and `--since` leaves out lines that the branch did not add.
+
+  $ mirrord list check --format github --exists --since origin/main mirror.txt
+
+Exit code 0 when nothing is wrong, 1 when something is, 64 when a file cannot be read as a list or REV is no commit, 69
+when nothing else is wrong than that registries cannot be reached, 75 when they limit the rate.
+""",
+    _FILES,
+    _FORM,
+    click.Option(
+        ["--format", "shape"],
+        type=click.Choice(["text", "github"]),
+        metavar="FORMAT",
+        default="text",
+        help="Print problems as `text`, or for GitHub Actions (`github`). Default: text.",
+    ),
+    flag("--exists", "Ask the registries whether each image exists."),
+    value("--since", "REV", "Check only lines that were added since HEAD left this commit, branch or tag."),
+    flag("--allow-private", "Allow private addresses, such as 10.0.0.5, for registries."),
+    value("--ca", "FILE", "Trust the certificate authorities in this PEM file, in addition to the system's."),
+    values("--insecure", "HOST", "Use plain HTTP for HOST."),
+)
+
 _LIST = click.Group(
     "list",
     help="Format, check and make files that list images.",
-    commands=[_FMT],
+    commands=[_FMT, _LIST_CHECK],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
