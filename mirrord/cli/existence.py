@@ -27,7 +27,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Absence:
+class AbsentImage:
     """An image that is not there, or could not be asked for; with the error's code in that case."""
 
     question: Question
@@ -35,7 +35,7 @@ class Absence:
     code: str = ""
 
 
-async def absences(questions: Sequence[Question], book: HostBook) -> list[Absence]:
+async def absent_images(questions: Sequence[Question], book: HostBook) -> list[AbsentImage]:
     """Ask for each image, and return those that are not there in the order of the questions.
 
     A name without tag is there when it has a tag, any other when its manifest is (one HEAD). Equal ones are asked once.
@@ -49,7 +49,7 @@ async def absences(questions: Sequence[Question], book: HostBook) -> list[Absenc
 
         await Workers(_AT_ONCE).each(dict.fromkeys((one.reference, one.pattern) for one in questions), ask)
     found = ((one, answers[one.reference, one.pattern]) for one in questions)
-    return [Absence(one, *answer) for one, answer in found if answer]
+    return [AbsentImage(one, *answer) for one, answer in found if answer]
 
 
 async def _asked(http: Http, reference: Reference, pattern: Pattern | None) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.cli.console import say
-from mirrord.cli.existence import Question, absences
+from mirrord.cli.existence import Question, absent_images
 from mirrord.cli.exits import common_exit_code
 from mirrord.cli.hosts import copy_hosts
 from mirrord.cli.list_fmt import MAX_BYTES, decoded, read_list
@@ -72,7 +72,7 @@ async def _found(
         fresh = None if since is None else await _fresh(checked, since)
         problems += [(one, "") for one in checked.problems if fresh is None or one.line in fresh]
         questions += [one for one in checked.questions if fresh is None or one.line in fresh]
-    for absence in await absences(questions, book) if book is not None and questions else ():
+    for absence in await absent_images(questions, book) if book is not None and questions else ():
         asked = absence.question
         problems.append((ListProblem(asked.file, asked.line, absence.what), absence.code))
     order = {checked.file: number for number, checked in enumerate(lists)}

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from mirrord.cli.console import note, say
+from mirrord.cli.folders import configuration
 from mirrord.errors import ContentError, MissingError, TooLargeError, UsageError
 from mirrord.files import read_content, storage_errors, write_durably
 from mirrord.names.book import NameBook
 from mirrord.names.formatting import format_list
 from mirrord.names.lists import MAX_CHARACTERS, ListForm, form_of
+from mirrord.syncer.port import load_syncers
 
 MOVED: Final = NameBook({"k8s.gcr.io": "registry.k8s.io"})
 """Registries that have another name now."""
@@ -42,16 +44,17 @@ def decoded(data: bytes, name: str) -> str:
         raise UsageError(f"{name}:{line}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
 
 
-def list_fmt(files: tuple[Path, ...], *, form: ListForm | None, check: bool) -> int:
+def list_fmt(files: tuple[Path, ...], *, form: ListForm | None, config: Path | None, check: bool) -> int:
     """Run the command and return its exit code."""
-    results = [_format(file, form or form_of(str(file)), check=check) for file in dict.fromkeys(files)]
+    names = configuration(config, load_syncers()).names if config else MOVED
+    results = [_format(file, form or form_of(str(file)), names, check=check) for file in dict.fromkeys(files)]
     return 0 if all(results) else 1
 
 
-def _format(file: Path, form: ListForm, *, check: bool) -> bool:
+def _format(file: Path, form: ListForm, names: NameBook, *, check: bool) -> bool:
     """Format one file, and return whether it is formatted now."""
     before = read_list(file)
-    found = format_list(before, str(file), form, MOVED.canonical)
+    found = format_list(before, str(file), form, names.canonical)
     for problem in found.problems:
         note(str(problem))
     if found.problems:

@@ -91,3 +91,11 @@ def test_the_order_is_that_of_sort(typed: Typed, desk: Desk) -> None:
     assert typed("list", "fmt", "many.txt").status == 0
     subprocess.run(["sort", "-c", "-u", "many.txt"], cwd=desk.folder, env={"LC_ALL": "C"}, check=True)
     assert len((desk.folder / "many.txt").read_text().splitlines()) == 3000
+
+
+def test_aliases_of_the_configuration(typed: Typed, desk: Desk) -> None:
+    """With `--config` the aliases under `names:` are used, and no others."""
+    desk.configure("names: {aliases: {old.example: new.example/team}}\n")
+    (desk.folder / "f.txt").write_text("old.example/a:v1\nk8s.gcr.io/pause:3.9\n")
+    assert typed("list", "fmt", "--config", "conf.d", "f.txt").status == 0
+    assert (desk.folder / "f.txt").read_text() == "k8s.gcr.io/pause:3.9\nnew.example/team/a:v1\n"

@@ -154,6 +154,12 @@ file cannot be read as a list, 74 when it cannot be written.
 """,
     _FILES,
     _FORM,
+    click.Option(
+        ["--config", "-c"],
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Use the aliases under `names:` in this folder, instead of `k8s.gcr.io: registry.k8s.io`.",
+    ),
     flag("--check", "Change nothing; name the first line of each file that would change."),
 )
 
@@ -190,10 +196,36 @@ when nothing else is wrong than that registries cannot be reached, 75 when they 
     values("--insecure", "HOST", "Use plain HTTP for HOST."),
 )
 
+_IMAGES = command(
+    "list images",
+    """Print the images that Kubernetes objects, compose files and values of charts name, as a formatted list.
+
+Reads YAML (several documents, too) or JSON, such as the output of `kubectl get -o json` and of `helm template`. Finds
+`image:` of containers, volumes, services and custom resources, `{registry, repository, tag}` of values, and
+`RELATED_IMAGE_` variables of operators. What stands below `status:` is ignored. Without FILE, or for `-`, reads
+standard input.
+
+  $ kubectl get deploy,sts,ds -A -o json | mirrord list images > images.txt
+  $ mirrord list images compose.yaml values.yaml > images.txt
+
+What cannot be used is named on standard error, and the other images are printed.
+
+Exit code 0 when every document could be read, 1 when one could not or an image has a template such as `{{ .Values.x }}`
+or `${TAG}`, 64 when a file cannot be read.
+""",
+    click.Argument(
+        ["files"],
+        nargs=-1,
+        type=click.Path(path_type=Path),
+        metavar="[FILE]...",
+        help="Files of YAML or JSON, each at most 64 MiB. Default: standard input.",
+    ),
+)
+
 _LIST = click.Group(
     "list",
     help="Format, check and make files that list images.",
-    commands=[_FMT, _LIST_CHECK],
+    commands=[_FMT, _LIST_CHECK, _IMAGES],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
