@@ -26,8 +26,10 @@ def import_(
     options = Options((to or "").rstrip("/"), scoped, os.environ)
     found = import_files([(str(file), _content(file)) for file in files], form, options)
     if out and found.text:
-        with storage_errors(out), out.open("x", encoding="utf-8") as target:
-            target.write(found.text)
+        with storage_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with out.open("x", encoding="utf-8") as target:
+                target.write(found.text)
     _show(found, out, json=json)
     if not found.text:
         return MirrordError.exit_code

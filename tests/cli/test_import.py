@@ -165,3 +165,10 @@ def test_check_takes_what_is_written(desk: Desk, typed: Typed, sample: str, opti
     typed("import", put(desk, (DATA / sample).read_bytes(), sample), *options, "--out", "new/a.yaml")
     said = typed("check", "-c", "new", "--json")
     assert json.loads(said.out)["ok"], said.out
+
+
+def test_the_folder_of_the_output_is_made(desk: Desk, typed: Typed) -> None:
+    """`--out conf.d/x.yaml` works in a new folder, as the pages about moving write it."""
+    said = typed("import", put(desk, SMALL), "--out", "new/conf.d/regsync.yaml")
+    assert said.status == 0, said.err
+    assert "as: a/b" in (desk.folder / "new/conf.d/regsync.yaml").read_text()
