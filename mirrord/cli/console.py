@@ -12,6 +12,7 @@ from typing import Any, Final
 HEX: Final = 12
 """Hexadecimal digits of a digest in output for people, as in Docker's output."""
 _DIGESTS = re.compile(rf"\b(sha(?:256|512):[0-9a-f]{{{HEX}}})[0-9a-f]{{20,128}}\b")
+_DIGEST = re.compile(rf"((?:\w{{1,32}}:)?[0-9a-f]{{{HEX}}})[0-9a-f]+")
 _VERBATIM = re.compile(r"(`[^`]*`)")
 
 
@@ -74,9 +75,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def short(digest: str) -> str:
-    """Shorten a digest or an object id for a table: `sha256:0123456789ab`, `add5a4fb9388`."""
-    algorithm, colon, digits = digest.rpartition(":")
-    return f"{algorithm}{colon}{digits[:HEX]}"
+    """Shorten a digest or an object id for a table: `sha256:0123456789ab`, `add5a4fb9388`; a ref stays whole."""
+    return found[1] if (found := _DIGEST.fullmatch(digest)) else digest
 
 
 def shortened(text: str) -> str:

@@ -12,7 +12,7 @@ from select import PIPE_BUF
 
 import pytest
 
-from mirrord.cli.console import say_json
+from mirrord.cli.console import say_json, short
 from mirrord.cli.progress import shown
 from mirrord.cli.results import ALIKE, Show, say_plans, say_run, say_runs
 from mirrord.events import BytesSent, Events, Planned, Retrying, StepDone
@@ -285,3 +285,18 @@ def test_long_json_comes_in_parts_that_a_pipe_takes_whole(monkeypatch: pytest.Mo
     assert max(len(part.encode()) for part in written) <= PIPE_BUF
     assert json.loads("".join(written)) == document
     assert "".join(written).endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    ("digest", "table"),
+    [
+        (f"sha256:{'0123456789abcdef' * 4}", "sha256:0123456789ab"),
+        (OID, "0123456789ab"),
+        ("refs/heads/main", "refs/heads/main"),
+        ("sha256:0", "sha256:0"),
+        ("", ""),
+    ],
+)
+def test_only_digests_are_shortened(digest: str, table: str) -> None:
+    """Digests and object ids are shortened in tables; the branch that HEAD names is not cut to another name."""
+    assert short(digest) == table
