@@ -67,10 +67,10 @@ class Backups(Command[tuple[Backup, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class Restore(Command[Run]):
-    """Let a backup override upstream (with `release`, no longer), and run the mirror."""
+    """Let backups, names or globs, override upstream (with `release`, no longer), and run the mirror."""
 
     mirror: str
-    backup: str
+    backups: tuple[str, ...]
     release: bool = False
 
 

@@ -14,7 +14,7 @@ from mirrord.errors import UsageError
 
 def restore(
     name: str,
-    backup: str | None,
+    backups: tuple[str, ...],
     *,
     config: Path | None,
     state: Path | None,
@@ -24,18 +24,18 @@ def restore(
     release: bool,
 ) -> int:
     """Run the command and return its exit code."""
-    if release and backup is None:
-        raise UsageError("--release needs the name of what was restored")
-    if backup is None:
-        backups = ask(Backups(name), config, state, quiet=json)
+    if release and not backups:
+        raise UsageError("--release needs the names of what was restored")
+    if not backups:
+        kept = ask(Backups(name), config, state, quiet=json)
         if json:
-            say_json({"backups": [asdict(entry) for entry in backups]})
-        elif backups:
+            say_json({"backups": [asdict(entry) for entry in kept]})
+        elif kept:
             digest = str if verbose else short
-            rows = [(entry.name or "none", entry.item, digest(entry.digest), entry.why) for entry in backups]
+            rows = [(entry.name or "none", entry.item, digest(entry.digest), entry.why) for entry in kept]
             table(("BACKUP", "WAS", "CONTENT", "WHY"), rows)
         else:
             say(f"{name}: there are no backups of overwritten or deleted refs")
         return 0
-    run = ask(Restore(name, backup, release), config, state, quiet=json or quiet)
+    run = ask(Restore(name, backups, release), config, state, quiet=json or quiet)
     return report(run, Show.of(quiet=quiet, verbose=verbose), json=json)

@@ -69,7 +69,7 @@ class Dispatcher:
         """See `Restore`."""
         current, mirror, restores = self._restoring(command.mirror)
         async with self.runtime.runner.turns.hold(mirror.name), current.lease():
-            await restores.restore(mirror, current.services, command.backup, release=command.release)
+            await restores.restore(mirror, current.services, command.backups, release=command.release)
         return await self.runtime.runner.sync(mirror.name, "restore", allow=True)
 
     async def get_status(self, _: GetStatus) -> Status:

@@ -59,8 +59,8 @@ class Restores:
 
     Attributes:
         backups: lists backups, newest first, including restored ones that override upstream.
-        restore: lets a backup override upstream from the next run on, or with `release=True` no longer; raises
-            `UsageError` if no backup has that name.
+        restore: lets backups, given as names or globs, override upstream from the next run on, or with `release=True`
+            no longer: all of them, or none. Raises `UsageError` if no backup has one of the names.
     """
 
     backups: Callable[[Mirror, Services], Awaitable[Sequence[Backup]]]

@@ -28,7 +28,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[CacheScene]:
         old = made.upstream.refs()[DEV]
         made.upstream.rewrite("dev", {"dev.txt": b"rewritten\n"})
         await made.turn({DEV: old})
-        await made.cache.hold("refs/heads/kept", old)
+        await made.cache.hold({"refs/heads/kept": old})
         made.there.git("repack", "-adq")
         made.there.git("pack-refs", "--all")
         (made.cache.folder / "lfs").mkdir()

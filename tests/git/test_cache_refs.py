@@ -194,14 +194,14 @@ async def test_a_ref_can_be_held_and_released(scene: CacheScene) -> None:
     """A held ref is told by its own name, survives fetches, and refuses another where it cannot stand."""
     await scene.turn()
     tip = scene.upstream.refs()[MAIN]
-    await scene.cache.hold(DEV, tip)
+    await scene.cache.hold({DEV: tip})
     scene.upstream.delete(DEV)
     await scene.turn()
     assert await scene.cache.held() == {DEV: tip}
     with pytest.raises(RefusedError, match="cannot stand beside refs/heads/dev"):
-        await scene.cache.hold(f"{DEV}/x", tip)
-    await scene.cache.hold(DEV, scene.upstream.refs()["refs/tags/v1"])
-    await scene.cache.release(DEV)
+        await scene.cache.hold({f"{DEV}/x": tip})
+    await scene.cache.hold({DEV: scene.upstream.refs()["refs/tags/v1"]})
+    await scene.cache.release([DEV])
     assert await scene.cache.held() == {}
 
 
@@ -224,7 +224,7 @@ async def test_a_head_that_is_no_branch_is_left_alone(scene: CacheScene, head: s
 async def test_the_incoming_refs_are_private(scene: CacheScene) -> None:
     """A client that clones everything from the cache sees served branches and tags, and nothing else."""
     await scene.turn({DEV: scene.upstream.refs()[DEV]})
-    await scene.cache.hold(DEV, scene.upstream.refs()[DEV])
+    await scene.cache.hold({DEV: scene.upstream.refs()[DEV]})
     shown = scene.there.git("upload-pack", "--http-backend-info-refs", ".")
     assert INCOMING not in shown
     assert BACKUP not in shown

@@ -90,7 +90,7 @@ async def test_what_a_person_pushed_is_kept_and_comes_back(scene: Scene) -> None
     assert await scene.listed() == {MAIN: "overwritten at d2", PERSON: "deleted at d2"}
     kept = scene.world.cache(scene.mirror())
     for backup in await kept.backups():
-        await kept.restore(backup.name)
+        await kept.restore([backup.name])
     assert (await scene.world.run(scene.mirror())).result is Result.SUCCESS
     for host in (scene.d1, scene.d2):
         assert host.refs(NAME) == {**scene.upstream.refs(), MAIN: mine, PERSON: person}
@@ -367,7 +367,7 @@ async def test_lfs_objects_of_what_only_a_target_has_come_too(world: GitWorld, t
     lost = [remark for remark in run.remarks if "an LFS object of what was kept could not be fetched" in remark]
     assert len(lost) == (0 if there else 1)
     (backup,) = await world.cache(mirror).backups()
-    await world.cache(mirror).restore(backup.name)
+    await world.cache(mirror).restore([backup.name])
     run = await world.run(mirror)
     assert (run.result is Result.SUCCESS) is there
     if there:

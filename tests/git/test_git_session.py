@@ -268,10 +268,10 @@ async def test_a_restored_ref_overrides_upstream_until_it_is_released(scene: Sce
     kept = scene.world.cache(mirror)
     (backup,) = await kept.backups()
     assert (backup.item, backup.digest) == (DEV, old)
-    await kept.restore(backup.name)
+    await kept.restore([backup.name])
     assert (await scene.world.run(mirror)).result is Result.SUCCESS
     assert scene.there.refs(NAME)[DEV] == old
-    await kept.release(DEV)
+    await kept.release([DEV])
     assert (await scene.world.run(mirror)).result is Result.SUCCESS
     assert scene.there.refs(NAME) == scene.upstream.refs()
 
@@ -286,7 +286,7 @@ async def test_what_makes_room_for_what_was_brought_back_is_told_so(scene: Scene
     assert (await scene.world.run(mirror)).result is Result.SUCCESS
     kept = scene.world.cache(mirror)
     (backup,) = await kept.backups()
-    await kept.restore(backup.name)
+    await kept.restore([backup.name])
     run = await scene.world.run(mirror)
     assert run.result is Result.PARTIAL  # until it is released: upstream has a branch that cannot be here
     assert run.plan is not None

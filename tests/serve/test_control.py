@@ -144,7 +144,7 @@ ANSWERS: dict[Command[Any], Any] = {
     PlanMirrors(): (Plan("m", "image", T0, missing=("v3: is not there",)),),
     Publish("m", Publication("oci:/caf\udce9", ("main-1", "main"), if_newest=True)): RUN,
     Backups("m"): (Backup("20261121T030000Z/heads/main", "refs/heads/main", "d", "deleted"),),
-    Restore("m", "refs/heads/main", release=True): RUN,
+    Restore("m", ("refs/heads/main",), release=True): RUN,
     GetStatus(): Status("1", "ready", T0, T0, "", (MirrorStatus("m", items=2, kind="git", next_run=T0),)),
     Reload(): Changes(("new",), waiting=("settings.listen",), notices=("b.yaml: passed over",)),
 }

@@ -130,22 +130,25 @@ Exit code 0 when every target has the build, 2 when some have, 1 when none, 64 w
 
 _RESTORE = command(
     "restore",
-    """List what runs of the mirror NAME overwrote or deleted, or restore one of these.
+    """List what runs of the mirror NAME overwrote or deleted, or restore some of it.
 
 A restored ref overrides upstream, at every target, until it is released with `--release`.
+Several names, and all that globs match, are restored by one run. When a name or a glob matches nothing, nothing is
+restored.
 
   $ mirrord restore crane
   $ mirrord restore crane 20261121T030000Z/heads/main
+  $ mirrord restore crane '20261121T030000Z/*'
   $ mirrord restore crane refs/heads/main --release
 
 The exit code is that of the following run: 0 done, 1 failed, 2 partly.
 """,
     click.Argument(["name"], metavar="NAME", help="The name of the mirror.", shell_complete=mirrors),
     click.Argument(
-        ["backup"],
-        required=False,
-        metavar="[BACKUP]",
-        help="The backup to restore, as named in the list; with `--release`, the ref.",
+        ["backups"],
+        nargs=-1,
+        metavar="[BACKUP]...",
+        help="The backups to restore, as named in the list, or globs; with `--release`, the refs.",
     ),
     CONFIG,
     STATE,

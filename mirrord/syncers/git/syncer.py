@@ -33,11 +33,11 @@ async def _backups(mirror: Mirror, services: Services) -> Sequence[Backup]:
         return await cache.backups()
 
 
-async def _restore(mirror: Mirror, services: Services, name: str, *, release: bool) -> None:
-    """Let a backup override upstream from the next run on, or with `release` no longer."""
+async def _restore(mirror: Mirror, services: Services, names: Sequence[str], *, release: bool) -> None:
+    """Let backups override upstream from the next run on, or with `release` no longer."""
     cache = MirrorCache(mirror, services)
     async with cache.lock:
-        await (cache.release(name) if release else cache.restore(name))
+        await (cache.release(names) if release else cache.restore(names))
 
 
 async def _remarks(mirrors: int) -> Sequence[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.files import storage_errors
 from mirrord.keyedlock import KeyedLock
+from mirrord.plan.select import is_glob, matches
 from mirrord.syncer.values import LOCAL, Backup, Mirror, Services
 from mirrord.syncers.git.kept.baseline import Baseline
 from mirrord.syncers.git.kept.known import KnownRefsNote, Recent
@@ -23,7 +24,7 @@ from mirrord.syncers.git.names import FOLDER, MARK, repository_name
 from mirrord.syncers.git.plan.survey import GitSurvey, questions, strangers
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.cache.maintenance import CHECKED, check, maintain
-from mirrord.wire.git.cache.repository import STAMP, GitCache
+from mirrord.wire.git.cache.repository import STAMP, BackupRef, GitCache
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.refs import Refs
 from mirrord.wire.http.client import Http
@@ -114,21 +115,38 @@ class MirrorCache:
         held = [Backup(ref, ref, oid, "brought back; overrides upstream") for ref, oid in sorted(known.held.items())]
         return [*held, *await self.backup_notes.listed(await self.repository.backups())]
 
-    async def restore(self, name: str) -> None:
-        """Let a backup override upstream's ref, from the next run on. Raises UsageError: there is none of that name."""
-        backups = await self.repository.backups() if await asyncio.to_thread(self.folder.exists) else ()
-        found = next((one for one in backups if one.name == name), None)
-        if found is None:
-            raise UsageError(f"{name[:200]} is no backup of this mirror; `mirrord restore NAME` lists them")
-        await self.known.forget()
-        await self.repository.hold(found.ref, found.oid)
+    async def restore(self, names: Sequence[str]) -> None:
+        """Let backups override upstream's refs, from the next run on: all of them, or none.
 
-    async def release(self, ref: str) -> None:
-        """Let upstream decide about a ref again, from the next run on. Raises UsageError: it was not brought back."""
-        if ref not in (await self.known.read()).held:
-            raise UsageError(f"{ref[:200]} was not brought back; `mirrord restore NAME` lists what was")
+        Args:
+            names: of backups, or globs of them.
+
+        Raises:
+            UsageError: there is none of a name, or two are of one ref.
+        """
+        backups = await self.repository.backups() if await asyncio.to_thread(self.folder.exists) else ()
+        every = {one.name: one for one in backups}
+        chosen: dict[str, BackupRef] = {}
+        for name in _named(names, every, "is no backup of this mirror; `mirrord restore NAME` lists them"):
+            first = chosen.setdefault(every[name].ref, every[name])
+            if first.name != name:
+                raise UsageError(f"{first.name} and {name} are backups of one ref; restore one of them")
         await self.known.forget()
-        await self.repository.release(ref)
+        await self.repository.hold({ref: one.oid for ref, one in chosen.items()})
+
+    async def release(self, refs: Sequence[str]) -> None:
+        """Let upstream decide about refs again, from the next run on: about all of them, or none.
+
+        Args:
+            refs: full names, or globs of them.
+
+        Raises:
+            UsageError: one was not brought back.
+        """
+        held = (await self.known.read()).held
+        released = _named(refs, held, "was not brought back; `mirrord restore NAME` lists what was")
+        await self.known.forget()
+        await self.repository.release(released)
 
     async def care(self, now: datetime, backups: float, *, suspect: bool) -> None:
         """Serve it under its name when `local` is a target, forget old backups, pack, and check once a month.
@@ -176,3 +194,14 @@ class MirrorCache:
             if not checked.exists():
                 checked.write_text(f"{now:%Y-%m}")
         return True
+
+
+def _named(names: Sequence[str], every: Collection[str], wrong: str) -> Sequence[str]:
+    """Return which of all names are meant, each once. Raises UsageError: a name or a glob means none; it is `wrong`."""
+    found: dict[str, None] = {}
+    for name in names:
+        meant = [one for one in every if matches(one, (name,))] if is_glob(name) else [name] if name in every else []
+        if not meant:
+            raise UsageError(f"{name[:200]} {wrong}")
+        found |= dict.fromkeys(meant)
+    return list(found)

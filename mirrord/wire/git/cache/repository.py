@@ -191,17 +191,19 @@ class GitCache(Bare):
             await self.point(head)
         failpoints.hit("git.adopted")
 
-    async def hold(self, ref: str, oid: str) -> None:
-        """Let a ref override upstream's. Raises RefusedError: another restored one is in its way (`dev`, `dev/x`)."""
-        others = await self.held()
-        way = blocking(others.keys() - {ref}, {ref})
-        if way:
-            raise RefusedError(f"{ref} cannot stand beside {min(way)}, which was restored; release that one first")
-        await self.update({f"{HELD}{ref.removeprefix('refs/')}": oid})
+    async def hold(self, refs: Mapping[str, str]) -> None:
+        """Let refs override upstream's. Raises RefusedError: another restored one is in the way (`dev`, `dev/x`)."""
+        if way := blocking({*await self.held(), *refs}, refs):
+            there = min(way, key=lambda one: (one in refs, one))
+            ref = min(one for one in refs if blocking((there,), (one,)))
+            why = "which is to be restored, too; restore one of them"
+            why = why if there in refs else "which was restored; release that one first"
+            raise RefusedError(f"{ref} cannot stand beside {there}, {why}")
+        await self.update({f"{HELD}{ref.removeprefix('refs/')}": oid for ref, oid in refs.items()})
 
-    async def release(self, ref: str) -> None:
-        """Let upstream decide about a ref again."""
-        await self.update({}, [f"{HELD}{ref.removeprefix('refs/')}"])
+    async def release(self, refs: Iterable[str]) -> None:
+        """Let upstream decide about refs again."""
+        await self.update({}, [f"{HELD}{ref.removeprefix('refs/')}" for ref in refs])
 
     async def backups(self) -> tuple[BackupRef, ...]:
         """Return what was overwritten or deleted, the newest first."""
