@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 
 class RecentPieces:
     """Contiguous pieces of a blob, oldest first."""
 
     def __init__(self) -> None:
         """Begin empty."""
-        self._pieces: deque[tuple[int, bytes]] = deque()  # with the offset of each
+        self._pieces: list[tuple[int, bytes]] = []  # with the offset of each; an empty deque takes 600 bytes
 
     @property
     def size(self) -> int:
@@ -31,8 +29,10 @@ class RecentPieces:
 
     def forget(self, until: int) -> None:
         """Drop the pieces that end before byte `until`."""
-        while self._pieces and self._pieces[0][0] + len(self._pieces[0][1]) <= until:
-            self._pieces.popleft()
+        count = 0
+        while count < len(self._pieces) and self._pieces[count][0] + len(self._pieces[count][1]) <= until:
+            count += 1
+        del self._pieces[:count]
 
     def clear(self) -> None:
         """Drop them all."""

@@ -68,7 +68,7 @@ class Spool:
     generation: int = 0
     readers: set[SpoolReader] = field(default_factory=set)
     recent: RecentPieces = field(default_factory=RecentPieces)
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _news: asyncio.Event | None = None  # only while somebody waits: thousands of complete blobs have none
 
     def __post_init__(self) -> None:
         """Take digest and size from the source."""
@@ -85,12 +85,14 @@ class Spool:
 
     async def changed(self) -> None:
         """Wait for the next change."""
+        self._news = self._news or asyncio.Event()
         await self._news.wait()
 
     def announce(self) -> None:
         """Wake all that wait for a change."""
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        news, self._news = self._news, None
+        if news:
+            news.set()
 
     def remaining(self, now: float) -> float:
         """Return how many seconds the present source needs for the rest at its pace; infinite without one."""
