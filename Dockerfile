@@ -14,6 +14,8 @@ COPY docs/reference/configuration.schema.json ./docs/reference/
 COPY man ./man
 COPY systemd ./systemd
 COPY mirrord ./mirrord
+# Another index of Python packages; pip's default when it is not given.
+ARG PIP_INDEX_URL
 RUN /opt/mirrord/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt .
 
 FROM ${PYTHON}

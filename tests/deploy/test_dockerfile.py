@@ -37,6 +37,13 @@ def test_base_is_an_argument() -> None:
     assert [value.split()[0] for word, value in ALL if word == "FROM"] == ["${PYTHON}", "${PYTHON}"]
 
 
+def test_a_company_network() -> None:
+    """The index of Python packages is an argument of the build alone, and without it pip has its own."""
+    install = next(index for index, (word, value) in enumerate(BUILD) if word == "RUN" and "pip install" in value)
+    assert BUILD[install - 1] == ("ARG", "PIP_INDEX_URL")
+    assert not any("PIP_INDEX_URL" in value for _, value in ALL[LAST:])
+
+
 def test_entrypoint() -> None:
     """Process 1 is an init that passes signals on; no shell is in between."""
     assert json.loads(FINAL["ENTRYPOINT"]) == ["tini", "--", "mirrord"]
