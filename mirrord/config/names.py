@@ -80,8 +80,9 @@ class NameKeys(Strict):
     hosts: dict[OurHost, AnyRegistry] = Field(
         default={},
         description=(
-            "A host under which clients reach mirrord, and the registry that it stands for, such as"
-            " `docker.m.example.org: docker.io`; `'*'` where the path begins with the registry."
+            "A host of yours and the registry that images below it are from, such as"
+            " `docker.m.example.org: docker.io`; `'*'` where the path begins with the registry. `mirrord name` reads"
+            " references with it; it opens no address."
         ),
         examples=["{docker.m.example.org: docker.io}"],
     )

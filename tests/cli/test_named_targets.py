@@ -84,3 +84,30 @@ async def test_another_naming_is_another_place(tmp_path: Path) -> None:
         assert await tags(target, "seed/quay.io__team__app") == ["v1"]
         again = await desk.run("plan", "app", "--json")
         assert again.out.count('"copy"') == 0, again.out
+
+
+async def test_images_of_a_list_are_named_like_all_others(tmp_path: Path) -> None:
+    """Each line has its name by the target's naming, by `path` without one, and is found by that name."""
+    require("docker-registry", "skopeo")
+    desk = Desk(tmp_path)
+    async with DockerRegistry() as source, DockerRegistry() as target:
+        for name in ("team/app", "base"):
+            await push(build_image(["linux/amd64"], layers=1, seed=name), source.url, name, ["v1"])
+        text = (QUAY + MIRRORS).format(source=source.host, target=target.host, naming="", own="flat")
+        listed = "mirrors: [{name: all, kind: image, from: {list: images.txt}, to: [one, two, local]}]\n"
+        desk.configure(text.partition("mirrors:")[0] + listed)
+        (tmp_path / "conf.d" / "images.txt").write_text(f"{source.host}/team/app:v1\n{source.host}/base:v1\n")
+        done = await desk.run("sync")
+        assert done.status == 0, done.err + done.out
+        for repository in (
+            "seed/quay.io__team__app",
+            "seed/quay.io__base",
+            "whole/quay.io/team/app",
+            "whole/quay.io/base",
+        ):
+            assert await tags(target, repository) == ["v1"]
+        back = await desk.run("name", f"{target.host}/whole/quay.io/base", "--json")
+        assert back.document["image"] == "quay.io/base"
+        assert [(one["target"], one["mirror"]) for one in back.document["names"]] == [
+            ("one", "all"), ("two", "all"), ("local", "all"),
+        ]  # fmt: skip

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from mirrord.config.crossings import check_parts
 from mirrord.config.load import read_folder
 from mirrord.errors import ConfigError
+from mirrord.names.naming import parse_naming
 from mirrord.syncer.port import load_syncers
+from mirrord.wire.oci.reference import Reference
 
 SYNCERS = load_syncers()
 ECR = "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn"
@@ -106,17 +112,17 @@ def test_the_section_may_be_spread_over_files(tmp_path: Path) -> None:
         (
             written("", NODE, own="path", to="docker.io/corp"),
             "main.yaml:5: mirrors.m1.from.repository: has no name at 't': docker.io/corp/quay.io/calico/node has more",
-            " than two levels, and Docker Hub takes two; write naming: flat, or give the mirror an as:",
+            " than two levels, and Docker Hub takes two; write naming: flat, or give it an as: in a",
         ),
         (
             written("", NODE, own="flat", to=ECR),
             f"main.yaml:5: mirrors.m1.from.repository: has no name at 't': {ECR}/quay.io__calico__node is no",
-            " repository of ECR, which takes one of . _ - at a time; write naming: path or nwcd, or give the mirror",
+            " repository of ECR, which takes one of . _ - at a time; write naming: path or nwcd, or give it an as:",
         ),
         (
             written("", NODE, own="{docker.io: hub}"),
             "main.yaml:5: mirrors.m1.from.repository: has no name at 't': quay.io/calico/node: no prefix of the naming",
-            " covers it; add its host, or '*'; or give the mirror an as:",
+            " covers it; add its host, or '*'; or give it an as: in a mirror of its own",
         ),
         (
             written("", f"repository: quay.io/{'a' * 240}", own="path"),
@@ -170,6 +176,25 @@ def test_mistakes(tmp_path: Path, text: str, begins: str, ends: str) -> None:
     assert [problem for problem in found if problem.startswith(begins) and ends in problem], found
 
 
+@pytest.mark.parametrize(
+    ("own", "problem"),
+    [
+        ("{docker.io: hub}", "images.txt:2: has no name at 't': quay.io/a/nginx: no prefix of the naming covers it;"),
+        (
+            '"{name}"',
+            "images.txt:2: quay.io/a/nginx is called reg.example/m/nginx, and so is docker.io/library/nginx (",
+        ),
+    ],
+)
+def test_images_of_a_list_are_named_like_all_others(tmp_path: Path, own: str, problem: str) -> None:
+    """A line that the naming has no name for, or whose name another line has, is a problem of that line."""
+    (tmp_path / "images.txt").write_text("nginx\nquay.io/a/nginx\n")
+    (tmp_path / "main.yaml").write_text(written("", "list: images.txt", own=own))
+    with pytest.raises(ConfigError) as refused:
+        check_parts(read_folder(tmp_path, SYNCERS, {}).mirrors, SYNCERS)
+    assert [one.replace(f"{tmp_path}/", "")[: len(problem)] for one in refused.value.problems] == [problem]
+
+
 def test_two_mirrors_of_one_name_are_found_at_each_target(tmp_path: Path) -> None:
     """Of the lines of a problem one is where it stands, and the other is named in it."""
     found = problems(tmp_path, written("path", NODE, NODE, NGINX))
@@ -199,3 +224,25 @@ def test_which_registries_take_a_path(tmp_path: Path, to: str, fits: bool) -> No
         assert places(tmp_path, text)["m1"]["t"] == f"{to}/quay.io/calico/node"
     else:
         assert "has no name at 't'" in problems(tmp_path, text)[0]
+
+
+@given(
+    st.lists(
+        st.builds(
+            "{}/{}/{}".format, st.sampled_from(("quay.io", "gcr.io", "k8s.gcr.io")), *[st.sampled_from("ab")] * 2
+        ),
+        min_size=2,
+        max_size=4,
+    ),
+    st.sampled_from(("path", "flat", "nwcd", "{path}", "x-{name}")),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_shared_name_is_found(tmp_path: Path, sources: list[str], naming: str) -> None:
+    """Of the mirrors that share a name at a target all but the first are problems, and no others are."""
+    names = Counter(parse_naming(naming).name(Reference.parse(source)) for source in sources)
+    shared = sum(count - 1 for count in names.values())
+    text = written("", *(f"repository: {source}" for source in sources), own=f'"{naming}"')
+    if shared:
+        assert len([one for one in problems(tmp_path, text) if "written by mirror" in one]) == shared
+    else:
+        assert len(places(tmp_path, text)) == len(sources)

@@ -142,7 +142,7 @@ def image_name(mirror: Mirror, target: Target = _HERE) -> str:
     try:
         return naming.name(mirror.names.canonical(parse_repository(_called_after(mirror) or "")), mirror.name)
     except UsageError as error:
-        raise ConfigError(_unnamed(mirror, target, f"{error}; or give the mirror an as:")) from error
+        raise ConfigError(_unnamed(mirror, target, f"{error}; or give it an as: in a mirror of its own")) from error
 
 
 def _called_after(mirror: Mirror) -> str | None:
@@ -189,7 +189,7 @@ def target_place(mirror: Mirror, target: Target) -> Reference | Path:
     except MirrordError as error:
         raise ConfigError(f"{target.origin}: targets.{target.name}.to: {error}") from error
     if naming and (why := misfit(reference)):
-        raise ConfigError(_unnamed(mirror, target, f"{why}, or give the mirror an as:"))
+        raise ConfigError(_unnamed(mirror, target, f"{why}, or give it an as: in a mirror of its own"))
     return reference
 
 

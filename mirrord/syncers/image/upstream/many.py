@@ -166,7 +166,8 @@ def _parts(
         try:
             parts.append(derived(mirror, source, origin))
         except MirrordError as error:
-            problems.append(f"{origin}: {error}")
+            bare = str(error).removeprefix(f"{origin}: ").removeprefix(f"mirrors.{mirror.name}.from.repository: ")
+            problems.append(f"{origin}: {bare}")
     return parts, problems
 
 
