@@ -71,8 +71,10 @@ def _keys(node: Schema, prefix: str) -> Iterator[Key]:
     for name, below in node.get("properties", {}).items():
         needed = name in node.get("required", ())
         text, default = below.get("description", ""), below.get("default")
-        yield Key(f"{prefix}{name}", text, default, needed, "properties" in below)
-        yield from _keys(below, f"{prefix}{name}.")
+        forms = [form for form in (below, *below.get("oneOf", ())) if "properties" in form]
+        yield Key(f"{prefix}{name}", text, default, needed, below in forms)
+        for form in forms:
+            yield from _keys(form, f"{prefix}{name}.")
 
 
 def _section(kind: str, text: str, **keys: Any) -> Schema:

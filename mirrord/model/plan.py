@@ -56,6 +56,15 @@ class Step:
         return self.action in (Action.COPY, Action.DELETE)
 
 
+@dataclass(frozen=True, slots=True)
+class TagVerdict:
+    """Whether a tag of the source is mirrored."""
+
+    tag: str
+    chosen: bool
+    why: str  # one clause, which begins with `chosen` or `left out`
+
+
 @dataclass(frozen=True)
 class Plan:
     """All decisions about one mirror at one time."""
@@ -72,6 +81,8 @@ class Plan:
     missing: tuple[str, ...] = ()
     # other notes: what was corrected, what differs upstream and was not changed
     remarks: tuple[str, ...] = ()
+    # of each tag of the source whether it is mirrored, if that was asked for (`mirrord plan --explain`)
+    verdicts: tuple[TagVerdict, ...] = ()
     error: str = ""  # why planning failed (the source cannot be read…), or ""
     code: str = ""  # its `MirrordError.code`, or ""
     # further decisions of the kind for its own `open`; opaque to others and never stored

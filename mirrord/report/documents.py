@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, get_args
 
 from mirrord.events import Event, Planned
-from mirrord.model.plan import Plan, Step
+from mirrord.model.plan import Plan, Step, TagVerdict
 from mirrord.model.run import Receipt, Run
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ Document = dict[str, Any]
 PIECE = 500
 """Steps, receipts or problems in one document on the control socket: some 200 kB."""
 _STEPS, _RECEIPTS, _TEXTS = tuple[Step, ...], tuple[Receipt, ...], tuple[str, ...]
-_LISTS = {"steps": _STEPS, "problems": _TEXTS, "missing": _TEXTS, "remarks": _TEXTS}
+_VERDICTS = tuple[TagVerdict, ...]
+_LISTS = {"steps": _STEPS, "problems": _TEXTS, "missing": _TEXTS, "remarks": _TEXTS, "verdicts": _VERDICTS}
 """Of a plan, with their types; of a run `receipts`, too."""
 _EVENTS = {kind.__name__: kind for kind in get_args(Event)}
 
@@ -109,7 +110,7 @@ def _bare_receipts(receipts: Sequence[Receipt]) -> list[Document]:
 
 
 def _bare(plan: Plan) -> Plan:
-    return replace(plan, steps=(), problems=(), missing=(), remarks=(), decisions=None)
+    return replace(plan, steps=(), problems=(), missing=(), remarks=(), verdicts=(), decisions=None)
 
 
 def _dumped(value: object) -> Any:

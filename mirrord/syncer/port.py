@@ -77,8 +77,8 @@ class Syncer:
             and `to`; frozen, `extra="forbid"`. Called where a configuration is read.
         places: returns the origin and the address of each target by name, in canonical form. MUST be pure, and MUST
             raise `ConfigError` for an origin or a target that it cannot parse.
-        survey: reads as little as possible of the source and the targets, and writes nothing; its result is opaque to
-            all but `plan`.
+        survey: reads as little as possible of the source and the targets, and writes nothing but facts that save
+            requests; its result is opaque to all but `plan`.
         plan: decides every step with its reason, once a run. MUST be pure and deterministic. Further input for `open`
             goes into `Plan.decisions`.
         open: begins to execute a plan; leaving the context releases everything, also after an error.

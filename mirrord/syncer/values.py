@@ -83,6 +83,7 @@ class Mirror:
     trust: float = 12 * 3600.0  # seconds for which a digest recorded at a target is trusted without asking again
     names: NameBook = field(default_factory=NameBook)  # what names mean, and what images are called by default
     allow: bool = False  # this run overrides the guard against accidents at the source (`sync --allow`)
+    explain: bool = False  # the plan says of each tag of the source whether it is mirrored (`plan --explain`)
     publication: Publication | None = None  # what this run publishes instead of the mirror's own source, or None
     origin: ConfigOrigin = field(default_factory=ConfigOrigin, compare=False)
 

@@ -25,9 +25,7 @@ AS = "{{name: m, kind: image, as: {}, from: {{repository: a.example/x}}, to: loc
 HELM = "{{name: m, kind: helm, from: {}, to: local}}"
 GIT = "{{name: m, kind: git, from: {}, to: local}}"
 SOURCE = "from: {repository: a.example/x}"
-NO_TAG = (
-    "matches no tag; write a tag such as v1.2, or a glob with `*`, `?` and `[...]`: there are no version ranges, no"
-)
+NO_TAG = "matches no tag; write a tag such as v1.2, or a glob with `*`, `?` and `[...]`; version ranges, regular"
 MORE = "; more may follow once this is mended"
 PLATFORMS = "unknown key; all platforms of an image are copied, so remove the key"
 
@@ -53,10 +51,32 @@ MISTAKES = [
         (IMAGE.format(f"{{repository: '{host}'}}"), f"{host}: is a registry without a repository; write {host}/NAME")
         for host in ("127.0.0.1:5000", "localhost", "registry.example", "registry.example:5000")
     ),
-    (TAGS.format("['>=1.2 <2']"), f"from.tags[0]: '>=1.2 <2' {NO_TAG} regular expressions and no exclusions"),
-    (TAGS.format("['^v[0-9]+$']"), f"from.tags[0]: '^v[0-9]+$' {NO_TAG} regular"),
-    (TAGS.format("['!latest']"), f"from.tags[0]: '!latest' {NO_TAG} regular"),
-    (TAGS.format("{versions: '>=3'}"), 'from.tags: a mapping is not a list; write a list, such as ["1.29", "1.2*"]'),
+    (TAGS.format("['>=1.2 <2']"), f"from.tags[0]: '>=1.2 <2' {NO_TAG} expressions and exclusions go into a mapping"),
+    (TAGS.format("['^v[0-9]+$']"), f"from.tags[0]: '^v[0-9]+$' {NO_TAG} expressions"),
+    (TAGS.format("['!latest']"), f"from.tags[0]: '!latest' {NO_TAG} expressions"),
+    (TAGS.format("v1"), """from.tags: 'v1' is not a list; write a list, such as ["1.29", "1.2*"]"""),
+    (TAGS.format("{newst: 3}"), "from.tags.newst: unknown key; did you mean 'newest'?"),
+    (
+        TAGS.format("{match: ['/v[/']}"),
+        "from.tags.match[0]: not a regular expression: 'v['; missing ] at character 2 ([)",
+    ),
+    (TAGS.format("{exclude: ['/a/', '/x']}"), "from.tags.exclude[1]: '/x' matches no tag; write a tag, a glob with"),
+    (TAGS.format("{match: 'v*'}"), """from.tags.match: 'v*' is not a list; write a list, such as ["v*", "/[0-9.]+-"""),
+    (TAGS.format("{match: []}"), "from.tags.match: is empty; write at least one, such as"),
+    (TAGS.format("{versions: '>=x1'}"), "from.tags.versions: not a range of versions: '>=x1'; write it as in"),
+    (TAGS.format("{newest: 0}"), "from.tags.newest: '0' is not allowed; write a value greater than or equal to 1"),
+    (TAGS.format("{newest: 1, by: size}"), "from.tags.by: 'size' is not allowed; use one of: date, version"),
+    (TAGS.format("{of: minor}"), "from.tags: of needs newest; write that too, such as newest: 3, or remove of"),
+    (TAGS.format("{by: date}"), "from.tags: by needs newest; write that too"),
+    (TAGS.format("{min_age: 3}"), "from.tags.min_age: '3' is not a duration; write a number with s, m, h or d"),
+    (TAGS.format("{min_age: 3d, max_age: 1d}"), "from.tags: max_age is not above min_age, so that no tag has such an"),
+    (TAGS.format("{}"), 'from.tags: tags is empty; write at least one key, such as match: ["*"]'),
+    (
+        IMAGE.format("{layout: /x, tags: {newest: 3}}"),
+        "tags needs repository, registry or list, and does not fit",
+    ),
+    (IMAGE.format("{repository: a.example/x, tags: {newest: 3}, names: [v1]}"), "m.from: names needs a single tag"),
+    (IMAGE.format("{repository: 'a.example/x:3', tags: {newest: 3}}"), "a.example/x:3 has a tag or digest, and `tags`"),
     (f"{{name: m, kind: image, platforms: [linux/amd64], {SOURCE}, to: local}}", f"m.platforms: {PLATFORMS}"),
     (IMAGE.format("{repository: a.example/x, platforms: [linux/amd64]}"), f"m.from.platforms: {PLATFORMS}"),
     (f"{{name: m, kind: image, tags: [v1], {SOURCE}, to: local}}", "m.tags: unknown key; it goes below `from:`"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from mirrord.errors import ConfigError, MirrordError, UsageError
 from mirrord.names.limits import misfit
 from mirrord.names.naming import BUILT_IN, Naming
+from mirrord.plan.choice import Choice
 from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.wire.oci.reference import Reference
@@ -28,8 +29,9 @@ class Source:
     """Where images come from: exactly one of `repository`, `registry`, `list`, `layout`, `archive`, `layouts`.
 
     Attributes:
-        repository: a reference; its tag or digest is mirrored unless `tags` is set.
+        repository: a reference; its tag or digest is mirrored unless `tags` or `choice` is set.
         tags: literal tags and globs to mirror from `repository`, or from each repository of many.
+        choice: rules for these tags instead of `tags`, or None.
         registry: a registry of which `repositories`, literals and globs, are mirrored.
         listing: a file that names images; below the folder of the configuration unless it is absolute.
         form: what a line of `listing` looks like; None for what the file's name says.
@@ -43,6 +45,7 @@ class Source:
 
     repository: str | None = None
     tags: tuple[str, ...] = ()
+    choice: Choice | None = None
     registry: str | None = None
     repositories: tuple[str, ...] | None = None
     listing: Path | None = None
@@ -219,7 +222,7 @@ def source_reference(mirror: Mirror) -> Reference:
     source = spec_of(mirror).source
     try:
         reference = parse_repository(source.repository or "")
-        if source.tags and (reference.tag or reference.digest):
+        if (source.tags or source.choice) and (reference.tag or reference.digest):
             raise UsageError(f"{source.repository} has a tag or digest, and `tags` is given; keep one of them")
     except MirrordError as error:
         raise ConfigError(f"{mirror.origin}: mirrors.{mirror.name}.from.repository: {error}") from error

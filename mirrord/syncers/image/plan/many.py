@@ -15,9 +15,10 @@ from typing import Any
 from mirrord.errors import MirrordError
 from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.origin import ConfigOrigin
-from mirrord.model.plan import Plan, Step
+from mirrord.model.plan import Plan, Step, TagVerdict
 from mirrord.names.lists import ListEntry
 from mirrord.names.naming import BUILT_IN
+from mirrord.plan.choice import Choice
 from mirrord.plan.select import is_glob, matches
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.names import Images, Source, places, spec_of
@@ -98,29 +99,39 @@ def chosen(mirror: Mirror, listed: Iterable[str]) -> Iterator[tuple[Source, Conf
     globs = [pattern for pattern in source.repositories or () if is_glob(pattern)]
     paths = [pattern for pattern in source.repositories or () if not is_glob(pattern)]
     for path in dict.fromkeys((*paths, *(path for path in listed if matches(path, globs)))):
-        yield Source(repository=f"{source.registry}/{path}", tags=source.tags), mirror.origin
+        yield Source(repository=f"{source.registry}/{path}", tags=source.tags, choice=source.choice), mirror.origin
 
 
-def listed_in(entries: Iterable[ListEntry], file: str, tags: tuple[str, ...]) -> Iterator[tuple[Source, ConfigOrigin]]:
+def listed_in(
+    entries: Iterable[ListEntry], file: str, tags: tuple[str, ...], choice: Choice | None = None
+) -> Iterator[tuple[Source, ConfigOrigin]]:
     """Yield the sources that a list names, each with its line: one for each repository, and one for each digest.
 
     Args:
         entries: of the list.
         file: its name, for messages.
         tags: of lines that name none.
+        choice: rules for lines that name none, instead of `tags`.
     """
     origins: dict[str, ConfigOrigin] = {}
     wanted: dict[str, dict[str, None]] = {}
+    ruled: set[str] = set()  # names of lines that the rules are for
     for entry in entries:
         reference, origin = entry.reference, ConfigOrigin(file, entry.line)
         if reference.digest is not None:
             yield Source(repository=str(reference)), origin
             continue
         origins.setdefault(reference.name, origin)
-        named = (reference.tag,) if reference.tag else tags or ("latest",)
+        if choice and not reference.tag:
+            ruled.add(reference.name)
+        named = (reference.tag,) if reference.tag else () if choice else tags or ("latest",)
         wanted.setdefault(reference.name, {}).update(dict.fromkeys(named))
     for name, origin in origins.items():
-        yield Source(repository=name, tags=tuple(wanted[name])), origin
+        if choice and name in ruled:  # other lines may name a tag of it, too
+            match = (*(choice.match or ("*",)), *wanted[name]) if wanted[name] else choice.match
+            yield Source(repository=name, choice=replace(choice, match=match)), origin
+        else:
+            yield Source(repository=name, tags=tuple(wanted[name])), origin
 
 
 def apart(parts: Iterable[RepositoryPart], others: Iterable[Mirror]) -> tuple[Sequence[RepositoryPart], Sequence[str]]:
@@ -185,12 +196,14 @@ def about(key: str, text: str) -> str:
 def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
     """Plan each repository, and join the plans: registries take turns, and short tags come first."""
     problems, missing, remarks = [*survey.problems], [*survey.missing], [*survey.remarks]
+    verdicts: list[TagVerdict] = []
     queues: dict[str, list[Sequence[Step]]] = {}
     parts: dict[str, tuple[Mirror, Any, int]] = {}
     for part, surveyed in survey.surveyed:
         key, one = part.key, plan(part.mirror, surveyed, now)
         for into, texts in ((problems, one.problems), (missing, one.missing), (remarks, one.remarks)):
             into.extend(about(key, text) for text in texts)
+        verdicts += [replace(verdict, tag=outer(key, verdict.tag)) for verdict in one.verdicts]
         sources, unreachable, unseen = one.decisions
         named = {outer(key, item): source for item, source in sources.items()}
         unseen = frozenset((target, outer(key, item)) for target, item in unseen)
@@ -201,9 +214,8 @@ def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
     turns = chain.from_iterable(zip_longest(*queues.values(), fillvalue=()))
     steps = tuple(step for batch in turns for step in batch)
     decisions = ManyDecisions(parts, survey.listed)
-    return Plan(
-        mirror.name, mirror.kind, now, steps, tuple(problems), tuple(missing), tuple(remarks), decisions=decisions
-    )
+    beside = tuple(problems), tuple(missing), tuple(remarks), tuple(verdicts)
+    return Plan(mirror.name, mirror.kind, now, steps, *beside, decisions=decisions)
 
 
 def _batches(key: str, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mirrord.errors import MirrordError
 from mirrord.model.memory import NO_MEMORY, Memory
-from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.plan import Action, Plan, Step, TagVerdict
 from mirrord.plan.differ import differ
 from mirrord.plan.moving import Evidence
 from mirrord.plan.offer import Held, Offer
@@ -57,6 +57,7 @@ class SourceListing:
         problems: listed content that is wrong at the source, one sentence each.
         missing: requested names that do not exist or could not be checked.
         remarks: what is no failure, such as a glob that matches no tag.
+        verdicts: why each listed tag is selected or not, if the mirror is to be explained.
     """
 
     offers: Sequence[Offer]
@@ -64,6 +65,7 @@ class SourceListing:
     problems: Sequence[str] = ()
     missing: Sequence[str] = ()
     remarks: Sequence[str] = ()
+    verdicts: Sequence[TagVerdict] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,8 @@ def plan(mirror: Mirror, survey: ImageSurvey, now: datetime) -> Plan:
     remarks = (*survey.source.remarks, *(f"{step.target}: {left}" for step in steps for left in step.left))
     problems, missing = tuple(survey.source.problems), tuple(survey.source.missing)
     decisions = survey.source.sources, survey.unreachable, _unseen(steps, survey.held)
-    return Plan(mirror.name, mirror.kind, now, steps, problems, missing, remarks, decisions=decisions)
+    beside = problems, missing, remarks, tuple(survey.source.verdicts)
+    return Plan(mirror.name, mirror.kind, now, steps, *beside, decisions=decisions)
 
 
 def _unseen(steps: Sequence[Step], held: Held) -> frozenset[tuple[str, str]]:

@@ -139,7 +139,7 @@ def of_file(mirror: Mirror) -> Wanted:
     problems = [str(problem) for problem in found.problems]
     if not found.entries:
         raise ConfigError(f"{file}: names no image, so nothing is changed; write one a line", *problems)
-    parts, wrong = _parts(mirror, listed_in(found.entries, str(file), source.tags))
+    parts, wrong = _parts(mirror, listed_in(found.entries, str(file), source.tags, source.choice))
     return Wanted(parts, (*problems, *wrong), [str(one) for one in found.repeated])
 
 

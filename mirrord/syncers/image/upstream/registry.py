@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 
 from mirrord.blobs.source import BlobSource, embedded
 from mirrord.errors import ContentError, MirrordError, MissingError, TransportError
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
-from mirrord.model.plan import Item
+from mirrord.model.plan import Item, TagVerdict
+from mirrord.plan.choice import listed_verdicts
 from mirrord.plan.offer import Build, Offer, named, remembered
 from mirrord.plan.select import is_glob, matches, select, unmatched
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.names import OneImage, frozen, spec_of
 from mirrord.syncers.image.plan.steps import SourceListing
+from mirrord.syncers.image.upstream.choosing import AT_ONCE, TagDates, choose_tags
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import Reference
-
-AT_ONCE = 64  # tags; the host's `requests` limits parallel requests
 
 
 class RegistrySource:
@@ -51,31 +52,57 @@ class RegistrySource:
         return BlobSource(blob.digest, blob.size, opened, name=name)
 
 
-async def offers(repository: Repository, mirror: Mirror, memory: Memory) -> SourceListing:
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """Which tags are asked for."""
+
+    tags: Sequence[str]
+    required: Sequence[str]  # those that the configuration names and that therefore have to exist, and its globs
+    remarks: Sequence[str] = ()
+    verdicts: Sequence[TagVerdict] = ()
+    heads: Mapping[str, Descriptor] = field(default_factory=dict)  # what is known of them already
+
+
+async def offers(
+    repository: Repository, mirror: Mirror, memory: Memory, dates: TagDates, now: datetime
+) -> SourceListing:
     """Find the selected tags: no listing for literals, one HEAD for each tag, none for a settled one.
 
     Raises:
         TransportError: none could be checked, because the registry is unreachable or throttles.
         MirrordError: the only requested one could not be checked.
     """
-    reference = repository.reference
-    patterns = spec_of(mirror).source.tags or (str(reference.digest or reference.tag or "latest"),)
-    tags = [pattern for pattern in patterns if not is_glob(pattern)]
-    remarks: tuple[str, ...] = ()
-    if len(tags) < len(patterns):
-        listed = [tag async for tag in repository.tags()]
-        tags = [*dict.fromkeys((*tags, *await asyncio.to_thread(select, listed, patterns)))]
-        remarks = await asyncio.to_thread(lambda: tuple(unmatched(listed, patterns)))
+    selection = await _selected(repository, mirror, dates, now)
     answers: dict[str, Offer | MirrordError] = {}
 
     async def look(tag: str) -> None:
-        answers[tag] = await _offer(repository, mirror, memory, tag)
+        answers[tag] = await _offer(repository, mirror, memory, tag, selection.heads.get(tag))
 
-    await Workers(AT_ONCE).each(tags, look)
-    found = {tag: answers[tag] for tag in tags}
+    await Workers(AT_ONCE).each(selection.tags, look)
+    found = {tag: answers[tag] for tag in selection.tags}
     alone = isinstance(mirror.spec, OneImage)
-    listing = await asyncio.to_thread(_listing, RegistrySource(repository), found, patterns, alone=alone)
-    return replace(listing, remarks=remarks)
+    source = RegistrySource(repository)
+    listing = await asyncio.to_thread(_listing, source, found, selection.required, alone=alone)
+    return replace(listing, remarks=selection.remarks, verdicts=selection.verdicts if mirror.explain else ())
+
+
+async def _selected(repository: Repository, mirror: Mirror, dates: TagDates, now: datetime) -> _Selection:
+    source, reference = spec_of(mirror).source, repository.reference
+    if source.choice:
+        chosen = await choose_tags(repository, source.choice, dates, now)
+        return _Selection(chosen.tags, (), chosen.remarks, chosen.verdicts, chosen.heads)
+    patterns = source.tags or (str(reference.digest or reference.tag or "latest"),)
+    literals = [pattern for pattern in patterns if not is_glob(pattern)]
+    if len(literals) == len(patterns):
+        return _Selection(literals, patterns, verdicts=listed_verdicts((), patterns) if mirror.explain else ())
+    listed = [tag async for tag in repository.tags()]
+
+    def select_listed() -> _Selection:
+        tags = [*dict.fromkeys((*literals, *select(listed, patterns)))]
+        verdicts = listed_verdicts(listed, patterns) if mirror.explain else ()
+        return _Selection(tags, patterns, tuple(unmatched(listed, patterns)), verdicts)
+
+    return await asyncio.to_thread(select_listed)
 
 
 def _listing(
@@ -97,14 +124,16 @@ def _listing(
     )
 
 
-async def _offer(repository: Repository, mirror: Mirror, memory: Memory, tag: str) -> Offer | MirrordError:
+async def _offer(
+    repository: Repository, mirror: Mirror, memory: Memory, tag: str, head: Descriptor | None
+) -> Offer | MirrordError:
     reference, spec = repository.reference, spec_of(mirror)
     # Tags of the mirror's own source may be declared as immutable.
     fixed = mirror.publication is None and matches(tag, spec.immutable)
     if fixed and (settled := _settled(reference, mirror, memory, tag)):
         return settled
     try:
-        head = await repository.head_manifest(tag)
+        head = head or await repository.head_manifest(tag)
         if head is None:
             if isinstance(spec, OneImage):
                 joint, kind = ("@", "digest") if ":" in tag else (":", "tag")

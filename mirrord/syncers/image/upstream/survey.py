@@ -18,6 +18,7 @@ from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.image.kept import LocalRepository, open_target
 from mirrord.syncers.image.names import OneImage, source_reference, spec_of
 from mirrord.syncers.image.plan.steps import ImageSurvey, SourceListing, at_targets
+from mirrord.syncers.image.upstream.choosing import TagDates
 from mirrord.syncers.image.upstream.layout import all_builds, open_image, single
 from mirrord.syncers.image.upstream.registry import offers
 from mirrord.transfer.fanout import Workers
@@ -48,7 +49,7 @@ async def survey(
     """
     places = {target.name: open_target(mirror, target, services) for target in mirror.targets}
     memory = await _evident(places, memory)
-    listing = await _listing(mirror, services, memory)
+    listing = await _listing(mirror, services, memory, now)
     if isinstance(mirror.spec, OneImage):  # name the image as the user wrote it
         found = [replace(offer, item=replace(offer.item, name=mirror.spec.text)) for offer in listing.offers]
         listing = replace(listing, offers=found, sources=dict.fromkeys([mirror.spec.text], *listing.sources.values()))
@@ -94,10 +95,11 @@ def _names(mirror: Mirror, found: Sequence[Offer], memory: Memory, now: datetime
     return names
 
 
-async def _listing(mirror: Mirror, services: Services, memory: Memory) -> SourceListing:
+async def _listing(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> SourceListing:
     source = spec_of(mirror).source
     if source.repository:
-        return await offers(Repository(services.http, source_reference(mirror)), mirror, memory)
+        repository = Repository(services.http, source_reference(mirror))
+        return await offers(repository, mirror, memory, TagDates(repository, services.facts, mirror.name), now)
     with storage_errors(str(source.layouts or source.archive or source.layout)):
         if source.layouts:
             return await asyncio.to_thread(all_builds, source.layouts)

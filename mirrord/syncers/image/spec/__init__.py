@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, model_validator
+from pydantic import Tag as Form
 
 from mirrord.config.names import NamingKey
 from mirrord.config.units import Duration, between
 from mirrord.errors import MirrordError
+from mirrord.plan.choice import Choice
 from mirrord.plan.select import is_glob
+from mirrord.syncers.image.spec.tags import Names, TagChoice, Tags, checked
 from mirrord.wire.oci.reference import Reference, valid_repository, valid_tag
-
-
-def _checked(valid: Callable[[str], object], why: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not valid(text):
-            raise ValueError(f"{text[:80]!r} {why}")
-        return text
-
-    return AfterValidator(check)
 
 
 def _registry(text: str) -> str:
@@ -36,31 +30,23 @@ def _registry(text: str) -> str:
     return reference.domain
 
 
-_PATTERN = re.compile(r"(?:[\w.*?-]|\[!?[\w.-]+\])+", re.ASCII)
 _REPOSITORIES = re.compile(r"(?:[a-z0-9_./*?-]|\[!?[a-z0-9_./-]+\])+", re.ASCII)
 _NO_REPOSITORY = (
     "matches no repository; write its path such as team/app, without host and tag, or a glob such as team/*, in lower"
     " case"
 )
-_CHARACTERS = "up to 128 letters, digits, `_`, `.` or `-`"
-_GLOB = (
-    "matches no tag; write a tag such as v1.2, or a glob with `*`, `?` and `[...]`: there are no version ranges, no"
-    " regular expressions and no exclusions"
-)
 _NAME = "is not an image name; write lower-case words separated by `/`, such as team/app, without a tag"
 _PLATFORMS = "all platforms of an image are copied, so remove the key"
-Tag = Annotated[str, _checked(valid_tag, f"is not a tag; write {_CHARACTERS}")]
-TagPattern = Annotated[str, _checked(_PATTERN.fullmatch, _GLOB)]
-_VERSIONS = WithJsonSchema({"type": "array", "items": {"type": ["string", "number"]}})  # of YAML, 1.29 is a number
-Tags = Annotated[tuple[TagPattern, ...], _VERSIONS]
-Names = Annotated[tuple[Tag, ...], _VERSIONS]
-RepositoryPattern = Annotated[str, _checked(_REPOSITORIES.fullmatch, _NO_REPOSITORY)]
-ImageName = Annotated[str, _checked(valid_repository, _NAME)]
-
-
+RepositoryPattern = Annotated[str, checked(_REPOSITORIES.fullmatch, _NO_REPOSITORY)]
 Repositories = Annotated[tuple[RepositoryPattern, ...], Field(min_length=1)]
 _TAGGED = ("repository", "registry", "list")
 _KEYS = ("repository", "registry", "list", "layout", "archive", "layouts")
+
+
+ImageName = Annotated[str, checked(valid_repository, _NAME)]
+
+
+_FORM = Discriminator(lambda value: "mapping" if isinstance(value, dict | TagChoice) else "list")
 
 
 class SourceKeys(BaseModel):
@@ -111,12 +97,14 @@ class SourceKeys(BaseModel):
             " `daily` for `*-daily.txt`, `weekly` for `*-weekly.txt`, else `tags`."
         ),
     )
-    tags: Tags = Field(
+    selection: Annotated[Annotated[Tags, Form("list")] | Annotated[TagChoice, Form("mapping")], _FORM] = Field(
         default=(),
+        alias="tags",
         description=(
-            "With `repository`, `registry` or `list`: tags and globs (`*`, `?`, `[...]`). Version ranges, regular"
-            " expressions and exclusions are not supported. A glob that matches no tag is a remark. Lines of a list"
-            " with a tag or a pattern of their own ignore it. Default: the tag in `repository`, else `latest`."
+            "With `repository`, `registry` or `list`: a list of tags and globs (`*`, `?`, `[...]`), or a mapping of"
+            ' rules such as `{versions: ">=1.25", newest: 3, of: minor}`. A glob that matches no tag is a remark. Lines'
+            " of a list with a tag or a pattern of their own ignore it. Default: the tag in `repository`, else"
+            " `latest`."
         ),
         examples=['["1.29", "1.2*"]'],
     )
@@ -144,6 +132,16 @@ class SourceKeys(BaseModel):
         ),
     )
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags and globs of a list."""
+        return () if isinstance(self.selection, TagChoice) else self.selection
+
+    @property
+    def choice(self) -> Choice | None:
+        """The rules of a mapping."""
+        return self.selection.choice if isinstance(self.selection, TagChoice) else None
+
     @model_validator(mode="before")
     @classmethod
     def _no_text(cls, value: object) -> object:
@@ -157,7 +155,7 @@ class SourceKeys(BaseModel):
         if len(given) != 1:
             found = " and ".join(given) or "none of them"
             raise ValueError(f"needs exactly one of {', '.join(_KEYS)}; found {found}")
-        if self.tags and given[0] not in _TAGGED:
+        if self.selection and given[0] not in _TAGGED:
             raise ValueError(f"tags needs repository, registry or list, and does not fit {given[0]}")
         if bool(self.registry) != bool(self.repositories):
             raise ValueError("registry and repositories go together; write {registry: quay.io, repositories: [team/*]}")
@@ -165,14 +163,14 @@ class SourceKeys(BaseModel):
             raise ValueError(f"form needs list, and does not fit {given[0]}")
         if self.names and given[0] in ("registry", "list"):
             raise ValueError(f"names needs a single image, and does not fit {given[0]}")
-        if "tags" in self.model_fields_set and not self.tags:
+        if "selection" in self.model_fields_set and not self.selection:
             raise ValueError("tags is empty; name one at least, or remove the key to mirror the repository's own tag")
         if self.tag and not (self.layout or self.archive):
             better = f"; write tags: [{self.tag!r}]" if self.repository else ""
             raise ValueError(f"tag needs layout or archive, and does not fit {given[0]}{better}")
         if self.names and self.layouts:
             raise ValueError("names does not fit layouts, whose names come from their annotations")
-        if self.names and (len(self.tags) > 1 or any(map(is_glob, self.tags))):
+        if self.names and (self.choice or len(self.tags) > 1 or any(map(is_glob, self.tags))):
             raise ValueError("names needs a single tag; mirror several tags under their own names")
         return self
 

@@ -1,0 +1,296 @@
+"""Which tags of a repository are mirrored, and why: patterns, ranges, ages, and the newest of each group. Pure.
+
+Dates count in ages and in `by: date`. A tag of unknown date is never left out for its age. By date it ranks just below
+the next higher version of known date, and without one as new: images without a date (reproducible builds) are not old.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from mirrord.model.plan import TagVerdict
+from mirrord.patterns import compiled
+from mirrord.plan.select import is_glob, matches, select, unmatched
+from mirrord.plan.semver import Constraint
+from mirrord.plan.tags import COMMIT, Order, TagVersion, read_tag
+
+Dates = Mapping[str, datetime | None]
+"""Tag → when its image was made; None if that is unknown. Of absent tags it was not asked for yet."""
+
+_DEPTHS: Final = {"": 0, "major": 1, "minor": 2}
+_REFERRER: Final = "sha256-"  # tags of signatures and attestations (distribution-spec, Referrers Tag Schema)
+_SIGNATURE: Final = "it belongs to an image, such as a signature"
+_GLUED: Final = re.compile(r"(-[A-Za-z]+)(?=[0-9])")
+_ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
+_WORDS: Final = re.compile("[A-Za-z]+")
+_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which tags are wanted: those that meet every rule that is set.
+
+    A literal in `match` is wanted whatever the other rules are, except `exclude`.
+
+    Attributes:
+        match: literals, globs and `/regular expressions/` of the whole tag, one of which must match.
+        versions: a range as helm reads it, or "".
+        newest: only this many tags of each group, or None for all. Variants (`-alpine`) are different groups.
+        of: makes a group of each `minor` or `major` version, or "" for none.
+        by: what is newest: the highest `version`, or the last `date`.
+        prereleases: whether pre-releases and commits are wanted that neither `match` nor `versions` names.
+        exclude: like `match`, but none may match.
+        min_age: seconds since the image was made, at least.
+        max_age: seconds since the image was made, at most, or None.
+    """
+
+    match: tuple[str, ...] = ()
+    versions: str = ""
+    newest: int | None = None
+    of: Literal["", "minor", "major"] = ""
+    by: Literal["version", "date"] = "version"
+    prereleases: bool = False
+    exclude: tuple[str, ...] = ()
+    min_age: float = 0.0
+    max_age: float | None = None
+
+
+def as_expression(pattern: str) -> str | None:
+    """Return the regular expression in `/…/`, or None for a literal or a glob."""
+    return pattern[1:-1] if len(pattern) > 1 and pattern[0] == pattern[-1] == "/" else None
+
+
+def parse_range(text: str) -> Constraint:
+    """Parse a range of versions for tags, where `-rc1` equals `-rc.1`.
+
+    Raises:
+        UsageError: it is not a range.
+    """
+    return Constraint.parse(_GLUED.sub(r"\1.", text))
+
+
+def choose(tags: Iterable[str], choice: Choice, dates: Dates, now: datetime) -> Sequence[TagVerdict]:
+    """Decide about each tag, in their order, each once; tags without a date in `dates` count as undated.
+
+    Raises:
+        UsageError: a pattern or the range of `choice` is invalid.
+    """
+    return Choosing(tags, choice).verdicts(dates, now)
+
+
+def listed_verdicts(tags: Iterable[str], patterns: Sequence[str]) -> Sequence[TagVerdict]:
+    """Say of each tag whether a list of literals and globs selects it (`plan.select`), the literals first."""
+    literals = [pattern for pattern in patterns if not is_glob(pattern)]
+    found = {tag: TagVerdict(tag, chosen=True, why="chosen: named in tags") for tag in literals}
+    for tag in tags:
+        if tag not in found:
+            glob = next((pattern for pattern in patterns if select((tag,), (pattern,))), "")
+            signature = tag.startswith(_REFERRER) and _SIGNATURE
+            why = f"chosen: matches {glob}" if glob else f"left out: {signature or 'no pattern of tags matches it'}"
+            found[tag] = TagVerdict(tag, bool(glob), why)
+    return list(found.values())
+
+
+_Group = tuple[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A tag that its name does not leave out."""
+
+    tag: TagVersion
+    group: _Group
+    why: str  # why it is in so far, or ""
+
+
+class Choosing:
+    """A choice from given tags. Names decide first, so that few dates have to be found."""
+
+    def __init__(self, tags: Iterable[str], choice: Choice) -> None:
+        """Decide by names. Raises as `choose`."""
+        self._choice = choice
+        self._match, self._exclude = _matchers(choice.match), _matchers(choice.exclude)
+        self._range = parse_range(choice.versions) if choice.versions else None
+        self._out: dict[str, str] = {}
+        self._in: dict[str, _Candidate] = {}
+        self._named = frozenset(choice.match)
+        self._tags = list(dict.fromkeys(tags))
+        for tag in self._tags:
+            self._decide(tag)
+
+    def undated(self, dates: Dates, now: datetime, depth: int = 1) -> Sequence[str]:
+        """Return the tags whose dates are needed next; none when `verdicts` can decide.
+
+        Args:
+            dates: what is known or was asked for already.
+            now: time of the decision.
+            depth: how many times `newest` to look ahead, which saves rounds.
+        """
+        choice = self._choice
+        aged = bool(choice.min_age) or choice.max_age is not None
+        if not aged and (choice.newest is None or choice.by == "version"):
+            return ()
+        candidates = [one for one in self._in.values() if not self._age(one.tag.text, dates, now)]
+        if choice.newest is not None:
+            groups = list(_grouped(candidates).values())
+            if choice.by == "version":
+                groups = [sorted(group, key=_by_version)[-choice.newest * depth :] for group in groups]
+            elif not aged:
+                groups = [group for group in groups if len(group) > choice.newest]
+            candidates = [one for group in groups for one in group]
+        return [one.tag.text for one in candidates if one.tag.text not in dates]
+
+    def verdicts(self, dates: Dates, now: datetime) -> Sequence[TagVerdict]:
+        """Return the decision about each tag."""
+        choice = self._choice
+        out = dict(self._out)
+        left = []
+        for tag, one in self._in.items():
+            if why := self._age(tag, dates, now):
+                out[tag] = why
+            else:
+                left.append(one)
+        of: dict[str, str] = {}
+        if choice.newest is not None:
+            for key, group in _grouped(left).items():
+                ranked = _by_date(group, dates, now) if choice.by == "date" else sorted(group, key=_by_version)
+                label = f"the newest {choice.newest}{_named(key)}{' by date' if choice.by == 'date' else ''}"
+                out |= dict.fromkeys((one.tag.text for one in ranked[: -choice.newest]), f"older than {label}")
+                of |= dict.fromkeys((one.tag.text for one in ranked[-choice.newest :]), f"one of {label}")
+        dated = choice.min_age or choice.max_age is not None or choice.by == "date"
+
+        def verdict(tag: str) -> TagVerdict:
+            if tag in self._named and tag not in out:
+                return TagVerdict(tag, chosen=True, why="chosen: named in match")
+            if tag in out:
+                return TagVerdict(tag, chosen=False, why=f"left out: {out[tag]}")
+            unknown = "its date is unknown" if dated and dates.get(tag) is None else ""
+            reasons = ", ".join(filter(None, (self._in[tag].why, of.get(tag, ""), unknown)))
+            return TagVerdict(tag, chosen=True, why=f"chosen: {reasons or 'nothing leaves it out'}")
+
+        return [verdict(tag) for tag in self._tags]
+
+    def remarks(self, verdicts: Iterable[TagVerdict], dates: Dates) -> Iterator[str]:
+        """Yield a sentence for each pattern of `match` that matches no tag, and for unknown dates that counted."""
+        globs = tuple(pattern for pattern in self._choice.match if is_glob(pattern) and as_expression(pattern) is None)
+        yield from unmatched(self._tags, globs)
+        for pattern, match in self._match:
+            if pattern not in globs and not any(map(match, self._tags)):
+                yield f"no tag matches {pattern}; {len(self._tags)} tags seen"
+        if self._tags and not any(one.chosen for one in verdicts):
+            yield f"no tag is chosen; {len(self._tags)} tags seen, and `mirrord plan --explain` says why"
+        if unknown := [tag for tag, date in dates.items() if date is None]:
+            these = f"{len(unknown)} tag{'s have' if len(unknown) > 1 else ' has'} no date, such as {unknown[0]}"
+            yield f"{these}: such a tag counts as new, and as older than a higher version"
+
+    def _decide(self, text: str) -> None:
+        """Decide about a tag by its name."""
+        choice = self._choice
+        matching = [pattern for pattern, match in self._match if match(text)]
+        if text.startswith(_REFERRER) and not any(one.lstrip("/^").startswith(_REFERRER) for one in matching):
+            self._out[text] = _SIGNATURE
+        elif choice.match and not matching:
+            self._out[text] = "no pattern of match matches it"
+        elif excluding := next((pattern for pattern, match in self._exclude if match(text)), ""):
+            self._out[text] = f"{excluding} of exclude matches it"
+        elif text not in self._named:
+            tag = read_tag(text)
+            if why := self._against(tag, matching):
+                self._out[text] = why
+            else:
+                inside = f"inside {choice.versions}" if choice.versions else ""
+                whole = f"matches {matching[0]}" if matching else ""
+                depth = _DEPTHS[choice.of]
+                self._in[text] = _Candidate(
+                    tag, (tag.variant, tag.numbers[:depth]), ", ".join(filter(None, (whole, inside)))
+                )
+
+    def _against(self, tag: TagVersion, matching: Sequence[str]) -> str:
+        """Return why the version of a tag leaves it out, or ""."""
+        choice = self._choice
+        if not tag.numbers and (choice.versions or choice.of or (choice.newest and choice.by == "version")):
+            if tag.early == COMMIT:
+                return "it is a commit and has no version"
+            needed = "versions" if choice.versions else f"of: {choice.of}" if choice.of else "newest"
+            return f"it is no version, and {needed} needs one"
+        if choice.of and len(tag.numbers) < _DEPTHS[choice.of]:
+            return f"it has no {choice.of} number, and of: {choice.of} needs one"
+        asked = choice.prereleases or not tag.early or _names(matching, tag)
+        if self._range is not None and tag.numbers:
+            if not self._range.allows(tag.version, prereleases=True):
+                return f"outside {choice.versions}"
+            asked = asked or (tag.version.prerelease and self._range.allows(tag.version))
+        if asked:
+            return ""
+        what = "the hash of a commit is in it" if tag.early == COMMIT else f"a pre-release ({tag.early})"
+        return f"{what}; `prereleases: true` takes it"
+
+    def _age(self, tag: str, dates: Dates, now: datetime) -> str:
+        """Return why its age leaves a tag out, or ""."""
+        date = dates.get(tag)
+        if date is None:
+            return ""
+        age = (now - date).total_seconds()
+        made = f"made {date.isoformat(timespec='minutes').replace('+00:00', 'Z')}"
+        if self._choice.min_age and age < self._choice.min_age:
+            return f"{made}, younger than {_spelled(self._choice.min_age)}"
+        if self._choice.max_age is not None and age > self._choice.max_age:
+            return f"{made}, older than {_spelled(self._choice.max_age)}"
+        return ""
+
+
+def _matchers(patterns: Iterable[str]) -> Sequence[tuple[str, Callable[[str], bool]]]:
+    return [(pattern, _matcher(pattern)) for pattern in patterns]
+
+
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    expression = as_expression(pattern)
+    if expression is not None:
+        return compiled(expression).fullmatch
+    alone = (pattern,)
+    return lambda tag: matches(tag, alone)
+
+
+def _names(patterns: Iterable[str], tag: TagVersion) -> bool:
+    """Whether one of the patterns names the word of a pre-release (`*-rc*`)."""
+    for pattern in patterns:
+        text = pattern if as_expression(pattern) is None else _ESCAPED.sub(" ", pattern)
+        if tag.early in {word.lower() for word in _WORDS.findall(text)}:
+            return True
+    return False
+
+
+def _grouped(candidates: Iterable[_Candidate]) -> Mapping[_Group, list[_Candidate]]:
+    groups: dict[_Group, list[_Candidate]] = defaultdict(list)
+    for one in candidates:
+        groups[one.group].append(one)
+    return groups
+
+
+def _named(group: _Group) -> str:
+    variant, numbers = group
+    version = ".".join(map(str, numbers))
+    return f" of {' '.join(filter(None, (version, f'({variant})' if variant else '')))}" if version or variant else ""
+
+
+def _by_version(one: _Candidate) -> Order:
+    return one.tag.order
+
+
+def _by_date(group: Sequence[_Candidate], dates: Dates, now: datetime) -> list[_Candidate]:
+    """Sort by date; an unknown one counts as that of the next higher version, and without one as now."""
+    bound, ranked = now, []
+    for one in sorted(group, key=lambda one: one.tag.order, reverse=True):
+        date = dates.get(one.tag.text)
+        bound = bound if date is None else date
+        ranked.append((bound, one.tag.order, one))
+    return [one for _, _, one in sorted(ranked, key=lambda each: each[:2])]
+
+
+def _spelled(seconds: float) -> str:
+    return next(f"{seconds / unit:g}{name}" for unit, name in _UNITS if seconds >= unit or unit == 1)
