@@ -19,6 +19,7 @@ import pytest
 from aiohttp import web
 
 from mirrord import __version__, cli
+from mirrord.cli.grammar.words import function_name
 from mirrord.commands import (
     COMMANDS,
     Backups,
@@ -170,7 +171,7 @@ async def test_a_command_is_a_value_a_method_and_a_file(command: Command[Any], t
 
 def find_file(name: str) -> str:
     """Return the file of a command of the command line."""
-    spec = find_spec(f"mirrord.cli.{name.replace('-', '_')}")
+    spec = find_spec(f"mirrord.cli.{function_name(name)}")
     assert spec is not None
     return spec.origin or ""
 

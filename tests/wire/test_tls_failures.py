@@ -18,6 +18,8 @@ import trustme
 
 from mirrord.errors import MirrordError, RefusedError
 from mirrord.testing import DockerRegistry, require
+from mirrord.testing.running import run, started
+from mirrord.testing.servers import free_port
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.message import HttpRequest
 from tests.support.tls import Authority
@@ -185,3 +187,23 @@ async def test_tls_where_plain_http_is_spoken(world: World, client: Any, tmp_pat
         assert isinstance(error, RefusedError)
         assert "status 400: Client sent an HTTP request to an HTTPS server." in str(error)
         assert fix in str(error)
+
+
+async def test_plain_http_to_a_web_server_with_tls(client: Any, tmp_path: Path) -> None:
+    """A server answers with a page that says so (nginx): the page is not quoted, and the fix is named."""
+    require("nginx")
+    certificate, key = Authority(tmp_path).pair("127.0.0.1")
+    host, at = f"127.0.0.1:{free_port()}", tmp_path / "nginx"
+    at.mkdir()
+    places = " ".join(f"{one}_temp_path {at}/{one};" for one in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    server = f"server {{ listen {host} ssl; ssl_certificate {certificate}; ssl_certificate_key {key}; }}"
+    text = f"daemon off; pid {at}/pid; events {{}} http {{ access_log off; {places} {server} }}"
+    (at / "nginx.conf").write_text(text)
+    async with started("nginx", "-c", at / "nginx.conf", "-e", at / "error.log"):
+        retried = ("--retry", "20", "--retry-delay", "1", "--retry-connrefused")
+        assert (await run("curl", "--silent", "--insecure", *retried, f"https://{host}/")).status == 0
+        for method in ("GET", "HEAD"):
+            fix = "this was plain HTTP: if the host speaks TLS, write `insecure: false` under hosts:"
+            assert str(await failed(client, host, method, insecure=True)) == (
+                f"{host}: {method} /v2/: status 400 ({fix})"
+            )

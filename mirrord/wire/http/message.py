@@ -207,8 +207,8 @@ def refusal(
     """
     reason = _reason(headers.get("content-type", ""), body)
     text = f"{request.label(url)}: status {status}{': ' + reason if reason else ''}"
-    # Go's words, and nginx's; the answer to HEAD has none.
-    if status == 400 and ("HTTPS" in reason or request.method == "HEAD") and url.startswith("http:"):
+    # Go's words, and those of the pages of nginx and Apache; the answer to HEAD has none.
+    if status == 400 and (b"HTTPS" in body or request.method == "HEAD") and url.startswith("http:"):
         text = f"{text} ({PLAIN_SPOKEN})"
     if status == 429:
         later = "later" if after is None else f"in {_span(after)}"
