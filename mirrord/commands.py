@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeVar, get_args
 
+from mirrord.model.catalog import CatalogPart
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
 from mirrord.report.status import Status
@@ -79,6 +80,14 @@ class GetStatus(Command[Status]):
     """Return the state of all mirrors."""
 
     uses_hosts = False
+
+
+@dataclass(frozen=True, slots=True)
+class GetCatalog(Command[tuple[CatalogPart, ...]]):
+    """List what these mirrors, or all, have at their targets, by name at the source and target."""
+
+    uses_hosts = False
+    mirrors: tuple[str, ...] = ()
 
 
 WAITING: Final = "restart the daemon to apply it"

@@ -13,11 +13,13 @@ from mirrord.blobs import reserve
 from mirrord.commands import WAITING, Changes, Command, GetStatus, Reload
 from mirrord.config.load import Configuration, load_folder, read_folder
 from mirrord.config.settings import Settings
+from mirrord.daemon.catalog import catalog
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.daemon.runtime import Runtime, now
 from mirrord.daemon.systemd import Notifier
 from mirrord.errors import MirrordError, StorageError, UsageError
 from mirrord.events import Event, Reloaded, RunFinished, RunStarted
+from mirrord.model.catalog import CatalogEntry
 from mirrord.model.history import Standing
 from mirrord.model.run import Run
 from mirrord.record.summary import RunSummary, standings_after
@@ -143,6 +145,11 @@ class Daemon(Dispatcher):
     async def get_status(self, _: GetStatus) -> Status:
         """See `GetStatus`."""
         return await self.status()
+
+    async def catalog(self) -> Sequence[CatalogEntry]:
+        """See `View.catalog`."""
+        current = self.runtime.snapshot
+        return await catalog(current, self.runtime.store, current.names)
 
     async def metrics(self) -> bytes:
         """See `View.metrics`."""

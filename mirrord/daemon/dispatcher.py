@@ -7,12 +7,27 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from mirrord import __version__, pipeline
-from mirrord.commands import Backups, Changes, Command, GetStatus, PlanMirrors, Publish, Reload, Restore, Sync, word
+from mirrord.commands import (
+    Backups,
+    Changes,
+    Command,
+    GetCatalog,
+    GetStatus,
+    PlanMirrors,
+    Publish,
+    Reload,
+    Restore,
+    Sync,
+    word,
+)
+from mirrord.daemon.catalog import catalog
 from mirrord.daemon.runner import STOPPING
 from mirrord.daemon.runtime import Runtime, Snapshot, now
 from mirrord.errors import BusyError, UsageError
+from mirrord.model.catalog import CatalogPart
 from mirrord.model.plan import Plan
 from mirrord.model.run import Run
+from mirrord.report.documents import PIECE
 from mirrord.report.status import Board, Status
 from mirrord.syncer.port import Restores
 from mirrord.syncer.values import Backup, Mirror
@@ -83,6 +98,12 @@ class Dispatcher:
             running=self.runtime.runner.running(),
             addresses=current.addresses(),
         )
+
+    async def get_catalog(self, command: GetCatalog) -> tuple[CatalogPart, ...]:
+        """See `GetCatalog`."""
+        current = self.runtime.snapshot
+        found = await catalog(current, self.runtime.store, current.chosen(command.mirrors))
+        return tuple(CatalogPart(tuple(found[start : start + PIECE])) for start in range(0, len(found), PIECE))
 
     async def reload(self, _: Reload) -> Changes:
         """See `Reload`; UsageError where there is no daemon."""

@@ -8,6 +8,7 @@ from urllib.parse import unquote, unquote_to_bytes
 from aiohttp import web
 
 from mirrord.serve.bodies import Bodies
+from mirrord.serve.catalog import CatalogPages
 from mirrord.serve.front import Front, oci_error
 from mirrord.serve.programs import Programs
 from mirrord.serve.status import Handler, StatusPages, View
@@ -25,7 +26,7 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 def make_app(view: View, programs: Programs | None = None, bodies: Bodies | None = None) -> web.Application:
     """Build the application for the public address; `programs` and `bodies` are those of the fronts."""
     shown = StatusPages(view)
-    pages = shown.pages()
+    pages = {**shown.pages(), **CatalogPages(view.catalog, view.edition).pages()}
     front = Front(view.fronts, view.services, programs, bodies)
 
     @web.middleware

@@ -9,7 +9,7 @@ import asyncio
 import gzip
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from mirrord.model.catalog import CatalogEntry
 from mirrord.report import health
 from mirrord.report.health import Health, Verdict
 from mirrord.report.metrics import CONTENT_TYPE
@@ -131,6 +132,9 @@ class View(Protocol):
 
     async def status(self) -> Status:
         """Return the state of the mirrors; never fails, not even without a record."""
+
+    async def catalog(self) -> Sequence[CatalogEntry]:
+        """Return what is mirrored where; MirrordError: the record cannot be read."""
 
     async def metrics(self) -> bytes:
         """Return all series as text."""

@@ -99,6 +99,8 @@ class Syncer:
             as far as files on this machine do, which it may read.
         front: serves the content of `local` over HTTP.
         address: returns the URL of a mirror's `local` content, below `settings.url`; needs `front`. Pure.
+        called: returns, for a mirror, what names its items: from an item, its name at the source and at each target; a
+            target is missing where it has none. Without it they are `ORIGIN#ITEM` and `ADDRESS#ITEM`. Pure.
         held: returns the digests of names of the ledger at a target, None for a missing one. A kind that moves names
             SHOULD offer it: it settles the moves that a crash left open.
     """
@@ -119,6 +121,7 @@ class Syncer:
     parts: Callable[[Mirror], Callable[[], MirrorParts] | None] | None = None
     front: Serves | None = None
     address: Callable[[Mirror, str], str] | None = None
+    called: Callable[[Mirror], Callable[[str], tuple[str, Mapping[str, str]]]] | None = None
     held: Callable[[Mirror, Target, Services, Collection[str]], Awaitable[Mapping[str, str | None]]] | None = None
 
     @property

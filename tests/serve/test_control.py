@@ -25,6 +25,7 @@ from mirrord.commands import (
     Backups,
     Changes,
     Command,
+    GetCatalog,
     GetStatus,
     PlanMirrors,
     Publish,
@@ -36,6 +37,7 @@ from mirrord.commands import (
 from mirrord.daemon.dispatcher import Dispatcher
 from mirrord.errors import BusyError, ConfigError, DeniedError, MirrordError, UsageError
 from mirrord.events import Events, Planned, RunFinished, StepDone
+from mirrord.model.catalog import CatalogEntry, CatalogPart
 from mirrord.model.plan import Action, Plan, Step
 from mirrord.model.run import Outcome, Receipt, Run
 from mirrord.report.documents import PIECE
@@ -147,6 +149,10 @@ ANSWERS: dict[Command[Any], Any] = {
     Backups("m"): (Backup("20261121T030000Z/heads/main", "refs/heads/main", "d", "deleted"),),
     Restore("m", ("refs/heads/main",), release=True): RUN,
     GetStatus(): Status("1", "ready", T0, T0, "", (MirrorStatus("m", items=2, kind="git", next_run=T0),)),
+    GetCatalog(("m",)): (
+        CatalogPart((CatalogEntry("m", "image", "v1", "q.example/a:v1", "hub", "r.example/a:v1", "d", T0),)),
+        CatalogPart(),
+    ),
     Reload(): Changes(("new",), waiting=("settings.listen",), notices=("b.yaml: passed over",)),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 
 from mirrord.errors import BusyError, UnreachableError, UsageError
 from mirrord.files import LocalFile
+from mirrord.model.catalog import CatalogEntry
 from mirrord.report.health import Health
 from mirrord.report.metrics import Metrics
 from mirrord.report.status import Board, Status
@@ -70,6 +71,9 @@ class FakeView:
     async def status(self) -> Status:
         self.rendered += 1
         return Board().status("1.2.3", T0, [], started=T0)
+
+    async def catalog(self) -> Sequence[CatalogEntry]:
+        return ()
 
     async def metrics(self) -> bytes:
         self.rendered += 1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 
+from mirrord.model.catalog import CatalogEntry
 from mirrord.report.health import Health
 from mirrord.report.status import Status
 from mirrord.serve.app import make_app
@@ -35,6 +36,10 @@ class Shown:
     async def status(self) -> Status:
         """Return the status of no mirrors."""
         return Status("0", "ready", datetime(2026, 11, 21, tzinfo=UTC), None, "", ())
+
+    async def catalog(self) -> Sequence[CatalogEntry]:
+        """Return nothing."""
+        return ()
 
     async def metrics(self) -> bytes:
         """Return none."""

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, command, flag, value, values
+from mirrord.cli.grammar.words import CONFIG, JSON, NAMES, STATE, command, flag, value, values
 
 _INIT = command(
     "init",
@@ -222,10 +222,36 @@ or `${TAG}`, 64 when a file cannot be read.
     ),
 )
 
+_MIRRORED = command(
+    "list mirrored",
+    """Print what is mirrored where: the name at the source, the name at the target, and the digest, one a line.
+
+Asks the running daemon; when none runs, reads the database. Charts and Git refs are named by the address of their
+repository, `#`, and their own name. The formats `json` and `csv` also have the mirror, its kind, the item, the target,
+and when the target last confirmed it. The daemon serves the same at /api/v1/catalog.txt, .json and .csv.
+
+  $ mirrord list mirrored
+  $ mirrord list mirrored --format csv nginx > mirrored.csv
+
+Exit code 0 when it is printed, 64 when no mirror has that name or nothing has run yet, 75 when a command holds the
+state.
+""",
+    NAMES,
+    CONFIG,
+    STATE,
+    click.Option(
+        ["--format", "shape"],
+        type=click.Choice(["txt", "json", "csv"]),
+        metavar="FORMAT",
+        default="txt",
+        help="Print `txt`, `json` or `csv`. Default: txt.",
+    ),
+)
+
 _LIST = click.Group(
     "list",
     help="Format, check and make files that list images.",
-    commands=[_FMT, _LIST_CHECK, _IMAGES],
+    commands=[_FMT, _LIST_CHECK, _IMAGES, _MIRRORED],
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

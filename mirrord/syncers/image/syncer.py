@@ -89,6 +89,13 @@ def _parts(mirror: Mirror) -> Callable[[], MirrorParts] | None:
     return partial(parts_of, mirror)
 
 
+def _called(mirror: Mirror) -> Callable[[str], tuple[str, Mapping[str, str]]]:
+    """Return what names the items of a mirror; see `Syncer.called`."""
+    from mirrord.syncers.image.plan.called import called  # noqa: PLC0415 - a copy starts without it
+
+    return called(mirror)
+
+
 def _models() -> Models:
     """Import the configuration models on demand: a copy starts without pydantic."""
     from mirrord.syncers.image.spec import ImageSpec, ImageTarget  # noqa: PLC0415 - as above
@@ -109,5 +116,6 @@ SYNCER = Syncer(
     parts=_parts,
     front=front,
     address=address,
+    called=_called,
     held=_held,
 )

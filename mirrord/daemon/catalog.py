@@ -1,0 +1,41 @@
+"""Makes the catalog of the record and the configuration in use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from mirrord.daemon.runtime import Snapshot
+from mirrord.model.catalog import CatalogEntry
+from mirrord.model.memory import Memory
+from mirrord.pipeline import believable, places
+from mirrord.record.store import Store
+from mirrord.syncer.port import Syncer
+from mirrord.syncer.values import Mirror
+
+
+async def catalog(snapshot: Snapshot, store: Store, mirrors: Sequence[str]) -> list[CatalogEntry]:
+    """Return what these mirrors have at their targets, by name at the source and target.
+
+    What the record knows of earlier places, from before a change of the configuration, is left out.
+    """
+    found: list[CatalogEntry] = []
+    for name in mirrors:
+        mirror = snapshot.mirror(name)
+        memory = await store.memory(name)
+        found += await asyncio.to_thread(entries_of, mirror, snapshot.syncer(mirror), memory)
+    return await asyncio.to_thread(sorted, found, key=lambda one: (one.source, one.target, one.mirror, one.item))
+
+
+def entries_of(mirror: Mirror, syncer: Syncer, memory: Memory) -> list[CatalogEntry]:
+    """Return what the record knows of a mirror at the places of its configuration."""
+    return list(_each(mirror, syncer, believable(memory, places(mirror, syncer))))
+
+
+def _each(mirror: Mirror, syncer: Syncer, memory: Memory) -> Iterator[CatalogEntry]:
+    called = syncer.called(mirror) if syncer.called else None
+    origin, at = syncer.places(mirror)
+    for (target, item), seen in memory.items():
+        names = called(item) if called else (f"{origin}#{item}", {target: f"{at[target]}#{item}"})
+        if target in names[1]:
+            yield CatalogEntry(mirror.name, mirror.kind, item, names[0], target, names[1][target], seen.digest, seen.at)

@@ -1,0 +1,27 @@
+"""What is mirrored where, for people and programs outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """One item at one target, as the record knows it."""
+
+    mirror: str
+    kind: str
+    item: str  # its name in the mirror: a tag, a chart version, a ref
+    source: str  # what it is called at its source: `docker.io/library/nginx:1.29`
+    target: str  # name of the target in the configuration
+    name: str  # what it is called there
+    digest: str  # its content there
+    at: datetime  # when the target last confirmed it
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogPart:
+    """Some of the entries, in their order."""
+
+    entries: tuple[CatalogEntry, ...] = ()

@@ -1,0 +1,59 @@
+"""The catalog as text, JSON and CSV. Pure.
+
+- `txt`: name at the source, name at the target and digest, separated by tabs, what cannot be printed escaped;
+- `json`: `{"entries": [...]}` with one entry a line;
+- `csv`: a head and a line for each entry. A cell that a spreadsheet would take for a formula has a `'` in front.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Final
+
+from mirrord.model.catalog import CatalogEntry
+from mirrord.report.status import rfc3339
+
+COLUMNS: Final = tuple(field.name for field in fields(CatalogEntry))
+_FORMULA: Final = ("=", "+", "-", "@")
+
+
+def catalog_document(entries: Iterable[CatalogEntry], form: str) -> bytes:
+    """Write entries in one of the `FORMS`."""
+    return FORMS[form](entries).encode()
+
+
+def _text(entries: Iterable[CatalogEntry]) -> str:
+    rows = (map(_plain, (one.source, one.name, one.digest)) for one in entries)
+    return "".join("\t".join(row) + "\n" for row in rows)
+
+
+def _json(entries: Iterable[CatalogEntry]) -> str:
+    lines = ",\n".join(json.dumps(dict(zip(COLUMNS, _values(one), strict=True))) for one in entries)
+    return f'{{"entries": [\n{lines}\n]}}\n'
+
+
+def _csv(entries: Iterable[CatalogEntry]) -> str:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\r\n")  # RFC 4180
+    writer.writerow(COLUMNS)
+    writer.writerows(map(_safe, map(_values, entries)))
+    return out.getvalue()
+
+
+def _values(entry: CatalogEntry) -> Sequence[str]:
+    return [*(getattr(entry, name) for name in COLUMNS[:-1]), rfc3339(entry.at) or ""]
+
+
+def _plain(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+def _safe(cells: Sequence[str]) -> Iterator[str]:
+    return (f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in map(_plain, cells))
+
+
+FORMS: Final[Mapping[str, Callable[[Iterable[CatalogEntry]], str]]] = {"txt": _text, "json": _json, "csv": _csv}

@@ -1,0 +1,36 @@
+"""What the items of an image mirror are called at the source and at the targets. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from mirrord.errors import MirrordError
+from mirrord.syncer.values import Mirror
+from mirrord.syncers.image.names import Source, is_many, places
+from mirrord.syncers.image.plan.many import derived, inner, key_of
+
+Called = tuple[str, Mapping[str, str]]
+_DIGESTS = ("sha256:", "sha512:")
+
+
+def called(mirror: Mirror) -> Callable[[str], Called]:
+    """Return what names an item; see `Syncer.called`."""
+    if not is_many(mirror):
+        origin, targets = places(mirror)
+        return lambda item: _tagged(origin, targets, item)
+
+    @lru_cache(1)  # items of one repository follow one another
+    def of(key: str) -> Called:
+        try:
+            part = derived(mirror, Source(repository=key))
+            return part.reference.name, places(part.mirror)[1]
+        except MirrordError:  # a name that the configuration of today has no place for
+            return key, {}
+
+    return lambda item: _tagged(*of(key_of(item)), inner(item))
+
+
+def _tagged(origin: str, targets: Mapping[str, str], item: str) -> Called:
+    sign = "@" if item.startswith(_DIGESTS) else ":"
+    return f"{origin}{sign}{item}", {target: f"{place}{sign}{item}" for target, place in targets.items()}

@@ -1,0 +1,112 @@
+"""`mirrord list mirrored` and `/api/v1/catalog.*`: what is mirrored where, from the record of real runs."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+
+import aiohttp
+
+from mirrord.testing import Registry, build_image, push
+from tests.support.commands import Desk
+
+IMAGE = build_image()
+PLAIN = {"Accept-Encoding": "identity"}
+
+
+def configured(desk: Desk, source: Registry, target: Registry, to: str = "mirror") -> None:
+    """Write a mirror of one repository, and one of a list."""
+    desk.configure(
+        f"settings: {{listen: '127.0.0.1:0'}}\ntargets: {{hub: {{kind: image, to: {target.host}/{to}}}}}\nmirrors:\n"
+        "  - name: app\n    kind: image\n    to: [hub, local]\n"
+        f"    from: {{repository: {source.host}/team/app, tags: ['v*']}}\n"
+        "  - {name: many, kind: image, from: {list: images.txt}, to: [hub]}\n"
+    )
+    (desk.folder / "conf.d" / "images.txt").write_text(f"{source.host}/a/b:v1\n{source.host}/a/c:v2@{IMAGE.digest}\n")
+
+
+async def filled(source: Registry) -> None:
+    """Put the images into the source."""
+    for path, tags in (("team/app", ["v1", "v2"]), ("a/b", ["v1"]), ("a/c", ["v2"])):
+        await push(IMAGE, source, path, tags)
+
+
+def lines(source: Registry, target: Registry) -> list[str]:
+    """Return what the catalog has after a run, as text."""
+    digest, there, here = IMAGE.digest, f"{target.host}/mirror", source.host.replace(":", "_")
+    return [
+        f"{source.host}/a/b:v1\t{there}/{here}/a/b:v1\t{digest}",
+        f"{source.host}/a/c@{digest}\t{there}/{here}/a/c@{digest}\t{digest}",
+        f"{source.host}/team/app:v1\t{there}/app:v1\t{digest}",
+        f"{source.host}/team/app:v1\tlocal/app:v1\t{digest}",
+        f"{source.host}/team/app:v2\t{there}/app:v2\t{digest}",
+        f"{source.host}/team/app:v2\tlocal/app:v2\t{digest}",
+    ]
+
+
+async def test_what_is_mirrored_where(desk: Desk) -> None:
+    """Each item has a line for each target: its name at the source, its name there, its digest; sorted."""
+    async with Registry() as source, Registry() as target:
+        await filled(source)
+        configured(desk, source, target)
+        nothing = await desk.run("list", "mirrored")
+        assert (nothing.status, nothing.out) == (64, "")
+        said = await desk.run("sync")
+        assert said.status == 0, said.out + said.err
+        said = await desk.run("list", "mirrored")
+        assert (said.status, said.err) == (0, "")
+        assert said.out.splitlines() == lines(source, target)
+        one = await desk.run("list", "mirrored", "many", "--format", "csv")
+        rows = list(csv.DictReader(one.out.splitlines()))
+        assert [(row["mirror"], row["target"], row["source"]) for row in rows] == [
+            ("many", "hub", f"{source.host}/a/b:v1"),
+            ("many", "hub", f"{source.host}/a/c@{IMAGE.digest}"),
+        ]
+        for row in rows:  # what is named there is there
+            path, _, ref = row["name"].removeprefix(f"{target.host}/").replace("@", ":", 1).partition(":")
+            assert ref in target.content.tags.get(path, {}) or ref in map(str, target.content.manifests[path])
+        document = (await desk.run("list", "mirrored", "app", "--format", "json")).document
+        assert [entry["item"] for entry in document["entries"]] == ["v1", "v1", "v2", "v2"]
+        assert set(document["entries"][0]) == {"mirror", "kind", "item", "source", "target", "name", "digest", "at"}
+        assert (await desk.run("list", "mirrored", "ap")).status == 64
+        configured(desk, source, target, "elsewhere")
+        said = await desk.run("list", "mirrored")
+        assert [line.split("\t")[1] for line in said.out.splitlines()] == ["local/app:v1", "local/app:v2"]
+
+
+async def test_the_daemon_serves_it(desk: Desk) -> None:
+    """The three forms over HTTP are those of the command; a run renews them, and a client that has them gets 304."""
+    async with Registry() as source, Registry() as target:
+        await filled(source)
+        configured(desk, source, target)
+        async with (
+            desk.serving() as daemon,
+            aiohttp.ClientSession(auto_decompress=False, headers=PLAIN) as session,
+        ):
+            url = f"http://{daemon.address}/api/v1/catalog"
+            async with session.get(f"{url}.txt") as answer:
+                assert (answer.status, await answer.read()) == (200, b"")
+                before = answer.headers["ETag"]
+            said = await desk.run("sync")
+            assert said.status == 0, said.out + said.err
+            for form in ("txt", "json", "csv"):
+                said = await desk.run("list", "mirrored", "--format", form)
+                async with session.get(f"{url}.{form}", headers={"Accept-Encoding": "gzip"}) as answer:
+                    assert answer.headers["Content-Encoding"] == "gzip"
+                    assert gzip.decompress(await answer.read()).decode() == said.out
+            async with session.get(f"{url}.txt") as answer:
+                assert (await answer.text()).splitlines() == lines(source, target)
+                assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+                assert "Link" not in answer.headers
+                tag = answer.headers["ETag"]
+                assert tag != before
+            async with session.get(f"{url}.txt", headers={"If-None-Match": tag}) as answer:
+                assert (answer.status, await answer.read()) == (304, b"")
+            async with session.get(f"{url}.json?page=2") as answer:
+                assert json.loads(await answer.read()) == {"entries": []}
+            for page in ("0", "-1", "x", "9" * 7, "1.5"):
+                async with session.get(f"{url}.csv", params={"page": page}) as answer:
+                    assert (answer.status, await answer.text()) == (400, "page is a number from 1\n")
+            async with session.post(f"{url}.txt") as answer:
+                assert answer.status == 405
