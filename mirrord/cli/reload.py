@@ -22,8 +22,9 @@ def reload(*, state: Path | None, json: bool) -> int:
         say_json({"reloaded": True, **asdict(changes)})
         return 0
     say("the configuration is in use")
-    for word in ("added", "removed", "changed", "taken"):
-        if names := getattr(changes, word):
+    lists = {"added": changes.added, "removed": changes.removed, "changed": changes.changed, "applied": changes.taken}
+    for word, names in lists.items():
+        if names:
             say(f"{word}: {', '.join(names)}")
     for text in (*(f"{key} changed; {WAITING}" for key in changes.waiting), *changes.notices):
         say(plain(text))

@@ -153,7 +153,7 @@ async def test_reload_by_command(desk: Desk) -> None:
             assert told == [
                 "the configuration is in use",
                 "removed: new",
-                "taken: hosts, settings.parallel",
+                "applied: hosts, settings.parallel",
                 "settings.log changed; restart the daemon to apply it",
                 (
                     "conf.d/b.yaml:2: hosts.h.example: no mirror and no target names this host;"
