@@ -158,3 +158,28 @@ def test_options_that_cannot_be_meant(desk: Desk, typed: Typed, words: tuple[str
     said = typed("copy", "reg.test/a:v1", "oci:out", *words)
     assert (said.status, said.out, said.err.count("\n")) == (64, "", 1), said
     assert text in said.err
+
+
+async def test_a_redirect_to_a_store_of_the_company(desk: Desk, authority: Authority) -> None:
+    """A registry that sends its blobs from a host with an unknown authority: that host is named, and the option."""
+    image = build_image(layer_size=50_000)
+    async with (
+        Registry(tls=authority.server()) as store,
+        Registry(redirect_blobs_to=store.url) as source,
+    ):
+        await push(image, source, "a", ["v1"])
+        said = await desk.run("copy", f"{source.host}/a:v1", "oci:out")
+        unknown = f"{store.host}: TLS: its certificate is from an authority that is not known here"
+        assert (said.status, f"{unknown}; to trust it add `--ca FILE`" in said.out) == (69, True), said
+        assert "hosts:" not in said.out + said.err
+
+
+async def test_a_source_that_breaks_off(desk: Desk) -> None:
+    """A source that ends the connection in the middle of a blob, each time: it is named, with what happened."""
+    image = build_image(layer_size=50_000)
+    async with Registry() as source:
+        await push(image, source, "a", ["v1"])
+        source.faults.on("GET", "/blobs/", times=None).truncate(100)
+        said = await desk.run("copy", f"{source.host}/a:v1", "oci:out")
+        assert (said.status, f"{source.host}: " in said.out) == (69, True), said
+        assert "the connection ended in the middle" in said.out
