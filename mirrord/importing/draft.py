@@ -74,6 +74,16 @@ class Draft:
                 return
         self.copies.append(copy)
 
+    def many(self, mirror: OtherMirror) -> None:
+        """Add a mirror of many images; a second one that writes below the same place is reported."""
+        places = list(mirror.targets.values())
+        first = next((one for one in self.others if places and list(one.targets.values()) == places), None)
+        if first is None:
+            self.others.append(mirror)
+        else:
+            what = f"writes to the same place as {first.origin}; import it with a --to of its own, or join the two"
+            self.report.lose(mirror.origin, mirror.name, what)
+
     def _join(self, number: int, known: ImageCopy, copy: ImageCopy) -> None:
         rule = known.rule.united(copy.rule) if known.source == copy.source else None
         if rule is None:

@@ -125,7 +125,7 @@ def _many(mapping: Section, hosts: tuple[str, str], rule: TagFilter, own: Keys, 
         **own,
     }
     where = {f"{place}-repositories": {"kind": "image", "to": place, "naming": "{path}"}}
-    draft.others.append(OtherMirror(mapping.origin(), f"{source}-{mapping.key}", keys, where))
+    draft.many(OtherMirror(mapping.origin(), f"{source}-{mapping.key}", keys, where))
 
 
 def _rule(mapping: Section) -> TagFilter | None:

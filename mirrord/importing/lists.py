@@ -50,7 +50,7 @@ def read(text: str, file: str, draft: Draft) -> None:
     where = {f"{to}-list": {"kind": "image", "to": to}} if to else {}
     if not to:
         draft.report.tell(origin, "", "without --to HOST/PATH the images go to the store of mirrord, which serves them")
-    draft.others.append(OtherMirror(origin, Path(file).stem, keys, where))
+    draft.many(OtherMirror(origin, Path(file).stem, keys, where))
 
 
 def _form(text: str, file: str) -> ListForm:

@@ -180,7 +180,7 @@ def _registry(step: Section, places: Sequence[str], rule: TagFilter, own: Keys, 
     repos.end()
     origin = {"registry": source, "repositories": repositories or ["*"], "tags": rule.source("")["tags"]}
     where = {f"{target}-repositories": {"kind": "image", "to": target, "naming": "{path}"}}
-    draft.others.append(OtherMirror(step.origin(), source, {"kind": "image", "from": origin, **own}, where))
+    draft.many(OtherMirror(step.origin(), source, {"kind": "image", "from": origin, **own}, where))
 
 
 def _rule(step: Section) -> TagFilter | None:
