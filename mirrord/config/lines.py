@@ -203,5 +203,10 @@ class Problems:
             raise ConfigError(*dict.fromkeys(_line(origin, what) for origin, what in ordered))
 
 
+def masked(text: str) -> str:
+    """Return a text in one line, without what may be a password in it."""
+    return " ".join(_WORD.sub(_masked, redact(text)).split())
+
+
 def _line(origin: ConfigOrigin, what: str) -> str:
-    return " ".join(f"{redact(str(origin))}: {_WORD.sub(_masked, redact(what))}".split())
+    return f"{' '.join(redact(str(origin)).split())}: {masked(what)}"

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from mirrord.errors import MirrordError
-from mirrord.importing.report import Report
+from mirrord.importing.report import Report, one_line
 from mirrord.importing.values import ImageCopy, Keys, Options, OtherMirror, TagFilter
 from mirrord.model.origin import ConfigOrigin
 from mirrord.wire.oci.reference import Reference
+from mirrord.wire.secret import redact
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
 _NOT_IN_A_VARIABLE = re.compile(r"[^A-Z0-9]+")
@@ -47,7 +48,7 @@ class Draft:
         """Add user name and password of a host."""
         variable = password.get("env")
         if isinstance(variable, str):
-            self.report.secrets.setdefault(variable, f"password of {username} at {name}")
+            self.report.secrets.setdefault(variable, one_line(f"password of {username} at {name}"))
         self.host(name, origin, {"auth": {"username": username, "password": dict(password)}})
 
     def reference(self, text: str, origin: ConfigOrigin, key: str) -> Reference | None:
@@ -175,7 +176,7 @@ def _add(arranged: Arranged, name: str, origin: ConfigOrigin, keys: Keys) -> str
 
 def _slug(text: str) -> str:
     """Return a text as the name of a mirror or target: its end is what tells names apart."""
-    return _NOT_IN_A_NAME.sub("-", text.lower()).strip("-")[-_LONGEST:].strip("-") or "mirror"
+    return _NOT_IN_A_NAME.sub("-", redact(text).lower()).strip("-")[-_LONGEST:].strip("-") or "mirror"
 
 
 def _unique(name: str, taken: set[str]) -> str:

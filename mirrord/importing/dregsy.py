@@ -7,10 +7,10 @@ import binascii
 import json
 
 from mirrord.config.foreign import Node
-from mirrord.config.hosts import host_key
 from mirrord.errors import MirrordError
 from mirrord.importing import ranges, regexes, timing
 from mirrord.importing.draft import Draft, variable
+from mirrord.importing.hosts import host_name
 from mirrord.importing.section import Section
 from mirrord.importing.values import ALL, ImageCopy, Keys, OtherMirror, TagFilter
 
@@ -56,7 +56,7 @@ def _task(task: Section, draft: Draft) -> None:
 def _host(section: Section, draft: Draft) -> str:
     """Return the host of a source or target, "" when it cannot be used."""
     try:
-        host = host_key(section.text("registry"))
+        host = host_name(section.text("registry"))
     except ValueError as error:
         section.lose("registry", str(error), unless=())
         return ""
@@ -70,7 +70,9 @@ def _host(section: Section, draft: Draft) -> str:
     section.lose(
         "skip-tls-verify", "mirrord always checks certificates; write insecure: true for plain HTTP, or ca: FILE"
     )
-    section.section("lister").ignore("type", "search", "maxItems", "cacheDuration")
+    lister = section.section("lister")
+    lister.ignore("type", "search", "maxItems", "cacheDuration")
+    lister.end()
     section.end()
     return host
 

@@ -61,6 +61,7 @@ def _schedule(root: Section) -> Keys:
     found: Keys = {}
     for number, entry in enumerate(triggers.sections("schedule")):
         cron = entry.text("cron")
+        entry.end()
         if number:
             entry.lose("cron", "a mirror has one schedule; join them in one line, or write every:")
             continue

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from mirrord.config.foreign import Node
-from mirrord.config.hosts import host_key
 from mirrord.importing import regexes, variables
 from mirrord.importing.draft import Draft
+from mirrord.importing.hosts import host_name
 from mirrord.importing.section import Section
 from mirrord.importing.values import ALL, ImageCopy, TagFilter
 from mirrord.model.origin import ConfigOrigin
 from mirrord.wire.oci.reference import Reference
 
-_LOGIN = frozenset({"username", "password", "insecure"})
 _OLD = frozenset({"auth", "images", "defaultRegistry", "defaultNamespace"})
 
 
@@ -27,13 +26,13 @@ def fits(node: Node) -> bool:
 
 def _images_fit(node: Node) -> bool:
     found = node.value if isinstance(node.value, dict) else {}
-    texts = [one.value for places in found.values() for one in _list(places)]
-    return bool(found) and all(isinstance(text, str) and "/" in text for text in (*found, *texts))
+    places = [one.value for key, node in found.items() if "/" in key for one in _list(node)]
+    return any(isinstance(place, str) and "/" in place for place in places)
 
 
 def _logins_fit(node: Node) -> bool:
     found = node.value if isinstance(node.value, dict) else {}
-    return bool(found) and all(isinstance(one.value, dict) and one.value.keys() <= _LOGIN for one in found.values())
+    return any(isinstance(one.value, dict) and {"username", "password"} <= one.value.keys() for one in found.values())
 
 
 def _list(node: Node) -> tuple[Node, ...]:
@@ -57,7 +56,7 @@ def _logins(root: Section, draft: Draft) -> None:
     for name, login in root.named():
         host, _, namespace = name.partition("/")
         try:
-            host = host_key(host)
+            host = host_name(host)
         except ValueError as error:
             root.lose(name, str(error), unless=())
             continue

@@ -10,7 +10,8 @@ from mirrord.importing.section import Section
 from mirrord.importing.values import ImageCopy, Keys, OtherMirror, TagFilter
 from mirrord.model.origin import ConfigOrigin
 from mirrord.patterns import Pattern, compiled
-from mirrord.wire.oci.reference import Reference
+from mirrord.wire.oci.reference import Reference, valid_repository
+from mirrord.wire.secret import redact
 
 _SCHEME = "docker://"
 _GRAPH = "the content comes from a release graph or catalogue, which mirrord does not read; keep oc-mirror for it"
@@ -88,7 +89,10 @@ def _helm(helm: Section, draft: Draft) -> None:
         name, url = repository.text("name"), repository.text("url")
         charts: dict[str, str] = {}
         for chart in repository.sections("charts"):
-            charts[chart.text("name")] = chart.text("version")
+            if valid_repository(chart.text("name").lower()):
+                charts[chart.text("name")] = chart.text("version")
+            else:
+                chart.lose("name", "is not the name of a chart", unless=())
             chart.lose("imagepaths", "mirrord does not look for the images of a chart; list them as images")
             chart.end()
         keys: dict[str, object] = {"kind": "helm", "from": url}
@@ -96,7 +100,11 @@ def _helm(helm: Section, draft: Draft) -> None:
             keys["charts"] = list(charts)
         if exact := {chart: f"={version.removeprefix('v')}" for chart, version in charts.items() if version}:
             keys["versions"] = exact
-        if url:
+        if redact(url) != url:
+            repository.lose("url", "has a login in it; write the URL without, and auth: for the host")
+        elif repository.items("charts") and not charts:
+            repository.lose("charts", "has no chart that can be named")
+        elif url:
             repository.tell("", "the charts go to the store of mirrord, which serves them; their images are not copied")
             draft.others.append(OtherMirror(repository.origin(), name or url, keys))
         else:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mirrord.config.foreign import Node
-from mirrord.config.hosts import host_key
 from mirrord.importing import ranges, regexes, timing, variables
 from mirrord.importing.draft import Draft
+from mirrord.importing.hosts import host_name
 from mirrord.importing.section import Section
 from mirrord.importing.values import ALL, ImageCopy, Keys, OtherMirror, TagFilter
 from mirrord.wire.oci.reference import Reference
@@ -75,7 +75,7 @@ def read(root: Section, draft: Draft) -> None:
 
 def _creds(creds: Section, draft: Draft) -> None:
     try:
-        host = host_key(variables.expanded(creds.text("registry"), variables.TEMPLATE, draft.options.environ))
+        host = host_name(variables.expanded(creds.text("registry"), variables.TEMPLATE, draft.options.environ))
     except ValueError as error:
         creds.lose("registry", str(error), unless=())
         return
@@ -167,17 +167,18 @@ def single(source: Reference, tag: str | None) -> TagFilter:
 def _registry(step: Section, places: Sequence[str], rule: TagFilter, own: Keys, draft: Draft) -> None:
     source, target = places
     repos = step.section("repos")
-    try:
-        repositories = [glob for text in repos.texts("allow") for glob in regexes.globs(text)]
-    except ValueError as error:
-        repos.lose("allow", f"{error}; so this part was left out")
-        return
-    if repos.texts("deny"):
+    allow, deny = repos.texts("allow"), repos.texts("deny")
+    repos.end()
+    if deny:
         repos.lose(
             "deny", "mirrord cannot leave repositories out, so this part was left out; list those that are wanted"
         )
         return
-    repos.end()
+    try:
+        repositories = [glob for text in allow for glob in regexes.globs(text)]
+    except ValueError as error:
+        repos.lose("allow", f"{error}; so this part was left out")
+        return
     origin = {"registry": source, "repositories": repositories or ["*"], "tags": rule.source("")["tags"]}
     where = {f"{target}-repositories": {"kind": "image", "to": target, "naming": "{path}"}}
     draft.many(OtherMirror(step.origin(), source, {"kind": "image", "from": origin, **own}, where))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mirrord.config.lines import masked
 from mirrord.model.origin import ConfigOrigin
-from mirrord.wire.secret import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,12 @@ class Remark:
     def __str__(self) -> str:
         """Return `file:line: key: what` in one line, without userinfo."""
         head = f"{self.origin}: {self.key}: " if self.key else f"{self.origin}: "
-        return " ".join(redact(f"{head}{self.what}").split())
+        return one_line(f"{head}{self.what}")
+
+
+def one_line(text: str) -> str:
+    """Return a text in one line, without passwords and control characters: parts of it are a stranger's."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in masked(text))
 
 
 @dataclass(slots=True)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from mirrord.config.foreign import Node
-from mirrord.config.hosts import host_key
 from mirrord.errors import MirrordError, UsageError
 from mirrord.importing import ranges, regexes, variables
 from mirrord.importing.draft import Draft
+from mirrord.importing.hosts import host_name
 from mirrord.importing.section import Section
 from mirrord.importing.values import ALL, ImageCopy, TagFilter
 from mirrord.wire.oci.reference import Reference
 
-_KEYS = frozenset({"images", "images-by-tag-regex", "images-by-semver", "credentials", "tls-verify", "cert-dir"})
+_IMAGES = frozenset({"images", "images-by-tag-regex", "images-by-semver"})
 
 
 def fits(node: Node) -> bool:
     """Whether a document is of this format."""
     found = node.value if isinstance(node.value, dict) else {}
-    hosts = [one.value for one in found.values()]
-    return bool(hosts) and all(isinstance(one, dict) and bool(one) and one.keys() <= _KEYS for one in hosts)
+    hosts = [one.value for name, one in found.items() if "." in name or ":" in name or name == "localhost"]
+    return any(isinstance(one, dict) and not _IMAGES.isdisjoint(one) for one in hosts)
 
 
 def read(root: Section, draft: Draft) -> None:
@@ -32,11 +32,13 @@ def read(root: Section, draft: Draft) -> None:
     root.tell("", "skopeo sync copies one platform without --all, mirrord all platforms of an image")
     for name, section in root.named():
         try:
-            host = host_key(name)
+            host = host_name(name)
         except ValueError as error:
             root.lose(name, str(error), unless=())
             continue
-        variables.add_login(section.section("credentials"), ("username", "password"), host, variables.SHELL, draft)
+        login = section.section("credentials")
+        variables.add_login(login, ("username", "password"), host, variables.SHELL, draft)
+        login.end()
         if section.text("tls-verify").lower() == "false":
             section.lose(
                 "tls-verify",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from mirrord.importing.draft import Arranged, Draft, arrange
+from mirrord.importing.report import one_line
 from mirrord.wire.secret import redact
 
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./@-]*(?::[A-Za-z0-9_./@-]+)*")
@@ -61,9 +62,9 @@ def _body(draft: Draft, arranged: Arranged) -> Iterator[str]:
 
 
 def _comment(text: str) -> str:
-    """Return a line of comment, whatever is in the text."""
-    clean = redact(text)
-    return "# " + "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in clean)
+    """Return a line of comment, whatever is in the text; blanks at its begin stay."""
+    indent = text[: len(text) - len(text.lstrip())]
+    return f"# {indent}{one_line(text)}"
 
 
 def _flow(value: object) -> str:
@@ -77,7 +78,8 @@ def _flow(value: object) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a text as YAML: without quotes where no reader takes it for something else."""
+    """Return a text as YAML: without quotes where no reader takes it for something else, and never with userinfo."""
+    text = redact(text)
     if _DURATION.fullmatch(text) or (_PLAIN.fullmatch(text) and text.lower() not in _WORDS):
         return text
     if text.isascii() and text.isprintable() and "'" not in text:

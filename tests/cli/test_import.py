@@ -151,6 +151,13 @@ def test_the_formats_of_the_option_are_those_that_there_are() -> None:
 
 TO = ("--to", "registry.corp.example/mirror")
 CHECKED = {
+    "regsync-1.yaml": (),
+    "image-syncer-images.yaml": (),
+    "image-syncer-images.json": (),
+    "skopeo-sync.yaml": (*TO, "--scoped"),
+    "dregsy.yaml": (),
+    "mirror.txt": TO,
+    "required-images-weekly.txt": (),
     "image-syncer-auth.yaml": (),
     "hub-mirror-workflow.yml": (),
     "imageset-config.yaml": TO,

@@ -1,0 +1,101 @@
+"""Whatever a file holds, an import ends with a result or one clear error, and names every key that it did not use."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mirrord.errors import MirrordError
+from mirrord.importing.formats import import_files
+from mirrord.importing.values import Options
+
+DATA = Path(__file__).parents[1] / "data" / "import"
+SAMPLES = {
+    "regsync": ("regsync-1.yaml", "regsync-2.yaml"),
+    "image-syncer": ("image-syncer-images.json", "image-syncer-auth.json"),
+    "skopeo": ("skopeo-sync.yaml",),
+    "dregsy": ("dregsy.yaml",),
+    "hub-mirror-action": ("hub-mirror-workflow.yml",),
+    "oc-mirror": ("imageset-config.yaml",),
+}
+READ = {
+    (form, name): yaml.load((DATA / name).read_text(), yaml.BaseLoader)
+    for form, names in SAMPLES.items()
+    for name in names
+}
+OPTIONS = Options(to="registry.corp.example/mirror")
+VALUES: tuple[Any, ...] = (
+    *(None, "", "x", "a/b", "{{env", "${X}", "*", "/(/", "1 2 3 * *", "💥\x1b[2J", "x" * 5000, [], {}, ["x"], [[]]),
+    *({"a": "b"}, [{"a": "b"}], "https://u:hunter2@a.example/b", "a@sha256:0", "-1", "regex:(", "semver: >", "keep: x"),
+)
+
+
+def places(value: Any, trail: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield trail
+    for key, below in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(below, (*trail, key))
+
+
+def at(value: Any, trail: tuple[Any, ...]) -> Any:
+    for part in trail:
+        value = value[part]
+    return value
+
+
+@st.composite
+def mutants(draw: st.DrawFn) -> tuple[str, Any]:
+    """A sample with up to three of its values replaced."""
+    form, name = draw(st.sampled_from(list(READ)))
+    value = copy.deepcopy(READ[form, name])
+    for _ in range(draw(st.integers(1, 3))):
+        *trail, last = draw(st.sampled_from([trail for trail in places(value) if trail] or [("sync",)]))
+        at(value, tuple(trail))[last] = copy.deepcopy(draw(st.sampled_from(VALUES)))
+    return form, value
+
+
+@settings(max_examples=300)
+@given(mutants())
+def test_no_value_breaks_an_import(mutant: tuple[str, Any]) -> None:
+    """A file with wrong values is imported in part or refused; the output is YAML, and has no password."""
+    form, value = mutant
+    error: MirrordError | None = None
+    try:
+        found = import_files([("x", json.dumps(value, ensure_ascii=False).encode())], form, OPTIONS)
+    except MirrordError as refused:
+        error = refused
+    if error is not None:
+        assert str(error).startswith("x:")
+        return
+    yaml.safe_load(found.text)
+    lines = (found.text, *found.lost, *found.notices, *found.secrets.values())
+    assert all("hunter2" not in line and "\x1b" not in line for line in lines)
+    assert all("\n" not in line for line in (*found.lost, *found.notices))
+
+
+def extended() -> Iterator[Any]:
+    for (form, name), value in READ.items():
+        for trail in places(value):
+            if isinstance(at(value, trail), dict):
+                yield pytest.param(form, name, trail, id=f"{name}:{'.'.join(map(str, trail))}")
+
+
+# Mappings that belong to another tool's work, and are reported or skipped as a whole.
+WHOLE = {"ratelimit", "platform", "workflow_dispatch"}
+
+
+@pytest.mark.parametrize(("form", "name", "trail"), list(extended()))
+def test_no_key_is_lost_in_silence(form: str, name: str, trail: tuple[Any, ...]) -> None:
+    """A key that the import does not know is named, wherever it stands; one that names an image is converted."""
+    value = copy.deepcopy(READ[form, name])
+    at(value, trail)["zzz.example/unknown"] = "1"
+    found = import_files([("x", json.dumps(value).encode())], None, OPTIONS)
+    named = [line for line in (*found.lost, *found.notices, found.text) if "zzz.example/unknown" in line]
+    assert bool(named) != bool(WHOLE & set(trail)), found.lost
