@@ -161,6 +161,7 @@ CHECKED = {
     "image-syncer-auth.yaml": (),
     "hub-mirror-workflow.yml": (),
     "imageset-config.yaml": TO,
+    "hauler-manifest.yaml": TO,
     "oc-mirror-mapping.txt": (),
 }
 

@@ -23,6 +23,7 @@ SAMPLES = {
     "dregsy": ("dregsy.yaml",),
     "hub-mirror-action": ("hub-mirror-workflow.yml",),
     "oc-mirror": ("imageset-config.yaml",),
+    "hauler": ("hauler-manifest.yaml",),
     "mapping": ("oc-mirror-mapping.txt",),
 }
 

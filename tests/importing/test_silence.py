@@ -25,9 +25,10 @@ SAMPLES = {
     "dregsy": ("dregsy.yaml",),
     "hub-mirror-action": ("hub-mirror-workflow.yml",),
     "oc-mirror": ("imageset-config.yaml",),
+    "hauler": ("hauler-manifest.yaml",),
 }
 READ = {
-    (form, name): yaml.load((DATA / name).read_text(), yaml.BaseLoader)
+    (form, name): next(yaml.load_all((DATA / name).read_text(), yaml.BaseLoader))
     for form, names in SAMPLES.items()
     for name in names
 }

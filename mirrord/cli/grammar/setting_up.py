@@ -62,8 +62,8 @@ _IMPORT = command(
     """Write a configuration from that of another mirroring tool. Ask no host, and never overwrite a file.
 
 FILE is a regsync.yaml, the images or the logins of image-syncer, the YAML of `skopeo sync`, a dregsy.yaml, a workflow
-with hub-mirror-action, an ImageSetConfiguration or a mapping.txt of oc-mirror, or a list of images. The format is
-recognised by the content. Several files become one configuration.
+with hub-mirror-action, an ImageSetConfiguration or a mapping.txt of oc-mirror, a manifest of Hauler, or a list of
+images. The format is recognised by the content. Several files become one configuration.
 
   $ mirrord import regsync.yaml --out conf.d/regsync.yaml
   $ mirrord import --to registry.example.com/mirror --scoped sync.yaml
@@ -86,11 +86,21 @@ known or an option is missing, 78 when a file cannot be read as YAML.
     click.Option(
         ["--from", "form"],
         type=click.Choice(
-            ["regsync", "image-syncer", "skopeo", "dregsy", "hub-mirror-action", "oc-mirror", "mapping", "list"]
+            [
+                "regsync",
+                "image-syncer",
+                "skopeo",
+                "dregsy",
+                "hub-mirror-action",
+                "oc-mirror",
+                "hauler",
+                "mapping",
+                "list",
+            ]
         ),
         metavar="FORMAT",
         help="Read the files as this format: regsync, image-syncer, skopeo, dregsy, hub-mirror-action, oc-mirror,"
-        " mapping or list. Default: recognised by the content.",
+        " hauler, mapping or list. Default: recognised by the content.",
     ),
     click.Option(
         ["--out", "-o"],
@@ -98,7 +108,9 @@ known or an option is missing, 78 when a file cannot be read as YAML.
         metavar="FILE",
         help="Write the configuration to this file, which must not exist. Default: standard output.",
     ),
-    value("--to", "HOST/PATH", "Copy to this place; for skopeo, oc-mirror and lists, whose files do not say it."),
+    value(
+        "--to", "HOST/PATH", "Copy to this place; for skopeo, oc-mirror, hauler and lists, whose files do not say it."
+    ),
     flag("--scoped", "With skopeo: keep host and path in the names at the target, as `skopeo sync --scoped` does."),
     JSON,
 )
