@@ -8,7 +8,7 @@ from typing import Final
 
 from mirrord.config.foreign import ForeignText, Node, decode, parse_foreign
 from mirrord.errors import ConfigError, UsageError
-from mirrord.importing import dregsy, hauler, hub_mirror, image_syncer, lists, oc_mirror, regsync, skopeo
+from mirrord.importing import charts_syncer, dregsy, hauler, hub_mirror, image_syncer, lists, oc_mirror, regsync, skopeo
 from mirrord.importing.draft import Draft
 from mirrord.importing.section import Section
 from mirrord.importing.values import Options
@@ -40,6 +40,7 @@ DOCUMENTS: Final[Mapping[str, DocumentFormat]] = {
     "hub-mirror-action": DocumentFormat(hub_mirror.fits, hub_mirror.read),
     "oc-mirror": DocumentFormat(oc_mirror.fits, oc_mirror.read),
     "hauler": DocumentFormat(hauler.fits, hauler.read),
+    "charts-syncer": DocumentFormat(charts_syncer.fits, charts_syncer.read),
 }
 LINES: Final[Mapping[str, LineFormat]] = {
     "mapping": LineFormat(lists.fits_mapping, lists.read_pairs),

@@ -162,6 +162,7 @@ CHECKED = {
     "hub-mirror-workflow.yml": (),
     "imageset-config.yaml": TO,
     "hauler-manifest.yaml": TO,
+    "charts-syncer.yaml": (),
     "oc-mirror-mapping.txt": (),
 }
 

@@ -24,6 +24,7 @@ SAMPLES = {
     "hub-mirror-action": ("hub-mirror-workflow.yml",),
     "oc-mirror": ("imageset-config.yaml",),
     "hauler": ("hauler-manifest.yaml",),
+    "charts-syncer": ("charts-syncer.yaml",),
     "mapping": ("oc-mirror-mapping.txt",),
 }
 

@@ -26,6 +26,7 @@ SAMPLES = {
     "hub-mirror-action": ("hub-mirror-workflow.yml",),
     "oc-mirror": ("imageset-config.yaml",),
     "hauler": ("hauler-manifest.yaml",),
+    "charts-syncer": ("charts-syncer.yaml",),
 }
 READ = {
     (form, name): next(yaml.load_all((DATA / name).read_text(), yaml.BaseLoader))
@@ -89,7 +90,7 @@ def extended() -> Iterator[Any]:
 
 
 # Mappings that belong to another tool's work, and are reported or skipped as a whole.
-WHOLE = {"ratelimit", "platform", "workflow_dispatch"}
+WHOLE = {"containers", "ratelimit", "platform", "workflow_dispatch"}
 
 
 @pytest.mark.parametrize(("form", "name", "trail"), list(extended()))

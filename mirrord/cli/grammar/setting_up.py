@@ -62,8 +62,8 @@ _IMPORT = command(
     """Write a configuration from that of another mirroring tool. Ask no host, and never overwrite a file.
 
 FILE is a regsync.yaml, the images or the logins of image-syncer, the YAML of `skopeo sync`, a dregsy.yaml, a workflow
-with hub-mirror-action, an ImageSetConfiguration or a mapping.txt of oc-mirror, a manifest of Hauler, or a list of
-images. The format is recognised by the content. Several files become one configuration.
+with hub-mirror-action, an ImageSetConfiguration or a mapping.txt of oc-mirror, a manifest of Hauler, the file of
+charts-syncer, or a list of images. The format is recognised by the content. Several files become one configuration.
 
   $ mirrord import regsync.yaml --out conf.d/regsync.yaml
   $ mirrord import --to registry.example.com/mirror --scoped sync.yaml
@@ -94,13 +94,14 @@ known or an option is missing, 78 when a file cannot be read as YAML.
                 "hub-mirror-action",
                 "oc-mirror",
                 "hauler",
+                "charts-syncer",
                 "mapping",
                 "list",
             ]
         ),
         metavar="FORMAT",
         help="Read the files as this format: regsync, image-syncer, skopeo, dregsy, hub-mirror-action, oc-mirror,"
-        " hauler, mapping or list. Default: recognised by the content.",
+        " hauler, charts-syncer, mapping or list. Default: recognised by the content.",
     ),
     click.Option(
         ["--out", "-o"],
