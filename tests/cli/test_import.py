@@ -143,6 +143,21 @@ def test_equal_names_of_images_are_found(desk: Desk, typed: Typed) -> None:
     assert "as: r.example/b/app" in said.out
 
 
+def test_a_list_is_read_where_it_is(desk: Desk, typed: Typed) -> None:
+    """A list becomes a mirror that reads the file; a line that is no image is reported."""
+    name = put(desk, "docker.io/library/nginx:1.28\nA/B\nquay.io/a/b\n", "images.txt")
+    said = typed("import", name, "--to", "t.example/m")
+    assert said.status == 2
+    assert f"from: {{list: {desk.folder / name}}}" in said.out
+    assert "{kind: image, to: t.example/m}" in said.out
+    assert "not converted: images.txt:2: " in said.err
+    name = put(desk, "docker.io/library/nginx:1\\.2[78].*\n", "images.txt")
+    said = typed("import", name)
+    assert said.status == 0
+    assert f"from: {{list: {desk.folder / name}, form: patterns}}" in said.out
+    assert "to: [local]" in said.out
+
+
 def test_the_formats_of_the_option_are_those_that_there_are() -> None:
     """`--from` takes every format, and no other word."""
     (option,) = (one for one in COMMANDS["import"].params if one.name == "form")
@@ -156,8 +171,7 @@ CHECKED = {
     "image-syncer-images.json": (),
     "skopeo-sync.yaml": (*TO, "--scoped"),
     "dregsy.yaml": (),
-    "mirror.txt": TO,
-    "required-images-weekly.txt": (),
+    "required-images.txt": TO,
     "image-syncer-auth.yaml": (),
     "hub-mirror-workflow.yml": (),
     "imageset-config.yaml": TO,
