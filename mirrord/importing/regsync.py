@@ -149,7 +149,7 @@ def _images(step: Section, places: Sequence[str], rule: TagFilter, own: Keys, dr
     if source is None or target is None:
         return
     if step.text("type") == "image":
-        rule = single(source, target.tag)
+        rule = single(source, target.tag or "latest")  # regsync takes no tag for latest, as docker does
     elif source.tag or source.digest or target.tag:
         step.tell("source", "regsync ignores the tag of a repository, and so does the import")
     bare = [Reference(one.domain, one.path) for one in (source, target)]

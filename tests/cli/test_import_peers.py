@@ -104,7 +104,7 @@ async def test_regsync_copies_the_same_tags(desk: Desk, stage: Stage) -> None:
         for name, tags in REGSYNC.items()
     ]
     steps += [
-        f"  - {{source: '{stage.source.host}/team/app:1.0', target: {stage.theirs.host}/one/same, type: image}}",
+        f"  - {{source: '{stage.source.host}/team/app:1.0', target: {stage.theirs.host}/one/latest, type: image}}",
         f"  - {{source: '{stage.source.host}/team/app:1.0', target: '{stage.theirs.host}/one/other:lts', type: image}}",
         (
             f"  - {{source: '{stage.source.host}/team/app@{two.digest}', target: '{stage.theirs.host}/one/fixed:f', "
@@ -119,7 +119,7 @@ async def test_regsync_copies_the_same_tags(desk: Desk, stage: Stage) -> None:
     assert ran.status == 0, ran
     await imported(desk, file, stage)
     theirs, ours = await content(stage.theirs), await content(stage.ours)
-    assert {name.partition("/")[2] for name in theirs} == {*REGSYNC, "same", "other", "fixed"}
+    assert {name.partition("/")[2] for name in theirs} == {*REGSYNC, "latest", "other", "fixed"}
     more = {name: {*tags} - {*theirs[name]} for name, tags in ours.items() if {*tags} - {*theirs[name]}}
     assert more == {key: {"1.26-windowsservercore"} for key in ("to/near", "to/exact")}  # for regsync before 1.26.0
     for name in more:
