@@ -48,12 +48,17 @@ def list_folder(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     if len(files) > MAX_FILES:
         raise ConfigError(f"{folder}: holds {len(files)} *.yaml files, more than {MAX_FILES}; join some of them")
     # `mirrord init` writes a schema for editors beside its file.
-    others = [name for name in names if name not in set(files) and not name.startswith("..")]
+    others = [name for name in names if name not in set(files) and not name.startswith("..") and not _is_list(name)]
     others = [name for name in others if not name.endswith(".schema.json")]
     notices = [_skipped(folder, name) for name in others[:_MAX_NOTICES]]
     if len(others) > _MAX_NOTICES:
         notices.append(f"{folder}: {len(others) - _MAX_NOTICES} more files skipped")
     return tuple(folder / name for name in files), tuple(notices)
+
+
+def _is_list(name: str) -> bool:
+    """Whether a file may be a list of images, which is read by the mirror that names it."""
+    return name.endswith(".txt") and not name.endswith((".yaml.txt", ".yml.txt"))
 
 
 def _skipped(folder: Path, name: str) -> str:

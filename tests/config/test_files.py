@@ -44,10 +44,18 @@ def test_links_to_regular_files_are_files(load: Load, folder: Path, tmp_path: Pa
     assert read.notices == ()
 
 
+def test_lists_of_images_are_no_strangers(load: Load, folder: Path) -> None:
+    """A list of images beside the configuration is no notice; a configuration with the wrong ending is."""
+    (folder / "images.txt").touch()
+    assert load(GOOD).notices == ()
+    (folder / "more.yaml.txt").touch()
+    assert len(load(GOOD).notices) == 1
+
+
 def test_many_other_files_do_not_flood_the_notices(load: Load, folder: Path) -> None:
     """Ten thousand strangers in the folder cost a bounded number of notices."""
     for number in range(300):
-        (folder / f"{number}.txt").touch()
+        (folder / f"{number}.conf").touch()
     assert len(load(GOOD).notices) == 21
 
 
