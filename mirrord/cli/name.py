@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mirrord.errors import ConfigError, MirrordError, MissingError, UsageError
 from mirrord.names.naming import Naming, below, registry_prefix
 from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import LOCAL, Mirror, Target
-from mirrord.syncers.image.names import Images, Source, image_name, is_many, naming_at, spec_of, target_place
+from mirrord.syncers.image.names import Images, Source, image_name, naming_at, spec_of, target_place
 from mirrord.syncers.image.plan.many import chosen, derived
 from mirrord.syncers.image.upstream.many import of_file
 from mirrord.wire.oci.reference import Reference
@@ -42,8 +43,11 @@ def name(reference: str, *, at: str | None, config: Path | None, json: bool) -> 
     read = configuration(config, load_syncers())
     targets = _targets(read, at)
     given = Reference.parse(reference)
-    meaning = _meaning(given, read)
-    writers = [mirror for mirror in _single(meaning.source or given, read) if _copies(mirror, meaning, read)]
+    mirrors = [*_named(read)]
+    meaning = _meaning(given, [*mirrors, *_matched(given, read)], read)
+    for one in {one.name: one for one in (given, meaning.source) if one}.values():
+        mirrors += _matched(one, read)
+    writers = [mirror for mirror in mirrors if _copies(mirror, meaning, read)]
     rows = [row for target in targets for row in _rows(target, meaning, writers, given, read)]
     if json:
         named = [{"target": target, "name": place, "mirror": mirror or None} for target, place, mirror in rows]
@@ -68,21 +72,25 @@ def _targets(read: Configuration, at: str | None) -> Sequence[Target]:
     return [images[at]]
 
 
-def _single(wanted: Reference, read: Configuration) -> Iterator[Mirror]:
-    """Yield the mirrors of one repository, and of each mirror of many the part that may copy `wanted`."""
+def _named(read: Configuration) -> Iterator[Mirror]:
+    """Yield the mirrors of one image or repository, and the part of each line of the lists."""
     for mirror in read.mirrors:
-        if mirror.kind != _IMAGE:
+        source = spec_of(mirror).source if mirror.kind == _IMAGE else None
+        if source is None or source.registry:
             continue
-        source = spec_of(mirror).source
         try:
-            if not is_many(mirror):
-                yield mirror
-            elif source.listing:
-                yield from (part.mirror for part in of_file(mirror).parts)
-            elif source.registry == wanted.domain:
-                yield from (derived(mirror, one).mirror for one, _ in chosen(mirror, [wanted.path]))
+            yield from (part.mirror for part in of_file(mirror).parts) if source.listing else (mirror,)
         except MirrordError as error:
             note(f"notice: {error}")
+
+
+def _matched(wanted: Reference, read: Configuration) -> Iterator[Mirror]:
+    """Yield the part of each mirror of a registry that would copy a repository."""
+    for mirror in read.mirrors:
+        if mirror.kind == _IMAGE and spec_of(mirror).source.registry == wanted.domain:
+            for source, _ in chosen(mirror, [wanted.path]):
+                with suppress(MirrordError):  # one of its repositories; it cannot have a name at some target
+                    yield derived(mirror, source).mirror
 
 
 def _copied(mirror: Mirror, read: Configuration) -> Reference | None:
@@ -98,9 +106,9 @@ def _copies(mirror: Mirror, meaning: _Meaning, read: Configuration) -> bool:
     return source is not None and source.name == meaning.source.name
 
 
-def _meaning(given: Reference, read: Configuration) -> _Meaning:
+def _meaning(given: Reference, mirrors: Sequence[Mirror], read: Configuration) -> _Meaning:
     """Find out what was meant: what the mirrors write comes first, then our own hosts, then the namings."""
-    for mirror in _single(given, read):
+    for mirror in mirrors:
         for target in mirror.targets:
             if _place(mirror, target, read) == given.name:
                 source = _copied(mirror, read)

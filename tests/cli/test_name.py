@@ -19,7 +19,7 @@ CONFIGURATION = f"""
 settings: {{url: "https://mirror.corp.example"}}
 hosts: {{{ECR}: {{auth: {{username: x, password: {{env: NOWHERE}}}}}}}}
 names:
-  aliases: {{k8s.gcr.io: registry.k8s.io}}
+  aliases: {{k8s.gcr.io: registry.k8s.io, old.example: new.example}}
   hosts: {{docker.m.example: docker.io, m.example: "*"}}
   naming: path
 targets:
@@ -36,6 +36,7 @@ mirrors:
   - {{name: own, kind: image, from: {{repository: ghcr.io/a/b}}, as: team/own, to: [hub]}}
   - {{name: listed, kind: image, from: {{list: images.txt}}, to: [braces]}}
   - {{name: many, kind: image, from: {{registry: many.example, repositories: ["team/*"]}}, to: [braces]}}
+  - {{name: old, kind: image, from: {{registry: old.example, repositories: ["*"]}}, to: [harbor]}}
 """
 Typed = Callable[..., tuple[int, str, str]]
 
@@ -98,6 +99,15 @@ def test_mirrors_of_many_repositories(typed: Typed) -> None:
     assert named(typed, "quay.io/calico/node")["braces"] == [(LISTED, "listed")]
     assert named(typed, "many.example/team/a")["braces"] == [("reg.example/many/x-many.example/team/a", "many")]
     assert "braces" not in named(typed, "many.example/other/a")
+    assert named(typed, "old.example/a", "--at", "harbor") == {"harbor": [(f"{HARBOR}/new.example/a", "old")]}
+
+
+def test_a_list_that_cannot_be_read_is_named_once(typed: Typed, tmp_path: Path) -> None:
+    """The other mirrors answer."""
+    (tmp_path / "images.txt").unlink()
+    code, out, err = typed("quay.io/calico/node", "--at", "harbor")
+    assert (code, out.splitlines()[-1].split()[-1]) == (0, "-")
+    assert (err.count("\n"), err.count("images.txt")) == (1, 1)
 
 
 @pytest.mark.parametrize(

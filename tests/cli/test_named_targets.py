@@ -52,18 +52,22 @@ async def test_images_are_called_after_their_source(tmp_path: Path) -> None:
 
 
 async def test_a_publish_has_the_name_of_what_the_mirror_copies(tmp_path: Path) -> None:
-    """A build that is published to a mirror gets the name of the mirror's source, wherever the build comes from."""
+    """A published build is called after the mirror's source, wherever it comes from, or after a mirror of layouts."""
     require("docker-registry", "skopeo")
     desk = Desk(tmp_path)
+    (tmp_path / "builds").mkdir()
     async with DockerRegistry() as source, DockerRegistry() as target:
         await push(build_image(["linux/amd64"], layers=1, seed="built"), source.url, "ci/build", ["b1"])
-        text = (QUAY + MIRRORS).format(source=source.host, target=target.host, naming="", own="flat")
-        desk.configure(text)
-        build = f"{source.host}/ci/build:b1"
-        said = await desk.run("publish", "app", "--image", build, "--branch", "main", "--commit", "0123abc")
-        assert said.status == 0, said.err + said.out
-        assert await tags(target, "seed/quay.io__team__app") == ["main", "main-0123abc"]
-        assert await tags(target, "whole/app") == ["main", "main-0123abc"]
+        text = (QUAY + MIRRORS).format(source=source.host, target=target.host, naming=", naming: path", own="flat")
+        desk.configure(
+            f"{text}  - {{name: built, kind: image, from: {{layouts: {tmp_path}/builds}}, to: [one, two]}}\n"
+        )
+        for mirror in ("app", "built"):
+            build = ("--image", f"{source.host}/ci/build:b1", "--branch", "main", "--commit", "0123abc")
+            said = await desk.run("publish", mirror, *build)
+            assert said.status == 0, said.err + said.out
+        for repository in ("seed/quay.io__team__app", "whole/quay.io/team/app", "seed/built", "whole/built"):
+            assert await tags(target, repository) == ["main", "main-0123abc"]
 
 
 async def test_another_naming_is_another_place(tmp_path: Path) -> None:
