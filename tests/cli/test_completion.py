@@ -38,6 +38,9 @@ WORDS = [
     ("publish craned --b", {"--branch"}),
     ("restore crane-", {"crane-agent"}),
     ("completion ", {"bash", "zsh", "fish"}),
+    ("list f", {"fmt"}),
+    ("list check --ex", {"--exists"}),
+    ("list mirrored crane-", {"crane-agent"}),
 ]
 HERE = Path(sys.executable).parent
 
