@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from mirrord.cli.console import note, say, say_json, size
 from mirrord.cli.progress import shown
 from mirrord.config.load import Configuration
+from mirrord.daemon.lock import exists
 from mirrord.daemon.loop import run
 from mirrord.daemon.runtime import open_http
 from mirrord.errors import MirrordError, MissingError, about
@@ -147,6 +148,6 @@ async def _read(file: Page, address: Address, forge: Forge, git: Git, http: Http
 
 async def _local(file: Page, cache: Path, git: Git, _: Http) -> bytes:
     """Read beside a daemon that may be running: nothing here changes the repository."""
-    if not await asyncio.to_thread((cache / MARK).is_file):
+    if not await asyncio.to_thread(exists, cache / MARK):
         raise MissingError(f"no run has written to local yet: {cache} is not there or not served")
     return await stored_file(History(git, cache), file.full, LARGEST)
