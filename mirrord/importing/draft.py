@@ -34,8 +34,9 @@ class Draft:
     options: Options = field(default_factory=Options)
     report: Report = field(default_factory=Report)
     hosts: dict[str, HostDraft] = field(default_factory=dict)
-    copies: list[ImageCopy] = field(default_factory=list)
+    copies: dict[str, ImageCopy] = field(default_factory=dict)  # by repository at the target
     others: list[OtherMirror] = field(default_factory=list)
+    _signatures: bool = False  # whether a rule was seen that takes their tags, too
 
     def host(self, name: str, origin: ConfigOrigin, keys: Keys) -> None:
         """Add keys of a host; one that has another value already is reported."""
@@ -64,16 +65,15 @@ class Draft:
         if copy.source.name == copy.target.name:
             self.report.lose(copy.origin, copy.key, "copies a repository to itself")
             return
-        if copy.rule.takes_signatures and not any(known.rule.takes_signatures for known in self.copies):
+        if not self._signatures and copy.rule.takes_signatures:
             what = (
                 "and others also took tags of signatures (sha256-…); mirrord copies them only where sha256-* is added"
             )
             self.report.tell(copy.origin, copy.key, what)
-        for number, known in enumerate(self.copies):
-            if known.target.name == copy.target.name:
-                self._join(number, known, copy)
-                return
-        self.copies.append(copy)
+            self._signatures = True
+        known = self.copies.setdefault(copy.target.name, copy)
+        if known is not copy:
+            self._join(known, copy)
 
     def many(self, mirror: OtherMirror) -> None:
         """Add a mirror of many images; a second one that writes below the same place is reported."""
@@ -85,7 +85,7 @@ class Draft:
             what = f"writes to the same place as {first.origin}; import it with a --to of its own, or join the two"
             self.report.lose(mirror.origin, mirror.name, what)
 
-    def _join(self, number: int, known: ImageCopy, copy: ImageCopy) -> None:
+    def _join(self, known: ImageCopy, copy: ImageCopy) -> None:
         rule = known.rule.united(copy.rule) if known.source == copy.source else None
         if rule is None:
             what = f"{copy.target.name} {_ONE_WRITER} ({known.origin}); give one of them another name at the target"
@@ -94,7 +94,7 @@ class Draft:
         if known.timing != copy.timing:
             what = f"has another schedule than {known.origin}, which is used for both"
             self.report.lose(copy.origin, copy.key, what)
-        self.copies[number] = replace(known, rule=rule)
+        self.copies[copy.target.name] = replace(known, rule=rule, also=(*known.also, copy.origin))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def arrange(draft: Draft) -> Arranged:
     """Give everything its name, and make one mirror of copies of one repository to several places."""
     arranged = Arranged()
     names: set[str] = set()
-    for group, shared in _groups(draft.copies):
+    for group, shared in _groups(list(draft.copies.values())):
         first = group[0]
         targets = [_target(arranged, copy, shared) for copy in group]
         keys: dict[str, object] = {
@@ -128,7 +128,9 @@ def arrange(draft: Draft) -> Arranged:
             "as": shared,
             **first.timing,
         }
-        arranged.mirrors.append(MirrorDraft(tuple(copy.origin for copy in group), keys))
+        arranged.mirrors.append(
+            MirrorDraft(tuple(origin for copy in group for origin in (copy.origin, *copy.also)), keys)
+        )
     for other in draft.others:
         named = [_add(arranged, name, other.origin, keys) for name, keys in other.targets.items()]
         keys = {"name": _unique(_slug(other.name), names), **other.keys, "to": named or ["local"]}

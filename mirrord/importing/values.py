@@ -89,6 +89,7 @@ class ImageCopy:
     target: Reference  # likewise
     rule: TagFilter
     timing: Keys = field(default_factory=dict)  # `every`, `cron`, `timezone`
+    also: tuple[ConfigOrigin, ...] = ()  # where else the file says so
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./@-]*(?::[A-Za-z0-9_./@-]+)*")
 _DURATION = re.compile(r"(?:[0-9]+[smhd])+")
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 _PAGE = "docs/how-to/move-from-{}.md"
+_PLACES = 4  # of a mirror, in its comment
 _PAGES = {"mapping": "oc-mirror", "list": "lists"}
 
 
@@ -56,7 +57,9 @@ def _body(draft: Draft, arranged: Arranged) -> Iterator[str]:
     if arranged.mirrors:
         yield "\nmirrors:"
     for mirror in arranged.mirrors:
-        yield "  " + _comment(", ".join(dict.fromkeys(map(str, mirror.origins))))
+        places = list(dict.fromkeys(map(str, mirror.origins)))
+        more = f" and {len(places) - _PLACES} more" if len(places) > _PLACES else ""
+        yield "  " + _comment(", ".join(places[:_PLACES]) + more)
         for number, (key, value) in enumerate(mirror.keys.items()):
             yield f"  {'  ' if number else '- '}{key}: {_flow(value)}"
 

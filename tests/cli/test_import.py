@@ -143,6 +143,30 @@ def test_equal_names_of_images_are_found(desk: Desk, typed: Typed) -> None:
     assert "as: r.example/b/app" in said.out
 
 
+def test_steps_for_one_repository_become_one_mirror(desk: Desk, typed: Typed) -> None:
+    """Tags that are listed step by step are joined, and the comment names the lines; another source is reported."""
+    step = "  - {{source: 'quay.io/a/b:v{0}', target: 't.example/a/b:v{0}', type: image}}\n"
+    text = "sync:\n" + "".join(step.format(number) for number in range(6))
+    said = typed("import", put(desk, text))
+    assert said.status == 0
+    assert "tags: [v0, v1, v2, v3, v4, v5]" in said.out
+    assert said.out.count("- name:") == 1
+    lines = ", ".join(f"regsync.yaml:{line}" for line in range(2, 6))
+    assert f"  # {lines} and 2 more\n" in said.out
+    said = typed("import", put(desk, text + "  - {source: ghcr.io/x/y, target: t.example/a/b, type: repository}\n"))
+    assert said.status == 2
+    assert "regsync.yaml:8: sync[6]: t.example/a/b is written by another part already" in said.err
+
+
+def test_ten_thousand_steps(desk: Desk, typed: Typed) -> None:
+    """Ten thousand steps become ten thousand mirrors, each under a name of its own."""
+    step = "  - {{source: 'quay.io/a/b{0}:v1', target: 't.example/a-b/{0}:v1', type: image}}\n"
+    said = typed("import", put(desk, "sync:\n" + "".join(map(step.format, range(10_000)))))
+    names = [line for line in said.out.splitlines() if line.startswith("  - name: ")]
+    assert said.status == 0
+    assert len(names) == len(set(names)) == 10_000
+
+
 def test_a_list_is_read_where_it_is(desk: Desk, typed: Typed) -> None:
     """A list becomes a mirror that reads the file; a line that is no image is reported."""
     name = put(desk, "docker.io/library/nginx:1.28\nA/B\nquay.io/a/b\n", "images.txt")
