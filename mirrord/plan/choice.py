@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from mirrord.model.plan import TagVerdict
 from mirrord.patterns import compiled
-from mirrord.plan.select import is_glob, matches, select, unmatched
+from mirrord.plan.select import REFERRER, SIGNATURE, is_glob, matches, unmatched
 from mirrord.plan.semver import Constraint
 from mirrord.plan.tags import COMMIT, Order, TagVersion, read_tag
 
@@ -23,8 +23,6 @@ Dates = Mapping[str, datetime | None]
 """Tag → when its image was made; None if that is unknown. Of absent tags it was not asked for yet."""
 
 _DEPTHS: Final = {"": 0, "major": 1, "minor": 2}
-_REFERRER: Final = "sha256-"  # tags of signatures and attestations (distribution-spec, Referrers Tag Schema)
-_SIGNATURE: Final = "it belongs to an image, such as a signature"
 _GLUED: Final = re.compile(r"(-[A-Za-z]+)(?=[0-9])")
 _ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
 _WORDS: Final = re.compile("[A-Za-z]+")
@@ -42,6 +40,7 @@ class Choice:
         versions: a range as helm reads it, or "".
         newest: only this many tags of each group, or None for all. Variants (`-alpine`) are different groups.
         of: makes a group of each `minor` or `major` version, or "" for none.
+        groups: only the newest so many of these groups, of each variant, or None for all; for list files.
         by: what is newest: the highest `version`, or the last `date`.
         prereleases: whether pre-releases and commits are wanted that neither `match` nor `versions` names.
         exclude: like `match`, but none may match.
@@ -58,6 +57,7 @@ class Choice:
     exclude: tuple[str, ...] = ()
     min_age: float = 0.0
     max_age: float | None = None
+    groups: int | None = None
 
 
 def as_expression(pattern: str) -> str | None:
@@ -81,19 +81,6 @@ def choose(tags: Iterable[str], choice: Choice, dates: Dates, now: datetime) -> 
         UsageError: a pattern or the range of `choice` is invalid.
     """
     return Choosing(tags, choice).verdicts(dates, now)
-
-
-def listed_verdicts(tags: Iterable[str], patterns: Sequence[str]) -> Sequence[TagVerdict]:
-    """Say of each tag whether a list of literals and globs selects it (`plan.select`), the literals first."""
-    literals = [pattern for pattern in patterns if not is_glob(pattern)]
-    found = {tag: TagVerdict(tag, chosen=True, why="chosen: named in tags") for tag in literals}
-    for tag in tags:
-        if tag not in found:
-            glob = next((pattern for pattern in patterns if select((tag,), (pattern,))), "")
-            signature = tag.startswith(_REFERRER) and _SIGNATURE
-            why = f"chosen: matches {glob}" if glob else f"left out: {signature or 'no pattern of tags matches it'}"
-            found[tag] = TagVerdict(tag, bool(glob), why)
-    return list(found.values())
 
 
 _Group = tuple[str, tuple[int, ...]]
@@ -155,6 +142,11 @@ class Choosing:
                 out[tag] = why
             else:
                 left.append(one)
+        if choice.groups is not None:
+            last = _last_groups(left, choice.groups)
+            old = f"not of the newest {choice.groups} {choice.of} versions"
+            out |= dict.fromkeys((one.tag.text for one in left if one.group not in last), old)
+            left = [one for one in left if one.group in last]
         of: dict[str, str] = {}
         if choice.newest is not None:
             for key, group in _grouped(left).items():
@@ -192,8 +184,8 @@ class Choosing:
         """Decide about a tag by its name."""
         choice = self._choice
         matching = [pattern for pattern, match in self._match if match(text)]
-        if text.startswith(_REFERRER) and not any(one.lstrip("/^").startswith(_REFERRER) for one in matching):
-            self._out[text] = _SIGNATURE
+        if text.startswith(REFERRER) and not any(one.lstrip("/^").startswith(REFERRER) for one in matching):
+            self._out[text] = SIGNATURE
         elif choice.match and not matching:
             self._out[text] = "no pattern of match matches it"
         elif excluding := next((pattern for pattern, match in self._exclude if match(text)), ""):
@@ -270,6 +262,14 @@ def _grouped(candidates: Iterable[_Candidate]) -> Mapping[_Group, list[_Candidat
     for one in candidates:
         groups[one.group].append(one)
     return groups
+
+
+def _last_groups(candidates: Iterable[_Candidate], count: int) -> frozenset[_Group]:
+    """Return the highest `count` groups of each variant."""
+    variants: dict[str, set[_Group]] = defaultdict(set)
+    for one in candidates:
+        variants[one.group[0]].add(one.group)
+    return frozenset(group for groups in variants.values() for group in sorted(groups)[-count:])
 
 
 def _named(group: _Group) -> str:

@@ -6,9 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import translate
 from functools import lru_cache
+from typing import Final
+
+from mirrord.model.plan import TagVerdict
 
 _GLOB = frozenset("*?[")
-_REFERRER = "sha256-"  # referrers fallback and cosign tags: they belong to a subject and are not versions
+REFERRER: Final = "sha256-"
+"""Begins tags of signatures and attestations (distribution-spec, Referrers Tag Schema)."""
+SIGNATURE: Final = "it belongs to an image, such as a signature"
 
 _EXAMPLES = 3  # tags in a sentence about a glob that matches none
 
@@ -32,7 +37,7 @@ def unmatched(offered: Sequence[str], patterns: Sequence[str]) -> Iterator[str]:
     """Yield a sentence for each glob that selects none of the offered tags."""
     for pattern in filter(is_glob, patterns):
         if not select(offered, (pattern,)):
-            named = [tag for tag in offered if not tag.startswith(_REFERRER)][:_EXAMPLES]
+            named = [tag for tag in offered if not tag.startswith(REFERRER)][:_EXAMPLES]
             such = f", such as {', '.join(named)}" if named else ""
             yield f"no tag matches {pattern}; {len(offered)} tags seen{such}"
 
@@ -44,7 +49,20 @@ def select(offered: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
     they belong to an image and are not versions of it (distribution-spec, Referrers Tag Schema).
     """
     globs = [pattern for pattern in patterns if is_glob(pattern)]
-    for_referrers = [pattern for pattern in globs if pattern.startswith(_REFERRER)]
+    for_referrers = [pattern for pattern in globs if pattern.startswith(REFERRER)]
     return tuple(
-        dict.fromkeys(name for name in offered if matches(name, for_referrers if name.startswith(_REFERRER) else globs))
+        dict.fromkeys(name for name in offered if matches(name, for_referrers if name.startswith(REFERRER) else globs))
     )
+
+
+def listed_verdicts(tags: Iterable[str], patterns: Sequence[str]) -> Sequence[TagVerdict]:
+    """Say of each tag whether a list of literals and globs selects it, the literals first."""
+    literals = [pattern for pattern in patterns if not is_glob(pattern)]
+    found = {tag: TagVerdict(tag, chosen=True, why="chosen: named in tags") for tag in literals}
+    for tag in tags:
+        if tag not in found:
+            glob = next((pattern for pattern in patterns if select((tag,), (pattern,))), "")
+            signature = tag.startswith(REFERRER) and SIGNATURE
+            why = f"chosen: matches {glob}" if glob else f"left out: {signature or 'no pattern of tags matches it'}"
+            found[tag] = TagVerdict(tag, bool(glob), why)
+    return list(found.values())

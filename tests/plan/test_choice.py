@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from mirrord.errors import UsageError
-from mirrord.plan.choice import Choice, Choosing, choose, listed_verdicts
+from mirrord.plan.choice import Choice, Choosing, choose
+from mirrord.plan.select import listed_verdicts
 from mirrord.plan.tags import read_tag
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)

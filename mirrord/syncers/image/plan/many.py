@@ -16,9 +16,7 @@ from mirrord.errors import MirrordError
 from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.origin import ConfigOrigin
 from mirrord.model.plan import Plan, Step, TagVerdict
-from mirrord.names.lists import ListEntry
 from mirrord.names.naming import BUILT_IN
-from mirrord.plan.choice import Choice
 from mirrord.plan.select import is_glob, matches
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.names import Images, Source, places, spec_of
@@ -100,38 +98,6 @@ def chosen(mirror: Mirror, listed: Iterable[str]) -> Iterator[tuple[Source, Conf
     paths = [pattern for pattern in source.repositories or () if not is_glob(pattern)]
     for path in dict.fromkeys((*paths, *(path for path in listed if matches(path, globs)))):
         yield Source(repository=f"{source.registry}/{path}", tags=source.tags, choice=source.choice), mirror.origin
-
-
-def listed_in(
-    entries: Iterable[ListEntry], file: str, tags: tuple[str, ...], choice: Choice | None = None
-) -> Iterator[tuple[Source, ConfigOrigin]]:
-    """Yield the sources that a list names, each with its line: one for each repository, and one for each digest.
-
-    Args:
-        entries: of the list.
-        file: its name, for messages.
-        tags: of lines that name none.
-        choice: rules for lines that name none, instead of `tags`.
-    """
-    origins: dict[str, ConfigOrigin] = {}
-    wanted: dict[str, dict[str, None]] = {}
-    ruled: set[str] = set()  # names of lines that the rules are for
-    for entry in entries:
-        reference, origin = entry.reference, ConfigOrigin(file, entry.line)
-        if reference.digest is not None:
-            yield Source(repository=str(reference)), origin
-            continue
-        origins.setdefault(reference.name, origin)
-        if choice and not reference.tag:
-            ruled.add(reference.name)
-        named = (reference.tag,) if reference.tag else () if choice else tags or ("latest",)
-        wanted.setdefault(reference.name, {}).update(dict.fromkeys(named))
-    for name, origin in origins.items():
-        if choice and name in ruled:  # other lines may name a tag of it, too
-            match = (*(choice.match or ("*",)), *wanted[name]) if wanted[name] else choice.match
-            yield Source(repository=name, choice=replace(choice, match=match)), origin
-        else:
-            yield Source(repository=name, tags=tuple(wanted[name])), origin
 
 
 def apart(parts: Iterable[RepositoryPart], others: Iterable[Mirror]) -> tuple[Sequence[RepositoryPart], Sequence[str]]:

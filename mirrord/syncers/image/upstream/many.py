@@ -17,6 +17,7 @@ from mirrord.plan.guards import some, too_much, unless_meant
 from mirrord.plan.select import is_glob, matches
 from mirrord.syncer.values import Mirror, MirrorParts, Services, Target
 from mirrord.syncers.image.names import Source, is_many, list_file, spec_of
+from mirrord.syncers.image.plan.listed import listed_in
 from mirrord.syncers.image.plan.many import (
     LISTED,
     ManySurvey,
@@ -26,7 +27,6 @@ from mirrord.syncers.image.plan.many import (
     by_part,
     chosen,
     derived,
-    listed_in,
     outer,
 )
 from mirrord.syncers.image.plan.steps import ImageSurvey
@@ -125,8 +125,6 @@ def of_file(mirror: Mirror) -> Wanted:
     """
     file, source = list_file(mirror), spec_of(mirror).source
     form = source.form or form_of(file.name)
-    if form in ("patterns", "daily", "weekly"):
-        raise ConfigError(f"{file}: lists of form {form} are not supported yet; write a list of form tags")
     try:
         text = read_file(file, MAX_CHARACTERS)[0].decode()
         found = parse_list(text, str(file), form)
@@ -139,8 +137,9 @@ def of_file(mirror: Mirror) -> Wanted:
     problems = [str(problem) for problem in found.problems]
     if not found.entries:
         raise ConfigError(f"{file}: names no image, so nothing is changed; write one a line", *problems)
-    parts, wrong = _parts(mirror, listed_in(found.entries, str(file), source.tags, source.choice))
-    return Wanted(parts, (*problems, *wrong), [str(one) for one in found.repeated])
+    sources, unclear = listed_in(found.entries, str(file), source)
+    parts, wrong = _parts(mirror, sources)
+    return Wanted(parts, (*problems, *unclear, *wrong), [str(one) for one in found.repeated])
 
 
 def parts_of(mirror: Mirror) -> MirrorParts:

@@ -13,9 +13,8 @@ from mirrord.errors import ContentError, MirrordError, MissingError, TransportEr
 from mirrord.model.digest import Digest
 from mirrord.model.memory import Memory
 from mirrord.model.plan import Item, TagVerdict
-from mirrord.plan.choice import listed_verdicts
 from mirrord.plan.offer import Build, Offer, named, remembered
-from mirrord.plan.select import is_glob, matches, select, unmatched
+from mirrord.plan.select import is_glob, listed_verdicts, matches, select, unmatched
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.names import OneImage, frozen, spec_of
 from mirrord.syncers.image.plan.steps import SourceListing

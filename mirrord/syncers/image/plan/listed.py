@@ -1,0 +1,99 @@
+"""Which tags of which repositories a list of images means. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from mirrord.errors import UsageError
+from mirrord.model.origin import ConfigOrigin
+from mirrord.names.lists import ListEntry, TagRule
+from mirrord.patterns import compiled
+from mirrord.plan.choice import Choice, as_expression
+from mirrord.syncers.image.names import Source
+
+_EVERY = "*"
+
+
+@dataclass(slots=True)
+class _Lines:
+    """All lines about one repository.
+
+    Attributes:
+        origin: its first line.
+        tags: literals and globs.
+        choice: rules; what they match is united, and all else is the same.
+    """
+
+    origin: ConfigOrigin
+    tags: dict[str, None] = field(default_factory=dict)
+    choice: Choice | None = None
+
+    def source(self, repository: str) -> Source:
+        """Return what they mean together."""
+        if self.choice is None:
+            return Source(repository=repository, tags=tuple(self.tags))
+        match = (*(self.choice.match or (_EVERY,)), *self.tags) if self.tags else self.choice.match
+        return Source(repository=repository, choice=replace(self.choice, match=match))
+
+
+def listed_in(
+    entries: Iterable[ListEntry], file: str, own: Source
+) -> tuple[Sequence[tuple[Source, ConfigOrigin]], Sequence[str]]:
+    """Return the sources that a list names with their lines, one for each repository and for each digest, and problems.
+
+    Args:
+        entries: of the list.
+        file: its name, for messages.
+        own: the source of the mirror, whose `tags` or `choice` are for lines that have neither tag nor pattern.
+    """
+    sources: list[tuple[Source, ConfigOrigin]] = []
+    problems: list[str] = []
+    found: dict[str, _Lines] = {}
+    for entry in entries:
+        reference, origin = entry.reference, ConfigOrigin(file, entry.line)
+        if reference.digest is not None:
+            sources.append((Source(repository=str(reference)), origin))
+            continue
+        lines = found.setdefault(reference.name, _Lines(origin))
+        try:
+            _add(lines, entry, own)
+        except UsageError as error:
+            problems.append(f"{origin}: {error}")
+    named = ((name, lines) for name, lines in found.items() if lines.tags or lines.choice)
+    sources += ((lines.source(name), lines.origin) for name, lines in named)
+    return sources, problems
+
+
+def _add(lines: _Lines, entry: ListEntry, own: Source) -> None:
+    """Add what one line means.
+
+    Raises:
+        UsageError: its pattern is invalid, or its rules differ from those of an earlier line.
+    """
+    if entry.reference.tag:
+        lines.tags[entry.reference.tag] = None
+    elif entry.pattern is None and own.tags:
+        lines.tags |= dict.fromkeys(own.tags)
+    elif choice := _choice(entry, own):
+        before = lines.choice or choice
+        if replace(before, match=()) != replace(choice, match=()):
+            raise UsageError(f"{entry.reference.name} has other rules at line {lines.origin.line}; join the two lines")
+        both = dict.fromkeys((*before.match, *choice.match))
+        lines.choice = replace(choice, match=tuple(both) if before.match and choice.match else ())
+    else:
+        lines.tags["latest"] = None
+
+
+def _choice(entry: ListEntry, own: Source) -> Choice | None:
+    """Return the rules for one line: its own pattern, else those of the mirror, else those of the list's form."""
+    if entry.pattern is None and own.choice:
+        return own.choice
+    rule: TagRule | None = entry.rule
+    if rule is None:
+        return None
+    for pattern in rule.match:
+        if expression := as_expression(pattern):
+            compiled(expression)
+    choice = Choice(rule.match, prereleases=rule.prereleases, exclude=rule.exclude)
+    return replace(choice, newest=1, of="minor", groups=rule.minors) if rule.minors else choice
