@@ -49,7 +49,7 @@ def keep(state: Path) -> None:
     if left < 0:
         there, kept = (left + RESERVE) // _MIB, RESERVE // _MIB
         raise StorageError(
-            f"{state}: {there} MiB are free on its disk, and {kept} MiB are reserved for the record; free some space"
+            f"{state}: {there} MiB are free on its disk, and {kept} MiB are reserved for the database; free some space"
         )
     if _held(state) == HELD:
         return

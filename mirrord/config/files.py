@@ -62,6 +62,8 @@ def _is_list(name: str) -> bool:
 
 
 def _skipped(folder: Path, name: str) -> str:
+    if name.startswith("."):
+        return f"{folder / name}: skipped, files whose names begin with a dot are not read"
     better = f"; rename it to {name[:-3]}yaml" if name.endswith(".yml") else ""
     return f"{folder / name}: skipped, only *.yaml files are read{better}"
 

@@ -73,7 +73,7 @@ class SqliteStore:
             self._rows = self._relieved(partial(Rows.open, self._path))
         except DamagedError:
             aside = _set_aside(self._path, now)
-            self.lost = f"the record was damaged and a new one was created; the old one is {aside}"
+            self.lost = f"mirrord.db was damaged and a new one was created; the old one is {aside}"
             self._rows = self._relieved(partial(Rows.open, self._path))
 
     async def memory(self, mirror: str) -> Memory:

@@ -151,7 +151,7 @@ def test_the_reserve_is_whole_or_says_why(tmp_path: Path, monkeypatch: pytest.Mo
     assert not reserve.give_up(tmp_path)
     assert not file.exists()
     with pytest.raises(
-        StorageError, match="10 MiB are free on its disk, and 64 MiB are reserved for the record; free some space"
+        StorageError, match="10 MiB are free on its disk, and 64 MiB are reserved for the database; free some space"
     ):
         reserve.keep(tmp_path)
 

@@ -108,7 +108,7 @@ def test_a_damaged_record_is_said_once(desk: Desk, typed: Typed) -> None:
     (state / "mirrord.db").write_text("garbage " * 1000)
     said = typed("status", "--json")
     (aside,) = state.glob("mirrord.db.corrupt-*")
-    assert said.err == f"the record was damaged and a new one was created; the old one is state/{aside.name}\n"
+    assert said.err == f"mirrord.db was damaged and a new one was created; the old one is state/{aside.name}\n"
     assert said.document["mirrors"][0]["result"] is None
     again = typed("status")
     assert (again.status, again.err) == (0, "")

@@ -30,6 +30,11 @@ def test_only_yaml_files_are_read_in_lexical_order(load: Load, folder: Path) -> 
     assert [notice.partition(":")[0].removeprefix(f"{folder}/") for notice in read.notices] == [
         ".#a.yaml", ".a.yaml.swp", "README.md", "a.yaml~", "a.yml", "sub",
     ]  # fmt: skip
+    hidden = {notice for notice in read.notices if "/." in notice}
+    assert {notice.partition(": ")[2] for notice in hidden} == {
+        "skipped, files whose names begin with a dot are not read"
+    }
+    assert len(hidden) == 2
 
 
 def test_links_to_regular_files_are_files(load: Load, folder: Path, tmp_path: Path) -> None:

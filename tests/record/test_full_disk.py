@@ -50,7 +50,7 @@ async def test_what_is_held_is_given_up_for_it(disk: Path) -> None:
     assert reserve.free(disk) == 0
     await store.add_run(large("m"))
     assert len(await store.memory("m")) == 2000
-    with pytest.raises(StorageError, match="reserved for the record; free some space"):
+    with pytest.raises(StorageError, match="reserved for the database; free some space"):
         reserve.keep(disk)
     (disk / "filler").unlink()
     reserve.keep(disk)

@@ -147,7 +147,7 @@ async def test_a_disk_that_others_fill_stops_one_thing(house: House) -> None:
     assert house.recorded("fits") == ["storage"]
     code, why = await house.get("/readyz")
     assert code == 503
-    assert "reserved for the record" in why
+    assert "reserved for the database" in why
     assert (await house.get("/livez"))[0] == 200
     fill(house.disk / "filler")
     for _ in range(3):
