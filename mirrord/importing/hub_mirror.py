@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
 from mirrord.config.foreign import Node
 from mirrord.importing import timing, variables
 from mirrord.importing.draft import Draft
 from mirrord.importing.section import Section
 from mirrord.importing.values import Keys, OtherMirror
 
-_ACTION = "yikun/hub-mirror-action"
+_ACTION = "/hub-mirror-action"  # of Yikun, and copies of it
 _HOSTS = {"github": "github.com", "gitee": "gitee.com", "gitlab": "gitlab.com", "gitcode": "gitcode.com"}
+_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_ACCOUNT = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
+_LOST = {
+    "timeout": "is for one command of git; mirrord ends a run at its deadline:, and a transfer when it stalls",
+    "src_token": "mirrord reads with the auth: of the host; write it if the repositories are private",
+    "src_endpoint": "write the address of the server into from",
+    "dst_endpoint": "write the address of the server into to",
+    "clone_style": "the import reads over HTTPS; write from: git@HOST:ACCOUNT/NAME.git for ssh",
+}
 _KNOWN = ("github", "gitee", "gitlab")  # values of `host:` of a target
+_TRIGGERS = "mirrord runs at a schedule, and by mirrord sync; write every: 1h for each mirror"
 _ALL = "mirrord needs the names of the repositories; write them into static_list: api,web and import again"
 
 
@@ -28,7 +40,7 @@ def _value(node: Node, key: str) -> object:
 
 def _ours(step: object) -> bool:
     uses = _value(step, "uses") if isinstance(step, Node) else None
-    return isinstance(uses, str) and uses.lower().partition("@")[0].strip() == _ACTION
+    return isinstance(uses, str) and uses.lower().partition("@")[0].strip().endswith(_ACTION)
 
 
 def read(root: Section, draft: Draft) -> None:
@@ -53,10 +65,10 @@ def read(root: Section, draft: Draft) -> None:
 
 def _schedule(root: Section) -> Keys:
     """Return the schedule of `on:`; one mirror has one."""
-    triggers = root.section("on") if isinstance(root.values.get("on", root.node).value, dict) else None
-    if triggers is None:
-        root.ignore("on")
+    if not isinstance(root.values.get("on", root.node).value, dict):
+        root.lose("on", _TRIGGERS, unless=("workflow_dispatch",))
         return {}
+    triggers = root.section("on")
     triggers.ignore("workflow_dispatch")
     found: Keys = {}
     for number, entry in enumerate(triggers.sections("schedule")):
@@ -69,46 +81,48 @@ def _schedule(root: Section) -> Keys:
             found = timing.schedule(cron)
         except ValueError as error:
             entry.lose("cron", str(error))
-    triggers.end("mirrord runs at its schedule, and by mirrord sync; nothing else starts a run")
+    triggers.end(_TRIGGERS)
     return found
 
 
 def _step(options: Section, own: Keys, draft: Draft) -> None:
     source, target = (_place(options, side) for side in ("src", "dst"))
     token = options.text("dst_token")
-    static = _names(options, "static_list")
-    black, white = _names(options, "black_list"), _names(options, "white_list")
-    mappings = dict(pair.split("=>", 1) for pair in _names(options, "mappings") if "=>" in pair)
-    forced = options.flag("force_update")
-    keep_lfs = options.flag("lfs")
-    options.ignore(
-        "cache_path", "debug", "api_timeout", "clone_style", "account_type", "src_account_type", "dst_account_type"
-    )
-    options.lose(
-        "timeout", "is for one command of git; mirrord ends a run at its deadline:, and a transfer when it stalls"
-    )
-    options.lose(
-        "src_token", "mirrord reads with the auth: of the host; write it if the repositories are private", unless=()
-    )
-    for key in ("src_endpoint", "dst_endpoint"):
-        options.lose(key, "write the address of the server into from and to")
-    _differences(options, token, forced=forced)
+    names = _repositories(options)
+    extra: Keys = {} if options.flag("lfs") else {"lfs": False}
+    _differences(options, token)
+    options.ignore("cache_path", "debug", "api_timeout", "account_type", "src_account_type", "dst_account_type")
+    for key, why in _LOST.items():
+        options.lose(key, why, unless=("", "https"))
     options.end()
-    names = [name for name in static if name not in black and (not white or name in white)]
-    if not static:
-        options.lose("src", _ALL, unless=())
-    elif source and target:
+    if source and target and names:
         where = _target(options, target, token, draft)
-        extra: Keys = {} if keep_lfs else {"lfs": False}
-        for name in names:
-            called = mappings.get(name, name)
+        for name, called in names.items():
             address = f"https://{source[1]}/{source[2]}/{name}.git"
             keys = {"kind": "git", "from": address, "as": called, **extra, **own}
             draft.others.append(OtherMirror(options.origin("static_list"), called, keys, where))
 
 
-def _differences(options: Section, token: str, *, forced: bool) -> None:
-    if not forced:
+def _repositories(options: Section) -> dict[str, str]:
+    """Return the repositories that are mirrored, each with its name at the target."""
+    static, black, white = (_names(options, key) for key in ("static_list", "black_list", "white_list"))
+    mappings = dict(pair.split("=>", 1) for pair in _names(options, "mappings") if "=>" in pair)
+    if not static:
+        options.lose("src", _ALL, unless=())
+    found: dict[str, str] = {}
+    for name in static:
+        called = mappings.get(name, name)
+        if name in black or (white and name not in white):
+            continue
+        if all(_NAME.fullmatch(each) and not each.endswith((".git", ".lock")) for each in (name, called)):
+            found[name] = called
+        else:
+            options.lose("static_list", f"{name[:60]!r} is not the name of a repository; write the name itself")
+    return found
+
+
+def _differences(options: Section, token: str) -> None:
+    if not options.flag("force_update"):
         what = (
             "without it, hub-mirror-action fails on a branch that was rewritten; mirrord follows it, and keeps a backup"
         )
@@ -127,15 +141,17 @@ def _differences(options: Section, token: str, *, forced: bool) -> None:
 
 def _place(options: Section, key: str) -> tuple[str, str, str] | None:
     """Return the kind of host, its name, and the account."""
-    kind, slash, account = options.text(key).partition("/")
-    if not slash or kind not in _HOSTS or "$" in account or not account.strip("/"):
+    kind, _, account = options.text(key).partition("/")
+    account = account.strip("/")
+    if kind not in _HOSTS or not _ACCOUNT.fullmatch(account):
         options.lose(key, f"is not HOST/ACCOUNT with one of {', '.join(_HOSTS)}, and without variables", unless=())
         return None
-    return kind, _HOSTS[kind], account.strip("/")
+    return kind, _HOSTS[kind], account
 
 
 def _names(options: Section, key: str) -> list[str]:
-    return [name.strip() for name in options.text(key).replace("\n", ",").split(",") if name.strip()]
+    names = (name.strip() for name in options.text(key).replace("\n", ",").split(","))
+    return list(dict.fromkeys(filter(None, names)))
 
 
 def _target(options: Section, place: tuple[str, str, str], token: str, draft: Draft) -> dict[str, Keys]:

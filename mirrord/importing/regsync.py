@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from mirrord.config.foreign import Node
@@ -39,6 +40,7 @@ _HOST = {
     "credExpire": "mirrord uses the helpers of docker's config.json",
     "credHost": "mirrord uses one credential for a host",
 }
+_SOURCE = re.compile(r"\{\{-?\s*\.Sync\.Source\s*-?\}\}")
 _TYPES = ("registry", "repository", "image")
 
 
@@ -134,6 +136,8 @@ def _expanded(step: Section, key: str, draft: Draft) -> str:
     except ValueError as error:
         step.lose(key, str(error))
         return ""
+    if key == "target":
+        text = _SOURCE.sub(lambda _: step.text("source"), text)
     if "{{" in text:
         step.lose(key, "has a template that mirrord import does not read; write its result")
     elif text.startswith("ocidir://"):

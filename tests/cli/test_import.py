@@ -167,6 +167,48 @@ def test_ten_thousand_steps(desk: Desk, typed: Typed) -> None:
     assert len(names) == len(set(names)) == 10_000
 
 
+WORKFLOW = """\
+on: [push]
+jobs:
+  sync:
+    runs-on: ubuntu-latest
+    steps:
+    - uses: actions/checkout@v4
+    - uses: someone/hub-mirror-action@v1.5
+      with:
+        src: github/example-org
+        dst: gitee/example-mirror
+        dst_key: ${{ secrets.KEY }}
+        static_list: "web,api,${{ github.event.repository.name }}"
+        clone_style: ssh
+"""
+
+
+def test_a_workflow_without_a_schedule_and_token(desk: Desk, typed: Typed) -> None:
+    """Triggers, expressions and keys that have no equivalent are named; the names that are written are converted."""
+    said = typed("import", put(desk, WORKFLOW, "mirror.yml"))
+    assert said.status == 2
+    for key in ("on", "jobs.sync.steps[1].with.dst_key", "jobs.sync.steps[1].with.clone_style"):
+        assert f": {key}: " in said.err
+    assert "static_list: '${{ github.event.repository.name }}' is not the name of a repository" in said.err
+    assert "jobs.sync.steps[0]: is a step of another kind" in said.err
+    assert said.out.count("- name:") == 2
+    assert "to: 'git@gitee.com:example-mirror/{name}.git'" in said.out
+    assert "lfs: false" in said.out
+
+
+def test_a_target_that_repeats_the_source(desk: Desk, typed: Typed) -> None:
+    """`{{.Sync.Source}}` in a target is replaced, as regsync does; any other template is named."""
+    text = "sync:\n" + "".join(
+        f"  - {{source: quay.io/a/b, target: '{target}', type: repository}}\n"
+        for target in ("t.example/hub/{{ .Sync.Source }}", "t.example/{{ index .x 1 }}")
+    )
+    said = typed("import", put(desk, text))
+    assert said.status == 2
+    assert "as: hub/quay.io/a/b" in said.out
+    assert "sync[1].target: has a template that mirrord import does not read" in said.err
+
+
 def test_a_list_is_read_where_it_is(desk: Desk, typed: Typed) -> None:
     """A list becomes a mirror that reads the file; a line that is no image is reported."""
     name = put(desk, "docker.io/library/nginx:1.28\nA/B\nquay.io/a/b\n", "images.txt")
