@@ -44,10 +44,11 @@ class Sync(Command[tuple[Run, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class PlanMirrors(Command[tuple[Plan, ...]]):
-    """Plan runs of these mirrors, or of all, without executing them; `sizes` asks for sizes, too."""
+    """Plan runs of these mirrors, or of all, without executing them; `sizes` and `explain` ask for more."""
 
     mirrors: tuple[str, ...] = ()
     sizes: bool = False
+    explain: bool = False  # why each tag is mirrored or not
 
 
 @dataclass(frozen=True, slots=True)

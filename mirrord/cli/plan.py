@@ -23,7 +23,7 @@ def plan(
     json: bool,
 ) -> int:
     """Run the command and return its exit code."""
-    plans = ask(PlanMirrors(names, sizes), config, state, quiet=json)
+    plans = ask(PlanMirrors(names, sizes, explain), config, state, quiet=json)
     if json:
         say_json({"plans": [plan_document(plan) for plan in plans]})
     else:

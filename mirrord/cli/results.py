@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final, TypeVar
 
 from mirrord.cli.console import around_verbatim, plain, say, short, shortened, size, table
-from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.plan import Action, Plan, Step, TagVerdict
 from mirrord.model.run import Outcome, Receipt, Result, Run
 
 ALIKE: Final = 10
@@ -21,6 +21,7 @@ SHORT: Final = 3  # characters of a name that may be part of other words
 
 _MARKS = {Outcome.KEPT: "there", Outcome.LEFT_OUT: "left out", Outcome.FAILED: "FAILED"}  # else the outcome's own word
 _HEX = re.compile(r"\b[0-9a-f]{7,128}\b")
+_GROUP = re.compile(r"(?<=[0-9]) of [^,]*?(?= by date|,|$)")  # of which tags are the newest
 _Thing = TypeVar("_Thing")
 
 
@@ -84,7 +85,22 @@ def _say_plan(plan: Plan, show: Show, *, explain: bool) -> None:
         count = size(sum(sizes)) if sizes else ""
         rows.append((same[0].step.action.value, at, _names(same), _digest(same, show), count, _text(reason, show)))
     _say_table(("ACTION", "TARGET", "NAMES", "DIGEST", "BYTES", "REASON"), rows, show)
+    say_verdicts(plan.verdicts, show)
     _say_beside(plan, show)
+
+
+def say_verdicts(verdicts: Sequence[TagVerdict], show: Show) -> None:
+    """Print why each tag is chosen or left out, chosen ones first; many with one reason share a row."""
+    ordered = sorted(verdicts, key=lambda one: not one.chosen)
+    most = len(verdicts) if show is Show.ALL else ALIKE
+    rows = []
+    for same in _folded(ordered, lambda one: _GROUP.sub(" of …", one.why), lambda _: most):
+        whys = {one.why for one in same}
+        why = whys.pop() if len(whys) == 1 else _GROUP.sub(" of …", same[0].why)
+        rows.append((_listed([one.tag for one in same]), why))
+    _say_table(("TAG", "WHY"), rows, show)
+    if verdicts:
+        say(f"{sum(one.chosen for one in verdicts)} of {len(verdicts)} tags chosen")
 
 
 def _shared(text: str, step: Step) -> str:

@@ -210,3 +210,18 @@ def masked(text: str) -> str:
 
 def _line(origin: ConfigOrigin, what: str) -> str:
     return f"{' '.join(redact(str(origin)).split())}: {masked(what)}"
+
+
+_FIRST = "*&!%@`|>"  # none of them may begin a text without quotes
+
+
+def how_to_mend(line: str, column: int, *, nested: bool) -> str:
+    """Return how to mend a line of YAML (`nested`: outside of {…} and […]) where the parser stopped; shows no text."""
+    if "\t" in line[: len(line) - len(line.lstrip())] or line[column : column + 1] == "\t":
+        return "indent with spaces instead of tabs"
+    here = line[column : column + 1]
+    if begins := next((char for char in here + line[max(column - 1, 0) : column] if char in _FIRST), ""):
+        return f"put quotes around text that begins with {begins}, such as '{begins}'"
+    if nested and (not line[:column].strip() or line.find(":") == column):
+        return "indent all keys of a mapping alike, end each with a colon, and begin each entry of a list with a dash"
+    return "correct it; text with { } [ ] , # or ': ' in it needs quotes"

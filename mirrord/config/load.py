@@ -18,7 +18,7 @@ import yaml  # noqa: TID251 - this is the door
 from mirrord.config.crossings import add_place
 from mirrord.config.files import MAX_BYTES, list_folder, read_file
 from mirrord.config.hosts import read_hosts
-from mirrord.config.lines import ConfigDocument, Problems, Trail, Value, document, join
+from mirrord.config.lines import ConfigDocument, Problems, Trail, Value, document, how_to_mend, join
 from mirrord.config.mirrors import read_mirrors, read_targets
 from mirrord.config.names import read_names
 from mirrord.config.needs import Absence, absences, unread_proxies, unused_hosts, unused_targets, users_of_hosts
@@ -34,7 +34,6 @@ MAX_DEPTH = 64
 _NULLS = ("", "~", "null", "Null", "NULL")
 _BLANK = "\t\r\n"
 _NO_TEMPLATE = "variables and templates are not replaced; write {env: NAME} for a secret"
-_FIRST = "*&!%@`|>"  # none of them may begin a text without quotes
 _CITED = re.compile(r"'[^']{2,}'")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -166,10 +165,8 @@ def _read(file: Path, problems: Problems) -> ConfigDocument:
     """Read one file; when that fails the problem is noted and the file counts as empty."""
     try:
         text = read_file(file, MAX_BYTES)[0].decode("utf-8-sig")
-        value, origins = _parse(text, str(file), problems)
+        value, origins = parse_text(text, str(file), problems)
         return document(value, origins, problems)
-    except _RefusedError as refused:
-        problems.add_at(ConfigOrigin(str(file), refused.line), f"{refused}; more may follow once this is mended")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         problems.add_at(ConfigOrigin(str(file), line), f"is not UTF-8 (byte {error.start}); save it as UTF-8")
@@ -177,6 +174,16 @@ def _read(file: Path, problems: Problems) -> ConfigDocument:
         problems.add_at(ConfigOrigin(str(file), 1), str(error))
     problems.partial = True
     return ConfigDocument()
+
+
+def parse_text(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail, ConfigOrigin]]:
+    """Return a YAML document and where its values are; when it cannot be read that is noted, and it counts as empty."""
+    try:
+        return _parse(text, file, problems)
+    except _RefusedError as refused:
+        problems.add_at(ConfigOrigin(file, refused.line), f"{refused}; more may follow once this is mended")
+        problems.partial = True
+        return None, {}
 
 
 def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail, ConfigOrigin]]:
@@ -193,25 +200,13 @@ def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail,
         template = line and ("${" in lines[line - 1] or "{{" in lines[line - 1])
         nested = mark is not None and mark.line < line and "flow" not in (error.context or "")
         spot = (lines[line - 1] if line else "", mark.column if mark else 0)
-        hint = _NO_TEMPLATE if template else _hint(*spot, nested=nested)
+        hint = _NO_TEMPLATE if template else how_to_mend(*spot, nested=nested)
         problem = _CITED.sub("…", error.problem or "")  # the parser may quote a part of a password
         raise _RefusedError(line, f"is not YAML ({problem}); {hint}") from error
     except yaml.YAMLError as error:
         bad = next((position for position, char in enumerate(text) if not char.isprintable() and char not in _BLANK), 0)
         hint = "contains a character that YAML does not allow; write it as an escape inside double quotes"
         raise _RefusedError(text.count("\n", 0, bad) + 1, hint) from error
-
-
-def _hint(line: str, column: int, *, nested: bool) -> str:
-    """Return how to mend a line (`nested`: outside of {…} and […]), given where the parser stopped; shows no text."""
-    if "\t" in line[: len(line) - len(line.lstrip())] or line[column : column + 1] == "\t":
-        return "indent with spaces instead of tabs"
-    here = line[column : column + 1]
-    if begins := next((char for char in here + line[max(column - 1, 0) : column] if char in _FIRST), ""):
-        return f"put quotes around text that begins with {begins}, such as '{begins}'"
-    if nested and (not line[:column].strip() or line.find(":") == column):
-        return "indent all keys of a mapping alike, end each with a colon, and begin each entry of a list with a dash"
-    return "correct it; text with { } [ ] , # or ': ' in it needs quotes"
 
 
 class _Parser:

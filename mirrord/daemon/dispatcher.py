@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from mirrord import __version__, pipeline
@@ -61,7 +62,7 @@ class Dispatcher:
 
         async def plan(name: str) -> Plan:
             current = self.runtime.snapshot
-            mirror = current.mirror(name)
+            mirror = replace(current.mirror(name), explain=command.explain)
             async with current.lease():
                 syncer, services = current.syncer(mirror), current.services
                 store, sizes = self.runtime.store, command.sizes

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, value
+from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, value, values
 
 _STATUS = command(
     "status",
@@ -77,6 +77,27 @@ Exit code 0 when there is at least one name, else 1.
     JSON,
 )
 
+_TAGS = command(
+    "tags",
+    """List the tags of a repository, or try which of them rules would choose, and why.
+
+REF is a repository, such as `quay.io/calico/node`. Needs no configuration; credentials and proxies are those of
+`mirrord copy`. The rules are those of `from.tags` in a configuration.
+
+  $ mirrord tags registry.k8s.io/pause --choose '{newest: 1, of: minor}'
+
+Exit code 0 when there is a tag, with `--choose` a chosen one, 1 when there is none, 64 when the command line is wrong,
+69 when the registry could not be reached, 75 when it limits the rate.
+""",
+    click.Argument(["reference"], metavar="REF", help="The repository."),
+    value("--choose", "RULES", "Choose by these rules, a YAML mapping."),
+    flag("--allow-private", "Allow private addresses, such as 10.0.0.5, for the registry."),
+    value("--ca", "FILE", "Trust the certificate authorities in this PEM file, in addition to the system's."),
+    values("--insecure", "HOST", "Use plain HTTP for HOST, the registry of REF."),
+    flag("--verbose", "Print a line for each tag.", "-v"),
+    JSON,
+)
+
 _HEALTHCHECK = command(
     "healthcheck",
     """Ask a running daemon whether it is alive; exit code 0 when it is, 1 when not.
@@ -97,4 +118,4 @@ Asks the address in `MIRRORD_LISTEN`, else 127.0.0.1:8080. Reads no configuratio
     JSON,
 )
 
-LOOKING: Final = (_STATUS, _NAME, _RAW_URL, _HEALTHCHECK)
+LOOKING: Final = (_STATUS, _NAME, _RAW_URL, _TAGS, _HEALTHCHECK)

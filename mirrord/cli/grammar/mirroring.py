@@ -64,7 +64,7 @@ them limit the rate, else 1.
     NAMES,
     CONFIG,
     STATE,
-    flag("--explain", "Also show what is up to date, and why."),
+    flag("--explain", "Also show what is up to date, and for each tag of an image why it is mirrored or not."),
     flag("--sizes", "Ask the source for the size of each chart to copy: one request for each."),
     VERBOSE,
     JSON,
