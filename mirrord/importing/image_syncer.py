@@ -63,8 +63,7 @@ def _logins(root: Section, draft: Draft) -> None:
         if namespace:
             root.tell(name, f"mirrord has one login for a host; this one is used for all of {host}")
         variables.add_login(login, ("username", "password"), host, variables.SHELL, draft)
-        if login.flag("insecure"):
-            draft.host(host, login.origin(), {"insecure": True})
+        login.lose("insecure", "mirrord always checks certificates; write insecure: true for plain HTTP, or ca: FILE")
         login.end()
 
 

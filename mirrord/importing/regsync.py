@@ -63,11 +63,10 @@ def read(root: Section, draft: Draft) -> None:
         defaults.lose(key, why)
     defaults.ignore("fastCheck", "forceRecursive", "blobLimit", "cacheCount", "cacheTime", "userAgent")
     defaults.lose("skipDockerConfig", "mirrord uses docker's config.json for hosts without auth")
-    defaults.lose(
-        "parallel",
-        "has no equivalent; settings.parallel counts mirrors, hosts.HOST.requests requests",
-        unless=("", "0", "1"),
-    )
+    if defaults.text("parallel") not in ("", "0", "1"):
+        defaults.tell(
+            "parallel", "counts images; mirrord counts requests, hosts.HOST.requests, which are 8 if not written"
+        )
     usual = _timing(defaults)
     for step in root.sections("sync"):
         _step(step, usual, draft)

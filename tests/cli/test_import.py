@@ -167,6 +167,17 @@ def test_ten_thousand_steps(desk: Desk, typed: Typed) -> None:
     assert len(names) == len(set(names)) == 10_000
 
 
+def test_no_login_is_sent_without_tls_after_an_import(desk: Desk, typed: Typed) -> None:
+    """What accepts any certificate elsewhere does not become plain HTTP: it is reported."""
+    logins = put(desk, "quay.io: {username: u, password: p, insecure: true}\n", "auth.yaml")
+    sync = put(desk, "quay.io: {tls-verify: false, images: {a/b: [v1]}}\n", "sync.yaml")
+    for name in (logins, sync):
+        said = typed("import", name, "--to", "t.example")
+        assert said.status == 2
+        assert "insecure" not in said.out.partition("\nhosts:")[2]
+        assert "write insecure: true for plain HTTP, or ca: FILE" in said.err
+
+
 WORKFLOW = """\
 on: [push]
 jobs:
