@@ -152,3 +152,15 @@ async def test_a_plan_explains_each_tag(world: World, tags: Any, whys: Mapping[s
     plan = await world.plan(replace(mirror, explain=True))
     assert {one.tag: one.why for one in plan.verdicts} == whys
     assert (await world.plan(mirror)).verdicts == ()
+
+
+async def test_the_tags_of_a_list_are_explained(world: World) -> None:
+    """In a plan of many images each tag has the name of its repository in front."""
+    source, target = await filled(world, {"v1": 2, "v2": 1}), await world.registry("target")
+    (world.folder / "images.txt").write_text(f"{source.host}/team/app\n")
+    made = world.mirror({"list": str(world.folder / "images.txt"), "tags": {"newest": 1}}, target)
+    plan = await world.plan(replace(made, explain=True))
+    assert {one.tag: one.chosen for one in plan.verdicts} == {
+        f"{source.host}/team/app:v1": False,
+        f"{source.host}/team/app:v2": True,
+    }

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from mirrord import events as ev
 from mirrord.model.history import LastRun, Noted, Standing
-from mirrord.model.plan import Action, Plan, Step
+from mirrord.model.plan import Action, Plan, Step, TagVerdict
 from mirrord.model.run import Outcome, Receipt, Result, Run
 from mirrord.report import health
 from mirrord.report.documents import (
@@ -217,7 +217,8 @@ def test_pieces_are_short_and_make_the_whole(count: int) -> None:
     """Runs and plans of any length go over the control socket in short documents, and are themselves again there."""
     steps = tuple(replace(STEP, item=f"v{number}\udcff") for number in range(count))
     texts = tuple(f"v{number}: " + "x" * 900 for number in range(count))
-    plan = Plan("m", "image", T0, steps, texts, texts[:3], texts[:4], decisions=object())
+    verdicts = tuple(TagVerdict(f"v{number}", chosen=bool(number % 2), why=text) for number, text in enumerate(texts))
+    plan = Plan("m", "image", T0, steps, texts, texts[:3], texts[:4], verdicts, decisions=object())
     receipts = tuple(Receipt(step, Outcome.DONE, left=("a",)) for step in (*steps[: count // 2], STEP))
     run = replace(make_run(), plan=replace(plan, decisions=None), receipts=receipts)
     failed = make_run(Outcome.FAILED, error="x", code="server")
