@@ -17,6 +17,7 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
 _NOT_IN_A_VARIABLE = re.compile(r"[^A-Z0-9]+")
 _LONGEST = 60
 _ONE_WRITER = "is written by another part already, and one mirror writes a repository"
+_ALONE = "gets other tags already, and a digest, a renamed tag or a filter cannot be joined with them"
 
 
 @dataclass(slots=True)
@@ -88,7 +89,8 @@ class Draft:
     def _join(self, known: ImageCopy, copy: ImageCopy) -> None:
         rule = known.rule.united(copy.rule) if known.source == copy.source else None
         if rule is None:
-            what = f"{copy.target.name} {_ONE_WRITER} ({known.origin}); give one of them another name at the target"
+            why = _ALONE if known.source == copy.source else _ONE_WRITER
+            what = f"{copy.target.name} {why} ({known.origin}); give one of them another name at the target"
             self.report.lose(copy.origin, copy.key, what)
             return
         if known.timing != copy.timing:
