@@ -164,3 +164,16 @@ async def test_the_tags_of_a_list_are_explained(world: World) -> None:
         f"{source.host}/team/app:v1": False,
         f"{source.host}/team/app:v2": True,
     }
+
+
+async def test_an_image_with_many_tags_is_read_once(world: World) -> None:
+    """Each tag costs its HEAD, but the date of one image is read once, whatever the number of its tags."""
+    source, target = await filled(world, {"v0": 3}), await world.registry("target")
+    image = build_image(["linux/amd64"], index=False, layers=1, created="2024-05-01T00:00:00Z")
+    await push(image, source, "team/app", [f"v1.{number}" for number in range(100)])
+    repository = Repository(
+        world.services.http, source_reference(world.mirror({"repository": f"{source.host}/team/app"}, target))
+    )
+    found = await TagDates(repository).find(list(source.tags["team/app"]))
+    assert len(found) == 101
+    assert asked(source) == {"HEAD manifests": 101, "GET manifests": 2, "GET blobs": 2}

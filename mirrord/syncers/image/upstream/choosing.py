@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from mirrord.errors import ContentError, RefusedError
+from mirrord.model.digest import Digest
 from mirrord.model.plan import TagVerdict
 from mirrord.plan.choice import Choice, Choosing
 from mirrord.syncer.values import Facts
@@ -59,34 +61,32 @@ class TagDates:
         found: dict[str, datetime | None] = dict(await self._ask(self._repository, tags)) if self._ask else {}
         if self._known is None:
             self._known = await self._facts.recall(self._mirror, self._name) if self._facts else {}
-        known = self._known
-
-        async def look(tag: str) -> None:
-            found[tag] = await self._created(tag, known)
-
-        await Workers(AT_ONCE).each([tag for tag in tags if tag not in found], look)
-        return found
+        left = [tag for tag in tags if tag not in found]
+        await Workers(AT_ONCE).each(left, self._look)
+        digests = {tag: self.heads[tag].digest for tag in left if tag in self.heads}
+        for digest in digests.values():
+            if digest in self._known:
+                self._seen[digest] = self._known[digest]
+        # Several tags may have one image, which is read once.
+        await Workers(AT_ONCE).each(
+            [one for one in dict.fromkeys(digests.values()) if one not in self._seen], self._read
+        )
+        return found | {tag: moment(self._seen[digests[tag]]) if tag in digests else None for tag in left}
 
     async def keep(self) -> None:
         """Note what was read, also after an error: the next run goes on from there."""
         if self._facts and self._seen:
             await self._facts.note(self._mirror, self._name, self._seen)
 
-    async def _created(self, tag: str, known: Mapping[str, str]) -> datetime | None:
-        try:
-            head = await self._repository.head_manifest(tag)
-        except (RefusedError, ContentError):
-            return None  # if it is chosen, it is asked for again, and reported
-        if head is None:
-            return None
-        self.heads[tag] = head
-        digest = head.digest
-        text = self._seen.get(digest, known.get(digest))
-        if text is None:
-            created = await created_at(self._repository, digest)
-            text = created.isoformat() if created else ""
-        self._seen[digest] = text
-        return moment(text)
+    async def _look(self, tag: str) -> None:
+        """Ask what a tag points to; one that cannot be read has no date, and is reported if it is chosen."""
+        with suppress(RefusedError, ContentError):
+            if head := await self._repository.head_manifest(tag):
+                self.heads[tag] = head
+
+    async def _read(self, digest: Digest) -> None:
+        created = await created_at(self._repository, digest)
+        self._seen[digest] = created.isoformat() if created else ""
 
 
 async def choose_tags(repository: Repository, choice: Choice, dates: TagDates, now: datetime) -> ChosenTags:
