@@ -162,9 +162,14 @@ def target_names(targets: Sequence[str], every: int) -> str:
 
 
 def _names(receipts: Sequence[Receipt], left: Sequence[str] = ()) -> str:
-    """List the names of steps, without those in `left`: `main-0123abc, main`; `no tag, digest only` for none."""
+    """List the names of steps, without those in `left`: `main-0123abc, main`; `no tag, digest only` for none.
+
+    An item that is a name of a repository among many (`docker.io/library/nginx:1.29`) is listed as it is.
+    """
     each = dict.fromkeys((one.step.item, one.step.names) for one in receipts)  # once for all targets
-    return _listed([", ".join(name for name in names if name not in left) or UNTAGGED for _, names in each])
+    kept = ((item, [name for name in names if name not in left]) for item, names in each)
+    texts = ((item, ", ".join(names) or UNTAGGED) for item, names in kept)
+    return _listed([item if item.endswith(f":{text}") else text for item, text in texts])
 
 
 def _listed(names: Sequence[str], most: int = NAMED) -> str:

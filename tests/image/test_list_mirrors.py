@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mirrord.events import Retrying
 from mirrord.model.origin import ConfigOrigin
 from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL, Mirror
@@ -141,18 +142,29 @@ async def test_a_registry_that_is_gone_delays_nobody(world: World) -> None:
     assert run.result is Result.PARTIAL
     assert {*target.tags} == {f"mirror/{called(one, 'a')}"}
     assert run.plan
-    assert len(run.plan.missing) == 2
+    (missing,) = run.plan.missing
+    assert missing.startswith(f"{two.host}: ")
+    assert missing.endswith("; images that were not read: 2")
 
 
-async def test_a_target_that_is_gone_is_asked_once(world: World) -> None:
-    """A target that cannot be reached is not asked again for each image; the other gets everything."""
-    one, _ = await filled(world, "one", *(f"app{number}:v1" for number in range(6)))
+@pytest.mark.parametrize("which", ["target", "source"])
+async def test_a_host_that_is_gone_is_not_tried_for_each_image(world: World, which: str) -> None:
+    """A registry that cannot be reached costs the tries of a few images, not of all; the others are mirrored."""
+    count, tries = 40, []
+    one, _ = await filled(world, "one", *(f"app{number}:v1" for number in range(count)))
     good, gone = await world.registry("good"), await world.registry("gone")
-    write(world, *(f"{one.host}/app{number}:v1" for number in range(6)))
+    lost = [f"{gone.host}/app{number}:v1" for number in range(count)] if which == "source" else []
+    write(world, *lost, *(f"{one.host}/app{number}:v1" for number in range(count)))
     await gone.stop()
-    run = await world.run(listing(world, good, gone))
-    assert (run.result, len(good.tags)) == (Result.PARTIAL, 6)
-    assert {receipt.step.target for receipt in run.receipts if receipt.bad} == {"gone"}
+    world.services.events.listen(lambda event: tries.append(event) if isinstance(event, Retrying) else None)
+    run = await world.run(listing(world, good, *([gone] if which == "target" else [])))
+    assert (run.result, len(good.tags)) == (Result.PARTIAL, count)
+    assert 0 < len(tries) < count / 2
+    bad = [receipt for receipt in run.receipts if receipt.bad]
+    assert {(receipt.step.target, receipt.code) for receipt in bad} == (
+        {("gone", "unreachable")} if not lost else set()
+    )
+    assert len(bad) == (0 if lost else count)
 
 
 async def test_a_name_that_another_mirror_writes_is_left_out(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -65,10 +65,16 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
     dead: dict[str, UnreachableError] = {}  # targets
     found: dict[str, ImageSurvey | MirrordError] = {}
 
+    gone: dict[str, UnreachableError] = {}  # registries
+
     async def look(part: RepositoryPart) -> None:
+        if part.reference.domain in gone:
+            return
         try:
             known = memories.get(part.key, NO_MEMORY)
             found[part.key] = await survey(part.mirror, services, known, now, dead)
+        except UnreachableError as error:
+            gone.setdefault(part.reference.domain, error)
         except MirrordError as error:
             found[part.key] = error
 
@@ -79,20 +85,26 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
     for part in wanted.parts:
         registries[part.reference.domain].append(part)
     await Workers(REGISTRIES).each(registries.values(), read)
-    return await asyncio.to_thread(_joined, wanted, found)
+    return await asyncio.to_thread(_joined, wanted, found, gone)
 
 
-def _joined(wanted: Wanted, found: Mapping[str, ImageSurvey | MirrordError]) -> ManySurvey:
+def _joined(
+    wanted: Wanted, found: Mapping[str, ImageSurvey | MirrordError], gone: Mapping[str, UnreachableError]
+) -> ManySurvey:
     surveyed: list[tuple[RepositoryPart, ImageSurvey]] = []
-    missing: list[str] = []
+    lost = Counter(part.reference.domain for part in wanted.parts if part.key not in found)
+    missing = [f"{about(domain, str(gone[domain]))}; images that were not read: {lost[domain]}" for domain in gone]
     for part in wanted.parts:
-        one = found[part.key]
+        one = found.get(part.key)
+        if one is None:
+            continue
         if isinstance(one, MirrordError):
             missing.append(about(part.key, str(one)))
         else:
             surveyed.append((part, one))
-    if failed := next((one for one in found.values() if isinstance(one, MirrordError)), None) if not surveyed else None:
-        raise failed
+    errors = (*gone.values(), *(one for one in found.values() if isinstance(one, MirrordError)))
+    if errors and not surveyed:
+        raise errors[0]
     return ManySurvey(surveyed, wanted.problems, missing, listed=wanted.listed)
 
 

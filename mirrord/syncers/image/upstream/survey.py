@@ -42,7 +42,7 @@ async def survey(
     """Read what is offered and, where the record is not enough, the state of the targets.
 
     Targets in `dead` are not asked, and those that cannot be reached are added: the surveys of many repositories share
-    it, so that each does not wait for the same target again.
+    it. Then the run does not wait for such a target again, neither here nor with each image.
 
     Raises:
         MirrordError: the source as a whole cannot be read.
@@ -54,6 +54,7 @@ async def survey(
         found = [replace(offer, item=replace(offer.item, name=mirror.spec.text)) for offer in listing.offers]
         listing = replace(listing, offers=found, sources=dict.fromkeys([mirror.spec.text], *listing.sources.values()))
     names = await asyncio.to_thread(_names, mirror, listing.offers, memory, now)
+    once = isinstance(mirror.spec, OneImage) or dead is not None  # a target that cannot be reached is not tried again
     dead = {} if dead is None else dead
 
     async def ask(target: str) -> _Held:
@@ -71,7 +72,7 @@ async def survey(
             held |= {(target, name): digest for name, digest in answer.items()}
             continue
         unasked[target] = str(answer)
-        if isinstance(answer, UnreachableError) and isinstance(mirror.spec, OneImage):
+        if isinstance(answer, UnreachableError) and once:
             unreachable[target] = answer
     # Creation times of unrecorded content under the names of a build.
     created: dict[str, datetime | None] = {}
