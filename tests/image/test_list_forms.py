@@ -20,7 +20,9 @@ TAGS = (
 )
 
 
-async def mirrored(world: World, file: str, line: str, **keys: Any) -> tuple[Sequence[str], Sequence[str]]:
+async def mirrored(
+    world: World, file: str, line: str, *, result: Result = Result.SUCCESS, **keys: Any
+) -> tuple[Sequence[str], Sequence[str]]:
     """Return the tags that are mirrored for one line (`HOST` stands for the registry), and the problems."""
     source: Registry = await world.registry("source")
     for tag in TAGS:
@@ -28,7 +30,7 @@ async def mirrored(world: World, file: str, line: str, **keys: Any) -> tuple[Seq
     (world.folder / file).write_text(line.replace("HOST", source.host))
     mirror = replace(world.mirror({"list": file, **keys}, LOCAL), origin=ConfigOrigin(str(world.folder / "a.yaml"), 1))
     run = await world.run(mirror)
-    assert run.result is (Result.SUCCESS if run.receipts else Result.FAILED), run.error
+    assert run.result is result, run.error
     return sorted(world.local_tags(f"{source.host.replace(':', '_')}/app")), run.problems
 
 
@@ -86,3 +88,14 @@ async def test_rules_that_differ_are_a_problem(world: World) -> None:
     assert len(problems) == 1
     assert problems[0].startswith(f"{world.folder}/mirror.txt:2: ")
     assert "has other rules at line 1; join the two lines" in problems[0]
+
+
+async def test_a_tag_with_a_digest_and_without_is_a_problem(world: World) -> None:
+    """One tag cannot be two things: beside a line without a digest, and beside one with another, it is left out."""
+    one, two = (f"sha256:{digit * 64}" for digit in "12")
+    lines = f"HOST/app:stable@{one}\nHOST/app:stable\nHOST/app:pin@{one}\nHOST/app:pin@{two}\n"
+    tags, problems = await mirrored(world, "x.txt", lines, result=Result.PARTIAL)  # `pin` is nowhere
+    assert tags == ["stable"]
+    assert [problem.split(": ", 1)[0].rpartition(":")[2] for problem in problems] == ["4", "1"]
+    assert "app:pin has another digest at line 3; remove one of them" in problems[0]
+    assert "app:stable is also listed without a digest; remove one of them" in problems[1]

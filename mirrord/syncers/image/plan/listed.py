@@ -11,6 +11,7 @@ from mirrord.names.lists import ListEntry, TagRule
 from mirrord.patterns import compiled
 from mirrord.plan.choice import Choice, as_expression
 from mirrord.syncers.image.names import Source
+from mirrord.wire.oci.reference import Reference
 
 _EVERY = "*"
 
@@ -50,16 +51,26 @@ def listed_in(
     sources: list[tuple[Source, ConfigOrigin]] = []
     problems: list[str] = []
     found: dict[str, _Lines] = {}
+    pinned: dict[str, tuple[Reference, ConfigOrigin]] = {}  # with a digest, by the name that they get
     for entry in entries:
         reference, origin = entry.reference, ConfigOrigin(file, entry.line)
         if reference.digest is not None:
-            sources.append((Source(repository=str(reference)), origin))
+            called = f"{reference.name}:{reference.tag}" if reference.tag else str(reference)
+            other, line = pinned.setdefault(called, (reference, origin))
+            if other != reference:
+                problems.append(f"{origin}: {called} has another digest at line {line.line}; remove one of them")
             continue
         lines = found.setdefault(reference.name, _Lines(origin))
         try:
             _add(lines, entry, own)
         except UsageError as error:
             problems.append(f"{origin}: {error}")
+    for reference, origin in pinned.values():
+        if reference.name in found and reference.tag in found[reference.name].tags:
+            called = f"{reference.name}:{reference.tag}"
+            problems.append(f"{origin}: {called} is also listed without a digest; remove one of them")
+        else:
+            sources.append((Source(repository=str(reference)), origin))
     named = ((name, lines) for name, lines in found.items() if lines.tags or lines.choice)
     sources += ((lines.source(name), lines.origin) for name, lines in named)
     return sources, problems
