@@ -17,6 +17,7 @@ SUFFIXES = (
     " version, which differs at the ends of the range"
 )
 _TERM = re.compile(r"(>=|<=|>|<|=|\^|~|)v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(-[0-9A-Za-z.-]+)?")
+_PRERELEASE = re.compile(r"\d-[0-9A-Za-z]")
 
 
 def loose(text: str) -> str:
@@ -56,4 +57,4 @@ def checked(text: str) -> str:
 
 def names_prerelease(text: str) -> bool:
     """Whether a range names a pre-release, and so lets pre-releases in: `>=1.2-0`."""
-    return re.search(r"\d-[0-9A-Za-z]", text) is not None
+    return _PRERELEASE.search(text) is not None

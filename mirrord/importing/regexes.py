@@ -15,8 +15,12 @@ _GLOB = re.compile(
     r"\.\*|\.\+|\.(?![*+?{])|(?:[a-z0-9_/-]|\\[./-])(?![*+?{])|\((?:\?:)?(?P<group>[a-z0-9_/|-]+)\)(?![*+?{])|\^|\$"
 )
 _GLOBS = {".*": "*", ".+": "?*", ".": "?"}
-# What may hold a `|` that separates nothing: escapes, quoted text, classes.
-_TOKEN = re.compile(r"\\Q(?:.*?\\E|.*)|\\[pP]\{[^}]*\}|\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]|.", re.DOTALL)
+# What may hold a `|` that separates nothing: escapes, quoted text, classes. One without an end is all that is left.
+_TOKEN = re.compile(
+    r"\\Q(?:.*?\\E|.*)|\\[pP]\{[^}]*+(?:\}|\Z)|\\."
+    r"|\[\^?\]?(?:\[:\^?\w++:\]|\\.|[^\]\\])*+(?:\]|\\?\Z)|.",
+    re.DOTALL,
+)
 
 
 def searched(text: str) -> str:
