@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mirrord.config.load import Configuration, load_folder
+from mirrord.config.load import Configuration, load_folder, read_folder
 from mirrord.syncer.port import Syncer, load_syncers
 
 USED = """
@@ -98,3 +98,18 @@ def test_a_proxy_that_no_mirror_needs(tmp_path: Path) -> None:
     here = "{name: a, kind: image, from: {repository: '127.0.0.1:5000/a'}, to: local}"
     (tmp_path / "a.yaml").write_text(f"mirrors: [{here}]")
     assert load_folder(tmp_path, load_syncers(), environ).notices == ()
+
+
+def test_a_list_may_need_every_host(tmp_path: Path) -> None:
+    """The registries of a list are known to its run only: no host is unused, and it needs every absent secret."""
+    auth = "{auth: {username: a, password: {env: NOWHERE}}}"
+    text = (
+        f"hosts: {{ghcr.io: {auth}, other.example: {{requests: 2}}}}\nmirrors:\n"
+        "  - {name: one, kind: image, from: {repository: ghcr.io/a/b}, to: local}\n"
+        "  - {name: two, kind: image, from: {repository: quay.io/a/b}, to: local}\n"
+        "  - {name: many, kind: image, from: {list: images.txt}, to: local}\n"
+    )
+    (tmp_path / "a.yaml").write_text(text)
+    read = read_folder(tmp_path, load_syncers(), {})
+    assert [notice for notice in read.notices if "hosts." in notice] == []
+    assert [one.mirrors for one in read.absent] == [frozenset({"one", "many"})]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from mirrord.errors import UsageError
+from mirrord.syncer.values import Mirror, Publication
 from mirrord.syncers.image.names import Images, Source
-from mirrord.syncers.image.names.typed import parse_source
+from mirrord.syncers.image.names.typed import parse_source, publishing
 from mirrord.syncers.image.spec import ImageSpec
 
 REPOSITORY = {"repository": "r.example/a:v1"}
@@ -79,3 +82,41 @@ def test_what_a_configuration_says_is_what_an_image_mirror_is_asked_for() -> Non
     made = Images(parse_source("r.example/a"))
     assert all(getattr(spec, one.name) == getattr(made, one.name) for one in fields(made) if one.name != "source")
     assert all(getattr(spec.source, one.name) == getattr(made.source, one.name) for one in fields(made.source))
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"registry": "quay.io"}, "registry and repositories go together"),
+        ({"repositories": ["a/b"]}, "needs exactly one of repository, registry, list"),
+        ({"registry": "quay.io", "repositories": []}, "at least 1 item"),
+        ({"registry": "quay.io/team", "repositories": ["a"]}, "has a path; write the host alone: quay.io"),
+        ({"registry": "team", "repositories": ["a"]}, "does not begin with a registry"),
+        ({"registry": "quay.io", "repositories": ["Team/*"]}, "matches no repository"),
+        ({"registry": "quay.io", "repositories": ["a:v1"]}, "matches no repository"),
+        ({"list": "a.txt", "registry": "quay.io", "repositories": ["a"]}, "found registry and list"),
+        ({"list": "a.txt", "form": "allows"}, "'tags', 'patterns', 'daily' or 'weekly'"),
+        ({"repository": "nginx", "form": "tags"}, "form needs list, and does not fit repository"),
+        ({"list": "a.txt", "names": ["v1"]}, "names needs a single image, and does not fit list"),
+    ],
+)
+def test_sources_of_many_repositories_that_are_none(source: dict[str, Any], said: str) -> None:
+    """What names no registry, no repository and no list is an error that says what to write."""
+    with pytest.raises(ValidationError, match=re.escape(said)):
+        ImageSpec.model_validate({"from": source})
+
+
+def test_many_repositories_have_no_name_of_their_own() -> None:
+    """`as:` is the name of one image; `immutable` is for the tags of all."""
+    with pytest.raises(ValidationError, match="as is the name of one image"):
+        ImageSpec.model_validate({"from": {"list": "a.txt"}, "as": "team/app"})
+    assert ImageSpec.model_validate({"from": {"list": "a.txt"}, "immutable": ["v*"]}).immutable == ("v*",)
+    source = ImageSpec.model_validate({"from": {"registry": "Quay.IO", "repositories": ["a/*"]}}).source
+    assert (source.registry, source.repositories) == ("quay.io", ("a/*",))
+
+
+def test_a_build_goes_to_a_mirror_of_one_image() -> None:
+    """`publish` to a mirror of many repositories says why it cannot."""
+    mirror = Mirror("many", "image", ImageSpec.model_validate({"from": {"list": "a.txt"}}), ())
+    with pytest.raises(UsageError, match="many mirrors many repositories; publish to a mirror of one"):
+        publishing(mirror, Publication("oci:/build", ("v1",)))

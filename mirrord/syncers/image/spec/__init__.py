@@ -13,21 +13,19 @@ from pydantic import Tag as Form
 from mirrord.config.names import NamingKey
 from mirrord.config.units import Duration, between
 from mirrord.errors import MirrordError
+from mirrord.names.book import our_host
 from mirrord.plan.choice import Choice
 from mirrord.plan.select import is_glob
 from mirrord.syncers.image.spec.tags import Names, TagChoice, Tags, checked
-from mirrord.wire.oci.reference import Reference, valid_repository, valid_tag
+from mirrord.wire.oci.reference import valid_repository, valid_tag
 
 
 def _registry(text: str) -> str:
     """Return a registry in canonical spelling."""
     try:
-        reference = Reference.parse(f"{text}/a/b")
+        return our_host(text)
     except MirrordError as error:
         raise ValueError(str(error)) from error
-    if reference.path != "a/b":
-        raise ValueError(f"{text[:80]!r} is not a registry; write its host alone, such as quay.io or localhost:5000")
-    return reference.domain
 
 
 _REPOSITORIES = re.compile(r"(?:[a-z0-9_./*?-]|\[!?[a-z0-9_./-]+\])+", re.ASCII)
