@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -128,9 +128,7 @@ class Host(Strict):
     ] = None
     key: Annotated[
         str | None,
-        Field(
-            description=("PEM file with the unencrypted key of `certificate`."), examples=["/etc/mirrord/client.key"]
-        ),
+        Field(description="PEM file with the unencrypted key of `certificate`.", examples=["/etc/mirrord/client.key"]),
     ] = None
     proxy: (
         Annotated[
@@ -191,6 +189,10 @@ class Host(Strict):
             "Limit for content, in bytes per second. For Git it applies to pushes over HTTP(S) and to LFS objects;"
             " `check` reports where it does not apply. Default: no limit."
         ),
+    )
+    api: Literal["harbor", "quay", "gitlab"] | None = Field(
+        default=None,
+        description="Kind of registry, whose API lists repositories and dates of tags. Default: by the host's name.",
     )
 
 

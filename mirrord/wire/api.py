@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import httpx
 
-from mirrord.errors import ContentError
+from mirrord.errors import ContentError, UntrustedError
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import CAPS, HttpRequest
 from mirrord.wire.offload import offload
 from mirrord.wire.origin import check_url
-from mirrord.wire.trust import api_owner
+from mirrord.wire.trust import api_owner, belongs
 
 Document = Mapping[str, object]
 """A JSON object as received; nothing in it is checked yet."""
 
 _OK: Final = (200, 201, 202, 204)
+_PAGE: Final = 8 * 1024 * 1024  # bytes of one page of a list
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
 _SECONDS: Final = 60.0
 _FILE: Final = 600.0  # seconds for a file
 _OURS: Final = frozenset({"accept", "authorization", "content-type"})
@@ -41,6 +44,8 @@ class ApiTransport(httpx.AsyncBaseTransport):
         attempts: tries in all, or None for the usual number.
         cap: longest answer, in bytes.
         deadline: seconds for all of it.
+        anonymous: as in `HttpRequest`.
+        ok: statuses that are answers.
     """
 
     def __init__(
@@ -52,9 +57,11 @@ class ApiTransport(httpx.AsyncBaseTransport):
         *,
         cap: int = CAPS.page,
         deadline: float = _SECONDS,
+        anonymous: bool = False,
+        ok: tuple[int, ...] = _OK,
     ) -> None:
         self._http, self._host, self._headers, self._attempts = http, host, headers, attempts
-        self._cap, self._deadline = cap, deadline
+        self._cap, self._deadline, self._anonymous, self._ok = cap, deadline, anonymous, ok
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Carry out one request; redirects, waits and second tries happen below."""
@@ -63,11 +70,11 @@ class ApiTransport(httpx.AsyncBaseTransport):
         answer = await self._http.fetch(
             HttpRequest(
                 request.method, str(request.url), self._host, headers, await request.aread() or None,
-                ok=_OK, cap=self._cap, deadline=self._deadline, attempts=self._attempts,
+                ok=self._ok, cap=self._cap, deadline=self._deadline, attempts=self._attempts, anonymous=self._anonymous,
             )
         )  # fmt: skip
-        kind = {name: value for name, value in answer.headers.items() if name == "content-type"}
-        return httpx.Response(answer.status, headers=kind, content=answer.body, request=request)
+        kept = {name: value for name, value in answer.headers.items() if name in ("content-type", "link")}
+        return httpx.Response(answer.status, headers=kept, content=answer.body, request=request)
 
 
 class HostToken(httpx.Auth):
@@ -119,6 +126,67 @@ async def ask(
     return await offload(len(answer.content), _object, answer, host)
 
 
+@dataclass(frozen=True, slots=True)
+class ApiAnswer:
+    """What an API answered.
+
+    Attributes:
+        document: JSON as received; nothing in it is checked yet.
+        link: the `Link` header, "" for none.
+    """
+
+    document: object
+    link: str
+
+
+async def read(
+    http: Http, url: str, *, host: str, authorization: str | None = None, attempts: int | None = None
+) -> ApiAnswer:
+    """Read one page of a list, or whatever JSON an API has at a URL.
+
+    Args:
+        http: the way to the host.
+        url: absolute.
+        host: key into the `HostBook`: whose rules apply.
+        authorization: the header's value; None asks without a credential, whatever the host wants.
+        attempts: tries in all, or None for the usual number.
+
+    Raises:
+        RefusedError: the host said no.
+        ContentError: the answer is no JSON.
+        TooLargeError: it has more than 8 MiB.
+        TransportError: there was no answer.
+    """
+    headers = {"Accept": "application/json"} | ({"Authorization": authorization} if authorization else {})
+    transport = ApiTransport(http, host, headers, attempts, cap=_PAGE, anonymous=not authorization)
+    async with httpx.AsyncClient(transport=transport) as client:
+        answer = await client.get(url)
+    return ApiAnswer(await offload(len(answer.content), _json, answer, host), answer.headers.get("link", ""))
+
+
+async def sign_in(http: Http, url: str, account: Document, *, host: str) -> Document:
+    """Send an account's secret as JSON, and return the object that was answered. No redirect gets to see it.
+
+    Args:
+        http: the way to the host.
+        url: absolute; belongs to `host`.
+        account: what is sent; secret.
+        host: key into the `HostBook`, whose credential it is.
+
+    Raises:
+        UntrustedError: the credential may not go to this URL.
+        MirrordError: as `ask`.
+    """
+    if not belongs(check_url(url), http.book.policy(host)):
+        raise UntrustedError(f"the credentials of {host} may not go to {check_url(url)}", "login")
+    transport = ApiTransport(http, host, {"Accept": "application/json"}, None, anonymous=True, ok=(*_OK, *_REDIRECTS))
+    async with httpx.AsyncClient(transport=transport) as client:
+        answer = await client.post(url, json=account)
+    if answer.status_code in _REDIRECTS:
+        raise ContentError(f"{host}: its API redirects logins, which mirrord does not follow; the API may have changed")
+    return await offload(len(answer.content), _object, answer, host)
+
+
 async def download(http: Http, url: str, *, scheme: str, headers: Mapping[str, str], cap: int) -> tuple[str, bytes]:
     """Return media type and bytes of what an API has at a URL; arguments and errors as for `ask`.
 
@@ -139,13 +207,17 @@ def _host(http: Http, url: str) -> str:
     return api_owner(host) if own is None or own.credential is None else host
 
 
+def _json(answer: httpx.Response, host: str) -> object:
+    try:
+        return json.loads(answer.content)
+    except (ValueError, RecursionError) as error:
+        raise ContentError(f"{host}: its API answered with something that is not JSON, perhaps a login page") from error
+
+
 def _object(answer: httpx.Response, host: str) -> Document:
     if not answer.content.strip():
         return {}
-    try:
-        document = json.loads(answer.content)
-    except (ValueError, RecursionError) as error:
-        raise ContentError(f"{host}: its API answered with something that is not JSON, perhaps a login page") from error
+    document = _json(answer, host)
     if not isinstance(document, dict):
         raise ContentError(f"{host}: its API answered with JSON that is not an object; the API may have changed")
     return document

@@ -145,6 +145,10 @@ class Credential:
         """`user:password` as a URL holds it (RFC 3986 section 3.2.1); secret."""
         return f"{quote(self.username, safe='')}:{quote(self.password.reveal(), safe='')}"
 
+    def account(self, username: str, password: str) -> dict[str, str]:
+        """Return user name and password below these keys, as a login by JSON wants them; secret."""
+        return {username: self.username, password: self.password.reveal()}
+
     def token(self, scheme: str) -> str:
         """Return the value of an `Authorization` header that carries the password alone (`Bearer`, `token`); secret."""
         return f"{scheme} {self.password.reveal()}"

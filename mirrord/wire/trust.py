@@ -22,8 +22,12 @@ from mirrord.wire.origin import Origin, check_url, joined, untrusted
 API_HOSTS: Final[Mapping[str, str]] = {"docker.io": "registry-1.docker.io"}
 """Where a host's API lives when that is another name (moby's historical split of Docker Hub)."""
 
-FORGE_APIS: Final[Mapping[str, str]] = {"api.github.com": "github.com", "api.cnb.cool": "cnb.cool"}
-"""Hosts known to serve only the API of one Git host, with the same credentials."""
+OWNED_APIS: Final[Mapping[str, str]] = {
+    "api.github.com": "github.com",
+    "api.cnb.cool": "cnb.cool",
+    "hub.docker.com": "docker.io",
+}
+"""Hosts known to serve only the API of one other host, with the same credentials."""
 
 TOKEN_REALMS: Final[Mapping[str, tuple[str, ...]]] = {
     "docker.io": ("https://auth.docker.io",),
@@ -68,17 +72,17 @@ def api_authority(host: str) -> str:
 
 
 def api_owner(host: str) -> str:
-    """Return the host whose credentials the API at `host` may see: of `FORGE_APIS` the Git host, else `host` itself.
+    """Return the host whose credentials the API at `host` may see: of `OWNED_APIS` their owner, else `host` itself.
 
     A fixed table, because a name that begins with `api.` says nothing about who answers there.
     """
-    return FORGE_APIS.get(host, host)
+    return OWNED_APIS.get(host, host)
 
 
 def belongs(origin: Origin, policy: HostPolicy) -> bool:
     """Whether the credentials of `policy.host` may go to `origin`: same authority exactly, never https to http.
 
-    Its API counts as the same authority where `API_HOSTS` or `FORGE_APIS` say so.
+    Its API counts as the same authority where `API_HOSTS` or `OWNED_APIS` say so.
     """
     return not (origin.scheme == "http" and scheme_of(policy) == "https") and _is_of(origin, policy.host)
 
@@ -90,7 +94,7 @@ def answering(url: str, host: str) -> str:
 
 
 def _is_of(origin: Origin, host: str) -> bool:
-    own = (host, api_authority(host), *(api for api, owner in FORGE_APIS.items() if owner == host))
+    own = (host, api_authority(host), *(api for api, owner in OWNED_APIS.items() if owner == host))
     return any(origin == _own(one, origin.scheme) for one in own)
 
 
@@ -134,6 +138,11 @@ def check_literal(origin: Origin, reach: Reach) -> None:
         check_addresses(origin.authority, [origin.host], reach)
 
 
+def realms_of(policy: HostPolicy) -> tuple[str, ...]:
+    """Return the origins besides a host's own that may see its credentials for a token, those of `hosts:` first."""
+    return (*policy.token_realms, *TOKEN_REALMS.get(policy.host, ()))
+
+
 def check_realm(realm: str, home: Origin, policy: HostPolicy) -> Origin:
     """Return the origin of a token server that may be asked for a token for `policy.host`, with its credentials.
 
@@ -149,8 +158,7 @@ def check_realm(realm: str, home: Origin, policy: HostPolicy) -> Origin:
         raise UntrustedError(f"{policy.host} names a token realm that is {error}", "realm") from error
     if origin.scheme == "http" and home.scheme == "https":
         raise untrusted("downgrade", f"{policy.host} names the token realm {origin}, which is not encrypted")
-    listed = (*policy.token_realms, *TOKEN_REALMS.get(policy.host, ()))
-    if origin.authority == home.authority or origin in map(check_url, listed):
+    if origin.authority == home.authority or origin in map(check_url, realms_of(policy)):
         return origin
     raise untrusted(
         "realm",

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from mirrord.errors import ThrottledError
 from mirrord.model.run import Result, Run
 from mirrord.plan.choice import Choice
 from mirrord.record.sqlite import SqliteStore
-from mirrord.syncers.image.names import source_reference
 from mirrord.syncers.image.upstream.choosing import TagDates, choose_tags
 from mirrord.testing import Registry, build_image, push
+from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.http.client import Http
 from mirrord.wire.oci.client import Repository
+from mirrord.wire.oci.reference import Reference
 from tests.support.world import World
 
 UNKNOWN = "1970-01-01T00:00:00Z"
@@ -117,21 +121,44 @@ async def test_a_registry_that_limits_the_rate_ends_the_run(world: World) -> Non
     await world.store.close()
 
 
+async def dated(world: World, source: Registry, **rules: Any) -> Sequence[str]:
+    """Choose from the source as from a Quay, and return the tags."""
+    policy = HostPolicy(source.host, api="quay")
+    async with Http(HostBook({source.host: policy}), jitter=lambda: 0.0) as http:
+        repository = Repository(http, Reference.parse(f"{source.host}/team/app"))
+        chosen = await choose_tags(repository, Choice(**rules), TagDates(repository), world.now)
+    return [*chosen.tags, *chosen.remarks]
+
+
 async def test_the_registrys_own_dates_come_first(world: World) -> None:
     """Where a registry has an API for dates, images are read only for the tags that it does not know."""
     source = await filled(world, {"v1": 1, "v2": 2, "v3": 3})
-    repository = Repository(
-        world.services.http, source_reference(world.mirror({"repository": f"{source.host}/team/app"}, source))
-    )
-    calls: list[list[str]] = []
+    pushed = [{"name": "v3", "start_ts": 1893456000}, {"name": "v2", "start_ts": 1861920000}, {"name": "v1"}]
+    source.faults.on("GET", "/api/v1/repository/team/app/tag/").status(200, json.dumps({"tags": pushed}).encode())
+    assert await dated(world, source, newest=2, by="date") == ["v2", "v3"]
+    counts = asked(source)
+    assert counts.pop("GET /api/v1/repository/team/app/tag/") == 1
+    assert counts == {"GET tags/list": 1, "HEAD manifests": 1, "GET manifests": 1, "GET blobs": 1}
 
-    async def ask(_: Repository, tags: Collection[str]) -> Mapping[str, datetime]:
-        calls.append(sorted(tags))
-        return {"v3": datetime(2030, 1, 1, tzinfo=UTC), "v2": datetime(2029, 1, 1, tzinfo=UTC)}
 
-    chosen = await choose_tags(repository, Choice(newest=2, by="date"), TagDates(repository, ask=ask), world.now)
-    assert (chosen.tags, calls) == (["v2", "v3"], [["v1", "v2", "v3"]])
-    assert asked(source) == {"GET tags/list": 1, "HEAD manifests": 1, "GET manifests": 1, "GET blobs": 1}
+async def test_dates_of_images_take_over(world: World) -> None:
+    """Where the API of a registry gives no dates, those of the images count, and a remark says why."""
+    source = await filled(world, {"v1": 1, "v2": 2, "v3": 3})
+    source.faults.on("GET", "/api/v1/", times=None).status(403)
+    *tags, remark = await dated(world, source, newest=2, by="date")
+    assert tags == ["v1", "v2"]
+    assert remark.startswith(f"dates are those of the images, since the registry's API gave none: {source.host}: GET /")
+    assert "status 403" in remark
+    assert asked(source)["HEAD manifests"] == 3
+
+
+async def test_a_limited_rate_defers_the_choice(world: World) -> None:
+    """A 429 of the API is not answered by asking the registry for every image."""
+    source = await filled(world, {"v1": 1, "v2": 2})
+    source.faults.on("GET", "/api/v1/", times=None).status(429, headers={"Retry-After": "3600"})
+    with pytest.raises(ThrottledError, match="ask again in 1 h"):
+        await dated(world, source, newest=1, by="date")
+    assert asked(source)["HEAD manifests"] == 0
 
 
 @pytest.mark.parametrize(
@@ -168,12 +195,10 @@ async def test_the_tags_of_a_list_are_explained(world: World) -> None:
 
 async def test_an_image_with_many_tags_is_read_once(world: World) -> None:
     """Each tag costs its HEAD, but the date of one image is read once, whatever the number of its tags."""
-    source, target = await filled(world, {"v0": 3}), await world.registry("target")
+    source = await filled(world, {"v0": 3})
     image = build_image(["linux/amd64"], index=False, layers=1, created="2024-05-01T00:00:00Z")
     await push(image, source, "team/app", [f"v1.{number}" for number in range(100)])
-    repository = Repository(
-        world.services.http, source_reference(world.mirror({"repository": f"{source.host}/team/app"}, target))
-    )
+    repository = Repository(world.services.http, Reference.parse(f"{source.host}/team/app"))
     found = await TagDates(repository).find(list(source.tags["team/app"]))
     assert len(found) == 101
     assert asked(source) == {"HEAD manifests": 101, "GET manifests": 2, "GET blobs": 2}

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from mirrord.errors import RefusedError, UnsupportedError
+from mirrord.wire.answers import text
 from mirrord.wire.forges import port
-from mirrord.wire.forges.answers import text
 from mirrord.wire.forges.page import Page, page
 from mirrord.wire.git.address import Address
 

@@ -8,8 +8,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from mirrord.errors import ContentError, DeniedError, DigestError, MissingError, RefusedError, TooLargeError
+from mirrord.wire.answers import mapping, number, text
 from mirrord.wire.forges import port
-from mirrord.wire.forges.answers import mapping, number, text
 from mirrord.wire.forges.page import Page, RepositoryFile, page
 from mirrord.wire.git.address import Address
 from mirrord.wire.http.message import CAPS

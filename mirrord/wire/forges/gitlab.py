@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from mirrord.errors import RefusedError
+from mirrord.wire.answers import number
 from mirrord.wire.forges import port
-from mirrord.wire.forges.answers import number
 from mirrord.wire.forges.page import Page, page
 from mirrord.wire.git.address import Address
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from mirrord.errors import DeniedError, MissingError, RefusedError, UsageError
+from mirrord.wire.answers import needed
 from mirrord.wire.forges import port
-from mirrord.wire.forges.answers import needed
 from mirrord.wire.forges.page import Page, page
 from mirrord.wire.git.address import Address
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from mirrord.errors import ContentError, MissingError, RefusedError, UnsupportedError
-from mirrord.wire.forges.answers import text
+from mirrord.wire.answers import text
 from mirrord.wire.forges.page import Page, RepositoryFile
 from mirrord.wire.git.address import Address
 from mirrord.wire.git.refs import HEADS, TAGS

@@ -219,7 +219,7 @@ class Http:
         """One attempt up to an answer whose status is in `request.ok`."""
         policy = self.book.policy(request.host)
         brings = brings_own(request)
-        if not brings and self._sender.at_home(request.url, policy):
+        if not brings and not request.anonymous and self._sender.at_home(request.url, policy):
             response = await self._authenticator.send(request, policy, self._sender.follow)
         else:
             response = await self._sender.follow(request, policy, None)

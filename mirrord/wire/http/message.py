@@ -153,6 +153,7 @@ class HttpRequest:
         encoded: whether a Content-Encoding is accepted; the body stays as it was sent.
         issued: headers that somebody handed to us together with `url`: they go to its origin, whosever it is, and to
             no other; with an `Authorization` among them no credential of ours is used.
+        anonymous: no credential goes along, even if the host asks for one; APIs take other ones than registries.
     """
 
     method: str
@@ -167,6 +168,7 @@ class HttpRequest:
     attempts: int | None = None
     encoded: bool = False
     issued: Mapping[str, str] = field(default_factory=dict, repr=False)
+    anonymous: bool = False
 
     def label(self, url: str) -> str:
         """Return host, method and path of an answer from `url`; without the query, which may hold a signature."""

@@ -42,7 +42,7 @@ class Repository:
     keeps: Literal[False] = False
 
     def __init__(self, http: Http, reference: Reference, *, push: bool = False) -> None:
-        self.reference = reference
+        self.http, self.reference = http, reference
         self.host, self.repository = reference.domain, reference.path
         self._endpoint = Endpoint.at(http, reference, PUSH if push else PULL)
         self._listing = asyncio.Lock()

@@ -12,12 +12,14 @@ from pydantic import Tag as Form
 
 from mirrord.config.names import NamingKey
 from mirrord.config.units import Duration, between
-from mirrord.errors import MirrordError
+from mirrord.errors import MirrordError, UsageError
 from mirrord.names.book import our_host
 from mirrord.plan.choice import Choice
 from mirrord.plan.select import is_glob
 from mirrord.syncers.image.spec.tags import Names, TagChoice, Tags, checked
 from mirrord.wire.oci.reference import valid_repository, valid_tag
+from mirrord.wire.vendors.known import vendor_of
+from mirrord.wire.vendors.port import check_listable
 
 
 def _registry(text: str) -> str:
@@ -74,7 +76,8 @@ class SourceKeys(BaseModel):
         default=None,
         description=(
             "With `registry`: paths of repositories, and globs (`*` also matches `/`), such as `team/*`. For a glob the"
-            " registry must list its repositories (`/v2/_catalog`)."
+            " registry must list its repositories, by `/v2/_catalog` or by an API of its own (`hosts.HOST.api`). Docker"
+            " Hub, Quay and GitLab list one namespace at a time, which is written in front: `team/*`, not `*`."
         ),
         examples=["[team/*, library/nginx]"],
     )
@@ -146,6 +149,14 @@ class SourceKeys(BaseModel):
         if isinstance(value, str) and value:
             raise ValueError(f"is a mapping for images; write {_as_mapping(value)}")
         return value
+
+    @model_validator(mode="after")
+    def _listable(self) -> Self:
+        try:
+            check_listable(vendor_of(self.registry or ""), [one for one in self.repositories or () if is_glob(one)])
+        except UsageError as error:
+            raise ValueError(f"repositories: {error}") from error
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

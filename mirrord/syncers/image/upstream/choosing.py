@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from mirrord.errors import ContentError, RefusedError
+from mirrord.errors import ContentError, MirrordError, RefusedError, ThrottledError
 from mirrord.model.digest import Digest
 from mirrord.model.plan import TagVerdict
 from mirrord.plan.choice import Choice, Choosing
@@ -19,10 +19,10 @@ from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import created_at, moment
 from mirrord.wire.oci.descriptor import Descriptor
 
-AT_ONCE: Final = 64  # tags; the host's `requests` limits parallel requests
+if TYPE_CHECKING:
+    from mirrord.wire.vendors.known import TagTimes
 
-AskDates = Callable[[Repository, Collection[str]], Awaitable[Mapping[str, datetime]]]
-"""Asks a registry's own API for the dates of tags; returns those that it knows."""
+AT_ONCE: Final = 64  # tags; the host's `requests` limits parallel requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +36,17 @@ class ChosenTags:
 
 
 class TagDates:
-    """Finds when the images of tags were made: from the registry's API, else from their annotations and configs.
+    """Finds how old tags are: when they were pushed, by the registry's API, else when their images say they were made.
 
     What an image says never changes, so it is noted by digest for the next run. Each note has only the digests of the
     tags that were asked for, and so stays small.
     """
 
-    def __init__(
-        self, repository: Repository, facts: Facts | None = None, mirror: str = "", ask: AskDates | None = None
-    ) -> None:
+    def __init__(self, repository: Repository, facts: Facts | None = None, mirror: str = "") -> None:
         """Ask nothing yet; without `facts` nothing is noted."""
-        self._repository, self._facts, self._mirror, self._ask = repository, facts, mirror, ask
+        self._repository, self._facts, self._mirror = repository, facts, mirror
+        self._times: TagTimes | None = None
+        self.trouble = ""  # why the registry's API gave no dates
         self._name = f"created:{repository.reference.name}"
         self._known: Mapping[str, str] | None = None
         self._seen: dict[str, str] = {}
@@ -58,7 +58,7 @@ class TagDates:
         Raises:
             TransportError: the registry fails or limits the rate: a tag of unknown date would be judged wrongly.
         """
-        found: dict[str, datetime | None] = dict(await self._ask(self._repository, tags)) if self._ask else {}
+        found: dict[str, datetime | None] = dict(await self._pushed(tags))
         if self._known is None:
             self._known = await self._facts.recall(self._mirror, self._name) if self._facts else {}
         left = [tag for tag in tags if tag not in found]
@@ -77,6 +77,22 @@ class TagDates:
         """Note what was read, also after an error: the next run goes on from there."""
         if self._facts and self._seen:
             await self._facts.note(self._mirror, self._name, self._seen)
+
+    async def _pushed(self, tags: Collection[str]) -> Mapping[str, datetime]:
+        """Return the dates of the registry's API; where that fails, those of the images are left."""
+        from mirrord.wire.vendors.known import times_of  # noqa: PLC0415 - a copy starts without it
+
+        if self._times is None and not self.trouble:
+            self._times = times_of(self._repository.http, self._repository.reference)
+        if self._times is None:
+            return {}
+        try:
+            return await self._times.find(tags)
+        except ThrottledError:
+            raise
+        except MirrordError as error:
+            self._times, self.trouble = None, str(error)
+            return {}
 
     async def _look(self, tag: str) -> None:
         """Ask what a tag points to; one that cannot be read has no date, and is reported if it is chosen."""
@@ -107,4 +123,6 @@ async def choose_tags(repository: Repository, choice: Choice, dates: TagDates, n
         await dates.keep()
     verdicts = await asyncio.to_thread(choosing.verdicts, known, now)
     remarks = await asyncio.to_thread(lambda: tuple(choosing.remarks(verdicts, known)))
+    if dates.trouble:
+        remarks = (f"dates are those of the images, since the registry's API gave none: {dates.trouble}", *remarks)
     return ChosenTags([one.tag for one in verdicts if one.chosen], verdicts, remarks, dates.heads)

@@ -32,7 +32,7 @@ from mirrord.syncers.image.plan.many import (
 from mirrord.syncers.image.plan.steps import ImageSurvey
 from mirrord.syncers.image.upstream.survey import names_held, survey
 from mirrord.transfer.fanout import Workers
-from mirrord.wire.oci.catalog import list_repositories
+from mirrord.wire.vendors.known import repositories_for
 
 REGISTRIES = 16  # that are read at once, so that a slow one does not delay the others
 REPOSITORIES = 4  # of one registry; the host's `requests` limits parallel requests
@@ -120,7 +120,7 @@ async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
     problems: list[str] = []
     accepted: Sequence[str] | None = None
     if globs:
-        listed = [path async for path in list_repositories(services.http, source.registry or "")]
+        listed = [path async for path in repositories_for(services.http, source.registry or "", globs)]
         listed = await asyncio.to_thread(lambda: [path for path in listed if matches(path, globs)])
         lost = await _lost(mirror, services, listed)
         problems += lost

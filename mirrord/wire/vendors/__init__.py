@@ -1,0 +1,1 @@
+"""Registries' own APIs, where the distribution-spec has nothing: lists of repositories, and dates of tags."""

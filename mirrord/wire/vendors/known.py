@@ -1,0 +1,119 @@
+"""Which vendors there are, whose a registry is, and what the image syncer asks of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from mirrord.errors import DeniedError, MissingError, RefusedError, TooLargeError
+from mirrord.wire.http.client import Http
+from mirrord.wire.oci.catalog import list_repositories
+from mirrord.wire.oci.paging import MOST
+from mirrord.wire.oci.reference import Reference, valid_repository
+from mirrord.wire.vendors.gitlab import GitLabRegistry
+from mirrord.wire.vendors.harbor import Harbor
+from mirrord.wire.vendors.hub import DockerHub
+from mirrord.wire.vendors.pages import ListPage, walk
+from mirrord.wire.vendors.port import Dated, Vendor, VendorApi, check_listable, folders
+from mirrord.wire.vendors.quay import Quay
+
+VENDORS: Final[Mapping[str, Vendor]] = {
+    vendor.name: vendor for vendor in (DockerHub(), Quay(), GitLabRegistry(), Harbor())
+}
+_HOSTS: Final[Mapping[str, Vendor]] = {host: vendor for vendor in VENDORS.values() for host in vendor.hosts}
+_TRIES: Final = 2  # of a request for dates: images have them too
+_OTHER: Final = "name the repositories instead of globs, or write `api: harbor`, `quay` or `gitlab` for it under hosts:"
+
+
+def vendor_of(domain: str, word: str | None = None) -> Vendor | None:
+    """Return whose a registry is: as `word` (`api:`) says, else by its name, else None."""
+    return VENDORS[word] if word else _HOSTS.get(domain)
+
+
+async def repositories_for(http: Http, domain: str, globs: Collection[str]) -> AsyncIterator[str]:
+    """Yield the path of each repository of a registry once, at least all of those that globs match.
+
+    Raises:
+        UsageError: the registry lists one namespace at a time, and a glob begins in it.
+        RefusedError: the registry has no list, or does not show it with these credentials.
+        ContentError: an answer is no such list, or its pages form a loop.
+        TooLargeError: it is too long.
+        TransportError: the registry cannot be reached, fails or limits the rate.
+    """
+    vendor = vendor_of(domain, http.book.policy(domain).api)
+    check_listable(vendor, globs)
+    if vendor is None:
+        try:
+            async for path in list_repositories(http, domain):
+                yield path
+        except RefusedError as error:
+            raise type(error)(f"{error}; {_OTHER}", error.status) from error
+        return
+    api = await vendor.open(http, domain)
+    seen: set[str] = set()
+    spaces = dict.fromkeys(map(vendor.space, folders(globs)))
+    with vendor.advised():
+        for space in [""] if "" in spaces else spaces:
+            async for page in walk(partial(vendor.names, api, space), f"{domain}: repositories of {space or 'all'}"):
+                for path in page:
+                    if path not in seen and valid_repository(path):
+                        seen.add(path)
+                        yield path
+                if len(seen) > MOST:
+                    raise TooLargeError(f"{domain}: more than {MOST} repositories, which is the most; name them")
+
+
+class TagTimes:
+    """When the tags of a repository were pushed, by the API of its registry; what was read once is kept.
+
+    Asked without a credential first, since most images are public and Docker Hub wants a login for each token.
+    """
+
+    def __init__(self, vendor: Vendor, http: Http, reference: Reference) -> None:
+        self._vendor, self._http, self._reference = vendor, http, reference
+        self._known: dict[str, datetime | None] = {}
+        self._pages = walk(self._read, f"{reference.name}: dates of tags")
+        self._api: VendorApi | None = None
+
+    async def find(self, tags: Collection[str]) -> Mapping[str, datetime]:
+        """Return the dates of tags, as far as they are known.
+
+        The last pushed come first. It reads no more pages than there are tags: then images say it as cheaply.
+
+        Raises:
+            MirrordError: the API cannot be asked, or what it answers is no list of tags.
+        """
+        for _ in tags:
+            if all(tag in self._known for tag in tags):
+                break
+            page = await anext(self._pages, None)
+            if page is None:
+                break
+            self._known = dict(page) | self._known
+        found = {tag: self._known.get(tag) for tag in tags}
+        return {tag: date for tag, date in found.items() if date is not None}
+
+    async def _read(self, cursor: str) -> ListPage[Dated]:
+        path = self._reference.path
+        if self._api is None:
+            self._api = await self._open(login=False)
+            try:
+                return await self._vendor.times(self._api, path, cursor)
+            except (DeniedError, MissingError):
+                self._api = await self._open(login=True)
+                if self._api.authorization is None:
+                    raise
+        return await self._vendor.times(self._api, path, cursor)
+
+    async def _open(self, *, login: bool) -> VendorApi:
+        domain, path = self._reference.domain, self._reference.path
+        return replace(await self._vendor.open(self._http, domain, path, login=login), attempts=_TRIES)
+
+
+def times_of(http: Http, reference: Reference) -> TagTimes | None:
+    """Return what knows the dates of a repository's tags, None where its registry has no API for them."""
+    vendor = vendor_of(reference.domain, http.book.policy(reference.domain).api)
+    return TagTimes(vendor, http, reference) if vendor and vendor.dated else None

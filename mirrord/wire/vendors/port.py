@@ -1,0 +1,133 @@
+"""What the API of a registry offers besides the distribution-spec; one small module for each vendor."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from mirrord.errors import RefusedError, UnsupportedError, UsageError
+from mirrord.wire.http.client import Http, base_url
+from mirrord.wire.vendors.pages import ListPage
+
+if TYPE_CHECKING:
+    from mirrord.wire.api import ApiAnswer
+    from mirrord.wire.secret import Credential
+
+Dated = tuple[str, datetime | None]
+"""A tag, and when it was pushed."""
+
+
+@dataclass(frozen=True, slots=True)
+class VendorApi:
+    """The API of one registry.
+
+    Attributes:
+        http: the way to it.
+        domain: the registry, as in `Reference`.
+        base: scheme and authority of the API, without a slash at the end.
+        host: key into the `HostBook` of the API: whose rules apply.
+        authorization: value of the header; None asks without a credential.
+        attempts: tries of a request in all, or None for the usual number.
+    """
+
+    http: Http
+    domain: str
+    base: str
+    host: str
+    authorization: str | None = field(default=None, repr=False)
+    attempts: int | None = None
+
+    async def get(self, path: str) -> ApiAnswer:
+        """Read what is at a path, which begins with a slash. Raises as `mirrord.wire.api.read`."""
+        from mirrord.wire.api import read  # noqa: PLC0415 - httpx takes 0.1 s to load, and most runs ask no API
+
+        return await read(
+            self.http,
+            self.base + path,
+            host=self.host,
+            authorization=self.authorization,
+            attempts=self.attempts,
+        )
+
+
+class Vendor(ABC):
+    """One kind of registry. Stateless.
+
+    Attributes:
+        name: the word in `api:` under `hosts:`.
+        title: for people.
+        hosts: that are known to be of this kind.
+        scoped: whether it lists the repositories of one namespace only, never all.
+        dated: whether it lists dates of tags.
+        hint: what to do when a list is refused.
+    """
+
+    name = ""
+    title = ""
+    hosts: tuple[str, ...] = ()
+    scoped = False
+    dated = True
+    hint = ""
+
+    async def open(self, http: Http, domain: str, repository: str = "", *, login: bool = True) -> VendorApi:
+        """Return the API of a registry, with the credential for a repository unless `login` is False.
+
+        Raises:
+            MirrordError: a login failed.
+        """
+        credential = await http.book.credential(domain, repository) if login else None
+        return VendorApi(http, domain, base_url(http.book, domain), domain, self.authorization(credential))
+
+    def authorization(self, credential: Credential | None) -> str | None:
+        """Return the header's value for a credential, None where the API takes no such credential."""
+        return credential.basic if credential and not credential.identity else None
+
+    def space(self, folder: str) -> str:
+        """Return what is listed as a whole for repositories below a folder; by itself, its first segment."""
+        return folder.partition("/")[0]
+
+    @abstractmethod
+    async def names(self, api: VendorApi, space: str, cursor: str) -> ListPage[str]:
+        """Read one page of the repositories of a namespace; "" stands for all."""
+
+    async def times(self, api: VendorApi, path: str, cursor: str) -> ListPage[Dated]:
+        """Read one page of the dates of a repository's tags, those that were pushed last first.
+
+        Raises:
+            UnsupportedError: it lists none.
+        """
+        raise UnsupportedError(f"{api.domain}: {self.title} lists no dates of tags, such as those of {path} ({cursor})")
+
+    @contextmanager
+    def advised(self) -> Iterator[None]:
+        """Add the next step to a refusal."""
+        try:
+            yield
+        except RefusedError as error:
+            raise type(error)(f"{error}; {self.hint}", error.status) from error
+
+
+def folders(patterns: Collection[str]) -> Collection[str]:
+    """Return the folders that patterns of repositories begin with, each once; "" for one that begins with a glob."""
+    return dict.fromkeys(_literal(pattern).rpartition("/")[0] for pattern in patterns)
+
+
+def _literal(pattern: str) -> str:
+    return pattern[: min((pattern.find(mark) for mark in "*?[" if mark in pattern), default=len(pattern))]
+
+
+def check_listable(vendor: Vendor | None, patterns: Collection[str]) -> None:
+    """Check that a vendor can list what globs want.
+
+    Raises:
+        UsageError: a glob begins in the namespace, and the vendor lists one namespace at a time.
+    """
+    for pattern in patterns:
+        if vendor and vendor.scoped and not _literal(pattern).rpartition("/")[0]:
+            example = f"team/{pattern.rpartition('/')[2] or '*'}"
+            what = f"{vendor.title} lists one namespace at a time; write it in front of the glob, such as {example}"
+            raise UsageError(f"{pattern}: {what}")
