@@ -122,6 +122,15 @@ async def test_a_list_that_is_empty_or_gone_changes_nothing(
     assert target.tags == before
 
 
+async def test_a_list_of_bad_lines_has_a_short_error(world: World) -> None:
+    """Of thousands of bad lines, as of a page that was saved as a list, the first ones are in the error."""
+    path = write(world, *(f"<p>line {number}</p>" for number in range(5000)))
+    run = await world.run(listing(world, LOCAL))
+    first, *lines = run.error.splitlines()
+    assert first == f"{path}: names no image, so nothing is changed; write one a line"
+    assert [line.partition(": ")[0] for line in lines] == [f"{path}:{number}" for number in range(1, 21)]
+
+
 async def test_registries_take_turns(world: World) -> None:
     """Images are copied from one registry after the other, however the list is sorted."""
     one, _ = await filled(world, "one", "a:v1", "b:v1", "c:v1", "d:v1")

@@ -36,6 +36,7 @@ from mirrord.wire.vendors.known import repositories_for
 
 REGISTRIES = 16  # that are read at once, so that a slow one does not delay the others
 REPOSITORIES = 4  # of one registry; the host's `requests` limits parallel requests
+_SHOWN = 20  # bad lines in the error about a list without a good one
 MAX_LOSS = 0.2
 """Share of the listed repositories that may be gone in the next listing without a word."""
 
@@ -148,7 +149,7 @@ def of_file(mirror: Mirror) -> Wanted:
         raise ConfigError(str(error)) from error
     problems = [str(problem) for problem in found.problems]
     if not found.entries:
-        raise ConfigError(f"{file}: names no image, so nothing is changed; write one a line", *problems)
+        raise ConfigError(f"{file}: names no image, so nothing is changed; write one a line", *problems[:_SHOWN])
     sources, unclear = listed_in(found.entries, str(file), source)
     parts, wrong = _parts(mirror, sources)
     return Wanted(parts, (*problems, *unclear, *wrong), [str(one) for one in found.repeated])
