@@ -51,6 +51,10 @@ MISTAKES = [
         (IMAGE.format(f"{{repository: '{host}'}}"), f"{host}: is a registry without a repository; write {host}/NAME")
         for host in ("127.0.0.1:5000", "localhost", "registry.example", "registry.example:5000")
     ),
+    (
+        IMAGE.format("{registry: index.docker.io, repositories: ['ngin*']}"),
+        "from: repositories: ngin*: Docker Hub lists one namespace at a time; write it in front of the glob",
+    ),
     (TAGS.format("['>=1.2 <2']"), f"from.tags[0]: '>=1.2 <2' {NO_TAG} expressions and exclusions go into a mapping"),
     (TAGS.format("['^v[0-9]+$']"), f"from.tags[0]: '^v[0-9]+$' {NO_TAG} expressions"),
     (TAGS.format("['!latest']"), f"from.tags[0]: '!latest' {NO_TAG} expressions"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +15,8 @@ from mirrord.model.run import Result
 from mirrord.record.sqlite import SqliteStore
 from mirrord.syncer.values import LOCAL
 from mirrord.testing import Registry, build_image, push
+from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.http.client import Http
 from tests.support.store import MemoryStore
 from tests.support.world import World
 
@@ -55,6 +58,21 @@ async def test_globs_select_from_the_list_of_the_registry(world: World) -> None:
     run = await world.run(world.mirror({"registry": source.host, "repositories": ["team/*"], "tags": ["v1"]}, target))
     assert run.result is Result.SUCCESS, run
     assert source.count("GET", "_catalog") == 2
+    assert {*target.tags} == {f"mirror/{called(source)}/{path}" for path in APPS[:3]}
+
+
+async def test_globs_select_from_the_api_of_the_registry(world: World) -> None:
+    """With `api: harbor` the project is listed by Harbor's API; images are read from the registry as always."""
+    source, target = await filled(world, *APPS), await world.registry("target")
+    names = json.dumps([{"name": name} for name in (*APPS[:3], "team/Not Allowed")]).encode()
+    source.faults.on("GET", r"/api/v2\.0/projects/team/repositories\?").status(200, names)
+    policy = HostPolicy(source.host, api="harbor")
+    async with Http(HostBook({source.host: policy}), jitter=lambda: 0.0) as http:
+        world.services = replace(world.services, http=http)
+        keys = {"registry": source.host, "repositories": ["team/*"], "tags": ["v1"]}
+        run = await world.run(world.mirror(keys, target))
+    assert run.result is Result.SUCCESS, run
+    assert (source.count("GET", "_catalog"), source.count("GET", "/api/")) == (0, 1)
     assert {*target.tags} == {f"mirror/{called(source)}/{path}" for path in APPS[:3]}
 
 

@@ -94,6 +94,14 @@ def test_what_a_configuration_says_is_what_an_image_mirror_is_asked_for() -> Non
         ({"registry": "team", "repositories": ["a"]}, "does not begin with a registry"),
         ({"registry": "quay.io", "repositories": ["Team/*"]}, "matches no repository"),
         ({"registry": "quay.io", "repositories": ["a:v1"]}, "matches no repository"),
+        (
+            {"registry": "docker.io", "repositories": ["a/b", "*"]},
+            "*: Docker Hub lists one namespace at a time; write it",
+        ),
+        (
+            {"registry": "registry.gitlab.com", "repositories": ["te*m/x"]},
+            "te*m/x: GitLab lists one namespace at a time",
+        ),
         ({"list": "a.txt", "registry": "quay.io", "repositories": ["a"]}, "found registry and list"),
         ({"list": "a.txt", "form": "allows"}, "'tags', 'patterns', 'daily' or 'weekly'"),
         ({"repository": "nginx", "form": "tags"}, "form needs list, and does not fit repository"),

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from time import monotonic
 from typing import Final
+from weakref import WeakKeyDictionary
 
-from mirrord.errors import DeniedError, MissingError, RefusedError, TooLargeError
+from mirrord.errors import DeniedError, MissingError, RefusedError, TooLargeError, UnreachableError
 from mirrord.wire.http.client import Http
 from mirrord.wire.oci.catalog import list_repositories
 from mirrord.wire.oci.paging import MOST
@@ -25,6 +27,9 @@ VENDORS: Final[Mapping[str, Vendor]] = {
 }
 _HOSTS: Final[Mapping[str, Vendor]] = {host: vendor for vendor in VENDORS.values() for host in vendor.hosts}
 _TRIES: Final = 2  # of a request for dates: images have them too
+_RESTS: Final = 600.0  # seconds for which an API that cannot be reached is not asked for dates
+_gone: Final[WeakKeyDictionary[Http, dict[str, float]]] = WeakKeyDictionary()
+"""Until when (monotonic time) the API of a registry is not asked: each of many images would wait for it anew."""
 _OTHER: Final = "name the repositories instead of globs, or write `api: harbor`, `quay` or `gitlab` for it under hosts:"
 
 
@@ -89,7 +94,11 @@ class TagTimes:
         for _ in tags:
             if all(tag in self._known for tag in tags):
                 break
-            page = await anext(self._pages, None)
+            try:
+                page = await anext(self._pages, None)
+            except UnreachableError:
+                _gone.setdefault(self._http, {})[self._reference.domain] = monotonic() + _RESTS
+                raise
             if page is None:
                 break
             self._known = dict(page) | self._known
@@ -97,7 +106,9 @@ class TagTimes:
         return {tag: date for tag, date in found.items() if date is not None}
 
     async def _read(self, cursor: str) -> ListPage[Dated]:
-        path = self._reference.path
+        domain, path = self._reference.domain, self._reference.path
+        if monotonic() < _gone.get(self._http, {}).get(domain, 0.0):
+            raise UnreachableError(f"{domain}: its API could not be reached a moment ago, and is left alone")
         if self._api is None:
             self._api = await self._open(login=False)
             try:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from mirrord.errors import ContentError, DeniedError, MissingError, UsageError
+from mirrord.errors import ContentError, DeniedError, MissingError, UnreachableError, UsageError
 from mirrord.wire.host import HostBook, HostPolicy
 from mirrord.wire.http.client import Http
+from mirrord.wire.http.message import WireRequest
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.origin import check_url
 from mirrord.wire.secret import Credential, Secret, redact
@@ -26,6 +27,10 @@ hub = pytest.mark.parametrize("api", ["hub"], indirect=True)
 quay = pytest.mark.parametrize("api", ["quay"], indirect=True)
 gitlab = pytest.mark.parametrize("api", ["gitlab"], indirect=True)
 harbor = pytest.mark.parametrize("api", ["harbor"], indirect=True)
+
+
+def unreachable(_: WireRequest) -> Said:
+    raise UnreachableError("no route")
 
 
 def hub_page(*names: str, following: str | None = None, **more: Any) -> dict[str, Any]:
@@ -312,3 +317,21 @@ async def test_some_registries_have_no_dates() -> None:
     async with Http(HostBook()) as http:
         for text in ("registry.gitlab.com/a/b", "ghcr.io/a/b", "localhost:5000/a"):
             assert times_of(http, Reference.parse(text)) is None
+
+
+async def test_an_api_that_is_gone_is_asked_once() -> None:
+    """Of many images only the first waits for an API that cannot be reached; the others use their own dates at once."""
+    played = Played(unreachable)
+    async with Http(HostBook(), connect=lambda *_: played, jitter=lambda: 0.0) as http:
+        for number, why in enumerate(["no route", "left alone", "left alone"]):
+            times = times_of(http, Reference.parse(f"docker.io/team/app{number}"))
+            assert times
+            with pytest.raises(UnreachableError, match=why):
+                await times.find(["v1", "v2"])
+            assert await times.find(["v1"]) == {}
+        assert len(played.asked) == 2
+    async with Http(HostBook(), connect=lambda *_: played, jitter=lambda: 0.0) as http:
+        times = times_of(http, Reference.parse("docker.io/team/app"))
+        assert times
+        with pytest.raises(UnreachableError, match="no route"):
+            await times.find(["v1"])
