@@ -43,13 +43,14 @@ def concluded(folder: Path, undone: str) -> Iterator[None]:
 def state_folder(given: Path | None, config: Path | None = None) -> Path:
     """Return the state directory; `config` is the folder that --config named.
 
-    systemd may name several in $STATE_DIRECTORY, the first is ours. Where the configuration of the machine is found by
-    default, the state is that of the machine, except beside a state that an earlier version began in ./state.
+    systemd may name several in $STATE_DIRECTORY, the first is ours. With the configuration of the machine, found
+    or named, goes the state of the machine, except beside a state that an earlier version began in ./state.
     """
     if given or (named := os.environ.get("STATE_DIRECTORY", "").partition(":")[0]):
         return given or Path(named)
     here = Path("state")
-    return STATE_OF_MACHINE if not config and _is_there(FOLDERS[0]) and not used(here) else here
+    machines = config == FOLDERS[0] if config else _is_there(FOLDERS[0])
+    return STATE_OF_MACHINE if machines and not used(here) else here
 
 
 def _is_there(folder: Path) -> bool:

@@ -154,7 +154,9 @@ def parse_list(text: str, file: str, form: ListForm) -> ImageList:
         UsageError: the text is too long, or the form is `allows`, which names no images.
     """
     if form == "allows":
-        raise UsageError(f"{file}: an allow list says what may be pulled; name a list of images, or set another form:")
+        raise UsageError(
+            f"{file}: an allow list says what may be pulled; name a list of images, or write another `form:`"
+        )
     entries: list[ListEntry] = []
     problems: list[ListProblem] = []
     repeated: list[ListProblem] = []

@@ -77,7 +77,8 @@ def line(event: events.Event) -> Line | None:  # noqa: C901, PLR0911 - one case 
         case events.RunSkipped(mirror, reason):
             return Line("info", "run.skipped", {"mirror": mirror, "reason": reason})
         case events.Reloaded(error):
-            return Line("error", "reload.refused", {"error": error}) if error else Line("info", "reload.done")
+            problems = "; ".join(error.splitlines())
+            return Line("error", "reload.refused", {"error": problems}) if error else Line("info", "reload.done")
         case events.AnswerBroken(path, error):
             return Line("warning", "answer.broken", {"path": path, "error": error})
         case events.TrustRefused(host, reason):

@@ -26,6 +26,7 @@ def test_the_state_belongs_to_the_configuration(machine: Path) -> None:
     machine.mkdir()
     assert config_folder(None) == machine
     assert state_folder(None) == STATE_OF_MACHINE == Path("/var/lib/mirrord")
+    assert state_folder(None, machine) == STATE_OF_MACHINE
     assert state_folder(None, Path("conf.d")) == Path("state")
     assert state_folder(Path("other")) == Path("other")
 
@@ -38,6 +39,6 @@ def test_what_was_named_and_what_was_used_before(
     (tmp_path / "state").mkdir()
     assert state_folder(None) == STATE_OF_MACHINE
     (tmp_path / "state" / "mirrord.db").touch()
-    assert state_folder(None) == Path("state")
+    assert state_folder(None) == state_folder(None, machine) == Path("state")
     monkeypatch.setenv("STATE_DIRECTORY", "/srv/one:/srv/two")
     assert state_folder(None) == Path("/srv/one")

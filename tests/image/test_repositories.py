@@ -134,6 +134,8 @@ async def test_a_list_that_shrank_is_a_problem(world: World) -> None:
         assert (run.result, len(run.problems)) == (Result.NOOP, count)
         for problem in run.problems:
             assert "no longer lists 8 of 10 repositories" in problem
+            assert "more than 20% of them; they stay at the targets" in problem
+            assert "max_loss" not in problem  # no key of images
             assert "mirrord sync app --allow" in problem
     await facts.close()
     assert len(target.tags) == 10

@@ -239,7 +239,7 @@ def test_files_are_bounded() -> None:
 
 def test_an_allow_list_names_no_images() -> None:
     """An allow list in the place of a list of images is refused as a whole."""
-    with pytest.raises(UsageError, match=r"^allows\.txt: an allow list says what may be pulled"):
+    with pytest.raises(UsageError, match=r"^allows\.txt: an allow list says .*, or write another `form:`$"):
         parse_list("docker.io/library/*\n", "allows.txt", "allows")
 
 

@@ -317,6 +317,13 @@ def test_secrets_stay_out() -> None:
     assert stream.getvalue().count("\n") == 4
 
 
+def test_problems_of_a_refused_configuration_are_readable() -> None:
+    """Several of them stand in one line of the log, parted by semicolons."""
+    stream = io.StringIO()
+    Logs(stream, lambda: T0)(ev.Reloaded("a.yaml:1: bad\nb.yaml:2: worse"))
+    assert "a.yaml:1: bad; b.yaml:2: worse" in stream.getvalue()
+
+
 def test_full_disk_loses_lines_only() -> None:
     """When standard output cannot be written to, nothing is raised and the loss is counted."""
     with open("/dev/full", "wb", buffering=0) as device:  # noqa: PTH123 - a device

@@ -30,9 +30,9 @@ mirrors:
 
 
 def typed(state: Path, backup: Path) -> str:
-    """Return the copying command of the page, for these folders."""
-    (line,) = re.findall(r"^cp .*", PAGE.read_text(), re.MULTILINE)
-    return str(line).replace("/var/lib/mirrord", str(state)).replace("/srv/backup", str(backup))
+    """Return the copying commands of the page, for these folders."""
+    (lines,) = re.findall(r"^for entry in .*?^done$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return str(lines).replace("/var/lib/mirrord", str(state)).replace("/srv/backup", str(backup))
 
 
 async def test_the_backup_of_the_page_brings_back_all_that_only_local_has(tmp_path: Path) -> None:
@@ -80,8 +80,19 @@ def test_the_page_backs_up_every_entry_that_is_lost_otherwise() -> None:
     rows = {
         name for row in table.splitlines() for name in re.findall(r"`([\w.]+)/?`", row.split("|")[1] if row else "")
     }
-    copied = {Path(word).name for word in typed(Path("/s"), Path("/b")).split()[2:-1]}
-    assert rows == copied
+    (copied,) = re.findall(r"^for entry in (.*); do", typed(Path("/s"), Path("/b")))
+    assert rows == set(copied.split())
     entries = re.findall(r"^\| `([\w.]+)/?` \|", STATE_PAGE.read_text(), re.MULTILINE)
     assert rows
     assert rows <= set(entries)
+
+
+async def test_a_state_without_git_mirrors_is_copied_without_an_error(tmp_path: Path) -> None:
+    """What no mirror has made yet is left out, and the command succeeds and prints nothing."""
+    state, backup = tmp_path / "state", tmp_path / "backup"
+    for folder in (state / "repositories", state / "blobs", state / "spool", backup):
+        folder.mkdir(parents=True)
+    (state / "mirrord.db").touch()
+    ran = await run("sh", "-e", "-c", typed(state, backup))
+    assert (ran.status, ran.output) == (0, "")
+    assert {entry.name for entry in backup.iterdir()} == {"repositories", "blobs", "mirrord.db"}

@@ -35,7 +35,7 @@ STATE: Final = click.Option(
     ["--state"],
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Use this state directory. Default: $STATE_DIRECTORY; else, with the configuration found in "
+    help="Use this state directory. Default: $STATE_DIRECTORY; else, with the configuration in "
     "/etc/mirrord/conf.d and no state in ./state, /var/lib/mirrord; else ./state.",
 )
 NAMES: Final = click.Argument(

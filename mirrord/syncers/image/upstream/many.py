@@ -187,12 +187,13 @@ async def _lost(mirror: Mirror, services: Services, listed: Collection[str]) -> 
     """Return a sentence if the registry lists far fewer repositories than before; `--allow` accepts that."""
     before = (await services.facts.recall(mirror.name, LISTED)).keys() if services.facts else frozenset[str]()
     gone = before - {*listed}
-    why = too_much(len(gone), len(before), MAX_LOSS)
-    if not why or mirror.allow:
+    if mirror.allow or not too_much(len(gone), len(before), MAX_LOSS):
         return ()
     registry = spec_of(mirror).source.registry
-    what = f"{registry}: no longer lists {len(gone)} of {len(before)} repositories ({some(gone)}), which is {why}"
-    return (unless_meant(mirror.name, f"{what}; they stay at the targets, and are not read"),)
+    share = f"{len(gone)} of {len(before)} repositories ({some(gone)}), more than {MAX_LOSS:.0%} of them"
+    return (
+        unless_meant(mirror.name, f"{registry}: no longer lists {share}; they stay at the targets, and are not read"),
+    )
 
 
 async def names_of_many(
