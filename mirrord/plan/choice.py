@@ -33,7 +33,8 @@ _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 class Choice:
     """Which tags are wanted: those that meet every rule that is set.
 
-    A literal in `match` is wanted whatever the other rules are, except `exclude`.
+    A literal in `match`, and a signature that a pattern in it asks for, is wanted whatever the other rules are, except
+    `exclude`.
 
     Attributes:
         match: literals, globs and `/regular expressions/` of the whole tag, one of which must match.
@@ -106,6 +107,7 @@ class Choosing:
         self._out: dict[str, str] = {}
         self._in: dict[str, _Candidate] = {}
         self._named = frozenset(choice.match)
+        self._whole: dict[str, str] = {}  # tags that no other rule is about, and why they are in
         self._tags = list(dict.fromkeys(tags))
         for tag in self._tags:
             self._decide(tag)
@@ -157,8 +159,8 @@ class Choosing:
         dated = choice.min_age or choice.max_age is not None or choice.by == "date"
 
         def verdict(tag: str) -> TagVerdict:
-            if tag in self._named and tag not in out:
-                return TagVerdict(tag, chosen=True, why="chosen: named in match")
+            if tag in self._whole:
+                return TagVerdict(tag, chosen=True, why=f"chosen: {self._whole[tag]}")
             if tag in out:
                 return TagVerdict(tag, chosen=False, why=f"left out: {out[tag]}")
             unknown = "its date is unknown" if dated and dates.get(tag) is None else ""
@@ -184,13 +186,19 @@ class Choosing:
         """Decide about a tag by its name."""
         choice = self._choice
         matching = [pattern for pattern, match in self._match if match(text)]
-        if text.startswith(REFERRER) and not any(one.lstrip("/^").startswith(REFERRER) for one in matching):
+        if text.startswith(REFERRER):
+            matching = [pattern for pattern in matching if pattern.lstrip("/^").startswith(REFERRER)]
+        if text.startswith(REFERRER) and not matching:
             self._out[text] = SIGNATURE
         elif choice.match and not matching:
             self._out[text] = "no pattern of match matches it"
         elif excluding := next((pattern for pattern, match in self._exclude if match(text)), ""):
             self._out[text] = f"{excluding} of exclude matches it"
-        elif text not in self._named:
+        elif text in self._named:
+            self._whole[text] = "named in match"
+        elif text.startswith(REFERRER):
+            self._whole[text] = f"matches {matching[0]}"
+        else:
             tag = read_tag(text)
             if why := self._against(tag, matching):
                 self._out[text] = why

@@ -96,6 +96,20 @@ def test_each_reason(tag: str, choice: Choice, why: str) -> None:
     assert {one.tag: one.why for one in choose(TAGS, choice, {}, NOW)}[tag] == why
 
 
+@pytest.mark.parametrize("pattern", ["sha256-*", "/sha256-[0-9a-f]{64}.*/"])
+@pytest.mark.parametrize(
+    "choice", [Choice(), Choice(newest=1), Choice(versions=">=1"), Choice(max_age=DAY), Choice(newest=1, by="date")]
+)
+def test_signatures_that_are_asked_for_are_taken_by_any_choice(choice: Choice, pattern: str) -> None:
+    """The digest in the tag of a signature is no hash of a commit, and it needs neither a version nor a date."""
+    signature = f"sha256-{'0a' * 32}.sig"
+    asked = replace(choice, match=("v*", pattern))
+    choosing = Choosing(("v1", signature), asked)
+    assert signature not in choosing.undated({}, NOW)
+    assert choosing.verdicts(days(**{"v1": 0.5, signature: 500}), NOW)[1].why == f"chosen: matches {pattern}"
+    assert chosen(replace(asked, exclude=("*.sig",)), ("v1", signature), days(v1=0.5)) == "v1"
+
+
 def test_reasons_of_dates() -> None:
     """An age is given as the date of the image and the limit; an unknown date is named."""
     choice = Choice(min_age=DAY, max_age=400 * DAY)
