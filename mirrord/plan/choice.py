@@ -33,8 +33,7 @@ _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 class Choice:
     """Which tags are wanted: those that meet every rule that is set.
 
-    A literal in `match`, and a signature that a pattern in it asks for, is wanted whatever the other rules are, except
-    `exclude`.
+    A literal in `match`, and a signature that it asks for, is wanted whatever the other rules are, except `exclude`.
 
     Attributes:
         match: literals, globs and `/regular expressions/` of the whole tag, one of which must match.
@@ -159,10 +158,10 @@ class Choosing:
         dated = choice.min_age or choice.max_age is not None or choice.by == "date"
 
         def verdict(tag: str) -> TagVerdict:
-            if tag in self._whole:
-                return TagVerdict(tag, chosen=True, why=f"chosen: {self._whole[tag]}")
             if tag in out:
                 return TagVerdict(tag, chosen=False, why=f"left out: {out[tag]}")
+            if tag in self._whole:
+                return TagVerdict(tag, chosen=True, why=f"chosen: {self._whole[tag]}")
             unknown = "its date is unknown" if dated and dates.get(tag) is None else ""
             reasons = ", ".join(filter(None, (self._in[tag].why, of.get(tag, ""), unknown)))
             return TagVerdict(tag, chosen=True, why=f"chosen: {reasons or 'nothing leaves it out'}")
@@ -186,18 +185,17 @@ class Choosing:
         """Decide about a tag by its name."""
         choice = self._choice
         matching = [pattern for pattern, match in self._match if match(text)]
-        if text.startswith(REFERRER):
+        signs = text.startswith(REFERRER)
+        if signs:
             matching = [pattern for pattern in matching if pattern.lstrip("/^").startswith(REFERRER)]
-        if text.startswith(REFERRER) and not matching:
+        if signs and not matching:
             self._out[text] = SIGNATURE
         elif choice.match and not matching:
             self._out[text] = "no pattern of match matches it"
         elif excluding := next((pattern for pattern, match in self._exclude if match(text)), ""):
             self._out[text] = f"{excluding} of exclude matches it"
-        elif text in self._named:
-            self._whole[text] = "named in match"
-        elif text.startswith(REFERRER):
-            self._whole[text] = f"matches {matching[0]}"
+        elif signs or text in self._named:
+            self._whole[text] = f"matches {matching[0]}" if signs else "named in match"
         else:
             tag = read_tag(text)
             if why := self._against(tag, matching):
@@ -205,10 +203,8 @@ class Choosing:
             else:
                 inside = f"inside {choice.versions}" if choice.versions else ""
                 whole = f"matches {matching[0]}" if matching else ""
-                depth = _DEPTHS[choice.of]
-                self._in[text] = _Candidate(
-                    tag, (tag.variant, tag.numbers[:depth]), ", ".join(filter(None, (whole, inside)))
-                )
+                why = ", ".join(filter(None, (whole, inside)))
+                self._in[text] = _Candidate(tag, (tag.variant, tag.numbers[: _DEPTHS[choice.of]]), why)
 
     def _against(self, tag: TagVersion, matching: Sequence[str]) -> str:
         """Return why the version of a tag leaves it out, or ""."""

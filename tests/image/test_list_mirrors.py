@@ -15,7 +15,8 @@ from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.testing import Registry, build_image, push
 from mirrord.testing.images import Image
-from tests.support.world import World
+from mirrord.wire.http.message import Limits
+from tests.support.world import World, open_world
 
 Images = Mapping[str, Image]
 
@@ -174,6 +175,35 @@ async def test_a_host_that_is_gone_is_not_tried_for_each_image(world: World, whi
         {("gone", "unreachable")} if not lost else set()
     )
     assert len(bad) == (0 if lost else count)
+
+
+async def test_a_registry_that_does_not_answer_is_not_waited_for_with_each_image(tmp_path: Path) -> None:
+    """After a few images without an answer the rest of that registry is left for the next run; others are mirrored."""
+    async with open_world(tmp_path, limits=Limits(stall=1.0, attempts=1)) as world:
+        one, _ = await filled(world, "one", "a:v1")
+        mute, target = await world.registry("mute"), await world.registry("target")
+        mute.faults.on("HEAD", "/", times=None).hold()
+        write(world, *(f"{mute.host}/app{number}:v1" for number in range(40)), f"{one.host}/a:v1")
+        run = await world.run(listing(world, target))
+        assert run.result is Result.PARTIAL
+        assert {*target.tags} == {f"mirror/{called(one, 'a')}"}
+        asked = mute.count("HEAD", "/manifests/")
+        assert 4 <= asked < 8  # the other three workers may have begun another one
+        assert run.plan
+        assert sum(f"{mute.host}/app" in missing for missing in run.plan.missing) == asked
+        assert run.plan.missing[0].endswith(f"; images that were not read: {40 - asked}")
+
+
+async def test_one_image_without_an_answer_costs_itself(tmp_path: Path) -> None:
+    """A registry that answers for other images is read to the end."""
+    async with open_world(tmp_path, limits=Limits(stall=1.0, attempts=1)) as world:
+        one, _ = await filled(world, "one", *(f"app{number}:v1" for number in range(12)))
+        target = await world.registry("target")
+        for number in (1, 4, 7, 10):
+            one.faults.on("HEAD", f"/app{number}/", times=None).hold()
+        write(world, *(f"{one.host}/app{number}:v1" for number in range(12)))
+        run = await world.run(listing(world, target))
+        assert (run.result, len(target.tags)) == (Result.PARTIAL, 8)
 
 
 async def test_a_name_that_another_mirror_writes_is_left_out(world: World) -> None:

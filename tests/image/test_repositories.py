@@ -119,6 +119,21 @@ async def test_a_list_that_cannot_be_read_fails_the_run(world: World) -> None:
     assert target.tags == before
 
 
+@pytest.mark.parametrize("listed", [(), ("other/app",)])
+async def test_globs_that_match_nothing_fail_the_run(world: World, listed: tuple[str, ...]) -> None:
+    """A registry that lists nothing that is wanted is no success of zero images; what is named is mirrored still."""
+    source, target = await filled(world, *listed), await world.registry("target")
+    keys = {"registry": source.host, "repositories": ["team/*", "tools/*"], "tags": ["v1"]}
+    run = await world.run(world.mirror(keys, target))
+    assert run.result is Result.FAILED
+    seen = f"{len(listed)} repositories seen"
+    assert run.error == "; ".join(
+        f"{source.host}: no repository matches {glob}; {seen}" for glob in keys["repositories"]
+    )
+    plan = await world.plan(world.mirror({**keys, "repositories": ["team/*", "*/app", *listed]}, target))
+    assert plan.remarks == ((f"{source.host}: no repository matches team/*; {seen}",) if listed else ())
+
+
 async def test_a_list_that_shrank_is_a_problem(world: World) -> None:
     """Far fewer repositories than before are reported in each run until `--allow`; nothing is removed anywhere."""
     names = [f"team/app{number}" for number in range(10)]

@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from mirrord.config.files import AbsentError, read_file
-from mirrord.errors import ConfigError, MirrordError, UnreachableError, UsageError
+from mirrord.errors import (
+    ConfigError,
+    ContentError,
+    MirrordError,
+    StalledError,
+    TransportError,
+    UnreachableError,
+    UsageError,
+)
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.origin import ConfigOrigin
 from mirrord.names.lists import MAX_CHARACTERS, form_of, parse_list
@@ -35,7 +43,8 @@ from mirrord.transfer.fanout import Workers
 from mirrord.wire.vendors.known import repositories_for
 
 REGISTRIES = 16  # that are read at once, so that a slow one does not delay the others
-REPOSITORIES = 4  # of one registry; the host's `requests` limits parallel requests
+REPOSITORIES = 4
+"""Of one registry, read at once; the host's `requests` limits parallel requests. So many stalled ones end its turn."""
 _SHOWN = 20  # bad lines in the error about a list without a good one
 MAX_LOSS = 0.2
 """Share of the listed repositories that may be gone in the next listing without a word."""
@@ -49,6 +58,7 @@ class Wanted:
     problems: Sequence[str] = ()
     repeated: Sequence[str] = ()  # lines that another one makes needless
     listed: Sequence[str] | None = None
+    remarks: Sequence[str] = ()
 
 
 async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: datetime) -> ManySurvey:
@@ -66,18 +76,27 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
     dead: dict[str, UnreachableError] = {}  # targets
     found: dict[str, ImageSurvey | MirrordError] = {}
 
-    gone: dict[str, UnreachableError] = {}  # registries
+    gone: dict[str, TransportError] = {}  # registries
+    silent = Counter[str]()  # registries: images in a row without an answer
 
     async def look(part: RepositoryPart) -> None:
-        if part.reference.domain in gone:
+        domain = part.reference.domain
+        if domain in gone:
             return
         try:
             known = memories.get(part.key, NO_MEMORY)
             found[part.key] = await survey(part.mirror, services, known, now, dead)
         except UnreachableError as error:
-            gone.setdefault(part.reference.domain, error)
+            gone.setdefault(domain, error)
+        except StalledError as error:
+            found[part.key] = error
+            silent[domain] += 1
+            if silent[domain] >= REPOSITORIES:
+                gone.setdefault(domain, error)
         except MirrordError as error:
             found[part.key] = error
+        if not isinstance(found.get(part.key), StalledError):
+            silent[domain] = 0
 
     async def read(parts: Sequence[RepositoryPart]) -> None:
         await Workers(REPOSITORIES).each(parts, look)
@@ -90,11 +109,15 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
 
 
 def _joined(
-    wanted: Wanted, found: Mapping[str, ImageSurvey | MirrordError], gone: Mapping[str, UnreachableError]
+    wanted: Wanted, found: Mapping[str, ImageSurvey | MirrordError], gone: Mapping[str, TransportError]
 ) -> ManySurvey:
     surveyed: list[tuple[RepositoryPart, ImageSurvey]] = []
     lost = Counter(part.reference.domain for part in wanted.parts if part.key not in found)
-    missing = [f"{about(domain, str(gone[domain]))}; images that were not read: {lost[domain]}" for domain in gone]
+    missing = [
+        f"{about(domain, str(error))}; images that were not read: {lost[domain]}"
+        for domain, error in gone.items()
+        if lost[domain]
+    ]
     for part in wanted.parts:
         one = found.get(part.key)
         if one is None:
@@ -106,7 +129,7 @@ def _joined(
     errors = (*gone.values(), *(one for one in found.values() if isinstance(one, MirrordError)))
     if errors and not surveyed:
         raise errors[0]
-    return ManySurvey(surveyed, wanted.problems, missing, listed=wanted.listed)
+    return ManySurvey(surveyed, wanted.problems, missing, wanted.remarks, wanted.listed)
 
 
 async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
@@ -119,15 +142,25 @@ async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
     globs = [pattern for pattern in source.repositories or () if is_glob(pattern)]
     listed: list[str] = []
     problems: list[str] = []
+    remarks: list[str] = []
     accepted: Sequence[str] | None = None
     if globs:
-        listed = [path async for path in repositories_for(services.http, source.registry or "", globs)]
-        listed = await asyncio.to_thread(lambda: [path for path in listed if matches(path, globs)])
+        whole = [path async for path in repositories_for(services.http, source.registry or "", globs)]
+        remarks = await asyncio.to_thread(lambda: _unmatched(source, whole, globs))
+        if len(remarks) == len(source.repositories or ()):
+            raise ContentError("; ".join(remarks))
+        listed = await asyncio.to_thread(lambda: [path for path in whole if matches(path, globs)])
         lost = await _lost(mirror, services, listed)
         problems += lost
         accepted = None if lost else listed
     parts, wrong = await asyncio.to_thread(_parts, mirror, chosen(mirror, listed))
-    return Wanted(parts, (*problems, *wrong), listed=accepted)
+    return Wanted(parts, (*problems, *wrong), listed=accepted, remarks=remarks)
+
+
+def _unmatched(source: Source, listed: Sequence[str], globs: Sequence[str]) -> list[str]:
+    """Return a sentence for each glob that matches no listed repository."""
+    alone = (glob for glob in globs if not any(matches(path, (glob,)) for path in listed))
+    return [f"{source.registry}: no repository matches {glob}; {len(listed)} repositories seen" for glob in alone]
 
 
 def of_file(mirror: Mirror) -> Wanted:
