@@ -125,7 +125,7 @@ def _validated(
     problems.settle()
     found = {name: target for name, target in targets.items() if target}
     users = users_of_hosts(mirrors, syncers)
-    unused = unused_hosts(users, targets, whole.get("hosts"), problems)
+    unused = unused_hosts(users, targets, whole.get("hosts"), book, problems)
     notices = (*passed_over, *unused, *unused_targets(mirrors, targets, problems), *ignored)
     notices = (*notices, *unread_proxies(users, book, environ))
     return Configuration(settings, book, names, mirrors, found, files, notices, tuple(absences(users, problems)))

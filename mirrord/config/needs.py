@@ -14,6 +14,7 @@ from mirrord.syncer.port import Syncer
 from mirrord.syncer.values import Mirror
 from mirrord.wire.host import HostBook
 from mirrord.wire.trust import reach_of
+from mirrord.wire.vendors.known import api_host
 
 _BETWEEN = re.compile(r"[/@]")
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
@@ -73,18 +74,21 @@ def absences(users: HostUsers | None, problems: Problems) -> Iterator[Absence]:
         yield Absence(problems.line(trail, what), users.of(host_key(str(trail[1]))) if users else None)
 
 
-def unused_hosts(users: HostUsers | None, targets: Targets, written: object, problems: Problems) -> Iterator[str]:
-    """Yield a sentence for each entry of `hosts:` that no mirror and no target names."""
+def unused_hosts(
+    users: HostUsers | None, targets: Targets, written: object, book: HostBook, problems: Problems
+) -> Iterator[str]:
+    """Yield a sentence for each entry of `hosts:` that no mirror and no target names, and that is no API of these."""
     if not users or not users.named or users.anywhere or not isinstance(written, dict):
         return  # a folder without mirrors is one that is not finished
     parts = {part for target in targets.values() if target for part in _BETWEEN.split(target.to.lower())}
+    apis = {api_host(book, one) for one in users.named}
     for key in written:
         host = host_key(key)
         # In `git@host:path` the host is followed by a path.
         idle = any(
             part == host or (part.startswith(f"{host}:") and not part[len(host) + 1 :][:1].isdigit()) for part in parts
         )
-        if host not in users.named and not idle:
+        if host not in users.named and host not in apis and not idle:
             close = next((one for one in sorted(users.named) if _alike(host, one)), "")
             rest = f"did you mean {close!r}?" if close else "it applies only where another host redirects to it"
             yield problems.line(("hosts", key), f"no mirror and no target names this host; {rest}")

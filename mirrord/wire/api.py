@@ -18,6 +18,7 @@ from mirrord.errors import ContentError, UntrustedError
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.http.message import CAPS, HttpRequest
+from mirrord.wire.oci.document import check_shape
 from mirrord.wire.offload import offload
 from mirrord.wire.origin import check_url
 from mirrord.wire.trust import api_owner, belongs
@@ -208,6 +209,7 @@ def _host(http: Http, url: str) -> str:
 
 
 def _json(answer: httpx.Response, host: str) -> object:
+    check_shape(answer.content, f"{host}: answer of its API")
     try:
         return json.loads(answer.content)
     except (ValueError, RecursionError) as error:

@@ -60,6 +60,26 @@ def test_hosts_that_nobody_names(tmp_path: Path, host: str, rest: str) -> None:
     assert notice == f"{tmp_path}/a.yaml:1: hosts.{host}: no mirror and no target names this host; {rest}"
 
 
+def test_the_api_of_a_registry_is_needed(tmp_path: Path) -> None:
+    """GitLab's own host has rules for lists of its registry; for Docker Hub those of docker.io count."""
+    text = """
+hosts:
+  gitlab.com: {requests: 2}
+  hub.docker.com: {requests: 2}
+  r.example: {api: gitlab, token_realms: [https://gitlab.example, https://old.example]}
+  gitlab.example: {requests: 2}
+  old.example: {requests: 2}
+mirrors:
+  - {name: a, kind: image, from: {repository: docker.io/library/nginx}, to: local}
+  - {name: b, kind: image, from: {registry: registry.gitlab.com, repositories: [team/*]}, to: local}
+  - {name: c, kind: image, from: {registry: r.example, repositories: [team/*]}, to: local}
+"""
+    (tmp_path / "a.yaml").write_text(text)
+    notices = of_hosts(load_folder(tmp_path, load_syncers(), {}))
+    unused = [notice.partition(": no mirror")[0].rpartition("hosts.")[2] for notice in notices]
+    assert unused == ["hub.docker.com", "old.example"]
+
+
 def test_targets_that_nobody_names(tmp_path: Path) -> None:
     """A target that no mirror writes to is a notice with its place."""
     unused = "no mirror writes to this target, so its `to` was not checked"

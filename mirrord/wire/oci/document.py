@@ -30,7 +30,7 @@ def read_object(body: bytes, what: str, most: int = MOST) -> Mapping[str, object
         ContentError: not a JSON object, or one that parsers read differently.
         TooLargeError: it has more values.
     """
-    _check_shape(body, what, most)
+    check_shape(body, what, most)
 
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
@@ -100,8 +100,13 @@ def texts(value: object, what: str) -> Mapping[str, str]:
     return {text(key, what): text(item, f"{what}: {key[:80]!a}") for key, item in mapping(value, what).items()}
 
 
-def _check_shape(body: bytes, what: str, most: int) -> None:
-    """Refuse deep nesting and too many values before parsing."""
+def check_shape(body: bytes, what: str, most: int = MOST) -> None:
+    """Refuse JSON that is nested deeper than `DEPTH` or has too many values, before it is parsed.
+
+    Raises:
+        ContentError: it is nested too deeply.
+        TooLargeError: it has more than `most` values.
+    """
     depth = values = 0
     for found in _MARKS.finditer(body):
         for byte in found[1]:

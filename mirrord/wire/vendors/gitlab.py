@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from mirrord.errors import MissingError
-from mirrord.wire.http.client import Http, base_url
+from mirrord.wire.http.client import Http
 from mirrord.wire.origin import check_url
 from mirrord.wire.trust import realms_of
 from mirrord.wire.vendors import port
 from mirrord.wire.vendors.pages import SIZE, ListPage, entries_of, linked, texts
 
 if TYPE_CHECKING:
+    from mirrord.wire.host import HostBook
     from mirrord.wire.secret import Credential
 
 
@@ -27,13 +28,17 @@ class GitLabRegistry(port.Vendor):
     hint = "check the name of the group or the project, and that the token may `read_api`"
 
     async def open(self, http: Http, domain: str, repository: str = "", *, login: bool = True) -> port.VendorApi:
-        """Return GitLab's API, which is where its registry gets its tokens from; with either host's credential."""
-        realm = next(iter(realms_of(http.book.policy(domain))), None)
-        base = str(check_url(realm)) if realm else base_url(http.book, domain)
+        """Return GitLab's API, with its own credential, else with that of the registry."""
+        base = self.base(http.book, domain)
         host = check_url(base).authority
         # the credential of the registry goes to this realm with every login anyhow
         credential = await http.book.credential(host) or await http.book.credential(domain, repository)
         return port.VendorApi(http, domain, base, host, self.authorization(credential if login else None))
+
+    def base(self, book: HostBook, domain: str) -> str:
+        """Return GitLab itself: the first origin that issues tokens for its registry."""
+        realm = next(iter(realms_of(book.policy(domain))), None)
+        return str(check_url(realm)) if realm else super().base(book, domain)
 
     def authorization(self, credential: Credential | None) -> str | None:
         """Return an access token as OAuth clients send it."""

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from mirrord.errors import ContentError
 from mirrord.wire.answers import needed
-from mirrord.wire.host import HUB
-from mirrord.wire.http.client import Http, base_url
+from mirrord.wire.host import HUB, HostBook
+from mirrord.wire.http.client import Http
 from mirrord.wire.oci.created import moment
 from mirrord.wire.secret import Credential, Secret
 from mirrord.wire.vendors import port
@@ -31,8 +31,7 @@ class DockerHub(port.Vendor):
 
     async def open(self, http: Http, domain: str, repository: str = "", *, login: bool = True) -> port.VendorApi:
         """Return the API, logged in where there is a user name and a password."""
-        base = "https://hub.docker.com" if domain == HUB else base_url(http.book, domain)
-        api = port.VendorApi(http, domain, base, domain)
+        api = port.VendorApi(http, domain, self.base(http.book, domain), domain)
         credential = await http.book.credential(domain, repository) if login else None
         if credential is None or credential.identity:
             return api
@@ -40,10 +39,15 @@ class DockerHub(port.Vendor):
 
         account = credential.account("identifier", "secret")
         with self.advised():
-            token = needed(await sign_in(http, f"{base}/v2/auth/token", account, host=domain), domain, "access_token")
+            answer = await sign_in(http, f"{api.base}/v2/auth/token", account, host=domain)
+        token = needed(answer, domain, "access_token")
         if len(token) > _LONGEST or not token.isascii() or not token.isprintable() or " " in token:
             raise ContentError(f"{domain}: the token of its API cannot be sent in a header; has the API changed?")
         return replace(api, authorization=Credential("jwt", Secret(token)).token("Bearer"))
+
+    def base(self, book: HostBook, domain: str) -> str:
+        """Return hub.docker.com for Docker Hub."""
+        return "https://hub.docker.com" if domain == HUB else super().base(book, domain)
 
     async def names(self, api: port.VendorApi, space: str, cursor: str) -> ListPage[str]:
         """Read `GET /v2/namespaces/{namespace}/repositories`."""

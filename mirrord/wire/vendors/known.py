@@ -11,10 +11,13 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from mirrord.errors import DeniedError, MissingError, RefusedError, TooLargeError, UnreachableError
+from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.oci.catalog import list_repositories
 from mirrord.wire.oci.paging import MOST
 from mirrord.wire.oci.reference import Reference, valid_repository
+from mirrord.wire.origin import check_url
+from mirrord.wire.trust import belongs
 from mirrord.wire.vendors.gitlab import GitLabRegistry
 from mirrord.wire.vendors.harbor import Harbor
 from mirrord.wire.vendors.hub import DockerHub
@@ -36,6 +39,14 @@ _OTHER: Final = "name the repositories instead of globs, or write `api: harbor`,
 def vendor_of(domain: str, word: str | None = None) -> Vendor | None:
     """Return whose a registry is: as `word` (`api:`) says, else by its name, else None."""
     return VENDORS[word] if word else _HOSTS.get(domain)
+
+
+def api_host(book: HostBook, domain: str) -> str:
+    """Return the host whose rules apply to a registry's own API: GitLab itself, for others that of the registry."""
+    policy = book.policy(domain)
+    vendor = vendor_of(domain, policy.api)
+    origin = check_url(vendor.base(book, domain)) if vendor else None
+    return domain if origin is None or belongs(origin, policy) else origin.authority
 
 
 async def repositories_for(http: Http, domain: str, globs: Collection[str]) -> AsyncIterator[str]:
@@ -102,6 +113,8 @@ class TagTimes:
             if page is None:
                 break
             self._known = dict(page) | self._known
+            if len(self._known) > MOST:
+                raise TooLargeError(f"{self._reference.name}: its API lists more than {MOST} tags, which is the most")
         found = {tag: self._known.get(tag) for tag in tags}
         return {tag: date for tag, date in found.items() if date is not None}
 

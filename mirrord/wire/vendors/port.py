@@ -15,6 +15,7 @@ from mirrord.wire.vendors.pages import ListPage
 
 if TYPE_CHECKING:
     from mirrord.wire.api import ApiAnswer
+    from mirrord.wire.host import HostBook
     from mirrord.wire.secret import Credential
 
 Dated = tuple[str, datetime | None]
@@ -80,7 +81,11 @@ class Vendor(ABC):
             MirrordError: a login failed.
         """
         credential = await http.book.credential(domain, repository) if login else None
-        return VendorApi(http, domain, base_url(http.book, domain), domain, self.authorization(credential))
+        return VendorApi(http, domain, self.base(http.book, domain), domain, self.authorization(credential))
+
+    def base(self, book: HostBook, domain: str) -> str:
+        """Return scheme and authority of the API; by itself, those of the registry."""
+        return base_url(book, domain)
 
     def authorization(self, credential: Credential | None) -> str | None:
         """Return the header's value for a credential, None where the API takes no such credential."""

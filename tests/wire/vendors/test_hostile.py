@@ -14,7 +14,7 @@ from werkzeug import Request, Response
 from mirrord.errors import ContentError, DeniedError, MissingError, ServerError, ThrottledError, TooLargeError
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
-from mirrord.wire.vendors import pages
+from mirrord.wire.vendors import known, pages
 from mirrord.wire.vendors.known import repositories_for
 from tests.wire.vendors.conftest import Api
 
@@ -108,6 +108,25 @@ async def test_a_page_that_is_too_large(api: Api) -> None:
     serve(api, b" " * (8 * 1024 * 1024 + 1))
     with pytest.raises(TooLargeError):
         await api.repositories("team/*")
+
+
+@ALL
+async def test_a_page_of_too_many_values(api: Api) -> None:
+    """What would take hundreds of megabytes of memory is refused before it is parsed."""
+    serve(api, b"[" + b"{}," * 1_100_000 + b"{}]")
+    with pytest.raises(TooLargeError, match="more than 1000000 values"):
+        await api.repositories("team/*")
+
+
+@DATED
+async def test_too_many_tags(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dates of more tags than a repository may have are refused."""
+    monkeypatch.setattr(known, "MOST", 3)
+    entries: list[Any] = [{"name": f"v{number}"} for number in range(4)]
+    entries = [{"tags": entries}] if api.kind == "harbor" else entries
+    serve(api, {"hub": {"results": entries}, "quay": {"tags": entries}}.get(api.kind, entries))
+    with pytest.raises(TooLargeError, match="lists more than 3 tags"):
+        await api.dates("team/web", "v9")
 
 
 @ALL
