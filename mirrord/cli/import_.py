@@ -18,12 +18,16 @@ PARTLY = 2
 
 
 def import_(
-    *, files: tuple[Path, ...], form: str | None, out: Path | None, to: str | None, scoped: bool, json: bool
+    *, files: tuple[Path, ...], form: str | None, out: Path | None, to: tuple[str, ...], scoped: bool, json: bool
 ) -> int:
     """Run the command and return its exit code."""
     if out and out.exists():
         raise UsageError(f"{out}: exists already, and nothing is overwritten; name another file")
-    options = Options((to or "").rstrip("/"), scoped, os.environ)
+    if len(to) > 1:
+        raise UsageError(
+            "--to names one place; write the others below `targets:`, and add them to `to:` of the mirrors"
+        )
+    options = Options("".join(to).rstrip("/"), scoped, os.environ)
     found = import_files([(str(file), _content(file)) for file in files], form, options)
     if out and found.text:
         with storage_errors(out):

@@ -68,7 +68,8 @@ class Draft:
             return
         if not self._signatures and copy.rule.takes_signatures:
             what = (
-                "and others also took tags of signatures (sha256-…); mirrord copies them only where sha256-* is added"
+                "all tags include those of signatures (sha256-…), here and elsewhere; "
+                "mirrord copies them only where sha256-* is added"
             )
             self.report.tell(copy.origin, copy.key, what)
             self._signatures = True

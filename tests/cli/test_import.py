@@ -272,3 +272,13 @@ def test_the_folder_of_the_output_is_made(desk: Desk, typed: Typed) -> None:
     said = typed("import", put(desk, SMALL), "--out", "new/conf.d/regsync.yaml")
     assert said.status == 0, said.err
     assert "as: a/b" in (desk.folder / "new/conf.d/regsync.yaml").read_text()
+
+
+def test_a_second_place_is_not_dropped_in_silence(desk: Desk, typed: Typed) -> None:
+    """Of two `--to` none is used: the line says how a mirror gets a second target."""
+    said = typed(
+        "import", put(desk, "quay.io: {images: {a/b: [v1]}}\n"), *TO, "--to", "other.example", "--out", "new.yaml"
+    )
+    assert said.status == 64
+    assert "--to names one place; write the others below `targets:`" in said.err
+    assert not (desk.folder / "new.yaml").exists()

@@ -109,7 +109,7 @@ known or an option is missing, 78 when a file cannot be read as YAML.
         metavar="FILE",
         help="Write the configuration to this file, which must not exist. Default: standard output.",
     ),
-    value(
+    values(
         "--to", "HOST/PATH", "Copy to this place; for skopeo, oc-mirror, hauler and lists, whose files do not say it."
     ),
     flag("--scoped", "With skopeo: keep host and path in the names at the target, as `skopeo sync --scoped` does."),
