@@ -43,8 +43,8 @@ class TagRule:
         exclude: globs of tags that are left out.
         prereleases: whether alpha, beta, rc, nightly, dev and hashes are taken.
         minors: only the newest so many minor versions, each with its newest tag; None means all.
-        settled: a tag that the target has is not replaced when the source says that it last changed longer ago than
-            this; a tag that the target lacks is copied whatever its age. None means that age does not matter.
+        settled: a tag that every target has is not asked for again when the registry's API says that it was pushed
+            longer ago than this; a tag that one lacks is copied whatever its age. None for no such rule.
     """
 
     match: tuple[str, ...] = ()

@@ -11,13 +11,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Final, Literal
 
 from mirrord.model.plan import TagVerdict
 from mirrord.patterns import compiled
 from mirrord.plan.select import REFERRER, SIGNATURE, is_glob, matches, unmatched
 from mirrord.plan.semver import Constraint
-from mirrord.plan.tags import COMMIT, Order, TagVersion, read_tag
+from mirrord.plan.tags import COMMIT, TagVersion, read_tag
 
 Dates = Mapping[str, datetime | None]
 """Tag → when its image was made; None if that is unknown. Of absent tags it was not asked for yet."""
@@ -26,6 +27,7 @@ _DEPTHS: Final = {"": 0, "major": 1, "minor": 2}
 _GLUED: Final = re.compile(r"(-[A-Za-z]+)(?=[0-9])")
 _ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
 _WORDS: Final = re.compile("[A-Za-z]+")
+_BY_VERSION: Final = attrgetter("tag.order")  # of a candidate
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
@@ -46,6 +48,7 @@ class Choice:
         exclude: like `match`, but none may match.
         min_age: seconds since the image was made, at least.
         max_age: seconds since the image was made, at most, or None.
+        settled: seconds after its push when a tag is final, and not asked for again once mirrored; for list files.
     """
 
     match: tuple[str, ...] = ()
@@ -58,6 +61,7 @@ class Choice:
     min_age: float = 0.0
     max_age: float | None = None
     groups: int | None = None
+    settled: float | None = None
 
 
 def as_expression(pattern: str) -> str | None:
@@ -127,7 +131,7 @@ class Choosing:
         if choice.newest is not None:
             groups = list(_grouped(candidates).values())
             if choice.by == "version":
-                groups = [sorted(group, key=_by_version)[-choice.newest * depth :] for group in groups]
+                groups = [sorted(group, key=_BY_VERSION)[-choice.newest * depth :] for group in groups]
             elif not aged:
                 groups = [group for group in groups if len(group) > choice.newest]
             candidates = [one for group in groups for one in group]
@@ -151,7 +155,7 @@ class Choosing:
         of: dict[str, str] = {}
         if choice.newest is not None:
             for key, group in _grouped(left).items():
-                ranked = _by_date(group, dates, now) if choice.by == "date" else sorted(group, key=_by_version)
+                ranked = _by_date(group, dates, now) if choice.by == "date" else sorted(group, key=_BY_VERSION)
                 label = f"the newest {choice.newest}{_named(key)}{' by date' if choice.by == 'date' else ''}"
                 out |= dict.fromkeys((one.tag.text for one in ranked[: -choice.newest]), f"older than {label}")
                 of |= dict.fromkeys((one.tag.text for one in ranked[-choice.newest :]), f"one of {label}")
@@ -280,10 +284,6 @@ def _named(group: _Group) -> str:
     variant, numbers = group
     version = ".".join(map(str, numbers))
     return f" of {' '.join(filter(None, (version, f'({variant})' if variant else '')))}" if version or variant else ""
-
-
-def _by_version(one: _Candidate) -> Order:
-    return one.tag.order
 
 
 def _by_date(group: Sequence[_Candidate], dates: Dates, now: datetime) -> list[_Candidate]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +14,11 @@ from mirrord.model.origin import ConfigOrigin
 from mirrord.model.run import Result
 from mirrord.syncer.values import LOCAL
 from mirrord.testing import Registry, build_image, push
+from mirrord.testing.exchange import Exchange
+from mirrord.testing.intake import Intake
+from mirrord.testing.reply import Reply
+from mirrord.wire.host import HostBook, HostPolicy
+from mirrord.wire.http.client import Http
 from tests.support.world import World
 
 TAGS = (
@@ -99,3 +106,45 @@ async def test_a_tag_with_a_digest_and_without_is_a_problem(world: World) -> Non
     assert [problem.split(": ", 1)[0].rpartition(":")[2] for problem in problems] == ["4", "1"]
     assert "app:pin has another digest at line 3; remove one of them" in problems[0]
     assert "app:stable is also listed without a digest; remove one of them" in problems[1]
+
+
+class DatedRegistry(Registry):
+    """A registry that says when its tags were pushed, as Harbor does (goharbor/harbor, api/v2.0/swagger.yaml)."""
+
+    pushed: Mapping[str, str]
+
+    async def _reply(self, exchange: Exchange, intake: Intake) -> Reply:
+        if exchange.path != "/api/v2.0/projects/team/repositories/app/artifacts":
+            return await super()._reply(exchange, intake)
+        artifacts = [{"push_time": at, "tags": [{"name": tag, "push_time": at}]} for tag, at in self.pushed.items()]
+        return Reply(200, {"Content-Type": "application/json"}, json.dumps(artifacts).encode())
+
+
+async def test_daily_asks_no_more_for_what_is_settled(world: World) -> None:
+    """A tag that the registry says was pushed over 10 days ago costs no HEAD once it is mirrored; others cost one."""
+    source = await world.stack.enter_async_context(DatedRegistry(name="source", wire=world.wire))
+    source.pushed = pushed = {
+        "1.0": "2024-01-01T00:00:00Z",
+        "1.1": "2024-05-06T00:00:00Z",
+        "latest": "2024-05-16T00:00:00Z",
+    }
+    for tag in (*pushed, "undated"):
+        await push(build_image(["linux/amd64"], index=False, layers=1, seed=tag), source, "team/app", [tag])
+    (world.folder / "x-daily.txt").write_text(f"{source.host}/team/app")
+    mirror = world.mirror({"list": "x-daily.txt"}, LOCAL)
+    mirror = replace(mirror, origin=ConfigOrigin(str(world.folder / "a.yaml"), 1))
+    book = HostBook({source.host: HostPolicy(source.host, api="harbor")})
+    async with Http(book, jitter=lambda: 0.0) as http:
+        world.services = replace(world.services, http=http)
+        asked = []
+        for _ in range(2):
+            source.forget()
+            assert (await world.run(mirror)).result in (Result.SUCCESS, Result.NOOP)
+            asked.append(sorted(one.path.rpartition("/")[2] for one in source.log if one.method == "HEAD"))
+        assert asked == [["1.0", "1.1", "latest", "undated"], ["latest", "undated"]]
+        moved = build_image(["linux/amd64"], index=False, layers=1, seed="moved")
+        await push(moved, source, "team/app", ["1.0"])
+        pushed["1.0"] = (world.now - timedelta(days=1)).isoformat()
+        assert (await world.run(mirror)).result is Result.SUCCESS
+        name = f"{source.host.replace(':', '_')}/team/app"
+        assert world.local_tags(name)["1.0"] == source.tags["team/app"]["1.0"]

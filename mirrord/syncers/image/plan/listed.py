@@ -106,5 +106,6 @@ def _choice(entry: ListEntry, own: Source) -> Choice | None:
     for pattern in rule.match:
         if expression := as_expression(pattern):
             compiled(expression)
-    choice = Choice(rule.match, prereleases=rule.prereleases, exclude=rule.exclude)
+    settled = rule.settled.total_seconds() if rule.settled else None
+    choice = Choice(rule.match, prereleases=rule.prereleases, exclude=rule.exclude, settled=settled)
     return replace(choice, newest=1, of="minor", groups=rule.minors) if rule.minors else choice

@@ -33,6 +33,7 @@ class ChosenTags:
     verdicts: Sequence[TagVerdict]  # of every tag
     remarks: Sequence[str]  # patterns that match no tag, unknown dates
     heads: Mapping[str, Descriptor]  # of tags that were asked for on the way
+    settled: frozenset[str]  # chosen tags that do not change any more
 
 
 class TagDates:
@@ -72,6 +73,15 @@ class TagDates:
             [one for one in dict.fromkeys(digests.values()) if one not in self._seen], self._read
         )
         return found | {tag: moment(self._seen[digests[tag]]) if tag in digests else None for tag in left}
+
+    async def settled(self, tags: Collection[str], after: float | None, now: datetime) -> frozenset[str]:
+        """Return the tags that were pushed more than `after` seconds ago, where the registry's API says so."""
+        if after is None:
+            return frozenset()
+        with suppress(ThrottledError):
+            pushed = await self._pushed(tags)
+            return frozenset(tag for tag, at in pushed.items() if (now - at).total_seconds() > after)
+        return frozenset()
 
     async def keep(self) -> None:
         """Note what was read, also after an error: the next run goes on from there."""
@@ -122,7 +132,9 @@ async def choose_tags(repository: Repository, choice: Choice, dates: TagDates, n
     finally:
         await dates.keep()
     verdicts = await asyncio.to_thread(choosing.verdicts, known, now)
+    tags = [one.tag for one in verdicts if one.chosen]
+    settled = await dates.settled(tags, choice.settled, now)
     remarks = await asyncio.to_thread(lambda: tuple(choosing.remarks(verdicts, known)))
     if dates.trouble:
         remarks = (f"dates are those of the images, since the registry's API gave none: {dates.trouble}", *remarks)
-    return ChosenTags([one.tag for one in verdicts if one.chosen], verdicts, remarks, dates.heads)
+    return ChosenTags(tags, verdicts, remarks, dates.heads, settled)

@@ -60,6 +60,7 @@ class _Selection:
     remarks: Sequence[str] = ()
     verdicts: Sequence[TagVerdict] = ()
     heads: Mapping[str, Descriptor] = field(default_factory=dict)  # what is known of them already
+    settled: frozenset[str] = frozenset()  # those that do not change any more
 
 
 async def offers(
@@ -75,7 +76,9 @@ async def offers(
     answers: dict[str, Offer | MirrordError] = {}
 
     async def look(tag: str) -> None:
-        answers[tag] = await _offer(repository, mirror, memory, tag, selection.heads.get(tag))
+        quiet = tag in selection.settled
+        known = _recorded(repository.reference, mirror, memory, tag, fixed=False) if quiet else None
+        answers[tag] = known or await _offer(repository, mirror, memory, tag, selection.heads.get(tag))
 
     await Workers(AT_ONCE).each(selection.tags, look)
     found = {tag: answers[tag] for tag in selection.tags}
@@ -89,7 +92,7 @@ async def _selected(repository: Repository, mirror: Mirror, dates: TagDates, now
     source, reference = spec_of(mirror).source, repository.reference
     if source.choice:
         chosen = await choose_tags(repository, source.choice, dates, now)
-        return _Selection(chosen.tags, (), chosen.remarks, chosen.verdicts, chosen.heads)
+        return _Selection(chosen.tags, (), chosen.remarks, chosen.verdicts, chosen.heads, chosen.settled)
     patterns = source.tags or (str(reference.digest or reference.tag or "latest"),)
     literals = [pattern for pattern in patterns if not is_glob(pattern)]
     if len(literals) == len(patterns):
@@ -129,8 +132,8 @@ async def _offer(
     reference, spec = repository.reference, spec_of(mirror)
     # Tags of the mirror's own source may be declared as immutable.
     fixed = mirror.publication is None and matches(tag, spec.immutable)
-    if fixed and (settled := _settled(reference, mirror, memory, tag)):
-        return settled
+    if fixed and (known := _recorded(reference, mirror, memory, tag, fixed=True)):
+        return replace(known, settled=True)
     try:
         head = head or await repository.head_manifest(tag)
         if head is None:
@@ -152,11 +155,11 @@ def _named(reference: Reference, mirror: Mirror, tag: str, digest: Digest, *, fi
     return named(item, names, Build(publication=mirror.publication), frozen(mirror), fixed=fixed)
 
 
-def _settled(reference: Reference, mirror: Mirror, memory: Memory, tag: str) -> Offer | None:
+def _recorded(reference: Reference, mirror: Mirror, memory: Memory, tag: str, *, fixed: bool) -> Offer | None:
     """Return the offer from the record alone: one digest, recorded at every target."""
     names, targets = spec_of(mirror).source.names, [target.name for target in mirror.targets]
     digests = {seen.digest for target in targets if (seen := memory.get((target, names[0] if names else tag)))}
     if len(digests) != 1:
         return None
-    offer = replace(_named(reference, mirror, tag, Digest.parse(digests.pop()), fixed=True), settled=True)
+    offer = _named(reference, mirror, tag, Digest.parse(digests.pop()), fixed=fixed)
     return offer if all(remembered(offer, target, memory) for target in targets) else None
