@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mirrord.cli.console import say
+from mirrord.cli.console import plain, say
 from mirrord.cli.existence import Question, absent_images
 from mirrord.cli.exits import common_exit_code
 from mirrord.cli.hosts import copy_hosts
@@ -54,7 +54,7 @@ def list_check(
     book = copy_hosts(hosts, os.environ, allow_private=allow_private, ca=ca, insecure=insecure) if exists else None
     problems, codes, asked = loop.run(_found(lists, since, book), plain=True)
     for problem in problems:
-        say(_annotation(problem) if shape == "github" else str(problem))
+        say(_annotation(problem) if shape == "github" else plain(str(problem)))
     if not problems:
         counted = "1 image" if asked == 1 else f"{asked} images"
         say(f"{counted}, {'all there' if exists else 'no problem'}")

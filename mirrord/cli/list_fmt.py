@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
-from mirrord.cli.console import note, say
+from mirrord.cli.console import note, plain, say
 from mirrord.cli.folders import configuration
 from mirrord.errors import ContentError, MissingError, TooLargeError, UsageError
 from mirrord.files import read_content, storage_errors, write_durably
@@ -32,7 +32,7 @@ def read_list(file: Path) -> str:
     try:
         return decoded(read_content(file, MAX_BYTES), str(file))
     except (MissingError, ContentError, TooLargeError) as error:
-        raise UsageError(f"{error}; give a list of images") from error
+        raise UsageError(plain(f"{error}; give a list of images")) from error
 
 
 def decoded(data: bytes, name: str) -> str:
@@ -41,7 +41,7 @@ def decoded(data: bytes, name: str) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{name}:{line}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+        raise UsageError(plain(f"{name}:{line}: not UTF-8 (byte {error.start}); save it as UTF-8")) from error
 
 
 def list_fmt(files: tuple[Path, ...], *, form: ListForm | None, config: Path | None, check: bool) -> int:
@@ -56,7 +56,7 @@ def _format(file: Path, form: ListForm, names: NameBook, *, check: bool) -> bool
     before = read_list(file)
     found = format_list(before, str(file), form, names.canonical)
     for problem in found.problems:
-        note(str(problem))
+        note(plain(str(problem)))
     if found.problems:
         return False
     if found.text == before:
@@ -64,11 +64,11 @@ def _format(file: Path, form: ListForm, names: NameBook, *, check: bool) -> bool
     if check:
         pairs = enumerate(zip_longest(before.split("\n"), found.text.split("\n")), 1)
         line = next((number for number, (old, new) in pairs if old != new), 1)
-        note(f"{file}:{line}: not formatted; run `mirrord list fmt {shlex.quote(str(file))}`")
+        note(plain(f"{file}:{line}: not formatted; run `mirrord list fmt {shlex.quote(str(file))}`"))
         return False
     place = file.resolve()  # a link stays a link
     with storage_errors(place):
         mode = stat.S_IMODE(place.stat().st_mode)
     write_durably(place, found.text.encode(), mode=mode)
-    say(f"{file}: formatted")
+    say(plain(f"{file}: formatted"))
     return True

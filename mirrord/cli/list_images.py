@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mirrord.cli.console import note, say
 from mirrord.cli.list_fmt import MOVED
+from mirrord.config.lines import masked
 from mirrord.config.workloads import MAX_WORKLOADS, WorkloadDocument, read_workloads
 from mirrord.errors import ContentError, MissingError, TooLargeError, UsageError
 from mirrord.files import read_content
@@ -52,11 +53,11 @@ def _texts(document: WorkloadDocument, file: str) -> Iterator[tuple[str, str]]:
     for text in _distinct(document.images):
         try:
             if is_template(text):
-                yield text, f"{file}: image {text[:100]!a} has a template; render it first"
+                yield text, f"{file}: image {masked(text)[:100]!a} has a template; render it first"
             else:
                 yield str(MOVED.canonical(Reference.parse(text))), ""
         except UsageError as error:
-            yield text, f"{file}: image {text[:100]!a} is left out: {error}"
+            yield text, f"{file}: image {masked(text)[:100]!a} is left out: {error}"
 
 
 def _distinct(texts: Iterable[str]) -> Iterable[str]:

@@ -37,6 +37,7 @@ class Draft:
     hosts: dict[str, HostDraft] = field(default_factory=dict)
     copies: dict[str, ImageCopy] = field(default_factory=dict)  # by repository at the target
     others: list[OtherMirror] = field(default_factory=list)
+    also: dict[str, list[ConfigOrigin]] = field(default_factory=dict)  # of joined copies, by repository at the target
     _signatures: bool = False  # whether a rule was seen that takes their tags, too
 
     def host(self, name: str, origin: ConfigOrigin, keys: Keys) -> None:
@@ -65,6 +66,9 @@ class Draft:
         """Add a copy, joined with an earlier one between the same repositories."""
         if copy.source.name == copy.target.name:
             self.report.lose(copy.origin, copy.key, "copies a repository to itself")
+            return
+        if wrong := copy.rule.wrong():
+            self.report.lose(copy.origin, copy.key, wrong)
             return
         if not self._signatures and copy.rule.takes_signatures:
             what = (
@@ -97,7 +101,8 @@ class Draft:
         if known.timing != copy.timing:
             what = f"has another schedule than {known.origin}, which is used for both"
             self.report.lose(copy.origin, copy.key, what)
-        self.copies[copy.target.name] = replace(known, rule=rule, also=(*known.also, copy.origin))
+        self.copies[copy.target.name] = replace(known, rule=rule)
+        self.also.setdefault(copy.target.name, []).append(copy.origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,9 @@ def arrange(draft: Draft) -> Arranged:
             **first.timing,
         }
         arranged.mirrors.append(
-            MirrorDraft(tuple(origin for copy in group for origin in (copy.origin, *copy.also)), keys)
+            MirrorDraft(
+                tuple(one for copy in group for one in (copy.origin, *draft.also.get(copy.target.name, ()))), keys
+            )
         )
     for other in draft.others:
         named = [_add(arranged, name, other.origin, keys) for name, keys in other.targets.items()]

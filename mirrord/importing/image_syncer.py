@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mirrord.config.foreign import Node
+from mirrord.errors import MirrordError
 from mirrord.importing import regexes, variables
 from mirrord.importing.draft import Draft
 from mirrord.importing.hosts import host_name
@@ -72,7 +73,7 @@ def _images(root: Section, draft: Draft) -> None:
         origin = root.origin(written)
         try:
             repository, rule = _source(written)
-        except ValueError as error:
+        except (ValueError, MirrordError) as error:
             draft.report.lose(origin, written, str(error))
             root.ignore(written)
             continue
@@ -95,10 +96,11 @@ def _source(text: str) -> tuple[str, TagFilter]:
 
     Raises:
         ValueError: its regular expression cannot be read.
+        UsageError: what follows its `@` is no digest.
     """
-    repository, at, digest = text.partition("@")
-    if at:
-        return repository, TagFilter(digest=digest)
+    repository, at, _ = text.partition("@")
+    if at:  # parsed as a whole: what stands before the @ may be a password
+        return repository, TagFilter(digest=str(Reference.parse(text).digest))
     repository, colon, pattern = text.partition(":/")
     if colon and text.endswith("/"):
         return repository, TagFilter(match=(regexes.searched(pattern[:-1]),))

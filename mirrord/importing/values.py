@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mirrord.errors import ContentError
+from mirrord.model.digest import Digest
 from mirrord.model.origin import ConfigOrigin
 from mirrord.patterns import compiled
-from mirrord.wire.oci.reference import Reference
+from mirrord.wire.oci.reference import Reference, valid_tag
 
 Keys = Mapping[str, object]
 """Keys of a configuration as they are written: texts, numbers, flags, lists and mappings."""
@@ -41,6 +43,18 @@ class TagFilter:
     newest: int = 0
     digest: str = ""
     named: str = ""
+
+    def wrong(self) -> str:
+        """Return what is wrong with a tag or the digest, or ""; the text is not shown: it may be a password."""
+        if self.digest:
+            try:
+                Digest.parse(self.digest)
+            except ContentError:
+                return "what follows the @ is not a digest; write sha256:<64 hex>"
+        names = [*(self.tags if self.tags != ALL else ()), *filter(None, (self.named,))]
+        if bad := next((number for number, name in enumerate(names, 1) if not valid_tag(name)), 0):
+            return f"tag {bad} is not a tag; write letters, digits and _.- with neither . nor - in front"
+        return ""
 
     @property
     def takes_signatures(self) -> bool:
@@ -89,7 +103,6 @@ class ImageCopy:
     target: Reference  # likewise
     rule: TagFilter
     timing: Keys = field(default_factory=dict)  # `every`, `cron`, `timezone`
-    also: tuple[ConfigOrigin, ...] = ()  # where else the file says so
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,36 @@ def test_ten_thousand_steps(desk: Desk, typed: Typed) -> None:
     assert len(names) == len(set(names)) == 10_000
 
 
+DREGSY = """tasks:
+- source: {registry: r.example}
+  target: {registry: t.example}
+  mappings: [{from: a, to: b, digests: [wrong]}, {from: x, to: y, tags: ['1']}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("images.yaml", "'ann:hunter2@r.example/a:1': t.example/b\n'r.example/x:1': t.example/y\n"),
+        ("images.json", '{"r.example/a@wrong": "t.example/b", "r.example/x:1": "t.example/y"}'),
+        ("images.yaml", "'r.example/a:1,:wrong': t.example/b\n'r.example/x:1': t.example/y\n"),
+        ("images.yaml", "'r.example/a:1': 't.example/b:-wrong'\n'r.example/x:1': t.example/y\n"),
+        ("sync.yaml", "r.example: {images: {a: ['ann:hunter2@x'], x: ['1']}}\n"),
+        ("sync.yaml", "r.example: {images: {a: ['sha256:wrong'], x: ['1']}}\n"),
+        ("dregsy.yaml", DREGSY),
+    ],
+)
+def test_what_is_no_tag_and_no_digest_is_not_converted(desk: Desk, typed: Typed, name: str, text: str) -> None:
+    """A part that `check` would refuse is named and left out, without what may be a password; others are made."""
+    said = typed("import", put(desk, text, name), "--to", "t.example", "--out", "made/a.yaml")
+    assert said.status == 2
+    assert said.err.count("not converted: ") == 1
+    made = (desk.folder / "made/a.yaml").read_text()
+    assert made.count("  - name: ") == 1
+    assert "hunter2" not in said.out + said.err + made
+    assert typed("check", "-c", "made").status == 0
+
+
 def test_no_login_is_sent_without_tls_after_an_import(desk: Desk, typed: Typed) -> None:
     """What accepts any certificate elsewhere does not become plain HTTP: it is reported."""
     logins = put(desk, "quay.io: {username: u, password: p, insecure: true}\n", "auth.yaml")

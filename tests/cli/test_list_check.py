@@ -75,6 +75,18 @@ def test_annotations_for_github(typed: Typed, desk: Desk) -> None:
     assert "(%250A" in out
 
 
+def test_a_name_of_a_file_begins_no_line(typed: Typed, desk: Desk) -> None:
+    """What a pull request calls a file is no command for the pipeline that checks it."""
+    for name, data in (("a\n::error::x.txt", b"a b\n"), ("b\n::error::x.txt", b"\xff")):
+        (desk.folder / name).write_bytes(data)
+        for words in (("check",), ("check", "--format", "github"), ("fmt",)):
+            said = typed("list", *words, "--", name)
+            assert len((said.out + said.err).splitlines()) == 1, said
+    for word in ("check", "fmt"):
+        said = typed("list", word, "--", "gone\n::error::x.txt")
+        assert len((said.out + said.err).splitlines()) == 1, said
+
+
 async def test_a_real_registry_is_asked(desk: Desk) -> None:
     """Tags and digests by HEAD, names by their tags, patterns by a tag that fits; what is not there is named."""
     require("docker-registry")

@@ -138,6 +138,16 @@ def test_a_text_that_is_no_image(listed: Callable[[str], Said]) -> None:
     assert said.err.startswith("in.yaml: image 'https://site.example/logo.png' is left out: ")
 
 
+@pytest.mark.parametrize(
+    "text", ["ann:hunter2@quay.io/a", "https://ann:hunter2@quay.io/a", "ann:hunter2@{{ .host }}/a"]
+)
+def test_a_password_in_a_name_is_not_printed(listed: Callable[[str], Said], text: str) -> None:
+    """Someone's login in the name of an image does not reach the log of a pipeline."""
+    said = listed(f"image: '{text}'\n")
+    assert (said.out, said.err.count("in.yaml: image ")) == ("", 1)
+    assert "hunter2" not in said.err
+
+
 def test_json_of_kubectl(listed: Callable[[str], Said]) -> None:
     """A List in JSON, and documents after one another, are read; numbers keep their digits."""
     pod: dict[str, Any] = {"spec": {"containers": [{"name": "a", "image": "quay.io/a/a:v1"}]}}
