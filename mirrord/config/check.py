@@ -23,6 +23,7 @@ _KINDS = {  # pydantic's word: ours, and an example
     "int": ("a whole number", "6"),
     "float": ("a number", "0.5"),
     "bool": ("true or false", "true"),
+    "path": ("a path", "/srv/images"),
     **dict.fromkeys(("list", "tuple", "set"), ("a list", "[a, b]")),
     **dict.fromkeys(("dict", "model"), ("a mapping", "{key: value}")),
 }

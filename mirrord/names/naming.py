@@ -159,7 +159,10 @@ def registry_prefix(text: str) -> str:
     """
     clean = text.strip().rstrip("/")
     tail = "/x/x"  # deep enough that no `library/` is put in front
-    reference = Reference.parse(f"{clean}{tail}")
+    try:
+        reference = Reference.parse(f"{clean}{tail}")
+    except UsageError as error:
+        raise UsageError(str(error).replace(tail, "")) from error
     host = clean.partition("/")[0].lower()
     if reference.domain == HUB and host != HUB and host not in HUB_ALIASES:
         raise UsageError(f"{clean[:80]!r} does not begin with a registry; write a host, such as {HUB}/{clean[:80]}")

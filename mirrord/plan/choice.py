@@ -166,7 +166,7 @@ class Choosing:
                 return TagVerdict(tag, chosen=False, why=f"left out: {out[tag]}")
             if tag in self._whole:
                 return TagVerdict(tag, chosen=True, why=f"chosen: {self._whole[tag]}")
-            unknown = "its date is unknown" if dated and dates.get(tag) is None else ""
+            unknown = "its date is unknown" if dated and dates.get(tag, now) is None else ""
             reasons = ", ".join(filter(None, (self._in[tag].why, of.get(tag, ""), unknown)))
             return TagVerdict(tag, chosen=True, why=f"chosen: {reasons or 'nothing leaves it out'}")
 

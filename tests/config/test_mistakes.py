@@ -55,6 +55,17 @@ MISTAKES = [
         IMAGE.format("{registry: index.docker.io, repositories: ['ngin*']}"),
         "from: repositories: ngin*: Docker Hub lists one namespace at a time; write it in front of the glob",
     ),
+    (
+        IMAGE.format("{registry: 'https://quay.io', repositories: [a/b]}"),
+        "from.registry: 'https://quay.io': an image reference has no https:// in front; leave it out",
+    ),
+    (IMAGE.format("{list: ''}"), "from.list: is empty; write the path of a file, such as images.txt"),
+    (
+        IMAGE.format("{list: 'https://a.example/x.txt'}"),
+        "from.list: 'https://a.example/x.txt' is a URL; download the list, and write the path of the file",
+    ),
+    (IMAGE.format("{list: [a.txt]}"), "from.list: a list is not a path; write a path, such as images.txt"),
+    (IMAGE.format("{layout: [a]}"), "from.layout: a list is not a path; write a path, such as /srv/images"),
     (TAGS.format("['>=1.2 <2']"), f"from.tags[0]: '>=1.2 <2' {NO_TAG} expressions and exclusions go into a mapping"),
     (TAGS.format("['^v[0-9]+$']"), f"from.tags[0]: '^v[0-9]+$' {NO_TAG} expressions"),
     (TAGS.format("['!latest']"), f"from.tags[0]: '!latest' {NO_TAG} expressions"),

@@ -122,6 +122,12 @@ def test_reasons_of_dates() -> None:
     ]
 
 
+def test_a_date_that_was_not_needed_is_not_called_unknown() -> None:
+    """The only tag of its group is the newest whatever its date, which nobody asked for."""
+    (verdict,) = Choosing(("v1",), Choice(newest=1, by="date")).verdicts({}, NOW)
+    assert verdict.why == "chosen: one of the newest 1 by date"
+
+
 @pytest.mark.parametrize(
     ("dates", "found"),
     [

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, model_validator
 from pydantic import Tag as Form
 
 from mirrord.config.names import NamingKey
@@ -28,6 +28,16 @@ def _registry(text: str) -> str:
         return our_host(text)
     except MirrordError as error:
         raise ValueError(str(error)) from error
+
+
+def _file(value: object) -> object:
+    """Refuse what is no path of a list; what is no text is left to pydantic."""
+    if isinstance(value, str):
+        if not value:
+            raise ValueError("is empty; write the path of a file, such as images.txt")
+        if "://" in value:
+            raise ValueError(f"{value[:80]!r} is a URL; download the list, and write the path of the file")
+    return value
 
 
 _REPOSITORIES = re.compile(r"(?:[a-z0-9_./*?-]|\[!?[a-z0-9_./-]+\])+", re.ASCII)
@@ -81,7 +91,7 @@ class SourceKeys(BaseModel):
         ),
         examples=["[team/*, library/nginx]"],
     )
-    listing: Path | None = Field(
+    listing: Annotated[Path, BeforeValidator(_file)] | None = Field(
         default=None,
         alias="list",
         description=(
@@ -152,6 +162,8 @@ class SourceKeys(BaseModel):
 
     @model_validator(mode="after")
     def _listable(self) -> Self:
+        if self.repositories and not self.registry:
+            raise ValueError("repositories needs registry; write {registry: quay.io, repositories: [team/*]}")
         try:
             check_listable(vendor_of(self.registry or ""), [one for one in self.repositories or () if is_glob(one)])
         except UsageError as error:
