@@ -48,7 +48,8 @@ def name(reference: str, *, at: str | None, config: Path | None, json: bool) -> 
     for one in {one.name: one for one in (given, meaning.source) if one}.values():
         mirrors += _matched(one, read)
     writers = [mirror for mirror in mirrors if _copies(mirror, meaning, read)]
-    rows = [row for target in targets for row in _rows(target, meaning, writers, given, read)]
+    # A list may name one repository several times, with digests.
+    rows = [*dict.fromkeys(row for target in targets for row in _rows(target, meaning, writers, given, read))]
     if json:
         named = [{"target": target, "name": place, "mirror": mirror or None} for target, place, mirror in rows]
         image = str(meaning.source) if meaning.source else None

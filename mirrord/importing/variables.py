@@ -17,6 +17,7 @@ WORKFLOW = re.compile(r"\$\{\{\s*(?:secrets|vars|env)\.([A-Za-z_][A-Za-z0-9_]*)\
 """Expressions of workflows: `${{ secrets.NAME }}`."""
 
 _FILE = re.compile(r"\{\{-?\s*file\s+[\"`](/[^\"`]+)[\"`]\s*-?\}\}")
+_SECRET = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL|PRIVATE|AUTH", re.IGNORECASE)
 _USER = "CHANGE-ME"
 
 
@@ -24,11 +25,15 @@ def expanded(text: str, pattern: re.Pattern[str], environ: Mapping[str, str]) ->
     """Return a text with its variables replaced.
 
     Raises:
-        ValueError: one is not set; says how to set it.
+        ValueError: one is not set, or may be a secret: a stranger's file must not name what is written into an address.
     """
 
     def value(found: re.Match[str]) -> str:
         name = next(filter(None, found.groups()))
+        if _SECRET.search(name):
+            raise ValueError(
+                f"has the variable {name}, which may be a secret and is not written; write the text itself"
+            )
         if name not in environ:
             raise ValueError(f"has the variable {name}; set it for the import: {name}=… mirrord import …")
         return environ[name]

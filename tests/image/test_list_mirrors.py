@@ -65,6 +65,25 @@ async def test_images_of_many_registries(world: World) -> None:
     assert (await world.run(listing(world, target, LOCAL, tags=["v*"]))).result is Result.NOOP
 
 
+@pytest.mark.parametrize("tags", [["v*"], {"match": ["v*"]}], ids=["globs", "rules"])
+async def test_a_tag_with_a_digest_is_not_for_globs(world: World, tags: Any) -> None:
+    """The line with the digest decides what a tag is, also while it fails; globs and rules of others leave it alone."""
+    one, images = await filled(world, "one", "web:v1", "web:v2", "web:v3")
+    target = await world.registry("target")
+    pins = images["web:v1"].digest
+    write(world, f"{one.host}/web", f"{one.host}/web:v2@{pins}", f"{one.host}/web:v3@sha256:{'0' * 64}")
+    mirror = listing(world, target, tags=tags)
+    run = await world.run(mirror)
+    assert run.result is Result.PARTIAL
+    assert target.tags == {f"mirror/{called(one, 'web')}": {"v1": pins, "v2": pins}}
+    await world.run(mirror)
+    assert target.count("PUT", "/manifests/v") == 2
+    plan = await world.plan(replace(mirror, explain=True))
+    assert {one.tag[-2:]: one.why for one in plan.verdicts if not one.chosen} == dict.fromkeys(
+        ("v2", "v3"), "left out: it is listed with a digest"
+    )
+
+
 async def test_without_tags_a_line_means_latest(world: World) -> None:
     """A line without a tag means `latest` where the mirror names no tags."""
     one, images = await filled(world, "one", "team/db:v1", "team/db:latest")

@@ -6,7 +6,7 @@ ledger. The mirrors of one repository know nothing of that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain, groupby, zip_longest
@@ -55,6 +55,7 @@ class ManySurvey:
         missing: repositories that could not be read, one sentence each.
         remarks: what is no failure.
         listed: what the registry listed, to be recorded after the run; None to keep what is recorded.
+        pinned: by repository, the tags that are listed with a digest: globs and rules of other lines leave them alone.
     """
 
     surveyed: Sequence[tuple[RepositoryPart, ImageSurvey]]
@@ -62,6 +63,7 @@ class ManySurvey:
     missing: Sequence[str] = ()
     remarks: Sequence[str] = ()
     listed: Sequence[str] | None = None
+    pinned: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,15 @@ def apart(parts: Iterable[RepositoryPart], others: Iterable[Mirror]) -> tuple[Se
     return kept, problems
 
 
+def pinned(parts: Iterable[RepositoryPart]) -> Mapping[str, Collection[str]]:
+    """Return by repository the tags that are listed with a digest."""
+    found: dict[str, set[str]] = {}
+    for part in parts:
+        if part.reference.digest and part.reference.tag:
+            found.setdefault(part.reference.name, set()).add(part.reference.tag)
+    return found
+
+
 def key_of(item: str) -> str:
     """Return the key of the part that an item belongs to."""
     return item if "@" in item else item.rpartition(":")[0]
@@ -169,11 +180,14 @@ def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
         key, one = part.key, plan(part.mirror, surveyed, now)
         for into, texts in ((problems, one.problems), (missing, one.missing), (remarks, one.remarks)):
             into.extend(about(key, text) for text in texts)
-        verdicts += [replace(verdict, tag=outer(key, verdict.tag)) for verdict in one.verdicts]
+        taken = () if part.reference.digest else survey.pinned.get(part.reference.name, ())
+        for verdict in one.verdicts:
+            left = TagVerdict(verdict.tag, chosen=False, why="left out: it is listed with a digest")
+            verdicts.append(replace(left if verdict.tag in taken else verdict, tag=outer(key, verdict.tag)))
         sources, unreachable, unseen = one.decisions
         named = {outer(key, item): source for item, source in sources.items()}
         unseen = frozenset((target, outer(key, item)) for target, item in unseen)
-        batches = [*_batches(key, one.steps)]
+        batches = [*_batches(key, [step for step in one.steps if step.item not in taken])]
         active = sum(any(step.active for step in batch) for batch in batches)
         parts[key] = part.mirror, (named, unreachable, unseen), active
         queues.setdefault(part.reference.domain, []).extend(batches)

@@ -36,6 +36,7 @@ from mirrord.syncers.image.plan.many import (
     chosen,
     derived,
     outer,
+    pinned,
 )
 from mirrord.syncers.image.plan.steps import ImageSurvey
 from mirrord.syncers.image.upstream.survey import names_held, survey
@@ -129,7 +130,7 @@ def _joined(
     errors = (*gone.values(), *(one for one in found.values() if isinstance(one, MirrordError)))
     if errors and not surveyed:
         raise errors[0]
-    return ManySurvey(surveyed, wanted.problems, missing, wanted.remarks, wanted.listed)
+    return ManySurvey(surveyed, wanted.problems, missing, wanted.remarks, wanted.listed, pinned(wanted.parts))
 
 
 async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
