@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -13,18 +12,13 @@ from pydantic import ValidationError
 from mirrord.config.load import Configuration, load_folder
 from mirrord.errors import ConfigError
 from mirrord.syncer.port import Syncer
-from mirrord.syncers.git.names import hosts, places, spec_of
+from mirrord.syncers.git.names import places, spec_of
 from mirrord.syncers.git.spec import GitSpec, GitTarget
+from mirrord.syncers.git.syncer import SYNCER
 from mirrord.wire.forges.known import FORGES
 
 UPSTREAM = "https://github.com/gocrane/crane.git"
-GIT = cast(
-    "Syncer",
-    SimpleNamespace(
-        kind="git", spec=GitSpec, target_spec=GitTarget, places=places, ignored_keys=None, hosts=hosts, sample={}
-    ),
-)
-SYNCERS: Mapping[str, Syncer] = {"git": GIT}
+SYNCERS: Mapping[str, Syncer] = {"git": SYNCER}
 
 
 def spec(**keys: Any) -> GitSpec:

@@ -19,7 +19,7 @@ from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.syncers.helm import syncer as helm
 from mirrord.syncers.helm.plan import steps
 from mirrord.syncers.helm.transfer import session
-from mirrord.syncers.image import plan as image
+from mirrord.syncers.image.plan import steps as image
 from mirrord.syncers.image.syncer import SYNCER as IMAGE
 from mirrord.testing.chart_repository import ChartRepository
 from mirrord.testing.charts import build_chart
