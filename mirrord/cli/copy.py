@@ -118,7 +118,7 @@ def copy(
     if json:
         say_json(run_document(run))
     else:
-        say_run(run, Show.of(quiet=quiet, verbose=verbose), kept=True)
+        say_run(run, Show.of(quiet=quiet, verbose=verbose), copied=True)
     return exit_code([run])
 
 

@@ -161,15 +161,16 @@ def target_names(targets: Sequence[str], every: int) -> str:
     return "all targets" if len(targets) == every > 1 else ", ".join(targets)
 
 
-def _names(receipts: Sequence[Receipt], left: Sequence[str] = ()) -> str:
+def _names(receipts: Sequence[Receipt], left: Sequence[str] = (), *, one: bool = False) -> str:
     """List the names of steps, without those in `left`: `main-0123abc, main`; `no tag, digest only` for none.
 
-    An item that is a name of a repository among many (`docker.io/library/nginx:1.29`) is listed as it is.
+    An item that is a name of a repository among many (`docker.io/library/nginx:1.29`) is listed as it is, unless there
+    is only `one` image, whose item is the name of its source.
     """
-    each = dict.fromkeys((one.step.item, one.step.names) for one in receipts)  # once for all targets
+    each = dict.fromkeys((receipt.step.item, receipt.step.names) for receipt in receipts)  # once for all targets
     kept = ((item, [name for name in names if name not in left]) for item, names in each)
     texts = ((item, ", ".join(names) or UNTAGGED) for item, names in kept)
-    return _listed([item if item.endswith(f":{text}") else text for item, text in texts])
+    return _listed([item if not one and item.endswith(f":{text}") else text for item, text in texts])
 
 
 def _listed(names: Sequence[str], most: int = NAMED) -> str:
@@ -239,8 +240,8 @@ def _moved(runs: Iterable[Run]) -> str:
     return f"{size(sum(run.read for run in runs))} read, {size(sent)} sent"
 
 
-def say_run(run: Run, show: Show = Show.FOLDED, *, kept: bool = False) -> None:
-    """Print the result of a run, with `kept` or `-v` also the steps that had nothing to do."""
+def say_run(run: Run, show: Show = Show.FOLDED, *, copied: bool = False) -> None:
+    """Print the result of a run, of `mirrord copy` (`copied`) and with `-v` also the steps that had nothing to do."""
     if show is Show.FAILURES and run.result in (Result.SUCCESS, Result.NOOP):
         return
     keep = [step for step in run.plan.steps if step.action is Action.KEEP] if run.plan else []
@@ -250,10 +251,11 @@ def say_run(run: Run, show: Show = Show.FOLDED, *, kept: bool = False) -> None:
     seconds = (run.finished - run.started).total_seconds()
     say(f"{run.mirror}: {run.result.value} in {seconds:.1f} s, {_moved([run])}{unchanged}{counted}")
     turn = {step: number for number, step in enumerate(run.plan.steps if run.plan else ())}
-    shown = keep if kept or show is Show.ALL else []
+    shown = keep if copied or show is Show.ALL else []
     receipts = [*run.receipts, *(Receipt(step, Outcome.KEPT, step.reason) for step in shown)]
     receipts.sort(key=lambda receipt: turn[receipt.step])  # in the order of the plan
-    _say_receipts([one for one in receipts if one.bad or (one.good and show is not Show.FAILURES)], run.plan, show)
+    told = [one for one in receipts if one.bad or (one.good and show is not Show.FAILURES)]
+    _say_receipts(told, run.plan, show, copied=copied)
     if run.plan:
         _say_refused(run.plan, show)
     _say_beside(run, show)
@@ -274,14 +276,14 @@ def _say_refused(plan: Plan, show: Show) -> None:
         say(f"refused: and {more} more (-v shows all)")
 
 
-def _say_receipts(receipts: Sequence[Receipt], plan: Plan | None, show: Show) -> None:
+def _say_receipts(receipts: Sequence[Receipt], plan: Plan | None, show: Show, *, copied: bool) -> None:
     """Print a row for each receipt, or for many with one result; receipts with one cause of failure share one row."""
     rows = []
     for at, reason, same in _alike(receipts, plan, show, mark):
         first = same[0]
         detail = "" if first.good and show is not Show.ALL else _text(reason, show)
         ended = (mark(first), size(sum(one.sent for one in same)), f"{max(one.seconds for one in same):.1f} s", detail)
-        rows.append((at, _names(same, first.left), _digest(same, show), *ended))
+        rows.append((at, _names(same, first.left, one=copied), _digest(same, show), *ended))
     _say_table(("TARGET", "NAMES", "DIGEST", "RESULT", "SENT", "TIME", ""), rows, show)
 
 

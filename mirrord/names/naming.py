@@ -159,6 +159,8 @@ def registry_prefix(text: str) -> str:
     """
     clean = text.strip().rstrip("/")
     tail = "/x/x"  # deep enough that no `library/` is put in front
+    if not clean:
+        raise UsageError(f"is empty; write a registry, such as {HUB} or {HUB}/library")
     try:
         reference = Reference.parse(f"{clean}{tail}")
     except UsageError as error:

@@ -48,7 +48,8 @@ def _record(run: Run, targets: tuple[TargetRecord, ...]) -> RunRecord:
     if not error:
         code, error = next(((entry.code, entry.error) for entry in targets if entry.error), ("", ""))
     if not error and run.plan is not None and run.plan.missing:
-        code, error = "content", run.plan.missing[0]
+        more = len(run.plan.missing) - 1
+        code, error = "content", run.plan.missing[0] + (f"; and {more} more missing" if more else "")
     began, ended, error = run.started, run.finished, error[:_LONGEST]
     return RunRecord(run.mirror, run.kind, run.trigger, began, ended, run.result, run.read, code, error, targets)
 

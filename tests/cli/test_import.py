@@ -107,6 +107,17 @@ def test_variables_with_secrets_are_written_nowhere(desk: Desk, typed: Typed, mo
         assert said.err.count("AWS_SECRET_ACCESS_KEY, which may be a secret and is not written") == len(names)
 
 
+@pytest.mark.parametrize("text", ["nginx\n", "nginx\nquay.io/a/b:v1\nnot an image\n", "quay.io/a/b\nBAD line\n"])
+def test_a_list_is_recognised_also_with_short_names_and_wrong_lines(desk: Desk, typed: Typed, text: str) -> None:
+    """A `*.txt` whose lines are names, for the half at least, is a list; each other line is reported."""
+    said = typed("import", put(desk, text, "required-images.txt"), "--to", "reg.example/mirror")
+    wrong = [number for number, line in enumerate(text.splitlines(), 1) if " " in line]
+    assert said.status == (2 if wrong else 0)
+    assert f"from: {{list: {desk.folder / 'required-images.txt'}}}" in said.out
+    lost = [line for line in said.err.splitlines() if line.startswith("not converted: ")]
+    assert [line.split(":")[2] for line in lost] == [str(number) for number in wrong]
+
+
 BAD = {
     "empty": (b"", 64, "is of no known format; known are regsync, image-syncer"),
     "a text": (b"Dear all,\nplease mirror this.\n", 64, "is of no known format"),

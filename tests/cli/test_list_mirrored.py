@@ -8,7 +8,9 @@ import json
 
 import aiohttp
 
-from mirrord.testing import Registry, build_image, push
+from mirrord.testing import Registry, build_image, push, require
+from mirrord.testing.githost import GitHost
+from mirrord.testing.gitrepos import Upstream
 from tests.support.commands import Desk
 
 IMAGE = build_image()
@@ -73,6 +75,32 @@ async def test_what_is_mirrored_where(desk: Desk) -> None:
         configured(desk, source, target, "elsewhere")
         said = await desk.run("list", "mirrored")
         assert [line.split("\t")[1] for line in said.out.splitlines()] == ["local/app:v1", "local/app:v2"]
+
+
+async def test_a_git_repository_is_one_line(desk: Desk) -> None:
+    """A repository is listed with the digest of all its refs, once a run found them in place; no single ref is."""
+    require("git")
+    async with GitHost(desk.folder / "git") as host:
+        upstream = Upstream(host.create("code.git"))
+        for branch in ("a", "b", "main"):
+            upstream.commit(branch, {"README.md": branch.encode()})
+        desk.configure(
+            f"targets: {{there: {{kind: git, to: '{host.url('there.git')}'}}}}\n"
+            f"mirrors: [{{name: code, kind: git, from: '{host.url('code.git')}', to: [there, local]}}]\n"
+        )
+        host.create("there.git")
+        found = []
+        for _ in range(2):
+            for _ in range(2):
+                said = await desk.run("sync", "code", "--allow")
+                assert said.status == 0, said.out + said.err
+            found.append([line.split("\t") for line in (await desk.run("list", "mirrored")).out.splitlines()])
+            upstream.delete("refs/heads/a")
+        origin, there = (host.url(name).partition("://")[2].removesuffix(".git") for name in ("code.git", "there.git"))
+        for rows in found:
+            assert [row[:2] for row in rows] == [[origin, "local/code"], [origin, there]]
+            assert rows[0][2] == rows[1][2]
+        assert found[0][0][2] != found[1][0][2]
 
 
 async def test_the_daemon_serves_it(desk: Desk) -> None:

@@ -71,6 +71,7 @@ async def test_bars(desk: Desk) -> None:
     assert "done" not in drawn
     assert "\x1b" not in out
     assert out.splitlines()[1].split()[:2] == ["TARGET", "NAMES"]
+    assert [line.split()[:2] for line in out.splitlines()[2:]] == [[f"{at.host}/a:v1", "v1"] for at in (one, two)]
 
 
 @pytest.mark.parametrize("daemon", [False, True], ids=["alone", "daemon"])

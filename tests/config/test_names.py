@@ -157,6 +157,16 @@ def test_the_section_may_be_spread_over_files(tmp_path: Path) -> None:
             " docker.io/nginx",
         ),
         (
+            written("path", NODE, names=', aliases: {k8s.gcr.io: "/"}'),
+            "main.yaml:1: names.aliases.k8s.gcr.io: is empty; write a registry, such as docker.io or docker.io/library",
+            "",
+        ),
+        (
+            written("path", NODE, names=", aliases: {k8s.gcr.io: reg.example/Team}"),
+            "main.yaml:1: names.aliases.k8s.gcr.io: 'Team': a repository is lower case; write team",
+            "",
+        ),
+        (
             written("path", NODE, names=", aliases: {a.example: b.example, b.example: a.example}"),
             "main.yaml:1: names.aliases: aliases lead back to themselves (a.example: b.example, b.example: a.example);",
             "",

@@ -175,3 +175,5 @@ async def test_what_is_missing_is_the_error(tmp_path: Path) -> None:
     await store.add_run(Run("crane", "image", "command", NOW, NOW, plan))
     whole, _ = await store.standing()
     assert (whole.code, whole.error, whole.last_success) == ("content", "gone: is not there", None)
+    await store.add_run(Run("crane", "image", "command", NOW, NOW, replace(plan, missing=("a", "b", "c"))))
+    assert (await store.standing())[0].error == "a; and 2 more missing"

@@ -18,9 +18,9 @@ mirrors; a second SIGTERM does not. Listens on 127.0.0.1:8080, or on `settings.l
   $ mirrord serve --config /etc/mirrord/conf.d --state /var/lib/mirrord
 
 Answers at / (page), /status (JSON), /metrics, /livez, /readyz, /startupz, /healthz,
-/v2/ (registry), /helm/ (charts), /git/ and /raw/ (repositories and their files).
-Exit code 0 after SIGTERM, 75 when the state directory or the address is in use, 78 when the configuration
-is wrong.
+/api/v1/catalog.txt, .json and .csv (what is mirrored where), /v2/ (registry), /helm/ (charts), /git/ and /raw/
+(repositories and their files). Exit code 0 after SIGTERM, 75 when the state directory or the address is in use, 78 when
+the configuration is wrong.
 """,
     CONFIG,
     STATE,

@@ -239,8 +239,9 @@ _MIRRORED = command(
     "list mirrored",
     """Print what is mirrored where: the name at the source, the name at the target, and the digest, one a line.
 
-Asks the running daemon; when none runs, reads the database. Charts and Git refs are named by the address of their
-repository, `#`, and their own name. The formats `json` and `csv` also have the mirror, its kind, the item, the target,
+Asks the running daemon; when none runs, reads the database. Charts are named by the address of their repository, `#`,
+and their own name. A Git repository is one line: its digest is that of all its refs, and it is listed once a run found
+them all in place. The formats `json` and `csv` also have the mirror, its kind, the item, the target,
 and when the target last confirmed it. The daemon serves the same at /api/v1/catalog.txt, .json and .csv.
 
   $ mirrord list mirrored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from mirrord.model.plan import Plan
@@ -12,7 +12,7 @@ from mirrord.syncer.values import Backup, Mirror, Services
 from mirrord.syncers.git import front
 from mirrord.syncers.git.kept.cache import MirrorCache
 from mirrord.syncers.git.names import address, hosts, ignored_keys, places
-from mirrord.syncers.git.plan.steps import plan
+from mirrord.syncers.git.plan.steps import EVERYTHING, plan
 from mirrord.syncers.git.spec import GitSpec, GitTarget
 from mirrord.syncers.git.transfer.session import GitSession
 from mirrord.syncers.git.upstream.survey import refs_held, survey
@@ -40,6 +40,12 @@ async def _restore(mirror: Mirror, services: Services, names: Sequence[str], *, 
         await (cache.release(names) if release else cache.restore(names))
 
 
+def _called(mirror: Mirror) -> Callable[[str], tuple[str, Mapping[str, str]]]:
+    """Name the repository, for all its refs together: the record has no line for each ref. See `Syncer.called`."""
+    origin, at = places(mirror)
+    return lambda item: (origin, at if item == EVERYTHING else {})
+
+
 async def _remarks(mirrors: int) -> Sequence[tuple[str, str]]:
     """Report a git that is missing, too old, or older than its security fixes."""
     return remarks(await asyncio.to_thread(version), mirrors)
@@ -54,6 +60,7 @@ SYNCER = Syncer(
     _open,
     restores=Restores(_backups, _restore),
     remarks=_remarks,
+    called=_called,
     ignored_keys=ignored_keys,
     sample={"from": "https://git.example/team/code.git"},
     hosts=hosts,
