@@ -196,12 +196,17 @@ async def test_a_host_that_is_gone_is_not_tried_for_each_image(world: World, whi
     assert len(bad) == (0 if lost else count)
 
 
-async def test_a_registry_that_does_not_answer_is_not_waited_for_with_each_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trouble", ["silence", "throttled", "down"])
+async def test_a_registry_in_trouble_is_not_asked_for_each_image(tmp_path: Path, trouble: str) -> None:
     """After a few images without an answer the rest of that registry is left for the next run; others are mirrored."""
     async with open_world(tmp_path, limits=Limits(stall=1.0, attempts=1)) as world:
         one, _ = await filled(world, "one", "a:v1")
         mute, target = await world.registry("mute"), await world.registry("target")
-        mute.faults.on("HEAD", "/", times=None).hold()
+        fault = mute.faults.on("HEAD", "/", times=None)
+        if trouble == "silence":
+            fault.hold()
+        else:
+            fault.status(429 if trouble == "throttled" else 503)
         write(world, *(f"{mute.host}/app{number}:v1" for number in range(40)), f"{one.host}/a:v1")
         run = await world.run(listing(world, target))
         assert run.result is Result.PARTIAL

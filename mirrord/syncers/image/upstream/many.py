@@ -13,7 +13,6 @@ from mirrord.errors import (
     ConfigError,
     ContentError,
     MirrordError,
-    StalledError,
     TransportError,
     UnreachableError,
     UsageError,
@@ -45,7 +44,7 @@ from mirrord.wire.vendors.known import repositories_for
 
 REGISTRIES = 16  # that are read at once, so that a slow one does not delay the others
 REPOSITORIES = 4
-"""Of one registry, read at once; the host's `requests` limits parallel requests. So many stalled ones end its turn."""
+"""Of one registry, read at once; the host's `requests` limits requests. So many that fail in a row end its turn."""
 _SHOWN = 20  # bad lines in the error about a list without a good one
 MAX_LOSS = 0.2
 """Share of the listed repositories that may be gone in the next listing without a word."""
@@ -76,9 +75,8 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
     memories = await asyncio.to_thread(by_part, memory)
     dead: dict[str, UnreachableError] = {}  # targets
     found: dict[str, ImageSurvey | MirrordError] = {}
-
     gone: dict[str, TransportError] = {}  # registries
-    silent = Counter[str]()  # registries: images in a row without an answer
+    failing = Counter[str]()  # registries: images in a row that it did not answer for, or throttled
 
     async def look(part: RepositoryPart) -> None:
         domain = part.reference.domain
@@ -89,15 +87,15 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
             found[part.key] = await survey(part.mirror, services, known, now, dead)
         except UnreachableError as error:
             gone.setdefault(domain, error)
-        except StalledError as error:
+        except TransportError as error:
             found[part.key] = error
-            silent[domain] += 1
-            if silent[domain] >= REPOSITORIES:
+            failing[domain] += 1
+            if failing[domain] >= REPOSITORIES:
                 gone.setdefault(domain, error)
         except MirrordError as error:
             found[part.key] = error
-        if not isinstance(found.get(part.key), StalledError):
-            silent[domain] = 0
+        if not isinstance(found.get(part.key), TransportError):
+            failing[domain] = 0
 
     async def read(parts: Sequence[RepositoryPart]) -> None:
         await Workers(REPOSITORIES).each(parts, look)
