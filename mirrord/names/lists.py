@@ -43,8 +43,8 @@ class TagRule:
         exclude: globs of tags that are left out.
         prereleases: whether alpha, beta, rc, nightly, dev and hashes are taken.
         minors: only the newest so many minor versions, each with its newest tag; None means all.
-        settled: a tag that every target has is not asked for again when the registry's API says that it was pushed
-            longer ago than this; a tag that one lacks is copied whatever its age. None for no such rule.
+        settled: a tag that every target still had this long after its push, of which the registry's API has the time,
+            is not asked for again; a tag that one lacks is copied whatever its age. None for no such rule.
     """
 
     match: tuple[str, ...] = ()

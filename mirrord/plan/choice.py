@@ -48,7 +48,7 @@ class Choice:
         exclude: like `match`, but none may match.
         min_age: seconds since the image was made, at least.
         max_age: seconds since the image was made, at most, or None.
-        settled: seconds after its push when a tag is final, and not asked for again once mirrored; for list files.
+        settled: seconds after its push when a tag is final: what all targets had then is not asked for; for list files.
     """
 
     match: tuple[str, ...] = ()

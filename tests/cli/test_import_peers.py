@@ -159,7 +159,7 @@ async def test_signatures_are_named_by_the_import(desk: Desk, stage: Stage) -> N
     file.write_text("\n".join(["version: 1", "creds:", *creds, "sync:", step]))
     assert (await run("regsync", "once", "-c", file, env={"HOME": str(desk.folder / "home")})).status == 0
     said = await desk.run("import", file)
-    assert said.err.count("tags of signatures (sha256-…)") == 1
+    assert said.err.count("all tags include those of signatures (sha256-…)") == 1
     await imported(desk, file, stage)
     assert {*(await content(stage.theirs))["to/app"]} == {"1.0", SIGNATURE}
     assert {*(await content(stage.ours))["to/app"]} == {"1.0"}

@@ -148,3 +148,8 @@ async def test_daily_asks_no_more_for_what_is_settled(world: World) -> None:
         assert (await world.run(mirror)).result is Result.SUCCESS
         name = f"{source.host.replace(':', '_')}/team/app"
         assert world.local_tags(name)["1.0"] == source.tags["team/app"]["1.0"]
+        pushed["1.1"] = (world.now + timedelta(days=1)).isoformat()
+        await push(moved, source, "team/app", ["1.1"])
+        world.later(days=20)
+        assert (await world.run(mirror)).result is Result.SUCCESS, "what was pushed in a pause of 20 days is missed"
+        assert world.local_tags(name)["1.1"] == source.tags["team/app"]["1.1"]

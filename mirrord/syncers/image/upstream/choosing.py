@@ -33,7 +33,7 @@ class ChosenTags:
     verdicts: Sequence[TagVerdict]  # of every tag
     remarks: Sequence[str]  # patterns that match no tag, unknown dates
     heads: Mapping[str, Descriptor]  # of tags that were asked for on the way
-    settled: frozenset[str]  # chosen tags that do not change any more
+    pushed: Mapping[str, datetime]  # of chosen tags that may be settled, by the registry's API
 
 
 class TagDates:
@@ -74,14 +74,11 @@ class TagDates:
         )
         return found | {tag: moment(self._seen[digests[tag]]) if tag in digests else None for tag in left}
 
-    async def settled(self, tags: Collection[str], after: float | None, now: datetime) -> frozenset[str]:
-        """Return the tags that were pushed more than `after` seconds ago, where the registry's API says so."""
-        if after is None:
-            return frozenset()
+    async def pushed(self, tags: Collection[str]) -> Mapping[str, datetime]:
+        """Return when tags were pushed, as far as the registry's API says so."""
         with suppress(ThrottledError):
-            pushed = await self._pushed(tags)
-            return frozenset(tag for tag, at in pushed.items() if (now - at).total_seconds() > after)
-        return frozenset()
+            return await self._pushed(tags)
+        return {}
 
     async def keep(self) -> None:
         """Note what was read, also after an error: the next run goes on from there."""
@@ -133,8 +130,8 @@ async def choose_tags(repository: Repository, choice: Choice, dates: TagDates, n
         await dates.keep()
     verdicts = await asyncio.to_thread(choosing.verdicts, known, now)
     tags = [one.tag for one in verdicts if one.chosen]
-    settled = await dates.settled(tags, choice.settled, now)
+    pushed = await dates.pushed(tags) if choice.settled is not None else {}
     remarks = await asyncio.to_thread(lambda: tuple(choosing.remarks(verdicts, known)))
     if dates.trouble:
         remarks = (f"dates are those of the images, since the registry's API gave none: {dates.trouble}", *remarks)
-    return ChosenTags(tags, verdicts, remarks, dates.heads, settled)
+    return ChosenTags(tags, verdicts, remarks, dates.heads, pushed)

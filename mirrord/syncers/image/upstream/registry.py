@@ -60,7 +60,7 @@ class _Selection:
     remarks: Sequence[str] = ()
     verdicts: Sequence[TagVerdict] = ()
     heads: Mapping[str, Descriptor] = field(default_factory=dict)  # what is known of them already
-    settled: frozenset[str] = frozenset()  # those that do not change any more
+    pushed: Mapping[str, datetime] = field(default_factory=dict)  # of those that may be settled
 
 
 async def offers(
@@ -76,8 +76,7 @@ async def offers(
     answers: dict[str, Offer | MirrordError] = {}
 
     async def look(tag: str) -> None:
-        quiet = tag in selection.settled
-        known = _recorded(repository.reference, mirror, memory, tag, fixed=False) if quiet else None
+        known = _settled(repository.reference, mirror, memory, tag, selection.pushed.get(tag))
         answers[tag] = known or await _offer(repository, mirror, memory, tag, selection.heads.get(tag))
 
     await Workers(AT_ONCE).each(selection.tags, look)
@@ -92,7 +91,7 @@ async def _selected(repository: Repository, mirror: Mirror, dates: TagDates, now
     source, reference = spec_of(mirror).source, repository.reference
     if source.choice:
         chosen = await choose_tags(repository, source.choice, dates, now)
-        return _Selection(chosen.tags, (), chosen.remarks, chosen.verdicts, chosen.heads, chosen.settled)
+        return _Selection(chosen.tags, (), chosen.remarks, chosen.verdicts, chosen.heads, chosen.pushed)
     patterns = source.tags or (str(reference.digest or reference.tag or "latest"),)
     literals = [pattern for pattern in patterns if not is_glob(pattern)]
     if len(literals) == len(patterns):
@@ -153,6 +152,20 @@ def _named(reference: Reference, mirror: Mirror, tag: str, digest: Digest, *, fi
     names = spec.source.names or ((called,) if called else ())
     item = Item(spec.source.names[0] if spec.source.names else tag, digest)
     return named(item, names, Build(publication=mirror.publication), frozen(mirror), fixed=fixed)
+
+
+def _settled(reference: Reference, mirror: Mirror, memory: Memory, tag: str, pushed: datetime | None) -> Offer | None:
+    """Return the offer from the record if every target had it long after it was pushed; see `Choice.settled`.
+
+    The time of the record counts, not that of the run: what was pushed during a pause of mirrord is in no record.
+    """
+    choice = spec_of(mirror).source.choice
+    if pushed is None or choice is None or choice.settled is None:
+        return None
+    seen = [memory.get((target.name, tag)) for target in mirror.targets]
+    if any(one is None or (one.at - pushed).total_seconds() <= choice.settled for one in seen):
+        return None
+    return _recorded(reference, mirror, memory, tag, fixed=False)
 
 
 def _recorded(reference: Reference, mirror: Mirror, memory: Memory, tag: str, *, fixed: bool) -> Offer | None:
