@@ -8,7 +8,7 @@ the number of values that it has once aliases are resolved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import yaml  # noqa: TID251 - a door: events only, no objects
@@ -36,6 +36,16 @@ class Node:
     line: int
     value: str | tuple[Node, ...] | dict[str, Node] | None
     size: int = 1
+
+    @property
+    def mapping(self) -> Mapping[str, Node]:
+        """Its keys and values; none when it is no mapping."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    def text(self, key: str) -> str:
+        """Return the text that it has under a key, "" without one."""
+        value = self.mapping[key].value if key in self.mapping else None
+        return value if isinstance(value, str) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +170,7 @@ class _Reader:
             value = self._node(next(self._events), depth + 1)
             if name == _MERGE:
                 for one in value.value if isinstance(value.value, tuple) else (value,):
-                    merged = {**(one.value if isinstance(one.value, dict) else {}), **merged}
+                    merged = {**one.mapping, **merged}
                 continue
             if name in found:
                 self.repeated.append((key.line, name))

@@ -16,12 +16,7 @@ _IMAGES = "mirrord does not look for the images of charts; list them as images"
 
 def fits(node: Node) -> bool:
     """Whether a document is of this format."""
-    return all(_has_repository(node, side) for side in ("source", "target"))
-
-
-def _has_repository(node: Node, side: str) -> bool:
-    found = node.value.get(side) if isinstance(node.value, dict) else None
-    return found is not None and isinstance(found.value, dict) and "repo" in found.value
+    return all(side in node.mapping and "repo" in node.mapping[side].mapping for side in ("source", "target"))
 
 
 def read(root: Section, draft: Draft) -> None:

@@ -8,7 +8,7 @@ from itertools import count
 
 from mirrord.errors import MirrordError
 from mirrord.importing.report import Report, one_line
-from mirrord.importing.values import ImageCopy, Keys, Options, OtherMirror, TagFilter
+from mirrord.importing.values import ImageCopy, Keys, Options, OtherMirror, TagFilter, united
 from mirrord.model.origin import ConfigOrigin
 from mirrord.wire.oci.reference import Reference
 from mirrord.wire.secret import redact
@@ -92,9 +92,9 @@ class Draft:
             self.report.lose(mirror.origin, mirror.name, what)
 
     def _join(self, known: ImageCopy, copy: ImageCopy) -> None:
-        rule = known.rule.united(copy.rule) if known.source == copy.source else None
+        rule = united((known.rule, copy.rule)) if known.source.name == copy.source.name else None
         if rule is None:
-            why = _ALONE if known.source == copy.source else _ONE_WRITER
+            why = _ALONE if known.source.name == copy.source.name else _ONE_WRITER
             what = f"{copy.target.name} {why} ({known.origin}); give one of them another name at the target"
             self.report.lose(copy.origin, copy.key, what)
             return

@@ -12,7 +12,7 @@ from mirrord.importing import ranges, regexes, timing
 from mirrord.importing.draft import Draft, variable
 from mirrord.importing.hosts import host_name
 from mirrord.importing.section import Section
-from mirrord.importing.values import ALL, ImageCopy, Keys, OtherMirror, TagFilter
+from mirrord.importing.values import ALL, ImageCopy, Keys, OtherMirror, TagFilter, united
 
 _REGEX, _RANGE, _KEEP = "regex:", "semver:", "keep:"
 _LATEST = "latest"
@@ -21,9 +21,8 @@ _FLAGS = ("", "none", "{}")
 
 def fits(node: Node) -> bool:
     """Whether a document is of this format."""
-    found = node.value if isinstance(node.value, dict) else {}
-    tasks = found.get("tasks", node).value
-    return isinstance(tasks, tuple) and all(isinstance(task.value, dict) and "mappings" in task.value for task in tasks)
+    tasks = node.mapping.get("tasks", node).value
+    return isinstance(tasks, tuple) and all("mappings" in task.mapping for task in tasks)
 
 
 def read(root: Section, draft: Draft) -> None:
@@ -150,15 +149,10 @@ def _tags(mapping: Section, texts: tuple[str, ...]) -> TagFilter | None:
     except (ValueError, MirrordError) as error:
         mapping.lose("tags", str(error))
         return None
-    whole = rules[0] if rules else TagFilter(ALL)
-    for rule in rules[1:]:
-        united = whole.united(rule)
-        if united is None:
-            mapping.lose(
-                "tags", "mirrord cannot join a range or an inverted pattern with others; give each a repository"
-            )
-            return None
-        whole = united
+    whole = united(rules)
+    if whole is None:
+        mapping.lose("tags", "mirrord cannot join a range or an inverted pattern with others; give each a repository")
+        return None
     if newest:
         mapping.tell("tags", "newest counts the versions of each variant (-alpine) apart")
     if not (newest or excluded):

@@ -43,7 +43,7 @@ DOCUMENTS: Final[Mapping[str, DocumentFormat]] = {
     "charts-syncer": DocumentFormat(charts_syncer.fits, charts_syncer.read),
 }
 LINES: Final[Mapping[str, LineFormat]] = {
-    "mapping": LineFormat(lists.fits_mapping, lists.read_pairs),
+    "mapping": LineFormat(oc_mirror.fits_mapping, oc_mirror.read_mapping),
     "list": LineFormat(lists.fits, lists.read),
 }
 FORMATS: Final = (*DOCUMENTS, *LINES)

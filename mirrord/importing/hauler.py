@@ -8,7 +8,6 @@ from mirrord.importing.draft import Draft
 from mirrord.importing.regsync import single
 from mirrord.importing.section import Section
 from mirrord.importing.values import ImageCopy, OtherMirror
-from mirrord.wire.oci.reference import Reference
 from mirrord.wire.secret import redact
 
 _VERSION = "content.hauler.cattle.io/"
@@ -19,9 +18,7 @@ _SIGNED = "mirrord does not check signatures"
 
 def fits(node: Node) -> bool:
     """Whether a document is of this format."""
-    found = node.value if isinstance(node.value, dict) else {}
-    version = found["apiVersion"].value if "apiVersion" in found else None
-    return isinstance(version, str) and version.startswith(_VERSION)
+    return node.text("apiVersion").startswith(_VERSION)
 
 
 def read(root: Section, draft: Draft) -> None:
@@ -68,9 +65,8 @@ def _image(image: Section, registry: str, draft: Draft) -> None:
         raise UsageError(f"{image.file}: Hauler has the destination on its command line; add --to HOST/PATH")
     target = draft.reference(f"{draft.options.to}/{rewrite or source.path}", image.origin(), image.path("rewrite"))
     if target:
-        bare = [Reference(one.domain, one.path) for one in (source, target)]
         rule = single(source, target.tag or source.tag)
-        draft.copy(ImageCopy(image.origin(), image.key, bare[0], bare[1], rule))
+        draft.copy(ImageCopy(image.origin(), image.key, source, target, rule))
 
 
 def _chart(chart: Section, draft: Draft) -> None:

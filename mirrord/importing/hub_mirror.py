@@ -28,19 +28,13 @@ _ALL = "mirrord needs the names of the repositories; write them into static_list
 
 def fits(node: Node) -> bool:
     """Whether a document is of this format."""
-    found = node.value if isinstance(node.value, dict) else {}
-    jobs = found.get("jobs", node).value
-    steps = [_value(job, "steps") for job in jobs.values()] if isinstance(jobs, dict) else []
+    jobs = node.mapping.get("jobs", node).mapping.values()
+    steps = [job.mapping["steps"].value for job in jobs if "steps" in job.mapping]
     return any(_ours(step) for each in steps if isinstance(each, tuple) for step in each)
 
 
-def _value(node: Node, key: str) -> object:
-    return node.value[key].value if isinstance(node.value, dict) and key in node.value else None
-
-
-def _ours(step: object) -> bool:
-    uses = _value(step, "uses") if isinstance(step, Node) else None
-    return isinstance(uses, str) and uses.lower().partition("@")[0].strip().endswith(_ACTION)
+def _ours(step: Node) -> bool:
+    return step.text("uses").lower().partition("@")[0].strip().endswith(_ACTION)
 
 
 def read(root: Section, draft: Draft) -> None:

@@ -17,23 +17,19 @@ _OLD = frozenset({"auth", "images", "defaultRegistry", "defaultNamespace"})
 
 def fits(node: Node) -> bool:
     """Whether a document is of this format."""
-    found = node.value if isinstance(node.value, dict) else {}
-    if not found:
-        return False
+    found = node.mapping
     if "images" in found and found.keys() <= _OLD:
         return _images_fit(found["images"]) or _logins_fit(found.get("auth", Node(0, None)))
     return _images_fit(node) or _logins_fit(node)
 
 
 def _images_fit(node: Node) -> bool:
-    found = node.value if isinstance(node.value, dict) else {}
-    places = [one.value for key, node in found.items() if "/" in key for one in _list(node)]
+    places = [one.value for key, node in node.mapping.items() if "/" in key for one in _list(node)]
     return any(isinstance(place, str) and "/" in place for place in places)
 
 
 def _logins_fit(node: Node) -> bool:
-    found = node.value if isinstance(node.value, dict) else {}
-    return any(isinstance(one.value, dict) and {"username", "password"} <= one.value.keys() for one in found.values())
+    return any({"username", "password"} <= one.mapping.keys() for one in node.mapping.values())
 
 
 def _list(node: Node) -> tuple[Node, ...]:

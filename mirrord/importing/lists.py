@@ -1,4 +1,4 @@
-"""List files, which mirrord reads as they are, and the mapping.txt of oc-mirror."""
+"""List files, which mirrord reads as they are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 from mirrord.errors import MirrordError
 from mirrord.importing.draft import Draft
-from mirrord.importing.oc_mirror import is_mapping, read_mapping
 from mirrord.importing.values import Keys, OtherMirror
 from mirrord.model.origin import ConfigOrigin
 from mirrord.names.lists import ListForm, form_of, list_lines, parse_list
@@ -38,11 +37,6 @@ def fits(text: str, file: str) -> bool:
     return 0 < len(lines) == len(words) and any("/" in line or ":" in line for line in lines)
 
 
-def fits_mapping(text: str, file: str) -> bool:
-    """Whether a text is a mapping.txt."""
-    return fits(text, file) and is_mapping([line for _, line in lines_of(text, file)])
-
-
 def read(text: str, file: str, draft: Draft) -> None:
     """Add a list to the draft as it is; lines that mirrord cannot read are reported."""
     form = _form(text, file)
@@ -63,8 +57,3 @@ def _form(text: str, file: str) -> ListForm:
     form = form_of(file)
     last = [line.rpartition("/")[2].partition(":")[2] for _, line in lines_of(text, file)]
     return "patterns" if form == "tags" and any(_REGEX & set(tag) for tag in last) else form
-
-
-def read_pairs(text: str, file: str, draft: Draft) -> None:
-    """Add the images of a mapping.txt to the draft."""
-    read_mapping(lines_of(text, file), file, draft)

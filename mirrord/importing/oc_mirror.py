@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from mirrord.config.foreign import Node
 from mirrord.errors import MirrordError, UsageError
+from mirrord.importing import lists
 from mirrord.importing.draft import Draft
 from mirrord.importing.regsync import single
 from mirrord.importing.section import Section
-from mirrord.importing.values import ImageCopy, Keys, OtherMirror, TagFilter
+from mirrord.importing.values import ImageCopy, OtherMirror
 from mirrord.model.origin import ConfigOrigin
 from mirrord.patterns import Pattern, compiled
-from mirrord.wire.oci.reference import Reference, valid_repository
+from mirrord.wire.oci.reference import valid_repository
 from mirrord.wire.secret import redact
 
 _SCHEME = "docker://"
@@ -20,9 +21,7 @@ _FILE = "mirrord writes to registries, and not to archives"
 
 def fits(node: Node) -> bool:
     """Whether a document is of this format."""
-    found = node.value if isinstance(node.value, dict) else {}
-    version = found["apiVersion"].value if "apiVersion" in found else None
-    return isinstance(version, str) and version.startswith("mirror.openshift.io/")
+    return node.text("apiVersion").startswith("mirror.openshift.io/")
 
 
 def read(root: Section, draft: Draft) -> None:
@@ -80,8 +79,7 @@ def _image(image: Section, blocked: list[tuple[Pattern, ConfigOrigin]], draft: D
     place = f"{draft.options.to}/{(repository or source.path).strip('/')}"
     target = draft.reference(place, image.origin(), image.path("targetrepo"))
     if target:
-        bare = Reference(source.domain, source.path)
-        draft.copy(ImageCopy(image.origin(), image.key, bare, target, single(source, tag or None)))
+        draft.copy(ImageCopy(image.origin(), image.key, source, target, single(source, tag or None)))
 
 
 def _helm(helm: Section, draft: Draft) -> None:
@@ -114,14 +112,14 @@ def _helm(helm: Section, draft: Draft) -> None:
     helm.end()
 
 
-def is_mapping(lines: list[str]) -> bool:
-    """Whether all lines are of mapping.txt: `docker://source=docker://target`, in older ones without the schemes."""
-    return bool(lines) and all("=" in line.strip("=") for line in lines)
+def fits_mapping(text: str, file: str) -> bool:
+    """Whether a text is a mapping.txt: `docker://source=docker://target`, in older ones without the schemes."""
+    return lists.fits(text, file) and all("=" in line.strip("=") for _, line in lists.lines_of(text, file))
 
 
-def read_mapping(lines: list[tuple[int, str]], file: str, draft: Draft) -> None:
-    """Add the lines of a mapping.txt, each with its number, to the draft."""
-    for number, line in lines:
+def read_mapping(text: str, file: str, draft: Draft) -> None:
+    """Add the images of a mapping.txt to the draft."""
+    for number, line in lists.lines_of(text, file):
         origin = ConfigOrigin(file, number)
         written, _, there = line.rpartition("=")  # a digest has no `=`, a query of a URL might
         source, target = (
@@ -130,9 +128,7 @@ def read_mapping(lines: list[tuple[int, str]], file: str, draft: Draft) -> None:
         )
         if source is None or target is None:
             continue
-        rule: TagFilter = single(source, target.tag)
+        rule = single(source, target.tag)
         if source.digest and target.tag and source.digest.endswith(target.tag):
             rule = single(source, None)  # older ones make a tag of the digest
-        own: Keys = {}
-        bare = [Reference(one.domain, one.path) for one in (source, target)]
-        draft.copy(ImageCopy(origin, line, bare[0], bare[1], rule, own))
+        draft.copy(ImageCopy(origin, line, source, target, rule))

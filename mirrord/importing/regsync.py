@@ -10,7 +10,7 @@ from mirrord.importing import ranges, regexes, timing, variables
 from mirrord.importing.draft import Draft
 from mirrord.importing.hosts import host_name
 from mirrord.importing.section import Section
-from mirrord.importing.values import ALL, ImageCopy, Keys, OtherMirror, TagFilter
+from mirrord.importing.values import ALL, ImageCopy, Keys, OtherMirror, TagFilter, united
 from mirrord.wire.oci.reference import Reference
 
 _DEFAULTS = {
@@ -46,11 +46,8 @@ _TYPES = ("registry", "repository", "image")
 
 def fits(node: Node) -> bool:
     """Whether a document is of this format."""
-    found = node.value if isinstance(node.value, dict) else {}
-    steps = found.get("sync", node).value
-    return isinstance(steps, tuple) and all(
-        isinstance(step.value, dict) and "source" in step.value and "type" in step.value for step in steps
-    )
+    steps = node.mapping.get("sync", node).value
+    return isinstance(steps, tuple) and all({"source", "type"} <= step.mapping.keys() for step in steps)
 
 
 def read(root: Section, draft: Draft) -> None:
@@ -155,8 +152,7 @@ def _images(step: Section, places: Sequence[str], rule: TagFilter, own: Keys, dr
         rule = single(source, target.tag or "latest")  # regsync takes no tag for latest, as docker does
     elif source.tag or source.digest or target.tag:
         step.tell("source", "regsync ignores the tag of a repository, and so does the import")
-    bare = [Reference(one.domain, one.path) for one in (source, target)]
-    draft.copy(ImageCopy(step.origin(), step.key, bare[0], bare[1], rule, own))
+    draft.copy(ImageCopy(step.origin(), step.key, source, target, rule, own))
 
 
 def single(source: Reference, tag: str | None) -> TagFilter:
@@ -189,19 +185,13 @@ def _registry(step: Section, places: Sequence[str], rule: TagFilter, own: Keys, 
 
 def _rule(step: Section) -> TagFilter | None:
     """Return the rule of `tags` and `tagSets`, or None when it has no equivalent."""
-    sets = [step.section("tags"), *step.sections("tagSets")]
-    rules = [rule for one in sets if one.values and (rule := _tags(one)) is not None]
-    if any(one.values for one in sets) and len(rules) < sum(bool(one.values) for one in sets):
+    sets = [one for one in (step.section("tags"), *step.sections("tagSets")) if one.values]
+    rules = [rule for one in sets if (rule := _tags(one)) is not None]
+    if len(rules) < len(sets):
         return None
-    whole = rules[0] if rules else TagFilter(ALL)
-    for rule in rules[1:]:
-        united = whole.united(rule)
-        if united is None:
-            step.lose(
-                "tagSets", "mirrord cannot join filters that have deny or semverRange; write a repository for each"
-            )
-            return None
-        whole = united
+    whole = united(rules)
+    if whole is None:
+        step.lose("tagSets", "mirrord cannot join filters that have deny or semverRange; write a repository for each")
     return whole
 
 

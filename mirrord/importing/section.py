@@ -37,7 +37,7 @@ class Section:
     @property
     def values(self) -> Mapping[str, Node]:
         """The keys and their values."""
-        return self.node.value if isinstance(self.node.value, dict) else {}
+        return self.node.mapping
 
     def origin(self, key: str = "") -> ConfigOrigin:
         """Return where a key was written, or the mapping."""
@@ -58,10 +58,9 @@ class Section:
         self.lose(key, "is not text")
         return ""
 
-    def flag(self, key: str, *, default: bool = False) -> bool:
-        """Return a flag."""
-        text = self.text(key).lower()
-        return text in ("true", "yes", "on", "1") if text else default
+    def flag(self, key: str) -> bool:
+        """Return a flag, False without one."""
+        return self.text(key).lower() in ("true", "yes", "on", "1")
 
     def items(self, key: str) -> tuple[Node, ...]:
         """Return the values of a list; a single value counts as a list of one."""

@@ -9,16 +9,14 @@ from mirrord.importing.draft import Draft
 from mirrord.importing.hosts import host_name
 from mirrord.importing.section import Section
 from mirrord.importing.values import ALL, ImageCopy, TagFilter
-from mirrord.wire.oci.reference import Reference
 
 _IMAGES = frozenset({"images", "images-by-tag-regex", "images-by-semver"})
 
 
 def fits(node: Node) -> bool:
     """Whether a document is of this format."""
-    found = node.value if isinstance(node.value, dict) else {}
-    hosts = [one.value for name, one in found.items() if "." in name or ":" in name or name == "localhost"]
-    return any(isinstance(one, dict) and not _IMAGES.isdisjoint(one) for one in hosts)
+    hosts = [one for name, one in node.mapping.items() if "." in name or ":" in name or name == "localhost"]
+    return any(not _IMAGES.isdisjoint(one.mapping) for one in hosts)
 
 
 def read(root: Section, draft: Draft) -> None:
@@ -94,4 +92,4 @@ def _copy(host: str, repository: str, rule: TagFilter, section: Section, draft: 
     if target.tag:
         draft.report.lose(origin, key, "a path cannot have a port; write as: for this image")
         return
-    draft.copy(ImageCopy(origin, key, Reference(source.domain, source.path), target, rule))
+    draft.copy(ImageCopy(origin, key, source, target, rule))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mirrord.errors import ContentError
@@ -63,16 +63,6 @@ class TagFilter:
             return False
         return ALL in (self.tags, self.match) or any(map(_takes, self.match))
 
-    def united(self, other: TagFilter) -> TagFilter | None:
-        """Return the rule for what either of two rules takes, or None where mirrord has none."""
-        if self == other:
-            return self
-        if any(rule.exclude or rule.versions or rule.newest or rule.digest or rule.named for rule in (self, other)):
-            return None
-        if ALL in (self.tags, other.tags):
-            return TagFilter(ALL)
-        return TagFilter(tuple(dict.fromkeys(self.tags + other.tags)), tuple(dict.fromkeys(self.match + other.match)))
-
     def source(self, repository: str) -> Keys:
         """Return the value of `from:`."""
         named: Keys = {"names": [self.named]} if self.named else {}
@@ -93,14 +83,27 @@ class TagFilter:
         return {"repository": repository, "tags": choice, **named}
 
 
+def united(rules: Sequence[TagFilter]) -> TagFilter | None:
+    """Return the rule for what any of these takes, all tags without one; None where mirrord has no such rule."""
+    if not rules or all(rule == rules[0] for rule in rules):
+        return rules[0] if rules else TagFilter(ALL)
+    if any(rule.exclude or rule.versions or rule.newest or rule.digest or rule.named for rule in rules):
+        return None
+    if any(rule.tags == ALL for rule in rules):
+        return TagFilter(ALL)
+    tags = dict.fromkeys(tag for rule in rules for tag in rule.tags)
+    match = dict.fromkeys(pattern for rule in rules for pattern in rule.match)
+    return TagFilter(tuple(tags), tuple(match))
+
+
 @dataclass(frozen=True, slots=True)
 class ImageCopy:
-    """Tags of one repository that are copied to one other."""
+    """Tags of one repository that are copied to one other; `rule` says which, and not the references."""
 
     origin: ConfigOrigin
     key: str  # where the file says so, for messages
-    source: Reference  # without tag and digest
-    target: Reference  # likewise
+    source: Reference
+    target: Reference
     rule: TagFilter
     timing: Keys = field(default_factory=dict)  # `every`, `cron`, `timezone`
 
