@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from itertools import count
 
 from mirrord.errors import MirrordError
 from mirrord.importing.report import Report, one_line
@@ -119,12 +118,14 @@ class Arranged:
 
     targets: dict[str, tuple[ConfigOrigin, Keys]] = field(default_factory=dict)
     mirrors: list[MirrorDraft] = field(default_factory=list)
+    called: dict[str, str] = field(default_factory=dict)  # names of targets by their keys
+    taken: dict[str, int] = field(default_factory=lambda: {"local": 1})  # names of targets
 
 
 def arrange(draft: Draft) -> Arranged:
     """Give everything its name, and make one mirror of copies of one repository to several places."""
     arranged = Arranged()
-    names: set[str] = set()
+    names: dict[str, int] = {}
     for group, shared in _groups(list(draft.copies.values())):
         first = group[0]
         targets = [_target(arranged, copy, shared) for copy in group]
@@ -136,11 +137,8 @@ def arrange(draft: Draft) -> Arranged:
             "as": shared,
             **first.timing,
         }
-        arranged.mirrors.append(
-            MirrorDraft(
-                tuple(one for copy in group for one in (copy.origin, *draft.also.get(copy.target.name, ()))), keys
-            )
-        )
+        origins = tuple(one for copy in group for one in (copy.origin, *draft.also.get(copy.target.name, ())))
+        arranged.mirrors.append(MirrorDraft(origins, keys))
     for other in draft.others:
         named = [_add(arranged, name, other.origin, keys) for name, keys in other.targets.items()]
         keys = {"name": _unique(_slug(other.name), names), **other.keys, "to": named or ["local"]}
@@ -150,16 +148,11 @@ def arrange(draft: Draft) -> Arranged:
 
 def _groups(copies: list[ImageCopy]) -> list[tuple[list[ImageCopy], str]]:
     """Return copies that one mirror can do, each with the end of the path that they have in common."""
-    groups: dict[tuple[str, TagFilter, str], list[list[ImageCopy]]] = {}
-    ordered: list[list[ImageCopy]] = []
+    groups: dict[tuple[str, TagFilter, str, str], list[ImageCopy]] = {}
     for copy in copies:
-        alike = groups.setdefault((copy.source.name, copy.rule, repr(copy.timing)), [])
-        fits = next((group for group in alike if _common([*group, copy])), None)
-        if fits is None:
-            alike.append(fits := [])
-            ordered.append(fits)
-        fits.append(copy)
-    return [(group, _common(group)) for group in ordered]
+        last = copy.target.path.rpartition("/")[2]
+        groups.setdefault((copy.source.name, copy.rule, repr(copy.timing), last), []).append(copy)
+    return [(group, _common(group)) for group in groups.values()]
 
 
 def _common(group: list[ImageCopy]) -> str:
@@ -178,12 +171,11 @@ def _target(arranged: Arranged, copy: ImageCopy, shared: str) -> str:
 
 
 def _add(arranged: Arranged, name: str, origin: ConfigOrigin, keys: Keys) -> str:
-    for known, (_, there) in arranged.targets.items():
-        if there == keys:
-            return known
-    free = _unique(_slug(name), {*arranged.targets, "local"})
-    arranged.targets[free] = (origin, keys)
-    return free
+    written = repr(keys)
+    if written not in arranged.called:
+        arranged.called[written] = free = _unique(_slug(name), arranged.taken)
+        arranged.targets[free] = (origin, keys)
+    return arranged.called[written]
 
 
 def _slug(text: str) -> str:
@@ -191,10 +183,16 @@ def _slug(text: str) -> str:
     return _NOT_IN_A_NAME.sub("-", redact(text).lower()).strip("-")[-_LONGEST:].strip("-") or "mirror"
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    """Return the name, or with the first number that makes it unique, and add it to those that are taken."""
-    free = name if name not in taken else next(f"{name[:55]}-{n}" for n in count(2) if f"{name[:55]}-{n}" not in taken)
-    taken.add(free)
+def _unique(name: str, taken: dict[str, int]) -> str:
+    """Return the name, or with the first number that makes it unique, and add it to those that are taken.
+
+    `taken` also has the last number behind each beginning, under `beginning-`, which is no name.
+    """
+    free, begin = name, f"{name[:55]}-"
+    while free in taken:
+        taken[begin] = taken.get(begin, 1) + 1
+        free = f"{begin}{taken[begin]}"
+    taken[free] = 1
     return free
 
 

@@ -190,6 +190,18 @@ def test_ten_thousand_steps(desk: Desk, typed: Typed) -> None:
     assert len(names) == len(set(names)) == 10_000
 
 
+def test_ten_thousand_hosts_and_ten_thousand_targets(desk: Desk, typed: Typed) -> None:
+    """Equal names get the next free number; one source with many targets is one mirror. Both are done in one pass."""
+    hosts = "  - {{source: 'quay.io/a/b{0}', target: 't{0}.example/a', type: repository}}\n"
+    targets = "  - {{source: 'quay.io/x/y', target: 't.example/b{0}/y', type: repository}}\n"
+    taken = "  - {source: quay.io/a/c, target: t.example/a-2, type: repository}\n"
+    steps = taken + "".join(step.format(number) for step in (hosts, targets) for number in range(10_000))
+    said = typed("import", put(desk, f"sync:\n{steps}"))
+    names = [line.removeprefix("  - name: ") for line in said.out.splitlines() if line.startswith("  - name: ")]
+    assert said.status == 0
+    assert names == ["a-2", "a", *(f"a-{number}" for number in range(3, 10_002)), "'y'"]
+
+
 DREGSY = """tasks:
 - source: {registry: r.example}
   target: {registry: t.example}
