@@ -14,8 +14,8 @@ from mirrord.config.lines import Problems
 from mirrord.config.load import parse_text
 from mirrord.daemon import loop
 from mirrord.errors import ConfigError, UsageError
+from mirrord.model.choice import Choice
 from mirrord.model.origin import ConfigOrigin
-from mirrord.plan.choice import Choice
 from mirrord.syncers.image.spec.tags import TagChoice
 from mirrord.syncers.image.upstream.choosing import ChosenTags, TagDates, choose_tags
 from mirrord.wire.host import HostBook

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import PurePath
 from typing import Final, Literal, NamedTuple
 
 from mirrord.errors import UsageError
+from mirrord.model.choice import Choice
 from mirrord.patterns import compiled
 from mirrord.wire.oci.reference import Reference
 
@@ -34,32 +34,12 @@ _BLANK: Final = " \t\r"
 _BOM: Final = "\ufeff"
 
 
-@dataclass(frozen=True, slots=True)
-class TagRule:
-    """The tags that a form means, in the words of `tags:` as a mapping.
-
-    Attributes:
-        match: globs, or `/regex/` for the whole tag; empty means every tag.
-        exclude: globs of tags that are left out.
-        prereleases: whether alpha, beta, rc, nightly, dev and hashes are taken.
-        minors: only the newest so many minor versions, each with its newest tag; None means all.
-        settled: a tag that every target still had this long after its push, of which the registry's API has the time,
-            is not asked for again; a tag that one lacks is copied whatever its age. None for no such rule.
-    """
-
-    match: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    prereleases: bool = False
-    minors: int | None = None
-    settled: timedelta | None = None
-
-
-RELEASES: Final = TagRule(match=(r"/([a-z]+-)?[a-z]*[0-9]+(\.[0-9]+){1,2}.*/",))
+RELEASES: Final = Choice(match=(r"/([a-z]+-)?[a-z]*[0-9]+(\.[0-9]+){1,2}.*/",))
 """Of a line of form `patterns` without a regex: tags with two or three numbers in front, no prereleases."""
-DAILY: Final = TagRule(
-    exclude=("*alpha*", "*beta*", "*windowsservercore*", "*nanoserver*"), prereleases=True, settled=timedelta(days=10)
+DAILY: Final = Choice(
+    exclude=("*alpha*", "*beta*", "*windowsservercore*", "*nanoserver*"), prereleases=True, settled=10 * 86400.0
 )
-WEEKLY: Final = TagRule(match=(r"/v?[0-9]+\.[0-9]+(\.[0-9]+)?(-alpine[0-9.]*)?/",), minors=2)
+WEEKLY: Final = Choice(match=(r"/v?[0-9]+\.[0-9]+(\.[0-9]+)?(-alpine[0-9.]*)?/",), newest=1, of="minor", groups=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +49,7 @@ class ListEntry:
     line: int
     reference: Reference
     pattern: str | None = None  # of form `patterns`: the regex as it is written; found anywhere in a tag
-    rule: TagRule | None = None  # which tags are meant; None: the one of `reference`
+    rule: Choice | None = None  # which tags are meant; None: the one of `reference`
 
     @property
     def text(self) -> str:
@@ -219,4 +199,4 @@ def _with_pattern(line: ListLine) -> ListEntry:
     if not pattern:
         raise UsageError(f"nothing follows the colon; write {reference.name}, or a regular expression behind it")
     compiled(pattern)  # by itself: inside of the rule a stray parenthesis would change what it means
-    return ListEntry(line.number, reference, pattern, TagRule(match=(f"/.*(?:{pattern}).*/",), prereleases=True))
+    return ListEntry(line.number, reference, pattern, Choice(match=(f"/.*(?:{pattern}).*/",), prereleases=True))

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
-from typing import Final, Literal
+from typing import Final
 
+from mirrord.model.choice import Choice
 from mirrord.model.plan import TagVerdict
 from mirrord.patterns import compiled
 from mirrord.plan.select import REFERRER, SIGNATURE, is_glob, matches, unmatched
@@ -31,39 +32,6 @@ _BY_VERSION: Final = attrgetter("tag.order")  # of a candidate
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which tags are wanted: those that meet every rule that is set.
-
-    A literal in `match`, and a signature that it asks for, is wanted whatever the other rules are, except `exclude`.
-
-    Attributes:
-        match: literals, globs and `/regular expressions/` of the whole tag, one of which must match.
-        versions: a range as helm reads it, or "".
-        newest: only this many tags of each group, or None for all. Variants (`-alpine`) are different groups.
-        of: makes a group of each `minor` or `major` version, or "" for none.
-        groups: only the newest so many of these groups, of each variant, or None for all; for list files.
-        by: what is newest: the highest `version`, or the last `date`.
-        prereleases: whether pre-releases and commits are wanted that neither `match` nor `versions` names.
-        exclude: like `match`, but none may match.
-        min_age: seconds since the image was made, at least.
-        max_age: seconds since the image was made, at most, or None.
-        settled: seconds after its push when a tag is final: what all targets had then is not asked for; for list files.
-    """
-
-    match: tuple[str, ...] = ()
-    versions: str = ""
-    newest: int | None = None
-    of: Literal["", "minor", "major"] = ""
-    by: Literal["version", "date"] = "version"
-    prereleases: bool = False
-    exclude: tuple[str, ...] = ()
-    min_age: float = 0.0
-    max_age: float | None = None
-    groups: int | None = None
-    settled: float | None = None
-
-
 def as_expression(pattern: str) -> str | None:
     """Return the regular expression in `/…/`, or None for a literal or a glob."""
     return pattern[1:-1] if len(pattern) > 1 and pattern[0] == pattern[-1] == "/" else None
@@ -76,15 +44,6 @@ def parse_range(text: str) -> Constraint:
         UsageError: it is not a range.
     """
     return Constraint.parse(_GLUED.sub(r"\1.", text))
-
-
-def choose(tags: Iterable[str], choice: Choice, dates: Dates, now: datetime) -> Sequence[TagVerdict]:
-    """Decide about each tag, in their order, each once; tags without a date in `dates` count as undated.
-
-    Raises:
-        UsageError: a pattern or the range of `choice` is invalid.
-    """
-    return Choosing(tags, choice).verdicts(dates, now)
 
 
 _Group = tuple[str, tuple[int, ...]]
@@ -103,7 +62,11 @@ class Choosing:
     """A choice from given tags. Names decide first, so that few dates have to be found."""
 
     def __init__(self, tags: Iterable[str], choice: Choice) -> None:
-        """Decide by names. Raises as `choose`."""
+        """Decide by names.
+
+        Raises:
+            UsageError: a pattern or the range of `choice` is invalid.
+        """
         self._choice = choice
         self._match, self._exclude = _matchers(choice.match), _matchers(choice.exclude)
         self._range = parse_range(choice.versions) if choice.versions else None

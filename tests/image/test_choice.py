@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from mirrord.errors import ThrottledError
+from mirrord.model.choice import Choice
 from mirrord.model.run import Result, Run
-from mirrord.plan.choice import Choice
 from mirrord.record.sqlite import SqliteStore
 from mirrord.syncers.image.upstream.choosing import TagDates, choose_tags
 from mirrord.testing import Registry, build_image, push

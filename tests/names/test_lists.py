@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import string
-from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -199,10 +198,10 @@ def test_rules_of_daily_and_weekly_lists() -> None:
     daily = parse_list("nginx\n", "required-images-daily.txt", "daily").entries[0]
     assert daily.rule is DAILY
     assert DAILY.exclude == ("*alpha*", "*beta*", "*windowsservercore*", "*nanoserver*")
-    assert DAILY.settled == timedelta(days=10)
+    assert DAILY.settled == 10 * 86400
     weekly = parse_list("nginx\n", "required-images-weekly.txt", "weekly").entries[0]
     assert weekly.rule is WEEKLY
-    assert WEEKLY.minors == 2
+    assert (WEEKLY.newest, WEEKLY.of, WEEKLY.groups) == (1, "minor", 2)
     (regex,) = WEEKLY.match
     wanted = ["1.25", "v1.25", "1.25.3", "1.25-alpine", "1.25.3-alpine3.20"]
     others = ["1", "latest", "1.25.3-slim", "1.25-rc1", "1.25.3.4", "1.25-perl"]

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from mirrord.errors import UsageError
-from mirrord.plan.choice import Choice, Choosing, choose
+from mirrord.model.choice import Choice
+from mirrord.model.plan import TagVerdict
+from mirrord.plan.choice import Choosing, Dates
 from mirrord.plan.select import listed_verdicts
 from mirrord.plan.tags import read_tag
 
@@ -29,6 +31,10 @@ TAGS = tuple(LISTED.split())
 def days(**ages: float) -> dict[str, datetime | None]:
     """Return dates of tags `v1`, `v2`… by their age in days."""
     return {tag: NOW - timedelta(days=age) for tag, age in ages.items()}
+
+
+def choose(tags: Sequence[str], choice: Choice, dates: Dates, now: datetime) -> Sequence[TagVerdict]:
+    return Choosing(tags, choice).verdicts(dates, now)
 
 
 def chosen(choice: Choice, tags: Sequence[str] = TAGS, dates: Mapping[str, datetime | None] | None = None) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mirrord.errors import ConfigError, MirrordError, UsageError
+from mirrord.model.choice import Choice
 from mirrord.names.limits import misfit
 from mirrord.names.naming import BUILT_IN, Naming
-from mirrord.plan.choice import Choice
 from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.wire.oci.reference import Reference

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mirrord.errors import UsageError
+from mirrord.model.choice import Choice
 from mirrord.model.origin import ConfigOrigin
-from mirrord.names.lists import ListEntry, TagRule
+from mirrord.names.lists import ListEntry
 from mirrord.patterns import compiled
-from mirrord.plan.choice import Choice, as_expression
+from mirrord.plan.choice import as_expression
 from mirrord.syncers.image.names import Source
 from mirrord.wire.oci.reference import Reference
 
@@ -100,12 +101,7 @@ def _choice(entry: ListEntry, own: Source) -> Choice | None:
     """Return the rules for one line: its own pattern, else those of the mirror, else those of the list's form."""
     if entry.pattern is None and own.choice:
         return own.choice
-    rule: TagRule | None = entry.rule
-    if rule is None:
-        return None
-    for pattern in rule.match:
+    for pattern in entry.rule.match if entry.rule else ():
         if expression := as_expression(pattern):
             compiled(expression)
-    settled = rule.settled.total_seconds() if rule.settled else None
-    choice = Choice(rule.match, prereleases=rule.prereleases, exclude=rule.exclude, settled=settled)
-    return replace(choice, newest=1, of="minor", groups=rule.minors) if rule.minors else choice
+    return entry.rule

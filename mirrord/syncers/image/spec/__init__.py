@@ -13,8 +13,8 @@ from pydantic import Tag as Form
 from mirrord.config.names import NamingKey
 from mirrord.config.units import Duration, between
 from mirrord.errors import MirrordError, UsageError
+from mirrord.model.choice import Choice
 from mirrord.names.book import our_host
-from mirrord.plan.choice import Choice
 from mirrord.plan.select import is_glob
 from mirrord.syncers.image.spec.tags import Names, TagChoice, Tags, checked
 from mirrord.wire.oci.reference import valid_repository, valid_tag

@@ -10,8 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 
 from mirrord.config.units import Duration, between
 from mirrord.errors import MirrordError
+from mirrord.model.choice import Choice
 from mirrord.patterns import compiled
-from mirrord.plan.choice import Choice, as_expression, parse_range
+from mirrord.plan.choice import as_expression, parse_range
 from mirrord.wire.oci.reference import valid_tag
 
 

@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from mirrord.errors import ContentError, MirrordError, RefusedError, ThrottledError
+from mirrord.model.choice import Choice
 from mirrord.model.digest import Digest
 from mirrord.model.plan import TagVerdict
-from mirrord.plan.choice import Choice, Choosing
+from mirrord.plan.choice import Choosing
 from mirrord.syncer.values import Facts
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
