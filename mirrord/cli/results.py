@@ -165,13 +165,13 @@ def target_names(targets: Sequence[str], every: int) -> str:
 def _names(receipts: Sequence[Receipt], left: Sequence[str] = (), *, one: bool = False) -> str:
     """List the names of steps, without those in `left`: `main-0123abc, main`; `no tag, digest only` for none.
 
-    An item that is a name of a repository among many (`docker.io/library/nginx:1.29`) is listed as it is, unless there
-    is only `one` image, whose item is the name of its source.
+    Of many repositories each name has its own in front (`docker.io/library/nginx:1.29`), but not in a copy of `one`.
     """
     each = dict.fromkeys((receipt.step.item, receipt.step.names) for receipt in receipts)  # once for all targets
-    kept = ((item, [name for name in names if name not in left]) for item, names in each)
+    kept = ((item.partition("@")[0], [name for name in names if name not in left]) for item, names in each)
     texts = ((item, ", ".join(names) or UNTAGGED) for item, names in kept)
-    return _listed([item if not one and item.endswith(f":{text}") else text for item, text in texts])
+    many = ((f"{item} ({text})" if text is UNTAGGED and "/" in item else item, text) for item, text in texts)
+    return _listed([item if not one and item.endswith((f":{text}", f"({text})")) else text for item, text in many])
 
 
 def _listed(names: Sequence[str], most: int = NAMED) -> str:

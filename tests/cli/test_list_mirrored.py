@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 
 import aiohttp
 
@@ -25,12 +26,13 @@ def configured(desk: Desk, source: Registry, target: Registry, to: str = "mirror
         f"    from: {{repository: {source.host}/team/app, tags: ['v*']}}\n"
         "  - {name: many, kind: image, from: {list: images.txt}, to: [hub]}\n"
     )
-    (desk.folder / "conf.d" / "images.txt").write_text(f"{source.host}/a/b:v1\n{source.host}/a/c:v2@{IMAGE.digest}\n")
+    images = ("a/b:v1", f"a/c:v2@{IMAGE.digest}", f"a/d@{IMAGE.digest}")
+    (desk.folder / "conf.d" / "images.txt").write_text("".join(f"{source.host}/{image}\n" for image in images))
 
 
 async def filled(source: Registry) -> None:
     """Put the images into the source."""
-    for path, tags in (("team/app", ["v1", "v2"]), ("a/b", ["v1"]), ("a/c", ["v2"])):
+    for path, tags in (("team/app", ["v1", "v2"]), ("a/b", ["v1"]), ("a/c", ["v2"]), ("a/d", ["v2"])):
         await push(IMAGE, source, path, tags)
 
 
@@ -39,7 +41,8 @@ def lines(source: Registry, target: Registry) -> list[str]:
     digest, there, here = IMAGE.digest, f"{target.host}/mirror", source.host.replace(":", "_")
     return [
         f"{source.host}/a/b:v1\t{there}/{here}/a/b:v1\t{digest}",
-        f"{source.host}/a/c@{digest}\t{there}/{here}/a/c@{digest}\t{digest}",
+        f"{source.host}/a/c:v2@{digest}\t{there}/{here}/a/c:v2\t{digest}",
+        f"{source.host}/a/d@{digest}\t{there}/{here}/a/d@{digest}\t{digest}",
         f"{source.host}/team/app:v1\t{there}/app:v1\t{digest}",
         f"{source.host}/team/app:v1\tlocal/app:v1\t{digest}",
         f"{source.host}/team/app:v2\t{there}/app:v2\t{digest}",
@@ -56,6 +59,8 @@ async def test_what_is_mirrored_where(desk: Desk) -> None:
         assert (nothing.status, nothing.out) == (64, "")
         said = await desk.run("sync")
         assert said.status == 0, said.out + said.err
+        names = [re.split("  +", line)[1] for line in said.out.splitlines() if line.startswith("hub ") and "/" in line]
+        assert names == [f"{source.host}/a/{each}" for each in ("b:v1", "c:v2", "d (no tag, digest only)")]
         said = await desk.run("list", "mirrored")
         assert (said.status, said.err) == (0, "")
         assert said.out.splitlines() == lines(source, target)
@@ -63,7 +68,8 @@ async def test_what_is_mirrored_where(desk: Desk) -> None:
         rows = list(csv.DictReader(one.out.splitlines()))
         assert [(row["mirror"], row["target"], row["source"]) for row in rows] == [
             ("many", "hub", f"{source.host}/a/b:v1"),
-            ("many", "hub", f"{source.host}/a/c@{IMAGE.digest}"),
+            ("many", "hub", f"{source.host}/a/c:v2@{IMAGE.digest}"),
+            ("many", "hub", f"{source.host}/a/d@{IMAGE.digest}"),
         ]
         for row in rows:  # what is named there is there
             path, _, ref = row["name"].removeprefix(f"{target.host}/").replace("@", ":", 1).partition(":")

@@ -28,7 +28,13 @@ def called(mirror: Mirror) -> Callable[[str], Called]:
         except MirrordError:  # a name that the configuration of today has no place for
             return key, {}
 
-    return lambda item: _tagged(*of(key_of(item)), inner(item))
+    def find(item: str) -> Called:
+        source, targets = of(key_of(item))
+        tag = item.partition("@")[0].rpartition("/")[2].partition(":")[2] if "@" in item else ""
+        # With a tag and a digest it is read by the digest, and called by the tag.
+        return (item, _tagged(source, targets, tag)[1]) if tag else _tagged(source, targets, inner(item))
+
+    return find
 
 
 def _tagged(origin: str, targets: Mapping[str, str], item: str) -> Called:
