@@ -40,9 +40,11 @@ def fits(text: str, file: str) -> bool:
 def read(text: str, file: str, draft: Draft) -> None:
     """Add a list to the draft as it is; lines that mirrord cannot read are reported."""
     form = _form(text, file)
-    for problem in parse_list(text, file, form).problems:
+    found, origin = parse_list(text, file, form), ConfigOrigin(file, 1)
+    for problem in found.problems:
         draft.report.lose(ConfigOrigin(problem.file, problem.line), "", problem.what)
-    origin = ConfigOrigin(file, 1)
+    if not found.entries:
+        return
     named: Keys = {} if form == form_of(file) else {"form": form}
     keys = {"kind": "image", "from": {"list": str(Path(file).absolute()), **named}}
     to = draft.options.to

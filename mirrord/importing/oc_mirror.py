@@ -113,8 +113,14 @@ def _helm(helm: Section, draft: Draft) -> None:
 
 
 def fits_mapping(text: str, file: str) -> bool:
-    """Whether a text is a mapping.txt: `docker://source=docker://target`, in older ones without the schemes."""
-    return lists.fits(text, file) and all("=" in line.strip("=") for _, line in lists.lines_of(text, file))
+    """Whether a text is a mapping.txt: `docker://source=docker://target`, in older ones without the schemes.
+
+    Half of the lines suffices, as for lists, and the others are reported.
+    """
+    if not lists.fits(text, file):
+        return False
+    lines = [line for _, line in lists.lines_of(text, file)]
+    return 2 * sum("=" in line.strip("=") for line in lines) >= len(lines)
 
 
 def read_mapping(text: str, file: str, draft: Draft) -> None:
@@ -122,6 +128,9 @@ def read_mapping(text: str, file: str, draft: Draft) -> None:
     for number, line in lists.lines_of(text, file):
         origin = ConfigOrigin(file, number)
         written, _, there = line.rpartition("=")  # a digest has no `=`, a query of a URL might
+        if not written:
+            draft.report.lose(origin, "", "has no `=` between source and target; write SOURCE=TARGET")
+            continue
         source, target = (
             draft.reference(text.strip().removeprefix(_SCHEME).removeprefix("file://"), origin, line)
             for text in (written, there)

@@ -26,13 +26,15 @@ def write(draft: Draft, files: Iterable[tuple[str, str]]) -> str:
         files: names of the files, each with its format.
     """
     arranged = arrange(draft)
-    return "\n".join([*_head(draft, files), *_body(draft, arranged)]) + "\n"
+    return "\n".join([*_head(draft, files, arranged), *_body(draft, arranged)]) + "\n"
 
 
-def _head(draft: Draft, files: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _head(draft: Draft, files: Iterable[tuple[str, str]], arranged: Arranged) -> Iterator[str]:
     for file, form in files:
         yield _comment(f"Imported from {file} ({form}); what maps to what: {_PAGE.format(_PAGES.get(form, form))}")
     yield "# Next: mirrord check, then mirrord plan. Hosts at private addresses need allow_private: true in hosts:."
+    if any(not {"every", "cron"} & mirror.keys.keys() for mirror in arranged.mirrors):
+        yield "# Mirrors without every: and cron: run only by mirrord sync NAME; write every: 6h for a schedule."
     lost, notices = draft.report.lines()
     for title, lines in (("Not converted:", lost), ("Converted, but look at it:", notices)):
         if lines:

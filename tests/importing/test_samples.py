@@ -61,3 +61,26 @@ def test_no_plain_password_is_copied() -> None:
         assert "change-me" not in said
         assert "eyJ1c2" not in said
         assert found.secrets
+
+
+def test_a_mapping_with_a_wrong_line_is_a_mapping() -> None:
+    """A line without a target is reported, and the others are converted; the file is no list of images."""
+    line = b"docker://quay.io/a/b:v1=docker://registry.corp.example/a/b:v1\n"
+    found = import_files([("mapping.txt", line + b"quay.io/a/c:v1\n")], None, Options())
+    assert found.formats == {"mapping.txt": "mapping"}
+    assert "from: {repository: quay.io/a/b, tags: [v1]}" in found.text
+    assert [*found.lost] == ["mapping.txt:2: has no `=` between source and target; write SOURCE=TARGET"]
+
+
+def test_a_list_without_a_good_line_becomes_nothing() -> None:
+    """`check` refuses a mirror of such a list, so none is written."""
+    found = import_files([("images.txt", b"Quay.io/A\n")], None, Options())
+    assert found.text == ""
+    assert len(found.lost) == 1
+
+
+def test_mirrors_without_a_schedule_are_pointed_out() -> None:
+    """Some tools run when cron says so, which their files do not have; the text says what to write."""
+    line = "# Mirrors without every: and cron: run only by mirrord sync NAME; write every: 6h for a schedule."
+    assert line in imported("skopeo-sync.yaml").text.splitlines()
+    assert line not in imported("regsync-1.yaml").text.splitlines()
