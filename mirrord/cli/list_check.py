@@ -12,11 +12,11 @@ from mirrord.cli.console import plain, say
 from mirrord.cli.existence import Question, absent_images
 from mirrord.cli.exits import common_exit_code
 from mirrord.cli.hosts import copy_hosts
-from mirrord.cli.list_fmt import MAX_BYTES, decoded, read_list
+from mirrord.cli.list_fmt import decoded, read_list
 from mirrord.cli.revisions import check_revision, text_before
 from mirrord.daemon import loop
 from mirrord.names.allows import Coverage, parse_allows
-from mirrord.names.lists import ListForm, ListProblem, form_of, list_lines, parse_list
+from mirrord.names.lists import MAX_BYTES, ListForm, ListProblem, form_of, list_lines, parse_list
 from mirrord.patterns import compiled
 from mirrord.wire.host import HostBook
 from mirrord.wire.oci.reference import Reference

@@ -10,17 +10,16 @@ from typing import Final
 
 from mirrord.cli.console import note, plain, say
 from mirrord.cli.folders import configuration
+from mirrord.config.files import UnreadableError, text_of
 from mirrord.errors import ContentError, MissingError, TooLargeError, UsageError
 from mirrord.files import read_content, storage_errors, write_durably
 from mirrord.names.book import NameBook
 from mirrord.names.formatting import format_list
-from mirrord.names.lists import MAX_CHARACTERS, ListForm, form_of
+from mirrord.names.lists import MAX_BYTES, ListForm, form_of
 from mirrord.syncer.port import load_syncers
 
 MOVED: Final = NameBook({"k8s.gcr.io": "registry.k8s.io"})
 """Registries that have another name now."""
-MAX_BYTES: Final = 4 * MAX_CHARACTERS
-"""Bytes of a list: what its characters take at most in UTF-8."""
 
 
 def read_list(file: Path) -> str:
@@ -38,10 +37,9 @@ def read_list(file: Path) -> str:
 def decoded(data: bytes, name: str) -> str:
     """Return the text of a list with its byte order mark; UsageError names the line that is not UTF-8."""
     try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UsageError(plain(f"{name}:{line}: not UTF-8 (byte {error.start}); save it as UTF-8")) from error
+        return text_of(data)
+    except UnreadableError as error:
+        raise UsageError(plain(f"{name}:{error.line}: {error}")) from error
 
 
 def list_fmt(files: tuple[Path, ...], *, form: ListForm | None, config: Path | None, check: bool) -> int:

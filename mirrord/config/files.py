@@ -25,6 +25,15 @@ class AbsentError(ValueError):
     """
 
 
+class UnreadableError(ValueError):
+    """A file is not as it has to be; knows the line."""
+
+    def __init__(self, line: int, what: str) -> None:
+        """Say `what` is wrong, and what to do."""
+        super().__init__(what)
+        self.line = line
+
+
 def list_folder(folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """List the configuration files of a folder in lexical order, and what was skipped, one sentence each.
 
@@ -87,3 +96,16 @@ def read_file(path: Path, limit: int) -> tuple[bytes, int]:
     if len(data) > limit:
         raise ValueError(f"is longer than {limit} bytes; split it, or give another file")
     return data, stat.S_IMODE(mode)
+
+
+def text_of(data: bytes) -> str:
+    """Return the text of a file, with its byte order mark.
+
+    Raises:
+        UnreadableError: it is not UTF-8.
+    """
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UnreadableError(line, f"is not UTF-8 (byte {error.start}); save it as UTF-8") from error

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import yaml  # noqa: TID251 - a door: events only, no objects
 
+from mirrord.config.files import UnreadableError, text_of
 from mirrord.errors import ConfigError
 
 MAX_FOREIGN_BYTES = 16 * 2**20
@@ -73,7 +74,7 @@ def parse_foreign(data: bytes, file: str) -> ForeignText:
         raise ConfigError(f"{file}:{line}: is not YAML; correct it") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{file}:1: is not YAML; it has characters that YAML does not allow") from error
-    except _RefusedError as error:
+    except UnreadableError as error:
         raise ConfigError(f"{file}:{error.line}: {error}") from error
     return ForeignText(documents, tuple(reader.repeated))
 
@@ -87,21 +88,12 @@ def decode(data: bytes, file: str) -> str:
     if len(data) > MAX_FOREIGN_BYTES:
         raise ConfigError(f"{file}:1: is longer than {MAX_FOREIGN_BYTES // 2**20} MiB; split it")
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{file}:{line}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+        text = text_of(data).removeprefix("\ufeff")
+    except UnreadableError as error:
+        raise ConfigError(f"{file}:{error.line}: {error}") from error
     if "\0" in text:
         raise ConfigError(f"{file}:{text.count(chr(10), 0, text.index(chr(0))) + 1}: is not text; name another file")
     return text.replace("\r\n", "\n")
-
-
-class _RefusedError(ValueError):
-    """The file exceeds a bound; knows the line."""
-
-    def __init__(self, line: int, what: str) -> None:
-        super().__init__(what)
-        self.line = line
 
 
 class _Reader:
@@ -122,7 +114,7 @@ class _Reader:
     def _node(self, event: yaml.Event, depth: int) -> Node:
         line = _line(event)
         if depth > MAX_DEPTH:
-            raise _RefusedError(line, f"is nested more than {MAX_DEPTH} levels deep")
+            raise UnreadableError(line, f"is nested more than {MAX_DEPTH} levels deep")
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event.anchor, line)
         anchor = getattr(event, "anchor", None)
@@ -130,17 +122,17 @@ class _Reader:
             self._anchors[anchor] = None
         node = self._value(event, line, depth)
         if node.size > MAX_VALUES:
-            raise _RefusedError(line, f"has more than {MAX_VALUES} values once its aliases are resolved")
+            raise UnreadableError(line, f"has more than {MAX_VALUES} values once its aliases are resolved")
         if anchor is not None:
             self._anchors[anchor] = node
         return node
 
     def _alias(self, anchor: str | None, line: int) -> Node:
         if anchor not in self._anchors:
-            raise _RefusedError(line, "has an alias of an anchor that is not defined before it")
+            raise UnreadableError(line, "has an alias of an anchor that is not defined before it")
         found = self._anchors[anchor]
         if found is None:
-            raise _RefusedError(line, "contains itself: an alias stands inside its own anchor")
+            raise UnreadableError(line, "contains itself: an alias stands inside its own anchor")
         return replace(found, line=line)
 
     def _value(self, event: yaml.Event, line: int, depth: int) -> Node:
@@ -165,7 +157,7 @@ class _Reader:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._node(event, depth + 1)
             if isinstance(key.value, tuple | dict):
-                raise _RefusedError(key.line, "a key is a list or a mapping")
+                raise UnreadableError(key.line, "a key is a list or a mapping")
             name = key.value or ""
             value = self._node(next(self._events), depth + 1)
             if name == _MERGE:

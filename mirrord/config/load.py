@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml  # noqa: TID251 - this is the door
 
 from mirrord.config.crossings import add_place
-from mirrord.config.files import MAX_BYTES, list_folder, read_file
+from mirrord.config.files import MAX_BYTES, UnreadableError, list_folder, read_file, text_of
 from mirrord.config.hosts import read_hosts
 from mirrord.config.lines import ConfigDocument, Problems, Trail, Value, document, how_to_mend, join
 from mirrord.config.mirrors import read_mirrors, read_targets
@@ -153,23 +153,14 @@ def _ignored_keys(
     return tuple(dict.fromkeys(told))
 
 
-class _RefusedError(ValueError):
-    """A file cannot be read as the YAML that we take; knows the line."""
-
-    def __init__(self, line: int, what: str) -> None:
-        super().__init__(what)
-        self.line = line
-
-
 def _read(file: Path, problems: Problems) -> ConfigDocument:
     """Read one file; when that fails the problem is noted and the file counts as empty."""
     try:
-        text = read_file(file, MAX_BYTES)[0].decode("utf-8-sig")
+        text = text_of(read_file(file, MAX_BYTES)[0]).removeprefix("\ufeff")
         value, origins = parse_text(text, str(file), problems)
         return document(value, origins, problems)
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        problems.add_at(ConfigOrigin(str(file), line), f"is not UTF-8 (byte {error.start}); save it as UTF-8")
+    except UnreadableError as refused:
+        problems.add_at(ConfigOrigin(str(file), refused.line), str(refused))
     except ValueError as error:
         problems.add_at(ConfigOrigin(str(file), 1), str(error))
     problems.partial = True
@@ -180,7 +171,7 @@ def parse_text(text: str, file: str, problems: Problems) -> tuple[Value, dict[Tr
     """Return a YAML document and where its values are; when it cannot be read that is noted, and it counts as empty."""
     try:
         return _parse(text, file, problems)
-    except _RefusedError as refused:
+    except UnreadableError as refused:
         problems.add_at(ConfigOrigin(file, refused.line), f"{refused}; more may follow once this is mended")
         problems.partial = True
         return None, {}
@@ -190,9 +181,9 @@ def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail,
     lines = text.splitlines()
     try:
         return _Parser(text, file, problems).document()
-    except _RefusedError as refused:
+    except UnreadableError as refused:
         if "{{" in lines[refused.line - 1]:
-            raise _RefusedError(refused.line, f"is not YAML; {_NO_TEMPLATE}") from refused
+            raise UnreadableError(refused.line, f"is not YAML; {_NO_TEMPLATE}") from refused
         raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -202,11 +193,11 @@ def _parse(text: str, file: str, problems: Problems) -> tuple[Value, dict[Trail,
         spot = (lines[line - 1] if line else "", mark.column if mark else 0)
         hint = _NO_TEMPLATE if template else how_to_mend(*spot, nested=nested)
         problem = _CITED.sub("…", error.problem or "")  # the parser may quote a part of a password
-        raise _RefusedError(line, f"is not YAML ({problem}); {hint}") from error
+        raise UnreadableError(line, f"is not YAML ({problem}); {hint}") from error
     except yaml.YAMLError as error:
         bad = next((position for position, char in enumerate(text) if not char.isprintable() and char not in _BLANK), 0)
         hint = "contains a character that YAML does not allow; write it as an escape inside double quotes"
-        raise _RefusedError(text.count("\n", 0, bad) + 1, hint) from error
+        raise UnreadableError(text.count("\n", 0, bad) + 1, hint) from error
 
 
 class _Parser:
@@ -222,7 +213,7 @@ class _Parser:
         """Return the only document and the lines of its values.
 
         Raises:
-            _RefusedError: an alias, a tag, a second document, more than 64 levels, a key that is not text.
+            UnreadableError: an alias, a tag, a second document, more than 64 levels, a key that is not text.
             yaml.YAMLError: not YAML at all.
         """
         value: Value = None
@@ -231,7 +222,9 @@ class _Parser:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise _RefusedError(_line(event), "a second document starts here; write it into a file of its own")
+                    raise UnreadableError(
+                        _line(event), "a second document starts here; write it into a file of its own"
+                    )
                 value = self._value(next(self._events), ())
         return value, self._origins
 
@@ -249,7 +242,7 @@ class _Parser:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             self._allowed(event, trail)
             if not isinstance(event, yaml.ScalarEvent):
-                raise _RefusedError(_line(event), "a key is a list or a mapping; put quotes around it if it is text")
+                raise UnreadableError(_line(event), "a key is a list or a mapping; put quotes around it if it is text")
             key = str(_scalar(event).value)
             here = (*trail, key)
             if key in found:
@@ -277,12 +270,12 @@ class _Parser:
         """
         if isinstance(event, yaml.AliasEvent):
             what = "aliases (*name) are not supported; write the value out, in quotes if it begins with *"
-            raise _RefusedError(_line(event), what)
+            raise UnreadableError(_line(event), what)
         if getattr(event, "tag", None):
             what = "tags (!name) are not supported; remove it, or write the value in quotes if it begins with !"
-            raise _RefusedError(_line(event), what)
+            raise UnreadableError(_line(event), what)
         if len(trail) >= MAX_DEPTH:
-            raise _RefusedError(_line(event), f"is nested more than {MAX_DEPTH} levels deep; write it flatter")
+            raise UnreadableError(_line(event), f"is nested more than {MAX_DEPTH} levels deep; write it flatter")
 
 
 def _scalar(event: yaml.Event) -> yaml.ScalarEvent:

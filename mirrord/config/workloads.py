@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
+from mirrord.config.files import UnreadableError, text_of
 from mirrord.config.foreign import Node, parse_foreign
 from mirrord.errors import ConfigError
 from mirrord.names.workloads import gather, images_of
@@ -44,11 +45,9 @@ def read_workloads(data: bytes, file: str) -> Iterator[WorkloadDocument]:
 
 def _json(data: bytes, file: str) -> Iterator[WorkloadDocument]:
     try:
-        text = data.decode("utf-8-sig")
-        documents = list(_decoded(text))
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        yield WorkloadDocument(problem=f"{file}:{line}: is not UTF-8 (byte {error.start}); save it as UTF-8")
+        documents = list(_decoded(text_of(data).removeprefix("\ufeff")))
+    except UnreadableError as error:
+        yield WorkloadDocument(problem=f"{file}:{error.line}: {error}")
     except RecursionError:
         yield WorkloadDocument(problem=f"{file}:1: is nested too deep; flatten it")
     except json.JSONDecodeError as error:

@@ -27,6 +27,8 @@ ListForm = Literal["tags", "patterns", "daily", "weekly", "allows"]
 
 MAX_CHARACTERS: Final = 8 << 20
 """Characters of one file; 100 000 references of usual length."""
+MAX_BYTES: Final = 4 * MAX_CHARACTERS
+"""Bytes of one file: what its characters take at most in UTF-8."""
 MAX_LINES: Final = 200_000
 MAX_LINE: Final = 4096
 """Characters of one line."""

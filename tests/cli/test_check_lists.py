@@ -37,7 +37,7 @@ def test_a_good_list_is_counted_as_one_mirror(desk: Desk, typed: Typed) -> None:
 
 
 def test_an_absent_list_is_a_notice(desk: Desk, typed: Typed) -> None:
-    """The list may be on the machine that runs the mirror; an empty one is an error."""
+    """The list may be on the machine that runs the mirror; an empty one, and one that is no text, is an error."""
     desk.configure(LIST)
     said = typed("check")
     assert said.status == 0
@@ -48,6 +48,8 @@ def test_an_absent_list_is_a_notice(desk: Desk, typed: Typed) -> None:
         78,
         "conf.d/images.txt: names no image, so nothing is changed; write one a line\n",
     )
+    (desk.folder / "conf.d/images.txt").write_bytes(b"nginx\nalpine\xff\n")
+    assert typed("check").err == "conf.d/images.txt:2: is not UTF-8 (byte 12); save it as UTF-8\n"
 
 
 def test_two_sources_with_one_name(desk: Desk, typed: Typed) -> None:

@@ -56,7 +56,7 @@ def test_a_file_with_a_wrong_line_stays(typed: Typed, desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"alpine\nngin\xff\n", "f.txt:2: not UTF-8 (byte 11); save it as UTF-8"),
+        (b"alpine\nngin\xff\n", "f.txt:2: is not UTF-8 (byte 11); save it as UTF-8"),
         (None, "f.txt: no such file; give a list of images"),
     ],
 )

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from mirrord.config.files import AbsentError, read_file
+from mirrord.config.files import AbsentError, UnreadableError, read_file, text_of
 from mirrord.errors import (
     ConfigError,
     ContentError,
@@ -19,7 +19,7 @@ from mirrord.errors import (
 )
 from mirrord.model.memory import NO_MEMORY, Memory
 from mirrord.model.origin import ConfigOrigin
-from mirrord.names.lists import MAX_CHARACTERS, form_of, parse_list
+from mirrord.names.lists import MAX_BYTES, form_of, parse_list
 from mirrord.plan.guards import some, too_much, unless_meant
 from mirrord.plan.select import is_glob, matches
 from mirrord.syncer.values import Mirror, MirrorParts, Services, Target
@@ -171,10 +171,9 @@ def of_file(mirror: Mirror) -> Wanted:
     file, source = list_file(mirror), spec_of(mirror).source
     form = source.form or form_of(file.name)
     try:
-        text = read_file(file, MAX_CHARACTERS)[0].decode()
-        found = parse_list(text, str(file), form)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+        found = parse_list(text_of(read_file(file, MAX_BYTES)[0]), str(file), form)
+    except UnreadableError as error:
+        raise ConfigError(f"{file}:{error.line}: {error}") from error
     except ValueError as error:
         raise ConfigError(f"{file}: {error}") from error
     except UsageError as error:
