@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from mirrord.errors import ContentError, TooLargeError
-from mirrord.wire.oci.paging import next_link
+from mirrord.wire.oci.paging import PAGES, next_link
 
 if TYPE_CHECKING:
     from mirrord.wire.api import ApiAnswer
 
 FIRST: Final = "1"  # cursor of the first page; the number of a page where an API counts them
 SIZE: Final = 100  # entries of a page; the most that Docker Hub, Quay, GitLab and Harbor give
-PAGES: Final = 1000
 _LONGEST: Final = 4096  # characters of a cursor
 
 _T = TypeVar("_T")

@@ -8,7 +8,7 @@ from functools import lru_cache
 from mirrord.errors import MirrordError
 from mirrord.syncer.values import Mirror
 from mirrord.syncers.image.names import Source, is_many, places
-from mirrord.syncers.image.plan.many import derived, inner, key_of
+from mirrord.syncers.image.plan.many import derived, key_of, without_key
 
 Called = tuple[str, Mapping[str, str]]
 _DIGESTS = ("sha256:", "sha512:")
@@ -32,7 +32,7 @@ def called(mirror: Mirror) -> Callable[[str], Called]:
         source, targets = of(key_of(item))
         tag = item.partition("@")[0].rpartition("/")[2].partition(":")[2] if "@" in item else ""
         # With a tag and a digest it is read by the digest, and called by the tag.
-        return (item, _tagged(source, targets, tag)[1]) if tag else _tagged(source, targets, inner(item))
+        return (item, _tagged(source, targets, tag)[1]) if tag else _tagged(source, targets, without_key(item))
 
     return find
 

@@ -12,7 +12,6 @@ from datetime import datetime
 from itertools import chain, groupby, zip_longest
 from typing import Any
 
-from mirrord.errors import MirrordError
 from mirrord.model.memory import LastSeen, Memory
 from mirrord.model.origin import ConfigOrigin
 from mirrord.model.plan import Plan, Step, TagVerdict
@@ -141,12 +140,12 @@ def key_of(item: str) -> str:
     return item if "@" in item else item.rpartition(":")[0]
 
 
-def outer(key: str, name: str) -> str:
+def with_key(key: str, name: str) -> str:
     """Return what an item, or a name at a target, of one part is called in the mirror of many."""
     return key if "@" in key else f"{key}:{name}"
 
 
-def inner(item: str) -> str:
+def without_key(item: str) -> str:
     """Return what the mirror of one repository calls an item: its tag, or its digest."""
     return item.partition("@")[2] or item.rpartition(":")[2]
 
@@ -155,13 +154,8 @@ def by_part(memory: Memory) -> Mapping[str, Memory]:
     """Divide a record by the keys of its parts."""
     found: dict[str, dict[tuple[str, str], LastSeen]] = {}
     for (target, item), seen in memory.items():
-        found.setdefault(key_of(item), {})[target, inner(item)] = seen
+        found.setdefault(key_of(item), {})[target, without_key(item)] = seen
     return {key: Memory(known) for key, known in found.items()}
-
-
-def failure(key: str, error: MirrordError) -> str:
-    """Return why a repository could not be read, with its name once."""
-    return about(key, str(error))
 
 
 def about(key: str, text: str) -> str:
@@ -183,10 +177,10 @@ def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
         taken = () if part.reference.digest else survey.pinned.get(part.reference.name, ())
         for verdict in one.verdicts:
             left = TagVerdict(verdict.tag, chosen=False, why="left out: it is listed with a digest")
-            verdicts.append(replace(left if verdict.tag in taken else verdict, tag=outer(key, verdict.tag)))
+            verdicts.append(replace(left if verdict.tag in taken else verdict, tag=with_key(key, verdict.tag)))
         sources, unreachable, unseen = one.decisions
-        named = {outer(key, item): source for item, source in sources.items()}
-        unseen = frozenset((target, outer(key, item)) for target, item in unseen)
+        named = {with_key(key, item): source for item, source in sources.items()}
+        unseen = frozenset((target, with_key(key, item)) for target, item in unseen)
         batches = [*_batches(key, [step for step in one.steps if step.item not in taken])]
         active = sum(any(step.active for step in batch) for batch in batches)
         parts[key] = part.mirror, (named, unreachable, unseen), active
@@ -202,5 +196,5 @@ def _batches(key: str, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
     """Yield the steps of each item, short tags first: `1` and `1.25` before `1.25.3-alpine`."""
     ordered = sorted(steps, key=lambda step: (len(step.item), step.item))
     for item, same in groupby(ordered, key=lambda step: step.item):
-        name = outer(key, item)
+        name = with_key(key, item)
         yield [replace(step, item=name, group=f"{name}@{step.digest}") for step in same]

@@ -10,24 +10,15 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, model_validator
 from pydantic import Tag as Form
 
-from mirrord.config.names import NamingKey
+from mirrord.config.names import NamingKey, OurHost
 from mirrord.config.units import Duration, between
-from mirrord.errors import MirrordError, UsageError
+from mirrord.errors import UsageError
 from mirrord.model.choice import Choice
-from mirrord.names.book import our_host
 from mirrord.plan.select import is_glob
 from mirrord.syncers.image.spec.tags import Names, TagChoice, Tags, checked
 from mirrord.wire.oci.reference import valid_repository, valid_tag
 from mirrord.wire.vendors.known import vendor_of
 from mirrord.wire.vendors.port import check_listable
-
-
-def _registry(text: str) -> str:
-    """Return a registry in canonical spelling."""
-    try:
-        return our_host(text)
-    except MirrordError as error:
-        raise ValueError(str(error)) from error
 
 
 def _file(value: object) -> object:
@@ -75,7 +66,7 @@ class SourceKeys(BaseModel):
             " mirrored, instead of `tags`."
         ),
     )
-    registry: Annotated[str, AfterValidator(_registry)] | None = Field(
+    registry: OurHost | None = Field(
         default=None,
         description=(
             "Registry, such as `quay.io` or `registry.example.org:5000`, of which all `repositories` are mirrored,"

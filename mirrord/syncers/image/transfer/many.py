@@ -13,7 +13,7 @@ from mirrord.model.plan import Step
 from mirrord.syncer.port import OnReceipt
 from mirrord.syncer.values import Ledger, Mirror, Services
 from mirrord.syncers.image.names import source_reference
-from mirrord.syncers.image.plan.many import LISTED, ManyDecisions, key_of, outer
+from mirrord.syncers.image.plan.many import LISTED, ManyDecisions, key_of, with_key
 from mirrord.syncers.image.transfer.session import ImageSession
 
 Begin = Callable[[Mirror, Any, Services], ImageSession]
@@ -87,7 +87,7 @@ class _LedgerOf:
         self, target: str, names: Mapping[str, tuple[str | None, str | None]]
     ) -> AsyncIterator[dict[str, Settled]]:
         """See `Ledger.moving`."""
-        called = {name: outer(self._repository, name) for name in names}
+        called = {name: with_key(self._repository, name) for name in names}
         async with self._ledger.moving(target, {called[name]: move for name, move in names.items()}) as outcomes:
             found: dict[str, Settled] = {}
             try:

@@ -34,8 +34,8 @@ from mirrord.syncers.image.plan.many import (
     by_part,
     chosen,
     derived,
-    outer,
     pinned,
+    with_key,
 )
 from mirrord.syncers.image.plan.steps import ImageSurvey
 from mirrord.syncers.image.upstream.survey import names_held, survey
@@ -240,7 +240,7 @@ async def names_of_many(
     async def look(repository: str) -> None:
         part = derived(replace(mirror, targets=(target,)), Source(repository=repository))
         held = await names_held(part.mirror, target, services, tags[repository])
-        found.update({outer(repository, tag): digest for tag, digest in held.items()})
+        found.update({with_key(repository, tag): digest for tag, digest in held.items()})
 
     await Workers(REPOSITORIES).each(tags, look)
     return found
