@@ -18,7 +18,7 @@ from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.syncers.image.names import Images, Source, image_name, naming_at, spec_of, target_place
 from mirrord.syncers.image.plan.many import chosen, derived
 from mirrord.syncers.image.upstream.many import of_file
-from mirrord.wire.oci.reference import Reference
+from mirrord.wire.oci.reference import Reference, parse_repository
 
 _IMAGE = "image"
 _NAME = "{name}"
@@ -42,7 +42,7 @@ def name(reference: str, *, at: str | None, config: Path | None, json: bool) -> 
     """Run the command and return its exit code."""
     read = configuration(config, load_syncers())
     targets = _targets(read, at)
-    given = Reference.parse(reference)
+    given = parse_repository(reference)
     mirrors = [*_named(read)]
     meaning = _meaning(given, [*mirrors, *_matched(given, read)], read)
     for one in {one.name: one for one in (given, meaning.source) if one}.values():

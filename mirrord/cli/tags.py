@@ -21,7 +21,7 @@ from mirrord.syncers.image.upstream.choosing import ChosenTags, TagDates, choose
 from mirrord.wire.host import HostBook
 from mirrord.wire.http.client import Http
 from mirrord.wire.oci.client import Repository
-from mirrord.wire.oci.reference import Reference
+from mirrord.wire.oci.reference import Reference, parse_repository
 
 _KEY = ("tags",)
 
@@ -37,7 +37,7 @@ def tags(
     json: bool,
 ) -> int:
     """Run the command and return its exit code."""
-    named = Reference.parse(reference)
+    named = parse_repository(reference)
     if named.tag or named.digest:
         raise UsageError(f"{reference} has a tag or digest; write {named.name}")
     choice = None if choose is None else _choice(choose)

@@ -21,7 +21,7 @@ from typing import Final, Literal, NamedTuple
 from mirrord.errors import UsageError
 from mirrord.model.choice import Choice
 from mirrord.patterns import compiled
-from mirrord.wire.oci.reference import Reference
+from mirrord.wire.oci.reference import Reference, parse_repository
 
 ListForm = Literal["tags", "patterns", "daily", "weekly", "allows"]
 
@@ -169,7 +169,7 @@ def parse_entry(line: ListLine, form: ListForm) -> ListEntry:
     check_line(line.content)
     if form == "patterns":
         return _with_pattern(line)
-    reference = Reference.parse(line.content)
+    reference = parse_repository(line.content)
     if form == "tags":
         return ListEntry(line.number, reference)
     if reference.tag is not None or reference.digest is not None:
@@ -195,7 +195,7 @@ def _with_pattern(line: ListLine) -> ListEntry:
     name, colon, pattern = last.partition(":")
     if "@" in line.content:
         raise UsageError("a list of form patterns has no digests; write the image into a list of form tags")
-    reference = Reference.parse(f"{folder}{slash}{name}")
+    reference = parse_repository(f"{folder}{slash}{name}")
     if not colon:
         return ListEntry(line.number, reference, rule=RELEASES)
     if not pattern:

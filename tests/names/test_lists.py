@@ -136,6 +136,7 @@ def test_a_line_of_form_patterns(line: str, name: str, pattern: str | None) -> N
         ("quay.io/a/b:", "nothing follows the colon; write quay.io/a/b, or a regular expression behind it"),
         (f"quay.io/a/b@{DIGEST}", "a list of form patterns has no digests"),
         ("quay.io/a/b:x/y", "not a repository"),
+        ("registry.example:5000", "is a registry without a repository; write registry.example/NAME"),
         ("https://hub.docker.com/_/redis", "write docker.io/library/redis"),
         ("quay.io/a/b:v1)|(v2", "not a regular expression: 'v1)|(v2'"),
         ("quay.io/a/b:(?=x)", "RE2 has no look-around and no backreferences"),
@@ -254,3 +255,10 @@ def test_any_text_is_read(text: str, form: ListForm) -> None:
     again = parse_list("\n".join(entry.text for entry in found.entries), "f.txt", form)
     assert [entry.text for entry in again.entries] == [entry.text for entry in found.entries]
     assert again.problems == ()
+
+
+@pytest.mark.parametrize("line", ["quay.io", "registry.example:5000", "localhost"])
+def test_a_registry_alone_is_no_image(line: str) -> None:
+    """Docker takes it for a name at Docker Hub, which nobody means who writes a list."""
+    (problem,) = parse_list(line, "images.txt", "tags").problems
+    assert problem.what == f"{line}: is a registry without a repository; write {line}/NAME"

@@ -204,6 +204,19 @@ def _check_domain(domain: str) -> None:
         raise UsageError(f"{_shown(domain)}: a registry host has a dot or a port; write {domain}:443")
 
 
+def parse_repository(text: str) -> Reference:
+    """Parse a reference; refuse a registry alone, which docker takes for a name at Docker Hub, its port for a tag.
+
+    Raises:
+        UsageError: it is none, or a registry alone.
+    """
+    reference = Reference.parse(text)
+    host, colon, port = text.partition(":")
+    if "/" not in text and ("." in host or host == "localhost") and (not colon or port.isdecimal()):
+        raise UsageError(f"{text}: is a registry without a repository; write {text}/NAME")
+    return reference
+
+
 def _digest(text: str) -> Digest:
     try:
         return Digest.parse(text)

@@ -14,7 +14,7 @@ from mirrord.names.limits import misfit
 from mirrord.names.naming import BUILT_IN, Naming
 from mirrord.plan.naming import target_text
 from mirrord.syncer.values import LOCAL, Mirror, Target
-from mirrord.wire.oci.reference import Reference
+from mirrord.wire.oci.reference import Reference, parse_repository
 
 if TYPE_CHECKING:
     from mirrord.names.lists import ListForm
@@ -274,12 +274,3 @@ def hosts(mirror: Mirror) -> frozenset[str] | None:
         named.append(source_reference(mirror))
     found = {place.domain for place in named if isinstance(place, Reference)}
     return frozenset(found | {source.registry} if source.registry else found)
-
-
-def parse_repository(text: str) -> Reference:
-    """Parse a reference; refuse a registry alone, which docker takes for a name at Docker Hub, its port for a tag."""
-    reference = Reference.parse(text)
-    host, colon, port = text.partition(":")
-    if "/" not in text and ("." in host or host == "localhost") and (not colon or port.isdecimal()):
-        raise UsageError(f"{text}: is a registry without a repository; write {text}/NAME")
-    return reference

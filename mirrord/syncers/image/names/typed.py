@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mirrord.errors import UsageError
 from mirrord.syncer.values import Mirror, Publication, Target
-from mirrord.syncers.image.names import OneBuild, OneImage, Source, is_many, parse_repository, spec_of
+from mirrord.syncers.image.names import OneBuild, OneImage, Source, is_many, spec_of
 from mirrord.wire.oci.layout import split_folder, split_name
-from mirrord.wire.oci.reference import Reference, valid_tag
+from mirrord.wire.oci.reference import Reference, parse_repository, valid_tag
 from mirrord.wire.secret import unnamed
 
 _SOURCES = "a reference, oci:DIR[:NAME] or docker-archive:FILE[:NAME]"
