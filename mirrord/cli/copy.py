@@ -12,11 +12,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 from mirrord.blobs.pool import SpoolPool
 from mirrord.cli.console import say_json
 from mirrord.cli.exits import exit_code
-from mirrord.cli.hosts import copy_hosts
+from mirrord.cli.hosts import HostOptions, copy_hosts
 from mirrord.cli.progress import shown
 from mirrord.cli.results import Show, say_run
 from mirrord.daemon import loop
@@ -91,14 +92,10 @@ def copy(
     source: str,
     targets: tuple[str, ...],
     *,
-    allow_private: bool,
-    ca: str | None,
-    insecure: tuple[str, ...],
-    tls: tuple[str, ...],
-    token_realm: tuple[str, ...],
     quiet: bool,
     verbose: bool,
     json: bool,
+    **options: Unpack[HostOptions],
 ) -> int:
     """Run the command and return its exit code."""
     _check_no_file(source, "docker-archive:{0} or oci:{0}")
@@ -106,14 +103,7 @@ def copy(
         _check_no_file(target, "a reference or oci:DIR[:TAG]")
     copying(source, targets, None)  # report mistakes in SRC and DST before any request
     hosts = [host for host in map(host_of, (source, *targets)) if host]
-    book = copy_hosts(
-        *(hosts, os.environ),
-        allow_private=allow_private,
-        ca=ca,
-        insecure=insecure,
-        tls=tls,
-        token_realm=token_realm,
-    )
+    book = copy_hosts(hosts, os.environ, **options)
     run = loop.run(_copy(source, targets, book, quiet=json or quiet), plain=True)
     if json:
         say_json(run_document(run))

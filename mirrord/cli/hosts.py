@@ -1,9 +1,10 @@
-"""What `mirrord copy` knows about hosts: its options and the environment, in the place of `hosts:`."""
+"""What commands without a configuration know about hosts: options and the environment, in the place of `hosts:`."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping, Sequence
+from typing import TypedDict
 from urllib.parse import urlsplit
 
 from mirrord.errors import UntrustedError, UsageError
@@ -28,6 +29,16 @@ _OPTIONS = {
 """What errors advise instead of keys of a configuration."""
 
 
+class HostOptions(TypedDict):
+    """The options about hosts that `copy`, `tags` and `list check` have, as `copy_hosts` takes them."""
+
+    allow_private: bool
+    ca: str | None
+    insecure: tuple[str, ...]
+    tls: tuple[str, ...]
+    token_realm: tuple[str, ...]
+
+
 def copy_hosts(
     hosts: Sequence[str],
     environ: Mapping[str, str],
@@ -38,10 +49,10 @@ def copy_hosts(
     token_realm: Sequence[str] = (),
     ca: str | None = None,
 ) -> HostBook:
-    """Return the rules for the `hosts` of a copy.
+    """Return the rules for the `hosts` of a command.
 
     Args:
-        hosts: registries of SRC and DST.
+        hosts: registries that it asks.
         environ: environment: docker's credentials, and proxies.
         allow_private: `hosts` may have private addresses.
         insecure: hosts that are spoken to in plain HTTP.
@@ -50,7 +61,7 @@ def copy_hosts(
         ca: PEM file with authorities to trust besides the system's.
 
     Raises:
-        UsageError: an option names no host of the copy, or holds something else than it should.
+        UsageError: an option names none of these hosts, or holds something else than it should.
         ConfigError: a proxy in the environment is none.
     """
     realms = _realms(token_realm)
@@ -58,7 +69,7 @@ def copy_hosts(
         for host in named:
             if host not in hosts:
                 known = ", ".join(dict.fromkeys(hosts)) or "none, all of it is files"
-                raise UsageError(f"{option} {host!a}: not a host of this copy; its hosts: {known}")
+                raise UsageError(f"{option} {host!a}: not a host of this command; its hosts: {known}")
     if both := set(insecure) & set(tls):
         raise UsageError(f"--insecure and --tls for {min(both)}: these contradict; keep one of them")
     if ca is not None:

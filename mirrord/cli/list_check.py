@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Unpack
 
 from mirrord.cli.console import plain, say
 from mirrord.cli.existence import Question, absent_images
 from mirrord.cli.exits import common_exit_code
-from mirrord.cli.hosts import copy_hosts
+from mirrord.cli.hosts import HostOptions, copy_hosts
 from mirrord.cli.list_fmt import decoded, read_list
 from mirrord.cli.revisions import check_revision, text_before
 from mirrord.daemon import loop
@@ -42,16 +42,14 @@ def list_check(
     shape: str,
     exists: bool,
     since: str | None,
-    allow_private: bool,
-    ca: str | None,
-    insecure: tuple[str, ...],
+    **options: Unpack[HostOptions],
 ) -> int:
     """Run the command and return its exit code."""
     if since is not None:
         check_revision(since)
     lists = [_checked(file, form or form_of(str(file))) for file in dict.fromkeys(files)]
     hosts = sorted({one.reference.domain for checked in lists for one in checked.questions}) if exists else []
-    book = copy_hosts(hosts, os.environ, allow_private=allow_private, ca=ca, insecure=insecure) if exists else None
+    book = copy_hosts(hosts, os.environ, **options) if exists else None
     problems, codes, asked = loop.run(_found(lists, since, book), plain=True)
     for problem in problems:
         say(_annotation(problem) if shape == "github" else plain(str(problem)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Unpack
 
 from mirrord.cli.console import say, say_json
-from mirrord.cli.hosts import copy_hosts
+from mirrord.cli.hosts import HostOptions, copy_hosts
 from mirrord.cli.results import Show, say_verdicts
 from mirrord.config.check import check
 from mirrord.config.lines import Problems
@@ -30,18 +31,16 @@ def tags(
     reference: str,
     *,
     choose: str | None,
-    allow_private: bool,
-    ca: str | None,
-    insecure: tuple[str, ...],
     verbose: bool,
     json: bool,
+    **options: Unpack[HostOptions],
 ) -> int:
     """Run the command and return its exit code."""
     named = parse_repository(reference)
     if named.tag or named.digest:
         raise UsageError(f"{reference} has a tag or digest; write {named.name}")
     choice = None if choose is None else _choice(choose)
-    book = copy_hosts([named.domain], os.environ, allow_private=allow_private, ca=ca, insecure=insecure)
+    book = copy_hosts([named.domain], os.environ, **options)
     found = loop.run(_found(named, choice, book), plain=True)
     if isinstance(found, ChosenTags):
         if json:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mirrord.cli.grammar import COMMANDS
 from mirrord.cli.hosts import copy_hosts
 from mirrord.testing import DockerRegistry, Registry, build_image, push, require
 from mirrord.testing.running import run
@@ -117,10 +119,14 @@ async def test_a_proxy_that_is_not_there(desk: Desk, dead: str) -> None:
 
 
 def test_each_key_has_its_option() -> None:
-    """Whatever an error advises to write under `hosts:`, `copy` has something else to say."""
+    """Whatever an error advises to write under `hosts:`, commands without a configuration have an option for."""
     advised = copy_hosts([], {}).advice
     assert set(advised) == {text for name, text in vars(advice).items() if name.isupper()}
     assert not any("hosts:" in text for text in advised.values())
+    options = {word for text in advised.values() for word in re.findall(r"--[a-z-]+", text)}
+    assert len(options) == 5
+    for command in ("copy", "tags", "list check"):
+        assert options <= {name for parameter in COMMANDS[command].params for name in parameter.opts}
 
 
 async def test_a_token_server_elsewhere(desk: Desk) -> None:
@@ -142,12 +148,12 @@ async def test_a_token_server_elsewhere(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("--insecure", "other.test"), "--insecure 'other.test': not a host of this copy; its hosts: reg.test"),
-        (("--tls", "other.test"), "--tls 'other.test': not a host of this copy"),
+        (("--insecure", "other.test"), "--insecure 'other.test': not a host of this command; its hosts: reg.test"),
+        (("--tls", "other.test"), "--tls 'other.test': not a host of this command"),
         (("--tls", "reg.test", "--insecure", "reg.test"), "these contradict"),
         (("--token-realm", "reg.test"), "write HOST=https://SERVER"),
         (("--token-realm", "reg.test=https://a.test/token"), "write reg.test=https://a.test"),
-        (("--token-realm", "a.test=https://b.test"), "--token-realm 'a.test': not a host of this copy"),
+        (("--token-realm", "a.test=https://b.test"), "--token-realm 'a.test': not a host of this command"),
         (("--ca", "none.pem"), "--ca none.pem: cannot be read: No such file or directory"),
         (("--ca", "empty.pem"), "--ca empty.pem: holds no PEM certificate"),
     ],

@@ -12,6 +12,7 @@ import pytest
 from mirrord import __version__
 from mirrord.cli.grammar import COMMANDS
 from mirrord.cli.grammar.words import function_name
+from mirrord.cli.hosts import HostOptions
 from tests.support.commands import Said
 
 Typed = Callable[..., Said]
@@ -116,7 +117,8 @@ def test_what_may_be_typed_is_what_is_carried_out(command: str) -> None:
     word = function_name(command)
     function = getattr(import_module(f"mirrord.cli.{word}"), word)
     taken = inspect.signature(function).parameters
-    assert set(taken) == {parameter.name for parameter in COMMANDS[command].params if parameter.expose_value}
+    names = {*taken, *(HostOptions.__annotations__ if "options" in taken else ())} - {"options"}
+    assert names == {parameter.name for parameter in COMMANDS[command].params if parameter.expose_value}
     assert [name for name, one in taken.items() if one.default is not one.empty] == []
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, value, values
+from mirrord.cli.grammar.words import CONFIG, JSON, STATE, command, flag, host_options, value
 
 _STATUS = command(
     "status",
@@ -91,9 +91,7 @@ Exit code 0 when there is a tag, with `--choose` a chosen one, 1 when there is n
 """,
     click.Argument(["reference"], metavar="REF", help="The repository."),
     value("--choose", "RULES", "Choose by these rules, a YAML mapping."),
-    flag("--allow-private", "Allow private addresses, such as 10.0.0.5, for the registry."),
-    value("--ca", "FILE", "Trust the certificate authorities in this PEM file, in addition to the system's."),
-    values("--insecure", "HOST", "Use plain HTTP for HOST, the registry of REF."),
+    *host_options("the registry"),
     flag("--verbose", "Print a line for each tag.", "-v"),
     JSON,
 )

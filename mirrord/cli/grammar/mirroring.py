@@ -6,7 +6,19 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, NAMES, QUIET, STATE, VERBOSE, command, flag, mirrors, value, values
+from mirrord.cli.grammar.words import (
+    CONFIG,
+    JSON,
+    NAMES,
+    QUIET,
+    STATE,
+    VERBOSE,
+    command,
+    flag,
+    host_options,
+    mirrors,
+    value,
+)
 
 _COPY = command(
     "copy",
@@ -39,13 +51,7 @@ a proxy or a credential file is wrong.
     click.Argument(
         ["targets"], nargs=-1, required=True, metavar="DST...", help="One or more places to which the image is copied."
     ),
-    flag("--allow-private", "Allow private addresses, such as 10.0.0.5, for SRC and DST."),
-    value("--ca", "FILE", "Trust the certificate authorities in this PEM file, in addition to the system's."),
-    values("--insecure", "HOST", "Use plain HTTP for HOST."),
-    values("--tls", "HOST", "Use TLS for HOST on this machine, where plain HTTP is the default."),
-    values(
-        "--token-realm", "HOST=URL", "Get tokens for HOST from this server, which receives the credentials of HOST."
-    ),
+    *host_options("SRC and DST"),
     QUIET,
     VERBOSE,
     flag("--json", "Print JSON for programs."),

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mirrord.cli.grammar.words import CONFIG, JSON, NAMES, STATE, command, flag, value, values
+from mirrord.cli.grammar.words import CONFIG, JSON, NAMES, STATE, command, flag, host_options, value, values
 
 _INIT = command(
     "init",
@@ -204,9 +204,7 @@ when nothing else is wrong than that registries cannot be reached, 75 when they 
     ),
     flag("--exists", "Ask the registries whether each image exists."),
     value("--since", "REV", "Check only lines that were added since HEAD left this commit, branch or tag."),
-    flag("--allow-private", "Allow private addresses, such as 10.0.0.5, for registries."),
-    value("--ca", "FILE", "Trust the certificate authorities in this PEM file, in addition to the system's."),
-    values("--insecure", "HOST", "Use plain HTTP for HOST."),
+    *host_options("registries"),
 )
 
 _IMAGES = command(

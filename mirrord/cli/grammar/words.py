@@ -66,6 +66,19 @@ VERBOSE: Final = flag("--verbose", "Print a line for each step, with full digest
 JSON: Final = flag("--json", "Print JSON for programs.")
 
 
+def host_options(what: str) -> tuple[click.Option, ...]:
+    """Describe what commands without a configuration have in the place of `hosts:`, for the hosts of `what`."""
+    return (
+        flag("--allow-private", f"Allow private addresses, such as 10.0.0.5, for {what}."),
+        value("--ca", "FILE", "Trust the certificate authorities in this PEM file, in addition to the system's."),
+        values("--insecure", "HOST", "Use plain HTTP for HOST."),
+        values("--tls", "HOST", "Use TLS for HOST on this machine, where plain HTTP is the default."),
+        values(
+            "--token-realm", "HOST=URL", "Get tokens for HOST from this server, which receives the credentials of HOST."
+        ),
+    )
+
+
 def function_name(name: str) -> str:
     """Return the name of the function of a command, and of its module: `raw_url`, `list_fmt`, `import_`."""
     word = name.translate(_TO_WORD)
