@@ -80,6 +80,11 @@ class Draft:
         if known is not copy:
             self._join(known, copy)
 
+    def repositories(self, origin: ConfigOrigin, name: str, source: Keys, target: str, timing: Keys) -> None:
+        """Add a mirror of repositories of a registry; each keeps its path below the target."""
+        where = {f"{target}-repositories": {"kind": "image", "to": target, "naming": "{path}"}}
+        self.many(OtherMirror(origin, name, {"kind": "image", "from": source, **timing}, where))
+
     def many(self, mirror: OtherMirror) -> None:
         """Add a mirror of many images; a second one that writes below the same place is reported."""
         places = list(mirror.targets.values())
@@ -196,7 +201,7 @@ def _unique(name: str, taken: dict[str, int]) -> str:
     return free
 
 
-def variable(text: str, what: str = "PASSWORD") -> str:
-    """Return the name of an environment variable for a secret of a host: `REGISTRY_CORP_EXAMPLE_5000_PASSWORD`."""
+def variable(text: str) -> str:
+    """Return the name of an environment variable for the password of a host: `REGISTRY_CORP_EXAMPLE_5000_PASSWORD`."""
     name = _NOT_IN_A_VARIABLE.sub("_", text.upper()).strip("_")
-    return f"{'HOST_' if not name[:1].isalpha() else ''}{name}_{what}"
+    return f"{'HOST_' if not name[:1].isalpha() else ''}{name}_PASSWORD"

@@ -12,7 +12,7 @@ from mirrord.importing import ranges, regexes, timing
 from mirrord.importing.draft import Draft, variable
 from mirrord.importing.hosts import host_name
 from mirrord.importing.section import Section
-from mirrord.importing.values import ALL, ImageCopy, Keys, OtherMirror, TagFilter, united
+from mirrord.importing.values import ALL, ImageCopy, Keys, TagFilter, united
 
 _REGEX, _RANGE, _KEEP = "regex:", "semver:", "keep:"
 _LATEST = "latest"
@@ -120,13 +120,7 @@ def _many(mapping: Section, hosts: tuple[str, str], rule: TagFilter, own: Keys, 
         mapping.lose("from", str(error))
         return
     place = f"{target}/{to.strip('/')}".rstrip("/")
-    keys = {
-        "kind": "image",
-        "from": {"registry": source, "repositories": list(repositories), "tags": rule.source("")["tags"]},
-        **own,
-    }
-    where = {f"{place}-repositories": {"kind": "image", "to": place, "naming": "{path}"}}
-    draft.many(OtherMirror(mapping.origin(), f"{source}-{mapping.key}", keys, where))
+    draft.repositories(mapping.origin(), f"{source}-{mapping.key}", rule.of_registry(source, repositories), place, own)
 
 
 def _rule(mapping: Section) -> TagFilter | None:

@@ -10,7 +10,7 @@ from mirrord.importing import ranges, regexes, timing, variables
 from mirrord.importing.draft import Draft
 from mirrord.importing.hosts import host_name
 from mirrord.importing.section import Section
-from mirrord.importing.values import ALL, ImageCopy, Keys, OtherMirror, TagFilter, united
+from mirrord.importing.values import ALL, ImageCopy, Keys, TagFilter, united
 from mirrord.wire.oci.reference import Reference
 
 _DEFAULTS = {
@@ -178,9 +178,7 @@ def _registry(step: Section, places: Sequence[str], rule: TagFilter, own: Keys, 
     except ValueError as error:
         repos.lose("allow", f"{error}; so this part was left out")
         return
-    origin = {"registry": source, "repositories": repositories or ["*"], "tags": rule.source("")["tags"]}
-    where = {f"{target}-repositories": {"kind": "image", "to": target, "naming": "{path}"}}
-    draft.many(OtherMirror(step.origin(), source, {"kind": "image", "from": origin, **own}, where))
+    draft.repositories(step.origin(), source, rule.of_registry(source, repositories or ["*"]), target, own)
 
 
 def _rule(step: Section) -> TagFilter | None:

@@ -63,6 +63,10 @@ class TagFilter:
             return False
         return ALL in (self.tags, self.match) or any(map(_takes, self.match))
 
+    def of_registry(self, registry: str, repositories: Sequence[str]) -> Keys:
+        """Return the value of `from:` for repositories of a registry, literals and globs."""
+        return {"registry": registry, "repositories": list(repositories), "tags": self.source("")["tags"]}
+
     def source(self, repository: str) -> Keys:
         """Return the value of `from:`."""
         named: Keys = {"names": [self.named]} if self.named else {}

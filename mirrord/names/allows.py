@@ -66,17 +66,13 @@ def _is_host(prefix: str) -> bool:
 
 
 class Coverage:
-    """The repositories that a set of entries allows."""
+    """Which of a set of entries others make needless."""
 
     def __init__(self, entries: Iterable[AllowEntry]) -> None:
         """Take them in any order; of equal ones the first counts."""
         self._by_text: dict[str, AllowEntry] = {}
         for entry in entries:
             self._by_text.setdefault(entry.text, entry)
-
-    def allows(self, reference: Reference) -> bool:
-        """Whether one of the entries is for this repository."""
-        return self._of_name(reference.name) is not None or reference.name in self._by_text
 
     def needless(self, entry: AllowEntry) -> AllowEntry | None:
         """Return another entry that allows all that this one does, or None."""
