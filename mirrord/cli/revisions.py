@@ -15,7 +15,7 @@ _REVISION: Final = re.compile(r"[A-Za-z0-9_@][A-Za-z0-9_./@{}^~+-]{0,249}")  # a
 _PASSED: Final = ("PATH", "HOME", "XDG_CONFIG_HOME", "GIT_DIR", "GIT_WORK_TREE")
 _ALWAYS: Final = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
 _DEADLINE: Final = 60.0  # seconds for one git
-_SHOWN: Final = 300  # characters of what git says
+_SHOWN: Final = 300  # bytes of git's error message
 
 
 class _Git:
@@ -24,24 +24,24 @@ class _Git:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._environ = {name: os.environ[name] for name in _PASSED if name in os.environ} | _ALWAYS
-        self.said = bytearray()
+        self._errors = bytearray()
 
     async def run(self, *words: str, limit: int = 4096) -> ProgramEnd:
         """Run it to its end; UsageError says that it cannot be started."""
-        self.said.clear()
+        self._errors.clear()
         argv = ("git", "--literal-pathspecs", *words)
-        invocation = Invocation(argv, self._environ, folder=self._folder, on_error=self._hear)
+        invocation = Invocation(argv, self._environ, folder=self._folder, on_error=self._keep)
         try:
             return await run(invocation, limit=limit, deadline=_DEADLINE)
         except OSError as error:
             raise UsageError(f"--since: git cannot be started ({error.strerror}); install git") from error
 
-    def _hear(self, piece: bytes) -> None:
-        self.said += piece[: _SHOWN - len(self.said)]
+    def _keep(self, piece: bytes) -> None:
+        self._errors += piece[: _SHOWN - len(self._errors)]
 
     def why(self) -> str:
-        """Return what it said last, as a clause, or ""."""
-        text = " ".join(self.said.decode("utf-8", "replace").split())
+        """Return the last error message of git as a clause, or ""."""
+        text = " ".join(self._errors.decode("utf-8", "replace").split())
         return f" (git: {text})" if text else ""
 
 

@@ -1,8 +1,8 @@
 """The one way to write a list of images: sorted by bytes, in canonical spelling, nothing twice. Pure.
 
 Comments stay with the line that they stand above, those behind a line stay behind it. A comment at the top with a
-blank line below it is about the file, and stays at the top; a comment below the last line stays at the end. What is
-said about a line that is taken out moves to the line that makes it needless.
+blank line below it is about the file, and stays at the top; a comment below the last line stays at the end. Comments of
+a line that is taken out move to the line that makes it needless.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class FormattedList:
 
 @dataclass(slots=True)
 class _Row:
-    """A line that is written, with what is said about it."""
+    """The comments of a line that is written."""
 
     above: list[str]
     behind: str
     moved: dict[str, None] = field(default_factory=dict)  # from lines that this one makes needless
 
     def take(self, other: _Row) -> None:
-        """Keep what is said about another line that this one makes needless."""
+        """Take over the comments of another line that this one makes needless."""
         self.moved |= dict.fromkeys(other.above)
         if self.behind and other.behind:
             self.moved[other.behind] = None

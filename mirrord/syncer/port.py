@@ -95,12 +95,12 @@ class Syncer:
         hosts: returns the hosts that a mirror's `from` and its targets name, as `HostBook` spells them. A mirror for
             which it returns None, and a kind without it, need every entry of `hosts:`, and none is reported as unused.
             MUST be pure.
-        parts: returns None for a mirror of one source, and for one of many a function that says what it consists of,
-            as far as files on this machine do, which it may read.
+        parts: returns, for a mirror of many sources, a function that lists its parts; it may read files on this
+            machine, and blocks. Returns None for a mirror of one source.
         front: serves the content of `local` over HTTP.
         address: returns the URL of a mirror's `local` content, below `settings.url`; needs `front`. Pure.
-        called: returns, for a mirror, what names its items: from an item, its name at the source and at each target; a
-            target is missing where it has none. Without it they are `ORIGIN#ITEM` and `ADDRESS#ITEM`. Pure.
+        called: returns, for a mirror, a function from an item to its name at the source and its name at each target; a
+            target without a name is left out. Without it they are `ORIGIN#ITEM` and `ADDRESS#ITEM`. Pure.
         held: returns the digests of names of the ledger at a target, None for a missing one. A kind that moves names
             SHOULD offer it: it settles the moves that a crash left open.
     """
@@ -130,7 +130,7 @@ class Syncer:
         return self.models()[0]
 
     def parts_of(self, mirror: Mirror) -> Callable[[], MirrorParts] | None:
-        """Return what says what a mirror of many sources consists of, or None for one of one source."""
+        """Return a function that lists the parts of a mirror of many sources, or None for a mirror of one source."""
         return self.parts(mirror) if self.parts else None
 
     def served_at(self, mirror: Mirror, url: str) -> str:

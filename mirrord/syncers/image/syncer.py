@@ -81,7 +81,7 @@ async def _held(mirror: Mirror, target: Target, services: Services, names: Colle
 
 
 def _parts(mirror: Mirror) -> Callable[[], MirrorParts] | None:
-    """Return what finds the mirrors of one repository that a mirror of many consists of; see `Syncer.parts`."""
+    """Return what lists the mirrors of one repository that a mirror of many consists of; see `Syncer.parts`."""
     if not is_many(mirror):
         return None
     from mirrord.syncers.image.upstream.many import parts_of  # noqa: PLC0415 - as above
