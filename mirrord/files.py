@@ -35,7 +35,7 @@ def storage_errors(what: object, advice: str = "", *, missing: bool = False) -> 
         yield
     except OSError as error:
         if missing and isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise MissingError(f"{what}: no such file") from error
+            raise MissingError(f"{what}: no such file; correct the path") from error
         raise StorageError(f"{what}: {error.strerror or error}{advice}") from error
 
 

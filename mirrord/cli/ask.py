@@ -64,8 +64,9 @@ def report(run: Run, show: Show, *, json: bool) -> int:
 
 async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, quiet: bool, named: bool) -> _Answer:
     there = await asyncio.to_thread(exists, state)
+    alone = f"{state}: {NO_DAEMON}; if a daemon runs, name its directory with --state"
     if command.of_daemons and not there:
-        raise UsageError(NO_DAEMON)
+        raise UsageError(alone)
     # Read before the state directory is made: a wrong configuration leaves none behind.
     early = None if there else await asyncio.to_thread(_read, config, command)
     if not command.uses_hosts and not await asyncio.to_thread(used, state):  # looking creates nothing
@@ -84,7 +85,7 @@ async def _ask(command: Command[_Answer], config: Path | None, state: Path, *, q
             with shown(events, quiet=quiet):
                 return await client.carry_out(command, events)
         if command.of_daemons:
-            raise UsageError(NO_DAEMON)
+            raise UsageError(alone)
         read, syncers = await asyncio.to_thread(_read, config, command) if early is None else early
         async with open_runtime(read, syncers, state, events) as runtime:
             for loss in runtime.losses:

@@ -29,6 +29,11 @@ def healthcheck(listen: str, *, json: bool) -> int:
         text = f"{listen}: no daemon answers: {why}; if it listens elsewhere, use --listen"
     else:
         alive, tell = answer.status == 200, say
+        if answer.status not in (200, 503):
+            tell = note
+            text = (
+                f"{listen}: something else than mirrord answers (status {answer.status}); name its address by --listen"
+            )
     if json:
         say_json({"alive": alive, "message": text})
     else:

@@ -63,6 +63,8 @@ def _choice(text: str) -> Choice:
     """Read rules as `tags:` of a configuration has them."""
     problems = Problems({_KEY: ConfigOrigin("--choose")})
     value = parse_text(text, "--choose", problems)[0]
+    if isinstance(value, list):
+        raise UsageError("--choose: is a list; write a mapping, such as '{match: [v1.*], newest: 3}'")
     keys = None if problems.count() else check(TagChoice, value, _KEY, problems)
     try:
         problems.settle()

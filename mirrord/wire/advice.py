@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-AUTH: Final = "write `auth:` under hosts:, or run"
+OWN_AUTH: Final = "write `auth:` under hosts:"
+AUTH: Final = f"{OWN_AUTH}, or run"
 CA: Final = "write `ca: FILE` under hosts:"
 CERTIFICATE: Final = "check `certificate:` under hosts:"
 INSECURE: Final = "write `insecure: true` under hosts:"

@@ -171,13 +171,17 @@ class HostBook:
         for configured, better in self.advice.items():
             error.args = (str(error).replace(configured, better.format(host=host)), *error.args[1:])
 
-    def explain(self, host: str, repository: str = "") -> str:
-        """Return a clause that says which credential `credential` gave, and where it is written; for messages."""
+    def explain(self, host: str, repository: str = "", *, registry: bool = True) -> str:
+        """Return a clause that says which credential `credential` gave, and where it is written; for messages.
+
+        Where there was none it advises `docker login` only at a `registry`, which takes one.
+        """
         policy = self.policy(host)
         if policy.credential is not None:
             return f"used the credentials of {policy.source}"
         found = self._found.get(host)
         login = found.logins.of(repository) if found else None
         used = f"used the credentials of {login.source}" if login else f"no credentials for {host} were found"
-        fix = () if login else (f"{advice.AUTH} `docker login {host}`",)
+        better = f"{advice.AUTH} `docker login {host}`" if registry else advice.OWN_AUTH
+        fix = () if login else (better,)
         return "; ".join((used, *(found.logins.failures if found else ()), *fix))

@@ -326,3 +326,7 @@ async def test_healthcheck(desk: Desk, dead: str) -> None:
     said = await desk.run("healthcheck", "--listen", dead, "--json")
     assert (said.status, said.document["alive"], said.err) == (1, False, "")
     assert "Connection refused" in said.document["message"]
+    async with Registry() as other:
+        said = await desk.run("healthcheck", "--listen", other.host)
+        wrong = f"{other.host}: something else than mirrord answers (status 404); name its address by --listen\n"
+        assert (said.status, said.out, said.err) == (1, "", wrong)

@@ -76,7 +76,7 @@ async def test_tags_are_listed(desk: Desk, full: DockerRegistry) -> None:
     [
         ("{newst: 1}", "--choose: tags.newst: unknown key; did you mean 'newest'?"),
         ("{newest: 1", "--choose:1: is not YAML"),
-        ("[v1]", "--choose: tags: a list is not a mapping; write a mapping"),
+        ("[v1]", "--choose: is a list; write a mapping, such as '{match: [v1.*], newest: 3}'"),
         ("", "--choose: tags: is empty"),
         ("{match: ['/[/']}", "--choose: tags.match[0]: not a regular expression: '['; missing ]"),
     ],

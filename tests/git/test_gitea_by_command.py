@@ -200,3 +200,12 @@ async def test_a_token_that_is_not_enough(gitea: Gitea) -> None:
         async with Http(book(gitea, token)) as http:
             with pytest.raises(DeniedError, match=told):
                 await forge_of(address, "gitea").create(http, address, "private", "")
+
+
+async def test_no_token_at_all(gitea: Gitea) -> None:
+    """Where no credentials were found, the one next step is `auth:`: neither a new token nor docker helps."""
+    address = Address.parse(gitea.url("app"))
+    async with Http(HostBook({gitea.host: HostPolicy(gitea.host)})) as http:
+        with pytest.raises(DeniedError) as caught:
+            await forge_of(address, "gitea").create(http, address, "private", "")
+    assert str(caught.value).endswith(f"(no credentials for {gitea.host} were found; write `auth:` under hosts:)")

@@ -236,6 +236,15 @@ async def test_a_target_that_fails_in_the_middle(source: ChartRepository, runs: 
         assert set(coding.files) == {A1.file, B1.file}
 
 
+async def test_a_target_that_takes_nothing_of_what_upstream_has(source: ChartRepository, runs: ChartRuns) -> None:
+    """Where one archive is gone upstream and the target refuses the other, its index says what the target did."""
+    del source.files[f"charts/{B1.file}"]
+    async with CodingServer() as coding:
+        coding.faults.on("POST", "", times=None).status(403, b"policy")
+        run = await runs.run(runs.mirror(source.url, coding=coding))
+        assert "could be stored there; no index is written" in receipts(run)["coding", "index"].detail
+
+
 @pytest.mark.parametrize("status", [409, 403])
 async def test_a_target_that_takes_nothing(
     status: int, source: ChartRepository, runs: ChartRuns, monkeypatch: pytest.MonkeyPatch
@@ -248,7 +257,8 @@ async def test_a_target_that_takes_nothing(
         code = "denied" if status == 403 else "refused"
         assert run.result is Result.FAILED
         assert codes(run) == dict.fromkeys([("coding", item) for item in ("app-1.0.0", "base-0.1.0", "index")], code)
-        assert "none of the wanted versions (2) could be uploaded" in receipts(run)["coding", "index"].detail
+        nothing = "none of the wanted versions (2) could be stored there; no index is written"
+        assert nothing in receipts(run)["coding", "index"].detail
         assert coding.count("POST") == 2
         assert coding.count("GET", "index.yaml") == (1 if status == 403 else 1 + 2 * (1 + server_index.SOON))
         coding.faults.clear()

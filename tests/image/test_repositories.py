@@ -126,7 +126,7 @@ async def test_globs_that_match_nothing_fail_the_run(world: World, listed: tuple
     keys = {"registry": source.host, "repositories": ["team/*", "tools/*"], "tags": ["v1"]}
     run = await world.run(world.mirror(keys, target))
     assert run.result is Result.FAILED
-    seen = f"{len(listed)} repositories seen"
+    seen = f"{len(listed)} repositories seen; correct from.repositories"
     assert run.error == "; ".join(
         f"{source.host}: no repository matches {glob}; {seen}" for glob in keys["repositories"]
     )

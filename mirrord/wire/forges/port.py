@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from mirrord.errors import ContentError, MissingError, RefusedError, UnsupportedError
+from mirrord.wire import advice
 from mirrord.wire.answers import text
 from mirrord.wire.forges.page import Page, RepositoryFile
 from mirrord.wire.git.address import Address
@@ -117,7 +118,9 @@ class Forge:
         return None
 
     def explain(self, text: str) -> str | None:
-        """Return the next step for a refusal that this host is known for, or None."""
+        """Return the next step for a refusal that this host is known for, or None, also where an error has its own."""
+        if advice.OWN_AUTH in text:  # nothing was sent, so no token is wrong
+            return None
         return next((hint for pattern, hint in self.hints if pattern.search(text)), None)
 
     # By its API

@@ -80,7 +80,7 @@ class Authenticator:
             return "asked without credentials"
         state = self._states.get(request.host)
         if brings_own(request) or (state and state.asked):
-            return self.book.explain(request.host, repository_of(request.scope))
+            return self.book.explain(request.host, repository_of(request.scope), registry=bool(request.scope))
         return f"{request.host} did not ask for credentials"
 
     async def _token(

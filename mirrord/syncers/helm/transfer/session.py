@@ -214,10 +214,10 @@ class HelmSession:
             raise self._survey.unasked[name]
         index = await asyncio.to_thread(self._index, name, steps)
         none = f"none of the wanted versions ({len(self._survey.choices)}) could be"
+        if (refused := self._refused.get(name)) and not index.charts:
+            raise kind_of(refused.code)(f"{none} stored there; no index is written")
         if self._left and not index.charts:
             raise ContentError(f"{none} fetched; no index is written")
-        if (refused := self._refused.get(name)) and not index.charts:
-            raise kind_of(refused.code)(f"{none} uploaded; no index is written")
         own = self._survey.targets[name].own
         moves = {} if own is None else await asyncio.to_thread(_moves, own.values(), index.charts)
         async with self._services.ledger.moving(name, moves):

@@ -158,8 +158,9 @@ async def _of_registry(mirror: Mirror, services: Services) -> Wanted:
 
 def _unmatched(source: Source, listed: Sequence[str], globs: Sequence[str]) -> list[str]:
     """Return a sentence for each glob that matches no listed repository."""
+    seen = f"{len(listed)} repositories seen; correct from.repositories"
     alone = (glob for glob in globs if not any(matches(path, (glob,)) for path in listed))
-    return [f"{source.registry}: no repository matches {glob}; {len(listed)} repositories seen" for glob in alone]
+    return [f"{source.registry}: no repository matches {glob}; {seen}" for glob in alone]
 
 
 def of_file(mirror: Mirror) -> Wanted:
