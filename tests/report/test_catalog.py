@@ -22,6 +22,7 @@ from mirrord.report.catalog import COLUMNS, catalog_document
 from mirrord.serve.catalog import PAGE, CatalogPages
 from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import Mirror, Target
+from mirrord.syncers.git.plan.steps import EVERYTHING
 
 T0 = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -68,14 +69,14 @@ def test_json_is_one_entry_a_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "spec", "to", "item"),
+    ("kind", "spec", "to", "item", "own"),
     [
-        ("git", "https://git.example/a/b.git", "https://h.example/c/d.git", "refs/heads/x"),
-        ("helm", "https://charts.example/stable", "oci://h.example/c", "app-1.0.0"),
+        ("git", "https://git.example/a/b.git", "https://h.example/c/d.git", EVERYTHING, ""),
+        ("helm", "https://charts.example/stable", "oci://h.example/c", "app-1.0.0", "#app-1.0.0"),
     ],
 )
-def test_other_kinds_have_names_too(kind: str, spec: str, to: str, item: str) -> None:
-    """A chart or a ref is named by the address of its repository, `#`, and its own name; old places are left out."""
+def test_other_kinds_have_names_too(kind: str, spec: str, to: str, item: str, own: str) -> None:
+    """A chart is named by the address of its repository, `#`, and its own name, Git whole; old places are left out."""
     syncer = load_syncers()[kind]
     mirror_keys, target_keys = syncer.models()
     target = Target("t", kind, to, target_keys.model_validate({}))
@@ -84,7 +85,7 @@ def test_other_kinds_have_names_too(kind: str, spec: str, to: str, item: str) ->
     place = f"{origin} > {places['t']}"
     memory = Memory({("t", item): LastSeen("d", T0, place), ("t", "old"): LastSeen("d", T0, "elsewhere")})
     (found,) = entries_of(mirror, syncer, memory)
-    assert (found.source, found.name) == (f"{origin}#{item}", f"{places['t']}#{item}")
+    assert (found.source, found.name) == (f"{origin}{own}", f"{places['t']}{own}")
     assert "h.example/c" in found.name
 
 
