@@ -30,7 +30,9 @@ def read_list(file: Path) -> str:
     """
     try:
         return decoded(read_content(file, MAX_BYTES), str(file))
-    except (MissingError, ContentError, TooLargeError) as error:
+    except MissingError as error:
+        raise UsageError(plain(str(error))) from error
+    except (ContentError, TooLargeError) as error:
         raise UsageError(plain(f"{error}; give a list of images")) from error
 
 

@@ -72,8 +72,7 @@ def _say_plan(plan: Plan, show: Show, *, explain: bool) -> None:
     """Print what would be done, and with `explain` also what is up to date."""
     if plan.error:
         say(f"{plan.mirror} ({plan.kind}): cannot be planned")
-        for line in plan.error.splitlines():
-            say(f"error: {_text(line, show)}")
+        say(f"error: {_text(plan.error, show)}")
         return
     say(f"{plan.mirror} ({plan.kind}): {_to_do(plan.steps)}")
     steps = [step for step in plan.steps if explain or step.action is not Action.KEEP]
@@ -261,8 +260,7 @@ def say_run(run: Run, show: Show = Show.FOLDED, *, copied: bool = False) -> None
         _say_refused(run.plan, show)
     _say_beside(run, show)
     if run.error:
-        for line in run.error.splitlines():
-            say(f"error: {_text(line, show)}")
+        say(f"error: {_text(run.error, show)}")
 
 
 def _say_refused(plan: Plan, show: Show) -> None:

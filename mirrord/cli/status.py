@@ -68,8 +68,7 @@ def _say_beside(mirror: MirrorStatus) -> None:
     messages = {target.last_error.message for target in mirror.targets if target.last_error}
     own = mirror.last_error
     if own and own.message not in messages:
-        for line in own.message.splitlines():
-            say(f"{mirror.name}: {plain(shortened(line))}")
+        say(f"{mirror.name}: {plain(shortened(own.message))}")
     found: dict[str, list[str]] = {}  # targets by what is printed of them
     for target in mirror.targets:
         if target.last_error:

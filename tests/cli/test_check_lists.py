@@ -95,14 +95,14 @@ def test_a_target_without_names(desk: Desk, typed: Typed) -> None:
     assert "targets.hub.to: ghcr.io/{mirror} would be one repository for all images; write {name}" in said.err
 
 
-async def test_each_line_of_an_error_is_a_line(desk: Desk) -> None:
-    """A list without a good line has an error of several lines, and each is printed as one, also by `status`."""
+async def test_a_list_without_a_good_line_has_one_error(desk: Desk) -> None:
+    """It is one line that names the file and each of its bad lines, also of `status`."""
     desk.configure("mirrors: [{name: many, kind: image, from: {list: images.txt}, to: local}]\n")
     listed(desk, "a b", "c d")
     places = ["conf.d/images.txt", "conf.d/images.txt:1", "conf.d/images.txt:2"]
     for command in ("plan", "sync"):
         said = await desk.run(command)
-        errors = [line.removeprefix("error: ") for line in said.out.splitlines() if line.startswith("error: ")]
-        assert [line.partition(": ")[0] for line in errors] == places, said
-    shown = [line.split(": ") for line in (await desk.run("status")).out.splitlines() if line.startswith("many: ")]
-    assert [line[1] for line in shown] == places
+        (error,) = [line for line in said.out.splitlines() if line.startswith("error: ")]
+        assert all(f"{place}: " in error for place in places), said
+    (shown,) = [line for line in (await desk.run("status")).out.splitlines() if line.startswith("many: ")]
+    assert all(f"{place}: " in shown for place in places)

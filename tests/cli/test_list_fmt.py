@@ -57,7 +57,7 @@ def test_a_file_with_a_wrong_line_stays(typed: Typed, desk: Desk) -> None:
     ("content", "what"),
     [
         (b"alpine\nngin\xff\n", "f.txt:2: is not UTF-8 (byte 11); save it as UTF-8"),
-        (None, "f.txt: no such file; give a list of images"),
+        (None, "f.txt: no such file; correct the path"),
     ],
 )
 def test_what_is_no_list(typed: Typed, desk: Desk, content: bytes | None, what: str) -> None:

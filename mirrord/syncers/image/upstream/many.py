@@ -181,7 +181,8 @@ def of_file(mirror: Mirror) -> Wanted:
         raise ConfigError(str(error)) from error
     problems = [str(problem) for problem in found.problems]
     if not found.entries:
-        raise ConfigError(f"{file}: names no image, so nothing is changed; write one a line", *problems[:_SHOWN])
+        nothing = f"{file}: names no image, so nothing is changed; write one a line"
+        raise ConfigError("; ".join((nothing, *problems[:_SHOWN])))  # one line, as the error of a run
     sources, unclear = listed_in(found.entries, str(file), source)
     parts, wrong = _parts(mirror, sources)
     return Wanted(parts, (*problems, *unclear, *wrong), [str(one) for one in found.repeated])
