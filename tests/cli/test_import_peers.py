@@ -47,7 +47,7 @@ def images() -> tuple[Image, Image]:
 async def content(registry: DockerRegistry) -> dict[str, dict[str, str]]:
     """Return repository → tag → digest."""
     found: dict[str, dict[str, str]] = {}
-    accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+    accept = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json"
     async with aiohttp.ClientSession(registry.url, headers={"Accept": accept}) as client:
 
         async def ask(path: str) -> Mapping[str, list[str] | None]:
@@ -145,6 +145,55 @@ async def test_regsync_copies_the_same_repositories(desk: Desk, stage: Stage) ->
     theirs = await content(stage.theirs)
     assert {repository: {*tags} for repository, tags in theirs.items()} == {
         repository: {"1.0", "2.0"} for repository in ("team-a/x", "team-a/x/y", "team-b/api", "team-b/web")
+    }
+    assert await content(stage.ours) == theirs
+
+
+async def test_regsync_copies_the_same_for_its_sample(desk: Desk, stage: Stage, tmp_path: Path) -> None:
+    """The sample that names three public registries copies the same tags and digests, where loopback stands for them.
+
+    Anchors, a login out of variables, filters, a list of platforms and a digest that its tag has left are all used.
+    """
+    require("regsync")
+    one, two = images()
+    many = build_image(["linux/amd64", "linux/arm64"], layers=1)
+    redis, exporter, tool = "library/redis", "prometheus/node-exporter", "example/tool"
+    async with DockerRegistry(folder=tmp_path / "hub") as open_to_all:
+        await push(one, open_to_all.url, redis, ["7.4.1", "v7.4.0", "7.4.2-rc.1", "7.4.2-beta", "7.4"])
+        await push(two, open_to_all.url, redis, ["latest", "7.4.1-alpine", "latest-rc", "nightly"])
+    async with DockerRegistry(folder=tmp_path / "hub", user=("mirror", "hub-token")) as hub, DockerRegistry() as quay:
+        await push(many, quay.url, exporter, ["v1.7.9", "v1.8.0", "v1.9.1", "v2.0.0"])
+        await push(one, quay.url, exporter, ["v1.8.0-rc.1", "v1.10.0-rc.1", "v2.0.0-rc.0", "v2.1.0-rc.1", "latest"])
+        ghcr = stage.source
+        await push(one, ghcr.url, tool, ["1.4.2"])
+        await push(two, ghcr.url, tool, ["1.4.2", "1.4.3"])
+        text = (Path(__file__).parents[1] / "data" / "import" / "regsync-1.yaml").read_text()
+        plain = "".join(f"  - {{registry: {host}, tls: disabled}}\n" for host in (quay.host, ghcr.host))
+        for old, new in (
+            ("creds:\n  - registry: docker.io\n", f"creds:\n{plain}  - registry: {hub.host}\n    tls: disabled\n"),
+            (f"source: {redis}", f"source: {hub.host}/{redis}"),
+            ("quay.io", quay.host),
+            ("ghcr.io", ghcr.host),
+            (f"sha256:{'0' * 63}1", one.digest),
+            ("registry.corp.example:5000", stage.theirs.host),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+        file = desk.folder / "regsync.yaml"
+        file.write_text(text)
+        login = {"HUB_USER": "mirror", "HUB_TOKEN": "hub-token"}
+        ran = await run("regsync", "once", "-c", file, env={"HOME": str(desk.folder / "home"), **login})
+        assert ran.status == 0, ran
+        desk.environ |= login
+        await imported(desk, file, stage)
+    theirs = await content(stage.theirs)
+    assert theirs == {
+        f"hub/{redis}": {"7.4.1": one.digest, "v7.4.0": one.digest, "latest": two.digest},
+        f"quay/{exporter}": {
+            **dict.fromkeys(("v1.8.0", "v1.9.1", "v2.0.0"), many.digest),
+            **dict.fromkeys(("v1.10.0-rc.1", "v2.0.0-rc.0", "v2.1.0-rc.1"), one.digest),
+        },
+        f"ghcr/{tool}": {"1.4.2": one.digest},
     }
     assert await content(stage.ours) == theirs
 
