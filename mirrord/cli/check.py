@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from mirrord.cli.console import note, say, say_json, table
 from mirrord.cli.folders import config_folder, configuration
 from mirrord.config.crossings import check_parts
 from mirrord.errors import ConfigError
-from mirrord.syncer.port import load_syncers, served_addresses
-from mirrord.syncer.values import LOCAL
+from mirrord.syncer.port import Syncer, load_syncers, served_addresses
+from mirrord.syncer.values import LOCAL, Mirror
 
 
 def check(*, config: Path | None, json: bool) -> int:
@@ -29,7 +30,7 @@ def check(*, config: Path | None, json: bool) -> int:
         notices.append(f"{folder}: no mirrors, so there is nothing to do; list them below `mirrors:`")
     for notice in notices:
         note(f"notice: {notice}")
-    mirrors = [(mirror, *syncers[mirror.kind].places(mirror)) for mirror in read.mirrors]
+    mirrors = [(mirror, *_places(mirror, syncers[mirror.kind])) for mirror in read.mirrors]
     served = served_addresses(read.mirrors, syncers, read.settings.address())
     if json:
         rows = [
@@ -47,6 +48,13 @@ def check(*, config: Path | None, json: bool) -> int:
     counted = ", ".join((_count(len(read.files), "file"), _count(len(read.mirrors), "mirror"), "no problem"))
     say(f"{folder}: {counted}" + (f", {_count(len(notices), 'notice')}" if notices else ""))
     return 0
+
+
+def _places(mirror: Mirror, syncer: Syncer) -> tuple[str, Mapping[str, str]]:
+    """Return origin and targets; for many sources without the mark of their aliases, which is for the record."""
+    if syncer.parts_of(mirror):
+        mirror = replace(mirror, names=replace(mirror.names, aliases={}))
+    return syncer.places(mirror)
 
 
 def _count(number: int, what: str) -> str:

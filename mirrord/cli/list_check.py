@@ -15,6 +15,7 @@ from mirrord.cli.hosts import HostOptions, copy_hosts
 from mirrord.cli.list_fmt import decoded, read_list
 from mirrord.cli.revisions import check_revision, text_before
 from mirrord.daemon import loop
+from mirrord.errors import UsageError
 from mirrord.names.allows import Coverage, parse_allows
 from mirrord.names.lists import MAX_BYTES, ListForm, ListProblem, form_of, list_lines, parse_list
 from mirrord.patterns import compiled
@@ -45,6 +46,8 @@ def list_check(
     **options: Unpack[HostOptions],
 ) -> int:
     """Run the command and return its exit code."""
+    if not exists and (idle := next((name for name, typed in options.items() if typed), None)):
+        raise UsageError(f"--{idle.replace('_', '-')} needs --exists: without it no registry is asked")
     if since is not None:
         check_revision(since)
     lists = [_checked(file, form or form_of(str(file))) for file in dict.fromkeys(files)]

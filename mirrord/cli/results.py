@@ -254,8 +254,8 @@ def say_run(run: Run, show: Show = Show.FOLDED, *, copied: bool = False) -> None
     shown = keep if copied or show is Show.ALL else []
     receipts = [*run.receipts, *(Receipt(step, Outcome.KEPT, step.reason) for step in shown)]
     receipts.sort(key=lambda receipt: turn[receipt.step])  # in the order of the plan
-    told = [one for one in receipts if one.bad or (one.good and show is not Show.FAILURES)]
-    _say_receipts(told, run.plan, show, copied=copied)
+    printed = [one for one in receipts if one.bad or (one.good and show is not Show.FAILURES)]
+    _say_receipts(printed, run.plan, show, copied=copied)
     if run.plan:
         _say_refused(run.plan, show)
     _say_beside(run, show)

@@ -36,6 +36,15 @@ def test_a_good_list_is_counted_as_one_mirror(desk: Desk, typed: Typed) -> None:
     assert any("images.txt:2: docker.io/library/nginx:1.25 is listed at line 1" in one for one in found["notices"])
 
 
+def test_aliases_do_not_change_what_is_shown(desk: Desk, typed: Typed) -> None:
+    """Targets of a list are shown by their names alone, as text and as JSON; aliases mark them for the record only."""
+    desk.configure("names: {aliases: {k8s.gcr.io: registry.k8s.io}}\n" + LIST)
+    listed(desk, "k8s.gcr.io/pause:3.9")
+    assert "  ghcr.io/m/*, 127.0.0.1:8080/*\n" in typed("check").out
+    found = json.loads(typed("check", "--json").out)
+    assert found["mirrors"][0]["to"] == {"hub": "ghcr.io/m/*", "local": "local/*"}
+
+
 def test_an_absent_list_is_a_notice(desk: Desk, typed: Typed) -> None:
     """The list may be on the machine that runs the mirror; an empty one, and one that is no text, is an error."""
     desk.configure(LIST)

@@ -60,6 +60,15 @@ def test_nothing_wrong(typed: Typed, desk: Desk) -> None:
     assert typed("list", "check", "mirror.txt") == Said(0, "2 images, no problem\n", "")
 
 
+def test_options_about_hosts_need_a_question(typed: Typed, desk: Desk) -> None:
+    """Without `--exists` no registry is asked, so an option about registries is an error and not ignored."""
+    (desk.folder / "f.txt").write_text("alpine\n")
+    for words in (("--ca", "corp.pem"), ("--allow-private",), ("--insecure", "reg.test"), ("--token-realm", "a=b")):
+        said = typed("list", "check", *words, "f.txt")
+        assert (said.status, said.out) == (64, "")
+        assert said.err.endswith(f"{words[0]} needs --exists: without it no registry is asked\n")
+
+
 def test_annotations_for_github(typed: Typed, desk: Desk) -> None:
     """A problem is one workflow command; what would end it or its properties is escaped."""
     (desk.folder / "a,b:100%.txt").write_bytes(b"ngi\rnx 100%25\n")

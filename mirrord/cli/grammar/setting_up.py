@@ -182,7 +182,8 @@ _LIST_CHECK = command(
 
 Finds lines that are no image, images that are listed twice, and in allow lists what a wildcard covers. With `--exists`
 asks the registries: an image with a tag or digest needs its manifest, a name needs a tag, and a pattern needs a tag in
-which it is found. Credentials are those of `docker login` and `podman login`, as for `mirrord copy`.
+which it is found. Credentials are those of `docker login` and `podman login`, as for `mirrord copy`. Options about
+hosts need `--exists`.
 
   $ mirrord list check --exists mirror.txt
 
