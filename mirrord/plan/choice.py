@@ -138,11 +138,13 @@ class Choosing:
     def remarks(self, verdicts: Iterable[TagVerdict], dates: Dates) -> Iterator[str]:
         """Yield a sentence for each pattern of `match` that matches no tag, and for unknown dates that counted."""
         globs = tuple(pattern for pattern in self._choice.match if is_glob(pattern) and as_expression(pattern) is None)
-        yield from unmatched(self._tags, globs)
+        idle = [*unmatched(self._tags, globs)]
         for pattern, match in self._match:
             if pattern not in globs and not any(map(match, self._tags)):
-                yield f"no tag matches {pattern}; {len(self._tags)} tags seen"
-        if self._tags and not any(one.chosen for one in verdicts):
+                idle.append(f"no tag matches {pattern}; {len(self._tags)} tags seen")
+        yield from idle
+        explained = idle and len(idle) == len(self._match)  # no tag is chosen, as none of the patterns matches
+        if self._tags and not explained and not any(one.chosen for one in verdicts):
             yield f"no tag is chosen; {len(self._tags)} tags seen, and `mirrord plan --explain` says why"
         if unknown := [tag for tag, date in dates.items() if date is None]:
             these = f"{len(unknown)} tag{'s have' if len(unknown) > 1 else ' has'} no date, such as {unknown[0]}"
@@ -199,11 +201,11 @@ class Choosing:
         if date is None:
             return ""
         age = (now - date).total_seconds()
-        made = f"made {date.isoformat(timespec='minutes').replace('+00:00', 'Z')}"
+        dated = f"dated {date.isoformat(timespec='minutes').replace('+00:00', 'Z')}"
         if self._choice.min_age and age < self._choice.min_age:
-            return f"{made}, younger than {_spelled(self._choice.min_age)}"
+            return f"{dated}, younger than {_spelled(self._choice.min_age)}"
         if self._choice.max_age is not None and age > self._choice.max_age:
-            return f"{made}, older than {_spelled(self._choice.max_age)}"
+            return f"{dated}, older than {_spelled(self._choice.max_age)}"
         return ""
 
 

@@ -117,12 +117,12 @@ def test_signatures_that_are_asked_for_are_taken_by_any_choice(choice: Choice, p
 
 
 def test_reasons_of_dates() -> None:
-    """An age is given as the date of the image and the limit; an unknown date is named."""
+    """An age is given as the date, of the image or of its push, and the limit; an unknown date is named."""
     choice = Choice(min_age=DAY, max_age=400 * DAY)
     verdicts = choose(("v1", "v2", "v3", "v4"), choice, {**days(v1=500, v2=0.5, v3=2), "v4": None}, NOW)
     assert [one.why for one in verdicts] == [
-        "left out: made 2025-07-15T00:00Z, older than 400d",
-        "left out: made 2026-11-26T12:00Z, younger than 1d",
+        "left out: dated 2025-07-15T00:00Z, older than 400d",
+        "left out: dated 2026-11-26T12:00Z, younger than 1d",
         "chosen: nothing leaves it out",
         "chosen: its date is unknown",
     ]
@@ -182,6 +182,12 @@ def test_what_is_remarked() -> None:
         "no tag is chosen; 2 tags seen, and `mirrord plan --explain` says why",
         "1 tag has no date, such as v1: such a tag counts as new, and as older than a higher version",
     ]
+
+
+def test_patterns_without_a_tag_are_remarked_once() -> None:
+    """Where none of the patterns matches a tag, no second remark says that no tag is chosen."""
+    choosing = Choosing(["v1"], Choice(match=("/y/",)))
+    assert list(choosing.remarks(choosing.verdicts({}, NOW), {})) == ["no tag matches /y/; 1 tags seen"]
 
 
 @pytest.mark.parametrize("choice", [Choice(match=("/[/",)), Choice(versions="x1"), Choice(exclude=(r"/(?=a)/",))])

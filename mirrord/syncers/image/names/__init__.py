@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mirrord.errors import ConfigError, MirrordError, UsageError
-from mirrord.model.choice import Choice
 from mirrord.names.limits import misfit
 from mirrord.names.naming import BUILT_IN, Naming
 from mirrord.plan.naming import target_text
@@ -17,6 +16,7 @@ from mirrord.syncer.values import LOCAL, Mirror, Target
 from mirrord.wire.oci.reference import Reference, parse_repository
 
 if TYPE_CHECKING:
+    from mirrord.model.choice import Choice
     from mirrord.names.lists import ListForm
 
 _HERE = Target(LOCAL, "image", LOCAL, None)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mirrord.errors import ContentError, MirrordError, RefusedError, ThrottledError
 from mirrord.model.choice import Choice
@@ -15,6 +15,7 @@ from mirrord.model.digest import Digest
 from mirrord.model.plan import TagVerdict
 from mirrord.plan.choice import Choosing
 from mirrord.syncer.values import Facts
+from mirrord.syncers.image.upstream.registry import AT_ONCE
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.created import created_at, moment
@@ -22,8 +23,6 @@ from mirrord.wire.oci.descriptor import Descriptor
 
 if TYPE_CHECKING:
     from mirrord.wire.vendors.known import TagTimes
-
-AT_ONCE: Final = 64  # tags; the host's `requests` limits parallel requests
 
 
 @dataclass(frozen=True, slots=True)

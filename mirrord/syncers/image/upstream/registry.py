@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from typing import Final
 
 from mirrord.blobs.source import BlobSource, embedded
 from mirrord.errors import ContentError, MirrordError, MissingError, TransportError
@@ -15,15 +16,16 @@ from mirrord.model.memory import Memory
 from mirrord.model.plan import Item, TagVerdict
 from mirrord.plan.offer import Build, Offer, named, remembered
 from mirrord.plan.select import is_glob, listed_verdicts, matches, select, unmatched
-from mirrord.syncer.values import Mirror
+from mirrord.syncer.values import Facts, Mirror
 from mirrord.syncers.image.names import OneImage, frozen, spec_of
 from mirrord.syncers.image.plan.steps import SourceListing
-from mirrord.syncers.image.upstream.choosing import AT_ONCE, TagDates, choose_tags
 from mirrord.transfer.fanout import Workers
 from mirrord.wire.oci.client import Repository
 from mirrord.wire.oci.descriptor import Descriptor
 from mirrord.wire.oci.manifest import Manifest
 from mirrord.wire.oci.reference import Reference
+
+AT_ONCE: Final = 64  # tags; the host's `requests` limits parallel requests
 
 
 class RegistrySource:
@@ -64,7 +66,7 @@ class _Selection:
 
 
 async def offers(
-    repository: Repository, mirror: Mirror, memory: Memory, dates: TagDates, now: datetime
+    repository: Repository, mirror: Mirror, memory: Memory, facts: Facts | None, now: datetime
 ) -> SourceListing:
     """Find the selected tags: no listing for literals, one HEAD for each tag, none for a settled one.
 
@@ -72,7 +74,7 @@ async def offers(
         TransportError: none could be checked, because the registry is unreachable or throttles.
         MirrordError: the only requested one could not be checked.
     """
-    selection = await _selected(repository, mirror, dates, now)
+    selection = await _selected(repository, mirror, facts, now)
     answers: dict[str, Offer | MirrordError] = {}
 
     async def look(tag: str) -> None:
@@ -87,9 +89,12 @@ async def offers(
     return replace(listing, remarks=selection.remarks, verdicts=selection.verdicts if mirror.explain else ())
 
 
-async def _selected(repository: Repository, mirror: Mirror, dates: TagDates, now: datetime) -> _Selection:
+async def _selected(repository: Repository, mirror: Mirror, facts: Facts | None, now: datetime) -> _Selection:
     source, reference = spec_of(mirror).source, repository.reference
     if source.choice:
+        from mirrord.syncers.image.upstream.choosing import TagDates, choose_tags  # noqa: PLC0415 - a copy needs none
+
+        dates = TagDates(repository, facts, mirror.name)
         chosen = await choose_tags(repository, source.choice, dates, now)
         return _Selection(chosen.tags, (), chosen.remarks, chosen.verdicts, chosen.heads, chosen.pushed)
     patterns = source.tags or (str(reference.digest or reference.tag or "latest"),)

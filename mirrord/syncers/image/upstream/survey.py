@@ -18,7 +18,6 @@ from mirrord.syncer.values import Mirror, Services, Target
 from mirrord.syncers.image.kept import LocalRepository, open_target
 from mirrord.syncers.image.names import OneImage, source_reference, spec_of
 from mirrord.syncers.image.plan.steps import ImageSurvey, SourceListing, at_targets
-from mirrord.syncers.image.upstream.choosing import TagDates
 from mirrord.syncers.image.upstream.layout import all_builds, open_image, single
 from mirrord.syncers.image.upstream.registry import offers
 from mirrord.transfer.fanout import Workers
@@ -100,7 +99,7 @@ async def _listing(mirror: Mirror, services: Services, memory: Memory, now: date
     source = spec_of(mirror).source
     if source.repository:
         repository = Repository(services.http, source_reference(mirror))
-        return await offers(repository, mirror, memory, TagDates(repository, services.facts, mirror.name), now)
+        return await offers(repository, mirror, memory, services.facts, now)
     with storage_errors(str(source.layouts or source.archive or source.layout)):
         if source.layouts:
             return await asyncio.to_thread(all_builds, source.layouts)
