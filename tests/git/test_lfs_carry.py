@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import json
+import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ from mirrord.errors import (
     UntrustedError,
 )
 from mirrord.wire.git.address import Address
+from mirrord.wire.git.cache.repair import disk
 from mirrord.wire.git.command import Git
 from mirrord.wire.git.lfs import carry, objects
 from mirrord.wire.git.lfs.carry import download, upload
@@ -379,6 +384,75 @@ async def test_an_upload_that_breaks_is_tried_again(real: Real) -> None:
     assert fault.hits == 1
     (error,) = (await real.give(b"elsewhere")).values()
     assert isinstance(error, MissingError)
+
+
+@pytest.fixture
+def readers(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What reads or writes files of objects: it is kept here, so that no garbage collection closes a file."""
+    kept: list[object] = []
+
+    def keeping(make: Callable[..., object]) -> Callable[..., object]:
+        def call(cache: Path, pointer: Pointer) -> object:
+            kept.append(make(cache, pointer))
+            return kept[-1]
+
+        return call
+
+    for name in ("Part", "pieces"):
+        monkeypatch.setattr(carry, name, keeping(getattr(carry, name)))
+    return kept
+
+
+def is_open(cache: Path) -> bool:
+    """Whether a file below a cache is open in this process."""
+    return any(os.path.realpath(one).startswith(f"{cache}/") for one in Path("/proc/self/fd").iterdir())
+
+
+async def closed(cache: Path) -> None:
+    """Wait until no file below a cache is open: a thread closes it."""
+    async with asyncio.timeout(30):
+        while is_open(cache):  # noqa: ASYNC110 - what is waited for has no event of its own
+            await asyncio.sleep(0)
+
+
+async def test_an_upload_that_breaks_leaves_no_file_open(real: Real, readers: list[object]) -> None:
+    """The file of an object is closed although nobody wants the rest of it."""
+    real.keep(BIG)
+    real.host.faults.on("PUT", "lfs-objects").refuse_after(1 << 20, 422)
+    (error,) = (await real.give(BIG)).values()
+    assert "status 422" in str(error)
+    assert len(readers) == 1
+    await closed(real.cache)
+
+
+@pytest.mark.parametrize("operation", ["get", "give"])
+async def test_a_transfer_that_is_cancelled_leaves_no_file_open(
+    real: Real, readers: list[object], monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """A thread may be about to open the file then: it is closed when the thread is done."""
+    began, go, left = (threading.Event() for _ in range(3))
+
+    @contextlib.contextmanager
+    def slow(path: Path) -> Iterator[None]:
+        began.set()
+        go.wait(30)
+        try:
+            with disk(path):
+                yield
+        finally:
+            left.set()
+
+    monkeypatch.setattr(objects, "disk", slow)
+    real.host.put(NAME, BIG) if operation == "get" else real.keep(BIG)
+    running = asyncio.create_task(getattr(real, operation)(BIG))
+    await asyncio.to_thread(began.wait, 30)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    go.set()
+    assert await asyncio.to_thread(left.wait, 30)
+    await closed(real.cache)
+    assert len(readers) == 1
 
 
 async def test_a_damaged_object_is_not_uploaded(real: Real) -> None:

@@ -7,11 +7,13 @@ server, since addresses in an answer last for minutes; a server that nothing is 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from mirrord.errors import (
     ContentError,
@@ -39,6 +41,8 @@ TRIES: Final = 4  # reads of an object that break without bringing PROGRESS byte
 PROGRESS: Final = MIB
 HOPELESS: Final = 8  # objects in a row that the line or the host did not let through, after which no more are tried
 _DONE: Final = (200, 201, 202, 203, 204)
+
+_Result = TypeVar("_Result")
 
 Errors = dict[str, MirrordError]
 """What went wrong, by the ids of objects."""
@@ -149,34 +153,53 @@ class _Transfers:
             self.hopeless = 0
 
 
+class _Turns:
+    """Work on one file in threads, one piece of work after the other: a thread goes on when its waiter is cancelled."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    async def take(self, work: Callable[[], _Result]) -> _Result:
+        """Return what `work` returns."""
+        return await asyncio.to_thread(self._alone, work)
+
+    def last(self, close: Callable[[], None]) -> None:
+        """Close the file as soon as nobody works on it; this waits for nothing, and cannot be cancelled."""
+        asyncio.get_running_loop().run_in_executor(None, self._alone, close)
+
+    def _alone(self, work: Callable[[], _Result]) -> _Result:
+        with self._lock:
+            return work()
+
+
 async def _bring(server: LfsServer, cache: Path, pointer: Pointer, action: LfsAction, tell: Tell) -> None:
     """Download one object, going on where it broke."""
     call = HttpRequest("GET", action.url, server.address.host, issued=action.headers)
-    part, tries = Part(cache, pointer), 0
+    part, turns, tries = Part(cache, pointer), _Turns(), 0
     try:
-        await asyncio.to_thread(part.open)
+        await turns.take(part.open)
         while part.size < pointer.size:
             before = part.size
             try:
-                await _stream(server, call, part, tell)
+                await _stream(server, call, part, turns, tell)
                 break
             except TransportError as error:
                 tries = 1 if part.size - before >= PROGRESS else tries + 1
                 if not error.retry or part.size == before or tries >= TRIES:
                     raise
-        await asyncio.to_thread(part.finish)
+        await turns.take(part.finish)
     finally:
-        part.close()
+        turns.last(part.close)
 
 
-async def _stream(server: LfsServer, call: HttpRequest, part: Part, tell: Callable[[int], None]) -> None:
+async def _stream(server: LfsServer, call: HttpRequest, part: Part, turns: _Turns, tell: Tell) -> None:
     """Add to a part what comes, in pieces that are worth a thread."""
     kept = bytearray()
 
     async def keep() -> None:
         piece = bytes(kept)
         kept.clear()
-        await asyncio.to_thread(part.add, piece)
+        await turns.take(partial(part.add, piece))
         tell(len(piece))
 
     try:
@@ -190,7 +213,7 @@ async def _stream(server: LfsServer, call: HttpRequest, part: Part, tell: Callab
                 await keep()
     except (RefusedError, UntrustedError) as error:
         if isinstance(error, RefusedError) and error.status == 416 and part.size:
-            await asyncio.to_thread(part.drop)  # what was kept is no part of what is there
+            await turns.take(part.drop)  # what was kept is no part of what is there
             raise DigestError(f"{server.address.host}: an LFS object is shorter than what was kept of it") from error
         raise _explained(server, call, error) from error
 
@@ -200,10 +223,13 @@ async def _send(server: LfsServer, cache: Path, pointer: Pointer, action: LfsAct
         raise MissingError(f"the LFS object {pointer.oid[:12]} is not here")
 
     async def content() -> AsyncIterator[bytes]:
-        held = pieces(cache, pointer)
-        while piece := await asyncio.to_thread(next, held, b""):
-            yield piece
-            tell(len(piece))
+        held, turns = pieces(cache, pointer), _Turns()
+        try:
+            while piece := await turns.take(partial(next, held, b"")):
+                yield piece
+                tell(len(piece))
+        finally:
+            turns.last(held.close)
 
     call = HttpRequest("PUT", action.url, server.address.host, body=Upload(pointer.size, content))
     await _fetch(server, action, call, "application/octet-stream")

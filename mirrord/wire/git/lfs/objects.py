@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable
 from dataclasses import dataclass
 from io import FileIO
 from operator import attrgetter
@@ -165,7 +165,7 @@ class Part:
             settle(self._file, self._path, target)
 
 
-def pieces(cache: Path, pointer: Pointer) -> Iterator[bytes]:
+def pieces(cache: Path, pointer: Pointer) -> Generator[bytes, None, None]:
     """Yield an object's bytes; the last piece only when all of them are what its id says. Blocks.
 
     Raises:
