@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from mirrord.config.foreign import Node
 from mirrord.importing.draft import Draft
 from mirrord.importing.hosts import host_name
@@ -53,13 +51,11 @@ def _side(section: Section, draft: Draft) -> str:
     repo.end()
     section.end()
     if kind == "LOCAL" or redact(url) != url or not url.startswith(("https://", "http://", "oci://")):
-        repo.lose("url", "is not the URL of a repository without a login; write from and to by hand", unless=())
+        repo.refuse("url", "is not the URL of a repository without a login; write from and to by hand")
         return ""
     if user:
-        try:
-            host = host_name(urlsplit(url).netloc)
-        except ValueError as error:
-            repo.lose("url", str(error))
+        host = host_name(url.split("/")[2], repo, "url")
+        if not host:
             return ""
         draft.login(host, auth.origin("username"), user, {"env": f"{section.key.upper()}_REPO_AUTH_PASSWORD"})
     if kind == "OCI":

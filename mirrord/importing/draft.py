@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from mirrord.errors import MirrordError
 from mirrord.importing.report import Report, one_line
@@ -34,9 +35,9 @@ class Draft:
     options: Options = field(default_factory=Options)
     report: Report = field(default_factory=Report)
     hosts: dict[str, HostDraft] = field(default_factory=dict)
-    copies: dict[str, ImageCopy] = field(default_factory=dict)  # by repository at the target
+    # by repository at the target; all of one repository have one source, and rules that can be joined
+    copies: dict[str, list[ImageCopy]] = field(default_factory=dict)
     others: list[OtherMirror] = field(default_factory=list)
-    also: dict[str, list[ConfigOrigin]] = field(default_factory=dict)  # of joined copies, by repository at the target
     _signatures: bool = False  # whether a rule was seen that takes their tags, too
 
     def host(self, name: str, origin: ConfigOrigin, keys: Keys) -> None:
@@ -76,9 +77,9 @@ class Draft:
             )
             self.report.tell(copy.origin, copy.key, what)
             self._signatures = True
-        known = self.copies.setdefault(copy.target.name, copy)
-        if known is not copy:
-            self._join(known, copy)
+        known = self.copies.setdefault(copy.target.name, [])
+        if not known or self._joins(known[0], copy):
+            known.append(copy)
 
     def repositories(self, origin: ConfigOrigin, name: str, source: Keys, target: str, timing: Keys) -> None:
         """Add a mirror of repositories of a registry; each keeps its path below the target."""
@@ -95,18 +96,18 @@ class Draft:
             what = f"writes to the same place as {first.origin}; import it with a --to of its own, or join the two"
             self.report.lose(mirror.origin, mirror.name, what)
 
-    def _join(self, known: ImageCopy, copy: ImageCopy) -> None:
-        rule = united((known.rule, copy.rule)) if known.source.name == copy.source.name else None
-        if rule is None:
-            why = _ALONE if known.source.name == copy.source.name else _ONE_WRITER
+    def _joins(self, known: ImageCopy, copy: ImageCopy) -> bool:
+        """Whether a copy can be joined with another one into the same repository; if not, that is reported."""
+        alike = known.source.name == copy.source.name
+        if not alike or not (known.rule == copy.rule or (known.rule.joinable and copy.rule.joinable)):
+            why = _ALONE if alike else _ONE_WRITER
             what = f"{copy.target.name} {why} ({known.origin}); give one of them another name at the target"
             self.report.lose(copy.origin, copy.key, what)
-            return
+            return False
         if known.timing != copy.timing:
             what = f"has another schedule than {known.origin}, which is used for both"
             self.report.lose(copy.origin, copy.key, what)
-        self.copies[copy.target.name] = replace(known, rule=rule)
-        self.also.setdefault(copy.target.name, []).append(copy.origin)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +132,19 @@ def arrange(draft: Draft) -> Arranged:
     """Give everything its name, and make one mirror of copies of one repository to several places."""
     arranged = Arranged()
     names: dict[str, int] = {}
-    for group, shared in _groups(list(draft.copies.values())):
-        first = group[0]
-        targets = [_target(arranged, copy, shared) for copy in group]
+    for (source, rule, *_), group in _groups(draft.copies.values()).items():
+        firsts = [copies[0] for copies in group]
+        shared = _common(firsts)
+        targets = [_target(arranged, copy, shared) for copy in firsts]
         keys: dict[str, object] = {
             "name": _unique(_slug(shared), names),
             "kind": "image",
-            "from": first.rule.source(first.source.name),
+            "from": rule.source(source),
             "to": targets,
             "as": shared,
-            **first.timing,
+            **firsts[0].timing,
         }
-        origins = tuple(one for copy in group for one in (copy.origin, *draft.also.get(copy.target.name, ())))
+        origins = tuple(copy.origin for copies in group for copy in copies)
         arranged.mirrors.append(MirrorDraft(origins, keys))
     for other in draft.others:
         named = [_add(arranged, name, other.origin, keys) for name, keys in other.targets.items()]
@@ -151,18 +153,22 @@ def arrange(draft: Draft) -> Arranged:
     return arranged
 
 
-def _groups(copies: list[ImageCopy]) -> list[tuple[list[ImageCopy], str]]:
-    """Return copies that one mirror can do, each with the end of the path that they have in common."""
-    groups: dict[tuple[str, TagFilter, str, str], list[ImageCopy]] = {}
-    for copy in copies:
-        last = copy.target.path.rpartition("/")[2]
-        groups.setdefault((copy.source.name, copy.rule, repr(copy.timing), last), []).append(copy)
-    return [(group, _common(group)) for group in groups.values()]
+def _groups(
+    repositories: Iterable[list[ImageCopy]],
+) -> dict[tuple[str, TagFilter, str, str], list[list[ImageCopy]]]:
+    """Return what one mirror can do: by source, rule, schedule and last segment, the copies into each repository."""
+    groups: dict[tuple[str, TagFilter, str, str], list[list[ImageCopy]]] = {}
+    for copies in repositories:
+        first, rule = copies[0], united([copy.rule for copy in copies])
+        assert rule is not None  # others are not joined
+        last = first.target.path.rpartition("/")[2]
+        groups.setdefault((first.source.name, rule, repr(first.timing), last), []).append(copies)
+    return groups
 
 
-def _common(group: list[ImageCopy]) -> str:
-    """Return the segments that all paths end with; "" for none."""
-    paths = [copy.target.path.split("/")[::-1] for copy in group]
+def _common(copies: list[ImageCopy]) -> str:
+    """Return the segments that the paths of all targets end with; "" for none."""
+    paths = [copy.target.path.split("/")[::-1] for copy in copies]
     length = 0
     while length < min(map(len, paths)) and len({path[length] for path in paths}) == 1:
         length += 1

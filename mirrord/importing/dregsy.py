@@ -54,10 +54,8 @@ def _task(task: Section, draft: Draft) -> None:
 
 def _host(section: Section, draft: Draft) -> str:
     """Return the host of a source or target, "" when it cannot be used."""
-    try:
-        host = host_name(section.text("registry"))
-    except ValueError as error:
-        section.lose("registry", str(error), unless=())
+    host = host_name(section.text("registry"), section, "registry")
+    if not host:
         return ""
     auth = section.text("auth")
     if auth not in _FLAGS:

@@ -42,7 +42,7 @@ def read(root: Section, draft: Draft) -> None:
         for chart in spec.sections("charts"):
             _chart(chart, draft)
     else:
-        root.lose("kind", "mirrord mirrors images, charts and Git repositories", unless=())
+        root.refuse("kind", "mirrord mirrors images, charts and Git repositories")
         return
     spec.end()
     root.end()
@@ -75,10 +75,8 @@ def _chart(chart: Section, draft: Draft) -> None:
         chart.lose(key, "mirrord does not look for what a chart needs; list the images and charts")
     chart.lose("rewrite", "charts keep their names")
     chart.end("has no equivalent")
-    if not url or redact(url) != url or "/" in name:
-        chart.lose(
-            "name", "mirrord reads charts from a repository, whose URL has no login; put the chart into one", unless=()
-        )
+    if not name or not url or redact(url) != url or "/" in name:
+        chart.refuse("name", "mirrord reads charts from a repository, whose URL has no login; put the chart into one")
         return
     keys: dict[str, object] = {"kind": "helm", "from": url, "charts": [name]}
     if version:

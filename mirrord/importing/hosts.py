@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from mirrord.config.hosts import host_key
+from mirrord.importing.section import Section
 
 _LONGEST = 262  # characters: a name in DNS, and a port
 
 
-def host_name(text: str) -> str:
-    """Return a host as mirrord spells it.
-
-    Raises:
-        ValueError: it is none, or longer than any name in DNS.
-    """
+def host_name(text: str, section: Section, key: str) -> str:
+    """Return a host as mirrord spells it; "" for none, which is reported at the key."""
     if len(text) > _LONGEST:
-        raise ValueError(f"is longer than {_LONGEST} characters, so it is not a host")
-    return host_key(text)
+        section.refuse(key, f"is longer than {_LONGEST} characters, so it is not a host")
+        return ""
+    try:
+        return host_key(text)
+    except ValueError as error:
+        section.refuse(key, str(error))
+        return ""

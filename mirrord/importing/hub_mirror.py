@@ -102,7 +102,7 @@ def _repositories(options: Section) -> dict[str, str]:
     static, black, white = (_names(options, key) for key in ("static_list", "black_list", "white_list"))
     mappings = dict(pair.split("=>", 1) for pair in _names(options, "mappings") if "=>" in pair)
     if not static:
-        options.lose("src", _ALL, unless=())
+        options.refuse("src", _ALL)
     found: dict[str, str] = {}
     for name in static:
         called = mappings.get(name, name)
@@ -138,7 +138,7 @@ def _place(options: Section, key: str) -> tuple[str, str, str] | None:
     kind, _, account = options.text(key).partition("/")
     account = account.strip("/")
     if kind not in _HOSTS or not _ACCOUNT.fullmatch(account):
-        options.lose(key, f"is not HOST/ACCOUNT with one of {', '.join(_HOSTS)}, and without variables", unless=())
+        options.refuse(key, f"is not HOST/ACCOUNT with one of {', '.join(_HOSTS)}, and without variables")
         return None
     return kind, _HOSTS[kind], account
 

@@ -51,11 +51,9 @@ def read(root: Section, draft: Draft) -> None:
 
 def _logins(root: Section, draft: Draft) -> None:
     for name, login in root.named():
-        host, _, namespace = name.partition("/")
-        try:
-            host = host_name(host)
-        except ValueError as error:
-            root.lose(name, str(error), unless=())
+        written, _, namespace = name.partition("/")
+        host = host_name(written, root, name)
+        if not host:
             continue
         if namespace:
             root.tell(name, f"mirrord has one login for a host; this one is used for all of {host}")
@@ -80,6 +78,8 @@ def _images(root: Section, draft: Draft) -> None:
         if "/" not in repository:
             what = f"image-syncer reads docker.io/{repository}, which Docker Hub does not have; {source} is used"
             root.tell(written, what)
+        if not nodes:
+            root.refuse(written, "has no destination; write one")
         for node in nodes:
             if isinstance(node.value, str):
                 _destination(source, rule, node.value, ConfigOrigin(root.file, node.line), draft)

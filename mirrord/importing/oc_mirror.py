@@ -87,10 +87,11 @@ def _helm(helm: Section, draft: Draft) -> None:
         name, url = repository.text("name"), repository.text("url")
         charts: dict[str, str] = {}
         for chart in repository.sections("charts"):
-            if valid_repository(chart.text("name").lower()):
-                charts[chart.text("name")] = chart.text("version")
+            called, version = chart.text("name"), chart.text("version")
+            if valid_repository(called.lower()):
+                charts[called] = version
             else:
-                chart.lose("name", "is not the name of a chart", unless=())
+                chart.refuse("name", "is not the name of a chart")
             chart.lose("imagepaths", "mirrord does not look for the images of a chart; list them as images")
             chart.end()
         keys: dict[str, object] = {"kind": "helm", "from": url}
@@ -106,7 +107,7 @@ def _helm(helm: Section, draft: Draft) -> None:
             repository.tell("", "the charts go to the store of mirrord, which serves them; their images are not copied")
             draft.others.append(OtherMirror(repository.origin(), name or url, keys))
         else:
-            repository.lose("url", "is missing", unless=())
+            repository.refuse("url", "is missing")
         repository.end()
     helm.lose("local", "mirrord reads charts from repositories; put them into one")
     helm.end()

@@ -72,10 +72,9 @@ def read(root: Section, draft: Draft) -> None:
 
 
 def _creds(creds: Section, draft: Draft) -> None:
-    try:
-        host = host_name(variables.expanded(creds.text("registry"), variables.TEMPLATE, draft.options.environ))
-    except ValueError as error:
-        creds.lose("registry", str(error), unless=())
+    text = _expanded(creds, "registry", draft)
+    host = host_name(text, creds, "registry") if text else ""
+    if not host:
         return
     variables.add_login(creds, ("user", "pass"), host, variables.TEMPLATE, draft)
     tls = creds.text("tls")
@@ -117,7 +116,7 @@ def _step(step: Section, usual: Keys, draft: Draft) -> None:
     rule = _rule(step)
     places = [_expanded(step, key, draft) for key in ("source", "target")]
     if kind not in _TYPES:
-        step.lose("type", f"is none of {', '.join(_TYPES)}", unless=())
+        step.refuse("type", f"is none of {', '.join(_TYPES)}")
     elif all(places) and rule:
         convert = _registry if kind == "registry" else _images
         convert(step, places, rule, own, draft)
@@ -126,7 +125,7 @@ def _step(step: Section, usual: Keys, draft: Draft) -> None:
 
 
 def _expanded(step: Section, key: str, draft: Draft) -> str:
-    """Return the source or the target, "" when it cannot be used."""
+    """Return a registry or a place with its variables replaced, "" when it cannot be used."""
     try:
         text = variables.expanded(step.text(key), variables.TEMPLATE, draft.options.environ)
     except ValueError as error:
@@ -134,7 +133,9 @@ def _expanded(step: Section, key: str, draft: Draft) -> str:
         return ""
     if key == "target":
         text = _SOURCE.sub(lambda _: step.text("source"), text)
-    if "{{" in text:
+    if not text:
+        step.refuse(key, "is missing")
+    elif "{{" in text:
         step.lose(key, "has a template that mirrord import does not read; write its result")
     elif text.startswith("ocidir://"):
         step.lose(key, "is an OCI layout; write from: {layout: DIR}, or a target with to: oci:DIR")

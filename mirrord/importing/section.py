@@ -107,6 +107,11 @@ class Section:
         if not (isinstance(node.value, str) and node.value.strip().lower() in unless):
             self.report.lose(self.origin(key), self.path(key), why)
 
+    def refuse(self, key: str, why: str) -> None:
+        """Report a key that something needs and that cannot be used, or that is missing."""
+        self._read.add(key)
+        self.report.lose(self.origin(key), self.path(key), why)
+
     def tell(self, key: str, what: str) -> None:
         """Report a difference."""
         self.report.tell(self.origin(key), self.path(key) if key else self.key, what)

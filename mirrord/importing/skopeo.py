@@ -29,20 +29,15 @@ def read(root: Section, draft: Draft) -> None:
         raise UsageError(f"{root.file}: skopeo sync has the destination on its command line; add --to HOST/PATH")
     root.tell("", "skopeo sync copies one platform without --all, mirrord all platforms of an image")
     for name, section in root.named():
-        try:
-            host = host_name(name)
-        except ValueError as error:
-            root.lose(name, str(error), unless=())
+        host = host_name(name, root, name)
+        if not host:
             continue
         login = section.section("credentials")
         variables.add_login(login, ("username", "password"), host, variables.SHELL, draft)
         login.end()
         if section.text("tls-verify").lower() == "false":
-            section.lose(
-                "tls-verify",
-                "mirrord always checks certificates; write insecure: true for plain HTTP, or ca: FILE",
-                unless=(),
-            )
+            what = "mirrord always checks certificates; write insecure: true for plain HTTP, or ca: FILE"
+            section.refuse("tls-verify", what)
         section.lose("cert-dir", "write the files of the folder as ca: FILE, certificate: FILE and key: FILE")
         _images(name, section, draft)
         section.end()
@@ -64,7 +59,7 @@ def _images(host: str, section: Section, draft: Draft) -> None:
                 text = chosen.text(repository)
                 rule = _by_regex(text) if key.endswith("regex") else _by_range(text, chosen, repository)
             except (ValueError, MirrordError) as error:
-                chosen.lose(repository, str(error), unless=())
+                chosen.refuse(repository, str(error))
                 continue
             _copy(host, repository, rule, chosen, draft)
 

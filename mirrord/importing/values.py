@@ -57,6 +57,11 @@ class TagFilter:
         return ""
 
     @property
+    def joinable(self) -> bool:
+        """Whether it can be joined with others like it: names and patterns, and nothing that limits them."""
+        return not (self.exclude or self.versions or self.newest or self.digest or self.named)
+
+    @property
     def takes_signatures(self) -> bool:
         """Whether the other tool copies tags such as `sha256-….sig` by this rule, without naming them."""
         if self.versions or self.newest or self.digest or any(map(_takes, self.exclude)):
@@ -91,7 +96,7 @@ def united(rules: Sequence[TagFilter]) -> TagFilter | None:
     """Return the rule for what any of these takes, all tags without one; None where mirrord has no such rule."""
     if not rules or all(rule == rules[0] for rule in rules):
         return rules[0] if rules else TagFilter(ALL)
-    if any(rule.exclude or rule.versions or rule.newest or rule.digest or rule.named for rule in rules):
+    if not all(rule.joinable for rule in rules):
         return None
     if any(rule.tags == ALL for rule in rules):
         return TagFilter(ALL)

@@ -101,3 +101,38 @@ def test_no_key_is_lost_in_silence(form: str, name: str, trail: tuple[Any, ...])
     found = import_files([("x", json.dumps(value).encode())], None, OPTIONS)
     named = [line for line in (*found.lost, *found.notices, found.text) if "zzz.example/unknown" in line]
     assert bool(named) != bool(WHOLE & set(trail)), found.lost
+
+
+LACKING = (
+    ("sync: [{source: a/b, type: repository}]", "sync[0].target: is missing"),
+    ("sync: [{source: a/b, type: , target: r.example/x}]", "sync[0].type: is none of registry, repository, image"),
+    ("{creds: [{user: a, pass: b}], sync: []}", "creds[0].registry: is missing"),
+    ("tasks: [{source: {registry: q.example}, mappings: [{from: a}]}]", "tasks[0].target.registry: is not a host"),
+    ("{q.example/a: , q.example/b: r.example/b}", "q.example/a: has no destination; write one"),
+    ("apiVersion: content.hauler.cattle.io/v1", "kind: mirrord mirrors images, charts and Git repositories"),
+    (
+        "{apiVersion: content.hauler.cattle.io/v1, kind: Charts, spec: {charts: [{repoURL: https://a.example}]}}",
+        "spec.charts[0].name: mirrord reads charts from a repository",
+    ),
+    (
+        "{apiVersion: mirror.openshift.io/v2, mirror: {helm: {repositories: [{name: x}]}}}",
+        "mirror.helm.repositories[0].url: is missing",
+    ),
+    (
+        "{apiVersion: mirror.openshift.io/v2, mirror: {additionalImages: [{targetTag: x}]}}",
+        "mirror.additionalimages[0].name: the image reference is empty; write one such as docker.io/library/nginx:1.27",
+    ),
+    (
+        "jobs: {a: {steps: [{uses: Yikun/hub-mirror-action@v1, with: {dst: gitee/x, static_list: a}}]}}",
+        "jobs.a.steps[0].with.src: is not HOST/ACCOUNT",
+    ),
+    ("{source: {repo: }, target: {repo: {kind: HELM, url: https://a.example}}}", "source.repo.url: is not the URL"),
+)
+
+
+@pytest.mark.parametrize(("text", "expected"), LACKING, ids=[expected for _, expected in LACKING])
+def test_what_lacks_a_key_is_not_lost_in_silence(text: str, expected: str) -> None:
+    """A part of a file that lacks the key that it needs is reported once, at that key."""
+    found = import_files([("x", text.encode())], None, OPTIONS)
+    assert len(found.lost) == 1, found.lost
+    assert found.lost[0].startswith(f"x:1: {expected}")

@@ -138,7 +138,7 @@ class Reference:
 
 def _check_text(text: str) -> None:
     if not text.strip():
-        raise UsageError("the image reference is empty; write [host/]name[:tag][@digest]")
+        raise UsageError("the image reference is empty; write one such as docker.io/library/nginx:1.27")
     if scheme := _SCHEME.match(text):
         _check_site(text[scheme.end() :])
         raise UsageError(f"{_shown(text)}: an image reference has no {scheme[0]} in front; leave it out")
