@@ -23,19 +23,26 @@ STEP: Final = 1 << 20  # bytes of a local file that are read at once
 _SMALL: Final = 1 << 16  # bytes of a nameless file that stay in memory
 _NAMED: Final = 200  # bytes of a name; file systems take 255
 _NO_LINKS: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
+_ADVICE: Final = {
+    errno.EACCES: "; give the user of mirrord access, or name another place",
+    errno.ENOSPC: "; free some space",
+    errno.ENOTDIR: "; a file stands where a folder is needed: name another place",
+    errno.EROFS: "; make it writable, or name another place",
+}
 
 
 @contextlib.contextmanager
 def storage_errors(what: object, advice: str = "", *, missing: bool = False) -> Iterator[None]:
     """Turn what the operating system says into a StorageError that names `what`, and says what to do.
 
-    With `missing`, what is not there becomes a MissingError.
+    Without `advice` that depends on the error. With `missing`, what is not there becomes a MissingError.
     """
     try:
         yield
     except OSError as error:
         if missing and isinstance(error, FileNotFoundError | NotADirectoryError):
             raise MissingError(f"{what}: no such file; correct the path") from error
+        advice = advice or _ADVICE.get(error.errno or 0, "")
         raise StorageError(f"{what}: {error.strerror or error}{advice}") from error
 
 

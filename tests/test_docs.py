@@ -70,6 +70,14 @@ def first_column(text: str) -> set[str]:
     return set(re.findall(r"^\| `([^`|]+)` \|", text, re.MULTILINE))
 
 
+def test_no_change_is_listed_twice() -> None:
+    """Each entry of the changelog stands there once, however its lines are broken."""
+    entries = re.split(r"\n(?=- |\n|#)", (ROOT / "CHANGELOG.md").read_text())
+    words = [" ".join(entry.split()) for entry in entries if entry.startswith("- ")]
+    assert len(words) > 100
+    assert [one for one in dict.fromkeys(words) if words.count(one) > 1] == []
+
+
 # The command line
 
 

@@ -12,7 +12,15 @@ import pytest
 
 from mirrord import files
 from mirrord.errors import StorageError
-from mirrord.files import IrregularError, link_durably, make_folder, nameless, open_regular, write_durably
+from mirrord.files import (
+    IrregularError,
+    link_durably,
+    make_folder,
+    nameless,
+    open_regular,
+    storage_errors,
+    write_durably,
+)
 
 
 class Calls:
@@ -71,9 +79,19 @@ def test_a_disk_that_says_no(calls: Calls, tmp_path: Path, failing: str) -> None
     place = tmp_path / "note"
     write_durably(place, b"old")
     calls.failing = failing
-    with pytest.raises(StorageError, match=f"{place}: No space left"):
+    with pytest.raises(StorageError, match=f"^{place}: No space left on device; free some space$"):
         write_durably(place, b"new")
     assert ([path.name for path in (tmp_path).iterdir()], place.read_bytes()) == (["note"], b"old")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """The error names the place, the reason and what to do; advice of the caller comes first."""
+    (tmp_path / "file").write_bytes(b"")
+    place = tmp_path / "file" / "folder" / "note"
+    with pytest.raises(StorageError, match=f"^{place}: Not a directory; a file stands where a folder is needed: name"):
+        write_durably(place, b"new")
+    with pytest.raises(StorageError, match=r"^x: Not a directory; y$"), storage_errors("x", "; y"):
+        place.parent.mkdir()
 
 
 @pytest.mark.parametrize("code", sorted(files._NO_LINKS))

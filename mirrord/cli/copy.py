@@ -43,7 +43,7 @@ _LOCK = "lock"
 @contextmanager
 def room() -> Iterator[Path]:
     """Yield an empty folder that is removed at the end; a file lock marks it as in use."""
-    with storage_errors("the folder for temporary files; set TMPDIR to another"):
+    with storage_errors("the folder for temporary files", "; set TMPDIR to another"):
         sweep(Path(tempfile.gettempdir()))
         folder, lock = _make()
     try:
