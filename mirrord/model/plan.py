@@ -48,6 +48,7 @@ class Step:
     confirmed: bool = False  # the target confirmed for this plan that it has the content under all names
     passing: bool = False  # asked again in each run, so not recorded
     count: int = 1  # number of items that it represents
+    source: str = ""  # the host that it is read from, in a plan of several: none waits for a slow other one
     whole: bool = False  # stands for all that the target has; sentences about it do not name `item`
 
     @property

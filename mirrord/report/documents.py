@@ -63,7 +63,7 @@ def run_document(run: Run) -> Document:
 
 
 def _step(document: Any) -> Document:
-    del document["named"], document["whole"]  # for the record, and for sentences
+    del document["named"], document["whole"], document["source"]  # for the record, sentences, and turns of workers
     document["stays"].sort()
     found: Document = document
     return found

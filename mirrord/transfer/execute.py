@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -18,20 +19,37 @@ _MANY: Final = 100  # steps; they take some tenths of a millisecond
 async def execute(plan: Plan, session: Session, parallel: int, on_receipt: OnReceipt) -> None:
     """Hand each group of the plan to `session`, at most `parallel` at a time, in the plan's order.
 
+    Of several sources the one with the fewest groups running goes first, so a slow one holds only its share.
+
     `on_receipt` is called once with each receipt, as soon as its step has ended. Cancelling this call cancels
     running steps and raises; earlier receipts remain valid.
     """
     groups = await asyncio.to_thread(lambda: plan.groups)  # of many thousands
-    batches = iter(groups)
+    waiting = await asyncio.to_thread(_by_source, groups)
+    running = Counter[str]()
 
     async def work() -> None:
-        for batch in batches:
+        while waiting:
+            source = min(waiting, key=lambda one: (running[one], waiting[one][0][0]))
+            _, batch = waiting[source].popleft()
+            if not waiting[source]:
+                del waiting[source]
+            running[source] += 1
             await _batch(session, batch, on_receipt)
+            running[source] -= 1
             await asyncio.sleep(0)  # thousands of batches that do not wait must not block the loop
 
     async with asyncio.TaskGroup() as workers:
         for _ in range(min(parallel, len(groups))):
             workers.create_task(work())
+
+
+def _by_source(groups: Sequence[Sequence[Step]]) -> dict[str, deque[tuple[int, Sequence[Step]]]]:
+    """Return the groups of each source with their numbers in the plan."""
+    found: dict[str, deque[tuple[int, Sequence[Step]]]] = {}
+    for number, batch in enumerate(groups):
+        found.setdefault(batch[0].source, deque()).append((number, batch))
+    return found
 
 
 async def _batch(session: Session, batch: Sequence[Step], on_receipt: OnReceipt) -> None:

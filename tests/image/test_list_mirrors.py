@@ -62,6 +62,8 @@ async def test_images_of_many_registries(world: World) -> None:
     }
     assert target.tags == {f"mirror/{name}": tags for name, tags in expected.items()}
     assert {name: world.local_tags(name) for name in expected} == expected
+    assert run.plan
+    assert {step.source for step in run.plan.steps} == {one.host, two.host}  # none waits for a slow other one
     assert (await world.run(listing(world, target, LOCAL, tags=["v*"]))).result is Result.NOOP
 
 

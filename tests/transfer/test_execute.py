@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -80,6 +81,38 @@ async def test_at_most_so_many_at_once(parallel: int) -> None:
     await execute(plan(*(step(f"v{n}") for n in range(10))), session, parallel, told.append)
     assert len(told) == 10
     assert session.most == min(parallel, 10)
+
+
+class HangingSession(Session):
+    """Hangs with what is from `slow`; notes with each group of another source how many of those hang."""
+
+    def __init__(self, others: int) -> None:
+        super().__init__()
+        self.hanging, self.seen, self.others = 0, list[int](), others
+
+    async def execute(self, batch: Sequence[Step], on_receipt: OnReceipt) -> None:
+        if batch[0].source == "slow":
+            self.hanging += 1
+            await self.gate.wait()
+        else:
+            self.seen.append(self.hanging)
+            await asyncio.sleep(0)
+            if len(self.seen) == self.others:
+                self.gate.set()
+        on_receipt(Receipt(batch[0], Outcome.DONE))
+
+
+@pytest.mark.parametrize("slow", [1, 3])
+async def test_a_slow_source_holds_only_its_share(slow: int) -> None:
+    """While one of two sources hangs it has half of the workers, and all groups of the other one end."""
+    session, told = HangingSession(others=20), list[Receipt]()
+    session.gate.clear()
+    sources = ["slow"] * slow + ["fast"]
+    steps = (replace(step(f"v{n}-{place}"), source=source) for n in range(20) for place, source in enumerate(sources))
+    async with asyncio.timeout(10):
+        await execute(plan(*steps), session, 4, told.append)
+    assert max(session.seen) == 2
+    assert len(told) == 20 * (slow + 1)
 
 
 async def test_nothing_to_do() -> None:

@@ -181,7 +181,7 @@ def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
         sources, unreachable, unseen = one.decisions
         named = {with_key(key, item): source for item, source in sources.items()}
         unseen = frozenset((target, with_key(key, item)) for target, item in unseen)
-        batches = [*_batches(key, [step for step in one.steps if step.item not in taken])]
+        batches = [*_batches(part, [step for step in one.steps if step.item not in taken])]
         active = sum(any(step.active for step in batch) for batch in batches)
         parts[key] = part.mirror, (named, unreachable, unseen), active
         queues.setdefault(part.reference.domain, []).extend(batches)
@@ -192,9 +192,9 @@ def plan_many(mirror: Mirror, survey: ManySurvey, now: datetime) -> Plan:
     return Plan(mirror.name, mirror.kind, now, steps, *beside, decisions=decisions)
 
 
-def _batches(key: str, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
+def _batches(part: RepositoryPart, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
     """Yield the steps of each item, short tags first: `1` and `1.25` before `1.25.3-alpine`."""
     ordered = sorted(steps, key=lambda step: (len(step.item), step.item))
     for item, same in groupby(ordered, key=lambda step: step.item):
-        name = with_key(key, item)
-        yield [replace(step, item=name, group=f"{name}@{step.digest}") for step in same]
+        name, host = with_key(part.key, item), part.reference.domain
+        yield [replace(step, item=name, group=f"{name}@{step.digest}", source=host) for step in same]
