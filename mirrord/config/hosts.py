@@ -26,6 +26,7 @@ from mirrord.wire.host import HUB, HUB_ALIASES, HostBook, HostPolicy
 from mirrord.wire.origin import check_url
 from mirrord.wire.proxy import Proxy
 from mirrord.wire.secret import Credential, redact
+from mirrord.wire.vendors.known import vendor_of
 
 _MAX_PEM = 4 * 2**20
 _PROXY = "http://proxy.example.com:3128"
@@ -47,9 +48,8 @@ def host_key(text: str) -> str:
     try:
         origin = check_url(f"https://{text}")
     except UntrustedError as error:
-        raise ValueError(
-            f"is not a host ({error}); write host or host:port, such as registry.example.com:5000"
-        ) from error
+        what = f"is not a host ({error}); write host or host:port, such as registry.example.com:5000"
+        raise ValueError(what) from error
     return HUB if origin.authority in HUB_ALIASES else origin.authority
 
 
@@ -225,6 +225,8 @@ def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Ma
             what = "is not encrypted, and would carry the password; write https://, or `insecure: true` for the host"
             problems.add((*trail, "token_realms", number), what)
     _check_ssh(host, trail, problems)
+    if host.api and (known := vendor_of(name)) and known.name != host.api:
+        problems.add((*trail, "api"), f"{name} is {known.title}; leave `api:` out")
     if host.proxy_auth and not host.proxy:
         problems.add((*trail, "proxy_auth"), "has no proxy; write `proxy:` beside it")
     proxied = _login(host.proxy_auth, (*trail, "proxy_auth"), problems, environ) if host.proxy_auth else None
@@ -237,11 +239,9 @@ def _policy(name: str, host: Host, trail: Trail, problems: Problems, environ: Ma
 def _login(auth: Auth, trail: Trail, problems: Problems, environ: Mapping[str, str]) -> Credential | None:
     try:
         secret = read_secret(auth.password, environ)
-    except AbsentError as error:
-        problems.lack((*trail, "password"), str(error))
-        return None
     except ValueError as error:
-        problems.add((*trail, "password"), str(error))
+        note = problems.lack if isinstance(error, AbsentError) else problems.add
+        note((*trail, "password"), str(error))
         return None
     try:
         return Credential(auth.username, secret)
@@ -291,10 +291,8 @@ def _readable(path: str, trail: Trail, problems: Problems) -> bool:
         return False
     try:
         read_file(Path(path), _MAX_PEM)
-    except AbsentError as error:
-        problems.lack(trail, f"{path} {error}")
-        return False
     except ValueError as error:
-        problems.add(trail, f"{path} {error}")
+        note = problems.lack if isinstance(error, AbsentError) else problems.add
+        note(trail, f"{path} {error}")
         return False
     return True

@@ -21,11 +21,6 @@ COLUMNS: Final = tuple(field.name for field in fields(CatalogEntry))
 _FORMULA: Final = ("=", "+", "-", "@")
 
 
-def catalog_document(entries: Iterable[CatalogEntry], form: str) -> bytes:
-    """Write entries in one of the `FORMS`."""
-    return FORMS[form](entries).encode()
-
-
 def _text(entries: Iterable[CatalogEntry]) -> str:
     rows = (map(_plain, (one.source, one.name, one.digest)) for one in entries)
     return "".join("\t".join(row) + "\n" for row in rows)
@@ -57,3 +52,4 @@ def _safe(cells: Sequence[str]) -> Iterator[str]:
 
 
 FORMS: Final[Mapping[str, Callable[[Iterable[CatalogEntry]], str]]] = {"txt": _text, "json": _json, "csv": _csv}
+"""What writes entries in each form."""

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from mirrord.errors import MirrordError
 from mirrord.model.catalog import CatalogEntry
-from mirrord.report.catalog import FORMS, catalog_document
+from mirrord.report.catalog import FORMS
 from mirrord.serve.negotiation import packed, unchanged, wants_gzip, with_vary
 
 PAGE: Final = 20_000
@@ -100,5 +100,5 @@ class CatalogPages:
 
 
 def _written(entries: Sequence[CatalogEntry], form: str) -> _Page:
-    body = catalog_document(entries, form)
+    body = FORMS[form](entries).encode()
     return _Page(body, gzip.compress(body, 1, mtime=0), f'"{sha256(body).hexdigest()[:24]}"')

@@ -178,6 +178,14 @@ def test_an_encrypted_key_is_refused_without_asking_for_its_password(refusal: Re
     assert "unencrypted key" in problem
 
 
+@pytest.mark.parametrize("host", ["docker.io", "index.docker.io"])
+def test_a_known_registry_is_of_no_other_kind(load: Load, refusal: Refusal, host: str) -> None:
+    """Docker Hub's API would be asked as if it were another's; the kind that a host is known for may be written."""
+    (problem,) = refusal(f"hosts: {{{host}: {{api: harbor}}}}\n")
+    assert problem == f"main.yaml:1: hosts.{host}.api: docker.io is Docker Hub; leave `api:` out"
+    assert load("hosts: {quay.io: {api: quay}}").book.policy("quay.io").api == "quay"
+
+
 def test_one_host_under_two_names(refusal: Refusal) -> None:
     """Bad input 10: two spellings of one host would make one of them win in silence."""
     (problem,) = refusal("hosts:\n  docker.io: {}\n  Index.Docker.io: {}\n")

@@ -18,7 +18,7 @@ from mirrord.daemon.catalog import entries_of
 from mirrord.errors import StorageError
 from mirrord.model.catalog import CatalogEntry
 from mirrord.model.memory import LastSeen, Memory
-from mirrord.report.catalog import COLUMNS, catalog_document
+from mirrord.report.catalog import COLUMNS, FORMS
 from mirrord.serve.catalog import PAGE, CatalogPages
 from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import Mirror, Target
@@ -44,7 +44,7 @@ def entry(number: int, **more: str) -> CatalogEntry:
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "=1\r\n=2"])
 def test_no_cell_is_a_formula(text: str) -> None:
     """What a spreadsheet would calculate has a quote in front; line ends and tabs in a text are escaped."""
-    document = catalog_document([entry(1, item=text)], "csv").decode()
+    document = FORMS["csv"]([entry(1, item=text)])
     head, row = csv.reader(io.StringIO(document))
     assert tuple(head) == COLUMNS
     assert row[2] == "'" + text.replace("\r", "\\r").replace("\n", "\\n")
@@ -53,7 +53,7 @@ def test_no_cell_is_a_formula(text: str) -> None:
 
 def test_a_text_stays_on_its_line() -> None:
     """Whatever a name holds, an entry is one line of three columns."""
-    document = catalog_document([entry(1, source="a\tb\nc\x1b[2J"), entry(2)], "txt").decode()
+    document = FORMS["txt"]([entry(1, source="a\tb\nc\x1b[2J"), entry(2)])
     assert document.splitlines() == [
         f"a\\tb\\nc\\x1b[2J\tr.example/b:v1\tsha256:{1:064}",
         f"quay.io/a/b:v2\tr.example/b:v2\tsha256:{2:064}",
@@ -62,10 +62,10 @@ def test_a_text_stays_on_its_line() -> None:
 
 def test_json_is_one_entry_a_line() -> None:
     """The document is JSON, and each entry is a line of its own."""
-    document = catalog_document([entry(1), entry(2)], "json")
+    document = FORMS["json"]([entry(1), entry(2)])
     assert [one["item"] for one in json.loads(document)["entries"]] == ["v1", "v2"]
-    assert document.count(b"\n") == 4
-    assert json.loads(catalog_document([], "json")) == {"entries": []}
+    assert document.count("\n") == 4
+    assert json.loads(FORMS["json"]([])) == {"entries": []}
 
 
 @pytest.mark.parametrize(
