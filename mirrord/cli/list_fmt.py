@@ -22,18 +22,27 @@ MOVED: Final = NameBook({"k8s.gcr.io": "registry.k8s.io"})
 """Registries that have another name now."""
 
 
+def read_named(file: Path, cap: int, wanted: str) -> bytes:
+    """Return the content of a file that the command line names.
+
+    Raises:
+        UsageError: there is none, or it is no file of at most `cap` bytes; then it says what is wanted instead.
+    """
+    try:
+        return read_content(file, cap)
+    except MissingError as error:
+        raise UsageError(plain(str(error))) from error
+    except (ContentError, TooLargeError) as error:
+        raise UsageError(plain(f"{error}; give {wanted}")) from error
+
+
 def read_list(file: Path) -> str:
     """Return the text of a list.
 
     Raises:
         UsageError: it cannot be read, is too long, or is not UTF-8; names the line.
     """
-    try:
-        return decoded(read_content(file, MAX_BYTES), str(file))
-    except MissingError as error:
-        raise UsageError(plain(str(error))) from error
-    except (ContentError, TooLargeError) as error:
-        raise UsageError(plain(f"{error}; give a list of images")) from error
+    return decoded(read_named(file, MAX_BYTES, "a list of images"), str(file))
 
 
 def decoded(data: bytes, name: str) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mirrord.cli.console import note, say
-from mirrord.cli.list_fmt import MOVED
+from mirrord.cli.list_fmt import MOVED, read_named
 from mirrord.config.lines import masked
 from mirrord.config.workloads import MAX_WORKLOADS, WorkloadDocument, read_workloads
-from mirrord.errors import ContentError, MissingError, TooLargeError, UsageError
-from mirrord.files import read_content
+from mirrord.errors import UsageError
 from mirrord.names.workloads import is_template
 from mirrord.wire.oci.reference import Reference
 
@@ -40,10 +39,7 @@ def list_images(*, files: tuple[Path, ...]) -> int:
 def _read(file: Path) -> bytes:
     if file == _STDIN:
         return sys.stdin.buffer.read(MAX_WORKLOADS + 1)
-    try:
-        return read_content(file, MAX_WORKLOADS)
-    except (MissingError, ContentError, TooLargeError) as error:
-        raise UsageError(f"{error}; give a file of YAML or JSON, or - for standard input") from error
+    return read_named(file, MAX_WORKLOADS, "a file of YAML or JSON, or - for standard input")
 
 
 def _texts(document: WorkloadDocument, file: str) -> Iterator[tuple[str, str]]:

@@ -190,6 +190,14 @@ def test_ten_thousand_steps(desk: Desk, typed: Typed) -> None:
     assert len(names) == len(set(names)) == 10_000
 
 
+def test_forty_thousand_tags_of_one_repository(desk: Desk, typed: Typed) -> None:
+    """Tags that are listed one by one become one mirror with all of them, in one pass."""
+    said = typed("import", put(desk, "".join(f"q.example/a:t{number}: r.example/a\n" for number in range(40_000))))
+    assert said.status == 0
+    assert said.out.count("- name:") == 1
+    assert f"tags: [{', '.join(f't{number}' for number in range(40_000))}]" in said.out
+
+
 def test_ten_thousand_hosts_and_ten_thousand_targets(desk: Desk, typed: Typed) -> None:
     """Equal names get the next free number; one source with many targets is one mirror. Both are done in one pass."""
     hosts = "  - {{source: 'quay.io/a/b{0}', target: 't{0}.example/a', type: repository}}\n"

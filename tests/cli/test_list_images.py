@@ -178,6 +178,14 @@ def test_aliases_that_multiply_are_bounded(listed: Callable[[str], Said]) -> Non
     assert "values once its aliases are resolved" in said.err
 
 
+def test_what_cannot_be_opened(typed: Typed) -> None:
+    """A file that is not there and a device are one line each, with one advice."""
+    absent, device = typed("list", "images", "absent.yaml"), typed("list", "images", "/dev/zero")
+    assert (absent.status, absent.err) == (64, "mirrord: absent.yaml: no such file; correct the path\n")
+    wanted = "give a file of YAML or JSON, or - for standard input"
+    assert (device.status, device.err) == (64, f"mirrord: /dev/zero: not a regular file; {wanted}\n")
+
+
 @pytest.mark.parametrize("program", ["helm3", "helm4"])
 async def test_a_rendered_chart(desk: Desk, program: str) -> None:
     """What a real `helm template` renders is read, and so are the values of the chart; a raw template is named."""
