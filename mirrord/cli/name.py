@@ -15,8 +15,8 @@ from mirrord.errors import ConfigError, MirrordError, MissingError, UsageError
 from mirrord.names.naming import Naming, below, registry_prefix
 from mirrord.syncer.port import load_syncers
 from mirrord.syncer.values import LOCAL, Mirror, Target
-from mirrord.syncers.image.names import Images, Source, image_name, naming_at, spec_of, target_place
-from mirrord.syncers.image.plan.many import chosen, derived
+from mirrord.syncers.image.names import Images, Source, image_name, is_many, naming_at, spec_of, target_place
+from mirrord.syncers.image.plan.many import RepositoryPart, apart, chosen, derived
 from mirrord.syncers.image.upstream.many import of_file
 from mirrord.wire.oci.reference import Reference, parse_repository
 
@@ -43,10 +43,10 @@ def name(reference: str, *, at: str | None, config: Path | None, json: bool) -> 
     read = configuration(config, load_syncers())
     targets = _targets(read, at)
     given = parse_repository(reference)
-    mirrors = [*_named(read)]
-    meaning = _meaning(given, [*mirrors, *_matched(given, read)], read)
-    for one in {one.name: one for one in (given, meaning.source) if one}.values():
-        mirrors += _matched(one, read)
+    mirrors = [*_named(read), *_matched(given, read)]
+    meaning = _meaning(given, mirrors, read)
+    if meaning.source and meaning.source.name != given.name:
+        mirrors += _matched(meaning.source, read)
     writers = [mirror for mirror in mirrors if _copies(mirror, meaning, read)]
     # A list may name one repository several times, with digests.
     rows = [*dict.fromkeys(row for target in targets for row in _rows(target, meaning, writers, given, read))]
@@ -80,7 +80,7 @@ def _named(read: Configuration) -> Iterator[Mirror]:
         if source is None or source.registry:
             continue
         try:
-            yield from (part.mirror for part in of_file(mirror).parts) if source.listing else (mirror,)
+            yield from _kept(of_file(mirror).parts, read) if source.listing else (mirror,)
         except MirrordError as error:
             note(f"notice: {error}")
 
@@ -89,9 +89,17 @@ def _matched(wanted: Reference, read: Configuration) -> Iterator[Mirror]:
     """Yield the part of each mirror of a registry that would copy a repository."""
     for mirror in read.mirrors:
         if mirror.kind == _IMAGE and spec_of(mirror).source.registry == wanted.domain:
-            for source, _ in chosen(mirror, [wanted.path]):
-                with suppress(MirrordError):  # one of its repositories; it cannot have a name at some target
-                    yield derived(mirror, source).mirror
+            named = [source for source, _ in chosen(mirror, [wanted.path]) if source.repository == wanted.name]
+            with suppress(MirrordError):  # it cannot have a name at some target
+                yield from _kept([derived(mirror, source) for source in named], read)
+
+
+def _kept(parts: Sequence[RepositoryPart], read: Configuration) -> Iterator[Mirror]:
+    """Yield the mirrors of the parts that a run copies: those whose names no mirror of one source has."""
+    kept, problems = apart(parts, [one for one in read.mirrors if one.kind == _IMAGE and not is_many(one)])
+    for problem in problems:
+        note(f"notice: {problem}")
+    yield from (part.mirror for part in kept)
 
 
 def _copied(mirror: Mirror, read: Configuration) -> Reference | None:

@@ -34,6 +34,7 @@ mirrors:
   - {{name: pause, kind: image, from: {{repository: k8s.gcr.io/pause}}, to: [ecr, hub]}}
   - {{name: mine, kind: image, from: {{layouts: /srv/y}}, to: [ecr, local]}}
   - {{name: own, kind: image, from: {{repository: ghcr.io/a/b}}, as: team/own, to: [hub]}}
+  - {{name: taken, kind: image, from: {{repository: ghcr.io/a/c}}, as: new.example/taken, to: [harbor]}}
   - {{name: listed, kind: image, from: {{list: images.txt}}, to: [braces]}}
   - {{name: many, kind: image, from: {{registry: many.example, repositories: ["team/*"]}}, to: [braces]}}
   - {{name: old, kind: image, from: {{registry: old.example, repositories: ["*"]}}, to: [harbor]}}
@@ -100,6 +101,15 @@ def test_mirrors_of_many_repositories(typed: Typed) -> None:
     assert named(typed, "many.example/team/a")["braces"] == [("reg.example/many/x-many.example/team/a", "many")]
     assert "braces" not in named(typed, "many.example/other/a")
     assert named(typed, "old.example/a", "--at", "harbor") == {"harbor": [(f"{HARBOR}/new.example/a", "old")]}
+
+
+def test_a_name_that_is_taken(typed: Typed) -> None:
+    """A repository that a run leaves out, because another image has its name, has no mirror here either."""
+    code, out, err = typed("old.example/taken", "--at", "harbor")
+    assert (code, out.splitlines()[-1].split()) == (0, ["harbor", f"{HARBOR}/new.example/taken", "-"])
+    assert f"old.example/taken is called {HARBOR}/new.example/taken, and so is ghcr.io/a/c (" in err
+    assert err.count("\n") == 1
+    assert image(typed, f"{HARBOR}/new.example/taken:1") == ("ghcr.io/a/c:1", f"{HARBOR}/new.example/taken at harbor")
 
 
 def test_a_list_that_cannot_be_read_is_named_once(typed: Typed, tmp_path: Path) -> None:
