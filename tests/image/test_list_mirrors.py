@@ -12,6 +12,8 @@ import pytest
 from mirrord.events import Retrying
 from mirrord.model.origin import ConfigOrigin
 from mirrord.model.run import Result
+from mirrord.names.book import NameBook
+from mirrord.names.naming import parse_naming
 from mirrord.syncer.values import LOCAL, Mirror
 from mirrord.testing import Registry, build_image, push
 from mirrord.testing.images import Image
@@ -247,3 +249,28 @@ async def test_a_name_that_another_mirror_writes_is_left_out(world: World) -> No
     what = f"{one.host}/team/db is called {place}, and so is {one.host}/other (command line); remove one of them"
     assert run.problems == (f"{path}:2: {what}",)
     assert {*target.tags} == {f"mirror/{called(one, 'team/web')}"}
+
+
+async def test_two_lists_do_not_write_one_name_in_turns(world: World) -> None:
+    """The first list has a name or a pinned tag that a later one gives to other content, also after loading."""
+    one, images = await filled(world, "one", "web:v1", "web:v2", "db:v1")
+    two, _ = await filled(world, "two", "db:v1")
+    target = await world.registry("target")
+    old, new = (images[f"web:{tag}"].digest for tag in ("v1", "v2"))
+    book = NameBook(naming=parse_naming("{path}"))
+    first, later = (
+        replace(listing(world, target, name=f"{name}.txt"), name=name, names=book) for name in ("first", "later")
+    )
+    world.services = replace(world.services, mirrors={"image": [first, later]})
+    there = write(world, f"{one.host}/web:v1@{old}", f"{one.host}/db:v1", name="first.txt")
+    here = write(world, f"{one.host}/web:v1@{new}", f"{two.host}/db:v1", f"{one.host}/web:v2", name="later.txt")
+    assert (await world.run(first)).problems == ()
+    run = await world.run(later)
+    place, pinned = f"{target.host}/mirror", f"{one.host}/web:v1"
+    assert sorted(run.problems) == [
+        f"{here}:1: {pinned}@{new} is called {place}/web:v1, and so is {pinned}@{old} ({there}:1); remove one of them",
+        f"{here}:2: {two.host}/db is called {place}/db, and so is {one.host}/db ({there}:2); remove one of them",
+    ]
+    assert target.tags == {"mirror/web": {"v1": old, "v2": new}, "mirror/db": one.tags["db"]}
+    there.unlink()
+    assert (await world.run(later)).problems == ()

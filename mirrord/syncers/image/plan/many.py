@@ -18,7 +18,7 @@ from mirrord.model.plan import Plan, Step, TagVerdict
 from mirrord.names.naming import BUILT_IN
 from mirrord.plan.select import is_glob, matches
 from mirrord.syncer.values import Mirror
-from mirrord.syncers.image.names import Images, Source, places, spec_of
+from mirrord.syncers.image.names import Images, Source, places, source_reference, spec_of
 from mirrord.syncers.image.plan.steps import ImageSurvey, plan
 from mirrord.wire.oci.reference import Reference
 
@@ -110,20 +110,32 @@ def apart(parts: Iterable[RepositoryPart], others: Iterable[Mirror]) -> tuple[Se
     """
     writers: dict[str, tuple[str, ConfigOrigin]] = {}
     for mirror in others:
-        source, found = places(mirror)
-        writers |= dict.fromkeys(found.values(), (source, mirror.origin))
+        writers |= {place: (source, mirror.origin) for place, source in _written(mirror)}
     kept: list[RepositoryPart] = []
     problems: list[str] = []
     for part in parts:
-        own, origin = part.reference.name, part.mirror.origin
-        both = ((place, *writers.setdefault(place, (own, origin))) for place in places(part.mirror)[1].values())
-        clash = next((one for one in both if one[1] != own), None)
+        origin = part.mirror.origin
+        both = ((place, own, *writers.setdefault(place, (own, origin))) for place, own in _written(part.mirror))
+        clash = next((one for one in both if one[1] != one[2]), None)
         if clash:
-            place, source, there = clash
+            place, own, source, there = clash
             problems.append(f"{origin}: {own} is called {place}, and so is {source} ({there}); remove one of them")
         else:
             kept.append(part)
     return kept, problems
+
+
+def _written(mirror: Mirror) -> Iterator[tuple[str, str]]:
+    """Yield each place that a mirror of one source writes, and each tag there that it names with a digest, with what.
+
+    Several mirrors may write one place from one repository, but not one tag with two digests.
+    """
+    source, found = places(mirror)
+    pin = source_reference(mirror) if spec_of(mirror).source.repository else None
+    for place in found.values():
+        yield place, source
+        if pin and pin.tag and pin.digest:
+            yield f"{place}:{pin.tag}", str(pin)
 
 
 def pinned(parts: Iterable[RepositoryPart]) -> Mapping[str, Collection[str]]:

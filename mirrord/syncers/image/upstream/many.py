@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import takewhile
 
 from mirrord.config.files import AbsentError, UnreadableError, read_file, text_of
 from mirrord.errors import (
@@ -69,8 +70,7 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
     """
     of_list = spec_of(mirror).source.listing is not None
     wanted = await (asyncio.to_thread(of_file, mirror) if of_list else _of_registry(mirror, services))
-    others = [one for one in services.mirrors.get(mirror.kind, ()) if not is_many(one)]
-    parts, clashes = await asyncio.to_thread(apart, wanted.parts, others)
+    parts, clashes = await asyncio.to_thread(lambda: apart(wanted.parts, _others(mirror, services)))
     wanted = replace(wanted, parts=parts, problems=(*wanted.problems, *clashes))
     memories = await asyncio.to_thread(by_part, memory)
     dead: dict[str, UnreachableError] = {}  # targets
@@ -105,6 +105,14 @@ async def survey_many(mirror: Mirror, services: Services, memory: Memory, now: d
         registries[part.reference.domain].append(part)
     await Workers(REGISTRIES).each(registries.values(), read)
     return await asyncio.to_thread(_joined, wanted, found, gone)
+
+
+def _others(mirror: Mirror, services: Services) -> Iterator[Mirror]:
+    """Yield the mirrors of one source, and the parts of mirrors of many that come before this one. Blocking."""
+    mirrors = services.mirrors.get(mirror.kind, ())
+    yield from (one for one in mirrors if not is_many(one))
+    for one in takewhile(lambda one: one.name != mirror.name, mirrors):
+        yield from parts_of(one).mirrors if is_many(one) else ()
 
 
 def _joined(
