@@ -19,6 +19,7 @@ from mirrord.errors import MirrordError
 from mirrord.model.catalog import CatalogEntry
 from mirrord.report.catalog import FORMS
 from mirrord.serve.negotiation import packed, unchanged, wants_gzip, with_vary
+from mirrord.wire.number import whole
 
 PAGE: Final = 20_000
 """Entries of one page: some 6 MB of JSON."""
@@ -61,17 +62,17 @@ class CatalogPages:
         return {f"/api/v1/catalog.{form}": partial(self._answer, form) for form in FORMS}
 
     async def _answer(self, form: str, request: web.Request) -> web.StreamResponse:
-        number = request.query.get("page", "1")
-        if not (number.isascii() and number.isdecimal() and len(number) <= 6 and int(number) > 0):
+        number = whole(request.query.get("page", "1"), 6)
+        if not number:
             return web.Response(status=400, text="page is a number from 1\n")
         try:
-            count, page = await self._page(form, int(number))
+            count, page = await self._page(form, number)
         except MirrordError:
             return web.Response(status=503, headers={"Retry-After": "10"}, text="the record cannot be read\n")
         headers = {"Content-Type": _TYPES[form], "Cache-Control": "no-cache", "ETag": page.etag}
         headers = with_vary({**headers, "X-Content-Type-Options": "nosniff"}, "Accept-Encoding")
-        if int(number) * PAGE < count:
-            headers["Link"] = f'<{request.rel_url.path}?page={int(number) + 1}>; rel="next"'
+        if number * PAGE < count:
+            headers["Link"] = f'<{request.rel_url.path}?page={number + 1}>; rel="next"'
         small = wants_gzip(request.headers.get("Accept-Encoding"))
         headers = packed(headers) if small else headers
         if unchanged(request.headers.get("If-None-Match"), headers["ETag"]):

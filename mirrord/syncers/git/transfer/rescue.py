@@ -61,11 +61,10 @@ class Secured:
                 why = f"{one.old[:7]} is nowhere else, and could not be kept: {self.unsaved[one.old]}"
                 errors[one.ref] = GuardError(f"{one.ref}: {why}; {step}")
         for one in changes if errors else ():
-            way = next(
-                (ref for ref in errors if one.new and one.ref not in errors and blocking((ref,), (one.ref,))), None
-            )
+            way = blocking(errors, (one.ref,)) if one.new and one.ref not in errors else ()
             if way:
-                errors[one.ref] = GuardError(f"{one.ref} has to wait until {way} has gone, which could not be kept")
+                text = f"{one.ref} has to wait until {min(way)} has gone, which could not be kept"
+                errors[one.ref] = GuardError(text)
         return errors
 
     def corrected(self, receipt: Receipt, old: str | None) -> Receipt:
