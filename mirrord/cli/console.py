@@ -9,18 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from select import PIPE_BUF
 from typing import Any, Final
 
+from mirrord.printable import plain
+
 HEX: Final = 12
 """Hexadecimal digits of a digest in output for people, as in Docker's output."""
 _DIGESTS = re.compile(rf"\b(sha(?:256|512):[0-9a-f]{{{HEX}}})[0-9a-f]{{20,128}}\b")
 _DIGEST = re.compile(rf"((?:\w{{1,32}}:)?[0-9a-f]{{{HEX}}})[0-9a-f]+")
 _VERBATIM = re.compile(r"(`[^`]*`)")
-
-
-def plain(text: str) -> str:
-    r"""Escape control characters and line ends (`\x1b`, `\n`): names and messages come from other machines."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def plain_lines(text: str) -> str:

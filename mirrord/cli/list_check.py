@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Unpack
 
-from mirrord.cli.console import plain, say
+from mirrord.cli.console import say
 from mirrord.cli.existence import Question, absent_images
 from mirrord.cli.exits import common_exit_code
 from mirrord.cli.hosts import HostOptions, copy_hosts
@@ -19,6 +19,7 @@ from mirrord.errors import UsageError
 from mirrord.names.allows import Coverage, parse_allows
 from mirrord.names.lists import MAX_BYTES, ListForm, ListProblem, form_of, list_lines, parse_list
 from mirrord.patterns import compiled
+from mirrord.printable import plain
 from mirrord.wire.host import HostBook
 from mirrord.wire.oci.reference import Reference
 

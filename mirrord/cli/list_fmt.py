@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
-from mirrord.cli.console import note, plain, say
+from mirrord.cli.console import note, say
 from mirrord.cli.folders import configuration
 from mirrord.config.files import UnreadableError, text_of
 from mirrord.errors import ContentError, MissingError, TooLargeError, UsageError
@@ -16,6 +16,7 @@ from mirrord.files import read_content, storage_errors, write_durably
 from mirrord.names.book import NameBook
 from mirrord.names.formatting import format_list
 from mirrord.names.lists import MAX_BYTES, ListForm, form_of
+from mirrord.printable import plain
 from mirrord.syncer.port import load_syncers
 
 MOVED: Final = NameBook({"k8s.gcr.io": "registry.k8s.io"})

@@ -6,9 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mirrord.cli.ask import ask
-from mirrord.cli.console import plain, say, say_json
+from mirrord.cli.console import say, say_json
 from mirrord.commands import WAITING, Reload
 from mirrord.errors import ConfigError
+from mirrord.printable import plain
 
 
 def reload(*, state: Path | None, json: bool) -> int:

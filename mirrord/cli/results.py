@@ -8,9 +8,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from mirrord.cli.console import around_verbatim, plain, say, short, shortened, size, table
+from mirrord.cli.console import around_verbatim, say, short, shortened, size, table
 from mirrord.model.plan import Action, Plan, Step, TagVerdict
 from mirrord.model.run import Outcome, Receipt, Result, Run
+from mirrord.printable import plain
 
 ALIKE: Final = 10
 """Up to this many good steps with one result, or sentences of one kind, get a line each; more share one line."""

@@ -9,11 +9,12 @@ from datetime import datetime
 from pathlib import Path
 
 from mirrord.cli.ask import ask
-from mirrord.cli.console import clear, plain, say, say_json, shortened, table
+from mirrord.cli.console import clear, say, say_json, shortened, table
 from mirrord.cli.results import target_names
 from mirrord.commands import GetStatus
 from mirrord.daemon.loop import run
 from mirrord.model.run import Result
+from mirrord.printable import plain
 from mirrord.report.status import UNITS, MirrorStatus, Status, TargetStatus, counted, status_document
 
 EVERY = 2.0  # seconds between two updates of --watch

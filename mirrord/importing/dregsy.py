@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 
 from mirrord.config.foreign import Node
@@ -78,7 +77,7 @@ def _user(auth: str) -> str:
     """Return the user name in base64 of JSON; the password is not looked at."""
     try:
         found = json.loads(base64.b64decode(auth, validate=True))
-    except (ValueError, binascii.Error, RecursionError):
+    except (ValueError, RecursionError):
         return ""
     name = found.get("username") if isinstance(found, dict) else None
     return name if isinstance(name, str) else ""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from mirrord.config.foreign import Node
 from mirrord.errors import UsageError
 from mirrord.importing.draft import Draft
-from mirrord.importing.regsync import single
 from mirrord.importing.section import Section
-from mirrord.importing.values import ImageCopy, OtherMirror
+from mirrord.importing.values import ImageCopy, OtherMirror, single
 from mirrord.wire.secret import redact
 
 _VERSION = "content.hauler.cattle.io/"

@@ -6,9 +6,8 @@ from mirrord.config.foreign import Node
 from mirrord.errors import MirrordError, UsageError
 from mirrord.importing import lists
 from mirrord.importing.draft import Draft
-from mirrord.importing.regsync import single
 from mirrord.importing.section import Section
-from mirrord.importing.values import ImageCopy, OtherMirror
+from mirrord.importing.values import ImageCopy, OtherMirror, single
 from mirrord.model.origin import ConfigOrigin
 from mirrord.patterns import Pattern, compiled
 from mirrord.wire.oci.reference import valid_repository

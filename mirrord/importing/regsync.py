@@ -10,8 +10,7 @@ from mirrord.importing import ranges, regexes, timing, variables
 from mirrord.importing.draft import Draft
 from mirrord.importing.hosts import host_name
 from mirrord.importing.section import Section
-from mirrord.importing.values import ALL, ImageCopy, Keys, TagFilter, united
-from mirrord.wire.oci.reference import Reference
+from mirrord.importing.values import ALL, ImageCopy, Keys, TagFilter, single, united
 
 _DEFAULTS = {
     "backup": "mirrord does not back up a tag before it moves it",
@@ -154,14 +153,6 @@ def _images(step: Section, places: Sequence[str], rule: TagFilter, own: Keys, dr
     elif source.tag or source.digest or target.tag:
         step.tell("source", "regsync ignores the tag of a repository, and so does the import")
     draft.copy(ImageCopy(step.origin(), step.key, source, target, rule, own))
-
-
-def single(source: Reference, tag: str | None) -> TagFilter:
-    """Return the rule for one image that gets `tag` at the target, or the one that it has."""
-    name = tag or source.tag or ("" if source.digest else "latest")
-    if source.digest:
-        return TagFilter(digest=str(source.digest), named=name)
-    return TagFilter((source.tag or "latest",), named="" if name == (source.tag or "latest") else name)
 
 
 def _registry(step: Section, places: Sequence[str], rule: TagFilter, own: Keys, draft: Draft) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mirrord.config.lines import masked
 from mirrord.model.origin import ConfigOrigin
+from mirrord.printable import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Remark:
 
 def one_line(text: str) -> str:
     """Return a text in one line, without passwords and control characters: parts of it are a stranger's."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in masked(text))
+    return plain(masked(text))
 
 
 @dataclass(slots=True)

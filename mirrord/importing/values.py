@@ -92,6 +92,14 @@ class TagFilter:
         return {"repository": repository, "tags": choice, **named}
 
 
+def single(source: Reference, tag: str | None) -> TagFilter:
+    """Return the rule for one image that gets `tag` at the target, or the one that it has."""
+    name = tag or source.tag or ("" if source.digest else "latest")
+    if source.digest:
+        return TagFilter(digest=str(source.digest), named=name)
+    return TagFilter((source.tag or "latest",), named="" if name == (source.tag or "latest") else name)
+
+
 def united(rules: Sequence[TagFilter]) -> TagFilter | None:
     """Return the rule for what any of these takes, all tags without one; None where mirrord has no such rule."""
     if not rules or all(rule == rules[0] for rule in rules):

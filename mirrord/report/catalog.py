@@ -15,6 +15,7 @@ from dataclasses import fields
 from typing import Final
 
 from mirrord.model.catalog import CatalogEntry
+from mirrord.printable import plain
 from mirrord.report.status import rfc3339
 
 COLUMNS: Final = tuple(field.name for field in fields(CatalogEntry))
@@ -22,7 +23,7 @@ _FORMULA: Final = ("=", "+", "-", "@")
 
 
 def _text(entries: Iterable[CatalogEntry]) -> str:
-    rows = (map(_plain, (one.source, one.name, one.digest)) for one in entries)
+    rows = (map(plain, (one.source, one.name, one.digest)) for one in entries)
     return "".join("\t".join(row) + "\n" for row in rows)
 
 
@@ -43,12 +44,8 @@ def _values(entry: CatalogEntry) -> Sequence[str]:
     return [*(getattr(entry, name) for name in COLUMNS[:-1]), rfc3339(entry.at) or ""]
 
 
-def _plain(text: str) -> str:
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
-
-
 def _safe(cells: Sequence[str]) -> Iterator[str]:
-    return (f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in map(_plain, cells))
+    return (f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in map(plain, cells))
 
 
 FORMS: Final[Mapping[str, Callable[[Iterable[CatalogEntry]], str]]] = {"txt": _text, "json": _json, "csv": _csv}
